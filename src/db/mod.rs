@@ -1,0 +1,105 @@
+//! What both databases share, written once: push, filter, heads, states, failures, set-up.
+//!
+//! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
+//! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
+
+mod filter;
+mod push;
+mod setup;
+mod state;
+mod store;
+
+pub use store::DbStore;
+
+use std::time::SystemTime;
+
+use crate::error::{Holder, StoreError};
+use crate::query::{ReadRequest, Slice};
+use crate::sql::Dialect;
+use crate::value::{ColumnType, Value};
+
+/// One row of a result, its values as the columns' types say.
+pub(crate) type Row = Vec<Value>;
+
+/// A connection, possibly inside a transaction.
+///
+/// Parameters are numbered `$1`, `$2` … on both databases. A `Value::TextArray` binds as `text[]`, or as the text of a
+/// JSON array; a NULL takes its type from where it stands. After an error a transaction can only be rolled back, or
+/// go on from a savepoint.
+pub(crate) trait Conn {
+    /// How this database spells things.
+    fn dialect(&self) -> Dialect;
+
+    /// Rows of a query.
+    fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// Runs a statement, returns the number of rows it touched.
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError>;
+
+    /// Runs several statements without parameters.
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError>;
+
+    /// Writes many rows in order, in the fastest way this database has; returns the number of rows touched.
+    fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError>;
+
+    /// The events above cursors, see [`Slice`]; heads and events from one snapshot, or heads first.
+    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
+
+    /// The time on the database's clock, also while a transaction is open.
+    fn now(&mut self) -> Result<SystemTime, StoreError>;
+}
+
+/// Many rows for one table. Keys are unique within one bulk.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    /// The table, quoted and ready for SQL.
+    pub(crate) table: &'static str,
+    pub(crate) kind: BulkKind,
+    /// Key columns, first in each row. For a plain insert it may be empty.
+    pub(crate) keys: Vec<(&'static str, ColumnType)>,
+    /// The other columns, after the keys in each row.
+    pub(crate) columns: Vec<(&'static str, ColumnType)>,
+    pub(crate) rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BulkKind {
+    /// A row whose key exists is an error.
+    Insert,
+    /// A row whose key exists is left alone.
+    InsertMissing,
+    /// A row whose key exists gets the new columns.
+    Upsert,
+    /// Only rows whose key exists.
+    Update,
+}
+
+/// How a database gives out connections and runs transactions. Not for implementing outside.
+pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
+    /// Runs reads on a connection of its own; each statement sees what is committed by then.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn read<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E>;
+
+    /// Runs `work` in one write transaction: commits on `Ok`, rolls back on `Err` and on panic. A commit whose outcome is
+    /// not known is `StoreErrorKind::CommitUnknown`.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn write<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E>;
+
+    /// Who holds the counters of these instances, as far as it can be found out, and how long one waits for them.
+    #[doc(hidden)]
+    fn holder(&self, instances: &[String]) -> Option<Holder>;
+
+    /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
+    #[doc(hidden)]
+    fn migrations(&self) -> &'static [&'static str];
+}

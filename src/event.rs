@@ -1,0 +1,533 @@
+//! Events as they are stored, and the commands that become events.
+//!
+//! A service makes a [`Command`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
+//! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::error::{InvalidCommand, PayloadError, PushError};
+use crate::value::{check_json, check_text};
+
+/// The Rust type of an event's payload, which names the aggregate type and the event type in one place, so that
+/// push and reducer cannot disagree.
+///
+/// # Examples
+/// ```
+/// use readside::Payload;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Added { name: String }
+/// impl Payload for Added {
+///     const AGGREGATE: &str = "user";
+///     const TYPE: &str = "user.added";
+/// }
+/// ```
+pub trait Payload: Serialize + DeserializeOwned {
+    /// The type of the aggregate these events belong to.
+    const AGGREGATE: &'static str;
+    /// The type of the event.
+    const TYPE: &'static str;
+    /// The revision of the payload's form, from 1; older ones are brought up to it by upcasts.
+    const REVISION: u32 = 1;
+}
+
+/// An event as it is stored.
+///
+/// Cloning is cheap: the texts are shared.
+#[derive(Clone, PartialEq)]
+pub struct Event {
+    pub(crate) id: Uuid,
+    pub(crate) instance: Arc<str>,
+    pub(crate) position: i64,
+    pub(crate) aggregate_type: Arc<str>,
+    pub(crate) aggregate_id: Arc<str>,
+    pub(crate) version: i64,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) revision: u32,
+    pub(crate) created_at: SystemTime,
+    pub(crate) creator: Arc<str>,
+    pub(crate) owner: Arc<str>,
+    pub(crate) payload: Arc<str>,
+    pub(crate) metadata: Arc<str>,
+}
+
+impl Event {
+    /// An event for a source of one's own, or for a test: first of its instance and aggregate, with the
+    /// payload `{}`. The other setters fill in the rest.
+    #[must_use]
+    pub fn new(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
+        Self {
+            id: Uuid::nil(),
+            instance: instance.into(),
+            position: 1,
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: aggregate_id.into(),
+            version: 1,
+            event_type: event_type.into(),
+            revision: 1,
+            created_at: SystemTime::UNIX_EPOCH,
+            creator: "".into(),
+            owner: "".into(),
+            payload: "{}".into(),
+            metadata: "{}".into(),
+        }
+    }
+
+    /// An event with this payload, and the types that the payload's type names.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn of<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Result<Self, serde_json::Error> {
+        let mut event = Self::new(instance, P::AGGREGATE, aggregate_id, P::TYPE);
+        event.revision = P::REVISION;
+        event.payload = serde_json::to_string(payload)?.into();
+        Ok(event)
+    }
+
+    /// Sets the unique id.
+    #[must_use]
+    pub fn with_id(mut self, id: Uuid) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Sets the position in the instance.
+    #[must_use]
+    pub fn with_position(mut self, position: i64) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// Sets the version in the aggregate.
+    #[must_use]
+    pub fn with_version(mut self, version: i64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets the revision of the payload's form.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u32) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// Sets the time of storing.
+    #[must_use]
+    pub fn with_created_at(mut self, at: SystemTime) -> Self {
+        self.created_at = at;
+        self
+    }
+
+    /// Sets who caused it.
+    #[must_use]
+    pub fn with_creator(mut self, creator: &str) -> Self {
+        self.creator = creator.into();
+        self
+    }
+
+    /// Sets whom it belongs to.
+    #[must_use]
+    pub fn with_owner(mut self, owner: &str) -> Self {
+        self.owner = owner.into();
+        self
+    }
+
+    /// Sets the text of the payload, a JSON document.
+    #[must_use]
+    pub fn with_payload(mut self, json: impl Into<Arc<str>>) -> Self {
+        self.payload = json.into();
+        self
+    }
+
+    /// Sets the text of the metadata, a JSON object of texts.
+    #[must_use]
+    pub fn with_metadata(mut self, json: impl Into<Arc<str>>) -> Self {
+        self.metadata = json.into();
+        self
+    }
+
+    /// The unique id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The tenant; `""` is the system instance.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The place in the dense order of the instance's events, from 1.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Type of the aggregate.
+    #[must_use]
+    pub fn aggregate_type(&self) -> &str {
+        &self.aggregate_type
+    }
+
+    /// Id of the aggregate, unique within instance and type.
+    #[must_use]
+    pub fn aggregate_id(&self) -> &str {
+        &self.aggregate_id
+    }
+
+    /// The place among the aggregate's own events, dense from 1.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Type of the event.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Revision of the payload's form.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// When it was stored, by the database's clock, in microseconds; never decreases with the position.
+    #[must_use]
+    pub fn created_at(&self) -> SystemTime {
+        self.created_at
+    }
+
+    /// Who caused it.
+    #[must_use]
+    pub fn creator(&self) -> &str {
+        &self.creator
+    }
+
+    /// Whom it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The payload as the text it was given.
+    #[must_use]
+    pub fn payload_json(&self) -> &str {
+        &self.payload
+    }
+
+    /// The metadata as a JSON text.
+    #[must_use]
+    pub fn metadata_json(&self) -> &str {
+        &self.metadata
+    }
+
+    /// The payload, decoded into a type of the caller's.
+    ///
+    /// # Errors
+    /// [`PayloadError::Decode`] when the text does not fit the type.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        serde_json::from_str(&self.payload).map_err(|source| PayloadError::Decode {
+            event_type: self.event_type.to_string(),
+            revision: self.revision,
+            instance: self.instance.to_string(),
+            position: self.position,
+            wanted: std::any::type_name::<T>(),
+            source,
+        })
+    }
+
+    /// One header of the metadata, for instance a correlation id.
+    #[must_use]
+    pub fn metadata(&self, name: &str) -> Option<String> {
+        serde_json::from_str::<BTreeMap<String, String>>(&self.metadata).ok()?.remove(name)
+    }
+}
+
+/// Leaves payload and metadata out: they may hold what must not stand in a log.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("instance", &self.instance)
+            .field("position", &self.position)
+            .field("aggregate_type", &self.aggregate_type)
+            .field("aggregate_id", &self.aggregate_id)
+            .field("version", &self.version)
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a command expects of its aggregate before its event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Expected {
+    /// Any version, also none.
+    #[default]
+    Any,
+    /// The aggregate has no event yet.
+    New,
+    /// The aggregate stands at exactly this version.
+    Version(i64),
+}
+
+impl Expected {
+    /// True when an aggregate at version `found` (0 for none) is as expected.
+    #[must_use]
+    pub fn holds(self, found: i64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::New => found == 0,
+            Self::Version(version) => found == version,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any version"),
+            Self::New => f.write_str("no version"),
+            Self::Version(version) => write!(f, "version {version}"),
+        }
+    }
+}
+
+/// A change to the values that have to be unique in an instance, made together with the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unique {
+    /// Takes a value; when it is taken already the push fails with the message.
+    Add {
+        /// The kind of value, for instance `user.email`.
+        constraint: String,
+        /// The value.
+        value: String,
+        /// What [`PushError::UniqueViolation`] says.
+        message: String,
+    },
+    /// Gives a value back; one that is not taken is no error.
+    Remove {
+        /// The kind of value.
+        constraint: String,
+        /// The value.
+        value: String,
+    },
+    /// Gives back all values of the instance, of every kind.
+    RemoveAll,
+}
+
+/// An event to be stored.
+///
+/// # Examples
+/// ```
+/// use readside::{Command, Expected};
+/// let command = Command::raw("tenant-1", "user", "u1", "user.added")
+///     .payload(&serde_json::json!({"name": "Ada"}))
+///     .creator("admin")
+///     .expect(Expected::New)
+///     .add_unique("user.email", "ada@example.com", "this address is taken");
+/// assert_eq!(command.aggregate_id(), "u1");
+/// ```
+#[derive(Debug)]
+#[must_use = "a command does nothing until it is pushed"]
+pub struct Command {
+    pub(crate) instance: Arc<str>,
+    pub(crate) aggregate_type: Arc<str>,
+    pub(crate) aggregate_id: Arc<str>,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) revision: u32,
+    pub(crate) creator: Arc<str>,
+    pub(crate) owner: Arc<str>,
+    pub(crate) payload: Result<Arc<str>, serde_json::Error>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) expected: Expected,
+    pub(crate) unique: Vec<Unique>,
+    pub(crate) push_key: Option<String>,
+}
+
+impl Command {
+    /// A command with this payload, and the types that the payload's type names. A payload that cannot be
+    /// serialized is reported by push.
+    pub fn new<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Self {
+        Self::raw(instance, P::AGGREGATE, aggregate_id, P::TYPE).payload(payload).revision(P::REVISION)
+    }
+
+    /// A command whose types are named by hand, with the payload `{}`.
+    pub fn raw(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
+        Self {
+            instance: instance.into(),
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: aggregate_id.into(),
+            event_type: event_type.into(),
+            revision: 1,
+            creator: "".into(),
+            owner: "".into(),
+            payload: Ok("{}".into()),
+            metadata: BTreeMap::new(),
+            expected: Expected::Any,
+            unique: Vec::new(),
+            push_key: None,
+        }
+    }
+
+    /// Sets the payload. Default: `{}`.
+    pub fn payload<T: Serialize + ?Sized>(mut self, payload: &T) -> Self {
+        self.payload = serde_json::to_string(payload).map(Into::into);
+        self
+    }
+
+    /// Sets the payload to a JSON text, which is stored as it is.
+    pub fn payload_json(mut self, json: impl Into<Arc<str>>) -> Self {
+        self.payload = Ok(json.into());
+        self
+    }
+
+    /// Sets the revision of the payload's form, from 1. Default: 1.
+    pub fn revision(mut self, revision: u32) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// Sets who causes the event. Default: empty.
+    pub fn creator(mut self, creator: &str) -> Self {
+        self.creator = creator.into();
+        self
+    }
+
+    /// Sets whom the event belongs to. Default: empty.
+    pub fn owner(mut self, owner: &str) -> Self {
+        self.owner = owner.into();
+        self
+    }
+
+    /// Adds a header, for instance a correlation id.
+    pub fn metadata(mut self, name: &str, value: &str) -> Self {
+        self.metadata.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets the version that the aggregate must have before this event. Earlier commands of the same push
+    /// count. Default: [`Expected::Any`].
+    pub fn expect(mut self, expected: Expected) -> Self {
+        self.expected = expected;
+        self
+    }
+
+    /// Adds a change to the unique values of the instance.
+    pub fn unique(mut self, change: Unique) -> Self {
+        self.unique.push(change);
+        self
+    }
+
+    /// Takes a unique value, or fails the push with the message.
+    pub fn add_unique(self, constraint: &str, value: &str, message: &str) -> Self {
+        self.unique(Unique::Add {
+            constraint: constraint.to_owned(),
+            value: value.to_owned(),
+            message: message.to_owned(),
+        })
+    }
+
+    /// Gives a unique value back.
+    pub fn remove_unique(self, constraint: &str, value: &str) -> Self {
+        self.unique(Unique::Remove { constraint: constraint.to_owned(), value: value.to_owned() })
+    }
+
+    /// Marks the push, so that it can be repeated: the same commands under the same key return the events that
+    /// were stored the first time. Every command of the push has to bear a key.
+    pub fn push_key(mut self, key: &str) -> Self {
+        self.push_key = Some(key.to_owned());
+        self
+    }
+
+    /// The tenant.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Type of the aggregate.
+    #[must_use]
+    pub fn aggregate_type(&self) -> &str {
+        &self.aggregate_type
+    }
+
+    /// Id of the aggregate.
+    #[must_use]
+    pub fn aggregate_id(&self) -> &str {
+        &self.aggregate_id
+    }
+
+    /// The headers as a JSON object.
+    pub(crate) fn metadata_json(&self) -> Arc<str> {
+        if self.metadata.is_empty() {
+            return "{}".into();
+        }
+        serde_json::Value::from_iter(self.metadata.clone()).to_string().into()
+    }
+
+    /// Checks everything that can be checked without the database. `index` is its place in the push.
+    pub(crate) fn check(&self, index: usize) -> Result<(), PushError> {
+        let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
+        let text = |field, text: &str| check_text(text).map_err(InvalidCommand::Text).map_err(fail(field));
+        for (field, required) in [
+            ("aggregate type", &self.aggregate_type),
+            ("aggregate id", &self.aggregate_id),
+            ("event type", &self.event_type),
+        ] {
+            if required.is_empty() {
+                return Err(fail(field)(InvalidCommand::Empty));
+            }
+            text(field, required)?;
+        }
+        text("instance", &self.instance)?;
+        text("creator", &self.creator)?;
+        text("owner", &self.owner)?;
+        if i32::try_from(self.revision).is_err() || self.revision == 0 {
+            return Err(fail("revision")(InvalidCommand::NotPositive(self.revision.into())));
+        }
+        for (name, value) in &self.metadata {
+            text("metadata", name)?;
+            text("metadata", value)?;
+        }
+        self.check_keys(index)?;
+        match &self.payload {
+            Ok(json) => check_json(json).map_err(InvalidCommand::Text).map_err(fail("payload")),
+            // Serializers report by value; the error is made again from its words.
+            Err(error) => Err(fail("payload")(InvalidCommand::Serialize(serde::ser::Error::custom(error)))),
+        }
+    }
+
+    fn check_keys(&self, index: usize) -> Result<(), PushError> {
+        let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
+        match self.push_key.as_deref() {
+            Some("") => return Err(fail("push key")(InvalidCommand::Empty)),
+            Some(key) => check_text(key).map_err(InvalidCommand::Text).map_err(fail("push key"))?,
+            None => {}
+        }
+        for change in &self.unique {
+            let (Unique::Add { constraint, value, .. } | Unique::Remove { constraint, value }) = change else {
+                continue;
+            };
+            if constraint.is_empty() {
+                return Err(fail("unique constraint")(InvalidCommand::Empty));
+            }
+            for part in [constraint, value] {
+                check_text(part).map_err(InvalidCommand::Text).map_err(fail("unique constraint"))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! What is asked of an event source: filters for people and services, cursors for projections.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::event::Event;
+
+/// A filter over events: sub-queries joined by OR, an order and a limit.
+///
+/// Events come in the order of instance (by bytes), then position.
+///
+/// # Examples
+/// ```
+/// use readside::{Query, SubQuery};
+/// let query = Query::new()
+///     .or(SubQuery::new().instance("tenant-1").aggregate_type("user").after(10))
+///     .limit(100);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[must_use]
+pub struct Query {
+    pub(crate) any: Vec<SubQuery>,
+    pub(crate) descending: bool,
+    pub(crate) limit: usize,
+}
+
+impl Query {
+    /// Every event of every instance, ascending, without limit.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a sub-query; an event is found when at least one of them matches.
+    pub fn or(mut self, sub: SubQuery) -> Self {
+        self.any.push(sub);
+        self
+    }
+
+    /// Last events first. Default: first events first.
+    pub fn descending(mut self) -> Self {
+        self.descending = true;
+        self
+    }
+
+    /// At most so many events; 0 means no limit. Default: 0.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+/// Conditions joined by AND; the values of one condition are joined by OR. Unset conditions match everything.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[must_use]
+pub struct SubQuery {
+    pub(crate) instances: Vec<String>,
+    pub(crate) not_instances: Vec<String>,
+    pub(crate) aggregate_types: Vec<String>,
+    pub(crate) not_aggregate_types: Vec<String>,
+    pub(crate) aggregate_ids: Vec<String>,
+    pub(crate) event_types: Vec<String>,
+    pub(crate) not_event_types: Vec<String>,
+    pub(crate) owners: Vec<String>,
+    pub(crate) creators: Vec<String>,
+    pub(crate) after: Option<i64>,
+    pub(crate) before: Option<i64>,
+    pub(crate) created_after: Option<SystemTime>,
+    pub(crate) created_before: Option<SystemTime>,
+}
+
+macro_rules! one_of {
+    ($($(#[$doc:meta])* $name:ident -> $field:ident;)*) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, value: &str) -> Self {
+            self.$field.push(value.to_owned());
+            self
+        })*
+    };
+}
+
+impl SubQuery {
+    /// Matches every event.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    one_of! {
+        /// Events of this instance (or another one named).
+        instance -> instances;
+        /// No events of this instance.
+        exclude_instance -> not_instances;
+        /// Events of aggregates of this type.
+        aggregate_type -> aggregate_types;
+        /// No events of aggregates of this type.
+        exclude_aggregate_type -> not_aggregate_types;
+        /// Events of the aggregate with this id.
+        aggregate_id -> aggregate_ids;
+        /// Events of this type.
+        event_type -> event_types;
+        /// No events of this type.
+        exclude_event_type -> not_event_types;
+        /// Events that belong to this owner.
+        owner -> owners;
+        /// Events that this creator caused.
+        creator -> creators;
+    }
+
+    /// Positions above this one.
+    pub fn after(mut self, position: i64) -> Self {
+        self.after = Some(position);
+        self
+    }
+
+    /// Positions below this one.
+    pub fn before(mut self, position: i64) -> Self {
+        self.before = Some(position);
+        self
+    }
+
+    /// Stored later than this.
+    pub fn created_after(mut self, at: SystemTime) -> Self {
+        self.created_after = Some(at);
+        self
+    }
+
+    /// Stored earlier than this.
+    pub fn created_before(mut self, at: SystemTime) -> Self {
+        self.created_before = Some(at);
+        self
+    }
+}
+
+/// Which events a projection wants. An event is wanted when both its types are listed; a source may return more
+/// events of the listed aggregate types, never fewer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Aggregate types; they decide what the relevant head is.
+    pub aggregate_types: Vec<String>,
+    /// Event types.
+    pub event_types: Vec<String>,
+}
+
+/// Where a projection stands in one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// Events above this position are wanted.
+    pub after: i64,
+}
+
+/// What a projection asks of a source in one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// One entry per instance, each instance once.
+    pub cursors: Vec<Cursor>,
+    /// Which events.
+    pub wanted: Wanted,
+    /// At most so many events per instance, 1 or more.
+    pub limit: usize,
+    /// At most so many bytes of payload per instance, but always at least one event.
+    pub max_bytes: usize,
+}
+
+/// What a source knows of one instance above a cursor.
+///
+/// `head` and `relevant` are read before, or in one snapshot with, the events: an event that becomes visible later
+/// lies above `head`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slice {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// The cursor's position.
+    pub after: i64,
+    /// Id of the event at the cursor's position; none at position 0, or when there is no such event.
+    pub at: Option<Uuid>,
+    /// The highest visible position of the instance, 0 when it has no events.
+    pub head: i64,
+    /// Id of the event at the head.
+    pub head_id: Option<Uuid>,
+    /// The highest position among the wanted aggregate types.
+    pub relevant: i64,
+    /// The wanted events above the cursor and not above the head, ascending.
+    pub events: Vec<Event>,
+    /// True when the limit ended the read: there may be more wanted events below the head.
+    pub more: bool,
+}
+
+impl Slice {
+    /// The position up to which every wanted event is in `events`, with the id of the event there.
+    #[must_use]
+    pub fn scanned(&self) -> (i64, Option<Uuid>) {
+        match self.events.last() {
+            Some(last) if self.more => (last.position, Some(last.id)),
+            _ => (self.head, self.head_id),
+        }
+    }
+}
+
+/// Which heads are asked for, in pages by instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeadsRequest {
+    /// Only these instances; empty means all.
+    pub instances: Vec<Arc<str>>,
+    /// Aggregate types of the relevant head; empty means all types.
+    pub aggregate_types: Vec<String>,
+    /// Only instances that sort after this one, by bytes: the last of the page before.
+    pub after: Option<Arc<str>>,
+    /// At most so many, 1 or more.
+    pub limit: usize,
+}
+
+/// The head of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// The highest visible position.
+    pub head: i64,
+    /// The highest position among the aggregate types asked for.
+    pub relevant: i64,
+}

@@ -1,0 +1,157 @@
+//! The contracts beneath the engine: where events come from, where they are pushed, where read models live.
+//!
+//! All traits are object safe, take `&self` and are open: a service may put a store of its own beneath the
+//! engine, and tests wrap them to make calls fail. [`EventSource`] and [`ProjectionStore`] may be two databases.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::error::{PushError, SetupError, StoreError};
+use crate::event::{Command, Event};
+use crate::projection::Projection;
+use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::state::{Attempt, Checkpoint, HeldEvent, ProjectionKey, State};
+use crate::statement::Statement;
+use crate::subscription::{Subscription, Topics};
+
+/// Where a projection reads events.
+///
+/// A source owes the laws of order: positions of an instance are dense from 1 in the order of commits; who sees
+/// position `p` sees every position below. An event never changes its position or its id.
+///
+/// # Errors
+/// Every method returns [`StoreError`] with a kind that tells whether trying again can help.
+pub trait EventSource: fmt::Debug + Send + Sync {
+    /// The id of this store and its history; another store, or an emptied one, has another id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn store_id(&self) -> Result<Uuid, StoreError>;
+
+    /// Heads of instances, ascending by the bytes of the instance, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError>;
+
+    /// One slice for each cursor, in the order of the cursors. See [`Slice`] for what it owes.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
+}
+
+/// A source that events can be pushed to.
+pub trait EventStore: EventSource {
+    /// Stores all commands as events, or none of them, in one transaction, and returns the events in the order of
+    /// the commands.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError>;
+
+    /// The events that a query finds, in order of instance and position.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError>;
+
+    /// The instances of the events that a query finds, each once, by bytes. Order and limit of the query apply to
+    /// instances.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError>;
+
+    /// Hands events that are pushed through this store from now on to the subscription. Dropping the subscription
+    /// ends it.
+    fn subscribe(&self, topics: Topics) -> Subscription;
+}
+
+/// Where the tables, the states and the failures of projections live.
+pub trait ProjectionStore: fmt::Debug + Send + Sync {
+    /// Creates or migrates the engine's tables and those of the projections; safe to repeat and when many
+    /// processes do it together.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError>;
+
+    /// Checks what `setup` would do and changes nothing.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError>;
+
+    /// The states of these instances, in their order; one that does not exist reads as position 0.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
+
+    /// Runs `work` in one transaction and commits when it returns `Ok`; otherwise nothing of it remains.
+    ///
+    /// # Errors
+    /// What `work` returned, or the store's own; `CommitUnknown` when the outcome is not known.
+    fn transaction(
+        &self,
+        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// Recorded failures of a projection, by instance and position.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError>;
+
+    /// Makes this version the one that readers see, once it is as far as the live one in every instance. Does
+    /// nothing when it is live already.
+    ///
+    /// # Errors
+    /// [`SetupError::NotCaughtUp`] while it is behind.
+    fn switch(&self, projection: &Projection) -> Result<(), SetupError>;
+}
+
+/// A transaction on the read models.
+///
+/// After an error of any method other than [`apply_one`](Self::apply_one) the transaction can only be rolled back.
+pub trait ProjectionTransaction {
+    /// Locks the states of these instances until the end of the transaction, in order of the instances' bytes, and
+    /// returns them in the order given. States that do not exist are made first.
+    ///
+    /// # Errors
+    /// `Timeout` when another transaction holds one of them for too long.
+    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
+
+    /// Applies statements in order. The outcome is that of applying each alone, whatever way is taken.
+    ///
+    /// # Errors
+    /// The first refusal; the transaction can only be rolled back then.
+    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError>;
+
+    /// Applies one statement, all or nothing: after a refusal the transaction stands as before and goes on.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError>;
+
+    /// Moves checkpoints, in order of the instances' bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError>;
+
+    /// Records a failed attempt at an event in place of an earlier one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn record(&mut self, projection: &ProjectionKey, attempt: &Attempt) -> Result<(), StoreError>;
+
+    /// Removes the records of events that failed before and are applied now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError>;
+}

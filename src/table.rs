@@ -1,0 +1,263 @@
+//! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
+
+use crate::error::NameError;
+use crate::value::{ColumnType, Value};
+
+/// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
+pub const MAX_NAME: usize = 63;
+
+/// The column that the engine adds to every table, row and condition.
+pub const INSTANCE_COLUMN: &str = "instance_id";
+
+/// A column: name, type, whether it may be NULL, default.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Column {
+    pub(crate) name: String,
+    pub(crate) kind: ColumnType,
+    pub(crate) nullable: bool,
+    pub(crate) default: Option<Value>,
+}
+
+impl Column {
+    /// A column that must not be NULL and has no default.
+    pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
+        Self { name: name.into(), kind, nullable: false, default: None }
+    }
+
+    /// Allows NULL.
+    pub fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+
+    /// What a row holds that does not name the column.
+    pub fn default(mut self, value: impl Into<Value>) -> Self {
+        self.default = Some(value.into());
+        self
+    }
+}
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $name:ident => $kind:ident),* $(,)?) => {
+        $($(#[$doc])*
+        pub fn $name(name: impl Into<String>) -> Column {
+            Column::new(name, ColumnType::$kind)
+        })*
+    };
+}
+
+columns! {
+    /// A column of [`ColumnType::Text`].
+    text => Text,
+    /// A column of [`ColumnType::Integer`].
+    integer => Integer,
+    /// A column of [`ColumnType::Boolean`].
+    boolean => Boolean,
+    /// A column of [`ColumnType::Float`].
+    float => Float,
+    /// A column of [`ColumnType::Json`].
+    json => Json,
+    /// A column of [`ColumnType::Bytes`].
+    bytes => Bytes,
+    /// A column of [`ColumnType::Timestamp`].
+    timestamp => Timestamp,
+    /// A column of [`ColumnType::TextArray`].
+    text_array => TextArray,
+    /// A column of [`ColumnType::Uuid`].
+    uuid => Uuid,
+}
+
+/// A reference to a row of the projection's primary table, deleted together with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignKey {
+    pub(crate) columns: Vec<String>,
+    /// Plain name of the referenced table; none means the primary one.
+    pub(crate) table: Option<String>,
+}
+
+/// A table of a projection.
+///
+/// # Examples
+/// ```
+/// use readside::{Table, text};
+/// let users = Table::new("users")
+///     .column(text("id"))
+///     .column(text("email").nullable())
+///     .primary_key(["id"])
+///     .unique(["email"]);
+/// let phones = Table::suffix("phones")          // users_phones
+///     .column(text("id")).column(text("phone"))
+///     .primary_key(["id", "phone"])
+///     .references_primary(["id"]);
+/// # let _ = (users, phones);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Table {
+    pub(crate) name: String,
+    pub(crate) is_suffix: bool,
+    pub(crate) columns: Vec<Column>,
+    pub(crate) primary_key: Vec<String>,
+    pub(crate) uniques: Vec<Vec<String>>,
+    pub(crate) indexes: Vec<Vec<String>>,
+    pub(crate) foreign_keys: Vec<ForeignKey>,
+}
+
+impl Table {
+    /// A table of this name; readers find it as a view of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            is_suffix: false,
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            uniques: Vec::new(),
+            indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+        }
+    }
+
+    /// A secondary table, named after the projection's first table with `_` and this suffix.
+    pub fn suffix(suffix: impl Into<String>) -> Self {
+        Self { is_suffix: true, ..Self::new(suffix) }
+    }
+
+    /// Adds a column.
+    pub fn column(mut self, column: Column) -> Self {
+        self.columns.push(column);
+        self
+    }
+
+    /// Sets the primary key, within the instance. Required.
+    pub fn primary_key<const N: usize>(mut self, columns: [&str; N]) -> Self {
+        self.primary_key = owned(&columns);
+        self
+    }
+
+    /// Adds a unique constraint, within the instance.
+    pub fn unique<const N: usize>(mut self, columns: [&str; N]) -> Self {
+        self.uniques.push(owned(&columns));
+        self
+    }
+
+    /// Adds an index, within the instance.
+    pub fn index<const N: usize>(mut self, columns: [&str; N]) -> Self {
+        self.indexes.push(owned(&columns));
+        self
+    }
+
+    /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
+    pub fn references_primary<const N: usize>(mut self, columns: [&str; N]) -> Self {
+        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: None });
+        self
+    }
+
+    /// Adds a foreign key to the primary key of another table of the projection; rows go when theirs goes.
+    pub fn references<const N: usize>(mut self, columns: [&str; N], table: &str) -> Self {
+        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: Some(table.to_owned()) });
+        self
+    }
+
+    /// The column of this name.
+    pub(crate) fn find(&self, column: &str) -> Option<&Column> {
+        self.columns.iter().find(|candidate| candidate.name == column)
+    }
+
+    /// True when these columns (in any order) are the primary key or a unique constraint.
+    pub(crate) fn is_unique(&self, columns: &[String]) -> bool {
+        std::iter::once(&self.primary_key).chain(&self.uniques).any(|unique| {
+            unique.len() == columns.len() && unique.iter().all(|column| columns.contains(column))
+        })
+    }
+
+    /// Columns that rows of another table refer to, or that decide about other rows, make a table order-bound.
+    pub(crate) fn check(&self) -> Result<(), TableFault> {
+        let mut seen: Vec<String> = vec![INSTANCE_COLUMN.to_owned()];
+        for column in &self.columns {
+            check_name("column", &column.name, 0)?;
+            let lower = column.name.to_ascii_lowercase();
+            if lower == INSTANCE_COLUMN {
+                let why = "the engine adds it itself";
+                return Err(NameError::Reserved { what: "column", name: column.name.clone(), why }.into());
+            }
+            if seen.contains(&lower) {
+                return Err(NameError::Duplicate { what: "column", name: column.name.clone() }.into());
+            }
+            seen.push(lower);
+            self.check_default(column)?;
+        }
+        self.check_keys()
+    }
+
+    fn check_default(&self, column: &Column) -> Result<(), TableFault> {
+        let Some(default) = &column.default else { return Ok(()) };
+        if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
+            return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
+        }
+        default.check().map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
+    }
+
+    fn check_keys(&self) -> Result<(), TableFault> {
+        if self.primary_key.is_empty() {
+            return Err(TableFault::What("has no primary key".to_owned()));
+        }
+        let foreign = self.foreign_keys.iter().map(|key| &key.columns);
+        let lists = std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign);
+        for list in lists {
+            if list.is_empty() {
+                return Err(TableFault::What("has a key or index without columns".to_owned()));
+            }
+            for (at, column) in list.iter().enumerate() {
+                if self.find(column).is_none() {
+                    return Err(TableFault::What(format!("has a key or index on column {column:?}, which it does not have")));
+                }
+                if list.iter().take(at).any(|other| other == column) {
+                    return Err(TableFault::What(format!("names column {column:?} twice in one key or index")));
+                }
+            }
+        }
+        if let Some(column) = self.primary_key.iter().filter_map(|name| self.find(name)).find(|column| column.nullable) {
+            return Err(TableFault::What(format!("has the nullable column {:?} in its primary key", column.name)));
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with a table.
+#[derive(Debug)]
+pub(crate) enum TableFault {
+    Name(NameError),
+    What(String),
+}
+
+impl From<NameError> for TableFault {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}
+
+fn owned(columns: &[&str]) -> Vec<String> {
+    columns.iter().map(|&column| column.to_owned()).collect()
+}
+
+/// Checks a name that becomes a quoted identifier, to which the engine adds `extra` bytes.
+pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if name.chars().any(char::is_control) {
+        return Err(NameError::Control { what, name: name.to_owned() });
+    }
+    let length = name.len() + extra;
+    if length > MAX_NAME {
+        return Err(NameError::TooLong { what, name: name.to_owned(), length, limit: MAX_NAME });
+    }
+    let lower = name.to_ascii_lowercase();
+    for (prefix, why) in [("sqlite_", "SQLite keeps names that begin with sqlite_"), ("pg_", "PostgreSQL keeps names that begin with pg_"), ("readside_", "the engine keeps names that begin with readside_")] {
+        if what != "column" && lower.starts_with(prefix) {
+            return Err(NameError::Reserved { what, name: name.to_owned(), why });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! Values that statements carry and columns hold, checked so that both databases store them alike.
+//!
+//! A value enters through `Into<Value>`; [`Value::check`] refuses what one of the databases could not hold
+//! unchanged. Rendering it for a database is the work of the backends.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::error::TextFault;
+
+/// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
+pub const MAX_JSON_DEPTH: usize = 127;
+
+/// The type of a column, the same on every database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ColumnType {
+    /// UTF-8 text without NUL. PostgreSQL `text`, SQLite `TEXT`.
+    Text,
+    /// Signed 64-bit integer. PostgreSQL `bigint`, SQLite `INTEGER`.
+    Integer,
+    /// Truth value. PostgreSQL `boolean`, SQLite `INTEGER` 0 or 1.
+    Boolean,
+    /// Finite 64-bit floating point. PostgreSQL `double precision`, SQLite `REAL`.
+    Float,
+    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`.
+    Json,
+    /// Bytes. PostgreSQL `bytea`, SQLite `BLOB`.
+    Bytes,
+    /// A moment in microseconds. PostgreSQL `timestamptz`, SQLite `TEXT` as `2026-01-31T12:00:00.000000Z`.
+    Timestamp,
+    /// An array of texts. PostgreSQL `text[]`, SQLite `TEXT` holding a JSON array.
+    TextArray,
+    /// A UUID. PostgreSQL `uuid`, SQLite `BLOB` of 16 bytes.
+    Uuid,
+}
+
+/// One value of a column.
+///
+/// # Examples
+/// ```
+/// use readside::Value;
+/// assert_eq!(Value::from("a"), Value::Text("a".into()));
+/// assert_eq!(Value::from(None::<i64>), Value::Null);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// SQL NULL, of any type.
+    Null,
+    /// See [`ColumnType::Boolean`].
+    Boolean(bool),
+    /// See [`ColumnType::Integer`].
+    Integer(i64),
+    /// See [`ColumnType::Float`].
+    Float(f64),
+    /// See [`ColumnType::Text`].
+    Text(String),
+    /// The text of a JSON document, see [`ColumnType::Json`].
+    Json(String),
+    /// See [`ColumnType::Bytes`].
+    Bytes(Vec<u8>),
+    /// See [`ColumnType::Timestamp`]; finer parts than microseconds are cut off.
+    Timestamp(SystemTime),
+    /// See [`ColumnType::TextArray`].
+    TextArray(Vec<String>),
+    /// See [`ColumnType::Uuid`].
+    Uuid(uuid::Uuid),
+}
+
+impl Value {
+    /// The JSON document of any serializable value.
+    ///
+    /// # Errors
+    /// The serializer's, for instance for a map whose keys are not texts.
+    pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Value::Json)
+    }
+
+    /// True for [`Value::Null`].
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// True when a column of this type can hold the value.
+    #[must_use]
+    pub fn fits(&self, column: ColumnType) -> bool {
+        match self {
+            Value::Null => true,
+            // An integer is a float where every integer of that size is one exactly.
+            Value::Integer(n) => {
+                column == ColumnType::Integer
+                    || (column == ColumnType::Float && n.unsigned_abs() <= 1 << 53)
+            }
+            other => other.column_type() == Some(column),
+        }
+    }
+
+    /// The type of column this value belongs into; none for NULL.
+    #[must_use]
+    pub fn column_type(&self) -> Option<ColumnType> {
+        Some(match self {
+            Value::Null => return None,
+            Value::Boolean(_) => ColumnType::Boolean,
+            Value::Integer(_) => ColumnType::Integer,
+            Value::Float(_) => ColumnType::Float,
+            Value::Text(_) => ColumnType::Text,
+            Value::Json(_) => ColumnType::Json,
+            Value::Bytes(_) => ColumnType::Bytes,
+            Value::Timestamp(_) => ColumnType::Timestamp,
+            Value::TextArray(_) => ColumnType::TextArray,
+            Value::Uuid(_) => ColumnType::Uuid,
+        })
+    }
+
+    /// Checks that both databases can store the value unchanged.
+    ///
+    /// # Errors
+    /// The first thing in it that one of them could not hold.
+    pub fn check(&self) -> Result<(), TextFault> {
+        match self {
+            Value::Text(text) => check_text(text),
+            Value::TextArray(texts) => texts.iter().try_for_each(|text| check_text(text)),
+            Value::Json(text) => check_json(text),
+            Value::Float(float) if !float.is_finite() => Err(TextFault::NotFinite),
+            Value::Timestamp(at) => check_time(*at),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses NUL, which PostgreSQL cannot store and at which SQLite's own functions stop.
+pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
+    match text.bytes().position(|byte| byte == 0) {
+        Some(at) => Err(TextFault::Nul { at }),
+        None => Ok(()),
+    }
+}
+
+/// The years 0 to 9999, whose fixed-width texts sort like the times they name.
+fn check_time(at: SystemTime) -> Result<(), TextFault> {
+    const YEAR_0: i64 = -62_167_219_200;
+    const YEAR_10000: i64 = 253_402_300_800;
+    let seconds = micros(at).ok_or(TextFault::TimeOutOfRange)?.div_euclid(1_000_000);
+    if (YEAR_0..YEAR_10000).contains(&seconds) {
+        Ok(())
+    } else {
+        Err(TextFault::TimeOutOfRange)
+    }
+}
+
+/// Microseconds since 1970, rounded down; none outside of 64 bits.
+pub(crate) fn micros(at: SystemTime) -> Option<i64> {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).ok(),
+        Err(before) => {
+            let nanos = before.duration().as_nanos();
+            i64::try_from(nanos.div_ceil(1000)).ok().map(|n| -n)
+        }
+    }
+}
+
+/// The time that lies so many microseconds after 1970.
+pub(crate) fn from_micros(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    if micros < 0 {
+        SystemTime::UNIX_EPOCH - distance
+    } else {
+        SystemTime::UNIX_EPOCH + distance
+    }
+}
+
+/// Cuts a time to microseconds, which is what both databases keep.
+pub(crate) fn to_micros(at: SystemTime) -> SystemTime {
+    micros(at).map_or(at, from_micros)
+}
+
+/// Checks that a text is JSON that both databases and `serde_json` accept: its syntax, no NUL, no lone
+/// surrogates, no deeper than [`MAX_JSON_DEPTH`].
+pub(crate) fn check_json(text: &str) -> Result<(), TextFault> {
+    scan_json(text.as_bytes())?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|error| TextFault::NotJson { why: error.to_string() })
+}
+
+/// Walks over the bytes of a JSON text once, looking at nesting and at `\u` escapes. Bytes of UTF-8 sequences
+/// are never mistaken for ASCII, so bytes suffice.
+fn scan_json(bytes: &[u8]) -> Result<(), TextFault> {
+    let (mut depth, mut in_string, mut at) = (0usize, false, 0usize);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            0 => return Err(TextFault::Nul { at }),
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += escape_length(bytes, at)? - 1,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > MAX_JSON_DEPTH {
+                    return Err(TextFault::TooDeep { at, limit: MAX_JSON_DEPTH });
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// Bytes of the escape that starts at `at`; a pair of surrogates counts as one.
+fn escape_length(bytes: &[u8], at: usize) -> Result<usize, TextFault> {
+    match unit(bytes, at) {
+        None => Ok(2),
+        Some(0) => Err(TextFault::Nul { at }),
+        Some(0xD800..=0xDBFF) => match unit(bytes, at + 6) {
+            Some(0xDC00..=0xDFFF) => Ok(12),
+            _ => Err(TextFault::LoneSurrogate { at }),
+        },
+        Some(0xDC00..=0xDFFF) => Err(TextFault::LoneSurrogate { at }),
+        Some(_) => Ok(6),
+    }
+}
+
+/// The number of a `\uXXXX` escape at `at`, if there is one.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    let hex = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+}
+
+macro_rules! into_value {
+    ($($type:ty => |$name:ident| $value:expr),* $(,)?) => {
+        $(impl From<$type> for Value {
+            fn from($name: $type) -> Self {
+                $value
+            }
+        })*
+    };
+}
+
+into_value! {
+    bool => |v| Value::Boolean(v),
+    i16 => |v| Value::Integer(v.into()),
+    i32 => |v| Value::Integer(v.into()),
+    i64 => |v| Value::Integer(v),
+    u8 => |v| Value::Integer(v.into()),
+    u16 => |v| Value::Integer(v.into()),
+    u32 => |v| Value::Integer(v.into()),
+    f32 => |v| Value::Float(v.into()),
+    f64 => |v| Value::Float(v),
+    &str => |v| Value::Text(v.to_owned()),
+    String => |v| Value::Text(v),
+    &String => |v| Value::Text(v.clone()),
+    std::sync::Arc<str> => |v| Value::Text(v.as_ref().to_owned()),
+    std::borrow::Cow<'_, str> => |v| Value::Text(v.into_owned()),
+    Vec<u8> => |v| Value::Bytes(v),
+    &[u8] => |v| Value::Bytes(v.to_vec()),
+    SystemTime => |v| Value::Timestamp(to_micros(v)),
+    Vec<String> => |v| Value::TextArray(v),
+    Vec<&str> => |v| Value::TextArray(v.into_iter().map(str::to_owned).collect()),
+    &[&str] => |v| Value::TextArray(v.iter().map(|&text| text.to_owned()).collect()),
+    uuid::Uuid => |v| Value::Uuid(v),
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC A8
+    #[test]
+    fn json_that_a_database_could_not_hold_is_refused_by_its_reason() {
+        assert_eq!(check_json(r#"{"a":"\u0000"}"#), Err(TextFault::Nul { at: 6 }));
+        assert_eq!(check_json(r#""\ud800x""#), Err(TextFault::LoneSurrogate { at: 1 }));
+        assert_eq!(check_json(r#""\ud800\u0041""#), Err(TextFault::LoneSurrogate { at: 1 }));
+        assert_eq!(check_json(r#""\udc00""#), Err(TextFault::LoneSurrogate { at: 1 }));
+        let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+        assert_eq!(check_json(&deep), Err(TextFault::TooDeep { at: 127, limit: 127 }));
+        assert!(matches!(check_json("{"), Err(TextFault::NotJson { .. })));
+        assert!(matches!(check_json(""), Err(TextFault::NotJson { .. })));
+    }
+
+    // SPEC A8
+    #[test]
+    fn json_that_both_databases_hold_is_accepted() {
+        for text in [r#""\ud83d\ude00""#, r#"{"a":"\\u0000","b":"\"[[["}"#, "1e400", "null", "\"ß😀\""] {
+            assert_eq!(check_json(text), Ok(()), "{text}");
+        }
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        assert_eq!(check_json(&deep), Ok(()));
+        assert!(serde_json::from_str::<serde_json::Value>(&deep).is_ok());
+    }
+
+    #[test]
+    fn times_keep_microseconds_on_both_sides_of_1970() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        assert_eq!(micros(epoch - Duration::from_nanos(1)), Some(-1));
+        assert_eq!(micros(epoch + Duration::from_nanos(1999)), Some(1));
+        assert_eq!(from_micros(-1), epoch - Duration::from_micros(1));
+        assert!(Value::Timestamp(from_micros(i64::MAX)).check().is_err());
+    }
+}
