@@ -24,6 +24,7 @@ pub struct Query {
     pub(crate) any: Vec<SubQuery>,
     pub(crate) descending: bool,
     pub(crate) limit: usize,
+    pub(crate) resume: Option<(String, i64)>,
 }
 
 impl Query {
@@ -41,6 +42,12 @@ impl Query {
     /// Last events first. Default: first events first.
     pub fn descending(mut self) -> Self {
         self.descending = true;
+        self
+    }
+
+    /// Goes on behind this event in the query's order, which is how long reads are cut into pages.
+    pub fn resume(mut self, instance: &str, position: i64) -> Self {
+        self.resume = Some((instance.to_owned(), position));
         self
     }
 

@@ -3,13 +3,15 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
+mod claims;
 mod filter;
 mod push;
+mod row;
 mod setup;
 mod state;
 mod store;
 
-pub use store::DbStore;
+pub use store::{DbStore, EventStream};
 
 use std::time::SystemTime;
 
@@ -45,6 +47,11 @@ pub(crate) trait Conn {
     /// The events above cursors, see [`Slice`]; heads and events from one snapshot, or heads first.
     fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
 
+    /// A value read from a column of this type, as that type has it.
+    fn typed(&self, value: Value, _kind: ColumnType) -> Value {
+        value
+    }
+
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;
 }
@@ -53,7 +60,7 @@ pub(crate) trait Conn {
 #[derive(Debug)]
 pub(crate) struct Bulk {
     /// The table, quoted and ready for SQL.
-    pub(crate) table: &'static str,
+    pub(crate) table: String,
     pub(crate) kind: BulkKind,
     /// Key columns, first in each row. For a plain insert it may be empty.
     pub(crate) keys: Vec<(&'static str, ColumnType)>,
@@ -98,6 +105,15 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Who holds the counters of these instances, as far as it can be found out, and how long one waits for them.
     #[doc(hidden)]
     fn holder(&self, instances: &[String]) -> Option<Holder>;
+
+    /// How this database spells things.
+    #[doc(hidden)]
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn dialect(&self) -> Dialect;
+
+    /// How long a push waits for the counters of its instances.
+    #[doc(hidden)]
+    fn patience(&self) -> std::time::Duration;
 
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
     #[doc(hidden)]

@@ -1,0 +1,140 @@
+//! Reads that people and services make: filters, instance ids, heads.
+
+use std::sync::Arc;
+
+use super::row::{self, EVENT_COLUMNS};
+use super::Conn;
+use crate::error::StoreError;
+use crate::event::Event;
+use crate::query::{Head, HeadsRequest, Query, SubQuery};
+use crate::sql::Dialect;
+use crate::value::Value;
+
+/// Conditions under way, with their parameters.
+struct Where {
+    dialect: Dialect,
+    params: Vec<Value>,
+}
+
+impl Where {
+    fn new(dialect: Dialect) -> Self {
+        Self { dialect, params: Vec::new() }
+    }
+
+    /// Binds a value and returns its number.
+    fn bind(&mut self, value: Value) -> usize {
+        self.params.push(value);
+        self.params.len()
+    }
+
+    fn one_of(&mut self, parts: &mut Vec<String>, column: &str, values: &[String], wanted: bool) {
+        if values.is_empty() {
+            return;
+        }
+        let at = self.bind(Value::TextArray(values.to_vec()));
+        let any = self.dialect.any(column, at);
+        parts.push(if wanted { any } else { format!("NOT ({any})") });
+    }
+
+    fn compare(&mut self, parts: &mut Vec<String>, left: &str, value: Option<Value>) {
+        if let Some(value) = value {
+            let at = self.bind(value);
+            parts.push(format!("{left} ${at}"));
+        }
+    }
+
+    fn sub(&mut self, sub: &SubQuery) -> String {
+        let mut parts = Vec::new();
+        self.one_of(&mut parts, "instance_id", &sub.instances, true);
+        self.one_of(&mut parts, "instance_id", &sub.not_instances, false);
+        self.one_of(&mut parts, "aggregate_type", &sub.aggregate_types, true);
+        self.one_of(&mut parts, "aggregate_type", &sub.not_aggregate_types, false);
+        self.one_of(&mut parts, "aggregate_id", &sub.aggregate_ids, true);
+        self.one_of(&mut parts, "event_type", &sub.event_types, true);
+        self.one_of(&mut parts, "event_type", &sub.not_event_types, false);
+        self.one_of(&mut parts, "owner", &sub.owners, true);
+        self.one_of(&mut parts, "creator", &sub.creators, true);
+        self.compare(&mut parts, "position >", sub.after.map(Value::from));
+        self.compare(&mut parts, "position <", sub.before.map(Value::from));
+        self.compare(&mut parts, "created_at >", sub.created_after.map(Value::from));
+        self.compare(&mut parts, "created_at <", sub.created_before.map(Value::from));
+        if parts.is_empty() { "TRUE".to_owned() } else { parts.join(" AND ") }
+    }
+
+    fn query(&mut self, query: &Query) -> String {
+        if query.any.is_empty() {
+            return "TRUE".to_owned();
+        }
+        let subs: Vec<String> = query.any.iter().map(|sub| format!("({})", self.sub(sub))).collect();
+        format!("({})", subs.join(" OR "))
+    }
+
+    fn limit(&mut self, limit: usize) -> String {
+        if limit == 0 {
+            return String::new();
+        }
+        let at = self.bind(Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+        format!(" LIMIT ${at}")
+    }
+}
+
+/// The events that a query finds.
+pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Where::new(dialect);
+    let mut text = format!("SELECT {EVENT_COLUMNS} FROM {} WHERE {}", dialect.table("events"), sql.query(query));
+    let (order, than) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
+    if let Some((instance, position)) = &query.resume {
+        let (i, p) = (sql.bind(instance.as_str().into()), sql.bind((*position).into()));
+        text.push_str(&format!(" AND (instance_id, position) {than} (${i}, ${p})"));
+    }
+    text.push_str(&format!(" ORDER BY instance_id {order}, position {order}"));
+    text.push_str(&sql.limit(query.limit));
+    conn.query(&text, &sql.params)?.iter().map(row::event).collect()
+}
+
+/// The instances of the events that a query finds.
+pub(crate) fn instance_ids(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Where::new(dialect);
+    let order = if query.descending { "DESC" } else { "ASC" };
+    let mut text = format!(
+        "SELECT DISTINCT instance_id FROM {} WHERE {} ORDER BY instance_id {order}",
+        dialect.table("events"),
+        sql.query(query)
+    );
+    text.push_str(&sql.limit(query.limit));
+    conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
+}
+
+/// A page of heads.
+pub(crate) fn heads(conn: &mut dyn Conn, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Where::new(dialect);
+    let relevant = if request.aggregate_types.is_empty() {
+        "i.head".to_owned()
+    } else {
+        let at = sql.bind(Value::TextArray(request.aggregate_types.clone()));
+        format!(
+            "(SELECT max(h.head) FROM {} h WHERE h.instance_id = i.instance_id AND {})",
+            dialect.table("heads"),
+            dialect.any("h.aggregate_type", at)
+        )
+    };
+    let mut parts = vec!["i.head > 0".to_owned()];
+    let instances: Vec<String> = request.instances.iter().map(ToString::to_string).collect();
+    sql.one_of(&mut parts, "i.instance_id", &instances, true);
+    sql.compare(&mut parts, "i.instance_id >", request.after.as_deref().map(Value::from));
+    let mut text = format!(
+        "SELECT i.instance_id, i.head, {relevant} FROM {} i WHERE {} ORDER BY i.instance_id",
+        dialect.table("instances"),
+        parts.join(" AND ")
+    );
+    text.push_str(&sql.limit(request.limit));
+    conn.query(&text, &sql.params)?
+        .iter()
+        .map(|found| {
+            Ok(Head { instance: row::shared(found, 0)?, head: row::int(found, 1)?, relevant: row::int_or_zero(found, 2)? })
+        })
+        .collect()
+}

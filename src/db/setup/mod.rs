@@ -1,0 +1,84 @@
+//! Set-up: the engine's own tables by numbered migrations, projections' tables by their definitions.
+//!
+//! Everything runs in transactions under one lock, so that many processes may start together.
+
+mod catalog;
+mod projection;
+mod script;
+
+pub(crate) use projection::{read_rows, setup, switch, verify};
+pub(crate) use script::script;
+
+use uuid::Uuid;
+
+use super::{Backend, Conn, row};
+use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::sql::Dialect;
+use crate::value::Value;
+
+/// The number of the lock that set-ups take; any number that nobody else uses.
+const SETUP_LOCK: i64 = 0x0072_6561_6473_6964;
+
+/// Brings the engine's own tables to the newest schema.
+fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
+    let migrations = backend.migrations();
+    if backend.read("reading the schema version", |conn| current(conn))? == known(migrations) {
+        return Ok(());
+    }
+    backend.write("setting up the engine's tables", |conn| {
+        lock(conn)?;
+        let found = current(conn)?;
+        check_version(found, migrations)?;
+        let done = usize::try_from(found).unwrap_or(0);
+        for (version, sql) in (1_i64..).zip(migrations).skip(done) {
+            conn.batch(sql)?;
+            let table = conn.dialect().table("schema_migrations");
+            conn.execute(&format!("INSERT INTO {table} (version) VALUES ($1)"), &[version.into()])?;
+        }
+        let sql = format!("INSERT INTO {} (store_id) VALUES ($1) ON CONFLICT DO NOTHING", conn.dialect().table("store"));
+        conn.execute(&sql, &[Uuid::now_v7().into()])?;
+        Ok(())
+    })
+}
+
+fn known(migrations: &[&str]) -> i64 {
+    i64::try_from(migrations.len()).unwrap_or(i64::MAX)
+}
+
+fn check_version(found: i64, migrations: &[&str]) -> Result<(), SetupError> {
+    let known = known(migrations);
+    if found > known { Err(SetupError::NewerSchema { found, known }) } else { Ok(()) }
+}
+
+/// Takes the lock of set-ups until the end of the transaction. SQLite's write transaction is such a lock.
+fn lock(conn: &mut dyn Conn) -> Result<(), StoreError> {
+    match conn.dialect() {
+        Dialect::Postgres => conn.query("SELECT pg_advisory_xact_lock($1)::text", &[SETUP_LOCK.into()]).map(|_| ()),
+        Dialect::Sqlite => Ok(()),
+    }
+}
+
+/// The schema version of the database, 0 before the first set-up.
+fn current(conn: &mut dyn Conn) -> Result<i64, StoreError> {
+    let dialect = conn.dialect();
+    if catalog::relation(conn, Some("readside"), catalog::engine_table(dialect, "schema_migrations"))?.is_none() {
+        return Ok(0);
+    }
+    let rows = conn.query(&format!("SELECT max(version) FROM {}", dialect.table("schema_migrations")), &[])?;
+    rows.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
+}
+
+/// The id that the store was given by its first set-up.
+pub(crate) fn store_id(conn: &mut dyn Conn) -> Result<Uuid, StoreError> {
+    let rows = conn.query(&format!("SELECT store_id FROM {}", conn.dialect().table("store")), &[])?;
+    let id = rows.first().map(|found| row::uuid(found, 0)).transpose()?.flatten();
+    id.ok_or_else(|| StoreError::new("reading the id of the event store", StoreErrorKind::Schema, "it has no id"))
+}
+
+fn texts(rows: &[super::Row], at: usize) -> Result<Vec<String>, StoreError> {
+    rows.iter().map(|found| row::text(found, at).map(str::to_owned)).collect()
+}
+
+fn ints(version: u32) -> Value {
+    version.into()
+}

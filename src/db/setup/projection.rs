@@ -1,0 +1,222 @@
+//! Tables and views of projections: making, checking, switching, reading.
+
+use super::{catalog, check_version, current, ints, lock, migrate, texts};
+use crate::db::{Backend, Conn, row};
+use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::projection::{Projection, check_all};
+use crate::sql;
+use crate::statement::find_table;
+use crate::table::Table;
+use crate::value::Value;
+
+/// Creates or migrates everything.
+pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
+    check_all(projections)?;
+    migrate(backend)?;
+    for projection in projections {
+        let doing = format!("setting up projection {:?}", projection.name());
+        backend.write(&doing, |conn| setup_one(conn, projection))?;
+    }
+    Ok(())
+}
+
+fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
+    lock(conn)?;
+    let registered = register(conn, projection)?;
+    let dialect = conn.dialect();
+    let mut create = false;
+    for table in projection.tables() {
+        let physical = sql::physical_raw(dialect, projection, table);
+        create |= !is_ours(conn, projection, &physical, "table")?;
+    }
+    if create {
+        for sql in sql::create_tables(dialect, projection) {
+            conn.batch(&sql)?;
+        }
+    }
+    for table in projection.tables() {
+        own(conn, projection, &sql::physical_raw(dialect, projection, table))?;
+        check_fits(conn, projection, table)?;
+        let view = sql::view_raw(dialect, projection, table);
+        if registered.live && !is_ours(conn, projection, &view, "view")? {
+            conn.batch(&sql::create_view(dialect, projection, table))?;
+            own(conn, projection, &view)?;
+        }
+    }
+    Ok(())
+}
+
+struct Registered {
+    live: bool,
+}
+
+/// The projection's row, made on first sight; refuses another definition under the same version.
+fn register(conn: &mut dyn Conn, projection: &Projection) -> Result<Registered, SetupError> {
+    if let Some(registered) = registered(conn, projection)? {
+        return Ok(registered);
+    }
+    let table = conn.dialect().table("projections");
+    let others = conn.query(&format!("SELECT 1 FROM {table} WHERE name = $1 AND live"), &catalog::one(projection.name()))?;
+    let live = others.is_empty();
+    conn.execute(
+        &format!("INSERT INTO {table} (name, version, definition, live) VALUES ($1, $2, $3, $4)"),
+        &[projection.name().into(), ints(projection.version()), projection.definition().into(), live.into()],
+    )?;
+    Ok(Registered { live })
+}
+
+fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Registered>, SetupError> {
+    let sql = format!(
+        "SELECT definition, live FROM {} WHERE name = $1 AND version = $2",
+        conn.dialect().table("projections")
+    );
+    let rows = conn.query(&sql, &[projection.name().into(), ints(projection.version())])?;
+    let Some(found) = rows.first() else { return Ok(None) };
+    if row::text(found, 0)? != projection.definition() {
+        let version = projection.version();
+        return Err(SetupError::DefinitionChanged { projection: projection.name().to_owned(), version });
+    }
+    Ok(Some(Registered { live: row::truth(found, 1)? }))
+}
+
+/// True when the name is taken by this projection, false when it is free; anything else is `NameTaken`.
+fn is_ours(conn: &mut dyn Conn, projection: &Projection, name: &str, wanted: &str) -> Result<bool, SetupError> {
+    let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
+    let owners = texts(&conn.query(&sql, &catalog::one(&catalog::qualified(projection, name)))?, 0)?;
+    let found = catalog::relation(conn, projection.schema_name(), name)?;
+    let by = match (found, owners.first()) {
+        (None, _) => return Ok(false),
+        (Some(kind), Some(owner)) if owner == projection.name() && kind == wanted => return Ok(true),
+        (Some(kind), Some(owner)) => format!("a {kind} of projection {owner:?}"),
+        (Some(kind), None) => format!("a {kind} that is not readside's"),
+    };
+    Err(SetupError::NameTaken { projection: projection.name().to_owned(), name: name.to_owned(), by })
+}
+
+fn own(conn: &mut dyn Conn, projection: &Projection, name: &str) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
+        conn.dialect().table("projection_tables")
+    );
+    conn.execute(&sql, &[catalog::qualified(projection, name).into(), projection.name().into()]).map(|_| ())
+}
+
+fn check_fits(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), SetupError> {
+    match catalog::difference(conn, projection, table)? {
+        None => Ok(()),
+        Some(difference) => Err(SetupError::TableDiffers {
+            projection: projection.name().to_owned(),
+            table: sql::physical_raw(conn.dialect(), projection, table),
+            difference,
+        }),
+    }
+}
+
+/// Checks what `setup` would do.
+pub(crate) fn verify<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
+    check_all(projections)?;
+    backend.read("verifying the set-up", |conn| {
+        let found = current(conn)?;
+        check_version(found, backend.migrations())?;
+        if found < super::known(backend.migrations()) {
+            let what = if found == 0 { "the engine's schema".to_owned() } else { format!("schema {}", found + 1) };
+            return Err(SetupError::Missing { what });
+        }
+        projections.iter().try_for_each(|projection| verify_one(conn, projection))
+    })
+}
+
+fn verify_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
+    let missing = |what: String| Err(SetupError::Missing { what });
+    if registered(conn, projection)?.is_none() {
+        return missing(format!("version {} of projection {:?}", projection.version(), projection.name()));
+    }
+    for table in projection.tables() {
+        let physical = sql::physical_raw(conn.dialect(), projection, table);
+        if !is_ours(conn, projection, &physical, "table")? {
+            return missing(format!("table {physical:?} of projection {:?}", projection.name()));
+        }
+        check_fits(conn, projection, table)?;
+    }
+    Ok(())
+}
+
+/// Puts the readers' views onto this version.
+pub(crate) fn switch<B: Backend>(backend: &B, projection: &Projection) -> Result<(), SetupError> {
+    let doing = format!("switching projection {:?} to version {}", projection.name(), projection.version());
+    backend.write(&doing, |conn| {
+        lock(conn)?;
+        let table = conn.dialect().table("projections");
+        let sql = format!("SELECT version FROM {table} WHERE name = $1 AND live");
+        let rows = conn.query(&sql, &catalog::one(projection.name()))?;
+        let live = rows.first().map_or(Ok(0), |found| row::int(found, 0))?;
+        let live = u32::try_from(live).unwrap_or(0);
+        if live == projection.version() {
+            return Ok(());
+        }
+        check_caught_up(conn, projection, live)?;
+        move_views(conn, projection)?;
+        conn.execute(
+            &format!("UPDATE {table} SET live = (version = $2) WHERE name = $1"),
+            &[projection.name().into(), ints(projection.version())],
+        )?;
+        Ok(())
+    })
+}
+
+fn check_caught_up(conn: &mut dyn Conn, projection: &Projection, live: u32) -> Result<(), SetupError> {
+    let states = conn.dialect().table("projection_states");
+    let sql = format!(
+        "SELECT o.instance_id FROM {states} o LEFT JOIN {states} n ON n.instance_id = o.instance_id \
+         AND n.projection = o.projection AND n.version = $3 WHERE o.projection = $1 AND o.version = $2 \
+         AND o.position > coalesce(n.position, 0) ORDER BY o.instance_id"
+    );
+    let params = [projection.name().into(), ints(live), ints(projection.version())];
+    let behind = texts(&conn.query(&sql, &params)?, 0)?;
+    match behind.first() {
+        None => Ok(()),
+        Some(instance) => Err(SetupError::NotCaughtUp {
+            projection: projection.name().to_owned(),
+            from: live,
+            to: projection.version(),
+            behind: behind.len(),
+            instance: instance.clone(),
+        }),
+    }
+}
+
+fn move_views(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
+    let dialect = conn.dialect();
+    for table in projection.tables() {
+        let view = sql::view_raw(dialect, projection, table);
+        if is_ours(conn, projection, &view, "view")? {
+            conn.batch(&sql::drop_view(dialect, projection, table))?;
+        }
+        conn.batch(&sql::create_view(dialect, projection, table))?;
+        own(conn, projection, &view)?;
+    }
+    Ok(())
+}
+
+/// The rows of a table of this version.
+pub(crate) fn read_rows(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    table: &str,
+) -> Result<Vec<Vec<(String, Value)>>, StoreError> {
+    let table = find_table(projection.tables(), Some(table))
+        .map_err(|error| StoreError::new("reading a read table", StoreErrorKind::Usage, error))?;
+    let columns = catalog::typed_columns(table);
+    let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
+    let key: Vec<String> = table.primary_key.iter().map(|name| sql::quote(name)).collect();
+    let sql = format!(
+        "SELECT {} FROM {} ORDER BY {}, {}",
+        names.join(", "),
+        sql::physical_name(conn.dialect(), projection, table),
+        names.first().map_or("1", String::as_str),
+        key.join(", ")
+    );
+    let rows = conn.query(&sql, &[])?;
+    let name = |(found, (name, kind)): (Value, &(String, _))| (name.clone(), conn.typed(found, *kind));
+    Ok(rows.into_iter().map(|found| found.into_iter().zip(&columns).map(name).collect()).collect())
+}

@@ -1,0 +1,58 @@
+//! The set-up as a script, for the owner of a database whose service has no right to create tables.
+
+use uuid::Uuid;
+
+use super::catalog;
+use crate::db::Backend;
+use crate::error::SetupError;
+use crate::projection::{Projection, check_all};
+use crate::sql::{self, Dialect};
+
+/// Everything that a set-up of an empty database runs.
+pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
+    check_all(projections)?;
+    let dialect = backend.dialect();
+    let mut lines = vec!["BEGIN;".to_owned()];
+    for (version, migration) in (1..).zip(backend.migrations()) {
+        lines.push((*migration).trim_end().to_owned());
+        lines.push(format!("INSERT INTO {} (version) VALUES ({version});", dialect.table("schema_migrations")));
+    }
+    let id = Uuid::now_v7();
+    let id = match dialect {
+        Dialect::Postgres => format!("'{id}'"),
+        Dialect::Sqlite => format!("x'{}'", id.simple()),
+    };
+    lines.push(format!("INSERT INTO {} (store_id) VALUES ({id});", dialect.table("store")));
+    for projection in projections {
+        projection_lines(dialect, projection, &mut lines);
+    }
+    lines.push("COMMIT;\n".to_owned());
+    Ok(lines.join("\n"))
+}
+
+fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
+    let name = literal(projection.name());
+    let terminated = |sql: String| format!("{};", sql.trim_end().trim_end_matches(';'));
+    lines.extend(sql::create_tables(dialect, projection).into_iter().map(terminated));
+    for table in projection.tables() {
+        lines.push(terminated(sql::create_view(dialect, projection, table)));
+        for relation in [sql::physical_raw(dialect, projection, table), sql::view_raw(dialect, projection, table)] {
+            lines.push(format!(
+                "INSERT INTO {} (table_name, projection) VALUES ({}, {name});",
+                dialect.table("projection_tables"),
+                literal(&catalog::qualified(projection, &relation))
+            ));
+        }
+    }
+    lines.push(format!(
+        "INSERT INTO {} (name, version, definition, live) VALUES ({name}, {}, {}, TRUE);",
+        dialect.table("projections"),
+        projection.version(),
+        literal(&projection.definition())
+    ));
+}
+
+/// A text as an SQL literal; names are checked to hold no control characters.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

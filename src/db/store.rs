@@ -1,0 +1,257 @@
+//! The store of a backend: event store and projection store in one database.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::claims::Claims;
+use super::state::Transaction;
+use super::{Backend, Conn, filter, push, setup, state};
+use crate::error::{PushError, SetupError, StoreError, StoreErrorKind};
+use crate::event::{Command, Event};
+use crate::projection::Projection;
+use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::state::{HeldEvent, ProjectionKey, State};
+use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
+use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
+use crate::value::Value;
+
+/// How often a push that the database rolled back for the sake of others is tried again at once.
+const RETRIES: usize = 5;
+
+/// Event store and projection store in one database. Cloning is cheap; clones share connections and subscribers.
+///
+/// Made by [`SqliteStore::open`](crate::SqliteStore) or, with the feature `postgres`, `PostgresStore::connect`.
+#[derive(Debug)]
+pub struct DbStore<B: Backend> {
+    inner: Arc<Inner<B>>,
+}
+
+#[derive(Debug)]
+struct Inner<B> {
+    backend: B,
+    bus: Arc<Bus>,
+    claims: Claims,
+    store_id: Mutex<Option<Uuid>>,
+}
+
+impl<B: Backend> Clone for DbStore<B> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<B: Backend> DbStore<B> {
+    pub(crate) fn from_backend(backend: B) -> Self {
+        let inner =
+            Inner { backend, bus: Arc::new(Bus::default()), claims: Claims::default(), store_id: Mutex::new(None) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn backend(&self) -> &B {
+        &self.inner.backend
+    }
+
+    /// Creates or migrates the engine's own tables. Safe to repeat, and when many processes do it together.
+    ///
+    /// # Errors
+    /// [`SetupError::NewerSchema`] when a newer version of this library set the database up.
+    pub fn setup(&self) -> Result<(), SetupError> {
+        ProjectionStore::setup(self, &[])
+    }
+
+    /// The SQL that [`setup`](ProjectionStore::setup) would run on an empty database, for an owner of the database to
+    /// run where the service's role must not create tables.
+    ///
+    /// # Errors
+    /// When a definition does not hold together.
+    pub fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
+        setup::script(&self.inner.backend, projections)
+    }
+
+    /// The rows of a projection's table, as readers see them, by instance and primary key: the name and the value of
+    /// each column, the first one being `instance_id`. Meant for tests and reports: it reads the whole table.
+    ///
+    /// # Errors
+    /// When the projection has no such table or the store cannot be read.
+    pub fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError> {
+        let doing = format!("reading table {table:?} of projection {:?}", projection.name());
+        self.inner.backend.read(&doing, |conn| setup::read_rows(conn, projection, table))
+    }
+
+    /// All events that a query finds, read in pages of `page` events, so that memory stays bounded by the page.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{Query, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// for event in store.stream(Query::new(), 1000) {
+    ///     println!("{}", event?.event_type());
+    /// }
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    pub fn stream(&self, query: Query, page: usize) -> EventStream<B> {
+        let left = if query.limit == 0 { usize::MAX } else { query.limit };
+        EventStream { store: self.clone(), query, page: page.max(1), left, events: Vec::new().into_iter(), done: false }
+    }
+
+    /// Stores the commands inside a transaction of the caller's.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+    pub(crate) fn push_on(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+        push::push(conn, commands, self.inner.backend.patience())
+    }
+
+    /// What the caller of `push_in` fires after the commit.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+    pub(crate) fn dirty_token(&self, commands: &[Command]) -> DirtyToken {
+        DirtyToken::new(Arc::clone(&self.inner.bus), push::instances(commands))
+    }
+
+    /// Pushes once; the claim keeps pushes of this process to one instance in line until they are published.
+    fn push_claimed(&self, commands: &[Command], instances: &[Arc<str>]) -> Result<Vec<Event>, PushError> {
+        let patience = self.inner.backend.patience();
+        let Some(claim) = self.inner.claims.claim(instances, Instant::now() + patience) else {
+            return Err(self.busy(instances, patience));
+        };
+        let mut tries = 0;
+        let events = loop {
+            match self.inner.backend.write("pushing events", |conn| push::push(conn, commands, patience)) {
+                Err(PushError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < RETRIES => {
+                    tries += 1;
+                }
+                Err(PushError::Busy { .. }) => return Err(self.busy(instances, patience)),
+                other => break other?,
+            }
+        };
+        self.inner.bus.publish(&events);
+        drop(claim);
+        Ok(events)
+    }
+
+    fn busy(&self, instances: &[Arc<str>], waited: Duration) -> PushError {
+        let names: Vec<String> = instances.iter().map(ToString::to_string).collect();
+        PushError::Busy {
+            instance: names.first().cloned().unwrap_or_default(),
+            waited,
+            holder: self.inner.backend.holder(&names),
+        }
+    }
+}
+
+impl<B: Backend> EventSource for DbStore<B> {
+    fn store_id(&self) -> Result<Uuid, StoreError> {
+        if let Some(id) = *self.inner.store_id.lock() {
+            return Ok(id);
+        }
+        let id = self.inner.backend.read("reading the id of the event store", setup::store_id)?;
+        *self.inner.store_id.lock() = Some(id);
+        Ok(id)
+    }
+
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        self.inner.backend.read("reading heads", |conn| filter::heads(conn, request))
+    }
+
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        if request.cursors.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.backend.read("reading events", |conn| conn.slices(request))
+    }
+}
+
+impl<B: Backend> EventStore for DbStore<B> {
+    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+        push::check(commands)?;
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.push_claimed(commands, &push::instances(commands))
+    }
+
+    fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
+        self.inner.backend.read("filtering events", |conn| filter::filter(conn, query))
+    }
+
+    fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
+        self.inner.backend.read("reading instance ids", |conn| filter::instance_ids(conn, query))
+    }
+
+    fn subscribe(&self, topics: Topics) -> Subscription {
+        self.inner.bus.subscribe(topics)
+    }
+}
+
+impl<B: Backend> ProjectionStore for DbStore<B> {
+    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
+        setup::setup(&self.inner.backend, projections)
+    }
+
+    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError> {
+        setup::verify(&self.inner.backend, projections)
+    }
+
+    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
+        let doing = format!("reading states of projection {:?}", projection.name);
+        self.inner.backend.read(&doing, |conn| state::states(conn, projection, instances))
+    }
+
+    fn transaction(
+        &self,
+        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.inner.backend.write("updating read models", |conn| work(&mut Transaction { conn }))
+    }
+
+    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
+        self.inner.backend.read("reading held events", |conn| state::held_events(conn, projection))
+    }
+
+    fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
+        setup::switch(&self.inner.backend, projection)
+    }
+}
+
+/// Events of a long read, page by page; see [`DbStore::stream`]. Ends after an error.
+#[derive(Debug)]
+pub struct EventStream<B: Backend> {
+    store: DbStore<B>,
+    query: Query,
+    page: usize,
+    left: usize,
+    events: std::vec::IntoIter<Event>,
+    done: bool,
+}
+
+impl<B: Backend> EventStream<B> {
+    fn fetch(&mut self) -> Result<(), StoreError> {
+        let size = self.page.min(self.left);
+        let events = self.store.filter(&self.query.clone().limit(size))?;
+        self.left -= events.len();
+        self.done = events.len() < size || self.left == 0;
+        if let Some(last) = events.last() {
+            self.query = self.query.clone().resume(last.instance(), last.position());
+        }
+        self.events = events.into_iter();
+        Ok(())
+    }
+}
+
+impl<B: Backend> Iterator for EventStream<B> {
+    type Item = Result<Event, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.events.as_slice().is_empty() && !self.done {
+            if let Err(error) = self.fetch() {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+        self.events.next().map(Ok)
+    }
+}
