@@ -1,0 +1,239 @@
+//! A projection: a name, a version, the tables it keeps and the reducers that turn its events into statements.
+//!
+//! `check` finds definitions that do not hold together before any SQL; `reduce` is what the pipeline calls.
+
+mod check;
+mod definition;
+mod reduce;
+
+pub use reduce::ReduceFailure;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::PayloadError;
+use crate::event::{Event, Payload};
+use crate::query::Wanted;
+use crate::state::ProjectionKey;
+use crate::statement::Reduced;
+use crate::table::Table;
+
+type Reducer = Arc<dyn Fn(&Event) -> Reduced + Send + Sync>;
+type Upcaster = Arc<dyn Fn(&Event) -> Result<Event, PayloadError> + Send + Sync>;
+
+/// A read model: which events it handles and which tables it keeps. Cloning is cheap.
+///
+/// A reducer is a pure function of its event: no clock, no database, no state. Raise the version when what the
+/// reducers write, the events they handle or the tables change; the read model is then rebuilt beside the old one.
+///
+/// # Examples
+/// ```
+/// use readside::{Payload, Projection, Reduced, Table, create, eq, set, text, update};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Added { name: String }
+/// impl Payload for Added { const AGGREGATE: &str = "user"; const TYPE: &str = "user.added"; }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Renamed { name: String }
+/// impl Payload for Renamed { const AGGREGATE: &str = "user"; const TYPE: &str = "user.renamed"; }
+///
+/// let users = Projection::new("users", 1)
+///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+///     .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name)]))
+///     .on(|e, p: Renamed| update([set("name", p.name)], [eq("id", e.aggregate_id())]));
+/// users.check()?;
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Projection {
+    inner: Arc<Definition>,
+}
+
+#[derive(Clone)]
+struct Definition {
+    name: Arc<str>,
+    version: u32,
+    schema: Option<String>,
+    /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
+    tables: Vec<Table>,
+    /// By aggregate type, then event type.
+    reducers: BTreeMap<String, BTreeMap<String, Reducer>>,
+    duplicates: Vec<(String, String)>,
+    /// By event type, then the revision that goes in.
+    upcasts: BTreeMap<String, BTreeMap<u32, Upcaster>>,
+    duplicate_upcasts: Vec<(String, u32)>,
+}
+
+impl Projection {
+    /// A projection without tables and reducers. Versions count from 1.
+    pub fn new(name: &str, version: u32) -> Self {
+        Self {
+            inner: Arc::new(Definition {
+                name: name.into(),
+                version,
+                schema: None,
+                tables: Vec::new(),
+                reducers: BTreeMap::new(),
+                duplicates: Vec::new(),
+                upcasts: BTreeMap::new(),
+                duplicate_upcasts: Vec::new(),
+            }),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Definition)) -> Self {
+        change(Arc::make_mut(&mut self.inner));
+        self
+    }
+
+    /// Puts the tables into this schema (SQLite: before their names). Default: the connection's own.
+    pub fn schema(self, name: &str) -> Self {
+        self.change(|definition| definition.schema = Some(name.to_owned()))
+    }
+
+    /// Adds a table. The first one is the primary table, which statements mean unless they name another.
+    pub fn table(self, table: Table) -> Self {
+        self.change(|definition| {
+            definition.tables.push(table);
+            definition.resolve_names();
+        })
+    }
+
+    /// Adds the reducer for the events whose payload is a `P`, which names their types. An event whose payload does
+    /// not fit `P` fails.
+    pub fn on<P: Payload>(self, reducer: impl Fn(&Event, P) -> Reduced + Send + Sync + 'static) -> Self {
+        self.on_raw(P::AGGREGATE, P::TYPE, move |event| reducer(event, event.payload()?))
+    }
+
+    /// Adds the reducer for events without a Rust type, or of a type that several payloads share.
+    pub fn on_raw(
+        self,
+        aggregate_type: &str,
+        event_type: &str,
+        reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static,
+    ) -> Self {
+        self.change(|definition| {
+            let (aggregate_type, event_type) = (aggregate_type.to_owned(), event_type.to_owned());
+            let reducers = definition.reducers.entry(aggregate_type.clone()).or_default();
+            if reducers.insert(event_type.clone(), Arc::new(reducer)).is_some() {
+                definition.duplicates.push((aggregate_type, event_type));
+            }
+        })
+    }
+
+    /// Brings payloads of an old revision to the next one before the reducer sees them. Upcasts follow each other,
+    /// from 1 to 2, from 2 to 3, until none is left.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Event, Payload, Projection, create, set};
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Deserialize)]
+    /// struct AddedV1 { first: String, last: String }
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Added { name: String }
+    /// impl Payload for Added {
+    ///     const AGGREGATE: &str = "user";
+    ///     const TYPE: &str = "user.added";
+    ///     const REVISION: u32 = 2;
+    /// }
+    /// let users = Projection::new("users", 1)
+    ///     .upcast(Added::TYPE, 1, |old: AddedV1| Added { name: format!("{} {}", old.first, old.last) })
+    ///     .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name)]));
+    /// # let _ = users;
+    /// ```
+    pub fn upcast<Old: DeserializeOwned, New: Serialize>(
+        self,
+        event_type: &str,
+        from_revision: u32,
+        upcast: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) -> Self {
+        let upcaster: Upcaster = Arc::new(move |event| reduce::upcast(event, &upcast));
+        self.change(|definition| {
+            let upcasts = definition.upcasts.entry(event_type.to_owned()).or_default();
+            if upcasts.insert(from_revision, upcaster).is_some() {
+                definition.duplicate_upcasts.push((event_type.to_owned(), from_revision));
+            }
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The version, from 1.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.inner.version
+    }
+
+    /// Name and version, under which the state is kept.
+    #[must_use]
+    pub fn key(&self) -> ProjectionKey {
+        ProjectionKey { name: Arc::clone(&self.inner.name), version: self.inner.version }
+    }
+
+    /// The schema of the tables, if one was named.
+    #[must_use]
+    pub fn schema_name(&self) -> Option<&str> {
+        self.inner.schema.as_deref()
+    }
+
+    /// The tables under their full plain names, the primary one first.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.inner.tables
+    }
+
+    /// Which events it handles.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        let mut event_types: Vec<String> =
+            self.inner.reducers.values().flat_map(BTreeMap::keys).cloned().collect();
+        event_types.sort_unstable();
+        event_types.dedup();
+        Wanted { aggregate_types: self.inner.reducers.keys().cloned().collect(), event_types }
+    }
+}
+
+impl Definition {
+    /// Gives suffixes, and foreign keys that name one, the full plain name.
+    fn resolve_names(&mut self) {
+        let Some((primary, others)) = self.tables.split_first_mut() else { return };
+        for table in others.iter_mut().filter(|table| table.is_suffix && !table.name.is_empty()) {
+            table.name = format!("{}_{}", primary.name, table.name);
+            table.is_suffix = false;
+        }
+        let prefix = format!("{}_", primary.name);
+        let names: Vec<String> = self.tables.iter().map(|table| table.name.clone()).collect();
+        for key in self.tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {
+            let Some(name) = &key.table else { continue };
+            let full = format!("{prefix}{name}");
+            if !names.contains(name) && names.contains(&full) {
+                key.table = Some(full);
+            }
+        }
+    }
+}
+
+/// Leaves the reducers out.
+impl fmt::Debug for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Projection")
+            .field("name", &self.inner.name)
+            .field("version", &self.inner.version)
+            .field("schema", &self.inner.schema)
+            .field("tables", &self.inner.tables)
+            .field("wanted", &self.wanted())
+            .finish_non_exhaustive()
+    }
+}

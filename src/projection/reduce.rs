@@ -1,0 +1,254 @@
+//! From an event to a checked statement: upcasts, the reducer behind a net for panics, the check against the tables.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Projection, Reducer};
+use crate::error::{PayloadError, ReduceError};
+use crate::event::Event;
+use crate::state::FailureClass;
+use crate::statement::{Reduced, Statement};
+
+/// Most bytes of an error's text that are kept.
+const LONGEST_ERROR: usize = 4000;
+
+/// Why an event gave no statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReduceFailure {
+    /// Whether the reducer returned an error, panicked, or made a statement that does not fit the tables.
+    pub class: FailureClass,
+    /// The text of the error with its causes, without what decoders quote from payloads.
+    pub error: String,
+}
+
+impl Projection {
+    /// The statement that the event's reducer makes, checked against the tables; [`Statement::Noop`] for an event
+    /// that has no reducer.
+    ///
+    /// # Errors
+    /// When an upcast or the reducer fails or panics, or the statement does not fit the tables.
+    pub fn reduce(&self, event: &Event) -> Result<Statement, ReduceFailure> {
+        let by_type = self.inner.reducers.get(event.aggregate_type());
+        let Some(reducer) = by_type.and_then(|reducers| reducers.get(event.event_type())) else {
+            return Ok(Statement::Noop);
+        };
+        // A reducer is a pure function of its event: nothing that it half changed can be seen afterwards.
+        let statement = match catch_unwind(AssertUnwindSafe(|| self.call(reducer, event))) {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(error)) => return Err(failure(FailureClass::Reducer, &describe(&error))),
+            Err(panic) => return Err(failure(FailureClass::Panic, panic_text(panic.as_ref()))),
+        };
+        match statement.check(self.tables()) {
+            Ok(()) => Ok(statement),
+            Err(error) => Err(failure(FailureClass::Statement, &without_payload(&error))),
+        }
+    }
+
+    fn call(&self, reducer: &Reducer, event: &Event) -> Reduced {
+        let Some(upcasts) = self.inner.upcasts.get(event.event_type()) else { return reducer(event) };
+        let Some(first) = upcasts.get(&event.revision()) else { return reducer(event) };
+        let mut current = first(event)?;
+        // Each upcast raises the revision, so this ends.
+        while let Some(next) = upcasts.get(&current.revision()) {
+            current = next(&current)?;
+        }
+        reducer(&current)
+    }
+}
+
+/// The event with its payload in the next revision's form.
+pub(super) fn upcast<Old: DeserializeOwned, New: Serialize>(
+    event: &Event,
+    upcast: &impl Fn(Old) -> New,
+) -> Result<Event, PayloadError> {
+    let failed = |source| PayloadError::Upcast {
+        event_type: event.event_type().to_owned(),
+        revision: event.revision(),
+        source,
+    };
+    let revision = event.revision().checked_add(1).ok_or_else(|| failed("there is no higher revision".into()))?;
+    let json = serde_json::to_string(&upcast(event.payload()?)).map_err(|error| failed(error.into()))?;
+    Ok(event.clone().with_revision(revision).with_payload(json))
+}
+
+/// A failure whose text any database can record: bounded, and without NUL.
+fn failure(class: FailureClass, text: &str) -> ReduceFailure {
+    let end = text.floor_char_boundary(LONGEST_ERROR);
+    let mut error = text.get(..end).unwrap_or_default().replace('\0', "\u{2400}");
+    if end < text.len() {
+        error.push('…');
+    }
+    ReduceFailure { class, error }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&'static str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}
+
+fn describe(error: &ReduceError) -> String {
+    without_payload(error.cause())
+}
+
+/// The chain of an error on one line, like [`full`](crate::error::full), but with decoders' words shortened to what
+/// does not quote the payload.
+fn without_payload(error: &(dyn StdError + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = match error.downcast_ref::<serde_json::Error>() {
+            Some(json) => json_words(json),
+            None => error.to_string(),
+        };
+        if text.is_empty() {
+            text = said;
+        } else if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// What a JSON error says, without values.
+fn json_words(error: &serde_json::Error) -> String {
+    if !error.is_data() {
+        return error.to_string();
+    }
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let said = error.to_string();
+    let said = said.strip_suffix(&place).unwrap_or(&said);
+    format!("{}{place}", data_words(said))
+}
+
+/// Serde's own wordings are `<what> <value>, expected <type>` and `<what> field <name of a field>`; the wording of
+/// anybody else may hold anything.
+fn data_words(said: &str) -> String {
+    if said.starts_with("missing field `") || said.starts_with("duplicate field `") {
+        return said.to_owned();
+    }
+    for what in ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"] {
+        // The value may hold the word too, so the last one counts.
+        if let (true, Some((_, expected))) = (said.starts_with(what), said.rsplit_once(", expected ")) {
+            return format!("{what}, expected {expected}");
+        }
+    }
+    "the payload does not fit the type".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::event::Payload;
+    use crate::statement::{create, noop, set};
+    use crate::table::{Table, integer, text};
+
+    #[derive(Serialize, Deserialize)]
+    struct Added {
+        name: String,
+        age: i64,
+    }
+
+    impl Payload for Added {
+        const AGGREGATE: &'static str = "user";
+        const TYPE: &'static str = "user.added";
+        const REVISION: u32 = 3;
+    }
+
+    fn users() -> Projection {
+        Projection::new("users", 1)
+            .table(Table::new("users").column(text("id")).column(text("name")).column(integer("age")).primary_key(["id"]))
+            .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name), set("age", p.age)]))
+    }
+
+    fn event(json: &str) -> Event {
+        Event::new("t", "user", "u1", "user.added").with_revision(3).with_payload(json)
+    }
+
+    fn failed(projection: &Projection, event: &Event) -> ReduceFailure {
+        projection.reduce(event).unwrap_err()
+    }
+
+    // SPEC B1
+    #[test]
+    fn an_event_is_reduced_by_the_reducer_of_both_its_types() {
+        let statement = users().reduce(&event(r#"{"name":"Ada","age":36}"#)).unwrap();
+        let wanted = create([set("id", "u1"), set("name", "Ada"), set("age", 36)]).unwrap();
+        assert_eq!(statement, wanted);
+        let other = Event::new("t", "machine", "u1", "user.added");
+        assert_eq!(users().reduce(&other).unwrap(), Statement::Noop);
+    }
+
+    // SPEC A9
+    #[test]
+    fn upcasts_follow_each_other_until_none_matches() {
+        let projection = users()
+            .upcast::<String, (String, i64)>("user.added", 1, |name| (name, 0))
+            .upcast("user.added", 2, |(name, age): (String, i64)| Added { name, age });
+        let wanted = create([set("id", "u1"), set("name", "Ada"), set("age", 0)]).unwrap();
+        assert_eq!(projection.reduce(&event("\"Ada\"").with_revision(1)).unwrap(), wanted);
+        assert_eq!(projection.reduce(&event(r#"["Ada",0]"#).with_revision(2)).unwrap(), wanted);
+        assert_eq!(projection.reduce(&event(r#"{"name":"Ada","age":0}"#)).unwrap(), wanted);
+        let failure = failed(&projection, &event("1").with_revision(1));
+        assert_eq!(failure.class, FailureClass::Reducer);
+        assert!(failure.error.contains("revision 1"), "{}", failure.error);
+    }
+
+    // SPEC A9
+    #[test]
+    fn there_is_no_revision_above_the_highest() {
+        let projection = users().upcast("user.added", u32::MAX, |added: Added| added);
+        let failure = failed(&projection, &event(r#"{"name":"Ada","age":0}"#).with_revision(u32::MAX));
+        assert!(failure.error.ends_with("there is no higher revision"), "{}", failure.error);
+    }
+
+    // SPEC H1
+    #[test]
+    fn errors_and_panics_are_told_apart() {
+        let fails = |reducer: fn(&Event) -> Reduced| {
+            failed(&Projection::new("p", 1).on_raw("user", "user.added", reducer), &event("{}"))
+        };
+        let error = fails(|_| Err(ReduceError::new("no\0 way")));
+        assert_eq!(error, ReduceFailure { class: FailureClass::Reducer, error: "no\u{2400} way".into() });
+        let panic = fails(|_| panic!("boom {}", 1));
+        assert_eq!(panic, ReduceFailure { class: FailureClass::Panic, error: "boom 1".into() });
+        let odd = fails(|_| std::panic::panic_any(7));
+        assert_eq!(odd.error, "a panic without a text");
+        let long = fails(|_| Err(ReduceError::new("ß".repeat(9000))));
+        assert!(long.error.len() < LONGEST_ERROR + 4 && long.error.ends_with('…'));
+        let statement = fails(|_| create([set("id", 1)]));
+        assert_eq!(statement.class, FailureClass::Statement);
+    }
+
+    // SPEC H1
+    #[test]
+    fn the_text_of_a_failure_does_not_quote_the_payload() {
+        let secret = r#"tell nobody, expected \"x"#;
+        for payload in [
+            format!(r#"{{"name":"a","age":"{secret}"}}"#),
+            format!(r#"{{"name":{{"{secret}":1}},"age":1}}"#),
+            format!(r#"{{"name":"{secret}"}}"#),
+            format!(r#""{secret}""#),
+        ] {
+            let error = failed(&users(), &event(&payload)).error;
+            assert!(!error.contains("nobody"), "{error}");
+            assert!(error.contains("user.added") && error.contains("column"), "{error}");
+        }
+        assert!(failed(&users(), &event(r#"{"name":"x"}"#)).error.contains("missing field `age`"));
+        let custom = serde::de::Error::custom("tell nobody");
+        assert!(!json_words(&custom).contains("nobody"));
+    }
+
+    #[test]
+    fn an_event_without_a_statement_is_no_failure() {
+        let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| noop());
+        assert_eq!(projection.reduce(&event("no json")).unwrap(), Statement::Noop);
+    }
+}

@@ -1,0 +1,96 @@
+//! One suite for the store traits, run on every backend; a backend brings only its constructor.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod filter;
+mod order;
+mod project;
+mod push;
+mod setup;
+
+use std::sync::Arc;
+
+use readside::{EventStore, Projection, ProjectionStore, Value};
+
+/// What every backend is.
+pub trait Store: EventStore + ProjectionStore {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
+}
+#[cfg(feature = "sqlite")]
+impl Store for readside::SqliteStore {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+        self.read_rows(projection, table).unwrap()
+    }
+}
+#[cfg(feature = "postgres")]
+impl Store for readside::PostgresStore {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+        self.read_rows(projection, table).unwrap()
+    }
+}
+
+/// A fresh store, and what keeps its database alive.
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
+    _keep: Box<dyn std::any::Any>,
+}
+
+impl Fixture {
+    pub fn source(&self) -> Arc<dyn readside::EventSource> {
+        self.store.clone()
+    }
+
+    pub fn read_rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+        self.store.rows(projection, table)
+    }
+
+    pub fn models(&self) -> Arc<dyn ProjectionStore> {
+        self.store.clone()
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite() -> Fixture {
+    let folder = tempfile::tempdir().unwrap();
+    let store = readside::SqliteStore::open(folder.path().join("test.db")).unwrap();
+    store.setup().unwrap();
+    Fixture { store: Arc::new(store), _keep: Box::new(folder) }
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite_in_memory() -> Fixture {
+    let store = readside::SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    Fixture { store: Arc::new(store), _keep: Box::new(()) }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres() -> Fixture {
+    let database = common::postgres::database();
+    let store = readside::PostgresStore::connect(database.url()).unwrap();
+    store.setup().unwrap();
+    Fixture { store: Arc::new(store), _keep: Box::new(database) }
+}
+
+macro_rules! suite {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::sqlite()); })*)* }
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite_in_memory { $($(#[test] fn $test() { super::$module::$test(&super::sqlite_in_memory()); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::postgres()); })*)* }
+    };
+}
+
+suite! {
+    push: events_come_back_as_stored, a_push_is_all_or_nothing, expected_versions_decide, unique_values_are_taken_and_given_back,
+        a_repeated_push_returns_the_first_events, bad_commands_are_refused_by_field, odd_texts_are_kept,
+        large_payloads_are_kept, subscribers_hear_of_pushes;
+    filter: queries_find_what_they_name, pages_and_limits, heads_and_instance_ids;
+    order: pushers_leave_no_holes;
+    project: a_read_model_follows_its_events, filtered_reads_move_the_checkpoint, a_poison_event_stops_its_instance_only,
+        a_skipped_event_leaves_the_rest, an_exchanged_store_is_noticed, columns_and_conditions_do_what_they_say;
+    setup: setup_is_repeatable_and_finds_changes, taken_names_are_refused, a_new_version_waits_for_its_switch;
+}
