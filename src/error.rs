@@ -604,6 +604,18 @@ pub enum ProjectionError {
         /// The event type.
         event_type: String,
     },
+    /// An upcast that would never run, or not as meant.
+    #[error("the upcast of {event_type:?} from revision {revision} of projection {projection:?} {what}")]
+    Upcast {
+        /// The projection.
+        projection: String,
+        /// The event type.
+        event_type: String,
+        /// The revision that goes in.
+        revision: u32,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// A name in it cannot be used.
     #[error("projection {projection:?} has a name that cannot be used")]
     Name {

@@ -1,0 +1,150 @@
+//! The canonical text of a definition, by which a change under the same version is found.
+
+use serde::Serialize;
+
+use super::Projection;
+use crate::table::{Column, Table};
+use crate::value::{Value, micros};
+
+/// Fields, and the variants of defaults, are part of what is stored: a change of them means a changed definition.
+#[derive(Serialize)]
+struct Text<'p> {
+    schema: Option<&'p str>,
+    events: Vec<(&'p str, Vec<&'p str>)>,
+    primary: Option<&'p str>,
+    tables: Vec<TableText<'p>>,
+}
+
+#[derive(Serialize)]
+struct TableText<'p> {
+    name: &'p str,
+    columns: Vec<ColumnText<'p>>,
+    primary_key: &'p [String],
+    uniques: Vec<&'p [String]>,
+    indexes: Vec<&'p [String]>,
+    foreign_keys: Vec<(&'p [String], Option<&'p str>)>,
+}
+
+#[derive(Serialize)]
+struct ColumnText<'p> {
+    name: &'p str,
+    kind: String,
+    nullable: bool,
+    default: Option<DefaultText<'p>>,
+}
+
+#[derive(Serialize)]
+enum DefaultText<'p> {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Float(f64),
+    Text(&'p str),
+    Bytes(&'p [u8]),
+    Micros(Option<i64>),
+    Texts(&'p [String]),
+}
+
+impl Projection {
+    /// Event types and tables as a JSON text, the same for definitions that mean the same: the order of columns, of
+    /// secondary tables and of reducers does not count.
+    #[must_use]
+    pub fn definition(&self) -> String {
+        let events = self.inner.reducers.iter();
+        let mut tables: Vec<TableText<'_>> = self.tables().iter().map(table_text).collect();
+        tables.sort_unstable_by_key(|table| table.name);
+        let text = Text {
+            schema: self.schema_name(),
+            events: events.map(|(name, types)| (name.as_str(), types.keys().map(String::as_str).collect())).collect(),
+            primary: self.tables().first().map(|table| table.name.as_str()),
+            tables,
+        };
+        // Only maps with keys other than texts cannot be written, and there are none.
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+}
+
+fn table_text(table: &Table) -> TableText<'_> {
+    let mut columns: Vec<ColumnText<'_>> = table.columns.iter().map(column_text).collect();
+    columns.sort_unstable_by_key(|column| column.name);
+    TableText {
+        name: &table.name,
+        columns,
+        primary_key: &table.primary_key,
+        uniques: sorted(table.uniques.iter().map(Vec::as_slice)),
+        indexes: sorted(table.indexes.iter().map(Vec::as_slice)),
+        foreign_keys: sorted(table.foreign_keys.iter().map(|key| (key.columns.as_slice(), key.table.as_deref()))),
+    }
+}
+
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.sort_unstable();
+    list
+}
+
+fn column_text(column: &Column) -> ColumnText<'_> {
+    ColumnText {
+        name: &column.name,
+        kind: format!("{:?}", column.kind),
+        nullable: column.nullable,
+        default: column.default.as_ref().map(default_text),
+    }
+}
+
+fn default_text(value: &Value) -> DefaultText<'_> {
+    match value {
+        Value::Null => DefaultText::Null,
+        Value::Boolean(truth) => DefaultText::Boolean(*truth),
+        Value::Integer(number) => DefaultText::Integer(*number),
+        Value::Float(number) => DefaultText::Float(*number),
+        Value::Text(text) | Value::Json(text) => DefaultText::Text(text),
+        Value::Bytes(bytes) => DefaultText::Bytes(bytes),
+        Value::Timestamp(at) => DefaultText::Micros(micros(*at)),
+        Value::TextArray(texts) => DefaultText::Texts(texts),
+        Value::Uuid(id) => DefaultText::Bytes(id.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statement::noop;
+    use crate::table::{integer, text};
+
+    fn users(version: u32, table: Table) -> Projection {
+        Projection::new("users", version).on_raw("user", "user.added", |_| noop()).table(table.primary_key(["id"]))
+    }
+
+    // SPEC B1, I2
+    #[test]
+    fn only_what_changes_the_read_model_changes_the_definition() {
+        let one = users(1, Table::new("users").column(text("id")).column(integer("n").default(1)));
+        let moved = users(2, Table::new("users").column(integer("n").default(1)).column(text("id")));
+        assert_eq!(one.definition(), moved.definition());
+        let changed = [
+            one.clone().schema("crm"),
+            one.clone().on_raw("user", "user.closed", |_| noop()),
+            one.clone().table(Table::suffix("x").column(text("id")).primary_key(["id"])),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(2))),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(1).nullable())),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(1)).index(["n"])),
+        ];
+        for projection in &changed {
+            assert_ne!(one.definition(), projection.definition(), "{projection:?}");
+        }
+    }
+
+    // SPEC I2: the text is stored, so its form must not change by accident.
+    #[test]
+    fn the_text_is_stable() {
+        let table = Table::new("users").column(text("id")).column(text("name").nullable().default("x")).unique(["name"]);
+        let wanted = concat!(
+            r#"{"schema":null,"events":[["user",["user.added"]]],"primary":"users","tables":[{"name":"users","#,
+            r#""columns":[{"name":"id","kind":"Text","nullable":false,"default":null},"#,
+            r#"{"name":"name","kind":"Text","nullable":true,"default":{"Text":"x"}}],"#,
+            r#""primary_key":["id"],"uniques":[["name"]],"indexes":[],"foreign_keys":[]}]}"#
+        );
+        assert_eq!(users(1, table).definition(), wanted);
+    }
+}

@@ -1,0 +1,5 @@
+//! What integration tests share.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+#[cfg(feature = "postgres")]
+pub mod postgres;

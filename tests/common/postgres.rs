@@ -1,0 +1,41 @@
+//! A fresh database per test, on the server that `tests/run` names.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use readside::postgres_driver::{Client, NoTls};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A database of its own, dropped with this value.
+pub struct Database {
+    url: String,
+    name: String,
+}
+
+impl Database {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+fn server() -> String {
+    std::env::var("READSIDE_TEST_DATABASE_URL")
+        .expect("READSIDE_TEST_DATABASE_URL is not set: run the tests by tests/run, which finds or starts a PostgreSQL")
+}
+
+pub fn database() -> Database {
+    let server = server();
+    let name = format!("readside_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let mut client = Client::connect(&server, NoTls).expect("the server answers");
+    client.batch_execute(&format!("CREATE DATABASE \"{name}\"")).expect("a database is made");
+    let (base, _) = server.rsplit_once('/').expect("the URL names a database");
+    Database { url: format!("{base}/{name}"), name }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Ok(mut client) = Client::connect(&server(), NoTls) {
+            let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name));
+        }
+    }
+}

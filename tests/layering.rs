@@ -1,0 +1,191 @@
+//! The map of the house, checked: modules use only their own layer and those below, the engine knows no database,
+//! and nothing is async. Reads the sources as text; comments and unit tests do not count.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module with its layer. The modules of the first three layers may use each other; above that a module uses
+/// only itself and what lies below.
+const LAYERS: [(u8, &[&str]); 6] = [
+    (0, &["error", "value", "clock", "event", "query", "statement", "table", "state"]),
+    (1, &["projection", "store", "subscription", "observer"]),
+    (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
+    (3, &["engine"]),
+    (4, &["admin"]),
+    (5, &["cli", "testing", "bin"]),
+];
+
+fn layer(module: &str) -> Option<u8> {
+    LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
+}
+
+/// What is wrong with a file of `src`, given its path below `src` and its text.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    if module == "lib" {
+        return Vec::new();
+    }
+    let code = code_of(path, text);
+    let mut faults = Vec::new();
+    match layer(module) {
+        None => faults.push(format!("{module} is in no layer: add it to LAYERS")),
+        Some(own) => {
+            let wrong = used_modules(&code).into_iter().filter_map(|used| wrong_use(module, own, &used));
+            faults.extend(wrong);
+        }
+    }
+    if climbs_to_root(path, &code) {
+        faults.push("reaches the root by `super`: write `crate::`".to_owned());
+    }
+    for word in ["async", "await"] {
+        if words(&code).any(|found| found == word) {
+            faults.push(format!("has the word `{word}`: the library blocks"));
+        }
+    }
+    for name in ["postgres", "rusqlite", "sqlite"] {
+        if module == "engine" && code.to_lowercase().contains(name) {
+            faults.push(format!("names {name}: the engine knows traits only"));
+        }
+    }
+    faults.into_iter().map(|fault| format!("src/{path} {fault}")).collect()
+}
+
+fn wrong_use(module: &str, own: u8, used: &str) -> Option<String> {
+    match layer(used) {
+        _ if used == module => None,
+        None => Some(format!("uses crate::{used} by way of lib.rs: name the module it is in")),
+        Some(theirs) if theirs > own => Some(format!("(layer {own}) uses {used} (layer {theirs})")),
+        Some(theirs) if theirs == own && own > 2 => Some(format!("uses {used}, its neighbour in layer {own}")),
+        Some(_) => None,
+    }
+}
+
+/// The text without comments and without what is compiled for tests only.
+fn code_of(path: &str, text: &str) -> String {
+    if path.ends_with("/tests.rs") || path.contains("/tests/") {
+        return String::new();
+    }
+    let text = text.find("\n#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at]);
+    let lines = text.lines().map(|line| match line.find("//") {
+        // Not in a text such as "postgres://".
+        Some(at) if line[..at].matches('"').count() % 2 == 0 => &line[..at],
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+}
+
+/// The modules that follow `crate::`, also those in braces.
+fn used_modules(code: &str) -> Vec<String> {
+    let mut modules = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => modules.extend(top_level_names(group)),
+            None => modules.push(first_word(rest)),
+        }
+    }
+    modules
+}
+
+fn first_word(text: &str) -> String {
+    words(text.trim_start()).next().unwrap_or_default().to_owned()
+}
+
+/// The first word of each entry of a group, up to the brace that ends it.
+fn top_level_names(group: &str) -> Vec<String> {
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                names.push(first_word(&group[start..at]));
+                start = at + 1;
+                if letter == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// True when a path of `super`s leaves the file's top module, past which lies the root.
+fn climbs_to_root(path: &str, code: &str) -> bool {
+    let below_src = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    code.contains(&"super::".repeat(below_src.split('/').count()))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+// SPEC J4, and the layers of docs/design.md
+#[test]
+fn imports_point_down_only() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&src);
+    assert!(files.len() > 10, "the sources were not found");
+    let mut found = Vec::new();
+    for file in &files {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+        found.extend(faults(&path, &fs::read_to_string(file).unwrap()));
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_use_of_a_higher_layer_is_found() {
+    for (path, text) in [
+        ("value.rs", "use crate::engine::Pipeline;"),
+        ("store.rs", "fn f() { crate::db::row::read() }"),
+        ("projection/mod.rs", "use crate::{\n    event::{Event, Payload},\n    sql::Dialect,\n};"),
+        ("db/mod.rs", "pub(crate) use crate::testing::given;"),
+        ("testing.rs", "use crate::cli::run;"),
+        ("event.rs", "use crate::Statement;"),
+        ("event.rs", "use super::projection::Projection;"),
+        ("db/push.rs", "use super::super::engine::Engine;"),
+        ("utils.rs", ""),
+    ] {
+        assert_eq!(faults(path, text).len(), 1, "{path}: {text}: {:?}", faults(path, text));
+    }
+}
+
+#[test]
+fn a_use_of_the_own_or_a_lower_layer_is_accepted() {
+    for (path, text) in [
+        ("error.rs", "use crate::event::Expected; // not crate::engine"),
+        ("db/mod.rs", "use crate::{error::StoreError, sql::{Dialect, quote}};\nuse super::push;"),
+        ("engine/mod.rs", "/// [`x`](crate::sqlite::X)\nuse crate::engine::config;\nuse crate::store::EventStore;"),
+        ("value.rs", "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::engine::X;\n    use super::*;\n}"),
+        ("testing.rs", "use crate::sqlite::SqliteStore;"),
+        ("lib.rs", "pub use crate::engine::Engine;"),
+    ] {
+        assert_eq!(faults(path, text), [""; 0], "{path}: {text}");
+    }
+}
+
+#[test]
+fn async_code_and_databases_in_the_engine_are_found() {
+    assert_eq!(faults("db/mod.rs", "async fn f() {}").len(), 1);
+    assert_eq!(faults("db/mod.rs", "let x = f()\n    .await;").len(), 1);
+    assert_eq!(faults("db/mod.rs", "engine.await_position(1); // async fn, .await").len(), 0);
+    assert_eq!(faults("engine/mod.rs", "fn f(store: &SqliteStore) {}").len(), 1);
+    assert_eq!(faults("engine/pool.rs", "let url = \"postgres://x\";").len(), 1);
+    assert_eq!(faults("sqlite/mod.rs", "use rusqlite::Connection;").len(), 0);
+}
