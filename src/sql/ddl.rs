@@ -1,0 +1,181 @@
+//! Tables, indexes and views of projections.
+
+use super::{Dialect, quote, quoted};
+use crate::projection::Projection;
+use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
+use crate::value::{ColumnType as T, Value};
+
+/// The unquoted name of a table of this version, without PostgreSQL's schema.
+pub(crate) fn physical_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    format!("{}_{}", view_raw(dialect, projection, table), projection.version())
+}
+
+/// The unquoted name of the view that readers use, without PostgreSQL's schema.
+pub(crate) fn view_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    match (dialect, projection.schema_name()) {
+        (Dialect::Sqlite, Some(schema)) => format!("{schema}_{}", table.name),
+        _ => table.name.clone(),
+    }
+}
+
+fn qualified(dialect: Dialect, projection: &Projection, raw: &str) -> String {
+    match (dialect, projection.schema_name()) {
+        (Dialect::Postgres, Some(schema)) => format!("{}.{}", quote(schema), quote(raw)),
+        _ => quote(raw),
+    }
+}
+
+/// The quoted name of a table of this version.
+pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    qualified(dialect, projection, &physical_raw(dialect, projection, table))
+}
+
+/// Everything that makes the tables of a projection where they are missing.
+pub(crate) fn create_tables(dialect: Dialect, projection: &Projection) -> Vec<String> {
+    let mut sql = Vec::new();
+    if let (Dialect::Postgres, Some(schema)) = (dialect, projection.schema_name()) {
+        sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema)));
+    }
+    for table in projection.tables() {
+        sql.push(create_table(dialect, projection, table));
+    }
+    for table in projection.tables() {
+        sql.extend(table.indexes.iter().map(|columns| create_index(dialect, projection, table, columns)));
+    }
+    sql
+}
+
+fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    let instance = column_sql(dialect, &Column::new(INSTANCE_COLUMN, T::Text));
+    let mut parts: Vec<String> = vec![instance];
+    parts.extend(table.columns.iter().map(|column| column_sql(dialect, column)));
+    parts.push(format!("PRIMARY KEY ({})", with_instance(&table.primary_key)));
+    parts.extend(table.uniques.iter().map(|columns| format!("UNIQUE ({})", with_instance(columns))));
+    parts.extend(table.foreign_keys.iter().filter_map(|key| foreign_key(dialect, projection, key)));
+    let strict = if dialect == Dialect::Sqlite { " STRICT" } else { "" };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} ({}){strict}",
+        physical_name(dialect, projection, table),
+        parts.join(", ")
+    )
+}
+
+fn with_instance(columns: &[String]) -> String {
+    let mut names = vec![quote(INSTANCE_COLUMN)];
+    names.extend(quoted(columns));
+    names.join(", ")
+}
+
+fn foreign_key(dialect: Dialect, projection: &Projection, key: &ForeignKey) -> Option<String> {
+    let table = crate::statement::find_table(projection.tables(), key.table.as_deref()).ok()?;
+    Some(format!(
+        "FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE CASCADE",
+        with_instance(&key.columns),
+        physical_name(dialect, projection, table),
+        with_instance(&table.primary_key)
+    ))
+}
+
+/// Texts compare by bytes on both databases, so that order and equality are the same.
+fn type_sql(dialect: Dialect, kind: T) -> &'static str {
+    match dialect {
+        Dialect::Postgres => match kind {
+            T::Text => "text COLLATE \"C\"",
+            T::Integer => "bigint",
+            T::Boolean => "boolean",
+            T::Float => "double precision",
+            T::Json => "jsonb",
+            T::Bytes => "bytea",
+            T::Timestamp => "timestamptz",
+            T::TextArray => "text[]",
+            T::Uuid => "uuid",
+        },
+        Dialect::Sqlite => match kind {
+            T::Text | T::Json | T::Timestamp | T::TextArray => "TEXT",
+            T::Integer | T::Boolean => "INTEGER",
+            T::Float => "REAL",
+            T::Bytes | T::Uuid => "BLOB",
+        },
+    }
+}
+
+fn column_sql(dialect: Dialect, column: &Column) -> String {
+    let not_null = if column.nullable { "" } else { " NOT NULL" };
+    let default = match &column.default {
+        Some(value) if !value.is_null() => format!(" DEFAULT {}", literal(dialect, value, column.kind)),
+        _ => String::new(),
+    };
+    format!("{} {}{not_null}{default}", quote(&column.name), type_sql(dialect, column.kind))
+}
+
+/// The default of a column; the only values that stand in SQL as text, from the code of the service.
+fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match (dialect, value) {
+        (_, Value::Null) => "NULL".to_owned(),
+        (Dialect::Postgres, Value::Boolean(b)) => b.to_string(),
+        (Dialect::Sqlite, Value::Boolean(b)) => i64::from(*b).to_string(),
+        (_, Value::Integer(n)) if kind == T::Float => format!("{n}.0"),
+        (_, Value::Integer(n)) if *n == i64::MIN => "(-9223372036854775807 - 1)".to_owned(),
+        (_, Value::Integer(n)) => n.to_string(),
+        (_, Value::Float(f)) => format!("{f:?}"),
+        (_, Value::Text(t) | Value::Json(t)) => text(t),
+        (Dialect::Postgres, Value::Bytes(bytes)) => format!("'\\x{}'::bytea", hex(bytes)),
+        (Dialect::Sqlite, Value::Bytes(bytes)) => format!("x'{}'", hex(bytes)),
+        (_, Value::Timestamp(at)) => text(&timestamp(*at)),
+        (Dialect::Postgres, Value::TextArray(texts)) => {
+            let items: Vec<String> = texts.iter().map(|item| text(item)).collect();
+            format!("ARRAY[{}]::text[]", items.join(", "))
+        }
+        (Dialect::Sqlite, Value::TextArray(texts)) => text(&serde_json::Value::from(texts.clone()).to_string()),
+        (Dialect::Postgres, Value::Uuid(id)) => text(&id.to_string()),
+        (Dialect::Sqlite, Value::Uuid(id)) => format!("x'{}'", id.simple()),
+    }
+}
+
+fn timestamp(at: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
+}
+
+fn create_index(dialect: Dialect, projection: &Projection, table: &Table, columns: &[String]) -> String {
+    let physical = physical_raw(dialect, projection, table);
+    let name = fitting(&format!("{physical}_{}_idx", columns.join("_")));
+    format!(
+        "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
+        quote(&name),
+        physical_name(dialect, projection, table),
+        with_instance(columns)
+    )
+}
+
+/// Cuts a name that is too long and marks it with a hash (FNV-1a, 64 bits) of the whole.
+fn fitting(name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return name.to_owned();
+    }
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut end = MAX_NAME - 17;
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}_{hash:016x}", name.get(..end).unwrap_or_default())
+}
+
+/// The view that readers use, on the table of this version.
+pub(crate) fn create_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+    format!(
+        "CREATE VIEW {} AS SELECT {} FROM {}",
+        qualified(dialect, projection, &view_raw(dialect, projection, table)),
+        with_instance(&columns),
+        physical_name(dialect, projection, table)
+    )
+}
+
+/// Removes the view.
+pub(crate) fn drop_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    format!("DROP VIEW {}", qualified(dialect, projection, &view_raw(dialect, projection, table)))
+}

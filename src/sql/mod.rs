@@ -1,0 +1,65 @@
+//! Statements and tables as SQL: text with `$n` placeholders, and values to bind.
+//!
+//! Pure: nothing here talks to a database. Every identifier is quoted, every value of a statement is bound.
+
+mod ddl;
+mod render;
+
+pub(crate) use ddl::{create_tables, create_view, drop_view, physical_name, physical_raw, view_raw};
+pub(crate) use render::render;
+
+use crate::value::Value;
+
+/// Which database's SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only its backend makes it"))]
+    Postgres,
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only its backend makes it"))]
+    Sqlite,
+}
+
+impl Dialect {
+    /// One of the engine's own tables.
+    pub(crate) fn table(self, name: &str) -> String {
+        match self {
+            Self::Postgres => format!("readside.{name}"),
+            Self::Sqlite => format!("readside_{name}"),
+        }
+    }
+
+    /// The column is one of the texts bound as an array.
+    pub(crate) fn any(self, column: &str, placeholder: usize) -> String {
+        match self {
+            Self::Postgres => format!("{column} = ANY(${placeholder}::text[])"),
+            Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${placeholder}))"),
+        }
+    }
+
+    /// The words that lock the rows of a query until the end of the transaction.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Postgres => " FOR UPDATE",
+            Self::Sqlite => "",
+        }
+    }
+}
+
+/// A text and the values of its placeholders, in order from `$1`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sql {
+    pub(crate) text: String,
+    pub(crate) params: Vec<Value>,
+}
+
+/// A quoted identifier.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| quote(name)).collect()
+}
+
+#[cfg(test)]
+mod tests;

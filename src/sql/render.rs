@@ -1,0 +1,299 @@
+//! One statement as SQL. `$1` is the instance, which the engine adds to every row and every condition.
+
+use super::{Dialect, Sql, ddl, quote, quoted};
+use crate::error::StatementError;
+use crate::projection::Projection;
+use crate::statement::{Assignment, Change, Condition, Origin, Source, Statement, Test, find_table};
+use crate::table::{INSTANCE_COLUMN, Table};
+use crate::value::{ColumnType, Value};
+
+/// The SQL of a statement: several for `Multi`, none for `Noop`.
+pub(crate) fn render(
+    dialect: Dialect,
+    projection: &Projection,
+    instance: &str,
+    statement: &Statement,
+) -> Result<Vec<Sql>, StatementError> {
+    let mut out = Vec::new();
+    push(dialect, projection, instance, statement, &mut out)?;
+    Ok(out)
+}
+
+fn push(
+    dialect: Dialect,
+    projection: &Projection,
+    instance: &str,
+    statement: &Statement,
+    out: &mut Vec<Sql>,
+) -> Result<(), StatementError> {
+    let text = |table: &Option<String>| {
+        let table = find_table(projection.tables(), table.as_deref())?;
+        Ok::<_, StatementError>(Text::new(dialect, projection, instance, table))
+    };
+    out.push(match statement {
+        Statement::Noop => return Ok(()),
+        Statement::Multi(parts) => {
+            return parts.iter().try_for_each(|part| push(dialect, projection, instance, part, out));
+        }
+        Statement::Exec { sql, values } => {
+            let words = match dialect {
+                Dialect::Postgres => sql.postgres,
+                Dialect::Sqlite => sql.sqlite,
+            };
+            let params = std::iter::once(Value::from(instance)).chain(values.iter().cloned()).collect();
+            Sql { text: words.to_owned(), params }
+        }
+        Statement::Create { table, values } => text(table)?.create(values),
+        Statement::Upsert { table, conflict, values } => text(table)?.upsert(conflict, values),
+        Statement::Update { table, values, conditions } => text(table)?.update(values, conditions),
+        Statement::Delete { table, conditions } => text(table)?.delete(conditions),
+        Statement::Copy { table, conflict, to, from, conditions } => text(table)?.copy(conflict, to, from, conditions),
+    });
+    Ok(())
+}
+
+/// A statement under way.
+struct Text<'t> {
+    dialect: Dialect,
+    table: &'t Table,
+    name: String,
+    params: Vec<Value>,
+}
+
+impl<'t> Text<'t> {
+    fn new(dialect: Dialect, projection: &Projection, instance: &str, table: &'t Table) -> Self {
+        Self { dialect, table, name: ddl::physical_name(dialect, projection, table), params: vec![instance.into()] }
+    }
+
+    fn done(self, text: String) -> Sql {
+        Sql { text, params: self.params }
+    }
+
+    /// Binds a value for a column and returns its placeholder. Where a type cannot be told from its place, a cast
+    /// names it; NULL stands as a word.
+    fn bind(&mut self, column: &str, value: &Value) -> String {
+        let kind = self.table.find(column).map(|column| column.kind);
+        let value = match (value, kind) {
+            (Value::Null, _) => return "NULL".to_owned(),
+            #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
+            (Value::Integer(n), Some(ColumnType::Float)) => Value::Float(*n as f64),
+            (value, _) => value.clone(),
+        };
+        self.params.push(value);
+        format!("${}", self.params.len())
+    }
+
+    fn bind_plain(&mut self, value: Value) -> String {
+        self.params.push(value);
+        format!("${}", self.params.len())
+    }
+
+    fn create(mut self, values: &[Assignment]) -> Sql {
+        let (columns, inserted) = self.inserted(values);
+        let text = format!("INSERT INTO {} ({columns}) VALUES ({inserted})", self.name);
+        self.done(text)
+    }
+
+    /// Columns and values of a new row.
+    fn inserted(&mut self, values: &[Assignment]) -> (String, String) {
+        let mut columns = vec![quote(INSTANCE_COLUMN)];
+        let mut inserted = vec!["$1".to_owned()];
+        for value in values {
+            columns.push(quote(&value.column));
+            let placeholder = match &value.change {
+                Change::Set(v) | Change::SetOnInsert(v) | Change::SetIf(v, _) => self.bind(&value.column, v),
+                Change::Increment(n) => self.bind(&value.column, &Value::Integer(*n)),
+                Change::ArrayAppend(text) => self.bind(&value.column, &Value::TextArray(vec![text.clone()])),
+                // The builders refuse the others here.
+                _ => "NULL".to_owned(),
+            };
+            inserted.push(placeholder);
+        }
+        (columns.join(", "), inserted.join(", "))
+    }
+
+    fn upsert(mut self, conflict: &[String], values: &[Assignment]) -> Sql {
+        let (columns, inserted) = self.inserted(values);
+        let changes: Vec<String> =
+            values.iter().filter(|value| !conflict.contains(&value.column)).filter_map(|value| self.on_conflict(value)).collect();
+        let action = if changes.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", changes.join(", "))
+        };
+        let text = format!(
+            "INSERT INTO {} AS t ({columns}) VALUES ({inserted}) ON CONFLICT ({}) DO {action}",
+            self.name,
+            target(conflict)
+        );
+        self.done(text)
+    }
+
+    fn on_conflict(&mut self, value: &Assignment) -> Option<String> {
+        let column = quote(&value.column);
+        let existing = format!("t.{column}");
+        Some(match &value.change {
+            Change::SetOnInsert(_) => return None,
+            Change::SetIf(_, condition) => {
+                let holds = self.test(&condition.0, "t.");
+                format!("{column} = CASE WHEN {holds} THEN excluded.{column} ELSE {existing} END")
+            }
+            Change::Increment(_) => format!("{column} = {existing} + excluded.{column}"),
+            Change::ArrayAppend(text) => {
+                let appended = self.array_append(&existing, text);
+                format!("{column} = {appended}")
+            }
+            _ => format!("{column} = excluded.{column}"),
+        })
+    }
+
+    fn update(mut self, values: &[Assignment], conditions: &[Condition]) -> Sql {
+        let changes: Vec<String> = values.iter().map(|value| self.change(value)).collect();
+        let conditions = self.conditions(conditions, "");
+        let text = format!("UPDATE {} SET {} WHERE {conditions}", self.name, changes.join(", "));
+        self.done(text)
+    }
+
+    fn change(&mut self, value: &Assignment) -> String {
+        let column = quote(&value.column);
+        let new = match &value.change {
+            Change::Set(v) | Change::SetOnInsert(v) => self.bind(&value.column, v),
+            Change::Increment(n) => {
+                let by = self.bind(&value.column, &Value::Integer(*n));
+                format!("{column} + {by}")
+            }
+            Change::ArrayAppend(text) => self.array_append(&column, text),
+            Change::ArrayRemove(text) => self.array_filter(&column, Value::Text(text.clone())),
+            Change::ArrayIntersect(texts) => self.array_filter(&column, Value::TextArray(texts.clone())),
+            Change::CopyColumn(from) => quote(from),
+            Change::SetIf(v, condition) => {
+                let holds = self.test(&condition.0, "");
+                let then = self.bind(&value.column, v);
+                format!("CASE WHEN {holds} THEN {then} ELSE {column} END")
+            }
+            Change::Broken(_) => "NULL".to_owned(),
+        };
+        format!("{column} = {new}")
+    }
+
+    /// NULL counts as empty on both databases.
+    fn array_append(&mut self, existing: &str, text: &str) -> String {
+        let item = self.bind_plain(Value::Text(text.to_owned()));
+        match self.dialect {
+            Dialect::Postgres => format!("array_append({existing}, {item})"),
+            Dialect::Sqlite => format!("json_insert(coalesce({existing}, '[]'), '$[#]', {item})"),
+        }
+    }
+
+    /// Drops one text, or all but some texts, keeping the order; NULL stays NULL.
+    fn array_filter(&mut self, column: &str, value: Value) -> String {
+        let removes = matches!(value, Value::Text(_));
+        let param = self.bind_plain(value);
+        match (self.dialect, removes) {
+            (Dialect::Postgres, true) => format!("array_remove({column}, {param})"),
+            (Dialect::Postgres, false) => format!(
+                "CASE WHEN {column} IS NULL THEN NULL ELSE ARRAY(SELECT u.e FROM unnest({column}) WITH ORDINALITY AS u(e, o) \
+                 WHERE u.e = ANY({param}) ORDER BY u.o) END"
+            ),
+            (Dialect::Sqlite, _) => {
+                let keeps = if removes {
+                    format!("j.value <> {param}")
+                } else {
+                    format!("j.value IN (SELECT value FROM json_each({param}))")
+                };
+                format!(
+                    "CASE WHEN {column} IS NULL THEN NULL ELSE (SELECT json_group_array(j.value ORDER BY j.key) \
+                     FROM json_each({column}) j WHERE {keeps}) END"
+                )
+            }
+        }
+    }
+
+    fn delete(mut self, conditions: &[Condition]) -> Sql {
+        let conditions = self.conditions(conditions, "");
+        let text = format!("DELETE FROM {} WHERE {conditions}", self.name);
+        self.done(text)
+    }
+
+    fn copy(mut self, conflict: &[String], to: &[String], from: &[Source], conditions: &[Condition]) -> Sql {
+        let mut selected = vec![format!("c.{}", quote(INSTANCE_COLUMN))];
+        for (column, source) in to.iter().zip(from) {
+            selected.push(match &source.from {
+                Origin::Column(name) => format!("c.{}", quote(name)),
+                Origin::Value(value) => self.bind(column, value),
+            });
+        }
+        let changes: Vec<String> = to
+            .iter()
+            .zip(from)
+            .filter(|(column, _)| !conflict.contains(column))
+            .map(|(column, source)| copied(&quote(column), source.added))
+            .collect();
+        let action =
+            if changes.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", changes.join(", ")) };
+        let mut columns = vec![quote(INSTANCE_COLUMN)];
+        columns.extend(quoted(to));
+        let conditions = self.conditions(conditions, "c.");
+        let text = format!(
+            "INSERT INTO {} AS t ({}) SELECT {} FROM {} AS c WHERE {conditions} ON CONFLICT ({}) DO {action}",
+            self.name,
+            columns.join(", "),
+            selected.join(", "),
+            self.name,
+            target(conflict)
+        );
+        self.done(text)
+    }
+
+    fn conditions(&mut self, conditions: &[Condition], prefix: &str) -> String {
+        let mut parts = vec![format!("{prefix}{} = $1", quote(INSTANCE_COLUMN))];
+        parts.extend(conditions.iter().map(|condition| format!("({})", self.test(&condition.0, prefix))));
+        parts.join(" AND ")
+    }
+
+    fn test(&mut self, test: &Test, prefix: &str) -> String {
+        let named = |column: &str| format!("{prefix}{}", quote(column));
+        match test {
+            Test::Compare(column, "=", Value::Null) | Test::IsNull(column) => format!("{} IS NULL", named(column)),
+            Test::Compare(column, _, Value::Null) => format!("{} IS NOT NULL", named(column)),
+            Test::Compare(column, operator, value) => {
+                let param = self.bind(column, value);
+                format!("{} {operator} {param}", named(column))
+            }
+            Test::IsIn(_, values) if values.is_empty() => "FALSE".to_owned(),
+            Test::IsIn(column, values) => {
+                let params: Vec<String> = values.iter().map(|value| self.bind(column, value)).collect();
+                format!("{} IN ({})", named(column), params.join(", "))
+            }
+            Test::Contains(column, text) => {
+                let param = self.bind_plain(Value::Text(text.clone()));
+                match self.dialect {
+                    Dialect::Postgres => format!("{param} = ANY({})", named(column)),
+                    Dialect::Sqlite => format!(
+                        "CASE WHEN {0} IS NULL THEN NULL ELSE EXISTS (SELECT 1 FROM json_each({0}) j WHERE j.value = {param}) END",
+                        named(column)
+                    ),
+                }
+            }
+            Test::JsonContains(column, json) => {
+                let param = self.bind(column, json);
+                match self.dialect {
+                    Dialect::Postgres => format!("{} @> {param}", named(column)),
+                    Dialect::Sqlite => format!("readside_json_contains({}, {param})", named(column)),
+                }
+            }
+            Test::Not(test) => format!("NOT ({})", self.test(test, prefix)),
+            Test::Broken(..) => "FALSE".to_owned(),
+        }
+    }
+}
+
+fn target(conflict: &[String]) -> String {
+    let mut columns = vec![quote(INSTANCE_COLUMN)];
+    columns.extend(quoted(conflict));
+    columns.join(", ")
+}
+
+fn copied(column: &str, added: bool) -> String {
+    if added { format!("{column} = t.{column} + excluded.{column}") } else { format!("{column} = excluded.{column}") }
+}

@@ -1,0 +1,221 @@
+//! Given events, expect rows: applies them on SQLite in memory, the way a service does.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use super::{Given, fail};
+use crate::engine::{HandlerConfig, ProjectionHandler};
+use crate::error::{Error, full};
+use crate::sqlite::SqliteStore;
+use crate::store::ProjectionStore;
+use crate::value::Value;
+
+/// An expected row: the columns that matter to the test; others are not looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row(Vec<(String, Value)>);
+
+/// The row with these columns. `instance_id` is a column too.
+#[must_use]
+pub fn row<'c>(columns: impl IntoIterator<Item = (&'c str, Value)>) -> Row {
+    Row(columns
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect())
+}
+
+type Found = Vec<(String, Value)>;
+
+impl Given<'_> {
+    /// Applies the events on SQLite in memory and expects exactly these rows in the table, in any order. The table
+    /// is named as a statement names it: by its name, or its suffix.
+    ///
+    /// # Panics
+    /// When an event fails, or other rows are found.
+    #[track_caller]
+    pub fn expect_rows(&self, table: &str, expected: impl IntoIterator<Item = Row>) {
+        let found = match self.apply(table) {
+            Ok(rows) => rows,
+            Err(error) => fail(&full(&error)),
+        };
+        let expected: Vec<Row> = expected.into_iter().collect();
+        if let Some(difference) = difference(&expected, found) {
+            fail(&format!(
+                "table {table:?} of projection {:?} holds other rows\n{difference}",
+                self.projection.name()
+            ));
+        }
+    }
+
+    fn apply(&self, table: &str) -> Result<Vec<Found>, Error> {
+        let store = SqliteStore::in_memory()?;
+        ProjectionStore::setup(&store, &[self.projection])?;
+        let instances = self.source.instances();
+        if !instances.is_empty() {
+            let handler = ProjectionHandler::new(
+                Arc::new(self.source.clone()),
+                Arc::new(store.clone()),
+                self.projection.clone(),
+                HandlerConfig::default(),
+            );
+            let names: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
+            handler.trigger(&names)?;
+        }
+        Ok(store.read_rows(self.projection, table)?)
+    }
+}
+
+/// Pairs expected rows with found ones, the most exactly described first, and prints what is left over.
+fn difference(expected: &[Row], mut found: Vec<Found>) -> Option<String> {
+    let mut by_detail: Vec<&Row> = expected.iter().collect();
+    by_detail.sort_by_key(|row| std::cmp::Reverse(row.0.len()));
+    let (mut missing, mut equal) = (Vec::new(), Vec::new());
+    for row in by_detail {
+        match found.iter().position(|candidate| matches(row, candidate)) {
+            Some(at) => equal.push(found.swap_remove(at)),
+            None => missing.push(&row.0),
+        }
+    }
+    if missing.is_empty() && found.is_empty() {
+        return None;
+    }
+    let mut text = String::new();
+    let marked = [
+        ("   missing", missing),
+        ("unexpected", found.iter().collect()),
+        ("        ok", equal.iter().collect()),
+    ];
+    for (mark, rows) in marked {
+        let mut lines: Vec<String> = rows.into_iter().map(|row| line(row)).collect();
+        lines.sort_unstable();
+        for line in lines {
+            // Writing into a String does not fail.
+            let _ = writeln!(text, "{mark}: {line}");
+        }
+    }
+    Some(text)
+}
+
+fn line(row: &[(String, Value)]) -> String {
+    let columns: Vec<String> = row
+        .iter()
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    columns.join(", ")
+}
+
+fn matches(expected: &Row, found: &[(String, Value)]) -> bool {
+    expected.0.iter().all(|(name, value)| {
+        found
+            .iter()
+            .any(|(column, candidate)| column == name && same(value, candidate))
+    })
+}
+
+/// Equal as a column holds them: JSON by meaning, an integer in a column of floats as a float.
+fn same(expected: &Value, found: &Value) -> bool {
+    match (expected, found) {
+        (Value::Json(expected), Value::Json(found)) => {
+            let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+            expected == found || (parse(expected).is_some() && parse(expected) == parse(found))
+        }
+        (Value::Integer(expected), Value::Float(found)) => {
+            format!("{expected}") == format!("{found:.0}") && found.fract() == 0.0
+        }
+        _ => expected == found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::given;
+    use super::*;
+    use crate::event::Event;
+    use crate::projection::Projection;
+    use crate::statement::{create, eq, increment, set, update};
+    use crate::table::{Table, float, integer, json, text};
+
+    fn counts() -> Projection {
+        let table = Table::new("counts")
+            .column(text("id"))
+            .column(integer("n").default(0))
+            .column(float("f").default(1));
+        Projection::new("counts", 1)
+            .table(table.column(json("j").nullable()).primary_key(["id"]))
+            .on_raw("user", "added", |e| create([set("id", e.aggregate_id())]))
+            .on_raw("user", "counted", |e| {
+                update([increment("n", 1)], [eq("id", e.aggregate_id())])
+            })
+    }
+
+    fn event(instance: &str, id: &str, kind: &str) -> Event {
+        Event::new(instance, "user", id, kind)
+    }
+
+    fn message(test: impl FnOnce()) -> String {
+        let test = std::panic::AssertUnwindSafe(test);
+        *std::panic::catch_unwind(test)
+            .unwrap_err()
+            .downcast::<String>()
+            .unwrap()
+    }
+
+    // SPEC B6
+    #[test]
+    fn rows_are_those_that_a_service_would_read() {
+        let projection = counts();
+        let events = [
+            event("t", "a", "added"),
+            event("t", "b", "added"),
+            event("t", "b", "counted"),
+            event("s", "a", "added"),
+        ];
+        let given = given(&projection, events);
+        given.expect_rows(
+            "counts",
+            [
+                row([
+                    ("instance_id", "t".into()),
+                    ("id", "b".into()),
+                    ("n", 1.into()),
+                    ("f", 1.into()),
+                ]),
+                row([
+                    ("instance_id", "t".into()),
+                    ("id", "a".into()),
+                    ("n", 0.into()),
+                ]),
+                row([("instance_id", "s".into())]),
+            ],
+        );
+        let said = message(|| {
+            given.expect_rows(
+                "counts",
+                [row([("id", "c".into())]), row([("n", 1.into())])],
+            )
+        });
+        assert!(
+            said.contains("missing: id=Text(\"c\")") && said.contains("unexpected: instance_id"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn no_events_make_no_rows() {
+        given(&counts(), []).expect_rows("counts", []);
+    }
+
+    #[test]
+    fn values_are_compared_as_columns_hold_them() {
+        assert!(same(
+            &Value::Json("{\"a\": 1}".into()),
+            &Value::Json("{\"a\":1}".into())
+        ));
+        assert!(!same(
+            &Value::Json("{\"a\": 1}".into()),
+            &Value::Json("{\"a\":2}".into())
+        ));
+        assert!(same(&Value::Integer(-2), &Value::Float(-2.0)));
+        assert!(!same(&Value::Integer(2), &Value::Float(2.25)));
+        assert!(!same(&Value::Integer(2), &Value::Text("2".into())));
+    }
+}
