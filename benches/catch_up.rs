@@ -22,7 +22,9 @@ fn bench(criterion: &mut Criterion) {
         store.setup().unwrap();
         common::fill(&store);
         group.bench_function("sqlite/readside", |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| measured(&store, |v| store.read_rows(&common::users(v), "users"))).sum());
+            bencher.iter_custom(|times| {
+                (0..times).map(|_| measured(&store, |v| store.read_rows(&common::users(v), "users"))).sum()
+            });
         });
         group.bench_function("sqlite/floor", |bencher| {
             bencher.iter_custom(|times| (0..times).map(|_| sqlite_floor(&path)).sum());
@@ -34,7 +36,9 @@ fn bench(criterion: &mut Criterion) {
         store.setup().unwrap();
         common::fill(&store);
         group.bench_function("postgres/readside", |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| measured(&store, |v| store.read_rows(&common::users(v), "users"))).sum());
+            bencher.iter_custom(|times| {
+                (0..times).map(|_| measured(&store, |v| store.read_rows(&common::users(v), "users"))).sum()
+            });
         });
         group.bench_function("postgres/floor", |bencher| {
             bencher.iter_custom(|times| (0..times).map(|_| postgres_floor(&url)).sum());
@@ -79,7 +83,9 @@ fn sqlite_floor(path: &std::path::Path) -> Duration {
                 .prepare_cached("SELECT position, aggregate_id, version, event_type, payload FROM readside_events WHERE instance_id = ?1 ORDER BY position LIMIT 1000")
                 .unwrap();
             let mut insert = tx.prepare_cached("INSERT INTO floor VALUES (?1, ?2, ?3, ?4, ?5)").unwrap();
-            let mut update = tx.prepare_cached("UPDATE floor SET email = ?3, sequence = ?4 WHERE instance_id = ?1 AND id = ?2").unwrap();
+            let mut update = tx
+                .prepare_cached("UPDATE floor SET email = ?3, sequence = ?4 WHERE instance_id = ?1 AND id = ?2")
+                .unwrap();
             let mut rows = read.query([&name]).unwrap();
             let mut position = 0_i64;
             while let Some(row) = rows.next().unwrap() {
@@ -94,12 +100,17 @@ fn sqlite_floor(path: &std::path::Path) -> Duration {
                     update.execute(params![name, id, p.email, version]).unwrap();
                 }
             }
-            tx.prepare_cached("INSERT INTO floor_at VALUES (?1, ?2)").unwrap().execute(params![name, position]).unwrap();
+            tx.prepare_cached("INSERT INTO floor_at VALUES (?1, ?2)")
+                .unwrap()
+                .execute(params![name, position])
+                .unwrap();
         }
         tx.commit().unwrap();
     }
     let time = start.elapsed();
-    let right: i64 = db.query_row("SELECT count(*) FROM floor WHERE sequence = 10 AND email LIKE 'v10.%'", [], |row| row.get(0)).unwrap();
+    let right: i64 = db
+        .query_row("SELECT count(*) FROM floor WHERE sequence = 10 AND email LIKE 'v10.%'", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(usize::try_from(right).unwrap(), common::INSTANCES * common::USERS);
     time
 }
@@ -116,7 +127,9 @@ fn postgres_floor(url: &str) -> Duration {
     )
     .unwrap();
     let read = db.prepare("SELECT position, aggregate_id, version, payload FROM readside.events WHERE instance_id = $1 ORDER BY position LIMIT 1000").unwrap();
-    let insert = db.prepare("INSERT INTO floor SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])").unwrap();
+    let insert = db
+        .prepare("INSERT INTO floor SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])")
+        .unwrap();
     let at = db.prepare("INSERT INTO floor_at VALUES ($1, $2)").unwrap();
     #[derive(serde::Deserialize)]
     struct Any {

@@ -47,8 +47,10 @@ fn sqlite_floor(db: &mut readside::rusqlite::Connection) {
     use readside::rusqlite::{TransactionBehavior, params};
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     {
-        let first: i64 = tx.query_row("UPDATE counter SET p = p + 100 RETURNING p - 100", [], |row| row.get(0)).unwrap();
-        let mut insert = tx.prepare_cached("INSERT INTO floor VALUES ('push', ?1, ?2, ?1, 'user.changed', ?3)").unwrap();
+        let first: i64 =
+            tx.query_row("UPDATE counter SET p = p + 100 RETURNING p - 100", [], |row| row.get(0)).unwrap();
+        let mut insert =
+            tx.prepare_cached("INSERT INTO floor VALUES ('push', ?1, ?2, ?1, 'user.changed', ?3)").unwrap();
         for user in 0..BATCH {
             let position = first + i64::try_from(user).unwrap() + 1;
             insert.execute(params![position, format!("user-{user:02}"), r#"{"email":"v2@example.com"}"#]).unwrap();

@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Expected;
@@ -65,13 +66,13 @@ pub fn full(error: &(dyn StdError + 'static)) -> String {
 
 // ------------------------------------------------------------------------------------------------ databases
 
-/// A call to a database that did not succeed.
-#[derive(Debug)]
+/// A call to a database that did not succeed. Clones share the source.
+#[derive(Debug, Clone)]
 pub struct StoreError {
     doing: String,
     kind: StoreErrorKind,
     code: Option<String>,
-    source: Option<Cause>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What kind of trouble a database call met; decides whether trying again can help and whose fault it was.
@@ -96,6 +97,8 @@ pub enum StoreErrorKind {
     ReadOnly,
     /// The disk, or the quota, is full.
     Full,
+    /// The file cannot be opened.
+    CannotOpen,
     /// The file is no database, or is damaged.
     Corrupt,
     /// The schema is not what this version expects: a table is missing, or setup has not run.
@@ -119,6 +122,7 @@ impl StoreErrorKind {
             Self::Denied => "; check user, password and privileges",
             Self::ReadOnly => "; open it with write access, or connect to the primary server",
             Self::Full => "; free some space, nothing was stored",
+            Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
             Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",
             Self::Schema => "; run setup() first",
             _ => "",
@@ -133,7 +137,7 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { doing: doing.into(), kind, code: None, source: Some(source.into()) }
+        Self { doing: doing.into(), kind, code: None, source: Some(Arc::from(source.into())) }
     }
 
     /// Adds the database's own code (SQLSTATE, or SQLite's result code).
@@ -179,7 +183,10 @@ impl StoreError {
     /// True when a row or a value was refused, which is the fault of the statement that brought it.
     #[must_use]
     pub fn is_statements_fault(&self) -> bool {
-        matches!(self.kind, StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Schema | StoreErrorKind::Usage)
+        matches!(
+            self.kind,
+            StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Schema | StoreErrorKind::Usage
+        )
     }
 }
 
@@ -268,7 +275,9 @@ impl fmt::Display for Holder {
 #[non_exhaustive]
 pub enum PushError {
     /// An expected version does not hold.
-    #[error("nothing pushed: {aggregate_type} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew")]
+    #[error(
+        "nothing pushed: {aggregate_type} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew"
+    )]
     Conflict {
         /// The tenant.
         instance: String,
@@ -302,7 +311,9 @@ pub enum PushError {
         holder: Option<Holder>,
     },
     /// The push key was used before, for other commands.
-    #[error("nothing pushed: push key {key:?} of instance {instance:?} was used before for other commands; a repeated push must bring the same ones")]
+    #[error(
+        "nothing pushed: push key {key:?} of instance {instance:?} was used before for other commands; a repeated push must bring the same ones"
+    )]
     PushKeyReused {
         /// The tenant.
         instance: String,
@@ -375,7 +386,9 @@ pub enum InvalidCommand {
 #[non_exhaustive]
 pub enum PayloadError {
     /// The text does not fit the type.
-    #[error("payload of {event_type} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}")]
+    #[error(
+        "payload of {event_type} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}"
+    )]
     Decode {
         /// Type of the event.
         event_type: String,
@@ -507,7 +520,9 @@ pub enum StatementError {
         table: String,
     },
     /// The conflict columns are not known to be unique.
-    #[error("the conflict columns {columns:?} of table {table:?} are neither its primary key nor one of its unique constraints")]
+    #[error(
+        "the conflict columns {columns:?} of table {table:?} are neither its primary key nor one of its unique constraints"
+    )]
     UnknownConflict {
         /// The table.
         table: String,
@@ -651,7 +666,9 @@ pub enum SetupError {
         by: String,
     },
     /// The definition changed and the version did not.
-    #[error("projection {projection:?} changed its event types or tables under the same version {version}; raise the version, so that it is rebuilt")]
+    #[error(
+        "projection {projection:?} changed its event types or tables under the same version {version}; raise the version, so that it is rebuilt"
+    )]
     DefinitionChanged {
         /// The projection.
         projection: String,
@@ -659,7 +676,9 @@ pub enum SetupError {
         version: u32,
     },
     /// A table is not as defined.
-    #[error("table {table:?} of projection {projection:?} is not as defined: {difference}; change it back, or raise the version so that it is rebuilt")]
+    #[error(
+        "table {table:?} of projection {projection:?} is not as defined: {difference}; change it back, or raise the version so that it is rebuilt"
+    )]
     TableDiffers {
         /// The projection.
         projection: String,
@@ -683,7 +702,9 @@ pub enum SetupError {
         known: i64,
     },
     /// A switch of versions before the new one is complete.
-    #[error("projection {projection:?} cannot switch from version {from} to {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first")]
+    #[error(
+        "projection {projection:?} cannot switch from version {from} to {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first"
+    )]
     NotCaughtUp {
         /// The projection.
         projection: String,

@@ -25,7 +25,7 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::clock::{Clock, ManualClock, SystemClock};
-pub use crate::db::DbStore;
+pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{Fetched, HandlerConfig, Policy, Processed, ProjectionHandler};
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
@@ -40,7 +40,7 @@ pub use crate::state::{
 };
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
-pub use crate::subscription::{Subscription, Topics};
+pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
 pub use crate::table::{
     Column, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid as uuid_column,
 };

@@ -177,7 +177,7 @@ pub struct HeldEvent {
 }
 
 /// Where and why a pass left an instance before its head.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stopped {
     /// The tenant.
     pub instance: Arc<str>,
@@ -194,7 +194,7 @@ impl fmt::Display for Stopped {
 }
 
 /// Why a pass left an instance.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StopCause {
     /// An event fails and is tried again later.

@@ -166,9 +166,9 @@ impl Table {
 
     /// True when these columns (in any order) are the primary key or a unique constraint.
     pub(crate) fn is_unique(&self, columns: &[String]) -> bool {
-        std::iter::once(&self.primary_key).chain(&self.uniques).any(|unique| {
-            unique.len() == columns.len() && unique.iter().all(|column| columns.contains(column))
-        })
+        std::iter::once(&self.primary_key)
+            .chain(&self.uniques)
+            .any(|unique| unique.len() == columns.len() && unique.iter().all(|column| columns.contains(column)))
     }
 
     /// Columns that rows of another table refer to, or that decide about other rows, make a table order-bound.
@@ -195,7 +195,9 @@ impl Table {
         if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
             return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
         }
-        default.check().map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
+        default
+            .check()
+            .map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
     }
 
     fn check_keys(&self) -> Result<(), TableFault> {
@@ -210,14 +212,17 @@ impl Table {
             }
             for (at, column) in list.iter().enumerate() {
                 if self.find(column).is_none() {
-                    return Err(TableFault::What(format!("has a key or index on column {column:?}, which it does not have")));
+                    return Err(TableFault::What(format!(
+                        "has a key or index on column {column:?}, which it does not have"
+                    )));
                 }
                 if list.iter().take(at).any(|other| other == column) {
                     return Err(TableFault::What(format!("names column {column:?} twice in one key or index")));
                 }
             }
         }
-        if let Some(column) = self.primary_key.iter().filter_map(|name| self.find(name)).find(|column| column.nullable) {
+        if let Some(column) = self.primary_key.iter().filter_map(|name| self.find(name)).find(|column| column.nullable)
+        {
             return Err(TableFault::What(format!("has the nullable column {:?} in its primary key", column.name)));
         }
         Ok(())
@@ -254,7 +259,11 @@ pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result
         return Err(NameError::TooLong { what, name: name.to_owned(), length, limit: MAX_NAME });
     }
     let lower = name.to_ascii_lowercase();
-    for (prefix, why) in [("sqlite_", "SQLite keeps names that begin with sqlite_"), ("pg_", "PostgreSQL keeps names that begin with pg_"), ("readside_", "the engine keeps names that begin with readside_")] {
+    for (prefix, why) in [
+        ("sqlite_", "SQLite keeps names that begin with sqlite_"),
+        ("pg_", "PostgreSQL keeps names that begin with pg_"),
+        ("readside_", "the engine keeps names that begin with readside_"),
+    ] {
         if what != "column" && lower.starts_with(prefix) {
             return Err(NameError::Reserved { what, name: name.to_owned(), why });
         }

@@ -91,8 +91,7 @@ impl Value {
             Value::Null => true,
             // An integer is a float where every integer of that size is one exactly.
             Value::Integer(n) => {
-                column == ColumnType::Integer
-                    || (column == ColumnType::Float && n.unsigned_abs() <= 1 << 53)
+                column == ColumnType::Integer || (column == ColumnType::Float && n.unsigned_abs() <= 1 << 53)
             }
             other => other.column_type() == Some(column),
         }
@@ -144,11 +143,7 @@ fn check_time(at: SystemTime) -> Result<(), TextFault> {
     const YEAR_0: i64 = -62_167_219_200;
     const YEAR_10000: i64 = 253_402_300_800;
     let seconds = micros(at).ok_or(TextFault::TimeOutOfRange)?.div_euclid(1_000_000);
-    if (YEAR_0..YEAR_10000).contains(&seconds) {
-        Ok(())
-    } else {
-        Err(TextFault::TimeOutOfRange)
-    }
+    if (YEAR_0..YEAR_10000).contains(&seconds) { Ok(()) } else { Err(TextFault::TimeOutOfRange) }
 }
 
 /// Microseconds since 1970, rounded down; none outside of 64 bits.
@@ -165,11 +160,7 @@ pub(crate) fn micros(at: SystemTime) -> Option<i64> {
 /// The time that lies so many microseconds after 1970.
 pub(crate) fn from_micros(micros: i64) -> SystemTime {
     let distance = Duration::from_micros(micros.unsigned_abs());
-    if micros < 0 {
-        SystemTime::UNIX_EPOCH - distance
-    } else {
-        SystemTime::UNIX_EPOCH + distance
-    }
+    if micros < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
 
 /// Cuts a time to microseconds, which is what both databases keep.

@@ -7,19 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module with its layer. The modules of the first three layers may use each other; above that a module uses
 /// only itself and what lies below.
 const LAYERS: [(u8, &[&str]); 6] = [
-    (
-        0,
-        &[
-            "error",
-            "value",
-            "clock",
-            "event",
-            "query",
-            "statement",
-            "table",
-            "state",
-        ],
-    ),
+    (0, &["error", "value", "clock", "event", "query", "statement", "table", "state"]),
     (1, &["projection", "store", "subscription", "observer"]),
     (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
@@ -28,19 +16,12 @@ const LAYERS: [(u8, &[&str]); 6] = [
 ];
 
 fn layer(module: &str) -> Option<u8> {
-    LAYERS
-        .iter()
-        .find(|(_, modules)| modules.contains(&module))
-        .map(|(layer, _)| *layer)
+    LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
 }
 
 /// What is wrong with a file of `src`, given its path below `src` and its text.
 fn faults(path: &str, text: &str) -> Vec<String> {
-    let module = path
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(".rs");
+    let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     if module == "lib" {
         return Vec::new();
     }
@@ -49,9 +30,7 @@ fn faults(path: &str, text: &str) -> Vec<String> {
     match layer(module) {
         None => faults.push(format!("{module} is in no layer: add it to LAYERS")),
         Some(own) => {
-            let wrong = used_modules(&code)
-                .into_iter()
-                .filter_map(|used| wrong_use(module, own, &used));
+            let wrong = used_modules(&code).into_iter().filter_map(|used| wrong_use(module, own, &used));
             faults.extend(wrong);
         }
     }
@@ -66,22 +45,15 @@ fn faults(path: &str, text: &str) -> Vec<String> {
             faults.push(format!("names {name}: the engine knows traits only"));
         }
     }
-    faults
-        .into_iter()
-        .map(|fault| format!("src/{path} {fault}"))
-        .collect()
+    faults.into_iter().map(|fault| format!("src/{path} {fault}")).collect()
 }
 
 fn wrong_use(module: &str, own: u8, used: &str) -> Option<String> {
     match layer(used) {
         _ if used == module => None,
-        None => Some(format!(
-            "uses crate::{used} by way of lib.rs: name the module it is in"
-        )),
+        None => Some(format!("uses crate::{used} by way of lib.rs: name the module it is in")),
         Some(theirs) if theirs > own => Some(format!("(layer {own}) uses {used} (layer {theirs})")),
-        Some(theirs) if theirs == own && own > 2 => {
-            Some(format!("uses {used}, its neighbour in layer {own}"))
-        }
+        Some(theirs) if theirs == own && own > 2 => Some(format!("uses {used}, its neighbour in layer {own}")),
         Some(_) => None,
     }
 }
@@ -91,9 +63,8 @@ fn code_of(path: &str, text: &str) -> String {
     if path.ends_with("/tests.rs") || path.contains("/tests/") {
         return String::new();
     }
-    let is_test = |pair: &[&str]| {
-        pair[0].starts_with("#[cfg(") && pair[0].contains("test") && pair[1].starts_with("mod ")
-    };
+    let is_test =
+        |pair: &[&str]| pair[0].starts_with("#[cfg(") && pair[0].contains("test") && pair[1].starts_with("mod ");
     let lines: Vec<&str> = text.lines().collect();
     let end = lines.windows(2).position(is_test).unwrap_or(lines.len());
     let lines = lines[..end].iter().map(|line| match line.find("//") {
@@ -107,9 +78,7 @@ fn code_of(path: &str, text: &str) -> String {
 fn is_async(code: &str) -> bool {
     let blocks = ["async fn ", "async move ", "async {", "async |"];
     blocks.iter().any(|block| code.contains(block))
-        || code
-            .match_indices(".await")
-            .any(|(at, found)| first_word(&code[at + 1..]).len() == found.len() - 1)
+        || code.match_indices(".await").any(|(at, found)| first_word(&code[at + 1..]).len() == found.len() - 1)
 }
 
 fn words(code: &str) -> impl Iterator<Item = &str> {
@@ -130,10 +99,7 @@ fn used_modules(code: &str) -> Vec<String> {
 }
 
 fn first_word(text: &str) -> String {
-    words(text.trim_start())
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    words(text.trim_start()).next().unwrap_or_default().to_owned()
 }
 
 /// The first word of each entry of a group, up to the brace that ends it.
@@ -184,12 +150,7 @@ fn imports_point_down_only() {
     assert!(files.len() > 10, "the sources were not found");
     let mut found = Vec::new();
     for file in &files {
-        let path = file
-            .strip_prefix(&src)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .replace('\\', "/");
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
         found.extend(faults(&path, &fs::read_to_string(file).unwrap()));
     }
     assert!(found.is_empty(), "\n{}", found.join("\n"));
@@ -200,10 +161,7 @@ fn a_use_of_a_higher_layer_is_found() {
     for (path, text) in [
         ("value.rs", "use crate::engine::Pipeline;"),
         ("store.rs", "fn f() { crate::db::row::read() }"),
-        (
-            "projection/mod.rs",
-            "use crate::{\n    event::{Event, Payload},\n    sql::Dialect,\n};",
-        ),
+        ("projection/mod.rs", "use crate::{\n    event::{Event, Payload},\n    sql::Dialect,\n};"),
         ("db/mod.rs", "pub(crate) use crate::testing::given;"),
         ("testing.rs", "use crate::cli::run;"),
         ("event.rs", "use crate::Statement;"),
@@ -211,38 +169,18 @@ fn a_use_of_a_higher_layer_is_found() {
         ("db/push.rs", "use super::super::engine::Engine;"),
         ("utils.rs", ""),
     ] {
-        assert_eq!(
-            faults(path, text).len(),
-            1,
-            "{path}: {text}: {:?}",
-            faults(path, text)
-        );
+        assert_eq!(faults(path, text).len(), 1, "{path}: {text}: {:?}", faults(path, text));
     }
 }
 
 #[test]
 fn a_use_of_the_own_or_a_lower_layer_is_accepted() {
     for (path, text) in [
-        (
-            "error.rs",
-            "use crate::event::Expected; // not crate::engine",
-        ),
-        (
-            "db/push.rs",
-            "use crate::{error::StoreError, sql::{Dialect, quote}};\nuse super::row;",
-        ),
-        (
-            "engine/mod.rs",
-            "/// [`x`](crate::sqlite::X)\nuse crate::engine::config;\nuse crate::store::EventStore;",
-        ),
-        (
-            "value.rs",
-            "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::engine::X;\n    use super::*;\n}",
-        ),
-        (
-            "engine/mod.rs",
-            "fn f() {}\n#[cfg(all(test, feature = \"sqlite\"))]\nmod tests;\nuse crate::sqlite::X;",
-        ),
+        ("error.rs", "use crate::event::Expected; // not crate::engine"),
+        ("db/push.rs", "use crate::{error::StoreError, sql::{Dialect, quote}};\nuse super::row;"),
+        ("engine/mod.rs", "/// [`x`](crate::sqlite::X)\nuse crate::engine::config;\nuse crate::store::EventStore;"),
+        ("value.rs", "fn f() {}\n\n#[cfg(test)]\nmod tests {\n    use crate::engine::X;\n    use super::*;\n}"),
+        ("engine/mod.rs", "fn f() {}\n#[cfg(all(test, feature = \"sqlite\"))]\nmod tests;\nuse crate::sqlite::X;"),
         ("testing.rs", "use crate::sqlite::SqliteStore;"),
         ("lib.rs", "pub use crate::engine::Engine;"),
     ] {
@@ -254,20 +192,8 @@ fn a_use_of_the_own_or_a_lower_layer_is_accepted() {
 fn async_code_and_databases_in_the_engine_are_found() {
     assert_eq!(faults("db/mod.rs", "async fn f() {}").len(), 1);
     assert_eq!(faults("db/mod.rs", "let x = f()\n    .await;").len(), 1);
-    assert_eq!(
-        faults("db/mod.rs", "engine.await_position(1); // async fn, .await").len(),
-        0
-    );
-    assert_eq!(
-        faults("engine/mod.rs", "fn f(store: &SqliteStore) {}").len(),
-        1
-    );
-    assert_eq!(
-        faults("engine/pool.rs", "let url = \"postgres://x\";").len(),
-        1
-    );
-    assert_eq!(
-        faults("sqlite/mod.rs", "use rusqlite::Connection;").len(),
-        0
-    );
+    assert_eq!(faults("db/mod.rs", "engine.await_position(1); // async fn, .await").len(), 0);
+    assert_eq!(faults("engine/mod.rs", "fn f(store: &SqliteStore) {}").len(), 1);
+    assert_eq!(faults("engine/pool.rs", "let url = \"postgres://x\";").len(), 1);
+    assert_eq!(faults("sqlite/mod.rs", "use rusqlite::Connection;").len(), 0);
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use readside::{
-    Command, Event, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, ProjectionStore, Table, Value, create, eq,
-    integer, set, text, update,
+    Command, Event, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, ProjectionStore, Table, Value,
+    create, eq, integer, set, text, update,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,12 @@ pub fn users(version: u32) -> Projection {
     Projection::new("users", version)
         .table(table)
         .on(|e: &Event, p: Added| {
-            create([set("id", e.aggregate_id()), set("name", p.name), set("email", p.email), set("sequence", e.version())])
+            create([
+                set("id", e.aggregate_id()),
+                set("name", p.name),
+                set("email", p.email),
+                set("sequence", e.version()),
+            ])
         })
         .on(|e: &Event, p: Changed| {
             update([set("email", p.email), set("sequence", e.version())], [eq("id", e.aggregate_id())])

@@ -86,7 +86,9 @@ fn sqlite(options: &Options) -> anyhow::Result<()> {
 
 #[cfg(not(feature = "sqlite"))]
 fn sqlite(_: &Options) -> anyhow::Result<()> {
-    anyhow::bail!("this readside was built without SQLite; build it with --features cli,sqlite, or name a postgres:// URL")
+    anyhow::bail!(
+        "this readside was built without SQLite; build it with --features cli,sqlite, or name a postgres:// URL"
+    )
 }
 
 fn carry_out(

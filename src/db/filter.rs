@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::row::{self, EVENT_COLUMNS};
 use super::Conn;
+use super::row::{self, EVENT_COLUMNS};
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::query::{Head, HeadsRequest, Query, SubQuery};
@@ -134,7 +134,11 @@ pub(crate) fn heads(conn: &mut dyn Conn, request: &HeadsRequest) -> Result<Vec<H
     conn.query(&text, &sql.params)?
         .iter()
         .map(|found| {
-            Ok(Head { instance: row::shared(found, 0)?, head: row::int(found, 1)?, relevant: row::int_or_zero(found, 2)? })
+            Ok(Head {
+                instance: row::shared(found, 0)?,
+                head: row::int(found, 1)?,
+                relevant: row::int_or_zero(found, 2)?,
+            })
         })
         .collect()
 }

@@ -6,11 +6,12 @@
 mod claims;
 mod filter;
 mod push;
-mod row;
+pub(crate) mod row;
 mod setup;
 mod state;
 mod store;
 
+pub(crate) use row::EVENT_COLUMNS;
 pub use store::{DbStore, EventStream};
 
 use std::time::SystemTime;

@@ -433,7 +433,10 @@ impl UniqueChanges {
     }
 }
 
-fn is_taken(conn: &mut dyn Conn, (instance, constraint, value): &(Arc<str>, String, String)) -> Result<bool, StoreError> {
+fn is_taken(
+    conn: &mut dyn Conn,
+    (instance, constraint, value): &(Arc<str>, String, String),
+) -> Result<bool, StoreError> {
     let sql = format!(
         "SELECT 1 FROM {} WHERE instance_id = $1 AND constraint_type = $2 AND value = $3",
         conn.dialect().table("unique_constraints")

@@ -124,7 +124,7 @@ impl<B: Backend> DbStore<B> {
                 Err(PushError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < RETRIES => {
                     tries += 1;
                 }
-                Err(PushError::Busy { .. }) => return Err(self.busy(instances, patience)),
+                Err(error) if is_busy(&error) => return Err(self.busy(instances, patience)),
                 other => break other?,
             }
         };
@@ -140,6 +140,15 @@ impl<B: Backend> DbStore<B> {
             waited,
             holder: self.inner.backend.holder(&names),
         }
+    }
+}
+
+/// A lock that the database did not give in time; waiting for a connection has no code of the database's.
+fn is_busy(error: &PushError) -> bool {
+    match error {
+        PushError::Busy { .. } => true,
+        PushError::Store(error) => error.kind() == StoreErrorKind::Timeout && error.code().is_some(),
+        _ => false,
     }
 }
 

@@ -17,12 +17,9 @@ impl Projection {
             return Err(ProjectionError::NoProjection);
         }
         if self.version() == 0 {
-            return Err(ProjectionError::NoVersion {
-                projection: self.name().to_owned(),
-            });
+            return Err(ProjectionError::NoVersion { projection: self.name().to_owned() });
         }
-        self.check_own_name()
-            .map_err(|source| self.name_fault(source))?;
+        self.check_own_name().map_err(|source| self.name_fault(source))?;
         self.check_reducers()?;
         self.check_upcasts()?;
         self.check_tables()
@@ -37,9 +34,7 @@ impl Projection {
         for projection in projections {
             projection.check()?;
             if !names.insert(projection.name()) {
-                return Err(ProjectionError::DuplicateProjection {
-                    name: projection.name().to_owned(),
-                });
+                return Err(ProjectionError::DuplicateProjection { name: projection.name().to_owned() });
             }
             projection.take_names(&mut taken)?;
         }
@@ -56,9 +51,7 @@ impl Projection {
 
     fn check_reducers(&self) -> Result<(), ProjectionError> {
         if self.inner.reducers.is_empty() {
-            return Err(ProjectionError::NoReducer {
-                projection: self.name().to_owned(),
-            });
+            return Err(ProjectionError::NoReducer { projection: self.name().to_owned() });
         }
         if let Some((aggregate_type, event_type)) = self.inner.duplicates.first() {
             return Err(ProjectionError::DuplicateReducer {
@@ -68,8 +61,7 @@ impl Projection {
             });
         }
         for (aggregate_type, reducers) in &self.inner.reducers {
-            check_type("aggregate type", aggregate_type)
-                .map_err(|source| self.name_fault(source))?;
+            check_type("aggregate type", aggregate_type).map_err(|source| self.name_fault(source))?;
             for event_type in reducers.keys() {
                 check_type("event type", event_type).map_err(|source| self.name_fault(source))?;
             }
@@ -84,18 +76,9 @@ impl Projection {
         for (event_type, upcasts) in &self.inner.upcasts {
             for &revision in upcasts.keys() {
                 if revision == 0 {
-                    return Err(self.upcast_fault(
-                        event_type,
-                        revision,
-                        "never runs: revisions count from 1",
-                    ));
+                    return Err(self.upcast_fault(event_type, revision, "never runs: revisions count from 1"));
                 }
-                if !self
-                    .inner
-                    .reducers
-                    .values()
-                    .any(|reducers| reducers.contains_key(event_type))
-                {
+                if !self.inner.reducers.values().any(|reducers| reducers.contains_key(event_type)) {
                     return Err(self.upcast_fault(
                         event_type,
                         revision,
@@ -112,21 +95,18 @@ impl Projection {
             check_schema(schema).map_err(|source| self.name_fault(source))?;
         }
         for (at, table) in self.tables().iter().enumerate() {
-            self.check_table_name(table)
-                .map_err(|source| self.name_fault(source))?;
+            self.check_table_name(table).map_err(|source| self.name_fault(source))?;
             if table.is_suffix {
-                return Err(self.table_fault(
-                    table,
-                    "is a suffix and comes first; a suffix needs a table to be appended to",
-                ));
+                return Err(
+                    self.table_fault(table, "is a suffix and comes first; a suffix needs a table to be appended to")
+                );
             }
             table.check().map_err(|fault| match fault {
                 TableFault::Name(source) => self.name_fault(source),
                 TableFault::What(what) => self.table_fault(table, what),
             })?;
             for key in &table.foreign_keys {
-                self.check_foreign_key(at, table, key)
-                    .map_err(|what| self.table_fault(table, what))?;
+                self.check_foreign_key(at, table, key).map_err(|what| self.table_fault(table, what))?;
             }
         }
         self.check_ambiguity()?;
@@ -147,24 +127,14 @@ impl Projection {
     fn check_foreign_key(&self, at: usize, table: &Table, key: &ForeignKey) -> Result<(), String> {
         let found = match &key.table {
             None => self.tables().first(),
-            Some(name) => self
-                .tables()
-                .iter()
-                .take(at + 1)
-                .find(|candidate| candidate.name == *name),
+            Some(name) => self.tables().iter().take(at + 1).find(|candidate| candidate.name == *name),
         };
         let Some(target) = found else {
             let name = key.table.as_deref().unwrap_or_default();
-            return Err(format!(
-                "refers to table {name:?}, which does not come before it"
-            ));
+            return Err(format!("refers to table {name:?}, which does not come before it"));
         };
         let kinds = |table: &Table, columns: &[String]| -> Vec<_> {
-            columns
-                .iter()
-                .filter_map(|column| table.find(column))
-                .map(|column| column.kind)
-                .collect()
+            columns.iter().filter_map(|column| table.find(column)).map(|column| column.kind).collect()
         };
         if kinds(table, &key.columns) == kinds(target, &target.primary_key) {
             return Ok(());
@@ -182,19 +152,10 @@ impl Projection {
             return Ok(());
         };
         for table in self.tables().iter().skip(1) {
-            let suffix = table
-                .name
-                .strip_prefix(&primary.name)
-                .and_then(|rest| rest.strip_prefix('_'));
-            let other = self
-                .tables()
-                .iter()
-                .find(|other| Some(other.name.as_str()) == suffix);
+            let suffix = table.name.strip_prefix(&primary.name).and_then(|rest| rest.strip_prefix('_'));
+            let other = self.tables().iter().find(|other| Some(other.name.as_str()) == suffix);
             if let Some(other) = other {
-                let what = format!(
-                    "could be meant by {:?}, which is a table as well; rename one of them",
-                    other.name
-                );
+                let what = format!("could be meant by {:?}, which is a table as well; rename one of them", other.name);
                 return Err(self.table_fault(table, what));
             }
         }
@@ -208,10 +169,7 @@ impl Projection {
             for name in [table.name.clone(), self.physical(&table.name)] {
                 let name = self.qualified(&name);
                 if !taken.insert(name.to_ascii_lowercase()) {
-                    return Err(self.name_fault(NameError::Duplicate {
-                        what: "table",
-                        name,
-                    }));
+                    return Err(self.name_fault(NameError::Duplicate { what: "table", name }));
                 }
             }
         }
@@ -230,28 +188,16 @@ impl Projection {
     }
 
     fn name_fault(&self, source: NameError) -> ProjectionError {
-        ProjectionError::Name {
-            projection: self.name().to_owned(),
-            source,
-        }
+        ProjectionError::Name { projection: self.name().to_owned(), source }
     }
 
     fn table_fault(&self, table: &Table, what: impl Into<String>) -> ProjectionError {
-        ProjectionError::Table {
-            projection: self.name().to_owned(),
-            table: table.name.clone(),
-            what: what.into(),
-        }
+        ProjectionError::Table { projection: self.name().to_owned(), table: table.name.clone(), what: what.into() }
     }
 
     fn upcast_fault(&self, event_type: &str, revision: u32, what: &'static str) -> ProjectionError {
         let (projection, event_type) = (self.name().to_owned(), event_type.to_owned());
-        ProjectionError::Upcast {
-            projection,
-            event_type,
-            revision,
-            what,
-        }
+        ProjectionError::Upcast { projection, event_type, revision, what }
     }
 }
 
@@ -260,10 +206,7 @@ fn check_type(what: &'static str, name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
-    check_text(name).map_err(|_| NameError::Control {
-        what,
-        name: name.to_owned(),
-    })
+    check_text(name).map_err(|_| NameError::Control { what, name: name.to_owned() })
 }
 
 fn check_schema(schema: &str) -> Result<(), NameError> {
@@ -273,11 +216,7 @@ fn check_schema(schema: &str) -> Result<(), NameError> {
         ("information_schema", "PostgreSQL keeps its catalogue there"),
     ] {
         if schema.eq_ignore_ascii_case(reserved) {
-            return Err(NameError::Reserved {
-                what: "schema",
-                name: schema.to_owned(),
-                why,
-            });
+            return Err(NameError::Reserved { what: "schema", name: schema.to_owned(), why });
         }
     }
     Ok(())

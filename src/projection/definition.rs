@@ -55,9 +55,7 @@ impl Projection {
         tables.sort_unstable_by_key(|table| table.name);
         let text = Text {
             schema: self.schema_name(),
-            events: events
-                .map(|(name, types)| (name.as_str(), types.keys().map(String::as_str).collect()))
-                .collect(),
+            events: events.map(|(name, types)| (name.as_str(), types.keys().map(String::as_str).collect())).collect(),
             primary: self.tables().first().map(|table| table.name.as_str()),
             tables,
         };
@@ -75,12 +73,7 @@ fn table_text(table: &Table) -> TableText<'_> {
         primary_key: &table.primary_key,
         uniques: sorted(table.uniques.iter().map(Vec::as_slice)),
         indexes: sorted(table.indexes.iter().map(Vec::as_slice)),
-        foreign_keys: sorted(
-            table
-                .foreign_keys
-                .iter()
-                .map(|key| (key.columns.as_slice(), key.table.as_deref())),
-        ),
+        foreign_keys: sorted(table.foreign_keys.iter().map(|key| (key.columns.as_slice(), key.table.as_deref()))),
     }
 }
 
@@ -120,51 +113,22 @@ mod tests {
     use crate::table::{integer, text};
 
     fn users(version: u32, table: Table) -> Projection {
-        Projection::new("users", version)
-            .on_raw("user", "user.added", |_| noop())
-            .table(table.primary_key(["id"]))
+        Projection::new("users", version).on_raw("user", "user.added", |_| noop()).table(table.primary_key(["id"]))
     }
 
     // SPEC B1, I2
     #[test]
     fn only_what_changes_the_read_model_changes_the_definition() {
-        let one = users(
-            1,
-            Table::new("users")
-                .column(text("id"))
-                .column(integer("n").default(1)),
-        );
-        let moved = users(
-            2,
-            Table::new("users")
-                .column(integer("n").default(1))
-                .column(text("id")),
-        );
+        let one = users(1, Table::new("users").column(text("id")).column(integer("n").default(1)));
+        let moved = users(2, Table::new("users").column(integer("n").default(1)).column(text("id")));
         assert_eq!(one.definition(), moved.definition());
         let changed = [
             one.clone().schema("crm"),
             one.clone().on_raw("user", "user.closed", |_| noop()),
-            one.clone()
-                .table(Table::suffix("x").column(text("id")).primary_key(["id"])),
-            users(
-                1,
-                Table::new("users")
-                    .column(text("id"))
-                    .column(integer("n").default(2)),
-            ),
-            users(
-                1,
-                Table::new("users")
-                    .column(text("id"))
-                    .column(integer("n").default(1).nullable()),
-            ),
-            users(
-                1,
-                Table::new("users")
-                    .column(text("id"))
-                    .column(integer("n").default(1))
-                    .index(["n"]),
-            ),
+            one.clone().table(Table::suffix("x").column(text("id")).primary_key(["id"])),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(2))),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(1).nullable())),
+            users(1, Table::new("users").column(text("id")).column(integer("n").default(1)).index(["n"])),
         ];
         for projection in &changed {
             assert_ne!(one.definition(), projection.definition(), "{projection:?}");
@@ -174,10 +138,8 @@ mod tests {
     // SPEC I2: the text is stored, so its form must not change by accident.
     #[test]
     fn the_text_is_stable() {
-        let table = Table::new("users")
-            .column(text("id"))
-            .column(text("name").nullable().default("x"))
-            .unique(["name"]);
+        let table =
+            Table::new("users").column(text("id")).column(text("name").nullable().default("x")).unique(["name"]);
         let wanted = concat!(
             r#"{"schema":null,"events":[["user",["user.added"]]],"primary":"users","tables":[{"name":"users","#,
             r#""columns":[{"name":"id","kind":"Text","nullable":false,"default":null},"#,

@@ -108,13 +108,8 @@ impl Projection {
 
     /// Adds the reducer for the events whose payload is a `P`, which names their types. An event whose payload does
     /// not fit `P` fails.
-    pub fn on<P: Payload>(
-        self,
-        reducer: impl Fn(&Event, P) -> Reduced + Send + Sync + 'static,
-    ) -> Self {
-        self.on_raw(P::AGGREGATE, P::TYPE, move |event| {
-            reducer(event, event.payload()?)
-        })
+    pub fn on<P: Payload>(self, reducer: impl Fn(&Event, P) -> Reduced + Send + Sync + 'static) -> Self {
+        self.on_raw(P::AGGREGATE, P::TYPE, move |event| reducer(event, event.payload()?))
     }
 
     /// Adds the reducer for events without a Rust type, or of a type that several payloads share.
@@ -126,14 +121,8 @@ impl Projection {
     ) -> Self {
         self.change(|definition| {
             let (aggregate_type, event_type) = (aggregate_type.to_owned(), event_type.to_owned());
-            let reducers = definition
-                .reducers
-                .entry(aggregate_type.clone())
-                .or_default();
-            if reducers
-                .insert(event_type.clone(), Arc::new(reducer))
-                .is_some()
-            {
+            let reducers = definition.reducers.entry(aggregate_type.clone()).or_default();
+            if reducers.insert(event_type.clone(), Arc::new(reducer)).is_some() {
                 definition.duplicates.push((aggregate_type, event_type));
             }
         })
@@ -170,9 +159,7 @@ impl Projection {
         self.change(|definition| {
             let upcasts = definition.upcasts.entry(event_type.to_owned()).or_default();
             if upcasts.insert(from_revision, upcaster).is_some() {
-                definition
-                    .duplicate_upcasts
-                    .push((event_type.to_owned(), from_revision));
+                definition.duplicate_upcasts.push((event_type.to_owned(), from_revision));
             }
         })
     }
@@ -192,10 +179,7 @@ impl Projection {
     /// Name and version, under which the state is kept.
     #[must_use]
     pub fn key(&self) -> ProjectionKey {
-        ProjectionKey {
-            name: Arc::clone(&self.inner.name),
-            version: self.inner.version,
-        }
+        ProjectionKey { name: Arc::clone(&self.inner.name), version: self.inner.version }
     }
 
     /// The schema of the tables, if one was named.
@@ -212,19 +196,10 @@ impl Projection {
     /// Which events it handles.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        let mut event_types: Vec<String> = self
-            .inner
-            .reducers
-            .values()
-            .flat_map(BTreeMap::keys)
-            .cloned()
-            .collect();
+        let mut event_types: Vec<String> = self.inner.reducers.values().flat_map(BTreeMap::keys).cloned().collect();
         event_types.sort_unstable();
         event_types.dedup();
-        Wanted {
-            aggregate_types: self.inner.reducers.keys().cloned().collect(),
-            event_types,
-        }
+        Wanted { aggregate_types: self.inner.reducers.keys().cloned().collect(), event_types }
     }
 }
 
@@ -234,20 +209,13 @@ impl Definition {
         let Some((primary, others)) = self.tables.split_first_mut() else {
             return;
         };
-        for table in others
-            .iter_mut()
-            .filter(|table| table.is_suffix && !table.name.is_empty())
-        {
+        for table in others.iter_mut().filter(|table| table.is_suffix && !table.name.is_empty()) {
             table.name = format!("{}_{}", primary.name, table.name);
             table.is_suffix = false;
         }
         let prefix = format!("{}_", primary.name);
         let names: Vec<String> = self.tables.iter().map(|table| table.name.clone()).collect();
-        for key in self
-            .tables
-            .iter_mut()
-            .flat_map(|table| &mut table.foreign_keys)
-        {
+        for key in self.tables.iter_mut().flat_map(|table| &mut table.foreign_keys) {
             let Some(name) = &key.table else { continue };
             let full = format!("{prefix}{name}");
             if !names.contains(name) && names.contains(&full) {

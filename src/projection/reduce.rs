@@ -69,27 +69,17 @@ pub(super) fn upcast<Old: DeserializeOwned, New: Serialize>(
     event: &Event,
     upcast: &impl Fn(Old) -> New,
 ) -> Result<Event, PayloadError> {
-    let failed = |source| PayloadError::Upcast {
-        event_type: event.event_type().to_owned(),
-        revision: event.revision(),
-        source,
-    };
-    let revision = event
-        .revision()
-        .checked_add(1)
-        .ok_or_else(|| failed("there is no higher revision".into()))?;
-    let json =
-        serde_json::to_string(&upcast(event.payload()?)).map_err(|error| failed(error.into()))?;
+    let failed =
+        |source| PayloadError::Upcast { event_type: event.event_type().to_owned(), revision: event.revision(), source };
+    let revision = event.revision().checked_add(1).ok_or_else(|| failed("there is no higher revision".into()))?;
+    let json = serde_json::to_string(&upcast(event.payload()?)).map_err(|error| failed(error.into()))?;
     Ok(event.clone().with_revision(revision).with_payload(json))
 }
 
 /// A failure whose text any database can record: bounded, and without NUL.
 fn failure(class: FailureClass, text: &str) -> ReduceFailure {
     let end = text.floor_char_boundary(LONGEST_ERROR);
-    let mut error = text
-        .get(..end)
-        .unwrap_or_default()
-        .replace('\0', "\u{2400}");
+    let mut error = text.get(..end).unwrap_or_default().replace('\0', "\u{2400}");
     if end < text.len() {
         error.push('…');
     }
@@ -98,8 +88,7 @@ fn failure(class: FailureClass, text: &str) -> ReduceFailure {
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without a text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }
 
 fn describe(error: &ReduceError) -> String {
@@ -144,17 +133,9 @@ fn data_words(said: &str) -> String {
     if said.starts_with("missing field `") || said.starts_with("duplicate field `") {
         return said.to_owned();
     }
-    for what in [
-        "invalid type",
-        "invalid value",
-        "invalid length",
-        "unknown variant",
-        "unknown field",
-    ] {
+    for what in ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"] {
         // The value may hold the word too, so the last one counts.
-        if let (true, Some((_, expected))) =
-            (said.starts_with(what), said.rsplit_once(", expected "))
-        {
+        if let (true, Some((_, expected))) = (said.starts_with(what), said.rsplit_once(", expected ")) {
             return format!("{what}, expected {expected}");
         }
     }
@@ -185,25 +166,13 @@ mod tests {
     fn users() -> Projection {
         Projection::new("users", 1)
             .table(
-                Table::new("users")
-                    .column(text("id"))
-                    .column(text("name"))
-                    .column(integer("age"))
-                    .primary_key(["id"]),
+                Table::new("users").column(text("id")).column(text("name")).column(integer("age")).primary_key(["id"]),
             )
-            .on(|e, p: Added| {
-                create([
-                    set("id", e.aggregate_id()),
-                    set("name", p.name),
-                    set("age", p.age),
-                ])
-            })
+            .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name), set("age", p.age)]))
     }
 
     fn event(json: &str) -> Event {
-        Event::new("t", "user", "u1", "user.added")
-            .with_revision(3)
-            .with_payload(json)
+        Event::new("t", "user", "u1", "user.added").with_revision(3).with_payload(json)
     }
 
     fn failed(projection: &Projection, event: &Event) -> ReduceFailure {
@@ -213,9 +182,7 @@ mod tests {
     // SPEC B1
     #[test]
     fn an_event_is_reduced_by_the_reducer_of_both_its_types() {
-        let statement = users()
-            .reduce(&event(r#"{"name":"Ada","age":36}"#))
-            .unwrap();
+        let statement = users().reduce(&event(r#"{"name":"Ada","age":36}"#)).unwrap();
         let wanted = create([set("id", "u1"), set("name", "Ada"), set("age", 36)]).unwrap();
         assert_eq!(statement, wanted);
         let other = Event::new("t", "machine", "u1", "user.added");
@@ -225,31 +192,15 @@ mod tests {
     // SPEC A9
     #[test]
     fn upcasts_follow_each_other_until_none_matches() {
-        let projection = users()
-            .upcast::<String, (String, i64)>("user.added", 1, |name| (name, 0))
-            .upcast("user.added", 2, |(name, age): (String, i64)| Added {
-                name,
-                age,
-            });
+        let projection = users().upcast::<String, (String, i64)>("user.added", 1, |name| (name, 0)).upcast(
+            "user.added",
+            2,
+            |(name, age): (String, i64)| Added { name, age },
+        );
         let wanted = create([set("id", "u1"), set("name", "Ada"), set("age", 0)]).unwrap();
-        assert_eq!(
-            projection
-                .reduce(&event("\"Ada\"").with_revision(1))
-                .unwrap(),
-            wanted
-        );
-        assert_eq!(
-            projection
-                .reduce(&event(r#"["Ada",0]"#).with_revision(2))
-                .unwrap(),
-            wanted
-        );
-        assert_eq!(
-            projection
-                .reduce(&event(r#"{"name":"Ada","age":0}"#))
-                .unwrap(),
-            wanted
-        );
+        assert_eq!(projection.reduce(&event("\"Ada\"").with_revision(1)).unwrap(), wanted);
+        assert_eq!(projection.reduce(&event(r#"["Ada",0]"#).with_revision(2)).unwrap(), wanted);
+        assert_eq!(projection.reduce(&event(r#"{"name":"Ada","age":0}"#)).unwrap(), wanted);
         let failure = failed(&projection, &event("1").with_revision(1));
         assert_eq!(failure.class, FailureClass::Reducer);
         assert!(failure.error.contains("revision 1"), "{}", failure.error);
@@ -259,42 +210,20 @@ mod tests {
     #[test]
     fn there_is_no_revision_above_the_highest() {
         let projection = users().upcast("user.added", u32::MAX, |added: Added| added);
-        let failure = failed(
-            &projection,
-            &event(r#"{"name":"Ada","age":0}"#).with_revision(u32::MAX),
-        );
-        assert!(
-            failure.error.ends_with("there is no higher revision"),
-            "{}",
-            failure.error
-        );
+        let failure = failed(&projection, &event(r#"{"name":"Ada","age":0}"#).with_revision(u32::MAX));
+        assert!(failure.error.ends_with("there is no higher revision"), "{}", failure.error);
     }
 
     // SPEC H1
     #[test]
     fn errors_and_panics_are_told_apart() {
         let fails = |reducer: fn(&Event) -> Reduced| {
-            failed(
-                &Projection::new("p", 1).on_raw("user", "user.added", reducer),
-                &event("{}"),
-            )
+            failed(&Projection::new("p", 1).on_raw("user", "user.added", reducer), &event("{}"))
         };
         let error = fails(|_| Err(ReduceError::new("no\0 way")));
-        assert_eq!(
-            error,
-            ReduceFailure {
-                class: FailureClass::Reducer,
-                error: "no\u{2400} way".into()
-            }
-        );
+        assert_eq!(error, ReduceFailure { class: FailureClass::Reducer, error: "no\u{2400} way".into() });
         let panic = fails(|_| panic!("boom {}", 1));
-        assert_eq!(
-            panic,
-            ReduceFailure {
-                class: FailureClass::Panic,
-                error: "boom 1".into()
-            }
-        );
+        assert_eq!(panic, ReduceFailure { class: FailureClass::Panic, error: "boom 1".into() });
         let odd = fails(|_| std::panic::panic_any(7));
         assert_eq!(odd.error, "a panic without a text");
         let long = fails(|_| Err(ReduceError::new("ß".repeat(9000))));
@@ -315,16 +244,9 @@ mod tests {
         ] {
             let error = failed(&users(), &event(&payload)).error;
             assert!(!error.contains("nobody"), "{error}");
-            assert!(
-                error.contains("user.added") && error.contains("column"),
-                "{error}"
-            );
+            assert!(error.contains("user.added") && error.contains("column"), "{error}");
         }
-        assert!(
-            failed(&users(), &event(r#"{"name":"x"}"#))
-                .error
-                .contains("missing field `age`")
-        );
+        assert!(failed(&users(), &event(r#"{"name":"x"}"#)).error.contains("missing field `age`"));
         let custom = serde::de::Error::custom("tell nobody");
         assert!(!json_words(&custom).contains("nobody"));
     }
@@ -332,9 +254,6 @@ mod tests {
     #[test]
     fn an_event_without_a_statement_is_no_failure() {
         let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| noop());
-        assert_eq!(
-            projection.reduce(&event("no json")).unwrap(),
-            Statement::Noop
-        );
+        assert_eq!(projection.reduce(&event("no json")).unwrap(), Statement::Noop);
     }
 }

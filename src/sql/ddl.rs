@@ -53,11 +53,7 @@ fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> Str
     parts.extend(table.uniques.iter().map(|columns| format!("UNIQUE ({})", with_instance(columns))));
     parts.extend(table.foreign_keys.iter().filter_map(|key| foreign_key(dialect, projection, key)));
     let strict = if dialect == Dialect::Sqlite { " STRICT" } else { "" };
-    format!(
-        "CREATE TABLE IF NOT EXISTS {} ({}){strict}",
-        physical_name(dialect, projection, table),
-        parts.join(", ")
-    )
+    format!("CREATE TABLE IF NOT EXISTS {} ({}){strict}", physical_name(dialect, projection, table), parts.join(", "))
 }
 
 fn with_instance(columns: &[String]) -> String {
@@ -154,9 +150,9 @@ fn fitting(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
     }
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut end = MAX_NAME - 17;
     while !name.is_char_boundary(end) {
         end -= 1;

@@ -114,13 +114,13 @@ impl<'t> Text<'t> {
 
     fn upsert(mut self, conflict: &[String], values: &[Assignment]) -> Sql {
         let (columns, inserted) = self.inserted(values);
-        let changes: Vec<String> =
-            values.iter().filter(|value| !conflict.contains(&value.column)).filter_map(|value| self.on_conflict(value)).collect();
-        let action = if changes.is_empty() {
-            "NOTHING".to_owned()
-        } else {
-            format!("UPDATE SET {}", changes.join(", "))
-        };
+        let changes: Vec<String> = values
+            .iter()
+            .filter(|value| !conflict.contains(&value.column))
+            .filter_map(|value| self.on_conflict(value))
+            .collect();
+        let action =
+            if changes.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", changes.join(", ")) };
         let text = format!(
             "INSERT INTO {} AS t ({columns}) VALUES ({inserted}) ON CONFLICT ({}) DO {action}",
             self.name,

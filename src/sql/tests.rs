@@ -15,7 +15,8 @@ fn projection() -> Projection {
         .column(text_array("tags").nullable())
         .primary_key(["id"])
         .index(["n"]);
-    let other = Table::suffix("o\"dd").column(text("id")).column(text("x")).primary_key(["id", "x"]).references_primary(["id"]);
+    let other =
+        Table::suffix("o\"dd").column(text("id")).column(text("x")).primary_key(["id", "x"]).references_primary(["id"]);
     Projection::new("p", 3).table(table).table(other).on_raw("a", "e", |_| noop())
 }
 
@@ -71,7 +72,12 @@ fn statements_are_rendered_with_bound_values_and_the_instance() {
 #[test]
 fn copies_name_their_targets() {
     assert_eq!(
-        one(copy(["id"], ["id", "n", "f"], [source_value("new"), source_column("n").added(), source_column("f")], [eq("id", "old")])),
+        one(copy(
+            ["id"],
+            ["id", "n", "f"],
+            [source_value("new"), source_column("n").added(), source_column("f")],
+            [eq("id", "old")]
+        )),
         r#"INSERT INTO "t_3" AS t ("instance_id", "id", "n", "f") SELECT c."instance_id", $2, c."n", c."f" FROM "t_3" AS c WHERE c."instance_id" = $1 AND (c."id" = $3) ON CONFLICT ("instance_id", "id") DO UPDATE SET "n" = t."n" + excluded."n", "f" = excluded."f""#
     );
 }
@@ -79,13 +85,19 @@ fn copies_name_their_targets() {
 // SPEC B3: NULL never shifts the numbering.
 #[test]
 fn nulls_take_no_placeholder() {
-    let (texts, params) = both(delete([eq("n", None::<i64>), ne("f", None::<f64>), is_in("id", ["a", "b"]), lt("n", 4)]));
+    let (texts, params) =
+        both(delete([eq("n", None::<i64>), ne("f", None::<f64>), is_in("id", ["a", "b"]), lt("n", 4)]));
     assert_eq!(
         texts,
-        [r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND ("n" IS NULL) AND ("f" IS NOT NULL) AND ("id" IN ($2, $3)) AND ("n" < $4)"#]
+        [
+            r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND ("n" IS NULL) AND ("f" IS NOT NULL) AND ("id" IN ($2, $3)) AND ("n" < $4)"#
+        ]
     );
     assert_eq!(params, ["i".into(), "a".into(), "b".into(), Value::from(4)]);
-    assert_eq!(one(delete([is_in("id", Vec::<String>::new())])), r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND (FALSE)"#);
+    assert_eq!(
+        one(delete([is_in("id", Vec::<String>::new())])),
+        r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND (FALSE)"#
+    );
 }
 
 // SPEC B3

@@ -63,10 +63,7 @@ impl Topics {
 /// The aggregate types that a projection wants: all that can move its relevant head.
 impl From<&Wanted> for Topics {
     fn from(wanted: &Wanted) -> Self {
-        Self {
-            aggregate_types: wanted.aggregate_types.clone(),
-            event_types: Vec::new(),
-        }
+        Self { aggregate_types: wanted.aggregate_types.clone(), event_types: Vec::new() }
     }
 }
 
@@ -103,11 +100,7 @@ struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            events: 1024,
-            bytes: 16 << 20,
-            dirty: 1024,
-        }
+        Self { events: 1024, bytes: 16 << 20, dirty: 1024 }
     }
 }
 
@@ -129,8 +122,7 @@ impl Queued {
     /// mark: an event queued behind it would be seen before those that the mark stands for.
     fn add(&mut self, event: &Event, limits: Limits) {
         let size = event.payload_json().len() + event.metadata_json().len();
-        let full =
-            self.events.len() >= limits.events || self.bytes.saturating_add(size) > limits.bytes;
+        let full = self.events.len() >= limits.events || self.bytes.saturating_add(size) > limits.bytes;
         if self.all || self.dirty.contains(&event.instance) {
             return;
         }
@@ -225,9 +217,7 @@ impl Subscription {
     /// Waits until there is something to receive, the time is over or the subscription is closed, and takes all that
     /// is queued; empty when nothing came. Once closed it returns at once, see [`is_closed`](Self::is_closed).
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
-        self.queue
-            .wait(Instant::now() + timeout.min(LONGEST_WAIT))
-            .take()
+        self.queue.wait(Instant::now() + timeout.min(LONGEST_WAIT)).take()
     }
 
     /// Takes all that is queued without waiting.
@@ -278,12 +268,7 @@ impl Bus {
     }
 
     fn subscribe_with(&self, topics: Topics, limits: Limits) -> Subscription {
-        let queue = Arc::new(Queue {
-            topics,
-            limits,
-            queued: Mutex::default(),
-            news: Condvar::new(),
-        });
+        let queue = Arc::new(Queue { topics, limits, queued: Mutex::default(), news: Condvar::new() });
         self.queues.lock().push(Arc::downgrade(&queue));
         Subscription { queue }
     }
@@ -292,10 +277,7 @@ impl Bus {
     /// are published in the order of their positions.
     pub(crate) fn publish(&self, events: &[Event]) {
         for queue in self.live() {
-            let mut wanted = events
-                .iter()
-                .filter(|event| queue.topics.matches(event))
-                .peekable();
+            let mut wanted = events.iter().filter(|event| queue.topics.matches(event)).peekable();
             if wanted.peek().is_some() {
                 queue.change(|queued| wanted.for_each(|event| queued.add(event, queue.limits)));
             }
@@ -354,9 +336,7 @@ impl DirtyToken {
 
 impl fmt::Debug for DirtyToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DirtyToken")
-            .field("instances", &self.instances)
-            .finish_non_exhaustive()
+        f.debug_struct("DirtyToken").field("instances", &self.instances).finish_non_exhaustive()
     }
 }
 

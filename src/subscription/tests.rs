@@ -7,19 +7,11 @@ fn event(instance: &str, aggregate: &str, position: i64) -> Event {
 }
 
 fn positions(received: &Received) -> Vec<(String, i64)> {
-    received
-        .events
-        .iter()
-        .map(|event| (event.instance().to_owned(), event.position()))
-        .collect()
+    received.events.iter().map(|event| (event.instance().to_owned(), event.position())).collect()
 }
 
 fn small(events: usize, dirty: usize) -> Limits {
-    Limits {
-        events,
-        dirty,
-        ..Limits::default()
-    }
+    Limits { events, dirty, ..Limits::default() }
 }
 
 // SPEC A6
@@ -30,10 +22,7 @@ fn events_come_in_order_and_once() {
     bus.publish(&[event("a", "user", 1), event("b", "user", 1)]);
     bus.publish(&[event("a", "user", 2)]);
     let received = subscription.recv_timeout(Duration::MAX);
-    assert_eq!(
-        positions(&received),
-        [("a".into(), 1), ("b".into(), 1), ("a".into(), 2)]
-    );
+    assert_eq!(positions(&received), [("a".into(), 1), ("b".into(), 1), ("a".into(), 2)]);
     assert!(received.dirty.is_empty() && !received.all);
     assert!(subscription.recv_timeout(Duration::ZERO).is_empty());
 }
@@ -42,20 +31,9 @@ fn events_come_in_order_and_once() {
 #[test]
 fn topics_join_aggregate_and_event_types_by_or() {
     let bus = Bus::default();
-    let subscription = bus.subscribe(
-        Topics::all()
-            .aggregate_type("user")
-            .event_type("order.done"),
-    );
-    bus.publish(&[
-        event("a", "user", 1),
-        event("a", "order", 2),
-        event("a", "bill", 3),
-    ]);
-    assert_eq!(
-        positions(&subscription.drain()),
-        [("a".into(), 1), ("a".into(), 2)]
-    );
+    let subscription = bus.subscribe(Topics::all().aggregate_type("user").event_type("order.done"));
+    bus.publish(&[event("a", "user", 1), event("a", "order", 2), event("a", "bill", 3)]);
+    assert_eq!(positions(&subscription.drain()), [("a".into(), 1), ("a".into(), 2)]);
     bus.publish(&[event("a", "bill", 4)]);
     assert!(subscription.drain().is_empty());
 }
@@ -65,23 +43,14 @@ fn topics_join_aggregate_and_event_types_by_or() {
 fn overflow_marks_the_instance_and_keeps_it_marked_until_taken() {
     let bus = Bus::default();
     let subscription = bus.subscribe_with(Topics::all(), small(2, 8));
-    bus.publish(&[
-        event("a", "user", 1),
-        event("a", "user", 2),
-        event("a", "user", 3),
-        event("b", "user", 1),
-    ]);
+    bus.publish(&[event("a", "user", 1), event("a", "user", 2), event("a", "user", 3), event("b", "user", 1)]);
     let received = subscription.drain();
     assert_eq!(positions(&received), [("a".into(), 1), ("a".into(), 2)]);
     assert_eq!(received.dirty, ["a".into(), "b".into()]);
     bus.mark_dirty(&["a".into()]);
     bus.publish(&[event("a", "user", 4), event("b", "user", 2)]);
     let received = subscription.drain();
-    assert_eq!(
-        positions(&received),
-        [("b".into(), 2)],
-        "an event behind a mark would overtake it"
-    );
+    assert_eq!(positions(&received), [("b".into(), 2)], "an event behind a mark would overtake it");
     assert_eq!(received.dirty, ["a".into()]);
     bus.publish(&[event("a", "user", 5)]);
     assert_eq!(positions(&subscription.drain()), [("a".into(), 5)]);
@@ -103,10 +72,7 @@ fn too_many_dirty_instances_become_all() {
 #[test]
 fn bytes_are_bounded_too() {
     let bus = Bus::default();
-    let limits = Limits {
-        bytes: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: 100, ..Limits::default() };
     let subscription = bus.subscribe_with(Topics::all(), limits);
     let large = event("b", "user", 1).with_payload(format!("{:?}", "x".repeat(200)));
     bus.publish(&[event("a", "user", 1), large, event("a", "user", 2)]);
@@ -120,9 +86,7 @@ fn bytes_are_bounded_too() {
 // SPEC A6
 #[test]
 fn nothing_is_lost_in_any_size_of_queue() {
-    for (capacity, dirty, step) in
-        (0..4).flat_map(|c| (0..3).flat_map(move |d| (1..7).map(move |s| (c, d, s))))
-    {
+    for (capacity, dirty, step) in (0..4).flat_map(|c| (0..3).flat_map(move |d| (1..7).map(move |s| (c, d, s)))) {
         let bus = Bus::default();
         let subscription = bus.subscribe_with(Topics::all(), small(capacity, dirty));
         let mut seen = [0i64; 3];
@@ -140,18 +104,10 @@ fn nothing_is_lost_in_any_size_of_queue() {
                 seen[at] = event.position();
             }
             for (at, seen) in seen.iter_mut().enumerate() {
-                if received.all
-                    || received
-                        .dirty
-                        .iter()
-                        .any(|instance| **instance == *at.to_string())
-                {
+                if received.all || received.dirty.iter().any(|instance| **instance == *at.to_string()) {
                     *seen = published;
                 }
-                assert_eq!(
-                    *seen, published,
-                    "capacity {capacity}, dirty {dirty}, step {step}"
-                );
+                assert_eq!(*seen, published, "capacity {capacity}, dirty {dirty}, step {step}");
             }
         }
     }
@@ -177,10 +133,7 @@ fn close_wakes_a_waiting_receiver() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let first = subscription.recv_timeout(Duration::MAX);
-            (
-                first.events.len(),
-                subscription.recv_timeout(Duration::MAX).is_empty(),
-            )
+            (first.events.len(), subscription.recv_timeout(Duration::MAX).is_empty())
         });
         subscription.close();
         assert_eq!(waiting.join().unwrap(), (1, true));

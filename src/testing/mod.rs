@@ -73,10 +73,7 @@ pub fn given(projection: &Projection, events: impl IntoIterator<Item = Event>) -
         fail(&full(&error));
     }
     let source = MemorySource::default();
-    let events = events
-        .into_iter()
-        .map(|event| source.append(event))
-        .collect();
+    let events = events.into_iter().map(|event| source.append(event)).collect();
     Given {
         projection,
         #[cfg(feature = "sqlite")]
@@ -95,25 +92,19 @@ impl Given<'_> {
     pub fn expect_statements(&self, expected: impl IntoIterator<Item = Reduced>) {
         let expected: Vec<Reduced> = expected.into_iter().collect();
         if expected.len() != self.events.len() {
-            fail(&format!(
-                "{} statements are expected of {} events",
-                expected.len(),
-                self.events.len()
-            ));
+            fail(&format!("{} statements are expected of {} events", expected.len(), self.events.len()));
         }
         for (at, (event, expected)) in self.events.iter().zip(expected).enumerate() {
             let place = place(at, event);
             let expected = match expected {
                 Ok(statement) => statement,
-                Err(error) => fail(&format!(
-                    "the statement expected of {place} cannot be built: {error}"
-                )),
+                Err(error) => fail(&format!("the statement expected of {place} cannot be built: {error}")),
             };
             match self.reduce_twice(at, event) {
                 Ok(found) if found == expected => {}
-                Ok(found) => fail(&format!(
-                    "{place} gave another statement\nexpected: {expected:#?}\n   found: {found:#?}"
-                )),
+                Ok(found) => {
+                    fail(&format!("{place} gave another statement\nexpected: {expected:#?}\n   found: {found:#?}"))
+                }
                 Err((class, error)) => fail(&format!("{place} failed ({class}): {error}")),
             }
         }
@@ -126,18 +117,13 @@ impl Given<'_> {
     #[track_caller]
     pub fn expect_failure(&self, at: usize, class: FailureClass) {
         let Some(event) = self.events.get(at) else {
-            fail(&format!(
-                "there is no event {at}, only {} are given",
-                self.events.len()
-            ));
+            fail(&format!("there is no event {at}, only {} are given", self.events.len()));
         };
         let place = place(at, event);
         match self.reduce_twice(at, event) {
             Err((found, _)) if found == class => {}
             Err((found, error)) => fail(&format!("{place} failed otherwise ({found}): {error}")),
-            Ok(found) => fail(&format!(
-                "{place} was expected to fail ({class}), but gave {found:#?}"
-            )),
+            Ok(found) => fail(&format!("{place} was expected to fail ({class}), but gave {found:#?}")),
         }
     }
 
@@ -155,18 +141,11 @@ impl Given<'_> {
 }
 
 fn place(at: usize, event: &Event) -> String {
-    format!(
-        "event {at} ({} of instance {:?})",
-        event.event_type(),
-        event.instance()
-    )
+    format!("event {at} ({} of instance {:?})", event.event_type(), event.instance())
 }
 
 #[track_caller]
-#[expect(
-    clippy::panic,
-    reason = "a test kit reports by panics, as assert_eq! does"
-)]
+#[expect(clippy::panic, reason = "a test kit reports by panics, as assert_eq! does")]
 fn fail(message: &str) -> ! {
     panic!("{message}")
 }
@@ -181,15 +160,8 @@ mod tests {
 
     fn counts() -> Projection {
         Projection::new("counts", 1)
-            .table(
-                Table::new("counts")
-                    .column(text("id"))
-                    .column(integer("n"))
-                    .primary_key(["id"]),
-            )
-            .on_raw("user", "added", |e| {
-                create([set("id", e.aggregate_id()), set("n", e.position())])
-            })
+            .table(Table::new("counts").column(text("id")).column(integer("n")).primary_key(["id"]))
+            .on_raw("user", "added", |e| create([set("id", e.aggregate_id()), set("n", e.position())]))
             .on_raw("user", "broken", |_| create([set("id", 1)]))
     }
 
@@ -199,36 +171,20 @@ mod tests {
 
     fn message(test: impl FnOnce()) -> String {
         let test = std::panic::AssertUnwindSafe(test);
-        *std::panic::catch_unwind(test)
-            .unwrap_err()
-            .downcast::<String>()
-            .unwrap()
+        *std::panic::catch_unwind(test).unwrap_err().downcast::<String>().unwrap()
     }
 
     // SPEC B6
     #[test]
     fn statements_are_compared_in_order() {
         let projection = counts();
-        let given = given(
-            &projection,
-            [
-                event("t", "a", "added"),
-                event("t", "a", "other"),
-                event("t", "b", "added"),
-            ],
-        );
+        let given = given(&projection, [event("t", "a", "added"), event("t", "a", "other"), event("t", "b", "added")]);
         let added = |id, n| create([set("id", id), set("n", n)]);
         given.expect_statements([added("a", 1), noop(), added("b", 3)]);
         let said = message(|| given.expect_statements([added("a", 1), noop(), added("b", 4)]));
-        assert!(
-            said.contains("event 2 (added of instance \"t\") gave another statement"),
-            "{said}"
-        );
+        assert!(said.contains("event 2 (added of instance \"t\") gave another statement"), "{said}");
         let said = message(|| given.expect_statements([noop()]));
-        assert!(
-            said.contains("1 statements are expected of 3 events"),
-            "{said}"
-        );
+        assert!(said.contains("1 statements are expected of 3 events"), "{said}");
         let said = message(|| given.expect_statements([create([]), noop(), noop()]));
         assert!(said.contains("cannot be built"), "{said}");
     }
@@ -239,14 +195,8 @@ mod tests {
         let projection = counts();
         let given = given(&projection, [event("t", "a", "broken")]);
         given.expect_failure(0, FailureClass::Statement);
-        assert!(
-            message(|| given.expect_failure(0, FailureClass::Panic))
-                .contains("failed otherwise (statement)")
-        );
-        assert!(
-            message(|| given.expect_failure(1, FailureClass::Panic))
-                .contains("there is no event 1")
-        );
+        assert!(message(|| given.expect_failure(0, FailureClass::Panic)).contains("failed otherwise (statement)"));
+        assert!(message(|| given.expect_failure(1, FailureClass::Panic)).contains("there is no event 1"));
         assert!(message(|| given.expect_statements([noop()])).contains("failed (statement)"));
     }
 
@@ -254,11 +204,11 @@ mod tests {
     #[test]
     fn a_reducer_that_is_not_pure_is_found() {
         static CALLS: AtomicI64 = AtomicI64::new(0);
-        let projection = Projection::new("p", 1)
-            .table(Table::new("p").column(integer("n")).primary_key(["n"]))
-            .on_raw("user", "added", |_| {
-                create([set("n", CALLS.fetch_add(1, Ordering::Relaxed))])
-            });
+        let projection = Projection::new("p", 1).table(Table::new("p").column(integer("n")).primary_key(["n"])).on_raw(
+            "user",
+            "added",
+            |_| create([set("n", CALLS.fetch_add(1, Ordering::Relaxed))]),
+        );
         let given = given(&projection, [event("t", "a", "added")]);
         assert!(message(|| given.expect_statements([noop()])).contains("not pure"));
     }

@@ -41,43 +41,23 @@ struct Inner {
 
 impl Default for MemorySource {
     fn default() -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                id: Uuid::now_v7(),
-                instances: RwLock::default(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { id: Uuid::now_v7(), instances: RwLock::default() }) }
     }
 }
 
 impl MemorySource {
     /// Stores the event as the next one of its instance and of its aggregate, and returns it with its position, its
     /// version and, if it had none, an id.
-    #[expect(
-        clippy::must_use_candidate,
-        reason = "stored is stored, whether looked at or not"
-    )]
+    #[expect(clippy::must_use_candidate, reason = "stored is stored, whether looked at or not")]
     pub fn append(&self, event: Event) -> Event {
         let mut instances = self.inner.instances.write();
         let events = instances.entry(Arc::clone(&event.instance)).or_default();
-        let same = |other: &&Event| {
-            other.aggregate_type == event.aggregate_type && other.aggregate_id == event.aggregate_id
-        };
-        let version = events
-            .iter()
-            .rev()
-            .find(same)
-            .map_or(1, |last| last.version + 1);
+        let same =
+            |other: &&Event| other.aggregate_type == event.aggregate_type && other.aggregate_id == event.aggregate_id;
+        let version = events.iter().rev().find(same).map_or(1, |last| last.version + 1);
         let position = events.last().map_or(1, |last| last.position + 1);
-        let id = if event.id.is_nil() {
-            Uuid::now_v7()
-        } else {
-            event.id
-        };
-        let event = event
-            .with_id(id)
-            .with_position(position)
-            .with_version(version);
+        let id = if event.id.is_nil() { Uuid::now_v7() } else { event.id };
+        let event = event.with_id(id).with_position(position).with_version(version);
         events.push(event.clone());
         event
     }
@@ -100,10 +80,7 @@ impl EventSource for MemorySource {
             (request.instances.is_empty() || request.instances.contains(instance))
                 && request.after.as_ref().is_none_or(|after| instance > after)
         };
-        let found = instances
-            .iter()
-            .filter(|(instance, _)| asked(instance))
-            .take(request.limit);
+        let found = instances.iter().filter(|(instance, _)| asked(instance)).take(request.limit);
         Ok(found
             .map(|(instance, events)| Head {
                 instance: Arc::clone(instance),
@@ -119,9 +96,7 @@ impl EventSource for MemorySource {
     fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
         let instances = self.inner.instances.read();
         let slice = |cursor: &Cursor| {
-            let events = instances
-                .get(&cursor.instance)
-                .map_or(&[][..], Vec::as_slice);
+            let events = instances.get(&cursor.instance).map_or(&[][..], Vec::as_slice);
             slice(cursor, events, request)
         };
         Ok(request.cursors.iter().map(slice).collect())
@@ -131,15 +106,10 @@ impl EventSource for MemorySource {
 fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
     let above = usize::try_from(cursor.after).unwrap_or(0).min(events.len());
     let at = events.iter().find(|event| event.position == cursor.after);
-    let mut wanted = events
-        .iter()
-        .skip(above)
-        .filter(|event| wants(&request.wanted, event))
-        .peekable();
+    let mut wanted = events.iter().skip(above).filter(|event| wants(&request.wanted, event)).peekable();
     let (mut found, mut bytes) = (Vec::new(), 0usize);
     while let Some(event) = wanted.next_if(|event| {
-        let fits = found.len() < request.limit
-            && bytes.saturating_add(event.payload.len()) <= request.max_bytes;
+        let fits = found.len() < request.limit && bytes.saturating_add(event.payload.len()) <= request.max_bytes;
         found.is_empty() || fits
     }) {
         bytes = bytes.saturating_add(event.payload.len());
@@ -159,8 +129,7 @@ fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
 
 fn wants(wanted: &Wanted, event: &Event) -> bool {
     let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
-    named(&wanted.aggregate_types, event.aggregate_type())
-        && named(&wanted.event_types, event.event_type())
+    named(&wanted.aggregate_types, event.aggregate_type()) && named(&wanted.event_types, event.event_type())
 }
 
 fn position(event: Option<&Event>) -> i64 {
@@ -168,11 +137,7 @@ fn position(event: Option<&Event>) -> i64 {
 }
 
 fn relevant(events: &[Event], types: &[String]) -> i64 {
-    position(
-        events
-            .iter()
-            .rfind(|event| types.iter().any(|name| name == event.aggregate_type())),
-    )
+    position(events.iter().rfind(|event| types.iter().any(|name| name == event.aggregate_type())))
 }
 
 #[cfg(test)]
@@ -181,37 +146,18 @@ mod tests {
 
     fn source() -> MemorySource {
         let source = MemorySource::default();
-        for (instance, aggregate) in [
-            ("b", "user"),
-            ("a", "user"),
-            ("a", "user"),
-            ("a", "order"),
-            ("a", "user"),
-            ("a", "bill"),
-        ] {
+        for (instance, aggregate) in
+            [("b", "user"), ("a", "user"), ("a", "user"), ("a", "order"), ("a", "user"), ("a", "bill")]
+        {
             source.append(Event::new(instance, aggregate, "1", "done").with_payload("12345"));
         }
         source
     }
 
     fn read(after: i64, limit: usize, max_bytes: usize) -> (Vec<i64>, Slice) {
-        let wanted = Wanted {
-            aggregate_types: vec!["user".into()],
-            event_types: vec!["done".into()],
-        };
-        let cursors = vec![Cursor {
-            instance: "a".into(),
-            after,
-        }];
-        let slice = source()
-            .read(&ReadRequest {
-                cursors,
-                wanted,
-                limit,
-                max_bytes,
-            })
-            .unwrap()
-            .remove(0);
+        let wanted = Wanted { aggregate_types: vec!["user".into()], event_types: vec!["done".into()] };
+        let cursors = vec![Cursor { instance: "a".into(), after }];
+        let slice = source().read(&ReadRequest { cursors, wanted, limit, max_bytes }).unwrap().remove(0);
         (slice.events.iter().map(Event::position).collect(), slice)
     }
 
@@ -223,71 +169,28 @@ mod tests {
         assert_eq!((slice.head, slice.relevant, slice.more), (5, 4, false));
         assert_eq!(slice.scanned(), (5, slice.head_id));
         let (positions, slice) = read(1, 1, 1000);
-        assert_eq!(
-            (positions.as_slice(), slice.more, slice.at.is_some()),
-            (&[2][..], true, true)
-        );
+        assert_eq!((positions.as_slice(), slice.more, slice.at.is_some()), (&[2][..], true, true));
         assert_eq!(slice.scanned().0, 2);
-        assert_eq!(
-            read(0, 3, 1000).1.scanned().0,
-            5,
-            "a limit that was just reached ended nothing"
-        );
+        assert_eq!(read(0, 3, 1000).1.scanned().0, 5, "a limit that was just reached ended nothing");
         assert_eq!(read(0, 100, 10).0, [1, 2]);
         assert_eq!(read(0, 100, 0).0, [1], "at least one event");
-        assert_eq!(
-            (read(9, 100, 1000).0.len(), read(9, 100, 1000).1.at),
-            (0, None)
-        );
+        assert_eq!((read(9, 100, 1000).0.len(), read(9, 100, 1000).1.at), (0, None));
     }
 
     // SPEC A0
     #[test]
     fn heads_come_in_pages() {
-        let request = HeadsRequest {
-            limit: 1,
-            aggregate_types: vec!["order".into()],
-            ..HeadsRequest::default()
-        };
+        let request = HeadsRequest { limit: 1, aggregate_types: vec!["order".into()], ..HeadsRequest::default() };
         let first = source().heads(&request).unwrap();
-        assert_eq!(
-            first,
-            [Head {
-                instance: "a".into(),
-                head: 5,
-                relevant: 3
-            }]
-        );
-        let second = source()
-            .heads(&HeadsRequest {
-                after: Some("a".into()),
-                ..request
-            })
-            .unwrap();
-        assert_eq!(
-            second,
-            [Head {
-                instance: "b".into(),
-                head: 1,
-                relevant: 0
-            }]
-        );
+        assert_eq!(first, [Head { instance: "a".into(), head: 5, relevant: 3 }]);
+        let second = source().heads(&HeadsRequest { after: Some("a".into()), ..request }).unwrap();
+        assert_eq!(second, [Head { instance: "b".into(), head: 1, relevant: 0 }]);
     }
 
     #[test]
     fn versions_count_by_aggregate() {
         let source = source();
-        assert_eq!(
-            source
-                .append(Event::new("a", "user", "1", "done"))
-                .version(),
-            4
-        );
-        assert_eq!(
-            source
-                .append(Event::new("a", "user", "2", "done"))
-                .version(),
-            1
-        );
+        assert_eq!(source.append(Event::new("a", "user", "1", "done")).version(), 4);
+        assert_eq!(source.append(Event::new("a", "user", "2", "done")).version(), 1);
     }
 }

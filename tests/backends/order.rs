@@ -40,7 +40,8 @@ fn push_all(fixture: &Fixture, pusher: usize) -> usize {
     let mut stored = 0;
     for n in 0..PUSHES {
         let id = format!("{pusher}-{n}");
-        let mut commands = vec![command(INSTANCES[n % 2], &id, "added"), command(INSTANCES[(n + pusher) % 2], &id, "added")];
+        let mut commands =
+            vec![command(INSTANCES[n % 2], &id, "added"), command(INSTANCES[(n + pusher) % 2], &id, "added")];
         if n % 3 == 0 {
             commands.push(command("a", "never", "added").expect(Expected::Version(7)));
         }

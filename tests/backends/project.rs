@@ -110,7 +110,13 @@ pub fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig { max_failure_count: 1, ..once() });
     fixture
         .store
-        .push(&[add("a", "u1", "n"), rename("a", "u1", "m"), add("a", "u1", "again"), add("a", "u2", "o"), add("b", "u1", "n")])
+        .push(&[
+            add("a", "u1", "n"),
+            rename("a", "u1", "m"),
+            add("a", "u1", "again"),
+            add("a", "u2", "o"),
+            add("b", "u1", "n"),
+        ])
         .unwrap();
     let stopped = match handler.trigger(&["a", "b"]) {
         Err(TriggerError::Stopped { stopped, .. }) => stopped,
@@ -208,18 +214,15 @@ fn every_type() -> Projection {
                 update([array_remove("tags", "x")], [contains("tags", "z")]),
             ])
         })
-        .on_raw("t", "count", |e| upsert(["id"], [set("id", e.aggregate_id()), increment("n", 2), set_on_insert("b", false)]))
+        .on_raw("t", "count", |e| {
+            upsert(["id"], [set("id", e.aggregate_id()), increment("n", 2), set_on_insert("b", false)])
+        })
         .on_raw("t", "where", |e| {
             multi([
                 update([set("f", 9.0)], [is_null("raw"), not(eq("id", "zzz")), is_in("id", [e.aggregate_id()])]),
                 update([set("f", 7)], [eq("raw", None::<Vec<u8>>), gt("n", 3), ne("b", None::<bool>)]),
                 delete([json_contains("j", &json!({"a": [1]})), le("n", 0)]),
-                copy(
-                    ["id"],
-                    ["id", "n"],
-                    [source_value("copied"), source_column("n")],
-                    [eq("id", e.aggregate_id())],
-                ),
+                copy(["id"], ["id", "n"], [source_value("copied"), source_column("n")], [eq("id", e.aggregate_id())]),
             ])
         })
 }
@@ -238,7 +241,9 @@ pub fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
     assert_eq!(value(1, "tags"), Value::from(vec!["x", "y,\"", "x"]));
     assert_eq!(value(1, "raw"), Value::Bytes(vec![0, 255]));
     assert_eq!(value(1, "u"), Value::Uuid(uuid::Uuid::from_u128(5)));
-    assert!(matches!(value(1, "at"), Value::Timestamp(at) if at.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() == 1_234_567_890_123));
+    assert!(
+        matches!(value(1, "at"), Value::Timestamp(at) if at.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() == 1_234_567_890_123)
+    );
     push("full", "arrays");
     push("c", "count");
     push("c", "count");

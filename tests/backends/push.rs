@@ -69,13 +69,17 @@ pub fn expected_versions_decide(fixture: &Fixture) {
 
 // SPEC A3
 pub fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
-    let add = |instance, value: &str| command(instance, "u", "added").add_unique("mail", value, "this address is taken");
+    let add =
+        |instance, value: &str| command(instance, "u", "added").add_unique("mail", value, "this address is taken");
     let store = &fixture.store;
     store.push(&[add("a", "x")]).unwrap();
     store.push(&[add("b", "x")]).unwrap();
     match store.push(&[add("a", "y"), add("a", "x")]) {
         Err(PushError::UniqueViolation { message, constraint, instance }) => {
-            assert_eq!((message.as_str(), constraint.as_str(), instance.as_str()), ("this address is taken", "mail", "a"));
+            assert_eq!(
+                (message.as_str(), constraint.as_str(), instance.as_str()),
+                ("this address is taken", "mail", "a")
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -135,7 +139,11 @@ pub fn odd_texts_are_kept(fixture: &Fixture) {
         let json = serde_json::to_string(&json!({"deep": [text, 1.10, 123_456_789_012_345_678_901_f64]})).unwrap();
         let pushed = fixture
             .store
-            .push(&[Command::raw(text, &id, &id, &id).creator(text).owner(text).metadata(text, text).payload_json(json.clone())])
+            .push(&[Command::raw(text, &id, &id, &id)
+                .creator(text)
+                .owner(text)
+                .metadata(text, text)
+                .payload_json(json.clone())])
             .unwrap();
         let found = stored(fixture, text);
         assert_eq!(found, pushed);

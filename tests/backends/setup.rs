@@ -29,9 +29,11 @@ pub fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
 // SPEC B1
 pub fn taken_names_are_refused(fixture: &Fixture) {
     fixture.store.setup(&[&projection("users", 1)]).unwrap();
-    let thief = Projection::new("thief", 1)
-        .table(Table::new("users").column(text("id")).primary_key(["id"]))
-        .on_raw("t", "x", |_| noop());
+    let thief = Projection::new("thief", 1).table(Table::new("users").column(text("id")).primary_key(["id"])).on_raw(
+        "t",
+        "x",
+        |_| noop(),
+    );
     match fixture.store.setup(&[&thief]) {
         Err(SetupError::NameTaken { projection, by, .. }) => {
             assert_eq!(projection, "thief");

@@ -3,7 +3,7 @@
 use super::{catalog, check_version, current, ints, lock, migrate, texts};
 use crate::db::{Backend, Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
-use crate::projection::{Projection, check_all};
+use crate::projection::Projection;
 use crate::sql;
 use crate::statement::find_table;
 use crate::table::Table;
@@ -11,7 +11,7 @@ use crate::value::Value;
 
 /// Creates or migrates everything.
 pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
-    check_all(projections)?;
+    Projection::check_all(projections)?;
     migrate(backend)?;
     for projection in projections {
         let doing = format!("setting up projection {:?}", projection.name());
@@ -56,7 +56,8 @@ fn register(conn: &mut dyn Conn, projection: &Projection) -> Result<Registered, 
         return Ok(registered);
     }
     let table = conn.dialect().table("projections");
-    let others = conn.query(&format!("SELECT 1 FROM {table} WHERE name = $1 AND live"), &catalog::one(projection.name()))?;
+    let others =
+        conn.query(&format!("SELECT 1 FROM {table} WHERE name = $1 AND live"), &catalog::one(projection.name()))?;
     let live = others.is_empty();
     conn.execute(
         &format!("INSERT INTO {table} (name, version, definition, live) VALUES ($1, $2, $3, $4)"),
@@ -114,7 +115,7 @@ fn check_fits(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
 
 /// Checks what `setup` would do.
 pub(crate) fn verify<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
-    check_all(projections)?;
+    Projection::check_all(projections)?;
     backend.read("verifying the set-up", |conn| {
         let found = current(conn)?;
         check_version(found, backend.migrations())?;

@@ -5,12 +5,12 @@ use uuid::Uuid;
 use super::catalog;
 use crate::db::Backend;
 use crate::error::SetupError;
-use crate::projection::{Projection, check_all};
+use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 
 /// Everything that a set-up of an empty database runs.
 pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
-    check_all(projections)?;
+    Projection::check_all(projections)?;
     let dialect = backend.dialect();
     let mut lines = vec!["BEGIN;".to_owned()];
     for (version, migration) in (1..).zip(backend.migrations()) {

@@ -1,0 +1,236 @@
+//! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
+
+use std::sync::Arc;
+
+use super::failure;
+use super::handler::Inner;
+use super::plan::{self, Plan};
+use super::work::{Status, Work};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::projection::ReduceFailure;
+use crate::state::{Attempt, Checkpoint, HeldState, State, StopCause};
+use crate::store::ProjectionTransaction;
+
+/// How statements are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All at once; an error ends the transaction.
+    Together,
+    /// One by one, up to the first that fails.
+    SingleSteps,
+}
+
+/// What a transaction did to one instance, true once it is committed.
+#[derive(Debug)]
+struct Effect {
+    next: usize,
+    checkpoint: Option<Checkpoint>,
+    attempt: Option<Attempt>,
+    /// True when an event failed, recorded or not.
+    failed: bool,
+    stop: Option<StopCause>,
+    clear: bool,
+}
+
+impl Effect {
+    fn nothing(work: &Work) -> Self {
+        Self { next: work.next, checkpoint: None, attempt: None, failed: false, stop: None, clear: false }
+    }
+}
+
+impl Inner {
+    /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
+    pub(super) fn transact(&self, works: &mut [&mut Work], way: Way, last: bool) -> Result<(), StoreError> {
+        let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+        let mut effects = Vec::new();
+        let outcome = self.models.transaction(&mut |tx| {
+            effects.clear();
+            let states = tx.lock(&self.key, &instances)?;
+            for (work, state) in works.iter().zip(&states) {
+                effects.push(self.apply(tx, work, state, way, last)?);
+            }
+            if way == Way::Together {
+                self.apply_together(tx, works, &effects, &states)?;
+            }
+            self.finish(tx, &effects)
+        });
+        match outcome {
+            Err(error) if error.kind() == StoreErrorKind::CommitUnknown => self.resolve(&instances, &effects, error)?,
+            other => other?,
+        }
+        for (work, effect) in works.iter_mut().zip(effects) {
+            self.take_over(work, effect);
+        }
+        Ok(())
+    }
+
+    /// Plans an instance; in single steps applies its statements too.
+    fn apply(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        state: &State,
+        way: Way,
+        last: bool,
+    ) -> Result<Effect, StoreError> {
+        let mut effect = Effect::nothing(work);
+        let run = match plan::plan(work, state, self.store_id()?, self.config.backoff_cap) {
+            Plan::Apply(run) => run,
+            Plan::Stop(cause) => {
+                effect.stop = Some(cause);
+                return Ok(effect);
+            }
+        };
+        let (end, gap) = (run.steps.end, run.gap);
+        let failure = self.run(tx, work, run.steps, way, &mut effect)?;
+        effect.checkpoint = self.checkpoint(work, state, &effect, end)?;
+        effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
+        if let Some(failure) = failure {
+            self.failed(work, state, &failure, last, &mut effect)?;
+        } else if let Some(checkpoint) = gap {
+            effect.stop = Some(StopCause::Gap { checkpoint });
+        }
+        Ok(effect)
+    }
+
+    /// Goes up to the first step that fails.
+    fn run(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        steps: std::ops::Range<usize>,
+        way: Way,
+        effect: &mut Effect,
+    ) -> Result<Option<ReduceFailure>, StoreError> {
+        effect.next = steps.start;
+        for step in work.steps.get(steps).unwrap_or_default() {
+            let statement = match step.statement() {
+                Ok(statement) => statement,
+                Err(failure) => return Ok(Some(failure.clone())),
+            };
+            if way == Way::SingleSteps {
+                match tx.apply_one(&self.projection, &work.instance, statement) {
+                    Err(error) if error.is_statements_fault() => return Ok(Some(failure::of_statement(&error))),
+                    other => other?,
+                }
+            }
+            effect.next += 1;
+        }
+        Ok(None)
+    }
+
+    /// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
+    fn checkpoint(
+        &self,
+        work: &Work,
+        state: &State,
+        effect: &Effect,
+        end: usize,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let complete = effect.next == end && end == work.steps.len();
+        let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
+        let applied = event.map(|event| (event.position, Some(event.id)));
+        let to = if complete { work.to.or(applied) } else { applied };
+        match to.filter(|(position, _)| *position > state.position) {
+            Some((position, event)) => self.at(work, position, event).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn at(&self, work: &Work, position: i64, event: Option<uuid::Uuid>) -> Result<Checkpoint, StoreError> {
+        Ok(Checkpoint { instance: Arc::clone(&work.instance), position, event, store: self.store_id()? })
+    }
+
+    fn failed(
+        &self,
+        work: &Work,
+        state: &State,
+        failure: &ReduceFailure,
+        last: bool,
+        effect: &mut Effect,
+    ) -> Result<(), StoreError> {
+        effect.failed = true;
+        let Some(step) = work.steps.get(effect.next).filter(|_| last) else { return Ok(()) };
+        let attempt = failure::decide(&self.config, state, &step.event, failure);
+        if attempt.state == HeldState::Skipped {
+            effect.checkpoint = Some(self.at(work, step.event.position, Some(step.event.id))?);
+        }
+        effect.attempt = Some(attempt);
+        Ok(())
+    }
+
+    fn apply_together(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+        states: &[State],
+    ) -> Result<(), StoreError> {
+        let mut statements = Vec::new();
+        for ((work, effect), state) in works.iter().zip(effects).zip(states) {
+            for step in work.steps.iter().take(effect.next) {
+                if let (true, Ok(statement)) = (step.event.position > state.position, step.statement()) {
+                    statements.push((Arc::clone(&work.instance), statement));
+                }
+            }
+        }
+        tx.apply(&self.projection, &statements)
+    }
+
+    fn finish(&self, tx: &mut dyn ProjectionTransaction, effects: &[Effect]) -> Result<(), StoreError> {
+        for attempt in effects.iter().filter_map(|effect| effect.attempt.as_ref()) {
+            tx.record(&self.key, attempt)?;
+        }
+        let checkpoints: Vec<Checkpoint> = effects.iter().filter_map(|effect| effect.checkpoint.clone()).collect();
+        for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {
+            tx.clear(&self.key, &checkpoint.instance, checkpoint.position)?;
+        }
+        if checkpoints.is_empty() { Ok(()) } else { tx.save(&self.key, &checkpoints) }
+    }
+
+    /// A commit of which nobody knows the outcome: what it should have moved tells.
+    fn resolve(&self, instances: &[Arc<str>], effects: &[Effect], error: StoreError) -> Result<(), StoreError> {
+        let states = self.models.states(&self.key, instances)?;
+        let name = self.projection.name();
+        if effects.iter().zip(&states).all(|(effect, state)| shows(effect, state)) {
+            log::warn!("projection {name:?}: a commit was cut off, but it did happen; going on");
+            return Ok(());
+        }
+        log::warn!("projection {name:?}: a commit was cut off and did not happen; its work is done again");
+        Err(error.of_kind(StoreErrorKind::Connection))
+    }
+
+    fn take_over(&self, work: &mut Work, effect: Effect) {
+        work.applied += effect.next.saturating_sub(work.next);
+        work.next = effect.next;
+        if let (Some(from), Some(checkpoint)) = (&mut work.from, &effect.checkpoint) {
+            *from = checkpoint.position;
+        }
+        if let Some(attempt) = &effect.attempt {
+            failure::log(&self.projection, &self.config, attempt);
+        }
+        match (effect.stop, effect.attempt) {
+            (Some(cause), _) => work.stop(cause),
+            (None, Some(attempt)) => match attempt.state {
+                HeldState::Skipped => work.next += 1,
+                HeldState::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
+                HeldState::Failing => work.stop(StopCause::Failing(failure::blocked(&attempt))),
+            },
+            (None, None) if effect.failed => work.status = Status::Failed,
+            (None, None) => work.status = Status::Finished,
+        }
+    }
+}
+
+/// True when the state is as the effect would have left it, or further.
+fn shows(effect: &Effect, state: &State) -> bool {
+    let moved = effect.checkpoint.as_ref().is_none_or(|checkpoint| state.position >= checkpoint.position);
+    let recorded = effect.attempt.as_ref().is_none_or(|attempt| {
+        state.position >= attempt.position
+            || state
+                .blocked
+                .as_ref()
+                .is_some_and(|blocked| blocked.position == attempt.position && blocked.attempts >= attempt.attempts)
+    });
+    moved && recorded
+}

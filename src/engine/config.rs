@@ -1,0 +1,112 @@
+//! What can be set on a handler, with defaults that suit most services.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// What becomes of an event that failed too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Policy {
+    /// The instance waits for a person; nothing is lost quietly.
+    #[default]
+    Stop,
+    /// The projection goes on without the event, which stays on record.
+    Skip,
+}
+
+/// How a projection is brought up to date.
+///
+/// # Examples
+/// ```
+/// use readside::{HandlerConfig, Policy};
+/// let config = HandlerConfig { bulk_limit: 100, policy: Policy::Skip, ..HandlerConfig::default() };
+/// config.check()?;
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandlerConfig {
+    /// Events per instance in one fetch, and so in one transaction. Default: 500.
+    pub bulk_limit: usize,
+    /// Bytes of payload that one fetch holds in memory, for all its instances together; at least one event of each is
+    /// fetched. Default: 16 MiB.
+    pub fetch_bytes: usize,
+    /// Instances that share one fetch and one transaction; 0 means 1. Default: 50.
+    pub concurrent_instances: usize,
+    /// How often work that failed is tried again before the call ends. Default: 2.
+    pub retries: u32,
+    /// How long the first of these retries waits; the following wait twice as long each, up to 5 s. Default: 100 ms.
+    pub retry_failed_after: Duration,
+    /// Failed calls after which `policy` decides about an event. Default: 8.
+    pub max_failure_count: u32,
+    /// How long an event waits after its first failed call; twice as long after each further one. Default: 5 s.
+    pub backoff_base: Duration,
+    /// The longest such wait. Default: 5 minutes, so that 8 calls take about ten minutes.
+    pub backoff_cap: Duration,
+    /// What becomes of an event that failed too often. Default: [`Policy::Stop`].
+    pub policy: Policy,
+}
+
+impl Default for HandlerConfig {
+    fn default() -> Self {
+        Self {
+            bulk_limit: 500,
+            fetch_bytes: 16 << 20,
+            concurrent_instances: 50,
+            retries: 2,
+            retry_failed_after: Duration::from_millis(100),
+            max_failure_count: 8,
+            backoff_base: Duration::from_secs(5),
+            backoff_cap: Duration::from_mins(5),
+            policy: Policy::Stop,
+        }
+    }
+}
+
+/// The longest back-off that makes sense, and that fits every database's times.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+impl HandlerConfig {
+    /// Checks all values together.
+    ///
+    /// # Errors
+    /// Each value that is not allowed, with what is.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Vec::new();
+        let mut expect = |holds: bool, fault: &str| {
+            if !holds {
+                faults.push(fault.to_owned());
+            }
+        };
+        expect((1..=1_000_000).contains(&self.bulk_limit), "bulk_limit has to be between 1 and 1,000,000");
+        expect(self.fetch_bytes > 0, "fetch_bytes has to be 1 or more");
+        expect(self.concurrent_instances <= 10_000, "concurrent_instances has to be 10,000 or less");
+        expect(self.retries <= 100, "retries has to be 100 or less");
+        expect(self.max_failure_count > 0, "max_failure_count has to be 1 or more");
+        expect(self.backoff_base > Duration::ZERO, "backoff_base has to be longer than zero");
+        expect(self.backoff_cap >= self.backoff_base, "backoff_cap has to be as long as backoff_base or longer");
+        expect(self.backoff_cap <= LONGEST, "backoff_cap has to be a year or less");
+        expect(self.retry_failed_after <= LONGEST, "retry_failed_after has to be a year or less");
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_value_is_named() {
+        assert_eq!(HandlerConfig::default().check(), Ok(()));
+        let wrong = HandlerConfig {
+            bulk_limit: 0,
+            max_failure_count: 0,
+            backoff_base: Duration::from_secs(2),
+            backoff_cap: Duration::from_secs(1),
+            ..HandlerConfig::default()
+        };
+        let error = wrong.check().unwrap_err();
+        assert_eq!(error.faults.len(), 3);
+        assert!(error.to_string().contains("bulk_limit has to be between"), "{error}");
+    }
+}

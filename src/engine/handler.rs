@@ -1,0 +1,300 @@
+//! One projection and the passes that bring it up to date, on the caller's thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::cancel::Cancel;
+use super::config::HandlerConfig;
+use super::fetch::Fetched;
+use super::flight::{Flight, Flights, Landing, Pilot};
+use super::work::{Processed, Work};
+use crate::error::{Error, SetupError, StoreError, TriggerError};
+use crate::event::Event;
+use crate::projection::Projection;
+use crate::query::HeadsRequest;
+use crate::state::{ProjectionKey, StopCause, Stopped};
+use crate::store::{EventSource, ProjectionStore};
+
+/// Brings one projection up to date, exactly once, whoever else does the same at the same time.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use std::sync::Arc;
+/// use readside::{Command, EventStore, HandlerConfig, Projection, ProjectionHandler, SqliteStore, Table};
+/// use readside::{create, integer, set, text};
+///
+/// let logins = Projection::new("logins", 1)
+///     .table(Table::new("logins").column(integer("position")).column(text("user")).primary_key(["position"]))
+///     .on_raw("user", "user.logged_in", |e| create([set("position", e.position()), set("user", e.aggregate_id())]));
+///
+/// let store = Arc::new(SqliteStore::in_memory()?);
+/// let handler = ProjectionHandler::new(store.clone(), store.clone(), logins.clone(), HandlerConfig::default())?;
+/// handler.setup()?;
+/// store.push(&[Command::raw("main", "user", "u1", "user.logged_in")])?;
+/// handler.trigger(&["main"])?;
+/// assert_eq!(store.read_rows(&logins, "logins")?.len(), 1);
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ProjectionHandler {
+    inner: Inner,
+    flights: Flights,
+}
+
+/// What the parts of a pass share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) source: Arc<dyn EventSource>,
+    pub(super) models: Arc<dyn ProjectionStore>,
+    pub(super) projection: Projection,
+    pub(super) key: ProjectionKey,
+    pub(super) config: HandlerConfig,
+    pub(super) cancel: Cancel,
+    store_id: Mutex<Option<Uuid>>,
+}
+
+impl Inner {
+    /// The store's id as it is now; a store may be exchanged behind its address.
+    pub(super) fn read_store_id(&self) -> Result<Uuid, StoreError> {
+        let id = self.source.store_id()?;
+        *self.store_id.lock() = Some(id);
+        Ok(id)
+    }
+
+    /// The store's id as it was read last.
+    pub(super) fn store_id(&self) -> Result<Uuid, StoreError> {
+        let known = *self.store_id.lock();
+        known.map_or_else(|| self.read_store_id(), Ok)
+    }
+}
+
+impl ProjectionHandler {
+    /// A handler that reads from `source` and keeps its tables and checkpoints in `models`, which may be one store or
+    /// two.
+    ///
+    /// # Errors
+    /// When the projection or the configuration does not hold together.
+    pub fn new(
+        source: Arc<dyn EventSource>,
+        models: Arc<dyn ProjectionStore>,
+        projection: Projection,
+        config: HandlerConfig,
+    ) -> Result<Self, Error> {
+        projection.check()?;
+        config.check()?;
+        let (key, cancel, store_id) = (projection.key(), Cancel::default(), Mutex::new(None));
+        let inner = Inner { source, models, projection, key, config, cancel, store_id };
+        Ok(Self { inner, flights: Flights::default() })
+    }
+
+    /// The projection.
+    pub fn projection(&self) -> &Projection {
+        &self.inner.projection
+    }
+
+    /// Creates or migrates the tables. Safe to repeat, and when many processes do it together.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn setup(&self) -> Result<(), SetupError> {
+        self.inner.models.setup(&[&self.inner.projection])
+    }
+
+    /// Brings these instances up to date: to their heads as they are now, at least.
+    ///
+    /// Callers for the same instance at the same time share one pass. An instance that stops does not keep the others
+    /// from going on.
+    ///
+    /// # Errors
+    /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Stopped`] with each instance that did not get to
+    /// its head; [`TriggerError::Store`] when the event store or the states could not be read.
+    pub fn trigger(&self, instances: &[&str]) -> Result<(), TriggerError> {
+        let mut todo: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
+        todo.sort_unstable();
+        todo.dedup();
+        if todo.is_empty() {
+            return Err(TriggerError::NoInstances { projection: self.name() });
+        }
+        let mut stopped = BTreeMap::new();
+        for batch in todo.chunks(self.inner.config.concurrent_instances.max(1)) {
+            self.trigger_batch(batch, &mut stopped)?;
+        }
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        Err(TriggerError::Stopped { projection: self.name(), stopped: stopped.into_values().collect() })
+    }
+
+    /// Reads the events above the checkpoints of these instances, up to `bulk_limit` for each.
+    ///
+    /// # Errors
+    /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Store`] when they could not be read.
+    pub fn fetch_events(&self, instances: &[&str]) -> Result<Fetched, TriggerError> {
+        if instances.is_empty() {
+            return Err(TriggerError::NoInstances { projection: self.name() });
+        }
+        let mut ids: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(self.inner.fetch(&ids)?)
+    }
+
+    /// Applies what was fetched. Instances that could not even be fetched are among the stopped ones.
+    pub fn process(&self, fetched: Fetched) -> Processed {
+        let Fetched { mut works, stopped, .. } = fetched;
+        let mut processed = self.inner.process(&mut works);
+        processed.stopped.extend(stopped);
+        processed.stopped.sort_by(|a, b| a.instance.cmp(&b.instance));
+        processed
+    }
+
+    /// Applies events at hand, for instance those of a subscription. In each instance they have to continue at the
+    /// checkpoint without a hole, whatever their types; an instance with a hole stops there with
+    /// [`StopCause::Gap`]. Those that are applied already are dropped.
+    pub fn process_events(&self, events: &[Event]) -> Processed {
+        let mut by_instance: BTreeMap<Arc<str>, Vec<Event>> = BTreeMap::new();
+        for event in events {
+            by_instance.entry(Arc::clone(&event.instance)).or_default().push(event.clone());
+        }
+        let work = |(instance, mut events): (Arc<str>, Vec<Event>)| {
+            events.sort_by_key(Event::position);
+            events.dedup_by_key(|event| event.position);
+            Work::new(instance, None, events)
+        };
+        let mut works: Vec<Work> = by_instance.into_iter().map(work).collect();
+        self.inner.process(&mut works)
+    }
+
+    /// Ends passes that run, at their next step, and refuses new ones: their instances stop with
+    /// [`StopCause::Cancelled`]. What is committed stays.
+    pub fn cancel(&self) {
+        self.inner.cancel.set();
+    }
+
+    fn name(&self) -> String {
+        self.inner.projection.name().to_owned()
+    }
+
+    /// Flies what nobody else flies, then waits for the others.
+    fn trigger_batch(&self, batch: &[Arc<str>], stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut todo = batch.to_vec();
+        while !todo.is_empty() {
+            let (mut pilots, mut others) = (Vec::new(), Vec::new());
+            for instance in &todo {
+                match self.flights.start(instance) {
+                    Ok(pilot) => pilots.push(pilot),
+                    Err(flight) => others.push((Arc::clone(instance), flight)),
+                }
+            }
+            let targets = self.heads(&others)?;
+            others.retain(|(instance, flight)| flight.raise(targets.get(instance).copied().unwrap_or(0)));
+            let mut left: Vec<Arc<str>> = todo;
+            left.retain(|instance| !pilots.iter().any(|pilot| pilot.instance == *instance));
+            self.fly(pilots, stopped)?;
+            for (instance, flight) in others {
+                if let Some(landing) = self.landing(&instance, &flight) {
+                    left.retain(|other| *other != instance);
+                    if let Landing::Stopped(cause) = landing {
+                        stopped.insert(instance, cause);
+                    }
+                }
+            }
+            todo = left;
+        }
+        Ok(())
+    }
+
+    /// The relevant heads of instances that others fly, as they are on arrival.
+    fn heads(&self, others: &[(Arc<str>, Arc<Flight>)]) -> Result<BTreeMap<Arc<str>, i64>, StoreError> {
+        if others.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let request = HeadsRequest {
+            instances: others.iter().map(|(instance, _)| Arc::clone(instance)).collect(),
+            aggregate_types: self.inner.projection.wanted().aggregate_types,
+            after: None,
+            limit: others.len(),
+        };
+        Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
+    }
+
+    /// Waits for a flight of somebody else's; none when it was abandoned.
+    fn landing(&self, instance: &Arc<str>, flight: &Flight) -> Option<Landing> {
+        loop {
+            if self.inner.cancel.is_set() {
+                let stopped = Stopped { instance: Arc::clone(instance), position: 0, cause: StopCause::Cancelled };
+                return Some(Landing::Stopped(stopped));
+            }
+            match flight.wait() {
+                Some(Landing::Abandoned) => return None,
+                None => {}
+                landed => return landed,
+            }
+        }
+    }
+
+    /// Passes until each instance is where its target is.
+    /// A source that promised more than it shows is not asked for ever.
+    fn fly(&self, mut pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut before = BTreeMap::new();
+        while !pilots.is_empty() {
+            let instances: Vec<Arc<str>> = pilots.iter().map(|pilot| Arc::clone(&pilot.instance)).collect();
+            let (reached, ends, more) = self.pass(&instances)?;
+            pilots.retain(|pilot| {
+                if let Some(end) = ends.get(&pilot.instance) {
+                    pilot.stop(end.clone());
+                    return false;
+                }
+                let at = reached.get(&pilot.instance).copied().unwrap_or(0);
+                let stands = before.insert(Arc::clone(&pilot.instance), at) == Some(at);
+                more.contains(&pilot.instance) || !pilot.land_at(at, stands)
+            });
+            stopped.extend(ends);
+        }
+        Ok(())
+    }
+
+    /// One pass: how far each instance was looked at, which stopped, which have more.
+    #[expect(clippy::type_complexity, reason = "three views of one pass, taken apart at once")]
+    fn pass(
+        &self,
+        instances: &[Arc<str>],
+    ) -> Result<(BTreeMap<Arc<str>, i64>, BTreeMap<Arc<str>, Stopped>, Vec<Arc<str>>), TriggerError> {
+        if self.inner.cancel.is_set() {
+            let cancelled = |instance: &Arc<str>| Stopped {
+                instance: Arc::clone(instance),
+                position: 0,
+                cause: StopCause::Cancelled,
+            };
+            let ends = instances.iter().map(|instance| (Arc::clone(instance), cancelled(instance))).collect();
+            return Ok((BTreeMap::new(), ends, Vec::new()));
+        }
+        let fetched = self.fetch_with_retries(instances)?;
+        let reached = fetched.seen.iter().cloned().collect();
+        let more = fetched.more.clone();
+        let ends = self.process(fetched).stopped;
+        Ok((reached, ends.into_iter().map(|stopped| (Arc::clone(&stopped.instance), stopped)).collect(), more))
+    }
+
+    fn fetch_with_retries(&self, instances: &[Arc<str>]) -> Result<Fetched, StoreError> {
+        let mut failures = 0;
+        loop {
+            match self.inner.fetch(instances) {
+                Err(error) if error.is_transient() && failures < self.inner.config.retries => {
+                    failures += 1;
+                    let name = self.inner.projection.name();
+                    log::warn!("projection {name:?}: {}; trying again", crate::error::full(&error));
+                    if !self.inner.pause(failures) {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+}

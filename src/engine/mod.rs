@@ -1,0 +1,24 @@
+//! The pass: fetch events, reduce them, apply statements and checkpoint in one transaction. Traits only, never a
+//! database.
+//!
+//! [`ProjectionHandler::trigger`] (`handler.rs`) runs passes on the caller's thread; `flight.rs` lets callers for the
+//! same instance share one. A pass reads what lies above the checkpoints (`fetch.rs`), and works through it in attempts
+//! (`attempt.rs`), each of which is a few transactions (`apply.rs`) that do what was planned under the lock
+//! (`plan.rs`). What becomes of an event that fails is decided in `failure.rs`.
+
+mod apply;
+mod attempt;
+mod cancel;
+mod config;
+mod delay;
+mod failure;
+mod fetch;
+mod flight;
+mod handler;
+mod plan;
+mod work;
+
+pub use config::{HandlerConfig, Policy};
+pub use fetch::Fetched;
+pub use handler::ProjectionHandler;
+pub use work::Processed;

@@ -1,0 +1,98 @@
+//! What a pass has to do in one instance, and how far it is.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::event::Event;
+use crate::projection::{Projection, ReduceFailure};
+use crate::state::{StopCause, Stopped};
+use crate::statement::Statement;
+
+/// What became of some events.
+#[derive(Debug, Default)]
+#[must_use = "it says where the work stopped"]
+pub struct Processed {
+    /// Events, of those given, that are in the read model now; also those that were before.
+    pub applied: usize,
+    /// Instances that stopped before their last event, in order of instances.
+    pub stopped: Vec<Stopped>,
+}
+
+/// An event with its statement.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) event: Event,
+    statement: Option<Result<Statement, ReduceFailure>>,
+}
+
+impl Step {
+    /// The statement, or why there is none.
+    pub(super) fn statement(&self) -> Result<&Statement, &ReduceFailure> {
+        match &self.statement {
+            Some(outcome) => outcome.as_ref(),
+            None => Ok(&Statement::Noop),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Status {
+    /// There is something to do at once.
+    Open,
+    /// An event failed in this attempt.
+    Failed,
+    /// The database failed in this attempt.
+    Trouble(StoreError),
+    /// Nothing more to do.
+    Finished,
+    Stopped(Stopped),
+}
+
+/// The events of one instance.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) instance: Arc<str>,
+    /// The checkpoint above which `steps` holds every wanted event; none for events given by hand, which have to be
+    /// dense.
+    pub(super) from: Option<i64>,
+    pub(super) steps: Vec<Step>,
+    /// How many of the steps are behind us.
+    pub(super) next: usize,
+    /// Where the checkpoint goes once all steps are applied, with the event there.
+    pub(super) to: Option<(i64, Option<Uuid>)>,
+    pub(super) applied: usize,
+    pub(super) status: Status,
+}
+
+impl Work {
+    pub(super) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
+        let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
+        Self { instance, from, steps, next: 0, to: None, applied: 0, status: Status::Open }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Open)
+    }
+
+    /// Reduces what is not reduced yet, or failed to.
+    pub(super) fn reduce(&mut self, projection: &Projection) {
+        for step in self.steps.iter_mut().skip(self.next) {
+            if !matches!(step.statement, Some(Ok(_))) {
+                step.statement = Some(projection.reduce(&step.event));
+            }
+        }
+    }
+
+    /// The position at which it stands: that of the next event, or the checkpoint.
+    pub(super) fn position(&self) -> i64 {
+        let event = self.steps.get(self.next).or(self.steps.last());
+        event.map_or(self.from.unwrap_or(0), |step| step.event.position)
+    }
+
+    pub(super) fn stop(&mut self, cause: StopCause) {
+        let stopped = Stopped { instance: Arc::clone(&self.instance), position: self.position(), cause };
+        self.status = Status::Stopped(stopped);
+    }
+}

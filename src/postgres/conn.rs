@@ -1,0 +1,106 @@
+//! SQL on one PostgreSQL connection, inside a transaction.
+
+use std::time::SystemTime;
+
+use postgres::GenericClient;
+use postgres::types::{ToSql, Type};
+
+use super::value::{self, Param};
+use super::{bulk, error, slices};
+use crate::db::{Bulk, Conn, Row, row};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::query::{ReadRequest, Slice};
+use crate::sql::Dialect;
+use crate::value::Value;
+
+/// A connection of the pool's, or a transaction of the caller's.
+pub(super) struct Session<'c, C: GenericClient> {
+    client: &'c mut C,
+    /// An error happened, and no roll-back to a savepoint since: the server would answer a commit by rolling back.
+    aborted: bool,
+}
+
+impl<'c, C: GenericClient> Session<'c, C> {
+    pub(super) fn new(client: &'c mut C) -> Self {
+        Self { client, aborted: false }
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
+        self.aborted |= outcome.is_err();
+        outcome.map_err(|error| error::store(doing, &error))
+    }
+
+    /// Rows of a query as the driver has them, with parameters of any types.
+    pub(super) fn rows(
+        &mut self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+        doing: &str,
+    ) -> Result<Vec<postgres::Row>, StoreError> {
+        let outcome = self.client.query_typed(sql, params);
+        self.watch(outcome, doing)
+    }
+
+    pub(super) fn touch(
+        &mut self,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+        doing: &str,
+    ) -> Result<u64, StoreError> {
+        let outcome = self.client.execute_typed(sql, params);
+        let touched = self.watch(outcome, doing)?;
+        if sql.starts_with("ROLLBACK TO") {
+            self.aborted = false;
+        }
+        Ok(touched)
+    }
+}
+
+fn typed<'p>(params: &'p [Param<'p>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
+    params.iter().map(|param| (param as &(dyn ToSql + Sync), param.kind())).collect()
+}
+
+impl<C: GenericClient> Conn for Session<'_, C> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let params: Vec<Param<'_>> = params.iter().map(Param).collect();
+        let rows = self.rows(sql, &typed(&params), "running a query")?;
+        rows.iter().map(value::row).collect()
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {
+        let params: Vec<Param<'_>> = params.iter().map(Param).collect();
+        self.touch(sql, &typed(&params), "running a statement")
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        let outcome = self.client.batch_execute(sql);
+        self.watch(outcome, "running statements")?;
+        if sql.starts_with("ROLLBACK TO") {
+            self.aborted = false;
+        }
+        Ok(())
+    }
+
+    fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError> {
+        bulk::write(self, write)
+    }
+
+    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        slices::read(self, request)
+    }
+
+    fn now(&mut self) -> Result<SystemTime, StoreError> {
+        let doing = "asking the server's clock";
+        let rows = self.query("SELECT clock_timestamp()", &[]).map_err(|error| error.doing(doing))?;
+        let now = rows.first().map(|found| row::time(found, 0)).transpose()?.flatten();
+        now.ok_or_else(|| StoreError::new(doing, StoreErrorKind::Corrupt, "it has none"))
+    }
+}

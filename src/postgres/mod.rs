@@ -1,0 +1,244 @@
+//! The server store: many processes and machines on one PostgreSQL (13 or newer).
+//!
+//! Here is only what differs from SQLite: connections, values, and writing sets of rows. Every call is an unnamed typed
+//! statement and every setting is local to its transaction, so that a pooler in transaction mode may stand between.
+
+mod bulk;
+mod conn;
+mod error;
+mod pool;
+mod slices;
+mod value;
+
+use std::time::Duration;
+
+use postgres::{Client, Transaction};
+
+use crate::db::{Backend, Conn, DbStore};
+use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
+use crate::event::Command;
+use crate::sql::Dialect;
+use crate::subscription::PushedIn;
+use crate::value::Value;
+use conn::Session;
+use pool::Pool;
+
+/// Event store and projection store in one PostgreSQL database.
+pub type PostgresStore = DbStore<Postgres>;
+
+const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+
+/// How to talk to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostgresOptions {
+    /// Connections at the same time, at most. Default: 10.
+    pub max_connections: usize,
+    /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// How long a statement waits for a lock, for instance of another push to the same instance. Default: 5 s.
+    pub lock_timeout: Duration,
+    /// How long a statement may run. Default: 30 s.
+    pub statement_timeout: Duration,
+    /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks.
+    /// Default: 15 s.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: 10,
+            connect_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+            idle_in_transaction_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A PostgreSQL database and the connections to it.
+#[derive(Debug)]
+pub struct Postgres {
+    pool: Pool,
+    options: PostgresOptions,
+}
+
+impl DbStore<Postgres> {
+    /// Connects to a database, `postgres://user:password@host:port/name`. Tables are made by [`setup`](Self::setup).
+    ///
+    /// The driver keeps a private runtime inside each connection: call this store from plain threads, not from async
+    /// tasks, where the driver would panic.
+    ///
+    /// # Errors
+    /// When the URL cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
+    pub fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, PostgresOptions::default())
+    }
+
+    /// Connects to a database with options.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        let pool = Pool::open(url, &options)?;
+        Ok(Self::from_backend(Postgres { pool, options }))
+    }
+
+    /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
+    /// events are stored together or not at all. Call it last, and commit soon: other pushes to these instances wait.
+    ///
+    /// After an error nothing of the push remains and the transaction can go on. It is never retried, and leaves the
+    /// settings of the session as they were. Fire the token after the commit.
+    ///
+    /// # Errors
+    /// As [`push`](crate::EventStore::push).
+    pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
+        let mut session = Session::new(transaction);
+        session.batch("SAVEPOINT readside_push")?;
+        let outcome = self.push_in_savepoint(&mut session, commands);
+        session.batch(match outcome {
+            Ok(_) => "RELEASE SAVEPOINT readside_push",
+            Err(_) => "ROLLBACK TO SAVEPOINT readside_push; RELEASE SAVEPOINT readside_push",
+        })?;
+        Ok(PushedIn { events: outcome?, token: self.dirty_token(commands) })
+    }
+
+    fn push_in_savepoint(
+        &self,
+        session: &mut dyn Conn,
+        commands: &[Command],
+    ) -> Result<Vec<crate::event::Event>, PushError> {
+        let before = session.query("SELECT current_setting('lock_timeout')", &[])?;
+        set_lock_timeout(session, &Value::from(millis(self.backend().options.lock_timeout)))?;
+        let events = self.push_on(session, commands)?;
+        if let Some(before) = before.first().and_then(|row| row.first()) {
+            set_lock_timeout(session, before)?;
+        }
+        Ok(events)
+    }
+}
+
+fn set_lock_timeout(session: &mut dyn Conn, value: &Value) -> Result<(), StoreError> {
+    session.query("SELECT set_config('lock_timeout', $1, true)", std::slice::from_ref(value)).map(|_| ())
+}
+
+/// A duration as the server reads it; 0 would mean none.
+fn millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis().clamp(1, i32::MAX as u128))
+}
+
+impl Postgres {
+    /// One round trip: begin, and the time-outs of this transaction only.
+    fn begin(&self, read_only: bool) -> String {
+        let options = &self.options;
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED{}; SET LOCAL lock_timeout = '{}'; SET LOCAL statement_timeout = '{}'; \
+             SET LOCAL idle_in_transaction_session_timeout = '{}'",
+            if read_only { " READ ONLY" } else { " READ WRITE" },
+            millis(options.lock_timeout),
+            millis(options.statement_timeout),
+            millis(options.idle_in_transaction_timeout)
+        )
+    }
+
+    fn run<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        read_only: bool,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut checked = self.pool.check_out(doing)?;
+        // Until it is clean again, dropping it closes the connection, and with it the transaction.
+        let client = checked.client_in_use(doing)?;
+        client.batch_execute(&self.begin(read_only)).map_err(|error| error::store(doing, &error))?;
+        let mut session = Session::new(client);
+        let outcome = work(&mut session);
+        let aborted = session.is_aborted();
+        match outcome {
+            Ok(done) => {
+                if aborted {
+                    let why = "an error inside the transaction was passed over";
+                    return Err(StoreError::new(doing, StoreErrorKind::Usage, why).into());
+                }
+                commit(client, doing)?;
+                checked.clean();
+                Ok(done)
+            }
+            Err(error) => {
+                if client.batch_execute("ROLLBACK").is_ok() {
+                    checked.clean();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What the server answers tells the outcome; a connection that ends instead leaves it unknown.
+fn commit(client: &mut Client, doing: &str) -> Result<(), StoreError> {
+    client.batch_execute("COMMIT").map_err(|error| {
+        let error = error::store(doing, &error);
+        match error.kind() {
+            StoreErrorKind::Connection => error.of_kind(StoreErrorKind::CommitUnknown),
+            _ => error,
+        }
+    })
+}
+
+impl Backend for Postgres {
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn read<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(doing, true, work)
+    }
+
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn write<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(doing, false, work)
+    }
+
+    /// The session that locked a counter stands in the row itself, as the transaction that touched it last.
+    fn holder(&self, instances: &[String]) -> Option<Holder> {
+        let rows = self.read("looking for who holds a counter", |conn| {
+            conn.query(
+                "SELECT a.pid::int8, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 \
+                 FROM readside.instances i JOIN pg_stat_activity a ON a.backend_xid = i.xmax \
+                 WHERE i.instance_id = ANY($1::text[]) AND a.pid <> pg_backend_pid() LIMIT 1",
+                &[Value::TextArray(instances.to_vec())],
+            )
+        });
+        let rows: Vec<Vec<Value>> =
+            rows.map_err(|error: StoreError| log::debug!("{}", crate::error::full(&error))).ok()?;
+        match rows.into_iter().next()?.as_slice() {
+            [Value::Integer(pid), Value::Text(application), since] => Some(Holder {
+                pid: *pid,
+                application: application.clone(),
+                since: match since {
+                    Value::Float(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
+                    _ => None,
+                },
+            }),
+            _ => None,
+        }
+    }
+
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn dialect(&self) -> Dialect {
+        Dialect::Postgres
+    }
+
+    fn patience(&self) -> Duration {
+        self.options.lock_timeout
+    }
+
+    fn migrations(&self) -> &'static [&'static str] {
+        MIGRATIONS
+    }
+}

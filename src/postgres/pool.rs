@@ -1,0 +1,188 @@
+//! Connections to a server: check-out with a deadline, a look at the health of idle ones, a bound on their number.
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use postgres::{Client, Config, NoTls};
+
+use super::PostgresOptions;
+use super::error;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// A connection that was idle for longer is asked whether it lives before it is used.
+const DOUBTFUL: Duration = Duration::from_secs(10);
+
+/// How long that may take.
+const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
+
+const OLDEST_SERVER: i64 = 130_000;
+
+pub(super) struct Pool {
+    config: Config,
+    timeout: Duration,
+    limit: usize,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<(Client, Instant)>,
+    /// Connections that exist, idle or not.
+    open: usize,
+}
+
+/// The address, without user and password.
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Pool")
+            .field("hosts", &self.config.get_hosts())
+            .field("open", &state.open)
+            .field("idle", &state.idle.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    /// Reads the URL and opens a first connection, so that a wrong address or password shows at once.
+    pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
+        let doing = "reading the URL of the database";
+        let mut config = Config::from_str(url)
+            .map_err(|error| StoreError::new(doing, StoreErrorKind::Usage, error::words(&error)))?;
+        if config.get_application_name().is_none() {
+            config.application_name("readside");
+        }
+        config.connect_timeout(options.connect_timeout);
+        config.tcp_user_timeout(options.statement_timeout);
+        config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
+        let pool = Self {
+            config,
+            timeout: options.connect_timeout,
+            limit: options.max_connections.max(1),
+            state: Mutex::default(),
+            freed: Condvar::new(),
+        };
+        let mut first = pool.check_out("connecting to the database")?;
+        check_server(first.client_in_use("connecting to the database")?)?;
+        first.clean();
+        drop(first);
+        Ok(pool)
+    }
+
+    pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut state = self.state.lock();
+        loop {
+            if let Some((mut client, since)) = state.idle.pop() {
+                if since.elapsed() < DOUBTFUL && !client.is_closed() {
+                    return Ok(Checked::new(self, client));
+                }
+                drop(state);
+                if client.is_valid(HEALTH_TIMEOUT).is_ok() {
+                    return Ok(Checked::new(self, client));
+                }
+                drop(client);
+                state = self.state.lock();
+                state.open -= 1;
+            } else if state.open < self.limit {
+                state.open += 1;
+                drop(state);
+                return self.connect(doing);
+            } else if self.freed.wait_until(&mut state, deadline).timed_out() && state.idle.is_empty() {
+                let why = format!("all {} connections were in use for {:?}", self.limit, self.timeout);
+                return Err(StoreError::new(doing, StoreErrorKind::Timeout, why));
+            }
+        }
+    }
+
+    /// Fills a place that is counted as open already.
+    fn connect(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
+        match connect(&self.config, self.timeout, doing) {
+            Ok(client) => Ok(Checked::new(self, client)),
+            Err(error) => {
+                self.state.lock().open -= 1;
+                self.freed.notify_one();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
+/// ever. The thread that connects is left behind then, and ends with the connection.
+fn connect(config: &Config, timeout: Duration, doing: &str) -> Result<Client, StoreError> {
+    let (send, receive) = crossbeam_channel::bounded(1);
+    let config = config.clone();
+    let hosts = format!("{:?}", config.get_hosts());
+    let thread = std::thread::Builder::new().name("readside-connect".to_owned()).spawn(move || {
+        let _ = send.send(config.connect(NoTls));
+    });
+    let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
+    match receive.recv_timeout(timeout) {
+        Ok(connected) => {
+            let _ = thread.join();
+            connected.map_err(|error| error::store(doing, &error))
+        }
+        Err(_) => {
+            let why = format!("the server at {hosts} did not answer within {timeout:?}");
+            Err(StoreError::new(doing, StoreErrorKind::Connection, why))
+        }
+    }
+}
+
+fn check_server(client: &mut Client) -> Result<(), StoreError> {
+    let doing = "looking at the version of the server";
+    let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding')";
+    let row = client.query_typed_one(sql, &[]).map_err(|error| error::store(doing, &error))?;
+    let version: i64 = row.try_get(0).map_err(|error| error::store(doing, &error))?;
+    let encoding: String = row.try_get(1).map_err(|error| error::store(doing, &error))?;
+    if version < OLDEST_SERVER {
+        let why = format!("PostgreSQL 13 or newer is needed, this is {}", version / 10_000);
+        return Err(StoreError::new(doing, StoreErrorKind::Version, why));
+    }
+    if encoding != "UTF8" {
+        let why = format!("the database has the encoding {encoding}, UTF8 is needed");
+        return Err(StoreError::new(doing, StoreErrorKind::Version, why));
+    }
+    Ok(())
+}
+
+/// A connection in use. It goes back when it is clean, and is closed otherwise.
+pub(super) struct Checked<'p> {
+    pool: &'p Pool,
+    client: Option<Client>,
+    clean: bool,
+}
+
+impl<'p> Checked<'p> {
+    fn new(pool: &'p Pool, client: Client) -> Self {
+        Self { pool, client: Some(client), clean: true }
+    }
+
+    /// The connection, which is not clean from now on.
+    pub(super) fn client_in_use(&mut self, doing: &str) -> Result<&mut Client, StoreError> {
+        self.clean = false;
+        let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
+        self.client.as_mut().ok_or_else(gone)
+    }
+
+    /// No transaction is open on it any more.
+    pub(super) fn clean(&mut self) {
+        self.clean = true;
+    }
+}
+
+impl Drop for Checked<'_> {
+    fn drop(&mut self) {
+        let client = self.client.take().filter(|client| self.clean && !client.is_closed());
+        let mut state = self.pool.state.lock();
+        match client {
+            Some(client) => state.idle.push((client, Instant::now())),
+            None => state.open -= 1,
+        }
+        drop(state);
+        self.pool.freed.notify_one();
+    }
+}

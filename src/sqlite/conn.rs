@@ -1,0 +1,131 @@
+//! SQL on one SQLite connection.
+
+use std::time::SystemTime;
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::{error, slices, value};
+use crate::clock::Clock;
+use crate::db::{Bulk, BulkKind, Conn, Row};
+use crate::error::StoreError;
+use crate::query::{ReadRequest, Slice};
+use crate::sql::{Dialect, quote};
+use crate::value::{ColumnType, Value};
+
+/// A connection, inside a transaction or not.
+pub(super) struct Handle<'c> {
+    pub(super) conn: &'c Connection,
+    clock: &'c dyn Clock,
+}
+
+impl<'c> Handle<'c> {
+    pub(super) fn new(conn: &'c Connection, clock: &'c dyn Clock) -> Self {
+        Self { conn, clock }
+    }
+
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+        self.conn.prepare_cached(sql).map_err(|error| error::store("preparing a statement", error))
+    }
+}
+
+/// Binds by the names `$1`, `$2` …, which may stand in any order and more than once.
+pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
+    let mut bind = || {
+        for (number, param) in (1..).zip(params) {
+            if let Some(at) = statement.parameter_index(&format!("${number}"))? {
+                statement.raw_bind_parameter(at, value::bound(param))?;
+            }
+        }
+        Ok(())
+    };
+    bind().map_err(|error| error::store("binding values", error))
+}
+
+/// All columns of the row at which a query stands.
+pub(super) fn row(found: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
+    let count = found.as_ref().column_count();
+    (0..count)
+        .map(|at| value::found(found.get_ref(at).map_err(|error| error::store("reading a row", error))?))
+        .collect()
+}
+
+impl Conn for Handle<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement, params)?;
+        let mut rows = statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(next) = rows.next().map_err(|error| error::store("running a query", error))? {
+            found.push(row(next)?);
+        }
+        Ok(found)
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {
+        let mut statement = self.prepare(sql)?;
+        bind(&mut statement, params)?;
+        let touched = statement.raw_execute().map_err(|error| error::store("running a statement", error))?;
+        Ok(touched as u64)
+    }
+
+    fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        self.conn.execute_batch(sql).map_err(|error| error::store("running statements", error))
+    }
+
+    /// Row by row with one prepared statement, which is what SQLite does fastest.
+    fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError> {
+        let mut statement = self.prepare(&bulk_sql(write))?;
+        let mut touched = 0;
+        for row in &write.rows {
+            for (at, param) in (1..).zip(row) {
+                let bound = statement.raw_bind_parameter(at, value::bound(param));
+                bound.map_err(|error| error::store("binding values", error))?;
+            }
+            touched += statement.raw_execute().map_err(|error| error::store("writing rows", error))?;
+        }
+        Ok(touched as u64)
+    }
+
+    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        slices::read(self, request)
+    }
+
+    fn typed(&self, value: Value, kind: ColumnType) -> Value {
+        value::typed(value, kind)
+    }
+
+    fn now(&mut self) -> Result<SystemTime, StoreError> {
+        Ok(self.clock.now())
+    }
+}
+
+/// The statement for one row, with `?1`, `?2` … in the order of its values.
+fn bulk_sql(write: &Bulk) -> String {
+    let keys: Vec<String> = write.keys.iter().map(|(name, _)| quote(name)).collect();
+    let others: Vec<String> = write.columns.iter().map(|(name, _)| quote(name)).collect();
+    let assigned = |value: &dyn Fn(usize, &str) -> String| {
+        let parts = others.iter().enumerate().map(|(at, name)| format!("{name} = {}", value(at, name)));
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    if write.kind == BulkKind::Update {
+        let set = assigned(&|at, _| format!("?{}", keys.len() + at + 1));
+        let named: Vec<String> = (1..).zip(&keys).map(|(number, key)| format!("{key} = ?{number}")).collect();
+        return format!("UPDATE {} SET {set} WHERE {}", write.table, named.join(" AND "));
+    }
+    let columns: Vec<String> = keys.iter().chain(&others).cloned().collect();
+    let params: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
+    let mut sql = format!("INSERT INTO {} ({}) VALUES ({})", write.table, columns.join(", "), params.join(", "));
+    match write.kind {
+        BulkKind::InsertMissing => sql.push_str(&format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))),
+        BulkKind::Upsert => {
+            let set = assigned(&|_, name| format!("excluded.{name}"));
+            sql.push_str(&format!(" ON CONFLICT ({}) DO UPDATE SET {set}", keys.join(", ")));
+        }
+        BulkKind::Insert | BulkKind::Update => {}
+    }
+    sql
+}

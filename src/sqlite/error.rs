@@ -1,0 +1,59 @@
+//! SQLite's result codes as kinds of error.
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::error::{StoreError, StoreErrorKind as Kind};
+
+/// The code of a write that waited too long for another one.
+pub(super) const BUSY: &str = "SQLite code 5";
+
+pub(super) fn store(doing: &str, error: Error) -> StoreError {
+    let kind = kind(&error);
+    let code = error.sqlite_error().map(|error| format!("SQLite code {}", error.extended_code));
+    let error = StoreError::new(doing, kind, error);
+    match code {
+        Some(code) => error.with_code(code),
+        None => error,
+    }
+}
+
+fn kind(error: &Error) -> Kind {
+    match error {
+        Error::SqliteFailure(failure, text) => failure_kind(*failure, text.as_deref().unwrap_or_default()),
+        Error::SqlInputError { error, msg, .. } => failure_kind(*error, msg),
+        Error::Utf8Error(..) | Error::FromSqlConversionFailure(..) | Error::IntegralValueOutOfRange(..) => Kind::Data,
+        _ => Kind::Usage,
+    }
+}
+
+fn failure_kind(failure: ffi::Error, text: &str) -> Kind {
+    match failure.extended_code {
+        ffi::SQLITE_BUSY_SNAPSHOT => return Kind::Conflict,
+        ffi::SQLITE_CONSTRAINT_DATATYPE => return Kind::Data,
+        _ => {}
+    }
+    match failure.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Kind::Timeout,
+        ErrorCode::ConstraintViolation => Kind::Constraint,
+        ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => Kind::Data,
+        ErrorCode::ReadOnly => Kind::ReadOnly,
+        ErrorCode::DiskFull => Kind::Full,
+        ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Kind::Corrupt,
+        ErrorCode::CannotOpen => Kind::CannotOpen,
+        ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => Kind::Denied,
+        ErrorCode::Unknown => unknown_kind(text),
+        _ => Kind::Other,
+    }
+}
+
+/// SQLite has one code for all errors of SQL itself; only its words tell them apart.
+fn unknown_kind(text: &str) -> Kind {
+    let says = |words: &str| text.contains(words);
+    if says("no such table") || says("no such column") || says("has no column") || says("already exists") {
+        Kind::Schema
+    } else if says("overflow") || says("malformed") || says("JSON") {
+        Kind::Data
+    } else {
+        Kind::Usage
+    }
+}

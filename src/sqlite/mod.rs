@@ -1,0 +1,297 @@
+//! The embedded store: one file in WAL mode, one writer at a time, any number of readers.
+//!
+//! Here is only what differs from PostgreSQL: connections, values, and writing row by row.
+
+mod conn;
+mod contains;
+mod error;
+mod slices;
+mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
+
+use crate::clock::{Clock, SystemClock};
+use crate::db::{Backend, Conn, DbStore};
+use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
+use crate::event::Command;
+use crate::sql::Dialect;
+use crate::subscription::PushedIn;
+use conn::Handle;
+
+/// Event store and projection store in one SQLite file.
+pub type SqliteStore = DbStore<Sqlite>;
+
+/// The first SQLite without the bug that could lose a WAL reset.
+const OLDEST: i32 = 3_051_003;
+
+/// Idle readers that are kept open.
+const IDLE_READERS: usize = 8;
+
+/// Statements that each connection keeps prepared.
+const PREPARED: usize = 128;
+
+const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+
+/// How to open a file.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// How long a write waits for another one, of this or another process. Default: 5 s.
+    pub busy_timeout: Duration,
+    /// The clock that stamps events and times retries. Default: the system's.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(5), clock: Arc::new(SystemClock) }
+    }
+}
+
+/// An open SQLite database.
+#[derive(Debug)]
+pub struct Sqlite {
+    /// None in memory, where the writer is the only connection.
+    path: Option<PathBuf>,
+    options: SqliteOptions,
+    writer: Mutex<Connection>,
+    /// Since when this process writes.
+    writing: Mutex<Option<Instant>>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl DbStore<Sqlite> {
+    /// Opens a database file, and makes one if there is none. Tables are made by [`setup`](Self::setup).
+    ///
+    /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or is no SQLite database, or when another process keeps it locked.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, SqliteOptions::default())
+    }
+
+    /// Opens a database file with options.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let doing = format!("opening the database {path:?}");
+        let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
+        let writer =
+            open_file(&resolved, &options, OpenFlags::SQLITE_OPEN_CREATE).map_err(|error| error.doing(doing))?;
+        Ok(Self::from_backend(Sqlite::new(Some(resolved), writer, options)))
+    }
+
+    /// A database in memory, which ends with the last clone of the store. One connection serves reads and writes.
+    ///
+    /// # Errors
+    /// When the SQLite library is too old.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        Self::in_memory_with(SqliteOptions::default())
+    }
+
+    /// A database in memory with options.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory).
+    pub fn in_memory_with(options: SqliteOptions) -> Result<Self, StoreError> {
+        let doing = "opening a database in memory";
+        let conn = Connection::open_in_memory().map_err(|error| error::store(doing, error))?;
+        prepare(&conn, &options).map_err(|error| error.doing(doing))?;
+        Ok(Self::from_backend(Sqlite::new(None, conn, options)))
+    }
+
+    /// Stores the commands inside a transaction of the caller's, on the same database file, so that rows of a service
+    /// and its events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
+    ///
+    /// After an error nothing of the push remains and the transaction can go on. It is never retried. Fire the token
+    /// after the commit.
+    ///
+    /// # Errors
+    /// As [`push`](crate::EventStore::push); [`PushError::Transaction`] for a deferred transaction that has read
+    /// already: begin it with `TransactionBehavior::Immediate`.
+    pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
+        let doing = "pushing events in a transaction of the caller's";
+        begin_write(transaction, doing)?;
+        transaction.execute_batch("SAVEPOINT readside_push").map_err(|error| error::store(doing, error))?;
+        let mut handle = Handle::new(transaction, self.backend().options.clock.as_ref());
+        let outcome = self.push_on(&mut handle, commands);
+        let end = match outcome {
+            Ok(_) => "RELEASE readside_push",
+            Err(_) => "ROLLBACK TO readside_push; RELEASE readside_push",
+        };
+        transaction.execute_batch(end).map_err(|error| error::store(doing, error))?;
+        Ok(PushedIn { events: outcome?, token: self.dirty_token(commands) })
+    }
+}
+
+/// Makes the caller's transaction a writing one, or refuses it.
+fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushError> {
+    let state = transaction.transaction_state(None::<&str>).map_err(|error| error::store(doing, error))?;
+    match state {
+        TransactionState::Write => Ok(()),
+        TransactionState::None => {
+            let write = "UPDATE readside_instances SET head = head WHERE FALSE";
+            transaction.execute(write, []).map(|_| ()).map_err(|error| PushError::Store(error::store(doing, error)))
+        }
+        _ => Err(PushError::Transaction {
+            reason: "the transaction is deferred and has read already, so it may never get to write; \
+                     begin it with TransactionBehavior::Immediate",
+        }),
+    }
+}
+
+/// A later change of the working directory must not change the file.
+fn resolve(path: &Path) -> std::io::Result<PathBuf> {
+    if path.to_str().is_some_and(|text| text.starts_with("file:")) {
+        return Ok(path.to_owned());
+    }
+    std::path::absolute(path)
+}
+
+fn open_file(path: &Path, options: &SqliteOptions, create: OpenFlags) -> Result<Connection, StoreError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    let doing = "opening the database";
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| error::store(doing, error))?;
+    prepare(&conn, options)?;
+    let mode: String = conn
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
+        .map_err(|error| error::store(doing, error))?;
+    if mode == "wal" {
+        return Ok(conn);
+    }
+    let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
+    let read_only = conn.is_readonly("main").unwrap_or(false);
+    let kind = if read_only { StoreErrorKind::ReadOnly } else { StoreErrorKind::CannotOpen };
+    Err(StoreError::new(doing, kind, why))
+}
+
+fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
+    let doing = "preparing the connection";
+    if rusqlite::version_number() < OLDEST {
+        let found = format!("SQLite {} can lose data, 3.51.3 or newer is needed", rusqlite::version());
+        return Err(StoreError::new(doing, StoreErrorKind::Version, found));
+    }
+    let set = || {
+        conn.busy_timeout(options.busy_timeout)?;
+        conn.pragma_update(None, "synchronous", "full")?;
+        conn.pragma_update(None, "foreign_keys", true)?;
+        conn.set_prepared_statement_cache_capacity(PREPARED);
+        contains::add(conn)
+    };
+    set().map_err(|error| error::store(doing, error))
+}
+
+impl Sqlite {
+    fn new(path: Option<PathBuf>, writer: Connection, options: SqliteOptions) -> Self {
+        Self { path, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
+    }
+
+    fn writer(&self, doing: &str) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let busy = || {
+            let why = format!("another thread of this process wrote for {:?}", self.options.busy_timeout);
+            StoreError::new(doing, StoreErrorKind::Timeout, why).with_code(error::BUSY)
+        };
+        self.writer.try_lock_for(self.options.busy_timeout).ok_or_else(busy)
+    }
+
+    fn reader(&self, path: &Path) -> Result<Connection, StoreError> {
+        if let Some(conn) = self.readers.lock().pop() {
+            return Ok(conn);
+        }
+        let conn = open_file(path, &self.options, OpenFlags::empty())?;
+        let set = conn.pragma_update(None, "query_only", true);
+        set.map(|()| conn).map_err(|error| error::store("opening a connection to read", error))
+    }
+
+    fn handle<'c>(&'c self, conn: &'c Connection) -> Handle<'c> {
+        Handle::new(conn, self.options.clock.as_ref())
+    }
+}
+
+/// Clears the mark when the write is over, however it ends.
+struct Writing<'a>(&'a Mutex<Option<Instant>>);
+
+impl<'a> Writing<'a> {
+    fn now(since: &'a Mutex<Option<Instant>>) -> Self {
+        *since.lock() = Some(Instant::now());
+        Self(since)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
+    }
+}
+
+impl Backend for Sqlite {
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn read<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let Some(path) = &self.path else {
+            let conn = self.writer(doing)?;
+            return work(&mut self.handle(&conn));
+        };
+        let conn = self.reader(path).map_err(|error| error.doing(doing))?;
+        let outcome = work(&mut self.handle(&conn));
+        let mut readers = self.readers.lock();
+        if readers.len() < IDLE_READERS && conn.is_autocommit() {
+            readers.push(conn);
+        }
+        outcome
+    }
+
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn write<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut conn = self.writer(doing)?;
+        let _writing = Writing::now(&self.writing);
+        let failed = |error| E::from(error::store(doing, error));
+        if !conn.is_autocommit() {
+            // A roll-back failed before, for instance on a broken disk.
+            conn.execute_batch("ROLLBACK").map_err(failed)?;
+        }
+        // Dropped without commit, by an error or a panic, it rolls back.
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let done = work(&mut self.handle(&transaction))?;
+        transaction.commit().map_err(failed)?;
+        Ok(done)
+    }
+
+    /// Only a writer of this process is known: SQLite does not tell about others.
+    fn holder(&self, _instances: &[String]) -> Option<Holder> {
+        let since = (*self.writing.lock())?;
+        Some(Holder {
+            pid: i64::from(std::process::id()),
+            application: "this process".to_owned(),
+            since: Some(since.elapsed()),
+        })
+    }
+
+    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn patience(&self) -> Duration {
+        self.options.busy_timeout
+    }
+
+    fn migrations(&self) -> &'static [&'static str] {
+        MIGRATIONS
+    }
+}

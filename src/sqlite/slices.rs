@@ -1,0 +1,109 @@
+//! The events above a projection's cursors, from one snapshot.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::conn::{Handle, bind, row as whole_row};
+use super::error;
+use crate::db::{Conn, EVENT_COLUMNS, row};
+use crate::error::StoreError;
+use crate::event::Event;
+use crate::query::{Cursor, ReadRequest, Slice, Wanted};
+use crate::value::Value;
+
+/// One transaction around all reads, so that heads and events are of one moment.
+pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    if !handle.conn.is_autocommit() {
+        return read_all(handle, request);
+    }
+    handle.batch("BEGIN")?;
+    let slices = read_all(handle, request);
+    handle.batch("ROLLBACK")?;
+    slices
+}
+
+fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    request.cursors.iter().map(|cursor| slice(handle, cursor, request)).collect()
+}
+
+fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
+    let instance = Value::from(Arc::clone(&cursor.instance));
+    let found = handle.query(
+        "SELECT head, head_event FROM readside_instances WHERE instance_id = $1",
+        std::slice::from_ref(&instance),
+    )?;
+    let (head, head_id) = match found.first() {
+        Some(found) => (row::int(found, 0)?, row::uuid(found, 1)?),
+        None => (0, None),
+    };
+    let relevant = relevant(handle, &instance, &request.wanted)?;
+    let mut slice = Slice {
+        instance: Arc::clone(&cursor.instance),
+        after: cursor.after,
+        at: event_at(handle, &instance, cursor.after)?,
+        head,
+        head_id,
+        relevant,
+        events: Vec::new(),
+        more: false,
+    };
+    if relevant > cursor.after {
+        (slice.events, slice.more) = events(handle, cursor, request)?;
+    }
+    Ok(slice)
+}
+
+fn relevant(handle: &mut Handle<'_>, instance: &Value, wanted: &Wanted) -> Result<i64, StoreError> {
+    let rows = handle.query(
+        "SELECT max(head) FROM readside_heads WHERE instance_id = $1 \
+         AND aggregate_type IN (SELECT value FROM json_each($2))",
+        &[instance.clone(), Value::TextArray(wanted.aggregate_types.clone())],
+    )?;
+    rows.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
+}
+
+fn event_at(handle: &mut Handle<'_>, instance: &Value, position: i64) -> Result<Option<Uuid>, StoreError> {
+    if position == 0 {
+        return Ok(None);
+    }
+    let rows = handle.query(
+        "SELECT event_id FROM readside_events WHERE instance_id = $1 AND position = $2",
+        &[instance.clone(), position.into()],
+    )?;
+    rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
+}
+
+/// With one aggregate type its index gives the order. With several the primary key does (the `+` keeps the other
+/// index out, which would have to sort everything for each page): each event is looked at once in all.
+fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<(Vec<Event>, bool), StoreError> {
+    let types = &request.wanted.aggregate_types;
+    let (by_type, types) = match types.as_slice() {
+        [only] => ("aggregate_type = $3", Value::from(only.as_str())),
+        _ => ("+aggregate_type IN (SELECT value FROM json_each($3))", Value::TextArray(types.clone())),
+    };
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM readside_events WHERE instance_id = $1 AND position > $2 AND {by_type} \
+         AND event_type IN (SELECT value FROM json_each($4)) ORDER BY position"
+    );
+    let mut statement = handle.prepare(&sql)?;
+    let params = [
+        Arc::clone(&cursor.instance).into(),
+        cursor.after.into(),
+        types,
+        Value::TextArray(request.wanted.event_types.clone()),
+    ];
+    bind(&mut statement, &params)?;
+    let mut rows = statement.raw_query();
+    let (mut events, mut bytes) = (Vec::new(), 0_usize);
+    while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
+        let event = row::event(&whole_row(next)?)?;
+        bytes = bytes.saturating_add(event.payload.len() + event.metadata.len());
+        let full = events.len() >= request.limit || bytes > request.max_bytes;
+        if full && !events.is_empty() {
+            return Ok((events, true));
+        }
+        events.push(event);
+    }
+    Ok((events, false))
+}

@@ -1,0 +1,66 @@
+//! Values as SQLite holds them: times and arrays as texts, UUIDs as 16 bytes, truth as 0 and 1.
+
+use std::time::SystemTime;
+
+use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
+
+use crate::error::{StoreError, StoreErrorKind};
+use crate::value::{ColumnType, Value};
+
+/// The form in which a value is bound.
+pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
+    match value {
+        Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+        Value::Boolean(truth) => ToSqlOutput::Owned(Owned::Integer((*truth).into())),
+        Value::Integer(number) => ToSqlOutput::Owned(Owned::Integer(*number)),
+        Value::Float(number) => ToSqlOutput::Owned(Owned::Real(*number)),
+        Value::Text(text) | Value::Json(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        Value::Timestamp(at) => ToSqlOutput::Owned(Owned::Text(timestamp(*at))),
+        Value::TextArray(texts) => {
+            ToSqlOutput::Owned(Owned::Text(serde_json::Value::from(texts.as_slice()).to_string()))
+        }
+        Value::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
+    }
+}
+
+/// `2026-01-31T12:00:00.000000Z`, of which the order of the texts is that of the times.
+fn timestamp(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
+}
+
+/// A value of a row, as SQLite has it.
+pub(super) fn found(value: ValueRef<'_>) -> Result<Value, StoreError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Float(number),
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(error) => return Err(StoreError::new("reading a text", StoreErrorKind::Corrupt, error)),
+        },
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    })
+}
+
+/// A value as the type of its column means it; one that does not look like it stays as it is.
+pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
+    use ColumnType as T;
+    match (kind, value) {
+        (T::Boolean, Value::Integer(number)) => Value::Boolean(number != 0),
+        (T::Json, Value::Text(text)) => Value::Json(text),
+        (T::Timestamp, Value::Text(text)) => match text.parse::<jiff::Timestamp>() {
+            Ok(at) => Value::Timestamp(at.into()),
+            Err(_) => Value::Text(text),
+        },
+        (T::TextArray, Value::Text(text)) => match serde_json::from_str(&text) {
+            Ok(texts) => Value::TextArray(texts),
+            Err(_) => Value::Text(text),
+        },
+        (T::Uuid, Value::Bytes(bytes)) => match uuid::Uuid::from_slice(&bytes) {
+            Ok(id) => Value::Uuid(id),
+            Err(_) => Value::Bytes(bytes),
+        },
+        (_, value) => value,
+    }
+}
