@@ -43,6 +43,7 @@ pub trait Payload: Serialize + DeserializeOwned {
 ///
 /// Cloning is cheap: the texts are shared.
 #[derive(Clone, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "an event's type is one word with it")]
 pub struct Event {
     pub(crate) id: Uuid,
     pub(crate) instance: Arc<str>,

@@ -31,7 +31,7 @@ pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
-pub use crate::projection::Projection;
+pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, SubQuery, Wanted};
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};

@@ -4,10 +4,10 @@ use crate::error::NameError;
 use crate::value::{ColumnType, Value};
 
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
-pub const MAX_NAME: usize = 63;
+pub(crate) const MAX_NAME: usize = 63;
 
 /// The column that the engine adds to every table, row and condition.
-pub const INSTANCE_COLUMN: &str = "instance_id";
+pub(crate) const INSTANCE_COLUMN: &str = "instance_id";
 
 /// A column: name, type, whether it may be NULL, default.
 #[derive(Debug, Clone, PartialEq)]
@@ -185,19 +185,9 @@ impl Table {
                 return Err(NameError::Duplicate { what: "column", name: column.name.clone() }.into());
             }
             seen.push(lower);
-            self.check_default(column)?;
+            check_default(column)?;
         }
         self.check_keys()
-    }
-
-    fn check_default(&self, column: &Column) -> Result<(), TableFault> {
-        let Some(default) = &column.default else { return Ok(()) };
-        if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
-            return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
-        }
-        default
-            .check()
-            .map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
     }
 
     fn check_keys(&self) -> Result<(), TableFault> {
@@ -227,6 +217,16 @@ impl Table {
         }
         Ok(())
     }
+}
+
+fn check_default(column: &Column) -> Result<(), TableFault> {
+    let Some(default) = &column.default else { return Ok(()) };
+    if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
+        return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
+    }
+    default
+        .check()
+        .map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
 }
 
 /// What is wrong with a table.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::TextFault;
 
 /// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
-pub const MAX_JSON_DEPTH: usize = 127;
+pub(crate) const MAX_JSON_DEPTH: usize = 127;
 
 /// The type of a column, the same on every database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use readside::{Event, EventStore, HeadsRequest, Query, SubQuery};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Options {
-    /// A path of an SQLite file, or postgres://USER@HOST/NAME.
+    /// A path of an SQLite file, or the URL of a PostgreSQL database: `postgres://USER@HOST/NAME`.
     #[arg(long, short, env = "READSIDE_DATABASE_URL", hide_env_values = true, value_name = "PATH|URL")]
     database: String,
     #[command(subcommand)]
@@ -79,7 +79,7 @@ fn postgres(_: &Options) -> anyhow::Result<()> {
 fn sqlite(options: &Options) -> anyhow::Result<()> {
     let path = std::path::Path::new(&options.database);
     let creates = matches!(options.command, Command::Setup);
-    anyhow::ensure!(creates || path.exists(), "there is no file {path:?}; 'readside setup' makes one");
+    anyhow::ensure!(creates || path.exists(), "there is no file \"{}\"; 'readside setup' makes one", path.display());
     let store = readside::SqliteStore::open(path)?;
     carry_out(&store, || store.setup(), &options.command)
 }

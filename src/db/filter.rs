@@ -86,9 +86,9 @@ pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, S
     let (order, than) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
     if let Some((instance, position)) = &query.resume {
         let (i, p) = (sql.bind(instance.as_str().into()), sql.bind((*position).into()));
-        text.push_str(&format!(" AND (instance_id, position) {than} (${i}, ${p})"));
+        text += format!(" AND (instance_id, position) {than} (${i}, ${p})").as_str();
     }
-    text.push_str(&format!(" ORDER BY instance_id {order}, position {order}"));
+    text += format!(" ORDER BY instance_id {order}, position {order}").as_str();
     text.push_str(&sql.limit(query.limit));
     conn.query(&text, &sql.params)?.iter().map(row::event).collect()
 }

@@ -29,7 +29,7 @@ pub(crate) type Row = Vec<Value>;
 /// Parameters are numbered `$1`, `$2` … on both databases. A `Value::TextArray` binds as `text[]`, or as the text of a
 /// JSON array; a NULL takes its type from where it stands. After an error a transaction can only be rolled back, or
 /// go on from a savepoint.
-pub(crate) trait Conn {
+pub trait Conn {
     /// How this database spells things.
     fn dialect(&self) -> Dialect;
 
@@ -59,7 +59,7 @@ pub(crate) trait Conn {
 
 /// Many rows for one table. Keys are unique within one bulk.
 #[derive(Debug)]
-pub(crate) struct Bulk {
+pub struct Bulk {
     /// The table, quoted and ready for SQL.
     pub(crate) table: String,
     pub(crate) kind: BulkKind,
@@ -86,7 +86,6 @@ pub(crate) enum BulkKind {
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Runs reads on a connection of its own; each statement sees what is committed by then.
     #[doc(hidden)]
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn read<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -96,7 +95,6 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Runs `work` in one write transaction: commits on `Ok`, rolls back on `Err` and on panic. A commit whose outcome is
     /// not known is `StoreErrorKind::CommitUnknown`.
     #[doc(hidden)]
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn write<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -109,7 +107,6 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// How this database spells things.
     #[doc(hidden)]
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn dialect(&self) -> Dialect;
 
     /// How long a push waits for the counters of its instances.

@@ -228,6 +228,7 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
 
 /// Events of a long read, page by page; see [`DbStore::stream`]. Ends after an error.
 #[derive(Debug)]
+#[must_use = "it reads nothing until it is iterated"]
 pub struct EventStream<B: Backend> {
     store: DbStore<B>,
     query: Query,
@@ -255,11 +256,12 @@ impl<B: Backend> Iterator for EventStream<B> {
     type Item = Result<Event, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.events.as_slice().is_empty() && !self.done {
-            if let Err(error) = self.fetch() {
-                self.done = true;
-                return Some(Err(error));
-            }
+        if self.events.as_slice().is_empty()
+            && !self.done
+            && let Err(error) = self.fetch()
+        {
+            self.done = true;
+            return Some(Err(error));
         }
         self.events.next().map(Ok)
     }

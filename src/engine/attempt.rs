@@ -106,9 +106,10 @@ impl Inner {
 
     /// A single instance failed with this error.
     fn alone(&self, work: &mut Work, error: StoreError, last: bool) {
-        let outcome = match error.is_statements_fault() {
-            true => self.transact(&mut [&mut *work], Way::SingleSteps, last),
-            false => Err(error),
+        let outcome = if error.is_statements_fault() {
+            self.transact(&mut [&mut *work], Way::SingleSteps, last)
+        } else {
+            Err(error)
         };
         if let Err(error) = outcome {
             work.status = Status::Trouble(error);

@@ -66,7 +66,7 @@ pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
     );
     match attempt.state {
         HeldState::Failing => {
-            log::warn!("{what}; the instance waits, next attempt in {:.1} s", attempt.retry_in.as_secs_f64())
+            log::warn!("{what}; the instance waits, next attempt in {:.1} s", attempt.retry_in.as_secs_f64());
         }
         HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
         HeldState::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),

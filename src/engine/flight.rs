@@ -14,8 +14,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How a flight ended.
 #[derive(Debug, Clone)]
 pub(super) enum Landing {
-    /// Every event up to here was looked at.
-    Reached(i64),
+    /// Every event up to the target was looked at.
+    Reached,
     Stopped(Stopped),
     /// The caller gave up, for instance by a panic: somebody else has to take the instance.
     Abandoned,
@@ -88,7 +88,7 @@ impl Pilot<'_> {
         if course.target > position && !stands {
             return false;
         }
-        self.end(course, Landing::Reached(position));
+        self.end(course, Landing::Reached);
         true
     }
 

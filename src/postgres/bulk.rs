@@ -68,9 +68,9 @@ fn sql(write: &Bulk, columns: &[&(&str, ColumnType)]) -> String {
     }
     let mut sql = format!("INSERT INTO {} ({}) SELECT * FROM {rows}", write.table, names.join(", "));
     match write.kind {
-        BulkKind::InsertMissing => sql.push_str(&format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))),
+        BulkKind::InsertMissing => sql += format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", ")).as_str(),
         BulkKind::Upsert => {
-            sql.push_str(&format!(" ON CONFLICT ({}) DO UPDATE SET {}", keys.join(", "), assigned("excluded")));
+            sql += format!(" ON CONFLICT ({}) DO UPDATE SET {}", keys.join(", "), assigned("excluded")).as_str();
         }
         BulkKind::Insert | BulkKind::Update => {}
     }

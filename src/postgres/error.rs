@@ -65,8 +65,7 @@ fn kind(code: &str) -> Kind {
         "42501" | "3D000" => return Kind::Denied,
         "25006" => return Kind::ReadOnly,
         "53100" => return Kind::Full,
-        "53300" => return Kind::Connection,
-        "25P03" | "25P04" => return Kind::Connection,
+        "53300" | "25P03" | "25P04" => return Kind::Connection,
         _ => {}
     }
     match code.get(..2).unwrap_or_default() {

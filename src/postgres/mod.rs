@@ -186,7 +186,6 @@ fn commit(client: &mut Client, doing: &str) -> Result<(), StoreError> {
 }
 
 impl Backend for Postgres {
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn read<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -195,7 +194,6 @@ impl Backend for Postgres {
         self.run(doing, true, work)
     }
 
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn write<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -229,7 +227,6 @@ impl Backend for Postgres {
         }
     }
 
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
     }

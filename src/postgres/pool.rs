@@ -120,16 +120,12 @@ fn connect(config: &Config, timeout: Duration, doing: &str) -> Result<Client, St
         let _ = send.send(config.connect(NoTls));
     });
     let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
-    match receive.recv_timeout(timeout) {
-        Ok(connected) => {
-            let _ = thread.join();
-            connected.map_err(|error| error::store(doing, &error))
-        }
-        Err(_) => {
-            let why = format!("the server at {hosts} did not answer within {timeout:?}");
-            Err(StoreError::new(doing, StoreErrorKind::Connection, why))
-        }
-    }
+    let Ok(connected) = receive.recv_timeout(timeout) else {
+        let why = format!("the server at {hosts} did not answer within {timeout:?}");
+        return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
+    };
+    let _ = thread.join();
+    connected.map_err(|error| error::store(doing, &error))
 }
 
 fn check_server(client: &mut Client) -> Result<(), StoreError> {

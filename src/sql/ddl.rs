@@ -107,7 +107,7 @@ fn column_sql(dialect: Dialect, column: &Column) -> String {
 /// The default of a column; the only values that stand in SQL as text, from the code of the service.
 fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
     let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     match (dialect, value) {
         (_, Value::Null) => "NULL".to_owned(),
         (Dialect::Postgres, Value::Boolean(b)) => b.to_string(),

@@ -265,8 +265,8 @@ impl<'t> Text<'t> {
                 let params: Vec<String> = values.iter().map(|value| self.bind(column, value)).collect();
                 format!("{} IN ({})", named(column), params.join(", "))
             }
-            Test::Contains(column, text) => {
-                let param = self.bind_plain(Value::Text(text.clone()));
+            Test::Contains(column, item) => {
+                let param = self.bind_plain(Value::Text(item.clone()));
                 match self.dialect {
                     Dialect::Postgres => format!("{param} = ANY({})", named(column)),
                     Dialect::Sqlite => format!(

@@ -120,10 +120,10 @@ fn bulk_sql(write: &Bulk) -> String {
     let params: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
     let mut sql = format!("INSERT INTO {} ({}) VALUES ({})", write.table, columns.join(", "), params.join(", "));
     match write.kind {
-        BulkKind::InsertMissing => sql.push_str(&format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", "))),
+        BulkKind::InsertMissing => sql += format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", ")).as_str(),
         BulkKind::Upsert => {
             let set = assigned(&|_, name| format!("excluded.{name}"));
-            sql.push_str(&format!(" ON CONFLICT ({}) DO UPDATE SET {set}", keys.join(", ")));
+            sql += format!(" ON CONFLICT ({}) DO UPDATE SET {set}", keys.join(", ")).as_str();
         }
         BulkKind::Insert | BulkKind::Update => {}
     }

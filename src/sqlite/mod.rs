@@ -81,7 +81,7 @@ impl DbStore<Sqlite> {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
         let path = path.as_ref();
-        let doing = format!("opening the database {path:?}");
+        let doing = format!("opening the database \"{}\"", path.display());
         let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
         let writer =
             open_file(&resolved, &options, OpenFlags::SQLITE_OPEN_CREATE).map_err(|error| error.doing(doing))?;
@@ -233,7 +233,6 @@ impl Drop for Writing<'_> {
 }
 
 impl Backend for Sqlite {
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn read<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -252,7 +251,6 @@ impl Backend for Sqlite {
         outcome
     }
 
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn write<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -282,7 +280,6 @@ impl Backend for Sqlite {
         })
     }
 
-    #[expect(private_interfaces, reason = "sealed: only the backends of this crate implement it")]
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
     }

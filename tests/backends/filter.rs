@@ -23,7 +23,7 @@ fn found(fixture: &Fixture, query: &Query) -> Vec<String> {
 }
 
 // SPEC A5
-pub fn queries_find_what_they_name(fixture: &Fixture) {
+pub(crate) fn queries_find_what_they_name(fixture: &Fixture) {
     fill(fixture);
     let sub = || SubQuery::new().instance("a");
     let one = |sub| found(fixture, &Query::new().or(sub));
@@ -44,7 +44,7 @@ pub fn queries_find_what_they_name(fixture: &Fixture) {
 }
 
 // SPEC A5
-pub fn pages_and_limits(fixture: &Fixture) {
+pub(crate) fn pages_and_limits(fixture: &Fixture) {
     fill(fixture);
     let query = Query::new().or(SubQuery::new().aggregate_type("org"));
     let all = found(fixture, &query);
@@ -57,7 +57,7 @@ pub fn pages_and_limits(fixture: &Fixture) {
 }
 
 // SPEC A5
-pub fn heads_and_instance_ids(fixture: &Fixture) {
+pub(crate) fn heads_and_instance_ids(fixture: &Fixture) {
     fill(fixture);
     let page = |after: Option<&str>, types: &[&str], limit| {
         let request = HeadsRequest {

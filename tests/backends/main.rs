@@ -14,7 +14,7 @@ use std::sync::Arc;
 use readside::{EventStore, Projection, ProjectionStore, Value};
 
 /// What every backend is.
-pub trait Store: EventStore + ProjectionStore {
+pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
 }
 #[cfg(feature = "sqlite")]
@@ -31,21 +31,21 @@ impl Store for readside::PostgresStore {
 }
 
 /// A fresh store, and what keeps its database alive.
-pub struct Fixture {
-    pub store: Arc<dyn Store>,
-    _keep: Box<dyn std::any::Any>,
+pub(crate) struct Fixture {
+    pub(crate) store: Arc<dyn Store>,
+    _keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
 impl Fixture {
-    pub fn source(&self) -> Arc<dyn readside::EventSource> {
+    pub(crate) fn source(&self) -> Arc<dyn readside::EventSource> {
         self.store.clone()
     }
 
-    pub fn read_rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+    pub(crate) fn read_rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.store.rows(projection, table)
     }
 
-    pub fn models(&self) -> Arc<dyn ProjectionStore> {
+    pub(crate) fn models(&self) -> Arc<dyn ProjectionStore> {
         self.store.clone()
     }
 }

@@ -14,7 +14,7 @@ const PUSHES: usize = 40;
 const INSTANCES: [&str; 2] = ["a", "b"];
 
 // SPEC L1
-pub fn pushers_leave_no_holes(fixture: &Fixture) {
+pub(crate) fn pushers_leave_no_holes(fixture: &Fixture) {
     let (stored, running) = (AtomicUsize::new(0), AtomicUsize::new(PUSHERS));
     let seen = std::thread::scope(|scope| {
         for pusher in 0..PUSHERS {

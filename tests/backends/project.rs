@@ -67,7 +67,7 @@ fn position(fixture: &Fixture, projection: &Projection, instance: &str) -> i64 {
 }
 
 // SPEC C1, L2
-pub fn a_read_model_follows_its_events(fixture: &Fixture) {
+pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
     for bulk_limit in [1, 2, 500] {
         let projection = Projection::clone(&users());
         let handler = handler(fixture, projection.clone(), HandlerConfig { bulk_limit, ..HandlerConfig::default() });
@@ -90,7 +90,7 @@ pub fn a_read_model_follows_its_events(fixture: &Fixture) {
 }
 
 // SPEC L3
-pub fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
+pub(crate) fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig::default());
     let other = |kind: &str| Command::raw("a", "user", "u", kind);
     fixture.store.push(&[add("a", "u1", "n"), other("user.seen"), other("user.seen")]).unwrap();
@@ -106,7 +106,7 @@ fn once() -> HandlerConfig {
 }
 
 // SPEC G2, H1, H2, L4
-pub fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
+pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig { max_failure_count: 1, ..once() });
     fixture
         .store
@@ -134,7 +134,7 @@ pub fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
 }
 
 // SPEC H2
-pub fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
+pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     let config = HandlerConfig { max_failure_count: 1, policy: Policy::Skip, ..once() };
     let projection = users().on_raw("user", "user.bad", |_| Err(ReduceError::new("cannot")));
     let handler = handler(fixture, projection.clone(), config);
@@ -164,7 +164,7 @@ impl EventSource for Exchanged {
 }
 
 // SPEC G6
-pub fn an_exchanged_store_is_noticed(fixture: &Fixture) {
+pub(crate) fn an_exchanged_store_is_noticed(fixture: &Fixture) {
     fixture.store.push(&[add("a", "u1", "n")]).unwrap();
     handler(fixture, users(), once()).trigger(&["a"]).unwrap();
     fixture.store.push(&[add("a", "u2", "o")]).unwrap();
@@ -228,7 +228,7 @@ fn every_type() -> Projection {
 }
 
 // SPEC B2, B3
-pub fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
+pub(crate) fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
     let handler = handler(fixture, every_type(), once());
     let push = |id: &str, kind: &str| fixture.store.push(&[Command::raw("a", "t", id, kind)]).unwrap();
     push("full", "full");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Fixture;
 
-pub fn command(instance: &str, id: &str, kind: &str) -> Command {
+pub(crate) fn command(instance: &str, id: &str, kind: &str) -> Command {
     Command::raw(instance, "user", id, kind).payload(&json!({"of": id}))
 }
 
@@ -17,7 +17,7 @@ fn stored(fixture: &Fixture, instance: &str) -> Vec<Event> {
 }
 
 // SPEC A1
-pub fn events_come_back_as_stored(fixture: &Fixture) {
+pub(crate) fn events_come_back_as_stored(fixture: &Fixture) {
     let pushed = fixture
         .store
         .push(&[
@@ -38,7 +38,7 @@ pub fn events_come_back_as_stored(fixture: &Fixture) {
 }
 
 // SPEC A1, L1
-pub fn a_push_is_all_or_nothing(fixture: &Fixture) {
+pub(crate) fn a_push_is_all_or_nothing(fixture: &Fixture) {
     fixture.store.push(&[command("a", "u1", "added")]).unwrap();
     let refused = fixture.store.push(&[command("a", "u2", "added"), command("a", "u1", "added").expect(Expected::New)]);
     assert!(matches!(refused, Err(PushError::Conflict { .. })));
@@ -48,7 +48,7 @@ pub fn a_push_is_all_or_nothing(fixture: &Fixture) {
 }
 
 // SPEC A2
-pub fn expected_versions_decide(fixture: &Fixture) {
+pub(crate) fn expected_versions_decide(fixture: &Fixture) {
     let push = |id: &str, expected| fixture.store.push(&[command("a", id, "added").expect(expected)]);
     push("u1", Expected::New).unwrap();
     push("u1", Expected::Version(1)).unwrap();
@@ -68,7 +68,7 @@ pub fn expected_versions_decide(fixture: &Fixture) {
 }
 
 // SPEC A3
-pub fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
+pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
     let add =
         |instance, value: &str| command(instance, "u", "added").add_unique("mail", value, "this address is taken");
     let store = &fixture.store;
@@ -94,7 +94,7 @@ pub fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
 }
 
 // SPEC K1
-pub fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
+pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
     let push = |ids: &[&str]| {
         let commands: Vec<Command> = ids.iter().map(|id| command("a", id, "added").push_key("k")).collect();
         fixture.store.push(&commands)
@@ -111,7 +111,7 @@ pub fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
 }
 
 // SPEC A1, A8
-pub fn bad_commands_are_refused_by_field(fixture: &Fixture) {
+pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
     let field = |command: Command| match fixture.store.push(&[super::push::command("a", "ok", "ok"), command]) {
         Err(PushError::Invalid { index: 1, field, .. }) => field,
         other => panic!("{other:?}"),
@@ -133,7 +133,7 @@ pub fn bad_commands_are_refused_by_field(fixture: &Fixture) {
 }
 
 // SPEC A8
-pub fn odd_texts_are_kept(fixture: &Fixture) {
+pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
     for text in ["'; DROP TABLE events; --", "\"quoted\" $1 ?1 \\", "ß😀\u{202e}\u{feff}", "", "\u{1}\n\t"] {
         let id = format!("x{text}");
         let json = serde_json::to_string(&json!({"deep": [text, 1.10, 123_456_789_012_345_678_901_f64]})).unwrap();
@@ -153,14 +153,14 @@ pub fn odd_texts_are_kept(fixture: &Fixture) {
 }
 
 // SPEC A8
-pub fn large_payloads_are_kept(fixture: &Fixture) {
+pub(crate) fn large_payloads_are_kept(fixture: &Fixture) {
     let json = format!("\"{}\"", "ä".repeat(5 << 20));
     fixture.store.push(&[command("a", "u", "large").payload_json(json.clone())]).unwrap();
     assert!(stored(fixture, "a")[0].payload_json() == json);
 }
 
 // SPEC A6
-pub fn subscribers_hear_of_pushes(fixture: &Fixture) {
+pub(crate) fn subscribers_hear_of_pushes(fixture: &Fixture) {
     let subscription = fixture.store.subscribe(Topics::all());
     let pushed = fixture.store.push(&[command("a", "u1", "added"), command("a", "u2", "added")]).unwrap();
     assert!(fixture.store.push(&[command("a", "u1", "added").expect(Expected::New)]).is_err());

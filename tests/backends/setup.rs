@@ -12,7 +12,7 @@ fn projection(name: &str, version: u32) -> Projection {
 }
 
 // SPEC I1, I2, I3
-pub fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
+pub(crate) fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
     let store = &fixture.store;
     let one = projection("select", 1);
     assert!(matches!(store.verify(&[&one]), Err(SetupError::Missing { .. })));
@@ -27,7 +27,7 @@ pub fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
 }
 
 // SPEC B1
-pub fn taken_names_are_refused(fixture: &Fixture) {
+pub(crate) fn taken_names_are_refused(fixture: &Fixture) {
     fixture.store.setup(&[&projection("users", 1)]).unwrap();
     let thief = Projection::new("thief", 1).table(Table::new("users").column(text("id")).primary_key(["id"])).on_raw(
         "t",
@@ -44,7 +44,7 @@ pub fn taken_names_are_refused(fixture: &Fixture) {
 }
 
 // SPEC B1
-pub fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
+pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
     let handler = |version| {
         let p = projection("things", version);
         let handler = ProjectionHandler::new(fixture.source(), fixture.models(), p, HandlerConfig::default()).unwrap();

@@ -2,4 +2,4 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 #[cfg(feature = "postgres")]
-pub mod postgres;
+pub(crate) mod postgres;

@@ -7,13 +7,13 @@ use readside::postgres_driver::{Client, NoTls};
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, dropped with this value.
-pub struct Database {
+pub(crate) struct Database {
     url: String,
     name: String,
 }
 
 impl Database {
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 }
@@ -23,7 +23,7 @@ fn server() -> String {
         .expect("READSIDE_TEST_DATABASE_URL is not set: run the tests by tests/run, which finds or starts a PostgreSQL")
 }
 
-pub fn database() -> Database {
+pub(crate) fn database() -> Database {
     let server = server();
     let name = format!("readside_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let mut client = Client::connect(&server, NoTls).expect("the server answers");
