@@ -10,6 +10,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::ReduceFailure;
 use crate::state::{Attempt, Checkpoint, HeldState, State, StopCause};
 use crate::store::ProjectionTransaction;
+use uuid::Uuid;
 
 /// How statements are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,16 @@ pub(super) enum Way {
     Together,
     /// One by one, up to the first that fails.
     SingleSteps,
+}
+
+/// What holds for a whole transaction.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// Id of the event store.
+    store: Uuid,
+    way: Way,
+    /// True when a failure is to be recorded.
+    last: bool,
 }
 
 /// What a transaction did to one instance, true once it is committed.
@@ -42,12 +53,14 @@ impl Inner {
     /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
     pub(super) fn transact(&self, works: &mut [&mut Work], way: Way, last: bool) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+        // Read before the transaction: event store and read model may be one database with one connection.
+        let round = Round { store: self.store_id()?, way, last };
         let mut effects = Vec::new();
         let outcome = self.models.transaction(&mut |tx| {
             effects.clear();
             let states = tx.lock(&self.key, &instances)?;
             for (work, state) in works.iter().zip(&states) {
-                effects.push(self.apply(tx, work, state, way, last)?);
+                effects.push(self.apply(tx, work, state, round)?);
             }
             if way == Way::Together {
                 self.apply_together(tx, works, &effects, &states)?;
@@ -70,11 +83,10 @@ impl Inner {
         tx: &mut dyn ProjectionTransaction,
         work: &Work,
         state: &State,
-        way: Way,
-        last: bool,
+        round: Round,
     ) -> Result<Effect, StoreError> {
         let mut effect = Effect::nothing(work);
-        let run = match plan::plan(work, state, self.store_id()?, self.config.backoff_cap) {
+        let run = match plan::plan(work, state, round.store, self.config.backoff_cap) {
             Plan::Apply(run) => run,
             Plan::Stop(cause) => {
                 effect.stop = Some(cause);
@@ -82,11 +94,11 @@ impl Inner {
             }
         };
         let (end, gap) = (run.steps.end, run.gap);
-        let failure = self.run(tx, work, run.steps, way, &mut effect)?;
-        effect.checkpoint = self.checkpoint(work, state, &effect, end)?;
+        let failure = self.run(tx, work, run.steps, round.way, &mut effect)?;
+        effect.checkpoint = checkpoint(work, state, &effect, end, round.store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
         if let Some(failure) = failure {
-            self.failed(work, state, &failure, last, &mut effect)?;
+            self.failed(work, state, &failure, round, &mut effect);
         } else if let Some(checkpoint) = gap {
             effect.stop = Some(StopCause::Gap { checkpoint });
         }
@@ -119,44 +131,14 @@ impl Inner {
         Ok(None)
     }
 
-    /// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
-    fn checkpoint(
-        &self,
-        work: &Work,
-        state: &State,
-        effect: &Effect,
-        end: usize,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        let complete = effect.next == end && end == work.steps.len();
-        let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
-        let applied = event.map(|event| (event.position, Some(event.id)));
-        let to = if complete { work.to.or(applied) } else { applied };
-        match to.filter(|(position, _)| *position > state.position) {
-            Some((position, event)) => self.at(work, position, event).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn at(&self, work: &Work, position: i64, event: Option<uuid::Uuid>) -> Result<Checkpoint, StoreError> {
-        Ok(Checkpoint { instance: Arc::clone(&work.instance), position, event, store: self.store_id()? })
-    }
-
-    fn failed(
-        &self,
-        work: &Work,
-        state: &State,
-        failure: &ReduceFailure,
-        last: bool,
-        effect: &mut Effect,
-    ) -> Result<(), StoreError> {
+    fn failed(&self, work: &Work, state: &State, failure: &ReduceFailure, round: Round, effect: &mut Effect) {
         effect.failed = true;
-        let Some(step) = work.steps.get(effect.next).filter(|_| last) else { return Ok(()) };
+        let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
         let attempt = failure::decide(&self.config, state, &step.event, failure);
         if attempt.state == HeldState::Skipped {
-            effect.checkpoint = Some(self.at(work, step.event.position, Some(step.event.id))?);
+            effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.store));
         }
         effect.attempt = Some(attempt);
-        Ok(())
     }
 
     fn apply_together(
@@ -220,6 +202,20 @@ impl Inner {
             (None, None) => work.status = Status::Finished,
         }
     }
+}
+
+/// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
+fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uuid) -> Option<Checkpoint> {
+    let complete = effect.next == end && end == work.steps.len();
+    let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
+    let applied = event.map(|event| (event.position, Some(event.id)));
+    let to = if complete { work.to.or(applied) } else { applied };
+    let (position, event) = to.filter(|(position, _)| *position > state.position)?;
+    Some(at(work, position, event, store))
+}
+
+fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -> Checkpoint {
+    Checkpoint { instance: Arc::clone(&work.instance), position, event, store }
 }
 
 /// True when the state is as the effect would have left it, or further.

@@ -13,9 +13,7 @@ use crate::value::Value;
 /// Which database's SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "only its backend makes it"))]
     Postgres,
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only its backend makes it"))]
     Sqlite,
 }
 

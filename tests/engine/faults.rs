@@ -1,0 +1,155 @@
+//! A store of which the n-th call fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use readside::error::{SetupError, StoreError, StoreErrorKind};
+use readside::{
+    Attempt, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, Projection, ProjectionKey, ProjectionStore,
+    ProjectionTransaction, ReadRequest, Slice, SqliteStore, State, Statement,
+};
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Fails(StoreErrorKind),
+    Panics,
+    /// At a commit: cut off before it happened.
+    CommitLost,
+    /// At a commit: cut off after it happened.
+    CommitDone,
+}
+
+#[derive(Debug)]
+pub(crate) struct Faults {
+    at: usize,
+    fault: Fault,
+    calls: AtomicUsize,
+}
+
+impl Faults {
+    pub(crate) fn nth(at: usize, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { at, fault, calls: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn is_hit(&self) -> bool {
+        self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at
+    }
+
+    fn call(&self) -> Result<(), StoreError> {
+        if !self.is_hit() {
+            return Ok(());
+        }
+        match self.fault {
+            Fault::Fails(kind) => Err(StoreError::new("a call that fails", kind, "on purpose")),
+            Fault::Panics => panic!("on purpose"),
+            Fault::CommitLost | Fault::CommitDone => Ok(()),
+        }
+    }
+}
+
+fn unknown() -> StoreError {
+    StoreError::new("committing", StoreErrorKind::CommitUnknown, "cut off on purpose")
+}
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    pub(crate) inner: SqliteStore,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl EventSource for Faulty {
+    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
+        self.faults.call()?;
+        self.inner.store_id()
+    }
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        self.faults.call()?;
+        self.inner.heads(request)
+    }
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        self.faults.call()?;
+        self.inner.read(request)
+    }
+}
+
+impl ProjectionStore for Faulty {
+    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
+        ProjectionStore::setup(&self.inner, projections)
+    }
+    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError> {
+        self.inner.verify(projections)
+    }
+    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
+        self.faults.call()?;
+        self.inner.states(projection, instances)
+    }
+    fn transaction(
+        &self,
+        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.faults.call()?;
+        let mut cut_off = false;
+        self.inner.transaction(&mut |tx| {
+            work(&mut FaultyTransaction { inner: tx, faults: &self.faults })?;
+            if !self.faults.is_hit() {
+                return Ok(());
+            }
+            match self.faults.fault {
+                Fault::CommitLost => Err(unknown()),
+                Fault::CommitDone => {
+                    cut_off = true;
+                    Ok(())
+                }
+                Fault::Fails(kind) => Err(StoreError::new("committing", kind, "on purpose")),
+                Fault::Panics => panic!("on purpose"),
+            }
+        })?;
+        if cut_off { Err(unknown()) } else { Ok(()) }
+    }
+    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
+        self.inner.held_events(projection)
+    }
+    fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
+        self.inner.switch(projection)
+    }
+}
+
+struct FaultyTransaction<'t> {
+    inner: &'t mut dyn ProjectionTransaction,
+    faults: &'t Faults,
+}
+
+impl ProjectionTransaction for FaultyTransaction<'_> {
+    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
+        self.faults.call()?;
+        self.inner.lock(projection, instances)
+    }
+    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
+        // Half of the work is done when it fails.
+        let half = statements.len() / 2;
+        self.inner.apply(projection, &statements[..half])?;
+        self.faults.call()?;
+        self.inner.apply(projection, &statements[half..])
+    }
+    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.apply_one(projection, instance, statement)
+    }
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.save(projection, checkpoints)
+    }
+    fn record(&mut self, projection: &ProjectionKey, attempt: &Attempt) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.record(projection, attempt)
+    }
+    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.clear(projection, instance, up_to)
+    }
+}

@@ -1,0 +1,92 @@
+//! The pass under faults: every call of a store fails once, in every way, and the laws hold.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod attempts;
+mod by_hand;
+mod every_call;
+mod faults;
+mod history;
+mod limits;
+mod together;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use readside::error::TriggerError;
+use readside::{
+    Command, EventStore, HandlerConfig, ManualClock, Payload, Projection, ProjectionHandler, ProjectionStore,
+    SqliteOptions, SqliteStore, Stopped, Table, Value, eq, increment, integer, set, text, upsert,
+};
+use serde::{Deserialize, Serialize};
+
+/// Something is counted; applying it twice or not at all shows.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) by: i64,
+}
+impl Payload for Counted {
+    const AGGREGATE: &'static str = "thing";
+    const TYPE: &'static str = "thing.counted";
+}
+
+/// Counts by thing; a count of 13 cannot be reduced, one of 0 is refused by the table.
+pub(crate) fn counts() -> Projection {
+    Projection::new("counts", 1)
+        .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(|e, p: Counted| match p.by {
+            13 => Err(readside::ReduceError::new("bad luck")),
+            0 => readside::create([set("thing", e.aggregate_id()), set("n", 1)]),
+            by => readside::multi([
+                upsert(["thing"], [set("thing", e.aggregate_id()), readside::set_on_insert("n", 0)]),
+                readside::update([increment("n", by)], [eq("thing", e.aggregate_id())]),
+            ]),
+        })
+}
+
+pub(crate) fn count(instance: &str, thing: &str, by: i64) -> Command {
+    Command::new(instance, thing, &Counted { by })
+}
+
+pub(crate) fn store() -> (SqliteStore, ManualClock) {
+    let clock = ManualClock::at(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
+    let options = SqliteOptions { clock: Arc::new(clock.clone()), ..SqliteOptions::default() };
+    let store = SqliteStore::in_memory_with(options).unwrap();
+    ProjectionStore::setup(&store, &[&counts()]).unwrap();
+    (store, clock)
+}
+
+pub(crate) fn config() -> HandlerConfig {
+    HandlerConfig { retries: 0, retry_failed_after: Duration::ZERO, ..HandlerConfig::default() }
+}
+
+pub(crate) fn handler(store: &SqliteStore, config: HandlerConfig) -> ProjectionHandler {
+    let store = Arc::new(store.clone());
+    ProjectionHandler::new(store.clone(), store, counts(), config).unwrap()
+}
+
+pub(crate) fn push(store: &SqliteStore, commands: &[Command]) {
+    store.push(commands).unwrap();
+}
+
+/// `instance/thing=count` of every row.
+pub(crate) fn rows(store: &SqliteStore) -> Vec<String> {
+    let show = |value: &Value| match value {
+        Value::Text(text) => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let rows = store.read_rows(&counts(), "counts").unwrap();
+    rows.iter().map(|row| format!("{}/{}={}", show(&row[0].1), show(&row[1].1), show(&row[2].1))).collect()
+}
+
+pub(crate) fn position(store: &SqliteStore, instance: &str) -> i64 {
+    store.states(&counts().key(), &[Arc::from(instance)]).unwrap()[0].position
+}
+
+pub(crate) fn stopped(outcome: Result<(), TriggerError>) -> Vec<Stopped> {
+    match outcome {
+        Err(TriggerError::Stopped { stopped, .. }) => stopped,
+        other => panic!("{other:?}"),
+    }
+}
