@@ -4,7 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod filter;
-mod order;
+
 mod project;
 mod push;
 mod setup;
@@ -89,7 +89,7 @@ suite! {
         a_repeated_push_returns_the_first_events, bad_commands_are_refused_by_field, odd_texts_are_kept,
         large_payloads_are_kept, subscribers_hear_of_pushes;
     filter: queries_find_what_they_name, pages_and_limits, heads_and_instance_ids;
-    order: pushers_leave_no_holes;
+
     project: a_read_model_follows_its_events, filtered_reads_move_the_checkpoint, a_poison_event_stops_its_instance_only,
         a_skipped_event_leaves_the_rest, an_exchanged_store_is_noticed, columns_and_conditions_do_what_they_say;
     setup: setup_is_repeatable_and_finds_changes, taken_names_are_refused, a_new_version_waits_for_its_switch;

@@ -1,0 +1,258 @@
+//! SPEC L1: who sees a position sees every position below, while pushes run side by side, roll back and are held open.
+//!
+//! The same reader that finds no hole in the stores finds those of a reader and of a push that are wrong on purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use readside::error::full;
+use readside::{Command, Cursor, EventSource, EventStore, Expected, ReadRequest, Wanted};
+
+const PUSHERS: usize = 6;
+const PUSHES: usize = 40;
+const INSTANCES: [&str; 2] = ["a", "b"];
+
+fn command(instance: &str, id: &str) -> Command {
+    Command::raw(instance, "user", id, "added")
+}
+
+/// Follows the instances as a projection does, and counts what it should never see.
+#[derive(Debug, Default, PartialEq)]
+struct Reader {
+    cursors: HashMap<&'static str, i64>,
+    /// Events that came with a position other than the next.
+    holes: usize,
+    seen: usize,
+}
+
+impl Reader {
+    fn read(&mut self, source: &dyn EventSource) {
+        let cursor = |name: &&'static str| Cursor { instance: Arc::from(*name), after: self.at(name) };
+        let cursors: Vec<Cursor> = INSTANCES.iter().map(cursor).collect();
+        let wanted = Wanted { aggregate_types: vec!["user".into()], event_types: vec!["added".into()] };
+        let request = ReadRequest { cursors, wanted, limit: 7, max_bytes: usize::MAX };
+        for (name, slice) in INSTANCES.into_iter().zip(source.read(&request).unwrap()) {
+            let mut last = self.at(name);
+            for event in &slice.events {
+                self.holes += usize::from(event.position() != last + 1);
+                last = event.position();
+                self.seen += 1;
+            }
+            self.cursors.insert(name, slice.scanned().0);
+        }
+    }
+
+    fn at(&self, name: &str) -> i64 {
+        self.cursors.get(name).copied().unwrap_or(0)
+    }
+
+    /// Reads until nothing new comes.
+    fn read_all(&mut self, source: &dyn EventSource) {
+        loop {
+            let before: i64 = self.cursors.values().sum();
+            self.read(source);
+            if self.cursors.values().sum::<i64>() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// A push inside a transaction of the pusher's own, held open while `meanwhile` runs, then committed or rolled back.
+type Held = Box<dyn Fn(&[Command], &mut dyn FnMut(), bool) -> bool + Send + Sync>;
+
+/// Every third push fails after it had taken its place in line, every fourth is held open, every eighth rolled back.
+fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {
+    let mut stored = 0;
+    for n in 0..PUSHES {
+        let id = format!("{pusher}-{n}");
+        let mut commands = vec![command(INSTANCES[n % 2], &id), command(INSTANCES[(n + pusher) % 2], &id)];
+        if n % 4 == 0 {
+            let mut look = || Reader::default().read(store);
+            stored += if held(&commands, &mut look, n % 8 == 0) { 2 } else { 0 };
+            continue;
+        }
+        let fails = n % 3 == 0;
+        if fails {
+            commands.push(command("a", "never").expect(Expected::Version(7)));
+        }
+        match store.push(&commands) {
+            Ok(events) => stored += events.len(),
+            Err(error) => assert!(fails, "{}", full(&error)),
+        }
+    }
+    stored
+}
+
+fn no_holes(store: &dyn EventStore, held: &Held) {
+    let (stored, running) = (AtomicUsize::new(0), AtomicUsize::new(PUSHERS));
+    let reader = std::thread::scope(|scope| {
+        for pusher in 0..PUSHERS {
+            let (stored, running) = (&stored, &running);
+            scope.spawn(move || {
+                stored.fetch_add(push_all(store, held, pusher), Ordering::SeqCst);
+                running.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        let mut reader = Reader::default();
+        while running.load(Ordering::SeqCst) > 0 {
+            reader.read(store);
+        }
+        reader.read_all(store);
+        reader
+    });
+    assert_eq!(reader.holes, 0, "a reader that sees a position sees every position below");
+    assert_eq!(reader.seen, stored.load(Ordering::SeqCst), "nothing is lost");
+    assert!(reader.seen > PUSHERS * PUSHES / 2);
+}
+
+#[cfg(feature = "sqlite")]
+mod sqlite {
+    use super::*;
+    use readside::rusqlite::{Connection, TransactionBehavior};
+    use readside::{Head, HeadsRequest, Slice, SqliteStore, error::StoreError};
+
+    fn held(store: SqliteStore, path: std::path::PathBuf) -> Held {
+        Box::new(move |commands, meanwhile, commits| {
+            let mut db = Connection::open(&path).unwrap();
+            db.busy_timeout(std::time::Duration::from_secs(30)).unwrap();
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+            let pushed = store.push_in(&tx, commands).unwrap();
+            meanwhile();
+            if commits {
+                tx.commit().unwrap();
+                pushed.token.fire();
+            }
+            commits
+        })
+    }
+
+    // SPEC L1
+    #[test]
+    fn sqlite_leaves_no_holes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let options =
+            readside::SqliteOptions { busy_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let store = SqliteStore::open_with(&path, options).unwrap();
+        store.setup().unwrap();
+        no_holes(&store, &held(store.clone(), path));
+    }
+
+    /// Reads events first and heads afterwards; an event is pushed in between, as it would be by chance.
+    #[derive(Debug)]
+    struct HeadsAfterEvents(SqliteStore);
+
+    impl EventSource for HeadsAfterEvents {
+        fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
+            self.0.store_id()
+        }
+        fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+            self.0.heads(request)
+        }
+        fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+            let mut slices = self.0.read(request)?;
+            self.0.push(&[command("a", "between")]).unwrap();
+            for (slice, later) in slices.iter_mut().zip(self.0.read(request)?) {
+                (slice.head, slice.head_id) = (later.head, later.head_id);
+            }
+            Ok(slices)
+        }
+    }
+
+    // SPEC L1, L3: the mutation is caught.
+    #[test]
+    fn a_reader_that_reads_heads_after_events_loses_some() {
+        let store = SqliteStore::in_memory().unwrap();
+        store.setup().unwrap();
+        store.push(&[command("a", "1")]).unwrap();
+        let mut reader = Reader::default();
+        reader.read(&HeadsAfterEvents(store.clone()));
+        reader.read_all(&store);
+        let stored = store.filter(&readside::Query::new()).unwrap().len();
+        assert!(reader.seen < stored, "{reader:?} of {stored}");
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use super::*;
+    use readside::PostgresStore;
+    use readside::postgres_driver::{Client, NoTls};
+
+    fn held(store: PostgresStore, url: String) -> Held {
+        Box::new(move |commands, meanwhile, commits| {
+            let mut client = Client::connect(&url, NoTls).unwrap();
+            let mut tx = client.transaction().unwrap();
+            let pushed = store.push_in(&mut tx, commands).unwrap();
+            meanwhile();
+            if commits {
+                tx.commit().unwrap();
+                pushed.token.fire();
+            }
+            commits
+        })
+    }
+
+    // SPEC L1
+    #[test]
+    fn postgres_leaves_no_holes() {
+        let database = common::postgres::database();
+        let options =
+            readside::PostgresOptions { lock_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let store = PostgresStore::connect_with(database.url(), options).unwrap();
+        store.setup().unwrap();
+        no_holes(&store, &held(store.clone(), database.url().to_owned()));
+    }
+
+    /// A push that takes its position from a sequence, without the lock on the instance's counter.
+    struct Unlocked(Client);
+
+    impl Unlocked {
+        fn take_position(&mut self) -> i64 {
+            self.0.batch_execute("BEGIN").unwrap();
+            self.0.query_one("SELECT nextval('positions')", &[]).unwrap().get(0)
+        }
+
+        fn commit(&mut self, position: i64) {
+            self.0
+                .execute(
+                    "INSERT INTO readside.events VALUES ('a', $1, gen_random_uuid(), 'user', 'u', $1, 'added', 1, \
+                     clock_timestamp(), '', '', '{}', '{}', NULL)",
+                    &[&position],
+                )
+                .unwrap();
+            for sql in [
+                "UPDATE readside.instances SET head = greatest(head, $1) WHERE instance_id = 'a'",
+                "UPDATE readside.heads SET head = greatest(head, $1) WHERE instance_id = 'a'",
+            ] {
+                self.0.execute(sql, &[&position]).unwrap();
+            }
+            self.0.batch_execute("COMMIT").unwrap();
+        }
+    }
+
+    // SPEC L1: the mutation is caught.
+    #[test]
+    fn a_push_that_allots_positions_without_the_lock_leaves_holes() {
+        let database = common::postgres::database();
+        let store = PostgresStore::connect(database.url()).unwrap();
+        store.setup().unwrap();
+        store.push(&[command("a", "u0")]).unwrap();
+        let mut slow = Unlocked(Client::connect(database.url(), NoTls).unwrap());
+        let mut fast = Unlocked(Client::connect(database.url(), NoTls).unwrap());
+        slow.0.batch_execute("CREATE SEQUENCE positions START 2").unwrap();
+        let mut reader = Reader::default();
+        let (first, second) = (slow.take_position(), fast.take_position());
+        fast.commit(second);
+        reader.read_all(&store);
+        slow.commit(first);
+        reader.read_all(&store);
+        let stored = store.filter(&readside::Query::new()).unwrap().len();
+        assert_eq!((reader.holes, reader.seen, stored), (1, 2, 3));
+    }
+}

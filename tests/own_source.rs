@@ -1,0 +1,133 @@
+//! A service projects from a table of its own, through `EventSource` alone: three methods.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use readside::error::{StoreError, StoreErrorKind};
+use readside::rusqlite::{Connection, params};
+use readside::*;
+
+/// The audit log that the service has kept for years: one table, numbered by tenant in the order of commits.
+#[derive(Debug)]
+struct AuditLog {
+    db: Mutex<Connection>,
+}
+
+const ID: uuid::Uuid = uuid::Uuid::from_u128(0x0a0d_1706);
+
+impl AuditLog {
+    fn new() -> Self {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE audit (tenant TEXT, number INTEGER, kind TEXT, subject TEXT, body TEXT, PRIMARY KEY (tenant, number))",
+        )
+        .unwrap();
+        Self { db: Mutex::new(db) }
+    }
+
+    fn write(&self, tenant: &str, kind: &str, subject: &str, body: &str) {
+        let sql = "INSERT INTO audit SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM audit WHERE tenant = ?1";
+        self.db.lock().execute(sql, params![tenant, kind, subject, body]).unwrap();
+    }
+}
+
+fn failed(error: readside::rusqlite::Error) -> StoreError {
+    StoreError::new("reading the audit log", StoreErrorKind::Other, error)
+}
+
+/// Ids only have to be the same whenever the same event is read.
+fn id(tenant: &str, number: i64) -> uuid::Uuid {
+    let bytes = tenant.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    uuid::Uuid::from_u64_pair(bytes, number.unsigned_abs())
+}
+
+impl EventSource for AuditLog {
+    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
+        Ok(ID)
+    }
+
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        let db = self.db.lock();
+        let mut select = db
+            .prepare("SELECT tenant, max(number) FROM audit WHERE tenant > ?1 GROUP BY tenant ORDER BY tenant LIMIT ?2")
+            .map_err(failed)?;
+        let after = request.after.as_deref().unwrap_or("");
+        let rows = select
+            .query_map(params![after, i64::try_from(request.limit).unwrap()], |row| {
+                Ok(Head { instance: row.get::<_, String>(0)?.into(), head: row.get(1)?, relevant: row.get(1)? })
+            })
+            .map_err(failed)?;
+        rows.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        let db = self.db.lock();
+        request.cursors.iter().map(|cursor| slice(&db, cursor, request)).collect()
+    }
+}
+
+fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
+    let tenant = &*cursor.instance;
+    let head: i64 = db
+        .query_row("SELECT coalesce(max(number), 0) FROM audit WHERE tenant = ?1", [tenant], |row| row.get(0))
+        .map_err(failed)?;
+    let mut select = db
+        .prepare(
+            "SELECT number, kind, subject, body FROM audit WHERE tenant = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+        )
+        .map_err(failed)?;
+    let limit = i64::try_from(request.limit).unwrap();
+    let events = select
+        .query_map(params![tenant, cursor.after, limit], |row| {
+            let number: i64 = row.get(0)?;
+            let event = Event::new(tenant, "order", &row.get::<_, String>(2)?, &row.get::<_, String>(1)?);
+            Ok(event.with_position(number).with_id(id(tenant, number)).with_payload(row.get::<_, String>(3)?))
+        })
+        .map_err(failed)?;
+    let events: Vec<Event> = events.collect::<Result<_, _>>().map_err(failed)?;
+    Ok(Slice {
+        instance: cursor.instance.clone(),
+        after: cursor.after,
+        at: (1..=head).contains(&cursor.after).then(|| id(tenant, cursor.after)),
+        head,
+        head_id: (head > 0).then(|| id(tenant, head)),
+        relevant: head,
+        more: events.len() >= request.limit,
+        events,
+    })
+}
+
+fn orders() -> Projection {
+    Projection::new("orders", 1)
+        .table(Table::new("orders").column(text("id")).column(integer("total")).primary_key(["id"]))
+        .on_raw("order", "placed", |e| create([set("id", e.aggregate_id()), set("total", 0)]))
+        .on_raw("order", "added", |e| update([increment("total", e.payload::<i64>()?)], [eq("id", e.aggregate_id())]))
+}
+
+// SPEC A0
+#[test]
+fn a_read_model_follows_a_table_of_the_services_own() {
+    let log = Arc::new(AuditLog::new());
+    let models = Arc::new(SqliteStore::in_memory().unwrap());
+    let config = HandlerConfig { bulk_limit: 2, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(log.clone(), models.clone(), orders(), config).unwrap();
+    handler.setup().unwrap();
+    log.write("t1", "placed", "o1", "null");
+    for n in 1..=5 {
+        log.write("t1", "added", "o1", &n.to_string());
+        log.write("t1", "seen", "o1", "null");
+    }
+    log.write("t2", "placed", "o9", "null");
+    let heads = log.heads(&HeadsRequest { limit: 10, ..HeadsRequest::default() }).unwrap();
+    let tenants: Vec<&str> = heads.iter().map(|head| &*head.instance).collect();
+    handler.trigger(&tenants).unwrap();
+    log.write("t1", "added", "o1", "100");
+    handler.trigger(&tenants).unwrap();
+    handler.trigger(&tenants).unwrap();
+    let rows = models.read_rows(&orders(), "orders").unwrap();
+    let totals: Vec<&Value> = rows.iter().map(|row| &row[2].1).collect();
+    assert_eq!(totals, [&Value::Integer(115), &Value::Integer(0)]);
+    assert_eq!(models.states(&orders().key(), &["t1".into()]).unwrap()[0].position, 12);
+}
