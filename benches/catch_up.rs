@@ -115,6 +115,14 @@ fn sqlite_floor(path: &std::path::Path) -> Duration {
     time
 }
 
+/// Either payload.
+#[cfg(feature = "postgres")]
+#[derive(serde::Deserialize)]
+struct Any {
+    name: Option<String>,
+    email: String,
+}
+
 /// By instance: 1,000 events, last write per key, unnest, checkpoint row, one connection.
 #[cfg(feature = "postgres")]
 fn postgres_floor(url: &str) -> Duration {
@@ -131,11 +139,6 @@ fn postgres_floor(url: &str) -> Duration {
         .prepare("INSERT INTO floor SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])")
         .unwrap();
     let at = db.prepare("INSERT INTO floor_at VALUES ($1, $2)").unwrap();
-    #[derive(serde::Deserialize)]
-    struct Any {
-        name: Option<String>,
-        email: String,
-    }
     let start = Instant::now();
     for n in 0..common::INSTANCES {
         let name = common::instance(n);

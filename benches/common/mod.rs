@@ -8,15 +8,15 @@ use readside::{
 };
 use serde::{Deserialize, Serialize};
 
-pub const INSTANCES: usize = 20;
-pub const USERS: usize = 100;
-pub const VERSIONS: usize = 10;
-pub const EVENTS: usize = INSTANCES * USERS * VERSIONS;
+pub(crate) const INSTANCES: usize = 20;
+pub(crate) const USERS: usize = 100;
+pub(crate) const VERSIONS: usize = 10;
+pub(crate) const EVENTS: usize = INSTANCES * USERS * VERSIONS;
 
 #[derive(Serialize, Deserialize)]
-pub struct Added {
-    pub name: String,
-    pub email: String,
+pub(crate) struct Added {
+    pub(crate) name: String,
+    pub(crate) email: String,
 }
 impl Payload for Added {
     const AGGREGATE: &'static str = "user";
@@ -24,8 +24,8 @@ impl Payload for Added {
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct Changed {
-    pub email: String,
+pub(crate) struct Changed {
+    pub(crate) email: String,
 }
 impl Payload for Changed {
     const AGGREGATE: &'static str = "user";
@@ -33,7 +33,7 @@ impl Payload for Changed {
 }
 
 /// The projection; each version has tables and states of its own, so that each run catches up from nothing.
-pub fn users(version: u32) -> Projection {
+pub(crate) fn users(version: u32) -> Projection {
     let table = Table::new("users")
         .column(text("id"))
         .column(text("name"))
@@ -55,11 +55,11 @@ pub fn users(version: u32) -> Projection {
         })
 }
 
-pub fn instance(n: usize) -> String {
+pub(crate) fn instance(n: usize) -> String {
     format!("inst-{n:03}")
 }
 
-pub fn command(instance: &str, user: usize, version: usize) -> Command {
+pub(crate) fn command(instance: &str, user: usize, version: usize) -> Command {
     let id = format!("user-{user:02}");
     let email = format!("v{version}.{id}@example.com");
     if version == 1 {
@@ -70,7 +70,7 @@ pub fn command(instance: &str, user: usize, version: usize) -> Command {
 }
 
 /// Fills the log: the users of an instance take turns.
-pub fn fill(store: &dyn EventStore) {
+pub(crate) fn fill(store: &dyn EventStore) {
     for n in 0..INSTANCES {
         let name = instance(n);
         for version in 1..=VERSIONS {
@@ -81,7 +81,7 @@ pub fn fill(store: &dyn EventStore) {
 }
 
 /// One catch-up of all instances from nothing, on one worker, in batches of ten instances.
-pub fn catch_up<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, handler: &ProjectionHandler) {
+pub(crate) fn catch_up<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, handler: &ProjectionHandler) {
     let names: Vec<String> = (0..INSTANCES).map(instance).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for batch in names.chunks(10) {
@@ -90,7 +90,7 @@ pub fn catch_up<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, ha
     let _ = store;
 }
 
-pub fn handler<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, version: u32) -> ProjectionHandler {
+pub(crate) fn handler<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, version: u32) -> ProjectionHandler {
     let config = HandlerConfig { bulk_limit: 1000, ..HandlerConfig::default() };
     let (source, models) = (Arc::new(store.clone()), Arc::new(store.clone()));
     let handler = ProjectionHandler::new(source, models, users(version), config).expect("the handler is right");
@@ -99,7 +99,7 @@ pub fn handler<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, ver
 }
 
 /// Every user has the last e-mail and sequence.
-pub fn verify(rows: &[Vec<(String, Value)>]) {
+pub(crate) fn verify(rows: &[Vec<(String, Value)>]) {
     assert_eq!(rows.len(), INSTANCES * USERS);
     for row in rows {
         let value = |name: &str| row.iter().find(|(column, _)| column == name).map(|(_, value)| value.clone());

@@ -1,0 +1,266 @@
+//! What is refused while a statement is built, and what does not fit its tables.
+
+use super::Statement;
+use super::column::{Assignment, Change, Condition, Origin, Source, Test};
+use crate::error::{NameError, StatementError};
+use crate::table::{Column, INSTANCE_COLUMN, Table, check_name};
+use crate::value::{ColumnType, Value};
+
+pub(super) fn not_here(value: &Assignment, statement: &'static str) -> StatementError {
+    let how = match value.change {
+        Change::Set(_) | Change::Broken(_) => "set",
+        Change::Increment(_) => "incremented",
+        Change::ArrayAppend(_) => "appended to",
+        Change::ArrayRemove(_) => "removed from",
+        Change::ArrayIntersect(_) => "intersected",
+        Change::CopyColumn(_) => "copied",
+        Change::SetOnInsert(_) => "set on insert",
+        Change::SetIf(..) => "set under a condition",
+    };
+    StatementError::NotHere { column: value.column.clone(), how, statement }
+}
+
+pub(super) fn check_column(name: &str) -> Result<(), StatementError> {
+    check_name("column", name, 0)?;
+    if name.eq_ignore_ascii_case(INSTANCE_COLUMN) {
+        let why = "the engine sets it itself";
+        return Err(NameError::Reserved { what: "column", name: name.to_owned(), why }.into());
+    }
+    Ok(())
+}
+
+pub(super) fn check_columns<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), StatementError> {
+    let mut seen: Vec<String> = Vec::new();
+    for name in names {
+        check_column(name)?;
+        let lower = name.to_ascii_lowercase();
+        if seen.contains(&lower) {
+            return Err(StatementError::DuplicateColumn { column: name.clone() });
+        }
+        seen.push(lower);
+    }
+    Ok(())
+}
+
+pub(super) fn check_conflict(statement: &'static str, conflict: &[String]) -> Result<(), StatementError> {
+    if conflict.is_empty() {
+        return Err(StatementError::NoConflictColumns { statement });
+    }
+    check_columns(conflict.iter())
+}
+
+pub(super) fn check_value(column: &str, value: &Value) -> Result<(), StatementError> {
+    value.check().map_err(|source| StatementError::BadValue { column: column.to_owned(), source })
+}
+
+pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) -> Result<(), StatementError> {
+    if values.is_empty() {
+        return Err(StatementError::NoValues { statement });
+    }
+    check_columns(values.iter().map(|value| &value.column))?;
+    for value in values {
+        let column = &value.column;
+        match &value.change {
+            Change::Set(v) | Change::SetOnInsert(v) => check_value(column, v)?,
+            Change::SetIf(v, condition) => {
+                check_value(column, v)?;
+                condition.0.check()?;
+            }
+            Change::ArrayAppend(text) | Change::ArrayRemove(text) => check_value(column, &Value::Text(text.clone()))?,
+            Change::ArrayIntersect(texts) => check_value(column, &Value::TextArray(texts.clone()))?,
+            Change::CopyColumn(from) => check_column(from)?,
+            Change::Increment(_) => {}
+            Change::Broken(why) => {
+                return Err(StatementError::NotSerializable { column: column.clone(), why: why.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn check_conditions(
+    statement: &'static str,
+    conditions: impl IntoIterator<Item = Condition>,
+) -> Result<Vec<Condition>, StatementError> {
+    let conditions: Vec<Condition> = conditions.into_iter().collect();
+    if conditions.is_empty() {
+        return Err(StatementError::NoCondition { statement });
+    }
+    conditions.iter().try_for_each(|condition| condition.0.check())?;
+    Ok(conditions)
+}
+
+impl Test {
+    fn column(&self) -> &str {
+        match self {
+            Self::Compare(column, ..)
+            | Self::IsNull(column)
+            | Self::IsIn(column, _)
+            | Self::Contains(column, _)
+            | Self::JsonContains(column, _)
+            | Self::Broken(column, _) => column,
+            Self::Not(test) => test.column(),
+        }
+    }
+
+    fn check(&self) -> Result<(), StatementError> {
+        check_column(self.column())?;
+        match self {
+            Self::Compare(column, operator, value) => {
+                if value.is_null() && !matches!(*operator, "=" | "<>") {
+                    return Err(StatementError::NullComparison { column: column.clone(), operator });
+                }
+                check_value(column, value)
+            }
+            Self::IsIn(column, values) => values.iter().try_for_each(|value| check_value(column, value)),
+            Self::Contains(column, text) => check_value(column, &Value::Text(text.clone())),
+            Self::JsonContains(column, json) => check_value(column, json),
+            Self::Not(test) => test.check(),
+            Self::IsNull(_) => Ok(()),
+            Self::Broken(column, why) => {
+                Err(StatementError::NotSerializable { column: column.clone(), why: why.clone() })
+            }
+        }
+    }
+
+    fn fits(&self, table: &Table) -> Result<(), StatementError> {
+        let column = find_column(table, self.column())?;
+        match self {
+            Self::Compare(_, _, value) => fits(table, column, value),
+            Self::IsIn(_, values) => values.iter().try_for_each(|value| fits(table, column, value)),
+            Self::Contains(..) => is_of(table, column, &[ColumnType::TextArray], "an array"),
+            Self::JsonContains(..) => is_of(table, column, &[ColumnType::Json], "a JSON document"),
+            Self::Not(test) => test.fits(table),
+            Self::IsNull(_) | Self::Broken(..) => Ok(()),
+        }
+    }
+}
+
+/// The table of this name: none means the first one, a suffix means the first one's name with it.
+pub(crate) fn find_table<'t>(tables: &'t [Table], name: Option<&str>) -> Result<&'t Table, StatementError> {
+    let primary = tables.first().ok_or_else(|| StatementError::UnknownTable { table: "(the first one)".to_owned() })?;
+    let Some(name) = name else { return Ok(primary) };
+    let suffixed = format!("{}_{name}", primary.name);
+    tables
+        .iter()
+        .find(|table| table.name == name)
+        .or_else(|| tables.iter().find(|table| table.name == suffixed))
+        .ok_or_else(|| StatementError::UnknownTable { table: name.to_owned() })
+}
+
+fn find_column<'t>(table: &'t Table, name: &str) -> Result<&'t Column, StatementError> {
+    let unknown = || StatementError::UnknownColumn { table: table.name.clone(), column: name.to_owned() };
+    table.find(name).ok_or_else(unknown)
+}
+
+fn wrong(table: &Table, column: &Column, given: impl Into<String>) -> StatementError {
+    StatementError::WrongType {
+        table: table.name.clone(),
+        column: column.name.clone(),
+        wanted: column.kind,
+        given: given.into(),
+    }
+}
+
+fn fits(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
+    if value.fits(column.kind) {
+        return Ok(());
+    }
+    let given = value.column_type().map_or_else(|| "NULL".to_owned(), |kind| format!("{kind:?}"));
+    Err(wrong(table, column, given))
+}
+
+fn is_of(table: &Table, column: &Column, kinds: &[ColumnType], given: &str) -> Result<(), StatementError> {
+    if kinds.contains(&column.kind) { Ok(()) } else { Err(wrong(table, column, given)) }
+}
+
+fn assignment_fits(table: &Table, value: &Assignment) -> Result<(), StatementError> {
+    let column = find_column(table, &value.column)?;
+    match &value.change {
+        Change::Set(v) | Change::SetOnInsert(v) => fits(table, column, v),
+        Change::SetIf(v, condition) => {
+            fits(table, column, v)?;
+            condition.0.fits(table)
+        }
+        Change::Increment(_) => is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number"),
+        Change::ArrayAppend(_) | Change::ArrayRemove(_) | Change::ArrayIntersect(_) => {
+            is_of(table, column, &[ColumnType::TextArray], "an array")
+        }
+        Change::CopyColumn(from) => {
+            let from = find_column(table, from)?;
+            is_of(table, column, &[from.kind], &format!("{:?}", from.kind))
+        }
+        Change::Broken(_) => Ok(()),
+    }
+}
+
+fn conflict_fits(table: &Table, conflict: &[String]) -> Result<(), StatementError> {
+    conflict.iter().try_for_each(|column| find_column(table, column).map(|_| ()))?;
+    if table.is_unique(conflict) {
+        return Ok(());
+    }
+    Err(StatementError::UnknownConflict { table: table.name.clone(), columns: conflict.to_vec() })
+}
+
+fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), StatementError> {
+    let column = find_column(table, to)?;
+    if source.added {
+        is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number to add")?;
+    }
+    match &source.from {
+        Origin::Value(value) => fits(table, column, value),
+        Origin::Column(from) => {
+            let from = find_column(table, from)?;
+            is_of(table, column, &[from.kind], &format!("{:?}", from.kind))
+        }
+    }
+}
+
+impl Statement {
+    /// Checks the statement against the tables of its projection.
+    pub(crate) fn check(&self, tables: &[Table]) -> Result<(), StatementError> {
+        match self {
+            Self::Noop | Self::Exec { .. } => Ok(()),
+            Self::Multi(parts) => parts.iter().try_for_each(|part| part.check(tables)),
+            Self::Create { table, values } => {
+                let table = find_table(tables, table.as_deref())?;
+                values.iter().try_for_each(|value| assignment_fits(table, value))
+            }
+            Self::Upsert { table, conflict, values } => {
+                let table = find_table(tables, table.as_deref())?;
+                conflict_fits(table, conflict)?;
+                values.iter().try_for_each(|value| assignment_fits(table, value))
+            }
+            Self::Update { table, values, conditions } => {
+                let table = find_table(tables, table.as_deref())?;
+                values.iter().try_for_each(|value| assignment_fits(table, value))?;
+                conditions.iter().try_for_each(|condition| condition.0.fits(table))
+            }
+            Self::Delete { table, conditions } => {
+                let table = find_table(tables, table.as_deref())?;
+                conditions.iter().try_for_each(|condition| condition.0.fits(table))
+            }
+            Self::Copy { table, conflict, to, from, conditions } => {
+                let table = find_table(tables, table.as_deref())?;
+                conflict_fits(table, conflict)?;
+                to.iter().zip(from).try_for_each(|(to, from)| source_fits(table, to, from))?;
+                conditions.iter().try_for_each(|condition| condition.0.fits(table))
+            }
+        }
+    }
+
+    /// Sets the table where none is set.
+    pub(super) fn direct(&mut self, name: &str) {
+        match self {
+            Self::Noop | Self::Exec { .. } => {}
+            Self::Multi(parts) => parts.iter_mut().for_each(|part| part.direct(name)),
+            Self::Create { table, .. }
+            | Self::Upsert { table, .. }
+            | Self::Update { table, .. }
+            | Self::Delete { table, .. }
+            | Self::Copy { table, .. } => {
+                table.get_or_insert_with(|| name.to_owned());
+            }
+        }
+    }
+}

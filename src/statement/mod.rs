@@ -1,0 +1,234 @@
+//! What a reducer wants done to its tables, as data.
+//!
+//! The builders return [`Reduced`], so that `?` and the builders fit together; what cannot be a statement is refused
+//! while it is built, before any SQL. Rendering is the work of `sql`.
+
+mod check;
+mod column;
+
+pub(crate) use check::find_table;
+pub use column::{
+    Assignment, Condition, Source, array_append, array_intersect, array_remove, contains, copy_column, decrement, eq,
+    ge, gt, increment, is_in, is_null, json_contains, le, lt, ne, not, set, set_if, set_json, set_on_insert,
+    source_column, source_value,
+};
+pub(crate) use column::{Change, Origin, Test};
+
+use crate::error::{ReduceError, StatementError};
+use crate::value::Value;
+use check::{check_assignments, check_column, check_columns, check_conditions, check_conflict, check_value, not_here};
+
+/// What a reducer returns.
+pub type Reduced = Result<Statement, ReduceError>;
+
+/// A change to the tables of a projection.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Statement {
+    /// Nothing.
+    Noop,
+    /// Inserts a row.
+    Create {
+        /// The table; none means the primary one.
+        table: Option<String>,
+        /// Values of the row.
+        values: Vec<Assignment>,
+    },
+    /// Inserts a row, or changes the one that has the same conflict columns.
+    Upsert {
+        /// The table; none means the primary one.
+        table: Option<String>,
+        /// Columns that tell which rows are the same.
+        conflict: Vec<String>,
+        /// Values of the row, with those of the conflict columns.
+        values: Vec<Assignment>,
+    },
+    /// Changes rows.
+    Update {
+        /// The table; none means the primary one.
+        table: Option<String>,
+        /// The changes.
+        values: Vec<Assignment>,
+        /// Which rows.
+        conditions: Vec<Condition>,
+    },
+    /// Deletes rows.
+    Delete {
+        /// The table; none means the primary one.
+        table: Option<String>,
+        /// Which rows.
+        conditions: Vec<Condition>,
+    },
+    /// Copies rows within a table under other keys.
+    Copy {
+        /// The table; none means the primary one.
+        table: Option<String>,
+        /// Columns that tell which rows are the same.
+        conflict: Vec<String>,
+        /// Columns to write.
+        to: Vec<String>,
+        /// What to write into them.
+        from: Vec<Source>,
+        /// Which rows to copy.
+        conditions: Vec<Condition>,
+    },
+    /// Several statements, all or nothing.
+    Multi(Vec<Statement>),
+    /// SQL of one's own.
+    Exec {
+        /// The SQL per database.
+        sql: Dialects,
+        /// Values of `$2` and on; `$1` is the instance.
+        values: Vec<Value>,
+    },
+}
+
+/// The same statement in the words of each database. `$1` is the instance, `$2` and on are the values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialects {
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+    /// For SQLite.
+    pub sqlite: &'static str,
+}
+/// Does nothing.
+///
+/// # Errors
+/// None.
+pub fn noop() -> Reduced {
+    Ok(Statement::Noop)
+}
+
+/// Inserts a row.
+///
+/// # Errors
+/// [`StatementError`]: `NoValues`, `DuplicateColumn`, a name or value that cannot be stored, or a change that needs a row.
+pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
+    let values: Vec<Assignment> = values.into_iter().collect();
+    check_assignments("create", &values)?;
+    for value in &values {
+        match value.change {
+            Change::Set(_) | Change::SetOnInsert(_) => {}
+            _ => return Err(not_here(value, "create").into()),
+        }
+    }
+    Ok(Statement::Create { table: None, values })
+}
+
+/// Inserts a row, or changes the one that has the same conflict columns.
+///
+/// # Errors
+/// [`StatementError`]: `NoConflictColumns`, `ConflictColumnWithoutValue`, `NoValues` when nothing is left to set, and those of
+/// [`create`].
+pub fn upsert<C: Into<String>>(
+    conflict: impl IntoIterator<Item = C>,
+    values: impl IntoIterator<Item = Assignment>,
+) -> Reduced {
+    let conflict: Vec<String> = conflict.into_iter().map(Into::into).collect();
+    let values: Vec<Assignment> = values.into_iter().collect();
+    check_conflict("upsert", &conflict)?;
+    check_assignments("upsert", &values)?;
+    for column in &conflict {
+        let plain = |value: &Assignment| value.column == *column && matches!(value.change, Change::Set(_));
+        if !values.iter().any(plain) {
+            return Err(StatementError::ConflictColumnWithoutValue { column: column.clone() }.into());
+        }
+    }
+    if values.iter().all(|value| conflict.contains(&value.column)) {
+        return Err(StatementError::NoValues { statement: "upsert" }.into());
+    }
+    for value in &values {
+        if matches!(value.change, Change::ArrayRemove(_) | Change::ArrayIntersect(_) | Change::CopyColumn(_)) {
+            return Err(not_here(value, "upsert").into());
+        }
+    }
+    Ok(Statement::Upsert { table: None, conflict, values })
+}
+
+/// Changes the rows that meet all conditions.
+///
+/// # Errors
+/// [`StatementError`]: `NoCondition`, `NoValues`, and those of [`create`].
+pub fn update(
+    values: impl IntoIterator<Item = Assignment>,
+    conditions: impl IntoIterator<Item = Condition>,
+) -> Reduced {
+    let values: Vec<Assignment> = values.into_iter().collect();
+    let conditions = check_conditions("update", conditions)?;
+    check_assignments("update", &values)?;
+    if let Some(value) = values.iter().find(|value| matches!(value.change, Change::SetOnInsert(_))) {
+        return Err(not_here(value, "update").into());
+    }
+    Ok(Statement::Update { table: None, values, conditions })
+}
+
+/// Deletes the rows that meet all conditions.
+///
+/// # Errors
+/// [`StatementError`]: `NoCondition`, or a name or value that cannot be used.
+pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
+    Ok(Statement::Delete { table: None, conditions: check_conditions("delete", conditions)? })
+}
+
+/// Copies the rows that meet all conditions; where a row with the same conflict columns is there, it is changed.
+///
+/// # Errors
+/// [`StatementError`]: `NoCondition`, `NoValues`, `UnequalColumns`, `NoConflictColumns`, and those of [`create`].
+pub fn copy<C: Into<String>, T: Into<String>>(
+    conflict: impl IntoIterator<Item = C>,
+    to: impl IntoIterator<Item = T>,
+    from: impl IntoIterator<Item = Source>,
+    conditions: impl IntoIterator<Item = Condition>,
+) -> Reduced {
+    let conflict: Vec<String> = conflict.into_iter().map(Into::into).collect();
+    let to: Vec<String> = to.into_iter().map(Into::into).collect();
+    let from: Vec<Source> = from.into_iter().collect();
+    let conditions = check_conditions("copy", conditions)?;
+    if to.is_empty() || from.is_empty() {
+        return Err(StatementError::NoValues { statement: "copy" }.into());
+    }
+    if to.len() != from.len() {
+        return Err(StatementError::UnequalColumns { to: to.len(), from: from.len() }.into());
+    }
+    check_conflict("copy", &conflict)?;
+    check_columns(to.iter())?;
+    for (column, source) in to.iter().zip(&from) {
+        match &source.from {
+            Origin::Column(name) => check_column(name)?,
+            Origin::Value(value) => check_value(column, value)?,
+        }
+    }
+    Ok(Statement::Copy { table: None, conflict, to, from, conditions })
+}
+
+/// Several statements as one: all or nothing.
+///
+/// # Errors
+/// The first of theirs.
+pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
+    let statements = statements.into_iter().collect::<Result<Vec<Statement>, ReduceError>>()?;
+    Ok(if statements.is_empty() { Statement::Noop } else { Statement::Multi(statements) })
+}
+
+/// SQL of one's own, for what the builders cannot say. `$1` is always the instance.
+///
+/// # Errors
+/// A value that cannot be stored.
+pub fn exec<V: Into<Value>>(sql: Dialects, values: impl IntoIterator<Item = V>) -> Reduced {
+    let values: Vec<Value> = values.into_iter().map(Into::into).collect();
+    values.iter().try_for_each(|value| check_value("exec", value))?;
+    Ok(Statement::Exec { sql, values })
+}
+
+/// Directs a statement to another table of the projection, by its name or by its suffix.
+///
+/// # Errors
+/// The statement's own.
+pub fn in_table(name: impl Into<String>, statement: Reduced) -> Reduced {
+    let mut statement = statement?;
+    statement.direct(&name.into());
+    Ok(statement)
+}
+
+#[cfg(test)]
+mod tests;
