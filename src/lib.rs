@@ -1,4 +1,65 @@
 //! `readside` keeps the read models of event-sourced, multi-tenant services up to date, exactly once, on plain threads.
+//!
+//! It takes events from an event store (an embedded SQLite file, or PostgreSQL), reduces them to statements, and writes
+//! read tables and checkpoint in one transaction. Nothing is async; every call blocks until it is done or its time is
+//! over.
+//!
+//! # One event, from push to row
+//!
+//! 1. A service makes a [`Command`] from a [`Payload`] and pushes it ([`EventStore::push`]). The push locks the counter
+//!    row of its instance (a tenant), so that positions of an instance are dense and appear in order, and returns the
+//!    stored [`Event`].
+//! 2. [`ProjectionHandler::trigger`] reads the checkpoint of the projection in that instance and fetches what lies above
+//!    it ([`EventSource::read`]).
+//! 3. The [`Projection`]'s reducer turns the event into a [`Statement`], which is data: [`create`], [`upsert`],
+//!    [`update`], [`delete()`], [`copy`], [`multi`], [`noop`] or [`exec`].
+//! 4. One transaction ([`ProjectionStore::transaction`]) locks the state row, compares the checkpoint, applies the
+//!    statements and moves the checkpoint. Whoever else does the same finds the checkpoint moved, and nothing to do.
+//! 5. Readers see the row in the view with the table's plain name.
+//!
+//! ```
+//! # #[cfg(feature = "sqlite")] {
+//! use std::sync::Arc;
+//! use readside::{Command, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
+//! use readside::{create, eq, set, text, update};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Added { name: String }
+//! impl Payload for Added { const AGGREGATE: &str = "user"; const TYPE: &str = "user.added"; }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Renamed { name: String }
+//! impl Payload for Renamed { const AGGREGATE: &str = "user"; const TYPE: &str = "user.renamed"; }
+//!
+//! let users = Projection::new("users", 1)
+//!     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+//!     .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name)]))
+//!     .on(|e, p: Renamed| update([set("name", p.name)], [eq("id", e.aggregate_id())]));
+//!
+//! let store = Arc::new(SqliteStore::in_memory()?);
+//! let handler = ProjectionHandler::new(store.clone(), store.clone(), users.clone(), HandlerConfig::default())?;
+//! handler.setup()?;
+//! store.push(&[Command::new("main", "u1", &Added { name: "Ada".into() })])?;
+//! store.push(&[Command::new("main", "u1", &Renamed { name: "Lady Ada".into() })])?;
+//! handler.trigger(&["main"])?;
+//! let rows = store.read_rows(&users, "users")?;
+//! assert_eq!(rows[0][2], ("name".to_owned(), "Lady Ada".into()));
+//! # }
+//! # Ok::<(), readside::Error>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! - Events and what is pushed: [`Command`], [`Expected`], [`Unique`], [`Query`], [`Subscription`].
+//! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
+//! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
+//!   [`ProjectionStore`].
+//! - What fails, and what then: [`HandlerConfig`], [`Policy`], [`StopCause`], [`mod@error`].
+//!
+//! # Features
+//!
+//! `sqlite` (the default), `postgres`, and `cli` for the command `readside`. Each only adds.
 
 pub mod error;
 
@@ -50,3 +111,7 @@ pub use crate::value::{ColumnType, Value};
 pub use ::postgres as postgres_driver;
 #[cfg(feature = "sqlite")]
 pub use ::rusqlite;
+
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

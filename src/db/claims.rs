@@ -55,7 +55,7 @@ mod tests {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let first = claims.claim(&[Arc::clone(&a), Arc::clone(&b)], Instant::now());
         assert!(first.is_some());
-        assert!(claims.claim(&[b.clone()], Instant::now() + Duration::from_millis(1)).is_none());
+        assert!(claims.claim(std::slice::from_ref(&b), Instant::now() + Duration::from_millis(1)).is_none());
         drop(first);
         assert!(claims.claim(&[b], Instant::now()).is_some());
         assert!(claims.claimed.lock().is_empty());

@@ -81,9 +81,7 @@ fn flaky(failures: usize) -> (Projection, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = calls.clone();
     let projection = counts().on_raw("thing", "thing.flaky", move |_| {
-        if seen.fetch_add(1, Ordering::SeqCst) < failures {
-            panic!("not yet");
-        }
+        assert!(seen.fetch_add(1, Ordering::SeqCst) >= failures, "not yet");
         readside::create([readside::set("thing", "flaky"), readside::set("n", 1)])
     });
     (projection, calls)

@@ -34,8 +34,8 @@ fn filled() -> SqliteStore {
 const ROWS: [&str; 5] = ["a/x=8", "a/y=2", "a/z=5", "b/x=100", "b/y=7"];
 
 fn faulty(store: &SqliteStore, faults: &Arc<Faults>, config: HandlerConfig) -> ProjectionHandler {
-    let faulty = Arc::new(Faulty { inner: store.clone(), faults: faults.clone() });
-    ProjectionHandler::new(faulty.clone(), faulty, counts(), config).unwrap()
+    let wrapped = Arc::new(Faulty { inner: store.clone(), faults: faults.clone() });
+    ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config).unwrap()
 }
 
 fn skips(retries: u32) -> HandlerConfig {
