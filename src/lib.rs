@@ -75,9 +75,17 @@ mod projection;
 mod store;
 mod subscription;
 
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, unused_imports, reason = "without a database nothing uses what databases share")
+)]
 mod db;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, unused_imports, reason = "without a database nothing uses what databases share")
+)]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
