@@ -106,16 +106,14 @@ fn renamed(path: &str) -> (Option<String>, String) {
     if !path.contains(" => ") {
         return (None, path.to_owned());
     }
-    let side = |right: bool| match (path.find('{'), path.find('}')) {
-        (Some(open), Some(close)) => {
-            let (old, new) = path[open + 1..close].split_once(" => ").unwrap();
-            let text = format!("{}{}{}", &path[..open], if right { new } else { old }, &path[close + 1..]);
-            text.replace("//", "/").trim_start_matches('/').to_owned()
-        }
-        _ => {
-            let (old, new) = path.split_once(" => ").unwrap();
+    let side = |right: bool| {
+        let pick = |text: &str| {
+            let (old, new) = text.split_once(" => ").unwrap();
             if right { new.to_owned() } else { old.to_owned() }
-        }
+        };
+        let Some((start, rest)) = path.split_once('{') else { return pick(path) };
+        let (middle, end) = rest.split_once('}').unwrap();
+        format!("{start}{}{end}", pick(middle)).replace("//", "/").trim_start_matches('/').to_owned()
     };
     (Some(side(false)), side(true))
 }

@@ -202,13 +202,17 @@ impl Backend for Postgres {
         self.run(doing, false, work)
     }
 
-    /// The session that locked a counter stands in the row itself, as the transaction that touched it last.
+    /// The row of a counter holds the number of the transaction that locked it; after a savepoint that is not the number
+    /// that sessions show, and then it is the oldest of those that have locked counters.
     fn holder(&self, instances: &[String]) -> Option<Holder> {
         let rows = self.read("looking for who holds a counter", |conn| {
             conn.query(
                 "SELECT a.pid::int8, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 \
-                 FROM readside.instances i JOIN pg_stat_activity a ON a.backend_xid = i.xmax \
-                 WHERE i.instance_id = ANY($1::text[]) AND a.pid <> pg_backend_pid() LIMIT 1",
+                 FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND a.backend_xid IS NOT NULL \
+                 AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.granted \
+                   AND l.relation = to_regclass('readside.instances') AND l.mode = 'RowShareLock') \
+                 ORDER BY NOT EXISTS (SELECT 1 FROM readside.instances i \
+                   WHERE i.instance_id = ANY($1::text[]) AND i.xmax = a.backend_xid), a.xact_start LIMIT 1",
                 &[Value::TextArray(instances.to_vec())],
             )
         });

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Projection, Reducer};
-use crate::error::{PayloadError, ReduceError};
+use crate::error::{PayloadError, ReduceError, StatementError};
 use crate::event::Event;
 use crate::state::FailureClass;
 use crate::statement::{Reduced, Statement};
@@ -39,7 +39,7 @@ impl Projection {
         // A reducer is a pure function of its event: nothing that it half changed can be seen afterwards.
         let statement = match catch_unwind(AssertUnwindSafe(|| self.call(reducer, event))) {
             Ok(Ok(statement)) => statement,
-            Ok(Err(error)) => return Err(failure(FailureClass::Reducer, &describe(&error))),
+            Ok(Err(error)) => return Err(failure(class(&error), &describe(&error))),
             Err(panic) => return Err(failure(FailureClass::Panic, panic_text(panic.as_ref()))),
         };
         match statement.check(self.tables()) {
@@ -84,6 +84,11 @@ fn failure(class: FailureClass, text: &str) -> ReduceFailure {
         error.push('…');
     }
     ReduceFailure { class, error }
+}
+
+/// A statement that could not be built is no error of the reducer's own.
+fn class(error: &ReduceError) -> FailureClass {
+    if error.downcast_ref::<StatementError>().is_some() { FailureClass::Statement } else { FailureClass::Reducer }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

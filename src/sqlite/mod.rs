@@ -292,3 +292,6 @@ impl Backend for Sqlite {
         MIGRATIONS
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use readside::postgres_driver::{Client, NoTls};
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, dropped with this value.
+#[derive(Debug)]
 pub(crate) struct Database {
     url: String,
     name: String,
@@ -24,10 +25,15 @@ fn server() -> String {
 }
 
 pub(crate) fn database() -> Database {
+    database_like("")
+}
+
+/// A database made with options.
+pub(crate) fn database_like(options: &str) -> Database {
     let server = server();
     let name = format!("readside_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let mut client = Client::connect(&server, NoTls).expect("the server answers");
-    client.batch_execute(&format!("CREATE DATABASE \"{name}\"")).expect("a database is made");
+    client.batch_execute(&format!("CREATE DATABASE \"{name}\" {options}")).expect("a database is made");
     let (base, _) = server.rsplit_once('/').expect("the URL names a database");
     Database { url: format!("{base}/{name}"), name }
 }

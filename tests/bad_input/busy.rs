@@ -1,0 +1,78 @@
+//! Locks held by others, and the end of all positions: SPEC A1, L4.
+
+use std::sync::Arc;
+
+use readside::error::{PushError, full};
+
+use crate::{PATIENCE, Store, command, positions};
+
+// SPEC A1: the error says for whom it waited, and that nothing was stored.
+pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store: &Arc<S>) {
+    store.push(&[command("a", "0")]).unwrap();
+    store.transaction_of_ones_own(true, &mut |tx| {
+        let _ = tx.push(&[command("a", "1")]).unwrap();
+        let error = store.push(&[command("a", "2")]).unwrap_err();
+        let PushError::Busy { instance, waited, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((instance.as_str(), *waited), ("a", PATIENCE));
+        let text = full(&error);
+        assert!(text.starts_with("nothing pushed: instance \"a\" was locked") && text.ends_with("try again"), "{text}");
+        assert!(error.is_transient());
+    });
+    store.push(&[command("a", "3")]).unwrap();
+    assert_eq!(positions(store.as_ref(), "a"), [1, 2, 3]);
+}
+
+// SPEC A1
+pub(crate) fn positions_end_at_the_last_one<S: Store + 'static>(store: &Arc<S>) {
+    store.push(&[command("a", "0")]).unwrap();
+    store.sql(&format!("UPDATE {} SET head = 9223372036854775806", store.table("instances")));
+    let error = store.push(&[command("a", "1"), command("a", "2")]).unwrap_err();
+    assert!(matches!(&error, PushError::PositionsExhausted { wanted: 2, .. }), "{error:?}");
+    assert_eq!(positions(store.as_ref(), "a"), [1]);
+    store.push(&[command("a", "1")]).unwrap();
+    let projection = crate::names::people("people", 1);
+    crate::trigger(store, &projection, &["a"]).unwrap();
+    let states = store.states(&projection.key(), &["a".into()]).unwrap();
+    assert_eq!((states[0].position, store.rows(&projection, "people").len()), (i64::MAX, 2));
+    assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::PositionsExhausted { .. })));
+}
+
+// SPEC A1: who holds the lock, and L4: another tenant is not held up.
+#[cfg(feature = "postgres")]
+#[test]
+fn the_holder_is_named_and_others_are_not_held_up() {
+    use readside::EventStore;
+    let store = crate::OnPostgres::new();
+    store.push(&[command("a", "0"), command("b", "0")]).unwrap();
+    store.transaction_of_ones_own(false, &mut |tx| {
+        let _ = tx.push(&[command("a", "1")]).unwrap();
+        store.push(&[command("b", "1")]).unwrap();
+        match store.push(&[command("a", "2")]) {
+            Err(PushError::Busy { holder: Some(holder), .. }) => {
+                assert_eq!(holder.application, "the legacy service");
+                assert!(holder.pid > 0 && holder.since.is_some_and(|since| since >= PATIENCE), "{holder:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+    assert_eq!((positions(&store, "a"), positions(&store, "b")), (vec![1], vec![1, 2]));
+}
+
+// SPEC A1: times never decrease with positions, whatever the clock does.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_clock_that_jumps_back_does_not_turn_times_round() {
+    use readside::{EventStore, ManualClock, SqliteOptions, SqliteStore};
+    use std::time::{Duration, SystemTime};
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5000);
+    let clock = ManualClock::at(later);
+    let options = SqliteOptions { clock: Arc::new(clock.clone()), ..Default::default() };
+    let store = SqliteStore::in_memory_with(options).unwrap();
+    store.setup().unwrap();
+    let push = |id: &str| store.push(&[command("a", id)]).unwrap()[0].created_at();
+    assert_eq!(push("1"), later);
+    clock.set(SystemTime::UNIX_EPOCH);
+    assert_eq!(push("2"), later);
+    clock.set(later + Duration::from_secs(1));
+    assert_eq!(push("3"), later + Duration::from_secs(1));
+}

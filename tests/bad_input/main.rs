@@ -1,0 +1,265 @@
+//! Bad input, broken and unwilling databases: a typed error or a defined outcome, and nothing lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod busy;
+mod commands;
+mod names;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod push_in;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use readside::error::PushError;
+use readside::{Command, Event, EventStore, Projection, ProjectionStore, Query, Value};
+
+/// What a caller does inside a transaction of its own, with the push as a closure.
+pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
+
+/// A transaction of the caller's, on either database.
+pub(crate) trait Transaction {
+    fn sql(&mut self, sql: &str);
+    fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError>;
+}
+
+/// A store that waits for locks for a tenth of a second, and a way around it.
+pub(crate) trait Store: EventStore + ProjectionStore {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
+    /// Runs SQL on a connection of its own.
+    fn sql(&self, sql: &str);
+    /// The one number that a query finds.
+    fn number(&self, sql: &str) -> i64;
+    /// Opens a transaction on a connection of its own; commits it, or rolls it back.
+    fn transaction_of_ones_own(&self, commits: bool, inside: Inside<'_>);
+    /// The engine's own table.
+    fn table(&self, name: &str) -> String;
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
+
+#[cfg(feature = "sqlite")]
+#[derive(Debug)]
+pub(crate) struct OnSqlite {
+    store: readside::SqliteStore,
+    folder: tempfile::TempDir,
+}
+
+#[cfg(feature = "sqlite")]
+impl OnSqlite {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = readside::SqliteOptions { busy_timeout: PATIENCE, ..Default::default() };
+        let store = readside::SqliteStore::open_with(folder.path().join("test.db"), options).unwrap();
+        store.setup().unwrap();
+        Self { store, folder }
+    }
+
+    fn connect(&self) -> readside::rusqlite::Connection {
+        readside::rusqlite::Connection::open(self.folder.path().join("test.db")).unwrap()
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[derive(Debug)]
+pub(crate) struct OnPostgres {
+    store: readside::PostgresStore,
+    pub(crate) database: common::postgres::Database,
+}
+
+#[cfg(feature = "postgres")]
+impl OnPostgres {
+    pub(crate) fn new() -> Self {
+        let database = common::postgres::database();
+        let options = readside::PostgresOptions { lock_timeout: PATIENCE, ..Default::default() };
+        let store = readside::PostgresStore::connect_with(database.url(), options).unwrap();
+        store.setup().unwrap();
+        Self { store, database }
+    }
+
+    pub(crate) fn connect(&self) -> readside::postgres_driver::Client {
+        let mut config: readside::postgres_driver::Config = self.database.url().parse().unwrap();
+        config.application_name("the legacy service");
+        config.connect(readside::postgres_driver::NoTls).unwrap()
+    }
+}
+
+macro_rules! forward {
+    ($($type:ident $feature:literal;)*) => {$(
+        #[cfg(feature = $feature)]
+        impl readside::EventSource for $type {
+            fn store_id(&self) -> Result<uuid::Uuid, readside::error::StoreError> {
+                self.store.store_id()
+            }
+            fn heads(&self, r: &readside::HeadsRequest) -> Result<Vec<readside::Head>, readside::error::StoreError> {
+                self.store.heads(r)
+            }
+            fn read(&self, r: &readside::ReadRequest) -> Result<Vec<readside::Slice>, readside::error::StoreError> {
+                self.store.read(r)
+            }
+        }
+        #[cfg(feature = $feature)]
+        impl EventStore for $type {
+            fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+                self.store.push(commands)
+            }
+            fn filter(&self, query: &Query) -> Result<Vec<Event>, readside::error::StoreError> {
+                self.store.filter(query)
+            }
+            fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, readside::error::StoreError> {
+                self.store.instance_ids(query)
+            }
+            fn subscribe(&self, topics: readside::Topics) -> readside::Subscription {
+                self.store.subscribe(topics)
+            }
+        }
+        #[cfg(feature = $feature)]
+        impl ProjectionStore for $type {
+            fn setup(&self, p: &[&Projection]) -> Result<(), readside::error::SetupError> {
+                ProjectionStore::setup(&self.store, p)
+            }
+            fn verify(&self, p: &[&Projection]) -> Result<(), readside::error::SetupError> {
+                self.store.verify(p)
+            }
+            fn states(
+                &self,
+                p: &readside::ProjectionKey,
+                instances: &[Arc<str>],
+            ) -> Result<Vec<readside::State>, readside::error::StoreError> {
+                self.store.states(p, instances)
+            }
+            fn transaction(
+                &self,
+                work: &mut dyn FnMut(
+                    &mut dyn readside::ProjectionTransaction,
+                ) -> Result<(), readside::error::StoreError>,
+            ) -> Result<(), readside::error::StoreError> {
+                self.store.transaction(work)
+            }
+            fn held_events(
+                &self,
+                p: &readside::ProjectionKey,
+            ) -> Result<Vec<readside::HeldEvent>, readside::error::StoreError> {
+                self.store.held_events(p)
+            }
+            fn switch(&self, p: &Projection) -> Result<(), readside::error::SetupError> {
+                self.store.switch(p)
+            }
+        }
+    )*};
+}
+
+forward! {
+    OnSqlite "sqlite";
+    OnPostgres "postgres";
+}
+
+#[cfg(feature = "sqlite")]
+impl Store for OnSqlite {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+        self.store.read_rows(projection, table).unwrap()
+    }
+    fn sql(&self, sql: &str) {
+        self.connect().execute_batch(sql).unwrap();
+    }
+    fn number(&self, sql: &str) -> i64 {
+        self.connect().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+    fn transaction_of_ones_own(&self, commits: bool, inside: Inside<'_>) {
+        struct Own<'a>(&'a readside::SqliteStore, readside::rusqlite::Transaction<'a>);
+        impl Transaction for Own<'_> {
+            fn sql(&mut self, sql: &str) {
+                self.1.execute_batch(sql).unwrap();
+            }
+            fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError> {
+                self.0.push_in(&self.1, commands)
+            }
+        }
+        let mut db = self.connect();
+        let immediate = readside::rusqlite::TransactionBehavior::Immediate;
+        let mut own = Own(&self.store, db.transaction_with_behavior(immediate).unwrap());
+        inside(&mut own);
+        if commits {
+            own.1.commit().unwrap();
+        }
+    }
+    fn table(&self, name: &str) -> String {
+        format!("readside_{name}")
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Store for OnPostgres {
+    fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
+        self.store.read_rows(projection, table).unwrap()
+    }
+    fn sql(&self, sql: &str) {
+        self.connect().batch_execute(sql).unwrap();
+    }
+    fn number(&self, sql: &str) -> i64 {
+        self.connect().query_one(sql, &[]).unwrap().get(0)
+    }
+    fn transaction_of_ones_own(&self, commits: bool, inside: Inside<'_>) {
+        struct Own<'a>(&'a readside::PostgresStore, readside::postgres_driver::Transaction<'a>);
+        impl Transaction for Own<'_> {
+            fn sql(&mut self, sql: &str) {
+                self.1.batch_execute(sql).unwrap();
+            }
+            fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError> {
+                self.0.push_in(&mut self.1, commands)
+            }
+        }
+        let mut client = self.connect();
+        let mut own = Own(&self.store, client.transaction().unwrap());
+        inside(&mut own);
+        if commits {
+            own.1.commit().unwrap();
+        }
+    }
+    fn table(&self, name: &str) -> String {
+        format!("readside.{name}")
+    }
+}
+
+/// Runs a check on both databases.
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&std::sync::Arc::new(super::OnSqlite::new())); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&std::sync::Arc::new(super::OnPostgres::new())); })*)* }
+    };
+}
+
+on_both! {
+    busy: a_push_that_waits_too_long_says_for_whom, positions_end_at_the_last_one;
+    commands: texts_that_look_like_sql_stay_texts, nothing_of_a_refused_push_is_stored, json_too_deep_for_a_column_fails_its_event_only,
+        values_of_the_wrong_type_fail_before_any_sql;
+    names: odd_names_work_from_end_to_end, a_name_used_twice_is_refused;
+    push_in: rows_and_events_are_stored_together, a_transaction_goes_on_after_a_refused_push, a_token_wakes_subscribers;
+}
+
+pub(crate) fn command(instance: &str, id: &str) -> Command {
+    Command::raw(instance, "user", id, "added")
+}
+
+pub(crate) fn positions(store: &dyn Store, instance: &str) -> Vec<i64> {
+    let query = Query::new().or(readside::SubQuery::new().instance(instance));
+    store.filter(&query).unwrap().iter().map(Event::position).collect()
+}
+
+pub(crate) fn trigger<S: Store + 'static>(
+    store: &Arc<S>,
+    projection: &Projection,
+    instances: &[&str],
+) -> Result<(), readside::error::TriggerError> {
+    let config = readside::HandlerConfig { retries: 0, ..Default::default() };
+    let handler = readside::ProjectionHandler::new(store.clone(), store.clone(), projection.clone(), config).unwrap();
+    handler.setup().unwrap();
+    handler.trigger(instances)
+}

@@ -1,0 +1,175 @@
+//! Servers that are not there, do not answer, or do not let one in.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, full};
+use readside::{EventStore, PostgresOptions, PostgresStore, ProjectionStore, Query};
+
+use crate::{OnPostgres, Store, command, common, names::people};
+
+fn refused(url: &str) -> StoreError {
+    let options = PostgresOptions { connect_timeout: Duration::from_millis(500), ..Default::default() };
+    PostgresStore::connect_with(url, options).unwrap_err()
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = refused(&format!("postgres://me:secret@127.0.0.1:{port}/x"));
+    assert_eq!(error.kind(), Kind::Connection, "{error:?}");
+    let text = full(&error);
+    assert!(
+        text.contains("check that the server runs") && text.contains("refused") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let start = Instant::now();
+    let error = refused(&format!("postgres://me@127.0.0.1:{}/x", listener.local_addr().unwrap().port()));
+    assert_eq!(error.kind(), Kind::Connection, "{error:?}");
+    assert!(full(&error).contains("did not answer within 500ms"), "{}", full(&error));
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// Answers the first message as a server does that got a wrong password.
+fn wrong_password() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut message = [0; 512];
+        let mut read = stream.read(&mut message).unwrap();
+        if read == 8 {
+            stream.write_all(b"N").unwrap();
+            read = stream.read(&mut message).unwrap();
+        }
+        assert!(read > 8);
+        let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"me\"\0\0";
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        stream.write_all(&[b"E".as_slice(), &length, fields].concat()).unwrap();
+    });
+    port
+}
+
+#[test]
+fn a_wrong_password_is_denied_and_not_shown() {
+    let error = refused(&format!("postgres://me:secret@127.0.0.1:{}/x", wrong_password()));
+    assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("28P01")));
+    let text = format!("{} {error:?}", full(&error));
+    assert!(
+        text.contains("check user, password") && text.contains("for user \\\"me\\\"") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[test]
+fn users_and_databases_that_do_not_exist_are_denied() {
+    let database = common::postgres::database();
+    let (base, name) = database.url().rsplit_once('/').unwrap();
+    let error = refused(&format!("{base}/nobodys_database"));
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(full(&error).contains("nobodys_database"), "{}", full(&error));
+    let address = base.rsplit_once('@').unwrap().1;
+    let error = refused(&format!("postgres://nobody_at_all@{address}/{name}"));
+    assert_eq!(error.kind(), Kind::Denied);
+    assert!(full(&error).contains("nobody_at_all"), "{}", full(&error));
+}
+
+#[test]
+fn a_url_that_cannot_be_read_does_not_show_its_password() {
+    for url in ["postgres://me:secret@host:notaport/x", "nonsense secret", "postgres://me:secret@h/x?frobnicate=1"] {
+        let error = refused(url);
+        assert_eq!(error.kind(), Kind::Usage, "{error:?}");
+        assert!(!format!("{} {error:?}", full(&error)).contains("secret"), "{error:?}");
+    }
+}
+
+#[test]
+fn another_encoding_is_refused() {
+    let database = common::postgres::database();
+    let other = common::postgres::database_like("ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    assert_eq!(refused(other.url()).kind(), Kind::Version);
+    drop(database);
+}
+
+// SPEC I1: a role without rights runs on what an owner set up by script.
+#[test]
+fn a_role_without_rights_runs_on_what_the_script_made() {
+    let store = OnPostgres::new();
+    let empty = common::postgres::database();
+    let role = format!("clerk_{}", std::process::id());
+    store.sql(&format!("CREATE ROLE {role} LOGIN"));
+    let (base, name) = empty.url().rsplit_once('/').unwrap();
+    let address = base.rsplit_once('@').unwrap().1;
+    let clerk = PostgresStore::connect(&format!("postgres://{role}@{address}/{name}")).unwrap();
+    let people = people("people", 1);
+    match clerk.setup() {
+        Err(SetupError::Store(error)) => assert_eq!(error.kind(), Kind::Denied, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+    match clerk.verify(&[&people]) {
+        Err(error @ SetupError::Missing { .. }) => assert!(error.to_string().contains("setup_sql()"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let script = clerk.setup_sql(&[&people]).unwrap();
+    let mut owner = readside::postgres_driver::Client::connect(empty.url(), readside::postgres_driver::NoTls).unwrap();
+    owner.batch_execute("SET search_path TO public").unwrap();
+    owner.batch_execute(&script).unwrap();
+    let grants = format!(
+        "GRANT USAGE ON SCHEMA readside TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA readside, public TO {role}"
+    );
+    owner.batch_execute(&grants).unwrap();
+    clerk.verify(&[&people]).unwrap();
+    clerk.push(&[command("a", "1")]).unwrap();
+    let clerk = std::sync::Arc::new(clerk);
+    let handler = readside::ProjectionHandler::new(
+        clerk.clone(),
+        clerk.clone(),
+        people.clone(),
+        readside::HandlerConfig::default(),
+    );
+    handler.unwrap().trigger(&["a"]).unwrap();
+    assert_eq!(clerk.read_rows(&people, "people").unwrap().len(), 1);
+    owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
+}
+
+// SPEC L6, K1: the connection is cut while the push waits; nothing is stored, and the next push works.
+#[test]
+fn a_connection_cut_during_a_push_is_an_error_and_the_next_push_works() {
+    let store = OnPostgres::new();
+    let patient = PostgresStore::connect(store.database.url()).unwrap();
+    store.push(&[command("a", "0")]).unwrap();
+    store.transaction_of_ones_own(false, &mut |tx| {
+        let _ = tx.push(&[command("a", "1")]).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| patient.push(&[command("a", "2")]));
+            let mut admin = store.connect();
+            loop {
+                let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+                if !admin.query(cut, &[]).unwrap().is_empty() {
+                    break;
+                }
+            }
+            match waiting.join().unwrap() {
+                Err(PushError::Store(error)) => assert_eq!(error.kind(), Kind::Connection, "{error:?}"),
+                other => panic!("{other:?}"),
+            }
+        });
+    });
+    patient.push(&[command("a", "3")]).unwrap();
+    assert_eq!(store.filter(&Query::new()).unwrap().len(), 2);
+}
+
+// SPEC I1
+#[test]
+fn a_newer_schema_is_named() {
+    let store = OnPostgres::new();
+    store.sql("INSERT INTO readside.schema_migrations (version) VALUES (99)");
+    let error = ProjectionStore::setup(&store, &[]).unwrap_err();
+    assert!(matches!(error, SetupError::NewerSchema { found: 99, .. }), "{error:?}");
+}

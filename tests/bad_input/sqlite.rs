@@ -1,0 +1,99 @@
+//! Files that are no databases, or not ours, or not to be written.
+
+use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, full};
+use readside::rusqlite::Connection;
+use readside::{EventStore, ProjectionStore, Query, SqliteOptions, SqliteStore};
+
+use crate::{PATIENCE, command};
+
+fn opened(path: &std::path::Path) -> Result<SqliteStore, StoreError> {
+    SqliteStore::open_with(path, SqliteOptions { busy_timeout: PATIENCE, ..Default::default() })
+}
+
+fn refused(path: &std::path::Path) -> StoreError {
+    let error = opened(path).unwrap_err();
+    let text = full(&error);
+    assert!(text.starts_with("opening the database") && text.contains(path.to_str().unwrap()), "{text}");
+    error
+}
+
+#[test]
+fn paths_that_cannot_be_opened_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(refused(folder.path()).kind(), Kind::CannotOpen);
+    let missing = refused(&folder.path().join("no/such/folder/x.db"));
+    assert_eq!(missing.kind(), Kind::CannotOpen);
+    assert!(missing.to_string().contains("check that its folder exists"), "{missing}");
+}
+
+#[test]
+fn files_that_are_no_databases_are_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letter.txt");
+    let text = "Dear reader, ".repeat(1000);
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(refused(&path).kind(), Kind::Corrupt);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
+fn a_read_only_database_is_read_and_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    let uri = format!("file:{}?mode=ro", path.display());
+    let read_only = SqliteStore::open(uri).unwrap();
+    assert_eq!(read_only.filter(&Query::new()).unwrap().len(), 1);
+    match read_only.push(&[command("a", "2")]) {
+        Err(PushError::Store(error)) => assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
+}
+
+// SPEC I1
+#[test]
+fn a_newer_schema_and_a_missing_one_are_named() {
+    let store = SqliteStore::in_memory().unwrap();
+    match store.push(&[command("a", "1")]) {
+        Err(PushError::Store(error)) => {
+            assert_eq!(error.kind(), Kind::Schema);
+            assert!(full(&error).contains("run setup() first"), "{}", full(&error));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(store.verify(&[]), Err(SetupError::Missing { .. })));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.verify(&[]).unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute("INSERT INTO readside_schema_migrations (version) VALUES (99)", []).unwrap();
+    for outcome in [store.setup(), store.verify(&[])] {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, SetupError::NewerSchema { found: 99, .. }), "{error:?}");
+        assert!(error.to_string().contains("update readside"), "{error}");
+    }
+}
+
+#[test]
+fn a_database_locked_by_another_process_is_waited_for_only_so_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = opened(&path).unwrap();
+    store.setup().unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.push(&[command("a", "1")]).unwrap_err();
+    assert!(matches!(error, PushError::Busy { .. }), "{error:?}");
+    match store.setup() {
+        Ok(()) => {}
+        Err(error) => panic!("nothing is to be done, so nobody waits: {error:?}"),
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
+}
