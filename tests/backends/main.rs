@@ -8,6 +8,7 @@ mod filter;
 mod project;
 mod push;
 mod setup;
+mod tables;
 
 use std::sync::Arc;
 
@@ -16,17 +17,30 @@ use readside::{EventStore, Projection, ProjectionStore, Value};
 /// What every backend is.
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
+    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)>;
 }
 #[cfg(feature = "sqlite")]
 impl Store for readside::SqliteStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.read_rows(projection, table).unwrap()
     }
+    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+        self.stream(query, page)
+            .map(Result::unwrap)
+            .map(|event| (event.instance().to_owned(), event.position()))
+            .collect()
+    }
 }
 #[cfg(feature = "postgres")]
 impl Store for readside::PostgresStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.read_rows(projection, table).unwrap()
+    }
+    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+        self.stream(query, page)
+            .map(Result::unwrap)
+            .map(|event| (event.instance().to_owned(), event.position()))
+            .collect()
     }
 }
 
@@ -43,6 +57,10 @@ impl Fixture {
 
     pub(crate) fn read_rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.store.rows(projection, table)
+    }
+
+    pub(crate) fn stream(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+        self.store.all(query, page)
     }
 
     pub(crate) fn models(&self) -> Arc<dyn ProjectionStore> {
@@ -92,5 +110,6 @@ suite! {
 
     project: a_read_model_follows_its_events, filtered_reads_move_the_checkpoint, a_poison_event_stops_its_instance_only,
         a_skipped_event_leaves_the_rest, an_exchanged_store_is_noticed, columns_and_conditions_do_what_they_say;
+    tables: a_projection_has_several_tables_in_a_schema, a_table_that_was_changed_by_hand_is_reported, a_stream_is_complete;
     setup: setup_is_repeatable_and_finds_changes, taken_names_are_refused, a_new_version_waits_for_its_switch;
 }

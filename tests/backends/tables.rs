@@ -1,0 +1,122 @@
+//! Several tables, schemas, free SQL, and long reads: SPEC A5, B1, B2, B5, I2.
+
+use readside::error::SetupError;
+use readside::*;
+
+use crate::Fixture;
+
+fn handler(fixture: &Fixture, projection: &Projection) -> ProjectionHandler {
+    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
+    handler.setup().unwrap();
+    handler
+}
+
+/// Orders with lines, in a schema; the first table is the primary one.
+fn orders() -> Projection {
+    Projection::new("orders", 2)
+        .schema("shop \"x\"")
+        .table(Table::new("orders").column(text("id")).column(integer("total").default(0)).primary_key(["id"]))
+        .table(
+            Table::suffix("lines")
+                .column(text("order_id"))
+                .column(integer("number"))
+                .column(text("what").nullable())
+                .primary_key(["order_id", "number"])
+                .references_primary(["order_id"]),
+        )
+        .on_raw("order", "placed", |e| create([set("id", e.aggregate_id())]))
+        .on_raw("order", "line", |e| {
+            multi([
+                in_table("lines", create([set("order_id", e.aggregate_id()), set("number", e.position())])),
+                update([increment("total", 1)], [eq("id", e.aggregate_id())]),
+                exec(
+                    Dialects {
+                        postgres: r#"UPDATE "shop ""x""".orders_lines_2 SET what = $2 WHERE instance_id = $1"#,
+                        sqlite: r#"UPDATE "shop ""x""_orders_lines_2" SET what = $2 WHERE instance_id = $1"#,
+                    },
+                    [e.aggregate_id().to_owned()],
+                ),
+            ])
+        })
+        .on_raw("order", "broken", |e| {
+            multi([
+                update([increment("total", 100)], [eq("id", e.aggregate_id())]),
+                in_table("lines", create([set("order_id", "nobody's"), set("number", 1)])),
+            ])
+        })
+        .on_raw("order", "gone", |e| delete([eq("id", e.aggregate_id())]))
+}
+
+// SPEC B1, B2, B5
+pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
+    let projection = orders();
+    let handler = handler(fixture, &projection);
+    let push = |instance: &str, id: &str, kind: &str| {
+        fixture.store.push(&[Command::raw(instance, "order", id, kind)]).unwrap();
+    };
+    for instance in ["a", "b"] {
+        push(instance, "o1", "placed");
+        push(instance, "o1", "line");
+        push(instance, "o1", "line");
+    }
+    push("a", "o2", "placed");
+    handler.trigger(&["a", "b"]).unwrap();
+    let value = |table: &str, row: usize, column: usize| fixture.read_rows(&projection, table)[row][column].1.clone();
+    assert_eq!(value("orders", 0, 2), 2.into());
+    assert_eq!(fixture.read_rows(&projection, "orders_lines").len(), 4);
+    assert_eq!(value("lines", 0, 3), "o1".into());
+    push("b", "o1", "broken");
+    assert!(handler.trigger(&["b"]).is_err());
+    let held = fixture.store.held_events(&projection.key()).unwrap();
+    assert_eq!(held[0].attempt.class, FailureClass::Constraint);
+    assert_eq!(fixture.read_rows(&projection, "orders").last().unwrap()[2].1, 2.into(), "all of a multi or nothing");
+    push("a", "o1", "gone");
+    handler.trigger(&["a"]).unwrap();
+    assert_eq!(fixture.read_rows(&projection, "lines").len(), 2, "the lines of the order went with it");
+}
+
+// SPEC I2
+pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
+    let things = |version| {
+        Projection::new("things", version)
+            .table(Table::new("things").column(text("id")).column(integer("n").nullable()).primary_key(["id"]))
+            .on_raw("t", "x", |e| create([set("id", e.aggregate_id())]))
+    };
+    fixture.store.setup(&[&things(1)]).unwrap();
+    alter(fixture, "ALTER TABLE things_1 ADD COLUMN by_hand TEXT");
+    for outcome in [fixture.store.setup(&[&things(1)]), fixture.store.verify(&[&things(1)])] {
+        match outcome {
+            Err(SetupError::TableDiffers { table, difference, .. }) => {
+                assert_eq!(table, "things_1");
+                assert!(difference.contains("by_hand"), "{difference}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    fixture.store.setup(&[&things(2)]).unwrap();
+}
+
+/// Runs DDL in the store's own database, by a statement of a projection without tables.
+fn alter(fixture: &Fixture, sql: &'static str) {
+    let hand = Projection::new("hand", 1)
+        .on_raw("t", "by_hand", move |_| multi([exec::<Value>(Dialects { postgres: sql, sqlite: sql }, [])]));
+    fixture.store.push(&[Command::raw("hand", "t", "h", "by_hand")]).unwrap();
+    handler(fixture, &hand).trigger(&["hand"]).unwrap();
+}
+
+// SPEC A5: a long read in pages gives each event once, in order, also while events are added.
+pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
+    let push = |n: i32| {
+        let commands: Vec<Command> = (0..n).map(|n| Command::raw(["a", "b"][n as usize % 2], "t", "x", "e")).collect();
+        fixture.store.push(&commands).unwrap();
+    };
+    push(25);
+    for page in [1, 7, 1000] {
+        let found = fixture.stream(Query::new(), page);
+        assert_eq!(found.len(), 25);
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "{found:?}");
+        assert_eq!(fixture.stream(Query::new().limit(11), page).len(), 11);
+        assert_eq!(fixture.stream(Query::new().descending(), page).first(), found.last());
+    }
+}
