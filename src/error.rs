@@ -40,6 +40,12 @@ pub enum Error {
     /// See [`TriggerError`].
     #[error(transparent)]
     Trigger(#[from] TriggerError),
+    /// See [`AwaitError`].
+    #[error(transparent)]
+    Await(#[from] AwaitError),
+    /// See [`ShutdownError`].
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError),
 }
 
 /// The whole chain of an error on one line: what was being done, then each cause.
@@ -760,6 +766,12 @@ pub enum TriggerError {
         /// Where and why, in order of instances; never empty.
         stopped: Vec<crate::state::Stopped>,
     },
+    /// The engine runs no projection of this name.
+    #[error("the engine runs no projection {projection:?}")]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
     /// The database failed before any instance was looked at.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -771,6 +783,68 @@ fn describe(stopped: &[crate::state::Stopped]) -> String {
         0 => first.to_string(),
         more => format!("{first} (and {more} more)"),
     }
+}
+
+/// Waiting for a read model that did not come to the end that was waited for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AwaitError {
+    /// The engine runs no projection of this name.
+    #[error("the engine runs no projection {projection:?}")]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
+    /// It took too long; the read model may be older than what was waited for.
+    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {waited:?}, it is at {checkpoint}{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    TimedOut {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// What was waited for.
+        position: i64,
+        /// Where it stands.
+        checkpoint: i64,
+        /// For how long.
+        waited: Duration,
+        /// What holds it up, if that is known.
+        why: Option<Box<crate::state::StopCause>>,
+    },
+    /// The event was left out because it failed too often.
+    #[error(
+        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed"
+    )]
+    HeldBack {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// The event.
+        position: i64,
+    },
+    /// The instance is stopped until a person acts.
+    #[error("projection {projection:?} is stopped in {stopped}")]
+    Stopped {
+        /// The projection.
+        projection: String,
+        /// Where and why.
+        stopped: Box<crate::state::Stopped>,
+    },
+    /// The engine was shut down meanwhile.
+    #[error("the engine was shut down")]
+    ShutDown,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Threads that did not end in time, for instance because a call of a driver hangs. They end with the process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("these threads did not end in time: {}", threads.join(", "))]
+pub struct ShutdownError {
+    /// Their names.
+    pub threads: Vec<String>,
 }
 
 /// An error of a reducer: anything that implements `std::error::Error` turns into it by `?`.

@@ -71,6 +71,7 @@ mod statement;
 mod table;
 mod value;
 
+mod lease;
 mod projection;
 mod store;
 mod subscription;
@@ -95,9 +96,13 @@ pub mod testing;
 
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::db::{DbStore, EventStream};
-pub use crate::engine::{Fetched, HandlerConfig, Policy, Processed, ProjectionHandler};
+pub use crate::engine::{
+    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
+    ProjectionHandler, ProjectionHealth,
+};
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
+pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};

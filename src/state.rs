@@ -30,6 +30,10 @@ pub struct State {
     pub store: Option<Uuid>,
     /// The event that holds the instance up, if one does.
     pub blocked: Option<Blocked>,
+    /// Who holds the lease, whether it has expired or not.
+    pub owner: Option<Uuid>,
+    /// Which holder that is, counted from the first.
+    pub epoch: i64,
 }
 
 /// An event that could not be applied and holds its instance up.
@@ -214,6 +218,8 @@ pub enum StopCause {
     },
     /// The checkpoint was set back meanwhile.
     Reset,
+    /// Another process has the lease now and does the work.
+    LeaseLost,
     /// The work was cancelled.
     Cancelled,
     /// The database failed; nothing is counted against an event.
@@ -245,6 +251,7 @@ impl fmt::Display for StopCause {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")
             }
             Self::Reset => f.write_str("its checkpoint was set back meanwhile; trigger it again"),
+            Self::LeaseLost => f.write_str("another process has taken it over"),
             Self::Cancelled => f.write_str("the work was cancelled"),
             Self::Store(error) => f.write_str(&full(error)),
         }

@@ -106,6 +106,11 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError>;
 
+    /// Connections that can be used at the same time, when that is bounded.
+    fn connections(&self) -> Option<usize> {
+        None
+    }
+
     /// Makes this version the one that readers see, once it is as far as the live one in every instance. Does
     /// nothing when it is live already.
     ///

@@ -5,6 +5,7 @@
 
 mod claims;
 mod filter;
+mod lease;
 mod push;
 pub(crate) mod row;
 mod setup;
@@ -112,6 +113,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// How long a push waits for the counters of its instances.
     #[doc(hidden)]
     fn patience(&self) -> std::time::Duration;
+
+    /// Connections that can be used at the same time, when that is bounded.
+    #[doc(hidden)]
+    fn connections(&self) -> Option<usize>;
 
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
     #[doc(hidden)]

@@ -194,7 +194,7 @@ fn read(
         words => format!("{words} OF s"),
     };
     let sql = format!(
-        "SELECT s.instance_id, s.position, s.event, s.store, h.position, h.attempts, h.state, h.due_at, h.class, h.error \
+        "SELECT s.instance_id, s.position, s.event, s.store, h.position, h.attempts, h.state, h.due_at, h.class, h.error, s.owner, s.epoch \
          FROM {} s LEFT JOIN {} h ON h.instance_id = s.instance_id AND h.projection = s.projection \
          AND h.version = s.version AND h.state IN ('failing', 'stopped') \
          WHERE s.projection = $1 AND s.version = $2 AND {} ORDER BY s.instance_id{lock}",
@@ -216,6 +216,8 @@ fn state(found: &Row, now: SystemTime) -> Result<State, StoreError> {
         event: row::uuid(found, 2)?,
         store: row::uuid(found, 3)?,
         blocked: if row::is_null(found, 4) { None } else { Some(blocked(found, now)?) },
+        owner: row::uuid(found, 10)?,
+        epoch: row::int(found, 11)?,
     })
 }
 

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::claims::Claims;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, push, setup, state};
+use super::{Backend, Conn, filter, lease, push, setup, state};
 use crate::error::{PushError, SetupError, StoreError, StoreErrorKind};
 use crate::event::{Command, Event};
+use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
 use crate::state::{HeldEvent, ProjectionKey, State};
@@ -221,8 +222,72 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.read("reading held events", |conn| state::held_events(conn, projection))
     }
 
+    fn connections(&self) -> Option<usize> {
+        self.inner.backend.connections()
+    }
+
     fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
         setup::switch(&self.inner.backend, projection)
+    }
+}
+
+impl<B: Backend> LeaseStore for DbStore<B> {
+    fn acquire(
+        &self,
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let doing = format!("taking leases of projection {:?}", projection.name);
+        self.inner.backend.write(&doing, |conn| lease::acquire(conn, projection, instances, owner, duration))
+    }
+
+    fn renew(&self, owner: Uuid, duration: Duration) -> Result<Vec<Renewal>, StoreError> {
+        self.inner.backend.write("renewing leases", |conn| lease::renew(conn, owner, duration))
+    }
+
+    fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError> {
+        let doing = format!("giving back leases of projection {:?}", projection.name);
+        self.inner.backend.write(&doing, |conn| lease::release(conn, projection, instances, owner))
+    }
+
+    fn lead(&self, projection: &ProjectionKey, owner: Uuid, duration: Duration) -> Result<bool, StoreError> {
+        let doing = format!("taking the lead of the first run of projection {:?}", projection.name);
+        self.inner.backend.write(&doing, |conn| lease::lead(conn, projection, owner, duration))
+    }
+
+    fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
+        self.inner.backend.read("reading which projections succeeded", |conn| lease::succeeded(conn, projections))
+    }
+
+    fn succeed(&self, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError> {
+        let doing = format!("recording the first success of projection {:?}", projection.name);
+        self.inner.backend.write(&doing, |conn| lease::succeed(conn, projection, owner))
+    }
+
+    fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError> {
+        self.inner.backend.write("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
+    }
+
+    fn leave(&self, process: Uuid) -> Result<(), StoreError> {
+        self.inner.backend.write("taking this process off the list", |conn| lease::leave(conn, process))
+    }
+
+    fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {
+        if self.store_id()? != source {
+            return Ok(None);
+        }
+        self.inner.backend.read("looking for lag", |conn| lease::lagging(conn, request)).map(Some)
+    }
+
+    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
+        let doing = format!("{} projection {projection:?}", if on { "pausing" } else { "resuming" });
+        self.inner.backend.write(&doing, |conn| lease::pause(conn, projection, instance, on))
+    }
+
+    fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.inner.backend.read("reading what is paused", lease::pauses)
     }
 }
 

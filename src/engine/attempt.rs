@@ -74,6 +74,11 @@ impl Inner {
     /// One attempt. A skipped event leaves its instance open, so that it goes on at once.
     fn attempt(&self, works: &mut [Work], last: bool) {
         loop {
+            for work in works.iter_mut().filter(|work| work.is_open()) {
+                if work.lease.as_ref().is_some_and(|holding| !holding.is_trusted()) {
+                    work.stop(StopCause::LeaseLost);
+                }
+            }
             let mut open: Vec<&mut Work> = works.iter_mut().filter(|work| work.is_open()).collect();
             if open.is_empty() {
                 return;

@@ -42,7 +42,7 @@ use crate::store::{EventSource, ProjectionStore};
 /// ```
 #[derive(Debug)]
 pub struct ProjectionHandler {
-    inner: Inner,
+    pub(super) inner: Inner,
     flights: Flights,
 }
 

@@ -18,7 +18,25 @@ mod handler;
 mod plan;
 mod work;
 
+mod builder;
+mod health;
+mod holding;
+mod lag;
+mod listener;
+mod members;
+mod renewal;
+mod running;
+mod schedule;
+mod shared;
+mod subscriber;
+mod thread;
+mod ticker;
+mod windows;
+
+pub use builder::{EngineBuilder, EngineConfig, EngineStore};
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;
 pub use handler::ProjectionHandler;
+pub use health::{Health, LoopHealth, ProjectionHealth};
+pub use running::Engine;
 pub use work::Processed;

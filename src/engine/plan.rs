@@ -33,7 +33,7 @@ pub(super) fn plan(work: &Work, state: &State, store: Uuid, backoff_cap: Duratio
     let rest = work.steps.get(first..).unwrap_or_default();
     let (length, gap) = match work.from {
         Some(_) => (rest.len(), None),
-        None => dense(rest, state.position),
+        None => dense(rest, start(work, state.position, rest)),
     };
     Plan::Apply(Run { steps: first..first + length, gap })
 }
@@ -47,7 +47,23 @@ fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Op
     if work.from.is_some_and(|from| state.position < from) {
         return Some(StopCause::Reset);
     }
+    if let Some(holding) = &work.lease
+        && !holding.is_of(state)
+    {
+        return Some(StopCause::LeaseLost);
+    }
     held_back(state, backoff_cap)
+}
+
+/// The position that the first step has to follow. Where all positions between the checkpoint and the first step are
+/// known not to concern the projection, that is the one in front of it.
+fn start(work: &Work, checkpoint: i64, rest: &[Step]) -> i64 {
+    match (work.known, rest.first()) {
+        (Some(known), Some(first)) if known.from <= checkpoint.saturating_add(1) && known.relevant <= checkpoint => {
+            first.event.position - 1
+        }
+        _ => checkpoint,
+    }
 }
 
 /// An event that waits for its next attempt, or for a person. A wait that no back-off can have set comes from a clock

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::holding::Holding;
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -64,12 +65,24 @@ pub(super) struct Work {
     pub(super) to: Option<(i64, Option<Uuid>)>,
     pub(super) applied: usize,
     pub(super) status: Status,
+    /// The lease it is done under; none on a caller's thread.
+    pub(super) lease: Option<Arc<Holding>>,
+    /// What is known of the events in front of the first step, when they came from a queue.
+    pub(super) known: Option<Known>,
+}
+
+/// Events that came from a queue: all from position `from` on were seen, and none of the projection's types between
+/// `relevant` and the first step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) from: i64,
+    pub(super) relevant: i64,
 }
 
 impl Work {
     pub(super) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
         let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
-        Self { instance, from, steps, next: 0, to: None, applied: 0, status: Status::Open }
+        Self { instance, from, steps, next: 0, to: None, applied: 0, status: Status::Open, lease: None, known: None }
     }
 
     pub(super) fn is_open(&self) -> bool {

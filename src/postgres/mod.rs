@@ -9,6 +9,7 @@ mod error;
 mod pool;
 mod slices;
 mod value;
+mod wire;
 
 use std::time::Duration;
 
@@ -128,6 +129,10 @@ fn millis(duration: Duration) -> String {
 }
 
 impl Postgres {
+    fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     /// One round trip: begin, and the time-outs of this transaction only.
     fn begin(&self, read_only: bool) -> String {
         let options = &self.options;
@@ -237,6 +242,10 @@ impl Backend for Postgres {
 
     fn patience(&self) -> Duration {
         self.options.lock_timeout
+    }
+
+    fn connections(&self) -> Option<usize> {
+        Some(self.options.max_connections)
     }
 
     fn migrations(&self) -> &'static [&'static str] {

@@ -97,6 +97,11 @@ impl Pool {
         }
     }
 
+    /// A connection that is not one of the pool's.
+    pub(super) fn connect_anew(&self, doing: &str) -> Result<Client, StoreError> {
+        connect(&self.config, self.timeout, doing)
+    }
+
     /// Fills a place that is counted as open already.
     fn connect(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
         match connect(&self.config, self.timeout, doing) {

@@ -7,6 +7,7 @@ mod contains;
 mod error;
 mod slices;
 mod value;
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -286,6 +287,10 @@ impl Backend for Sqlite {
 
     fn patience(&self) -> Duration {
         self.options.busy_timeout
+    }
+
+    fn connections(&self) -> Option<usize> {
+        None
     }
 
     fn migrations(&self) -> &'static [&'static str] {

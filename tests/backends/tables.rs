@@ -107,8 +107,8 @@ fn alter(fixture: &Fixture, sql: &'static str) {
 
 // SPEC A5: a long read in pages gives each event once, in order, also while events are added.
 pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
-    let push = |n: i32| {
-        let commands: Vec<Command> = (0..n).map(|n| Command::raw(["a", "b"][n as usize % 2], "t", "x", "e")).collect();
+    let push = |n: usize| {
+        let commands: Vec<Command> = (0..n).map(|n| Command::raw(["a", "b"][n % 2], "t", "x", "e")).collect();
         fixture.store.push(&commands).unwrap();
     };
     push(25);

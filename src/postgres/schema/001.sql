@@ -19,6 +19,7 @@ CREATE TABLE readside.heads (
   head bigint NOT NULL,
   PRIMARY KEY (instance_id, aggregate_type)
 ) WITH (fillfactor = 50);
+CREATE INDEX heads_by_type ON readside.heads (aggregate_type, instance_id);
 CREATE TABLE readside.events (
   instance_id text COLLATE "C" NOT NULL,
   position bigint NOT NULL,
@@ -51,6 +52,8 @@ CREATE TABLE readside.projections (
   definition text NOT NULL,
   live boolean NOT NULL,
   succeeded_at timestamptz,
+  owner uuid,
+  leased_until timestamptz,
   PRIMARY KEY (name, version)
 );
 CREATE TABLE readside.projection_tables (
@@ -69,6 +72,19 @@ CREATE TABLE readside.projection_states (
   leased_until timestamptz,
   PRIMARY KEY (instance_id, projection, version)
 ) WITH (fillfactor = 50);
+CREATE INDEX projection_states_by_owner ON readside.projection_states (owner) WHERE owner IS NOT NULL;
+CREATE TABLE readside.members (
+  process uuid PRIMARY KEY,
+  name text NOT NULL,
+  projections text NOT NULL,
+  alive_until timestamptz NOT NULL
+);
+CREATE TABLE readside.pauses (
+  projection text COLLATE "C" NOT NULL,
+  instance_id text COLLATE "C" NOT NULL,
+  whole boolean NOT NULL,
+  PRIMARY KEY (projection, instance_id, whole)
+);
 CREATE TABLE readside.held_events (
   instance_id text COLLATE "C" NOT NULL,
   projection text COLLATE "C" NOT NULL,

@@ -18,6 +18,7 @@ CREATE TABLE readside_heads (
   head INTEGER NOT NULL,
   PRIMARY KEY (instance_id, aggregate_type)
 ) STRICT;
+CREATE INDEX readside_heads_by_type ON readside_heads (aggregate_type, instance_id);
 CREATE TABLE readside_events (
   instance_id TEXT NOT NULL,
   position INTEGER NOT NULL,
@@ -50,6 +51,8 @@ CREATE TABLE readside_projections (
   definition TEXT NOT NULL,
   live INTEGER NOT NULL,
   succeeded_at TEXT,
+  owner BLOB,
+  leased_until TEXT,
   PRIMARY KEY (name, version)
 ) STRICT;
 CREATE TABLE readside_projection_tables (
@@ -67,6 +70,19 @@ CREATE TABLE readside_projection_states (
   epoch INTEGER NOT NULL DEFAULT 0,
   leased_until TEXT,
   PRIMARY KEY (instance_id, projection, version)
+) STRICT;
+CREATE INDEX readside_projection_states_by_owner ON readside_projection_states (owner) WHERE owner IS NOT NULL;
+CREATE TABLE readside_members (
+  process BLOB PRIMARY KEY,
+  name TEXT NOT NULL,
+  projections TEXT NOT NULL,
+  alive_until TEXT NOT NULL
+) STRICT;
+CREATE TABLE readside_pauses (
+  projection TEXT NOT NULL,
+  instance_id TEXT NOT NULL,
+  whole INTEGER NOT NULL,
+  PRIMARY KEY (projection, instance_id, whole)
 ) STRICT;
 CREATE TABLE readside_held_events (
   instance_id TEXT NOT NULL,

@@ -1,0 +1,340 @@
+//! Leases, members, lag: what lets several processes share the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::row;
+use super::{Bulk, BulkKind, Conn};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
+use crate::sql::Dialect;
+use crate::state::ProjectionKey;
+use crate::value::{ColumnType as T, Value, to_micros};
+
+/// A statement under way with its parameters.
+struct Sql {
+    params: Vec<Value>,
+    /// The clock is the database's: PostgreSQL reads it inside the statement, SQLite is told.
+    now: Option<std::time::SystemTime>,
+}
+
+impl Sql {
+    fn new(conn: &mut dyn Conn) -> Result<Self, StoreError> {
+        let now = match conn.dialect() {
+            Dialect::Postgres => None,
+            Dialect::Sqlite => Some(conn.now()?),
+        };
+        Ok(Self { params: Vec::new(), now })
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.params.push(value.into());
+        format!("${}", self.params.len())
+    }
+
+    /// The moment so long from now.
+    fn after(&mut self, time: Duration) -> String {
+        match self.now {
+            Some(now) => self.bind(Value::Timestamp(to_micros(now + time))),
+            None if time.is_zero() => "clock_timestamp()".to_owned(),
+            None => {
+                let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+                format!("(clock_timestamp() + {} * interval '1 microsecond')", self.bind(micros))
+            }
+        }
+    }
+
+    fn now(&mut self) -> String {
+        self.after(Duration::ZERO)
+    }
+
+    fn one_of(&mut self, dialect: Dialect, column: &str, instances: &[Arc<str>]) -> String {
+        self.params.push(Value::TextArray(instances.iter().map(ToString::to_string).collect()));
+        dialect.any(column, self.params.len())
+    }
+}
+
+fn skip_locked(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        Dialect::Sqlite => "",
+    }
+}
+
+/// Takes what is free, own or expired, and waits for nobody.
+pub(crate) fn acquire(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: &[Arc<str>],
+    owner: Uuid,
+    lease: Duration,
+) -> Result<Vec<Lease>, StoreError> {
+    let dialect = conn.dialect();
+    let table = dialect.table("projection_states");
+    let mut rows: Vec<Vec<Value>> = instances
+        .iter()
+        .map(|i| {
+            vec![Arc::clone(i).into(), Arc::clone(&projection.name).into(), projection.version.into(), 0_i64.into()]
+        })
+        .collect();
+    rows.sort_by(|a, b| match (a.first(), b.first()) {
+        (Some(Value::Text(a)), Some(Value::Text(b))) => a.cmp(b),
+        _ => std::cmp::Ordering::Equal,
+    });
+    conn.bulk(&Bulk {
+        table: table.clone(),
+        kind: BulkKind::InsertMissing,
+        keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
+        columns: vec![("position", T::Integer)],
+        rows,
+    })?;
+    let mut sql = Sql::new(conn)?;
+    let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
+    let (now, until) = (sql.now(), sql.after(lease));
+    let which = sql.one_of(dialect, "instance_id", instances);
+    let text = format!(
+        "UPDATE {table} SET owner = {me}, leased_until = {until}, \
+         epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END \
+         WHERE projection = {name} AND version = {version} AND instance_id IN (SELECT instance_id FROM {table} \
+         WHERE projection = {name} AND version = {version} AND {which} \
+         AND (owner IS NULL OR owner = {me} OR leased_until <= {now}) ORDER BY instance_id{}) \
+         RETURNING instance_id, epoch",
+        skip_locked(dialect)
+    );
+    let found = conn.query(&text, &sql.params)?;
+    found.iter().map(|found| Ok(Lease { instance: row::shared(found, 0)?, epoch: row::int(found, 1)? })).collect()
+}
+
+/// Extends all leases of a process that have not expired; rows that a transaction has locked are left out.
+pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError> {
+    let dialect = conn.dialect();
+    let table = dialect.table("projection_states");
+    let mut sql = Sql::new(conn)?;
+    let (me, now, until) = (sql.bind(owner), sql.now(), sql.after(lease));
+    let key = "instance_id, projection, version";
+    let text = format!(
+        "UPDATE {table} SET leased_until = {until} WHERE owner = {me} AND ({key}) IN (SELECT {key} FROM {table} \
+         WHERE owner = {me} AND leased_until > {now} ORDER BY {key}{}) RETURNING projection, version, instance_id, epoch",
+        skip_locked(dialect)
+    );
+    conn.query(&text, &sql.params)?
+        .iter()
+        .map(|found| {
+            let version = u32::try_from(row::int(found, 1)?).unwrap_or(0);
+            let projection = ProjectionKey { name: row::shared(found, 0)?, version };
+            Ok(Renewal { projection, lease: Lease { instance: row::shared(found, 2)?, epoch: row::int(found, 3)? } })
+        })
+        .collect()
+}
+
+/// Frees what is still the owner's.
+pub(crate) fn release(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: &[Arc<str>],
+    owner: Uuid,
+) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let table = dialect.table("projection_states");
+    let mut sql = Sql { params: Vec::new(), now: None };
+    let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
+    let which = sql.one_of(dialect, "instance_id", instances);
+    let text = format!(
+        "UPDATE {table} SET owner = NULL, leased_until = NULL WHERE projection = {name} AND version = {version} \
+         AND owner = {me} AND instance_id IN (SELECT instance_id FROM {table} WHERE projection = {name} \
+         AND version = {version} AND owner = {me} AND {which} ORDER BY instance_id{})",
+        skip_locked(dialect)
+    );
+    conn.execute(&text, &sql.params).map(|_| ())
+}
+
+/// Takes, keeps or does not get the lead of a projection's first run.
+pub(crate) fn lead(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    owner: Uuid,
+    lease: Duration,
+) -> Result<bool, StoreError> {
+    let table = conn.dialect().table("projections");
+    let mut sql = Sql::new(conn)?;
+    let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
+    let (now, until) = (sql.now(), sql.after(lease));
+    let text = format!(
+        "UPDATE {table} SET owner = {me}, leased_until = {until} WHERE name = {name} AND version = {version} \
+         AND (owner IS NULL OR owner = {me} OR leased_until <= {now})"
+    );
+    Ok(conn.execute(&text, &sql.params)? > 0)
+}
+
+/// Names of the projections, of those given, that have succeeded once.
+pub(crate) fn succeeded(conn: &mut dyn Conn, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
+    let sql =
+        format!("SELECT name, version FROM {} WHERE succeeded_at IS NOT NULL", conn.dialect().table("projections"));
+    let rows = conn.query(&sql, &[])?;
+    let done = |projection: &ProjectionKey| -> Result<bool, StoreError> {
+        for found in &rows {
+            if row::text(found, 0)? == &*projection.name && row::int(found, 1)? == i64::from(projection.version) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    projections.iter().map(done).collect()
+}
+
+/// Records that the first run succeeded, and gives up its lead.
+pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError> {
+    let table = conn.dialect().table("projections");
+    let mut sql = Sql::new(conn)?;
+    let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
+    let now = sql.now();
+    let text = format!(
+        "UPDATE {table} SET succeeded_at = {now}, owner = NULL, leased_until = NULL WHERE name = {name} \
+         AND version = {version} AND owner = {me} AND succeeded_at IS NULL"
+    );
+    Ok(conn.execute(&text, &sql.params)? > 0)
+}
+
+/// Announces a process, forgets those that are long gone, and lists those alive.
+pub(crate) fn heartbeat(
+    conn: &mut dyn Conn,
+    member: &Member,
+    time_to_live: Duration,
+) -> Result<Vec<Member>, StoreError> {
+    let table = conn.dialect().table("members");
+    let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
+    let projections = serde_json::to_string(&member.projections).map_err(failed)?;
+    let mut sql = Sql::new(conn)?;
+    let (me, name) = (sql.bind(member.process), sql.bind(member.name.as_str()));
+    let (projections, until) = (sql.bind(projections), sql.after(time_to_live));
+    let text = format!(
+        "INSERT INTO {table} (process, name, projections, alive_until) VALUES ({me}, {name}, {projections}, {until}) \
+         ON CONFLICT (process) DO UPDATE SET alive_until = excluded.alive_until"
+    );
+    conn.execute(&text, &sql.params)?;
+    let mut sql = Sql::new(conn)?;
+    let now = sql.now();
+    conn.execute(&format!("DELETE FROM {table} WHERE alive_until <= {now}"), &sql.params)?;
+    conn.query(&format!("SELECT process, name, projections FROM {table} ORDER BY process"), &[])?
+        .iter()
+        .map(|found| {
+            Ok(Member {
+                process: row::uuid(found, 0)?.unwrap_or_default(),
+                name: row::text(found, 1)?.to_owned(),
+                projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
+            })
+        })
+        .collect()
+}
+
+/// Takes a process off the list, and its leases with it.
+pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let states = dialect.table("projection_states");
+    let key = "instance_id, projection, version";
+    conn.execute(
+        &format!(
+            "UPDATE {states} SET owner = NULL, leased_until = NULL WHERE owner = $1 AND ({key}) IN \
+             (SELECT {key} FROM {states} WHERE owner = $1 ORDER BY {key}{})",
+            skip_locked(dialect)
+        ),
+        &[process.into()],
+    )?;
+    let projections = dialect.table("projections");
+    conn.execute(
+        &format!("UPDATE {projections} SET owner = NULL, leased_until = NULL WHERE owner = $1"),
+        &[process.into()],
+    )?;
+    conn.execute(&format!("DELETE FROM {} WHERE process = $1", dialect.table("members")), &[process.into()]).map(|_| ())
+}
+
+/// The pairs that lag and that nobody else works on, for all projections in one query.
+pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Sql::new(conn)?;
+    let wanted = wanted(dialect, request, &mut sql)?;
+    let (me, now, far) = (sql.bind(request.owner), sql.now(), sql.after(request.longest_wait));
+    let system = if request.system { "" } else { " AND h.instance_id <> ''" };
+    let free = if request.all {
+        String::new()
+    } else {
+        format!(
+            " AND (s.owner IS NULL OR s.owner = {me} OR s.leased_until <= {now}) \
+             AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = w.projection \
+             AND e.version = w.version AND e.position > coalesce(s.position, 0) \
+             AND (e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far}))) \
+             AND NOT EXISTS (SELECT 1 FROM {pauses} p WHERE p.projection = w.projection \
+             AND (p.whole OR p.instance_id = h.instance_id))",
+            held = dialect.table("held_events"),
+            pauses = dialect.table("pauses")
+        )
+    };
+    let limit = sql.bind(i64::try_from(request.limit).unwrap_or(i64::MAX));
+    let text = format!(
+        "SELECT w.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) FROM {wanted} \
+         JOIN {heads} h ON h.aggregate_type = w.aggregate_type \
+         LEFT JOIN {states} s ON s.instance_id = h.instance_id AND s.projection = w.projection AND s.version = w.version \
+         WHERE h.head > coalesce(s.position, 0){system}{free} GROUP BY w.number, h.instance_id LIMIT {limit}",
+        heads = dialect.table("heads"),
+        states = dialect.table("projection_states"),
+    );
+    conn.query(&text, &sql.params)?
+        .iter()
+        .map(|found| {
+            Ok(Lag {
+                projection: usize::try_from(row::int(found, 0)?).unwrap_or(usize::MAX),
+                instance: row::shared(found, 1)?,
+                relevant: row::int(found, 2)?,
+                checkpoint: row::int(found, 3)?,
+            })
+        })
+        .collect()
+}
+
+/// The aggregate types of each projection as rows.
+fn wanted(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
+    let rows: Vec<(i64, &str, i64, &str)> = (0_i64..)
+        .zip(&request.projections)
+        .flat_map(|(number, (key, types))| {
+            types.iter().map(move |kind| (number, &*key.name, i64::from(key.version), kind.as_str()))
+        })
+        .collect();
+    let json = Value::json(&rows).map_err(|error| StoreError::new("looking for lag", StoreErrorKind::Usage, error))?;
+    let at = sql.bind(json);
+    Ok(match dialect {
+        Dialect::Postgres => format!(
+            "(SELECT (j ->> 0)::int8 AS number, (j ->> 1) COLLATE \"C\" AS projection, (j ->> 2)::int8 AS version, \
+             (j ->> 3) COLLATE \"C\" AS aggregate_type FROM jsonb_array_elements({at}) j) w"
+        ),
+        Dialect::Sqlite => format!(
+            "(SELECT value ->> 0 AS number, value ->> 1 AS projection, value ->> 2 AS version, value ->> 3 AS aggregate_type \
+             FROM json_each({at})) w"
+        ),
+    })
+}
+
+/// Pauses a projection, or one instance of it; or ends that.
+pub(crate) fn pause(conn: &mut dyn Conn, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
+    let table = conn.dialect().table("pauses");
+    let params = [projection.into(), instance.unwrap_or_default().into(), instance.is_none().into()];
+    let sql = if on {
+        format!("INSERT INTO {table} (projection, instance_id, whole) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+    } else {
+        format!("DELETE FROM {table} WHERE projection = $1 AND instance_id = $2 AND whole = $3")
+    };
+    conn.execute(&sql, &params).map(|_| ())
+}
+
+/// What is paused: projection, and the instance unless all of it is.
+pub(crate) fn pauses(conn: &mut dyn Conn) -> Result<Vec<Pause>, StoreError> {
+    let sql = format!("SELECT projection, instance_id, whole FROM {}", conn.dialect().table("pauses"));
+    conn.query(&sql, &[])?
+        .iter()
+        .map(|found| {
+            let instance = if row::truth(found, 2)? { None } else { Some(row::shared(found, 1)?) };
+            Ok((row::text(found, 0)?.to_owned(), instance))
+        })
+        .collect()
+}

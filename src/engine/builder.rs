@@ -1,0 +1,275 @@
+//! Putting an engine together.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use super::config::HandlerConfig;
+use super::handler::ProjectionHandler;
+use super::holding::Holdings;
+use super::listener::Listener;
+use super::running::{Engine, Threads};
+use super::schedule::Schedule;
+use super::shared::{Progress, Runner, Shared};
+use super::subscriber::Subscriber;
+use super::thread::{self, Pulse, Stop, Thread};
+use super::ticker::Ticker;
+use super::windows::Windows;
+use super::{renewal, shared};
+use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
+use crate::lease::{LeaseStore, Wired};
+use crate::projection::Projection;
+use crate::store::{EventStore, ProjectionStore};
+use crate::subscription::Topics;
+
+/// Connections that the loops need beside those of the workers.
+const FOR_LOOPS: usize = 3;
+
+/// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
+pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Wired + 'static {}
+
+impl<S: EventStore + ProjectionStore + LeaseStore + Wired + 'static> EngineStore for S {}
+
+/// How an engine runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The name of this process in the list of members, for people. Default: `readside`.
+    pub name: String,
+    /// Time between two looks for work; pushes are heard of at once without it. Default: 10 s.
+    pub requeue_every: Duration,
+    /// For how long an instance is leased without renewal: what a dead process held goes on after this time and one tick.
+    /// Default: 30 s.
+    pub lease: Duration,
+    /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.
+    pub workers: usize,
+    /// True to create or migrate tables at start; false to check only. Default: true.
+    pub setup: bool,
+    /// True to keep read models of the system instance too. Default: false.
+    pub system_instance: bool,
+    /// What holds for projections that bring no configuration of their own.
+    pub handler: HandlerConfig,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            name: "readside".to_owned(),
+            requeue_every: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
+            workers: 0,
+            setup: true,
+            system_instance: false,
+            handler: HandlerConfig::default(),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Checks all values together.
+    ///
+    /// # Errors
+    /// Each value that is not allowed, with what is.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Vec::new();
+        let mut expect = |holds: bool, fault: &str| {
+            if !holds {
+                faults.push(fault.to_owned());
+            }
+        };
+        let day = Duration::from_hours(24);
+        expect(
+            self.requeue_every > Duration::ZERO && self.requeue_every <= day,
+            "requeue_every has to be longer than zero and a day or less",
+        );
+        expect(
+            self.lease >= Duration::from_millis(100) && self.lease <= day,
+            "lease has to be between 100 ms, so that it can be renewed in time, and a day",
+        );
+        expect(self.workers <= 1000, "workers has to be 1000 or less");
+        if let Err(error) = self.handler.check() {
+            faults.extend(error.faults);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+    }
+}
+
+/// What an engine is made of.
+#[derive(Debug)]
+#[must_use = "an engine runs once it is started"]
+pub struct EngineBuilder {
+    events: Arc<dyn EventStore>,
+    models: Arc<dyn ProjectionStore>,
+    leases: Arc<dyn LeaseStore>,
+    wired: Arc<dyn Wired>,
+    projections: Vec<(Projection, Option<HandlerConfig>)>,
+    config: EngineConfig,
+}
+
+impl EngineBuilder {
+    pub(super) fn new<S: EngineStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            events: store.clone(),
+            models: store.clone(),
+            leases: store.clone(),
+            wired: store,
+            projections: Vec::new(),
+            config: EngineConfig::default(),
+        }
+    }
+
+    /// Keeps read models, states and leases in another database than the events.
+    pub fn models<S: ProjectionStore + LeaseStore + 'static>(mut self, store: S) -> Self {
+        let store = Arc::new(store);
+        self.models = store.clone();
+        self.leases = store;
+        self
+    }
+
+    /// Adds a projection.
+    pub fn projection(mut self, projection: Projection) -> Self {
+        self.projections.push((projection, None));
+        self
+    }
+
+    /// Adds a projection with a configuration of its own.
+    pub fn projection_with(mut self, projection: Projection, config: HandlerConfig) -> Self {
+        self.projections.push((projection, Some(config)));
+        self
+    }
+
+    /// Sets how the engine runs.
+    pub fn config(mut self, config: EngineConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets up the tables, starts the threads, and returns when they run.
+    ///
+    /// # Errors
+    /// When configuration or projections do not hold together, or the databases cannot be set up.
+    pub fn start(self) -> Result<Engine, Error> {
+        self.config.check()?;
+        let workers = self.workers()?;
+        let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
+        if self.config.setup {
+            self.models.setup(&projections)?;
+        } else {
+            self.models.verify(&projections)?;
+        }
+        let (tick_now, now) = bounded(1);
+        let shared = self.share(workers, tick_now)?;
+        renewal::renew(&shared)?;
+        launch(&shared, workers, now)
+    }
+
+    fn workers(&self) -> Result<usize, ConfigError> {
+        let room = self.models.connections().map_or(usize::MAX, |connections| connections.saturating_sub(FOR_LOOPS));
+        let fault = |fault: String| Err(ConfigError { faults: vec![fault] });
+        if room == 0 {
+            return fault(format!("the store has to allow {} connections or more", FOR_LOOPS + 1));
+        }
+        if self.config.workers > room {
+            return fault(format!("workers has to be {room} or less: {FOR_LOOPS} connections are for the loops"));
+        }
+        if self.config.workers > 0 {
+            return Ok(self.config.workers);
+        }
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok((2 * processors).clamp(2, 16).min(room))
+    }
+
+    fn share(self, workers: usize, tick_now: crossbeam_channel::Sender<()>) -> Result<Arc<Shared>, Error> {
+        let source: Arc<dyn crate::store::EventSource> = self.events.clone();
+        let mut runners = Vec::new();
+        for (projection, config) in self.projections {
+            let config = config.unwrap_or_else(|| self.config.handler.clone());
+            let wanted = projection.wanted();
+            let handler = ProjectionHandler::new(Arc::clone(&source), Arc::clone(&self.models), projection, config)?;
+            let flag = || AtomicBool::new(false);
+            runners.push(Runner { handler, wanted, succeeded: flag(), leading: flag() });
+        }
+        let id = Uuid::now_v7();
+        let batch = self.config.handler.concurrent_instances;
+        Ok(Arc::new(Shared {
+            id,
+            schedule: Schedule::new(runners.len(), workers, batch),
+            holdings: Holdings::new(id, self.config.lease),
+            config: self.config,
+            events: self.events,
+            source,
+            models: self.models,
+            leases: self.leases,
+            wired: self.wired,
+            runners,
+            stop: Arc::new(Stop::default()),
+            members: Mutex::default(),
+            pauses: Mutex::new(HashSet::new()),
+            progress: Progress::default(),
+            windows: Mutex::new(Windows::default()),
+            pool: Mutex::new(None),
+            inbox: bounded::<shared::Trigger>(1024),
+            tick_now,
+        }))
+    }
+}
+
+/// Starts the threads; those that run already are stopped again when one cannot be started.
+fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>) -> Result<Engine, Error> {
+    let subscription = Arc::new(shared.events.subscribe(Topics::all()));
+    let mut threads =
+        Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
+    let started = start_all(shared, workers, now, &mut threads);
+    let engine = Engine::new(Arc::clone(shared), threads);
+    match started {
+        Ok(()) => Ok(engine),
+        Err(error) => {
+            drop(engine);
+            Err(StoreError::new("starting the engine's threads", StoreErrorKind::Other, error).into())
+        }
+    }
+}
+
+type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn start_all(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, threads: &mut Threads) -> Started {
+    let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();
+    let keep = Arc::clone(&spawned);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .spawn_handler(move |worker| {
+            let name = format!("readside-worker-{}", worker.index());
+            keep.lock().push(thread::spawn(&name, move || worker.run())?);
+            Ok(())
+        })
+        .build()?;
+    threads.workers = std::mem::take(&mut *spawned.lock());
+    *shared.pool.lock() = Some(pool);
+    let subscription = Arc::clone(&threads.subscription);
+    let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
+    let mut listener = Listener::new(Arc::clone(shared));
+    let mut ticker = Ticker::new(Arc::clone(shared), now);
+    let renewing = Arc::clone(shared);
+    start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
+    start(shared, threads, "readside-subscription", move || subscriber.tick())?;
+    start(shared, threads, "readside-listener", move || listener.tick())?;
+    start(shared, threads, "readside-ticker", move || ticker.tick())
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    threads: &mut Threads,
+    name: &'static str,
+    tick: impl FnMut() + Send + 'static,
+) -> Started {
+    let pulse = Arc::new(Pulse::default());
+    let thread = thread::start_loop(name, Arc::clone(&shared.stop), Arc::clone(&pulse), tick)?;
+    threads.loops.push(thread);
+    threads.pulses.push((name, pulse));
+    Ok(())
+}

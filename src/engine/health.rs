@@ -1,0 +1,127 @@
+//! How an engine is doing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::lag::MOST;
+use super::shared::{Runner, Shared};
+use super::thread::Pulse;
+use crate::error::StoreError;
+use crate::lease::Lag;
+use crate::query::{Cursor, ReadRequest};
+use crate::state::HeldState;
+
+/// Lagging instances of which the age is looked up, at most.
+const AGED: usize = 50;
+
+/// How an engine is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// Its loops.
+    pub loops: Vec<LoopHealth>,
+    /// Its projections.
+    pub projections: Vec<ProjectionHealth>,
+    /// Processes that share the work, with this one.
+    pub members: usize,
+}
+
+/// How a loop is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoopHealth {
+    /// Name of its thread.
+    pub name: &'static str,
+    /// False once it has ended.
+    pub alive: bool,
+    /// How long ago its last round began.
+    pub last_tick: Option<Duration>,
+    /// How often it was started again after a panic.
+    pub restarts: u64,
+}
+
+/// How a projection is doing, in all processes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProjectionHealth {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Instances that are behind; counted up to 10,000 for all projections together.
+    pub lagging_instances: usize,
+    /// Positions that these are behind, in all.
+    pub lag_events: i64,
+    /// Age of the oldest event that is not handled yet, among the first 50 of these instances; none without lag.
+    pub lag_age: Option<Duration>,
+    /// Events that fail and are tried again.
+    pub failing: usize,
+    /// Events that stopped their instances.
+    pub stopped: usize,
+    /// Events that were left out.
+    pub skipped: usize,
+    /// Instances that this process works on now.
+    pub leases_here: usize,
+    /// True once all instances have been up to date.
+    pub succeeded: bool,
+}
+
+pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
+    let health = |(name, pulse): &(&'static str, Arc<Pulse>)| LoopHealth {
+        name,
+        alive: pulse.is_alive(),
+        last_tick: pulse.age(),
+        restarts: pulse.restarts(),
+    };
+    pulses.iter().map(health).collect()
+}
+
+impl Shared {
+    pub(super) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
+        let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
+        let lags = self.lags(true)?;
+        debug_assert!(lags.len() <= MOST);
+        for lag in lags {
+            by_projection.entry(lag.projection).or_default().push(lag);
+        }
+        let projections = self
+            .runners
+            .iter()
+            .enumerate()
+            .map(|(at, runner)| self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1) })
+    }
+
+    fn projection_health(&self, runner: &Runner, lags: &[Lag]) -> Result<ProjectionHealth, StoreError> {
+        let key = &runner.handler.inner.key;
+        let held = self.models.held_events(key)?;
+        let count = |state| held.iter().filter(|held| held.attempt.state == state).count();
+        Ok(ProjectionHealth {
+            name: key.name.to_string(),
+            version: key.version,
+            lagging_instances: lags.len(),
+            lag_events: lags.iter().map(|lag| lag.relevant - lag.checkpoint).sum(),
+            lag_age: self.age(runner, lags)?,
+            failing: count(HeldState::Failing),
+            stopped: count(HeldState::Stopped),
+            skipped: count(HeldState::Skipped),
+            leases_here: self.holdings.count(key),
+            succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+        })
+    }
+
+    fn age(&self, runner: &Runner, lags: &[Lag]) -> Result<Option<Duration>, StoreError> {
+        let cursors = lags.iter().take(AGED);
+        let cursors: Vec<Cursor> =
+            cursors.map(|lag| Cursor { instance: Arc::clone(&lag.instance), after: lag.checkpoint }).collect();
+        if cursors.is_empty() {
+            return Ok(None);
+        }
+        let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
+        let slices = self.source.read(&request)?;
+        let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
+        Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))
+    }
+}

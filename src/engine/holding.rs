@@ -1,0 +1,86 @@
+//! Leases that this process holds, and for how long it trusts them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::lease::{Lease, Renewal};
+use crate::state::{ProjectionKey, State};
+
+/// A lease and until when its holder trusts it, which is before the database gives it to others.
+#[derive(Debug)]
+pub(super) struct Holding {
+    owner: Uuid,
+    epoch: i64,
+    trusted: Mutex<Instant>,
+}
+
+impl Holding {
+    /// True when the state row says that the lease is still this one.
+    pub(super) fn is_of(&self, state: &State) -> bool {
+        state.owner == Some(self.owner) && state.epoch == self.epoch
+    }
+
+    pub(super) fn is_trusted(&self) -> bool {
+        Instant::now() < *self.trusted.lock()
+    }
+}
+
+type Key = (ProjectionKey, Arc<str>);
+
+/// All leases of this process.
+#[derive(Debug)]
+pub(super) struct Holdings {
+    owner: Uuid,
+    lease: Duration,
+    held: Mutex<HashMap<Key, Arc<Holding>>>,
+}
+
+impl Holdings {
+    pub(super) fn new(owner: Uuid, lease: Duration) -> Self {
+        Self { owner, lease, held: Mutex::default() }
+    }
+
+    /// `asked` lies before the database was asked, so trust always ends before the lease does.
+    fn trusted(&self, asked: Instant) -> Instant {
+        asked + self.lease.mul_f64(0.8)
+    }
+
+    pub(super) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<Holding> {
+        let trusted = Mutex::new(self.trusted(asked));
+        let holding = Arc::new(Holding { owner: self.owner, epoch: lease.epoch, trusted });
+        let key = (projection.clone(), Arc::clone(&lease.instance));
+        self.held.lock().insert(key, Arc::clone(&holding));
+        holding
+    }
+
+    pub(super) fn remove(&self, projection: &ProjectionKey, instances: &[Arc<str>]) {
+        let mut held = self.held.lock();
+        for instance in instances {
+            held.remove(&(projection.clone(), Arc::clone(instance)));
+        }
+    }
+
+    /// Extends the trust in those that were renewed. The others are not lost yet: a transaction of ours may have
+    /// locked their rows, which then is as good as the lease; their trust ends by itself.
+    pub(super) fn renewed(&self, renewals: &[Renewal], asked: Instant) {
+        let held = self.held.lock();
+        for renewal in renewals {
+            let key = (renewal.projection.clone(), Arc::clone(&renewal.lease.instance));
+            if let Some(holding) = held.get(&key).filter(|holding| holding.epoch == renewal.lease.epoch) {
+                *holding.trusted.lock() = self.trusted(asked);
+            }
+        }
+    }
+
+    pub(super) fn count(&self, projection: &ProjectionKey) -> usize {
+        self.held.lock().keys().filter(|(key, _)| key == projection).count()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.lock().is_empty()
+    }
+}

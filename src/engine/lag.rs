@@ -1,0 +1,92 @@
+//! Where there is work: one query when events and read models are in one database, heads against states otherwise.
+
+use std::sync::Arc;
+
+use super::plan::held_back;
+use super::shared::{Runner, Shared};
+use crate::error::StoreError;
+use crate::lease::{Lag, LagRequest};
+use crate::query::HeadsRequest;
+
+/// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
+pub(super) const MOST: usize = 10_000;
+
+/// Heads in one page.
+const PAGE: usize = 1000;
+
+impl Shared {
+    /// The pairs that lag: those with work for this process, or all.
+    pub(super) fn lags(&self, all: bool) -> Result<Vec<Lag>, StoreError> {
+        let cap = self.runners.iter().map(|runner| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
+        let request = LagRequest {
+            projections: self
+                .runners
+                .iter()
+                .map(|runner| (runner.handler.inner.key.clone(), runner.wanted.aggregate_types.clone()))
+                .collect(),
+            owner: self.id,
+            all,
+            system: self.config.system_instance,
+            longest_wait: cap.saturating_mul(2),
+            limit: MOST,
+        };
+        match self.leases.lagging(self.source.store_id()?, &request)? {
+            Some(lags) => Ok(lags),
+            None => self.compared(all),
+        }
+    }
+
+    /// Heads of one database against states of another.
+    fn compared(&self, all: bool) -> Result<Vec<Lag>, StoreError> {
+        let mut lags = Vec::new();
+        for (projection, runner) in self.runners.iter().enumerate() {
+            let mut after = None;
+            loop {
+                let request = HeadsRequest {
+                    instances: Vec::new(),
+                    aggregate_types: runner.wanted.aggregate_types.clone(),
+                    after,
+                    limit: PAGE,
+                };
+                let heads = self.source.heads(&request)?;
+                after = heads.last().map(|head| Arc::clone(&head.instance));
+                let complete = heads.len() < PAGE;
+                self.compare(projection, runner, heads, all, &mut lags)?;
+                if complete || lags.len() >= MOST {
+                    break;
+                }
+            }
+        }
+        lags.truncate(MOST);
+        Ok(lags)
+    }
+
+    fn compare(
+        &self,
+        projection: usize,
+        runner: &Runner,
+        heads: Vec<crate::query::Head>,
+        all: bool,
+        lags: &mut Vec<Lag>,
+    ) -> Result<(), StoreError> {
+        let inner = &runner.handler.inner;
+        let heads: Vec<_> = heads
+            .into_iter()
+            .filter(|head| head.relevant > 0 && (self.config.system_instance || !head.instance.is_empty()))
+            .collect();
+        let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
+        for (head, state) in heads.iter().zip(self.models.states(&inner.key, &instances)?) {
+            let waits =
+                held_back(&state, inner.config.backoff_cap).is_some() || self.is_paused(projection, &head.instance);
+            if head.relevant > state.position && (all || !waits) {
+                lags.push(Lag {
+                    projection,
+                    instance: Arc::clone(&head.instance),
+                    relevant: head.relevant,
+                    checkpoint: state.position,
+                });
+            }
+        }
+        Ok(())
+    }
+}

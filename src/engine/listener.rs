@@ -1,0 +1,68 @@
+//! The listener: hears of other processes' pushes, and has the pool look at the instances concerned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::delay;
+use super::shared::Shared;
+use crate::error::full;
+use crate::lease::{News, Wire};
+
+/// One wait; a stop is noticed at its end at the latest.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait before the next attempt to connect.
+const LONGEST: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    wire: Box<dyn Wire>,
+    failures: u32,
+}
+
+impl Listener {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let wire = shared.wired.wire();
+        Self { shared, wire, failures: 0 }
+    }
+
+    pub(super) fn tick(&mut self) {
+        match self.wire.listen(WAIT) {
+            Ok(news) => {
+                if self.failures > 0 {
+                    log::info!("listening for pushes of other processes again");
+                }
+                self.failures = 0;
+                self.hear(&news);
+            }
+            Err(error) => {
+                self.failures += 1;
+                let wait = delay::after(Duration::from_millis(50), LONGEST, self.failures);
+                if self.failures == 1 {
+                    log::warn!("{}; ticks find the pushes meanwhile", full(&error));
+                }
+                self.shared.stop.wait(wait);
+            }
+        }
+    }
+
+    fn hear(&self, news: &News) {
+        if news.is_empty() {
+            return;
+        }
+        for (instance, kind) in &news.instances {
+            for (projection, runner) in self.shared.runners.iter().enumerate() {
+                let wanted = runner.wanted.aggregate_types.iter().any(|name| **name == **kind);
+                if wanted && self.shared.is_ours(projection, instance) {
+                    self.shared.schedule.add(projection, instance);
+                }
+            }
+        }
+        if news.all {
+            self.shared.request_tick();
+        }
+        self.shared.wake();
+        self.shared.progress.notify();
+    }
+}

@@ -1,0 +1,312 @@
+//! A running engine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::builder::{EngineBuilder, EngineStore};
+use super::health::{self, Health};
+use super::shared::{Runner, Shared};
+use super::thread::{Pulse, Thread};
+use crate::error::{AwaitError, PushError, ShutdownError, StoreError, TriggerError, full};
+use crate::event::{Command, Event};
+use crate::query::HeadsRequest;
+use crate::state::{HeldState, State, StopCause, Stopped};
+use crate::subscription::Subscription;
+
+/// How long dropping an engine waits for its threads.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two looks at a state that another process may move: from the first to the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// Keeps the read models of its projections current, by itself, in one process or together with others.
+///
+/// Its threads are a ticker, a subscription, a listener, a renewal of leases, and the workers of a pool; their number
+/// does not grow with projections or instances. Dropping it shuts it down.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use std::time::Duration;
+/// use readside::{Command, Engine, Projection, SqliteStore, Table, create, set, text};
+///
+/// let logins = Projection::new("logins", 1)
+///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+///     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+///
+/// let store = SqliteStore::in_memory()?;
+/// let engine = Engine::builder(store.clone()).projection(logins.clone()).start()?;
+/// let pushed = engine.push(&[Command::raw("main", "user", "ada", "user.logged_in")])?;
+/// engine.await_pushed("logins", &pushed, Duration::from_secs(5))?;
+/// assert_eq!(store.read_rows(&logins, "logins")?.len(), 1);
+/// engine.shutdown(Duration::from_secs(5))?;
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    pulses: Vec<(&'static str, Arc<Pulse>)>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The threads of an engine.
+#[derive(Debug)]
+pub(super) struct Threads {
+    pub(super) loops: Vec<Thread>,
+    pub(super) workers: Vec<Thread>,
+    pub(super) pulses: Vec<(&'static str, Arc<Pulse>)>,
+    pub(super) subscription: Arc<Subscription>,
+}
+
+impl Engine {
+    /// Begins an engine on a store that holds events and read models.
+    pub fn builder<S: EngineStore>(store: S) -> EngineBuilder {
+        EngineBuilder::new(store)
+    }
+
+    pub(super) fn new(shared: Arc<Shared>, threads: Threads) -> Self {
+        Self { shared, pulses: threads.pulses.clone(), threads: Mutex::new(Some(threads)) }
+    }
+
+    /// Pushes events, as [`EventStore::push`](crate::EventStore::push) does.
+    ///
+    /// # Errors
+    /// See [`PushError`].
+    pub fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+        self.shared.events.push(commands)
+    }
+
+    /// Brings instances up to date on the caller's thread, see
+    /// [`ProjectionHandler::trigger`](crate::ProjectionHandler::trigger).
+    ///
+    /// # Errors
+    /// See [`TriggerError`]; after a shutdown the instances stop with [`StopCause::Cancelled`].
+    pub fn trigger(&self, projection: &str, instances: &[&str]) -> Result<(), TriggerError> {
+        let unknown = || TriggerError::UnknownProjection { projection: projection.to_owned() };
+        let outcome = self.find(projection).ok_or_else(unknown)?.handler.trigger(instances);
+        self.shared.progress.notify();
+        outcome
+    }
+
+    fn find(&self, projection: &str) -> Option<&Runner> {
+        self.shared.runners.iter().find(|runner| runner.name() == projection)
+    }
+
+    /// Waits until the projection has handled this position of the instance, whichever process does the work.
+    ///
+    /// # Errors
+    /// See [`AwaitError`]: `TimedOut`, `HeldBack` when the event at this position was left out, `Stopped` at once when
+    /// the instance waits for a person.
+    pub fn await_position(
+        &self,
+        projection: &str,
+        instance: &str,
+        position: i64,
+        timeout: Duration,
+    ) -> Result<(), AwaitError> {
+        self.await_events(projection, instance, &[position], Instant::now(), timeout)
+    }
+
+    /// Waits until the projection has handled these events: reads one's own writes.
+    ///
+    /// # Errors
+    /// As [`await_position`](Self::await_position).
+    pub fn await_pushed(&self, projection: &str, pushed: &[Event], timeout: Duration) -> Result<(), AwaitError> {
+        let start = Instant::now();
+        let mut by_instance: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        for event in pushed {
+            by_instance.entry(event.instance()).or_default().push(event.position());
+        }
+        by_instance
+            .into_iter()
+            .try_for_each(|(instance, positions)| self.await_events(projection, instance, &positions, start, timeout))
+    }
+
+    fn await_events(
+        &self,
+        projection: &str,
+        instance: &str,
+        positions: &[i64],
+        start: Instant,
+        timeout: Duration,
+    ) -> Result<(), AwaitError> {
+        let unknown = || AwaitError::UnknownProjection { projection: projection.to_owned() };
+        let runner = self.find(projection).ok_or_else(unknown)?;
+        let instance: Arc<str> = instance.into();
+        let position = positions.iter().copied().max().unwrap_or(0);
+        let mut pause = LOOK_AGAIN.0;
+        loop {
+            let version = self.shared.progress.version();
+            let state = self.state(runner, &instance)?;
+            if self.is_reached(runner, &state, position)? {
+                return self.check_held_back(runner, &instance, positions);
+            }
+            if let Some(error) = stopped(projection, &state, position) {
+                return Err(error);
+            }
+            if self.shared.stop.is_set() {
+                return Err(AwaitError::ShutDown);
+            }
+            let now = Instant::now();
+            let deadline = start + timeout;
+            if now >= deadline {
+                return Err(timed_out(projection, &state, position, start.elapsed()));
+            }
+            self.shared.progress.wait(version, deadline.min(now + pause));
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
+    }
+
+    fn state(&self, runner: &Runner, instance: &Arc<str>) -> Result<State, StoreError> {
+        let states = self.shared.models.states(&runner.handler.inner.key, std::slice::from_ref(instance))?;
+        Ok(states.into_iter().next().unwrap_or_default())
+    }
+
+    /// The checkpoint is there, or the events are and none of them concerns the projection any more.
+    fn is_reached(&self, runner: &Runner, state: &State, position: i64) -> Result<bool, StoreError> {
+        if state.position >= position {
+            return Ok(true);
+        }
+        let request = HeadsRequest {
+            instances: vec![Arc::clone(&state.instance)],
+            aggregate_types: runner.wanted.aggregate_types.clone(),
+            after: None,
+            limit: 1,
+        };
+        let heads = self.shared.source.heads(&request)?;
+        Ok(heads.first().is_some_and(|head| head.head >= position && state.position >= head.relevant))
+    }
+
+    fn check_held_back(&self, runner: &Runner, instance: &Arc<str>, positions: &[i64]) -> Result<(), AwaitError> {
+        let held = self.shared.models.held_events(&runner.handler.inner.key)?;
+        let skipped = held.iter().map(|held| &held.attempt).find(|attempt| {
+            attempt.state == HeldState::Skipped
+                && attempt.instance == *instance
+                && positions.contains(&attempt.position)
+        });
+        match skipped {
+            None => Ok(()),
+            Some(attempt) => Err(AwaitError::HeldBack {
+                projection: runner.name().to_owned(),
+                instance: instance.to_string(),
+                position: attempt.position,
+            }),
+        }
+    }
+
+    /// Pauses a projection, or one instance of it, in all processes; they notice within a tick.
+    ///
+    /// # Errors
+    /// [`AwaitError::UnknownProjection`], or when the store fails.
+    pub fn pause(&self, projection: &str, instance: Option<&str>) -> Result<(), AwaitError> {
+        self.set_paused(projection, instance, true)
+    }
+
+    /// Lets a projection, or one instance of it, go on.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn resume(&self, projection: &str, instance: Option<&str>) -> Result<(), AwaitError> {
+        self.set_paused(projection, instance, false)
+    }
+
+    fn set_paused(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), AwaitError> {
+        if self.find(projection).is_none() {
+            return Err(AwaitError::UnknownProjection { projection: projection.to_owned() });
+        }
+        self.shared.leases.pause(projection, instance, on)?;
+        let pair = (projection.to_owned(), instance.map(Arc::from));
+        let mut pauses = self.shared.pauses.lock();
+        if on {
+            pauses.insert(pair);
+        } else {
+            pauses.remove(&pair);
+        }
+        drop(pauses);
+        self.shared.request_tick();
+        Ok(())
+    }
+
+    /// How the engine is doing, in this process and, for lag and failures, in all.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn health(&self) -> Result<Health, StoreError> {
+        self.shared.health(health::loops(&self.pulses))
+    }
+
+    /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] names the threads that did not end in time.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
+        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
+        let deadline = Instant::now() + timeout;
+        self.say_stop(&threads.subscription);
+        self.wait_for_jobs(deadline);
+        let mut late = Vec::new();
+        for thread in threads.loops {
+            late.extend(thread.join(deadline).err());
+        }
+        if let Err(error) = self.shared.leases.leave(self.shared.id) {
+            log::warn!("{}; the leases of this process end by themselves", full(&error));
+        }
+        drop(self.shared.pool.lock().take());
+        for thread in threads.workers {
+            late.extend(thread.join(deadline).err());
+        }
+        if late.is_empty() { Ok(()) } else { Err(ShutdownError { threads: late }) }
+    }
+
+    fn say_stop(&self, subscription: &Subscription) {
+        self.shared.stop.set();
+        subscription.close();
+        self.shared.request_tick();
+        for runner in &self.shared.runners {
+            runner.handler.cancel();
+        }
+        self.shared.progress.notify();
+    }
+
+    fn wait_for_jobs(&self, deadline: Instant) {
+        loop {
+            let version = self.shared.progress.version();
+            if self.shared.schedule.close() || Instant::now() >= deadline {
+                return;
+            }
+            self.shared.progress.wait(version, deadline);
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown(DROP_TIMEOUT) {
+            log::error!("dropping an engine: {error}");
+        }
+    }
+}
+
+/// An instance that waits for a person at or before the position.
+fn stopped(projection: &str, state: &State, position: i64) -> Option<AwaitError> {
+    let blocked = state.blocked.as_ref().filter(|blocked| blocked.stopped && blocked.position <= position)?;
+    let cause = StopCause::Stopped(blocked.clone());
+    let stopped = Stopped { instance: Arc::clone(&state.instance), position: blocked.position, cause };
+    Some(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) })
+}
+
+fn timed_out(projection: &str, state: &State, position: i64, waited: Duration) -> AwaitError {
+    AwaitError::TimedOut {
+        projection: projection.to_owned(),
+        instance: state.instance.to_string(),
+        position,
+        checkpoint: state.position,
+        waited,
+        why: state.blocked.clone().map(|blocked| Box::new(StopCause::Failing(blocked))),
+    }
+}

@@ -1,0 +1,285 @@
+//! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
+//!
+//! Projections take turns. While there are two workers or more, neither one projection nor one instance ever has all of
+//! them, so that trouble in one leaves a worker for the others.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::work::Work;
+
+/// Pairs that wait, at most; what comes after that is found by a later tick.
+const MOST_WAITING: usize = 100_000;
+
+/// Batches straight from the queue that wait, at most; the instances of the others are caught up instead.
+const MOST_DIRECT: usize = 256;
+
+/// Work for one job of the pool. Its instances are claimed.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) projection: usize,
+    pub(super) instances: Vec<Arc<str>>,
+    /// Events at hand; without them the instances are caught up from the store.
+    pub(super) direct: Option<Vec<Work>>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: BTreeSet<Arc<str>>,
+    direct: VecDeque<Vec<Work>>,
+    running: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    lanes: Vec<Lane>,
+    waiting: usize,
+    claimed: HashSet<(usize, Arc<str>)>,
+    /// Asked for while they were being worked on.
+    again: HashSet<(usize, Arc<str>)>,
+    /// Jobs by instance.
+    busy: HashMap<Arc<str>, usize>,
+    next: usize,
+    jobs: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    queues: Mutex<Queues>,
+    workers: usize,
+    batch: usize,
+}
+
+impl Schedule {
+    pub(super) fn new(projections: usize, workers: usize, batch: usize) -> Self {
+        let lanes = (0..projections).map(|_| Lane::default()).collect();
+        Self { queues: Mutex::new(Queues { lanes, ..Queues::default() }), workers, batch: batch.max(1) }
+    }
+
+    /// How many jobs may have the same projection, or the same instance.
+    fn share(&self) -> usize {
+        self.workers.saturating_sub(1).max(1)
+    }
+
+    /// Adds an instance to catch up. One that is worked on is looked at again afterwards.
+    pub(super) fn add(&self, projection: usize, instance: &Arc<str>) {
+        let mut queues = self.queues.lock();
+        if queues.closed || queues.waiting >= MOST_WAITING {
+            return;
+        }
+        let pair = (projection, Arc::clone(instance));
+        if queues.claimed.contains(&pair) {
+            queues.again.insert(pair);
+            return;
+        }
+        let added = queues.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.insert(Arc::clone(instance)));
+        queues.waiting += usize::from(added);
+    }
+
+    /// Adds events at hand. Where there is no room, or the instance is being worked on, it is caught up instead.
+    pub(super) fn add_direct(&self, projection: usize, works: Vec<Work>) {
+        let mut queues = self.queues.lock();
+        if queues.closed {
+            return;
+        }
+        let room = queues.lanes.get(projection).is_some_and(|lane| lane.direct.len() < MOST_DIRECT);
+        let (mut free, mut other) = (Vec::new(), Vec::new());
+        for work in works {
+            let pair = (projection, Arc::clone(&work.instance));
+            if room && !queues.claimed.contains(&pair) {
+                queues.claimed.insert(pair);
+                free.push(work);
+            } else {
+                other.push(work.instance);
+            }
+        }
+        if let Some(lane) = queues.lanes.get_mut(projection).filter(|_| !free.is_empty()) {
+            lane.direct.push_back(free);
+        }
+        drop(queues);
+        for instance in other {
+            self.add(projection, &instance);
+        }
+    }
+
+    /// True when one more job should be started, which is counted then.
+    pub(super) fn wants_job(&self) -> bool {
+        let mut queues = self.queues.lock();
+        let work = queues.lanes.iter().any(|lane| !lane.waiting.is_empty() || !lane.direct.is_empty());
+        if queues.closed || !work || queues.jobs >= self.workers {
+            return false;
+        }
+        queues.jobs += 1;
+        true
+    }
+
+    /// The next work for a job, or none, which ends the job.
+    pub(super) fn next(&self) -> Option<Job> {
+        let mut queues = self.queues.lock();
+        let job = if queues.closed { None } else { self.pick(&mut queues) };
+        if job.is_none() {
+            queues.jobs -= 1;
+        }
+        job
+    }
+
+    fn pick(&self, queues: &mut Queues) -> Option<Job> {
+        let count = queues.lanes.len();
+        for turn in 0..count {
+            let projection = (queues.next + turn) % count;
+            if queues.lanes.get(projection).is_none_or(|lane| lane.running >= self.share()) {
+                continue;
+            }
+            if let Some(job) = self.pick_from(queues, projection) {
+                queues.next = projection + 1;
+                for instance in &job.instances {
+                    queues.claimed.insert((projection, Arc::clone(instance)));
+                    *queues.busy.entry(Arc::clone(instance)).or_default() += 1;
+                }
+                if let Some(lane) = queues.lanes.get_mut(projection) {
+                    lane.running += 1;
+                }
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn pick_from(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
+        let lane = queues.lanes.get_mut(projection)?;
+        if let Some(works) = lane.direct.pop_front() {
+            let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+            return Some(Job { projection, instances, direct: Some(works) });
+        }
+        let share = self.share();
+        let free = |instance: &&Arc<str>| {
+            !queues.claimed.contains(&(projection, Arc::clone(instance)))
+                && queues.busy.get(*instance).is_none_or(|jobs| *jobs < share)
+        };
+        let instances: Vec<Arc<str>> = lane.waiting.iter().filter(free).take(self.batch).cloned().collect();
+        for instance in &instances {
+            lane.waiting.remove(instance);
+        }
+        queues.waiting -= instances.len();
+        (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
+    }
+
+    /// Gives the instances of a job back. Those asked for meanwhile wait again.
+    pub(super) fn done(&self, projection: usize, instances: &[Arc<str>]) {
+        let mut queues = self.queues.lock();
+        let mut again = Vec::new();
+        for instance in instances {
+            let pair = (projection, Arc::clone(instance));
+            queues.claimed.remove(&pair);
+            if queues.again.remove(&pair) {
+                again.push(Arc::clone(instance));
+            }
+            if let Some(jobs) = queues.busy.get_mut(instance) {
+                *jobs -= 1;
+                if *jobs == 0 {
+                    queues.busy.remove(instance);
+                }
+            }
+        }
+        if let Some(lane) = queues.lanes.get_mut(projection) {
+            lane.running -= 1;
+        }
+        drop(queues);
+        for instance in again {
+            self.add(projection, &instance);
+        }
+    }
+
+    /// True when nothing of this projection waits or runs.
+    pub(super) fn is_idle(&self, projection: usize) -> bool {
+        let queues = self.queues.lock();
+        queues
+            .lanes
+            .get(projection)
+            .is_none_or(|lane| lane.waiting.is_empty() && lane.direct.is_empty() && lane.running == 0)
+    }
+
+    /// Refuses new work and forgets what waits; true when no job runs any more.
+    pub(super) fn close(&self) -> bool {
+        let mut queues = self.queues.lock();
+        queues.closed = true;
+        queues.waiting = 0;
+        for lane in &mut queues.lanes {
+            lane.waiting.clear();
+            lane.direct.clear();
+        }
+        queues.jobs == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(projections: usize, workers: usize) -> Schedule {
+        let schedule = Schedule::new(projections, workers, 2);
+        for projection in 0..projections {
+            for name in ["a", "b", "c"] {
+                schedule.add(projection, &Arc::from(name));
+            }
+        }
+        schedule
+    }
+
+    fn names(job: &Job) -> (usize, Vec<&str>) {
+        (job.projection, job.instances.iter().map(AsRef::as_ref).collect())
+    }
+
+    // SPEC E3, L4
+    #[test]
+    fn projections_take_turns_and_no_instance_has_all_workers() {
+        let schedule = schedule(3, 3);
+        assert!(schedule.wants_job() && schedule.wants_job() && schedule.wants_job() && !schedule.wants_job());
+        let first = schedule.next().unwrap();
+        let second = schedule.next().unwrap();
+        assert_eq!((names(&first), names(&second)), ((0, vec!["a", "b"]), (1, vec!["a", "b"])));
+        let third = schedule.next().unwrap();
+        assert_eq!(names(&third), (2, vec!["c"]), "a and b have two of three workers");
+        schedule.done(0, &first.instances);
+        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["c"]));
+    }
+
+    // SPEC L4
+    #[test]
+    fn one_projection_leaves_a_worker_to_the_others() {
+        let schedule = Schedule::new(2, 2, 1);
+        for name in ["a", "b", "c"] {
+            schedule.add(0, &Arc::from(name));
+        }
+        assert!(schedule.wants_job() && schedule.wants_job());
+        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["a"]));
+        assert!(schedule.next().is_none(), "the second worker is kept free");
+        schedule.add(1, &Arc::from("a"));
+        assert!(schedule.wants_job());
+        assert!(schedule.next().is_none(), "but not for the instance that has one");
+        schedule.add(1, &Arc::from("z"));
+        assert!(schedule.wants_job());
+        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]));
+    }
+
+    // SPEC F2
+    #[test]
+    fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
+        let schedule = Schedule::new(1, 2, 1);
+        let a: Arc<str> = "a".into();
+        schedule.add(0, &a);
+        assert!(schedule.wants_job());
+        let job = schedule.next().unwrap();
+        schedule.add(0, &a);
+        schedule.add_direct(0, vec![Work::new(Arc::clone(&a), None, Vec::new())]);
+        assert!(!schedule.wants_job(), "it is claimed");
+        schedule.done(0, &job.instances);
+        assert!(schedule.wants_job());
+        assert_eq!(schedule.next().unwrap().instances, [a]);
+        assert!(!schedule.close(), "a job runs");
+        assert!(schedule.next().is_none() && schedule.next().is_none() && schedule.close());
+    }
+}

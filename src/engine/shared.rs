@@ -1,0 +1,311 @@
+//! What the threads of an engine share, and the work that its pool does.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
+
+use super::builder::EngineConfig;
+use super::fetch::Fetched;
+use super::handler::ProjectionHandler;
+use super::holding::{Holding, Holdings};
+use super::members;
+use super::schedule::{Job, Schedule};
+use super::thread::Stop;
+use super::windows::Windows;
+use super::work::{Processed, Work};
+use crate::error::{StoreError, full};
+use crate::lease::{LeaseStore, Member, Pause, Wired};
+use crate::query::Wanted;
+use crate::state::{StopCause, Stopped};
+use crate::store::{EventSource, EventStore, ProjectionStore};
+
+/// Passes after which an instance with a long backlog goes to the end of the line.
+const PASSES: usize = 20;
+
+/// Instances of a projection that may have work.
+#[derive(Debug)]
+pub(super) struct Trigger {
+    pub(super) projection: usize,
+    pub(super) instances: Vec<Arc<str>>,
+}
+
+/// A projection in an engine.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) handler: ProjectionHandler,
+    pub(super) wanted: Wanted,
+    /// Its first run of all instances has succeeded once.
+    pub(super) succeeded: AtomicBool,
+    /// This process leads its first run.
+    pub(super) leading: AtomicBool,
+}
+
+impl Runner {
+    pub(super) fn name(&self) -> &str {
+        self.handler.projection().name()
+    }
+
+    /// False while another process leads its first run.
+    pub(super) fn may_work(&self) -> bool {
+        self.succeeded.load(Ordering::Relaxed) || self.leading.load(Ordering::Relaxed)
+    }
+}
+
+/// Tells who waits that something moved.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    version: Mutex<u64>,
+    moved: Condvar,
+}
+
+impl Progress {
+    pub(super) fn version(&self) -> u64 {
+        *self.version.lock()
+    }
+
+    pub(super) fn notify(&self) {
+        *self.version.lock() += 1;
+        self.moved.notify_all();
+    }
+
+    /// Waits until something has moved since that version, or the deadline.
+    pub(super) fn wait(&self, since: u64, deadline: Instant) {
+        let mut version = self.version.lock();
+        while *version == since {
+            if self.moved.wait_until(&mut version, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) id: Uuid,
+    pub(super) config: EngineConfig,
+    pub(super) events: Arc<dyn EventStore>,
+    pub(super) source: Arc<dyn EventSource>,
+    pub(super) models: Arc<dyn ProjectionStore>,
+    pub(super) leases: Arc<dyn LeaseStore>,
+    pub(super) wired: Arc<dyn Wired>,
+    pub(super) runners: Vec<Runner>,
+    pub(super) schedule: Schedule,
+    pub(super) stop: Arc<Stop>,
+    pub(super) holdings: Holdings,
+    pub(super) members: Mutex<Vec<Member>>,
+    /// Paused projections (without instance) and instances.
+    pub(super) pauses: Mutex<HashSet<Pause>>,
+    pub(super) progress: Progress,
+    pub(super) windows: Mutex<Windows>,
+    pub(super) pool: Mutex<Option<rayon::ThreadPool>>,
+    pub(super) inbox: (Sender<Trigger>, Receiver<Trigger>),
+    pub(super) tick_now: Sender<()>,
+}
+
+impl Shared {
+    pub(super) fn prefers(&self, projection: usize, instance: &str) -> bool {
+        let members = self.members.lock();
+        let Some(runner) = self.runners.get(projection) else { return false };
+        let key = &runner.handler.inner.key;
+        let runs = |member: &&Member| {
+            member.projections.iter().any(|(name, version)| **name == *key.name && *version == key.version)
+        };
+        members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
+    }
+
+    pub(super) fn is_paused(&self, projection: usize, instance: &Arc<str>) -> bool {
+        let pauses = self.pauses.lock();
+        let Some(runner) = self.runners.get(projection).filter(|_| !pauses.is_empty()) else { return false };
+        let name = runner.name().to_owned();
+        pauses.contains(&(name.clone(), None)) || pauses.contains(&(name, Some(Arc::clone(instance))))
+    }
+
+    /// True when news of this instance are this process's to act upon.
+    pub(super) fn is_ours(&self, projection: usize, instance: &Arc<str>) -> bool {
+        self.runners.get(projection).is_some_and(Runner::may_work)
+            && !self.is_paused(projection, instance)
+            && self.prefers(projection, instance)
+    }
+
+    /// Has the ticker look at once.
+    pub(super) fn request_tick(&self) {
+        let _ = self.tick_now.try_send(());
+    }
+
+    /// Sends a trigger. While the channel is full the pool is told, and the sender waits, until stopped.
+    pub(super) fn send(self: &Arc<Self>, mut trigger: Trigger) {
+        while !self.stop.is_set() {
+            match self.inbox.0.send_timeout(trigger, std::time::Duration::from_millis(50)) {
+                Ok(()) => break,
+                Err(error) => trigger = error.into_inner(),
+            }
+            self.wake();
+        }
+        self.wake();
+    }
+
+    /// Takes in what was sent, and starts as many jobs as there is work and workers for.
+    pub(super) fn wake(self: &Arc<Self>) {
+        for trigger in self.inbox.1.try_iter() {
+            for instance in &trigger.instances {
+                self.schedule.add(trigger.projection, instance);
+            }
+        }
+        let pool = self.pool.lock();
+        let Some(pool) = pool.as_ref() else { return };
+        while self.schedule.wants_job() {
+            let shared = Arc::clone(self);
+            pool.spawn(move || shared.work());
+        }
+    }
+
+    /// A job: works as long as there is work.
+    fn work(self: &Arc<Self>) {
+        while let Some(mut job) = self.schedule.next() {
+            let direct = job.direct.take();
+            let run = AssertUnwindSafe(|| self.run(&job, direct));
+            if catch_unwind(run).is_err() {
+                log::error!(
+                    "a batch of projection {:?} panicked; its instances are found again",
+                    self.name(job.projection)
+                );
+            }
+            self.schedule.done(job.projection, &job.instances);
+            self.progress.notify();
+            self.wake();
+        }
+        self.progress.notify();
+    }
+
+    fn name(&self, projection: usize) -> &str {
+        self.runners.get(projection).map_or("", Runner::name)
+    }
+
+    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) {
+        let Some(runner) = self.runners.get(job.projection) else { return };
+        let outcome = match direct {
+            Some(works) => self.apply_direct(job.projection, runner, works),
+            None => self.catch_up(job.projection, runner, &job.instances),
+        };
+        if let Err(error) = outcome {
+            log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
+        }
+        if runner.leading.load(Ordering::Relaxed) {
+            self.request_tick();
+        }
+    }
+
+    /// Takes leases of those instances that have work, and gives them back on every way out.
+    fn lease<'a>(&'a self, runner: &'a Runner, instances: &[Arc<str>]) -> Result<Leased<'a>, StoreError> {
+        let key = &runner.handler.inner.key;
+        let asked = Instant::now();
+        let leases = self.leases.acquire(key, instances, self.id, self.config.lease)?;
+        let held =
+            leases.iter().map(|lease| (Arc::clone(&lease.instance), self.holdings.add(key, lease, asked))).collect();
+        Ok(Leased { shared: self, runner, held })
+    }
+
+    fn apply_direct(&self, projection: usize, runner: &Runner, works: Vec<Work>) -> Result<(), StoreError> {
+        let leased = self.lease(runner, &instances_of(&works))?;
+        let mut works = leased.take(works);
+        let processed = runner.handler.inner.process(&mut works);
+        for stopped in processed.stopped {
+            if matches!(stopped.cause, StopCause::Gap { .. }) {
+                self.windows.lock().forget(&stopped.instance);
+                self.schedule.add(projection, &stopped.instance);
+            } else {
+                log_stop(runner, &stopped);
+            }
+        }
+        Ok(())
+    }
+
+    fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
+        let inner = &runner.handler.inner;
+        let fetched = inner.fetch(instances)?;
+        fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+        if fetched.works.is_empty() {
+            return Ok(());
+        }
+        let leased = self.lease(runner, &instances_of(&fetched.works))?;
+        let mut next = Some(fetched);
+        for _ in 0..PASSES {
+            let Some(Fetched { works, more, .. }) = next.take() else { return Ok(()) };
+            let mut works = leased.take(works);
+            let processed = inner.process(&mut works);
+            self.progress.notify();
+            let more = leased.left(more, &processed);
+            processed.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+            if more.is_empty() || self.stop.is_set() {
+                return Ok(());
+            }
+            next = Some(inner.fetch(&more)?);
+        }
+        for work in next.into_iter().flat_map(|fetched| fetched.works) {
+            self.schedule.add(projection, &work.instance);
+        }
+        Ok(())
+    }
+}
+
+fn instances_of(works: &[Work]) -> Vec<Arc<str>> {
+    works.iter().map(|work| Arc::clone(&work.instance)).collect()
+}
+
+/// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
+fn log_stop(runner: &Runner, stopped: &Stopped) {
+    match &stopped.cause {
+        StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
+            log::debug!("projection {:?} stopped in {stopped}", runner.name());
+        }
+        _ => log::warn!("projection {:?} stopped in {stopped}; the next tick looks again", runner.name()),
+    }
+}
+
+/// Leases of some instances; given back when dropped.
+struct Leased<'a> {
+    shared: &'a Shared,
+    runner: &'a Runner,
+    held: Vec<(Arc<str>, Arc<Holding>)>,
+}
+
+impl Leased<'_> {
+    /// The works whose lease was obtained, marked with it.
+    fn take(&self, works: Vec<Work>) -> Vec<Work> {
+        let lease = |mut work: Work| {
+            let (_, holding) = self.held.iter().find(|(instance, _)| *instance == work.instance)?;
+            work.lease = Some(Arc::clone(holding));
+            Some(work)
+        };
+        works.into_iter().filter_map(lease).collect()
+    }
+
+    /// Of these instances, those that are leased and did not stop.
+    fn left(&self, mut instances: Vec<Arc<str>>, processed: &Processed) -> Vec<Arc<str>> {
+        instances.retain(|instance| {
+            self.held.iter().any(|(held, _)| held == instance)
+                && !processed.stopped.iter().any(|stopped| stopped.instance == *instance)
+        });
+        instances
+    }
+}
+
+impl Drop for Leased<'_> {
+    fn drop(&mut self) {
+        let key = &self.runner.handler.inner.key;
+        let instances: Vec<Arc<str>> = self.held.iter().map(|(instance, _)| Arc::clone(instance)).collect();
+        self.shared.holdings.remove(key, &instances);
+        if instances.is_empty() {
+            return;
+        }
+        if let Err(error) = self.shared.leases.release(key, &instances, self.shared.id) {
+            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), full(&error));
+        }
+    }
+}

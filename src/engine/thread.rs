@@ -1,0 +1,163 @@
+//! Threads that are named, stopped, joined, and started again after a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::{Condvar, Mutex};
+
+use super::delay;
+
+/// The longest wait before a loop that panicked goes on.
+const LONGEST_RESTART: Duration = Duration::from_secs(30);
+
+/// Says stop, and ends waits at once.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    pub(super) fn set(&self) {
+        *self.set.lock() = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        *self.set.lock()
+    }
+
+    /// Waits so long; false when it was stopped.
+    pub(super) fn wait(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        let mut set = self.set.lock();
+        while !*set {
+            if self.changed.wait_until(&mut set, deadline).timed_out() {
+                break;
+            }
+        }
+        !*set
+    }
+}
+
+/// How a loop is doing.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    alive: AtomicBool,
+    restarts: AtomicU64,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Pulse {
+    pub(super) fn beat(&self) {
+        *self.last.lock() = Some(Instant::now());
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.last.lock().map(|last| last.elapsed())
+    }
+}
+
+/// A running thread. Its end shows as the end of `done`.
+#[derive(Debug)]
+pub(super) struct Thread {
+    name: String,
+    handle: std::thread::JoinHandle<()>,
+    done: Receiver<()>,
+}
+
+/// Starts a thread that ends when `work` does.
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<Thread> {
+    let (alive, done): (Sender<()>, Receiver<()>) = bounded(0);
+    let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _alive = alive;
+        work();
+    })?;
+    Ok(Thread { name: name.to_owned(), handle, done })
+}
+
+impl Thread {
+    /// Joins it, or gives its name when it has not ended by then.
+    pub(super) fn join(self, deadline: Instant) -> Result<(), String> {
+        if self.done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
+            return Err(self.name);
+        }
+        // A panic was logged where it happened.
+        let _ = self.handle.join();
+        Ok(())
+    }
+}
+
+/// Starts a loop: `tick` again and again until stopped. A panic is logged and the loop goes on after a while.
+pub(super) fn start_loop(
+    name: &'static str,
+    stop: Arc<Stop>,
+    pulse: Arc<Pulse>,
+    mut tick: impl FnMut() + Send + 'static,
+) -> std::io::Result<Thread> {
+    pulse.alive.store(true, Ordering::Relaxed);
+    spawn(name, move || {
+        let mut failures = 0;
+        while !stop.is_set() {
+            pulse.beat();
+            if catch_unwind(AssertUnwindSafe(&mut tick)).is_ok() {
+                failures = 0;
+                continue;
+            }
+            failures += 1;
+            pulse.restarts.fetch_add(1, Ordering::Relaxed);
+            let wait = delay::after(Duration::from_millis(100), LONGEST_RESTART, failures);
+            log::error!("thread {name} panicked; it goes on in {:.1} s", wait.as_secs_f64());
+            stop.wait(wait);
+        }
+        pulse.alive.store(false, Ordering::Relaxed);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC L8
+    #[test]
+    fn a_loop_that_panics_goes_on_and_shows_it() {
+        let (stop, pulse) = (Arc::new(Stop::default()), Arc::new(Pulse::default()));
+        let (send, receive) = bounded(1);
+        let mut ticks = 0;
+        let stopped = Arc::clone(&stop);
+        let thread = start_loop("a loop", stop.clone(), pulse.clone(), move || {
+            ticks += 1;
+            assert!(ticks > 1, "the first tick panics");
+            let _ = send.try_send(ticks);
+            stopped.wait(Duration::from_mins(1));
+        });
+        assert_eq!(receive.recv_timeout(Duration::from_secs(30)), Ok(2));
+        assert_eq!((pulse.is_alive(), pulse.restarts()), (true, 1));
+        stop.set();
+        thread.unwrap().join(Instant::now() + Duration::from_secs(30)).unwrap();
+        assert!(!pulse.is_alive());
+    }
+
+    // SPEC J1
+    #[test]
+    fn a_thread_that_does_not_end_is_named() {
+        let (send, receive) = bounded::<()>(0);
+        let thread = spawn("stubborn", move || {
+            let _ = receive.recv();
+        })
+        .unwrap();
+        assert_eq!(thread.join(Instant::now()), Err("stubborn".to_owned()));
+        drop(send);
+    }
+}

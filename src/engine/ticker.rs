@@ -1,0 +1,129 @@
+//! The ticker: finds what lags, for all projections, and sends triggers; leads first runs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::lag::MOST;
+use super::shared::{Runner, Shared, Trigger};
+use crate::error::{Error, StoreError, full};
+use crate::event::Command;
+use crate::lease::Lag;
+use crate::state::HeldState;
+
+/// The shortest time between two ticks, however often one is asked for.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+pub(super) struct Ticker {
+    shared: Arc<Shared>,
+    now: Receiver<()>,
+    /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
+    left_to_others: HashMap<(usize, Arc<str>), i64>,
+}
+
+impl Ticker {
+    pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
+        Self { shared, now, left_to_others: HashMap::new() }
+    }
+
+    /// One tick, then the wait for the next one.
+    pub(super) fn tick(&mut self) {
+        let more = self.look().unwrap_or_else(|error| {
+            log::warn!("looking for work: {}; the next tick looks again", full(&error));
+            false
+        });
+        let wait = if more { SHORTEST } else { self.shared.config.requeue_every };
+        if self.shared.stop.wait(SHORTEST.min(wait)) {
+            let _ = self.now.recv_timeout(wait.saturating_sub(SHORTEST));
+        }
+    }
+
+    /// Looks once; true when there was more than one tick takes.
+    pub(super) fn look(&mut self) -> Result<bool, Error> {
+        let pauses = self.shared.leases.pauses()?;
+        *self.shared.pauses.lock() = pauses.into_iter().collect();
+        self.take_leads()?;
+        let lags = self.shared.lags(false)?;
+        let full = lags.len() >= MOST;
+        self.end_first_runs(&lags)?;
+        for (projection, instances) in self.ours(lags) {
+            self.shared.send(Trigger { projection, instances });
+        }
+        Ok(full)
+    }
+
+    /// Those for this process: where it leads the first run, where it is the one to take it first, and where the one that
+    /// should has not moved it since the last tick.
+    fn ours(&mut self, lags: Vec<Lag>) -> BTreeMap<usize, Vec<Arc<str>>> {
+        let mut ours: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
+        let before = std::mem::take(&mut self.left_to_others);
+        for lag in lags {
+            let Some(runner) = self.shared.runners.get(lag.projection).filter(|runner| runner.may_work()) else {
+                continue;
+            };
+            let pair = (lag.projection, Arc::clone(&lag.instance));
+            let stuck = before.get(&pair) == Some(&lag.checkpoint);
+            if leads(runner) || stuck || self.shared.prefers(lag.projection, &lag.instance) {
+                ours.entry(lag.projection).or_default().push(lag.instance);
+            } else {
+                self.left_to_others.insert(pair, lag.checkpoint);
+            }
+        }
+        ours
+    }
+
+    /// Sees which first runs are over, and takes or keeps the lead of the others.
+    fn take_leads(&self) -> Result<(), StoreError> {
+        let open: Vec<&Runner> =
+            self.shared.runners.iter().filter(|runner| !runner.succeeded.load(Ordering::Relaxed)).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = open.iter().map(|runner| runner.handler.inner.key.clone()).collect();
+        for (runner, succeeded) in open.into_iter().zip(self.shared.leases.succeeded(&keys)?) {
+            let key = &runner.handler.inner.key;
+            let leads = !succeeded && self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
+            runner.succeeded.store(succeeded, Ordering::Relaxed);
+            runner.leading.store(leads, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A first run that this process leads is over when nothing lags, nothing runs and nothing waits for an attempt.
+    fn end_first_runs(&self, lags: &[Lag]) -> Result<(), Error> {
+        for (projection, runner) in self.shared.runners.iter().enumerate() {
+            let lagging = lags.iter().any(|lag| lag.projection == projection);
+            if leads(runner) && !lagging && self.shared.schedule.is_idle(projection) && !self.is_failing(runner)? {
+                self.succeed(runner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_failing(&self, runner: &Runner) -> Result<bool, StoreError> {
+        let held = self.shared.models.held_events(&runner.handler.inner.key)?;
+        Ok(held.iter().any(|held| held.attempt.state == HeldState::Failing))
+    }
+
+    /// The event bears a push key, so that a process that dies here does not announce it twice.
+    fn succeed(&self, runner: &Runner) -> Result<(), Error> {
+        let key = &runner.handler.inner.key;
+        let event = Command::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
+            .payload(&serde_json::json!({ "name": &*key.name }))
+            .push_key(&format!("readside: {} {} succeeded", key.name, key.version));
+        self.shared.events.push(&[event])?;
+        self.shared.leases.succeed(key, self.shared.id)?;
+        runner.succeeded.store(true, Ordering::Relaxed);
+        runner.leading.store(false, Ordering::Relaxed);
+        log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
+        Ok(())
+    }
+}
+
+fn leads(runner: &Runner) -> bool {
+    runner.leading.load(Ordering::Relaxed)
+}

@@ -1,0 +1,192 @@
+//! What several processes agree on: who works on which instance until when, who is alive, and where there is work.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::state::ProjectionKey;
+
+/// The right to work on an instance for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// Grows with each new holder, so that a former one is found out.
+    pub epoch: i64,
+}
+
+/// A lease that was extended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The projection.
+    pub projection: ProjectionKey,
+    /// The lease.
+    pub lease: Lease,
+}
+
+/// An instance in which a projection is behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lag {
+    /// Which projection, as its place in the request.
+    pub projection: usize,
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// The relevant head.
+    pub relevant: i64,
+    /// The checkpoint.
+    pub checkpoint: i64,
+}
+
+/// Which lag is looked for.
+#[derive(Debug, Clone)]
+pub struct LagRequest {
+    /// Projections with the aggregate types they want.
+    pub projections: Vec<(ProjectionKey, Vec<String>)>,
+    /// Who asks: the own leases do not count as somebody else's work.
+    pub owner: Uuid,
+    /// True for all that is behind, also what is leased, paused, stopped or waiting.
+    pub all: bool,
+    /// True when the system instance counts too.
+    pub system: bool,
+    /// A failing event that waits for longer waits because of a wrong clock.
+    pub longest_wait: Duration,
+    /// At most so many pairs, 1 or more.
+    pub limit: usize,
+}
+
+/// A process that takes part in the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id, made anew at each start.
+    pub process: Uuid,
+    /// Its name, for people.
+    pub name: String,
+    /// Name and version of each projection that it runs.
+    pub projections: Vec<(String, u32)>,
+}
+
+/// A projection, and the instance unless all of it is meant.
+pub type Pause = (String, Option<Arc<str>>);
+
+/// Where leases, members and pauses are kept: beside the states of the projections.
+///
+/// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
+pub trait LeaseStore: fmt::Debug + Send + Sync {
+    /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
+    /// obtained. Never waits for another holder.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn acquire(
+        &self,
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        lease: Duration,
+    ) -> Result<Vec<Lease>, StoreError>;
+
+    /// Extends all leases of the owner that have not expired, and returns them. One whose row is locked by a
+    /// transaction may be left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn renew(&self, owner: Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError>;
+
+    /// Gives back the leases of these instances that are still the owner's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError>;
+
+    /// Takes or keeps the lead of a projection's first run; false when somebody else has it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn lead(&self, projection: &ProjectionKey, owner: Uuid, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Which of these have succeeded once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError>;
+
+    /// Records the success of the first run, which its leader alone may do; false when it was recorded before, or the
+    /// lead is somebody else's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn succeed(&self, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>;
+
+    /// Announces a process for so long, and returns all that are alive, with this one, in the same order everywhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
+
+    /// Takes a process off the list and frees what it holds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn leave(&self, process: Uuid) -> Result<(), StoreError>;
+
+    /// The pairs that lag, in one query for all projections; none when the events are in another database, so that
+    /// heads and states have to be compared by the caller.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>;
+
+    /// Pauses a projection, or one instance of it, for all processes; or lets it go on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError>;
+
+    /// What is paused: projection, and the instance unless all of it is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn pauses(&self) -> Result<Vec<Pause>, StoreError>;
+}
+
+/// News of other processes' pushes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct News {
+    /// Instances with new events, each with the aggregate types of some of them.
+    pub instances: Vec<(Arc<str>, Arc<str>)>,
+    /// There may be more, anywhere.
+    pub all: bool,
+}
+
+impl News {
+    /// True when there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && !self.all
+    }
+}
+
+/// How a process hears of the pushes of others. A hint for speed: polling alone suffices.
+pub trait Wire: fmt::Debug + Send {
+    /// Waits for news for so long at most; connects, and connects again, by itself. After each new connection the
+    /// news are `all`.
+    ///
+    /// # Errors
+    /// When the connection is lost; the next call tries again.
+    fn listen(&mut self, wait: Duration) -> Result<News, StoreError>;
+}
+
+/// A store whose pushes other processes can hear of.
+pub trait Wired: fmt::Debug + Send + Sync {
+    /// A wire of one's own.
+    fn wire(&self) -> Box<dyn Wire>;
+
+    /// Tells other processes of pushes that were committed here.
+    ///
+    /// # Errors
+    /// When the store fails; nobody hears of it then before their next poll.
+    fn announce(&self, news: &News) -> Result<(), StoreError>;
+}

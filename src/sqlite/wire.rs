@@ -1,0 +1,119 @@
+//! `PRAGMA data_version` tells that somebody wrote; the rows since then tell who is concerned.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::{Sqlite, error, open_file};
+use crate::db::DbStore;
+use crate::error::StoreError;
+use crate::lease::{News, Wire, Wired};
+
+/// How often the file is looked at, which is a few microseconds of work.
+const EVERY: Duration = Duration::from_millis(10);
+
+/// More new events than this are news of everything.
+const MANY: i64 = 1000;
+
+const DOING: &str = "listening for pushes of other processes";
+
+/// An instance and an aggregate type.
+type Concerned = (Arc<str>, Arc<str>);
+
+#[derive(Debug)]
+struct Watcher {
+    store: DbStore<Sqlite>,
+    watched: Option<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    conn: Connection,
+    version: i64,
+    last: i64,
+}
+
+impl Wired for DbStore<Sqlite> {
+    fn wire(&self) -> Box<dyn Wire> {
+        Box::new(Watcher { store: self.clone(), watched: None })
+    }
+
+    /// Nothing to do: the file itself tells.
+    fn announce(&self, _news: &News) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Watched {
+    fn open(path: &std::path::Path, store: &DbStore<Sqlite>) -> Result<Self, StoreError> {
+        let conn = open_file(path, &store.backend().options, OpenFlags::empty())?;
+        let mut watched = Self { conn, version: 0, last: 0 };
+        watched.version = watched.data_version()?;
+        watched.last = watched.newest()?;
+        Ok(watched)
+    }
+
+    fn data_version(&self) -> Result<i64, StoreError> {
+        let version = self.conn.pragma_query_value(None, "data_version", |row| row.get(0));
+        version.map_err(|error| error::store(DOING, error))
+    }
+
+    fn newest(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT coalesce(max(rowid), 0) FROM readside_events";
+        self.conn.query_row(sql, [], |row| row.get(0)).map_err(|error| error::store(DOING, error))
+    }
+
+    fn news(&mut self) -> Result<News, StoreError> {
+        let version = self.data_version()?;
+        if version == self.version {
+            return Ok(News::default());
+        }
+        self.version = version;
+        let (last, newest) = (self.last, self.newest()?);
+        self.last = newest;
+        if newest < last || newest - last > MANY {
+            return Ok(News { instances: Vec::new(), all: true });
+        }
+        Ok(News { instances: self.since(last)?, all: false })
+    }
+
+    fn since(&self, last: i64) -> Result<Vec<Concerned>, StoreError> {
+        let read = || {
+            let sql = "SELECT DISTINCT instance_id, aggregate_type FROM readside_events WHERE rowid > ?1";
+            let mut select = self.conn.prepare_cached(sql)?;
+            let rows = select.query_map(params![last], |row| {
+                Ok((Arc::from(row.get::<_, String>(0)?), Arc::from(row.get::<_, String>(1)?)))
+            })?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        read().map_err(|error| error::store(DOING, error))
+    }
+}
+
+impl Wire for Watcher {
+    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+        let Some(path) = &self.store.backend().path else {
+            // Nobody else can write into the memory of this process.
+            std::thread::park_timeout(wait);
+            return Ok(News::default());
+        };
+        let Some(watched) = &mut self.watched else {
+            self.watched = Some(Watched::open(path, &self.store)?);
+            return Ok(News { instances: Vec::new(), all: true });
+        };
+        let deadline = Instant::now() + wait;
+        loop {
+            let news = watched.news();
+            match &news {
+                Err(_) => self.watched = None,
+                Ok(news) if news.is_empty() && Instant::now() < deadline => {
+                    std::thread::park_timeout(EVERY.min(wait));
+                    continue;
+                }
+                Ok(_) => {}
+            }
+            return news;
+        }
+    }
+}

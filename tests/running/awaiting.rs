@@ -1,0 +1,102 @@
+//! Reading one's own writes: SPEC C6, D1, D2.
+
+use std::time::{Duration, Instant};
+
+use readside::error::AwaitError;
+use readside::*;
+
+use crate::{LONG, Place, count, counts, lazy, start, sum};
+
+// SPEC C6, D2
+pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), &["counts", "others"], lazy());
+    for n in 1..=20 {
+        let pushed = engine.push(&[count("a", 1), count("b", 2), count("a", 1)]).unwrap();
+        for name in ["counts", "others"] {
+            engine.await_pushed(name, &pushed, LONG).unwrap();
+            assert_eq!((sum::<P>(&store, name, Some("a")), sum::<P>(&store, name, Some("b"))), (2 * n, 2 * n));
+        }
+    }
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC C6
+pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
+    let store = place.open();
+    let stops = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
+    let skips = HandlerConfig { policy: Policy::Skip, ..stops.clone() };
+    let fails = HandlerConfig { max_failure_count: 9, ..stops.clone() };
+    let engine = Engine::builder(store)
+        .projection_with(counts("stops"), stops)
+        .projection_with(counts("skips"), skips)
+        .projection_with(counts("fails"), fails)
+        .config(lazy())
+        .start()
+        .unwrap();
+    let pushed = engine.push(&[count("a", 1), count("a", 13), count("a", 2)]).unwrap();
+    match engine.await_pushed("stops", &pushed, LONG) {
+        Err(AwaitError::Stopped { stopped, .. }) => assert_eq!(stopped.position, 2),
+        other => panic!("{other:?}"),
+    }
+    match engine.await_pushed("skips", &pushed, LONG) {
+        Err(AwaitError::HeldBack { position: 2, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    engine.await_position("skips", "a", 3, LONG).unwrap();
+    let start = Instant::now();
+    match engine.await_position("fails", "a", 3, Duration::from_millis(300)) {
+        Err(error @ AwaitError::TimedOut { checkpoint: 1, .. }) => {
+            assert!(error.to_string().contains("bad luck"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    match engine.await_position("nobody", "a", 1, LONG) {
+        Err(AwaitError::UnknownProjection { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(engine.trigger("nobody", &["a"]), Err(error::TriggerError::UnknownProjection { .. })));
+    match engine.await_position("skips", "no such instance", 1, Duration::from_millis(10)) {
+        Err(AwaitError::TimedOut { checkpoint: 0, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let health = engine.health().unwrap();
+    let found: Vec<_> = health.projections.iter().map(|p| (p.failing, p.stopped, p.skipped)).collect();
+    assert_eq!(found, [(0, 1, 0), (0, 0, 1), (1, 0, 0)]);
+    assert_eq!(health.projections[2].lag_events, 2);
+}
+
+// SPEC C6, D2: awaiting them succeeds, and no checkpoint is rewritten.
+pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), &["counts"], lazy());
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let pushed = engine.push(&[Command::raw("a", "other", "o", "other.added")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let states = store.states(&counts("counts").key(), &["a".into()]).unwrap();
+    assert_eq!(states[0].position, 1);
+    // The next event is applied across the one that nobody wanted.
+    let pushed = engine.push(&[count("a", 5)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!(sum::<P>(&store, "counts", None), 6);
+}
+
+pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), &["counts", "others"], crate::eager());
+    engine.pause("counts", Some("a")).unwrap();
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_position("counts", "b", 1, LONG).unwrap();
+    engine.await_pushed("others", &pushed, LONG).unwrap();
+    assert!(engine.await_position("counts", "a", 1, Duration::from_millis(150)).is_err());
+    engine.resume("counts", Some("a")).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.pause("counts", None).unwrap();
+    let pushed = engine.push(&[count("b", 1)]).unwrap();
+    assert!(engine.await_pushed("counts", &pushed, Duration::from_millis(150)).is_err());
+    engine.resume("counts", None).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert!(engine.pause("nobody", None).is_err());
+}

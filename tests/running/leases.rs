@@ -1,0 +1,137 @@
+//! Leases, members and lag, straight on the stores: SPEC F1, F3, F5, F6, E2.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use readside::*;
+use uuid::Uuid;
+
+use crate::{Place, count, counts, eventually};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+fn alive<S: LeaseStore>(store: &S, process: Uuid, time_to_live: Duration) -> Vec<Uuid> {
+    let me = Member { process, name: "test".into(), projections: vec![("counts".into(), 1)] };
+    let members = store.heartbeat(&me, time_to_live).unwrap();
+    assert!(members.contains(&me) || time_to_live < LEASE);
+    members.iter().map(|member| member.process).collect()
+}
+
+fn names(list: &[&str]) -> Vec<Arc<str>> {
+    list.iter().map(|&name| name.into()).collect()
+}
+
+fn got(leases: &[Lease]) -> Vec<&str> {
+    let mut names: Vec<&str> = leases.iter().map(|lease| &*lease.instance).collect();
+    names.sort_unstable();
+    names
+}
+
+fn ready<P: Place>(place: &P) -> (P::Store, ProjectionKey, Uuid, Uuid) {
+    let store = place.open();
+    store.setup(&[&counts("counts")]).unwrap();
+    (store, counts("counts").key(), Uuid::from_u128(1), Uuid::from_u128(2))
+}
+
+// SPEC F1, F5
+pub(crate) fn leases_go_to_one_at_a_time<P: Place>(place: &P) {
+    let (store, key, me, other) = ready(place);
+    assert_eq!(got(&store.acquire(&key, &names(&["a", "b"]), me, LEASE).unwrap()), ["a", "b"]);
+    assert_eq!(got(&store.acquire(&key, &names(&["c", "b", "a"]), other, LEASE).unwrap()), ["c"]);
+    assert_eq!(got(&store.acquire(&key, &names(&["a"]), me, LEASE).unwrap()), ["a"], "one's own again");
+    store.release(&key, &names(&["a", "b"]), other).unwrap();
+    assert!(store.acquire(&key, &names(&["a"]), other, LEASE).unwrap().is_empty(), "only one's own are released");
+    store.release(&key, &names(&["a"]), me).unwrap();
+    assert_eq!(got(&store.acquire(&key, &names(&["a", "b"]), other, LEASE).unwrap()), ["a"]);
+    let mut renewed: Vec<String> =
+        store.renew(other, LEASE).unwrap().iter().map(|renewal| renewal.lease.instance.to_string()).collect();
+    renewed.sort();
+    assert_eq!(renewed, ["a", "c"]);
+}
+
+// SPEC F3
+pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
+    let (store, key, me, other) = ready(place);
+    let epoch = |owner, lease| store.acquire(&key, &names(&["a"]), owner, lease).unwrap().first().map(|l| l.epoch);
+    assert_eq!((epoch(me, LEASE), epoch(me, LEASE)), (Some(1), Some(1)), "one's own keeps its epoch");
+    store.release(&key, &names(&["a"]), me).unwrap();
+    assert_eq!(epoch(other, Duration::from_millis(1)), Some(2));
+    eventually("the end of the lease", || epoch(me, LEASE) == Some(3));
+    assert!(store.renew(other, LEASE).unwrap().is_empty(), "an expired lease is not renewed");
+    let states = store.states(&key, &names(&["a"])).unwrap();
+    assert_eq!((states[0].owner, states[0].epoch, states[0].position), (Some(me), 3, 0));
+}
+
+// SPEC F6
+pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
+    let (store, key, me, other) = ready(place);
+    assert_eq!(alive(&store, me, LEASE), [me]);
+    assert_eq!(alive(&store, other, LEASE), [me, other]);
+    store.acquire(&key, &names(&["a"]), me, LEASE).unwrap();
+    assert!(store.lead(&key, me, LEASE).unwrap());
+    assert!(!store.lead(&key, other, LEASE).unwrap());
+    store.leave(me).unwrap();
+    assert!(store.lead(&key, other, LEASE).unwrap());
+    assert_eq!(got(&store.acquire(&key, &names(&["a"]), other, LEASE).unwrap()), ["a"]);
+    assert_eq!(alive(&store, other, LEASE), [other]);
+    alive(&store, me, Duration::from_millis(1));
+    eventually("the death of a member", || alive(&store, other, LEASE) == [other]);
+}
+
+// SPEC E2
+pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
+    let (store, key, me, other) = ready(place);
+    let source = store.store_id().unwrap();
+    let late = ProjectionKey { version: 2, ..key.clone() };
+    let lags = |all| {
+        let request = LagRequest {
+            projections: vec![
+                (key.clone(), vec!["thing".into()]),
+                (late.clone(), vec!["nothing".into(), "thing".into()]),
+            ],
+            owner: me,
+            all,
+            system: false,
+            longest_wait: LEASE,
+            limit: 100,
+        };
+        let mut lags = store.lagging(source, &request).unwrap().unwrap();
+        lags.sort_by(|a, b| (a.projection, &a.instance).cmp(&(b.projection, &b.instance)));
+        lags.iter()
+            .map(|lag| format!("{}{}:{}/{}", lag.projection, lag.instance, lag.checkpoint, lag.relevant))
+            .collect::<Vec<String>>()
+    };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(lags(true), none);
+    store
+        .push(&[count("a", 1), count("a", 1), Command::raw("a", "other", "o", "x"), count("", 1), count("b", 1)])
+        .unwrap();
+    assert_eq!(lags(false), ["0a:0/2", "0b:0/1", "1a:0/2", "1b:0/1"], "without the system instance");
+    let checkpoint = Checkpoint { instance: "a".into(), position: 2, event: None, store: source };
+    store
+        .transaction(&mut |tx| {
+            tx.lock(&key, &names(&["a"]))?;
+            tx.save(&key, std::slice::from_ref(&checkpoint))
+        })
+        .unwrap();
+    store.acquire(&key, &names(&["b"]), other, LEASE).unwrap();
+    assert_eq!(lags(false), ["1a:0/2", "1b:0/1"]);
+    assert_eq!(lags(true), ["0b:0/1", "1a:0/2", "1b:0/1"]);
+    store.pause("counts", Some("a"), true).unwrap();
+    assert_eq!(lags(false), ["1b:0/1"]);
+    store.pause("counts", None, true).unwrap();
+    assert_eq!(lags(false), none);
+    store.pause("counts", None, false).unwrap();
+    store.pause("counts", Some("a"), false).unwrap();
+    assert_eq!(lags(false).len(), 2);
+    assert!(
+        store
+            .lagging(
+                Uuid::from_u128(9),
+                &LagRequest { projections: vec![], owner: me, all: true, system: true, longest_wait: LEASE, limit: 1 }
+            )
+            .unwrap()
+            .is_none(),
+        "the events are somewhere else"
+    );
+}

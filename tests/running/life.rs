@@ -1,0 +1,109 @@
+//! Start, stop, and what may happen in between: SPEC J1-J3, L4, L8.
+
+use std::time::{Duration, Instant};
+
+use readside::*;
+
+use crate::{LONG, Place, count, counts, eager, instance, lazy, start, sum};
+
+/// Start/stop cycles; set `READSIDE_STRESS_CYCLES` for more.
+fn cycles() -> usize {
+    std::env::var("READSIDE_STRESS_CYCLES").map_or(25, |text| text.parse().unwrap())
+}
+
+// SPEC J1, J2: nothing is left of an engine that was stopped at any point.
+pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
+    let store = place.open();
+    store.setup(&[&counts("counts")]).unwrap();
+    let mut pushed = 0;
+    for cycle in 0..cycles() {
+        let engine = start(store.clone(), &["counts"], eager());
+        for n in 0..(cycle % 7) {
+            engine.push(&[count(&instance(n), 1)]).unwrap();
+            pushed += 1;
+        }
+        if cycle % 3 == 0 {
+            drop(engine);
+        } else {
+            engine.shutdown(LONG).unwrap();
+            engine.shutdown(Duration::ZERO).unwrap();
+        }
+        let states = store.states(&counts("counts").key(), &[instance(0).into()]).unwrap();
+        assert_eq!(states[0].owner, None, "no lease is left");
+    }
+    let engine = start(store.clone(), &["counts"], lazy());
+    for n in 0..6 {
+        let head = HeadsRequest { instances: vec![instance(n).into()], limit: 1, ..HeadsRequest::default() };
+        for head in store.heads(&head).unwrap() {
+            engine.await_position("counts", &instance(n), head.head, LONG).unwrap();
+        }
+    }
+    assert_eq!(sum::<P>(&store, "counts", None), pushed);
+    assert_eq!(engine.health().unwrap().members, 1, "who left is off the list");
+}
+
+// SPEC J3, C5
+pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
+    let store = place.open();
+    let slow = HandlerConfig { retries: 5, retry_failed_after: Duration::from_hours(1), ..HandlerConfig::default() };
+    let engine = Engine::builder(store).projection_with(counts("counts"), slow).config(lazy()).start().unwrap();
+    let pushed = engine.push(&[count("a", 13)]).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| engine.await_pushed("counts", &pushed, Duration::from_hours(1)));
+        let triggering = scope.spawn(|| engine.trigger("counts", &["a"]));
+        let begin = Instant::now();
+        engine.shutdown(LONG).unwrap();
+        assert!(matches!(waiting.join().unwrap(), Err(error::AwaitError::ShutDown)));
+        assert!(triggering.join().unwrap().is_err());
+        assert!(begin.elapsed() < LONG);
+    });
+    assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
+}
+
+// SPEC L4, L8
+pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
+    let store = place.open();
+    let bad = counts("bad").on_raw("thing", "thing.bad", |_| panic!("on purpose"));
+    let engine =
+        Engine::builder(store.clone()).projection(bad).projection(counts("good")).config(lazy()).start().unwrap();
+    engine.push(&[Command::raw("a", "thing", "x", "thing.bad"), count("a", 1), count("b", 2)]).unwrap();
+    engine.await_position("bad", "b", 1, LONG).unwrap();
+    engine.await_position("good", "a", 2, LONG).unwrap();
+    engine.await_position("good", "b", 1, LONG).unwrap();
+    assert_eq!((sum::<P>(&store, "bad", None), sum::<P>(&store, "good", None)), (2, 3));
+    let health = engine.health().unwrap();
+    assert!(health.loops.iter().all(|l| l.alive && l.restarts == 0));
+}
+
+// SPEC J2: the number of threads does not grow with projections, and all of them have names and end.
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+#[test]
+fn the_number_of_threads_is_fixed() {
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "life::counting_threads", "--ignored", "--test-threads", "1"])
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+/// Runs alone in a process of its own.
+#[cfg(all(feature = "sqlite", target_os = "linux"))]
+#[test]
+#[ignore = "run by the_number_of_threads_is_fixed in a process of its own"]
+fn counting_threads() {
+    let ours = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("readside")).count()
+    };
+    for projections in [1, 30] {
+        let names: Vec<String> = (0..projections).map(|n| format!("p{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let engine = start(SqliteStore::in_memory().unwrap(), &names, lazy());
+        let pushed = engine.push(&(0..50).map(|n| count(&instance(n), 1)).collect::<Vec<_>>()).unwrap();
+        engine.await_pushed("p0", &pushed, LONG).unwrap();
+        assert_eq!(ours(), 4 + 2, "four loops and two workers");
+        engine.shutdown(LONG).unwrap();
+        assert_eq!(ours(), 0);
+    }
+}

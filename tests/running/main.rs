@@ -1,0 +1,131 @@
+//! The engine as it runs, on every backend; several engines on one database stand for several processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod awaiting;
+mod leases;
+mod life;
+mod processes;
+mod sharing;
+mod starting;
+
+use std::time::Duration;
+
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+/// Longer than anything takes that goes well.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) by: i64,
+}
+impl Payload for Counted {
+    const AGGREGATE: &'static str = "thing";
+    const TYPE: &'static str = "thing.counted";
+}
+
+/// Counts by thing; 13 cannot be reduced. Applying an event twice or not at all shows.
+pub(crate) fn counts(name: &str) -> Projection {
+    Projection::new(name, 1)
+        .table(Table::new(name).column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(|e, p: Counted| match p.by {
+            13 => Err(ReduceError::new("bad luck")),
+            by => upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", by)]),
+        })
+}
+
+pub(crate) fn count(instance: &str, by: i64) -> Command {
+    Command::new(instance, "x", &Counted { by })
+}
+
+/// A database that can be opened many times, as by many processes.
+pub(crate) trait Place {
+    type Store: EngineStore + Clone;
+    fn open(&self) -> Self::Store;
+    fn rows(store: &Self::Store, projection: &Projection) -> Vec<Vec<(String, Value)>>;
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) struct File(tempfile::TempDir);
+
+#[cfg(feature = "sqlite")]
+impl Place for File {
+    type Store = SqliteStore;
+    fn open(&self) -> SqliteStore {
+        let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
+        SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
+    }
+    fn rows(store: &SqliteStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
+        store.read_rows(projection, projection.name()).unwrap()
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Place for common::postgres::Database {
+    type Store = PostgresStore;
+    fn open(&self) -> PostgresStore {
+        PostgresStore::connect(self.url()).unwrap()
+    }
+    fn rows(store: &PostgresStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
+        store.read_rows(projection, projection.name()).unwrap()
+    }
+}
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        #[cfg(feature = "sqlite")]
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
+    };
+}
+
+on_both! {
+    awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
+    starting: a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere;
+    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query;
+    sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
+        everything_heard_twice_happens_once;
+    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else;
+}
+
+/// Never ticks by itself within a test.
+pub(crate) fn lazy() -> EngineConfig {
+    EngineConfig { requeue_every: Duration::from_hours(1), workers: 2, ..EngineConfig::default() }
+}
+
+/// Ticks often.
+pub(crate) fn eager() -> EngineConfig {
+    EngineConfig { requeue_every: Duration::from_millis(30), workers: 2, ..EngineConfig::default() }
+}
+
+pub(crate) fn start<S: EngineStore>(store: S, names: &[&str], config: EngineConfig) -> Engine {
+    let builder = Engine::builder(store).config(config);
+    names.iter().fold(builder, |builder, name| builder.projection(counts(name))).start().unwrap()
+}
+
+/// The sum over all things of one instance, or all.
+pub(crate) fn sum<P: Place>(store: &P::Store, name: &str, instance: Option<&str>) -> i64 {
+    let rows = P::rows(store, &counts(name));
+    rows.iter()
+        .filter(|row| instance.is_none_or(|instance| row[0].1 == Value::from(instance)))
+        .map(|row| if let Value::Integer(n) = row[2].1 { n } else { panic!("{row:?}") })
+        .sum()
+}
+
+/// Waits for what a signal of the engine brings about, with a deadline.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + LONG;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+pub(crate) fn instance(n: usize) -> String {
+    format!("tenant-{n:03}")
+}

@@ -1,0 +1,206 @@
+//! Real processes on one database; one is killed, one is stopped past its lease: SPEC F4, F6, L2.
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use readside::*;
+
+use crate::{Counted, count, eventually, instance};
+
+const INSTANCES: usize = 200;
+const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
+const LEASE: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(200);
+
+/// Counts, and says which process wrote a row last.
+fn counts(name: &str) -> Projection {
+    let worker = i64::from(std::process::id());
+    Projection::new(name, 1)
+        .table(
+            Table::new(name)
+                .column(text("thing"))
+                .column(integer("n"))
+                .column(integer("worker"))
+                .primary_key(["thing"]),
+        )
+        .on(move |e, p: Counted| {
+            upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by), set("worker", worker)])
+        })
+}
+
+fn config() -> EngineConfig {
+    EngineConfig { requeue_every: TICK, lease: LEASE, workers: 2, ..EngineConfig::default() }
+}
+
+/// Runs an engine until its standard input ends.
+fn work<S: EngineStore>(store: S) {
+    let builder = Engine::builder(store).config(config());
+    let engine = NAMES.iter().fold(builder, |builder, name| builder.projection(counts(name))).start().unwrap();
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    let mut rest = Vec::new();
+    std::io::stdin().read_to_end(&mut rest).unwrap();
+    engine.shutdown(Duration::from_secs(20)).unwrap();
+}
+
+/// A process of the tests below.
+#[test]
+#[ignore = "run as a process of its own by the tests that follow"]
+fn worker() {
+    let place = std::env::var("READSIDE_TEST_PLACE").unwrap();
+    #[cfg(feature = "postgres")]
+    if place.starts_with("postgres") {
+        let options = PostgresOptions { idle_in_transaction_timeout: Duration::from_secs(1), ..Default::default() };
+        return work(PostgresStore::connect_with(&place, options).unwrap());
+    }
+    #[cfg(feature = "sqlite")]
+    work(SqliteStore::open_with(&place, crate_options()).unwrap());
+}
+
+#[cfg(feature = "sqlite")]
+fn crate_options() -> SqliteOptions {
+    SqliteOptions { busy_timeout: crate::LONG, ..SqliteOptions::default() }
+}
+
+struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Worker {
+    fn start(place: &str) -> Self {
+        let mut child = Process::new(std::env::current_exe().unwrap())
+            .args(["--exact", "processes::worker", "--ignored", "--nocapture", "--test-threads", "1"])
+            .env("READSIDE_TEST_PLACE", place)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("ready")), "the worker starts");
+        // What it prints later must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let stdin = child.stdin.take();
+        Self { child, stdin }
+    }
+
+    fn pid(&self) -> i64 {
+        i64::from(self.child.id())
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Process::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn end(mut self) {
+        drop(self.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+type Rows<'a> = &'a dyn Fn(&Projection) -> Vec<Vec<(String, Value)>>;
+
+/// Sum of all counts, and rows by the process that wrote them last.
+fn totals(rows: Rows<'_>) -> (i64, BTreeMap<i64, usize>) {
+    let (mut sum, mut workers) = (0, BTreeMap::new());
+    for name in NAMES {
+        for row in rows(&counts(name)) {
+            let (Value::Integer(n), Value::Integer(worker)) = (&row[2].1, &row[3].1) else { panic!("{row:?}") };
+            sum += n;
+            *workers.entry(*worker).or_default() += 1;
+        }
+    }
+    (sum, workers)
+}
+
+fn push(store: &dyn EventStore, rounds: usize) -> i64 {
+    for _ in 0..rounds {
+        for n in (0..INSTANCES).step_by(20) {
+            let commands: Vec<Command> = (n..n + 20).map(|n| count(&instance(n), 1)).collect();
+            store.push(&commands).unwrap();
+        }
+    }
+    i64::try_from(rounds * INSTANCES * NAMES.len()).unwrap()
+}
+
+/// Waits until everything is counted, and gives how long that took.
+fn counted(rows: Rows<'_>, expected: i64) -> Duration {
+    let start = Instant::now();
+    eventually("the end of the work", || {
+        let (sum, _) = totals(rows);
+        assert!(sum <= expected, "something was counted twice: {sum} of {expected}");
+        sum == expected
+    });
+    start.elapsed()
+}
+
+fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
+    let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(place)).collect();
+    let mut expected = push(store, 1);
+    counted(rows, expected);
+    // The first run is led by one. From here on all share; who left or came is known after a heartbeat.
+    eventually("even shares", || {
+        expected += push(store, 1);
+        counted(rows, expected);
+        let (_, by_worker) = totals(rows);
+        let even = INSTANCES * NAMES.len() / 3;
+        by_worker.len() == 3 && by_worker.values().all(|share| share.abs_diff(even) * 5 <= even)
+    });
+    let dead = workers.remove(0);
+    let dead_pid = dead.pid();
+    expected += push(store, 3);
+    drop(dead);
+    if stops {
+        workers[0].signal("-STOP");
+    }
+    expected += push(store, 1);
+    let took = counted(rows, expected);
+    // Leases and row locks of the dead and the stopped end, a tick finds the work; the rest is slack for a slow machine.
+    assert!(took < LEASE + TICK + Duration::from_secs(10), "{took:?}");
+    if stops {
+        workers[0].signal("-CONT");
+    }
+    workers.push(Worker::start(place));
+    eventually("even shares again", || {
+        expected += push(store, 1);
+        counted(rows, expected);
+        let (_, by_worker) = totals(rows);
+        !by_worker.contains_key(&dead_pid) && by_worker.len() == 3
+    });
+    workers.into_iter().for_each(Worker::end);
+    assert_eq!(totals(rows).0, expected);
+}
+
+// SPEC F4, F6, L2
+#[cfg(feature = "postgres")]
+#[test]
+fn processes_share_postgres_and_outlive_each_other() {
+    let database = crate::common::postgres::database();
+    let store = PostgresStore::connect(database.url()).unwrap();
+    store.setup().unwrap();
+    let rows = |projection: &Projection| store.read_rows(projection, projection.name()).unwrap_or_default();
+    share(&store, &rows, database.url(), true);
+}
+
+// SPEC F6, L2. A process stopped inside a write transaction would stop all writers of the file, so none is.
+#[cfg(feature = "sqlite")]
+#[test]
+fn processes_share_a_file_and_outlive_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open_with(&path, crate_options()).unwrap();
+    store.setup().unwrap();
+    let rows = |projection: &Projection| store.read_rows(projection, projection.name()).unwrap_or_default();
+    share(&store, &rows, path.to_str().unwrap(), false);
+}

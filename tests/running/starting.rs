@@ -1,0 +1,106 @@
+//! First runs and what was there before: SPEC E1, E5, G5, I1, J1, J5, L5.
+
+use std::time::Duration;
+
+use readside::*;
+
+use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
+
+// SPEC L5, E1
+pub(crate) fn a_backlog_is_caught_up_without_a_new_event<P: Place>(place: &P) {
+    let store = place.open();
+    store.setup(&[]).unwrap();
+    for n in 0..60 {
+        store.push(&[count(&instance(n), 1), count(&instance(n), 2)]).unwrap();
+    }
+    let engine = start(store.clone(), &["counts", "others"], lazy());
+    for n in 0..60 {
+        engine.await_position("counts", &instance(n), 2, LONG).unwrap();
+        engine.await_position("others", &instance(n), 2, LONG).unwrap();
+    }
+    assert_eq!((sum::<P>(&store, "counts", None), sum::<P>(&store, "others", None)), (180, 180));
+    let health = engine.health().unwrap();
+    assert!(health.loops.len() == 4 && health.loops.iter().all(|l| l.alive && l.restarts == 0), "{health:?}");
+    assert!(health.projections.iter().all(|p| p.lagging_instances == 0 && p.lag_age.is_none()));
+}
+
+fn announced(store: &impl EventStore) -> Vec<String> {
+    let query = Query::new().or(SubQuery::new().instance("").event_type("system.projections.scheduler.succeeded"));
+    let events = store.filter(&query).unwrap();
+    assert!(events.iter().all(|e| (e.aggregate_type(), e.aggregate_id()) == ("system", "SYSTEM")));
+    events.iter().map(|event| event.payload_json().to_owned()).collect()
+}
+
+// SPEC E5
+pub(crate) fn the_first_run_is_announced_once<P: Place>(place: &P) {
+    let store = place.open();
+    store.setup(&[]).unwrap();
+    store.push(&[count("a", 1)]).unwrap();
+    for _ in 0..2 {
+        let engine = start(store.clone(), &["counts", "others"], eager());
+        let second = start(place.open(), &["counts", "others"], eager());
+        eventually("success", || engine.health().unwrap().projections.iter().all(|p| p.succeeded));
+        engine.await_position("counts", "a", 1, LONG).unwrap();
+        second.shutdown(LONG).unwrap();
+        engine.shutdown(LONG).unwrap();
+    }
+    let mut events = announced(&store);
+    events.sort();
+    assert_eq!(events, [r#"{"name":"counts"}"#, r#"{"name":"others"}"#]);
+    assert_eq!(sum::<P>(&store, "counts", None), 1);
+}
+
+// SPEC G5
+pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
+    let events = place.open();
+    events.setup(&[]).unwrap();
+    events.push(&[count("a", 1), count("b", 2)]).unwrap();
+    let models = SqliteStore::in_memory().unwrap();
+    let engine =
+        Engine::builder(events).models(models.clone()).projection(counts("counts")).config(eager()).start().unwrap();
+    engine.await_position("counts", "a", 1, LONG).unwrap();
+    engine.await_position("counts", "b", 1, LONG).unwrap();
+    let pushed = engine.push(&[count("a", 10)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!(sum::<crate::File>(&models, "counts", None), 13);
+    assert_eq!(engine.health().unwrap().projections[0].lagging_instances, 0);
+    assert!(models.filter(&Query::new()).unwrap().is_empty());
+}
+
+// SPEC J5
+#[test]
+fn wrong_values_are_named_all_at_once() {
+    let store = SqliteStore::in_memory().unwrap();
+    let wrong = EngineConfig {
+        requeue_every: Duration::ZERO,
+        lease: Duration::from_millis(1),
+        handler: HandlerConfig { bulk_limit: 0, ..HandlerConfig::default() },
+        ..EngineConfig::default()
+    };
+    match Engine::builder(store.clone()).config(wrong).start() {
+        Err(Error::Config(error)) => assert_eq!(error.faults.len(), 3, "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let twice = Engine::builder(store.clone()).projection(counts("a")).projection(counts("a")).start();
+    assert!(matches!(twice, Err(Error::Setup(_))), "{twice:?}");
+    let unprepared = EngineConfig { setup: false, ..EngineConfig::default() };
+    let outcome = Engine::builder(store).projection(counts("a")).config(unprepared).start();
+    assert!(matches!(outcome, Err(Error::Setup(error::SetupError::Missing { .. }))), "{outcome:?}");
+}
+
+// SPEC E3: never more workers than connections.
+#[cfg(feature = "postgres")]
+#[test]
+fn more_workers_than_connections_are_refused() {
+    let database = crate::common::postgres::database();
+    let options = PostgresOptions { max_connections: 4, ..PostgresOptions::default() };
+    let store = PostgresStore::connect_with(database.url(), options).unwrap();
+    let config = EngineConfig { workers: 2, ..EngineConfig::default() };
+    match Engine::builder(store.clone()).projection(counts("counts")).config(config).start() {
+        Err(Error::Config(error)) => assert!(error.to_string().contains("workers has to be 1 or less"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let engine = Engine::builder(store).projection(counts("counts")).start().unwrap();
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+}
