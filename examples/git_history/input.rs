@@ -1,90 +1,154 @@
-//! Where the log comes from: a checkout, a file, or standard input.
+//! Where a history comes from: a git checkout, a file, or standard input. All are streams.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Options, Outcome};
+use super::Failure;
 
-/// The fields that the parser reads, oldest commit first.
-const LOG: [&str; 6] =
-    ["log", "--reverse", "--topo-order", "--numstat", "-M", "--format=commit%x1f%H%x1f%at%x1f%aN%x1f%s"];
-
-/// An open log.
+/// A history that can be read.
 pub(crate) struct Input {
-    pub(crate) reader: Box<dyn BufRead>,
-    /// The name that the instance gets unless it is given one.
-    pub(crate) name: String,
-    /// Number of commits, where that is known beforehand.
+    /// What the instance is named after.
+    pub(crate) name: Option<String>,
+    /// How many commits there are, where that is known.
     pub(crate) commits: Option<u64>,
-    git: Option<Child>,
+    pub(crate) reader: Box<dyn BufRead>,
 }
 
-impl Input {
-    pub(crate) fn open(options: &Options) -> Outcome<Self> {
-        match &options.log {
-            None => checkout(&options.checkout),
-            Some(path) if path.as_os_str() == "-" => Ok(Self::of(decoded(io::stdin())?, "stdin".to_owned())),
-            Some(path) => {
-                let file = File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let name = name.trim_end_matches(".gz").trim_end_matches(".log");
-                Ok(Self::of(decoded(file)?, name.to_owned()))
-            }
-        }
-    }
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-    fn of(reader: Box<dyn BufRead>, name: String) -> Self {
-        Self { reader, name, commits: None, git: None }
-    }
+/// Settings of the user's that would change what git prints.
+const SETTINGS: [&str; 5] = [
+    "core.quotePath=false",
+    "diff.relative=false",
+    "i18n.logOutputEncoding=UTF-8",
+    "log.showRoot=true",
+    "log.showSignature=false",
+];
 
-    /// Tells whether git ended well, once everything is read.
-    pub(crate) fn close(self) -> Outcome<()> {
-        drop(self.reader);
-        let Some(mut git) = self.git else { return Ok(()) };
-        let status = git.wait()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(format!("'git log' ended with {status}; what it printed before is stored").into())
-        }
-    }
+/// Bytes of git's complaints that are kept.
+const COMPLAINTS: u64 = 16 << 10;
+
+/// Reads a file, plain or gzip, or standard input for `-`.
+pub(crate) fn log(path: &Path) -> Result<Input, Failure> {
+    let failed = |source| Failure::NoFile { path: path.to_owned(), source };
+    let (name, raw): (_, Box<dyn Read>) = if path.as_os_str() == "-" {
+        (Some("stdin".to_owned()), Box::new(io::stdin()))
+    } else {
+        let name = path.file_name().map(OsStr::to_string_lossy);
+        let plain = |name: &str| {
+            let name = name.strip_suffix(".gz").unwrap_or(name);
+            name.strip_suffix(".log").unwrap_or(name).to_owned()
+        };
+        (name.as_deref().map(plain), Box::new(File::open(path).map_err(failed)?))
+    };
+    Ok(Input { name, commits: None, reader: unpacked(raw).map_err(failed)? })
 }
 
-/// Unpacks what begins with the two bytes of gzip.
-fn decoded(input: impl Read + 'static) -> Outcome<Box<dyn BufRead>> {
-    let mut reader = BufReader::with_capacity(1 << 16, input);
-    let packed = reader.fill_buf().map_err(|error| format!("cannot read the log: {error}"))?.starts_with(&[0x1f, 0x8b]);
-    if packed {
-        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(reader))));
-    }
-    Ok(Box::new(reader))
+/// Unpacks gzip, told by its first two bytes.
+fn unpacked(mut raw: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
+    let mut magic = Vec::new();
+    raw.by_ref().take(2).read_to_end(&mut magic)?;
+    let is_gzip = magic == GZIP;
+    let whole = io::Cursor::new(magic).chain(raw);
+    Ok(if is_gzip {
+        Box::new(BufReader::new(MultiGzDecoder::new(BufReader::new(whole))))
+    } else {
+        Box::new(BufReader::new(whole))
+    })
 }
 
-fn checkout(path: &Path) -> Outcome<Input> {
-    let root = git(path, &["rev-parse", "--show-toplevel"]).map_err(|error| {
-        format!("{} is no git checkout that can be read ({error}); name one, or a log by --log", path.display())
-    })?;
-    let commits = git(path, &["rev-list", "--count", "HEAD"])
-        .map_err(|error| format!("{} has no commits yet ({error})", path.display()))?;
-    let mut child =
-        command(path, &LOG).stdout(Stdio::piped()).spawn().map_err(|error| format!("cannot start git: {error}"))?;
-    let stdout = child.stdout.take().ok_or("git has no output")?;
-    let name = Path::new(&root).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Input { reader: Box::new(BufReader::new(stdout)), name, commits: commits.parse().ok(), git: Some(child) })
+/// Runs `git log` in a checkout.
+pub(crate) fn checkout(path: &Path) -> Result<Input, Failure> {
+    let top = ask(path, &["rev-parse", "--show-toplevel"])?;
+    let folder = match top {
+        Ok(top) => top.into(),
+        // A bare repository has no work tree; anything else is refused by this question too.
+        Err(_) => match ask(path, &["rev-parse", "--git-dir"])? {
+            Ok(_) => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+            Err(said) => return Err(Failure::NoCheckout { path: path.to_owned(), said }),
+        },
+    };
+    let commits = ask(path, &["rev-list", "--count", "HEAD", "--"])?
+        .map_err(|said| Failure::NoHistory { path: path.to_owned(), said })?;
+    let mut log = git(path);
+    log.args(["log", "--reverse", "--topo-order", "--numstat", "-M", "--no-color"]);
+    log.args(["--format=commit%x1f%H%x1f%at%x1f%aN%x1f%s", "HEAD", "--"]);
+    Ok(Input {
+        name: folder.file_name().map(|name| name.to_string_lossy().into_owned()),
+        commits: commits.parse().ok(),
+        reader: Box::new(BufReader::with_capacity(64 << 10, Git::start(log)?)),
+    })
 }
 
-fn command(path: &Path, arguments: &[&str]) -> Command {
+fn git(path: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("-C").arg(path).args(arguments).stdin(Stdio::null());
+    // Inside a hook, git names its own repository by these.
+    command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE");
+    command.arg("-C").arg(path).arg("--no-pager");
+    for setting in SETTINGS {
+        command.args(["-c", setting]);
+    }
     command
 }
 
-fn git(path: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = command(path, arguments).output().map_err(|error| format!("cannot start git: {error}"))?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+/// Asks git for one line: the answer, or what git complains of.
+fn ask(path: &Path, question: &[&str]) -> Result<Result<String, String>, Failure> {
+    let output = git(path).args(question).output().map_err(Failure::NoGit)?;
+    let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ok(if output.status.success() { Ok(line(&output.stdout)) } else { Err(line(&output.stderr)) })
+}
+
+/// The output of a git that runs. It ends well only if git does: half a history is an error, not a short one.
+struct Git {
+    child: Child,
+    stdout: ChildStdout,
+    complaints: Option<JoinHandle<String>>,
+}
+
+impl Git {
+    fn start(mut command: Command) -> Result<Self, Failure> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(Failure::NoGit)?;
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let (stdout, mut stderr) = pipes.ok_or_else(|| Failure::NoGit(io::ErrorKind::BrokenPipe.into()))?;
+        let complaints = thread::spawn(move || {
+            let mut kept = Vec::new();
+            // What cannot be read is not worth an error: git's exit code decides.
+            let _ = stderr.by_ref().take(COMPLAINTS).read_to_end(&mut kept);
+            let _ = io::copy(&mut stderr, &mut io::sink());
+            String::from_utf8_lossy(&kept).trim().to_owned()
+        });
+        Ok(Self { child, stdout, complaints: Some(complaints) })
+    }
+
+    /// Waits for git to end.
+    fn end(&mut self) -> io::Result<()> {
+        let status = self.child.wait()?;
+        let said = self.complaints.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("git log failed ({status}): {said}"))) }
+    }
+}
+
+impl Read for Git {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stdout.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.end()?;
+        }
+        Ok(count)
+    }
+}
+
+/// Leaves no git behind when the reading ends early.
+impl Drop for Git {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -1,95 +1,157 @@
-//! The history of a git checkout as events, and three read models of it: contributors, files, activity per month.
+//! Turns the history of a git checkout into events and three read models, and prints them.
 //!
-//! `parse.rs` reads the text of `git log`, `events.rs` turns commits into events, `store.rs` pushes and projects them,
-//! `projections.rs` holds the read models and `report.rs` prints them. Run again, it continues where it stopped.
+//! The repository is the instance; authors and files are the aggregates. Every commit becomes one event of its author
+//! and one of each file, in the order of the history. Run again, it continues where it stopped.
 
 pub(crate) mod events;
 pub(crate) mod input;
 pub(crate) mod parse;
 pub(crate) mod projections;
+pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod store;
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
 
-/// What went wrong, in words for the person at the terminal.
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+use input::Input;
+use parse::ParseError;
 
-/// Turn a git history into events, and the events into read models.
-#[derive(Debug, Parser)]
-#[command(name = "git_history", version, about)]
+/// The history of a git checkout as read models: contributors, files, activity per month.
+#[derive(Debug, Default, Parser)]
+#[command(name = "git_history")]
 pub(crate) struct Options {
-    /// The git checkout to read.
-    #[arg(default_value = ".", value_name = "CHECKOUT")]
-    pub(crate) checkout: PathBuf,
-    /// Read the text of `git log` from a file (plain or .gz), or `-` for standard input, instead of a checkout.
-    #[arg(long, value_name = "FILE|-", conflicts_with = "checkout")]
+    /// Folder of a git checkout [default: the current folder]
+    #[arg(value_name = "CHECKOUT", conflicts_with = "log")]
+    pub(crate) checkout: Option<PathBuf>,
+    /// Reads the history from a file (plain or gzip) instead, or from standard input
+    #[arg(long, value_name = "FILE|-")]
     pub(crate) log: Option<PathBuf>,
-    /// Name of the instance (tenant) that holds this history. Default: the name of the folder or file.
+    /// Name of the instance [default: name of the folder or file]
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
-    /// An SQLite file, or the URL of a PostgreSQL database when built with --features postgres.
-    /// Default: `git_history.db`, in the folder `target` if there is one.
+    /// SQLite file, or URL of a PostgreSQL [default: `git_history.db`, in the folder `target` if there is one]
     #[arg(long, value_name = "PATH|URL")]
     pub(crate) database: Option<String>,
-    /// Print the tables only: no progress, no throughput.
-    #[arg(long, short)]
+    /// Shows no progress
+    #[arg(long)]
     pub(crate) quiet: bool,
 }
 
-impl Options {
-    fn database(&self) -> String {
-        let default = if std::path::Path::new("target").is_dir() { "target/git_history.db" } else { "git_history.db" };
-        self.database.clone().unwrap_or_else(|| default.to_owned())
+/// What a run did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// Commits that the store holds now.
+    pub(crate) commits: u64,
+    /// Commits among them that are new.
+    pub(crate) new_commits: u64,
+    /// Events that were pushed.
+    pub(crate) pushed: u64,
+    /// Events that were reduced, by all projections together.
+    pub(crate) projected: u64,
+}
+
+/// Why a run ended early. What was pushed and projected until then is kept, and the next run continues there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("git cannot be run; install it, or give a history with --log FILE")]
+    NoGit(#[source] io::Error),
+    #[error(
+        "{path:?} is no git checkout; name the folder of one, or give a history with --log FILE (git says: {said})"
+    )]
+    NoCheckout { path: PathBuf, said: String },
+    #[error("the git checkout {path:?} has no history yet; make a first commit (git says: {said})")]
+    NoHistory { path: PathBuf, said: String },
+    #[error("{path:?} cannot be read; check the path given to --log")]
+    NoFile { path: PathBuf, source: io::Error },
+    #[error("the history has no name of its own; give it one with --instance NAME")]
+    NoName,
+    #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+    #[error("the database {database} needs the feature {feature}; build with --features {feature}")]
+    NoDriver { database: String, feature: &'static str },
+    #[error(
+        "commit {number} of {instance:?} is {found}, but {stored} is stored: the history was rewritten or put in another \
+         order; read it into another --instance or --database"
+    )]
+    Rewritten { instance: String, number: u64, stored: String, found: String },
+    #[error(
+        "the history ends after {found} commits, but {stored} of {instance:?} are stored: it was rewritten or is another \
+         one; read it into another --instance or --database"
+    )]
+    Shorter { instance: String, stored: u64, found: u64 },
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    #[error("the report cannot be written")]
+    Output(#[source] io::Error),
+    #[error(transparent)]
+    Readside(#[from] readside::Error),
+}
+
+impl Failure {
+    /// True when the reader of the report went away, as `head` does.
+    fn is_reader_gone(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }
 
 fn main() -> ExitCode {
-    env_logger::init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     match run(&Options::parse(), &mut io::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("git_history: {}", readside::error::full(error.as_ref()));
+        Ok(_) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_reader_gone() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("git_history: {}", readside::error::full(&failure));
             ExitCode::FAILURE
         }
     }
 }
 
-fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Pushes what is new, projects it, and prints the read models.
+pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<Summary, Failure> {
+    let Input { name, commits, reader } = match &options.log {
+        Some(path) => input::log(path)?,
+        None => input::checkout(options.checkout.as_deref().unwrap_or(".".as_ref()))?,
+    };
+    let instance = options.instance.clone().or(name).ok_or(Failure::NoName)?;
+    let database = options.database.clone().unwrap_or_else(store::default_database);
+    let store = store::open(&database)?;
+    projections::setup(store.as_ref())?;
+
+    let bar = progress(options, commits);
+    let pushed = push::push(store.as_ref(), &instance, parse::Commits::new(reader), &bar)?;
+    bar.finish_and_clear();
+    let bar = progress(options, None);
+    let projected = projections::project(&store, &instance, &bar)?;
+    bar.finish_and_clear();
+
+    let work = report::Work { database: &database, instance: &instance, pushed: &pushed, projected: &projected };
+    report::print(out, store.as_ref(), &work)?;
+    Ok(Summary {
+        commits: pushed.total,
+        new_commits: pushed.commits,
+        pushed: pushed.events,
+        projected: projected.iter().map(|projected| projected.events).sum(),
+    })
 }
 
-/// Everything: store what is new, project it, print the tables.
-pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Outcome<()> {
-    let database = options.database();
-    if database.starts_with("postgres://") || database.starts_with("postgresql://") {
-        return postgres(options, &database, out);
+/// A bar where the length is known, else a spinner; on standard error, and only on a terminal.
+fn progress(options: &Options, length: Option<u64>) -> ProgressBar {
+    if options.quiet {
+        return ProgressBar::hidden();
     }
-    sqlite(options, &database, out)
-}
-
-#[cfg(feature = "sqlite")]
-fn sqlite(options: &Options, database: &str, out: &mut dyn Write) -> Outcome<()> {
-    store::work(options, &readside::SqliteStore::open(database)?, database, out)
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn sqlite(_: &Options, _: &str, _: &mut dyn Write) -> Outcome<()> {
-    Err("this example was built without SQLite; add --features sqlite, or name a postgres:// URL".into())
-}
-
-#[cfg(feature = "postgres")]
-fn postgres(options: &Options, database: &str, out: &mut dyn Write) -> Outcome<()> {
-    store::work(options, &readside::PostgresStore::connect(database)?, "PostgreSQL", out)
-}
-
-#[cfg(not(feature = "postgres"))]
-fn postgres(_: &Options, _: &str, _: &mut dyn Write) -> Outcome<()> {
-    Err("this example was built without PostgreSQL; add --features postgres".into())
+    let (bar, template) = match length {
+        Some(length) => (ProgressBar::new(length), "{msg:24} {wide_bar} {human_pos}/{human_len} {per_sec}"),
+        None => (ProgressBar::new_spinner(), "{msg:24} {spinner} {human_pos} {per_sec}"),
+    };
+    bar.enable_steady_tick(Duration::from_millis(100));
+    // The template is fixed; should it ever be wrong, the default one will do.
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }

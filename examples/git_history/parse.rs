@@ -1,100 +1,111 @@
-//! The text of `git log --numstat` as commits, one at a time.
+//! Reads what `git log --numstat -M --format='commit%x1f%H%x1f%at%x1f%aN%x1f%s'` prints, one commit at a time.
+//!
+//! In that format a file whose name holds ` => ` looks like a rename, and is taken for one.
 
-use std::fmt;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
-/// One commit with its files.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A commit with its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) hash: String,
-    /// Seconds since 1970.
+    /// Author time in seconds since 1970; 0 where git cannot read it.
     pub(crate) at: i64,
     pub(crate) author: String,
     pub(crate) subject: String,
     pub(crate) files: Vec<File>,
 }
 
-/// A changed file. Lines of binary files count as 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a commit did to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     pub(crate) path: String,
-    /// The path before a rename.
+    /// The path before, when the file was renamed.
     pub(crate) from: Option<String>,
     pub(crate) added: i64,
     pub(crate) removed: i64,
 }
 
-/// A line that is not what `git log` prints.
+/// Why a history cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParseError {
+    #[error("reading the history after line {after}")]
+    Read { after: u64, source: io::Error },
+    #[error(
+        "line {number} of the history {why}: {text:?}; make the history with: \
+         git log --reverse --topo-order --numstat -M --format='commit%x1f%H%x1f%at%x1f%aN%x1f%s'"
+    )]
+    Line { number: u64, why: &'static str, text: String },
+}
+
+/// The commits of a history, in its order. Ends after an error.
 #[derive(Debug)]
-pub(crate) struct ParseError {
-    line: usize,
-    why: &'static str,
-    source: Option<io::Error>,
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {} of the log {}", self.line, self.why)
-    }
-}
-
-impl std::error::Error for ParseError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
-    }
-}
-
-/// Commits of a log, oldest first.
 pub(crate) struct Commits<R> {
-    input: R,
-    line: usize,
-    next: Option<Commit>,
+    reader: R,
+    line: Vec<u8>,
+    number: u64,
+    /// The commit whose files are being read.
+    open: Option<Commit>,
+    done: bool,
 }
+
+enum Line {
+    Blank,
+    Commit(Commit),
+    File(File),
+}
+
+const SEPARATOR: u8 = 0x1f;
+const ARROW: &[u8] = b" => ";
+const UNKNOWN: &str = "(unknown)";
+
+/// Bytes of the longest line that is read; a longer one is no history.
+const LONGEST: u64 = 16 << 20;
 
 impl<R: BufRead> Commits<R> {
-    pub(crate) fn new(input: R) -> Self {
-        Self { input, line: 0, next: None }
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), number: 0, open: None, done: false }
     }
 
-    fn error(&self, why: &'static str) -> ParseError {
-        ParseError { line: self.line, why, source: None }
-    }
-
-    /// The next line without its end, none at the end of the input.
-    fn read_line(&mut self) -> Result<Option<String>, ParseError> {
-        let mut bytes = Vec::new();
-        self.line += 1;
-        let read = self.input.read_until(b'\n', &mut bytes);
-        let failed = |source| ParseError { line: self.line, why: "cannot be read", source: Some(source) };
-        if read.map_err(failed)? == 0 {
-            return Ok(None);
-        }
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-        }
-        Ok(Some(String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}")))
-    }
-
+    /// Reads until the next commit begins, which is when this one is complete.
     fn read_commit(&mut self) -> Result<Option<Commit>, ParseError> {
-        while let Some(line) = self.read_line()? {
-            if let Some(header) = line.strip_prefix("commit\u{1f}") {
-                let commit = parse_header(header).ok_or_else(|| {
-                    self.error("is no commit: hash, time, author and subject are expected, separated by the byte 0x1f")
-                })?;
-                if let Some(complete) = self.next.replace(commit) {
-                    return Ok(Some(complete));
+        while self.read_line()? {
+            match parse_line(&self.line).map_err(|why| self.bad(why))? {
+                Line::Blank => {}
+                Line::Commit(commit) => {
+                    if let Some(complete) = self.open.replace(commit) {
+                        return Ok(Some(complete));
+                    }
                 }
-            } else if !line.is_empty() {
-                let file = parse_file(&line).ok_or_else(|| {
-                    self.error("is neither a commit nor a file: it has to be the text of 'git log --numstat'")
-                })?;
-                match &mut self.next {
+                Line::File(file) => match &mut self.open {
                     Some(commit) => commit.files.push(file),
-                    None => return Err(self.error("is a file before the first commit")),
-                }
+                    None => return Err(self.bad("is a file before the first commit")),
+                },
             }
         }
-        Ok(self.next.take())
+        Ok(self.open.take())
+    }
+
+    /// The next line, without its end; false when there is none.
+    fn read_line(&mut self) -> Result<bool, ParseError> {
+        self.line.clear();
+        let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.line);
+        let count = read.map_err(|source| ParseError::Read { after: self.number, source })?;
+        if count == 0 {
+            return Ok(false);
+        }
+        self.number += 1;
+        match self.line.pop() {
+            Some(b'\n') => Ok(true),
+            last => {
+                self.line.extend(last);
+                Err(self.bad("is cut off (it has no end)"))
+            }
+        }
+    }
+
+    fn bad(&self, why: &'static str) -> ParseError {
+        let text = String::from_utf8_lossy(&self.line).chars().take(80).collect();
+        ParseError::Line { number: self.number, why, text }
     }
 }
 
@@ -102,109 +113,168 @@ impl<R: BufRead> Iterator for Commits<R> {
     type Item = Result<Commit, ParseError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read_commit().transpose()
+        if self.done {
+            return None;
+        }
+        let item = self.read_commit().transpose();
+        self.done = !matches!(item, Some(Ok(_)));
+        item
     }
 }
 
-fn parse_header(header: &str) -> Option<Commit> {
-    let mut parts = header.splitn(4, '\u{1f}');
-    let (hash, at, author, subject) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_hash = hash.len() >= 7 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let author = if author.is_empty() { "(unknown)" } else { author };
-    is_hash.then_some(Commit {
-        hash: hash.to_owned(),
-        at: at.parse().ok()?,
-        author: author.to_owned(),
-        subject: subject.to_owned(),
+fn parse_line(line: &[u8]) -> Result<Line, &'static str> {
+    if line.is_empty() {
+        return Ok(Line::Blank);
+    }
+    match line.strip_prefix(b"commit\x1f") {
+        Some(fields) => commit(fields).map(Line::Commit),
+        None => file(line).map(Line::File),
+    }
+}
+
+fn commit(fields: &[u8]) -> Result<Commit, &'static str> {
+    let mut fields = fields.splitn(4, |byte| *byte == SEPARATOR);
+    let (Some(hash), Some(at), Some(author), Some(subject)) =
+        (fields.next(), fields.next(), fields.next(), fields.next())
+    else {
+        return Err("is a commit with too few fields");
+    };
+    if hash.is_empty() || !hash.iter().all(u8::is_ascii_hexdigit) {
+        return Err("is a commit without a hash");
+    }
+    let at = if at.is_empty() { Some(0) } else { number(at) };
+    Ok(Commit {
+        hash: text(hash),
+        at: at.ok_or("is a commit whose time is no number")?,
+        author: if author.is_empty() { UNKNOWN.to_owned() } else { text(author) },
+        subject: text(subject),
         files: Vec::new(),
     })
 }
 
-fn parse_file(line: &str) -> Option<File> {
-    let mut parts = line.splitn(3, '\t');
-    let added = lines(parts.next()?)?;
-    let removed = lines(parts.next()?)?;
-    let (from, path) = paths(parts.next()?)?;
-    if path.is_empty() {
+fn file(line: &[u8]) -> Result<File, &'static str> {
+    let mut fields = line.splitn(3, |byte| *byte == b'\t');
+    let (Some(added), Some(removed), Some(name)) = (fields.next(), fields.next(), fields.next()) else {
+        return Err("is neither a commit nor a file");
+    };
+    let lines = |field: &[u8]| match field {
+        b"-" => Some(0),
+        field => number(field).filter(|lines| *lines >= 0),
+    };
+    let (from, path) = paths(name).ok_or("names no file")?;
+    Ok(File {
+        path,
+        from,
+        added: lines(added).ok_or("is no file: its count of added lines is no number")?,
+        removed: lines(removed).ok_or("is no file: its count of removed lines is no number")?,
+    })
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Bytes as text that every database can hold.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
+}
+
+/// The path before, for a rename, and the path.
+fn paths(name: &[u8]) -> Option<(Option<String>, String)> {
+    let (from, path) = quoted_paths(name).or_else(|| braces(name)).unwrap_or_else(|| plain(name));
+    if path.is_empty() || from.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
-    let from = from.filter(|from| *from != path);
-    Some(File { path, from, added, removed })
+    Some((from.as_deref().map(text), text(&path)))
 }
 
-fn lines(text: &str) -> Option<i64> {
-    if text == "-" { Some(0) } else { text.parse().ok().filter(|lines| *lines >= 0) }
-}
+type Paths = (Option<Vec<u8>>, Vec<u8>);
 
-/// The path before a rename, if it is one, and the path.
-fn paths(text: &str) -> Option<(Option<String>, String)> {
-    if text.contains('"')
-        && let Some(quoted) = quoted_paths(text)
-    {
-        return Some(quoted);
+/// `"path"`, `"old" => "new"`, `"old" => new` or `old => "new"`.
+fn quoted_paths(name: &[u8]) -> Option<Paths> {
+    if let Some((first, rest)) = unquote(name) {
+        let Some(new) = rest.strip_prefix(ARROW) else { return rest.is_empty().then_some((None, first)) };
+        return Some((Some(first), whole(new).unwrap_or_else(|| new.to_vec())));
     }
-    let Some(arrow) = text.find(" => ") else { return Some((None, text.to_owned())) };
-    let (before, after) = (text.get(..arrow)?, text.get(arrow + 4..)?);
-    match (before.rfind('{'), after.find('}')) {
-        (Some(open), Some(close)) => {
-            let (start, old) = (before.get(..open)?, before.get(open + 1..)?);
-            let (new, end) = (after.get(..close)?, after.get(close + 1..)?);
-            Some((Some(joined(start, old, end)), joined(start, new, end)))
+    arrows(name).find_map(|(old, new)| Some((Some(old.to_vec()), whole(new)?)))
+}
+
+/// `dir/{old => new}/file`, where a side may be empty. Before the braces stands nothing or a `/`, behind them too.
+fn braces(name: &[u8]) -> Option<Paths> {
+    arrows(name).find_map(|(left, right)| {
+        let opens = |at: usize| at.checked_sub(1).is_none_or(|before| left.get(before) == Some(&b'/'));
+        let closes = |at: usize| right.get(at + 1).is_none_or(|after| *after == b'/');
+        let open = (0..left.len()).rev().find(|at| left.get(*at) == Some(&b'{') && opens(*at))?;
+        let close = (0..right.len()).find(|at| right.get(*at) == Some(&b'}') && closes(*at))?;
+        // Git uses braces only where something is common to both.
+        if open == 0 && close + 1 == right.len() {
+            return None;
         }
-        _ => Some((Some(before.to_owned()), after.to_owned())),
-    }
+        let (prefix, old) = (left.get(..open)?, left.get(open + 1..)?);
+        let (new, suffix) = (right.get(..close)?, right.get(close + 1..)?);
+        Some((Some(joined(prefix, old, suffix)), joined(prefix, new, suffix)))
+    })
 }
 
-/// A side of a rename may be empty, and leaves two slashes, or one in front, then.
-fn joined(start: &str, middle: &str, end: &str) -> String {
-    let end = if middle.is_empty() { end.strip_prefix('/').unwrap_or(end) } else { end };
-    format!("{start}{middle}{end}")
+/// `old => new`, or a path.
+fn plain(name: &[u8]) -> Paths {
+    let rename = arrows(name).find(|(old, new)| !old.is_empty() && !new.is_empty());
+    rename.map_or_else(|| (None, name.to_vec()), |(old, new)| (Some(old.to_vec()), new.to_vec()))
 }
 
-/// `"old" => "new"`, where each side is quoted only if it has to be; none when the quotes are part of a plain name.
-fn quoted_paths(text: &str) -> Option<(Option<String>, String)> {
-    let (first, rest) = one_path(text)?;
-    if rest.is_empty() {
-        return Some((None, first));
-    }
-    let (second, rest) = one_path(rest.strip_prefix(" => ")?)?;
-    rest.is_empty().then_some((Some(first), second))
+/// Every way to part a text at an arrow.
+fn arrows(name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    (0..name.len()).filter_map(|at| {
+        let (left, right) = name.split_at_checked(at)?;
+        Some((left, right.strip_prefix(ARROW)?))
+    })
 }
 
-/// A quoted path, or a plain one up to the arrow, and what follows it.
-fn one_path(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(" => ").unwrap_or(text.len());
-        return Some((text.get(..end)?.to_owned(), text.get(end..)?));
-    };
-    let (mut bytes, mut rest) = (Vec::new(), quoted.bytes().enumerate());
-    while let Some((at, byte)) = rest.next() {
+/// An empty middle leaves one slash, not two.
+fn joined(prefix: &[u8], middle: &[u8], suffix: &[u8]) -> Vec<u8> {
+    let suffix = if middle.is_empty() { suffix.strip_prefix(b"/").unwrap_or(suffix) } else { suffix };
+    [prefix, middle, suffix].concat()
+}
+
+/// A text that is quoted from its first to its last byte.
+fn whole(quoted: &[u8]) -> Option<Vec<u8>> {
+    unquote(quoted).and_then(|(text, rest)| rest.is_empty().then_some(text))
+}
+
+/// Takes off git's quotes, which are those of C, and returns what stands behind them.
+fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut rest = quoted.strip_prefix(b"\"")?;
+    let mut text = Vec::new();
+    loop {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
         match byte {
-            b'"' => return Some((String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}"), quoted.get(at + 1..)?)),
-            b'\\' => bytes.push(escaped(&mut rest)?),
-            byte => bytes.push(byte),
+            b'"' => return Some((text, rest)),
+            b'\\' => {
+                let (byte, after) = escape(rest)?;
+                text.push(byte);
+                rest = after;
+            }
+            byte => text.push(*byte),
         }
     }
-    None
 }
 
-/// The byte behind a backslash, as C writes it.
-fn escaped(rest: &mut impl Iterator<Item = (usize, u8)>) -> Option<u8> {
-    Some(match rest.next()?.1 {
-        b'a' => 7,
-        b'b' => 8,
-        b't' => b'\t',
-        b'n' => b'\n',
-        b'v' => 11,
-        b'f' => 12,
-        b'r' => b'\r',
-        digit @ b'0'..=b'3' => {
-            let mut number = digit - b'0';
-            for _ in 0..2 {
-                number = number * 8 + rest.next()?.1.checked_sub(b'0').filter(|digit| *digit < 8)?;
-            }
-            number
+fn escape(escaped: &[u8]) -> Option<(u8, &[u8])> {
+    let (kind, rest) = escaped.split_first()?;
+    Some(match kind {
+        b'a' => (0x07, rest),
+        b'b' => (0x08, rest),
+        b't' => (b'\t', rest),
+        b'n' => (b'\n', rest),
+        b'v' => (0x0b, rest),
+        b'f' => (0x0c, rest),
+        b'r' => (b'\r', rest),
+        b'"' | b'\\' => (*kind, rest),
+        b'0'..=b'3' => {
+            let (digits, rest) = escaped.split_at_checked(3)?;
+            (u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok()?, rest)
         }
-        other => other,
+        _ => return None,
     })
 }

@@ -35,6 +35,9 @@ fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
             let table = conn.dialect().table("schema_migrations");
             conn.execute(&format!("INSERT INTO {table} (version) VALUES ($1)"), &[version.into()])?;
         }
+        if found > 0 {
+            return Ok(());
+        }
         let sql =
             format!("INSERT INTO {} (store_id) VALUES ($1) ON CONFLICT DO NOTHING", conn.dialect().table("store"));
         conn.execute(&sql, &[Uuid::now_v7().into()])?;

@@ -1,0 +1,107 @@
+//! Pushes the commits that are not stored yet, several at a time, all events of one commit together.
+
+use std::io::BufRead;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use readside::{Command, Error, Payload, Query, SubQuery};
+
+use super::Failure;
+use super::events::{self, CommitAuthored};
+use super::parse::Commits;
+use super::store::Store;
+
+/// Commands of one push; it ends with the commit that reaches this number.
+const BATCH: usize = 500;
+
+/// What was pushed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pushed {
+    /// Commits of the history, which are all stored now.
+    pub(crate) total: u64,
+    /// Commits among them that were not stored before.
+    pub(crate) commits: u64,
+    pub(crate) events: u64,
+    pub(crate) took: Duration,
+}
+
+/// Pushes a history from the commit after the last one that is stored.
+pub(crate) fn push<R: BufRead>(
+    store: &dyn Store,
+    instance: &str,
+    commits: Commits<R>,
+    bar: &ProgressBar,
+) -> Result<Pushed, Failure> {
+    bar.set_message("pushing commits");
+    let stored = last_stored(store, instance)?;
+    let mut skip = stored.as_ref().map_or(0, |stored| stored.number);
+    let mut batch = Batch { store, instance, commands: Vec::new(), key: String::new(), events: 0 };
+    let (mut total, mut since) = (0, Instant::now());
+    for commit in commits {
+        let commit = commit?;
+        total += 1;
+        bar.inc(1);
+        if total <= skip {
+            if let Some(stored) = stored.as_ref().filter(|stored| stored.number == total) {
+                check_same(instance, stored, &commit.hash)?;
+                since = Instant::now();
+            }
+            continue;
+        }
+        batch.add(total, events::commands(instance, total, &commit))?;
+    }
+    if total < skip {
+        return Err(Failure::Shorter { instance: instance.to_owned(), stored: skip, found: total });
+    }
+    batch.push()?;
+    skip = total - skip;
+    Ok(Pushed { total, commits: skip, events: batch.events, took: since.elapsed() })
+}
+
+/// The last commit that is stored.
+fn last_stored(store: &dyn Store, instance: &str) -> Result<Option<CommitAuthored>, Failure> {
+    let last =
+        SubQuery::new().instance(instance).aggregate_type(CommitAuthored::AGGREGATE).event_type(CommitAuthored::TYPE);
+    let events = store.filter(&Query::new().or(last).descending().limit(1)).map_err(Error::from)?;
+    Ok(events.first().map(readside::Event::payload).transpose().map_err(Error::from)?)
+}
+
+fn check_same(instance: &str, stored: &CommitAuthored, found: &str) -> Result<(), Failure> {
+    if stored.hash == found {
+        return Ok(());
+    }
+    Err(Failure::Rewritten {
+        instance: instance.to_owned(),
+        number: stored.number,
+        stored: stored.hash.clone(),
+        found: found.to_owned(),
+    })
+}
+
+/// Commands that wait to be pushed together.
+struct Batch<'a> {
+    store: &'a dyn Store,
+    instance: &'a str,
+    commands: Vec<Command>,
+    /// The same commits always have the same key, so that two runs at the same time store them once.
+    key: String,
+    events: u64,
+}
+
+impl Batch<'_> {
+    fn add(&mut self, number: u64, commands: Vec<Command>) -> Result<(), Failure> {
+        if self.commands.is_empty() {
+            self.key = format!("commits from {number}");
+        }
+        self.commands.extend(commands.into_iter().map(|command| command.push_key(&self.key)));
+        if self.commands.len() < BATCH { Ok(()) } else { self.push() }
+    }
+
+    fn push(&mut self) -> Result<(), Failure> {
+        log::debug!("pushing {} events of {:?}: {}", self.commands.len(), self.instance, self.key);
+        let events = self.store.push(&self.commands).map_err(Error::from)?;
+        self.events += events.len() as u64;
+        self.commands.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! A database that is cut off, vanishes, or holds a row locked: SPEC C5, E6, L4, L6, L7.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use readside::*;
+
+use crate::common::postgres::{Database, database};
+use crate::{LONG, count, counts, eager, eventually, instance, start, sum};
+
+/// Stands between the engine and the server, and cuts connections.
+struct Proxy {
+    port: u16,
+    streams: Arc<Mutex<Vec<TcpStream>>>,
+    refuses: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    fn to(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (streams, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (server, kept, closed) = (server.to_owned(), Arc::clone(&streams), Arc::clone(&refuses));
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                if closed.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let upstream = TcpStream::connect(&server).unwrap();
+                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || pump(from, to));
+                }
+                kept.lock().extend([client, upstream]);
+            }
+        });
+        Self { port, streams, refuses }
+    }
+
+    fn url(&self, url: &str) -> String {
+        let (before, after) = url.split_once('@').unwrap();
+        format!("{before}@127.0.0.1:{}/{}", self.port, after.split_once('/').unwrap().1)
+    }
+
+    fn cut(&self) {
+        for stream in self.streams.lock().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn vanish(&self, gone: bool) {
+        self.refuses.store(gone, Ordering::SeqCst);
+        self.cut();
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn behind_proxy() -> (Database, PostgresStore, Proxy, Engine) {
+    let database = database();
+    let store = PostgresStore::connect(database.url()).unwrap();
+    let address = database.url().split_once('@').unwrap().1.split_once('/').unwrap().0;
+    let proxy = Proxy::to(address);
+    let config = EngineConfig { lease: Duration::from_secs(1), ..eager() };
+    let engine = start(PostgresStore::connect(&proxy.url(database.url())).unwrap(), &["counts"], config);
+    (database, store, proxy, engine)
+}
+
+fn all_counted(store: &PostgresStore, engine: &Engine, pushed: i64) {
+    eventually("the end of the work", || {
+        let found = sum::<Database>(store, "counts", None);
+        assert!(found <= pushed, "something was counted twice");
+        found == pushed
+    });
+    eventually("an engine that is well", || {
+        engine.health().is_ok_and(|health| health.projections[0].lagging_instances == 0)
+    });
+    assert!(engine.health().unwrap().loops.iter().all(|l| l.alive && l.restarts == 0));
+}
+
+// SPEC L6, L7: every connection is cut again and again, at any point of a commit.
+#[test]
+fn connections_that_are_cut_lose_and_repeat_nothing() {
+    let (_database, store, proxy, engine) = behind_proxy();
+    let mut pushed = 0;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(4) {
+        for n in 0..20 {
+            store.push(&[count(&instance(n), 1)]).unwrap();
+            pushed += 1;
+        }
+        proxy.cut();
+    }
+    all_counted(&store, &engine, pushed);
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC C5, E6: it comes back by itself when the database does.
+#[test]
+fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
+    let (_database, store, proxy, engine) = behind_proxy();
+    store.push(&[count("a", 1)]).unwrap();
+    engine.await_position("counts", "a", 1, LONG).unwrap();
+    proxy.vanish(true);
+    for _ in 0..50 {
+        store.push(&[count("a", 1)]).unwrap();
+    }
+    // Several ticks and renewals fail.
+    eventually("failing reads", || engine.health().is_err());
+    let gone = Instant::now();
+    eventually("the end of the outage", || gone.elapsed() > Duration::from_secs(2));
+    proxy.vanish(false);
+    all_counted(&store, &engine, 51);
+}
+
+// SPEC L4: a state row that somebody holds locked delays the other tenants by one time-out at most.
+#[test]
+fn one_tenants_lock_does_not_hold_up_the_others() {
+    let database = database();
+    let options = PostgresOptions { lock_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+    let store = Arc::new(PostgresStore::connect_with(database.url(), options).unwrap());
+    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), counts("counts"), config).unwrap();
+    handler.setup().unwrap();
+    for n in 0..20 {
+        store.push(&[count(&instance(n), 1)]).unwrap();
+    }
+    let names: Vec<String> = (0..20).map(instance).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    handler.trigger(&names).unwrap();
+    for n in 0..20 {
+        store.push(&[count(&instance(n), 1)]).unwrap();
+    }
+    let mut other =
+        readside::postgres_driver::Client::connect(database.url(), readside::postgres_driver::NoTls).unwrap();
+    let mut tx = other.transaction().unwrap();
+    let lock = "SELECT 1 FROM readside.projection_states WHERE instance_id = 'tenant-000' FOR UPDATE";
+    tx.execute(lock, &[]).unwrap();
+    let begin = Instant::now();
+    match handler.trigger(&names) {
+        Err(error::TriggerError::Stopped { stopped, .. }) => {
+            assert_eq!((stopped.len(), &*stopped[0].instance), (1, "tenant-000"));
+            assert!(matches!(&stopped[0].cause, StopCause::Store(error) if error.is_transient()), "{stopped:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(begin.elapsed() < Duration::from_millis(1900), "{:?}", begin.elapsed());
+    assert_eq!(sum::<Database>(&store, "counts", None), 39);
+    tx.rollback().unwrap();
+    handler.trigger(&names).unwrap();
+    assert_eq!(sum::<Database>(&store, "counts", None), 40);
+}
