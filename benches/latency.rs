@@ -57,7 +57,7 @@ fn bench<S: EngineStore + Clone>(what: &str, events: usize, open: impl Fn() -> S
         std::thread::yield_now();
     }
     measure(&format!("{what}, across engines"), events, &one, |pushed| {
-        other.await_pushed("far", pushed, LONG).unwrap()
+        other.await_pushed("far", pushed, LONG).unwrap();
     });
 }
 

@@ -130,6 +130,14 @@ pub trait ProjectionTransaction {
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
+    /// Has what follows in this transaction wait for no lock that is held. Default: nothing changes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn be_brief(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Applies statements in order. The outcome is that of applying each alone, whatever way is taken.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::row;
 use super::{Bulk, BulkKind, Conn, Row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
-use crate::sql;
+use crate::sql::{self, Dialect};
 use crate::state::{Attempt, Blocked, Checkpoint, FailureClass, HeldEvent, HeldState, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
@@ -37,6 +37,14 @@ impl ProjectionTransaction for Transaction<'_> {
             states = read(self.conn, projection, instances, true)?;
         }
         Ok(in_order(instances, states))
+    }
+
+    /// SQLite's one lock is had already by whoever is inside a transaction.
+    fn be_brief(&mut self) -> Result<(), StoreError> {
+        match self.conn.dialect() {
+            Dialect::Postgres => self.conn.batch("SET LOCAL lock_timeout = '10ms'"),
+            Dialect::Sqlite => Ok(()),
+        }
     }
 
     fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {

@@ -17,6 +17,8 @@ use uuid::Uuid;
 pub(super) enum Way {
     /// All at once; an error ends the transaction.
     Together,
+    /// All at once, and without waiting for locks: the time for that was spent already.
+    Briefly,
     /// One by one, up to the first that fails.
     SingleSteps,
 }
@@ -58,11 +60,14 @@ impl Inner {
         let mut effects = Vec::new();
         let outcome = self.models.transaction(&mut |tx| {
             effects.clear();
+            if way == Way::Briefly {
+                tx.be_brief()?;
+            }
             let states = tx.lock(&self.key, &instances)?;
             for (work, state) in works.iter().zip(&states) {
                 effects.push(self.apply(tx, work, state, round)?);
             }
-            if way == Way::Together {
+            if way != Way::SingleSteps {
                 self.apply_together(tx, works, &effects, &states)?;
             }
             self.finish(tx, &effects)

@@ -95,8 +95,10 @@ impl Inner {
         match open {
             [work] => self.alone(work, error, last),
             _ if splits(&error) => {
+                // Whoever was waited for delays the others by that one time-out only.
+                let way = if error.kind() == StoreErrorKind::Timeout { Way::Briefly } else { Way::Together };
                 for work in open {
-                    if let Err(error) = self.transact(&mut [&mut **work], Way::Together, last) {
+                    if let Err(error) = self.transact(&mut [&mut **work], way, last) {
                         self.alone(work, error, last);
                     }
                 }

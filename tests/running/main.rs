@@ -7,6 +7,8 @@ mod common;
 mod awaiting;
 mod leases;
 mod life;
+#[cfg(feature = "postgres")]
+mod outage;
 mod processes;
 mod sharing;
 mod starting;
@@ -86,7 +88,7 @@ macro_rules! on_both {
 
 on_both! {
     awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
-    starting: a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere;
+    starting: many_first_set_ups_at_once_make_one_schema, a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere;
     leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query;
     sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
         everything_heard_twice_happens_once;
@@ -100,7 +102,8 @@ pub(crate) fn lazy() -> EngineConfig {
 
 /// Ticks often.
 pub(crate) fn eager() -> EngineConfig {
-    EngineConfig { requeue_every: Duration::from_millis(30), workers: 2, ..EngineConfig::default() }
+    let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
+    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
 }
 
 pub(crate) fn start<S: EngineStore>(store: S, names: &[&str], config: EngineConfig) -> Engine {

@@ -6,6 +6,23 @@ use readside::*;
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 
+// SPEC I1
+pub(crate) fn many_first_set_ups_at_once_make_one_schema<P: Place>(place: &P) {
+    let stores: Vec<P::Store> = (0..6).map(|_| place.open()).collect();
+    let together = std::sync::Barrier::new(stores.len());
+    std::thread::scope(|scope| {
+        for store in &stores {
+            scope.spawn(|| {
+                together.wait();
+                store.setup(&[&counts("counts"), &counts("others")]).unwrap();
+            });
+        }
+    });
+    let ids: Vec<uuid::Uuid> = stores.iter().map(|store| store.store_id().unwrap()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    stores[0].verify(&[&counts("counts"), &counts("others")]).unwrap();
+}
+
 // SPEC L5, E1
 pub(crate) fn a_backlog_is_caught_up_without_a_new_event<P: Place>(place: &P) {
     let store = place.open();
