@@ -10,8 +10,8 @@ use readside::{Command, EngineStore, LagRequest, Projection, Table, create, set,
 fn projection(n: usize) -> Projection {
     let name = format!("p{n:03}");
     Projection::new(&name, 1).table(Table::new(name.as_str()).column(text("id")).primary_key(["id"])).on_raw(
-        "user",
-        "user.added",
+        "idler",
+        "idler.added",
         |e| create([set("id", e.aggregate_id())]),
     )
 }
@@ -27,7 +27,7 @@ fn bench<S: EngineStore>(what: &str, store: &S, projections: usize, instances: u
     store.setup(&all.iter().collect::<Vec<_>>()).unwrap();
     let names: Vec<std::sync::Arc<str>> = (0..instances).map(|n| format!("tenant-{n:05}").into()).collect();
     for chunk in names.chunks(500) {
-        let commands: Vec<Command> = chunk.iter().map(|name| Command::raw(name, "user", "u", "user.added")).collect();
+        let commands: Vec<Command> = chunk.iter().map(|name| Command::raw(name, "idler", "u", "idler.added")).collect();
         store.push(&commands).unwrap();
     }
     let source = store.store_id().unwrap();

@@ -15,7 +15,10 @@
 //!    [`update`], [`delete()`], [`copy`], [`multi`], [`noop`] or [`exec`].
 //! 4. One transaction ([`ProjectionStore::transaction`]) locks the state row, compares the checkpoint, applies the
 //!    statements and moves the checkpoint. Whoever else does the same finds the checkpoint moved, and nothing to do.
-//! 5. Readers see the row in the view with the table's plain name.
+//! 5. Readers see the row in the view with the table's plain name; [`Engine::await_pushed`] tells when.
+//!
+//! An [`Engine`] does steps 2 to 4 by itself, on threads of its own, alone or together with other processes; a
+//! [`ProjectionHandler`] does them on the caller's thread, as here:
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
@@ -55,6 +58,8 @@
 //! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
 //! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
 //!   [`ProjectionStore`].
+//! - Running: [`Engine`], [`EngineConfig`], [`Health`]; [`LeaseStore`] and [`Wired`] are what it asks of a store beyond
+//!   events and read models.
 //! - What fails, and what then: [`HandlerConfig`], [`Policy`], [`StopCause`], [`mod@error`].
 //!
 //! # Features

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// only itself and what lies below.
 const LAYERS: [(u8, &[&str]); 6] = [
     (0, &["error", "value", "clock", "event", "query", "statement", "table", "state"]),
-    (1, &["projection", "store", "subscription", "observer"]),
+    (1, &["projection", "store", "lease", "subscription", "observer"]),
     (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),

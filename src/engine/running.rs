@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::builder::{EngineBuilder, EngineStore};
 use super::health::{self, Health};
 use super::shared::{Runner, Shared};
-use super::thread::{Pulse, Thread};
+use super::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::query::HeadsRequest;
@@ -253,9 +253,7 @@ impl Engine {
         for thread in threads.loops {
             late.extend(thread.join(deadline).err());
         }
-        if let Err(error) = self.shared.leases.leave(self.shared.id) {
-            log::warn!("{}; the leases of this process end by themselves", full(&error));
-        }
+        late.extend(self.leave(deadline).err());
         drop(self.shared.pool.lock().take());
         for thread in threads.workers {
             late.extend(thread.join(deadline).err());
@@ -271,6 +269,18 @@ impl Engine {
             runner.handler.cancel();
         }
         self.shared.progress.notify();
+    }
+
+    /// On a thread of its own: a connection may be frozen.
+    fn leave(&self, deadline: Instant) -> Result<(), String> {
+        let shared = Arc::clone(&self.shared);
+        let leave = move || {
+            if let Err(error) = shared.leases.leave(shared.id) {
+                log::warn!("{}; the leases of this process end by themselves", full(&error));
+            }
+        };
+        let name = "readside-leave";
+        thread::spawn(name, leave).map_err(|_| name.to_owned())?.join(deadline)
     }
 
     fn wait_for_jobs(&self, deadline: Instant) {

@@ -75,6 +75,34 @@ pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     assert!(health.loops.iter().all(|l| l.alive && l.restarts == 0));
 }
 
+// SPEC F4: code of the user's that takes longer than the lease cannot starve its renewal.
+pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
+    let (entered, wait) = crossbeam_channel::bounded::<()>(8);
+    let (open, opened) = crossbeam_channel::bounded::<()>(8);
+    let slow = move || {
+        let (entered, opened) = (entered.clone(), opened.clone());
+        counts("counts").on_raw("thing", "thing.slow", move |_| {
+            entered.send(()).unwrap();
+            let _ = opened.recv_timeout(LONG);
+            upsert(["thing"], [set("thing", "slow"), increment("n", 100)])
+        })
+    };
+    let config = EngineConfig { lease: Duration::from_millis(600), ..eager() };
+    let stores = [place.open(), place.open()];
+    let engines =
+        stores.clone().map(|store| Engine::builder(store).projection(slow()).config(config.clone()).start().unwrap());
+    let pushed = engines[0].push(&[Command::raw("a", "thing", "s", "thing.slow")]).unwrap();
+    wait.recv_timeout(LONG).unwrap();
+    let epoch = || stores[0].states(&counts("counts").key(), &["a".into()]).unwrap()[0].epoch;
+    let (before, begin) = (epoch(), Instant::now());
+    crate::eventually("three leases' time", || begin.elapsed() > Duration::from_millis(1800));
+    assert_eq!(epoch(), before, "nobody else took it");
+    open.send(()).unwrap();
+    engines[1].await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!(sum::<P>(&stores[0], "counts", None), 100);
+    assert!(wait.try_recv().is_err(), "it was reduced once");
+}
+
 // SPEC J2: the number of threads does not grow with projections, and all of them have names and end.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]

@@ -92,7 +92,8 @@ on_both! {
     leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query;
     sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
         everything_heard_twice_happens_once;
-    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else;
+    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else,
+        a_reducer_slower_than_the_lease_keeps_it;
 }
 
 /// Never ticks by itself within a test.

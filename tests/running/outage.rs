@@ -17,6 +17,7 @@ struct Proxy {
     port: u16,
     streams: Arc<Mutex<Vec<TcpStream>>>,
     refuses: Arc<AtomicBool>,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -24,6 +25,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (streams, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let frozen = Arc::new(AtomicBool::new(false));
+        let freezes = Arc::clone(&frozen);
         let (server, kept, closed) = (server.to_owned(), Arc::clone(&streams), Arc::clone(&refuses));
         std::thread::spawn(move || {
             for client in listener.incoming() {
@@ -34,12 +37,13 @@ impl Proxy {
                 let upstream = TcpStream::connect(&server).unwrap();
                 for (from, to) in [(&client, &upstream), (&upstream, &client)] {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    std::thread::spawn(move || pump(from, to));
+                    let freezes = Arc::clone(&freezes);
+                    std::thread::spawn(move || pump(from, to, &freezes));
                 }
                 kept.lock().extend([client, upstream]);
             }
         });
-        Self { port, streams, refuses }
+        Self { port, streams, refuses, frozen }
     }
 
     fn url(&self, url: &str) -> String {
@@ -53,15 +57,23 @@ impl Proxy {
         }
     }
 
+    /// Keeps connections open and passes nothing on.
+    fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+    }
+
     fn vanish(&self, gone: bool) {
         self.refuses.store(gone, Ordering::SeqCst);
         self.cut();
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream) {
+fn pump(mut from: TcpStream, mut to: TcpStream, frozen: &AtomicBool) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if frozen.load(Ordering::SeqCst) {
+            continue;
+        }
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
@@ -125,6 +137,22 @@ fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     eventually("the end of the outage", || gone.elapsed() > Duration::from_secs(2));
     proxy.vanish(false);
     all_counted(&store, &engine, 51);
+}
+
+// SPEC J1: a driver's call that hangs is reported, not waited for.
+#[test]
+fn a_frozen_connection_does_not_hold_up_the_stop() {
+    let (_database, store, proxy, engine) = behind_proxy();
+    store.push(&[count("a", 1)]).unwrap();
+    engine.await_position("counts", "a", 1, LONG).unwrap();
+    proxy.freeze();
+    let begin = Instant::now();
+    // Ticks and renewals are frequent, so some call hangs by now or soon.
+    eventually("a hanging loop", || begin.elapsed() > Duration::from_secs(1));
+    let late = engine.shutdown(Duration::from_secs(1)).unwrap_err();
+    assert!(late.threads.iter().any(|name| name.starts_with("readside-")), "{late}");
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    proxy.cut();
 }
 
 // SPEC L4: a state row that somebody holds locked delays the other tenants by one time-out at most.

@@ -1,0 +1,87 @@
+//! Cases of the handler that this one re-creates, as far as no other test holds them: what a trigger and a fetch return.
+
+use std::sync::Arc;
+
+use readside::error::{StoreErrorKind as Kind, TriggerError};
+use readside::{EventStore, HandlerConfig, ProjectionHandler, Query, StopCause};
+
+use crate::faults::{Fault, Faults, Faulty};
+use crate::{config, count, counts, handler, position, push, rows, stopped, store};
+
+fn failing(at: usize, kind: Kind) -> (readside::SqliteStore, ProjectionHandler) {
+    let (store, _) = store();
+    push(&store, &[count("a", "x", 1)]);
+    let wrapped = Arc::new(Faulty { inner: store.clone(), faults: Faults::nth(at, Fault::Fails(kind)) });
+    (store, ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config()).unwrap())
+}
+
+// SPEC C1: query error, event store error -> that error; nothing is written.
+#[test]
+fn errors_of_reading_are_returned() {
+    for at in 1..=3 {
+        let (store, handler) = failing(at, Kind::Denied);
+        match handler.trigger(&["a"]) {
+            Err(TriggerError::Store(error)) => assert_eq!(error.kind(), Kind::Denied, "call {at}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((position(&store, "a"), rows(&store).len()), (0, 0));
+        handler.trigger(&["a"]).unwrap();
+    }
+}
+
+// SPEC G1: begin, lock, save or commit fails -> rolled back, the cause kept.
+#[test]
+fn errors_of_the_transaction_are_returned_and_roll_back() {
+    // store id, states, read; then begin, lock, apply, save, commit
+    for at in 4..=8 {
+        let (store, handler) = failing(at, Kind::Full);
+        let stopped = stopped(handler.trigger(&["a"]));
+        assert!(matches!(&stopped[0].cause, StopCause::Store(error) if error.kind() == Kind::Full), "{stopped:?}");
+        assert_eq!((position(&store, "a"), rows(&store).len()), (0, 0), "call {at}");
+    }
+}
+
+// SPEC C1: no events -> Ok, and no state row is made for them.
+#[test]
+fn nothing_to_do_is_well() {
+    let (store, _) = store();
+    let handler = handler(&store, config());
+    handler.trigger(&["a", "nobody"]).unwrap();
+    let fetched = handler.fetch_events(&["a"]).unwrap();
+    assert_eq!((fetched.events().count(), fetched.more().len()), (0, 0));
+    let processed = handler.process(fetched);
+    assert_eq!((processed.applied, processed.stopped.len()), (0, 0));
+    let nothing = handler.process_events(&[]);
+    assert_eq!((nothing.applied, nothing.stopped.len()), (0, 0));
+}
+
+// SPEC C3: smaller than, equal to, and above the limit.
+#[test]
+fn more_says_that_the_limit_ended_the_fetch() {
+    let (store, _) = store();
+    push(&store, &[count("a", "x", 1), count("a", "x", 1)]);
+    for (bulk_limit, events, more) in [(5, 2, 0), (2, 2, 0), (1, 1, 1)] {
+        let fetched = handler(&store, HandlerConfig { bulk_limit, ..config() }).fetch_events(&["a"]).unwrap();
+        assert_eq!((fetched.events().count(), fetched.more().len()), (events, more), "limit {bulk_limit}");
+    }
+    handler(&store, HandlerConfig { bulk_limit: 1, ..config() }).trigger(&["a"]).unwrap();
+    assert_eq!(rows(&store), ["a/x=2"]);
+}
+
+// SPEC C4: the original lost the events before a reducer's error; its retries could skip some after an inserted one.
+#[test]
+fn a_reducers_error_loses_nothing_before_it_and_counts_are_the_callers() {
+    let (store, _) = store();
+    push(&store, &[count("a", "x", 1), count("a", "x", 2), count("a", "x", 13), count("a", "x", 4)]);
+    let all = store.filter(&Query::new()).unwrap();
+    let handler = handler(&store, HandlerConfig { retries: 3, ..config() });
+    let processed = handler.process_events(&all[1..]);
+    assert_eq!(processed.applied, 0);
+    assert!(
+        matches!(processed.stopped[0].cause, StopCause::Gap { checkpoint: 0 }),
+        "a missing row is a checkpoint of 0"
+    );
+    let processed = handler.process_events(&all);
+    assert_eq!((processed.applied, processed.stopped[0].position), (2, 3));
+    assert_eq!(rows(&store), ["a/x=3"]);
+}
