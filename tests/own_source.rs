@@ -131,3 +131,44 @@ fn a_read_model_follows_a_table_of_the_services_own() {
     assert_eq!(totals, [&Value::Integer(115), &Value::Integer(0)]);
     assert_eq!(models.states(&orders().key(), &["t1".into()]).unwrap()[0].position, 12);
 }
+
+/// Shared, as the service itself would.
+#[derive(Debug, Clone)]
+struct SharedLog(Arc<AuditLog>);
+
+impl EventSource for SharedLog {
+    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
+        self.0.store_id()
+    }
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        self.0.heads(request)
+    }
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        self.0.read(request)
+    }
+}
+
+// SPEC A0, G5, J1
+#[test]
+fn an_engine_runs_on_a_source_of_the_services_own() {
+    let (log, long) = (SharedLog(Arc::new(AuditLog::new())), std::time::Duration::from_secs(30));
+    log.0.write("t1", "placed", "o1", "null");
+    let models = SqliteStore::in_memory().unwrap();
+    let (initialized, signal) = crossbeam_channel::bounded(1);
+    let config =
+        EngineConfig { requeue_every: std::time::Duration::from_millis(20), workers: 2, ..EngineConfig::default() };
+    let builder = Engine::builder(models.clone()).source(log.clone()).projection(orders()).config(config);
+    let engine = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| builder.initialized(signal).start().unwrap());
+        log.0.write("t1", "added", "o1", "7");
+        initialized.send(()).unwrap();
+        starting.join().unwrap()
+    });
+    engine.await_position("orders", "t1", 2, long).unwrap();
+    log.0.write("t2", "placed", "o2", "null");
+    engine.await_position("orders", "t2", 1, long).unwrap();
+    assert_eq!(models.read_rows(&orders(), "orders").unwrap().len(), 2);
+    let refused = engine.push(&[Command::raw("t1", "order", "o1", "added")]).unwrap_err();
+    assert!(refused.to_string().contains("source of its service's own"), "{refused}");
+    engine.shutdown(long).unwrap();
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -22,10 +22,10 @@ use super::ticker::Ticker;
 use super::windows::Windows;
 use super::{renewal, shared};
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
-use crate::lease::{LeaseStore, Wired};
+use crate::lease::{LeaseStore, News, Wire, Wired};
 use crate::projection::Projection;
-use crate::store::{EventStore, ProjectionStore};
-use crate::subscription::Topics;
+use crate::store::{EventSource, EventStore, ProjectionStore};
+use crate::subscription::{Bus, Topics};
 
 /// Connections that the loops need beside those of the workers.
 const FOR_LOOPS: usize = 3;
@@ -34,6 +34,27 @@ const FOR_LOOPS: usize = 3;
 pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Wired + 'static {}
 
 impl<S: EventStore + ProjectionStore + LeaseStore + Wired + 'static> EngineStore for S {}
+
+/// No news ever.
+#[derive(Debug)]
+struct Unwired;
+
+impl Wired for Unwired {
+    fn wire(&self) -> Box<dyn Wire> {
+        Box::new(Unwired)
+    }
+
+    fn announce(&self, _news: &News) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Wire for Unwired {
+    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+        std::thread::park_timeout(wait);
+        Ok(News::default())
+    }
+}
 
 /// How an engine runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,25 +123,46 @@ impl EngineConfig {
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
-    events: Arc<dyn EventStore>,
+    /// None when events can only be read.
+    events: Option<Arc<dyn EventStore>>,
+    source: Arc<dyn EventSource>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
     wired: Arc<dyn Wired>,
     projections: Vec<(Projection, Option<HandlerConfig>)>,
     config: EngineConfig,
+    initialized: Option<Receiver<()>>,
 }
 
 impl EngineBuilder {
     pub(super) fn new<S: EngineStore>(store: S) -> Self {
         let store = Arc::new(store);
         Self {
-            events: store.clone(),
+            events: Some(store.clone()),
+            source: store.clone(),
             models: store.clone(),
             leases: store.clone(),
             wired: store,
             projections: Vec::new(),
             config: EngineConfig::default(),
+            initialized: None,
         }
+    }
+
+    /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
+    /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
+    pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
+        self.source = Arc::new(source);
+        self.events = None;
+        self.wired = Arc::new(Unwired);
+        self
+    }
+
+    /// Has [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is dropped: for
+    /// a service that has to finish something before any thread runs.
+    pub fn initialized(mut self, signal: Receiver<()>) -> Self {
+        self.initialized = Some(signal);
+        self
     }
 
     /// Keeps read models, states and leases in another database than the events.
@@ -162,6 +204,12 @@ impl EngineBuilder {
         } else {
             self.models.verify(&projections)?;
         }
+        if let Some(signal) = &self.initialized {
+            // Sent or dropped, both end the wait.
+            while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
+                log::info!("the engine waits to be told that its service is initialized");
+            }
+        }
         let (tick_now, now) = bounded(1);
         let shared = self.share(workers, tick_now)?;
         renewal::renew(&shared)?;
@@ -185,12 +233,12 @@ impl EngineBuilder {
     }
 
     fn share(self, workers: usize, tick_now: crossbeam_channel::Sender<()>) -> Result<Arc<Shared>, Error> {
-        let source: Arc<dyn crate::store::EventSource> = self.events.clone();
         let mut runners = Vec::new();
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let wanted = projection.wanted();
-            let handler = ProjectionHandler::new(Arc::clone(&source), Arc::clone(&self.models), projection, config)?;
+            let handler =
+                ProjectionHandler::new(Arc::clone(&self.source), Arc::clone(&self.models), projection, config)?;
             let flag = || AtomicBool::new(false);
             runners.push(Runner { handler, wanted, succeeded: flag(), leading: flag() });
         }
@@ -202,7 +250,7 @@ impl EngineBuilder {
             holdings: Holdings::new(id, self.config.lease),
             config: self.config,
             events: self.events,
-            source,
+            source: self.source,
             models: self.models,
             leases: self.leases,
             wired: self.wired,
@@ -221,7 +269,11 @@ impl EngineBuilder {
 
 /// Starts the threads; those that run already are stopped again when one cannot be started.
 fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>) -> Result<Engine, Error> {
-    let subscription = Arc::new(shared.events.subscribe(Topics::all()));
+    let subscription = match &shared.events {
+        Some(events) => events.subscribe(Topics::all()),
+        None => Bus::default().subscribe(Topics::all()),
+    };
+    let subscription = Arc::new(subscription);
     let mut threads =
         Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
     let started = start_all(shared, workers, now, &mut threads);

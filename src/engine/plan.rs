@@ -88,3 +88,78 @@ fn dense(steps: &[Step], checkpoint: i64) -> (usize, Option<i64>) {
     }
     (steps.len(), None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::engine::holding::Holdings;
+    use crate::event::Event;
+    use crate::lease::Lease;
+    use crate::state::ProjectionKey;
+
+    fn work(from: Option<i64>, positions: &[i64]) -> Work {
+        let event = |position: &i64| Event::new("a", "t", "1", "e").with_position(*position);
+        Work::new("a".into(), from, positions.iter().map(event).collect())
+    }
+
+    fn at(position: i64) -> State {
+        State { instance: "a".into(), position, ..State::default() }
+    }
+
+    fn run(work: &Work, state: &State) -> (Range<usize>, Option<i64>) {
+        match plan(work, state, Uuid::nil(), Duration::from_mins(1)) {
+            Plan::Apply(run) => (run.steps, run.gap),
+            Plan::Stop(cause) => panic!("{cause}"),
+        }
+    }
+
+    fn refused(work: &Work, state: &State) -> StopCause {
+        match plan(work, state, Uuid::nil(), Duration::from_mins(1)) {
+            Plan::Stop(cause) => cause,
+            Plan::Apply(run) => panic!("{run:?}"),
+        }
+    }
+
+    // SPEC G1
+    #[test]
+    fn what_is_applied_is_dropped_and_what_was_set_back_refused() {
+        let fetched = work(Some(4), &[5, 8, 9]);
+        assert_eq!(run(&fetched, &at(4)), (0..3, None));
+        assert_eq!(run(&fetched, &at(8)), (2..3, None));
+        assert_eq!(run(&fetched, &at(20)), (3..3, None));
+        assert!(matches!(refused(&fetched, &at(3)), StopCause::Reset));
+        let elsewhere = State { store: Some(Uuid::max()), ..at(4) };
+        assert!(matches!(refused(&fetched, &elsewhere), StopCause::HistoryDiverged { .. }));
+    }
+
+    // SPEC D2
+    #[test]
+    fn events_from_a_queue_continue_only_where_nothing_lies_between() {
+        let mut queued = work(None, &[5, 6, 8]);
+        assert_eq!(run(&queued, &at(4)), (0..2, Some(6)));
+        assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "3 and 4 are not known");
+        queued.known = Some(crate::engine::work::Known { from: 3, relevant: 0 });
+        assert_eq!(run(&queued, &at(2)), (0..2, Some(6)), "3 and 4 were seen and concern nobody");
+        assert_eq!(run(&queued, &at(1)), (0..0, Some(1)), "2 was not seen");
+        queued.known = Some(crate::engine::work::Known { from: 1, relevant: 4 });
+        assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "4 concerns the projection");
+        assert_eq!(run(&queued, &at(5)), (1..2, Some(6)));
+    }
+
+    // SPEC F3
+    #[test]
+    fn work_under_a_lease_that_moved_on_is_refused() {
+        let (me, key) = (Uuid::from_u128(1), ProjectionKey { name: "p".into(), version: 1 });
+        let holdings = Holdings::new(me, Duration::from_mins(1));
+        let mut leased = work(Some(0), &[1]);
+        leased.lease = Some(holdings.add(&key, &Lease { instance: Arc::from("a"), epoch: 7 }, Instant::now()));
+        let state = |owner, epoch| State { owner: Some(owner), epoch, ..at(0) };
+        assert_eq!(run(&leased, &state(me, 7)), (0..1, None));
+        assert!(matches!(refused(&leased, &state(me, 8)), StopCause::LeaseLost));
+        assert!(matches!(refused(&leased, &state(Uuid::from_u128(2), 7)), StopCause::LeaseLost));
+        assert!(matches!(refused(&leased, &at(0)), StopCause::LeaseLost));
+    }
+}

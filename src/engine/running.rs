@@ -77,7 +77,9 @@ impl Engine {
     /// # Errors
     /// See [`PushError`].
     pub fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        self.shared.events.push(commands)
+        let reason = "this engine reads from a source of its service's own; push where that source stores its events";
+        let events = self.shared.events.as_ref().ok_or(PushError::Transaction { reason })?;
+        events.push(commands)
     }
 
     /// Brings instances up to date on the caller's thread, see

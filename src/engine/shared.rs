@@ -89,7 +89,8 @@ impl Progress {
 pub(super) struct Shared {
     pub(super) id: Uuid,
     pub(super) config: EngineConfig,
-    pub(super) events: Arc<dyn EventStore>,
+    /// None when events can only be read.
+    pub(super) events: Option<Arc<dyn EventStore>>,
     pub(super) source: Arc<dyn EventSource>,
     pub(super) models: Arc<dyn ProjectionStore>,
     pub(super) leases: Arc<dyn LeaseStore>,

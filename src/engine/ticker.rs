@@ -115,7 +115,9 @@ impl Ticker {
         let event = Command::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
             .payload(&serde_json::json!({ "name": &*key.name }))
             .push_key(&format!("readside: {} {} succeeded", key.name, key.version));
-        self.shared.events.push(&[event])?;
+        if let Some(events) = &self.shared.events {
+            events.push(&[event])?;
+        }
         self.shared.leases.succeed(key, self.shared.id)?;
         runner.succeeded.store(true, Ordering::Relaxed);
         runner.leading.store(false, Ordering::Relaxed);
