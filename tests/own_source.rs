@@ -151,7 +151,7 @@ impl EventSource for SharedLog {
 // SPEC A0, G5, J1
 #[test]
 fn an_engine_runs_on_a_source_of_the_services_own() {
-    let (log, long) = (SharedLog(Arc::new(AuditLog::new())), std::time::Duration::from_secs(30));
+    let (log, patience) = (SharedLog(Arc::new(AuditLog::new())), std::time::Duration::from_secs(30));
     log.0.write("t1", "placed", "o1", "null");
     let models = SqliteStore::in_memory().unwrap();
     let (initialized, signal) = crossbeam_channel::bounded(1);
@@ -164,11 +164,11 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
         initialized.send(()).unwrap();
         starting.join().unwrap()
     });
-    engine.await_position("orders", "t1", 2, long).unwrap();
+    engine.await_position("orders", "t1", 2, patience).unwrap();
     log.0.write("t2", "placed", "o2", "null");
-    engine.await_position("orders", "t2", 1, long).unwrap();
+    engine.await_position("orders", "t2", 1, patience).unwrap();
     assert_eq!(models.read_rows(&orders(), "orders").unwrap().len(), 2);
     let refused = engine.push(&[Command::raw("t1", "order", "o1", "added")]).unwrap_err();
     assert!(refused.to_string().contains("source of its service's own"), "{refused}");
-    engine.shutdown(long).unwrap();
+    engine.shutdown(patience).unwrap();
 }

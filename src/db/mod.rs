@@ -11,6 +11,7 @@ pub(crate) mod row;
 mod setup;
 mod state;
 mod store;
+mod unique;
 
 pub(crate) use row::EVENT_COLUMNS;
 pub use store::{DbStore, EventStream};

@@ -1,0 +1,76 @@
+//! What can go wrong, one enum per family of operation, all of which turn into [`Error`].
+//!
+//! `Display` says what was being done and what to do about it; the cause is in `source()`. [`full`] prints the
+//! whole chain on one line.
+
+mod projection;
+mod push;
+mod running;
+mod statement;
+mod store;
+
+pub use projection::{ConfigError, ProjectionError, SetupError};
+pub use push::{Holder, InvalidCommand, PayloadError, PushError};
+pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
+pub use statement::{NameError, StatementError};
+pub use store::{StoreError, StoreErrorKind, TextFault};
+
+use std::error::Error as StdError;
+
+/// Any error of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`PushError`].
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// See [`StatementError`].
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// See [`PayloadError`].
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// See [`ProjectionError`].
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// See [`SetupError`].
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// See [`ConfigError`].
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`TriggerError`].
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// See [`AwaitError`].
+    #[error(transparent)]
+    Await(#[from] AwaitError),
+    /// See [`ShutdownError`].
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError),
+}
+
+/// The whole chain of an error on one line: what was being done, then each cause.
+///
+/// # Examples
+/// ```
+/// let error = "x".parse::<i32>().unwrap_err();
+/// assert_eq!(readside::error::full(&error), "invalid digit found in string");
+/// ```
+#[must_use]
+pub fn full(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        next = cause.source();
+    }
+    text
+}

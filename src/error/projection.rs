@@ -1,0 +1,162 @@
+//! Definitions, set-up and configuration.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::{NameError, StoreError};
+
+/// A projection whose definition does not hold together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectionError {
+    /// A projection without a name.
+    #[error("a projection has no name")]
+    NoProjection,
+    /// A projection name used twice.
+    #[error("two projections are named {name:?}")]
+    DuplicateProjection {
+        /// The name.
+        name: String,
+    },
+    /// Versions count from 1.
+    #[error("projection {projection:?} has version 0, versions count from 1")]
+    NoVersion {
+        /// The projection.
+        projection: String,
+    },
+    /// A projection that reduces nothing.
+    #[error("projection {projection:?} has no reducer")]
+    NoReducer {
+        /// The projection.
+        projection: String,
+    },
+    /// Two reducers for one event type.
+    #[error("projection {projection:?} has two reducers for {event_type:?} of aggregate {aggregate_type:?}")]
+    DuplicateReducer {
+        /// The projection.
+        projection: String,
+        /// The aggregate type.
+        aggregate_type: String,
+        /// The event type.
+        event_type: String,
+    },
+    /// An upcast that would never run, or not as meant.
+    #[error("the upcast of {event_type:?} from revision {revision} of projection {projection:?} {what}")]
+    Upcast {
+        /// The projection.
+        projection: String,
+        /// The event type.
+        event_type: String,
+        /// The revision that goes in.
+        revision: u32,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A name in it cannot be used.
+    #[error("projection {projection:?} has a name that cannot be used")]
+    Name {
+        /// The projection.
+        projection: String,
+        /// Which and why.
+        source: NameError,
+    },
+    /// A table does not hold together.
+    #[error("table {table:?} of projection {projection:?} {what}")]
+    Table {
+        /// The projection.
+        projection: String,
+        /// The table.
+        table: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// A set-up, or a check of it, that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// A name is taken by something else.
+    #[error("projection {projection:?} needs the name {name:?}, which is taken by {by}; rename one of them")]
+    NameTaken {
+        /// The projection.
+        projection: String,
+        /// The name.
+        name: String,
+        /// What bears it now.
+        by: String,
+    },
+    /// The definition changed and the version did not.
+    #[error(
+        "projection {projection:?} changed its event types or tables under the same version {version}; raise the version, so that it is rebuilt"
+    )]
+    DefinitionChanged {
+        /// The projection.
+        projection: String,
+        /// Its version.
+        version: u32,
+    },
+    /// A table is not as defined.
+    #[error(
+        "table {table:?} of projection {projection:?} is not as defined: {difference}; change it back, or raise the version so that it is rebuilt"
+    )]
+    TableDiffers {
+        /// The projection.
+        projection: String,
+        /// The table.
+        table: String,
+        /// What differs.
+        difference: String,
+    },
+    /// A table is missing and set-up is off.
+    #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]
+    Missing {
+        /// What is missing.
+        what: String,
+    },
+    /// The database was set up by a newer version of this library.
+    #[error("the database has schema {found}, this version of readside knows up to {known}; update readside")]
+    NewerSchema {
+        /// The schema found.
+        found: i64,
+        /// The newest one known.
+        known: i64,
+    },
+    /// A switch of versions before the new one is complete.
+    #[error(
+        "projection {projection:?} cannot switch from version {from} to {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first"
+    )]
+    NotCaughtUp {
+        /// The projection.
+        projection: String,
+        /// The live version.
+        from: u32,
+        /// The new version.
+        to: u32,
+        /// How many instances are behind.
+        behind: usize,
+        /// One of them.
+        instance: String,
+    },
+    /// A definition that does not hold together.
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Configuration values that are not allowed, all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Each wrong value with what is allowed.
+    pub faults: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.faults.join("; "))
+    }
+}
+
+impl StdError for ConfigError {}

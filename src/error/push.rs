@@ -1,0 +1,177 @@
+//! Pushes and payloads.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use super::{StoreError, TextFault};
+use crate::event::Expected;
+
+/// Who holds a lock that a push waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Process id of the database session, or of this process.
+    pub pid: i64,
+    /// The name that the holder gave itself, possibly empty.
+    pub application: String,
+    /// How long its transaction had been open, if known.
+    pub since: Option<Duration>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.pid)?;
+        if !self.application.is_empty() {
+            write!(f, " ({})", self.application)?;
+        }
+        match self.since {
+            Some(since) => write!(f, ", since {:.1} s", since.as_secs_f64()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A push that did not succeed. Unless it says otherwise, nothing was stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// An expected version does not hold.
+    #[error(
+        "nothing pushed: {aggregate_type} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew"
+    )]
+    Conflict {
+        /// The tenant.
+        instance: String,
+        /// Type of the aggregate.
+        aggregate_type: String,
+        /// Id of the aggregate.
+        aggregate_id: String,
+        /// What the command expected.
+        expected: Expected,
+        /// The version found; 0 when there is none.
+        found: i64,
+    },
+    /// A value that has to be unique is taken.
+    #[error("nothing pushed: {message} (unique constraint {constraint:?} of instance {instance:?})")]
+    UniqueViolation {
+        /// The tenant.
+        instance: String,
+        /// The type of the unique constraint.
+        constraint: String,
+        /// The message that the caller gave for this case.
+        message: String,
+    },
+    /// The instance's counter was not had in time.
+    #[error("nothing pushed: instance {instance:?} was locked by another push for more than {waited:?}{}; try again", holder.as_ref().map(|h| format!(", held by {h}")).unwrap_or_default())]
+    Busy {
+        /// The first of the tenants that were waited for.
+        instance: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Who held it, if that could be found out.
+        holder: Option<Holder>,
+    },
+    /// The push key was used before, for other commands.
+    #[error(
+        "nothing pushed: push key {key:?} of instance {instance:?} was used before for other commands; a repeated push must bring the same ones"
+    )]
+    PushKeyReused {
+        /// The tenant.
+        instance: String,
+        /// The key.
+        key: String,
+    },
+    /// A command cannot be stored.
+    #[error("nothing pushed: the {field} of command {index} cannot be stored")]
+    Invalid {
+        /// Which command of the push, from 0.
+        index: usize,
+        /// The field that is at fault.
+        field: &'static str,
+        /// Why.
+        source: InvalidCommand,
+    },
+    /// The positions of an instance are used up.
+    #[error("nothing pushed: instance {instance:?} stands at position {head} and has no room for {wanted} more events")]
+    PositionsExhausted {
+        /// The tenant.
+        instance: String,
+        /// Its head.
+        head: i64,
+        /// How many events were to be pushed.
+        wanted: usize,
+    },
+    /// A transaction that cannot take a push.
+    #[error("nothing pushed: {reason}")]
+    Transaction {
+        /// What is wrong with it and what to do.
+        reason: &'static str,
+    },
+    /// The database failed; `CommitUnknown` means that the events may be stored: push again with the same push key.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PushError {
+    /// True when the same push may succeed later without a change.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Store(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// Why a command cannot be stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidCommand {
+    /// It must not be empty.
+    #[error("it is empty")]
+    Empty,
+    /// It must be a positive number.
+    #[error("it is {0}, but has to be 1 or more")]
+    NotPositive(i64),
+    /// It holds what no database could store unchanged.
+    #[error(transparent)]
+    Text(#[from] TextFault),
+    /// The payload could not be turned into JSON.
+    #[error("it could not be serialized")]
+    Serialize(#[source] serde_json::Error),
+}
+
+/// A payload that is not what the reader expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// The text does not fit the type.
+    #[error(
+        "payload of {event_type} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}"
+    )]
+    Decode {
+        /// Type of the event.
+        event_type: String,
+        /// Revision of the payload.
+        revision: u32,
+        /// The tenant.
+        instance: String,
+        /// Position of the event.
+        position: i64,
+        /// Name of the Rust type.
+        wanted: &'static str,
+        /// The decoder's words.
+        source: serde_json::Error,
+    },
+    /// An upcast did not succeed.
+    #[error("upcast of {event_type} from revision {revision} failed")]
+    Upcast {
+        /// Type of the event.
+        event_type: String,
+        /// The revision it had.
+        revision: u32,
+        /// Why.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}

@@ -1,0 +1,160 @@
+//! Passes, waiting, stopping, and errors of reducers.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use super::{StoreError, full};
+
+type Cause = Box<dyn StdError + Send + Sync>;
+
+/// A pass over some instances that did not bring all of them to the head.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TriggerError {
+    /// No instance was named; that never means 'all'.
+    #[error("projection {projection:?} was triggered without instances; name those to bring up to date")]
+    NoInstances {
+        /// The projection.
+        projection: String,
+    },
+    /// Some instances stopped before the head; all others are up to date.
+    #[error("projection {projection:?} stopped in {}", describe(stopped))]
+    Stopped {
+        /// The projection.
+        projection: String,
+        /// Where and why, in order of instances; never empty.
+        stopped: Vec<crate::state::Stopped>,
+    },
+    /// The engine runs no projection of this name.
+    #[error("the engine runs no projection {projection:?}")]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
+    /// The database failed before any instance was looked at.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn describe(stopped: &[crate::state::Stopped]) -> String {
+    let Some(first) = stopped.first() else { return "no instance".to_owned() };
+    match stopped.len() - 1 {
+        0 => first.to_string(),
+        more => format!("{first} (and {more} more)"),
+    }
+}
+
+/// Waiting for a read model that did not come to the end that was waited for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AwaitError {
+    /// The engine runs no projection of this name.
+    #[error("the engine runs no projection {projection:?}")]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
+    /// It took too long; the read model may be older than what was waited for.
+    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {waited:?}, it is at {checkpoint}{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    TimedOut {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// What was waited for.
+        position: i64,
+        /// Where it stands.
+        checkpoint: i64,
+        /// For how long.
+        waited: Duration,
+        /// What holds it up, if that is known.
+        why: Option<Box<crate::state::StopCause>>,
+    },
+    /// The event was left out because it failed too often.
+    #[error(
+        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed"
+    )]
+    HeldBack {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// The event.
+        position: i64,
+    },
+    /// The instance is stopped until a person acts.
+    #[error("projection {projection:?} is stopped in {stopped}")]
+    Stopped {
+        /// The projection.
+        projection: String,
+        /// Where and why.
+        stopped: Box<crate::state::Stopped>,
+    },
+    /// The engine was shut down meanwhile.
+    #[error("the engine was shut down")]
+    ShutDown,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Threads that did not end in time, for instance because a call of a driver hangs. They end with the process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("these threads did not end in time: {}", threads.join(", "))]
+pub struct ShutdownError {
+    /// Their names.
+    pub threads: Vec<String>,
+}
+
+/// An error of a reducer: anything that implements `std::error::Error` turns into it by `?`.
+///
+/// # Examples
+/// ```
+/// use readside::{ReduceError, Reduced, noop};
+/// fn reduce(text: &str) -> Reduced {
+///     let _number: i32 = text.parse()?;
+///     noop()
+/// }
+/// assert!(reduce("x").unwrap_err().downcast_ref::<std::num::ParseIntError>().is_some());
+/// ```
+pub struct ReduceError {
+    source: Cause,
+}
+
+impl ReduceError {
+    /// An error in words of one's own.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { source: text.into().into() }
+    }
+
+    /// The cause as a concrete type, if it is of that type.
+    #[must_use]
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.source.downcast_ref()
+    }
+
+    /// The cause.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self.source.as_ref()
+    }
+}
+
+impl<E: StdError + Send + Sync + 'static> From<E> for ReduceError {
+    fn from(error: E) -> Self {
+        Self { source: Box::new(error) }
+    }
+}
+
+impl fmt::Debug for ReduceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.source, f)
+    }
+}
+
+impl fmt::Display for ReduceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&full(self.source.as_ref()))
+    }
+}

@@ -1,0 +1,170 @@
+//! Statements and names.
+
+use super::TextFault;
+
+/// A statement that cannot be built, or does not fit the tables of its projection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementError {
+    /// Nothing to write.
+    #[error("{statement} has no values to write")]
+    NoValues {
+        /// Kind of statement.
+        statement: &'static str,
+    },
+    /// No row was named.
+    #[error("{statement} has no condition and would touch every row of the instance")]
+    NoCondition {
+        /// Kind of statement.
+        statement: &'static str,
+    },
+    /// `upsert` and `copy` must know which rows are the same.
+    #[error("{statement} names no conflict columns")]
+    NoConflictColumns {
+        /// Kind of statement.
+        statement: &'static str,
+    },
+    /// `upsert` needs a value for each conflict column.
+    #[error("upsert has no plain value for its conflict column {column:?}")]
+    ConflictColumnWithoutValue {
+        /// The column.
+        column: String,
+    },
+    /// `copy` needs as many sources as targets.
+    #[error("copy has {to} columns to write but {from} to read")]
+    UnequalColumns {
+        /// Number of target columns.
+        to: usize,
+        /// Number of sources.
+        from: usize,
+    },
+    /// A column stands twice.
+    #[error("column {column:?} is written twice")]
+    DuplicateColumn {
+        /// The column.
+        column: String,
+    },
+    /// An assignment that makes no sense in this kind of statement.
+    #[error("column {column:?} cannot be {how} in {statement}")]
+    NotHere {
+        /// The column.
+        column: String,
+        /// What was wanted.
+        how: &'static str,
+        /// Kind of statement.
+        statement: &'static str,
+    },
+    /// A comparison with NULL that could never hold.
+    #[error("column {column:?} is compared by {operator} with NULL, which never holds")]
+    NullComparison {
+        /// The column.
+        column: String,
+        /// The operator.
+        operator: &'static str,
+    },
+    /// A value that not every database could hold.
+    #[error("the value of column {column:?} cannot be stored")]
+    BadValue {
+        /// The column.
+        column: String,
+        /// Why.
+        source: TextFault,
+    },
+    /// A value that could not be turned into JSON.
+    #[error("the value of column {column:?} could not be serialized: {why}")]
+    NotSerializable {
+        /// The column.
+        column: String,
+        /// The serializer's words.
+        why: String,
+    },
+    /// A value of the wrong type.
+    #[error("column {column:?} of table {table:?} holds {wanted:?}, not {given}")]
+    WrongType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The column's type.
+        wanted: crate::value::ColumnType,
+        /// What was given.
+        given: String,
+    },
+    /// No such column.
+    #[error("table {table:?} has no column {column:?}")]
+    UnknownColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// No such table.
+    #[error("the projection has no table {table:?}")]
+    UnknownTable {
+        /// The table.
+        table: String,
+    },
+    /// The conflict columns are not known to be unique.
+    #[error(
+        "the conflict columns {columns:?} of table {table:?} are neither its primary key nor one of its unique constraints"
+    )]
+    UnknownConflict {
+        /// The table.
+        table: String,
+        /// The columns.
+        columns: Vec<String>,
+    },
+    /// A name that cannot be used.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+/// A name of a table, column or projection that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Empty.
+    #[error("a {what} has an empty name")]
+    Empty {
+        /// What bears the name.
+        what: &'static str,
+    },
+    /// Longer than PostgreSQL allows, which would cut it off.
+    #[error("the {what} name {name:?} has {length} bytes with its version, {limit} are allowed")]
+    TooLong {
+        /// What bears the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Its length in bytes, with what the engine adds to it.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// NUL or another control character.
+    #[error("the {what} name {name:?} holds a control character")]
+    Control {
+        /// What bears the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Kept by the engine or a database for itself.
+    #[error("the {what} name {name:?} is reserved: {why}")]
+    Reserved {
+        /// What bears the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// By whom.
+        why: &'static str,
+    },
+    /// Given twice; SQLite does not tell upper from lower case.
+    #[error("the {what} name {name:?} is used twice (upper and lower case count as the same)")]
+    Duplicate {
+        /// What bears the name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+}

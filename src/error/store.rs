@@ -1,0 +1,183 @@
+//! Calls to a database, and values that none can hold.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// A call to a database that did not succeed. Clones share the source.
+#[derive(Debug, Clone)]
+pub struct StoreError {
+    doing: String,
+    kind: StoreErrorKind,
+    code: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of trouble a database call met; decides whether trying again can help and whose fault it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The database could not be reached, or the connection broke. Nothing was committed.
+    Connection,
+    /// The connection broke while a commit was under way: it may have happened or not.
+    CommitUnknown,
+    /// A lock, a connection or a statement was not had in time.
+    Timeout,
+    /// The database rolled back for the sake of other transactions (serialization failure, deadlock).
+    Conflict,
+    /// A constraint of a table refused the row.
+    Constraint,
+    /// A value was refused: out of range, wrong form, too large.
+    Data,
+    /// User, password or privileges do not suffice.
+    Denied,
+    /// The database, or the medium below it, only allows reading.
+    ReadOnly,
+    /// The disk, or the quota, is full.
+    Full,
+    /// The file cannot be opened.
+    CannotOpen,
+    /// The file is no database, or is damaged.
+    Corrupt,
+    /// The schema is not what this version expects: a table is missing, or setup has not run.
+    Schema,
+    /// The database, or the library below it, is of a version that cannot be used.
+    Version,
+    /// A call that the engine itself made wrongly.
+    Usage,
+    /// Anything else; the source says what.
+    Other,
+}
+
+impl StoreErrorKind {
+    /// The remedy, where there is one to name.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Connection => "; check that the server runs and can be reached at this address",
+            Self::CommitUnknown => "; the commit may have happened: read before repeating",
+            Self::Timeout => "; somebody else holds it, try again",
+            Self::Conflict => "; try again",
+            Self::Denied => "; check user, password and privileges",
+            Self::ReadOnly => "; open it with write access, or connect to the primary server",
+            Self::Full => "; free some space, nothing was stored",
+            Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
+            Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",
+            Self::Schema => "; run setup() first",
+            _ => "",
+        }
+    }
+}
+
+impl StoreError {
+    /// An error of a store of one's own: what was being done, of which kind, and its cause.
+    pub fn new(
+        doing: impl Into<String>,
+        kind: StoreErrorKind,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { doing: doing.into(), kind, code: None, source: Some(Arc::from(source.into())) }
+    }
+
+    /// Adds the database's own code (SQLSTATE, or SQLite's result code).
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// The same error in other words for what was being done.
+    #[must_use]
+    pub fn doing(mut self, doing: impl Into<String>) -> Self {
+        self.doing = doing.into();
+        self
+    }
+
+    /// The same error as one of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: StoreErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// What kind of trouble it was.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The database's own code, if it gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// True when the same call may succeed later without anybody changing data or code.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        use StoreErrorKind as K;
+        !matches!(self.kind, K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Usage)
+    }
+
+    /// True when a row or a value was refused, which is the fault of the statement that brought it.
+    #[must_use]
+    pub fn is_statements_fault(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Schema | StoreErrorKind::Usage
+        )
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed", self.doing)?;
+        if let Some(code) = &self.code {
+            write!(f, " ({code})")?;
+        }
+        f.write_str(self.kind.remedy())
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Why a text, a JSON document or another value cannot be stored alike on both databases.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextFault {
+    /// PostgreSQL cannot hold the character NUL.
+    #[error("it holds the character NUL at byte {at}, which no text column can store")]
+    Nul {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// Half of a surrogate pair is no character.
+    #[error("it holds half of a surrogate pair at byte {at}, which is no character")]
+    LoneSurrogate {
+        /// Offset in bytes.
+        at: usize,
+    },
+    /// Nested deeper than decoders go.
+    #[error("it is nested deeper than {limit} levels at byte {at}, which no decoder would read back")]
+    TooDeep {
+        /// Offset in bytes.
+        at: usize,
+        /// The limit, in levels.
+        limit: usize,
+    },
+    /// Not JSON at all.
+    #[error("it is not valid JSON: {why}")]
+    NotJson {
+        /// The parser's words.
+        why: String,
+    },
+    /// NaN or an infinity.
+    #[error("it is NaN or infinite, which not every database can store")]
+    NotFinite,
+    /// Outside of the years 0 to 9999.
+    #[error("it lies outside of the years 0 to 9999")]
+    TimeOutOfRange,
+}

@@ -1,0 +1,274 @@
+//! Events as they are stored, and the commands that become events.
+//!
+//! A service makes a [`Command`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
+//! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
+
+mod command;
+
+pub use command::{Command, Expected, Unique};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::error::PayloadError;
+
+/// The Rust type of an event's payload, which names the aggregate type and the event type in one place, so that
+/// push and reducer cannot disagree.
+///
+/// # Examples
+/// ```
+/// use readside::Payload;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Added { name: String }
+/// impl Payload for Added {
+///     const AGGREGATE: &str = "user";
+///     const TYPE: &str = "user.added";
+/// }
+/// ```
+pub trait Payload: Serialize + DeserializeOwned {
+    /// The type of the aggregate these events belong to.
+    const AGGREGATE: &'static str;
+    /// The type of the event.
+    const TYPE: &'static str;
+    /// The revision of the payload's form, from 1; older ones are brought up to it by upcasts.
+    const REVISION: u32 = 1;
+}
+
+/// An event as it is stored.
+///
+/// Cloning is cheap: the texts are shared.
+#[derive(Clone, PartialEq)]
+#[expect(clippy::struct_field_names, reason = "an event's type is one word with it")]
+pub struct Event {
+    pub(crate) id: Uuid,
+    pub(crate) instance: Arc<str>,
+    pub(crate) position: i64,
+    pub(crate) aggregate_type: Arc<str>,
+    pub(crate) aggregate_id: Arc<str>,
+    pub(crate) version: i64,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) revision: u32,
+    pub(crate) created_at: SystemTime,
+    pub(crate) creator: Arc<str>,
+    pub(crate) owner: Arc<str>,
+    pub(crate) payload: Arc<str>,
+    pub(crate) metadata: Arc<str>,
+}
+
+impl Event {
+    /// An event for a source of one's own, or for a test: first of its instance and aggregate, with the
+    /// payload `{}`. The other setters fill in the rest.
+    #[must_use]
+    pub fn new(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
+        Self {
+            id: Uuid::nil(),
+            instance: instance.into(),
+            position: 1,
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: aggregate_id.into(),
+            version: 1,
+            event_type: event_type.into(),
+            revision: 1,
+            created_at: SystemTime::UNIX_EPOCH,
+            creator: "".into(),
+            owner: "".into(),
+            payload: "{}".into(),
+            metadata: "{}".into(),
+        }
+    }
+
+    /// An event with this payload, and the types that the payload's type names.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn of<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Result<Self, serde_json::Error> {
+        let mut event = Self::new(instance, P::AGGREGATE, aggregate_id, P::TYPE);
+        event.revision = P::REVISION;
+        event.payload = serde_json::to_string(payload)?.into();
+        Ok(event)
+    }
+
+    /// Sets the unique id.
+    #[must_use]
+    pub fn with_id(mut self, id: Uuid) -> Self {
+        self.id = id;
+        self
+    }
+
+    /// Sets the position in the instance.
+    #[must_use]
+    pub fn with_position(mut self, position: i64) -> Self {
+        self.position = position;
+        self
+    }
+
+    /// Sets the version in the aggregate.
+    #[must_use]
+    pub fn with_version(mut self, version: i64) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets the revision of the payload's form.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u32) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// Sets the time of storing.
+    #[must_use]
+    pub fn with_created_at(mut self, at: SystemTime) -> Self {
+        self.created_at = at;
+        self
+    }
+
+    /// Sets who caused it.
+    #[must_use]
+    pub fn with_creator(mut self, creator: &str) -> Self {
+        self.creator = creator.into();
+        self
+    }
+
+    /// Sets whom it belongs to.
+    #[must_use]
+    pub fn with_owner(mut self, owner: &str) -> Self {
+        self.owner = owner.into();
+        self
+    }
+
+    /// Sets the text of the payload, a JSON document.
+    #[must_use]
+    pub fn with_payload(mut self, json: impl Into<Arc<str>>) -> Self {
+        self.payload = json.into();
+        self
+    }
+
+    /// Sets the text of the metadata, a JSON object of texts.
+    #[must_use]
+    pub fn with_metadata(mut self, json: impl Into<Arc<str>>) -> Self {
+        self.metadata = json.into();
+        self
+    }
+
+    /// The unique id.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The tenant; `""` is the system instance.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The place in the dense order of the instance's events, from 1.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    /// Type of the aggregate.
+    #[must_use]
+    pub fn aggregate_type(&self) -> &str {
+        &self.aggregate_type
+    }
+
+    /// Id of the aggregate, unique within instance and type.
+    #[must_use]
+    pub fn aggregate_id(&self) -> &str {
+        &self.aggregate_id
+    }
+
+    /// The place among the aggregate's own events, dense from 1.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Type of the event.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.event_type
+    }
+
+    /// Revision of the payload's form.
+    #[must_use]
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// When it was stored, by the database's clock, in microseconds; never decreases with the position.
+    #[must_use]
+    pub fn created_at(&self) -> SystemTime {
+        self.created_at
+    }
+
+    /// Who caused it.
+    #[must_use]
+    pub fn creator(&self) -> &str {
+        &self.creator
+    }
+
+    /// Whom it belongs to.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The payload as the text it was given.
+    #[must_use]
+    pub fn payload_json(&self) -> &str {
+        &self.payload
+    }
+
+    /// The metadata as a JSON text.
+    #[must_use]
+    pub fn metadata_json(&self) -> &str {
+        &self.metadata
+    }
+
+    /// The payload, decoded into a type of the caller's.
+    ///
+    /// # Errors
+    /// [`PayloadError::Decode`] when the text does not fit the type.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        serde_json::from_str(&self.payload).map_err(|source| PayloadError::Decode {
+            event_type: self.event_type.to_string(),
+            revision: self.revision,
+            instance: self.instance.to_string(),
+            position: self.position,
+            wanted: std::any::type_name::<T>(),
+            source,
+        })
+    }
+
+    /// One header of the metadata, for instance a correlation id.
+    #[must_use]
+    pub fn metadata(&self, name: &str) -> Option<String> {
+        serde_json::from_str::<BTreeMap<String, String>>(&self.metadata).ok()?.remove(name)
+    }
+}
+
+/// Leaves payload and metadata out: they may hold what must not stand in a log.
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("instance", &self.instance)
+            .field("position", &self.position)
+            .field("aggregate_type", &self.aggregate_type)
+            .field("aggregate_id", &self.aggregate_id)
+            .field("version", &self.version)
+            .field("event_type", &self.event_type)
+            .finish_non_exhaustive()
+    }
+}
