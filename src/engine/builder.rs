@@ -13,9 +13,10 @@ use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::holding::Holdings;
 use super::listener::Listener;
+use super::progress::Progress;
 use super::running::{Engine, Threads};
 use super::schedule::Schedule;
-use super::shared::{Progress, Runner, Shared};
+use super::shared::{Runner, Shared};
 use super::subscriber::Subscriber;
 use super::thread::{self, Pulse, Stop, Thread};
 use super::ticker::Ticker;
@@ -294,6 +295,7 @@ fn start_all(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, threads: &
     let keep = Arc::clone(&spawned);
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(workers)
+        .panic_handler(|_| log::error!("a worker panicked outside of a batch; it goes on"))
         .spawn_handler(move |worker| {
             let name = format!("readside-worker-{}", worker.index());
             keep.lock().push(thread::spawn(&name, move || worker.run())?);

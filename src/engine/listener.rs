@@ -63,6 +63,6 @@ impl Listener {
             self.shared.request_tick();
         }
         self.shared.wake();
-        self.shared.progress.notify();
+        self.shared.progress.all_moved();
     }
 }

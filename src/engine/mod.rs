@@ -24,6 +24,7 @@ mod holding;
 mod lag;
 mod listener;
 mod members;
+mod progress;
 mod renewal;
 mod running;
 mod schedule;

@@ -89,13 +89,13 @@ impl Engine {
     /// See [`TriggerError`]; after a shutdown the instances stop with [`StopCause::Cancelled`].
     pub fn trigger(&self, projection: &str, instances: &[&str]) -> Result<(), TriggerError> {
         let unknown = || TriggerError::UnknownProjection { projection: projection.to_owned() };
-        let outcome = self.find(projection).ok_or_else(unknown)?.handler.trigger(instances);
-        self.shared.progress.notify();
+        let outcome = self.find(projection).ok_or_else(unknown)?.1.handler.trigger(instances);
+        self.shared.progress.all_moved();
         outcome
     }
 
-    fn find(&self, projection: &str) -> Option<&Runner> {
-        self.shared.runners.iter().find(|runner| runner.name() == projection)
+    fn find(&self, projection: &str) -> Option<(usize, &Runner)> {
+        self.shared.runners.iter().enumerate().find(|(_, runner)| runner.name() == projection)
     }
 
     /// Waits until the projection has handled this position of the instance, whichever process does the work.
@@ -137,12 +137,12 @@ impl Engine {
         timeout: Duration,
     ) -> Result<(), AwaitError> {
         let unknown = || AwaitError::UnknownProjection { projection: projection.to_owned() };
-        let runner = self.find(projection).ok_or_else(unknown)?;
+        let (at, runner) = self.find(projection).ok_or_else(unknown)?;
         let instance: Arc<str> = instance.into();
         let position = positions.iter().copied().max().unwrap_or(0);
         let mut pause = LOOK_AGAIN.0;
         loop {
-            let version = self.shared.progress.version();
+            let since = self.shared.progress.now();
             let state = self.state(runner, &instance)?;
             if self.is_reached(runner, &state, position)? {
                 return self.check_held_back(runner, &instance, positions);
@@ -158,7 +158,7 @@ impl Engine {
             if now >= deadline {
                 return Err(timed_out(projection, &state, position, start.elapsed()));
             }
-            self.shared.progress.wait(version, deadline.min(now + pause));
+            self.shared.progress.wait_for(since, at, &instance, deadline.min(now + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
         }
     }
@@ -270,7 +270,7 @@ impl Engine {
         for runner in &self.shared.runners {
             runner.handler.cancel();
         }
-        self.shared.progress.notify();
+        self.shared.progress.all_moved();
     }
 
     /// On a thread of its own: a connection may be frozen.
@@ -287,11 +287,11 @@ impl Engine {
 
     fn wait_for_jobs(&self, deadline: Instant) {
         loop {
-            let version = self.shared.progress.version();
+            let since = self.shared.progress.now();
             if self.shared.schedule.close() || Instant::now() >= deadline {
                 return;
             }
-            self.shared.progress.wait(version, deadline);
+            self.shared.progress.wait(since, deadline);
         }
     }
 }

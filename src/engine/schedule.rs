@@ -193,6 +193,11 @@ impl Schedule {
         }
     }
 
+    /// Pairs that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queues.lock().waiting
+    }
+
     /// True when nothing of this projection waits or runs.
     pub(super) fn is_idle(&self, projection: usize) -> bool {
         let queues = self.queues.lock();

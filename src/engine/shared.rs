@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
@@ -15,6 +15,7 @@ use super::fetch::Fetched;
 use super::handler::ProjectionHandler;
 use super::holding::{Holding, Holdings};
 use super::members;
+use super::progress::Progress;
 use super::schedule::{Job, Schedule};
 use super::thread::Stop;
 use super::windows::Windows;
@@ -54,34 +55,6 @@ impl Runner {
     /// False while another process leads its first run.
     pub(super) fn may_work(&self) -> bool {
         self.succeeded.load(Ordering::Relaxed) || self.leading.load(Ordering::Relaxed)
-    }
-}
-
-/// Tells who waits that something moved.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    version: Mutex<u64>,
-    moved: Condvar,
-}
-
-impl Progress {
-    pub(super) fn version(&self) -> u64 {
-        *self.version.lock()
-    }
-
-    pub(super) fn notify(&self) {
-        *self.version.lock() += 1;
-        self.moved.notify_all();
-    }
-
-    /// Waits until something has moved since that version, or the deadline.
-    pub(super) fn wait(&self, since: u64, deadline: Instant) {
-        let mut version = self.version.lock();
-        while *version == since {
-            if self.moved.wait_until(&mut version, deadline).timed_out() {
-                return;
-            }
-        }
     }
 }
 
@@ -178,10 +151,10 @@ impl Shared {
                 );
             }
             self.schedule.done(job.projection, &job.instances);
-            self.progress.notify();
+            self.progress.moved(job.projection, &job.instances);
             self.wake();
         }
-        self.progress.notify();
+        self.progress.all_moved();
     }
 
     fn name(&self, projection: usize) -> &str {
@@ -240,7 +213,7 @@ impl Shared {
             let Some(Fetched { works, more, .. }) = next.take() else { return Ok(()) };
             let mut works = leased.take(works);
             let processed = inner.process(&mut works);
-            self.progress.notify();
+            self.progress.moved(projection, &instances_of(&works));
             let more = leased.left(more, &processed);
             processed.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
             if more.is_empty() || self.stop.is_set() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
@@ -16,6 +16,9 @@ use crate::state::HeldState;
 
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
+
+/// How long a wait for progress lasts before what waits is counted again.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(super) struct Ticker {
@@ -36,9 +39,22 @@ impl Ticker {
             log::warn!("looking for work: {}; the next tick looks again", full(&error));
             false
         });
-        let wait = if more { SHORTEST } else { self.shared.config.requeue_every };
-        if self.shared.stop.wait(SHORTEST.min(wait)) {
+        let wait = self.shared.config.requeue_every;
+        if !self.shared.stop.wait(SHORTEST.min(wait)) {
+            return;
+        }
+        if more {
+            self.let_work_run_low(Instant::now() + wait);
+        } else {
             let _ = self.now.recv_timeout(wait.saturating_sub(SHORTEST));
+        }
+    }
+
+    /// There is more than one look takes; the next one comes when most of this one's is done.
+    fn let_work_run_low(&self, deadline: Instant) {
+        while self.shared.schedule.waiting() > MOST / 10 && Instant::now() < deadline && !self.shared.stop.is_set() {
+            let now = self.shared.progress.now();
+            self.shared.progress.wait(now, deadline.min(Instant::now() + LONGEST_LOOK));
         }
     }
 

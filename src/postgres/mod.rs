@@ -32,7 +32,8 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
 /// How to talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Connections at the same time, at most. Default: 10.
+    /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
+    /// that runs at the same time needs another one, and listening takes one beside these. Default: 10.
     pub max_connections: usize,
     /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
     pub connect_timeout: Duration,
