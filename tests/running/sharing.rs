@@ -1,6 +1,7 @@
 //! Several engines on one database: SPEC A7, F6, L2, L7.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use readside::error::StoreError;
@@ -52,11 +53,20 @@ pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
     eventually("news by wire", || sum::<P>(&one, "counts", None) >= 1);
 }
 
-/// A store whose notifications are lost, or come twice, and whose wire breaks.
+/// A store that hears of nothing, or of everything twice with a wire that breaks, and of which some calls fail.
 #[derive(Debug, Clone)]
 struct Unreliable<S> {
     inner: S,
-    silent: bool,
+    deaf_wire: bool,
+    deaf_queue: bool,
+    /// So many records of success fail.
+    unsuccessful: Arc<AtomicUsize>,
+}
+
+impl<S> Unreliable<S> {
+    fn new(inner: S, deaf_wire: bool, deaf_queue: bool) -> Self {
+        Self { inner, deaf_wire, deaf_queue, unsuccessful: Arc::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -87,7 +97,7 @@ impl Wire for Silence {
 
 impl<S: Wired> Wired for Unreliable<S> {
     fn wire(&self) -> Box<dyn Wire> {
-        if self.silent { Box::new(Silence) } else { Box::new(Babble(self.inner.wire(), 0)) }
+        if self.deaf_wire { Box::new(Silence) } else { Box::new(Babble(self.inner.wire(), 0)) }
     }
     fn announce(&self, news: &News) -> Result<(), StoreError> {
         self.inner.announce(news)?;
@@ -118,8 +128,7 @@ impl<S: EngineStore> EventStore for Unreliable<S> {
         self.inner.instance_ids(query)
     }
     fn subscribe(&self, topics: Topics) -> Subscription {
-        // The silent one never hears of anything.
-        self.inner.subscribe(if self.silent { Topics::all().event_type("never") } else { topics })
+        self.inner.subscribe(if self.deaf_queue { Topics::all().event_type("never") } else { topics })
     }
 }
 
@@ -170,6 +179,10 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
         self.inner.succeeded(keys)
     }
     fn succeed(&self, key: &ProjectionKey, owner: uuid::Uuid) -> Result<bool, StoreError> {
+        let left = self.unsuccessful.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left.is_ok() {
+            return Err(StoreError::new("recording success", error::StoreErrorKind::Connection, "cut off on purpose"));
+        }
         self.inner.succeed(key, owner)
     }
     fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
@@ -194,7 +207,7 @@ fn run<P: Place>(place: &P, silent: bool) {
     let engines: Vec<Engine> = stores
         .iter()
         .map(|store| {
-            let store = Unreliable { inner: store.clone(), silent };
+            let store = Unreliable::new(store.clone(), silent, silent);
             Engine::builder(store).projection(counts("counts")).config(eager()).start().unwrap()
         })
         .collect();
@@ -207,6 +220,48 @@ fn run<P: Place>(place: &P, silent: bool) {
         engines[0].await_position("counts", &instance(n), 5, LONG).unwrap();
     }
     assert_eq!(sum::<P>(&stores[0], "counts", None), 50);
+}
+
+// SPEC D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
+pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
+    let store = place.open();
+    let heard = Unreliable::new(store.clone(), true, false);
+    let engine = Engine::builder(heard).projection(counts("counts")).config(lazy()).start().unwrap();
+    let unheard = place.open();
+    for round in 1..=5 {
+        unheard.push(&[count("a", 100)]).unwrap();
+        let pushed = engine.push(&[count("a", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+        assert_eq!(sum::<P>(&store, "counts", None), 101 * round);
+    }
+}
+
+// SPEC E5: the success is announced once, also when it could not be recorded at first.
+pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
+    let store = Unreliable::new(place.open(), false, false);
+    store.unsuccessful.store(3, Ordering::SeqCst);
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
+    eventually("success", || engine.health().unwrap().projections[0].succeeded);
+    let query = Query::new().or(SubQuery::new().instance(""));
+    assert_eq!(store.filter(&query).unwrap().len(), 1);
+    assert_eq!(store.unsuccessful.load(Ordering::SeqCst), 0);
+}
+
+// SPEC F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
+pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), &["counts"], eager());
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    let idler =
+        Member { process: uuid::Uuid::from_u128(77), name: "idler".into(), projections: vec![("counts".into(), 1)] };
+    store.heartbeat(&idler, Duration::from_hours(1)).unwrap();
+    eventually("two members", || engine.health().unwrap().members == 2);
+    for n in 0..20 {
+        store.push(&[count(&instance(n), 1)]).unwrap();
+    }
+    for n in 0..20 {
+        engine.await_position("counts", &instance(n), 1, LONG).unwrap();
+    }
 }
 
 // SPEC L7
