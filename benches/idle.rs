@@ -1,4 +1,4 @@
-//! What an engine costs that has nothing to do: one look for lag over many projections and instances.
+//! What an engine costs that has nothing to do: one look for lag over many projections and instances, and a while of idling.
 //!
 //! `READSIDE_IDLE_PROJECTIONS` and `READSIDE_IDLE_INSTANCES` set the size; 100 by 10,000 are a million pairs.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
@@ -66,6 +66,35 @@ fn bench<S: EngineStore>(what: &str, store: &S, projections: usize, instances: u
     );
 }
 
+/// What an engine costs per minute that has nothing to do, by the CPU time of this process.
+#[cfg(target_os = "linux")]
+fn idle<S: EngineStore>(what: &str, store: S, projections: usize, seconds: u64) {
+    let all = (0..projections).map(projection);
+    let engine = all.fold(readside::Engine::builder(store), readside::EngineBuilder::projection).start().unwrap();
+    while engine.health().unwrap().projections.iter().any(|projection| !projection.succeeded) {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let before = cpu_seconds();
+    std::thread::sleep(Duration::from_secs(seconds));
+    let minute = 60.0 / Duration::from_secs(seconds).as_secs_f64();
+    println!("{what:10} idle for {seconds} s: {:.2} CPU seconds a minute", (cpu_seconds() - before) * minute);
+}
+
+#[cfg(target_os = "linux")]
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<f64> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse().unwrap())
+        .collect();
+    (fields[0] + fields[1]) / 100.0
+}
+
 fn main() {
     let test = std::env::args().any(|argument| argument == "--test");
     let projections = size("READSIDE_IDLE_PROJECTIONS", test, 20);
@@ -75,6 +104,8 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         let store = readside::SqliteStore::open(folder.path().join("bench.db")).unwrap();
         bench("sqlite", &store, projections, instances);
+        #[cfg(target_os = "linux")]
+        idle("sqlite", store, projections, if test { 1 } else { 30 });
     }
     #[cfg(feature = "postgres")]
     if let Ok(url) = std::env::var("READSIDE_TEST_DATABASE_URL") {

@@ -16,6 +16,9 @@ const DOUBTFUL: Duration = Duration::from_secs(10);
 /// How long that may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// A peer that is gone without a word is found out after about twice this time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
 const OLDEST_SERVER: i64 = 130_000;
 
 pub(super) struct Pool {
@@ -56,6 +59,9 @@ impl Pool {
         }
         config.connect_timeout(options.connect_timeout);
         config.tcp_user_timeout(options.statement_timeout);
+        config.keepalives_idle(KEEPALIVE);
+        config.keepalives_interval(KEEPALIVE / 2);
+        config.keepalives_retries(3);
         config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
         let pool = Self {
             config,
@@ -64,7 +70,7 @@ impl Pool {
             state: Mutex::default(),
             freed: Condvar::new(),
         };
-        let mut first = pool.check_out("connecting to the database")?;
+        let mut first = pool.check_out("opening the store")?;
         check_server(first.client_in_use("connecting to the database")?)?;
         first.clean();
         drop(first);
@@ -99,12 +105,13 @@ impl Pool {
 
     /// A connection that is not one of the pool's.
     pub(super) fn connect_anew(&self, doing: &str) -> Result<Client, StoreError> {
-        connect(&self.config, self.timeout, doing)
+        let doing = format!("{doing}: connecting to {}", address(&self.config));
+        connect(&self.config, self.timeout, &doing)
     }
 
     /// Fills a place that is counted as open already.
     fn connect(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
-        match connect(&self.config, self.timeout, doing) {
+        match self.connect_anew(doing) {
             Ok(client) => Ok(Checked::new(self, client)),
             Err(error) => {
                 self.state.lock().open -= 1;
@@ -115,18 +122,32 @@ impl Pool {
     }
 }
 
+/// Hosts, port and database, for people; never user and password.
+fn address(config: &Config) -> String {
+    let hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .map(|host| match host {
+            postgres::config::Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            postgres::config::Host::Unix(path) => path.display().to_string(),
+        })
+        .collect();
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    format!("{}:{port}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
+}
+
 /// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
 /// ever. The thread that connects is left behind then, and ends with the connection.
 fn connect(config: &Config, timeout: Duration, doing: &str) -> Result<Client, StoreError> {
     let (send, receive) = crossbeam_channel::bounded(1);
     let config = config.clone();
-    let hosts = format!("{:?}", config.get_hosts());
     let thread = std::thread::Builder::new().name("readside-connect".to_owned()).spawn(move || {
         let _ = send.send(config.connect(NoTls));
     });
     let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
     let Ok(connected) = receive.recv_timeout(timeout) else {
-        let why = format!("the server at {hosts} did not answer within {timeout:?}");
+        let why = format!("the server did not answer within {timeout:?}");
         return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
     };
     let _ = thread.join();
