@@ -67,7 +67,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     assert_eq!(health.projections[2].lag_events, 2);
 }
 
-// SPEC C6, D2: awaiting them succeeds, and no checkpoint is rewritten.
+// SPEC C6, D2, G4: awaiting them succeeds, and no checkpoint is rewritten.
 pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts"], lazy());

@@ -11,7 +11,7 @@ fn cycles() -> usize {
     std::env::var("READSIDE_STRESS_CYCLES").map_or(25, |text| text.parse().unwrap())
 }
 
-// SPEC J1, J2: nothing is left of an engine that was stopped at any point.
+// SPEC E4, J1, J2: nothing is left of an engine that was stopped at any point.
 pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[&counts("counts")]).unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
 
-// SPEC L4, L8
+// SPEC D3, L4, L8
 pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     let store = place.open();
     let bad = counts("bad").on_raw("thing", "thing.bad", |_| panic!("on purpose"));
