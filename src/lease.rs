@@ -16,6 +16,8 @@ pub struct Lease {
     pub instance: Arc<str>,
     /// Grows with each new holder, so that a former one is found out.
     pub epoch: i64,
+    /// True when the work goes event by event: a process that held it died, and an event may be to blame.
+    pub careful: bool,
 }
 
 /// A lease that was extended.

@@ -70,6 +70,7 @@ pub mod error;
 
 mod clock;
 mod event;
+mod held;
 mod query;
 mod state;
 mod statement;
@@ -102,11 +103,14 @@ pub mod testing;
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
-    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
-    ProjectionHandler, ProjectionHealth,
+    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Mended, Policy,
+    Processed, ProjectionHandler, ProjectionHealth,
 };
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
+pub use crate::held::{
+    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+};
 pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
@@ -114,9 +118,7 @@ pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, SubQuery, Wanted};
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::state::{
-    Attempt, Blocked, Checkpoint, FailureClass, HeldEvent, HeldState, ProjectionKey, State, StopCause, Stopped,
-};
+pub use crate::state::{Checkpoint, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::error::{StoreError, full};
+use crate::held::Blocked;
 
 /// The name and version under which a projection keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,23 +34,21 @@ pub struct State {
     pub owner: Option<Uuid>,
     /// Which holder that is, counted from the first.
     pub epoch: i64,
+    /// True when events of it are on record as failed, parked or behind a parked one.
+    pub held: bool,
+    /// True while it is worked on event by event, because a process died that worked on it.
+    pub careful: bool,
+    /// The event that is being tried in this way.
+    pub mark: Option<Mark>,
 }
 
-/// An event that could not be applied and holds its instance up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blocked {
-    /// Its position.
+/// Says that an event is being tried, so that it is known if the process does not survive it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Position of the event.
     pub position: i64,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// True when a person has to act; false while it is tried again.
-    pub stopped: bool,
-    /// Time until the next attempt, zero when it is due.
-    pub retry_in: Duration,
-    /// Class of the last error.
-    pub class: FailureClass,
-    /// Text of the last error.
-    pub error: String,
+    /// The holder's epoch.
+    pub epoch: i64,
 }
 
 /// What is to be written as the new state of an instance.
@@ -64,120 +62,6 @@ pub struct Checkpoint {
     pub event: Option<Uuid>,
     /// Id of the event store.
     pub store: Uuid,
-}
-
-/// What kind of error an event met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailureClass {
-    /// The reducer returned an error.
-    Reducer,
-    /// The reducer panicked.
-    Panic,
-    /// The statement does not fit the projection's tables.
-    Statement,
-    /// A constraint refused the row.
-    Constraint,
-    /// The database refused a value.
-    Data,
-    /// Not the event's fault: connection, lock, disk. Never counted.
-    Transient,
-}
-
-impl FailureClass {
-    /// The word under which the class is stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Reducer => "reducer",
-            Self::Panic => "panic",
-            Self::Statement => "statement",
-            Self::Constraint => "constraint",
-            Self::Data => "data",
-            Self::Transient => "transient",
-        }
-    }
-
-    /// The class of a stored word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Reducer, Self::Panic, Self::Statement, Self::Constraint, Self::Data, Self::Transient]
-            .into_iter()
-            .find(|class| class.as_str() == word)
-    }
-}
-
-impl fmt::Display for FailureClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What becomes of an event after a failed attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HeldState {
-    /// It is tried again after a while; the instance waits.
-    Failing,
-    /// The instance waits for a person.
-    Stopped,
-    /// The projection went on without it.
-    Skipped,
-}
-
-impl HeldState {
-    /// The word under which the state is stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failing => "failing",
-            Self::Stopped => "stopped",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    /// The state of a stored word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Failing, Self::Stopped, Self::Skipped].into_iter().find(|state| state.as_str() == word)
-    }
-}
-
-/// A failed attempt at an event, to be recorded.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attempt {
-    /// The tenant.
-    pub instance: Arc<str>,
-    /// Position of the event.
-    pub position: i64,
-    /// Type of its aggregate.
-    pub aggregate_type: Arc<str>,
-    /// Id of its aggregate.
-    pub aggregate_id: Arc<str>,
-    /// Type of the event.
-    pub event_type: Arc<str>,
-    /// Attempts, with this one.
-    pub attempts: u32,
-    /// What becomes of the event.
-    pub state: HeldState,
-    /// Class of the error.
-    pub class: FailureClass,
-    /// Text of the error.
-    pub error: String,
-    /// Time until the next attempt.
-    pub retry_in: Duration,
-}
-
-/// A recorded failure.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct HeldEvent {
-    /// The last attempt.
-    pub attempt: Attempt,
-    /// When it failed first.
-    pub first_at: std::time::SystemTime,
-    /// When it failed last.
-    pub last_at: std::time::SystemTime,
 }
 
 /// Where and why a pass left an instance before its head.
@@ -216,6 +100,8 @@ pub enum StopCause {
         /// The checkpoint.
         checkpoint: i64,
     },
+    /// A process died that worked on it. A worker of an engine finds out whether an event is to blame, step by step.
+    Suspect,
     /// The checkpoint was set back meanwhile.
     Reset,
     /// Another process has the lease now and does the work.
@@ -250,6 +136,10 @@ impl fmt::Display for StopCause {
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")
             }
+            Self::Suspect => f.write_str(
+                "a process died while it worked on it; an engine's worker goes on event by event and finds out why, \
+                 triggers wait for that",
+            ),
             Self::Reset => f.write_str("its checkpoint was set back meanwhile; trigger it again"),
             Self::LeaseLost => f.write_str("another process has taken it over"),
             Self::Cancelled => f.write_str("the work was cancelled"),

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
+use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
-use crate::state::{Attempt, Checkpoint, HeldEvent, ProjectionKey, State};
+use crate::state::{Checkpoint, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::subscription::{Subscription, Topics};
 
@@ -104,7 +105,19 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError>;
+    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError>;
+
+    /// How many failures are recorded in each state.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError>;
+
+    /// What people did about failures, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError>;
 
     /// Connections that can be used at the same time, when that is bounded.
     fn connections(&self) -> Option<usize> {
@@ -156,15 +169,63 @@ pub trait ProjectionTransaction {
     /// When the store fails.
     fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError>;
 
-    /// Records a failed attempt at an event in place of an earlier one.
+    /// Records failed attempts at events in place of earlier ones. [`State::held`] follows.
     ///
     /// # Errors
     /// When the store fails.
-    fn record(&mut self, projection: &ProjectionKey, attempt: &Attempt) -> Result<(), StoreError>;
+    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError>;
 
-    /// Removes the records of events that failed before and are applied now.
+    /// Removes the records of events that held the instance up and are behind it now. [`State::held`] follows.
     ///
     /// # Errors
     /// When the store fails.
     fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError>;
+
+    /// Removes the records of these events. [`State::held`] follows.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError>;
+
+    /// Recorded failures, as [`ProjectionStore::held_events`] gives them, as this transaction sees them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError>;
+
+    /// Type and id of those aggregates, of those with these ids, of which events are parked.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn parked(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        ids: &[Arc<str>],
+    ) -> Result<Aggregates, StoreError>;
+
+    /// Writes down which event is being tried, with the holder's epoch; without one, that none is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError>;
+
+    /// Ends the work event by event: [`State::careful`] is false from now on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError>;
+
+    /// Keeps what a person did about the failure of an event.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn note(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        position: i64,
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::row;
-use super::{Bulk, BulkKind, Conn};
+use super::{Bulk, BulkKind, Conn, Row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::sql::Dialect;
@@ -95,16 +95,25 @@ pub(crate) fn acquire(
     let (now, until) = (sql.now(), sql.after(lease));
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
-        "UPDATE {table} SET owner = {me}, leased_until = {until}, \
-         epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END \
+        "UPDATE {table} AS s SET owner = {me}, leased_until = {until}, \
+         epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END, \
+         marked = CASE WHEN owner = {me} THEN NULL ELSE marked END, \
+         careful = careful OR (owner IS NOT NULL AND owner <> {me} AND NOT EXISTS \
+         (SELECT 1 FROM {members} m WHERE m.process = s.owner AND m.alive_until > {now})) \
          WHERE projection = {name} AND version = {version} AND instance_id IN (SELECT instance_id FROM {table} \
          WHERE projection = {name} AND version = {version} AND {which} \
          AND (owner IS NULL OR owner = {me} OR leased_until <= {now}) ORDER BY instance_id{}) \
-         RETURNING instance_id, epoch",
-        skip_locked(dialect)
+         RETURNING instance_id, epoch, careful",
+        skip_locked(dialect),
+        members = dialect.table("members"),
     );
-    let found = conn.query(&text, &sql.params)?;
-    found.iter().map(|found| Ok(Lease { instance: row::shared(found, 0)?, epoch: row::int(found, 1)? })).collect()
+    conn.query(&text, &sql.params)?.iter().map(|found| lease_of(found, 0)).collect()
+}
+
+/// Instance, epoch and carefulness.
+fn lease_of(found: &Row, at: usize) -> Result<Lease, StoreError> {
+    let (instance, epoch) = (row::shared(found, at)?, row::int(found, at + 1)?);
+    Ok(Lease { instance, epoch, careful: row::truth(found, at + 2)? })
 }
 
 /// Extends all leases of a process that have not expired; rows that a transaction has locked are left out.
@@ -116,7 +125,7 @@ pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result
     let key = "instance_id, projection, version";
     let text = format!(
         "UPDATE {table} SET leased_until = {until} WHERE owner = {me} AND ({key}) IN (SELECT {key} FROM {table} \
-         WHERE owner = {me} AND leased_until > {now} ORDER BY {key}{}) RETURNING projection, version, instance_id, epoch",
+         WHERE owner = {me} AND leased_until > {now} ORDER BY {key}{}) RETURNING projection, version, instance_id, epoch, careful",
         skip_locked(dialect)
     );
     conn.query(&text, &sql.params)?
@@ -124,7 +133,7 @@ pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result
         .map(|found| {
             let version = u32::try_from(row::int(found, 1)?).unwrap_or(0);
             let projection = ProjectionKey { name: row::shared(found, 0)?, version };
-            Ok(Renewal { projection, lease: Lease { instance: row::shared(found, 2)?, epoch: row::int(found, 3)? } })
+            Ok(Renewal { projection, lease: lease_of(found, 2)? })
         })
         .collect()
 }
@@ -142,7 +151,7 @@ pub(crate) fn release(
     let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
-        "UPDATE {table} SET owner = NULL, leased_until = NULL WHERE projection = {name} AND version = {version} \
+        "UPDATE {table} SET owner = NULL, leased_until = NULL, marked = NULL WHERE projection = {name} AND version = {version} \
          AND owner = {me} AND instance_id IN (SELECT instance_id FROM {table} WHERE projection = {name} \
          AND version = {version} AND owner = {me} AND {which} ORDER BY instance_id{})",
         skip_locked(dialect)
@@ -236,7 +245,7 @@ pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError
     let key = "instance_id, projection, version";
     conn.execute(
         &format!(
-            "UPDATE {states} SET owner = NULL, leased_until = NULL WHERE owner = $1 AND ({key}) IN \
+            "UPDATE {states} SET owner = NULL, leased_until = NULL, marked = NULL WHERE owner = $1 AND ({key}) IN \
              (SELECT {key} FROM {states} WHERE owner = $1 ORDER BY {key}{})",
             skip_locked(dialect)
         ),

@@ -5,6 +5,7 @@
 
 mod claims;
 mod filter;
+mod held;
 mod lease;
 mod push;
 pub(crate) mod row;

@@ -1,17 +1,17 @@
-//! States and failures of projections, and the transaction that moves them together with the read tables.
+//! States of projections, and the transaction that moves them together with the read tables.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use super::row;
 use super::{Bulk, BulkKind, Conn, Row};
+use super::{held, row};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
-use crate::state::{Attempt, Blocked, Checkpoint, FailureClass, HeldEvent, HeldState, ProjectionKey, State};
+use crate::state::{Checkpoint, Mark, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
-use crate::value::{ColumnType as T, Value, to_micros};
+use crate::value::{ColumnType as T, Value};
 
 /// A transaction of a backend, seen as one on read models.
 pub(crate) struct Transaction<'c> {
@@ -93,42 +93,48 @@ impl ProjectionTransaction for Transaction<'_> {
         Err(StoreError::new("moving checkpoints", StoreErrorKind::Conflict, found))
     }
 
-    fn record(&mut self, projection: &ProjectionKey, attempt: &Attempt) -> Result<(), StoreError> {
-        let now = to_micros(self.conn.now()?);
-        let sql = format!(
-            "INSERT INTO {} AS h (instance_id, projection, version, position, aggregate_type, aggregate_id, event_type, \
-             state, attempts, class, error, first_at, last_at, due_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) \
-             ON CONFLICT (instance_id, projection, version, position) DO UPDATE SET state = excluded.state, \
-             attempts = excluded.attempts, class = excluded.class, error = excluded.error, \
-             last_at = excluded.last_at, due_at = excluded.due_at",
-            self.conn.dialect().table("held_events")
-        );
-        let params = [
-            Arc::clone(&attempt.instance).into(),
-            name(projection),
-            version(projection),
-            attempt.position.into(),
-            Arc::clone(&attempt.aggregate_type).into(),
-            Arc::clone(&attempt.aggregate_id).into(),
-            Arc::clone(&attempt.event_type).into(),
-            attempt.state.as_str().into(),
-            attempt.attempts.into(),
-            attempt.class.as_str().into(),
-            Value::Text(attempt.error.replace('\0', "\u{fffd}")),
-            Value::Timestamp(now),
-            Value::Timestamp(to_micros(now + attempt.retry_in)),
-        ];
-        self.conn.execute(&sql, &params).map(|_| ())
+    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
+        held::record(self.conn, projection, attempts)
     }
 
     fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
-        let sql = format!(
-            "DELETE FROM {} WHERE instance_id = $1 AND projection = $2 AND version = $3 AND position <= $4 \
-             AND state IN ('failing', 'stopped')",
-            self.conn.dialect().table("held_events")
-        );
-        self.conn.execute(&sql, &[instance.into(), name(projection), version(projection), up_to.into()]).map(|_| ())
+        held::clear(self.conn, projection, instance, up_to)
+    }
+
+    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
+        held::forget(self.conn, projection, instance, positions)
+    }
+
+    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        held::list(self.conn, projection, query)
+    }
+
+    fn parked(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        ids: &[Arc<str>],
+    ) -> Result<Aggregates, StoreError> {
+        held::parked(self.conn, projection, instance, ids)
+    }
+
+    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
+        held::mark(self.conn, projection, instance, event)
+    }
+
+    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+        held::relax(self.conn, projection, instance)
+    }
+
+    fn note(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        position: i64,
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        held::note(self.conn, projection, instance, position, (action, by))
     }
 }
 
@@ -189,6 +195,8 @@ pub(crate) fn states(
     Ok(in_order(instances, read(conn, projection, instances, false)?))
 }
 
+/// The rows alone are read with the lock. What holds them up is read by a later statement, whose snapshot is not older than
+/// the lock it may have waited for.
 fn read(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -196,83 +204,40 @@ fn read(
     lock: bool,
 ) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
-    let lock = match dialect.for_update() {
-        "" => String::new(),
-        _ if !lock => String::new(),
-        words => format!("{words} OF s"),
-    };
     let sql = format!(
-        "SELECT s.instance_id, s.position, s.event, s.store, h.position, h.attempts, h.state, h.due_at, h.class, h.error, s.owner, s.epoch \
-         FROM {} s LEFT JOIN {} h ON h.instance_id = s.instance_id AND h.projection = s.projection \
-         AND h.version = s.version AND h.state IN ('failing', 'stopped') \
-         WHERE s.projection = $1 AND s.version = $2 AND {} ORDER BY s.instance_id{lock}",
+        "SELECT instance_id, position, event, store, owner, epoch, held, careful, marked, marked_epoch FROM {} \
+         WHERE projection = $1 AND version = $2 AND {} ORDER BY instance_id{}",
         dialect.table("projection_states"),
-        dialect.table("held_events"),
-        dialect.any("s.instance_id", 3)
+        dialect.any("instance_id", 3),
+        if lock { dialect.for_update() } else { "" }
     );
     let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
     let rows = conn.query(&sql, &[name(projection), version(projection), ids])?;
-    let blocked = rows.iter().any(|found| !row::is_null(found, 4));
-    let now = if blocked { conn.now()? } else { SystemTime::UNIX_EPOCH };
-    rows.iter().map(|found| state(found, now)).collect()
+    let mut states = rows.iter().map(state).collect::<Result<Vec<_>, _>>()?;
+    let held = states.iter().filter(|state| state.held).map(|state| state.instance.to_string()).collect();
+    for (instance, blocked) in held::blocked(conn, projection, held)? {
+        if let Some(state) = states.iter_mut().find(|state| state.instance == instance) {
+            state.blocked = Some(blocked);
+        }
+    }
+    Ok(states)
 }
 
-fn state(found: &Row, now: SystemTime) -> Result<State, StoreError> {
+fn state(found: &Row) -> Result<State, StoreError> {
+    let mark = match (row::is_null(found, 8), row::is_null(found, 9)) {
+        (false, false) => Some(Mark { position: row::int(found, 8)?, epoch: row::int(found, 9)? }),
+        _ => None,
+    };
     Ok(State {
         instance: row::shared(found, 0)?,
         position: row::int(found, 1)?,
         event: row::uuid(found, 2)?,
         store: row::uuid(found, 3)?,
-        blocked: if row::is_null(found, 4) { None } else { Some(blocked(found, now)?) },
-        owner: row::uuid(found, 10)?,
-        epoch: row::int(found, 11)?,
-    })
-}
-
-fn blocked(found: &Row, now: SystemTime) -> Result<Blocked, StoreError> {
-    let due = row::time(found, 7)?.unwrap_or(now);
-    Ok(Blocked {
-        position: row::int(found, 4)?,
-        attempts: count(row::int(found, 5)?),
-        stopped: row::text(found, 6)? == HeldState::Stopped.as_str(),
-        retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
-        class: FailureClass::parse(row::text(found, 8)?).unwrap_or(FailureClass::Data),
-        error: row::text(found, 9)?.to_owned(),
-    })
-}
-
-fn count(n: i64) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-/// Recorded failures of a projection.
-pub(crate) fn held_events(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
-    let sql = format!(
-        "SELECT instance_id, position, aggregate_type, aggregate_id, event_type, attempts, state, class, error, \
-         first_at, last_at, due_at FROM {} WHERE projection = $1 AND version = $2 ORDER BY instance_id, position",
-        conn.dialect().table("held_events")
-    );
-    let now = conn.now()?;
-    conn.query(&sql, &[name(projection), version(projection)])?.iter().map(|found| held(found, now)).collect()
-}
-
-fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
-    let epoch = SystemTime::UNIX_EPOCH;
-    let due = row::time(found, 11)?.unwrap_or(now);
-    Ok(HeldEvent {
-        attempt: Attempt {
-            instance: row::shared(found, 0)?,
-            position: row::int(found, 1)?,
-            aggregate_type: row::shared(found, 2)?,
-            aggregate_id: row::shared(found, 3)?,
-            event_type: row::shared(found, 4)?,
-            attempts: count(row::int(found, 5)?),
-            state: HeldState::parse(row::text(found, 6)?).unwrap_or(HeldState::Stopped),
-            class: FailureClass::parse(row::text(found, 7)?).unwrap_or(FailureClass::Data),
-            error: row::text(found, 8)?.to_owned(),
-            retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
-        },
-        first_at: row::time(found, 9)?.unwrap_or(epoch),
-        last_at: row::time(found, 10)?.unwrap_or(epoch),
+        blocked: None,
+        owner: row::uuid(found, 4)?,
+        epoch: row::int(found, 5)?,
+        held: row::truth(found, 6)?,
+        careful: row::truth(found, 7)?,
+        mark,
     })
 }

@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use super::claims::Claims;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, lease, push, setup, state};
+use super::{Backend, Conn, filter, held, lease, push, setup, state};
 use crate::error::{PushError, SetupError, StoreError, StoreErrorKind};
 use crate::event::{Command, Event};
+use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
-use crate::state::{HeldEvent, ProjectionKey, State};
+use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
 use crate::value::Value;
@@ -218,8 +219,16 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.write("updating read models", |conn| work(&mut Transaction { conn }))
     }
 
-    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.backend.read("reading held events", |conn| state::held_events(conn, projection))
+    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        self.inner.backend.read("reading held events", |conn| held::list(conn, projection, query))
+    }
+
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+        self.inner.backend.read("counting held events", |conn| held::counts(conn, projection))
+    }
+
+    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
+        self.inner.backend.read("reading interventions", |conn| held::interventions(conn, projection, limit))
     }
 
     fn connections(&self) -> Option<usize> {

@@ -7,8 +7,10 @@ use super::handler::Inner;
 use super::plan::{self, Plan};
 use super::work::{Status, Work};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::event::Event;
+use crate::held::{Aggregates, Attempt, HeldState};
 use crate::projection::ReduceFailure;
-use crate::state::{Attempt, Checkpoint, HeldState, State, StopCause};
+use crate::state::{Checkpoint, State, StopCause};
 use crate::store::ProjectionTransaction;
 use uuid::Uuid;
 
@@ -39,15 +41,27 @@ struct Effect {
     next: usize,
     checkpoint: Option<Checkpoint>,
     attempt: Option<Attempt>,
+    /// Steps that wait behind a parked event of their aggregate.
+    behind: Vec<usize>,
     /// True when an event failed, recorded or not.
     failed: bool,
     stop: Option<StopCause>,
     clear: bool,
+    unmark: bool,
 }
 
 impl Effect {
     fn nothing(work: &Work) -> Self {
-        Self { next: work.next, checkpoint: None, attempt: None, failed: false, stop: None, clear: false }
+        Self {
+            next: work.next,
+            checkpoint: None,
+            attempt: None,
+            behind: Vec::new(),
+            failed: false,
+            stop: None,
+            clear: false,
+            unmark: false,
+        }
     }
 }
 
@@ -70,7 +84,7 @@ impl Inner {
             if way != Way::SingleSteps {
                 self.apply_together(tx, works, &effects, &states)?;
             }
-            self.finish(tx, &effects)
+            self.finish(tx, works, &effects)
         });
         match outcome {
             Err(error) if error.kind() == StoreErrorKind::CommitUnknown => self.resolve(&instances, &effects, error)?,
@@ -99,7 +113,9 @@ impl Inner {
             }
         };
         let (end, gap) = (run.steps.end, run.gap);
-        let failure = self.run(tx, work, run.steps, round.way, &mut effect)?;
+        let parked = if state.held { self.parked(tx, work, run.steps.clone())? } else { Aggregates::new() };
+        let failure = self.run(tx, work, run.steps, round.way, &parked, &mut effect)?;
+        effect.unmark = state.mark.is_some();
         effect.checkpoint = checkpoint(work, state, &effect, end, round.store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
         if let Some(failure) = failure {
@@ -110,6 +126,20 @@ impl Inner {
         Ok(effect)
     }
 
+    /// The aggregates of these steps that are parked.
+    fn parked(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        steps: std::ops::Range<usize>,
+    ) -> Result<Aggregates, StoreError> {
+        let steps = work.steps.get(steps).unwrap_or_default();
+        let mut ids: Vec<Arc<str>> = steps.iter().map(|step| Arc::clone(&step.event.aggregate_id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        tx.parked(&self.key, &work.instance, &ids)
+    }
+
     /// Goes up to the first step that fails.
     fn run(
         &self,
@@ -117,13 +147,20 @@ impl Inner {
         work: &Work,
         steps: std::ops::Range<usize>,
         way: Way,
+        parked: &Aggregates,
         effect: &mut Effect,
     ) -> Result<Option<ReduceFailure>, StoreError> {
         effect.next = steps.start;
         for step in work.steps.get(steps).unwrap_or_default() {
+            if is_parked(parked, &step.event) {
+                effect.behind.push(effect.next);
+                effect.next += 1;
+                continue;
+            }
             let statement = match step.statement() {
-                Ok(statement) => statement,
-                Err(failure) => return Ok(Some(failure.clone())),
+                Some(Ok(statement)) => statement,
+                Some(Err(failure)) => return Ok(Some(failure.clone())),
+                None => return Err(not_reduced(work)),
             };
             if way == Way::SingleSteps {
                 match tx.apply_one(&self.projection, &work.instance, statement) {
@@ -140,7 +177,7 @@ impl Inner {
         effect.failed = true;
         let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
         let attempt = failure::decide(&self.config, state, &step.event, failure);
-        if attempt.state == HeldState::Skipped {
+        if passes(attempt.state) {
             effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.store));
         }
         effect.attempt = Some(attempt);
@@ -155,8 +192,9 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let mut statements = Vec::new();
         for ((work, effect), state) in works.iter().zip(effects).zip(states) {
-            for step in work.steps.iter().take(effect.next) {
-                if let (true, Ok(statement)) = (step.event.position > state.position, step.statement()) {
+            for (at, step) in work.steps.iter().enumerate().take(effect.next) {
+                let todo = step.event.position > state.position && !effect.behind.contains(&at);
+                if let (true, Some(Ok(statement))) = (todo, step.statement()) {
                     statements.push((Arc::clone(&work.instance), statement));
                 }
             }
@@ -164,9 +202,22 @@ impl Inner {
         tx.apply(&self.projection, &statements)
     }
 
-    fn finish(&self, tx: &mut dyn ProjectionTransaction, effects: &[Effect]) -> Result<(), StoreError> {
-        for attempt in effects.iter().filter_map(|effect| effect.attempt.as_ref()) {
-            tx.record(&self.key, attempt)?;
+    fn finish(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+    ) -> Result<(), StoreError> {
+        for (work, effect) in works.iter().zip(effects) {
+            let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
+            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind(&step.event)).collect();
+            attempts.extend(effect.attempt.clone());
+            if !attempts.is_empty() {
+                tx.record(&self.key, &attempts)?;
+            }
+            if effect.unmark {
+                tx.mark(&self.key, &work.instance, None)?;
+            }
         }
         let checkpoints: Vec<Checkpoint> = effects.iter().filter_map(|effect| effect.checkpoint.clone()).collect();
         for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {
@@ -188,7 +239,7 @@ impl Inner {
     }
 
     fn take_over(&self, work: &mut Work, effect: Effect) {
-        work.applied += effect.next.saturating_sub(work.next);
+        work.applied += effect.next.saturating_sub(work.next).saturating_sub(effect.behind.len());
         work.next = effect.next;
         if let (Some(from), Some(checkpoint)) = (&mut work.from, &effect.checkpoint) {
             *from = checkpoint.position;
@@ -199,14 +250,29 @@ impl Inner {
         match (effect.stop, effect.attempt) {
             (Some(cause), _) => work.stop(cause),
             (None, Some(attempt)) => match attempt.state {
-                HeldState::Skipped => work.next += 1,
+                state if passes(state) => work.next += 1,
                 HeldState::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
-                HeldState::Failing => work.stop(StopCause::Failing(failure::blocked(&attempt))),
+                _ => work.stop(StopCause::Failing(failure::blocked(&attempt))),
             },
             (None, None) if effect.failed => work.status = Status::Failed,
             (None, None) => work.status = Status::Finished,
         }
     }
+}
+
+/// Whether the projection goes on behind an event in this state.
+pub(super) fn passes(state: HeldState) -> bool {
+    matches!(state, HeldState::Skipped | HeldState::Parked)
+}
+
+fn is_parked(parked: &Aggregates, event: &Event) -> bool {
+    !parked.is_empty() && parked.contains(&(Arc::clone(&event.aggregate_type), Arc::clone(&event.aggregate_id)))
+}
+
+/// Its aggregate was parked when it was left unreduced, and is not any more.
+fn not_reduced(work: &Work) -> StoreError {
+    let found = format!("an event of instance {:?} was not reduced", work.instance);
+    StoreError::new("applying events", StoreErrorKind::Conflict, found)
 }
 
 /// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
@@ -219,7 +285,7 @@ fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uu
     Some(at(work, position, event, store))
 }
 
-fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -> Checkpoint {
+pub(super) fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -> Checkpoint {
     Checkpoint { instance: Arc::clone(&work.instance), position, event, store }
 }
 

@@ -79,6 +79,9 @@ impl Inner {
                     work.stop(StopCause::LeaseLost);
                 }
             }
+            for work in works.iter_mut().filter(|work| work.is_open() && work.is_careful()) {
+                self.work_carefully(work);
+            }
             let mut open: Vec<&mut Work> = works.iter_mut().filter(|work| work.is_open()).collect();
             if open.is_empty() {
                 return;

@@ -8,8 +8,11 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The instance waits for a person; nothing is lost quietly.
+    /// The event is left out and its aggregate's later events wait behind it, in order, until a person retries or
+    /// discards it; everything else goes on.
     #[default]
+    Park,
+    /// The instance waits for a person, all others go on.
     Stop,
     /// The projection goes on without the event, which stays on record.
     Skip,
@@ -43,7 +46,7 @@ pub struct HandlerConfig {
     pub backoff_base: Duration,
     /// The longest such wait. Default: 5 minutes, so that 8 calls take about ten minutes.
     pub backoff_cap: Duration,
-    /// What becomes of an event that failed too often. Default: [`Policy::Stop`].
+    /// What becomes of an event that failed too often. Default: [`Policy::Park`].
     pub policy: Policy,
 }
 
@@ -58,7 +61,7 @@ impl Default for HandlerConfig {
             max_failure_count: 8,
             backoff_base: Duration::from_secs(5),
             backoff_cap: Duration::from_mins(5),
-            policy: Policy::Stop,
+            policy: Policy::Park,
         }
     }
 }

@@ -6,8 +6,9 @@ use super::config::{HandlerConfig, Policy};
 use super::delay;
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::event::Event;
+use crate::held::{Attempt, Blocked, FailureClass, HeldState};
 use crate::projection::{Projection, ReduceFailure};
-use crate::state::{Attempt, Blocked, FailureClass, HeldState, State};
+use crate::state::State;
 
 /// An error of the database that is the fault of the event's statement.
 pub(super) fn of_statement(error: &StoreError) -> ReduceFailure {
@@ -25,6 +26,7 @@ pub(super) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
     let attempts = before.map_or(0, |blocked| blocked.attempts).saturating_add(1);
     let state = match config.policy {
         _ if attempts < config.max_failure_count => HeldState::Failing,
+        Policy::Park => HeldState::Parked,
         Policy::Stop => HeldState::Stopped,
         Policy::Skip => HeldState::Skipped,
     };
@@ -44,6 +46,27 @@ pub(super) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
         error: failure.error.clone(),
         retry_in,
     }
+}
+
+/// What is to be recorded of an event whose aggregate is parked.
+pub(super) fn behind(event: &Event) -> Attempt {
+    Attempt {
+        instance: event.instance.clone(),
+        position: event.position,
+        aggregate_type: event.aggregate_type.clone(),
+        aggregate_id: event.aggregate_id.clone(),
+        event_type: event.event_type.clone(),
+        attempts: 0,
+        state: HeldState::Behind,
+        class: FailureClass::Predecessor,
+        error: "an earlier event of its aggregate is parked".to_owned(),
+        retry_in: Duration::ZERO,
+    }
+}
+
+/// What a process left behind that did not survive an event.
+pub(super) fn crash() -> ReduceFailure {
+    ReduceFailure { class: FailureClass::Crash, error: "the process died while it tried this event".to_owned() }
 }
 
 pub(super) fn blocked(attempt: &Attempt) -> Blocked {
@@ -69,6 +92,12 @@ pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
             log::warn!("{what}; the instance waits, next attempt in {:.1} s", attempt.retry_in.as_secs_f64());
         }
         HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
+        HeldState::Parked => log::error!(
+            "{what}; later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
+            attempt.aggregate_type,
+            attempt.aggregate_id
+        ),
+        HeldState::Behind => {}
         HeldState::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
     }
 }

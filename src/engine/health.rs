@@ -8,9 +8,9 @@ use super::lag::MOST;
 use super::shared::{Runner, Shared};
 use super::thread::Pulse;
 use crate::error::StoreError;
+use crate::held::HeldState;
 use crate::lease::Lag;
 use crate::query::{Cursor, ReadRequest};
-use crate::state::HeldState;
 
 /// Lagging instances of which the age is looked up, at most.
 const AGED: usize = 50;
@@ -56,11 +56,15 @@ pub struct ProjectionHealth {
     /// Age of the oldest event that is not handled yet, among the first 50 of these instances; none without lag.
     pub lag_age: Option<Duration>,
     /// Events that fail and are tried again.
-    pub failing: usize,
+    pub failing: u64,
     /// Events that stopped their instances.
-    pub stopped: usize,
+    pub stopped: u64,
+    /// Events that failed for good and hold back their aggregates.
+    pub parked: u64,
+    /// Events that wait behind these.
+    pub behind: u64,
     /// Events that were left out.
-    pub skipped: usize,
+    pub skipped: u64,
     /// Instances that this process works on now.
     pub leases_here: usize,
     /// True once all instances have been up to date.
@@ -96,8 +100,8 @@ impl Shared {
 
     fn projection_health(&self, runner: &Runner, lags: &[Lag]) -> Result<ProjectionHealth, StoreError> {
         let key = &runner.handler.inner.key;
-        let held = self.models.held_events(key)?;
-        let count = |state| held.iter().filter(|held| held.attempt.state == state).count();
+        let held = self.models.held_counts(key)?;
+        let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
         Ok(ProjectionHealth {
             name: key.name.to_string(),
             version: key.version,
@@ -106,6 +110,8 @@ impl Shared {
             lag_age: self.age(runner, lags)?,
             failing: count(HeldState::Failing),
             stopped: count(HeldState::Stopped),
+            parked: count(HeldState::Parked),
+            behind: count(HeldState::Behind),
             skipped: count(HeldState::Skipped),
             leases_here: self.holdings.count(key),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,12 +17,27 @@ pub(super) struct Holding {
     owner: Uuid,
     epoch: i64,
     trusted: Mutex<Instant>,
+    careful: AtomicBool,
 }
 
 impl Holding {
     /// True when the state row says that the lease is still this one.
     pub(super) fn is_of(&self, state: &State) -> bool {
         state.owner == Some(self.owner) && state.epoch == self.epoch
+    }
+
+    /// The holder's epoch.
+    pub(super) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// True when the work goes event by event.
+    pub(super) fn is_careful(&self) -> bool {
+        self.careful.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn relax(&self) {
+        self.careful.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn is_trusted(&self) -> bool {
@@ -51,7 +67,8 @@ impl Holdings {
 
     pub(super) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<Holding> {
         let trusted = Mutex::new(self.trusted(asked));
-        let holding = Arc::new(Holding { owner: self.owner, epoch: lease.epoch, trusted });
+        let holding =
+            Arc::new(Holding { owner: self.owner, epoch: lease.epoch, trusted, careful: lease.careful.into() });
         let key = (projection.clone(), Arc::clone(&lease.instance));
         self.held.lock().insert(key, Arc::clone(&holding));
         holding

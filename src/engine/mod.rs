@@ -9,12 +9,14 @@
 mod apply;
 mod attempt;
 mod cancel;
+mod careful;
 mod config;
 mod delay;
 mod failure;
 mod fetch;
 mod flight;
 mod handler;
+mod mend;
 mod plan;
 mod work;
 
@@ -39,5 +41,6 @@ pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;
 pub use handler::ProjectionHandler;
 pub use health::{Health, LoopHealth, ProjectionHealth};
+pub use mend::Mended;
 pub use running::Engine;
 pub use work::Processed;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::work::{Step, Work};
-use crate::state::{Blocked, State, StopCause};
+use crate::held::Blocked;
+use crate::state::{State, StopCause};
 
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Op
         && !holding.is_of(state)
     {
         return Some(StopCause::LeaseLost);
+    }
+    if state.careful && !work.is_careful() {
+        return Some(StopCause::Suspect);
     }
     held_back(state, backoff_cap)
 }
@@ -155,7 +159,8 @@ mod tests {
         let (me, key) = (Uuid::from_u128(1), ProjectionKey { name: "p".into(), version: 1 });
         let holdings = Holdings::new(me, Duration::from_mins(1));
         let mut leased = work(Some(0), &[1]);
-        leased.lease = Some(holdings.add(&key, &Lease { instance: Arc::from("a"), epoch: 7 }, Instant::now()));
+        leased.lease =
+            Some(holdings.add(&key, &Lease { instance: Arc::from("a"), epoch: 7, careful: false }, Instant::now()));
         let state = |owner, epoch| State { owner: Some(owner), epoch, ..at(0) };
         assert_eq!(run(&leased, &state(me, 7)), (0..1, None));
         assert!(matches!(refused(&leased, &state(me, 8)), StopCause::LeaseLost));

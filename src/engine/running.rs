@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::builder::{EngineBuilder, EngineStore};
+use super::handler::ProjectionHandler;
 use super::health::{self, Health};
+use super::mend::Mended;
 use super::shared::{Runner, Shared};
 use super::thread::{self, Pulse, Thread};
-use crate::error::{AwaitError, PushError, ShutdownError, StoreError, TriggerError, full};
+use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
+use crate::held::{By, HeldEvent, HeldQuery, Intervention};
 use crate::query::HeadsRequest;
-use crate::state::{HeldState, State, StopCause, Stopped};
+use crate::state::{State, StopCause, Stopped};
 use crate::subscription::Subscription;
 
 /// How long dropping an engine waits for its threads.
@@ -184,13 +187,10 @@ impl Engine {
     }
 
     fn check_held_back(&self, runner: &Runner, instance: &Arc<str>, positions: &[i64]) -> Result<(), AwaitError> {
-        let held = self.shared.models.held_events(&runner.handler.inner.key)?;
-        let skipped = held.iter().map(|held| &held.attempt).find(|attempt| {
-            attempt.state == HeldState::Skipped
-                && attempt.instance == *instance
-                && positions.contains(&attempt.position)
-        });
-        match skipped {
+        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
+        let query = HeldQuery::all().instance(instance).positions(*first, *last);
+        let held = self.shared.models.held_events(&runner.handler.inner.key, &query)?;
+        match held.iter().map(|held| &held.attempt).find(|attempt| positions.contains(&attempt.position)) {
             None => Ok(()),
             Some(attempt) => Err(AwaitError::HeldBack {
                 projection: runner.name().to_owned(),
@@ -231,6 +231,58 @@ impl Engine {
         drop(pauses);
         self.shared.request_tick();
         Ok(())
+    }
+
+    /// Recorded failures of a projection, by instance and position.
+    ///
+    /// # Errors
+    /// [`MendError::UnknownProjection`], or when the store cannot be read.
+    pub fn held_events(&self, projection: &str, query: &HeldQuery) -> Result<Vec<HeldEvent>, MendError> {
+        Ok(self.handler(projection)?.held_events(query)?)
+    }
+
+    /// What people did about failures of a projection, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`MendError::UnknownProjection`], or when the store cannot be read.
+    pub fn interventions(&self, projection: &str, limit: usize) -> Result<Vec<Intervention>, MendError> {
+        Ok(self.handler(projection)?.interventions(limit)?)
+    }
+
+    /// Tries a failed event again on this thread, see [`ProjectionHandler::retry`].
+    ///
+    /// # Errors
+    /// See [`MendError`].
+    pub fn retry(&self, projection: &str, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.mended(self.handler(projection)?.retry(instance, position, by))
+    }
+
+    /// Tries all failed events of a projection again, see [`ProjectionHandler::retry_all`].
+    ///
+    /// # Errors
+    /// See [`MendError`].
+    pub fn retry_all(&self, projection: &str, by: &By) -> Result<Mended, MendError> {
+        self.mended(self.handler(projection)?.retry_all(by))
+    }
+
+    /// Gives a failed event up, see [`ProjectionHandler::discard`].
+    ///
+    /// # Errors
+    /// See [`MendError`].
+    pub fn discard(&self, projection: &str, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.mended(self.handler(projection)?.discard(instance, position, by))
+    }
+
+    fn handler(&self, projection: &str) -> Result<&ProjectionHandler, MendError> {
+        let unknown = || MendError::UnknownProjection { projection: projection.to_owned() };
+        Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
+    }
+
+    /// What waited for the event may go on.
+    fn mended(&self, outcome: Result<Mended, MendError>) -> Result<Mended, MendError> {
+        self.shared.progress.all_moved();
+        self.shared.request_tick();
+        outcome
     }
 
     /// How the engine is doing, in this process and, for lag and failures, in all.

@@ -187,7 +187,10 @@ impl Shared {
 
     fn apply_direct(&self, projection: usize, runner: &Runner, works: Vec<Work>) -> Result<(), StoreError> {
         let leased = self.lease(runner, &instances_of(&works))?;
-        let mut works = leased.take(works);
+        let (careful, mut works): (Vec<Work>, Vec<Work>) = leased.take(works).into_iter().partition(Work::is_careful);
+        for work in careful {
+            self.schedule.add(projection, &work.instance);
+        }
         let processed = runner.handler.inner.process(&mut works);
         for stopped in processed.stopped {
             if matches!(stopped.cause, StopCause::Gap { .. }) {

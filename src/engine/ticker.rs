@@ -11,8 +11,8 @@ use super::lag::MOST;
 use super::shared::{Runner, Shared, Trigger};
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
+use crate::held::{HeldQuery, HeldState};
 use crate::lease::Lag;
-use crate::state::HeldState;
 
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -121,8 +121,8 @@ impl Ticker {
     }
 
     fn is_failing(&self, runner: &Runner) -> Result<bool, StoreError> {
-        let held = self.shared.models.held_events(&runner.handler.inner.key)?;
-        Ok(held.iter().any(|held| held.attempt.state == HeldState::Failing))
+        let query = HeldQuery::all().states([HeldState::Failing]).limit(1);
+        Ok(!self.shared.models.held_events(&runner.handler.inner.key, &query)?.is_empty())
     }
 
     /// The event bears a push key, so that a process that dies here does not announce it twice.

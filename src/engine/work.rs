@@ -29,12 +29,9 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The statement, or why there is none.
-    pub(super) fn statement(&self) -> Result<&Statement, &ReduceFailure> {
-        match &self.statement {
-            Some(outcome) => outcome.as_ref(),
-            None => Ok(&Statement::Noop),
-        }
+    /// The statement, or why there is none; nothing before it was reduced.
+    pub(super) fn statement(&self) -> Option<Result<&Statement, &ReduceFailure>> {
+        self.statement.as_ref().map(Result::as_ref)
     }
 }
 
@@ -83,6 +80,11 @@ impl Work {
     pub(super) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
         let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
         Self { instance, from, steps, next: 0, to: None, applied: 0, status: Status::Open, lease: None, known: None }
+    }
+
+    /// True when it goes event by event.
+    pub(super) fn is_careful(&self) -> bool {
+        self.lease.as_ref().is_some_and(|holding| holding.is_careful())
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -3,12 +3,14 @@
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`full`] prints the
 //! whole chain on one line.
 
+mod mend;
 mod projection;
 mod push;
 mod running;
 mod statement;
 mod store;
 
+pub use mend::MendError;
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidCommand, PayloadError, PushError};
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
@@ -48,6 +50,9 @@ pub enum Error {
     /// See [`AwaitError`].
     #[error(transparent)]
     Await(#[from] AwaitError),
+    /// See [`MendError`].
+    #[error(transparent)]
+    Mend(#[from] MendError),
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{Projection, Reducer};
 use crate::error::{PayloadError, ReduceError, StatementError};
 use crate::event::Event;
-use crate::state::FailureClass;
+use crate::held::FailureClass;
 use crate::statement::{Reduced, Statement};
 
 /// Most bytes of an error's text that are kept.

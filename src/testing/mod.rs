@@ -48,8 +48,8 @@ pub use rows::{Row, row};
 
 use crate::error::full;
 use crate::event::Event;
+use crate::held::FailureClass;
 use crate::projection::Projection;
-use crate::state::FailureClass;
 use crate::statement::{Reduced, Statement};
 
 /// A projection and the events it is tested with.

@@ -144,8 +144,22 @@ macro_rules! forward {
             fn held_events(
                 &self,
                 p: &readside::ProjectionKey,
+                query: &readside::HeldQuery,
             ) -> Result<Vec<readside::HeldEvent>, readside::error::StoreError> {
-                self.store.held_events(p)
+                self.store.held_events(p, query)
+            }
+            fn held_counts(
+                &self,
+                p: &readside::ProjectionKey,
+            ) -> Result<Vec<(readside::HeldState, u64)>, readside::error::StoreError> {
+                self.store.held_counts(p)
+            }
+            fn interventions(
+                &self,
+                p: &readside::ProjectionKey,
+                limit: usize,
+            ) -> Result<Vec<readside::Intervention>, readside::error::StoreError> {
+                self.store.interventions(p, limit)
             }
             fn switch(&self, p: &Projection) -> Result<(), readside::error::SetupError> {
                 self.store.switch(p)

@@ -56,7 +56,7 @@ fn run(way: Fault, at: usize, retries: u32) -> usize {
     handler.trigger(&["a", "b"]).unwrap();
     assert_eq!(rows(&store), ROWS, "{way:?} at call {at}");
     assert_eq!((position(&store, "a"), position(&store, "b")), (7, 2));
-    let held = store.held_events(&counts().key()).unwrap();
+    let held = store.held_events(&counts().key(), &readside::HeldQuery::all()).unwrap();
     let held: Vec<_> =
         held.iter().map(|held| (held.attempt.position, held.attempt.attempts, held.attempt.state)).collect();
     assert_eq!(held, [(4, 1, HeldState::Skipped), (6, 1, HeldState::Skipped)], "{way:?} at call {at}");

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::{SetupError, StoreError, StoreErrorKind};
 use readside::{
-    Attempt, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, Projection, ProjectionKey, ProjectionStore,
-    ProjectionTransaction, ReadRequest, Slice, SqliteStore, State, Statement,
+    Action, Attempt, By, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, HeldQuery, HeldState, Intervention,
+    Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, SqliteStore, State,
+    Statement,
 };
 
 /// How a call fails.
@@ -111,8 +112,15 @@ impl ProjectionStore for Faulty {
         })?;
         if cut_off { Err(unknown()) } else { Ok(()) }
     }
-    fn held_events(&self, projection: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(projection)
+    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        self.faults.call()?;
+        self.inner.held_events(projection, query)
+    }
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+        self.inner.held_counts(projection)
+    }
+    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
+        self.inner.interventions(projection, limit)
     }
     fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
         self.inner.switch(projection)
@@ -144,12 +152,48 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
         self.faults.call()?;
         self.inner.save(projection, checkpoints)
     }
-    fn record(&mut self, projection: &ProjectionKey, attempt: &Attempt) -> Result<(), StoreError> {
+    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
         self.faults.call()?;
-        self.inner.record(projection, attempt)
+        self.inner.record(projection, attempts)
     }
     fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
         self.faults.call()?;
         self.inner.clear(projection, instance, up_to)
+    }
+    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.forget(projection, instance, positions)
+    }
+    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        self.faults.call()?;
+        self.inner.held_events(projection, query)
+    }
+    fn parked(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        ids: &[Arc<str>],
+    ) -> Result<readside::Aggregates, StoreError> {
+        self.faults.call()?;
+        self.inner.parked(projection, instance, ids)
+    }
+    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.mark(projection, instance, event)
+    }
+    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.relax(projection, instance)
+    }
+    fn note(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        position: i64,
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        self.faults.call()?;
+        self.inner.note(projection, instance, position, action, by)
     }
 }

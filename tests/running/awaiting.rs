@@ -24,7 +24,7 @@ pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
 // SPEC C6
 pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
-    let stops = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
+    let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
     let skips = HandlerConfig { policy: Policy::Skip, ..stops.clone() };
     let fails = HandlerConfig { max_failure_count: 9, ..stops.clone() };
     let engine = Engine::builder(store)

@@ -5,6 +5,7 @@
 mod common;
 
 mod awaiting;
+mod crashes;
 mod leases;
 mod life;
 #[cfg(feature = "postgres")]
@@ -55,6 +56,13 @@ pub(crate) trait Place {
 pub(crate) struct File(tempfile::TempDir);
 
 #[cfg(feature = "sqlite")]
+impl File {
+    pub(crate) fn path(&self) -> String {
+        self.0.path().join("test.db").to_str().unwrap().to_owned()
+    }
+}
+
+#[cfg(feature = "sqlite")]
 impl Place for File {
     type Store = SqliteStore;
     fn open(&self) -> SqliteStore {
@@ -95,6 +103,7 @@ on_both! {
         a_success_that_could_not_be_recorded_is_not_announced_twice, pairs_that_their_first_taker_leaves_alone_are_taken;
     life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else,
         a_reducer_slower_than_the_lease_keeps_it;
+    crashes: work_of_the_dead_goes_on_with_care;
 }
 
 /// Never ticks by itself within a test.

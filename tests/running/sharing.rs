@@ -148,8 +148,14 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
     ) -> Result<(), StoreError> {
         self.inner.transaction(work)
     }
-    fn held_events(&self, key: &ProjectionKey) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(key)
+    fn held_events(&self, key: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        self.inner.held_events(key, query)
+    }
+    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+        self.inner.held_counts(key)
+    }
+    fn interventions(&self, key: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
+        self.inner.interventions(key, limit)
     }
     fn switch(&self, projection: &Projection) -> Result<(), error::SetupError> {
         self.inner.switch(projection)

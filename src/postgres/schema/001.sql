@@ -70,6 +70,10 @@ CREATE TABLE readside.projection_states (
   owner uuid,
   epoch bigint NOT NULL DEFAULT 0,
   leased_until timestamptz,
+  held boolean NOT NULL DEFAULT false,
+  careful boolean NOT NULL DEFAULT false,
+  marked bigint,
+  marked_epoch bigint,
   PRIMARY KEY (instance_id, projection, version)
 ) WITH (fillfactor = 50);
 CREATE INDEX projection_states_by_owner ON readside.projection_states (owner) WHERE owner IS NOT NULL;
@@ -90,8 +94,8 @@ CREATE TABLE readside.held_events (
   projection text COLLATE "C" NOT NULL,
   version bigint NOT NULL,
   position bigint NOT NULL,
-  aggregate_type text NOT NULL,
-  aggregate_id text NOT NULL,
+  aggregate_type text COLLATE "C" NOT NULL,
+  aggregate_id text COLLATE "C" NOT NULL,
   event_type text NOT NULL,
   state text NOT NULL,
   attempts bigint NOT NULL,
@@ -101,4 +105,17 @@ CREATE TABLE readside.held_events (
   last_at timestamptz NOT NULL,
   due_at timestamptz NOT NULL,
   PRIMARY KEY (instance_id, projection, version, position)
+);
+CREATE INDEX held_events_by_aggregate
+  ON readside.held_events (instance_id, projection, version, aggregate_id, position);
+CREATE TABLE readside.interventions (
+  intervention_id uuid PRIMARY KEY,
+  projection text COLLATE "C" NOT NULL,
+  version bigint NOT NULL,
+  instance_id text COLLATE "C" NOT NULL,
+  position bigint NOT NULL,
+  action text NOT NULL,
+  who text NOT NULL,
+  why text NOT NULL,
+  at timestamptz NOT NULL
 );

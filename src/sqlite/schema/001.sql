@@ -69,6 +69,10 @@ CREATE TABLE readside_projection_states (
   owner BLOB,
   epoch INTEGER NOT NULL DEFAULT 0,
   leased_until TEXT,
+  held INTEGER NOT NULL DEFAULT 0,
+  careful INTEGER NOT NULL DEFAULT 0,
+  marked INTEGER,
+  marked_epoch INTEGER,
   PRIMARY KEY (instance_id, projection, version)
 ) STRICT;
 CREATE INDEX readside_projection_states_by_owner ON readside_projection_states (owner) WHERE owner IS NOT NULL;
@@ -100,4 +104,17 @@ CREATE TABLE readside_held_events (
   last_at TEXT NOT NULL,
   due_at TEXT NOT NULL,
   PRIMARY KEY (instance_id, projection, version, position)
+) STRICT;
+CREATE INDEX readside_held_events_by_aggregate
+  ON readside_held_events (instance_id, projection, version, aggregate_id, position);
+CREATE TABLE readside_interventions (
+  intervention_id BLOB PRIMARY KEY,
+  projection TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  instance_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  action TEXT NOT NULL,
+  who TEXT NOT NULL,
+  why TEXT NOT NULL,
+  at TEXT NOT NULL
 ) STRICT;

@@ -1,0 +1,374 @@
+//! Events that failed: their records, and what holds an instance or an aggregate back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use super::row;
+use super::{Bulk, BulkKind, Conn, Row};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::held::{
+    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+};
+use crate::state::ProjectionKey;
+use crate::value::{ColumnType as T, Value, to_micros};
+
+fn params(projection: &ProjectionKey, instance: &str) -> Vec<Value> {
+    vec![instance.into(), Arc::clone(&projection.name).into(), projection.version.into()]
+}
+
+const OF_INSTANCE: &str = "instance_id = $1 AND projection = $2 AND version = $3";
+
+/// Writes records, in place of earlier ones of the same events.
+pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    let now = to_micros(conn.now()?);
+    let (untried, tried): (Vec<&Attempt>, Vec<&Attempt>) =
+        attempts.iter().partition(|attempt| attempt.state == HeldState::Behind);
+    for attempt in tried {
+        record_one(conn, projection, attempt, now)?;
+    }
+    let mut rows: Vec<Row> = untried.into_iter().map(|attempt| values(projection, attempt, now)).collect();
+    if !rows.is_empty() {
+        for row in &mut rows {
+            row.insert(12, Value::Timestamp(now));
+        }
+        let table = conn.dialect().table("held_events");
+        let (keys, columns) = columns();
+        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, rows })?;
+    }
+    let instances: HashSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
+    instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))
+}
+
+type Columns = Vec<(&'static str, T)>;
+
+fn columns() -> (Columns, Columns) {
+    let keys =
+        vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer), ("position", T::Integer)];
+    let texts = ["aggregate_type", "aggregate_id", "event_type", "state"].map(|name| (name, T::Text));
+    let rest = [
+        ("attempts", T::Integer),
+        ("class", T::Text),
+        ("error", T::Text),
+        ("first_at", T::Timestamp),
+        ("last_at", T::Timestamp),
+        ("due_at", T::Timestamp),
+    ];
+    (keys, texts.into_iter().chain(rest).collect())
+}
+
+/// The columns of a record, of the two times of failure only one.
+fn values(projection: &ProjectionKey, attempt: &Attempt, now: SystemTime) -> Row {
+    vec![
+        Arc::clone(&attempt.instance).into(),
+        Arc::clone(&projection.name).into(),
+        projection.version.into(),
+        attempt.position.into(),
+        Arc::clone(&attempt.aggregate_type).into(),
+        Arc::clone(&attempt.aggregate_id).into(),
+        Arc::clone(&attempt.event_type).into(),
+        attempt.state.as_str().into(),
+        attempt.attempts.into(),
+        attempt.class.as_str().into(),
+        Value::Text(attempt.error.replace('\0', "\u{fffd}")),
+        Value::Timestamp(now),
+        Value::Timestamp(to_micros(now + attempt.retry_in)),
+    ]
+}
+
+fn record_one(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    attempt: &Attempt,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO {} (instance_id, projection, version, position, aggregate_type, aggregate_id, event_type, \
+         state, attempts, class, error, first_at, last_at, due_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) \
+         ON CONFLICT (instance_id, projection, version, position) DO UPDATE SET state = excluded.state, \
+         attempts = excluded.attempts, class = excluded.class, error = excluded.error, \
+         last_at = excluded.last_at, due_at = excluded.due_at",
+        conn.dialect().table("held_events")
+    );
+    conn.execute(&sql, &values(projection, attempt, now)).map(|_| ())
+}
+
+/// Removes the records of events at or below a position that held the instance up.
+pub(super) fn clear(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    up_to: i64,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "DELETE FROM {} WHERE {OF_INSTANCE} AND position <= $4 AND state IN ('failing', 'stopped')",
+        conn.dialect().table("held_events")
+    );
+    let mut params = params(projection, instance);
+    params.push(up_to.into());
+    conn.execute(&sql, &params)?;
+    refresh(conn, projection, instance)
+}
+
+/// Removes the records of these events.
+pub(super) fn forget(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    positions: &[i64],
+) -> Result<(), StoreError> {
+    let sql = format!("DELETE FROM {} WHERE {OF_INSTANCE} AND position = $4", conn.dialect().table("held_events"));
+    for position in positions {
+        let mut params = params(projection, instance);
+        params.push((*position).into());
+        conn.execute(&sql, &params)?;
+    }
+    refresh(conn, projection, instance)
+}
+
+/// Has the state row say whether anything is held, so that a pass without failures need not ask.
+fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "UPDATE {} SET held = EXISTS (SELECT 1 FROM {} WHERE {OF_INSTANCE} AND state <> 'skipped') WHERE {OF_INSTANCE}",
+        dialect.table("projection_states"),
+        dialect.table("held_events")
+    );
+    conn.execute(&sql, &params(projection, instance)).map(|_| ())
+}
+
+/// The events that hold up these instances as a whole.
+pub(super) fn blocked(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: Vec<String>,
+) -> Result<Vec<(Arc<str>, Blocked)>, StoreError> {
+    if instances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT instance_id, position, attempts, state, due_at, class, error FROM {} \
+         WHERE projection = $1 AND version = $2 AND {} AND state IN ('failing', 'stopped')",
+        dialect.table("held_events"),
+        dialect.any("instance_id", 3)
+    );
+    let params = [Arc::clone(&projection.name).into(), projection.version.into(), Value::TextArray(instances)];
+    let rows = conn.query(&sql, &params)?;
+    let now = conn.now()?;
+    rows.iter().map(|found| Ok((row::shared(found, 0)?, blocked_of(found, now)?))).collect()
+}
+
+fn blocked_of(found: &Row, now: SystemTime) -> Result<Blocked, StoreError> {
+    let due = row::time(found, 4)?.unwrap_or(now);
+    Ok(Blocked {
+        position: row::int(found, 1)?,
+        attempts: count(row::int(found, 2)?),
+        stopped: row::text(found, 3)? == HeldState::Stopped.as_str(),
+        retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
+        class: class(row::text(found, 5)?)?,
+        error: row::text(found, 6)?.to_owned(),
+    })
+}
+
+fn count(n: i64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn class(word: &str) -> Result<FailureClass, StoreError> {
+    FailureClass::parse(word).ok_or_else(|| unknown("class", word))
+}
+
+fn unknown(what: &str, word: &str) -> StoreError {
+    let why = format!("{what} {word:?} is not known; a newer version of this library may have written it");
+    StoreError::new("reading held events", StoreErrorKind::Corrupt, why)
+}
+
+/// Those aggregates, of those with these ids, of which events are parked.
+pub(super) fn parked(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    ids: &[Arc<str>],
+) -> Result<Aggregates, StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT DISTINCT aggregate_type, aggregate_id FROM {} WHERE {OF_INSTANCE} AND {} \
+         AND state IN ('parked', 'behind')",
+        dialect.table("held_events"),
+        dialect.any("aggregate_id", 4)
+    );
+    let mut params = params(projection, instance);
+    params.push(Value::TextArray(ids.iter().map(ToString::to_string).collect()));
+    conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
+}
+
+/// Recorded failures, by instance and position.
+pub(super) fn list(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    query: &HeldQuery,
+) -> Result<Vec<HeldEvent>, StoreError> {
+    let (conditions, params) = conditions(conn, projection, query);
+    let limit = if query.limit == 0 { String::new() } else { format!(" LIMIT {}", query.limit) };
+    let sql = format!(
+        "SELECT instance_id, position, aggregate_type, aggregate_id, event_type, attempts, state, class, error, \
+         first_at, last_at, due_at FROM {} WHERE {conditions} ORDER BY instance_id, position{limit}",
+        conn.dialect().table("held_events")
+    );
+    let now = conn.now()?;
+    conn.query(&sql, &params)?.iter().map(|found| held(found, now)).collect()
+}
+
+fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &HeldQuery) -> (String, Vec<Value>) {
+    let mut params: Vec<Value> = vec![Arc::clone(&projection.name).into(), projection.version.into()];
+    let mut sql = "projection = $1 AND version = $2".to_owned();
+    let mut add = |text: &dyn Fn(usize) -> String, values: Vec<Value>| {
+        sql.push_str(" AND ");
+        sql.push_str(&text(params.len() + 1));
+        params.extend(values);
+    };
+    if let Some(instance) = &query.instance {
+        add(&|n| format!("instance_id = ${n}"), vec![Arc::clone(instance).into()]);
+    }
+    if let Some((kind, id)) = &query.aggregate {
+        let both = vec![Arc::clone(kind).into(), Arc::clone(id).into()];
+        add(&|n| format!("aggregate_type = ${n} AND aggregate_id = ${}", n + 1), both);
+    }
+    if !query.states.is_empty() {
+        let states = query.states.iter().map(|state| state.as_str().to_owned()).collect();
+        add(&|n| conn.dialect().any("state", n), vec![Value::TextArray(states)]);
+    }
+    if let Some((from, to)) = query.positions {
+        add(&|n| format!("position BETWEEN ${n} AND ${}", n + 1), vec![from.into(), to.into()]);
+    }
+    if let Some((instance, position)) = &query.after {
+        let both = vec![Arc::clone(instance).into(), (*position).into()];
+        add(&|n| format!("(instance_id > ${n} OR (instance_id = ${n} AND position > ${}))", n + 1), both);
+    }
+    (sql, params)
+}
+
+fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
+    let epoch = SystemTime::UNIX_EPOCH;
+    let due = row::time(found, 11)?.unwrap_or(now);
+    let state = row::text(found, 6)?;
+    Ok(HeldEvent {
+        attempt: Attempt {
+            instance: row::shared(found, 0)?,
+            position: row::int(found, 1)?,
+            aggregate_type: row::shared(found, 2)?,
+            aggregate_id: row::shared(found, 3)?,
+            event_type: row::shared(found, 4)?,
+            attempts: count(row::int(found, 5)?),
+            state: HeldState::parse(state).ok_or_else(|| unknown("state", state))?,
+            class: class(row::text(found, 7)?)?,
+            error: row::text(found, 8)?.to_owned(),
+            retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
+        },
+        first_at: row::time(found, 9)?.unwrap_or(epoch),
+        last_at: row::time(found, 10)?.unwrap_or(epoch),
+    })
+}
+
+/// How many records there are in each state.
+pub(super) fn counts(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+    let sql = format!(
+        "SELECT state, count(*) FROM {} WHERE projection = $1 AND version = $2 GROUP BY state",
+        conn.dialect().table("held_events")
+    );
+    let params = [Arc::clone(&projection.name).into(), projection.version.into()];
+    conn.query(&sql, &params)?
+        .iter()
+        .map(|found| {
+            let state = row::text(found, 0)?;
+            let state = HeldState::parse(state).ok_or_else(|| unknown("state", state))?;
+            Ok((state, u64::try_from(row::int(found, 1)?).unwrap_or(0)))
+        })
+        .collect()
+}
+
+/// Says that an event is being tried, or, without position, that none is.
+pub(super) fn mark(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    position: Option<i64>,
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "UPDATE {} SET marked = $4, marked_epoch = epoch WHERE {OF_INSTANCE}",
+        conn.dialect().table("projection_states")
+    );
+    let mut params = params(projection, instance);
+    params.push(position.map_or(Value::Null, Value::from));
+    conn.execute(&sql, &params).map(|_| ())
+}
+
+/// Ends the work event by event.
+pub(super) fn relax(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+    let table = conn.dialect().table("projection_states");
+    let sql = format!("UPDATE {table} SET careful = $4, marked = NULL WHERE {OF_INSTANCE}");
+    let mut params = params(projection, instance);
+    params.push(false.into());
+    conn.execute(&sql, &params).map(|_| ())
+}
+
+/// Keeps what a person did.
+pub(super) fn note(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    position: i64,
+    (action, by): (Action, &By),
+) -> Result<(), StoreError> {
+    let sql = format!(
+        "INSERT INTO {} (instance_id, projection, version, intervention_id, position, action, who, why, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        conn.dialect().table("interventions")
+    );
+    let now = to_micros(conn.now()?);
+    let mut params = params(projection, instance);
+    params.extend([
+        Uuid::now_v7().into(),
+        position.into(),
+        action.as_str().into(),
+        Value::Text(by.who.replace('\0', "\u{fffd}")),
+        Value::Text(by.why.replace('\0', "\u{fffd}")),
+        Value::Timestamp(now),
+    ]);
+    conn.execute(&sql, &params).map(|_| ())
+}
+
+/// What people did, the latest first.
+pub(super) fn interventions(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    limit: usize,
+) -> Result<Vec<Intervention>, StoreError> {
+    let sql = format!(
+        "SELECT instance_id, position, action, who, why, at FROM {} WHERE projection = $1 AND version = $2 \
+         ORDER BY at DESC, intervention_id DESC LIMIT $3",
+        conn.dialect().table("interventions")
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let params = [Arc::clone(&projection.name).into(), projection.version.into(), limit.into()];
+    conn.query(&sql, &params)?
+        .iter()
+        .map(|found| {
+            let action = row::text(found, 2)?;
+            Ok(Intervention {
+                instance: row::shared(found, 0)?,
+                position: row::int(found, 1)?,
+                action: Action::parse(action).ok_or_else(|| unknown("action", action))?,
+                by: By::new(row::text(found, 3)?, row::text(found, 4)?),
+                at: row::time(found, 5)?.unwrap_or(SystemTime::UNIX_EPOCH),
+            })
+        })
+        .collect()
+}

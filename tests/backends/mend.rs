@@ -1,0 +1,212 @@
+//! What a person does about failures, on every backend: SPEC H2, H3, B5.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use readside::error::MendError;
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+use crate::Fixture;
+
+#[derive(Serialize, Deserialize)]
+struct Put {
+    value: i64,
+}
+impl Payload for Put {
+    const AGGREGATE: &str = "item";
+    const TYPE: &str = "item.put";
+}
+
+/// Keeps the last value and counts the changes, so that order and number show. Values below `-mended` are refused.
+fn items(mended: &Arc<AtomicI64>) -> Projection {
+    let mended = mended.clone();
+    Projection::new("items", 1)
+        .table(
+            Table::new("items")
+                .column(text("id"))
+                .column(integer("value"))
+                .column(integer("changes").default(0))
+                .primary_key(["id"]),
+        )
+        .on(move |e, p: Put| {
+            if p.value < -mended.load(Ordering::SeqCst) {
+                return Err(ReduceError::new("not yet"));
+            }
+            multi([
+                upsert(["id"], [set("id", e.aggregate_id()), set("value", p.value)]),
+                update([increment("changes", 1)], [eq("id", e.aggregate_id())]),
+            ])
+        })
+}
+
+struct Bench<'f> {
+    fixture: &'f Fixture,
+    projection: Projection,
+    handler: ProjectionHandler,
+    mended: Arc<AtomicI64>,
+}
+
+fn bench(fixture: &Fixture, policy: Policy) -> Bench<'_> {
+    let mended = Arc::new(AtomicI64::new(0));
+    let projection = items(&mended);
+    let config = HandlerConfig { retries: 0, max_failure_count: 1, bulk_limit: 7, policy, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
+    handler.setup().unwrap();
+    Bench { fixture, projection, handler, mended }
+}
+
+fn by() -> By {
+    By::new("ada", "the reducer is mended")
+}
+
+impl Bench<'_> {
+    fn push(&self, values: &[(&str, i64)]) {
+        let put = |(id, value): &(&str, i64)| Command::new("a", id, &Put { value: *value });
+        self.fixture.store.push(&values.iter().map(put).collect::<Vec<_>>()).unwrap();
+    }
+
+    /// Refuses only values below this one from now on.
+    fn mend(&self, up_to: i64) {
+        self.mended.store(-up_to, Ordering::SeqCst);
+    }
+
+    /// `id=value(changes)` of every row.
+    fn rows(&self) -> Vec<String> {
+        let number = |value: &Value| if let Value::Integer(number) = value { *number } else { panic!("{value:?}") };
+        let id = |value: &Value| if let Value::Text(text) = value { text.clone() } else { panic!("{value:?}") };
+        let rows = self.fixture.read_rows(&self.projection, "items");
+        rows.iter().map(|row| format!("{}={}({})", id(&row[1].1), number(&row[2].1), number(&row[3].1))).collect()
+    }
+
+    fn held(&self) -> Vec<(i64, HeldState, u32)> {
+        let held = self.handler.held_events(&HeldQuery::all()).unwrap();
+        held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.attempts)).collect()
+    }
+}
+
+/// Where a retry ended, and how many it applied before.
+fn still_fails(outcome: Result<Mended, MendError>) -> (i64, u64) {
+    match outcome {
+        Err(MendError::StillFails { position, applied, .. }) => (position, applied),
+        other => panic!("{other:?}"),
+    }
+}
+
+use HeldState::{Behind, Parked, Skipped, Stopped};
+
+// SPEC H2: only the aggregate of the failing event is held back, in order.
+pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", 1), ("x", -1), ("y", 3), ("x", 4), ("x", 5), ("y", 6)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.rows(), ["x=1(1)", "y=6(2)"]);
+    assert_eq!(bench.held(), [(2, Parked, 1), (4, Behind, 0), (5, Behind, 0)]);
+    bench.push(&[("x", 7), ("z", 8)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.rows(), ["x=1(1)", "y=6(2)", "z=8(1)"]);
+    assert_eq!(bench.held().last(), Some(&(7, Behind, 0)));
+    let query = HeldQuery::all().instance("a").aggregate("item", "x").states([Behind]).positions(5, 9).limit(1);
+    let found = bench.handler.held_events(&query).unwrap();
+    assert_eq!((found.len(), found[0].attempt.position), (1, 5));
+    let next = bench.handler.held_events(&HeldQuery::all().after(&found[0])).unwrap();
+    assert_eq!((next.len(), next[0].attempt.position), (1, 7));
+}
+
+// SPEC H3: what was parked is applied in order, each once, and the record of who did it stays.
+pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", 1), ("x", -1), ("x", 4), ("y", 3), ("x", 5)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (2, 0));
+    assert_eq!(bench.held(), [(2, Parked, 2), (3, Behind, 0), (5, Behind, 0)]);
+    match bench.handler.retry("a", 3, &by()) {
+        Err(MendError::Behind { first: 2, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    bench.mend(-1);
+    assert_eq!(bench.handler.retry("a", 2, &By::new("bob", "again")).unwrap().applied, 3);
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=5(4)".to_owned(), "y=3(1)".to_owned()], vec![]));
+    assert!(matches!(bench.handler.retry("a", 2, &by()), Err(MendError::NotHeld { position: 2, .. })));
+    bench.push(&[("x", 9)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.rows()[0], "x=9(5)");
+    let done = bench.handler.interventions(10).unwrap();
+    let who: Vec<_> = done.iter().map(|done| (done.position, done.action, done.by.who.as_str())).collect();
+    assert_eq!(who, [(2, Action::Retry, "bob"), (2, Action::Retry, "ada")]);
+}
+
+// SPEC H3: the next poison event behind it becomes the one that is parked.
+pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    bench.mend(-1);
+    assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (3, 1));
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=-1(2)".to_owned()], vec![(3, Parked, 1), (4, Behind, 0)]));
+    assert_eq!(bench.handler.discard("a", 3, &by()).unwrap().applied, 1);
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
+}
+
+// SPEC H3: also when there is more behind it than one transaction takes.
+pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", -1)]);
+    for value in 1..=5 {
+        bench.push(&(0..50).map(|n| ("x", value * 100 + n)).collect::<Vec<_>>());
+    }
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!((bench.rows().len(), bench.held().len()), (0, 251));
+    bench.mend(-1);
+    assert_eq!(bench.handler.retry_all(&by()).unwrap().applied, 251);
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=549(251)".to_owned()], vec![]));
+}
+
+// SPEC H3: an instance that is stopped goes on with the event, or without it.
+pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Stop);
+    bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
+    assert!(bench.handler.trigger(&["a"]).is_err());
+    assert_eq!(bench.held(), [(2, Stopped, 1)]);
+    assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (2, 0));
+    assert_eq!(bench.held(), [(2, Stopped, 2)]);
+    bench.mend(-1);
+    assert_eq!(bench.handler.retry("a", 2, &by()).unwrap().applied, 1, "the one behind it stops the instance again");
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=-1(2)".to_owned()], vec![(3, Stopped, 1)]));
+    bench.handler.discard("a", 3, &by()).unwrap();
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
+}
+
+// SPEC H3: a skipped event can be applied late, or given up for good.
+pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Skip);
+    bench.push(&[("x", 1), ("y", -1), ("x", -1), ("x", 4)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.held(), [(2, Skipped, 1), (3, Skipped, 1)]);
+    assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (2, 0));
+    bench.mend(-1);
+    assert_eq!(bench.handler.retry("a", 2, &by()).unwrap().applied, 1);
+    assert_eq!(bench.rows(), ["x=4(2)", "y=-1(1)"]);
+    bench.handler.discard("a", 3, &by()).unwrap();
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=4(2)".to_owned(), "y=-1(1)".to_owned()], vec![]));
+}
+
+// SPEC H2: attempts and waits are kept with the read model; a new process goes on counting.
+pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", -1), ("x", 2)]);
+    let config = HandlerConfig {
+        retries: 0,
+        max_failure_count: 3,
+        backoff_base: std::time::Duration::from_nanos(1),
+        ..HandlerConfig::default()
+    };
+    for attempts in 1..=3 {
+        let projection = bench.projection.clone();
+        let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection, config.clone()).unwrap();
+        assert_eq!(handler.trigger(&["a"]).is_err(), attempts < 3);
+        assert_eq!(bench.held()[0].2, attempts);
+    }
+    assert_eq!(bench.held(), [(1, Parked, 3), (2, Behind, 0)]);
+}
