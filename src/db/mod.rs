@@ -7,6 +7,8 @@ mod claims;
 mod filter;
 mod held;
 mod lease;
+#[cfg(feature = "sqlite")]
+pub(crate) mod model;
 mod push;
 pub(crate) mod row;
 mod setup;

@@ -39,6 +39,8 @@
 mod source;
 
 #[cfg(feature = "sqlite")]
+pub mod laws;
+#[cfg(feature = "sqlite")]
 mod rows;
 
 pub use source::MemorySource;

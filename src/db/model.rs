@@ -1,0 +1,109 @@
+//! All that one instance of a read model holds, as of one moment: state, held positions and rows.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Conn, Row, row, state};
+use crate::error::StoreError;
+use crate::projection::Projection;
+use crate::sql::{self, Dialect};
+use crate::state::State;
+use crate::table::{INSTANCE_COLUMN, Table};
+use crate::value::{ColumnType, Value};
+
+/// A row of a read table: names and values of its columns, the instance first.
+type Columns = Vec<(String, Value)>;
+
+/// What the database holds of a projection in one instance.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) state: State,
+    /// Positions of events that are on record as failed, whatever became of them.
+    pub(crate) held: BTreeSet<i64>,
+    /// Rows of each table, in the order of the definition.
+    pub(crate) tables: Vec<Vec<Columns>>,
+}
+
+/// Reads it from one snapshot. The connection must not have read in this transaction.
+pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Found, StoreError> {
+    match conn.dialect() {
+        Dialect::Postgres => {
+            conn.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+            read_all(conn, projection, instance)
+        }
+        Dialect::Sqlite => {
+            conn.batch("BEGIN")?;
+            let found = read_all(conn, projection, instance);
+            conn.batch("ROLLBACK")?;
+            found
+        }
+    }
+}
+
+fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Found, StoreError> {
+    let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
+    let tables = projection.tables().iter().map(|table| rows(conn, projection, table, instance));
+    let tables = tables.collect::<Result<_, StoreError>>()?;
+    Ok(Found { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
+}
+
+fn held(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<BTreeSet<i64>, StoreError> {
+    let sql = format!(
+        "SELECT position FROM {} WHERE instance_id = $1 AND projection = $2 AND version = $3",
+        conn.dialect().table("held_events")
+    );
+    let params = [instance.into(), projection.name().into(), projection.version().into()];
+    conn.query(&sql, &params)?.iter().map(|found| row::int(found, 0)).collect()
+}
+
+fn rows(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    table: &Table,
+    instance: &str,
+) -> Result<Vec<Columns>, StoreError> {
+    let own = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
+    let columns: Vec<(&str, ColumnType)> = std::iter::once((INSTANCE_COLUMN, ColumnType::Text)).chain(own).collect();
+    let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
+    let name = sql::physical_name(conn.dialect(), projection, table);
+    let sql = format!("SELECT {} FROM {name} WHERE {} = $1", names.join(", "), sql::quote(INSTANCE_COLUMN));
+    let found = conn.query(&sql, &[instance.into()])?;
+    let typed = |row: Row| {
+        let values = row.into_iter().zip(&columns);
+        values.map(|(value, (name, kind))| ((*name).to_owned(), conn.typed(value, *kind))).collect()
+    };
+    Ok(found.into_iter().map(typed).collect())
+}
+
+/// Instances that have a state or a row of the projection, by bytes, behind `after`.
+pub(crate) fn instances(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Arc<str>>, StoreError> {
+    let dialect = conn.dialect();
+    let states = dialect.table("projection_states");
+    let mut parts = vec![format!("SELECT instance_id FROM {states} WHERE projection = $1 AND version = $2")];
+    for table in projection.tables() {
+        parts.push(format!("SELECT instance_id FROM {}", sql::physical_name(dialect, projection, table)));
+    }
+    let sql = format!(
+        "SELECT instance_id FROM ({}) AS found WHERE CAST($3 AS text) IS NULL OR instance_id > $3 \
+         ORDER BY instance_id LIMIT $4",
+        parts.join(" UNION ")
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let params = [projection.name().into(), projection.version().into(), after.map(str::to_owned).into(), limit.into()];
+    conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
+}
+
+/// Removes the rows of an instance, those that refer to others first.
+pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<(), StoreError> {
+    for table in projection.tables().iter().rev() {
+        let name = sql::physical_name(conn.dialect(), projection, table);
+        let column = sql::quote(INSTANCE_COLUMN);
+        conn.execute(&format!("DELETE FROM {name} WHERE {column} = $1"), &[instance.into()])?;
+    }
+    Ok(())
+}

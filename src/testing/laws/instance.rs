@@ -1,0 +1,139 @@
+//! One instance: its log from the first position to the head, its checkpoint, its rows.
+
+use std::sync::Arc;
+
+use super::report::{Behind, Fault, LawReport};
+use super::{Check, Model, Models, rows};
+use crate::db::{Backend, model};
+use crate::error::{Error, StoreError, full};
+use crate::event::Event;
+use crate::query::{Cursor, Query, ReadRequest, Slice, SubQuery};
+use crate::statement::Statement;
+use crate::store::ProjectionStore;
+
+/// Events that are read at once.
+const PAGE: usize = 100;
+
+/// What was seen on the way through a log.
+#[derive(Debug, Default)]
+struct Log {
+    /// The last position.
+    last: i64,
+    /// The last position of the aggregate types that the projection handles.
+    relevant: i64,
+    /// The event at the checkpoint.
+    at: Option<uuid::Uuid>,
+}
+
+impl Check<'_> {
+    pub(super) fn instance(&self, instance: &Arc<str>, report: &mut LawReport) -> Result<(), Error> {
+        // The model first: a head that is read later lies at or above every checkpoint.
+        let model = self.models.model(self.projection, instance)?;
+        let slice = self.slice(instance, model.state.position)?;
+        let log = self.log(instance, &model, slice.head, report)?;
+        relevant_head(&slice, &log, report);
+        self.checkpoint(&model, &slice, &log, report);
+        let expected = Models::model(&self.scratch, self.projection, instance)?;
+        let doing = "emptying the tables of the check";
+        self.scratch.backend().write(doing, |conn| model::forget(conn, self.projection, instance))?;
+        rows::compare(self.projection, instance, expected.tables, model.tables, report);
+        report.instances += 1;
+        Ok(())
+    }
+
+    fn slice(&self, instance: &Arc<str>, after: i64) -> Result<Slice, Error> {
+        let cursors = vec![Cursor { instance: Arc::clone(instance), after }];
+        let request = ReadRequest { cursors, wanted: self.projection.wanted(), limit: 1, max_bytes: 1 };
+        let mut slices = self.source.read(&request)?;
+        slices.pop().ok_or_else(|| {
+            let why = "the source gave no slice for a cursor";
+            StoreError::new("reading heads", crate::error::StoreErrorKind::Corrupt, why).into()
+        })
+    }
+
+    /// Walks over the log up to the head and applies what the checkpoint covers.
+    fn log(&self, instance: &Arc<str>, model: &Model, head: i64, report: &mut LawReport) -> Result<Log, Error> {
+        let mut log = Log::default();
+        let wanted = self.projection.wanted();
+        loop {
+            let query = Query::new().or(SubQuery::new().instance(instance).after(log.last).before(head + 1));
+            let events = self.source.filter(&query.limit(PAGE))?;
+            let before = log.last;
+            for event in &events {
+                dense(&log, event, report);
+                log.last = log.last.max(event.position);
+                if wanted.aggregate_types.iter().any(|name| **name == *event.aggregate_type) {
+                    log.relevant = event.position;
+                }
+                if event.position == model.state.position {
+                    log.at = Some(event.id);
+                }
+            }
+            report.events += events.len() as u64;
+            self.apply(&events, model, report)?;
+            if log.last == before {
+                break;
+            }
+        }
+        if log.last < head {
+            report.add(Fault::Hole { instance: Arc::clone(instance), from: log.last + 1, to: head });
+        }
+        Ok(log)
+    }
+
+    /// One statement at a time, each under a savepoint of its own.
+    fn apply(&self, events: &[Event], model: &Model, report: &mut LawReport) -> Result<(), Error> {
+        let counts = |event: &&Event| event.position <= model.state.position && !model.held.contains(&event.position);
+        self.scratch.transaction(&mut |tx| {
+            for event in events.iter().filter(counts) {
+                let refused = match self.projection.reduce(event) {
+                    Ok(Statement::Noop) => continue,
+                    Ok(statement) => match tx.apply_one(self.projection, &event.instance, &statement) {
+                        Ok(()) => continue,
+                        Err(error) => full(&error),
+                    },
+                    Err(failure) => format!("{}: {}", failure.class, failure.error),
+                };
+                let instance = Arc::clone(&event.instance);
+                report.add(Fault::Refused { instance, position: event.position, error: refused });
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn checkpoint(&self, model: &Model, slice: &Slice, log: &Log, report: &mut LawReport) {
+        let (state, instance) = (&model.state, Arc::clone(&slice.instance));
+        if state.position == 0 {
+            // Not begun: it names no event and no store.
+        } else if state.store != Some(self.store) {
+            report.add(Fault::OtherStore { instance: Arc::clone(&instance), expected: self.store, found: state.store });
+        } else if state.position > slice.head {
+            let (position, head) = (state.position, slice.head);
+            report.add(Fault::Ahead { instance: Arc::clone(&instance), position, head });
+        } else if state.event != log.at {
+            let (position, expected, found) = (state.position, log.at, state.event);
+            report.add(Fault::OtherEvent { instance: Arc::clone(&instance), position, expected, found });
+        }
+        if state.position < log.relevant {
+            report.behind.push(Behind { instance, position: state.position, relevant: log.relevant });
+        }
+    }
+}
+
+/// Compares a position with the one before it.
+fn dense(log: &Log, event: &Event, report: &mut LawReport) {
+    let (instance, expected) = (Arc::clone(&event.instance), log.last + 1);
+    if event.position > expected {
+        report.add(Fault::Hole { instance, from: expected, to: event.position - 1 });
+    } else if event.position < expected {
+        report.add(Fault::Doubled { instance, position: event.position });
+    }
+}
+
+fn relevant_head(slice: &Slice, log: &Log, report: &mut LawReport) {
+    if slice.relevant != log.relevant {
+        let instance = Arc::clone(&slice.instance);
+        report.add(Fault::RelevantHead { instance, expected: log.relevant, found: slice.relevant });
+    }
+}

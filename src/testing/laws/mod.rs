@@ -1,0 +1,167 @@
+//! The law checker: given the events and the tables of a projection, is every effect there once, in order?
+//!
+//! It computes the rows anew, by applying the events of each instance one statement at a time to an empty SQLite
+//! database in memory, and compares them with those that are found. It looks at checkpoints and at the log too.
+//!
+//! # Examples
+//! ```
+//! use std::sync::Arc;
+//! use readside::testing::laws;
+//! use readside::{Command, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
+//! use readside::{increment, integer, set, text, upsert};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Counted { by: i64 }
+//! impl Payload for Counted { const AGGREGATE: &str = "thing"; const TYPE: &str = "thing.counted"; }
+//!
+//! let counts = Projection::new("counts", 1)
+//!     .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+//!     .on(|e, p: Counted| upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)]));
+//! let store = SqliteStore::in_memory()?;
+//! let handler = ProjectionHandler::new(
+//!     Arc::new(store.clone()), Arc::new(store.clone()), counts.clone(), HandlerConfig::default())?;
+//! handler.setup()?;
+//! store.push(&[Command::new("main", "x", &Counted { by: 1 })])?;
+//! handler.trigger(&["main"])?;
+//!
+//! let report = laws::check(&store, &store, &counts)?;       // the event store, then the store of the read model
+//! assert!(report.is_lawful(), "{report}");
+//! assert_eq!((report.events(), report.rows()), (1, 1));
+//! # Ok::<(), readside::Error>(())
+//! ```
+
+mod canonical;
+mod instance;
+mod report;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+pub use report::{Behind, Fault, LawReport};
+
+use crate::db::{Backend, DbStore, model};
+use crate::error::{Error, StoreError};
+use crate::projection::Projection;
+use crate::query::HeadsRequest;
+use crate::sqlite::SqliteStore;
+use crate::state::State;
+use crate::store::{EventStore, ProjectionStore};
+use crate::value::Value;
+
+/// Instances that are listed at once.
+const PAGE: usize = 500;
+
+/// A row: the names and values of its columns.
+pub type Columns = Vec<(String, Value)>;
+
+/// What a read model holds of a projection in one instance, as of one moment.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Model {
+    /// The checkpoint.
+    pub state: State,
+    /// Positions of events that are on record as failed, whatever became of them.
+    pub held: BTreeSet<i64>,
+    /// Rows of each table, in the order of the definition.
+    pub tables: Vec<Vec<Columns>>,
+}
+
+/// Where the checker reads a read model; the stores of this library are one.
+pub trait Models: fmt::Debug {
+    /// Instances that have a state or a row of the projection, by bytes, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn instances(
+        &self,
+        projection: &Projection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<str>>, StoreError>;
+
+    /// One instance, read from one snapshot: while an engine works, state and rows must fit each other.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError>;
+}
+
+impl<B: Backend> Models for DbStore<B> {
+    fn instances(
+        &self,
+        projection: &Projection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<str>>, StoreError> {
+        let doing = format!("listing the instances of projection {:?}", projection.name());
+        self.backend().read(&doing, |conn| model::instances(conn, projection, after, limit))
+    }
+
+    fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
+        let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
+        let found: model::Found = self.backend().read(&doing, |conn| model::read(conn, projection, instance))?;
+        Ok(Model { state: found.state, held: found.held, tables: found.tables })
+    }
+}
+
+/// Checks every instance of a projection. Engines may go on meanwhile.
+///
+/// It holds one page of events, and the rows of one instance, in memory. An event that is on record as failed counts
+/// as not applied. Of an `exec` statement the SQL for SQLite is what counts.
+///
+/// # Errors
+/// When a store cannot be read. What breaks a law is in the report.
+pub fn check(source: &dyn EventStore, models: &dyn Models, projection: &Projection) -> Result<LawReport, Error> {
+    let scratch = SqliteStore::in_memory()?;
+    ProjectionStore::setup(&scratch, &[projection])?;
+    let check = Check { source, store: source.store_id()?, models, projection, scratch };
+    let mut report = LawReport::new(projection.name());
+    check.instances_with_events(&mut report)?;
+    check.instances_without_events(&mut report)?;
+    Ok(report)
+}
+
+struct Check<'c> {
+    source: &'c dyn EventStore,
+    store: uuid::Uuid,
+    models: &'c dyn Models,
+    projection: &'c Projection,
+    /// Where events are applied anew.
+    scratch: SqliteStore,
+}
+
+impl Check<'_> {
+    fn instances_with_events(&self, report: &mut LawReport) -> Result<(), Error> {
+        let mut request = HeadsRequest { limit: PAGE, ..HeadsRequest::default() };
+        loop {
+            let heads = self.source.heads(&request)?;
+            for head in &heads {
+                self.instance(&head.instance, report)?;
+            }
+            match heads.last() {
+                Some(last) => request.after = Some(Arc::clone(&last.instance)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// States and rows of instances that the event store does not know.
+    fn instances_without_events(&self, report: &mut LawReport) -> Result<(), Error> {
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let instances = self.models.instances(self.projection, after.as_deref(), PAGE)?;
+            let Some(last) = instances.last() else { return Ok(()) };
+            after = Some(Arc::clone(last));
+            let request = HeadsRequest { instances: instances.clone(), limit: PAGE, ..HeadsRequest::default() };
+            let known: BTreeSet<Arc<str>> =
+                self.source.heads(&request)?.into_iter().map(|head| head.instance).collect();
+            for instance in instances.iter().filter(|instance| !known.contains(*instance)) {
+                self.instance(instance, report)?;
+            }
+        }
+    }
+}
