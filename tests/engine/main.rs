@@ -8,6 +8,7 @@ mod every_call;
 mod faults;
 mod history;
 mod limits;
+mod mending;
 mod original;
 mod together;
 

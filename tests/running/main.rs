@@ -13,6 +13,8 @@ mod outage;
 mod processes;
 mod sharing;
 mod starting;
+#[cfg(feature = "postgres")]
+mod waiting;
 
 use std::time::Duration;
 
