@@ -51,7 +51,7 @@ fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
                     other.transaction(look).unwrap();
                 });
                 eventually("a wait for the lock", || looker.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0);
-                tx.record(&key, &[failing()])
+                tx.record(key, &[failing()])
             })
             .unwrap();
     });
