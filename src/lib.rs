@@ -74,6 +74,7 @@ mod held;
 mod query;
 mod state;
 mod statement;
+mod sync;
 mod table;
 mod value;
 

@@ -12,6 +12,8 @@ pub(crate) mod model;
 mod push;
 pub(crate) mod row;
 mod setup;
+#[cfg(all(test, shuttle))]
+mod shuttled;
 mod state;
 mod store;
 mod unique;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::config::HandlerConfig;

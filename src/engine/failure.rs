@@ -84,8 +84,9 @@ pub(super) fn blocked(attempt: &Attempt) -> Blocked {
 pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
     let (name, max) = (projection.name(), config.max_failure_count);
     let Attempt { instance, position, event_type, attempts, class, error, .. } = attempt;
+    let of = if *attempts <= max { format!(" of {max}") } else { String::new() };
     let what = format!(
-        "projection {name:?}, instance {instance:?}: event {position} ({event_type}) failed, attempt {attempts} of {max} ({class}: {error})"
+        "projection {name:?}, instance {instance:?}: event {position} ({event_type}) failed, attempt {attempts}{of} ({class}: {error})"
     );
     match attempt.state {
         HeldState::Failing => {

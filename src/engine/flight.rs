@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 use crate::state::Stopped;
 
@@ -96,7 +96,7 @@ impl Pilot<'_> {
         self.end(self.flight.course.lock(), Landing::Stopped(stopped));
     }
 
-    fn end(&self, mut course: parking_lot::MutexGuard<'_, Course>, landing: Landing) {
+    fn end(&self, mut course: crate::sync::MutexGuard<'_, Course>, landing: Landing) {
         course.landing.get_or_insert(landing);
         drop(course);
         self.flight.landed.notify_all();

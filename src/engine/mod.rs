@@ -36,6 +36,9 @@ mod thread;
 mod ticker;
 mod windows;
 
+#[cfg(all(test, shuttle))]
+mod shuttled;
+
 pub use builder::{EngineBuilder, EngineConfig, EngineStore};
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;

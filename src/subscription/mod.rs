@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::event::Event;
 use crate::query::Wanted;
@@ -350,5 +350,7 @@ pub struct PushedIn {
     pub token: DirtyToken,
 }
 
+#[cfg(all(test, shuttle))]
+mod shuttled;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,120 @@
+//! The end: everything catches up, what still fails is mended, and each row is computed anew from the log.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use readside::error::MendError;
+use readside::testing::laws::{self, Columns, Fault};
+use readside::{By, Engine, HeldQuery, HeldState, ProjectionHandler, Value};
+
+use crate::place::Place;
+use crate::work;
+use crate::{Result, Tally};
+
+/// How long everything may take to catch up.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) events: u64,
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) stuck: u64,
+}
+
+pub(crate) fn all<P: Place>(store: &P::Store, tally: &Tally) -> Result<Found> {
+    let mut found = Found { stuck: catch_up::<P>(store)?, ..Found::default() };
+    for (projection, _) in work::projections() {
+        let report = laws::check(store, store, &projection)?;
+        if !report.is_lawful() {
+            println!("soak: {report}");
+        }
+        let doubled = report.faults().iter().filter(|fault| is_doubled(fault)).count() as u64;
+        found.events = found.events.max(report.events());
+        found.doubled += doubled;
+        found.lost += report.faults().len() as u64 - doubled;
+        found.stuck += report.behind().len() as u64;
+    }
+    // What was acknowledged has to be in the log.
+    found.lost += tally.pushed.load(Ordering::SeqCst).saturating_sub(found.events);
+    Ok(found)
+}
+
+/// More than there should be; any other fault counts as lost.
+fn is_doubled(fault: &Fault) -> bool {
+    match fault {
+        Fault::Doubled { .. } => true,
+        Fault::Row { expected, found, .. } => number(found.as_ref()) > number(expected.as_ref()),
+        _ => false,
+    }
+}
+
+fn number(row: Option<&Columns>) -> i64 {
+    let values = row.into_iter().flatten();
+    values
+        .map(|(name, value)| match (name.as_str(), value) {
+            ("n" | "changes", Value::Integer(number)) => *number,
+            _ => 0,
+        })
+        .sum()
+}
+
+/// Has everything caught up, by an engine of this process; gives what is left.
+fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
+    println!("soak: catching up");
+    let engine = work::start::<P>(store.clone(), "soak-check")?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut left = left(&engine)?;
+    while left > 0 && Instant::now() < deadline {
+        for (projection, _) in work::projections() {
+            if let Err(error) = engine.retry_all(projection.name(), &By::new("soak", "the end")).map(|_| ()) {
+                mendable(error)?;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        left = self::left(&engine)?;
+    }
+    engine.shutdown(Duration::from_secs(30))?;
+    Ok(left)
+}
+
+/// Instances that lag, and events that wait for a person.
+fn left(engine: &Engine) -> Result<u64> {
+    let projections = engine.health()?.projections;
+    let of = |p: &readside::ProjectionHealth| p.lagging_instances as u64 + p.failing + p.stopped + p.parked + p.behind;
+    Ok(projections.iter().map(of).sum())
+}
+
+/// A retry that a worker is in the middle of, or that the database cut off, is made again.
+fn mendable(error: MendError) -> Result<()> {
+    match error {
+        MendError::UnknownProjection { .. } | MendError::EventGone { .. } => Err(error.into()),
+        error => {
+            log::info!("a retry is made again: {error}");
+            Ok(())
+        }
+    }
+}
+
+/// A person, whose reducers are mended, retries what failed, while everything goes on.
+pub(crate) fn mend_until_stopped<P: Place>(store: &P::Store, tally: &Tally) -> Result<()> {
+    let store = Arc::new(store.clone());
+    let mut handlers = Vec::new();
+    for (projection, config) in work::projections() {
+        handlers.push(ProjectionHandler::new(store.clone(), store.clone(), projection, config)?);
+    }
+    let given_up = HeldQuery::all().states([HeldState::Parked, HeldState::Stopped]).limit(5);
+    while !tally.stop.load(Ordering::SeqCst) {
+        for handler in &handlers {
+            for held in handler.held_events(&given_up).unwrap_or_default() {
+                let (instance, position) = (&held.attempt.instance, held.attempt.position);
+                if let Err(error) = handler.retry(instance, position, &By::new("soak", "mended")) {
+                    mendable(error)?;
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! Threads that push, roll back, hold transactions open, and meet faults.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use readside::error::PushError;
+use readside::{Command, EventStore, Expected};
+
+use crate::Tally;
+use crate::chance::Chance;
+use crate::fault::Kind;
+use crate::place::Place;
+use crate::work::{Changed, Poison, Removed};
+
+const INSTANCES: u64 = 60;
+const ITEMS: u64 = 8;
+
+pub(crate) fn until_stopped<P: Place>(place: &P, store: &P::Store, number: u16, mut chance: Chance, tally: &Tally) {
+    let mut pushes = 0_u64;
+    while !tally.stop.load(Ordering::SeqCst) {
+        pushes += 1;
+        let commands = commands(&mut chance, tally);
+        match chance.below(40) {
+            0 => slowly(place, store, &commands, &mut chance, tally),
+            1 => conflict(store, commands, tally),
+            _ => surely(store, commands, &format!("{number}-{pushes}"), tally),
+        }
+        std::thread::sleep(Duration::from_millis(chance.below(8)));
+    }
+}
+
+/// One to five events, of one tenant or two; a few tenants get most of them.
+fn commands(chance: &mut Chance, tally: &Tally) -> Vec<Command> {
+    let count = 1 + chance.below(5);
+    (0..count)
+        .map(|_| {
+            let tenants = if chance.once_in(3) { INSTANCES } else { 5 };
+            let (instance, item) =
+                (format!("tenant-{}", chance.below(tenants)), format!("item-{}", chance.below(ITEMS)));
+            if chance.once_in(12) {
+                return Command::new(&instance, &item, &Removed {});
+            }
+            let poison = poison(chance);
+            if poison != Poison::None {
+                tally.faults.add(Kind::Poison);
+            }
+            Command::new(&instance, &item, &Changed { by: 1, poison })
+        })
+        .collect()
+}
+
+fn poison(chance: &mut Chance) -> Poison {
+    if chance.once_in(4000) {
+        return Poison::Kills;
+    }
+    match chance.below(600) {
+        0 => Poison::Refused,
+        1 => Poison::Panics,
+        2 => Poison::BreaksConstraint,
+        _ => Poison::None,
+    }
+}
+
+/// Repeats a push with its key until its outcome is known.
+fn surely<S: EventStore>(store: &S, commands: Vec<Command>, key: &str, tally: &Tally) {
+    let commands: Vec<Command> = commands.into_iter().map(|command| command.push_key(key)).collect();
+    loop {
+        match store.push(&commands) {
+            Ok(events) => {
+                tally.pushed.fetch_add(events.len() as u64, Ordering::SeqCst);
+                return;
+            }
+            Err(error) => log::info!("a push is repeated: {error}"),
+        }
+        tally.faults.add(Kind::RepeatedPush);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Its outcome may stay unknown; whatever it was, the log tells.
+fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[Command], chance: &mut Chance, tally: &Tally) {
+    let (open, commit) = (Duration::from_millis(chance.below(60)), chance.once_in(2));
+    tally.faults.add(if commit { Kind::HeldOpen } else { Kind::RolledBack });
+    match place.push_slowly(store, commands, open, commit) {
+        Ok(()) if commit => {
+            tally.pushed.fetch_add(commands.len() as u64, Ordering::SeqCst);
+        }
+        Ok(()) => {}
+        Err(error) => log::info!("a slow push failed: {error}"),
+    }
+}
+
+/// A push that has to be refused.
+fn conflict<S: EventStore>(store: &S, commands: Vec<Command>, tally: &Tally) {
+    let expected: Vec<Command> =
+        commands.into_iter().map(|command| command.expect(Expected::Version(i64::MAX / 2))).collect();
+    match store.push(&expected) {
+        Err(PushError::Conflict { .. }) => tally.faults.add(Kind::Conflict),
+        Err(error) => log::info!("a push that should conflict failed otherwise: {error}"),
+        Ok(events) => log::error!("{} events were pushed in spite of a conflict", events.len()),
+    }
+}
