@@ -1,4 +1,4 @@
-//! Locks, as those parts use them that are tested under random schedules too: parking_lot's, or, built with
+//! Locks, as those parts use them that are tested under random schedules too: those of `parking_lot`, or, built with
 //! `--cfg shuttle`, shuttle's behind the same interface. There, time does not pass: a wait that nobody ends is found.
 
 #[cfg(not(shuttle))]

@@ -46,6 +46,21 @@ struct Queues {
     closed: bool,
 }
 
+impl Queues {
+    fn add(&mut self, projection: usize, instance: &Arc<str>) {
+        if self.closed || self.waiting >= MOST_WAITING {
+            return;
+        }
+        let pair = (projection, Arc::clone(instance));
+        if self.claimed.contains(&pair) {
+            self.again.insert(pair);
+            return;
+        }
+        let added = self.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.insert(Arc::clone(instance)));
+        self.waiting += usize::from(added);
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Schedule {
     queues: Mutex<Queues>,
@@ -66,17 +81,7 @@ impl Schedule {
 
     /// Adds an instance to catch up. One that is worked on is looked at again afterwards.
     pub(super) fn add(&self, projection: usize, instance: &Arc<str>) {
-        let mut queues = self.queues.lock();
-        if queues.closed || queues.waiting >= MOST_WAITING {
-            return;
-        }
-        let pair = (projection, Arc::clone(instance));
-        if queues.claimed.contains(&pair) {
-            queues.again.insert(pair);
-            return;
-        }
-        let added = queues.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.insert(Arc::clone(instance)));
-        queues.waiting += usize::from(added);
+        self.queues.lock().add(projection, instance);
     }
 
     /// Adds events at hand. Where there is no room, or the instance is being worked on, it is caught up instead.
@@ -99,9 +104,8 @@ impl Schedule {
         if let Some(lane) = queues.lanes.get_mut(projection).filter(|_| !free.is_empty()) {
             lane.direct.push_back(free);
         }
-        drop(queues);
         for instance in other {
-            self.add(projection, &instance);
+            queues.add(projection, &instance);
         }
     }
 
@@ -167,7 +171,7 @@ impl Schedule {
         (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
     }
 
-    /// Gives the instances of a job back. Those asked for meanwhile wait again.
+    /// Gives the instances of a job back. Those asked for meanwhile wait again, at once: in between nothing looks idle.
     pub(super) fn done(&self, projection: usize, instances: &[Arc<str>]) {
         let mut queues = self.queues.lock();
         let mut again = Vec::new();
@@ -187,9 +191,8 @@ impl Schedule {
         if let Some(lane) = queues.lanes.get_mut(projection) {
             lane.running -= 1;
         }
-        drop(queues);
         for instance in again {
-            self.add(projection, &instance);
+            queues.add(projection, &instance);
         }
     }
 
