@@ -12,8 +12,8 @@ use crate::place::Place;
 use crate::work;
 use crate::{Result, Tally};
 
-/// How long everything may take to catch up.
-const PATIENCE: Duration = Duration::from_mins(3);
+/// How long nothing at all may move while something is left to do.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -64,26 +64,48 @@ fn number(row: Option<&Columns>) -> i64 {
 fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
     println!("soak: catching up");
     let engine = work::start::<P>(store.clone(), "soak-check")?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut left = left(&engine)?;
-    while left > 0 && Instant::now() < deadline {
+    let (mut left, mut moved) = (left(&engine)?, Instant::now());
+    while left.sum() > 0 && moved.elapsed() < PATIENCE {
         for (projection, _) in work::projections() {
             if let Err(error) = engine.retry_all(projection.name(), &By::new("soak", "the end")).map(|_| ()) {
                 mendable(error)?;
             }
         }
         std::thread::sleep(Duration::from_millis(200));
-        left = self::left(&engine)?;
+        let now = self::left(&engine)?;
+        if now != left {
+            moved = Instant::now();
+        }
+        left = now;
     }
     engine.shutdown(Duration::from_secs(30))?;
-    Ok(left)
+    Ok(left.sum())
 }
 
-/// Instances that lag, and events that wait for a person.
-fn left(engine: &Engine) -> Result<u64> {
-    let projections = engine.health()?.projections;
-    let of = |p: &readside::ProjectionHealth| p.lagging_instances as u64 + p.failing + p.stopped + p.parked + p.behind;
-    Ok(projections.iter().map(of).sum())
+/// What is left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    instances: u64,
+    /// Positions that these are behind.
+    events: i64,
+    /// Events that are on record and not skipped.
+    held: u64,
+}
+
+impl Left {
+    fn sum(self) -> u64 {
+        self.instances + self.held
+    }
+}
+
+fn left(engine: &Engine) -> Result<Left> {
+    let mut left = Left { instances: 0, events: 0, held: 0 };
+    for projection in engine.health()?.projections {
+        left.instances += projection.lagging_instances as u64;
+        left.events += projection.lag_events;
+        left.held += projection.failing + projection.stopped + projection.parked + projection.behind;
+    }
+    Ok(left)
 }
 
 /// A retry that a worker is in the middle of, or that the database cut off, is made again.
