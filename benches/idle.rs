@@ -49,6 +49,7 @@ fn bench<S: EngineStore>(what: &str, store: &S, projections: usize, instances: u
         all: false,
         system: false,
         longest_wait: Duration::from_mins(10),
+        lease: Duration::from_secs(30),
         limit: 10_000,
     };
     let mut times: Vec<Duration> = (0..5)

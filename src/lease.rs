@@ -55,6 +55,8 @@ pub struct LagRequest {
     pub system: bool,
     /// A failing event that waits for longer waits because of a wrong clock.
     pub longest_wait: Duration,
+    /// How long leases last; one that ends much later comes from a wrong clock and is free.
+    pub lease: Duration,
     /// At most so many pairs, 1 or more.
     pub limit: usize,
 }

@@ -13,6 +13,9 @@ use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
 
+/// A lease that ends later than so many of one's own from now is not believed.
+const FAR: u32 = 4;
+
 /// A statement under way with its parameters.
 struct Sql {
     params: Vec<Value>,
@@ -48,6 +51,12 @@ impl Sql {
 
     fn now(&mut self) -> String {
         self.after(Duration::ZERO)
+    }
+
+    /// That the time in this column is over, or lies so far ahead that only a clock that was wrong can have meant it.
+    fn over(&mut self, column: &str, lease: Duration) -> String {
+        let (now, far) = (self.now(), self.after(lease.saturating_mul(FAR)));
+        format!("({column} <= {now} OR {column} > {far})")
     }
 
     fn one_of(&mut self, dialect: Dialect, column: &str, instances: &[Arc<str>]) -> String {
@@ -92,7 +101,7 @@ pub(crate) fn acquire(
     })?;
     let mut sql = Sql::new(conn)?;
     let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
-    let (now, until) = (sql.now(), sql.after(lease));
+    let (now, until, over) = (sql.now(), sql.after(lease), sql.over("leased_until", lease));
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
         "UPDATE {table} AS s SET owner = {me}, leased_until = {until}, \
@@ -102,7 +111,7 @@ pub(crate) fn acquire(
          (SELECT 1 FROM {members} m WHERE m.process = s.owner AND m.alive_until > {now})) \
          WHERE projection = {name} AND version = {version} AND instance_id IN (SELECT instance_id FROM {table} \
          WHERE projection = {name} AND version = {version} AND {which} \
-         AND (owner IS NULL OR owner = {me} OR leased_until <= {now}) ORDER BY instance_id{}) \
+         AND (owner IS NULL OR owner = {me} OR {over}) ORDER BY instance_id{}) \
          RETURNING instance_id, epoch, careful",
         skip_locked(dialect),
         members = dialect.table("members"),
@@ -169,10 +178,10 @@ pub(crate) fn lead(
     let table = conn.dialect().table("projections");
     let mut sql = Sql::new(conn)?;
     let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
-    let (now, until) = (sql.now(), sql.after(lease));
+    let (until, over) = (sql.after(lease), sql.over("leased_until", lease));
     let text = format!(
         "UPDATE {table} SET owner = {me}, leased_until = {until} WHERE name = {name} AND version = {version} \
-         AND (owner IS NULL OR owner = {me} OR leased_until <= {now})"
+         AND (owner IS NULL OR owner = {me} OR {over})"
     );
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
@@ -224,8 +233,8 @@ pub(crate) fn heartbeat(
     );
     conn.execute(&text, &sql.params)?;
     let mut sql = Sql::new(conn)?;
-    let now = sql.now();
-    conn.execute(&format!("DELETE FROM {table} WHERE alive_until <= {now}"), &sql.params)?;
+    let over = sql.over("alive_until", time_to_live);
+    conn.execute(&format!("DELETE FROM {table} WHERE {over}"), &sql.params)?;
     conn.query(&format!("SELECT process, name, projections FROM {table} ORDER BY process"), &[])?
         .iter()
         .map(|found| {
@@ -265,12 +274,13 @@ pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<L
     let mut sql = Sql::new(conn)?;
     let wanted = wanted(dialect, request, &mut sql)?;
     let (me, now, far) = (sql.bind(request.owner), sql.now(), sql.after(request.longest_wait));
+    let over = sql.over("s.leased_until", request.lease);
     let system = if request.system { "" } else { " AND h.instance_id <> ''" };
     let free = if request.all {
         String::new()
     } else {
         format!(
-            " AND (s.owner IS NULL OR s.owner = {me} OR s.leased_until <= {now}) \
+            " AND (s.owner IS NULL OR s.owner = {me} OR {over}) \
              AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = w.projection \
              AND e.version = w.version AND e.position > coalesce(s.position, 0) \
              AND (e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far}))) \

@@ -65,6 +65,7 @@ pub struct EngineConfig {
     /// Time between two looks for work; pushes are heard of at once without it. Default: 10 s.
     pub requeue_every: Duration,
     /// For how long an instance is leased without renewal: what a dead process held goes on after this time and one tick.
+    /// The same in all processes on one database: a lease that ends four times as late is not believed.
     /// Default: 30 s.
     pub lease: Duration,
     /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.

@@ -28,6 +28,7 @@ impl Shared {
             all,
             system: self.config.system_instance,
             longest_wait: cap.saturating_mul(2),
+            lease: self.config.lease,
             limit: MOST,
         };
         match self.leases.lagging(self.source.store_id()?, &request)? {

@@ -56,13 +56,16 @@ fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Op
     if state.careful && !work.is_careful() {
         return Some(StopCause::Suspect);
     }
+    if !work.is_proved(state) {
+        return Some(StopCause::Gap { checkpoint: state.position });
+    }
     held_back(state, backoff_cap)
 }
 
 /// The position that the first step has to follow. Where all positions between the checkpoint and the first step are
 /// known not to concern the projection, that is the one in front of it.
 fn start(work: &Work, checkpoint: i64, rest: &[Step]) -> i64 {
-    match (work.known, rest.first()) {
+    match (work.known.as_ref(), rest.first()) {
         (Some(known), Some(first)) if known.from <= checkpoint.saturating_add(1) && known.relevant <= checkpoint => {
             first.event.position - 1
         }
@@ -100,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::engine::holding::Holdings;
+    use crate::engine::work::Known;
     use crate::event::Event;
     use crate::lease::Lease;
     use crate::state::ProjectionKey;
@@ -110,7 +114,8 @@ mod tests {
     }
 
     fn at(position: i64) -> State {
-        State { instance: "a".into(), position, ..State::default() }
+        let event = (position > 0).then(Uuid::nil);
+        State { instance: "a".into(), position, event, ..State::default() }
     }
 
     fn run(work: &Work, state: &State) -> (Range<usize>, Option<i64>) {
@@ -145,12 +150,31 @@ mod tests {
         let mut queued = work(None, &[5, 6, 8]);
         assert_eq!(run(&queued, &at(4)), (0..2, Some(6)));
         assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "3 and 4 are not known");
-        queued.known = Some(crate::engine::work::Known { from: 3, relevant: 0 });
+        let known = |from, relevant| {
+            let last = (0..10).map(|position| (position, Uuid::nil())).collect();
+            Some(Known { from, relevant, last })
+        };
+        queued.known = known(3, 0);
         assert_eq!(run(&queued, &at(2)), (0..2, Some(6)), "3 and 4 were seen and concern nobody");
         assert_eq!(run(&queued, &at(1)), (0..0, Some(1)), "2 was not seen");
-        queued.known = Some(crate::engine::work::Known { from: 1, relevant: 4 });
+        queued.known = known(1, 4);
         assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "4 concerns the projection");
         assert_eq!(run(&queued, &at(5)), (1..2, Some(6)));
+    }
+
+    // SPEC G6: the store was restored to an older state, and pushed to again.
+    #[test]
+    fn events_from_a_queue_do_not_continue_another_history() {
+        let other = Some(Uuid::from_u128(7));
+        let mut queued = work(None, &[5, 6]);
+        queued.known = Some(Known { from: 3, relevant: 0, last: vec![(3, Uuid::nil()), (4, Uuid::nil())] });
+        assert_eq!(run(&queued, &at(4)), (0..2, None));
+        assert!(matches!(refused(&queued, &State { event: other, ..at(4) }), StopCause::Gap { checkpoint: 4 }));
+        assert!(
+            matches!(refused(&queued, &State { event: other, ..at(5) }), StopCause::Gap { .. }),
+            "it is one of them"
+        );
+        assert!(matches!(refused(&queued, &at(9)), StopCause::Gap { .. }), "they lie in front of it");
     }
 
     // SPEC F3

@@ -1,7 +1,9 @@
 //! What the queue has shown of each instance: since which position every event was seen, and the last of each type.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::work::Known;
 use crate::event::Event;
@@ -9,12 +11,17 @@ use crate::event::Event;
 /// Instances that are remembered; when there are more, everything is forgotten, which only costs reads.
 const MOST: usize = 10_000;
 
+/// Events of each instance whose ids are remembered.
+const EVIDENCE: usize = 16;
+
 #[derive(Debug, Default)]
 struct Window {
     from: i64,
     to: i64,
     /// Last position by aggregate type, in front of the events given last.
     types: HashMap<Arc<str>, i64>,
+    /// The last events, as evidence that a checkpoint belongs to this history.
+    last: VecDeque<(i64, Uuid)>,
 }
 
 #[derive(Debug, Default)]
@@ -37,10 +44,15 @@ impl Windows {
         }
         let window = self.windows.entry(Arc::clone(&first.instance)).or_default();
         if window.to + 1 != first.position || window.to == 0 {
-            *window = Window { from: first.position, to: first.position - 1, types: HashMap::new() };
+            *window = Window { from: first.position, to: first.position - 1, ..Window::default() };
         }
-        let seen = Seen { from: window.from, types: window.types.clone() };
+        let last_seen = window.last.iter().copied().collect();
+        let seen = Seen { from: window.from, types: window.types.clone(), last: last_seen };
         window.to = last.position;
+        window.last.extend(events.iter().rev().take(EVIDENCE).rev().map(|event| (event.position, event.id)));
+        while window.last.len() > EVIDENCE {
+            window.last.pop_front();
+        }
         for event in events {
             window.types.insert(Arc::clone(&event.aggregate_type), event.position);
         }
@@ -61,12 +73,13 @@ impl Windows {
 pub(super) struct Seen {
     from: i64,
     types: HashMap<Arc<str>, i64>,
+    last: Vec<(i64, Uuid)>,
 }
 
 impl Seen {
     pub(super) fn known(&self, wanted: &[String]) -> Known {
         let relevant = wanted.iter().filter_map(|kind| self.types.get(kind.as_str())).max();
-        Known { from: self.from, relevant: relevant.copied().unwrap_or(0) }
+        Known { from: self.from, relevant: relevant.copied().unwrap_or(0), last: self.last.clone() }
     }
 }
 
@@ -94,5 +107,19 @@ mod tests {
         assert_eq!(known(windows.take_in(&[event("org", 14)]), "org"), (14, 0), "13 was not seen");
         windows.forget("a");
         assert_eq!(known(windows.take_in(&[event("org", 15)]), "org"), (15, 0));
+    }
+
+    // SPEC G6
+    #[test]
+    fn the_last_events_are_remembered_by_their_ids() {
+        let mut windows = Windows::default();
+        let numbered =
+            |position: i64| Event { id: Uuid::from_u64_pair(0, position.unsigned_abs()), ..event("user", position) };
+        let many: Vec<Event> = (1..=40).map(numbered).collect();
+        assert!(windows.take_in(&many).unwrap().last.is_empty());
+        let last = windows.take_in(&[numbered(41)]).unwrap().last;
+        assert_eq!((last.len(), last.first().map(|(p, _)| *p), last.last().map(|(p, _)| *p)), (16, Some(25), Some(40)));
+        let last = windows.take_in(&[numbered(30)]).unwrap().last;
+        assert!(last.is_empty(), "the history went back");
     }
 }

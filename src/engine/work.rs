@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
-use crate::state::{StopCause, Stopped};
+use crate::state::{State, StopCause, Stopped};
 use crate::statement::Statement;
 
 /// What became of some events.
@@ -70,10 +70,26 @@ pub(super) struct Work {
 
 /// Events that came from a queue: all from position `from` on were seen, and none of the projection's types between
 /// `relevant` and the first step.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     pub(super) from: i64,
     pub(super) relevant: i64,
+    /// Positions and ids of the last events in front of the first step.
+    pub(super) last: Vec<(i64, Uuid)>,
+}
+
+impl Known {
+    /// True when the event at the checkpoint is one that came from the queue too: then the state belongs to this history.
+    fn proves(&self, state: &State, steps: &[Step]) -> bool {
+        let of_steps = steps.iter().map(|step| (step.event.position, step.event.id));
+        state.position == 0
+            || self
+                .last
+                .iter()
+                .copied()
+                .chain(of_steps)
+                .any(|(position, id)| position == state.position && state.event == Some(id))
+    }
 }
 
 impl Work {
@@ -98,6 +114,11 @@ impl Work {
                 step.statement = Some(projection.reduce(&step.event));
             }
         }
+    }
+
+    /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
+    pub(super) fn is_proved(&self, state: &State) -> bool {
+        self.known.as_ref().is_none_or(|known| known.proves(state, &self.steps))
     }
 
     /// The position at which it stands: that of the next event, or the checkpoint.

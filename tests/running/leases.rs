@@ -93,6 +93,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
             all,
             system: false,
             longest_wait: LEASE,
+            lease: LEASE,
             limit: 100,
         };
         let mut lags = store.lagging(source, &request).unwrap().unwrap();
@@ -128,7 +129,15 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
         store
             .lagging(
                 Uuid::from_u128(9),
-                &LagRequest { projections: vec![], owner: me, all: true, system: true, longest_wait: LEASE, limit: 1 }
+                &LagRequest {
+                    projections: vec![],
+                    owner: me,
+                    all: true,
+                    system: true,
+                    longest_wait: LEASE,
+                    lease: LEASE,
+                    limit: 1
+                }
             )
             .unwrap()
             .is_none(),

@@ -1,92 +1,18 @@
 //! A database that is cut off, vanishes, or holds a row locked: SPEC C5, E6, L4, L6, L7.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use readside::*;
 
 use crate::common::postgres::{Database, database};
+use crate::common::proxy::Proxy;
 use crate::{LONG, count, counts, eager, eventually, instance, start, sum};
-
-/// Stands between the engine and the server, and cuts connections.
-struct Proxy {
-    port: u16,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
-    refuses: Arc<AtomicBool>,
-    frozen: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (streams, refuses) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let frozen = Arc::new(AtomicBool::new(false));
-        let freezes = Arc::clone(&frozen);
-        let (server, kept, closed) = (server.to_owned(), Arc::clone(&streams), Arc::clone(&refuses));
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let client = client.unwrap();
-                if closed.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let upstream = TcpStream::connect(&server).unwrap();
-                for (from, to) in [(&client, &upstream), (&upstream, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let freezes = Arc::clone(&freezes);
-                    std::thread::spawn(move || pump(from, to, &freezes));
-                }
-                kept.lock().extend([client, upstream]);
-            }
-        });
-        Self { port, streams, refuses, frozen }
-    }
-
-    fn url(&self, url: &str) -> String {
-        let (before, after) = url.split_once('@').unwrap();
-        format!("{before}@127.0.0.1:{}/{}", self.port, after.split_once('/').unwrap().1)
-    }
-
-    fn cut(&self) {
-        for stream in self.streams.lock().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// Keeps connections open and passes nothing on.
-    fn freeze(&self) {
-        self.frozen.store(true, Ordering::SeqCst);
-    }
-
-    fn vanish(&self, gone: bool) {
-        self.refuses.store(gone, Ordering::SeqCst);
-        self.cut();
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream, frozen: &AtomicBool) {
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if frozen.load(Ordering::SeqCst) {
-            continue;
-        }
-        if to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
-}
 
 fn behind_proxy() -> (Database, PostgresStore, Proxy, Engine) {
     let database = database();
     let store = PostgresStore::connect(database.url()).unwrap();
-    let address = database.url().split_once('@').unwrap().1.split_once('/').unwrap().0;
-    let proxy = Proxy::to(address);
+    let proxy = Proxy::before(database.url());
     let config = EngineConfig { lease: Duration::from_secs(1), ..eager() };
     let engine = start(PostgresStore::connect(&proxy.url(database.url())).unwrap(), &["counts"], config);
     (database, store, proxy, engine)
@@ -145,7 +71,7 @@ fn a_frozen_connection_does_not_hold_up_the_stop() {
     let (_database, store, proxy, engine) = behind_proxy();
     store.push(&[count("a", 1)]).unwrap();
     engine.await_position("counts", "a", 1, LONG).unwrap();
-    proxy.freeze();
+    proxy.freeze(true);
     let begin = Instant::now();
     // Ticks and renewals are frequent, so some call hangs by now or soon.
     eventually("a hanging loop", || begin.elapsed() > Duration::from_secs(1));

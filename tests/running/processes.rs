@@ -2,12 +2,12 @@
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command as Process, Stdio};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use readside::*;
 
+use crate::common::child::{Child, until_told};
 use crate::{Counted, count, eventually, instance};
 
 const INSTANCES: usize = 200;
@@ -41,8 +41,7 @@ fn work<S: EngineStore>(store: S) {
     let engine = NAMES.iter().fold(builder, |builder, name| builder.projection(counts(name))).start().unwrap();
     println!("ready");
     std::io::stdout().flush().unwrap();
-    let mut rest = Vec::new();
-    std::io::stdin().read_to_end(&mut rest).unwrap();
+    until_told();
     engine.shutdown(Duration::from_secs(20)).unwrap();
 }
 
@@ -65,48 +64,16 @@ fn crate_options() -> SqliteOptions {
     SqliteOptions { busy_timeout: crate::LONG, ..SqliteOptions::default() }
 }
 
-struct Worker {
-    child: Child,
-    stdin: Option<ChildStdin>,
-}
-
-impl Worker {
-    fn start(place: &str) -> Self {
-        let mut child = Process::new(std::env::current_exe().unwrap())
-            .args(["--exact", "processes::worker", "--ignored", "--nocapture", "--test-threads", "1"])
-            .env("READSIDE_TEST_PLACE", place)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("ready")), "the worker starts");
-        // What it prints later must not block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        let stdin = child.stdin.take();
-        Self { child, stdin }
-    }
-
-    fn pid(&self) -> i64 {
-        i64::from(self.child.id())
-    }
-
-    fn signal(&self, signal: &str) {
-        let status = Process::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-
-    fn end(mut self) {
-        drop(self.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(place: &str) -> Child {
+    let (ready, wait) = crossbeam_channel::bounded(1);
+    let hear = move |line: String| {
+        if line.contains("ready") {
+            let _ = ready.send(());
+        }
+    };
+    let worker = Child::start("processes::worker", &[("READSIDE_TEST_PLACE", place)], hear);
+    wait.recv_timeout(crate::LONG).expect("the worker starts");
+    worker
 }
 
 type Rows<'a> = &'a dyn Fn(&Projection) -> Vec<Vec<(String, Value)>>;
@@ -146,7 +113,7 @@ fn counted(rows: Rows<'_>, expected: i64) -> Duration {
 }
 
 fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
-    let mut workers: Vec<Worker> = (0..3).map(|_| Worker::start(place)).collect();
+    let mut workers: Vec<Child> = (0..3).map(|_| start(place)).collect();
     let mut expected = push(store, 1);
     counted(rows, expected);
     // The first run is led by one. From here on all share; who left or came is known after a heartbeat.
@@ -171,14 +138,14 @@ fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
     if stops {
         workers[0].signal("-CONT");
     }
-    workers.push(Worker::start(place));
+    workers.push(start(place));
     eventually("even shares again", || {
         expected += push(store, 1);
         counted(rows, expected);
         let (_, by_worker) = totals(rows);
         !by_worker.contains_key(&dead_pid) && by_worker.len() == 3
     });
-    workers.into_iter().for_each(Worker::end);
+    assert!(workers.into_iter().all(Child::end));
     assert_eq!(totals(rows).0, expected);
 }
 

@@ -260,7 +260,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
     let idler =
         Member { process: uuid::Uuid::from_u128(77), name: "idler".into(), projections: vec![("counts".into(), 1)] };
-    store.heartbeat(&idler, Duration::from_hours(1)).unwrap();
+    store.heartbeat(&idler, Duration::from_secs(15)).unwrap();
     eventually("two members", || engine.health().unwrap().members == 2);
     for n in 0..20 {
         store.push(&[count(&instance(n), 1)]).unwrap();

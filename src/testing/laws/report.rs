@@ -111,6 +111,7 @@ pub struct LawReport {
     pub(super) instances: u64,
     pub(super) events: u64,
     pub(super) rows: u64,
+    pub(super) held: u64,
     pub(super) behind: Vec<Behind>,
     faults: Vec<Fault>,
     more: u64,
@@ -118,9 +119,9 @@ pub struct LawReport {
 
 impl LawReport {
     pub(super) fn new(projection: &str) -> Self {
-        let (instances, events, rows, more) = (0, 0, 0, 0);
+        let (instances, events, rows, held, more) = (0, 0, 0, 0, 0);
         let (behind, faults) = (Vec::new(), Vec::new());
-        Self { projection: projection.to_owned(), instances, events, rows, behind, faults, more }
+        Self { projection: projection.to_owned(), instances, events, rows, held, behind, faults, more }
     }
 
     pub(super) fn add(&mut self, fault: Fault) {
@@ -161,6 +162,12 @@ impl LawReport {
         self.events
     }
 
+    /// Events that are on record as failed, which were left out.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
     /// Rows that were found.
     #[must_use]
     pub fn rows(&self) -> u64 {
@@ -172,10 +179,11 @@ impl fmt::Display for LawReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "projection {:?}: {} faults, {} instances behind, in {} instances with {} events and {} rows",
+            "projection {:?}: {} faults, {} instances behind, {} events held, in {} instances with {} events and {} rows",
             self.projection,
             self.faults.len() as u64 + self.more,
             self.behind.len(),
+            self.held,
             self.instances,
             self.events,
             self.rows

@@ -94,6 +94,7 @@ fn an_event_on_record_counts_as_not_applied() {
     handler.trigger(&["a"]).unwrap();
     let report = check(&store, &store, &counts()).unwrap();
     assert!(report.is_lawful() && report.behind().is_empty(), "{report}");
+    assert_eq!(report.held(), 1);
     spoil(&store, "DELETE FROM readside_held_events");
     let report = check(&store, &store, &counts()).unwrap();
     assert!(matches!(report.faults(), [Fault::Refused { position: 4, .. }]), "{report}");

@@ -1,0 +1,134 @@
+//! A PostgreSQL server of a test's own, which it may kill.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use readside::postgres_driver::{Client, NoTls};
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    folder: tempfile::TempDir,
+    binaries: PathBuf,
+    /// Whom it runs as, when not as the user of the test: a server refuses to run as root.
+    user: Option<(u32, u32)>,
+    port: u16,
+    process: Child,
+}
+
+impl Server {
+    /// Makes a cluster and starts a server on it.
+    pub(crate) fn start() -> Self {
+        let (folder, binaries, user) = (tempfile::tempdir().unwrap(), binaries(), user());
+        if let Some((uid, gid)) = user {
+            chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut init = run_as(user, &binaries.join("initdb"));
+        init.current_dir(&folder).args(["-D", "data", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale"]);
+        let made = init.args(["--no-sync"]).output().unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let process = launch(user, &binaries, &folder, port);
+        let mut server = Self { folder, binaries, user, port, process };
+        server.wait();
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://tester@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) fn client(&self) -> Option<Client> {
+        Client::connect(&self.url(), NoTls).ok()
+    }
+
+    /// Kills the server with -9 and starts it again.
+    pub(crate) fn crash(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = launch(self.user, &self.binaries, &self.folder, self.port);
+        self.wait();
+    }
+
+    /// Until it answers. A new server refuses to start while backends of the dead one still run.
+    fn wait(&mut self) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.client().is_none() {
+            assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
+            if self.process.try_wait().unwrap().is_some() {
+                self.process = launch(self.user, &self.binaries, &self.folder, self.port);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    /// SIGQUIT ends it and its backends at once.
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).stderr(Stdio::null()).status();
+        let _ = self.process.wait();
+    }
+}
+
+fn launch(user: Option<(u32, u32)>, binaries: &std::path::Path, folder: &tempfile::TempDir, port: u16) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+    let mut server = run_as(user, &binaries.join("postgres"));
+    server.current_dir(folder).args(["-D", "data", "-k", ".", "-p", &port.to_string()]);
+    // What was written outlives the process without fsync, which only guards against the end of the machine.
+    for setting in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=100"] {
+        server.args(["-c", setting]);
+    }
+    server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+fn run_as(user: Option<(u32, u32)>, binary: &std::path::Path) -> Command {
+    let mut command = Command::new(binary);
+    if let Some((uid, gid)) = user {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+fn said(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !text.is_empty()).then_some(text)
+}
+
+fn user() -> Option<(u32, u32)> {
+    let number = |arguments: &[&str]| said("id", arguments)?.parse::<u32>().ok();
+    if number(&["-u"]) != Some(0) {
+        return None;
+    }
+    let of = |name: &str| Some((number(&["-u", name])?, number(&["-g", name])?));
+    of("postgres").or_else(|| of("nobody"))
+}
+
+/// The folder of the server binaries, looked for as `tests/run` does.
+fn binaries() -> PathBuf {
+    let mut candidates: Vec<PathBuf> = std::env::var_os("PG_BIN").map(PathBuf::from).into_iter().collect();
+    let folders = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> =
+        entries.filter_map(|entry| Some((version(&entry.file_name())?, entry.path().join("bin")))).collect();
+    found.sort();
+    candidates.extend(found.into_iter().rev().map(|(_, folder)| folder));
+    candidates.extend(said("pg_config", &["--bindir"]).map(PathBuf::from));
+    let usable = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
+    candidates.into_iter().find(usable).unwrap_or_else(|| {
+        panic!("there are no server binaries of PostgreSQL here: install them, or set PG_BIN to their folder")
+    })
+}
+
+/// The number in `17`, `pgsql-17` or `postgresql@17`.
+fn version(folder: &std::ffi::OsStr) -> Option<u32> {
+    let name = folder.to_str()?;
+    name.trim_start_matches("pgsql-").trim_start_matches("postgresql@").parse().ok()
+}

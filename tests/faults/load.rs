@@ -1,0 +1,184 @@
+//! What is projected, who pushes, and how it is checked in the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use readside::error::{PushError, full};
+use readside::testing::laws::{self, LawReport, Models};
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+use crate::common::random::Random;
+
+/// Longer than anything takes that goes well.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+pub(crate) const INSTANCES: usize = 12;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) by: i64,
+}
+impl Payload for Moved {
+    const AGGREGATE: &'static str = "thing";
+    const TYPE: &'static str = "thing.moved";
+}
+
+/// Sums, and a line for each event: an event that is applied twice, not at all or out of order shows.
+pub(crate) fn ledger() -> Projection {
+    let sums = Table::new("sums").column(text("thing")).column(integer("n")).column(integer("last"));
+    let lines = Table::suffix("lines").column(integer("position")).column(text("thing")).primary_key(["position"]);
+    Projection::new("sums", 1).table(sums.primary_key(["thing"])).table(lines).on(|e, p: Moved| {
+        let (thing, position) = (e.aggregate_id().to_owned(), e.position());
+        multi([
+            upsert(["thing"], [set("thing", &thing), increment("n", p.by), set("last", position)]),
+            in_table("lines", create([set("position", position), set("thing", thing)])),
+        ])
+    })
+}
+
+pub(crate) fn instance(n: usize) -> String {
+    format!("tenant-{n:02}")
+}
+
+pub(crate) fn instances() -> Vec<String> {
+    (0..INSTANCES).map(instance).collect()
+}
+
+pub(crate) fn moved(instance: &str, thing: &str, by: i64) -> Command {
+    Command::new(instance, thing, &Moved { by })
+}
+
+/// Ticks often, tries again at once, and has short leases.
+pub(crate) fn eager() -> EngineConfig {
+    let ms = Duration::from_millis;
+    let handler = HandlerConfig { retry_failed_after: ms(10), concurrent_instances: 5, ..HandlerConfig::default() };
+    EngineConfig { requeue_every: ms(50), lease: ms(1000), workers: 2, handler, ..EngineConfig::default() }
+}
+
+pub(crate) fn start(store: impl EngineStore) -> Engine {
+    Engine::builder(store).projection(ledger()).config(eager()).start().unwrap()
+}
+
+/// Waits for a condition, with a deadline.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Events that a push has returned: none of them may be lost. By instance and position, the event's id.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Acknowledged(Arc<Mutex<HashMap<(String, i64), String>>>);
+
+impl Acknowledged {
+    pub(crate) fn add(&self, events: &[Event]) {
+        let mut known = self.0.lock();
+        for event in events {
+            known.insert((event.instance().to_owned(), event.position()), event.id().to_string());
+        }
+    }
+
+    /// What another process says of its pushes.
+    pub(crate) fn hear(&self, line: &str) {
+        if let ["pushed", instance, position, id, "."] = line.split(' ').collect::<Vec<_>>()[..] {
+            self.0.lock().insert((instance.to_owned(), position.parse().unwrap()), id.to_owned());
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+}
+
+/// The line that [`Acknowledged::hear`] understands. A process that is killed while it prints leaves off the end.
+pub(crate) fn say(events: &[Event]) {
+    for event in events {
+        println!("pushed {} {} {} .", event.instance(), event.position(), event.id());
+    }
+}
+
+/// One or several commands, for one or two instances.
+pub(crate) fn some_commands(random: &mut Random) -> Vec<Command> {
+    let count = 1 + random.below(3);
+    let two = [random.below(INSTANCES), random.below(INSTANCES)];
+    let one = |n: usize, random: &mut Random| {
+        moved(&instance(two[n % 2]), &format!("thing-{}", random.below(3)), 1 + i64::try_from(random.below(9)).unwrap())
+    };
+    (0..count).map(|n| one(n, random)).collect()
+}
+
+/// Pushes once; one push in six fails by itself after it took its place in line. What the database cannot do now, for
+/// which the test is, is none of the pusher's business.
+pub(crate) fn push(store: &dyn EventStore, random: &mut Random) -> Vec<Event> {
+    let mut commands = some_commands(random);
+    let fails = random.one_in(6);
+    if fails {
+        commands.push(moved(&instance(0), "never", 1).expect(Expected::Version(7)));
+    }
+    match store.push(&commands) {
+        Ok(events) => events,
+        Err(PushError::Busy { .. }) => Vec::new(),
+        Err(PushError::Conflict { .. }) if fails => Vec::new(),
+        Err(PushError::Store(error)) if error.is_transient() => Vec::new(),
+        Err(error) => panic!("{}", full(&error)),
+    }
+}
+
+/// Pushes from several threads until the fault is over.
+pub(crate) fn under_load(store: &dyn EventStore, pushers: u64, acknowledged: &Acknowledged, fault: impl FnOnce()) {
+    let running = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for pusher in 0..pushers {
+            let running = &running;
+            scope.spawn(move || {
+                let mut random = Random::new(crate::common::random::seed() * 1000 + pusher);
+                while running.load(Ordering::SeqCst) {
+                    acknowledged.add(&push(store, &mut random));
+                    std::thread::sleep(random.millis(0, 4));
+                }
+            });
+        }
+        // Also when the fault panics: the pushers must end.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fault));
+        running.store(false, Ordering::SeqCst);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+/// Waits until everything is projected, and checks all laws: nothing lost, nothing doubled, nothing stuck.
+pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowledged) -> LawReport {
+    let projection = ledger();
+    let deadline = Instant::now() + LONG;
+    let report = loop {
+        let report = laws::check(store, store, &projection).unwrap();
+        if report.behind().is_empty() || !report.is_lawful() {
+            break report;
+        }
+        assert!(Instant::now() < deadline, "stuck: {report}\n{:?}", report.behind());
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(report.is_lawful(), "{report}");
+    assert_eq!(report.held(), 0, "no event is at fault: {report}");
+    all_there(store, acknowledged);
+    report
+}
+
+/// Every event that a push returned stands in the log, where the push said.
+fn all_there(events: &dyn EventStore, acknowledged: &Acknowledged) {
+    let log = events.filter(&Query::new()).unwrap();
+    let log: HashMap<(String, i64), String> = log
+        .into_iter()
+        .map(|event| ((event.instance().to_owned(), event.position()), event.id().to_string()))
+        .collect();
+    for (place, id) in &*acknowledged.0.lock() {
+        assert_eq!(log.get(place), Some(id), "an event that was pushed is not at {place:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Processes that stand still for longer than their lease, also with rows locked: SPEC F3, F4, F8, L4.
+
+use std::time::{Duration, Instant};
+
+use readside::postgres_driver::{Client, NoTls};
+use readside::*;
+
+use crate::common::child::{Child, until_told};
+use crate::common::postgres::database;
+use crate::common::random::{Random, seed};
+use crate::load::{Acknowledged, LONG, eager, eventually, lawful, ledger, moved, start, under_load};
+
+/// Row locks of a process that stands still last so long.
+const IDLE: Duration = Duration::from_secs(1);
+
+fn open(place: &str) -> PostgresStore {
+    let options =
+        PostgresOptions { lock_timeout: IDLE, idle_in_transaction_timeout: IDLE, ..PostgresOptions::default() };
+    PostgresStore::connect_with(place, options).unwrap()
+}
+
+/// A process of the tests below: an engine until its input ends.
+#[test]
+#[ignore = "run as a process of its own by the tests that follow"]
+fn process() {
+    let store = open(&std::env::var("READSIDE_TEST_PLACE").unwrap());
+    let engine = start(store);
+    until_told();
+    engine.shutdown(LONG).unwrap();
+}
+
+/// Runs the same, and its statements can be held up by whoever holds the advisory lock 1.
+#[test]
+#[ignore = "run as a process of its own by the tests that follow"]
+fn slow_process() {
+    let store = open(&std::env::var("READSIDE_TEST_PLACE").unwrap());
+    let engine = Engine::builder(store).projection(slow()).config(eager()).start().unwrap();
+    until_told();
+    engine.shutdown(LONG).unwrap();
+}
+
+/// Waits inside the transaction in which it writes, where the aggregate says so.
+fn slow() -> Projection {
+    let table = Table::new("sums").column(text("thing")).column(integer("n")).primary_key(["thing"]);
+    Projection::new("sums", 1).table(table).on(|e, p: crate::load::Moved| {
+        let row = upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)]);
+        if e.aggregate_id() != "slow" {
+            return row;
+        }
+        // The instance, `$1`, is of no use to it.
+        let wait = "SELECT pg_advisory_xact_lock_shared(1) WHERE $1::text IS NOT NULL";
+        let sql = Dialects { postgres: wait, sqlite: "UPDATE readside_instances SET head = head WHERE $1 IS NULL" };
+        multi([exec(sql, [0_i64; 0]), row])
+    })
+}
+
+// SPEC F3, F4: what a process does when it wakes is refused if another one took over.
+#[test]
+fn processes_stopped_past_their_lease_do_no_harm() {
+    let database = database();
+    let store = open(database.url());
+    ProjectionStore::setup(&store, &[&ledger()]).unwrap();
+    let begin = || Child::start("stopped::process", &[("READSIDE_TEST_PLACE", database.url())], |_| {});
+    let children = [begin(), begin()];
+    let (acknowledged, mut random) = (Acknowledged::default(), Random::new(seed()));
+    under_load(&store, 2, &acknowledged, || {
+        for n in 0..4 {
+            std::thread::sleep(random.millis(50, 300));
+            children[n % 2].signal("-STOP");
+            // Longer than the lease, and than the locks of its rows.
+            std::thread::sleep(eager().lease + random.millis(50, 400));
+            children[n % 2].signal("-CONT");
+        }
+    });
+    let report = lawful(&store, &acknowledged);
+    assert!(children.into_iter().all(Child::end));
+    println!("4 stops: {report}");
+}
+
+// SPEC F8, L4: its state rows are let go by the server, and the others do its work.
+#[test]
+fn a_process_stopped_with_rows_locked_lets_go_of_them() {
+    let database = database();
+    let store = open(database.url());
+    ProjectionStore::setup(&store, &[&slow()]).unwrap();
+    let child = Child::start("stopped::slow_process", &[("READSIDE_TEST_PLACE", database.url())], |_| {});
+    let mut client = Client::connect(database.url(), NoTls).unwrap();
+    client.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
+    let acknowledged = Acknowledged::default();
+    acknowledged.add(&store.push(&[moved("a", "slow", 1), moved("b", "x", 1)]).unwrap());
+    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    eventually("a transaction that waits", || client.query_one(waits, &[]).unwrap().get::<_, i64>(0) > 0);
+    child.signal("-STOP");
+    let stopped = Instant::now();
+    client.batch_execute("SELECT pg_advisory_unlock(1)").unwrap();
+    let engine = Engine::builder(store.clone()).projection(slow()).config(eager()).start().unwrap();
+    let pushed = store.push(&[moved("c", "x", 1), moved("d", "x", 1)]).unwrap();
+    acknowledged.add(&pushed);
+    engine.await_pushed("sums", &pushed, LONG).unwrap();
+    engine.await_position("sums", "a", 1, LONG).unwrap();
+    engine.await_position("sums", "b", 1, LONG).unwrap();
+    let took = stopped.elapsed();
+    assert!(took < eager().lease + IDLE * 2 + Duration::from_secs(8), "{took:?}");
+    child.signal("-CONT");
+    acknowledged.add(&store.push(&[moved("a", "x", 1), moved("b", "x", 1)]).unwrap());
+    eventually("the end of the work", || {
+        let report = readside::testing::laws::check(&store, &store, &slow()).unwrap();
+        assert!(report.is_lawful() && report.held() == 0, "{report}");
+        report.behind().is_empty()
+    });
+    assert!(child.end());
+    engine.shutdown(LONG).unwrap();
+    println!("others went on after {took:?}");
+}
