@@ -117,6 +117,9 @@ pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, 
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, SubQuery, Wanted};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
 pub use crate::state::{Checkpoint, Mark, ProjectionKey, State, StopCause, Stopped};

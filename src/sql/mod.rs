@@ -50,6 +50,23 @@ pub(crate) struct Sql {
     pub(crate) params: Vec<Value>,
 }
 
+/// The door for `fuzz/`: the SQL that makes the tables, and that of one statement with the number of its values.
+///
+/// # Errors
+/// A table that the projection does not have.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn render_for_fuzzing(
+    postgres: bool,
+    projection: &crate::projection::Projection,
+    statement: &crate::statement::Statement,
+) -> Result<(Vec<String>, Vec<(String, usize)>), crate::error::StatementError> {
+    let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
+    let rendered = render(dialect, projection, "instance", statement)?;
+    let statements = rendered.into_iter().map(|sql| (sql.text, sql.params.len())).collect();
+    Ok((create_tables(dialect, projection), statements))
+}
+
 /// A quoted identifier.
 pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
