@@ -22,7 +22,7 @@ use readside::*;
 use serde::{Deserialize, Serialize};
 
 /// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {

@@ -13,7 +13,7 @@ use crate::{Counted, count, eventually, instance};
 const INSTANCES: usize = 200;
 const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
 const LEASE: Duration = Duration::from_secs(2);
-const TICK: Duration = Duration::from_millis(200);
+const TICK: Duration = Duration::from_millis(500);
 
 /// Counts, and says which process wrote a row last.
 fn counts(name: &str) -> Projection {
