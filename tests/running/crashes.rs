@@ -81,7 +81,8 @@ fn found<P: Place>(place: &P, address: &str) {
     });
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
-    assert_eq!(deaths, 3, "one that nobody expected, and two that were counted");
+    // Two are counted; before that, one or more that nobody expected, while the dead seem alive by their heartbeat.
+    assert!((3..=6).contains(&deaths), "{deaths} deaths");
     let held = store.held_events(&deadly().key(), &HeldQuery::all()).unwrap();
     let held: Vec<_> =
         held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.class)).collect();
