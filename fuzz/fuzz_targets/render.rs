@@ -26,7 +26,7 @@ struct Input {
     conditions: Vec<(u8, Is)>,
 }
 
-#[derive(Debug, Clone, Copy, Arbitrary)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 enum Kind {
     Text,
     Integer,
@@ -77,6 +77,12 @@ impl Input {
         (name, *kind)
     }
 
+    /// A column of this kind, if there is one.
+    fn column_of(&self, at: u8, wanted: Kind) -> &str {
+        let found = self.columns.iter().find(|(_, kind)| *kind == wanted);
+        found.map_or(self.column(at).0, |(name, _)| name)
+    }
+
     /// A value that fits the column.
     fn value(kind: Kind, text: &str) -> Value {
         match kind {
@@ -111,10 +117,12 @@ impl Input {
             Of::Set(text) => set(column, Self::value(kind, text)),
             Of::OnInsert(text) => set_on_insert(column, Self::value(kind, text)),
             Of::Null => set(column, Value::Null),
-            Of::Increment(by) => increment(column, *by),
-            Of::Append(text) => array_append(column, marked(text)),
-            Of::Remove(text) => array_remove(column, marked(text)),
-            Of::Intersect(texts) => array_intersect(column, texts.iter().map(|text| marked(text))),
+            Of::Increment(by) => increment(self.column_of(at, Kind::Integer), *by),
+            Of::Append(text) => array_append(self.column_of(at, Kind::Array), marked(text)),
+            Of::Remove(text) => array_remove(self.column_of(at, Kind::Array), marked(text)),
+            Of::Intersect(texts) => {
+                array_intersect(self.column_of(at, Kind::Array), texts.iter().map(|text| marked(text)))
+            }
             Of::From(other) => copy_column(column, self.column(*other).0),
             Of::If(text, is) => set_if(column, Self::value(kind, text), self.condition(at, is)),
         }
@@ -124,11 +132,11 @@ impl Input {
         let (column, kind) = self.column(at);
         match is {
             Is::Eq(text) => eq(column, Self::value(kind, text)),
-            Is::Less(number) => lt(column, *number),
+            Is::Less(number) => lt(self.column_of(at, Kind::Integer), *number),
             Is::Null => is_null(column),
             Is::In(texts) => is_in(column, texts.iter().map(|text| Self::value(kind, text))),
-            Is::Contains(text) => contains(column, marked(text)),
-            Is::Json(text) => json_contains(column, &marked(text)),
+            Is::Contains(text) => contains(self.column_of(at, Kind::Array), marked(text)),
+            Is::Json(text) => json_contains(self.column_of(at, Kind::Json), &marked(text)),
             Is::Not(is) => not(self.condition(at, is)),
         }
     }

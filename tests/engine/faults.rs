@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use readside::error::{SetupError, StoreError, StoreErrorKind};
 use readside::{
     Action, Attempt, By, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, HeldQuery, HeldState, Intervention,
-    Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, SqliteStore, State,
-    Statement,
+    Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State, Statement,
 };
 
 /// How a call fails.
@@ -58,12 +57,12 @@ fn unknown() -> StoreError {
 }
 
 #[derive(Debug)]
-pub(crate) struct Faulty {
-    pub(crate) inner: SqliteStore,
+pub(crate) struct Faulty<S> {
+    pub(crate) inner: S,
     pub(crate) faults: Arc<Faults>,
 }
 
-impl EventSource for Faulty {
+impl<S: EventSource> EventSource for Faulty<S> {
     fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
         self.faults.call()?;
         self.inner.store_id()
@@ -78,7 +77,7 @@ impl EventSource for Faulty {
     }
 }
 
-impl ProjectionStore for Faulty {
+impl<S: ProjectionStore> ProjectionStore for Faulty<S> {
     fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
         ProjectionStore::setup(&self.inner, projections)
     }

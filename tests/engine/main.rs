@@ -4,6 +4,8 @@
 
 mod attempts;
 mod by_hand;
+#[path = "../common/mod.rs"]
+mod common;
 mod every_call;
 mod faults;
 mod history;
@@ -71,13 +73,16 @@ pub(crate) fn push(store: &SqliteStore, commands: &[Command]) {
     store.push(commands).unwrap();
 }
 
-/// `instance/thing=count` of every row.
-pub(crate) fn rows(store: &SqliteStore) -> Vec<String> {
-    let show = |value: &Value| match value {
+pub(crate) fn show(value: &Value) -> String {
+    match value {
         Value::Text(text) => text.clone(),
         Value::Integer(number) => number.to_string(),
         other => panic!("{other:?}"),
-    };
+    }
+}
+
+/// `instance/thing=count` of every row.
+pub(crate) fn rows(store: &SqliteStore) -> Vec<String> {
     let rows = store.read_rows(&counts(), "counts").unwrap();
     rows.iter().map(|row| format!("{}/{}={}", show(&row[0].1), show(&row[1].1), show(&row[2].1))).collect()
 }
