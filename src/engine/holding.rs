@@ -41,7 +41,11 @@ impl Holding {
     }
 
     pub(super) fn is_trusted(&self) -> bool {
-        Instant::now() < *self.trusted.lock()
+        self.is_trusted_at(Instant::now())
+    }
+
+    pub(super) fn is_trusted_at(&self, now: Instant) -> bool {
+        now < *self.trusted.lock()
     }
 }
 

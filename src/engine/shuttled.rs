@@ -9,10 +9,14 @@ use shuttle::thread;
 
 use super::cancel::Cancel;
 use super::flight::{Flights, Landing};
+use super::holding::{Holding, Holdings};
 use super::progress::Progress;
 use super::schedule::Schedule;
 use super::thread::Stop;
+use crate::lease::{Lease, Renewal};
+use crate::state::ProjectionKey;
 use crate::sync::Mutex;
+use uuid::Uuid;
 
 const SCHEDULES: usize = 3000;
 
@@ -179,5 +183,114 @@ fn a_stop_ends_every_wait() {
         stop.set();
         waiter.join().unwrap();
         other.join().unwrap();
+    });
+}
+
+/// The database's part of one lease, and the time, which passes only here.
+struct Database {
+    now: Instant,
+    owner: Option<Uuid>,
+    epoch: i64,
+    until: Instant,
+}
+
+const LEASE: Duration = Duration::from_secs(10);
+
+impl Database {
+    fn is_of(&self, owner: Uuid, epoch: i64) -> bool {
+        self.owner == Some(owner) && self.epoch == epoch && self.now < self.until
+    }
+}
+
+/// A process: its worker takes the lease, works and gives it back, its keeper renews.
+#[derive(Clone)]
+struct Process {
+    id: Uuid,
+    key: ProjectionKey,
+    holdings: Arc<Holdings>,
+    database: Arc<Mutex<Database>>,
+}
+
+impl Process {
+    fn new(id: u128, database: &Arc<Mutex<Database>>) -> Self {
+        let id = Uuid::from_u128(id);
+        let key = ProjectionKey { name: name(0), version: 1 };
+        Self { id, key, holdings: Arc::new(Holdings::new(id, LEASE)), database: database.clone() }
+    }
+
+    fn now(&self) -> Instant {
+        self.database.lock().now
+    }
+
+    fn acquire(&self) -> Option<Arc<Holding>> {
+        let asked = self.now();
+        thread::yield_now();
+        let epoch = {
+            let mut database = self.database.lock();
+            if database.owner.is_some() && database.now < database.until {
+                return None;
+            }
+            (database.owner, database.until) = (Some(self.id), database.now + LEASE);
+            database.epoch += 1;
+            database.epoch
+        };
+        thread::yield_now();
+        let lease = Lease { instance: name(1), epoch, careful: false };
+        Some(self.holdings.add(&self.key, &lease, asked))
+    }
+
+    fn renew(&self) {
+        let asked = self.now();
+        thread::yield_now();
+        let renewed: Vec<Renewal> = {
+            let mut database = self.database.lock();
+            let is_mine = database.owner == Some(self.id) && database.now < database.until;
+            if is_mine {
+                database.until = database.now + LEASE;
+            }
+            let lease = Lease { instance: name(1), epoch: database.epoch, careful: false };
+            is_mine.then(|| Renewal { projection: self.key.clone(), lease }).into_iter().collect()
+        };
+        thread::yield_now();
+        self.holdings.renewed(&renewed, asked);
+    }
+
+    fn work(&self) {
+        for _ in 0..2 {
+            let Some(holding) = self.acquire() else { continue };
+            for _ in 0..3 {
+                thread::yield_now();
+                let database = self.database.lock();
+                let trusted = holding.is_trusted_at(database.now);
+                assert!(!trusted || database.is_of(self.id, holding.epoch()), "trusted, and somebody else's");
+            }
+            self.holdings.remove(&self.key, &[name(1)]);
+            let mut database = self.database.lock();
+            if database.owner == Some(self.id) {
+                database.owner = None;
+            }
+        }
+    }
+}
+
+// SPEC F3, F5: whatever the order of renewals, expiry and other holders, trust ends before the lease does.
+#[test]
+fn a_lease_is_not_trusted_longer_than_it_lasts() {
+    let now = Instant::now();
+    check(move || {
+        let database = Arc::new(Mutex::new(Database { now, owner: None, epoch: 0, until: now }));
+        let processes = [Process::new(1, &database), Process::new(2, &database)];
+        let mut threads = Vec::new();
+        for process in &processes {
+            let (worker, keeper) = (process.clone(), process.clone());
+            threads.push(thread::spawn(move || worker.work()));
+            threads.push(thread::spawn(move || (0..3).for_each(|_| keeper.renew())));
+        }
+        for _ in 0..8 {
+            thread::yield_now();
+            database.lock().now += LEASE / 4;
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(processes.iter().all(|process| process.holdings.is_empty()));
     });
 }

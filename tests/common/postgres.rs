@@ -11,11 +11,17 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Database {
     url: String,
     name: String,
+    beside: std::sync::OnceLock<Box<Database>>,
 }
 
 impl Database {
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The URL of a second one, dropped with this one.
+    pub(crate) fn beside(&self) -> &str {
+        self.beside.get_or_init(|| Box::new(database())).url()
     }
 }
 
@@ -35,7 +41,7 @@ pub(crate) fn database_like(options: &str) -> Database {
     let mut client = Client::connect(&server, NoTls).expect("the server answers");
     client.batch_execute(&format!("CREATE DATABASE \"{name}\" {options}")).expect("a database is made");
     let (base, _) = server.rsplit_once('/').expect("the URL names a database");
-    Database { url: format!("{base}/{name}"), name }
+    Database { url: format!("{base}/{name}"), name, beside: std::sync::OnceLock::new() }
 }
 
 impl Drop for Database {

@@ -51,6 +51,8 @@ pub(crate) fn count(instance: &str, by: i64) -> Command {
 pub(crate) trait Place {
     type Store: EngineStore + Clone;
     fn open(&self) -> Self::Store;
+    /// Another database, gone with this one.
+    fn elsewhere(&self) -> Self::Store;
     fn rows(store: &Self::Store, projection: &Projection) -> Vec<Vec<(String, Value)>>;
 }
 
@@ -71,6 +73,9 @@ impl Place for File {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
         SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
     }
+    fn elsewhere(&self) -> SqliteStore {
+        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+    }
     fn rows(store: &SqliteStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()
     }
@@ -81,6 +86,9 @@ impl Place for common::postgres::Database {
     type Store = PostgresStore;
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
+    }
+    fn elsewhere(&self) -> PostgresStore {
+        PostgresStore::connect(self.beside()).unwrap()
     }
     fn rows(store: &PostgresStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()

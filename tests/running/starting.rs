@@ -1,5 +1,6 @@
 //! First runs and what was there before: SPEC E1, E5, G5, I1, J1, J5, L5.
 
+#[cfg(feature = "sqlite")]
 use std::time::Duration;
 
 use readside::*;
@@ -72,19 +73,20 @@ pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
     let events = place.open();
     events.setup(&[]).unwrap();
     events.push(&[count("a", 1), count("b", 2)]).unwrap();
-    let models = SqliteStore::in_memory().unwrap();
+    let models = place.elsewhere();
     let engine =
         Engine::builder(events).models(models.clone()).projection(counts("counts")).config(eager()).start().unwrap();
     engine.await_position("counts", "a", 1, LONG).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     let pushed = engine.push(&[count("a", 10)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    assert_eq!(sum::<crate::File>(&models, "counts", None), 13);
+    assert_eq!(sum::<P>(&models, "counts", None), 13);
     assert_eq!(engine.health().unwrap().projections[0].lagging_instances, 0);
     assert!(models.filter(&Query::new()).unwrap().is_empty());
 }
 
 // SPEC J5
+#[cfg(feature = "sqlite")]
 #[test]
 fn wrong_values_are_named_all_at_once() {
     let store = SqliteStore::in_memory().unwrap();
