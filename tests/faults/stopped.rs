@@ -13,6 +13,10 @@ use crate::load::{Acknowledged, LONG, eager, eventually, lawful, ledger, moved, 
 /// Row locks of a process that stands still last so long.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Counts who waits for an advisory lock in this database; `pg_locks` shows those of all.
+const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 fn open(place: &str) -> PostgresStore {
     let options =
         PostgresOptions { lock_timeout: IDLE, idle_in_transaction_timeout: IDLE, ..PostgresOptions::default() };
@@ -37,6 +41,17 @@ fn slow_process() {
     let engine = Engine::builder(store).projection(slow()).config(eager()).start().unwrap();
     until_told();
     engine.shutdown(LONG).unwrap();
+}
+
+/// Pushes one event; its connection may be cut off meanwhile.
+#[test]
+#[ignore = "run as a process of its own by the tests that follow"]
+fn pushing_process() {
+    let store = open(&std::env::var("READSIDE_TEST_PLACE").unwrap());
+    match store.push(&[moved("a", "slow", 1)]) {
+        Err(error::PushError::Store(error)) => assert!(error.is_transient(), "{error}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Waits inside the transaction in which it writes, where the aggregate says so.
@@ -88,8 +103,7 @@ fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     client.batch_execute("SELECT pg_advisory_lock(1)").unwrap();
     let acknowledged = Acknowledged::default();
     acknowledged.add(&store.push(&[moved("a", "slow", 1), moved("b", "x", 1)]).unwrap());
-    let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-    eventually("a transaction that waits", || client.query_one(waits, &[]).unwrap().get::<_, i64>(0) > 0);
+    eventually("a transaction that waits", || client.query_one(WAITING, &[]).unwrap().get::<_, i64>(0) > 0);
     child.signal("-STOP");
     let stopped = Instant::now();
     client.batch_execute("SELECT pg_advisory_unlock(1)").unwrap();
@@ -111,4 +125,46 @@ fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     assert!(child.end());
     engine.shutdown(LONG).unwrap();
     println!("others went on after {took:?}");
+}
+
+// SPEC F8: nobody waits for a push of a process that stands still for longer than the server allows.
+#[test]
+fn a_pusher_stopped_with_its_instance_locked_lets_go_of_it() {
+    let database = database();
+    let store = open(database.url());
+    ProjectionStore::setup(&store, &[&ledger()]).unwrap();
+    let mut client = Client::connect(database.url(), NoTls).unwrap();
+    // A push that says so waits between the lock of its instance and its commit.
+    client
+        .batch_execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
+             CREATE TRIGGER slow BEFORE INSERT ON readside.events FOR EACH ROW
+             WHEN (NEW.aggregate_id = 'slow') EXECUTE FUNCTION slow();
+             SELECT pg_advisory_lock(1)",
+        )
+        .unwrap();
+    let child = Child::start("stopped::pushing_process", &[("READSIDE_TEST_PLACE", database.url())], |_| {});
+    eventually("a push that waits", || client.query_one(WAITING, &[]).unwrap().get::<_, i64>(0) > 0);
+    child.signal("-STOP");
+    client.batch_execute("SELECT pg_advisory_unlock(1)").unwrap();
+    let (engine, acknowledged, stopped) = (start(store.clone()), Acknowledged::default(), Instant::now());
+    let mut pushed = Vec::new();
+    eventually("the instance", || match store.push(&[moved("a", "x", 1)]) {
+        Ok(events) => {
+            pushed = events;
+            true
+        }
+        Err(error::PushError::Busy { .. }) => false,
+        Err(error) => panic!("{error}"),
+    });
+    let took = stopped.elapsed();
+    assert!(took < IDLE * 2 + Duration::from_secs(8), "{took:?}");
+    assert_eq!(pushed[0].position(), 1, "what the stopped one wrote is gone");
+    acknowledged.add(&pushed);
+    engine.await_pushed("sums", &pushed, LONG).unwrap();
+    child.signal("-CONT");
+    assert!(child.end());
+    println!("others pushed after {took:?}: {}", lawful(&store, &acknowledged));
+    engine.shutdown(LONG).unwrap();
 }

@@ -57,7 +57,10 @@ fn check_version(found: i64, migrations: &[&str]) -> Result<(), SetupError> {
 /// Takes the lock of set-ups until the end of the transaction. SQLite's write transaction is such a lock.
 fn lock(conn: &mut dyn Conn) -> Result<(), StoreError> {
     match conn.dialect() {
-        Dialect::Postgres => conn.query("SELECT pg_advisory_xact_lock($1)::text", &[SETUP_LOCK.into()]).map(|_| ()),
+        Dialect::Postgres => conn
+            .query("SELECT pg_advisory_xact_lock($1)::text", &[SETUP_LOCK.into()])
+            .map(|_| ())
+            .map_err(|error| error.doing("waiting for another process that sets up the same database")),
         Dialect::Sqlite => Ok(()),
     }
 }
