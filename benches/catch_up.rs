@@ -30,8 +30,10 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter_custom(|times| (0..times).map(|_| sqlite_floor(&path)).sum());
         });
     }
-    #[cfg(feature = "postgres")]
-    if let Ok(url) = std::env::var("READSIDE_TEST_DATABASE_URL") {
+    #[cfg(all(feature = "postgres", unix))]
+    {
+        let place = common::postgres::Postgres::find();
+        let url = place.url();
         let store = readside::PostgresStore::connect(&url).unwrap();
         store.setup().unwrap();
         common::fill(&store);
@@ -116,7 +118,7 @@ fn sqlite_floor(path: &std::path::Path) -> Duration {
 }
 
 /// Either payload.
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", unix))]
 #[derive(serde::Deserialize)]
 struct Any {
     name: Option<String>,
@@ -124,7 +126,7 @@ struct Any {
 }
 
 /// By instance: 1,000 events, last write per key, unnest, checkpoint row, one connection.
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", unix))]
 fn postgres_floor(url: &str) -> Duration {
     use std::collections::HashMap;
     let mut db = readside::postgres_driver::Client::connect(url, readside::postgres_driver::NoTls).unwrap();

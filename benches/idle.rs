@@ -3,6 +3,10 @@
 //! `READSIDE_IDLE_PROJECTIONS` and `READSIDE_IDLE_INSTANCES` set the size; 100 by 10,000 are a million pairs.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 
+#[cfg(all(feature = "postgres", unix))]
+#[path = "common/postgres.rs"]
+mod postgres;
+
 use std::time::{Duration, Instant};
 
 use readside::{Command, EngineStore, LagRequest, Projection, Table, create, set, text};
@@ -108,8 +112,10 @@ fn main() {
         #[cfg(target_os = "linux")]
         idle("sqlite", store, projections, if test { 1 } else { 30 });
     }
-    #[cfg(feature = "postgres")]
-    if let Ok(url) = std::env::var("READSIDE_TEST_DATABASE_URL") {
+    #[cfg(all(feature = "postgres", unix))]
+    {
+        let place = postgres::Postgres::find();
+        let url = place.url();
         let store = readside::PostgresStore::connect(&url).unwrap();
         bench("postgres", &store, projections, instances);
     }

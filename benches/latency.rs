@@ -3,6 +3,10 @@
 //! Prints p50 and p99 over 500 events at 50 a second; `--test` runs a few only.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 
+#[cfg(all(feature = "postgres", unix))]
+#[path = "common/postgres.rs"]
+mod postgres;
+
 use std::time::{Duration, Instant};
 
 use readside::{Command, Engine, EngineConfig, EngineStore, Projection, Table, increment, integer, set, text, upsert};
@@ -68,8 +72,10 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         bench("sqlite", events, || readside::SqliteStore::open(folder.path().join("bench.db")).unwrap());
     }
-    #[cfg(feature = "postgres")]
-    if let Ok(url) = std::env::var("READSIDE_TEST_DATABASE_URL") {
+    #[cfg(all(feature = "postgres", unix))]
+    {
+        let place = postgres::Postgres::find();
+        let url = place.url();
         bench("postgres", events, || readside::PostgresStore::connect(&url).unwrap());
     }
 }

@@ -30,8 +30,10 @@ fn bench(criterion: &mut Criterion) {
         db.execute_batch("PRAGMA synchronous = FULL; CREATE TABLE floor (i TEXT, p INTEGER, a TEXT, v INTEGER, t TEXT, payload TEXT, PRIMARY KEY (i, p), UNIQUE (i, a, v)) STRICT; CREATE TABLE counter (p INTEGER); INSERT INTO counter VALUES (0)").unwrap();
         group.bench_function("sqlite/floor", |bencher| bencher.iter(|| sqlite_floor(&mut db)));
     }
-    #[cfg(feature = "postgres")]
-    if let Ok(url) = std::env::var("READSIDE_TEST_DATABASE_URL") {
+    #[cfg(all(feature = "postgres", unix))]
+    {
+        let place = common::postgres::Postgres::find();
+        let url = place.url();
         let store = readside::PostgresStore::connect(&url).unwrap();
         store.setup().unwrap();
         group.bench_function("postgres/readside", |bencher| bencher.iter(|| push(&store)));
@@ -59,7 +61,7 @@ fn sqlite_floor(db: &mut readside::rusqlite::Connection) {
     tx.commit().unwrap();
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "postgres", unix))]
 fn postgres_floor(db: &mut readside::postgres_driver::Client) {
     let mut tx = db.transaction().unwrap();
     let first: i64 = tx.query_one("UPDATE push_counter SET p = p + 100 RETURNING p - 100", &[]).unwrap().get(0);

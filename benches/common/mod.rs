@@ -1,5 +1,8 @@
 //! The work of the benches: a projection of users over events of several instances, and its floor in hand-written SQL.
 
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod postgres;
+
 use std::sync::Arc;
 
 use readside::{

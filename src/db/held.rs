@@ -39,7 +39,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
         }
         let table = conn.dialect().table("held_events");
         let (keys, columns) = columns();
-        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, rows })?;
+        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, how: Vec::new(), rows })?;
     }
     let instances: HashSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
     instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))

@@ -97,6 +97,7 @@ pub(crate) fn acquire(
         kind: BulkKind::InsertMissing,
         keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
         columns: vec![("position", T::Integer)],
+        how: Vec::new(),
         rows,
     })?;
     let mut sql = Sql::new(conn)?;

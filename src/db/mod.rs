@@ -5,6 +5,7 @@
 
 mod claims;
 mod filter;
+mod fold;
 mod held;
 mod lease;
 #[cfg(feature = "sqlite")]
@@ -25,7 +26,7 @@ use std::time::SystemTime;
 
 use crate::error::{Holder, StoreError};
 use crate::query::{ReadRequest, Slice};
-use crate::sql::Dialect;
+use crate::sql::{self, Dialect};
 use crate::value::{ColumnType, Value};
 
 /// One row of a result, its values as the columns' types say.
@@ -66,27 +67,64 @@ pub trait Conn {
 
 /// Many rows for one table. Keys are unique within one bulk.
 #[derive(Debug)]
-pub struct Bulk {
+pub struct Bulk<'n> {
     /// The table, quoted and ready for SQL.
     pub(crate) table: String,
     pub(crate) kind: BulkKind,
     /// Key columns, first in each row. For a plain insert it may be empty.
-    pub(crate) keys: Vec<(&'static str, ColumnType)>,
+    pub(crate) keys: Vec<(&'n str, ColumnType)>,
     /// The other columns, after the keys in each row.
-    pub(crate) columns: Vec<(&'static str, ColumnType)>,
+    pub(crate) columns: Vec<(&'n str, ColumnType)>,
+    /// What happens to each of those where the row exists; set, where it says nothing.
+    pub(crate) how: Vec<How>,
     pub(crate) rows: Vec<Row>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Bulk<'_> {
+    /// The assignments to the columns of a row that exists, from the new values by these names.
+    pub(crate) fn assigned(&self, existing: &str, new: impl Fn(usize, &str) -> String) -> Vec<String> {
+        let assignment = |(at, (name, _)): (usize, &(&str, ColumnType))| {
+            let (name, new) = (sql::quote(name), new(at, &sql::quote(name)));
+            match self.how.get(at).copied().unwrap_or(How::Set) {
+                How::Set => Some(format!("{name} = {new}")),
+                How::Add => Some(format!("{name} = {existing}{name} + {new}")),
+                How::Keep => None,
+            }
+        };
+        self.columns.iter().enumerate().filter_map(assignment).collect()
+    }
+}
+
+/// What an insert does about a row that exists.
+pub(crate) fn on_conflict(write: &Bulk<'_>) -> String {
+    let assigned = match write.kind {
+        BulkKind::Upsert => write.assigned("t.", |_, name| format!("excluded.{name}")),
+        _ => Vec::new(),
+    };
+    if assigned.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", assigned.join(", ")) }
+}
+
+/// In an order in which they can follow each other: rows are changed before missing ones are inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BulkKind {
+    /// Rows with these keys go.
+    Delete,
+    /// Only rows whose key exists.
+    Update,
+    /// A row whose key exists gets the new columns.
+    Upsert,
     /// A row whose key exists is an error.
     Insert,
     /// A row whose key exists is left alone.
     InsertMissing,
-    /// A row whose key exists gets the new columns.
-    Upsert,
-    /// Only rows whose key exists.
-    Update,
+}
+
+/// What a new value does to a column of a row that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum How {
+    Set,
+    Add,
+    Keep,
 }
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.

@@ -91,6 +91,7 @@ fn lock_counters(conn: &mut dyn Conn, instances: &[Arc<str>], patience: Duration
             kind: BulkKind::InsertMissing,
             keys: vec![("instance_id", T::Text)],
             columns: vec![("head", T::Integer)],
+            how: Vec::new(),
             rows,
         };
         conn.bulk(&write).map_err(busy)?;
@@ -296,6 +297,7 @@ fn write_events(conn: &mut dyn Conn, commands: &[Command], events: &[Event]) -> 
             ("metadata", T::Text),
             ("push_key", T::Text),
         ],
+        how: Vec::new(),
         rows: commands.iter().zip(events).map(row).collect(),
     };
     conn.bulk(&write).map(|_| ())
@@ -319,6 +321,7 @@ fn write_counters(conn: &mut dyn Conn, counters: &Counters, events: &[Event]) ->
         kind: BulkKind::Update,
         keys: vec![("instance_id", T::Text)],
         columns: vec![("head", T::Integer), ("head_event", T::Uuid), ("head_at", T::Timestamp)],
+        how: Vec::new(),
         rows,
     })?;
     let mut heads: BTreeMap<(Arc<str>, Arc<str>), i64> = BTreeMap::new();
@@ -330,6 +333,7 @@ fn write_counters(conn: &mut dyn Conn, counters: &Counters, events: &[Event]) ->
         kind: BulkKind::Upsert,
         keys: vec![("instance_id", T::Text), ("aggregate_type", T::Text)],
         columns: vec![("head", T::Integer)],
+        how: Vec::new(),
         rows: heads.into_iter().map(|((i, t), head)| vec![i.into(), t.into(), head.into()]).collect(),
     })
     .map(|_| ())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{held, row};
+use super::{fold, held, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
@@ -32,6 +32,7 @@ impl ProjectionTransaction for Transaction<'_> {
                 kind: BulkKind::InsertMissing,
                 keys: state_keys(),
                 columns: vec![("position", T::Integer)],
+                how: Vec::new(),
                 rows: sorted(missing),
             })?;
             states = read(self.conn, projection, instances, true)?;
@@ -48,7 +49,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
-        statements.iter().try_for_each(|(instance, statement)| execute(self.conn, projection, instance, statement))
+        fold::apply(self.conn, projection, statements)
     }
 
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
@@ -83,6 +84,7 @@ impl ProjectionTransaction for Transaction<'_> {
             kind: BulkKind::Update,
             keys: state_keys(),
             columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid)],
+            how: Vec::new(),
             rows: sorted(checkpoints.iter().map(row).collect()),
         };
         let touched = self.conn.bulk(&write)?;
@@ -138,7 +140,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
-fn execute(
+pub(super) fn execute(
     conn: &mut dyn Conn,
     projection: &Projection,
     instance: &str,

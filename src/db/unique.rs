@@ -102,6 +102,7 @@ impl UniqueChanges {
             kind: BulkKind::InsertMissing,
             keys: vec![("instance_id", T::Text), ("constraint_type", T::Text), ("value", T::Text)],
             columns: Vec::new(),
+            how: Vec::new(),
             rows: self.added.into_iter().map(|(i, c, v)| vec![i.into(), c.into(), v.into()]).collect(),
         })
         .map(|_| ())

@@ -1,13 +1,11 @@
 //! Many rows in one statement: a column of values becomes an array, and `unnest` makes rows of them again.
 
-use std::time::SystemTime;
-
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
-use uuid::Uuid;
 
 use super::conn::Session;
-use crate::db::{Bulk, BulkKind};
+use super::value::Param;
+use crate::db::{Bulk, BulkKind, on_conflict};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::quote;
 use crate::value::{ColumnType, Value};
@@ -20,32 +18,28 @@ pub(super) fn write<C: GenericClient>(session: &mut Session<'_, C>, write: &Bulk
     let arrays =
         columns.iter().enumerate().map(|(at, (_, kind))| array(write, at, *kind)).collect::<Result<Vec<_>, _>>()?;
     let params: Vec<(&(dyn ToSql + Sync), Type)> =
-        arrays.iter().map(|(array, kind)| (array.as_ref(), kind.clone())).collect();
+        arrays.iter().map(|(array, kind)| (array as &(dyn ToSql + Sync), kind.clone())).collect();
     session.touch(&sql(write, &columns), &params, "writing rows")
 }
 
-type Array<'v> = (Box<dyn ToSql + Sync + 'v>, Type);
-
-fn array(write: &Bulk, at: usize, kind: ColumnType) -> Result<Array<'_>, StoreError> {
-    let values = || write.rows.iter().map(|row| row.get(at).unwrap_or(&Value::Null));
-    macro_rules! gather {
-        ($variant:ident, $type:ty, $array:expr, |$value:ident| $take:expr) => {{
-            let items = values().map(|value| match value {
-                Value::Null => Ok(None),
-                Value::$variant($value) => Ok(Some($take)),
-                other => Err(wrong(kind, other)),
-            });
-            (Box::new(items.collect::<Result<Vec<Option<$type>>, StoreError>>()?) as Box<dyn ToSql + Sync>, $array)
-        }};
-    }
-    Ok(match kind {
-        ColumnType::Text => gather!(Text, &str, Type::TEXT_ARRAY, |value| value.as_str()),
-        ColumnType::Integer => gather!(Integer, i64, Type::INT8_ARRAY, |value| *value),
-        ColumnType::Boolean => gather!(Boolean, bool, Type::BOOL_ARRAY, |value| *value),
-        ColumnType::Timestamp => gather!(Timestamp, SystemTime, Type::TIMESTAMPTZ_ARRAY, |value| *value),
-        ColumnType::Uuid => gather!(Uuid, Uuid, Type::UUID_ARRAY, |value| *value),
-        other => return Err(wrong(other, &Value::Null)),
-    })
+/// A column of values, each checked to be of the column's type.
+fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Param<'v>>, Type), StoreError> {
+    let values = write.rows.iter().map(|row| match row.get(at).unwrap_or(&Value::Null) {
+        value if value.is_null() || value.column_type() == Some(kind) => Ok(Param(value)),
+        other => Err(wrong(kind, other)),
+    });
+    let array = match kind {
+        ColumnType::Text => Type::TEXT_ARRAY,
+        ColumnType::Integer => Type::INT8_ARRAY,
+        ColumnType::Boolean => Type::BOOL_ARRAY,
+        ColumnType::Float => Type::FLOAT8_ARRAY,
+        ColumnType::Json => Type::JSONB_ARRAY,
+        ColumnType::Bytes => Type::BYTEA_ARRAY,
+        ColumnType::Timestamp => Type::TIMESTAMPTZ_ARRAY,
+        ColumnType::Uuid => Type::UUID_ARRAY,
+        ColumnType::TextArray => return Err(wrong(kind, &Value::Null)),
+    };
+    Ok((values.collect::<Result<_, _>>()?, array))
 }
 
 fn wrong(kind: ColumnType, value: &Value) -> StoreError {
@@ -53,26 +47,24 @@ fn wrong(kind: ColumnType, value: &Value) -> StoreError {
     StoreError::new("writing rows", StoreErrorKind::Usage, why)
 }
 
-fn sql(write: &Bulk, columns: &[&(&str, ColumnType)]) -> String {
+fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
     let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
     let params: Vec<String> = (1..=names.len()).map(|number| format!("${number}")).collect();
-    let (keys, others) = names.split_at(write.keys.len());
-    let rows = format!("unnest({}) AS u({})", params.join(", "), names.join(", "));
-    let assigned = |from: &str| {
-        let parts: Vec<String> = others.iter().map(|name| format!("{name} = {from}.{name}")).collect();
-        parts.join(", ")
-    };
-    if write.kind == BulkKind::Update {
-        let same: Vec<String> = keys.iter().map(|key| format!("t.{key} = u.{key}")).collect();
-        return format!("UPDATE {} t SET {} FROM {rows} WHERE {}", write.table, assigned("u"), same.join(" AND "));
-    }
-    let mut sql = format!("INSERT INTO {} ({}) SELECT * FROM {rows}", write.table, names.join(", "));
+    let keys = names.get(..write.keys.len()).unwrap_or_default();
+    let (table, rows) = (&write.table, format!("unnest({}) AS u({})", params.join(", "), names.join(", ")));
+    let same = || keys.iter().map(|key| format!("t.{key} = u.{key}")).collect::<Vec<_>>().join(" AND ");
     match write.kind {
-        BulkKind::InsertMissing => sql += format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", ")).as_str(),
-        BulkKind::Upsert => {
-            sql += format!(" ON CONFLICT ({}) DO UPDATE SET {}", keys.join(", "), assigned("excluded")).as_str();
+        BulkKind::Delete => format!("DELETE FROM {table} t USING {rows} WHERE {}", same()),
+        BulkKind::Update => {
+            let set = write.assigned("t.", |_, name| format!("u.{name}")).join(", ");
+            format!("UPDATE {table} t SET {set} FROM {rows} WHERE {}", same())
         }
-        BulkKind::Insert | BulkKind::Update => {}
+        BulkKind::Insert => format!("INSERT INTO {table} ({}) SELECT * FROM {rows}", names.join(", ")),
+        BulkKind::Upsert | BulkKind::InsertMissing => format!(
+            "INSERT INTO {table} AS t ({}) SELECT * FROM {rows} ON CONFLICT ({}) DO {}",
+            names.join(", "),
+            keys.join(", "),
+            on_conflict(write)
+        ),
     }
-    sql
 }

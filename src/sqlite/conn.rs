@@ -6,7 +6,7 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::{error, slices, value};
 use crate::clock::Clock;
-use crate::db::{Bulk, BulkKind, Conn, Row};
+use crate::db::{Bulk, BulkKind, Conn, Row, on_conflict};
 use crate::error::StoreError;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{Dialect, quote};
@@ -104,28 +104,24 @@ impl Conn for Handle<'_> {
 }
 
 /// The statement for one row, with `?1`, `?2` … in the order of its values.
-fn bulk_sql(write: &Bulk) -> String {
+fn bulk_sql(write: &Bulk<'_>) -> String {
     let keys: Vec<String> = write.keys.iter().map(|(name, _)| quote(name)).collect();
-    let others: Vec<String> = write.columns.iter().map(|(name, _)| quote(name)).collect();
-    let assigned = |value: &dyn Fn(usize, &str) -> String| {
-        let parts = others.iter().enumerate().map(|(at, name)| format!("{name} = {}", value(at, name)));
-        parts.collect::<Vec<_>>().join(", ")
-    };
-    if write.kind == BulkKind::Update {
-        let set = assigned(&|at, _| format!("?{}", keys.len() + at + 1));
-        let named: Vec<String> = (1..).zip(&keys).map(|(number, key)| format!("{key} = ?{number}")).collect();
-        return format!("UPDATE {} SET {set} WHERE {}", write.table, named.join(" AND "));
-    }
-    let columns: Vec<String> = keys.iter().chain(&others).cloned().collect();
-    let params: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
-    let mut sql = format!("INSERT INTO {} ({}) VALUES ({})", write.table, columns.join(", "), params.join(", "));
+    let others = write.columns.iter().map(|(name, _)| quote(name));
+    let named = || (1..).zip(&keys).map(|(number, key)| format!("{key} = ?{number}")).collect::<Vec<_>>().join(" AND ");
     match write.kind {
-        BulkKind::InsertMissing => sql += format!(" ON CONFLICT ({}) DO NOTHING", keys.join(", ")).as_str(),
-        BulkKind::Upsert => {
-            let set = assigned(&|_, name| format!("excluded.{name}"));
-            sql += format!(" ON CONFLICT ({}) DO UPDATE SET {set}", keys.join(", ")).as_str();
+        BulkKind::Delete => return format!("DELETE FROM {} WHERE {}", write.table, named()),
+        BulkKind::Update => {
+            let set = write.assigned("", |at, _| format!("?{}", keys.len() + at + 1)).join(", ");
+            return format!("UPDATE {} SET {set} WHERE {}", write.table, named());
         }
-        BulkKind::Insert | BulkKind::Update => {}
+        BulkKind::Upsert | BulkKind::Insert | BulkKind::InsertMissing => {}
+    }
+    let columns: Vec<String> = keys.iter().cloned().chain(others).collect();
+    let params: Vec<String> = (1..=columns.len()).map(|number| format!("?{number}")).collect();
+    let mut sql = format!("INSERT INTO {} AS t ({}) VALUES ({})", write.table, columns.join(", "), params.join(", "));
+    if write.kind != BulkKind::Insert {
+        sql += format!(" ON CONFLICT ({}) DO ", keys.join(", ")).as_str();
+        sql += &on_conflict(write);
     }
     sql
 }

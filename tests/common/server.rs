@@ -15,12 +15,23 @@ pub(crate) struct Server {
     /// Whom it runs as, when not as the user of the test: a server refuses to run as root.
     user: Option<(u32, u32)>,
     port: u16,
+    durable: bool,
     process: Child,
 }
 
 impl Server {
-    /// Makes a cluster and starts a server on it.
+    /// Makes a cluster and starts a server on it. What was written outlives the process without fsync, which only
+    /// guards against the end of the machine.
     pub(crate) fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// A server whose commits are on the disk.
+    pub(crate) fn durable() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(durable: bool) -> Self {
         let (folder, binaries, user) = (tempfile::tempdir().unwrap(), binaries(), user());
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
@@ -30,8 +41,8 @@ impl Server {
         init.current_dir(&folder).args(["-D", "data", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale"]);
         let made = init.args(["--no-sync"]).output().unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let process = launch(user, &binaries, &folder, port);
-        let mut server = Self { folder, binaries, user, port, process };
+        let process = launch(user, &binaries, &folder, port, durable);
+        let mut server = Self { folder, binaries, user, port, durable, process };
         server.wait();
         server
     }
@@ -48,7 +59,7 @@ impl Server {
     pub(crate) fn crash(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = launch(self.user, &self.binaries, &self.folder, self.port);
+        self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
         self.wait();
     }
 
@@ -58,7 +69,7 @@ impl Server {
         while self.client().is_none() {
             assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
             if self.process.try_wait().unwrap().is_some() {
-                self.process = launch(self.user, &self.binaries, &self.folder, self.port);
+                self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -77,12 +88,18 @@ impl Drop for Server {
     }
 }
 
-fn launch(user: Option<(u32, u32)>, binaries: &std::path::Path, folder: &tempfile::TempDir, port: u16) -> Child {
+fn launch(
+    user: Option<(u32, u32)>,
+    binaries: &std::path::Path,
+    folder: &tempfile::TempDir,
+    port: u16,
+    durable: bool,
+) -> Child {
     let log = std::fs::File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
     let mut server = run_as(user, &binaries.join("postgres"));
     server.current_dir(folder).args(["-D", "data", "-k", ".", "-p", &port.to_string()]);
-    // What was written outlives the process without fsync, which only guards against the end of the machine.
-    for setting in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=100"] {
+    let fsync = if durable { "fsync=on" } else { "fsync=off" };
+    for setting in ["listen_addresses=127.0.0.1", fsync, "max_connections=100"] {
         server.args(["-c", setting]);
     }
     server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()

@@ -1,0 +1,124 @@
+//! A batch of statements as few writes: per table and primary key their net effect, many keys in one statement.
+//!
+//! Folded is only what is provably the same as one by one (G3): statements that name one row by its primary key, in
+//! tables without further unique keys and without foreign keys, whose every intermediate row the table would hold.
+//! The rest runs as it is, after everything before it was written. A batch fails folded whenever it fails one by one;
+//! who failed is then found in single steps.
+
+mod admit;
+mod net;
+mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Conn;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::projection::Projection;
+use crate::statement::{Statement, find_table};
+use crate::table::Table;
+use admit::{Key, Op};
+use net::Net;
+
+/// Applies the statements of all these events in order.
+pub(super) fn apply(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    statements: &[(Arc<str>, &Statement)],
+) -> Result<(), StoreError> {
+    let tables = projection.tables();
+    let mut fold = Fold {
+        projection,
+        foldable: tables.iter().map(|table| admit::is_foldable(table, tables)).collect(),
+        pending: tables.iter().map(|_| Pending::default()).collect(),
+    };
+    for (instance, statement) in statements {
+        fold.add(conn, instance, statement)?;
+    }
+    fold.flush(conn)
+}
+
+struct Fold<'s> {
+    projection: &'s Projection,
+    foldable: Vec<bool>,
+    pending: Vec<Pending<'s>>,
+}
+
+/// What a table is to suffer. The effects on one key, where they are not one, follow each other in rounds; those on
+/// different keys do not touch each other.
+#[derive(Default)]
+struct Pending<'s> {
+    rounds: Vec<Vec<(Key<'s>, Net<'s>)>>,
+    last: HashMap<Key<'s>, (usize, usize)>,
+}
+
+impl<'s> Fold<'s> {
+    fn add(&mut self, conn: &mut dyn Conn, instance: &'s str, statement: &'s Statement) -> Result<(), StoreError> {
+        match statement {
+            Statement::Noop => return Ok(()),
+            Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(conn, instance, part)),
+            _ => {}
+        }
+        if let Some((at, key, op)) = self.admit(instance, statement)? {
+            if let Some(pending) = self.pending.get_mut(at) {
+                pending.add(key, op);
+            }
+            return Ok(());
+        }
+        self.flush(conn)?;
+        super::state::execute(conn, self.projection, instance, statement)
+    }
+
+    /// The place of its table, its row and what it does to it, when it can be folded.
+    fn admit(
+        &self,
+        instance: &'s str,
+        statement: &'s Statement,
+    ) -> Result<Option<(usize, Key<'s>, Op<'s>)>, StoreError> {
+        let name = match statement {
+            Statement::Create { table, .. }
+            | Statement::Upsert { table, .. }
+            | Statement::Update { table, .. }
+            | Statement::Delete { table, .. } => table.as_deref(),
+            _ => return Ok(None),
+        };
+        let tables = self.projection.tables();
+        let table: &'s Table = find_table(tables, name)
+            .map_err(|error| StoreError::new("folding a statement", StoreErrorKind::Usage, error))?;
+        let at = tables.iter().position(|other| std::ptr::eq(other, table)).unwrap_or(usize::MAX);
+        if !self.foldable.get(at).copied().unwrap_or(false) {
+            return Ok(None);
+        }
+        Ok(admit::admit(table, instance, statement).map(|(key, op)| (at, key, op)))
+    }
+
+    fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
+        for (table, pending) in self.projection.tables().iter().zip(&mut self.pending) {
+            pending.last.clear();
+            for round in pending.rounds.drain(..) {
+                write::round(conn, self.projection, table, &round)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'s> Pending<'s> {
+    fn add(&mut self, key: Key<'s>, op: Op<'s>) {
+        let Some((round, slot)) = self.last.get(&key).copied() else { return self.start(0, key, op) };
+        let Some((_, net)) = self.rounds.get_mut(round).and_then(|nets| nets.get_mut(slot)) else { return };
+        if let Some(op) = net.merge(op) {
+            self.start(round + 1, key, op);
+        }
+    }
+
+    fn start(&mut self, round: usize, key: Key<'s>, op: Op<'s>) {
+        if self.rounds.len() <= round {
+            self.rounds.push(Vec::new());
+        }
+        if let Some(nets) = self.rounds.get_mut(round) {
+            self.last.insert(key.clone(), (round, nets.len()));
+            nets.push((key, Net::new(op)));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Random batches of statements, folded and one by one: the same rows, and the same batches that fail: SPEC G3.
+//!
+//! `READSIDE_FOLD_CASES` sets the number of batches per backend.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use readside::*;
+
+const INSTANCES: [&str; 2] = ["a", "b"];
+
+/// A plain table that is folded, one with a secondary unique key and one that refers to the first of its own.
+fn projection(version: u32) -> Projection {
+    let table = |name: &str| {
+        Table::new(name)
+            .column(integer("n").default(7))
+            .column(text("id"))
+            .column(text("name").nullable())
+            .column(integer("sum").nullable())
+            .column(float("f").nullable())
+            .column(json("j").default(Value::Json("{}".to_owned())))
+            .column(text_array("tags").nullable())
+            .column(boolean("part"))
+            .column(Column::new("u", ColumnType::Uuid).nullable())
+            .column(timestamp("at").nullable())
+            .column(bytes("raw").nullable())
+            .primary_key(["part", "id"])
+            .index(["name"])
+    };
+    Projection::new("fold", version)
+        .table(table("plain"))
+        .table(table("uniq").unique(["name"]))
+        .table(Table::new("owner").column(text("id")).column(integer("n").nullable()).primary_key(["id"]))
+        .table(
+            Table::new("owned")
+                .column(text("id"))
+                .column(text("owner").nullable())
+                .primary_key(["id"])
+                .references(["owner"], "owner"),
+        )
+        .on_raw("thing", "thing.changed", |_| noop())
+}
+
+/// What is assigned, from few enough choices that batches meet themselves.
+fn assignment() -> impl Strategy<Value = Assignment> {
+    let number = || prop_oneof![8 => -3..4_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN + 1)];
+    prop_oneof![
+        3 => "[xyz]".prop_map(|text| set("name", text)),
+        1 => Just(set("name", Value::Null)),
+        1 => Just(set("name", "long".repeat(1000))),
+        3 => number().prop_map(|n| set("sum", n)),
+        1 => Just(set("sum", Value::Null)),
+        5 => number().prop_map(|n| increment("sum", n)),
+        4 => number().prop_map(|n| increment("n", n)),
+        2 => number().prop_map(|n| set("n", n)),
+        1 => Just(set("n", Value::Null)),
+        2 => (-3..4_i64).prop_map(|n| set("f", n)),
+        1 => (-3..4_i64).prop_map(|n| increment("f", n)),
+        2 => (0..3).prop_map(|n| set("j", Value::Json(format!("[{n}]")))),
+        1 => Just(set("j", Value::Json("[1e5]".to_owned()))),
+        1 => "[xyz]".prop_map(|text| array_append("tags", text)),
+        1 => "[xyz]".prop_map(|text| set("tags", Value::TextArray(vec![text]))),
+        1 => Just(copy_column("sum", "n")),
+        1 => number().prop_map(|n| set_if("sum", n, gt("sum", 0))),
+        1 => (0..3_u128).prop_map(|n| set("u", uuid_of(n))),
+        1 => (0..3_u64).prop_map(|n| set("at", std::time::UNIX_EPOCH + std::time::Duration::from_secs(n))),
+        1 => (0..3_u8).prop_map(|n| set("raw", vec![n])),
+    ]
+}
+
+fn uuid_of(n: u128) -> Value {
+    Value::Uuid(::uuid::Uuid::from_u128(n))
+}
+
+/// Some assignments; the builders refuse a column that comes twice.
+fn assignments() -> impl Strategy<Value = Vec<Assignment>> {
+    prop::collection::vec(assignment(), 1..4)
+}
+
+type Key = (bool, String);
+
+fn key() -> impl Strategy<Value = Key> {
+    (any::<bool>(), "[ab]")
+}
+
+fn with_key(key: &Key, rest: Vec<Assignment>) -> Vec<Assignment> {
+    let mut values = vec![set("part", key.0), set("id", key.1.clone())];
+    values.extend(rest);
+    values
+}
+
+fn is(key: &Key) -> Vec<Condition> {
+    vec![eq("id", key.1.clone()), eq("part", key.0)]
+}
+
+/// A statement on the plain table, or the unique one.
+fn on_things() -> impl Strategy<Value = Reduced> {
+    let some = || (key(), assignments());
+    let conflict = ["id", "part"];
+    prop_oneof![
+        3 => some().prop_map(|(key, rest)| create(with_key(&key, rest))),
+        5 => some().prop_map(move |(key, rest)| upsert(conflict, with_key(&key, rest))),
+        2 => (key(), -3..4_i64).prop_map(move |(key, n)| upsert(conflict, with_key(&key, vec![set_on_insert("sum", n)]))),
+        7 => some().prop_map(|(key, rest)| update(rest, is(&key))),
+        3 => key().prop_map(|key| delete(is(&key))),
+        1 => (-3..4_i64).prop_map(|n| update([increment("n", 1)], [gt("sum", n)])),
+        1 => "[xyz]".prop_map(|text| delete([eq("name", text)])),
+        1 => (key(), key()).prop_map(move |(from, to)| copy(
+            conflict,
+            ["id", "part", "sum", "f"],
+            [source_value(to.1), source_value(to.0), source_column("sum").added(), source_column("f")],
+            is(&from),
+        )),
+    ]
+}
+
+fn on_owners() -> impl Strategy<Value = Reduced> {
+    let id = || "[ab]";
+    prop_oneof![
+        id().prop_map(|id| in_table("owner", upsert(["id"], [set("id", id), increment("n", 1)]))),
+        id().prop_map(|id| in_table("owner", delete([eq("id", id)]))),
+        (id(), id()).prop_map(|(id, of)| in_table("owned", upsert(["id"], [set("id", id), set("owner", of)]))),
+        id().prop_map(|id| in_table("owned", delete([eq("id", id)]))),
+    ]
+}
+
+fn statement() -> impl Strategy<Value = Statement> {
+    let one = prop_oneof![
+        8 => on_things().prop_map(|statement| in_table("plain", statement)),
+        1 => on_things().prop_map(|statement| in_table("uniq", statement)),
+        1 => on_owners(),
+    ];
+    // What the builders refuse never gets here.
+    let one = one.prop_map(|built| built.unwrap_or(Statement::Noop));
+    prop_oneof![9 => one.clone(), 1 => prop::collection::vec(one, 0..3).prop_map(Statement::Multi)]
+}
+
+type Batch = Vec<(Arc<str>, Statement)>;
+
+fn batch() -> impl Strategy<Value = Batch> {
+    prop::collection::vec((0..INSTANCES.len(), statement()), 1..14)
+        .prop_map(|all| all.into_iter().map(|(at, statement)| (Arc::from(INSTANCES[at]), statement)).collect())
+}
+
+/// Runs the batches, each in a transaction of its own, in which a failure rolls all of it back; says which succeeded.
+fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch], folded: bool) -> Vec<bool> {
+    let run = |batch: &Batch| {
+        let statements: Vec<(Arc<str>, &Statement)> =
+            batch.iter().map(|(instance, statement)| (instance.clone(), statement)).collect();
+        let outcome = store.transaction(&mut |tx| {
+            if folded {
+                return tx.apply(projection, &statements);
+            }
+            statements.iter().try_for_each(|(instance, statement)| tx.apply_one(projection, instance, statement))
+        });
+        if let Err(error) = &outcome {
+            assert!(error.is_statements_fault(), "{error}: {:?}", std::error::Error::source(error));
+        }
+        outcome.is_ok()
+    };
+    batches.iter().map(run).collect()
+}
+
+static VERSION: AtomicU32 = AtomicU32::new(1);
+
+fn compare<S: testing::laws::Models + ProjectionStore>(store: &S, batches: &[Batch]) -> Result<(), TestCaseError> {
+    let version = VERSION.fetch_add(2, Ordering::Relaxed);
+    let (folded, single) = (projection(version), projection(version + 1));
+    store.setup(&[&folded]).unwrap();
+    store.setup(&[&single]).unwrap();
+    prop_assert_eq!(run(store, &folded, batches, true), run(store, &single, batches, false));
+    for instance in INSTANCES {
+        let sorted = |projection: &Projection| {
+            let mut tables = store.model(projection, instance).unwrap().tables;
+            for rows in &mut tables {
+                rows.sort_by_key(|row| format!("{row:?}"));
+            }
+            tables
+        };
+        prop_assert_eq!(sorted(&folded), sorted(&single));
+    }
+    Ok(())
+}
+
+fn all<S: testing::laws::Models + ProjectionStore>(store: &S, cases: u32) {
+    let cases = std::env::var("READSIDE_FOLD_CASES").map_or(cases, |cases| cases.parse().unwrap());
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let batches = prop::collection::vec(batch(), 1..6);
+    TestRunner::new(config).run(&batches, |batches| compare(store, &batches)).unwrap();
+}
+
+// SPEC G3
+#[cfg(feature = "sqlite")]
+#[test]
+fn folded_and_one_by_one_are_the_same_on_sqlite() {
+    all(&SqliteStore::in_memory().unwrap(), 300);
+}
+
+// SPEC G3
+#[cfg(feature = "postgres")]
+#[test]
+fn folded_and_one_by_one_are_the_same_on_postgres() {
+    let database = common::postgres::database();
+    all(&PostgresStore::connect(database.url()).unwrap(), 60);
+}
