@@ -90,7 +90,7 @@ pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, S
     }
     text += format!(" ORDER BY instance_id {order}, position {order}").as_str();
     text.push_str(&sql.limit(query.limit));
-    conn.query(&text, &sql.params)?.iter().map(row::event).collect()
+    row::events(&conn.query(&text, &sql.params)?)
 }
 
 /// The instances of the events that a query finds.

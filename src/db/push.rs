@@ -162,7 +162,7 @@ fn by_push_key(conn: &mut dyn Conn, instance: &str, key: &str) -> Result<Vec<Eve
         "SELECT {EVENT_COLUMNS} FROM {} WHERE instance_id = $1 AND push_key = $2 ORDER BY position",
         conn.dialect().table("events")
     );
-    conn.query(&sql, &[instance.into(), key.into()])?.iter().map(row::event).collect()
+    row::events(&conn.query(&sql, &[instance.into(), key.into()])?)
 }
 
 fn same(command: &Command, event: &Event) -> bool {

@@ -78,20 +78,57 @@ pub(crate) fn time(row: &Row, at: usize) -> Result<Option<SystemTime>, StoreErro
 pub(crate) const EVENT_COLUMNS: &str = "instance_id, position, event_id, aggregate_type, aggregate_id, version, \
      event_type, revision, created_at, creator, owner, payload, metadata";
 
-pub(crate) fn event(row: &Row) -> Result<Event, StoreError> {
+/// A row of a database, of which fields are read in place.
+pub(crate) trait Fields {
+    fn text(&self, at: usize) -> Result<&str, StoreError>;
+    fn int(&self, at: usize) -> Result<i64, StoreError>;
+    fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError>;
+    fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError>;
+}
+
+impl Fields for Row {
+    fn text(&self, at: usize) -> Result<&str, StoreError> {
+        text(self, at)
+    }
+    fn int(&self, at: usize) -> Result<i64, StoreError> {
+        int(self, at)
+    }
+    fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
+        uuid(self, at)
+    }
+    fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
+        time(self, at)
+    }
+}
+
+/// An event of which the columns begin at `from`. It shares the texts that it has in common with the one before.
+pub(crate) fn event(row: &impl Fields, from: usize, before: Option<&Event>) -> Result<Event, StoreError> {
+    let shared = |at: usize, same: fn(&Event) -> &Arc<str>| {
+        let text = row.text(from + at)?;
+        Ok::<_, StoreError>(match before.map(same) {
+            Some(known) if **known == *text => Arc::clone(known),
+            _ => Arc::from(text),
+        })
+    };
+    let revision = row.int(from + 7)?;
     Ok(Event {
-        instance: shared(row, 0)?,
-        position: int(row, 1)?,
-        id: uuid(row, 2)?.unwrap_or_default(),
-        aggregate_type: shared(row, 3)?,
-        aggregate_id: shared(row, 4)?,
-        version: int(row, 5)?,
-        event_type: shared(row, 6)?,
-        revision: u32::try_from(int(row, 7)?).map_err(|_| wrong("a revision", row.get(7)))?,
-        created_at: time(row, 8)?.unwrap_or(SystemTime::UNIX_EPOCH),
-        creator: shared(row, 9)?,
-        owner: shared(row, 10)?,
-        payload: shared(row, 11)?,
-        metadata: shared(row, 12)?,
+        instance: shared(0, |event| &event.instance)?,
+        position: row.int(from + 1)?,
+        id: row.uuid(from + 2)?.unwrap_or_default(),
+        aggregate_type: shared(3, |event| &event.aggregate_type)?,
+        aggregate_id: shared(4, |event| &event.aggregate_id)?,
+        version: row.int(from + 5)?,
+        event_type: shared(6, |event| &event.event_type)?,
+        revision: u32::try_from(revision).map_err(|_| wrong("a revision", Some(&Value::Integer(revision))))?,
+        created_at: row.time(from + 8)?.unwrap_or(SystemTime::UNIX_EPOCH),
+        creator: shared(9, |event| &event.creator)?,
+        owner: shared(10, |event| &event.owner)?,
+        payload: shared(11, |event| &event.payload)?,
+        metadata: shared(12, |event| &event.metadata)?,
     })
+}
+
+/// Events of whole rows.
+pub(crate) fn events(rows: &[Row]) -> Result<Vec<Event>, StoreError> {
+    rows.iter().map(|row| event(row, 0, None)).collect()
 }

@@ -1,13 +1,16 @@
 //! The events above a projection's cursors, by one statement and so from one snapshot.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use postgres::GenericClient;
-use postgres::types::{ToSql, Type};
+use postgres::types::{FromSql, ToSql, Type};
+use postgres::{Column, GenericClient, Row};
+use uuid::Uuid;
 
 use super::conn::Session;
-use super::value;
-use crate::db::{EVENT_COLUMNS, Row, row};
+use super::error;
+use crate::db::row::Fields;
+use crate::db::{EVENT_COLUMNS, row};
 use crate::error::StoreError;
 use crate::query::{ReadRequest, Slice};
 
@@ -35,29 +38,53 @@ pub(super) fn read<C: GenericClient>(
     let mut slices: Vec<Slice> = Vec::with_capacity(request.cursors.len());
     let mut current = 0;
     for found in &rows {
-        let found = value::row(found)?;
-        let number = row::int(&found, 0)?;
+        let number = get::<i64>(found, 0)?;
         if number != current {
             current = number;
-            slices.push(slice(&found, request)?);
+            slices.push(slice(found, request)?);
         }
         if let Some(slice) = slices.last_mut() {
-            add_event(slice, &found, request.limit)?;
+            add_event(slice, found, request.limit)?;
         }
     }
     Ok(slices)
 }
 
+fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
+    found.try_get(at).map_err(|error| error::store("reading a value", &error))
+}
+
+/// A row as the driver has it.
+struct Found<'r>(&'r Row);
+
+impl Fields for Found<'_> {
+    fn text(&self, at: usize) -> Result<&str, StoreError> {
+        get(self.0, at)
+    }
+    fn int(&self, at: usize) -> Result<i64, StoreError> {
+        match self.0.columns().get(at).map(Column::type_) {
+            Some(&Type::INT4) => get::<i32>(self.0, at).map(i64::from),
+            _ => get(self.0, at),
+        }
+    }
+    fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
+        get(self.0, at)
+    }
+    fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
+        get(self.0, at)
+    }
+}
+
 fn slice(found: &Row, request: &ReadRequest) -> Result<Slice, StoreError> {
-    let at = usize::try_from(row::int(found, 0)?).unwrap_or(0).saturating_sub(1);
+    let at = usize::try_from(get::<i64>(found, 0)?).unwrap_or(0).saturating_sub(1);
     let cursor = request.cursors.get(at);
     Ok(Slice {
         instance: cursor.map_or_else(|| "".into(), |cursor| Arc::clone(&cursor.instance)),
         after: cursor.map_or(0, |cursor| cursor.after),
-        head: row::int_or_zero(found, 1)?,
-        head_id: row::uuid(found, 2)?,
-        relevant: row::int_or_zero(found, 3)?,
-        at: row::uuid(found, 4)?,
+        head: get::<Option<i64>>(found, 1)?.unwrap_or(0),
+        head_id: get(found, 2)?,
+        relevant: get::<Option<i64>>(found, 3)?.unwrap_or(0),
+        at: get(found, 4)?,
         events: Vec::new(),
         more: false,
     })
@@ -65,15 +92,15 @@ fn slice(found: &Row, request: &ReadRequest) -> Result<Slice, StoreError> {
 
 /// An event behind the limit, or too many bytes, comes without its payload and only says that there is more.
 fn add_event(slice: &mut Slice, found: &Row, limit: usize) -> Result<(), StoreError> {
-    if row::is_null(found, BEFORE_EVENT) || slice.more {
+    if slice.more || get::<Option<&str>>(found, BEFORE_EVENT)?.is_none() {
         return Ok(());
     }
-    if slice.events.len() >= limit || !row::truth(found, 5)? {
+    if slice.events.len() >= limit || !get::<bool>(found, 5)? {
         slice.more = true;
         return Ok(());
     }
-    let event = found.get(BEFORE_EVENT..).unwrap_or_default().to_vec();
-    slice.events.push(row::event(&event)?);
+    let event = row::event(&Found(found), BEFORE_EVENT, slice.events.last())?;
+    slice.events.push(event);
     Ok(())
 }
 

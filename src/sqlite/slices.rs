@@ -1,13 +1,16 @@
 //! The events above a projection's cursors, from one snapshot.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
-use super::conn::{Handle, bind, row as whole_row};
-use super::error;
-use crate::db::{Conn, EVENT_COLUMNS, row};
-use crate::error::StoreError;
+use super::conn::{Handle, bind};
+use super::{error, value};
+use crate::db::row::Fields;
+use crate::db::{Conn, EVENT_COLUMNS, Row, row};
+use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, ReadRequest, Slice, Wanted};
 use crate::value::Value;
@@ -97,7 +100,7 @@ fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result
     let mut rows = statement.raw_query();
     let (mut events, mut bytes) = (Vec::new(), 0_usize);
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
-        let event = row::event(&whole_row(next)?)?;
+        let event = row::event(&Found(next), 0, events.last())?;
         bytes = bytes.saturating_add(event.payload.len() + event.metadata.len());
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {
@@ -106,4 +109,33 @@ fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result
         events.push(event);
     }
     Ok((events, false))
+}
+
+/// A row as the driver has it.
+struct Found<'r>(&'r rusqlite::Row<'r>);
+
+impl Found<'_> {
+    fn get(&self, at: usize) -> Result<ValueRef<'_>, StoreError> {
+        self.0.get_ref(at).map_err(|error| error::store("reading a row", error))
+    }
+
+    /// By way of a value, for what is not read in place.
+    fn row(&self, at: usize) -> Result<Row, StoreError> {
+        Ok(vec![value::found(self.get(at)?)?])
+    }
+}
+
+impl Fields for Found<'_> {
+    fn text(&self, at: usize) -> Result<&str, StoreError> {
+        self.get(at)?.as_str().map_err(|error| StoreError::new("reading a text", StoreErrorKind::Corrupt, error))
+    }
+    fn int(&self, at: usize) -> Result<i64, StoreError> {
+        row::int(&self.row(at)?, 0)
+    }
+    fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
+        row::uuid(&self.row(at)?, 0)
+    }
+    fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
+        row::time(&self.row(at)?, 0)
+    }
 }
