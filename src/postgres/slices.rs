@@ -10,12 +10,15 @@ use uuid::Uuid;
 use super::conn::Session;
 use super::error;
 use crate::db::row::Fields;
-use crate::db::{EVENT_COLUMNS, row};
+use crate::db::{Conn, EVENT_COLUMNS, row};
 use crate::error::StoreError;
 use crate::query::{ReadRequest, Slice};
 
 /// Columns of a row before those of its event.
 const BEFORE_EVENT: usize = 6;
+
+/// With stale statistics the planner expects few events, and would fetch and sort all that are left for each page.
+const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off";
 
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
@@ -34,7 +37,9 @@ pub(super) fn read<C: GenericClient>(
         (&limit, Type::INT8),
         (&max_bytes, Type::INT8),
     ];
-    let rows = session.rows(&sql(wanted.aggregate_types.len() == 1), &params, "reading events")?;
+    session.batch(ALONG_THE_INDEX)?;
+    let mut rows = session.rows(&sql(wanted.aggregate_types.len() == 1), &params, "reading events")?;
+    sort(&mut rows)?;
     let mut slices: Vec<Slice> = Vec::with_capacity(request.cursors.len());
     let mut current = 0;
     for found in &rows {
@@ -48,6 +53,19 @@ pub(super) fn read<C: GenericClient>(
         }
     }
     Ok(slices)
+}
+
+/// By cursor and position, as they mostly come.
+fn sort(rows: &mut [Row]) -> Result<(), StoreError> {
+    let keys = rows.iter().map(key).collect::<Result<Vec<_>, StoreError>>()?;
+    if !keys.is_sorted() {
+        rows.sort_by_cached_key(|row| key(row).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn key(row: &Row) -> Result<(i64, Option<i64>), StoreError> {
+    Ok((get(row, 0)?, get(row, BEFORE_EVENT + 1)?))
 }
 
 fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
@@ -124,8 +142,7 @@ fn sql(one_type: bool) -> String {
            FROM (SELECT {EVENT_COLUMNS} FROM readside.events e WHERE r.relevant > c.after \
              AND e.instance_id = c.instance_id AND e.position > c.after AND e.position <= r.relevant \
              AND {by_type} AND e.event_type = ANY($4) ORDER BY e.position LIMIT $5) n \
-           WINDOW w AS (ORDER BY n.position ROWS UNBOUNDED PRECEDING)) s ON TRUE \
-         ORDER BY c.number, s.position",
+           WINDOW w AS (ORDER BY n.position ROWS UNBOUNDED PRECEDING)) s ON TRUE",
         event.collect::<Vec<_>>().join(", ")
     )
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{FromSqlError, ValueRef};
 use uuid::Uuid;
 
 use super::conn::{Handle, bind};
 use super::{error, value};
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, Row, row};
+use crate::db::{Conn, EVENT_COLUMNS, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, ReadRequest, Slice, Wanted};
@@ -119,23 +119,22 @@ impl Found<'_> {
         self.0.get_ref(at).map_err(|error| error::store("reading a row", error))
     }
 
-    /// By way of a value, for what is not read in place.
-    fn row(&self, at: usize) -> Result<Row, StoreError> {
-        Ok(vec![value::found(self.get(at)?)?])
+    fn wrong(error: FromSqlError) -> StoreError {
+        StoreError::new("reading an event", StoreErrorKind::Corrupt, error)
     }
 }
 
 impl Fields for Found<'_> {
     fn text(&self, at: usize) -> Result<&str, StoreError> {
-        self.get(at)?.as_str().map_err(|error| StoreError::new("reading a text", StoreErrorKind::Corrupt, error))
+        self.get(at)?.as_str().map_err(Self::wrong)
     }
     fn int(&self, at: usize) -> Result<i64, StoreError> {
-        row::int(&self.row(at)?, 0)
+        self.get(at)?.as_i64().map_err(Self::wrong)
     }
     fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
-        row::uuid(&self.row(at)?, 0)
+        row::uuid(&vec![value::found(self.get(at)?)?], 0)
     }
     fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
-        row::time(&self.row(at)?, 0)
+        row::time(&vec![value::found(self.get(at)?)?], 0)
     }
 }
