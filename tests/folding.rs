@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,28 +49,28 @@ fn projection(version: u32) -> Projection {
 
 /// What is assigned, from few enough choices that batches meet themselves.
 fn assignment() -> impl Strategy<Value = Assignment> {
-    let number = || prop_oneof![8 => -3..4_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN + 1)];
+    let number = || prop_oneof![60 => -3..4_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN + 1)];
     prop_oneof![
-        3 => "[xyz]".prop_map(|text| set("name", text)),
-        1 => Just(set("name", Value::Null)),
+        30 => "[xyz]".prop_map(|text| set("name", text)),
+        10 => Just(set("name", Value::Null)),
         1 => Just(set("name", "long".repeat(1000))),
-        3 => number().prop_map(|n| set("sum", n)),
-        1 => Just(set("sum", Value::Null)),
-        5 => number().prop_map(|n| increment("sum", n)),
-        4 => number().prop_map(|n| increment("n", n)),
-        2 => number().prop_map(|n| set("n", n)),
+        30 => number().prop_map(|n| set("sum", n)),
+        10 => Just(set("sum", Value::Null)),
+        50 => number().prop_map(|n| increment("sum", n)),
+        40 => number().prop_map(|n| increment("n", n)),
+        20 => number().prop_map(|n| set("n", n)),
         1 => Just(set("n", Value::Null)),
-        2 => (-3..4_i64).prop_map(|n| set("f", n)),
-        1 => (-3..4_i64).prop_map(|n| increment("f", n)),
-        2 => (0..3).prop_map(|n| set("j", Value::Json(format!("[{n}]")))),
+        20 => (-3..4_i64).prop_map(|n| set("f", n)),
+        5 => (-3..4_i64).prop_map(|n| increment("f", n)),
+        20 => (0..3).prop_map(|n| set("j", Value::Json(format!("[{n}]")))),
         1 => Just(set("j", Value::Json("[1e5]".to_owned()))),
-        1 => "[xyz]".prop_map(|text| array_append("tags", text)),
-        1 => "[xyz]".prop_map(|text| set("tags", Value::TextArray(vec![text]))),
-        1 => Just(copy_column("sum", "n")),
-        1 => number().prop_map(|n| set_if("sum", n, gt("sum", 0))),
-        1 => (0..3_u128).prop_map(|n| set("u", uuid_of(n))),
-        1 => (0..3_u64).prop_map(|n| set("at", std::time::UNIX_EPOCH + std::time::Duration::from_secs(n))),
-        1 => (0..3_u8).prop_map(|n| set("raw", vec![n])),
+        5 => "[xyz]".prop_map(|text| array_append("tags", text)),
+        5 => "[xyz]".prop_map(|text| set("tags", Value::TextArray(vec![text]))),
+        5 => Just(copy_column("sum", "n")),
+        5 => number().prop_map(|n| set_if("sum", n, gt("sum", 0))),
+        5 => (0..3_u128).prop_map(|n| set("u", uuid_of(n))),
+        5 => (0..3_u64).prop_map(|n| set("at", std::time::UNIX_EPOCH + std::time::Duration::from_secs(n))),
+        5 => (0..3_u8).prop_map(|n| set("raw", vec![n])),
     ]
 }
 
@@ -103,7 +104,7 @@ fn on_things() -> impl Strategy<Value = Reduced> {
     let some = || (key(), assignments());
     let conflict = ["id", "part"];
     prop_oneof![
-        3 => some().prop_map(|(key, rest)| create(with_key(&key, rest))),
+        1 => some().prop_map(|(key, rest)| create(with_key(&key, rest))),
         5 => some().prop_map(move |(key, rest)| upsert(conflict, with_key(&key, rest))),
         2 => (key(), -3..4_i64).prop_map(move |(key, n)| upsert(conflict, with_key(&key, vec![set_on_insert("sum", n)]))),
         7 => some().prop_map(|(key, rest)| update(rest, is(&key))),
@@ -131,7 +132,7 @@ fn on_owners() -> impl Strategy<Value = Reduced> {
 
 fn statement() -> impl Strategy<Value = Statement> {
     let one = prop_oneof![
-        8 => on_things().prop_map(|statement| in_table("plain", statement)),
+        20 => on_things().prop_map(|statement| in_table("plain", statement)),
         1 => on_things().prop_map(|statement| in_table("uniq", statement)),
         1 => on_owners(),
     ];
@@ -168,12 +169,18 @@ fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch]
 
 static VERSION: AtomicU32 = AtomicU32::new(1);
 
-fn compare<S: testing::laws::Models + ProjectionStore>(store: &S, batches: &[Batch]) -> Result<(), TestCaseError> {
+fn compare<S: testing::laws::Models + ProjectionStore>(
+    store: &S,
+    batches: &[Batch],
+    counts: &RefCell<Vec<bool>>,
+) -> Result<(), TestCaseError> {
     let version = VERSION.fetch_add(2, Ordering::Relaxed);
     let (folded, single) = (projection(version), projection(version + 1));
     store.setup(&[&folded]).unwrap();
     store.setup(&[&single]).unwrap();
-    prop_assert_eq!(run(store, &folded, batches, true), run(store, &single, batches, false));
+    let succeeded = run(store, &single, batches, false);
+    prop_assert_eq!(run(store, &folded, batches, true), succeeded.clone());
+    counts.borrow_mut().extend(succeeded);
     for instance in INSTANCES {
         let sorted = |projection: &Projection| {
             let mut tables = store.model(projection, instance).unwrap().tables;
@@ -191,7 +198,13 @@ fn all<S: testing::laws::Models + ProjectionStore>(store: &S, cases: u32) {
     let cases = std::env::var("READSIDE_FOLD_CASES").map_or(cases, |cases| cases.parse().unwrap());
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let batches = prop::collection::vec(batch(), 1..6);
-    TestRunner::new(config).run(&batches, |batches| compare(store, &batches)).unwrap();
+    let counts = RefCell::default();
+    TestRunner::new(config).run(&batches, |batches| compare(store, &batches, &counts)).unwrap();
+    let counts = counts.into_inner();
+    let succeeded = counts.iter().filter(|succeeded| **succeeded).count();
+    println!("{succeeded} of {} batches succeeded", counts.len());
+    // A batch that fails compares no rows.
+    assert!(succeeded * 2 > counts.len() && succeeded < counts.len(), "{succeeded} of {}", counts.len());
 }
 
 // SPEC G3
