@@ -101,8 +101,19 @@ impl Fields for Row {
     }
 }
 
-/// An event of which the columns begin at `from`. It shares the texts that it has in common with the one before.
-pub(crate) fn event(row: &impl Fields, from: usize, before: Option<&Event>) -> Result<Event, StoreError> {
+/// An event of which the columns begin at `from`.
+pub(crate) fn event(row: &impl Fields, from: usize) -> Result<Event, StoreError> {
+    event_in(row, from + 1, &Arc::from(row.text(from)?), None)
+}
+
+/// An event of this instance, of which the columns behind that of the instance begin at `from`. It shares the texts that
+/// it has in common with the one before.
+pub(crate) fn event_in(
+    row: &impl Fields,
+    from: usize,
+    instance: &Arc<str>,
+    before: Option<&Event>,
+) -> Result<Event, StoreError> {
     let shared = |at: usize, same: fn(&Event) -> &Arc<str>| {
         let text = row.text(from + at)?;
         Ok::<_, StoreError>(match before.map(same) {
@@ -110,25 +121,25 @@ pub(crate) fn event(row: &impl Fields, from: usize, before: Option<&Event>) -> R
             _ => Arc::from(text),
         })
     };
-    let revision = row.int(from + 7)?;
+    let revision = row.int(from + 6)?;
     Ok(Event {
-        instance: shared(0, |event| &event.instance)?,
-        position: row.int(from + 1)?,
-        id: row.uuid(from + 2)?.unwrap_or_default(),
-        aggregate_type: shared(3, |event| &event.aggregate_type)?,
-        aggregate_id: shared(4, |event| &event.aggregate_id)?,
-        version: row.int(from + 5)?,
-        event_type: shared(6, |event| &event.event_type)?,
+        instance: Arc::clone(instance),
+        position: row.int(from)?,
+        id: row.uuid(from + 1)?.unwrap_or_default(),
+        aggregate_type: shared(2, |event| &event.aggregate_type)?,
+        aggregate_id: shared(3, |event| &event.aggregate_id)?,
+        version: row.int(from + 4)?,
+        event_type: shared(5, |event| &event.event_type)?,
         revision: u32::try_from(revision).map_err(|_| wrong("a revision", Some(&Value::Integer(revision))))?,
-        created_at: row.time(from + 8)?.unwrap_or(SystemTime::UNIX_EPOCH),
-        creator: shared(9, |event| &event.creator)?,
-        owner: shared(10, |event| &event.owner)?,
-        payload: shared(11, |event| &event.payload)?,
-        metadata: shared(12, |event| &event.metadata)?,
+        created_at: row.time(from + 7)?.unwrap_or(SystemTime::UNIX_EPOCH),
+        creator: shared(8, |event| &event.creator)?,
+        owner: shared(9, |event| &event.owner)?,
+        payload: shared(10, |event| &event.payload)?,
+        metadata: shared(11, |event| &event.metadata)?,
     })
 }
 
 /// Events of whole rows.
 pub(crate) fn events(rows: &[Row]) -> Result<Vec<Event>, StoreError> {
-    rows.iter().map(|row| event(row, 0, None)).collect()
+    rows.iter().map(|row| event(row, 0)).collect()
 }

@@ -1,5 +1,6 @@
-//! The events above a projection's cursors, by one statement and so from one snapshot.
+//! The events above a projection's cursors: first where each instance ends, then the events up to there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,60 +13,186 @@ use super::error;
 use crate::db::row::Fields;
 use crate::db::{Conn, EVENT_COLUMNS, row};
 use crate::error::StoreError;
+use crate::event::Event;
 use crate::query::{ReadRequest, Slice};
 
-/// Columns of a row before those of its event.
-const BEFORE_EVENT: usize = 6;
+/// Columns of a row before those of its event: the number of its slice, and its size where it comes without its texts.
+const BEFORE_EVENT: usize = 2;
 
 /// With stale statistics the planner expects few events, and would fetch and sort all that are left for each page.
 const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off";
+
+/// A parameter with its type.
+type Param<'p> = (&'p (dyn ToSql + Sync), Type);
 
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
 ) -> Result<Vec<Slice>, StoreError> {
-    let instances: Vec<&str> = request.cursors.iter().map(|cursor| cursor.instance.as_ref()).collect();
-    let after: Vec<i64> = request.cursors.iter().map(|cursor| cursor.after).collect();
-    let limit = i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1;
-    let max_bytes = i64::try_from(request.max_bytes).unwrap_or(i64::MAX);
-    let wanted = &request.wanted;
-    let params: [(&(dyn ToSql + Sync), Type); 6] = [
+    session.batch(ALONG_THE_INDEX)?;
+    let mut slices = places(session, request)?;
+    let lagging: Vec<usize> =
+        slices.iter().enumerate().filter(|(_, slice)| slice.relevant > slice.after).map(|(at, _)| at).collect();
+    if lagging.is_empty() {
+        return Ok(slices);
+    }
+    let large = events(session, request, &mut slices, &lagging)?;
+    fill(session, &mut slices, &large)?;
+    Ok(slices)
+}
+
+/// A slice without events for each cursor, in their order.
+fn places<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    request: &ReadRequest,
+) -> Result<Vec<Slice>, StoreError> {
+    let none = |cursor: &crate::query::Cursor| Slice {
+        instance: Arc::clone(&cursor.instance),
+        after: cursor.after,
+        head: 0,
+        head_id: None,
+        relevant: 0,
+        at: None,
+        events: Vec::new(),
+        more: false,
+    };
+    let mut slices: Vec<Slice> = request.cursors.iter().map(none).collect();
+    let instances: Vec<&str> = slices.iter().map(|slice| slice.instance.as_ref()).collect();
+    let after: Vec<i64> = slices.iter().map(|slice| slice.after).collect();
+    let params: [Param<'_>; 3] = [
         (&instances, Type::TEXT_ARRAY),
         (&after, Type::INT8_ARRAY),
-        (&wanted.aggregate_types, Type::TEXT_ARRAY),
-        (&wanted.event_types, Type::TEXT_ARRAY),
-        (&limit, Type::INT8),
-        (&max_bytes, Type::INT8),
+        (&request.wanted.aggregate_types, Type::TEXT_ARRAY),
     ];
-    session.batch(ALONG_THE_INDEX)?;
-    let mut rows = session.rows(&sql(wanted.aggregate_types.len() == 1), &params, "reading events")?;
-    sort(&mut rows)?;
-    let mut slices: Vec<Slice> = Vec::with_capacity(request.cursors.len());
-    let mut current = 0;
-    for found in &rows {
-        let number = get::<i64>(found, 0)?;
-        if number != current {
-            current = number;
-            slices.push(slice(found, request)?);
-        }
-        if let Some(slice) = slices.last_mut() {
-            add_event(slice, found, request.limit)?;
+    let sql = "SELECT c.number, i.head, i.head_event, coalesce((SELECT max(h.head) FROM readside.heads h \
+         WHERE h.instance_id = c.instance_id AND h.aggregate_type = ANY($3)), 0), \
+         (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
+         FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, after, number) \
+         JOIN readside.instances i ON i.instance_id = c.instance_id";
+    for found in session.rows(sql, &params, "reading heads")? {
+        if let Some(slice) = slices.get_mut(number(&found)?) {
+            slice.head = get(&found, 1)?;
+            slice.head_id = get(&found, 2)?;
+            slice.relevant = get(&found, 3)?;
+            slice.at = get(&found, 4)?;
         }
     }
     Ok(slices)
 }
 
-/// By cursor and position, as they mostly come.
-fn sort(rows: &mut [Row]) -> Result<(), StoreError> {
-    let keys = rows.iter().map(key).collect::<Result<Vec<_>, StoreError>>()?;
-    if !keys.is_sorted() {
-        rows.sort_by_cached_key(|row| key(row).unwrap_or_default());
+/// Reads the events while the server still sends them. Large ones come without payload and metadata, and are returned
+/// by slice and position as far as their slice has room for them.
+fn events<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    request: &ReadRequest,
+    slices: &mut [Slice],
+    lagging: &[usize],
+) -> Result<Vec<(usize, i64)>, StoreError> {
+    let of = || lagging.iter().filter_map(|at| slices.get(*at));
+    let instances: Vec<Arc<str>> = of().map(|slice| Arc::clone(&slice.instance)).collect();
+    let names: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
+    let after: Vec<i64> = of().map(|slice| slice.after).collect();
+    let relevant: Vec<i64> = of().map(|slice| slice.relevant).collect();
+    let wanted = &request.wanted;
+    let limit = i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1;
+    let large = i64::try_from(request.max_bytes.saturating_mul(2) / request.limit.max(1)).unwrap_or(i64::MAX);
+    let params: [Param<'_>; 7] = [
+        (&names, Type::TEXT_ARRAY),
+        (&after, Type::INT8_ARRAY),
+        (&relevant, Type::INT8_ARRAY),
+        (&wanted.aggregate_types, Type::TEXT_ARRAY),
+        (&wanted.event_types, Type::TEXT_ARRAY),
+        (&limit, Type::INT8),
+        (&large, Type::INT8),
+    ];
+    let mut pages: Vec<Page> = lagging.iter().map(|_| Page::default()).collect();
+    session.each(&sql(wanted.aggregate_types.len() == 1), &params, "reading events", |found| {
+        let at = number(found)?;
+        match (pages.get_mut(at), instances.get(at)) {
+            (Some(page), Some(instance)) => page.add(found, instance, request),
+            _ => Ok(()),
+        }
+    })?;
+    let mut incomplete = Vec::new();
+    for (page, at) in pages.into_iter().zip(lagging) {
+        incomplete.extend(page.large.iter().map(|position| (*at, *position)));
+        if let Some(slice) = slices.get_mut(*at) {
+            (slice.events, slice.more) = (page.events, page.more);
+        }
+    }
+    Ok(incomplete)
+}
+
+/// The events of one instance as they come in.
+#[derive(Default)]
+struct Page {
+    events: Vec<Event>,
+    /// Positions of those without their texts.
+    large: Vec<i64>,
+    bytes: usize,
+    more: bool,
+}
+
+impl Page {
+    fn add(&mut self, found: &Row, instance: &Arc<str>, request: &ReadRequest) -> Result<(), StoreError> {
+        if self.more {
+            return Ok(());
+        }
+        if self.events.len() >= request.limit {
+            self.more = true;
+            return Ok(());
+        }
+        let event = row::event_in(&Found(found), BEFORE_EVENT, instance, self.events.last())?;
+        let large = get::<Option<i64>>(found, 1)?;
+        let size = large.map_or(event.payload.len() + event.metadata.len(), |size| usize::try_from(size).unwrap_or(0));
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > request.max_bytes && !self.events.is_empty() {
+            self.more = true;
+            return Ok(());
+        }
+        if large.is_some() {
+            self.large.push(event.position);
+        }
+        self.events.push(event);
+        Ok(())
+    }
+}
+
+/// Gives large events their texts.
+fn fill<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    slices: &mut [Slice],
+    large: &[(usize, i64)],
+) -> Result<(), StoreError> {
+    if large.is_empty() {
+        return Ok(());
+    }
+    let instances: Vec<&str> =
+        large.iter().map(|(at, _)| slices.get(*at).map_or("", |slice| slice.instance.as_ref())).collect();
+    let positions: Vec<i64> = large.iter().map(|(_, position)| *position).collect();
+    let params: [Param<'_>; 2] = [(&instances, Type::TEXT_ARRAY), (&positions, Type::INT8_ARRAY)];
+    let sql = "SELECT c.number, e.payload, e.metadata FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, position, number) \
+         JOIN readside.events e ON e.instance_id = c.instance_id AND e.position = c.position";
+    let mut texts: HashMap<(usize, i64), (Arc<str>, Arc<str>)> = HashMap::new();
+    session.each(sql, &params, "reading large events", |found| {
+        if let Some(place) = large.get(number(found)?) {
+            texts.insert(*place, (get::<&str>(found, 1)?.into(), get::<&str>(found, 2)?.into()));
+        }
+        Ok(())
+    })?;
+    for (at, position) in large {
+        let events = slices.get_mut(*at).map(|slice| slice.events.as_mut_slice()).unwrap_or_default();
+        let event = events.binary_search_by_key(position, |event| event.position).ok().and_then(|at| events.get_mut(at));
+        if let (Some(event), Some((payload, metadata))) = (event, texts.remove(&(*at, *position))) {
+            (event.payload, event.metadata) = (payload, metadata);
+        }
     }
     Ok(())
 }
 
-fn key(row: &Row) -> Result<(i64, Option<i64>), StoreError> {
-    Ok((get(row, 0)?, get(row, BEFORE_EVENT + 1)?))
+/// The place that the row's ordinal number means.
+fn number(found: &Row) -> Result<usize, StoreError> {
+    Ok(usize::try_from(get::<i64>(found, 0)?).unwrap_or(0).wrapping_sub(1))
 }
 
 fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
@@ -76,8 +203,9 @@ fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
 struct Found<'r>(&'r Row);
 
 impl Fields for Found<'_> {
+    /// Texts that were left out read as empty.
     fn text(&self, at: usize) -> Result<&str, StoreError> {
-        get(self.0, at)
+        Ok(get::<Option<&str>>(self.0, at)?.unwrap_or_default())
     }
     fn int(&self, at: usize) -> Result<i64, StoreError> {
         match self.0.columns().get(at).map(Column::type_) {
@@ -93,56 +221,21 @@ impl Fields for Found<'_> {
     }
 }
 
-fn slice(found: &Row, request: &ReadRequest) -> Result<Slice, StoreError> {
-    let at = usize::try_from(get::<i64>(found, 0)?).unwrap_or(0).saturating_sub(1);
-    let cursor = request.cursors.get(at);
-    Ok(Slice {
-        instance: cursor.map_or_else(|| "".into(), |cursor| Arc::clone(&cursor.instance)),
-        after: cursor.map_or(0, |cursor| cursor.after),
-        head: get::<Option<i64>>(found, 1)?.unwrap_or(0),
-        head_id: get(found, 2)?,
-        relevant: get::<Option<i64>>(found, 3)?.unwrap_or(0),
-        at: get(found, 4)?,
-        events: Vec::new(),
-        more: false,
-    })
-}
-
-/// An event behind the limit, or too many bytes, comes without its payload and only says that there is more.
-fn add_event(slice: &mut Slice, found: &Row, limit: usize) -> Result<(), StoreError> {
-    if slice.more || get::<Option<&str>>(found, BEFORE_EVENT)?.is_none() {
-        return Ok(());
-    }
-    if slice.events.len() >= limit || !get::<bool>(found, 5)? {
-        slice.more = true;
-        return Ok(());
-    }
-    let event = row::event(&Found(found), BEFORE_EVENT, slice.events.last())?;
-    slice.events.push(event);
-    Ok(())
-}
-
 /// With one aggregate type its index gives the order. With several the primary key does (the expression keeps the other
 /// index out, which would have to sort everything for each page): each event is looked at once in all.
 fn sql(one_type: bool) -> String {
-    let by_type = if one_type { "e.aggregate_type = ($3)[1]" } else { "(e.aggregate_type || '') = ANY($3)" };
-    let event = EVENT_COLUMNS.split(", ").map(|name| match name {
-        "payload" | "metadata" => format!("CASE WHEN s.fits THEN s.{name} END"),
-        name => format!("s.{name}"),
+    let by_type = if one_type { "e.aggregate_type = ($4)[1]" } else { "(e.aggregate_type || '') = ANY($4)" };
+    let event = EVENT_COLUMNS.split(", ").skip(1).map(|name| match name {
+        "payload" | "metadata" => format!("CASE WHEN n.size <= $7 THEN n.{name} END"),
+        name => format!("n.{name}"),
     });
     format!(
-        "SELECT c.number, i.head, i.head_event, r.relevant, a.event_id, s.fits, {} \
-         FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, after, number) \
-         LEFT JOIN readside.instances i ON i.instance_id = c.instance_id \
-         LEFT JOIN readside.events a ON a.instance_id = c.instance_id AND a.position = c.after \
-         LEFT JOIN LATERAL (SELECT max(h.head) AS relevant FROM readside.heads h \
-           WHERE h.instance_id = c.instance_id AND h.aggregate_type = ANY($3)) r ON TRUE \
-         LEFT JOIN LATERAL (SELECT n.*, row_number() OVER w = 1 \
-             OR sum(octet_length(n.payload) + octet_length(n.metadata)) OVER w <= $6 AS fits \
-           FROM (SELECT {EVENT_COLUMNS} FROM readside.events e WHERE r.relevant > c.after \
-             AND e.instance_id = c.instance_id AND e.position > c.after AND e.position <= r.relevant \
-             AND {by_type} AND e.event_type = ANY($4) ORDER BY e.position LIMIT $5) n \
-           WINDOW w AS (ORDER BY n.position ROWS UNBOUNDED PRECEDING)) s ON TRUE",
+        "SELECT c.number, CASE WHEN n.size > $7 THEN n.size END, {} \
+         FROM unnest($1, $2, $3) WITH ORDINALITY AS c(instance_id, after, relevant, number) \
+         CROSS JOIN LATERAL (SELECT {EVENT_COLUMNS}, \
+             octet_length(e.payload)::int8 + octet_length(e.metadata) AS size FROM readside.events e \
+           WHERE e.instance_id = c.instance_id AND e.position > c.after AND e.position <= c.relevant \
+             AND {by_type} AND e.event_type = ANY($5) ORDER BY e.position LIMIT $6) n",
         event.collect::<Vec<_>>().join(", ")
     )
 }

@@ -100,7 +100,7 @@ fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result
     let mut rows = statement.raw_query();
     let (mut events, mut bytes) = (Vec::new(), 0_usize);
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
-        let event = row::event(&Found(next), 0, events.last())?;
+        let event = row::event_in(&Found(next), 1, &cursor.instance, events.last())?;
         bytes = bytes.saturating_add(event.payload.len() + event.metadata.len());
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {
