@@ -165,10 +165,11 @@ impl Table {
     }
 
     /// True when these columns (in any order) are the primary key or a unique constraint.
-    pub(crate) fn is_unique(&self, columns: &[String]) -> bool {
+    pub(crate) fn is_unique<C: AsRef<str>>(&self, columns: &[C]) -> bool {
+        let named = |column: &String| columns.iter().any(|name| name.as_ref() == column);
         std::iter::once(&self.primary_key)
             .chain(&self.uniques)
-            .any(|unique| unique.len() == columns.len() && unique.iter().all(|column| columns.contains(column)))
+            .any(|unique| unique.len() == columns.len() && unique.iter().all(named))
     }
 
     /// Columns that rows of another table refer to, or that decide about other rows, make a table order-bound.
@@ -258,13 +259,13 @@ pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result
     if length > MAX_NAME {
         return Err(NameError::TooLong { what, name: name.to_owned(), length, limit: MAX_NAME });
     }
-    let lower = name.to_ascii_lowercase();
+    let begins = |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
     for (prefix, why) in [
         ("sqlite_", "SQLite keeps names that begin with sqlite_"),
         ("pg_", "PostgreSQL keeps names that begin with pg_"),
         ("readside_", "the engine keeps names that begin with readside_"),
     ] {
-        if what != "column" && lower.starts_with(prefix) {
+        if what != "column" && begins(prefix) {
             return Err(NameError::Reserved { what, name: name.to_owned(), why });
         }
     }

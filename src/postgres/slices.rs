@@ -42,10 +42,7 @@ pub(super) fn read<C: GenericClient>(
 }
 
 /// A slice without events for each cursor, in their order.
-fn places<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    request: &ReadRequest,
-) -> Result<Vec<Slice>, StoreError> {
+fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
     let none = |cursor: &crate::query::Cursor| Slice {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
@@ -182,7 +179,8 @@ fn fill<C: GenericClient>(
     })?;
     for (at, position) in large {
         let events = slices.get_mut(*at).map(|slice| slice.events.as_mut_slice()).unwrap_or_default();
-        let event = events.binary_search_by_key(position, |event| event.position).ok().and_then(|at| events.get_mut(at));
+        let event =
+            events.binary_search_by_key(position, |event| event.position).ok().and_then(|at| events.get_mut(at));
         if let (Some(event), Some((payload, metadata))) = (event, texts.remove(&(*at, *position))) {
             (event.payload, event.metadata) = (payload, metadata);
         }

@@ -72,8 +72,8 @@ pub(crate) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn quoted(names: &[String]) -> Vec<String> {
-    names.iter().map(|name| quote(name)).collect()
+fn quoted<N: AsRef<str>>(names: &[N]) -> Vec<String> {
+    names.iter().map(|name| quote(name.as_ref())).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Dialect, Sql, ddl, quote, quoted};
 use crate::error::StatementError;
 use crate::projection::Projection;
-use crate::statement::{Assignment, Change, Condition, Origin, Source, Statement, Test, find_table};
+use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Statement, Test, find_table};
 use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
@@ -112,7 +112,7 @@ impl<'t> Text<'t> {
         (columns.join(", "), inserted.join(", "))
     }
 
-    fn upsert(mut self, conflict: &[String], values: &[Assignment]) -> Sql {
+    fn upsert(mut self, conflict: &[Name], values: &[Assignment]) -> Sql {
         let (columns, inserted) = self.inserted(values);
         let changes: Vec<String> = values
             .iter()
@@ -215,7 +215,7 @@ impl<'t> Text<'t> {
         self.done(text)
     }
 
-    fn copy(mut self, conflict: &[String], to: &[String], from: &[Source], conditions: &[Condition]) -> Sql {
+    fn copy(mut self, conflict: &[Name], to: &[Name], from: &[Source], conditions: &[Condition]) -> Sql {
         let mut selected = vec![format!("c.{}", quote(INSTANCE_COLUMN))];
         for (column, source) in to.iter().zip(from) {
             selected.push(match &source.from {
@@ -288,7 +288,7 @@ impl<'t> Text<'t> {
     }
 }
 
-fn target(conflict: &[String]) -> String {
+fn target(conflict: &[Name]) -> String {
     let mut columns = vec![quote(INSTANCE_COLUMN)];
     columns.extend(quoted(conflict));
     columns.join(", ")

@@ -1,7 +1,7 @@
 //! What is refused while a statement is built, and what does not fit its tables.
 
 use super::Statement;
-use super::column::{Assignment, Change, Condition, Origin, Source, Test};
+use super::column::{Assignment, Change, Condition, Name, Origin, Source, Test};
 use crate::error::{NameError, StatementError};
 use crate::table::{Column, INSTANCE_COLUMN, Table, check_name};
 use crate::value::{ColumnType, Value};
@@ -17,7 +17,7 @@ pub(super) fn not_here(value: &Assignment, statement: &'static str) -> Statement
         Change::SetOnInsert(_) => "set on insert",
         Change::SetIf(..) => "set under a condition",
     };
-    StatementError::NotHere { column: value.column.clone(), how, statement }
+    StatementError::NotHere { column: value.column.to_string(), how, statement }
 }
 
 pub(super) fn check_column(name: &str) -> Result<(), StatementError> {
@@ -29,20 +29,17 @@ pub(super) fn check_column(name: &str) -> Result<(), StatementError> {
     Ok(())
 }
 
-pub(super) fn check_columns<'a>(names: impl Iterator<Item = &'a String>) -> Result<(), StatementError> {
-    let mut seen: Vec<String> = Vec::new();
-    for name in names {
+pub(super) fn check_columns<'a>(names: impl Iterator<Item = &'a Name> + Clone) -> Result<(), StatementError> {
+    for (at, name) in names.clone().enumerate() {
         check_column(name)?;
-        let lower = name.to_ascii_lowercase();
-        if seen.contains(&lower) {
-            return Err(StatementError::DuplicateColumn { column: name.clone() });
+        if names.clone().take(at).any(|other| other.eq_ignore_ascii_case(name)) {
+            return Err(StatementError::DuplicateColumn { column: name.to_string() });
         }
-        seen.push(lower);
     }
     Ok(())
 }
 
-pub(super) fn check_conflict(statement: &'static str, conflict: &[String]) -> Result<(), StatementError> {
+pub(super) fn check_conflict(statement: &'static str, conflict: &[Name]) -> Result<(), StatementError> {
     if conflict.is_empty() {
         return Err(StatementError::NoConflictColumns { statement });
     }
@@ -71,7 +68,7 @@ pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) 
             Change::CopyColumn(from) => check_column(from)?,
             Change::Increment(_) => {}
             Change::Broken(why) => {
-                return Err(StatementError::NotSerializable { column: column.clone(), why: why.clone() });
+                return Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() });
             }
         }
     }
@@ -108,7 +105,7 @@ impl Test {
         match self {
             Self::Compare(column, operator, value) => {
                 if value.is_null() && !matches!(*operator, "=" | "<>") {
-                    return Err(StatementError::NullComparison { column: column.clone(), operator });
+                    return Err(StatementError::NullComparison { column: column.to_string(), operator });
                 }
                 check_value(column, value)
             }
@@ -118,7 +115,7 @@ impl Test {
             Self::Not(test) => test.check(),
             Self::IsNull(_) => Ok(()),
             Self::Broken(column, why) => {
-                Err(StatementError::NotSerializable { column: column.clone(), why: why.clone() })
+                Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() })
             }
         }
     }
@@ -194,12 +191,15 @@ fn assignment_fits(table: &Table, value: &Assignment) -> Result<(), StatementErr
     }
 }
 
-fn conflict_fits(table: &Table, conflict: &[String]) -> Result<(), StatementError> {
+fn conflict_fits(table: &Table, conflict: &[Name]) -> Result<(), StatementError> {
     conflict.iter().try_for_each(|column| find_column(table, column).map(|_| ()))?;
     if table.is_unique(conflict) {
         return Ok(());
     }
-    Err(StatementError::UnknownConflict { table: table.name.clone(), columns: conflict.to_vec() })
+    Err(StatementError::UnknownConflict {
+        table: table.name.clone(),
+        columns: conflict.iter().map(ToString::to_string).collect(),
+    })
 }
 
 fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), StatementError> {

@@ -1,13 +1,18 @@
 //! What a statement does to a column, and which rows it means.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::value::Value;
 
+/// The name of a column. Most are written in the program; those take no memory of their own in a statement.
+pub type Name = Cow<'static, str>;
+
 /// A change to one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Assignment {
-    pub(crate) column: String,
+    pub(crate) column: Name,
     pub(crate) change: Change,
 }
 
@@ -31,13 +36,13 @@ pub struct Condition(pub(crate) Test);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
-    Compare(String, &'static str, Value),
-    IsNull(String),
-    IsIn(String, Vec<Value>),
-    Contains(String, String),
-    JsonContains(String, Value),
+    Compare(Name, &'static str, Value),
+    IsNull(Name),
+    IsIn(Name, Vec<Value>),
+    Contains(Name, String),
+    JsonContains(Name, Value),
     Not(Box<Test>),
-    Broken(String, String),
+    Broken(Name, String),
 }
 
 /// What `copy` writes into a column.
@@ -72,65 +77,65 @@ pub fn source_value(value: impl Into<Value>) -> Source {
     Source { from: Origin::Value(value.into()), added: false }
 }
 
-fn assignment(column: impl Into<String>, change: Change) -> Assignment {
+fn assignment(column: impl Into<Name>, change: Change) -> Assignment {
     Assignment { column: column.into(), change }
 }
 
 /// Sets a column.
-pub fn set(column: impl Into<String>, value: impl Into<Value>) -> Assignment {
+pub fn set(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
     assignment(column, Change::Set(value.into()))
 }
 
 /// Sets a column to a JSON document.
-pub fn set_json<T: Serialize + ?Sized>(column: impl Into<String>, value: &T) -> Assignment {
+pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> Assignment {
     assignment(column, Value::json(value).map_or_else(|error| Change::Broken(error.to_string()), Change::Set))
 }
 
 /// Adds to a column; in `upsert` a new row gets the number itself.
-pub fn increment(column: impl Into<String>, by: i64) -> Assignment {
+pub fn increment(column: impl Into<Name>, by: i64) -> Assignment {
     assignment(column, Change::Increment(by))
 }
 
 /// Subtracts from a column; the one number that has no negative is refused.
-pub fn decrement(column: impl Into<String>, by: i64) -> Assignment {
+pub fn decrement(column: impl Into<Name>, by: i64) -> Assignment {
     let negative = by.checked_neg().map(Change::Increment);
     assignment(column, negative.unwrap_or_else(|| Change::Broken(format!("{by} has no negative"))))
 }
 
 /// Appends to an array; NULL counts as empty.
-pub fn array_append(column: impl Into<String>, text: impl Into<String>) -> Assignment {
+pub fn array_append(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
     assignment(column, Change::ArrayAppend(text.into()))
 }
 
 /// Removes every occurrence of a text from an array.
-pub fn array_remove(column: impl Into<String>, text: impl Into<String>) -> Assignment {
+pub fn array_remove(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
     assignment(column, Change::ArrayRemove(text.into()))
 }
 
 /// Keeps only these texts in an array, in its order.
-pub fn array_intersect<T: Into<String>>(column: impl Into<String>, texts: impl IntoIterator<Item = T>) -> Assignment {
+pub fn array_intersect<T: Into<String>>(column: impl Into<Name>, texts: impl IntoIterator<Item = T>) -> Assignment {
     assignment(column, Change::ArrayIntersect(texts.into_iter().map(Into::into).collect()))
 }
 
 /// Sets a column to what another column holds.
-pub fn copy_column(column: impl Into<String>, from: impl Into<String>) -> Assignment {
+pub fn copy_column(column: impl Into<Name>, from: impl Into<String>) -> Assignment {
     assignment(column, Change::CopyColumn(from.into()))
 }
 
 /// Sets a column of a new row only.
-pub fn set_on_insert(column: impl Into<String>, value: impl Into<Value>) -> Assignment {
+pub fn set_on_insert(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
     assignment(column, Change::SetOnInsert(value.into()))
 }
 
 /// Sets a column of a new row, or of a row that meets the condition.
-pub fn set_if(column: impl Into<String>, value: impl Into<Value>, condition: Condition) -> Assignment {
+pub fn set_if(column: impl Into<Name>, value: impl Into<Value>, condition: Condition) -> Assignment {
     assignment(column, Change::SetIf(value.into(), condition))
 }
 
 macro_rules! comparisons {
     ($($(#[$doc:meta])* $name:ident $operator:literal),* $(,)?) => {
         $($(#[$doc])*
-        pub fn $name(column: impl Into<String>, value: impl Into<Value>) -> Condition {
+        pub fn $name(column: impl Into<Name>, value: impl Into<Value>) -> Condition {
             Condition(Test::Compare(column.into(), $operator, value.into()))
         })*
     };
@@ -152,22 +157,22 @@ comparisons! {
 }
 
 /// The column is NULL.
-pub fn is_null(column: impl Into<String>) -> Condition {
+pub fn is_null(column: impl Into<Name>) -> Condition {
     Condition(Test::IsNull(column.into()))
 }
 
 /// The column is one of the values; of none, never.
-pub fn is_in<V: Into<Value>>(column: impl Into<String>, values: impl IntoIterator<Item = V>) -> Condition {
+pub fn is_in<V: Into<Value>>(column: impl Into<Name>, values: impl IntoIterator<Item = V>) -> Condition {
     Condition(Test::IsIn(column.into(), values.into_iter().map(Into::into).collect()))
 }
 
 /// The array holds the text.
-pub fn contains(column: impl Into<String>, text: impl Into<String>) -> Condition {
+pub fn contains(column: impl Into<Name>, text: impl Into<String>) -> Condition {
     Condition(Test::Contains(column.into(), text.into()))
 }
 
 /// The JSON document contains this one, as PostgreSQL's `@>` means it.
-pub fn json_contains<T: Serialize + ?Sized>(column: impl Into<String>, value: &T) -> Condition {
+pub fn json_contains<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> Condition {
     let column = column.into();
     Condition(match Value::json(value) {
         Ok(json) => Test::JsonContains(column, json),

@@ -8,8 +8,8 @@ mod column;
 
 pub(crate) use check::find_table;
 pub use column::{
-    Assignment, Condition, Source, array_append, array_intersect, array_remove, contains, copy_column, decrement, eq,
-    ge, gt, increment, is_in, is_null, json_contains, le, lt, ne, not, set, set_if, set_json, set_on_insert,
+    Assignment, Condition, Name, Source, array_append, array_intersect, array_remove, contains, copy_column, decrement,
+    eq, ge, gt, increment, is_in, is_null, json_contains, le, lt, ne, not, set, set_if, set_json, set_on_insert,
     source_column, source_value,
 };
 pub(crate) use column::{Change, Origin, Test};
@@ -39,7 +39,7 @@ pub enum Statement {
         /// The table; none means the primary one.
         table: Option<String>,
         /// Columns that tell which rows are the same.
-        conflict: Vec<String>,
+        conflict: Vec<Name>,
         /// Values of the row, with those of the conflict columns.
         values: Vec<Assignment>,
     },
@@ -64,9 +64,9 @@ pub enum Statement {
         /// The table; none means the primary one.
         table: Option<String>,
         /// Columns that tell which rows are the same.
-        conflict: Vec<String>,
+        conflict: Vec<Name>,
         /// Columns to write.
-        to: Vec<String>,
+        to: Vec<Name>,
         /// What to write into them.
         from: Vec<Source>,
         /// Which rows to copy.
@@ -120,18 +120,18 @@ pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
 /// # Errors
 /// [`StatementError`]: `NoConflictColumns`, `ConflictColumnWithoutValue`, `NoValues` when nothing is left to set, and those of
 /// [`create`].
-pub fn upsert<C: Into<String>>(
+pub fn upsert<C: Into<Name>>(
     conflict: impl IntoIterator<Item = C>,
     values: impl IntoIterator<Item = Assignment>,
 ) -> Reduced {
-    let conflict: Vec<String> = conflict.into_iter().map(Into::into).collect();
+    let conflict: Vec<Name> = conflict.into_iter().map(Into::into).collect();
     let values: Vec<Assignment> = values.into_iter().collect();
     check_conflict("upsert", &conflict)?;
     check_assignments("upsert", &values)?;
     for column in &conflict {
         let plain = |value: &Assignment| value.column == *column && matches!(value.change, Change::Set(_));
         if !values.iter().any(plain) {
-            return Err(StatementError::ConflictColumnWithoutValue { column: column.clone() }.into());
+            return Err(StatementError::ConflictColumnWithoutValue { column: column.to_string() }.into());
         }
     }
     if values.iter().all(|value| conflict.contains(&value.column)) {
@@ -174,14 +174,14 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 ///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, `NoValues`, `UnequalColumns`, `NoConflictColumns`, and those of [`create`].
-pub fn copy<C: Into<String>, T: Into<String>>(
+pub fn copy<C: Into<Name>, T: Into<Name>>(
     conflict: impl IntoIterator<Item = C>,
     to: impl IntoIterator<Item = T>,
     from: impl IntoIterator<Item = Source>,
     conditions: impl IntoIterator<Item = Condition>,
 ) -> Reduced {
-    let conflict: Vec<String> = conflict.into_iter().map(Into::into).collect();
-    let to: Vec<String> = to.into_iter().map(Into::into).collect();
+    let conflict: Vec<Name> = conflict.into_iter().map(Into::into).collect();
+    let to: Vec<Name> = to.into_iter().map(Into::into).collect();
     let from: Vec<Source> = from.into_iter().collect();
     let conditions = check_conditions("copy", conditions)?;
     if to.is_empty() || from.is_empty() {

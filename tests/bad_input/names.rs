@@ -32,8 +32,8 @@ pub(crate) fn odd_names_work_from_end_to_end<S: Store + 'static>(store: &Arc<S>)
             .unique(["id", column.as_str()]);
         let projection = Projection::new(name, 1).table(table).on_raw("user", "added", move |e| {
             multi([
-                upsert(["id"], [set("id", e.aggregate_id()), increment(key.as_str(), 1)]),
-                update([increment(key.as_str(), 1)], [gt(key.as_str(), 0), eq("id", e.aggregate_id())]),
+                upsert(["id"], [set("id", e.aggregate_id()), increment(key.clone(), 1)]),
+                update([increment(key.clone(), 1)], [gt(key.clone(), 0), eq("id", e.aggregate_id())]),
             ])
         });
         crate::trigger(store, &projection, &["a"]).unwrap();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use crate::statement::{Assignment, Change, Condition, Statement, Test};
+use crate::statement::{Assignment, Change, Condition, Name, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
 
@@ -18,7 +18,25 @@ const LONGEST_JSON: usize = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key<'s> {
     pub(super) instance: &'s str,
-    pub(super) parts: Vec<Part<'s>>,
+    parts: Parts<'s>,
+}
+
+/// Most keys are short: those take no memory of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Parts<'s> {
+    One([Part<'s>; 1]),
+    Two([Part<'s>; 2]),
+    More(Vec<Part<'s>>),
+}
+
+impl<'s> Key<'s> {
+    pub(super) fn parts(&self) -> &[Part<'s>] {
+        match &self.parts {
+            Parts::One(parts) => parts,
+            Parts::Two(parts) => parts,
+            Parts::More(parts) => parts,
+        }
+    }
 }
 
 /// A value of which equality is the same here and in both databases.
@@ -58,19 +76,23 @@ pub(super) enum Cell<'s> {
     Add(i64),
 }
 
-/// A new row, by place of the column; none where the default holds.
-pub(super) type NewRow<'s> = Vec<Option<Cow<'s, Value>>>;
-
-/// Changes of a row, by place of the column.
-pub(super) type Changes<'s> = Vec<Option<Cell<'s>>>;
-
-/// What a statement does to its row.
-#[derive(Debug, Clone)]
-pub(super) enum Op<'s> {
-    Create { table: &'s Table, new: NewRow<'s> },
-    Upsert { table: &'s Table, new: NewRow<'s>, changes: Changes<'s> },
-    Update { changes: Changes<'s> },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kind {
+    Create,
+    Upsert,
+    Update,
+    #[default]
     Delete,
+}
+
+/// What a statement does to its row. One is filled again and again for a whole batch.
+#[derive(Debug, Default)]
+pub(super) struct Op<'s> {
+    pub(super) kind: Kind,
+    /// The row that is inserted, by place of the column; the others have their defaults.
+    pub(super) new: Vec<(usize, Cow<'s, Value>)>,
+    /// What changes in a row that exists, by place of the column, the key apart.
+    pub(super) changes: Vec<(usize, Cell<'s>)>,
 }
 
 /// True when effects on different rows of the table never touch each other, nor other tables.
@@ -83,39 +105,94 @@ pub(super) fn is_foldable(table: &Table, all: &[Table]) -> bool {
     table.uniques.is_empty() && table.foreign_keys.is_empty() && !all.iter().any(refers)
 }
 
-pub(super) fn admit<'s>(table: &'s Table, instance: &'s str, statement: &'s Statement) -> Option<(Key<'s>, Op<'s>)> {
-    match statement {
-        Statement::Create { values, .. } => {
-            let parts = key_of_values(table, values)?;
-            Some((Key { instance, parts }, Op::Create { table, new: new_row(table, values)? }))
-        }
-        Statement::Upsert { conflict, values, .. } => {
-            let is_key = conflict.len() == table.primary_key.len()
-                && table.primary_key.iter().all(|column| conflict.contains(column));
-            let parts = is_key.then(|| key_of_values(table, values)).flatten()?;
-            let (new, changes) = (new_row(table, values)?, changes(table, values)?);
-            Some((Key { instance, parts }, Op::Upsert { table, new, changes }))
-        }
-        Statement::Update { values, conditions, .. } => {
-            if values.iter().any(|value| table.primary_key.contains(&value.column)) {
-                return None;
+impl<'s> Op<'s> {
+    /// Becomes what the statement does, and tells to which row; none when it cannot be folded.
+    pub(super) fn admit(&mut self, table: &'s Table, instance: &'s str, statement: &'s Statement) -> Option<Key<'s>> {
+        self.new.clear();
+        self.changes.clear();
+        let parts = match statement {
+            Statement::Create { values, .. } => {
+                self.kind = Kind::Create;
+                self.insert(table, values)?;
+                key_of_values(table, values)
             }
-            let parts = key_of_conditions(table, conditions)?;
-            Some((Key { instance, parts }, Op::Update { changes: changes(table, values)? }))
+            Statement::Upsert { conflict, values, .. } => {
+                self.kind = Kind::Upsert;
+                if !is_primary_key(table, conflict) {
+                    return None;
+                }
+                self.insert(table, values)?;
+                self.change(table, values)?;
+                key_of_values(table, values)
+            }
+            Statement::Update { values, conditions, .. } => {
+                self.kind = Kind::Update;
+                if values.iter().any(|value| is_key(table, &value.column)) {
+                    return None;
+                }
+                self.change(table, values)?;
+                key_of_conditions(table, conditions)
+            }
+            Statement::Delete { conditions, .. } => {
+                self.kind = Kind::Delete;
+                key_of_conditions(table, conditions)
+            }
+            _ => None,
+        };
+        Some(Key { instance, parts: parts? })
+    }
+
+    /// The row that is inserted, when the table would hold it.
+    fn insert(&mut self, table: &'s Table, values: &'s [Assignment]) -> Option<()> {
+        for value in values {
+            let (at, column) = place(table, &value.column)?;
+            let new = match &value.change {
+                Change::Set(new) | Change::SetOnInsert(new) => held(table, column, new)?,
+                Change::Increment(n) if column.kind == ColumnType::Integer => Cow::Owned(Value::Integer(*n)),
+                _ => return None,
+            };
+            self.new.push((at, new));
         }
-        Statement::Delete { conditions, .. } => {
-            Some((Key { instance, parts: key_of_conditions(table, conditions)? }, Op::Delete))
+        let is_complete = |(at, column): (usize, &Column)| {
+            column.nullable || column.default.is_some() || self.new.iter().any(|(other, _)| *other == at)
+        };
+        table.columns.iter().enumerate().all(is_complete).then_some(())
+    }
+
+    /// What changes in a row that exists, the key apart.
+    fn change(&mut self, table: &'s Table, values: &'s [Assignment]) -> Option<()> {
+        for value in values.iter().filter(|value| !is_key(table, &value.column)) {
+            let (at, column) = place(table, &value.column)?;
+            let change = match &value.change {
+                Change::Set(new) => Cell::Set(held(table, column, new)?),
+                Change::Increment(n) if column.kind == ColumnType::Integer => Cell::Add(*n),
+                Change::SetOnInsert(_) => continue,
+                _ => return None,
+            };
+            self.changes.push((at, change));
         }
-        _ => None,
+        Some(())
     }
 }
 
-fn key<'s>(table: &Table, value_of: impl Fn(&str) -> Option<&'s Value>) -> Option<Vec<Part<'s>>> {
-    let part = |name: &String| Part::of(value_of(name)?, table.find(name)?.kind);
-    table.primary_key.iter().map(part).collect()
+pub(super) fn is_key(table: &Table, column: &str) -> bool {
+    table.primary_key.iter().any(|key| key == column)
 }
 
-fn key_of_values<'s>(table: &Table, values: &'s [Assignment]) -> Option<Vec<Part<'s>>> {
+fn is_primary_key(table: &Table, columns: &[Name]) -> bool {
+    columns.len() == table.primary_key.len() && columns.iter().all(|column| is_key(table, column))
+}
+
+fn key<'s>(table: &Table, value_of: impl Fn(&str) -> Option<&'s Value>) -> Option<Parts<'s>> {
+    let part = |name: &String| Part::of(value_of(name)?, table.find(name)?.kind);
+    Some(match table.primary_key.as_slice() {
+        [one] => Parts::One([part(one)?]),
+        [one, two] => Parts::Two([part(one)?, part(two)?]),
+        more => Parts::More(more.iter().map(part).collect::<Option<_>>()?),
+    })
+}
+
+fn key_of_values<'s>(table: &Table, values: &'s [Assignment]) -> Option<Parts<'s>> {
     key(table, |name| match &values.iter().find(|value| value.column == name)?.change {
         Change::Set(value) => Some(value),
         _ => None,
@@ -123,7 +200,7 @@ fn key_of_values<'s>(table: &Table, values: &'s [Assignment]) -> Option<Vec<Part
 }
 
 /// The key, when the conditions are that each of its columns equals a value, and nothing else.
-fn key_of_conditions<'s>(table: &Table, conditions: &'s [Condition]) -> Option<Vec<Part<'s>>> {
+fn key_of_conditions<'s>(table: &Table, conditions: &'s [Condition]) -> Option<Parts<'s>> {
     if conditions.len() != table.primary_key.len() {
         return None;
     }
@@ -137,40 +214,6 @@ fn key_of_conditions<'s>(table: &Table, conditions: &'s [Condition]) -> Option<V
 
 fn place<'t>(table: &'t Table, column: &str) -> Option<(usize, &'t Column)> {
     table.columns.iter().enumerate().find(|(_, candidate)| candidate.name == column)
-}
-
-/// The row that is inserted, when the table would hold it.
-fn new_row<'s>(table: &Table, values: &'s [Assignment]) -> Option<NewRow<'s>> {
-    let mut row: NewRow<'s> = vec![None; table.columns.len()];
-    for value in values {
-        let (at, column) = place(table, &value.column)?;
-        let new = match &value.change {
-            Change::Set(new) | Change::SetOnInsert(new) => held(table, column, new)?,
-            Change::Increment(n) if column.kind == ColumnType::Integer => Cow::Owned(Value::Integer(*n)),
-            _ => return None,
-        };
-        *row.get_mut(at)? = Some(new);
-    }
-    let is_complete = |(column, value): (&Column, &Option<Cow<'_, Value>>)| {
-        value.is_some() || column.nullable || column.default.is_some()
-    };
-    table.columns.iter().zip(&row).all(is_complete).then_some(row)
-}
-
-/// What is changed in a row that exists, the key apart.
-fn changes<'s>(table: &Table, values: &'s [Assignment]) -> Option<Changes<'s>> {
-    let mut changes: Changes<'s> = vec![None; table.columns.len()];
-    for value in values.iter().filter(|value| !table.primary_key.contains(&value.column)) {
-        let (at, column) = place(table, &value.column)?;
-        let change = match &value.change {
-            Change::Set(new) => Cell::Set(held(table, column, new)?),
-            Change::Increment(n) if column.kind == ColumnType::Integer => Cell::Add(*n),
-            Change::SetOnInsert(_) => continue,
-            _ => return None,
-        };
-        *changes.get_mut(at)? = Some(change);
-    }
-    Some(changes)
 }
 
 /// The value as the column holds it; none when a database might refuse it.

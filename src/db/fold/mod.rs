@@ -31,6 +31,7 @@ pub(super) fn apply(
         projection,
         foldable: tables.iter().map(|table| admit::is_foldable(table, tables)).collect(),
         pending: tables.iter().map(|_| Pending::default()).collect(),
+        op: Op::default(),
     };
     for (instance, statement) in statements {
         fold.add(conn, instance, statement)?;
@@ -42,6 +43,8 @@ struct Fold<'s> {
     projection: &'s Projection,
     foldable: Vec<bool>,
     pending: Vec<Pending<'s>>,
+    /// What the statement at hand does.
+    op: Op<'s>,
 }
 
 /// What a table is to suffer. The effects on one key, where they are not one, follow each other in rounds; those on
@@ -59,37 +62,36 @@ impl<'s> Fold<'s> {
             Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(conn, instance, part)),
             _ => {}
         }
-        if let Some((at, key, op)) = self.admit(instance, statement)? {
-            if let Some(pending) = self.pending.get_mut(at) {
-                pending.add(key, op);
-            }
+        if self.folded(instance, statement)? {
             return Ok(());
         }
         self.flush(conn)?;
         super::state::execute(conn, self.projection, instance, statement)
     }
 
-    /// The place of its table, its row and what it does to it, when it can be folded.
-    fn admit(
-        &self,
-        instance: &'s str,
-        statement: &'s Statement,
-    ) -> Result<Option<(usize, Key<'s>, Op<'s>)>, StoreError> {
+    /// Adds it to what is to be written; false when it has to run by itself.
+    fn folded(&mut self, instance: &'s str, statement: &'s Statement) -> Result<bool, StoreError> {
         let name = match statement {
             Statement::Create { table, .. }
             | Statement::Upsert { table, .. }
             | Statement::Update { table, .. }
             | Statement::Delete { table, .. } => table.as_deref(),
-            _ => return Ok(None),
+            _ => return Ok(false),
         };
         let tables = self.projection.tables();
         let table: &'s Table = find_table(tables, name)
             .map_err(|error| StoreError::new("folding a statement", StoreErrorKind::Usage, error))?;
         let at = tables.iter().position(|other| std::ptr::eq(other, table)).unwrap_or(usize::MAX);
         if !self.foldable.get(at).copied().unwrap_or(false) {
-            return Ok(None);
+            return Ok(false);
         }
-        Ok(admit::admit(table, instance, statement).map(|(key, op)| (at, key, op)))
+        match (self.op.admit(table, instance, statement), self.pending.get_mut(at)) {
+            (Some(key), Some(pending)) => {
+                pending.add(table, key, &mut self.op);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
@@ -104,21 +106,23 @@ impl<'s> Fold<'s> {
 }
 
 impl<'s> Pending<'s> {
-    fn add(&mut self, key: Key<'s>, op: Op<'s>) {
-        let Some((round, slot)) = self.last.get(&key).copied() else { return self.start(0, key, op) };
-        let Some((_, net)) = self.rounds.get_mut(round).and_then(|nets| nets.get_mut(slot)) else { return };
-        if let Some(op) = net.merge(op) {
-            self.start(round + 1, key, op);
-        }
-    }
-
-    fn start(&mut self, round: usize, key: Key<'s>, op: Op<'s>) {
+    fn add(&mut self, table: &Table, key: Key<'s>, op: &mut Op<'s>) {
+        let round = match self.last.get(&key).copied() {
+            None => 0,
+            Some((round, slot)) => {
+                let Some((_, net)) = self.rounds.get_mut(round).and_then(|nets| nets.get_mut(slot)) else { return };
+                if net.merge(table, op) {
+                    return;
+                }
+                round + 1
+            }
+        };
         if self.rounds.len() <= round {
             self.rounds.push(Vec::new());
         }
         if let Some(nets) = self.rounds.get_mut(round) {
             self.last.insert(key.clone(), (round, nets.len()));
-            nets.push((key, Net::new(op)));
+            nets.push((key, Net::new(table, op)));
         }
     }
 }

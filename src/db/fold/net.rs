@@ -2,17 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::admit::{Cell, Changes, NewRow, Op};
+use super::admit::{Cell, Kind, Op};
 use crate::table::Table;
 use crate::value::Value;
+
+/// A new row, by place of the column; none where the default holds.
+pub(super) type NewRow<'s> = Vec<Option<Cow<'s, Value>>>;
+
+/// Changes of a row, by place of the column, each place once.
+pub(super) type Changes<'s> = Vec<(usize, Cell<'s>)>;
 
 /// What is to be done to a row.
 #[derive(Debug)]
 pub(super) enum Net<'s> {
     /// It is new; a database that has it refuses.
-    Insert { table: &'s Table, new: NewRow<'s> },
+    Insert { new: NewRow<'s> },
     /// It is changed, or new.
-    Upsert { table: &'s Table, new: NewRow<'s>, changes: Changes<'s> },
+    Upsert { new: NewRow<'s>, changes: Changes<'s> },
     /// It is changed, if it is there.
     Update { changes: Changes<'s> },
     /// It is not there afterwards.
@@ -20,88 +26,126 @@ pub(super) enum Net<'s> {
 }
 
 impl<'s> Net<'s> {
-    pub(super) fn new(op: Op<'s>) -> Self {
-        match op {
-            Op::Create { table, new } => Self::Insert { table, new },
-            Op::Upsert { table, new, changes } => Self::Upsert { table, new, changes },
-            Op::Update { changes } => Self::Update { changes },
-            Op::Delete => Self::Delete,
+    pub(super) fn new(table: &Table, op: &mut Op<'s>) -> Self {
+        match op.kind {
+            Kind::Create => Self::Insert { new: row(table, op) },
+            Kind::Upsert => Self::Upsert { new: row(table, op), changes: std::mem::take(&mut op.changes) },
+            Kind::Update => Self::Update { changes: std::mem::take(&mut op.changes) },
+            Kind::Delete => Self::Delete,
         }
     }
 
-    /// Adds what happens next; gives it back when it cannot be told what both are together.
-    pub(super) fn merge(&mut self, op: Op<'s>) -> Option<Op<'s>> {
-        let merged = match (&mut *self, &op) {
-            (Self::Insert { table, new }, Op::Update { changes } | Op::Upsert { changes, .. }) => {
-                changed(table, new, changes).map(|changed| *new = changed)
-            }
-            (Self::Upsert { table, new, changes }, Op::Update { changes: next } | Op::Upsert { changes: next, .. }) => {
-                changed(table, new, next).zip(then(changes, next)).map(|both| (*new, *changes) = both)
-            }
-            (Self::Update { changes }, Op::Update { changes: next }) => then(changes, next).map(|both| *changes = both),
-            (Self::Update { changes }, Op::Upsert { table, new, changes: next }) => match then(changes, next) {
-                Some(both) => {
-                    *self = Self::Upsert { table, new: new.clone(), changes: both };
-                    Some(())
+    /// Adds what happens next; false, and nothing done, when it cannot be told what both are together.
+    pub(super) fn merge(&mut self, table: &Table, op: &mut Op<'s>) -> bool {
+        let changes = matches!(op.kind, Kind::Update | Kind::Upsert);
+        match self {
+            Self::Insert { new } if changes => {
+                let can = can_change(table, new, &op.changes);
+                if can {
+                    change(table, new, &op.changes);
                 }
-                None => None,
-            },
-            (Self::Update { changes } | Self::Upsert { changes, .. }, Op::Delete) if !adds(changes) => {
-                *self = Self::Delete;
-                Some(())
+                can
             }
-            (Self::Delete, Op::Delete | Op::Update { .. }) => Some(()),
-            _ => None,
-        };
-        match merged {
-            Some(()) => None,
-            None => Some(op),
+            Self::Upsert { new, changes: before } if changes => {
+                let can = can_change(table, new, &op.changes) && can_follow(before, &op.changes);
+                if can {
+                    change(table, new, &op.changes);
+                    follow(before, &mut op.changes);
+                }
+                can
+            }
+            Self::Update { changes: before } if changes => {
+                let can = can_follow(before, &op.changes);
+                if can {
+                    follow(before, &mut op.changes);
+                }
+                if can && op.kind == Kind::Upsert {
+                    *self = Self::Upsert { new: row(table, op), changes: std::mem::take(before) };
+                }
+                can
+            }
+            Self::Update { changes } | Self::Upsert { changes, .. } if op.kind == Kind::Delete && !adds(changes) => {
+                *self = Self::Delete;
+                true
+            }
+            Self::Delete => matches!(op.kind, Kind::Delete | Kind::Update),
+            _ => false,
         }
     }
+}
+
+fn row<'s>(table: &Table, op: &mut Op<'s>) -> NewRow<'s> {
+    let mut row: NewRow<'s> = vec![None; table.columns.len()];
+    for (at, value) in op.new.drain(..) {
+        if let Some(cell) = row.get_mut(at) {
+            *cell = Some(value);
+        }
+    }
+    row
 }
 
 /// An addition may overflow, which must not be overlooked.
 fn adds(changes: &Changes<'_>) -> bool {
-    changes.iter().flatten().any(|cell| matches!(cell, Cell::Add(_)))
+    changes.iter().any(|(_, cell)| matches!(cell, Cell::Add(_)))
 }
 
-/// A new row after these changes; none when an addition overflows.
-fn changed<'s>(table: &'s Table, new: &NewRow<'s>, changes: &Changes<'s>) -> Option<NewRow<'s>> {
-    let mut row = new.clone();
-    for ((cell, change), column) in row.iter_mut().zip(changes).zip(&table.columns) {
-        match change {
-            None => {}
-            Some(Cell::Set(value)) => *cell = Some(value.clone()),
-            Some(Cell::Add(by)) => {
-                let value = cell.as_deref().or(column.default.as_ref()).unwrap_or(&Value::Null);
-                let sum = match value {
-                    Value::Integer(n) => Value::Integer(n.checked_add(*by)?),
-                    _ => Value::Null,
-                };
-                *cell = Some(Cow::Owned(sum));
-            }
+/// The sum; none when it overflows. What is added to NULL gives NULL.
+fn sum(value: &Value, by: i64) -> Option<Value> {
+    match value {
+        Value::Integer(n) => n.checked_add(by).map(Value::Integer),
+        _ => Some(Value::Null),
+    }
+}
+
+/// What a column of a new row holds.
+fn held<'r>(table: &'r Table, new: &'r NewRow<'_>, at: usize) -> &'r Value {
+    let default = || table.columns.get(at).and_then(|column| column.default.as_ref());
+    new.get(at).and_then(Option::as_deref).or_else(default).unwrap_or(&Value::Null)
+}
+
+fn can_change(table: &Table, new: &NewRow<'_>, changes: &Changes<'_>) -> bool {
+    changes.iter().all(|(at, cell)| match cell {
+        Cell::Set(_) => true,
+        Cell::Add(by) => sum(held(table, new, *at), *by).is_some(),
+    })
+}
+
+fn change<'s>(table: &Table, new: &mut NewRow<'s>, changes: &Changes<'s>) {
+    for (at, cell) in changes {
+        let value = match cell {
+            Cell::Set(value) => Some(value.clone()),
+            Cell::Add(by) => sum(held(table, new, *at), *by).map(Cow::Owned),
+        };
+        if let Some(cell) = new.get_mut(*at) {
+            *cell = value;
         }
     }
-    Some(row)
 }
 
-/// Both changes as one; none when an addition would be overlooked.
-fn then<'s>(first: &Changes<'s>, next: &Changes<'s>) -> Option<Changes<'s>> {
-    first
-        .iter()
-        .zip(next)
-        .map(|pair| match pair {
-            (cell, None) | (None, cell) => Some(cell.clone()),
-            (Some(Cell::Set(_)), Some(Cell::Set(value))) => Some(Some(Cell::Set(value.clone()))),
-            (Some(Cell::Set(value)), Some(Cell::Add(by))) => Some(Some(Cell::Set(match value.as_ref() {
-                Value::Integer(n) => Cow::Owned(Value::Integer(n.checked_add(*by)?)),
-                _ => Cow::Owned(Value::Null),
-            }))),
-            // Of different signs, a sum in between may overflow.
-            (Some(Cell::Add(a)), Some(Cell::Add(b))) if (*a >= 0) == (*b >= 0) => {
-                Some(Some(Cell::Add(a.checked_add(*b)?)))
-            }
-            (Some(Cell::Add(_)), Some(_)) => None,
-        })
-        .collect()
+/// Both changes of a column as one; none when an addition would be overlooked, or may overflow in between.
+fn both<'s>(first: &Cell<'s>, next: &Cell<'s>) -> Option<Cell<'s>> {
+    match (first, next) {
+        (Cell::Set(_), Cell::Set(value)) => Some(Cell::Set(value.clone())),
+        (Cell::Set(value), Cell::Add(by)) => sum(value, *by).map(|sum| Cell::Set(Cow::Owned(sum))),
+        // Of different signs, a sum in between may overflow.
+        (Cell::Add(a), Cell::Add(b)) if (*a >= 0) == (*b >= 0) => a.checked_add(*b).map(Cell::Add),
+        (Cell::Add(_), _) => None,
+    }
+}
+
+fn at<'c, 's>(changes: &'c Changes<'s>, place: usize) -> Option<&'c Cell<'s>> {
+    changes.iter().find(|(at, _)| *at == place).map(|(_, cell)| cell)
+}
+
+fn can_follow(first: &Changes<'_>, next: &Changes<'_>) -> bool {
+    next.iter().all(|(place, cell)| at(first, *place).is_none_or(|before| both(before, cell).is_some()))
+}
+
+fn follow<'s>(first: &mut Changes<'s>, next: &mut Changes<'s>) {
+    for (place, cell) in next.drain(..) {
+        match first.iter_mut().find(|(at, _)| *at == place) {
+            Some((_, before)) => *before = both(before, &cell).unwrap_or(cell),
+            None => first.push((place, cell)),
+        }
+    }
 }

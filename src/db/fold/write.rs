@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::admit::{Cell, Changes, Key, NewRow};
-use super::net::Net;
+use super::admit::{self, Cell, Key};
+use super::net::{Changes, Net, NewRow};
 use crate::db::{Bulk, BulkKind, Conn, How, Row};
 use crate::error::StoreError;
 use crate::projection::Projection;
@@ -26,8 +26,8 @@ pub(super) fn round(
         match net {
             Net::Delete => add(&mut shapes, BulkKind::Delete, key, Vec::new()),
             Net::Update { changes } => update(&mut shapes, key, changes),
-            Net::Insert { new, .. } => add(&mut shapes, BulkKind::Insert, key, inserted(table, new)),
-            Net::Upsert { new, changes, .. } => upsert(&mut shapes, table, key, new, changes),
+            Net::Insert { new } => add(&mut shapes, BulkKind::Insert, key, inserted(table, new)),
+            Net::Upsert { new, changes } => upsert(&mut shapes, table, key, new, changes),
         }
     }
     for ((kind, columns), rows) in shapes {
@@ -41,9 +41,9 @@ pub(super) fn round(
 type Columns = Vec<(usize, How, Value)>;
 
 fn add(shapes: &mut BTreeMap<Shape, Vec<Row>>, kind: BulkKind, key: &Key<'_>, columns: Columns) {
-    let mut row: Row = Vec::with_capacity(1 + key.parts.len() + columns.len());
+    let mut row: Row = Vec::with_capacity(1 + key.parts().len() + columns.len());
     row.push(key.instance.into());
-    row.extend(key.parts.iter().map(|part| part.value()));
+    row.extend(key.parts().iter().map(|part| part.value()));
     let mut shape = Vec::with_capacity(columns.len());
     for (at, how, value) in columns {
         shape.push((at, how));
@@ -54,26 +54,19 @@ fn add(shapes: &mut BTreeMap<Shape, Vec<Row>>, kind: BulkKind, key: &Key<'_>, co
 
 /// An update of no column does nothing.
 fn update(shapes: &mut BTreeMap<Shape, Vec<Row>>, key: &Key<'_>, changes: &Changes<'_>) {
-    let columns: Columns = changes
-        .iter()
-        .enumerate()
-        .filter_map(|(at, cell)| {
-            cell.as_ref().map(|cell| {
-                let (how, value) = match cell {
-                    Cell::Set(value) => (How::Set, value.as_ref().clone()),
-                    Cell::Add(by) => (How::Add, Value::Integer(*by)),
-                };
-                (at, how, value)
-            })
-        })
-        .collect();
+    let column = |(at, cell): &(usize, Cell<'_>)| match cell {
+        Cell::Set(value) => (*at, How::Set, value.as_ref().clone()),
+        Cell::Add(by) => (*at, How::Add, Value::Integer(*by)),
+    };
+    let mut columns: Columns = changes.iter().map(column).collect();
+    columns.sort_by_key(|(at, ..)| *at);
     if !columns.is_empty() {
         add(shapes, BulkKind::Update, key, columns);
     }
 }
 
 fn is_key(table: &Table, at: usize) -> bool {
-    table.columns.get(at).is_some_and(|column| table.primary_key.contains(&column.name))
+    table.columns.get(at).is_some_and(|column| admit::is_key(table, &column.name))
 }
 
 fn inserted(table: &Table, new: &NewRow<'_>) -> Columns {
@@ -89,7 +82,8 @@ fn upsert(
     new: &NewRow<'_>,
     changes: &Changes<'_>,
 ) {
-    let alike = new.iter().zip(changes).map(|(new, change)| how(new.as_ref(), change.as_ref()));
+    let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
+    let alike = new.iter().enumerate().map(|(at, new)| how(new.as_ref(), change(at)));
     if let Some(hows) = alike.collect::<Option<Vec<How>>>() {
         let mut columns = inserted(table, new);
         for (at, how, _) in &mut columns {
