@@ -29,7 +29,7 @@ pub enum Policy {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandlerConfig {
-    /// Events per instance in one fetch, and so in one transaction. Default: 500.
+    /// Events per instance in one fetch, and so in one transaction. Default: 1,000.
     pub bulk_limit: usize,
     /// Bytes of payload that one fetch holds in memory, for all its instances together; at least one event of each is
     /// fetched. Default: 16 MiB.
@@ -53,7 +53,7 @@ pub struct HandlerConfig {
 impl Default for HandlerConfig {
     fn default() -> Self {
         Self {
-            bulk_limit: 500,
+            bulk_limit: 1000,
             fetch_bytes: 16 << 20,
             concurrent_instances: 50,
             retries: 2,

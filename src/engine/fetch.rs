@@ -1,5 +1,6 @@
 //! Reading what lies above the checkpoints, and checking that checkpoints belong to the store's history.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use super::plan::held_back;
 use super::work::Work;
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, ReadRequest, Slice};
+use crate::query::{Cursor, HeadsRequest, ReadRequest, Slice};
 use crate::state::{State, StopCause, Stopped};
 
 /// What lies above the checkpoints of some instances.
@@ -19,6 +20,8 @@ pub struct Fetched {
     pub(super) works: Vec<Work>,
     pub(super) stopped: Vec<Stopped>,
     pub(super) more: Vec<Arc<str>>,
+    /// Where reading goes on in those.
+    pub(super) next: Vec<Place>,
     /// Up to where each instance was looked at.
     pub(super) seen: Vec<(Arc<str>, i64)>,
 }
@@ -42,39 +45,129 @@ impl Fetched {
     }
 }
 
+/// Where reading goes on in an instance.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) instance: Arc<str>,
+    /// The checkpoint, or where the page before ended.
+    pub(super) position: i64,
+    /// The event there.
+    pub(super) event: Option<Uuid>,
+    /// Positions above it, as far as is known.
+    pub(super) lag: usize,
+    /// Pages read so far.
+    pub(super) pages: usize,
+}
+
+/// The places of some instances, and those that cannot go on.
+#[derive(Debug, Default)]
+pub(super) struct Opened {
+    pub(super) places: Vec<Place>,
+    pub(super) stopped: Vec<Stopped>,
+}
+
 impl Inner {
     pub(super) fn fetch(&self, instances: &[Arc<str>]) -> Result<Fetched, StoreError> {
-        let mut fetched = Fetched::default();
-        let store = self.read_store_id()?;
-        let mut states = Vec::new();
-        for state in self.models.states(&self.key, instances)? {
-            match held_back(&state, self.config.backoff_cap) {
-                Some(cause) => fetched.stopped.push(stopped(&state, cause)),
-                None => states.push(state),
+        let opened = self.open_once(instances)?;
+        let mut fetched = self.read_once(&opened.places)?;
+        fetched.stopped.extend(opened.stopped);
+        Ok(fetched)
+    }
+
+    /// Reads where instances stand, again where trying again may help.
+    pub(super) fn open(&self, instances: &[Arc<str>]) -> Result<Opened, StoreError> {
+        self.with_retries(|| {
+            let mut opened = self.open_once(instances)?;
+            self.measure(&mut opened.places)?;
+            Ok(opened)
+        })
+    }
+
+    /// Reads a page, again where trying again may help.
+    pub(super) fn read(&self, places: &[Place]) -> Result<Fetched, StoreError> {
+        self.with_retries(|| self.read_once(places))
+    }
+
+    fn with_retries<T>(&self, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut failures = 0;
+        loop {
+            match attempt() {
+                Err(error) if error.is_transient() && failures < self.config.retries => {
+                    failures += 1;
+                    log::warn!("projection {:?}: {}; trying again", self.projection.name(), crate::error::full(&error));
+                    if !self.pause(failures) {
+                        return Err(error);
+                    }
+                }
+                other => return other,
             }
         }
-        for (state, slice) in states.iter().zip(self.source.read(&self.request(&states))?) {
-            match diverged(state, &slice, store) {
-                Some(found) => fetched.stopped.push(stopped(state, StopCause::HistoryDiverged { found })),
-                None => fetched.add(slice),
+    }
+
+    fn open_once(&self, instances: &[Arc<str>]) -> Result<Opened, StoreError> {
+        let store = self.read_store_id()?;
+        let mut opened = Opened::default();
+        for state in self.models.states(&self.key, instances)? {
+            let other = || foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
+            match held_back(&state, self.config.backoff_cap).or_else(other) {
+                Some(cause) => opened.stopped.push(stopped(&state, cause)),
+                None => opened.places.push(Place {
+                    instance: state.instance,
+                    position: state.position,
+                    event: state.event,
+                    lag: usize::MAX,
+                    pages: 0,
+                }),
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Finds out how far the instances are behind, where that decides how many share a page.
+    fn measure(&self, places: &mut [Place]) -> Result<(), StoreError> {
+        if places.len() < 2 {
+            return Ok(());
+        }
+        let request = HeadsRequest {
+            instances: places.iter().map(|place| Arc::clone(&place.instance)).collect(),
+            aggregate_types: self.projection.wanted().aggregate_types,
+            after: None,
+            limit: places.len(),
+        };
+        let heads: HashMap<Arc<str>, i64> =
+            self.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect();
+        for place in places {
+            let relevant = heads.get(&place.instance).copied().unwrap_or(0);
+            place.lag = usize::try_from(relevant.saturating_sub(place.position)).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    fn read_once(&self, places: &[Place]) -> Result<Fetched, StoreError> {
+        let mut fetched = Fetched::default();
+        let cursor = |place: &Place| Cursor { instance: Arc::clone(&place.instance), after: place.position };
+        let request = ReadRequest {
+            cursors: places.iter().map(cursor).collect(),
+            wanted: self.projection.wanted(),
+            limit: self.config.bulk_limit,
+            max_bytes: (self.config.fetch_bytes / places.len().max(1)).max(1),
+        };
+        for (place, slice) in places.iter().zip(self.source.read(&request)?) {
+            match diverged(place, &slice) {
+                Some(found) => fetched.stopped.push(Stopped {
+                    instance: Arc::clone(&place.instance),
+                    position: place.position,
+                    cause: StopCause::HistoryDiverged { found },
+                }),
+                None => fetched.add(place, slice),
             }
         }
         Ok(fetched)
     }
-
-    fn request(&self, states: &[State]) -> ReadRequest {
-        let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
-        ReadRequest {
-            cursors: states.iter().map(cursor).collect(),
-            wanted: self.projection.wanted(),
-            limit: self.config.bulk_limit,
-            max_bytes: (self.config.fetch_bytes / states.len().max(1)).max(1),
-        }
-    }
 }
 
 impl Fetched {
-    fn add(&mut self, slice: Slice) {
+    fn add(&mut self, place: &Place, slice: Slice) {
         if slice.relevant <= slice.after {
             self.seen.push((slice.instance, slice.after));
             return;
@@ -83,10 +176,26 @@ impl Fetched {
         self.seen.push((Arc::clone(&slice.instance), to.0));
         if slice.more {
             self.more.push(Arc::clone(&slice.instance));
+            let lag = usize::try_from(slice.relevant.saturating_sub(to.0)).unwrap_or(usize::MAX);
+            let (position, event) = to;
+            let instance = Arc::clone(&slice.instance);
+            self.next.push(Place { instance, position, event, lag, pages: place.pages + 1 });
         }
         let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
         work.to = Some(to);
         self.works.push(work);
+    }
+
+    /// Drops what was read of these instances.
+    pub(super) fn forget(&mut self, instances: &[Arc<str>]) {
+        if instances.is_empty() {
+            return;
+        }
+        self.works.retain(|work| !instances.contains(&work.instance));
+        self.stopped.retain(|stopped| !instances.contains(&stopped.instance));
+        self.more.retain(|instance| !instances.contains(instance));
+        self.next.retain(|place| !instances.contains(&place.instance));
+        self.seen.retain(|(instance, _)| !instances.contains(instance));
     }
 }
 
@@ -98,16 +207,19 @@ fn stopped(state: &State, cause: StopCause) -> Stopped {
     Stopped { instance: Arc::clone(&state.instance), position, cause }
 }
 
-/// In what the store's history is not the one that the checkpoint belongs to.
-fn diverged(state: &State, slice: &Slice, store: Uuid) -> Option<String> {
-    if state.position == 0 {
+/// That the checkpoint belongs to another store.
+fn foreign(state: &State, store: Uuid) -> Option<String> {
+    let other = state.store.filter(|other| *other != store && state.position > 0)?;
+    Some(format!("its checkpoint belongs to event store {other}, this is {store}"))
+}
+
+/// In what the store's history is not the one that the place belongs to.
+fn diverged(place: &Place, slice: &Slice) -> Option<String> {
+    if place.position == 0 {
         return None;
     }
-    if let Some(other) = state.store.filter(|other| *other != store) {
-        return Some(format!("its checkpoint belongs to event store {other}, this is {store}"));
+    if place.position > slice.head {
+        return Some(format!("the checkpoint is at {}, the store ends at {}", place.position, slice.head));
     }
-    if state.position > slice.head {
-        return Some(format!("the checkpoint is at {}, the store ends at {}", state.position, slice.head));
-    }
-    (state.event != slice.at).then(|| format!("another event stands at the checkpoint {}", state.position))
+    (place.event != slice.at).then(|| format!("another event stands at the checkpoint {}", place.position))
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::cancel::Cancel;
 use super::config::HandlerConfig;
+use super::feed::Feed;
 use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
 use super::work::{Processed, Work};
@@ -227,8 +228,7 @@ impl ProjectionHandler {
     fn landing(&self, instance: &Arc<str>, flight: &Flight) -> Option<Landing> {
         loop {
             if self.inner.cancel.is_set() {
-                let stopped = Stopped { instance: Arc::clone(instance), position: 0, cause: StopCause::Cancelled };
-                return Some(Landing::Stopped(stopped));
+                return Some(Landing::Stopped(cancelled(Arc::clone(instance))));
             }
             match flight.wait() {
                 Some(Landing::Abandoned) => return None,
@@ -240,61 +240,52 @@ impl ProjectionHandler {
 
     /// Passes until each instance is where its target is.
     /// A source that promised more than it shows is not asked for ever.
-    fn fly(&self, mut pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+    fn fly(&self, pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut pilots: BTreeMap<Arc<str>, Pilot<'_>> =
+            pilots.into_iter().map(|pilot| (Arc::clone(&pilot.instance), pilot)).collect();
         let mut before = BTreeMap::new();
         while !pilots.is_empty() {
-            let instances: Vec<Arc<str>> = pilots.iter().map(|pilot| Arc::clone(&pilot.instance)).collect();
-            let (reached, ends, more) = self.pass(&instances)?;
-            pilots.retain(|pilot| {
-                if let Some(end) = ends.get(&pilot.instance) {
-                    pilot.stop(end.clone());
-                    return false;
+            let instances: Vec<Arc<str>> = pilots.keys().cloned().collect();
+            if self.inner.cancel.is_set() {
+                end(&mut pilots, instances.into_iter().map(cancelled), stopped);
+                break;
+            }
+            let opened = self.inner.open(&instances)?;
+            end(&mut pilots, opened.stopped, stopped);
+            let mut feed = Feed::new(opened.places, usize::MAX);
+            self.inner.feed(&mut feed, |fetched| {
+                let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
+                let ended = end(&mut pilots, self.process(fetched).stopped, stopped);
+                for (instance, at) in seen.into_iter().filter(|(instance, _)| !more.contains(instance)) {
+                    let stands = before.insert(Arc::clone(&instance), at) == Some(at);
+                    if pilots.get(&instance).is_some_and(|pilot| pilot.land_at(at, stands)) {
+                        pilots.remove(&instance);
+                    }
                 }
-                let at = reached.get(&pilot.instance).copied().unwrap_or(0);
-                let stands = before.insert(Arc::clone(&pilot.instance), at) == Some(at);
-                more.contains(&pilot.instance) || !pilot.land_at(at, stands)
-            });
-            stopped.extend(ends);
+                ended
+            })?;
         }
         Ok(())
     }
+}
 
-    /// One pass: how far each instance was looked at, which stopped, which have more.
-    #[expect(clippy::type_complexity, reason = "three views of one pass, taken apart at once")]
-    fn pass(
-        &self,
-        instances: &[Arc<str>],
-    ) -> Result<(BTreeMap<Arc<str>, i64>, BTreeMap<Arc<str>, Stopped>, Vec<Arc<str>>), TriggerError> {
-        if self.inner.cancel.is_set() {
-            let cancelled = |instance: &Arc<str>| Stopped {
-                instance: Arc::clone(instance),
-                position: 0,
-                cause: StopCause::Cancelled,
-            };
-            let ends = instances.iter().map(|instance| (Arc::clone(instance), cancelled(instance))).collect();
-            return Ok((BTreeMap::new(), ends, Vec::new()));
-        }
-        let fetched = self.fetch_with_retries(instances)?;
-        let reached = fetched.seen.iter().cloned().collect();
-        let more = fetched.more.clone();
-        let ends = self.process(fetched).stopped;
-        Ok((reached, ends.into_iter().map(|stopped| (Arc::clone(&stopped.instance), stopped)).collect(), more))
-    }
+fn cancelled(instance: Arc<str>) -> Stopped {
+    Stopped { instance, position: 0, cause: StopCause::Cancelled }
+}
 
-    fn fetch_with_retries(&self, instances: &[Arc<str>]) -> Result<Fetched, StoreError> {
-        let mut failures = 0;
-        loop {
-            match self.inner.fetch(instances) {
-                Err(error) if error.is_transient() && failures < self.inner.config.retries => {
-                    failures += 1;
-                    let name = self.inner.projection.name();
-                    log::warn!("projection {name:?}: {}; trying again", crate::error::full(&error));
-                    if !self.inner.pause(failures) {
-                        return Err(error);
-                    }
-                }
-                other => return other,
-            }
+/// Ends the flights of what stopped, and returns those instances.
+fn end(
+    pilots: &mut BTreeMap<Arc<str>, Pilot<'_>>,
+    ends: impl IntoIterator<Item = Stopped>,
+    stopped: &mut BTreeMap<Arc<str>, Stopped>,
+) -> Vec<Arc<str>> {
+    let mut ended = Vec::new();
+    for end in ends {
+        if let Some(pilot) = pilots.remove(&end.instance) {
+            pilot.stop(end.clone());
         }
+        ended.push(Arc::clone(&end.instance));
+        stopped.insert(Arc::clone(&end.instance), end);
     }
+    ended
 }

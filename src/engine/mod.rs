@@ -2,7 +2,8 @@
 //! database.
 //!
 //! [`ProjectionHandler::trigger`] (`handler.rs`) runs passes on the caller's thread; `flight.rs` lets callers for the
-//! same instance share one. A pass reads what lies above the checkpoints (`fetch.rs`), and works through it in attempts
+//! same instance share one. A pass reads what lies above the checkpoints (`fetch.rs`), page after page and ahead of the
+//! work (`feed.rs`), and works through it in attempts
 //! (`attempt.rs`), each of which is a few transactions (`apply.rs`) that do what was planned under the lock
 //! (`plan.rs`). What becomes of an event that fails is decided in `failure.rs`.
 
@@ -13,6 +14,7 @@ mod careful;
 mod config;
 mod delay;
 mod failure;
+mod feed;
 mod fetch;
 mod flight;
 mod handler;

@@ -1,6 +1,6 @@
 //! What the threads of an engine share, and the work that its pool does.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
-use super::fetch::Fetched;
+use super::feed::Feed;
 use super::handler::ProjectionHandler;
 use super::holding::{Holding, Holdings};
 use super::members;
@@ -19,7 +19,7 @@ use super::progress::Progress;
 use super::schedule::{Job, Schedule};
 use super::thread::Stop;
 use super::windows::Windows;
-use super::work::{Processed, Work};
+use super::work::Work;
 use crate::error::{StoreError, full};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
@@ -175,18 +175,9 @@ impl Shared {
         }
     }
 
-    /// Takes leases of those instances that have work, and gives them back on every way out.
-    fn lease<'a>(&'a self, runner: &'a Runner, instances: &[Arc<str>]) -> Result<Leased<'a>, StoreError> {
-        let key = &runner.handler.inner.key;
-        let asked = Instant::now();
-        let leases = self.leases.acquire(key, instances, self.id, self.config.lease)?;
-        let held =
-            leases.iter().map(|lease| (Arc::clone(&lease.instance), self.holdings.add(key, lease, asked))).collect();
-        Ok(Leased { shared: self, runner, held })
-    }
-
     fn apply_direct(&self, projection: usize, runner: &Runner, works: Vec<Work>) -> Result<(), StoreError> {
-        let leased = self.lease(runner, &instances_of(&works))?;
+        let mut leased = Leased { shared: self, runner, held: HashMap::new() };
+        leased.add(&instances_of(&works))?;
         let (careful, mut works): (Vec<Work>, Vec<Work>) = leased.take(works).into_iter().partition(Work::is_careful);
         for work in careful {
             self.schedule.add(projection, &work.instance);
@@ -203,31 +194,33 @@ impl Shared {
         Ok(())
     }
 
+    /// Works through what lies above the checkpoints. Leases are taken where there is work.
     fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
         let inner = &runner.handler.inner;
-        let fetched = inner.fetch(instances)?;
-        fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
-        if fetched.works.is_empty() {
-            return Ok(());
-        }
-        let leased = self.lease(runner, &instances_of(&fetched.works))?;
-        let mut next = Some(fetched);
-        for _ in 0..PASSES {
-            let Some(Fetched { works, more, .. }) = next.take() else { return Ok(()) };
-            let mut works = leased.take(works);
+        let opened = inner.open(instances)?;
+        opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+        let mut feed = Feed::new(opened.places, PASSES);
+        let mut leased = Leased { shared: self, runner, held: HashMap::new() };
+        let mut failed = None;
+        inner.feed(&mut feed, |fetched| {
+            fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+            let read = instances_of(&fetched.works);
+            if let Err(error) = leased.add(&read) {
+                failed = Some(error);
+                return instances.to_vec();
+            }
+            let mut works = leased.take(fetched.works);
+            let mut ended: Vec<Arc<str>> = read.into_iter().filter(|instance| !leased.holds(instance)).collect();
             let processed = inner.process(&mut works);
             self.progress.moved(projection, &instances_of(&works));
-            let more = leased.left(more, &processed);
             processed.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
-            if more.is_empty() || self.stop.is_set() {
-                return Ok(());
-            }
-            next = Some(inner.fetch(&more)?);
+            ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
+            if self.stop.is_set() { instances.to_vec() } else { ended }
+        })?;
+        for place in feed.left {
+            self.schedule.add(projection, &place.instance);
         }
-        for work in next.into_iter().flat_map(|fetched| fetched.works) {
-            self.schedule.add(projection, &work.instance);
-        }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -249,34 +242,42 @@ fn log_stop(runner: &Runner, stopped: &Stopped) {
 struct Leased<'a> {
     shared: &'a Shared,
     runner: &'a Runner,
-    held: Vec<(Arc<str>, Arc<Holding>)>,
+    held: HashMap<Arc<str>, Arc<Holding>>,
 }
 
 impl Leased<'_> {
+    /// Takes leases of those instances that are not leased yet, where they can be had.
+    fn add(&mut self, instances: &[Arc<str>]) -> Result<(), StoreError> {
+        let new: Vec<Arc<str>> = instances.iter().filter(|instance| !self.holds(instance)).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (key, shared, asked) = (&self.runner.handler.inner.key, self.shared, Instant::now());
+        for lease in shared.leases.acquire(key, &new, shared.id, shared.config.lease)? {
+            self.held.insert(Arc::clone(&lease.instance), shared.holdings.add(key, &lease, asked));
+        }
+        Ok(())
+    }
+
+    fn holds(&self, instance: &Arc<str>) -> bool {
+        self.held.contains_key(instance)
+    }
+
     /// The works whose lease was obtained, marked with it.
     fn take(&self, works: Vec<Work>) -> Vec<Work> {
         let lease = |mut work: Work| {
-            let (_, holding) = self.held.iter().find(|(instance, _)| *instance == work.instance)?;
+            let holding = self.held.get(&work.instance)?;
             work.lease = Some(Arc::clone(holding));
             Some(work)
         };
         works.into_iter().filter_map(lease).collect()
-    }
-
-    /// Of these instances, those that are leased and did not stop.
-    fn left(&self, mut instances: Vec<Arc<str>>, processed: &Processed) -> Vec<Arc<str>> {
-        instances.retain(|instance| {
-            self.held.iter().any(|(held, _)| held == instance)
-                && !processed.stopped.iter().any(|stopped| stopped.instance == *instance)
-        });
-        instances
     }
 }
 
 impl Drop for Leased<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
-        let instances: Vec<Arc<str>> = self.held.iter().map(|(instance, _)| Arc::clone(instance)).collect();
+        let instances: Vec<Arc<str>> = self.held.keys().cloned().collect();
         self.shared.holdings.remove(key, &instances);
         if instances.is_empty() {
             return;

@@ -1,0 +1,180 @@
+//! Page after page of events for some instances: the next page is read while the last one is worked on.
+
+use std::collections::VecDeque;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::fetch::{Fetched, Place};
+use super::handler::Inner;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// Events that one page holds, at most, unless a single instance is allowed more. Larger pages gain nothing.
+const MOST_EVENTS: usize = 10_000;
+
+/// The places that are still to be read from.
+#[derive(Debug)]
+pub(super) struct Feed {
+    places: VecDeque<Place>,
+    /// Pages for one instance, at most.
+    pages: usize,
+    /// Places that have had so many.
+    pub(super) left: Vec<Place>,
+}
+
+impl Feed {
+    pub(super) fn new(places: Vec<Place>, pages: usize) -> Self {
+        Self { places: places.into(), pages, left: Vec::new() }
+    }
+
+    fn add(&mut self, place: Place) {
+        if place.pages < self.pages { self.places.push_back(place) } else { self.left.push(place) }
+    }
+
+    /// Places whose events together fit a page.
+    fn page(&mut self, limit: usize) -> Vec<Place> {
+        let mut page = Vec::new();
+        let mut events = 0_usize;
+        while let Some(place) = self.places.front() {
+            events = events.saturating_add(place.lag.min(limit).max(1));
+            if events > MOST_EVENTS && !page.is_empty() {
+                break;
+            }
+            page.extend(self.places.pop_front());
+        }
+        page
+    }
+}
+
+/// Reads on a thread of its own, which begins with the first page that is read ahead.
+struct Reader<'s, 'e> {
+    scope: &'s thread::Scope<'s, 'e>,
+    inner: &'s Inner,
+    ahead: Option<Ahead<'s>>,
+}
+
+struct Ahead<'s> {
+    asked: Sender<Vec<Place>>,
+    read: Receiver<Result<Fetched, StoreError>>,
+    thread: thread::ScopedJoinHandle<'s, ()>,
+}
+
+impl<'s> Reader<'s, '_> {
+    fn ask(&mut self, page: Vec<Place>) -> Result<(), StoreError> {
+        let ahead = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => self.start()?,
+        };
+        // Whether the thread has ended shows when its answer is waited for.
+        let _ = ahead.asked.send(page);
+        self.ahead = Some(ahead);
+        Ok(())
+    }
+
+    fn start(&self) -> Result<Ahead<'s>, StoreError> {
+        let (asked, pages) = bounded::<Vec<Place>>(1);
+        let (send, read) = bounded(1);
+        let inner = self.inner;
+        let run = move || {
+            for page in pages {
+                if send.send(inner.read(&page)).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("readside-reader".to_owned()).spawn_scoped(self.scope, run);
+        let failed = |error| StoreError::new("starting a thread that reads ahead", StoreErrorKind::Other, error);
+        Ok(Ahead { asked, read, thread: thread.map_err(failed)? })
+    }
+
+    /// What was asked for. A panic of the event source goes on here.
+    fn wait(&mut self) -> Result<Fetched, StoreError> {
+        let Some(ahead) = self.ahead.take() else { return Ok(Fetched::default()) };
+        match ahead.read.recv() {
+            Ok(read) => {
+                self.ahead = Some(ahead);
+                read
+            }
+            Err(_) => match ahead.thread.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => Ok(Fetched::default()),
+            },
+        }
+    }
+}
+
+impl Inner {
+    /// Hands page after page to `work`, which returns the instances that stopped: what was read ahead of those is dropped.
+    ///
+    /// # Errors
+    /// When reading fails, after retries where that may help.
+    pub(super) fn feed(
+        &self,
+        feed: &mut Feed,
+        mut work: impl FnMut(Fetched) -> Vec<Arc<str>>,
+    ) -> Result<(), StoreError> {
+        let first = feed.page(self.config.bulk_limit);
+        if first.is_empty() {
+            return Ok(());
+        }
+        let mut fetched = self.read(&first)?;
+        thread::scope(|scope| {
+            let mut reader = Reader { scope, inner: self, ahead: None };
+            loop {
+                for place in std::mem::take(&mut fetched.next) {
+                    feed.add(place);
+                }
+                let next = feed.page(self.config.bulk_limit);
+                let more = !next.is_empty();
+                if more {
+                    reader.ask(next)?;
+                }
+                let stopped = work(fetched);
+                if !more {
+                    return Ok(());
+                }
+                fetched = reader.wait()?;
+                feed.places.retain(|place| !stopped.contains(&place.instance));
+                fetched.forget(&stopped);
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(instance: &str, lag: usize, pages: usize) -> Place {
+        Place { instance: instance.into(), position: 0, event: None, lag, pages }
+    }
+
+    fn names(page: &[Place]) -> Vec<&str> {
+        page.iter().map(|place| place.instance.as_ref()).collect()
+    }
+
+    // SPEC L9, C3
+    #[test]
+    fn a_page_has_as_many_instances_as_it_has_room_for() {
+        let mut feed = Feed::new(vec![place("a", 4, 0), place("b", usize::MAX, 0), place("c", 0, 0)], 9);
+        assert_eq!(names(&feed.page(100)), ["a", "b", "c"]);
+        let full = vec![place("a", MOST_EVENTS, 0), place("b", 1, 0), place("c", MOST_EVENTS - 1, 0), place("d", 1, 0)];
+        let mut feed = Feed::new(full, 9);
+        let limit = 1_000_000;
+        assert_eq!(
+            [names(&feed.page(limit)), names(&feed.page(limit)), names(&feed.page(limit))],
+            [vec!["a"], vec!["b", "c"], vec!["d"]]
+        );
+        assert!(feed.page(limit).is_empty());
+    }
+
+    #[test]
+    fn an_instance_that_had_its_pages_is_left() {
+        let mut feed = Feed::new(Vec::new(), 2);
+        feed.add(place("a", 1, 1));
+        feed.add(place("b", 1, 2));
+        assert_eq!((names(&feed.page(1)), names(&feed.left)), (vec!["a"], vec!["b"]));
+    }
+}
