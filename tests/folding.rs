@@ -130,6 +130,28 @@ fn on_owners() -> impl Strategy<Value = Reduced> {
     ]
 }
 
+/// Runs of one shape on a table with a unique key, in which rows may take over each other's values.
+fn in_order() -> impl Strategy<Value = Vec<Statement>> {
+    let key = || "[a-e]";
+    let name = || "[a-h]";
+    let row = |id: String, rest: Vec<Assignment>| [vec![set("part", true), set("id", id)], rest].concat();
+    let all = |values: Vec<Reduced>| values.into_iter().map(|built| in_table("uniq", built).unwrap()).collect();
+    prop_oneof![
+        3 => prop::collection::vec((key(), name()), 1..6).prop_map(move |pairs| all(
+            pairs.into_iter().map(|(id, name)| update([set("name", name)], [eq("id", id), eq("part", true)])).collect()
+        )),
+        2 => prop::collection::vec((key(), name()), 1..6).prop_map(move |pairs| all(
+            pairs.into_iter().map(|(id, name)| upsert(["id", "part"], row(id, vec![set("name", name)]))).collect()
+        )),
+        2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
+            ids.into_iter().map(|id| create(row(id.clone(), vec![set("name", id)]))).collect()
+        )),
+        2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
+            ids.into_iter().map(|id| delete([eq("id", id), eq("part", true)])).collect()
+        )),
+    ]
+}
+
 fn statement() -> impl Strategy<Value = Statement> {
     let one = prop_oneof![
         20 => on_things().prop_map(|statement| in_table("plain", statement)),
@@ -144,8 +166,13 @@ fn statement() -> impl Strategy<Value = Statement> {
 type Batch = Vec<(Arc<str>, Statement)>;
 
 fn batch() -> impl Strategy<Value = Batch> {
-    prop::collection::vec((0..INSTANCES.len(), statement()), 1..14)
-        .prop_map(|all| all.into_iter().map(|(at, statement)| (Arc::from(INSTANCES[at]), statement)).collect())
+    let one = |(at, statement): (usize, Statement)| (Arc::from(INSTANCES[at]), statement);
+    let mixed = prop::collection::vec((0..INSTANCES.len(), statement()), 1..14);
+    let runs = (0..INSTANCES.len(), prop::collection::vec(in_order(), 1..3));
+    prop_oneof![
+        2 => mixed.prop_map(move |all| all.into_iter().map(one).collect::<Batch>()),
+        1 => runs.prop_map(move |(at, all)| all.into_iter().flatten().map(|statement| one((at, statement))).collect::<Batch>()),
+    ]
 }
 
 /// Runs the batches, each in a transaction of its own, in which a failure rolls all of it back; says which succeeded.

@@ -53,6 +53,12 @@ pub trait Conn {
     /// Writes many rows in order, in the fastest way this database has; returns the number of rows touched.
     fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError>;
 
+    /// The same for rows that can touch each other by unique keys, of which these columns are the secondary ones: it
+    /// succeeds only where the rows written one after the other would succeed, and has the same outcome then.
+    fn bulk_in_order(&mut self, write: &Bulk, _uniques: &[&[String]]) -> Result<u64, StoreError> {
+        self.bulk(write)
+    }
+
     /// The events above cursors, see [`Slice`]; heads and events from one snapshot, or heads first.
     fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
 

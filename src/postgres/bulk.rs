@@ -10,16 +10,26 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::quote;
 use crate::value::{ColumnType, Value};
 
+/// The values of a column.
+pub(super) type Array<'v> = (Vec<Param<'v>>, Type);
+
 pub(super) fn write<C: GenericClient>(session: &mut Session<'_, C>, write: &Bulk) -> Result<u64, StoreError> {
     if write.rows.is_empty() {
         return Ok(0);
     }
+    let arrays = arrays(write)?;
     let columns: Vec<&(&str, ColumnType)> = write.keys.iter().chain(&write.columns).collect();
-    let arrays =
-        columns.iter().enumerate().map(|(at, (_, kind))| array(write, at, *kind)).collect::<Result<Vec<_>, _>>()?;
-    let params: Vec<(&(dyn ToSql + Sync), Type)> =
-        arrays.iter().map(|(array, kind)| (array as &(dyn ToSql + Sync), kind.clone())).collect();
-    session.touch(&sql(write, &columns), &params, "writing rows")
+    session.touch(&sql(write, &columns), &typed(&arrays), "writing rows")
+}
+
+/// The columns of all rows, in their order.
+pub(super) fn arrays<'v>(write: &'v Bulk<'_>) -> Result<Vec<Array<'v>>, StoreError> {
+    let columns = write.keys.iter().chain(&write.columns).enumerate();
+    columns.map(|(at, (_, kind))| array(write, at, *kind)).collect()
+}
+
+pub(super) fn typed<'a>(arrays: &'a [Array<'_>]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    arrays.iter().map(|(array, kind)| (array as &(dyn ToSql + Sync), kind.clone())).collect()
 }
 
 /// A column of values, each checked to be of the column's type.

@@ -7,7 +7,7 @@ use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
 use super::value::{self, Param};
-use super::{bulk, error, slices};
+use super::{bulk, error, in_order, slices};
 use crate::db::{Bulk, Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::query::{ReadRequest, Slice};
@@ -112,6 +112,10 @@ impl<C: GenericClient> Conn for Session<'_, C> {
 
     fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError> {
         bulk::write(self, write)
+    }
+
+    fn bulk_in_order(&mut self, write: &Bulk, uniques: &[&[String]]) -> Result<u64, StoreError> {
+        in_order::write(self, write, uniques)
     }
 
     fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {

@@ -6,6 +6,7 @@
 mod bulk;
 mod conn;
 mod error;
+mod in_order;
 mod pool;
 mod slices;
 mod value;

@@ -2,11 +2,13 @@
 //!
 //! Folded is only what is provably the same as one by one (G3): statements that name one row by its primary key, in
 //! tables without further unique keys and without foreign keys, whose every intermediate row the table would hold.
-//! The rest runs as it is, after everything before it was written. A batch fails folded whenever it fails one by one;
+//! In other tables only runs of statements on different rows become one (`run.rs`). The rest runs as it is, after
+//! everything before it was written. A batch fails folded whenever it fails one by one;
 //! who failed is then found in single steps.
 
 mod admit;
 mod net;
+mod run;
 mod write;
 
 use std::collections::HashMap;
@@ -19,6 +21,7 @@ use crate::statement::{Statement, find_table};
 use crate::table::Table;
 use admit::{Key, Op};
 use net::Net;
+use run::Run;
 
 /// Applies the statements of all these events in order.
 pub(super) fn apply(
@@ -32,6 +35,7 @@ pub(super) fn apply(
         foldable: tables.iter().map(|table| admit::is_foldable(table, tables)).collect(),
         pending: tables.iter().map(|_| Pending::default()).collect(),
         op: Op::default(),
+        run: Run::default(),
     };
     for (instance, statement) in statements {
         fold.add(conn, instance, statement)?;
@@ -45,6 +49,8 @@ struct Fold<'s> {
     pending: Vec<Pending<'s>>,
     /// What the statement at hand does.
     op: Op<'s>,
+    /// The statements at hand on a table that cannot be folded.
+    run: Run<'s>,
 }
 
 /// What a table is to suffer. The effects on one key, where they are not one, follow each other in rounds; those on
@@ -62,39 +68,49 @@ impl<'s> Fold<'s> {
             Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(conn, instance, part)),
             _ => {}
         }
-        if self.folded(instance, statement)? {
-            return Ok(());
+        if let Some((at, table)) = self.table(statement)? {
+            let taken = if self.foldable.get(at).copied().unwrap_or(false) {
+                self.fold(at, table, instance, statement)
+            } else {
+                self.run.add(conn, self.projection, table, (instance, statement), &mut self.op)?
+            };
+            if taken {
+                return Ok(());
+            }
         }
         self.flush(conn)?;
         super::state::execute(conn, self.projection, instance, statement)
     }
 
-    /// Adds it to what is to be written; false when it has to run by itself.
-    fn folded(&mut self, instance: &'s str, statement: &'s Statement) -> Result<bool, StoreError> {
+    /// The table of a statement that may be about one row, and its place.
+    fn table(&self, statement: &Statement) -> Result<Option<(usize, &'s Table)>, StoreError> {
         let name = match statement {
             Statement::Create { table, .. }
             | Statement::Upsert { table, .. }
             | Statement::Update { table, .. }
             | Statement::Delete { table, .. } => table.as_deref(),
-            _ => return Ok(false),
+            _ => return Ok(None),
         };
         let tables = self.projection.tables();
         let table: &'s Table = find_table(tables, name)
             .map_err(|error| StoreError::new("folding a statement", StoreErrorKind::Usage, error))?;
-        let at = tables.iter().position(|other| std::ptr::eq(other, table)).unwrap_or(usize::MAX);
-        if !self.foldable.get(at).copied().unwrap_or(false) {
-            return Ok(false);
-        }
+        Ok(tables.iter().position(|other| std::ptr::eq(other, table)).map(|at| (at, table)))
+    }
+
+    /// Adds it to what is to be written; false when it has to run by itself.
+    fn fold(&mut self, at: usize, table: &'s Table, instance: &'s str, statement: &'s Statement) -> bool {
         match (self.op.admit(table, instance, statement), self.pending.get_mut(at)) {
             (Some(key), Some(pending)) => {
                 pending.add(table, key, &mut self.op);
-                Ok(true)
+                true
             }
-            _ => Ok(false),
+            _ => false,
         }
     }
 
+    /// Writes everything. What is folded and what runs in order are on tables that do not touch each other.
     fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
+        self.run.flush(conn, self.projection)?;
         for (table, pending) in self.projection.tables().iter().zip(&mut self.pending) {
             pending.last.clear();
             for round in pending.rounds.drain(..) {

@@ -13,7 +13,7 @@ use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
 /// Kind of the statement, and the columns that it writes.
-type Shape = (BulkKind, Vec<(usize, How)>);
+pub(super) type Shape = (BulkKind, Vec<(usize, How)>);
 
 pub(super) fn round(
     conn: &mut dyn Conn,
@@ -23,24 +23,38 @@ pub(super) fn round(
 ) -> Result<(), StoreError> {
     let mut shapes: BTreeMap<Shape, Vec<Row>> = BTreeMap::new();
     for (key, net) in nets {
-        match net {
-            Net::Delete => add(&mut shapes, BulkKind::Delete, key, Vec::new()),
-            Net::Update { changes } => update(&mut shapes, key, changes),
-            Net::Insert { new } => add(&mut shapes, BulkKind::Insert, key, inserted(table, new)),
-            Net::Upsert { new, changes } => upsert(&mut shapes, table, key, new, changes),
+        for (shape, row) in effects(table, key, net).into_iter().flatten() {
+            shapes.entry(shape).or_default().push(row);
         }
     }
     for ((kind, columns), rows) in shapes {
         let write = bulk(conn, projection, table, kind, &columns, rows);
-        conn.bulk(&write)
-            .map_err(|error| error.doing(format!("writing a read table of projection {:?}", projection.name())))?;
+        conn.bulk(&write).map_err(|error| doing(projection, error))?;
     }
     Ok(())
 }
 
+pub(super) fn doing(projection: &Projection, error: StoreError) -> StoreError {
+    error.doing(format!("writing a read table of projection {:?}", projection.name()))
+}
+
+/// A row of a statement of some shape.
+type Effect = (Shape, Row);
+
+/// What is written for a net effect: nothing for an update of no column, two where a changed row gets something else than
+/// a new one would.
+pub(super) fn effects(table: &Table, key: &Key<'_>, net: &Net<'_>) -> [Option<Effect>; 2] {
+    match net {
+        Net::Delete => [Some(effect(BulkKind::Delete, key, Vec::new())), None],
+        Net::Update { changes } => [update(key, changes), None],
+        Net::Insert { new } => [Some(effect(BulkKind::Insert, key, inserted(table, new))), None],
+        Net::Upsert { new, changes } => upsert(table, key, new, changes),
+    }
+}
+
 type Columns = Vec<(usize, How, Value)>;
 
-fn add(shapes: &mut BTreeMap<Shape, Vec<Row>>, kind: BulkKind, key: &Key<'_>, columns: Columns) {
+fn effect(kind: BulkKind, key: &Key<'_>, columns: Columns) -> Effect {
     let mut row: Row = Vec::with_capacity(1 + key.parts().len() + columns.len());
     row.push(key.instance.into());
     row.extend(key.parts().iter().map(|part| part.value()));
@@ -49,20 +63,17 @@ fn add(shapes: &mut BTreeMap<Shape, Vec<Row>>, kind: BulkKind, key: &Key<'_>, co
         shape.push((at, how));
         row.push(value);
     }
-    shapes.entry((kind, shape)).or_default().push(row);
+    ((kind, shape), row)
 }
 
-/// An update of no column does nothing.
-fn update(shapes: &mut BTreeMap<Shape, Vec<Row>>, key: &Key<'_>, changes: &Changes<'_>) {
+fn update(key: &Key<'_>, changes: &Changes<'_>) -> Option<Effect> {
     let column = |(at, cell): &(usize, Cell<'_>)| match cell {
         Cell::Set(value) => (*at, How::Set, value.as_ref().clone()),
         Cell::Add(by) => (*at, How::Add, Value::Integer(*by)),
     };
     let mut columns: Columns = changes.iter().map(column).collect();
     columns.sort_by_key(|(at, ..)| *at);
-    if !columns.is_empty() {
-        add(shapes, BulkKind::Update, key, columns);
-    }
+    (!columns.is_empty()).then(|| effect(BulkKind::Update, key, columns))
 }
 
 fn is_key(table: &Table, at: usize) -> bool {
@@ -75,13 +86,7 @@ fn inserted(table: &Table, new: &NewRow<'_>) -> Columns {
 }
 
 /// One statement where a changed row gets what a new one would; else a change of what is there, then what is missing.
-fn upsert(
-    shapes: &mut BTreeMap<Shape, Vec<Row>>,
-    table: &Table,
-    key: &Key<'_>,
-    new: &NewRow<'_>,
-    changes: &Changes<'_>,
-) {
+fn upsert(table: &Table, key: &Key<'_>, new: &NewRow<'_>, changes: &Changes<'_>) -> [Option<Effect>; 2] {
     let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
     let alike = new.iter().enumerate().map(|(at, new)| how(new.as_ref(), change(at)));
     if let Some(hows) = alike.collect::<Option<Vec<How>>>() {
@@ -89,10 +94,9 @@ fn upsert(
         for (at, how, _) in &mut columns {
             *how = hows.get(*at).copied().unwrap_or(How::Keep);
         }
-        return add(shapes, BulkKind::Upsert, key, columns);
+        return [Some(effect(BulkKind::Upsert, key, columns)), None];
     }
-    update(shapes, key, changes);
-    add(shapes, BulkKind::InsertMissing, key, inserted(table, new));
+    [update(key, changes), Some(effect(BulkKind::InsertMissing, key, inserted(table, new)))]
 }
 
 fn how(new: Option<&Cow<'_, Value>>, change: Option<&Cell<'_>>) -> Option<How> {
@@ -104,7 +108,7 @@ fn how(new: Option<&Cow<'_, Value>>, change: Option<&Cell<'_>>) -> Option<How> {
     }
 }
 
-fn bulk<'t>(
+pub(super) fn bulk<'t>(
     conn: &dyn Conn,
     projection: &Projection,
     table: &'t Table,
