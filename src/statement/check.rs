@@ -29,7 +29,7 @@ pub(super) fn check_column(name: &str) -> Result<(), StatementError> {
     Ok(())
 }
 
-pub(super) fn check_columns<'a>(names: impl Iterator<Item = &'a Name> + Clone) -> Result<(), StatementError> {
+pub(super) fn check_columns<'a>(names: &(impl Iterator<Item = &'a Name> + Clone)) -> Result<(), StatementError> {
     for (at, name) in names.clone().enumerate() {
         check_column(name)?;
         if names.clone().take(at).any(|other| other.eq_ignore_ascii_case(name)) {
@@ -43,7 +43,7 @@ pub(super) fn check_conflict(statement: &'static str, conflict: &[Name]) -> Resu
     if conflict.is_empty() {
         return Err(StatementError::NoConflictColumns { statement });
     }
-    check_columns(conflict.iter())
+    check_columns(&conflict.iter())
 }
 
 pub(super) fn check_value(column: &str, value: &Value) -> Result<(), StatementError> {
@@ -54,7 +54,7 @@ pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) 
     if values.is_empty() {
         return Err(StatementError::NoValues { statement });
     }
-    check_columns(values.iter().map(|value| &value.column))?;
+    check_columns(&values.iter().map(|value| &value.column))?;
     for value in values {
         let column = &value.column;
         match &value.change {

@@ -191,7 +191,7 @@ pub fn copy<C: Into<Name>, T: Into<Name>>(
         return Err(StatementError::UnequalColumns { to: to.len(), from: from.len() }.into());
     }
     check_conflict("copy", &conflict)?;
-    check_columns(to.iter())?;
+    check_columns(&to.iter())?;
     for (column, source) in to.iter().zip(&from) {
         match &source.from {
             Origin::Column(name) => check_column(name)?,
