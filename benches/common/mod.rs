@@ -1,112 +1,121 @@
-//! The work of the benches: a projection of users over events of several instances, and its floor in hand-written SQL.
+//! What the benches share.
+//!
+//! A bench answers questions of one kind: how fast is this beside a floor, that is the same work written by hand, in the
+//! same run. For each question it prints what both sides took, and a line `ratio QUESTION VALUE reach VALUE`; more is
+//! better, and a limit is divided by what was measured. Both sides take turns, and their medians are compared, because a
+//! machine changes its speed from second to second. That is why criterion, which measures one side after the other, runs
+//! only where a round is short ([`mod@push`](../push.rs)). The result of every round is checked.
+//!
+//! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or those of its questions that contain a text.
+//! `--test` runs each once and small. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance by `0.1`.
 
-#[cfg(all(feature = "postgres", unix))]
-pub(crate) mod postgres;
+pub(crate) mod floor;
+pub(crate) mod place;
+pub(crate) mod process;
+pub(crate) mod report;
+pub(crate) mod users;
+
+#[path = "../../tests/common/random.rs"]
+#[allow(dead_code, clippy::expect_used, reason = "the tests use more of it")]
+pub(crate) mod random;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use readside::{
-    Command, Event, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, ProjectionStore, Table, Value,
-    create, eq, integer, set, text, update,
-};
-use serde::{Deserialize, Serialize};
+use readside::{Command, EventStore, HandlerConfig, Projection, ProjectionHandler, ProjectionStore};
 
-pub(crate) const INSTANCES: usize = 20;
-pub(crate) const USERS: usize = 100;
-pub(crate) const VERSIONS: usize = 10;
-pub(crate) const EVENTS: usize = INSTANCES * USERS * VERSIONS;
+/// Commands in one push while a log is filled.
+const FILL: usize = 2_000;
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Added {
-    pub(crate) name: String,
-    pub(crate) email: String,
-}
-impl Payload for Added {
-    const AGGREGATE: &'static str = "user";
-    const TYPE: &'static str = "user.added";
+/// How much is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) test: bool,
+    pub(crate) rounds: usize,
+    scale: f64,
+    only: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Changed {
-    pub(crate) email: String,
-}
-impl Payload for Changed {
-    const AGGREGATE: &'static str = "user";
-    const TYPE: &'static str = "user.changed";
-}
-
-/// The projection; each version has tables and states of its own, so that each run catches up from nothing.
-pub(crate) fn users(version: u32) -> Projection {
-    let table = Table::new("users")
-        .column(text("id"))
-        .column(text("name"))
-        .column(text("email"))
-        .column(integer("sequence"))
-        .primary_key(["id"]);
-    Projection::new("users", version)
-        .table(table)
-        .on(|e: &Event, p: Added| {
-            create([
-                set("id", e.aggregate_id()),
-                set("name", p.name),
-                set("email", p.email),
-                set("sequence", e.version()),
-            ])
-        })
-        .on(|e: &Event, p: Changed| {
-            update([set("email", p.email), set("sequence", e.version())], [eq("id", e.aggregate_id())])
-        })
-}
-
-pub(crate) fn instance(n: usize) -> String {
-    format!("inst-{n:03}")
-}
-
-pub(crate) fn command(instance: &str, user: usize, version: usize) -> Command {
-    let id = format!("user-{user:02}");
-    let email = format!("v{version}.{id}@example.com");
-    if version == 1 {
-        Command::new(instance, &id, &Added { name: format!("Name {id}"), email })
-    } else {
-        Command::new(instance, &id, &Changed { email })
-    }
-}
-
-/// Fills the log: the users of an instance take turns.
-pub(crate) fn fill(store: &dyn EventStore) {
-    for n in 0..INSTANCES {
-        let name = instance(n);
-        for version in 1..=VERSIONS {
-            let commands: Vec<Command> = (0..USERS).map(|user| command(&name, user, version)).collect();
-            store.push(&commands).expect("the log is filled");
+impl Settings {
+    pub(crate) fn read() -> Self {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let test = arguments.iter().any(|argument| argument == "--test");
+        let scale = std::env::var("READSIDE_BENCH_SCALE").ok().map(|text| text.parse().expect("a scale is a number"));
+        Self {
+            test,
+            rounds: if test { 1 } else { 5 },
+            scale: scale.unwrap_or(if test { 0.02 } else { 1.0 }),
+            only: arguments.into_iter().find(|argument| !argument.starts_with('-')),
         }
     }
-}
 
-/// One catch-up of all instances from nothing, on one worker, in batches of ten instances.
-pub(crate) fn catch_up<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, handler: &ProjectionHandler) {
-    let names: Vec<String> = (0..INSTANCES).map(instance).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    for batch in names.chunks(10) {
-        handler.trigger(batch).expect("the pass succeeds");
+    /// A size that is so much at full scale.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are small and positive")]
+    pub(crate) fn size(&self, full: usize) -> usize {
+        ((full as f64 * self.scale).ceil() as usize).max(2)
     }
-    let _ = store;
+
+    /// True when this question is asked for.
+    pub(crate) fn wants(&self, question: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| question.contains(only))
+    }
+
+    /// Both sides in turns; the median of each.
+    pub(crate) fn compare(
+        &self,
+        mut ours: impl FnMut() -> Duration,
+        mut floor: impl FnMut() -> Duration,
+    ) -> (Duration, Duration) {
+        let (ours, floor) = (0..self.rounds).map(|_| (ours(), floor())).unzip();
+        (median(ours), median(floor))
+    }
 }
 
-pub(crate) fn handler<S: EventStore + ProjectionStore + Clone + 'static>(store: &S, version: u32) -> ProjectionHandler {
-    let config = HandlerConfig { bulk_limit: 1000, ..HandlerConfig::default() };
+pub(crate) fn median(times: Vec<Duration>) -> Duration {
+    share(times, 50)
+}
+
+/// The time that so many of a hundred do not exceed.
+pub(crate) fn share(mut times: Vec<Duration>, percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
+
+pub(crate) fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+/// A version that no projection had before: its tables and states are new, so it catches up from nothing.
+pub(crate) fn fresh() -> u32 {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+/// Stores events by pushes, many in each.
+pub(crate) fn fill(store: &dyn EventStore, commands: impl IntoIterator<Item = Command>) {
+    let mut commands = commands.into_iter().peekable();
+    while commands.peek().is_some() {
+        let next: Vec<Command> = commands.by_ref().take(FILL).collect();
+        store.push(&next).unwrap();
+    }
+}
+
+/// A handler as it is by default, its tables set up.
+pub(crate) fn handler<S>(store: &S, projection: Projection) -> ProjectionHandler
+where
+    S: EventStore + ProjectionStore + Clone + 'static,
+{
     let (source, models) = (Arc::new(store.clone()), Arc::new(store.clone()));
-    let handler = ProjectionHandler::new(source, models, users(version), config).expect("the handler is right");
-    handler.setup().expect("set-up");
+    let handler = ProjectionHandler::new(source, models, projection, HandlerConfig::default()).unwrap();
+    handler.setup().unwrap();
     handler
 }
 
-/// Every user has the last e-mail and sequence.
-pub(crate) fn verify(rows: &[Vec<(String, Value)>]) {
-    assert_eq!(rows.len(), INSTANCES * USERS);
-    for row in rows {
-        let value = |name: &str| row.iter().find(|(column, _)| column == name).map(|(_, value)| value.clone());
-        assert_eq!(value("sequence"), Some(Value::from(10)));
-        assert!(matches!(value("email"), Some(Value::Text(text)) if text.starts_with("v10.")));
-    }
+/// Catches up with all instances on this thread.
+pub(crate) fn catch_up(handler: &ProjectionHandler, instances: &[String]) {
+    let names: Vec<&str> = instances.iter().map(String::as_str).collect();
+    handler.trigger(&names).unwrap();
 }

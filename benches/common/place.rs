@@ -1,0 +1,142 @@
+//! Where a bench runs: databases of its own, on the PostgreSQL that `READSIDE_TEST_DATABASE_URL` names or on a server of
+//! its own with durable commits, or in a folder of its own.
+
+#[path = "../../tests/common/server.rs"]
+#[allow(dead_code, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "the tests use more of it")]
+mod server;
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use readside::PostgresStore;
+use readside::postgres_driver::{Client, NoTls};
+
+use super::median;
+
+/// A PostgreSQL; a server of its own ends with it.
+pub(crate) struct Postgres {
+    url: String,
+    made: Cell<u32>,
+    own: Option<server::Server>,
+}
+
+/// A database that is dropped with this value.
+pub(crate) struct Database {
+    server: String,
+    name: String,
+    pub(crate) url: String,
+}
+
+impl Postgres {
+    /// Finds or starts a server, and says what a round trip and a durable commit cost on it now.
+    pub(crate) fn find() -> Self {
+        let given = std::env::var("READSIDE_TEST_DATABASE_URL").ok();
+        let own = if given.is_none() { Some(server::Server::durable()) } else { None };
+        let url = given.or_else(|| own.as_ref().map(server::Server::url)).expect("one of both");
+        let postgres = Self { url, made: Cell::new(0), own };
+        postgres.say_costs();
+        postgres
+    }
+
+    /// A server of its own that counts what it is asked, where it can; none when one is given.
+    pub(crate) fn counting(&mut self) {
+        let Some(own) = &mut self.own else { return };
+        let mut client = connect(&self.url);
+        let found = client.query_opt("SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements'", &[]);
+        if found.unwrap().is_some() {
+            client.batch_execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'").unwrap();
+            own.crash();
+        }
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        let number = self.made.replace(self.made.get() + 1);
+        let name = format!("readside_bench_{}_{number}", std::process::id());
+        connect(&self.url).batch_execute(&format!("CREATE DATABASE \"{name}\"")).unwrap();
+        let (base, _) = self.url.rsplit_once('/').expect("the URL names a database");
+        Database { server: self.url.clone(), url: format!("{base}/{name}"), name }
+    }
+
+    fn say_costs(&self) {
+        let database = self.database();
+        let mut client = database.client();
+        client.batch_execute("CREATE TABLE one (n int); INSERT INTO one VALUES (0)").unwrap();
+        let trip = client.prepare("SELECT 1").unwrap();
+        let trips = (0..2_000).map(|_| super::timed(|| drop(client.query_one(&trip, &[]).unwrap()))).collect();
+        let mut commit = Commit::new(client);
+        let commits = (0..200).map(|_| commit.time()).collect();
+        let fsync: String = database.client().query_one("SHOW fsync", &[]).unwrap().get(0);
+        println!("a round trip takes {:.1?}, a commit {:.1?} (fsync {fsync})", median(trips), median(commits));
+    }
+}
+
+impl Database {
+    pub(crate) fn client(&self) -> Client {
+        connect(&self.url)
+    }
+
+    /// A store on this database, its schema set up.
+    pub(crate) fn store(&self) -> PostgresStore {
+        let store = PostgresStore::connect(&self.url).unwrap();
+        store.setup().unwrap();
+        store
+    }
+
+    /// What a database at rest has done long ago: dead rows gone, statistics taken.
+    pub(crate) fn tidy(&self) {
+        self.client().batch_execute("VACUUM ANALYZE").unwrap();
+    }
+
+    /// Writes back what earlier rounds left behind, so that the next one does not pay for it. Needs a right that the
+    /// owner of a given server may lack.
+    pub(crate) fn settle(&self) {
+        let _ = self.client().batch_execute("CHECKPOINT");
+    }
+
+    /// True when the table holds so many rows, and the condition holds for each.
+    pub(crate) fn check(&self, table: &str, rows: usize, condition: &str) {
+        let sql = format!("SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table}");
+        let found = self.client().query_one(&sql, &[]).unwrap();
+        let counts: (i64, i64) = (found.get(0), found.get(1));
+        let rows = i64::try_from(rows).unwrap();
+        assert_eq!(counts, (rows, rows), "{table} has to hold so many rows with {condition}");
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Ok(mut client) = Client::connect(&self.server, NoTls) {
+            let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name));
+        }
+    }
+}
+
+/// The smallest durable commit: one row is updated.
+pub(crate) struct Commit {
+    client: Client,
+    update: readside::postgres_driver::Statement,
+}
+
+impl Commit {
+    /// On a database with a table `one`.
+    fn new(mut client: Client) -> Self {
+        let update = client.prepare("UPDATE one SET n = n + 1").unwrap();
+        Self { client, update }
+    }
+
+    pub(crate) fn on(database: &Database) -> Self {
+        let mut client = database.client();
+        client.batch_execute("CREATE TABLE IF NOT EXISTS one (n int); INSERT INTO one VALUES (0)").unwrap();
+        Self::new(client)
+    }
+
+    pub(crate) fn time(&mut self) -> Duration {
+        let start = Instant::now();
+        self.client.execute(&self.update, &[]).unwrap();
+        start.elapsed()
+    }
+}
+
+pub(crate) fn connect(url: &str) -> Client {
+    Client::connect(url, NoTls).unwrap()
+}
