@@ -7,11 +7,13 @@ mod common;
 
 use std::time::Duration;
 
+use common::filled::{Filled, Floor};
+use common::floor::Frame;
 use common::place::{Database, Postgres};
 use common::users::{self, Log};
-use common::{Settings, floor, report, timed};
+use common::{Settings, report, timed};
 use readside::postgres_driver::{Row, Transaction};
-use readside::{HandlerConfig, PostgresStore, SqliteStore};
+use readside::{HandlerConfig, SqliteStore};
 
 fn main() {
     let settings = Settings::read();
@@ -27,15 +29,13 @@ fn main() {
 
 fn postgres(settings: &Settings, log: Log) {
     let server = Postgres::find();
-    let filled = Filled::new(&server, log);
-    let names = log.names();
-    let (one, two) = ([&names[..]], names.split_at(names.len() / 2));
-    let two = [two.0, two.1];
-    for (question, workers, reach) in
-        [("catch-up-postgres", &one[..], 0.8), ("catch-up-postgres-two-workers", &two[..], 0.7)]
-    {
+    let (filled, names) = (Filled::new(&server, log, log.commands()), log.names());
+    let (first, second) = names.split_at(names.len() / 2);
+    let questions: [(&str, &[&[String]], f64); 2] =
+        [("catch-up-postgres", &[&names], 0.8), ("catch-up-postgres-two-workers", &[first, second], 0.7)];
+    for (question, parts, reach) in questions {
         if settings.wants(question) {
-            let (ours, floor) = settings.compare(|| filled.ours(workers), || filled.floor(workers));
+            let (ours, floor) = settings.compare(|| filled.ours(parts), || filled.floor(parts, users::floor));
             report::speeds(question, "events", log.events(), ours, floor, reach);
         }
     }
@@ -44,116 +44,57 @@ fn postgres(settings: &Settings, log: Log) {
 }
 
 /// The baseline is slow, and gets a tenth of the instances.
-fn statement_by_statement(settings: &Settings, filled: &Filled, names: &[String]) {
+fn statement_by_statement(settings: &Settings, filled: &Filled<Log>, names: &[String]) {
     let question = "catch-up-postgres-beside-statements-with-savepoints";
     if !settings.wants(question) {
         return;
     }
-    let tenth = &names[..names.len().div_ceil(10)];
-    let events = tenth.len() * filled.log.users * filled.log.versions;
-    let (ours, baseline) = settings.compare(|| filled.ours(&[names]), || filled.baseline(tenth));
-    let speed = |events: usize, time: Duration| events as f64 / time.as_secs_f64();
+    let log = filled.work;
+    let tenth = Log { instances: log.instances.div_ceil(10), ..log };
+    let (ours, baseline) = settings
+        .compare(|| filled.ours(&[names]), || filled.floor_of(&tenth, &[&names[..tenth.instances]], with_savepoints));
     println!(
         "{question}: readside {}; baseline {}",
-        report::speed("events", filled.log.events(), ours),
-        report::speed("events", events, baseline)
+        report::speed("events", log.events(), ours),
+        report::speed("events", tenth.events(), baseline)
     );
-    report::ratio(question, speed(filled.log.events(), ours) / (10.0 * speed(events, baseline)), 1.0);
+    let speed = |log: Log, time: Duration| log.events() as f64 / time.as_secs_f64();
+    report::ratio(question, speed(log, ours) / (10.0 * speed(tenth, baseline)), 1.0);
 }
 
 /// As many events in a hundred times as many instances: what an instance costs.
-fn many_instances(settings: &Settings, server: &Postgres, filled: &Filled, names: &[String]) {
+fn many_instances(settings: &Settings, server: &Postgres, few: &Filled<Log>, names: &[String]) {
     let question = "catch-up-postgres-many-instances";
     if !settings.wants(question) {
         return;
     }
-    let log = Log { instances: filled.log.instances * filled.log.users, users: 1, ..filled.log };
-    let (many, many_names) = (Filled::new(server, log), log.names());
-    let (ours, few) = settings.compare(|| many.ours(&[&many_names]), || filled.ours(&[names]));
-    report::speeds(question, "events", log.events(), ours, few, 0.5);
+    let log = Log { instances: few.work.instances * few.work.users, users: 1, ..few.work };
+    let (many, many_names) = (Filled::new(server, log, log.commands()), log.names());
+    let (ours, floor) = settings.compare(|| many.ours(&[&many_names]), || few.ours(&[names]));
+    report::speeds(question, "events", log.events(), ours, floor, 0.5);
 }
 
-/// A filled log on PostgreSQL.
-struct Filled {
-    log: Log,
-    database: Database,
-    store: PostgresStore,
-}
-
-impl Filled {
-    fn new(server: &Postgres, log: Log) -> Self {
-        let database = server.database();
-        let store = database.store();
-        common::fill(&store, log.commands());
-        database.tidy();
-        Self { log, database, store }
-    }
-
-    /// One handler, a worker for each part of the instances.
-    fn ours(&self, workers: &[&[String]]) -> Duration {
-        let version = common::fresh();
-        let handler = common::handler(&self.store, users::projection("users", version));
-        self.database.settle();
-        let time = timed(|| {
-            std::thread::scope(|scope| {
-                for part in workers {
-                    scope.spawn(|| common::catch_up(&handler, part));
-                }
-            });
-        });
-        self.log.check(&self.database, &format!("users_{version}"));
-        time
-    }
-
-    /// A connection for each part of the instances.
-    fn floor(&self, workers: &[&[String]]) -> Duration {
-        self.make_floor();
-        let mut floors: Vec<users::Floor> = workers.iter().map(|_| users::Floor::new(&self.database)).collect();
-        self.database.settle();
-        let time = timed(|| {
-            std::thread::scope(|scope| {
-                for (floor, part) in floors.iter_mut().zip(workers) {
-                    scope.spawn(|| floor.catch_up(part));
-                }
-            });
-        });
-        self.log.check(&self.database, "floor_users");
-        time
-    }
-
-    /// What the engine does that this one is measured against: a savepoint around each statement, 200 events a batch.
-    fn baseline(&self, names: &[String]) -> Duration {
-        self.make_floor();
-        let mut frame = floor::Frame::new(&self.database, "aggregate_id, version, payload", 200);
-        let insert = frame.client.prepare("INSERT INTO floor_users VALUES ($1, $2, $3, $4, $5)").unwrap();
-        let update = "UPDATE floor_users SET email = $3, sequence = $4 WHERE instance_id = $1 AND id = $2";
-        let update = frame.client.prepare(update).unwrap();
-        let execute = |tx: &mut Transaction<'_>, instance: &str, row: &Row| {
-            let payload: users::Any = serde_json::from_str(row.get(3)).unwrap();
-            let (id, version): (&str, i64) = (row.get(1), row.get(2));
-            tx.batch_execute("SAVEPOINT one").unwrap();
-            if let Some(name) = payload.name {
-                tx.execute(&insert, &[&instance, &id, &name, &payload.email, &version]).unwrap();
-            } else {
-                tx.execute(&update, &[&instance, &id, &payload.email, &version]).unwrap();
-            }
-            tx.batch_execute("RELEASE one").unwrap();
-        };
-        self.database.settle();
-        let time = timed(|| {
-            frame.catch_up(names, |tx, instance, rows| rows.iter().for_each(|row| execute(tx, instance, row)));
-        });
-        Log { instances: names.len(), ..self.log }.check(&self.database, "floor_users");
-        time
-    }
-
-    /// An empty table like ours, and checkpoints.
-    fn make_floor(&self) {
-        common::handler(&self.store, users::projection("users", 1));
-        let mut client = self.database.client();
-        floor::tables_like(&mut client, &[("floor_users", "users_1")]);
-        floor::forget(&mut client);
-    }
+/// The way of an engine that folds nothing and wants to know which statement failed: a savepoint around each of them,
+/// 200 events in a transaction.
+fn with_savepoints(database: &Database) -> Floor {
+    let mut frame = Frame::new(database, "aggregate_id, version, payload", 200);
+    let insert = "INSERT INTO floor_users VALUES ($1, $2, $3, $4, $5)";
+    let update = "UPDATE floor_users SET email = $3, sequence = $4 WHERE instance_id = $1 AND id = $2";
+    let [insert, update] = [insert, update].map(|sql| frame.client.prepare(sql).unwrap());
+    let execute = move |tx: &mut Transaction<'_>, instance: &str, row: &Row| {
+        let payload: users::Any = serde_json::from_str(row.get(3)).unwrap();
+        let (id, version): (&str, i64) = (row.get(1), row.get(2));
+        tx.batch_execute("SAVEPOINT one").unwrap();
+        if let Some(name) = payload.name {
+            tx.execute(&insert, &[&instance, &id, &name, &payload.email, &version]).unwrap();
+        } else {
+            tx.execute(&update, &[&instance, &id, &payload.email, &version]).unwrap();
+        }
+        tx.batch_execute("RELEASE one").unwrap();
+    };
+    Box::new(move |names| {
+        frame.catch_up(names, |tx, instance, rows| rows.iter().for_each(|row| execute(tx, instance, row)));
+    })
 }
 
 /// A filled log on SQLite.

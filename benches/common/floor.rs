@@ -20,15 +20,6 @@ pub(crate) fn forget(client: &mut Client) {
         .unwrap();
 }
 
-/// Makes tables like these, empty, under the same names with `floor_` before them.
-pub(crate) fn tables_like(client: &mut Client, tables: &[(&str, &str)]) {
-    for (floor, like) in tables {
-        client
-            .batch_execute(&format!("DROP TABLE IF EXISTS {floor}; CREATE TABLE {floor} (LIKE {like} INCLUDING ALL)"))
-            .unwrap();
-    }
-}
-
 pub(crate) struct Frame {
     pub(crate) client: Client,
     at: Statement,

@@ -9,6 +9,7 @@
 //! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or those of its questions that contain a text.
 //! `--test` runs each once and small. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance by `0.1`.
 
+pub(crate) mod filled;
 pub(crate) mod floor;
 pub(crate) mod place;
 pub(crate) mod process;
@@ -86,6 +87,15 @@ pub(crate) fn timed(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
     work();
     start.elapsed()
+}
+
+/// The name of a tenant.
+pub(crate) fn instance(n: usize) -> String {
+    format!("inst-{n:05}")
+}
+
+pub(crate) fn instances(count: usize) -> Vec<String> {
+    (0..count).map(instance).collect()
 }
 
 /// A version that no projection had before: its tables and states are new, so it catches up from nothing.

@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 
-use readside::postgres_driver::Statement;
+use readside::postgres_driver::{Row, Statement, Transaction};
 use readside::{Command, Event, Payload, Projection, Table, create, eq, integer, set, text, update};
 use serde::{Deserialize, Serialize};
 
+use super::filled::{Floor, Work};
 use super::floor::{self, Frame};
 use super::place::Database;
 use super::random::Random;
+use super::{instance, instances};
 
 pub(crate) const USERS: usize = 100;
 pub(crate) const VERSIONS: usize = 10;
@@ -47,7 +49,7 @@ impl Log {
     }
 
     pub(crate) fn names(self) -> Vec<String> {
-        (0..self.instances).map(instance).collect()
+        instances(self.instances)
     }
 
     /// The events in a random order that keeps each user's own.
@@ -59,19 +61,22 @@ impl Log {
         })
     }
 
-    /// What the rows have to be when all is handled.
-    pub(crate) fn check(self, database: &Database, table: &str) {
-        database.check(table, self.instances * self.users, &self.condition());
-    }
-
     pub(crate) fn condition(self) -> String {
         let last = self.versions;
         format!("sequence = {last} AND email = 'v{last}.' || id || '@example.com' AND name = 'Name ' || id")
     }
 }
 
-pub(crate) fn instance(n: usize) -> String {
-    format!("inst-{n:05}")
+impl Work for Log {
+    const TABLES: &'static [&'static str] = &["users"];
+
+    fn projection(version: u32) -> Projection {
+        projection("users", version)
+    }
+
+    fn check(&self, database: &Database, name: &dyn Fn(&str) -> String) {
+        database.check(&name("users"), self.instances * self.users, &self.condition());
+    }
 }
 
 /// Who has which of their events next: shuffled, each user's own in order.
@@ -129,56 +134,45 @@ pub(crate) struct Any {
 }
 
 /// The floor: the last write of each user in a batch, new users in one statement and others in another.
-pub(crate) struct Floor {
-    frame: Frame,
-    insert: Statement,
-    update: Statement,
+pub(crate) fn floor(database: &Database) -> Floor {
+    let mut frame = Frame::new(database, "aggregate_id, version, payload", floor::BATCH);
+    let insert = "INSERT INTO floor_users SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])";
+    let update = "UPDATE floor_users u SET email = v.email, sequence = v.sequence \
+                  FROM unnest($2::text[], $3::text[], $4::int8[]) v (id, email, sequence) \
+                  WHERE u.instance_id = $1 AND u.id = v.id";
+    let [insert, update] = [insert, update].map(|sql| frame.client.prepare(sql).unwrap());
+    Box::new(move |instances| {
+        frame.catch_up(instances, |tx, instance, rows| write(tx, instance, rows, &insert, &update));
+    })
 }
 
-impl Floor {
-    /// On the table `floor_users`, which is there.
-    pub(crate) fn new(database: &Database) -> Self {
-        let mut frame = Frame::new(database, "aggregate_id, version, payload", floor::BATCH);
-        let insert = "INSERT INTO floor_users SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])";
-        let update = "UPDATE floor_users u SET email = v.email, sequence = v.sequence \
-                      FROM unnest($2::text[], $3::text[], $4::int8[]) v (id, email, sequence) \
-                      WHERE u.instance_id = $1 AND u.id = v.id";
-        let insert = frame.client.prepare(insert).unwrap();
-        let update = frame.client.prepare(update).unwrap();
-        Self { frame, insert, update }
+fn write(tx: &mut Transaction<'_>, instance: &str, rows: &[Row], insert: &Statement, update: &Statement) {
+    let mut last: HashMap<&str, (Option<String>, String, i64)> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let payload: Any = serde_json::from_str(row.get(3)).unwrap();
+        let user = last.entry(row.get(1)).or_default();
+        user.0 = payload.name.or(user.0.take());
+        user.1 = payload.email;
+        user.2 = row.get(2);
     }
-
-    pub(crate) fn catch_up(&mut self, instances: &[String]) {
-        let (insert, update) = (&self.insert, &self.update);
-        self.frame.catch_up(instances, |tx, instance, rows| {
-            let mut last: HashMap<&str, (Option<String>, String, i64)> = HashMap::with_capacity(rows.len());
-            for row in rows {
-                let payload: Any = serde_json::from_str(row.get(3)).unwrap();
-                let user = last.entry(row.get(1)).or_default();
-                user.0 = payload.name.or(user.0.take());
-                user.1 = payload.email;
-                user.2 = row.get(2);
-            }
-            let mut new: (Vec<&str>, Vec<String>, Vec<String>, Vec<i64>) = Default::default();
-            let mut old: (Vec<&str>, Vec<String>, Vec<i64>) = Default::default();
-            for (id, (name, email, sequence)) in last {
-                if let Some(name) = name {
-                    new.0.push(id);
-                    new.1.push(name);
-                    new.2.push(email);
-                    new.3.push(sequence);
-                } else {
-                    old.0.push(id);
-                    old.1.push(email);
-                    old.2.push(sequence);
-                }
-            }
-            if !new.0.is_empty() {
-                tx.execute(insert, &[&instance, &new.0, &new.1, &new.2, &new.3]).unwrap();
-            }
-            if !old.0.is_empty() {
-                tx.execute(update, &[&instance, &old.0, &old.1, &old.2]).unwrap();
-            }
-        });
+    let mut new: (Vec<&str>, Vec<String>, Vec<String>, Vec<i64>) = Default::default();
+    let mut old: (Vec<&str>, Vec<String>, Vec<i64>) = Default::default();
+    for (id, (name, email, sequence)) in last {
+        if let Some(name) = name {
+            new.0.push(id);
+            new.1.push(name);
+            new.2.push(email);
+            new.3.push(sequence);
+        } else {
+            old.0.push(id);
+            old.1.push(email);
+            old.2.push(sequence);
+        }
+    }
+    if !new.0.is_empty() {
+        tx.execute(insert, &[&instance, &new.0, &new.1, &new.2, &new.3]).unwrap();
+    }
+    if !old.0.is_empty() {
+        tx.execute(update, &[&instance, &old.0, &old.1, &old.2]).unwrap();
     }
 }
