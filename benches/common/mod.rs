@@ -9,6 +9,7 @@
 //! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or those of its questions that contain a text.
 //! `--test` runs each once and small. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance by `0.1`.
 
+pub(crate) mod engine;
 pub(crate) mod filled;
 pub(crate) mod floor;
 pub(crate) mod place;

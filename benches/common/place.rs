@@ -38,8 +38,8 @@ impl Postgres {
         postgres
     }
 
-    /// A server of its own that counts what it is asked, where it can; none when one is given.
-    pub(crate) fn counting(&mut self) {
+    /// Has a server of its own count statements, where it can.
+    pub(crate) fn count_statements(&mut self) {
         let Some(own) = &mut self.own else { return };
         let mut client = connect(&self.url);
         let found = client.query_opt("SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements'", &[]);
@@ -93,7 +93,19 @@ impl Database {
         let _ = self.client().batch_execute("CHECKPOINT");
     }
 
-    /// True when the table holds so many rows, and the condition holds for each.
+    pub(crate) fn counter(&self) -> Counter {
+        Counter::new(self)
+    }
+
+    /// The first process of the server, when it runs on this machine and may be asked.
+    pub(crate) fn server_process(&self) -> Option<u32> {
+        let found = self.client().query_one("SELECT pg_read_file('postmaster.pid')", &[]).ok()?;
+        let pid: u32 = found.get::<_, String>(0).lines().next()?.trim().parse().ok()?;
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        name.starts_with("postgres").then_some(pid)
+    }
+
+    /// Checks that the table holds so many rows, and that the condition holds for each.
     pub(crate) fn check(&self, table: &str, rows: usize, condition: &str) {
         let sql = format!("SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table}");
         let found = self.client().query_one(&sql, &[]).unwrap();
@@ -108,6 +120,40 @@ impl Drop for Database {
         if let Ok(mut client) = Client::connect(&self.server, NoTls) {
             let _ = client.batch_execute(&format!("DROP DATABASE IF EXISTS \"{}\" WITH (FORCE)", self.name));
         }
+    }
+}
+
+/// Counts what a database is asked.
+pub(crate) struct Counter {
+    client: Client,
+    statements: bool,
+}
+
+impl Counter {
+    fn new(database: &Database) -> Self {
+        let mut client = database.client();
+        let sql = "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT FROM pg_stat_statements LIMIT 1";
+        let statements = client.batch_execute(sql).is_ok();
+        Self { client, statements }
+    }
+
+    pub(crate) fn what(&self) -> &'static str {
+        if self.statements {
+            "all statements are counted, BEGIN, SET and COMMIT too"
+        } else {
+            "transactions are counted, because pg_stat_statements is not loaded"
+        }
+    }
+
+    /// So far, without its own questions.
+    pub(crate) fn count(&mut self) -> i64 {
+        let sql = if self.statements {
+            "SELECT coalesce(sum(calls), 0)::int8 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid \
+             WHERE d.datname = current_database() AND query NOT LIKE '%pg_stat_statements%'"
+        } else {
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+        };
+        self.client.query_one(sql, &[]).unwrap().get(0)
     }
 }
 
