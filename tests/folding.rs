@@ -44,6 +44,13 @@ fn projection(version: u32) -> Projection {
                 .primary_key(["id"])
                 .references(["owner"], "owner"),
         )
+        .table(
+            Table::new("tree")
+                .column(text("id"))
+                .column(text("parent").nullable())
+                .primary_key(["id"])
+                .references(["parent"], "tree"),
+        )
         .on_raw("thing", "thing.changed", |_| noop())
 }
 
@@ -146,6 +153,10 @@ fn in_order() -> impl Strategy<Value = Vec<Statement>> {
         2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
             ids.into_iter().map(|id| create(row(id.clone(), vec![set("name", id)]))).collect()
         )),
+        1 => prop::collection::vec((key(), key()), 3..6).prop_map(move |pairs| pairs
+            .into_iter()
+            .map(|(id, parent)| in_table("tree", create([set("id", id), set("parent", parent)])).unwrap())
+            .collect()),
         2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
             ids.into_iter().map(|id| delete([eq("id", id), eq("part", true)])).collect()
         )),

@@ -34,7 +34,8 @@ pub struct HandlerConfig {
     /// Bytes of payload that one fetch holds in memory, for all its instances together; at least one event of each is
     /// fetched. Default: 16 MiB.
     pub fetch_bytes: usize,
-    /// Instances that share one fetch and one transaction; 0 means 1. Default: 50.
+    /// Instances that share one fetch and one transaction, as far as their events fit a page of 10,000; 0 means 1.
+    /// Default: 200.
     pub concurrent_instances: usize,
     /// How often work that failed is tried again before the call ends. Default: 2.
     pub retries: u32,
@@ -55,7 +56,7 @@ impl Default for HandlerConfig {
         Self {
             bulk_limit: 1000,
             fetch_bytes: 16 << 20,
-            concurrent_instances: 50,
+            concurrent_instances: 200,
             retries: 2,
             retry_failed_after: Duration::from_millis(100),
             max_failure_count: 8,

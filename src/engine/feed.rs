@@ -7,6 +7,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::config::HandlerConfig;
 use super::fetch::{Fetched, Place};
 use super::handler::Inner;
 use crate::error::{StoreError, StoreErrorKind};
@@ -34,12 +35,12 @@ impl Feed {
     }
 
     /// Places whose events together fit a page.
-    fn page(&mut self, limit: usize) -> Vec<Place> {
+    fn page(&mut self, config: &HandlerConfig) -> Vec<Place> {
         let mut page = Vec::new();
         let mut events = 0_usize;
         while let Some(place) = self.places.front() {
-            events = events.saturating_add(place.lag.min(limit).max(1));
-            if events > MOST_EVENTS && !page.is_empty() {
+            events = events.saturating_add(place.lag.min(config.bulk_limit).max(1));
+            if !page.is_empty() && (events > MOST_EVENTS || page.len() >= config.concurrent_instances) {
                 break;
             }
             page.extend(self.places.pop_front());
@@ -115,7 +116,7 @@ impl Inner {
         feed: &mut Feed,
         mut work: impl FnMut(Fetched) -> Vec<Arc<str>>,
     ) -> Result<(), StoreError> {
-        let first = feed.page(self.config.bulk_limit);
+        let first = feed.page(&self.config);
         if first.is_empty() {
             return Ok(());
         }
@@ -126,7 +127,7 @@ impl Inner {
                 for place in std::mem::take(&mut fetched.next) {
                     feed.add(place);
                 }
-                let next = feed.page(self.config.bulk_limit);
+                let next = feed.page(&self.config);
                 let more = !next.is_empty();
                 if more {
                     reader.ask(next)?;
@@ -155,19 +156,22 @@ mod tests {
         page.iter().map(|place| place.instance.as_ref()).collect()
     }
 
+    fn config(bulk_limit: usize, concurrent_instances: usize) -> HandlerConfig {
+        HandlerConfig { bulk_limit, concurrent_instances, ..HandlerConfig::default() }
+    }
+
     // SPEC L9, C3
     #[test]
     fn a_page_has_as_many_instances_as_it_has_room_for() {
-        let mut feed = Feed::new(vec![place("a", 4, 0), place("b", usize::MAX, 0), place("c", 0, 0)], 9);
-        assert_eq!(names(&feed.page(100)), ["a", "b", "c"]);
+        let unknown = usize::MAX;
+        let mut feed = Feed::new(vec![place("a", 4, 0), place("b", unknown, 0), place("c", 0, 0)], 9);
+        assert_eq!(names(&feed.page(&config(100, 2))), ["a", "b"]);
+        assert_eq!(names(&feed.page(&config(100, 2))), ["c"]);
         let full = vec![place("a", MOST_EVENTS, 0), place("b", 1, 0), place("c", MOST_EVENTS - 1, 0), place("d", 1, 0)];
         let mut feed = Feed::new(full, 9);
-        let limit = 1_000_000;
-        assert_eq!(
-            [names(&feed.page(limit)), names(&feed.page(limit)), names(&feed.page(limit))],
-            [vec!["a"], vec!["b", "c"], vec!["d"]]
-        );
-        assert!(feed.page(limit).is_empty());
+        for names_of_page in [vec!["a"], vec!["b", "c"], vec!["d"], vec![]] {
+            assert_eq!(names(&feed.page(&config(1_000_000, 100))), names_of_page);
+        }
     }
 
     #[test]
@@ -175,6 +179,6 @@ mod tests {
         let mut feed = Feed::new(Vec::new(), 2);
         feed.add(place("a", 1, 1));
         feed.add(place("b", 1, 2));
-        assert_eq!((names(&feed.page(1)), names(&feed.left)), (vec!["a"], vec!["b"]));
+        assert_eq!((names(&feed.page(&config(1, 9))), names(&feed.left)), (vec!["a"], vec!["b"]));
     }
 }

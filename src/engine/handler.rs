@@ -19,6 +19,9 @@ use crate::query::HeadsRequest;
 use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore};
 
+/// Instances that a trigger opens at once.
+const OPENED: usize = 1000;
+
 /// Brings one projection up to date, exactly once, whoever else does the same at the same time.
 ///
 /// # Examples
@@ -122,7 +125,7 @@ impl ProjectionHandler {
             return Err(TriggerError::NoInstances { projection: self.name() });
         }
         let mut stopped = BTreeMap::new();
-        for batch in todo.chunks(self.inner.config.concurrent_instances.max(1)) {
+        for batch in todo.chunks(OPENED) {
             self.trigger_batch(batch, &mut stopped)?;
         }
         if stopped.is_empty() {
