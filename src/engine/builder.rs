@@ -13,6 +13,7 @@ use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::holding::Holdings;
 use super::listener::Listener;
+use super::pages::Pages;
 use super::progress::Progress;
 use super::running::{Engine, Threads};
 use super::schedule::Schedule;
@@ -236,11 +237,12 @@ impl EngineBuilder {
 
     fn share(self, workers: usize, tick_now: crossbeam_channel::Sender<()>) -> Result<Arc<Shared>, Error> {
         let mut runners = Vec::new();
+        let pages = Pages::new(Arc::clone(&self.source));
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let wanted = projection.wanted();
-            let handler =
-                ProjectionHandler::new(Arc::clone(&self.source), Arc::clone(&self.models), projection, config)?;
+            let source = pages.reader(wanted.clone());
+            let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)?;
             let flag = || AtomicBool::new(false);
             runners.push(Runner { handler, wanted, succeeded: flag(), leading: flag() });
         }

@@ -28,6 +28,7 @@ mod holding;
 mod lag;
 mod listener;
 mod members;
+mod pages;
 mod progress;
 mod renewal;
 mod running;
