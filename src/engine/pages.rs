@@ -46,13 +46,19 @@ impl Page {
         self.events.last().map_or(self.after, |event| event.position)
     }
 
-    /// The event at this position, which must be the page's beginning or one of its events.
-    fn at(&self, position: i64) -> Option<Option<Uuid>> {
-        if position == self.after {
-            return Some(self.at);
-        }
+    /// True for its beginning and for each of its events but the last: what stands there is known.
+    fn begins_at(&self, position: i64) -> bool {
+        position == self.after || (position < self.last() && self.event(position).is_some())
+    }
+
+    /// The event at its beginning, or at one of its events.
+    fn at(&self, position: i64) -> Option<Uuid> {
+        if position == self.after { self.at } else { self.event(position).map(|event| event.id) }
+    }
+
+    fn event(&self, position: i64) -> Option<&Event> {
         let at = self.events.binary_search_by_key(&position, |event| event.position).ok()?;
-        self.events.get(at).map(|event| Some(event.id))
+        self.events.get(at)
     }
 }
 
@@ -297,12 +303,11 @@ impl Kept {
     fn slice(&self, cursor: &Cursor, request: &ReadRequest) -> Option<Slice> {
         let pages = self.pages.get(&cursor.instance)?;
         let usable = |page: &&Arc<Page>| covers(&page.wanted, &request.wanted);
-        let has = |page: &&Arc<Page>| page.after <= cursor.after && cursor.after < page.last();
-        let first = pages.iter().filter(usable).find(|page| has(page) && page.at(cursor.after).is_some())?;
+        let first = pages.iter().filter(usable).find(|page| page.begins_at(cursor.after))?;
         let mut slice = Slice {
             instance: Arc::clone(&cursor.instance),
             after: cursor.after,
-            at: first.at(cursor.after)?,
+            at: first.at(cursor.after),
             head: first.head,
             head_id: first.head_id,
             relevant: first.relevant,
