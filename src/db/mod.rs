@@ -3,7 +3,6 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
-mod claims;
 mod filter;
 mod fold;
 mod held;
@@ -13,15 +12,14 @@ pub(crate) mod model;
 mod push;
 pub(crate) mod row;
 mod setup;
-#[cfg(all(test, shuttle))]
-mod shuttled;
 mod state;
 mod store;
-mod unique;
 
+pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;
 pub use store::{DbStore, EventStream};
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Holder, StoreError};
@@ -66,6 +64,13 @@ pub trait Conn {
     fn typed(&self, value: Value, _kind: ColumnType) -> Value {
         value
     }
+
+    /// Locks the counters of instances, given by bytes, until the end of the transaction, those that exist. What is read
+    /// by a later statement is not older than the locks.
+    fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError>;
+
+    /// Writes events, and moves their counters and heads.
+    fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
 
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;
@@ -159,6 +164,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// How this database spells things.
     #[doc(hidden)]
     fn dialect(&self) -> Dialect;
+
+    /// True when only one write transaction can be open at a time.
+    #[doc(hidden)]
+    fn has_one_writer(&self) -> bool;
 
     /// How long a push waits for the counters of its instances.
     #[doc(hidden)]

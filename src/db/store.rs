@@ -1,15 +1,15 @@
 //! The store of a backend: event store and projection store in one database.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::sync::Mutex;
 use uuid::Uuid;
 
-use super::claims::Claims;
+use super::push::{self, Pushes};
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lease, push, setup, state};
-use crate::error::{PushError, SetupError, StoreError, StoreErrorKind};
+use super::{Backend, Conn, filter, held, lease, setup, state};
+use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
@@ -19,9 +19,6 @@ use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
 use crate::value::Value;
-
-/// How often a push that the database rolled back for the sake of others is tried again at once.
-const RETRIES: usize = 5;
 
 /// Event store and projection store in one database. Cloning is cheap; clones share connections and subscribers.
 ///
@@ -35,7 +32,7 @@ pub struct DbStore<B: Backend> {
 struct Inner<B> {
     backend: B,
     bus: Arc<Bus>,
-    claims: Claims,
+    pushes: Pushes,
     store_id: Mutex<Option<Uuid>>,
 }
 
@@ -48,7 +45,7 @@ impl<B: Backend> Clone for DbStore<B> {
 impl<B: Backend> DbStore<B> {
     pub(crate) fn from_backend(backend: B) -> Self {
         let inner =
-            Inner { backend, bus: Arc::new(Bus::default()), claims: Claims::default(), store_id: Mutex::new(None) };
+            Inner { backend, bus: Arc::new(Bus::default()), pushes: Pushes::default(), store_id: Mutex::new(None) };
         Self { inner: Arc::new(inner) }
     }
 
@@ -105,52 +102,13 @@ impl<B: Backend> DbStore<B> {
     /// Stores the commands inside a transaction of the caller's.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn push_on(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        push::push(conn, commands, self.inner.backend.patience())
+        self.inner.pushes.push_in(conn, commands, self.inner.backend.patience())
     }
 
     /// What the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn dirty_token(&self, commands: &[Command]) -> DirtyToken {
         DirtyToken::new(Arc::clone(&self.inner.bus), push::instances(commands))
-    }
-
-    /// Pushes once; the claim keeps pushes of this process to one instance in line until they are published.
-    fn push_claimed(&self, commands: &[Command], instances: &[Arc<str>]) -> Result<Vec<Event>, PushError> {
-        let patience = self.inner.backend.patience();
-        let Some(claim) = self.inner.claims.claim(instances, Instant::now() + patience) else {
-            return Err(self.busy(instances, patience));
-        };
-        let mut tries = 0;
-        let events = loop {
-            match self.inner.backend.write("pushing events", |conn| push::push(conn, commands, patience)) {
-                Err(PushError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < RETRIES => {
-                    tries += 1;
-                }
-                Err(error) if is_busy(&error) => return Err(self.busy(instances, patience)),
-                other => break other?,
-            }
-        };
-        self.inner.bus.publish(&events);
-        drop(claim);
-        Ok(events)
-    }
-
-    fn busy(&self, instances: &[Arc<str>], waited: Duration) -> PushError {
-        let names: Vec<String> = instances.iter().map(ToString::to_string).collect();
-        PushError::Busy {
-            instance: names.first().cloned().unwrap_or_default(),
-            waited,
-            holder: self.inner.backend.holder(&names),
-        }
-    }
-}
-
-/// A lock that the database did not give in time; waiting for a connection has no code of the database's.
-fn is_busy(error: &PushError) -> bool {
-    match error {
-        PushError::Busy { .. } => true,
-        PushError::Store(error) => error.kind() == StoreErrorKind::Timeout && error.code().is_some(),
-        _ => false,
     }
 }
 
@@ -178,11 +136,7 @@ impl<B: Backend> EventSource for DbStore<B> {
 
 impl<B: Backend> EventStore for DbStore<B> {
     fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        push::check(commands)?;
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.push_claimed(commands, &push::instances(commands))
+        self.inner.pushes.push(&self.inner.backend, &self.inner.bus, commands)
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {

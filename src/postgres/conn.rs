@@ -1,5 +1,6 @@
 //! SQL on one PostgreSQL connection, inside a transaction.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fallible_iterator::FallibleIterator;
@@ -7,8 +8,8 @@ use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
 use super::value::{self, Param};
-use super::{bulk, error, in_order, slices};
-use crate::db::{Bulk, Conn, Row, row};
+use super::{bulk, error, in_order, push, slices};
+use crate::db::{Append, Bulk, Conn, Counters, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::query::{ReadRequest, Slice};
 use crate::sql::Dialect;
@@ -120,6 +121,14 @@ impl<C: GenericClient> Conn for Session<'_, C> {
 
     fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
         slices::read(self, request)
+    }
+
+    fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError> {
+        push::counters(self, instances)
+    }
+
+    fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError> {
+        push::append(self, append)
     }
 
     fn now(&mut self) -> Result<SystemTime, StoreError> {

@@ -8,6 +8,7 @@ mod conn;
 mod error;
 mod in_order;
 mod pool;
+mod push;
 mod slices;
 mod value;
 mod wire;
@@ -111,18 +112,16 @@ impl DbStore<Postgres> {
         session: &mut dyn Conn,
         commands: &[Command],
     ) -> Result<Vec<crate::event::Event>, PushError> {
-        let before = session.query("SELECT current_setting('lock_timeout')", &[])?;
-        set_lock_timeout(session, &Value::from(millis(self.backend().options.lock_timeout)))?;
+        let before = session.query("SELECT current_setting('lock_timeout'), current_setting('enable_sort')", &[])?;
+        let patience = millis(self.backend().options.lock_timeout);
+        session.query("SELECT set_config('lock_timeout', $1, true)", &[Value::from(patience)])?;
         let events = self.push_on(session, commands)?;
-        if let Some(before) = before.first().and_then(|row| row.first()) {
-            set_lock_timeout(session, before)?;
+        if let Some(before) = before.first() {
+            let set = "SELECT set_config('lock_timeout', $1, true), set_config('enable_sort', $2, true)";
+            session.query(set, before)?;
         }
         Ok(events)
     }
-}
-
-fn set_lock_timeout(session: &mut dyn Conn, value: &Value) -> Result<(), StoreError> {
-    session.query("SELECT set_config('lock_timeout', $1, true)", std::slice::from_ref(value)).map(|_| ())
 }
 
 /// A duration as the server reads it; 0 would mean none.
@@ -240,6 +239,10 @@ impl Backend for Postgres {
 
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
+    }
+
+    fn has_one_writer(&self) -> bool {
+        false
     }
 
     fn patience(&self) -> Duration {

@@ -1,12 +1,13 @@
 //! SQL on one SQLite connection.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::{CachedStatement, Connection};
 
-use super::{error, slices, value};
+use super::{error, push, slices, value};
 use crate::clock::Clock;
-use crate::db::{Bulk, BulkKind, Conn, Row, on_conflict};
+use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, on_conflict};
 use crate::error::StoreError;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{Dialect, quote};
@@ -92,6 +93,15 @@ impl Conn for Handle<'_> {
 
     fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
         slices::read(self, request)
+    }
+
+    fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError> {
+        let now = self.now()?;
+        push::counters(self, instances, now)
+    }
+
+    fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError> {
+        push::append(self, append).map_err(|error| error::store("storing events", error))
     }
 
     fn typed(&self, value: Value, kind: ColumnType) -> Value {

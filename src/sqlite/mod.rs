@@ -5,6 +5,7 @@
 mod conn;
 mod contains;
 mod error;
+mod push;
 mod slices;
 mod value;
 mod wire;
@@ -283,6 +284,10 @@ impl Backend for Sqlite {
 
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+
+    fn has_one_writer(&self) -> bool {
+        true
     }
 
     fn patience(&self) -> Duration {

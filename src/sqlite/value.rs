@@ -25,7 +25,7 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
 }
 
 /// `2026-01-31T12:00:00.000000Z`, of which the order of the texts is that of the times.
-fn timestamp(at: SystemTime) -> String {
+pub(super) fn timestamp(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
 }
 

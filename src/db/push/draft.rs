@@ -1,0 +1,118 @@
+//! Checked commands, ready to be given their places.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::error::PushError;
+use crate::event::{Command, Event, Expected, Unique};
+
+/// The commands of one push. It shares their texts, so that another thread can do its work.
+#[derive(Debug)]
+pub(crate) struct Push {
+    pub(super) drafts: Vec<Draft>,
+    instances: Vec<Arc<str>>,
+    bytes: usize,
+}
+
+/// A command as the event that it will be.
+#[derive(Debug)]
+pub(super) struct Draft {
+    /// Without id, position, version and time.
+    pub(super) event: Event,
+    pub(super) expected: Expected,
+    pub(super) unique: Vec<Unique>,
+    pub(super) push_key: Option<Arc<str>>,
+}
+
+impl Push {
+    /// Checks all that needs no database.
+    pub(crate) fn of(commands: &[Command]) -> Result<Self, PushError> {
+        let drafts = commands.iter().enumerate().map(|(index, command)| Draft::of(index, command));
+        let drafts = drafts.collect::<Result<Vec<Draft>, PushError>>()?;
+        let keyed = drafts.iter().filter(|draft| draft.push_key.is_some()).count();
+        if keyed != 0 && keyed != drafts.len() {
+            return Err(PushError::Transaction {
+                reason: "some commands bear a push key and some do not; give all of them one, so that the push can be repeated",
+            });
+        }
+        let bytes = drafts.iter().map(|draft| draft.event.payload.len() + draft.event.metadata.len()).sum();
+        Ok(Self { drafts, instances: instances(commands), bytes })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+    }
+
+    /// How many events it wants to store.
+    pub(crate) fn len(&self) -> usize {
+        self.drafts.len()
+    }
+
+    /// Bytes of payload and metadata.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Each instance once, by bytes.
+    pub(crate) fn instances(&self) -> &[Arc<str>] {
+        &self.instances
+    }
+}
+
+/// The instances of commands, each once, by bytes.
+pub(crate) fn instances(commands: &[Command]) -> Vec<Arc<str>> {
+    let mut instances: Vec<Arc<str>> = commands.iter().map(|command| Arc::clone(&command.instance)).collect();
+    instances.sort_unstable();
+    instances.dedup();
+    instances
+}
+
+impl Draft {
+    fn of(index: usize, command: &Command) -> Result<Self, PushError> {
+        command.check(index)?;
+        let payload = match &command.payload {
+            Ok(payload) => Arc::clone(payload),
+            // Refused by the check.
+            Err(_) => "null".into(),
+        };
+        let event = Event {
+            id: Uuid::nil(),
+            instance: Arc::clone(&command.instance),
+            position: 0,
+            aggregate_type: Arc::clone(&command.aggregate_type),
+            aggregate_id: Arc::clone(&command.aggregate_id),
+            version: 0,
+            event_type: Arc::clone(&command.event_type),
+            revision: command.revision,
+            created_at: SystemTime::UNIX_EPOCH,
+            creator: Arc::clone(&command.creator),
+            owner: Arc::clone(&command.owner),
+            payload,
+            metadata: command.metadata_json(),
+        };
+        let push_key = command.push_key.as_deref().map(Arc::from);
+        Ok(Self { event, expected: command.expected, unique: command.unique.clone(), push_key })
+    }
+
+    /// True when a stored event is what this command would have become.
+    pub(super) fn is_stored_as(&self, stored: &Event) -> bool {
+        let unplaced = Event {
+            id: self.event.id,
+            position: self.event.position,
+            version: self.event.version,
+            created_at: self.event.created_at,
+            ..stored.clone()
+        };
+        unplaced == self.event
+    }
+
+    pub(super) fn aggregate(&self) -> Aggregate {
+        let event = &self.event;
+        (Arc::clone(&event.instance), Arc::clone(&event.aggregate_type), Arc::clone(&event.aggregate_id))
+    }
+}
+
+/// Instance, type and id.
+pub(super) type Aggregate = (Arc<str>, Arc<str>, Arc<str>);

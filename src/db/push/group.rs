@@ -1,0 +1,262 @@
+//! Pushes of this process that wait for the same instances share one transaction: one thread leads, takes those that
+//! came while it waited for the lock, decides all of them in order, and answers for them.
+//!
+//! A push that is refused writes nothing and leaves the others alone. When the database fails, all is rolled back and
+//! each push runs by itself, so that nobody suffers from what another one brought.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::draft::Push;
+use super::known::Known;
+use super::ledger::{Accepted, Counters, Ledger};
+use super::line::{Lead, Line, Member, Turn};
+use crate::db::{Backend, Conn};
+use crate::error::{PushError, StoreError, StoreErrorKind};
+use crate::event::{Command, Event};
+use crate::subscription::Bus;
+use crate::sync::Mutex;
+
+/// How often a push that the database rolled back for the sake of others is tried again at once.
+const RETRIES: usize = 5;
+
+/// Of one transaction that several pushes share.
+const MOST_PUSHES: usize = 256;
+const MOST_EVENTS: usize = 2_000;
+const MOST_BYTES: usize = 4 << 20;
+
+/// What a leader says to a member.
+enum Verdict {
+    Is(Result<Vec<Event>, PushError>),
+    /// The database failed and all was rolled back: push by yourself.
+    Alone,
+}
+
+type Joined = Member<Arc<Push>, Verdict>;
+
+/// What was decided about each push of a transaction.
+type Decisions = Vec<Result<Accepted, PushError>>;
+
+/// What a transaction has to commit.
+struct Stored {
+    decisions: Decisions,
+    /// The counters before the first event.
+    before: Counters,
+    ledger: Ledger,
+}
+
+/// Why a transaction was rolled back.
+enum Stop {
+    /// There was nothing to store.
+    Nothing(Decisions),
+    Failed(PushError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<PushError> for Stop {
+    fn from(error: PushError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The pushes of a store in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Pushes {
+    line: Line<Arc<Push>, Verdict>,
+    known: Mutex<Known>,
+}
+
+/// What a push needs of its store.
+#[derive(Clone, Copy)]
+struct Store<'s, B> {
+    backend: &'s B,
+    bus: &'s Bus,
+    patience: Duration,
+}
+
+impl Pushes {
+    /// Stores commands of this process in a transaction of their own, or in one with others.
+    pub(crate) fn push<B: Backend>(
+        &self,
+        backend: &B,
+        bus: &Bus,
+        commands: &[Command],
+    ) -> Result<Vec<Event>, PushError> {
+        let push = Arc::new(Push::of(commands)?);
+        if push.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = Store { backend, bus, patience: backend.patience() };
+        let whole = [Arc::from("")];
+        // Where there is one writer, pushes to all instances wait for each other anyway.
+        let lanes = if backend.has_one_writer() { &whole } else { push.instances() };
+        let mut may_join = true;
+        loop {
+            match self.line.enter(lanes, &push, may_join, Instant::now() + store.patience) {
+                Turn::Leads(lead) => return self.lead(store, lead, &push, may_join),
+                Turn::Told(Verdict::Is(outcome)) => return outcome,
+                Turn::Told(Verdict::Alone) => may_join = false,
+                Turn::Left => return Err(unknown().into()),
+                Turn::Late => return Err(store.busy(&push)),
+            }
+        }
+    }
+
+    /// Stores one push in a transaction of the caller's.
+    pub(crate) fn push_in(
+        &self,
+        conn: &mut dyn Conn,
+        commands: &[Command],
+        patience: Duration,
+    ) -> Result<Vec<Event>, PushError> {
+        let push = Push::of(commands)?;
+        if push.is_empty() {
+            return Ok(Vec::new());
+        }
+        super::alone(conn, &push, &self.known, patience)
+    }
+
+    /// The lead keeps pushes of this process to these instances in line until the events are published.
+    fn lead<B: Backend>(
+        &self,
+        store: Store<'_, B>,
+        lead: Lead<'_, Arc<Push>, Verdict>,
+        push: &Arc<Push>,
+        mut shares: bool,
+    ) -> Result<Vec<Event>, PushError> {
+        let mut tries = 0;
+        loop {
+            let mut members = Vec::new();
+            let stored = store.backend.write("pushing events", |conn| {
+                let lead = shares.then_some(&lead);
+                self.store(conn, store.patience, push, lead, &mut members)
+            });
+            match stored {
+                Ok(Stored { decisions, before, ledger }) => {
+                    self.known.lock().learn(&before, ledger);
+                    return store.settle(lead, push, decisions, members);
+                }
+                Err(Stop::Nothing(decisions)) => return store.settle(lead, push, decisions, members),
+                Err(Stop::Failed(error)) if !members.is_empty() => match commit_unknown(&error) {
+                    Some(unknown) => {
+                        members.into_iter().for_each(|member| member.tell(Verdict::Is(Err(unknown.clone().into()))));
+                        return Err(error);
+                    }
+                    None => {
+                        members.into_iter().for_each(|member| member.tell(Verdict::Alone));
+                        shares = false;
+                    }
+                },
+                Err(Stop::Failed(error)) if is_conflict(&error) && tries < RETRIES => tries += 1,
+                Err(Stop::Failed(error)) if is_busy(&error) => return Err(store.busy(push)),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Locks, has others join, decides and writes.
+    fn store(
+        &self,
+        conn: &mut dyn Conn,
+        patience: Duration,
+        push: &Push,
+        lead: Option<&Lead<'_, Arc<Push>, Verdict>>,
+        members: &mut Vec<Joined>,
+    ) -> Result<Stored, Stop> {
+        let mut ledger = Ledger::default();
+        super::lock(conn, &mut ledger, push.instances(), patience)?;
+        if let Some(lead) = lead {
+            *members = gather(lead, push);
+        }
+        let joined = members.iter().map(|member| &**member.work());
+        let pushes: Vec<&Push> = std::iter::once(push).chain(joined).collect();
+        super::lock_others(conn, &mut ledger, &pushes, patience)?;
+        super::read::complete(conn, &mut ledger, &pushes, &self.known)?;
+        let before = ledger.counters.clone();
+        let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
+        if ledger.is_empty() {
+            return Err(Stop::Nothing(decisions));
+        }
+        super::write(conn, &ledger)?;
+        Ok(Stored { decisions, before, ledger })
+    }
+}
+
+impl<B: Backend> Store<'_, B> {
+    /// Publishes what is stored, lets the next push begin, and says to all what became of theirs.
+    fn settle(
+        self,
+        lead: Lead<'_, Arc<Push>, Verdict>,
+        push: &Push,
+        decisions: Decisions,
+        members: Vec<Joined>,
+    ) -> Result<Vec<Event>, PushError> {
+        let pushes = std::iter::once(push).chain(members.iter().map(|member| &**member.work()));
+        for (push, decision) in pushes.zip(&decisions) {
+            match decision {
+                // Subscribers may not have heard of them, for instance when the first commit's outcome was not known.
+                Ok(accepted) if accepted.repeated => self.bus.mark_dirty(push.instances()),
+                Ok(accepted) => self.bus.publish(&accepted.events),
+                Err(_) => {}
+            }
+        }
+        drop(lead);
+        let mut outcomes = decisions.into_iter().map(|decision| decision.map(|accepted| accepted.events));
+        let own = outcomes.next().unwrap_or_else(|| Err(unknown().into()));
+        for (member, outcome) in members.into_iter().zip(outcomes) {
+            member.tell(Verdict::Is(outcome));
+        }
+        own
+    }
+
+    fn busy(self, push: &Push) -> PushError {
+        let names: Vec<String> = push.instances().iter().map(ToString::to_string).collect();
+        PushError::Busy {
+            instance: names.first().cloned().unwrap_or_default(),
+            waited: self.patience,
+            holder: self.backend.holder(&names),
+        }
+    }
+}
+
+/// Those that wait for no other instances than this push does, as many as one transaction may hold.
+fn gather(lead: &Lead<'_, Arc<Push>, Verdict>, push: &Push) -> Vec<Joined> {
+    let (mut pushes, mut events, mut bytes) = (1, push.len(), push.bytes());
+    lead.gather(|joining| {
+        pushes += 1;
+        events += joining.len();
+        bytes += joining.bytes();
+        pushes <= MOST_PUSHES && events <= MOST_EVENTS && bytes <= MOST_BYTES
+    })
+}
+
+/// What a push hears whose leader went without a word.
+fn unknown() -> StoreError {
+    let why = "another thread of this process was storing it together with its own push, and did not come back";
+    StoreError::new("pushing events", StoreErrorKind::CommitUnknown, why)
+}
+
+fn commit_unknown(error: &PushError) -> Option<StoreError> {
+    match error {
+        PushError::Store(error) if error.kind() == StoreErrorKind::CommitUnknown => Some(error.clone()),
+        _ => None,
+    }
+}
+
+fn is_conflict(error: &PushError) -> bool {
+    matches!(error, PushError::Store(error) if error.kind() == StoreErrorKind::Conflict)
+}
+
+/// A lock that the database did not give in time; waiting for a connection has no code of the database's.
+fn is_busy(error: &PushError) -> bool {
+    match error {
+        PushError::Busy { .. } => true,
+        PushError::Store(error) => error.kind() == StoreErrorKind::Timeout && error.code().is_some(),
+        _ => false,
+    }
+}

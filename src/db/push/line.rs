@@ -1,0 +1,211 @@
+//! Where pushes of this process wait for each other. A push takes its lanes, one for each instance, and leads; those
+//! that come while a lane is taken stand in line. The leader may have some of them join it, and answers for them; the
+//! others follow when it has gone, the first first.
+//!
+//! So threads queue here and not in the database, and events are published in the order of their positions.
+
+use std::collections::{HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::sync::{Condvar, Mutex};
+
+/// How long an answer may take once a leader has taken the work; a database that takes longer is as good as gone.
+const LONGEST_ANSWER: Duration = Duration::from_mins(1);
+
+/// `W` is the work, shared with the leader that does it; `O` is what came of it.
+pub(crate) struct Line<W, O> {
+    state: Mutex<State<W, O>>,
+}
+
+struct State<W, O> {
+    taken: HashSet<Arc<str>>,
+    waiting: VecDeque<Arc<Place<W, O>>>,
+}
+
+struct Place<W, O> {
+    lanes: Vec<Arc<str>>,
+    work: W,
+    may_join: bool,
+    stage: Mutex<Stage<O>>,
+    news: Condvar,
+}
+
+enum Stage<O> {
+    Waits,
+    /// The lanes are taken for this one.
+    Leads,
+    /// A leader has taken the work.
+    Joined,
+    Told(O),
+    /// The leader has gone without an answer.
+    Left,
+}
+
+/// What becomes of who enters.
+pub(crate) enum Turn<'l, W, O> {
+    Leads(Lead<'l, W, O>),
+    /// A leader did the work.
+    Told(O),
+    /// A leader took the work and did not say what came of it.
+    Left,
+    /// The deadline passed before anything happened.
+    Late,
+}
+
+impl<W, O> Default for Line<W, O> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { taken: HashSet::new(), waiting: VecDeque::new() }) }
+    }
+}
+
+impl<W, O> fmt::Debug for Line<W, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Line").field("taken", &state.taken.len()).field("waiting", &state.waiting.len()).finish()
+    }
+}
+
+impl<W, O> State<W, O> {
+    fn take(&mut self, lanes: &[Arc<str>]) -> bool {
+        let free = !lanes.iter().any(|lane| self.taken.contains(lane));
+        if free {
+            self.taken.extend(lanes.iter().cloned());
+        }
+        free
+    }
+}
+
+impl<W: Clone, O> Line<W, O> {
+    /// Takes all of these lanes at once, or waits until they are free or a leader has done the work, but not for longer
+    /// than the deadline.
+    pub(crate) fn enter(&self, lanes: &[Arc<str>], work: &W, may_join: bool, deadline: Instant) -> Turn<'_, W, O> {
+        let mut state = self.state.lock();
+        if state.take(lanes) {
+            return self.lead(lanes);
+        }
+        let place = Arc::new(Place {
+            lanes: lanes.to_vec(),
+            work: work.clone(),
+            may_join,
+            stage: Mutex::new(Stage::Waits),
+            news: Condvar::new(),
+        });
+        state.waiting.push_back(Arc::clone(&place));
+        drop(state);
+        self.wait(&place, deadline)
+    }
+
+    fn lead(&self, lanes: &[Arc<str>]) -> Turn<'_, W, O> {
+        Turn::Leads(Lead { line: self, lanes: lanes.to_vec() })
+    }
+
+    fn wait(&self, place: &Arc<Place<W, O>>, mut deadline: Instant) -> Turn<'_, W, O> {
+        let mut waits_for_answer = false;
+        let mut stage = place.stage.lock();
+        loop {
+            match std::mem::replace(&mut *stage, Stage::Left) {
+                Stage::Leads => return self.lead(&place.lanes),
+                Stage::Told(outcome) => return Turn::Told(outcome),
+                Stage::Left => return Turn::Left,
+                still @ (Stage::Waits | Stage::Joined) => *stage = still,
+            }
+            if !place.news.wait_until(&mut stage, deadline).timed_out() {
+                continue;
+            }
+            drop(stage);
+            if self.forget(place) {
+                return Turn::Late;
+            }
+            // Somebody took it out of the line.
+            if waits_for_answer {
+                return Turn::Left;
+            }
+            waits_for_answer = true;
+            deadline = Instant::now() + LONGEST_ANSWER;
+            stage = place.stage.lock();
+        }
+    }
+
+    /// True when it stood in line still.
+    fn forget(&self, place: &Arc<Place<W, O>>) -> bool {
+        let waiting = &mut self.state.lock().waiting;
+        let at = waiting.iter().position(|waiting| Arc::ptr_eq(waiting, place));
+        at.and_then(|at| waiting.remove(at)).is_some()
+    }
+}
+
+impl<W, O> Place<W, O> {
+    fn turn_to(&self, stage: Stage<O>) {
+        *self.stage.lock() = stage;
+        self.news.notify_one();
+    }
+}
+
+/// Holds its lanes until it is dropped.
+pub(crate) struct Lead<'l, W, O> {
+    line: &'l Line<W, O>,
+    lanes: Vec<Arc<str>>,
+}
+
+impl<W, O> Lead<'_, W, O> {
+    /// Takes out of the line, in its order and as long as they fit, those that may join and wait for no other lanes than
+    /// these. So nobody waits for more than for what was waited for anyway.
+    pub(crate) fn gather(&self, mut fits: impl FnMut(&W) -> bool) -> Vec<Member<W, O>> {
+        let mut state = self.line.state.lock();
+        let (mut members, mut full) = (Vec::new(), false);
+        state.waiting.retain(|place| {
+            let mine = place.may_join && place.lanes.iter().all(|lane| self.lanes.contains(lane));
+            full |= mine && !full && !fits(&place.work);
+            let joins = mine && !full;
+            if joins {
+                place.turn_to(Stage::Joined);
+                members.push(Member { place: Arc::clone(place) });
+            }
+            !joins
+        });
+        members
+    }
+}
+
+impl<W, O> Drop for Lead<'_, W, O> {
+    fn drop(&mut self) {
+        let mut state = self.line.state.lock();
+        let State { taken, waiting } = &mut *state;
+        self.lanes.iter().for_each(|lane| _ = taken.remove(lane));
+        waiting.retain(|place| {
+            if place.lanes.iter().any(|lane| taken.contains(lane)) {
+                return true;
+            }
+            taken.extend(place.lanes.iter().cloned());
+            place.turn_to(Stage::Leads);
+            false
+        });
+    }
+}
+
+/// One whose work the leader does; it hears in any case.
+pub(crate) struct Member<W, O> {
+    place: Arc<Place<W, O>>,
+}
+
+impl<W, O> Member<W, O> {
+    pub(crate) fn work(&self) -> &W {
+        &self.place.work
+    }
+
+    pub(crate) fn tell(self, outcome: O) {
+        self.place.turn_to(Stage::Told(outcome));
+    }
+}
+
+impl<W, O> Drop for Member<W, O> {
+    fn drop(&mut self) {
+        let mut stage = self.place.stage.lock();
+        if matches!(*stage, Stage::Joined) {
+            *stage = Stage::Left;
+            self.place.news.notify_one();
+        }
+    }
+}

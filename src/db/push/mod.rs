@@ -1,0 +1,117 @@
+//! Storing commands as events, inside a transaction that is open already.
+//!
+//! The order is the law (L1): first the counters of all instances are locked ([`lock`]), then, in a later statement,
+//! versions, unique values and push keys are read (`read.rs`) and decided upon (`ledger.rs`), then events and counters
+//! are written ([`write`]). Whoever holds a counter decides positions alone until its commit, so the order of commits is
+//! the order of positions. Pushes of one process that wait for each other share a transaction (`line.rs`, `group.rs`).
+
+mod draft;
+mod group;
+mod known;
+mod ledger;
+mod line;
+mod read;
+#[cfg(all(test, shuttle))]
+mod shuttled;
+mod unique;
+
+pub(crate) use draft::{Push, instances};
+pub(crate) use group::Pushes;
+pub(crate) use ledger::{Counter, Counters};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Bulk, BulkKind, Conn};
+use crate::error::{PushError, StoreError, StoreErrorKind};
+use crate::event::Event;
+use crate::sync::Mutex;
+use crate::value::{ColumnType as T, Value};
+use known::Known;
+use ledger::Ledger;
+
+/// What a backend writes for some pushes.
+#[derive(Debug)]
+pub struct Append<'l> {
+    /// With their push keys.
+    pub(crate) events: &'l [(Event, Option<Arc<str>>)],
+    /// Of each instance as it stands after these events.
+    pub(crate) counters: Vec<(&'l Arc<str>, &'l Counter)>,
+    /// The highest position of each instance and aggregate type.
+    pub(crate) heads: Vec<(&'l Arc<str>, &'l Arc<str>, i64)>,
+}
+
+/// Stores one push in a transaction of the caller's. After an error the caller rolls back.
+pub(crate) fn alone(
+    conn: &mut dyn Conn,
+    push: &Push,
+    known: &Mutex<Known>,
+    patience: Duration,
+) -> Result<Vec<Event>, PushError> {
+    let mut ledger = Ledger::default();
+    lock(conn, &mut ledger, push.instances(), patience)?;
+    read::complete(conn, &mut ledger, &[push], known)?;
+    let accepted = ledger.decide(push)?;
+    write(conn, &ledger)?;
+    Ok(accepted.events)
+}
+
+/// Locks the counters of instances that are given by bytes; makes those that do not exist.
+fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>], patience: Duration) -> Result<(), PushError> {
+    let busy = |error: StoreError| match error.kind() {
+        StoreErrorKind::Timeout => PushError::Busy {
+            instance: instances.first().map(ToString::to_string).unwrap_or_default(),
+            waited: patience,
+            holder: None,
+        },
+        _ => PushError::Store(error.doing("locking the counters of a push")),
+    };
+    let mut counters = conn.counters(instances).map_err(busy)?;
+    if counters.len() < instances.len() {
+        let missing = instances.iter().filter(|instance| !counters.contains_key(*instance));
+        let rows = missing.map(|instance| vec![Value::from(Arc::clone(instance)), Value::Integer(0)]).collect();
+        let write = Bulk {
+            table: conn.dialect().table("instances"),
+            kind: BulkKind::InsertMissing,
+            keys: vec![("instance_id", T::Text)],
+            columns: vec![("head", T::Integer)],
+            how: Vec::new(),
+            rows,
+        };
+        conn.bulk(&write).map_err(busy)?;
+        counters = conn.counters(instances).map_err(busy)?;
+    }
+    ledger.counters.append(&mut counters);
+    Ok(())
+}
+
+/// Locks the counters of those instances of pushes that are not locked yet.
+fn lock_others(
+    conn: &mut dyn Conn,
+    ledger: &mut Ledger,
+    pushes: &[&Push],
+    patience: Duration,
+) -> Result<(), PushError> {
+    let instances = pushes.iter().flat_map(|push| push.instances());
+    let others: BTreeSet<_> = instances.filter(|instance| !ledger.counters.contains_key(*instance)).cloned().collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    lock(conn, ledger, &Vec::from_iter(others), patience)
+}
+
+fn write(conn: &mut dyn Conn, ledger: &Ledger) -> Result<(), StoreError> {
+    if ledger.is_empty() {
+        return Ok(());
+    }
+    ledger.uniques.write(conn)?;
+    let mut counters = BTreeMap::new();
+    let mut heads = BTreeMap::new();
+    for (event, _) in &ledger.events {
+        heads.insert((&event.instance, &event.aggregate_type), event.position);
+        counters.extend(ledger.counters.get_key_value(&event.instance));
+    }
+    let heads = heads.into_iter().map(|((instance, kind), head)| (instance, kind, head)).collect();
+    conn.append(&Append { events: &ledger.events, counters: counters.into_iter().collect(), heads })
+}

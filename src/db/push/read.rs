@@ -1,0 +1,153 @@
+//! What the database holds of all that some pushes touch, read after their counters were locked, by one statement.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::draft::{Aggregate, Push};
+use super::known::Known;
+use super::ledger::{Key, Ledger, key};
+use super::unique::{self, UniqueValue};
+use crate::db::row::{self, EVENT_COLUMNS};
+use crate::db::{Conn, Row};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::event::Event;
+use crate::sql::Dialect;
+use crate::sync::Mutex;
+use crate::value::Value;
+
+/// Kinds of answers.
+const AGGREGATE: i64 = 0;
+const UNIQUE: i64 = 1;
+const KEY: i64 = 2;
+
+/// What has to be asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    aggregates: Vec<Aggregate>,
+    uniques: Vec<UniqueValue>,
+    keys: Vec<Key>,
+}
+
+/// Completes a ledger, of which the counters are locked, by what these pushes touch.
+pub(super) fn complete(
+    conn: &mut dyn Conn,
+    ledger: &mut Ledger,
+    pushes: &[&Push],
+    known: &Mutex<Known>,
+) -> Result<(), StoreError> {
+    let mut asked = Asked {
+        aggregates: Vec::new(),
+        uniques: distinct(pushes.iter().flat_map(|push| unique::wanted(push))),
+        keys: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(key))),
+    };
+    let aggregates: HashSet<Aggregate> =
+        pushes.iter().flat_map(|push| push.drafts.iter().map(|draft| draft.aggregate())).collect();
+    let known = known.lock();
+    for aggregate in aggregates {
+        match known.version(&ledger.counters, &aggregate) {
+            Some(version) => _ = ledger.versions.insert(aggregate, version),
+            None => asked.aggregates.push(aggregate),
+        }
+    }
+    drop(known);
+    ask(conn, &asked, ledger)
+}
+
+fn distinct<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> {
+    values.collect::<HashSet<T>>().into_iter().collect()
+}
+
+fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), StoreError> {
+    let mut question = Question { dialect: conn.dialect(), parts: Vec::new(), params: Vec::new() };
+    let (events, constraints) = (conn.dialect().table("events"), conn.dialect().table("unique_constraints"));
+    // Along the index of versions, which orders them.
+    let version = format!(
+        "(SELECT e.version FROM {events} e WHERE e.instance_id = r.a AND e.aggregate_type = r.b \
+         AND e.aggregate_id = r.c ORDER BY e.version DESC LIMIT 1)"
+    );
+    question.add(AGGREGATE, &version, "", asked.aggregates.iter().map(|(i, t, a)| [i.as_ref(), t, a]))?;
+    let taken = format!(
+        "WHERE EXISTS (SELECT 1 FROM {constraints} u WHERE u.instance_id = r.a AND u.constraint_type = r.b AND u.value = r.c)"
+    );
+    question.add(UNIQUE, "NULL", &taken, asked.uniques.iter().map(|(i, c, v)| [i.as_ref(), c, v]))?;
+    let used = format!("WHERE EXISTS (SELECT 1 FROM {events} e WHERE e.instance_id = r.a AND e.push_key = r.b)");
+    question.add(KEY, "NULL", &used, asked.keys.iter().map(|(i, k)| [i.as_ref(), k, ""]))?;
+    let (mut taken, mut used) = (HashSet::new(), Vec::new());
+    for found in question.answer(conn)? {
+        let at = usize::try_from(row::int(&found, 1)? - 1).unwrap_or(usize::MAX);
+        match row::int(&found, 0)? {
+            AGGREGATE => {
+                let version = row::int_or_zero(&found, 2)?;
+                ledger.versions.extend(asked.aggregates.get(at).map(|aggregate| (aggregate.clone(), version)));
+            }
+            UNIQUE => taken.extend(asked.uniques.get(at).cloned()),
+            _ => used.extend(asked.keys.get(at)),
+        }
+    }
+    for key in used {
+        ledger.keyed.insert(key.clone(), by_push_key(conn, key)?);
+    }
+    ledger.uniques.stored = Arc::new(taken);
+    Ok(())
+}
+
+/// Several queries about texts, made one.
+struct Question {
+    dialect: Dialect,
+    parts: Vec<String>,
+    params: Vec<Value>,
+}
+
+impl Question {
+    /// Asks for a value about each of some triples `r.a`, `r.b`, `r.c`: a row of the kind, the triple's number from 1, and
+    /// the value.
+    fn add<'t>(
+        &mut self,
+        kind: i64,
+        value: &str,
+        condition: &str,
+        triples: impl Iterator<Item = [&'t str; 3]>,
+    ) -> Result<(), StoreError> {
+        let triples: Vec<[&str; 3]> = triples.collect();
+        if triples.is_empty() {
+            return Ok(());
+        }
+        let first = self.params.len() + 1;
+        let rows = match self.dialect {
+            Dialect::Postgres => {
+                for at in 0..3 {
+                    let column = triples.iter().filter_map(|triple| triple.get(at)).map(|text| (*text).to_owned());
+                    self.params.push(Value::TextArray(column.collect()));
+                }
+                let [a, b, c] = [first, first + 1, first + 2];
+                format!("unnest(${a}::text[], ${b}::text[], ${c}::text[]) WITH ORDINALITY r(a, b, c, n)")
+            }
+            Dialect::Sqlite => {
+                let json = Value::json(&triples);
+                let failed = |error| StoreError::new("reading versions", StoreErrorKind::Usage, error);
+                self.params.push(json.map_err(failed)?);
+                format!(
+                    "(SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c, key + 1 AS n FROM json_each(${first})) r"
+                )
+            }
+        };
+        self.parts.push(format!("SELECT {kind}, r.n, CAST({value} AS bigint) FROM {rows} {condition}"));
+        Ok(())
+    }
+
+    fn answer(self, conn: &mut dyn Conn) -> Result<Vec<Row>, StoreError> {
+        if self.parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let doing = "reading versions, unique values and push keys";
+        conn.query(&self.parts.join(" UNION ALL "), &self.params).map_err(|error| error.doing(doing))
+    }
+}
+
+fn by_push_key(conn: &mut dyn Conn, (instance, key): &Key) -> Result<Vec<Event>, StoreError> {
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM {} WHERE instance_id = $1 AND push_key = $2 ORDER BY position",
+        conn.dialect().table("events")
+    );
+    row::events(&conn.query(&sql, &[Arc::clone(instance).into(), Arc::clone(key).into()])?)
+}

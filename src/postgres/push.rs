@@ -1,0 +1,146 @@
+//! What a push does in this database: counters are locked by one statement, and all it stores is written by another.
+
+use std::sync::Arc;
+
+use postgres::GenericClient;
+use postgres::types::{FromSql, ToSql, Type};
+
+use super::conn::Session;
+use super::error;
+use crate::db::{Append, Counter, Counters};
+use crate::error::StoreError;
+
+/// The time is asked for outside, and so after the wait for the locks. With stale statistics the planner might look for
+/// versions along another index and sort; from now on it does not.
+const LOCK: &str = "SELECT c.instance_id, c.head, c.head_event, greatest(c.head_at, clock_timestamp()), \
+     set_config('enable_sort', 'off', true) \
+     FROM (SELECT instance_id, head, head_event, head_at FROM readside.instances WHERE instance_id = ANY($1) \
+     ORDER BY instance_id FOR UPDATE) c";
+
+pub(super) fn counters<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    instances: &[Arc<str>],
+) -> Result<Counters, StoreError> {
+    let instances: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
+    let rows = session.rows(LOCK, &[(&instances, Type::TEXT_ARRAY)], "locking counters")?;
+    let counter = |row: &postgres::Row| {
+        let counter = Counter { head: get(row, 1)?, event: get(row, 2)?, time: get(row, 3)? };
+        Ok((Arc::from(get::<&str>(row, 0)?), counter))
+    };
+    rows.iter().map(counter).collect()
+}
+
+fn get<'r, T: FromSql<'r>>(row: &'r postgres::Row, at: usize) -> Result<T, StoreError> {
+    row.try_get(at).map_err(|error| error::store("reading a counter", &error))
+}
+
+pub(super) fn append<C: GenericClient>(session: &mut Session<'_, C>, append: &Append<'_>) -> Result<(), StoreError> {
+    let (events, counters, heads) = (events(append), counters_of(append), heads(append));
+    let mut params = Vec::new();
+    let sql = format!(
+        "WITH events AS (INSERT INTO readside.events ({}) {}), \
+         counters AS (UPDATE readside.instances t SET head = n.head, head_event = n.head_event, head_at = n.head_at \
+           FROM ({}) n WHERE t.instance_id = n.instance_id) \
+         INSERT INTO readside.heads AS t ({}) {} \
+         ON CONFLICT (instance_id, aggregate_type) DO UPDATE SET head = excluded.head",
+        names(&events),
+        select(&events, &mut params),
+        select(&counters, &mut params),
+        names(&heads),
+        select(&heads, &mut params),
+    );
+    session.touch(&sql, &params, "storing events").map(|_| ())
+}
+
+/// The values of one column, one for each row; a single one when all are the same, which the server has less work with.
+struct Column<'a> {
+    name: &'static str,
+    same: bool,
+    values: Box<dyn ToSql + Sync + 'a>,
+    kind: Type,
+}
+
+/// A type, and that of its arrays.
+type Types = (Type, Type);
+
+const TEXT: Types = (Type::TEXT, Type::TEXT_ARRAY);
+const INTEGER: Types = (Type::INT8, Type::INT8_ARRAY);
+const UUID: Types = (Type::UUID, Type::UUID_ARRAY);
+const TIME: Types = (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY);
+
+fn column<'a, T>(name: &'static str, (one, many): Types, values: impl Iterator<Item = T>) -> Column<'a>
+where
+    T: ToSql + Sync + PartialEq + Copy + 'a,
+{
+    let values: Vec<T> = values.collect();
+    match values.first() {
+        Some(first) if values.iter().all(|value| value == first) => {
+            Column { name, same: true, values: Box::new(*first), kind: one }
+        }
+        _ => Column { name, same: false, values: Box::new(values), kind: many },
+    }
+}
+
+fn events<'a>(append: &Append<'a>) -> [Column<'a>; 14] {
+    let events = || append.events.iter().map(|(event, _)| event);
+    [
+        column("instance_id", TEXT, events().map(|event| &*event.instance)),
+        column("position", INTEGER, events().map(|event| event.position)),
+        column("event_id", UUID, events().map(|event| event.id)),
+        column("aggregate_type", TEXT, events().map(|event| &*event.aggregate_type)),
+        column("aggregate_id", TEXT, events().map(|event| &*event.aggregate_id)),
+        column("version", INTEGER, events().map(|event| event.version)),
+        column("event_type", TEXT, events().map(|event| &*event.event_type)),
+        column("revision", INTEGER, events().map(|event| i64::from(event.revision))),
+        column("created_at", TIME, events().map(|event| event.created_at)),
+        column("creator", TEXT, events().map(|event| &*event.creator)),
+        column("owner", TEXT, events().map(|event| &*event.owner)),
+        column("payload", TEXT, events().map(|event| &*event.payload)),
+        column("metadata", TEXT, events().map(|event| &*event.metadata)),
+        column("push_key", TEXT, append.events.iter().map(|(_, key)| key.as_deref())),
+    ]
+}
+
+fn counters_of<'a>(append: &Append<'a>) -> [Column<'a>; 4] {
+    let counters = || append.counters.iter();
+    [
+        column("instance_id", TEXT, counters().map(|(instance, _)| &***instance)),
+        column("head", INTEGER, counters().map(|(_, counter)| counter.head)),
+        column("head_event", UUID, counters().map(|(_, counter)| counter.event)),
+        column("head_at", TIME, counters().map(|(_, counter)| counter.time)),
+    ]
+}
+
+fn heads<'a>(append: &Append<'a>) -> [Column<'a>; 3] {
+    let heads = || append.heads.iter();
+    [
+        column("instance_id", TEXT, heads().map(|(instance, _, _)| &***instance)),
+        column("aggregate_type", TEXT, heads().map(|(_, kind, _)| &***kind)),
+        column("head", INTEGER, heads().map(|(_, _, head)| *head)),
+    ]
+}
+
+fn names(columns: &[Column<'_>]) -> String {
+    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The rows of these columns; adds the parameters.
+fn select<'c>(columns: &'c [Column<'_>], params: &mut Vec<(&'c (dyn ToSql + Sync), Type)>) -> String {
+    let (mut results, mut arrays, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for column in columns {
+        params.push((&*column.values, column.kind.clone()));
+        let (number, name) = (params.len(), column.name);
+        if column.same {
+            results.push(format!("${number} AS {name}"));
+        } else {
+            results.push(format!("u.{name}"));
+            arrays.push(format!("${number}"));
+            names.push(name);
+        }
+    }
+    let results = results.join(", ");
+    if arrays.is_empty() {
+        return format!("SELECT {results}");
+    }
+    format!("SELECT {results} FROM unnest({}) AS u({})", arrays.join(", "), names.join(", "))
+}

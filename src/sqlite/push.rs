@@ -1,0 +1,76 @@
+//! What a push does in this database: row by row, with statements that stay prepared.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rusqlite::params;
+
+use super::conn::Handle;
+use super::value;
+use crate::db::{Append, Conn as _, Counter, Counters, row};
+use crate::error::StoreError;
+use crate::value::to_micros;
+
+/// The writer's lock is held from the beginning of the transaction.
+pub(super) fn counters(
+    handle: &mut Handle<'_>,
+    instances: &[Arc<str>],
+    now: SystemTime,
+) -> Result<Counters, StoreError> {
+    let sql = "SELECT head, head_event, head_at FROM readside_instances WHERE instance_id = $1";
+    let now = to_micros(now);
+    let mut counters = Counters::new();
+    for instance in instances {
+        if let Some(found) = handle.query(sql, &[Arc::clone(instance).into()])?.first() {
+            let time = row::time(found, 2)?.map_or(now, |head_at| head_at.max(now));
+            let counter = Counter { head: row::int(found, 0)?, event: row::uuid(found, 1)?, time };
+            counters.insert(Arc::clone(instance), counter);
+        }
+    }
+    Ok(counters)
+}
+
+pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Result<()> {
+    let mut insert = handle.conn.prepare_cached(
+        "INSERT INTO readside_events (instance_id, position, event_id, aggregate_type, aggregate_id, version, \
+         event_type, revision, created_at, creator, owner, payload, metadata, push_key) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?;
+    let mut time = (SystemTime::UNIX_EPOCH, value::timestamp(SystemTime::UNIX_EPOCH));
+    for (event, key) in append.events {
+        if event.created_at != time.0 {
+            time = (event.created_at, value::timestamp(event.created_at));
+        }
+        insert.execute(params![
+            &*event.instance,
+            event.position,
+            event.id.as_bytes().as_slice(),
+            &*event.aggregate_type,
+            &*event.aggregate_id,
+            event.version,
+            &*event.event_type,
+            event.revision,
+            time.1,
+            &*event.creator,
+            &*event.owner,
+            &*event.payload,
+            &*event.metadata,
+            key.as_deref(),
+        ])?;
+    }
+    let mut update = handle.conn.prepare_cached(
+        "UPDATE readside_instances SET head = ?2, head_event = ?3, head_at = ?4 WHERE instance_id = ?1",
+    )?;
+    for (instance, counter) in &append.counters {
+        let event = counter.event.as_ref().map(|event| event.as_bytes().as_slice());
+        update.execute(params![&***instance, counter.head, event, value::timestamp(counter.time)])?;
+    }
+    let mut upsert = handle.conn.prepare_cached(
+        "INSERT INTO readside_heads (instance_id, aggregate_type, head) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (instance_id, aggregate_type) DO UPDATE SET head = excluded.head",
+    )?;
+    for (instance, kind, head) in &append.heads {
+        upsert.execute(params![&***instance, &***kind, head])?;
+    }
+    Ok(())
+}
