@@ -82,7 +82,7 @@ where
 }
 
 fn events<'a>(append: &Append<'a>) -> [Column<'a>; 14] {
-    let events = || append.events.iter().map(|(event, _)| event);
+    let events = || append.events.iter().map(|(event, _)| *event);
     [
         column("instance_id", TEXT, events().map(|event| &*event.instance)),
         column("position", INTEGER, events().map(|event| event.position)),
@@ -97,7 +97,7 @@ fn events<'a>(append: &Append<'a>) -> [Column<'a>; 14] {
         column("owner", TEXT, events().map(|event| &*event.owner)),
         column("payload", TEXT, events().map(|event| &*event.payload)),
         column("metadata", TEXT, events().map(|event| &*event.metadata)),
-        column("push_key", TEXT, append.events.iter().map(|(_, key)| key.as_deref())),
+        column("push_key", TEXT, append.events.iter().map(|(_, key)| *key)),
     ]
 }
 

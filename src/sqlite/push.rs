@@ -37,7 +37,7 @@ pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Resu
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
     let mut time = (SystemTime::UNIX_EPOCH, value::timestamp(SystemTime::UNIX_EPOCH));
-    for (event, key) in append.events {
+    for (event, key) in &append.events {
         if event.created_at != time.0 {
             time = (event.created_at, value::timestamp(event.created_at));
         }
@@ -55,7 +55,7 @@ pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Resu
             &*event.owner,
             &*event.payload,
             &*event.metadata,
-            key.as_deref(),
+            key,
         ])?;
     }
     let mut update = handle.conn.prepare_cached(

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Decisions;
 use super::draft::Push;
 use super::known::Known;
-use super::ledger::{Accepted, Counters, Ledger};
+use super::ledger::{Counters, Ledger};
 use super::line::{Lead, Line, Member, Turn};
 use crate::db::{Backend, Conn};
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -33,9 +34,6 @@ enum Verdict {
 }
 
 type Joined = Member<Arc<Push>, Verdict>;
-
-/// What was decided about each push of a transaction.
-type Decisions = Vec<Result<Accepted, PushError>>;
 
 /// What a transaction has to commit.
 struct Stored {
@@ -176,13 +174,12 @@ impl Pushes {
         let joined = members.iter().map(|member| &**member.work());
         let pushes: Vec<&Push> = std::iter::once(push).chain(joined).collect();
         super::lock_others(conn, &mut ledger, &pushes, patience)?;
-        super::read::complete(conn, &mut ledger, &pushes, &self.known)?;
+        let pushes = super::read::complete(conn, &mut ledger, &pushes, &self.known)?;
         let before = ledger.counters.clone();
         let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
-        if ledger.is_empty() {
+        if !super::write(conn, &ledger, &pushes, &decisions)? {
             return Err(Stop::Nothing(decisions));
         }
-        super::write(conn, &ledger)?;
         Ok(Stored { decisions, before, ledger })
     }
 }
@@ -260,3 +257,6 @@ fn is_busy(error: &PushError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(all(test, feature = "sqlite", not(shuttle)))]
+mod tests;

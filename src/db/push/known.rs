@@ -39,7 +39,7 @@ impl Known {
 
     /// Learns from what was committed, given the counters before it.
     pub(super) fn learn(&mut self, before: &Counters, after: Ledger) {
-        let Ledger { counters, versions, .. } = after;
+        let Ledger { counters, aggregates, versions, .. } = after;
         if self.aggregates + versions.len() > MOST {
             *self = Self::default();
         }
@@ -56,12 +56,65 @@ impl Known {
             }
             known.head = head;
         }
-        for ((instance, kind, id), version) in versions {
+        for ((instance, kind, id), version) in aggregates.into_iter().zip(versions) {
             if let Some(known) = self.instances.get_mut(&instance)
                 && known.versions.insert((kind, id), version).is_none()
             {
                 self.aggregates += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::db::Counter;
+
+    fn counters(event: Option<u128>) -> Counters {
+        let counter = Counter { head: 1, event: event.map(Uuid::from_u128), time: SystemTime::UNIX_EPOCH };
+        Counters::from([("a".into(), counter)])
+    }
+
+    fn aggregate(id: &str) -> Aggregate {
+        ("a".into(), "user".into(), id.into())
+    }
+
+    fn learn(known: &mut Known, before: Option<u128>, after: u128, versions: &[(&str, i64)]) {
+        let aggregates = versions.iter().map(|(id, _)| aggregate(id)).collect();
+        let versions = versions.iter().map(|(_, version)| *version).collect();
+        let ledger = Ledger { counters: counters(Some(after)), aggregates, versions, ..Ledger::default() };
+        known.learn(&counters(before), ledger);
+    }
+
+    // SPEC A1, A2: what was known is not believed when another process has pushed.
+    #[test]
+    fn versions_hold_as_long_as_the_head_is_the_same() {
+        let mut known = Known::default();
+        learn(&mut known, None, 1, &[("u", 1), ("v", 4)]);
+        learn(&mut known, Some(1), 2, &[("u", 2)]);
+        let at = |known: &Known, head, id| known.version(&counters(head), &aggregate(id));
+        assert_eq!((at(&known, Some(2), "u"), at(&known, Some(2), "v")), (Some(2), Some(4)));
+        assert_eq!((at(&known, Some(1), "u"), at(&known, Some(3), "u"), at(&known, None, "u")), (None, None, None));
+        learn(&mut known, Some(3), 4, &[("u", 9)]);
+        assert_eq!((at(&known, Some(4), "u"), at(&known, Some(4), "v")), (Some(9), None));
+        assert_eq!(known.aggregates, 1);
+    }
+
+    // SPEC L9
+    #[test]
+    fn not_more_is_remembered_than_is_allowed() {
+        let mut known = Known::default();
+        let ids: Vec<String> = (0..=MOST).map(|n| n.to_string()).collect();
+        let versions: Vec<(&str, i64)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
+        for (at, some) in versions.chunks(MOST / 3).enumerate() {
+            learn(&mut known, Some(at as u128), at as u128 + 1, some);
+            assert!(known.aggregates <= MOST);
+        }
+        assert_eq!(known.aggregates, known.instances.values().map(|instance| instance.versions.len()).sum::<usize>());
+        learn(&mut known, None, 1, &versions);
+        assert_eq!(known.aggregates, 0);
     }
 }

@@ -32,12 +32,21 @@ pub(super) type Key = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(super) counters: Counters,
-    pub(super) versions: HashMap<Aggregate, i64>,
+    /// Numbered, so that a text is looked up once for each command.
+    pub(super) aggregates: Vec<Aggregate>,
+    /// Of these aggregates, in their order.
+    pub(super) versions: Vec<i64>,
     pub(super) uniques: Uniques,
     /// The events that were stored under push keys which the pushes bear.
     pub(super) keyed: HashMap<Key, Vec<Event>>,
-    /// The events to be stored, with their push keys.
-    pub(super) events: Vec<(Event, Option<Arc<str>>)>,
+    pub(super) last_id: Option<Uuid>,
+}
+
+/// A push, and the numbers of the aggregates of its commands.
+#[derive(Debug)]
+pub(super) struct Numbered<'p> {
+    pub(super) push: &'p Push,
+    pub(super) aggregates: Vec<usize>,
 }
 
 /// A push that is not refused.
@@ -49,53 +58,52 @@ pub(crate) struct Accepted {
 }
 
 impl Ledger {
-    /// True when there is nothing to store.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
-    }
-
-    pub(crate) fn decide(&mut self, push: &Push) -> Result<Accepted, PushError> {
+    pub(super) fn decide(&mut self, numbered: &Numbered<'_>) -> Result<Accepted, PushError> {
+        let push = numbered.push;
         if let Some(events) = self.repeated(push)? {
             return Ok(Accepted { events, repeated: true });
         }
         self.has_room(push)?;
         let changes_uniques = push.drafts.iter().any(|draft| !draft.unique.is_empty());
         let before = changes_uniques.then(|| self.uniques.clone());
-        let mut changed = HashMap::new();
-        match self.expectations(push, &mut changed) {
-            Ok(versions) => {
-                self.versions.extend(changed);
-                let events = self.place(push, &versions)?;
-                Ok(Accepted { events, repeated: false })
+        let mut events = Vec::with_capacity(push.len());
+        if let Err(refusal) = self.expectations(numbered, &mut events) {
+            // Each command that was gone through has raised a version.
+            numbered.aggregates.iter().take(events.len()).for_each(|at| self.raise(*at, -1));
+            if let Some(before) = before {
+                self.uniques = before;
             }
-            Err(refusal) => {
-                if let Some(before) = before {
-                    self.uniques = before;
-                }
-                Err(refusal)
+            return Err(refusal);
+        }
+        self.place(&mut events)?;
+        for (event, draft) in events.iter().zip(&push.drafts) {
+            if let Some(key) = key(draft) {
+                self.keyed.entry(key).or_default().push(event.clone());
             }
         }
+        Ok(Accepted { events, repeated: false })
     }
 
-    /// The version of each event, when all that the commands expect holds.
-    fn expectations(&mut self, push: &Push, changed: &mut HashMap<Aggregate, i64>) -> Result<Vec<i64>, PushError> {
-        let mut versions = Vec::with_capacity(push.len());
-        for draft in &push.drafts {
-            let aggregate = draft.aggregate();
-            let stored = &self.versions;
-            let found = changed
-                .entry(aggregate)
-                .or_insert_with_key(|aggregate| stored.get(aggregate).copied().unwrap_or_default());
-            if !draft.expected.holds(*found) {
-                return Err(conflict(draft, *found));
+    /// Events with versions only, as long as all that the commands expect holds.
+    fn expectations(&mut self, numbered: &Numbered<'_>, events: &mut Vec<Event>) -> Result<(), PushError> {
+        for (draft, at) in numbered.push.drafts.iter().zip(&numbered.aggregates) {
+            let found = self.versions.get(*at).copied().unwrap_or_default();
+            if !draft.expected.holds(found) {
+                return Err(conflict(draft, found));
             }
-            *found += 1;
-            versions.push(*found);
+            self.raise(*at, 1);
+            events.push(Event { version: found + 1, ..draft.event.clone() });
             for change in &draft.unique {
                 self.uniques.change(&draft.event.instance, change)?;
             }
         }
-        Ok(versions)
+        Ok(())
+    }
+
+    fn raise(&mut self, aggregate: usize, by: i64) {
+        if let Some(version) = self.versions.get_mut(aggregate) {
+            *version += by;
+        }
     }
 
     fn has_room(&self, push: &Push) -> Result<(), PushError> {
@@ -114,28 +122,25 @@ impl Ledger {
     }
 
     /// Gives the events of a push their places.
-    fn place(&mut self, push: &Push, versions: &[i64]) -> Result<Vec<Event>, StoreError> {
-        let mut events = Vec::with_capacity(push.len());
-        for (draft, version) in push.drafts.iter().zip(versions) {
-            let counter = self.counters.get_mut(&draft.event.instance).ok_or_else(vanished)?;
-            let id = Uuid::now_v7();
+    fn place(&mut self, events: &mut [Event]) -> Result<(), StoreError> {
+        for event in events {
+            let id = self.next_id();
+            let counter = self.counters.get_mut(&event.instance).ok_or_else(vanished)?;
             counter.head += 1;
             counter.event = Some(id);
-            let event = Event {
-                id,
-                position: counter.head,
-                version: *version,
-                created_at: counter.time,
-                ..draft.event.clone()
-            };
-            self.events.push((event.clone(), draft.push_key.clone()));
-            if let Some(key) = &draft.push_key {
-                let key = (Arc::clone(&event.instance), Arc::clone(key));
-                self.keyed.entry(key).or_default().push(event.clone());
-            }
-            events.push(event);
+            event.id = id;
+            event.position = counter.head;
+            event.created_at = counter.time;
         }
-        Ok(events)
+        Ok(())
+    }
+
+    /// The first is random behind its time, the next ones count on from it, as the standard has it for many at once.
+    fn next_id(&mut self) -> Uuid {
+        let next = self.last_id.and_then(|last| last.as_u128().checked_add(1));
+        let id = next.map_or_else(Uuid::now_v7, Uuid::from_u128);
+        self.last_id = Some(id);
+        id
     }
 
     /// The events that were stored for the same push before (K1).
@@ -183,5 +188,92 @@ fn conflict(draft: &Draft, found: i64) -> PushError {
         aggregate_id: draft.event.aggregate_id.to_string(),
         expected: draft.expected,
         found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Command;
+
+    const HEAD: i64 = 7;
+
+    /// The ledger of an instance "a" of which the aggregate "u" is at a version.
+    fn ledger(version: i64) -> Ledger {
+        let counter = Counter { head: HEAD, event: None, time: SystemTime::UNIX_EPOCH };
+        Ledger {
+            counters: Counters::from([("a".into(), counter)]),
+            aggregates: vec![("a".into(), "user".into(), "u".into())],
+            versions: vec![version],
+            ..Ledger::default()
+        }
+    }
+
+    fn user() -> Command {
+        Command::raw("a", "user", "u", "added")
+    }
+
+    fn decide(ledger: &mut Ledger, commands: &[Command]) -> Result<Accepted, PushError> {
+        let push = Push::of(commands)?;
+        ledger.decide(&Numbered { push: &push, aggregates: vec![0; commands.len()] })
+    }
+
+    fn places(accepted: &Accepted) -> Vec<(i64, i64)> {
+        accepted.events.iter().map(|event| (event.position, event.version)).collect()
+    }
+
+    // SPEC A1, A2
+    #[test]
+    fn each_push_sees_those_before_it() {
+        let mut ledger = ledger(3);
+        let first = decide(&mut ledger, &[user(), user().expect(Expected::Version(4))]).unwrap();
+        assert_eq!(places(&first), [(8, 4), (9, 5)]);
+        let second = decide(&mut ledger, &[user().expect(Expected::Version(5))]).unwrap();
+        assert_eq!(places(&second), [(10, 6)]);
+        assert_eq!(ledger.counters["a"].event, Some(second.events[0].id));
+        let ids: Vec<Uuid> = first.events.iter().chain(&second.events).map(|event| event.id).collect();
+        assert!(ids.is_sorted() && ids.iter().all(|id| id.get_version_num() == 7));
+    }
+
+    // SPEC A1-A3
+    #[test]
+    fn a_refused_push_changes_nothing() {
+        let mut ledger = ledger(3);
+        let take = |value: &str| user().add_unique("name", value, "taken");
+        decide(&mut ledger, &[take("ada")]).unwrap();
+        let refused = [
+            vec![take("eve"), user(), user().expect(Expected::New)],
+            vec![take("eve"), user().remove_unique("name", "ada"), take("eve")],
+            vec![user(), user(), take("ada")],
+        ];
+        for commands in refused {
+            decide(&mut ledger, &commands).unwrap_err();
+            assert_eq!((ledger.versions[0], ledger.counters["a"].head), (4, HEAD + 1));
+        }
+        decide(&mut ledger, &[take("ada")]).unwrap_err();
+        decide(&mut ledger, &[take("eve")]).unwrap();
+    }
+
+    #[test]
+    fn positions_are_counted_before_any_is_given() {
+        let mut ledger = ledger(0);
+        ledger.counters.get_mut("a").unwrap().head = i64::MAX - 1;
+        let refused = decide(&mut ledger, &[user(), user()]);
+        assert!(matches!(refused, Err(PushError::PositionsExhausted { wanted: 2, .. })), "{refused:?}");
+        assert_eq!(places(&decide(&mut ledger, &[user()]).unwrap()), [(i64::MAX, 1)]);
+    }
+
+    // SPEC K1
+    #[test]
+    fn a_push_is_repeated_with_the_same_commands_only() {
+        let mut ledger = ledger(0);
+        let keyed = || user().push_key("k");
+        let first = decide(&mut ledger, &[keyed(), keyed().revision(2)]).unwrap();
+        let again = decide(&mut ledger, &[keyed(), keyed().revision(2)]).unwrap();
+        assert_eq!((first.repeated, again.repeated, &again.events), (false, true, &first.events));
+        for other in [vec![keyed()], vec![keyed(), keyed()], vec![keyed(), keyed().revision(2), keyed()]] {
+            assert!(matches!(decide(&mut ledger, &other), Err(PushError::PushKeyReused { .. })));
+        }
+        assert_eq!(ledger.counters["a"].head, HEAD + 2);
     }
 }

@@ -209,3 +209,74 @@ impl<W, O> Drop for Member<W, O> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Numbers = Line<usize, &'static str>;
+
+    fn lanes(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    fn lead<'l>(line: &'l Numbers, names: &[&str]) -> Option<Lead<'l, usize, &'static str>> {
+        match line.enter(&lanes(names), &0, true, Instant::now() + Duration::from_millis(1)) {
+            Turn::Leads(lead) => Some(lead),
+            Turn::Late => None,
+            Turn::Told(_) | Turn::Left => panic!("nobody answers here"),
+        }
+    }
+
+    /// A place in the line that nobody waits at.
+    fn stand(line: &Numbers, names: &[&str], work: usize, may_join: bool) -> Arc<Place<usize, &'static str>> {
+        let (stage, news) = (Mutex::new(Stage::Waits), Condvar::new());
+        let place = Arc::new(Place { lanes: lanes(names), work, may_join, stage, news });
+        line.state.lock().waiting.push_back(Arc::clone(&place));
+        place
+    }
+
+    fn works(members: &[Member<usize, &'static str>]) -> Vec<usize> {
+        members.iter().map(|member| *member.work()).collect()
+    }
+
+    #[test]
+    fn taken_lanes_are_not_had_before_they_are_given_back() {
+        let line = Numbers::default();
+        let first = lead(&line, &["a", "b"]);
+        assert!(first.is_some() && lead(&line, &["c"]).is_some());
+        assert!(lead(&line, &["b"]).is_none());
+        drop(first);
+        assert!(lead(&line, &["b"]).is_some());
+        assert_eq!(format!("{line:?}"), "Line { taken: 0, waiting: 0 }");
+    }
+
+    // SPEC L1, L4: nobody waits for another tenant than those it was waiting for anyway.
+    #[test]
+    fn those_join_that_wait_for_nothing_else_in_order_and_as_far_as_they_fit() {
+        let line = Numbers::default();
+        let Some(lead) = lead(&line, &["a", "b"]) else { panic!("the lanes are free") };
+        let _places = [
+            stand(&line, &["a"], 1, true),
+            stand(&line, &["a", "c"], 2, true),
+            stand(&line, &["b"], 3, true),
+            stand(&line, &["a"], 4, false),
+            stand(&line, &["a", "b"], 50, true),
+            stand(&line, &["a"], 6, true),
+        ];
+        assert_eq!(works(&lead.gather(|work| *work < 10)), [1, 3]);
+        assert_eq!(works(&lead.gather(|_| true)), [50, 6]);
+        assert!(lead.gather(|_| true).is_empty());
+    }
+
+    #[test]
+    fn the_next_ones_follow_in_order() {
+        let line = Numbers::default();
+        let lead = lead(&line, &["a", "b"]);
+        let places = [stand(&line, &["a"], 1, true), stand(&line, &["b", "a"], 2, true), stand(&line, &["b"], 3, true)];
+        drop(lead);
+        let leads = |at: usize| matches!(*places[at].stage.lock(), Stage::Leads);
+        assert!(leads(0) && !leads(1) && leads(2));
+        assert_eq!(format!("{line:?}"), "Line { taken: 2, waiting: 1 }");
+    }
+}

@@ -29,18 +29,21 @@ use crate::event::Event;
 use crate::sync::Mutex;
 use crate::value::{ColumnType as T, Value};
 use known::Known;
-use ledger::Ledger;
+use ledger::{Accepted, Ledger, Numbered};
 
 /// What a backend writes for some pushes.
 #[derive(Debug)]
 pub struct Append<'l> {
     /// With their push keys.
-    pub(crate) events: &'l [(Event, Option<Arc<str>>)],
+    pub(crate) events: Vec<(&'l Event, Option<&'l str>)>,
     /// Of each instance as it stands after these events.
     pub(crate) counters: Vec<(&'l Arc<str>, &'l Counter)>,
     /// The highest position of each instance and aggregate type.
     pub(crate) heads: Vec<(&'l Arc<str>, &'l Arc<str>, i64)>,
 }
+
+/// What was decided about each push of a transaction.
+type Decisions = Vec<Result<Accepted, PushError>>;
 
 /// Stores one push in a transaction of the caller's. After an error the caller rolls back.
 pub(crate) fn alone(
@@ -51,10 +54,10 @@ pub(crate) fn alone(
 ) -> Result<Vec<Event>, PushError> {
     let mut ledger = Ledger::default();
     lock(conn, &mut ledger, push.instances(), patience)?;
-    read::complete(conn, &mut ledger, &[push], known)?;
-    let accepted = ledger.decide(push)?;
-    write(conn, &ledger)?;
-    Ok(accepted.events)
+    let pushes = read::complete(conn, &mut ledger, &[push], known)?;
+    let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
+    write(conn, &ledger, &pushes, &decisions)?;
+    decisions.into_iter().next().map_or_else(|| Ok(Vec::new()), |decision| decision.map(|accepted| accepted.events))
 }
 
 /// Locks the counters of instances that are given by bytes; makes those that do not exist.
@@ -101,17 +104,28 @@ fn lock_others(
     lock(conn, ledger, &Vec::from_iter(others), patience)
 }
 
-fn write(conn: &mut dyn Conn, ledger: &Ledger) -> Result<(), StoreError> {
-    if ledger.is_empty() {
-        return Ok(());
+/// Writes what was decided; false when that is nothing.
+fn write(
+    conn: &mut dyn Conn,
+    ledger: &Ledger,
+    pushes: &[Numbered<'_>],
+    decisions: &Decisions,
+) -> Result<bool, StoreError> {
+    let (mut events, mut counters, mut heads) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+    for (numbered, decision) in pushes.iter().zip(decisions) {
+        let Ok(Accepted { events: accepted, repeated: false }) = decision else { continue };
+        for (event, draft) in accepted.iter().zip(&numbered.push.drafts) {
+            events.push((event, draft.push_key.as_deref()));
+            heads.insert((&event.instance, &event.aggregate_type), event.position);
+        }
+        counters
+            .extend(numbered.push.instances().iter().filter_map(|instance| ledger.counters.get_key_value(instance)));
+    }
+    if events.is_empty() {
+        return Ok(false);
     }
     ledger.uniques.write(conn)?;
-    let mut counters = BTreeMap::new();
-    let mut heads = BTreeMap::new();
-    for (event, _) in &ledger.events {
-        heads.insert((&event.instance, &event.aggregate_type), event.position);
-        counters.extend(ledger.counters.get_key_value(&event.instance));
-    }
     let heads = heads.into_iter().map(|((instance, kind), head)| (instance, kind, head)).collect();
-    conn.append(&Append { events: &ledger.events, counters: counters.into_iter().collect(), heads })
+    conn.append(&Append { events, counters: counters.into_iter().collect(), heads })?;
+    Ok(true)
 }

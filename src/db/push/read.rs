@@ -1,11 +1,11 @@
 //! What the database holds of all that some pushes touch, read after their counters were locked, by one statement.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::draft::{Aggregate, Push};
+use super::draft::{Draft, Push};
 use super::known::Known;
-use super::ledger::{Key, Ledger, key};
+use super::ledger::{Key, Ledger, Numbered, key};
 use super::unique::{self, UniqueValue};
 use crate::db::row::{self, EVENT_COLUMNS};
 use crate::db::{Conn, Row};
@@ -23,34 +23,52 @@ const KEY: i64 = 2;
 /// What has to be asked for.
 #[derive(Debug, Default)]
 struct Asked {
-    aggregates: Vec<Aggregate>,
+    /// Numbers of aggregates in the ledger.
+    aggregates: Vec<usize>,
     uniques: Vec<UniqueValue>,
     keys: Vec<Key>,
 }
 
 /// Completes a ledger, of which the counters are locked, by what these pushes touch.
-pub(super) fn complete(
+pub(super) fn complete<'p>(
     conn: &mut dyn Conn,
     ledger: &mut Ledger,
-    pushes: &[&Push],
+    pushes: &[&'p Push],
     known: &Mutex<Known>,
-) -> Result<(), StoreError> {
-    let mut asked = Asked {
-        aggregates: Vec::new(),
-        uniques: distinct(pushes.iter().flat_map(|push| unique::wanted(push))),
-        keys: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(key))),
-    };
-    let aggregates: HashSet<Aggregate> =
-        pushes.iter().flat_map(|push| push.drafts.iter().map(|draft| draft.aggregate())).collect();
+) -> Result<Vec<Numbered<'p>>, StoreError> {
+    let numbered = number(ledger, pushes);
     let known = known.lock();
-    for aggregate in aggregates {
-        match known.version(&ledger.counters, &aggregate) {
-            Some(version) => _ = ledger.versions.insert(aggregate, version),
-            None => asked.aggregates.push(aggregate),
+    ledger.versions.resize(ledger.aggregates.len(), 0);
+    let mut unknown = Vec::new();
+    for ((at, aggregate), version) in ledger.aggregates.iter().enumerate().zip(&mut ledger.versions) {
+        match known.version(&ledger.counters, aggregate) {
+            Some(known) => *version = known,
+            None => unknown.push(at),
         }
     }
     drop(known);
-    ask(conn, &asked, ledger)
+    let asked = Asked {
+        aggregates: unknown,
+        uniques: distinct(pushes.iter().flat_map(|push| unique::wanted(push))),
+        keys: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(key))),
+    };
+    ask(conn, &asked, ledger)?;
+    Ok(numbered)
+}
+
+/// Gives each aggregate a number.
+fn number<'p>(ledger: &mut Ledger, pushes: &[&'p Push]) -> Vec<Numbered<'p>> {
+    let mut numbers: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    let aggregates = &mut ledger.aggregates;
+    let mut number = |draft: &'p Draft| {
+        let event = &draft.event;
+        *numbers.entry((&event.instance, &event.aggregate_type, &event.aggregate_id)).or_insert_with(|| {
+            aggregates.push(draft.aggregate());
+            aggregates.len() - 1
+        })
+    };
+    let numbered = |push: &&'p Push| Numbered { push, aggregates: push.drafts.iter().map(&mut number).collect() };
+    pushes.iter().map(numbered).collect()
 }
 
 fn distinct<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> {
@@ -65,7 +83,12 @@ fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), St
         "(SELECT e.version FROM {events} e WHERE e.instance_id = r.a AND e.aggregate_type = r.b \
          AND e.aggregate_id = r.c ORDER BY e.version DESC LIMIT 1)"
     );
-    question.add(AGGREGATE, &version, "", asked.aggregates.iter().map(|(i, t, a)| [i.as_ref(), t, a]))?;
+    question.add(
+        AGGREGATE,
+        &version,
+        "",
+        asked.aggregates.iter().filter_map(|at| ledger.aggregates.get(*at)).map(|(i, t, a)| [i.as_ref(), t, a]),
+    )?;
     let taken = format!(
         "WHERE EXISTS (SELECT 1 FROM {constraints} u WHERE u.instance_id = r.a AND u.constraint_type = r.b AND u.value = r.c)"
     );
@@ -78,7 +101,9 @@ fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), St
         match row::int(&found, 0)? {
             AGGREGATE => {
                 let version = row::int_or_zero(&found, 2)?;
-                ledger.versions.extend(asked.aggregates.get(at).map(|aggregate| (aggregate.clone(), version)));
+                if let Some(of) = asked.aggregates.get(at).and_then(|at| ledger.versions.get_mut(*at)) {
+                    *of = version;
+                }
             }
             UNIQUE => taken.extend(asked.uniques.get(at).cloned()),
             _ => used.extend(asked.keys.get(at)),
