@@ -140,16 +140,17 @@ impl Pushes {
                     return store.settle(lead, push, decisions, members);
                 }
                 Err(Stop::Nothing(decisions)) => return store.settle(lead, push, decisions, members),
-                Err(Stop::Failed(error)) if !members.is_empty() => match commit_unknown(&error) {
-                    Some(unknown) => {
-                        members.into_iter().for_each(|member| member.tell(Verdict::Is(Err(unknown.clone().into()))));
+                Err(Stop::Failed(error)) if !members.is_empty() => {
+                    let unknown = commit_unknown(&error);
+                    for member in members {
+                        let unknown = unknown.clone().map(|error| Verdict::Is(Err(error.into())));
+                        member.tell(unknown.unwrap_or(Verdict::Alone));
+                    }
+                    if unknown.is_some() {
                         return Err(error);
                     }
-                    None => {
-                        members.into_iter().for_each(|member| member.tell(Verdict::Alone));
-                        shares = false;
-                    }
-                },
+                    shares = false;
+                }
                 Err(Stop::Failed(error)) if is_conflict(&error) && tries < RETRIES => tries += 1,
                 Err(Stop::Failed(error)) if is_busy(&error) => return Err(store.busy(push)),
                 Err(Stop::Failed(error)) => return Err(error),
@@ -258,5 +259,6 @@ fn is_busy(error: &PushError) -> bool {
     }
 }
 
-#[cfg(all(test, feature = "sqlite", not(shuttle)))]
+#[cfg(test)]
+#[cfg(all(feature = "sqlite", not(shuttle)))]
 mod tests;
