@@ -134,6 +134,7 @@ impl Pairs {
         let config = EngineConfig::default();
         let request = LagRequest {
             projections: self.projections.iter().map(|one| (one.key(), one.wanted().aggregate_types)).collect(),
+            instances: Vec::new(),
             owner: Uuid::now_v7(),
             all: false,
             system: false,

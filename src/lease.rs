@@ -47,6 +47,8 @@ pub struct Lag {
 pub struct LagRequest {
     /// Projections with the aggregate types they want.
     pub projections: Vec<(ProjectionKey, Vec<String>)>,
+    /// Looks at these instances only; empty for all.
+    pub instances: Vec<Arc<str>>,
     /// Who asks: the own leases do not count as somebody else's work.
     pub owner: Uuid,
     /// True for all that is behind, also what is leased, paused, stopped or waiting.
@@ -57,7 +59,7 @@ pub struct LagRequest {
     pub longest_wait: Duration,
     /// How long leases last; one that ends much later comes from a wrong clock and is free.
     pub lease: Duration,
-    /// At most so many pairs, 1 or more.
+    /// At most so many pairs, or instances, 1 or more.
     pub limit: usize,
 }
 
@@ -142,6 +144,28 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store fails.
     fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>;
+
+    /// The instances in which any of the projections is behind, whatever keeps it from being worked on; a pair that lags
+    /// is always in one of them. None when the store cannot tell more cheaply than [`lagging`](Self::lagging), or the
+    /// events are in another database.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn behind(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+        let _ = (source, request);
+        Ok(None)
+    }
+
+    /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
+    /// back. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
+    /// then every look goes over everything.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn signs(&self, source: Uuid) -> Result<Option<String>, StoreError> {
+        let _ = source;
+        Ok(None)
+    }
 
     /// Pauses a projection, or one instance of it, for all processes; or lets it go on.
     ///

@@ -1,4 +1,4 @@
-//! Leases, members, lag: what lets several processes share the work.
+//! Leases, members, pauses: what lets several processes share the work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::row;
 use super::{Bulk, BulkKind, Conn, Row};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
+use crate::lease::{Lease, Member, Pause, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
@@ -17,14 +17,14 @@ use crate::value::{ColumnType as T, Value, to_micros};
 const FAR: u32 = 4;
 
 /// A statement under way with its parameters.
-struct Sql {
-    params: Vec<Value>,
+pub(super) struct Sql {
+    pub(super) params: Vec<Value>,
     /// The clock is the database's: PostgreSQL reads it inside the statement, SQLite is told.
     now: Option<std::time::SystemTime>,
 }
 
 impl Sql {
-    fn new(conn: &mut dyn Conn) -> Result<Self, StoreError> {
+    pub(super) fn new(conn: &mut dyn Conn) -> Result<Self, StoreError> {
         let now = match conn.dialect() {
             Dialect::Postgres => None,
             Dialect::Sqlite => Some(conn.now()?),
@@ -32,13 +32,13 @@ impl Sql {
         Ok(Self { params: Vec::new(), now })
     }
 
-    fn bind(&mut self, value: impl Into<Value>) -> String {
+    pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {
         self.params.push(value.into());
         format!("${}", self.params.len())
     }
 
     /// The moment so long from now.
-    fn after(&mut self, time: Duration) -> String {
+    pub(super) fn after(&mut self, time: Duration) -> String {
         match self.now {
             Some(now) => self.bind(Value::Timestamp(to_micros(now + time))),
             None if time.is_zero() => "clock_timestamp()".to_owned(),
@@ -49,17 +49,17 @@ impl Sql {
         }
     }
 
-    fn now(&mut self) -> String {
+    pub(super) fn now(&mut self) -> String {
         self.after(Duration::ZERO)
     }
 
     /// That the time in this column is over, or lies so far ahead that only a clock that was wrong can have meant it.
-    fn over(&mut self, column: &str, lease: Duration) -> String {
+    pub(super) fn over(&mut self, column: &str, lease: Duration) -> String {
         let (now, far) = (self.now(), self.after(lease.saturating_mul(FAR)));
         format!("({column} <= {now} OR {column} > {far})")
     }
 
-    fn one_of(&mut self, dialect: Dialect, column: &str, instances: &[Arc<str>]) -> String {
+    pub(super) fn one_of(&mut self, dialect: Dialect, column: &str, instances: &[Arc<str>]) -> String {
         self.params.push(Value::TextArray(instances.iter().map(ToString::to_string).collect()));
         dialect.any(column, self.params.len())
     }
@@ -267,72 +267,6 @@ pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError
         &[process.into()],
     )?;
     conn.execute(&format!("DELETE FROM {} WHERE process = $1", dialect.table("members")), &[process.into()]).map(|_| ())
-}
-
-/// The pairs that lag and that nobody else works on, for all projections in one query.
-pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
-    let dialect = conn.dialect();
-    let mut sql = Sql::new(conn)?;
-    let wanted = wanted(dialect, request, &mut sql)?;
-    let (me, now, far) = (sql.bind(request.owner), sql.now(), sql.after(request.longest_wait));
-    let over = sql.over("s.leased_until", request.lease);
-    let system = if request.system { "" } else { " AND h.instance_id <> ''" };
-    let free = if request.all {
-        String::new()
-    } else {
-        format!(
-            " AND (s.owner IS NULL OR s.owner = {me} OR {over}) \
-             AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = w.projection \
-             AND e.version = w.version AND e.position > coalesce(s.position, 0) \
-             AND (e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far}))) \
-             AND NOT EXISTS (SELECT 1 FROM {pauses} p WHERE p.projection = w.projection \
-             AND (p.whole OR p.instance_id = h.instance_id))",
-            held = dialect.table("held_events"),
-            pauses = dialect.table("pauses")
-        )
-    };
-    let limit = sql.bind(i64::try_from(request.limit).unwrap_or(i64::MAX));
-    let text = format!(
-        "SELECT w.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) FROM {wanted} \
-         JOIN {heads} h ON h.aggregate_type = w.aggregate_type \
-         LEFT JOIN {states} s ON s.instance_id = h.instance_id AND s.projection = w.projection AND s.version = w.version \
-         WHERE h.head > coalesce(s.position, 0){system}{free} GROUP BY w.number, h.instance_id LIMIT {limit}",
-        heads = dialect.table("heads"),
-        states = dialect.table("projection_states"),
-    );
-    conn.query(&text, &sql.params)?
-        .iter()
-        .map(|found| {
-            Ok(Lag {
-                projection: usize::try_from(row::int(found, 0)?).unwrap_or(usize::MAX),
-                instance: row::shared(found, 1)?,
-                relevant: row::int(found, 2)?,
-                checkpoint: row::int(found, 3)?,
-            })
-        })
-        .collect()
-}
-
-/// The aggregate types of each projection as rows.
-fn wanted(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
-    let rows: Vec<(i64, &str, i64, &str)> = (0_i64..)
-        .zip(&request.projections)
-        .flat_map(|(number, (key, types))| {
-            types.iter().map(move |kind| (number, &*key.name, i64::from(key.version), kind.as_str()))
-        })
-        .collect();
-    let json = Value::json(&rows).map_err(|error| StoreError::new("looking for lag", StoreErrorKind::Usage, error))?;
-    let at = sql.bind(json);
-    Ok(match dialect {
-        Dialect::Postgres => format!(
-            "(SELECT (j ->> 0)::int8 AS number, (j ->> 1) COLLATE \"C\" AS projection, (j ->> 2)::int8 AS version, \
-             (j ->> 3) COLLATE \"C\" AS aggregate_type FROM jsonb_array_elements({at}) j) w"
-        ),
-        Dialect::Sqlite => format!(
-            "(SELECT value ->> 0 AS number, value ->> 1 AS projection, value ->> 2 AS version, value ->> 3 AS aggregate_type \
-             FROM json_each({at})) w"
-        ),
-    })
 }
 
 /// Pauses a projection, or one instance of it; or ends that.

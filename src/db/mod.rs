@@ -6,6 +6,7 @@
 mod filter;
 mod fold;
 mod held;
+mod lag;
 mod lease;
 #[cfg(feature = "sqlite")]
 pub(crate) mod model;

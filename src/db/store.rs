@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::push::{self, Pushes};
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lease, setup, state};
+use super::{Backend, Conn, filter, held, lag, lease, setup, state};
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
@@ -241,7 +241,21 @@ impl<B: Backend> LeaseStore for DbStore<B> {
         if self.store_id()? != source {
             return Ok(None);
         }
-        self.inner.backend.read("looking for lag", |conn| lease::lagging(conn, request)).map(Some)
+        self.inner.backend.read("looking for lag", |conn| lag::lagging(conn, request)).map(Some)
+    }
+
+    fn behind(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+        if self.store_id()? != source {
+            return Ok(None);
+        }
+        self.inner.backend.read("looking for instances that are behind", |conn| lag::behind(conn, request)).map(Some)
+    }
+
+    fn signs(&self, source: Uuid) -> Result<Option<String>, StoreError> {
+        if self.store_id()? != source {
+            return Ok(None);
+        }
+        self.inner.backend.read("looking for signs of lag", lag::signs).map(Some)
     }
 
     fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {

@@ -84,7 +84,7 @@ pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
 impl Shared {
     pub(super) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
-        let lags = self.lags(true)?;
+        let lags = self.lags()?;
         debug_assert!(lags.len() <= MOST);
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);

@@ -14,26 +14,52 @@ pub(super) const MOST: usize = 10_000;
 /// Heads in one page.
 const PAGE: usize = 1000;
 
+/// What a look found.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    pub(super) lags: Vec<Lag>,
+    /// All instances in which anything is behind, also what has to wait; none when they are not known.
+    pub(super) behind: Option<Vec<Arc<str>>>,
+}
+
 impl Shared {
-    /// The pairs that lag: those with work for this process, or all.
-    pub(super) fn lags(&self, all: bool) -> Result<Vec<Lag>, StoreError> {
+    /// All pairs that lag, also those that have to wait.
+    pub(super) fn lags(&self) -> Result<Vec<Lag>, StoreError> {
+        Ok(self.look(true, &[])?.lags)
+    }
+
+    /// The pairs that lag, in these instances or in all: those with work for this process, or all.
+    pub(super) fn look(&self, all: bool, instances: &[Arc<str>]) -> Result<Look, StoreError> {
+        let source = self.source.store_id()?;
+        let mut request = self.lag_request(all, instances);
+        let behind = self.leases.behind(source, &request)?.filter(|behind| behind.len() < MOST);
+        match &behind {
+            Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
+            Some(some) => request.instances.clone_from(some),
+            None => {}
+        }
+        let lags = match self.leases.lagging(source, &request)? {
+            Some(lags) => lags,
+            None => self.compared(all)?,
+        };
+        Ok(Look { lags, behind })
+    }
+
+    fn lag_request(&self, all: bool, instances: &[Arc<str>]) -> LagRequest {
         let cap = self.runners.iter().map(|runner| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
-        let request = LagRequest {
+        LagRequest {
             projections: self
                 .runners
                 .iter()
                 .map(|runner| (runner.handler.inner.key.clone(), runner.wanted.aggregate_types.clone()))
                 .collect(),
+            instances: instances.to_vec(),
             owner: self.id,
             all,
             system: self.config.system_instance,
             longest_wait: cap.saturating_mul(2),
             lease: self.config.lease,
             limit: MOST,
-        };
-        match self.leases.lagging(self.source.store_id()?, &request)? {
-            Some(lags) => Ok(lags),
-            None => self.compared(all),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::lag::MOST;
+use super::lag::{Look, MOST};
 use super::shared::{Runner, Shared, Trigger};
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
@@ -17,20 +17,35 @@ use crate::lease::Lag;
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
 
+/// The most instances that are behind, for some to be remembered instead of all being looked at.
+const FEW: usize = 100;
+
+/// After so many ticks everything is looked at, whatever the signs say.
+const ANYWAY: u32 = 30;
+
 /// How long a wait for progress lasts before what waits is counted again.
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
+
+/// What the last look at everything left: as long as the signs are the same, nothing is behind anywhere else.
+#[derive(Debug)]
+struct Calm {
+    signs: String,
+    behind: Vec<Arc<str>>,
+    ticks: u32,
+}
 
 #[derive(Debug)]
 pub(super) struct Ticker {
     shared: Arc<Shared>,
     now: Receiver<()>,
+    calm: Option<Calm>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
 }
 
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
-        Self { shared, now, left_to_others: HashMap::new() }
+        Self { shared, now, calm: None, left_to_others: HashMap::new() }
     }
 
     /// One tick, then the wait for the next one.
@@ -63,13 +78,30 @@ impl Ticker {
         let pauses = self.shared.leases.pauses()?;
         *self.shared.pauses.lock() = pauses.into_iter().collect();
         self.take_leads()?;
-        let lags = self.shared.lags(false)?;
+        let lags = self.lags()?;
         let full = lags.len() >= MOST;
         self.end_first_runs(&lags)?;
         for (projection, instances) in self.ours(lags) {
             self.shared.send(Trigger { projection, instances });
         }
         Ok(full)
+    }
+
+    /// The pairs that lag. The signs are read before anything is looked at: what happens in between changes the next ones.
+    fn lags(&mut self) -> Result<Vec<Lag>, StoreError> {
+        let before = self.calm.take();
+        let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
+        let first_runs = self.shared.runners.iter().any(|runner| !runner.succeeded.load(Ordering::Relaxed));
+        let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && !first_runs);
+        let look = match &calm {
+            Some(calm) if calm.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
+            Some(calm) => self.shared.look(false, &calm.behind)?,
+            None => self.shared.look(false, &[])?,
+        };
+        if let (Some(signs), Some(behind)) = (signs, look.behind.filter(|behind| behind.len() <= FEW)) {
+            self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1) });
+        }
+        Ok(look.lags)
     }
 
     /// Those for this process: where it leads the first run, where it is the one to take it first, and where the one that

@@ -29,7 +29,7 @@ use pool::Pool;
 /// Event store and projection store in one PostgreSQL database.
 pub type PostgresStore = DbStore<Postgres>;
 
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/003.sql")];
 
 /// How to talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -83,20 +83,29 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let source = store.store_id().unwrap();
     let late = ProjectionKey { version: 2, ..key.clone() };
+    let request = |all| LagRequest {
+        projections: vec![(key.clone(), vec!["thing".into()]), (late.clone(), vec!["nothing".into(), "thing".into()])],
+        instances: Vec::new(),
+        owner: me,
+        all,
+        system: false,
+        longest_wait: LEASE,
+        lease: LEASE,
+        limit: 100,
+    };
+    let behind = || {
+        let mut behind = store.behind(source, &request(false)).unwrap().unwrap();
+        behind.sort();
+        behind
+    };
     let lags = |all| {
-        let request = LagRequest {
-            projections: vec![
-                (key.clone(), vec!["thing".into()]),
-                (late.clone(), vec!["nothing".into(), "thing".into()]),
-            ],
-            owner: me,
-            all,
-            system: false,
-            longest_wait: LEASE,
-            lease: LEASE,
-            limit: 100,
-        };
-        let mut lags = store.lagging(source, &request).unwrap().unwrap();
+        let mut lags = store.lagging(source, &request(all)).unwrap().unwrap();
+        let some = LagRequest { instances: behind(), ..request(all) };
+        assert_eq!(
+            store.lagging(source, &some).unwrap().unwrap().len(),
+            lags.len(),
+            "the same when told where to look"
+        );
         lags.sort_by(|a, b| (a.projection, &a.instance).cmp(&(b.projection, &b.instance)));
         lags.iter()
             .map(|lag| format!("{}{}:{}/{}", lag.projection, lag.instance, lag.checkpoint, lag.relevant))
@@ -104,6 +113,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     };
     let none: Vec<String> = Vec::new();
     assert_eq!(lags(true), none);
+    assert_eq!(behind(), names(&[]));
     store
         .push(&[count("a", 1), count("a", 1), Command::raw("a", "other", "o", "x"), count("", 1), count("b", 1)])
         .unwrap();
@@ -117,11 +127,13 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
         .unwrap();
     store.acquire(&key, &names(&["b"]), other, LEASE).unwrap();
     assert_eq!(lags(false), ["1a:0/2", "1b:0/1"]);
+    assert_eq!(behind(), names(&["a", "b"]));
     assert_eq!(lags(true), ["0b:0/1", "1a:0/2", "1b:0/1"]);
     store.pause("counts", Some("a"), true).unwrap();
     assert_eq!(lags(false), ["1b:0/1"]);
     store.pause("counts", None, true).unwrap();
     assert_eq!(lags(false), none);
+    assert_eq!(behind(), names(&["a", "b"]), "also where it has to wait");
     store.pause("counts", None, false).unwrap();
     store.pause("counts", Some("a"), false).unwrap();
     assert_eq!(lags(false).len(), 2);
@@ -131,6 +143,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
                 Uuid::from_u128(9),
                 &LagRequest {
                     projections: vec![],
+                    instances: vec![],
                     owner: me,
                     all: true,
                     system: true,
@@ -143,4 +156,37 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
             .is_none(),
         "the events are somewhere else"
     );
+}
+
+// SPEC L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.
+pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P) {
+    let (store, key, me, _) = ready(place);
+    let source = store.store_id().unwrap();
+    let signs = || store.signs(source).unwrap().unwrap();
+    let save = |position| {
+        let checkpoint = Checkpoint { instance: "a".into(), position, event: None, store: source };
+        store.transaction(&mut |tx| {
+            tx.lock(&key, &names(&["a"]))?;
+            tx.save(&key, std::slice::from_ref(&checkpoint))
+        })
+    };
+    let begin = signs();
+    store.push(&[count("a", 1), count("a", 1)]).unwrap();
+    let pushed = signs();
+    assert_ne!(pushed, begin, "a push");
+    store.push(&[Command::raw("b", "other", "o", "x")]).unwrap();
+    let elsewhere = signs();
+    assert_ne!(elsewhere, pushed, "a push elsewhere");
+    save(2).unwrap();
+    store.acquire(&key, &names(&["a"]), me, LEASE).unwrap();
+    store.release(&key, &names(&["a"]), me).unwrap();
+    assert_eq!(signs(), elsewhere, "work that goes on makes nothing lag");
+    save(1).unwrap();
+    let back = signs();
+    assert_ne!(back, elsewhere, "a checkpoint that was set back");
+    save(2).unwrap();
+    assert_eq!(signs(), back);
+    save(0).unwrap();
+    assert_ne!(signs(), back, "again");
+    assert_eq!(store.signs(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
 }

@@ -61,11 +61,13 @@ struct Unreliable<S> {
     deaf_queue: bool,
     /// So many records of success fail.
     unsuccessful: Arc<AtomicUsize>,
+    /// Looks for signs, and looks at everything.
+    looks: Arc<(AtomicUsize, AtomicUsize)>,
 }
 
 impl<S> Unreliable<S> {
     fn new(inner: S, deaf_wire: bool, deaf_queue: bool) -> Self {
-        Self { inner, deaf_wire, deaf_queue, unsuccessful: Arc::default() }
+        Self { inner, deaf_wire, deaf_queue, unsuccessful: Arc::default(), looks: Arc::default() }
     }
 }
 
@@ -200,6 +202,16 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
     fn lagging(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {
         self.inner.lagging(source, request)
     }
+    fn behind(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+        if request.instances.is_empty() {
+            self.looks.1.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.behind(source, request)
+    }
+    fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
+        self.looks.0.fetch_add(1, Ordering::SeqCst);
+        self.inner.signs(source)
+    }
     fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
         self.inner.pause(projection, instance, on)
     }
@@ -268,6 +280,27 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
     for n in 0..20 {
         engine.await_position("counts", &instance(n), 1, LONG).unwrap();
     }
+}
+
+// SPEC E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
+pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
+    let store = Unreliable::new(place.open(), true, true);
+    let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
+    let builder = Engine::builder(store.clone()).projection_with(counts("counts"), stops).config(eager());
+    let engine = builder.start().unwrap();
+    let pushed = engine.push(&[count("a", 1), count("b", 13)]).unwrap();
+    engine.await_pushed("counts", &pushed[..1], LONG).unwrap();
+    assert!(engine.await_pushed("counts", &pushed[1..], LONG).is_err());
+    eventually("success", || engine.health().unwrap().projections[0].succeeded);
+    let looks = || (store.looks.0.load(Ordering::SeqCst), store.looks.1.load(Ordering::SeqCst));
+    let (before, _) = looks();
+    eventually("two ticks", || looks().0 >= before + 2);
+    let before = looks();
+    eventually("twenty ticks", || looks().0 >= before.0 + 20);
+    assert!(looks().1 <= before.1 + 1, "one look anyway: {before:?}, {:?}", looks());
+    store.push(&[count("a", 1)]).unwrap();
+    engine.await_position("counts", "a", 2, LONG).unwrap();
+    assert!(looks().1 > before.1);
 }
 
 // SPEC L7

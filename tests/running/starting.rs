@@ -1,6 +1,5 @@
 //! First runs and what was there before: SPEC E1, E5, G5, I1, J1, J5, L5.
 
-#[cfg(feature = "sqlite")]
 use std::time::Duration;
 
 use readside::*;
@@ -83,6 +82,49 @@ pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&models, "counts", None), 13);
     assert_eq!(engine.health().unwrap().projections[0].lagging_instances, 0);
     assert!(models.filter(&Query::new()).unwrap().is_empty());
+}
+
+fn set_back<S: ProjectionStore + EventSource>(store: &S, name: &str, instance: &str, position: i64) {
+    let (key, instances) = (counts(name).key(), [instance.into()]);
+    let checkpoint = Checkpoint { instance: instance.into(), position, event: None, store: store.store_id().unwrap() };
+    let save = &mut |tx: &mut dyn ProjectionTransaction| {
+        tx.lock(&key, &instances)?;
+        tx.save(&key, std::slice::from_ref(&checkpoint))
+    };
+    store.transaction(save).unwrap();
+}
+
+// SPEC L5: nothing was pushed, and nobody told the engine.
+pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place: &P) {
+    let store = place.open();
+    // Thirty ticks, after which everything is looked at anyway, are longer than the test waits.
+    let config = EngineConfig { requeue_every: Duration::from_millis(2500), ..eager() };
+    let engine = start(place.open(), &["counts", "others"], config);
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    for name in ["counts", "others"] {
+        engine.await_pushed(name, &pushed, LONG).unwrap();
+    }
+    eventually("success", || engine.health().unwrap().projections.iter().all(|p| p.succeeded));
+    set_back(&store, "counts", "b", 0);
+    eventually("the work", || sum::<P>(&store, "counts", Some("b")) == 2);
+    assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "others", None), 3);
+}
+
+// SPEC L5: an instance that had to wait while nothing else happened goes on when it may.
+pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(place.open(), &["counts"], eager());
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let (key, other) = (counts("counts").key(), uuid::Uuid::from_u128(5));
+    for round in 2..5 {
+        store.pause("counts", Some("b"), true).unwrap();
+        store.acquire(&key, &["a".into()], other, Duration::from_millis(200)).unwrap();
+        store.push(&[count("a", 1), count("b", 1)]).unwrap();
+        engine.await_position("counts", "a", round, LONG).unwrap();
+        store.pause("counts", Some("b"), false).unwrap();
+        engine.await_position("counts", "b", round, LONG).unwrap();
+    }
 }
 
 // SPEC J5
