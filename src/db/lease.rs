@@ -1,5 +1,6 @@
 //! Leases, members, pauses: what lets several processes share the work.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,26 +81,41 @@ pub(crate) fn acquire(
     owner: Uuid,
     lease: Duration,
 ) -> Result<Vec<Lease>, StoreError> {
-    let dialect = conn.dialect();
-    let table = dialect.table("projection_states");
-    let mut rows: Vec<Vec<Value>> = instances
-        .iter()
-        .map(|i| {
-            vec![Arc::clone(i).into(), Arc::clone(&projection.name).into(), projection.version.into(), 0_i64.into()]
-        })
-        .collect();
-    rows.sort_by(|a, b| match (a.first(), b.first()) {
-        (Some(Value::Text(a)), Some(Value::Text(b))) => a.cmp(b),
-        _ => std::cmp::Ordering::Equal,
-    });
+    let mut leases = take(conn, projection, instances, owner, lease)?;
+    let taken: HashSet<&Arc<str>> = leases.iter().map(|lease| &lease.instance).collect();
+    let left: Vec<Arc<str>> = instances.iter().filter(|instance| !taken.contains(instance)).cloned().collect();
+    if !left.is_empty() && seed(conn, projection, &left)? > 0 {
+        leases.extend(take(conn, projection, &left, owner, lease)?);
+    }
+    Ok(leases)
+}
+
+/// Makes the states that do not exist, in order, and counts them.
+fn seed(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
+    let mut instances = instances.to_vec();
+    instances.sort_unstable();
+    let (name, version) = (&projection.name, projection.version);
+    let row = |instance: Arc<str>| vec![instance.into(), Arc::clone(name).into(), version.into(), 0_i64.into()];
     conn.bulk(&Bulk {
-        table: table.clone(),
+        table: conn.dialect().table("projection_states"),
         kind: BulkKind::InsertMissing,
         keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
         columns: vec![("position", T::Integer)],
         how: Vec::new(),
-        rows,
-    })?;
+        rows: instances.into_iter().map(row).collect(),
+    })
+}
+
+fn take(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: &[Arc<str>],
+    owner: Uuid,
+    lease: Duration,
+) -> Result<Vec<Lease>, StoreError> {
+    let dialect = conn.dialect();
+    let table = dialect.table("projection_states");
+    let members = dialect.table("members");
     let mut sql = Sql::new(conn)?;
     let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
     let (now, until, over) = (sql.now(), sql.after(lease), sql.over("leased_until", lease));
@@ -115,7 +131,6 @@ pub(crate) fn acquire(
          AND (owner IS NULL OR owner = {me} OR {over}) ORDER BY instance_id{}) \
          RETURNING instance_id, epoch, careful",
         skip_locked(dialect),
-        members = dialect.table("members"),
     );
     conn.query(&text, &sql.params)?.iter().map(|found| lease_of(found, 0)).collect()
 }

@@ -48,6 +48,8 @@ struct Effect {
     stop: Option<StopCause>,
     clear: bool,
     unmark: bool,
+    /// The checkpoint before, when all events from there on are applied, as far as is known for certain.
+    clean: Option<i64>,
 }
 
 impl Effect {
@@ -61,6 +63,7 @@ impl Effect {
             stop: None,
             clear: false,
             unmark: false,
+            clean: None,
         }
     }
 }
@@ -87,7 +90,11 @@ impl Inner {
             self.finish(tx, works, &effects)
         });
         match outcome {
-            Err(error) if error.kind() == StoreErrorKind::CommitUnknown => self.resolve(&instances, &effects, error)?,
+            Err(error) if error.kind() == StoreErrorKind::CommitUnknown => {
+                self.resolve(&instances, &effects, error)?;
+                // Somebody else may have moved the checkpoint.
+                effects.iter_mut().for_each(|effect| effect.clean = None);
+            }
             other => other?,
         }
         for (work, effect) in works.iter_mut().zip(effects) {
@@ -118,6 +125,7 @@ impl Inner {
         effect.unmark = state.mark.is_some();
         effect.checkpoint = checkpoint(work, state, &effect, end, round.store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
+        effect.clean = Some(state.position);
         if let Some(failure) = failure {
             self.failed(work, state, &failure, round, &mut effect);
         } else if let Some(checkpoint) = gap {
@@ -243,6 +251,11 @@ impl Inner {
         work.next = effect.next;
         if let (Some(from), Some(checkpoint)) = (&mut work.from, &effect.checkpoint) {
             *from = checkpoint.position;
+        }
+        if let (Some(from), Some(checkpoint), None, []) =
+            (effect.clean, &effect.checkpoint, &effect.attempt, effect.behind.as_slice())
+        {
+            work.add_clean(from, checkpoint.position);
         }
         if let Some(attempt) = &effect.attempt {
             failure::log(&self.projection, &self.config, attempt);

@@ -53,6 +53,9 @@ fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Op
     {
         return Some(StopCause::LeaseLost);
     }
+    if work.unleased.is_some_and(|me| state.owner.is_some_and(|owner| owner != me)) {
+        return Some(StopCause::LeaseLost);
+    }
     if state.careful && !work.is_careful() {
         return Some(StopCause::Suspect);
     }
@@ -190,5 +193,17 @@ mod tests {
         assert!(matches!(refused(&leased, &state(me, 8)), StopCause::LeaseLost));
         assert!(matches!(refused(&leased, &state(Uuid::from_u128(2), 7)), StopCause::LeaseLost));
         assert!(matches!(refused(&leased, &at(0)), StopCause::LeaseLost));
+    }
+
+    // SPEC D2, F7: also where it has expired: whoever had it may have died of the next event.
+    #[test]
+    fn work_without_a_lease_is_left_to_whoever_has_one() {
+        let me = Uuid::from_u128(1);
+        let mut direct = work(None, &[1]);
+        direct.unleased = Some(me);
+        let state = |owner| State { owner, ..at(0) };
+        assert_eq!(run(&direct, &state(None)), (0..1, None));
+        assert_eq!(run(&direct, &state(Some(me))), (0..1, None));
+        assert!(matches!(refused(&direct, &state(Some(Uuid::from_u128(2)))), StopCause::LeaseLost));
     }
 }

@@ -22,6 +22,9 @@ use crate::subscription::Subscription;
 /// How long dropping an engine waits for its threads.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long one waits for the work of this process before one looks whether it is done.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+
 /// Between two looks at a state that another process may move: from the first to the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
@@ -113,7 +116,8 @@ impl Engine {
         position: i64,
         timeout: Duration,
     ) -> Result<(), AwaitError> {
-        self.await_events(projection, instance, &[position], Instant::now(), timeout)
+        let start = (Instant::now(), self.shared.progress.now());
+        self.await_events(projection, instance, &[position], start, timeout)
     }
 
     /// Waits until the projection has handled these events: reads one's own writes.
@@ -121,14 +125,38 @@ impl Engine {
     /// # Errors
     /// As [`await_position`](Self::await_position).
     pub fn await_pushed(&self, projection: &str, pushed: &[Event], timeout: Duration) -> Result<(), AwaitError> {
-        let start = Instant::now();
+        let (start, since) = (Instant::now(), self.shared.progress.now());
         let mut by_instance: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
         for event in pushed {
             by_instance.entry(event.instance()).or_default().push(event.position());
         }
-        by_instance
-            .into_iter()
-            .try_for_each(|(instance, positions)| self.await_events(projection, instance, &positions, start, timeout))
+        by_instance.into_iter().try_for_each(|(instance, positions)| {
+            self.await_work(projection, instance, &positions, since, start + timeout.min(FIRST_LOOK));
+            self.await_events(projection, instance, &positions, (start, since), timeout)
+        })
+    }
+
+    /// Where this process is at work, its end tells more cheaply than the database.
+    fn await_work(&self, projection: &str, instance: &str, positions: &[i64], since: u64, deadline: Instant) {
+        let Some((at, _)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
+        let last = positions.iter().copied().max().unwrap_or(0);
+        let progress = &self.shared.progress;
+        if !self.shared.is_ours(at, &instance.into()) || progress.has_passed(at, instance, last) {
+            return;
+        }
+        while Instant::now() < deadline && !self.shared.stop.is_set() {
+            let seen = progress.now();
+            if self.is_applied(at, instance, positions, since) {
+                return;
+            }
+            progress.wait_for(seen, at, instance, deadline);
+        }
+    }
+
+    /// True when this process has applied each of these events since then.
+    fn is_applied(&self, projection: usize, instance: &str, positions: &[i64], since: u64) -> bool {
+        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return false };
+        self.shared.progress.is_applied(since, projection, instance, *first, *last)
     }
 
     fn await_events(
@@ -136,7 +164,7 @@ impl Engine {
         projection: &str,
         instance: &str,
         positions: &[i64],
-        start: Instant,
+        (start, begin): (Instant, u64),
         timeout: Duration,
     ) -> Result<(), AwaitError> {
         let unknown = || AwaitError::UnknownProjection { projection: projection.to_owned() };
@@ -146,6 +174,9 @@ impl Engine {
         let mut pause = LOOK_AGAIN.0;
         loop {
             let since = self.shared.progress.now();
+            if self.is_applied(at, &instance, positions, begin) {
+                return Ok(());
+            }
             let state = self.state(runner, &instance)?;
             if self.is_reached(runner, &state, position)? {
                 return self.check_held_back(runner, &instance, positions);

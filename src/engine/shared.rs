@@ -139,62 +139,66 @@ impl Shared {
         }
     }
 
-    /// A job: works as long as there is work.
+    /// A job: works as long as there is work. Who waits is told when the instances are free for their next events.
     fn work(self: &Arc<Self>) {
         while let Some(mut job) = self.schedule.next() {
             let direct = job.direct.take();
             let run = AssertUnwindSafe(|| self.run(&job, direct));
-            if catch_unwind(run).is_err() {
-                log::error!(
-                    "a batch of projection {:?} panicked; its instances are found again",
-                    self.name(job.projection)
-                );
-            }
+            let moves = catch_unwind(run).unwrap_or_else(|_| {
+                let name = self.name(job.projection);
+                log::error!("a batch of projection {name:?} panicked; its instances are found again");
+                unknown(&job.instances)
+            });
             self.schedule.done(job.projection, &job.instances);
-            self.progress.moved(job.projection, &job.instances);
+            self.progress.worked(job.projection, moves);
             self.wake();
         }
-        self.progress.all_moved();
+        self.progress.rested();
     }
 
     fn name(&self, projection: usize) -> &str {
         self.runners.get(projection).map_or("", Runner::name)
     }
 
-    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) {
-        let Some(runner) = self.runners.get(job.projection) else { return };
-        let outcome = match direct {
+    /// Does a job, and says how far that brought its instances, where it is known.
+    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<Move> {
+        let Some(runner) = self.runners.get(job.projection) else { return Vec::new() };
+        let moves = match direct {
             Some(works) => self.apply_direct(job.projection, runner, works),
-            None => self.catch_up(job.projection, runner, &job.instances),
+            None => {
+                if let Err(error) = self.catch_up(job.projection, runner, &job.instances) {
+                    log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
+                }
+                unknown(&job.instances)
+            }
         };
-        if let Err(error) = outcome {
-            log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
-        }
         if runner.leading.load(Ordering::Relaxed) {
             self.request_tick();
         }
+        moves
     }
 
-    fn apply_direct(&self, projection: usize, runner: &Runner, works: Vec<Work>) -> Result<(), StoreError> {
-        let mut leased = Leased { shared: self, runner, held: HashMap::new() };
-        leased.add(&instances_of(&works))?;
-        let (careful, mut works): (Vec<Work>, Vec<Work>) = leased.take(works).into_iter().partition(Work::is_careful);
-        for work in careful {
-            self.schedule.add(projection, &work.instance);
+    /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
+    /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
+    fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<Move> {
+        for work in &mut works {
+            work.unleased = Some(self.id);
         }
         let processed = runner.handler.inner.process(&mut works);
         for stopped in processed.stopped {
-            if matches!(stopped.cause, StopCause::Gap { .. }) {
-                self.windows.lock().forget(&stopped.instance);
-                self.schedule.add(projection, &stopped.instance);
-            } else {
-                log_stop(runner, &stopped);
+            match stopped.cause {
+                StopCause::Gap { .. } => {
+                    self.windows.lock().forget(&stopped.instance);
+                    self.schedule.add(projection, &stopped.instance);
+                }
+                // A lease may have been left by the dead: whoever takes it sees.
+                StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
+                _ => log_stop(runner, &stopped),
             }
         }
-        Ok(())
+        moves_of(&works)
     }
 
-    /// Works through what lies above the checkpoints. Leases are taken where there is work.
     fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
         let inner = &runner.handler.inner;
         let opened = inner.open(instances)?;
@@ -212,7 +216,7 @@ impl Shared {
             let mut works = leased.take(fetched.works);
             let mut ended: Vec<Arc<str>> = read.into_iter().filter(|instance| !leased.holds(instance)).collect();
             let processed = inner.process(&mut works);
-            self.progress.moved(projection, &instances_of(&works));
+            self.progress.worked(projection, moves_of(&works));
             processed.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             if self.stop.is_set() { instances.to_vec() } else { ended }
@@ -222,6 +226,17 @@ impl Shared {
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// An instance, and between which positions every event was applied, where that is known.
+type Move = (Arc<str>, Option<(i64, i64)>);
+
+fn moves_of(works: &[Work]) -> Vec<Move> {
+    works.iter().map(|work| (Arc::clone(&work.instance), work.clean)).collect()
+}
+
+fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
+    instances.iter().map(|instance| (Arc::clone(instance), None)).collect()
 }
 
 fn instances_of(works: &[Work]) -> Vec<Arc<str>> {

@@ -159,9 +159,9 @@ fn who_waits_for_a_move_wakes() {
                 })
             })
             .collect();
-        progress.moved(0, &[name(2)]);
+        progress.worked(0, [(name(2), None)]);
         checkpoint.store(1, SeqCst);
-        progress.moved(0, &[name(1)]);
+        progress.worked(0, [(name(1), None)]);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
     });
 }

@@ -64,6 +64,10 @@ pub(super) struct Work {
     pub(super) status: Status,
     /// The lease it is done under; none on a caller's thread.
     pub(super) lease: Option<Arc<Holding>>,
+    /// The process that does it without a lease, which it leaves to whoever has one.
+    pub(super) unleased: Option<Uuid>,
+    /// Every event above the first and up to the second of these positions was applied, and none of them held back.
+    pub(super) clean: Option<(i64, i64)>,
     /// What is known of the events in front of the first step, when they came from a queue.
     pub(super) known: Option<Known>,
 }
@@ -95,7 +99,25 @@ impl Known {
 impl Work {
     pub(super) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
         let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
-        Self { instance, from, steps, next: 0, to: None, applied: 0, status: Status::Open, lease: None, known: None }
+        Self {
+            instance,
+            from,
+            steps,
+            next: 0,
+            to: None,
+            applied: 0,
+            status: Status::Open,
+            lease: None,
+            unleased: None,
+            clean: None,
+            known: None,
+        }
+    }
+
+    /// Takes note that all events between these positions were applied.
+    pub(super) fn add_clean(&mut self, from: i64, to: i64) {
+        let begin = self.clean.filter(|(_, end)| *end == from).map_or(from, |(begin, _)| begin);
+        self.clean = Some((begin, to));
     }
 
     /// True when it goes event by event.

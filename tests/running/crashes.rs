@@ -33,6 +33,14 @@ fn work<S: EngineStore>(store: S) {
         ..EngineConfig::default()
     };
     let engine = Engine::builder(store).projection_with(deadly(), handler_config()).config(config).start().unwrap();
+    if std::env::var_os("READSIDE_TEST_PUSHES").is_some() {
+        engine.push(&[put("c", "x", 1)]).unwrap();
+        crate::eventually("the first run", || engine.health().is_ok_and(|health| health.projections[0].succeeded));
+        engine.await_position("counts", "c", 1, crate::LONG).unwrap();
+        // From here on events come straight from the queue.
+        engine.push(&[put("c", "x", 13), put("c", "x", 1), put("c", "y", 2)]).unwrap();
+        crate::eventually("the end", || false);
+    }
     let mut rest = String::new();
     std::io::stdin().read_line(&mut rest).unwrap();
     engine.shutdown(Duration::from_secs(10)).unwrap();
@@ -52,42 +60,65 @@ fn worker() {
 }
 
 fn start(place: &str) -> Child {
-    Process::new(std::env::current_exe().unwrap())
+    process(place).spawn().unwrap()
+}
+
+fn process(place: &str) -> Process {
+    let mut process = Process::new(std::env::current_exe().unwrap());
+    process
         .args(["--exact", "crashes::worker", "--ignored", "--nocapture", "--test-threads", "1"])
         .env("READSIDE_TEST_PLACE", place)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    process
 }
 
 fn put(instance: &str, thing: &str, by: i64) -> Command {
     Command::new(instance, thing, &Counted { by })
 }
 
-// SPEC F7
-fn found<P: Place>(place: &P, address: &str) {
-    let store = place.open();
-    store.setup(&[&deadly()]).unwrap();
-    store.push(&[put("a", "x", 1), put("a", "x", 13), put("a", "y", 5), put("a", "x", 7), put("b", "x", 1)]).unwrap();
+/// Starts a process as often as it dies, until the work is done; counts the deaths.
+fn outlive(address: &str, mut done: impl FnMut() -> bool) -> u32 {
     let (mut deaths, mut child) = (0, start(address));
     eventually("the rest of the work", || {
         if child.try_wait().unwrap().is_some() {
             deaths += 1;
             child = start(address);
         }
-        sum::<P>(&store, "counts", Some("a")) == 6 && sum::<P>(&store, "counts", Some("b")) == 1
+        done()
     });
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+    deaths
+}
+
+/// What is held in an instance.
+fn held<S: EngineStore>(store: &S, instance: &str) -> Vec<(i64, HeldState, FailureClass)> {
+    let held = store.held_events(&deadly().key(), &HeldQuery::all().instance(instance)).unwrap();
+    held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.class)).collect()
+}
+
+const FOUND: (HeldState, FailureClass) = (HeldState::Parked, FailureClass::Crash);
+const BEHIND: (HeldState, FailureClass) = (HeldState::Behind, FailureClass::Predecessor);
+
+// SPEC F7
+fn found<P: Place>(place: &P, address: &str) {
+    let store = place.open();
+    store.setup(&[&deadly()]).unwrap();
+    store.push(&[put("a", "x", 1), put("a", "x", 13), put("a", "y", 5), put("a", "x", 7), put("b", "x", 1)]).unwrap();
+    let counted = |instance: &str| sum::<P>(&store, "counts", Some(instance));
+    let deaths = outlive(address, || counted("a") == 6 && counted("b") == 1);
     // Two are counted; before that, one or more that nobody expected, while the dead seem alive by their heartbeat.
     assert!((3..=6).contains(&deaths), "{deaths} deaths");
-    let held = store.held_events(&deadly().key(), &HeldQuery::all()).unwrap();
-    let held: Vec<_> =
-        held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.class)).collect();
-    let (parked, behind) = ((2, HeldState::Parked, FailureClass::Crash), FailureClass::Predecessor);
-    assert_eq!(held, [parked, (4, HeldState::Behind, behind)]);
+    assert_eq!(held(&store, "a"), [(2, FOUND.0, FOUND.1), (4, BEHIND.0, BEHIND.1)]);
+    // Straight from the queue there is no lease that the dead could leave: that costs one more process.
+    let mut pusher = process(address).env("READSIDE_TEST_PUSHES", "yes").spawn().unwrap();
+    assert!(!pusher.wait().unwrap().success());
+    assert_eq!(store.states(&deadly().key(), &["c".into()]).unwrap()[0].owner, None, "no lease is left");
+    let deaths = outlive(address, || counted("c") == 3);
+    assert!((3..=6).contains(&deaths), "{deaths} deaths");
+    assert_eq!(held(&store, "c"), [(2, FOUND.0, FOUND.1), (3, BEHIND.0, BEHIND.1)]);
 }
 
 #[cfg(feature = "sqlite")]

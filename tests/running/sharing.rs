@@ -63,11 +63,20 @@ struct Unreliable<S> {
     unsuccessful: Arc<AtomicUsize>,
     /// Looks for signs, and looks at everything.
     looks: Arc<(AtomicUsize, AtomicUsize)>,
+    /// Leases that were asked for.
+    leases: Arc<AtomicUsize>,
 }
 
 impl<S> Unreliable<S> {
     fn new(inner: S, deaf_wire: bool, deaf_queue: bool) -> Self {
-        Self { inner, deaf_wire, deaf_queue, unsuccessful: Arc::default(), looks: Arc::default() }
+        Self {
+            inner,
+            deaf_wire,
+            deaf_queue,
+            unsuccessful: Arc::default(),
+            looks: Arc::default(),
+            leases: Arc::default(),
+        }
     }
 }
 
@@ -172,6 +181,7 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
         owner: uuid::Uuid,
         lease: Duration,
     ) -> Result<Vec<Lease>, StoreError> {
+        self.leases.fetch_add(1, Ordering::SeqCst);
         self.inner.acquire(key, instances, owner, lease)
     }
     fn renew(&self, owner: uuid::Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError> {
@@ -252,6 +262,40 @@ pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
         engine.await_pushed("counts", &pushed, LONG).unwrap();
         assert_eq!(sum::<P>(&store, "counts", None), 101 * round);
     }
+}
+
+// SPEC D2: one transaction for an event from the queue, and no lease to take and give back.
+pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
+    let store = Unreliable::new(place.open(), true, false);
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(lazy()).start().unwrap();
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    let before = store.leases.load(Ordering::SeqCst);
+    for _ in 0..20 {
+        let pushed = engine.push(&[count("a", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+    assert_eq!(store.leases.load(Ordering::SeqCst), before);
+    assert_eq!(sum::<P>(&store.inner, "counts", None), 21);
+}
+
+// SPEC D2: what another process has a lease of is left to it, until the lease ends.
+pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
+    let store = Unreliable::new(place.open(), true, false);
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    let (key, other, a) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["a".into()]);
+    eventually("the lease", || store.inner.acquire(&key, &a, other, LONG).unwrap().len() == 1);
+    let asked = store.leases.load(Ordering::SeqCst);
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_position("counts", "b", 2, LONG).unwrap();
+    eventually("a try for the lease", || store.leases.load(Ordering::SeqCst) > asked);
+    assert_eq!(sum::<P>(&store.inner, "counts", Some("a")), 1);
+    store.inner.release(&key, &a, other).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
 // SPEC E5: the success is announced once, also when it could not be recorded at first.

@@ -1,0 +1,6 @@
+update c set n=n+1;
+update c set n=n+1;
+update c set n=n+1;
+update c set n=n+1;
+update c set n=n+1;
+update c set n=n+1;
