@@ -93,7 +93,9 @@ impl Inner {
             Err(error) if error.kind() == StoreErrorKind::CommitUnknown => {
                 self.resolve(&instances, &effects, error)?;
                 // Somebody else may have moved the checkpoint.
-                effects.iter_mut().for_each(|effect| effect.clean = None);
+                for effect in &mut effects {
+                    effect.clean = None;
+                }
             }
             other => other?,
         }

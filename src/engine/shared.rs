@@ -163,14 +163,13 @@ impl Shared {
     /// Does a job, and says how far that brought its instances, where it is known.
     fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<Move> {
         let Some(runner) = self.runners.get(job.projection) else { return Vec::new() };
-        let moves = match direct {
-            Some(works) => self.apply_direct(job.projection, runner, works),
-            None => {
-                if let Err(error) = self.catch_up(job.projection, runner, &job.instances) {
-                    log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
-                }
-                unknown(&job.instances)
+        let moves = if let Some(works) = direct {
+            self.apply_direct(job.projection, runner, works)
+        } else {
+            if let Err(error) = self.catch_up(job.projection, runner, &job.instances) {
+                log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
             }
+            unknown(&job.instances)
         };
         if runner.leading.load(Ordering::Relaxed) {
             self.request_tick();
