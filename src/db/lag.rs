@@ -1,9 +1,8 @@
-//! Where projections are behind: heads against states, in two steps, and what tells that nothing can have begun to lag.
+//! Where projections are behind: heads against states, and what tells that nothing can have begun to lag.
 //!
-//! The first step finds the instances in which anything lags by going over all states once; the second one looks at the
-//! pairs of those few, with all that may keep a pair from being worked on.
+//! Most instances are up to date, and one aggregate over all states shows that of them. Only the pairs of the others are
+//! compared one by one, with all that may keep a pair from being worked on.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -14,88 +13,125 @@ use crate::lease::{Lag, LagRequest};
 use crate::sql::Dialect;
 use crate::value::Value;
 
+/// Instances that are named in one query, at most.
+const NAMED: usize = 1000;
+
 /// Without it the planner sorts a million states, or spends longer on compiling than on reading them.
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '32MB'";
 
-/// A text that is another one after each push and after each transaction that moved a checkpoint back.
+/// A text that is another one after each push, after each transaction that moved a checkpoint back, and with other pauses.
 ///
 /// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow.
 /// `setbacks` are changed by the database itself, in the transaction that sets a state back.
 pub(crate) fn signs(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "SELECT '' AS name, 0 AS version, CAST(coalesce(sum(head >> 32), 0) AS bigint), \
-         CAST(coalesce(sum(head & 4294967295), 0) AS bigint) FROM {} \
-         UNION ALL SELECT name, version, setbacks, 0 FROM {} ORDER BY 1, 2",
+        "SELECT 'heads' AS what, '' AS name, CAST(coalesce(sum(head >> 32), 0) AS bigint) AS n, \
+         CAST(coalesce(sum(head & 4294967295), 0) AS bigint) AS m FROM {} \
+         UNION ALL SELECT 'setbacks', name, version, setbacks FROM {} \
+         UNION ALL SELECT projection, instance_id, CASE WHEN whole THEN 1 ELSE 0 END, 0 FROM {} ORDER BY 1, 2, 3, 4",
         dialect.table("instances"),
-        dialect.table("projections")
+        dialect.table("projections"),
+        dialect.table("pauses")
     );
     let mut signs = String::new();
     for found in conn.query(&sql, &[])? {
-        let (version, first, second) = (row::int(&found, 1)?, row::int(&found, 2)?, row::int(&found, 3)?);
-        let _ = write!(signs, "{:?} {version} {first} {second};", row::text(&found, 0)?);
+        let (what, name) = (row::text(&found, 0)?, row::text(&found, 1)?);
+        let _ = write!(signs, "{what:?} {name:?} {} {};", row::int(&found, 2)?, row::int(&found, 3)?);
     }
     Ok(signs)
 }
 
 /// Instances in which any of these projections is behind, whatever keeps it from being worked on.
 pub(crate) fn behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+    prepare(conn)?;
+    find_behind(conn, request)
+}
+
+fn prepare(conn: &mut dyn Conn) -> Result<(), StoreError> {
+    match conn.dialect() {
+        Dialect::Postgres => conn.batch(GO_OVER_ALL),
+        Dialect::Sqlite => Ok(()),
+    }
+}
+
+fn find_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+    match perhaps_behind(conn, request)? {
+        Some(none) if none.is_empty() => Ok(Vec::new()),
+        Some(some) => really_behind(conn, &LagRequest { instances: some, ..request.clone() }),
+        None => really_behind(conn, request),
+    }
+}
+
+/// A few instances that are all those which may be behind; none when they are many, or were named.
+///
+/// Where all projections have a state, and the lowest is not below any head that is asked for, nothing is behind. SQLite
+/// compares the pairs as fast as it would find this.
+fn perhaps_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
     let dialect = conn.dialect();
+    if dialect == Dialect::Sqlite || !request.instances.is_empty() {
+        return Ok(None);
+    }
     let mut sql = Sql::new(conn)?;
-    let asked = asked(dialect, request, &mut sql)?;
-    let states = dialect.table("projection_states");
-    let limit = limit(request, &mut sql);
-    let text = match dialect {
-        // The states of an instance with the same types are counted: one that is missing is behind.
-        Dialect::Postgres => {
-            conn.batch(GO_OVER_ALL)?;
-            let some = among(dialect, request, "s.instance_id", &mut sql);
-            format!(
-                "{asked}, done AS MATERIALIZED (SELECT s.instance_id, w.types, count(*) AS n, min(s.position) AS position \
-                 FROM {states} s JOIN wanted w ON w.projection = s.projection AND w.version = s.version \
-                 WHERE TRUE{some} GROUP BY 1, 2), \
-                 sized AS (SELECT types, count(*) AS n FROM wanted GROUP BY 1) \
-                 SELECT DISTINCT r.instance_id FROM relevant r JOIN sized z ON z.types = r.types \
-                 LEFT JOIN done d ON d.types = r.types AND d.instance_id = r.instance_id \
-                 WHERE d.n IS NULL OR d.n < z.n OR d.position < r.head LIMIT {limit}"
-            )
-        }
-        Dialect::Sqlite => format!(
-            "{asked} SELECT DISTINCT r.instance_id FROM relevant r CROSS JOIN wanted w ON w.types = r.types \
-             LEFT JOIN {states} s ON s.instance_id = r.instance_id AND s.projection = w.projection \
-             AND s.version = w.version WHERE r.head > coalesce(s.position, 0) LIMIT {limit}"
-        ),
-    };
+    let keys = || request.projections.iter().map(|(key, _)| key);
+    let names = sql.bind(Value::TextArray(keys().map(|key| key.name.to_string()).collect()));
+    let versions = sql.bind(Value::TextArray(keys().map(|key| key.version.to_string()).collect()));
+    let kinds = request.projections.iter().flat_map(|(_, kinds)| kinds.iter().cloned()).collect();
+    let kinds = sql.bind(Value::TextArray(kinds));
+    let (all, most) = (sql.bind(count(request.projections.len())), sql.bind(count(NAMED + 1)));
+    let text = format!(
+        "WITH lowest AS MATERIALIZED (SELECT s.instance_id, count(*) AS states, min(s.position) AS position \
+         FROM {states} s JOIN unnest({names}::text[], {versions}::int8[]) AS w(projection, version) \
+         ON w.projection = s.projection AND w.version = s.version GROUP BY 1), \
+         highest AS MATERIALIZED (SELECT h.instance_id, max(h.head) AS head FROM {heads} h \
+         WHERE h.aggregate_type = ANY({kinds}::text[]){system} GROUP BY 1) \
+         SELECT h.instance_id FROM highest h LEFT JOIN lowest l ON l.instance_id = h.instance_id \
+         WHERE l.states IS NULL OR l.states < {all} OR l.position < h.head LIMIT {most}",
+        states = dialect.table("projection_states"),
+        heads = dialect.table("heads"),
+        system = system(request),
+    );
+    let found = conn.query(&text, &sql.params)?;
+    if found.len() > NAMED {
+        return Ok(None);
+    }
+    found.iter().map(|found| row::shared(found, 0)).collect::<Result<_, _>>().map(Some)
+}
+
+fn really_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+    let mut sql = Sql::new(conn)?;
+    let lagging = compared(conn.dialect(), request, &mut sql)?;
+    let text = format!("SELECT DISTINCT h.instance_id {lagging} LIMIT {}", sql.bind(count(request.limit)));
     conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
 /// The pairs that lag and that nobody else works on.
 pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
-    if !request.instances.is_empty() {
+    prepare(conn)?;
+    let behind = if request.instances.is_empty() { find_behind(conn, request)? } else { request.instances.clone() };
+    // There may be more, and those found may all have to wait.
+    if request.instances.is_empty() && behind.len() >= request.limit {
         return pairs(conn, request);
     }
-    let behind = behind(conn, request)?;
-    match behind.len() {
-        0 => Ok(Vec::new()),
-        // There may be more, and those found may all have to wait.
-        found if found >= request.limit => pairs(conn, request),
-        _ => pairs(conn, &LagRequest { instances: behind, ..request.clone() }),
+    let mut lags = Vec::new();
+    for some in behind.chunks(NAMED) {
+        let limit = request.limit.saturating_sub(lags.len());
+        if limit == 0 {
+            break;
+        }
+        lags.extend(pairs(conn, &LagRequest { instances: some.to_vec(), limit, ..request.clone() })?);
     }
+    Ok(lags)
 }
 
 fn pairs(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
-    let asked = asked(dialect, request, &mut sql)?;
+    let lagging = compared(dialect, request, &mut sql)?;
     let free = if request.all { String::new() } else { free(dialect, request, &mut sql) };
-    let limit = limit(request, &mut sql);
-    let join = if dialect == Dialect::Sqlite { "CROSS JOIN" } else { "JOIN" };
     let text = format!(
-        "{asked} SELECT w.number, r.instance_id, r.head, coalesce(s.position, 0) \
-         FROM relevant r {join} wanted w ON w.types = r.types \
-         LEFT JOIN {states} s ON s.instance_id = r.instance_id AND s.projection = w.projection AND s.version = w.version \
-         WHERE r.head > coalesce(s.position, 0){free} LIMIT {limit}",
-        states = dialect.table("projection_states"),
+        "SELECT k.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) {lagging}{free} GROUP BY 1, 2 LIMIT {}",
+        sql.bind(count(request.limit))
     );
     conn.query(&text, &sql.params)?
         .iter()
@@ -116,88 +152,72 @@ fn free(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> String {
     let over = sql.over("s.leased_until", request.lease);
     format!(
         " AND (s.owner IS NULL OR s.owner = {me} OR {over}) \
-         AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = r.instance_id AND e.projection = w.projection \
-         AND e.version = w.version AND e.position > coalesce(s.position, 0) \
+         AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = k.projection \
+         AND e.version = k.version AND e.position > coalesce(s.position, 0) \
          AND (e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far}))) \
-         AND NOT EXISTS (SELECT 1 FROM {pauses} p WHERE p.projection = w.projection \
-         AND (p.whole OR p.instance_id = r.instance_id))",
+         AND NOT EXISTS (SELECT 1 FROM {pauses} p WHERE p.projection = k.projection \
+         AND (p.whole OR p.instance_id = h.instance_id))",
         held = dialect.table("held_events"),
         pauses = dialect.table("pauses")
     )
 }
 
-fn limit(request: &LagRequest, sql: &mut Sql) -> String {
-    sql.bind(i64::try_from(request.limit).unwrap_or(i64::MAX))
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// The condition that an instance is one of those asked for.
-fn among(dialect: Dialect, request: &LagRequest, column: &str, sql: &mut Sql) -> String {
-    if request.instances.is_empty() {
-        return String::new();
-    }
-    format!(" AND {}", sql.one_of(dialect, column, &request.instances))
+fn system(request: &LagRequest) -> &'static str {
+    if request.system { "" } else { " AND h.instance_id <> ''" }
 }
 
-/// `wanted`: the projections, each with the number of its set of aggregate types; `relevant`: the highest head of each
-/// such set in each instance.
-fn asked(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
-    let mut sets: BTreeMap<Vec<&str>, i64> = BTreeMap::new();
-    let mut wanted: Vec<(i64, &str, i64, i64)> = Vec::new();
-    for (number, (key, types)) in (0_i64..).zip(&request.projections) {
-        let mut types: Vec<&str> = types.iter().map(String::as_str).collect();
-        types.sort_unstable();
-        types.dedup();
-        let next = i64::try_from(sets.len()).unwrap_or(i64::MAX);
-        let set = *sets.entry(types).or_insert(next);
-        wanted.push((number, &*key.name, i64::from(key.version), set));
-    }
-    let members = sets.iter().flat_map(|(types, set)| types.iter().map(|kind| (*set, *kind)));
-    let (wanted, typed) = rows(dialect, &wanted, &members.collect::<Vec<_>>(), sql)?;
-    let system = if request.system { "" } else { " AND h.instance_id <> ''" };
-    let some = among(dialect, request, "h.instance_id", sql);
-    // A plan made for a table of unknown size is no good on PostgreSQL; SQLite would read the list for each instance.
-    let not = if dialect == Dialect::Postgres { "NOT " } else { "" };
+/// Heads with the states that are below them, from FROM on. SQLite keeps to the order, in which the states of an instance
+/// follow each other.
+fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
+    let kinds = kinds(dialect, request, sql)?;
+    let some = if request.instances.is_empty() {
+        String::new()
+    } else {
+        format!(" AND {}", sql.one_of(dialect, "h.instance_id", &request.instances))
+    };
     Ok(format!(
-        "WITH wanted AS {not}MATERIALIZED ({wanted}), relevant AS MATERIALIZED (\
-         SELECT k.types, h.instance_id, max(h.head) AS head FROM ({typed}) k \
-         JOIN {heads} h ON h.aggregate_type = k.kind WHERE TRUE{system}{some} GROUP BY 1, 2)",
-        heads = dialect.table("heads")
+        "FROM {heads} h {join} ({kinds}) k ON k.kind = h.aggregate_type LEFT JOIN {states} s \
+         ON s.instance_id = h.instance_id AND s.projection = k.projection AND s.version = k.version \
+         WHERE h.head > coalesce(s.position, 0){system}{some}",
+        heads = dialect.table("heads"),
+        join = if dialect == Dialect::Sqlite { "CROSS JOIN" } else { "JOIN" },
+        states = dialect.table("projection_states"),
+        system = system(request),
     ))
 }
 
-/// Both tables as queries. PostgreSQL's planner knows how long arrays are.
-fn rows(
-    dialect: Dialect,
-    wanted: &[(i64, &str, i64, i64)],
-    members: &[(i64, &str)],
-    sql: &mut Sql,
-) -> Result<(String, String), StoreError> {
+/// Each projection with each aggregate type that it wants, as a query. PostgreSQL's planner knows how long arrays are.
+fn kinds(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
+    let wanted = (0_i64..).zip(&request.projections);
+    let rows: Vec<(i64, &str, u32, &str)> = wanted
+        .flat_map(|(number, (key, kinds))| {
+            kinds.iter().map(move |kind| (number, &*key.name, key.version, kind.as_str()))
+        })
+        .collect();
     if dialect == Dialect::Sqlite {
-        let json =
-            |rows: Result<Value, _>| rows.map_err(|e| StoreError::new("looking for lag", StoreErrorKind::Usage, e));
-        let (wanted, members) = (sql.bind(json(Value::json(wanted))?), sql.bind(json(Value::json(members))?));
-        return Ok((
-            format!(
-                "SELECT value ->> 0 AS number, value ->> 1 AS projection, value ->> 2 AS version, value ->> 3 AS types \
-                 FROM json_each({wanted})"
-            ),
-            format!("SELECT value ->> 0 AS types, value ->> 1 AS kind FROM json_each({members})"),
+        let json = Value::json(&rows).map_err(|e| StoreError::new("looking for lag", StoreErrorKind::Usage, e))?;
+        return Ok(format!(
+            "SELECT value ->> 0 AS number, value ->> 1 AS projection, value ->> 2 AS version, value ->> 3 AS kind \
+             FROM json_each({})",
+            sql.bind(json)
         ));
     }
     let mut array = |texts: Vec<String>| sql.bind(Value::TextArray(texts));
-    let number = array(wanted.iter().map(|row| row.0.to_string()).collect());
-    let projection = array(wanted.iter().map(|row| row.1.to_owned()).collect());
-    let version = array(wanted.iter().map(|row| row.2.to_string()).collect());
-    let types = array(wanted.iter().map(|row| row.3.to_string()).collect());
-    let set = array(members.iter().map(|row| row.0.to_string()).collect());
-    let kind = array(members.iter().map(|row| row.1.to_owned()).collect());
-    Ok((
-        format!(
-            "SELECT number, projection COLLATE \"C\" AS projection, version, types FROM unnest({number}::int8[], \
-             {projection}::text[], {version}::int8[], {types}::int8[]) AS u(number, projection, version, types)"
-        ),
-        format!(
-            "SELECT types, kind COLLATE \"C\" AS kind FROM unnest({set}::int8[], {kind}::text[]) AS u(types, kind)"
-        ),
+    let (numbers, names) = (
+        array(rows.iter().map(|row| row.0.to_string()).collect()),
+        array(rows.iter().map(|row| row.1.to_owned()).collect()),
+    );
+    let (versions, kinds) = (
+        array(rows.iter().map(|row| row.2.to_string()).collect()),
+        array(rows.iter().map(|row| row.3.to_owned()).collect()),
+    );
+    Ok(format!(
+        "SELECT number, projection COLLATE \"C\" AS projection, version, kind COLLATE \"C\" AS kind \
+         FROM unnest({numbers}::int8[], {names}::text[], {versions}::int8[], {kinds}::text[]) \
+         AS u(number, projection, version, kind)"
     ))
 }

@@ -250,17 +250,24 @@ pub(crate) fn heartbeat(
     conn.execute(&text, &sql.params)?;
     let mut sql = Sql::new(conn)?;
     let over = sql.over("alive_until", time_to_live);
-    conn.execute(&format!("DELETE FROM {table} WHERE {over}"), &sql.params)?;
-    conn.query(&format!("SELECT process, name, projections FROM {table} ORDER BY process"), &[])?
-        .iter()
-        .map(|found| {
-            Ok(Member {
-                process: row::uuid(found, 0)?.unwrap_or_default(),
-                name: row::text(found, 1)?.to_owned(),
-                projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
-            })
-        })
-        .collect()
+    let found =
+        conn.query(&format!("SELECT process, name, projections, {over} FROM {table} ORDER BY process"), &sql.params)?;
+    let (mut members, mut dead) = (Vec::new(), false);
+    for found in &found {
+        if row::truth(found, 3)? {
+            dead = true;
+            continue;
+        }
+        members.push(Member {
+            process: row::uuid(found, 0)?.unwrap_or_default(),
+            name: row::text(found, 1)?.to_owned(),
+            projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
+        });
+    }
+    if dead {
+        conn.execute(&format!("DELETE FROM {table} WHERE {over}"), &sql.params)?;
+    }
+    Ok(members)
 }
 
 /// Takes a process off the list, and its leases with it.

@@ -38,6 +38,8 @@ struct Calm {
 pub(super) struct Ticker {
     shared: Arc<Shared>,
     now: Receiver<()>,
+    /// The signs as they were before this tick's look.
+    signs: Option<String>,
     calm: Option<Calm>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
@@ -45,7 +47,7 @@ pub(super) struct Ticker {
 
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
-        Self { shared, now, calm: None, left_to_others: HashMap::new() }
+        Self { shared, now, signs: None, calm: None, left_to_others: HashMap::new() }
     }
 
     /// One tick, then the wait for the next one.
@@ -75,10 +77,13 @@ impl Ticker {
 
     /// Looks once; true when there was more than one tick takes.
     pub(super) fn look(&mut self) -> Result<bool, Error> {
-        let pauses = self.shared.leases.pauses()?;
-        *self.shared.pauses.lock() = pauses.into_iter().collect();
+        let calm = self.still_calm()?;
+        if calm.is_none() {
+            let pauses = self.shared.leases.pauses()?;
+            *self.shared.pauses.lock() = pauses.into_iter().collect();
+        }
         self.take_leads()?;
-        let lags = self.lags()?;
+        let lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
         self.end_first_runs(&lags)?;
         for (projection, instances) in self.ours(lags) {
@@ -87,18 +92,25 @@ impl Ticker {
         Ok(full)
     }
 
-    /// The pairs that lag. The signs are read before anything is looked at: what happens in between changes the next ones.
-    fn lags(&mut self) -> Result<Vec<Lag>, StoreError> {
+    /// What is known from the looks before, unless the signs have changed. They are read before anything is looked at: what
+    /// happens in between changes the next ones.
+    fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
         let before = self.calm.take();
         let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
         let first_runs = self.shared.runners.iter().any(|runner| !runner.succeeded.load(Ordering::Relaxed));
         let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && !first_runs);
+        self.signs = signs;
+        Ok(calm)
+    }
+
+    fn lags(&mut self, calm: Option<Calm>) -> Result<Vec<Lag>, StoreError> {
         let look = match &calm {
             Some(calm) if calm.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
             Some(calm) => self.shared.look(false, &calm.behind)?,
             None => self.shared.look(false, &[])?,
         };
-        if let (Some(signs), Some(behind)) = (signs, look.behind.filter(|behind| behind.len() <= FEW)) {
+        let behind = look.behind.filter(|behind| behind.len() <= FEW);
+        if let (Some(signs), Some(behind)) = (self.signs.take(), behind) {
             self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1) });
         }
         Ok(look.lags)

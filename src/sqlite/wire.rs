@@ -55,8 +55,8 @@ impl Watched {
     }
 
     fn data_version(&self) -> Result<i64, StoreError> {
-        let version = self.conn.pragma_query_value(None, "data_version", |row| row.get(0));
-        version.map_err(|error| error::store(DOING, error))
+        let read = || self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        read().map_err(|error| error::store(DOING, error))
     }
 
     fn newest(&self) -> Result<i64, StoreError> {
