@@ -100,8 +100,8 @@ fn perhaps_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Ve
 
 fn really_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
     let mut sql = Sql::new(conn)?;
-    let lagging = compared(conn.dialect(), request, &mut sql)?;
-    let text = format!("SELECT DISTINCT h.instance_id {lagging} LIMIT {}", sql.bind(count(request.limit)));
+    let (with, lagging) = compared(conn.dialect(), request, &mut sql)?;
+    let text = format!("{with} SELECT DISTINCT h.instance_id {lagging} LIMIT {}", sql.bind(count(request.limit)));
     conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
@@ -127,10 +127,10 @@ pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<L
 fn pairs(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
-    let lagging = compared(dialect, request, &mut sql)?;
+    let (with, lagging) = compared(dialect, request, &mut sql)?;
     let free = if request.all { String::new() } else { free(dialect, request, &mut sql) };
     let text = format!(
-        "SELECT k.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) {lagging}{free} GROUP BY 1, 2 LIMIT {}",
+        "{with} SELECT k.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) {lagging}{free} GROUP BY 1, 2 LIMIT {}",
         sql.bind(count(request.limit))
     );
     conn.query(&text, &sql.params)?
@@ -170,24 +170,28 @@ fn system(request: &LagRequest) -> &'static str {
     if request.system { "" } else { " AND h.instance_id <> ''" }
 }
 
-/// Heads with the states that are below them, from FROM on. SQLite keeps to the order, in which the states of an instance
-/// follow each other.
-fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
-    let kinds = kinds(dialect, request, sql)?;
+/// Heads with the states that are below them, from FROM on, and what stands in front of the query. SQLite keeps to the
+/// order, in which the states of an instance follow each other, and would read the list for each of them.
+fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<(String, String), StoreError> {
+    let (not, join) = match dialect {
+        Dialect::Postgres => ("NOT ", "JOIN"),
+        Dialect::Sqlite => ("", "CROSS JOIN"),
+    };
+    let with = format!("WITH k AS {not}MATERIALIZED ({})", kinds(dialect, request, sql)?);
     let some = if request.instances.is_empty() {
         String::new()
     } else {
         format!(" AND {}", sql.one_of(dialect, "h.instance_id", &request.instances))
     };
-    Ok(format!(
-        "FROM {heads} h {join} ({kinds}) k ON k.kind = h.aggregate_type LEFT JOIN {states} s \
+    let compared = format!(
+        "FROM {heads} h {join} k ON k.kind = h.aggregate_type LEFT JOIN {states} s \
          ON s.instance_id = h.instance_id AND s.projection = k.projection AND s.version = k.version \
          WHERE h.head > coalesce(s.position, 0){system}{some}",
         heads = dialect.table("heads"),
-        join = if dialect == Dialect::Sqlite { "CROSS JOIN" } else { "JOIN" },
         states = dialect.table("projection_states"),
         system = system(request),
-    ))
+    );
+    Ok((with, compared))
 }
 
 /// Each projection with each aggregate type that it wants, as a query. PostgreSQL's planner knows how long arrays are.
