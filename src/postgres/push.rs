@@ -10,12 +10,10 @@ use super::error;
 use crate::db::{Append, Counter, Counters};
 use crate::error::StoreError;
 
-/// The time is asked for outside, and so after the wait for the locks. With stale statistics the planner might look for
-/// versions along another index and sort; from now on it does not.
-const LOCK: &str = "SELECT c.instance_id, c.head, c.head_event, greatest(c.head_at, clock_timestamp()), \
+/// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
+const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
      set_config('enable_sort', 'off', true) \
-     FROM (SELECT instance_id, head, head_event, head_at FROM readside.instances WHERE instance_id = ANY($1) \
-     ORDER BY instance_id FOR UPDATE) c";
+     FROM readside.instances WHERE instance_id = ANY($1) ORDER BY instance_id FOR UPDATE";
 
 pub(super) fn counters<C: GenericClient>(
     session: &mut Session<'_, C>,
