@@ -23,7 +23,6 @@ trait Place: Sync {
     type Store: EventStore + Clone + Debug + Send + Sync + 'static;
     fn store(&self) -> Self::Store;
     fn store_with(&self, patience: Duration) -> Self::Store;
-    fn sql(&self, sql: &[&str]);
     /// Runs something while a transaction of another one's stands in the way of pushes to the instance "a".
     fn while_held(&self, meanwhile: &mut dyn FnMut());
     /// Refuses events of the type "poison".
@@ -116,7 +115,7 @@ fn of_those_that_expect_the_same_version_one_wins<P: Place>(place: &P) {
         for outcome in lost {
             match outcome {
                 Err(PushError::Conflict { found, expected: given, .. }) => {
-                    assert_eq!((found, given), (round + 1, expected))
+                    assert_eq!((found, given), (round + 1, expected));
                 }
                 other => panic!("{other:?}"),
             }
@@ -205,7 +204,7 @@ fn a_poisoned_push_does_not_hurt_the_others<P: Place>(place: &P) {
     for (thread, outcome) in outcomes.iter().enumerate() {
         match outcome {
             Err(PushError::Store(error)) => {
-                assert_eq!((thread, error.kind() == Kind::CommitUnknown), (5, false), "{error:?}")
+                assert_eq!((thread, error.kind() == Kind::CommitUnknown), (5, false), "{error:?}");
             }
             other => assert_eq!(other.as_ref().unwrap().len(), 1),
         }
@@ -274,9 +273,6 @@ mod on_sqlite {
             let options = SqliteOptions { busy_timeout: patience, ..SqliteOptions::default() };
             SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
         }
-        fn sql(&self, sql: &[&str]) {
-            sql.iter().for_each(|sql| self.connect().execute_batch(sql).unwrap());
-        }
         fn while_held(&self, meanwhile: &mut dyn FnMut()) {
             let db = self.connect();
             db.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -284,8 +280,11 @@ mod on_sqlite {
             db.execute_batch("ROLLBACK").unwrap();
         }
         fn refuse_poison(&self) {
-            self.sql(&["CREATE TRIGGER refuse BEFORE INSERT ON readside_events WHEN NEW.event_type = 'poison' \
-                 BEGIN SELECT RAISE(ABORT, 'poison'); END"]);
+            let made = self.connect().execute_batch(
+                "CREATE TRIGGER refuse BEFORE INSERT ON readside_events WHEN NEW.event_type = 'poison' \
+                 BEGIN SELECT RAISE(ABORT, 'poison'); END",
+            );
+            made.unwrap();
         }
     }
 
@@ -334,9 +333,6 @@ mod on_postgres {
         fn store_with(&self, patience: Duration) -> PostgresStore {
             connect(self.url(), patience)
         }
-        fn sql(&self, sql: &[&str]) {
-            sql.iter().for_each(|sql| client(self).batch_execute(sql).unwrap());
-        }
         fn while_held(&self, meanwhile: &mut dyn FnMut()) {
             let mut db = client(self);
             let mut tx = db.transaction().unwrap();
@@ -349,12 +345,13 @@ mod on_postgres {
             tx.rollback().unwrap();
         }
         fn refuse_poison(&self) {
-            self.sql(&[
+            let made = client(self).batch_execute(
                 "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
-                   $$ BEGIN RAISE EXCEPTION 'poison'; END $$",
-                "CREATE TRIGGER refuse BEFORE INSERT ON readside.events FOR EACH ROW \
-                 WHEN (NEW.event_type = 'poison') EXECUTE FUNCTION refuse()",
-            ]);
+                   $$ BEGIN RAISE EXCEPTION 'poison'; END $$; \
+                 CREATE TRIGGER refuse BEFORE INSERT ON readside.events FOR EACH ROW \
+                   WHEN (NEW.event_type = 'poison') EXECUTE FUNCTION refuse()",
+            );
+            made.unwrap();
         }
     }
 
@@ -475,7 +472,9 @@ mod on_postgres {
                 eventually("a push that waits in line", || format!("{store:?}").contains("waiting: 1"));
                 store.push(&[command("b", "u", "added")]).unwrap();
             });
-            waiting.into_iter().for_each(|waiting| assert!(waiting.join().unwrap().is_ok()));
+            for pushing in waiting {
+                pushing.join().unwrap().unwrap();
+            }
         });
         assert_eq!((transactions(&stored(&store, "a")), transactions(&stored(&store, "b"))), (3, 3));
     }
