@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 /// An event that could not be applied and holds its instance up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
@@ -264,7 +266,7 @@ impl fmt::Display for Action {
 }
 
 /// Who acts, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct By {
     /// Who, for people.
     pub who: String,

@@ -71,6 +71,7 @@ pub mod error;
 mod clock;
 mod event;
 mod held;
+mod life;
 mod query;
 mod state;
 mod statement;
@@ -113,6 +114,9 @@ pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
 };
 pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
+pub use crate::life::{
+    Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,
+};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};

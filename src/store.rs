@@ -42,6 +42,15 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
+
+    /// The position up to which the events of an instance were removed for good: its log begins behind it. Default: 0, none
+    /// were.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
+        Ok(0)
+    }
 }
 
 /// A source that events can be pushed to.

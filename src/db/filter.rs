@@ -82,7 +82,7 @@ impl Where {
 pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Where::new(dialect);
-    let mut text = format!("SELECT {EVENT_COLUMNS} FROM {} WHERE {}", dialect.table("events"), sql.query(query));
+    let mut text = format!("SELECT {EVENT_COLUMNS} FROM {} WHERE {}", dialect.table("all_events"), sql.query(query));
     let (order, than) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
     if let Some((instance, position)) = &query.resume {
         let (i, p) = (sql.bind(instance.as_str().into()), sql.bind((*position).into()));
@@ -100,7 +100,7 @@ pub(crate) fn instance_ids(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Arc
     let order = if query.descending { "DESC" } else { "ASC" };
     let mut text = format!(
         "SELECT DISTINCT instance_id FROM {} WHERE {} ORDER BY instance_id {order}",
-        dialect.table("events"),
+        dialect.table("all_events"),
         sql.query(query)
     );
     text.push_str(&sql.limit(query.limit));
@@ -121,7 +121,7 @@ pub(crate) fn heads(conn: &mut dyn Conn, request: &HeadsRequest) -> Result<Vec<H
             dialect.any("h.aggregate_type", at)
         )
     };
-    let mut parts = vec!["i.head > 0".to_owned()];
+    let mut parts = vec!["i.head > i.removed".to_owned()];
     let instances: Vec<String> = request.instances.iter().map(ToString::to_string).collect();
     sql.one_of(&mut parts, "i.instance_id", &instances, true);
     sql.compare(&mut parts, "i.instance_id >", request.after.as_deref().map(Value::from));

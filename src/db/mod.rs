@@ -8,6 +8,7 @@ mod fold;
 mod held;
 mod lag;
 mod lease;
+mod life;
 #[cfg(feature = "sqlite")]
 pub(crate) mod model;
 mod push;
@@ -177,6 +178,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Connections that can be used at the same time, when that is bounded.
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;
+
+    /// Has the files of the database hold nothing any more of what was erased or removed, as far as that can be done while it
+    /// is in use. What may be left, and what to do about it.
+    #[doc(hidden)]
+    fn scrub(&self) -> Result<Option<String>, StoreError>;
 
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
     #[doc(hidden)]

@@ -197,6 +197,19 @@ pub(crate) fn states(
     Ok(in_order(instances, read(conn, projection, instances, false)?))
 }
 
+/// Under the lock, a state at 0 reads as far as its instance was removed: whoever still holds events from before the removal
+/// finds them done.
+fn position(dialect: Dialect, lock: bool) -> String {
+    if !lock {
+        return "position".to_owned();
+    }
+    format!(
+        "CASE WHEN position > 0 THEN position \
+         ELSE coalesce((SELECT i.removed FROM {} i WHERE i.instance_id = s.instance_id), 0) END",
+        dialect.table("instances")
+    )
+}
+
 /// The rows alone are read with the lock. What holds them up is read by a later statement, whose snapshot is not older than
 /// the lock it may have waited for.
 fn read(
@@ -207,8 +220,9 @@ fn read(
 ) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "SELECT instance_id, position, event, store, owner, epoch, held, careful, marked, marked_epoch FROM {} \
+        "SELECT instance_id, {}, event, store, owner, epoch, held, careful, marked, marked_epoch FROM {} s \
          WHERE projection = $1 AND version = $2 AND {} ORDER BY instance_id{}",
+        position(dialect, lock),
         dialect.table("projection_states"),
         dialect.any("instance_id", 3),
         if lock { dialect.for_update() } else { "" }

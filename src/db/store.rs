@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::push::{self, Pushes};
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, setup, state};
+use super::{Backend, Conn, filter, held, lag, lease, life, setup, state};
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
@@ -131,6 +131,10 @@ impl<B: Backend> EventSource for DbStore<B> {
             return Ok(Vec::new());
         }
         self.inner.backend.read("reading events", |conn| conn.slices(request))
+    }
+
+    fn removed(&self, instance: &str) -> Result<i64, StoreError> {
+        self.inner.backend.read("reading what was removed", |conn| life::removed(conn, instance))
     }
 }
 

@@ -3,6 +3,7 @@
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`full`] prints the
 //! whole chain on one line.
 
+mod life;
 mod mend;
 mod projection;
 mod push;
@@ -10,6 +11,7 @@ mod running;
 mod statement;
 mod store;
 
+pub use life::LifeError;
 pub use mend::MendError;
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidCommand, PayloadError, PushError};
@@ -53,6 +55,9 @@ pub enum Error {
     /// See [`MendError`].
     #[error(transparent)]
     Mend(#[from] MendError),
+    /// See [`LifeError`].
+    #[error(transparent)]
+    Life(#[from] LifeError),
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),

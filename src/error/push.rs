@@ -101,6 +101,12 @@ pub enum PushError {
         /// How many events were to be pushed.
         wanted: usize,
     },
+    /// The instance was removed.
+    #[error("nothing pushed: instance {instance:?} was removed; open it again first if it is to live on")]
+    InstanceRemoved {
+        /// The tenant.
+        instance: String,
+    },
     /// A transaction that cannot take a push.
     #[error("nothing pushed: {reason}")]
     Transaction {

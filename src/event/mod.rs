@@ -42,6 +42,9 @@ pub trait Payload: Serialize + DeserializeOwned {
     const REVISION: u32 = 1;
 }
 
+/// What stands in place of an erased payload and of erased metadata. Metadata that were pushed are an object.
+pub(crate) const ERASED: &str = "null";
+
 /// An event as it is stored.
 ///
 /// Cloning is cheap: the texts are shared.
@@ -157,6 +160,19 @@ impl Event {
     pub fn with_metadata(mut self, json: impl Into<Arc<str>>) -> Self {
         self.metadata = json.into();
         self
+    }
+
+    /// The event as it is after its payload and metadata were erased: both are the JSON value `null`.
+    #[must_use]
+    pub fn redacted(mut self) -> Self {
+        (self.payload, self.metadata) = (ERASED.into(), ERASED.into());
+        self
+    }
+
+    /// True when payload and metadata were erased.
+    #[must_use]
+    pub fn is_redacted(&self) -> bool {
+        &*self.metadata == ERASED
     }
 
     /// The unique id.

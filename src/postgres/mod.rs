@@ -29,7 +29,8 @@ use pool::Pool;
 /// Event store and projection store in one PostgreSQL database.
 pub type PostgresStore = DbStore<Postgres>;
 
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/003.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/001.sql"), include_str!("schema/003.sql"), include_str!("schema/006.sql")];
 
 /// How to talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,6 +252,13 @@ impl Backend for Postgres {
 
     fn connections(&self) -> Option<usize> {
         Some(self.options.max_connections)
+    }
+
+    /// The server keeps old rows until they are vacuumed.
+    fn scrub(&self) -> Result<Option<String>, StoreError> {
+        let what = "PostgreSQL keeps dead rows in its files until autovacuum, or VACUUM, has been there; write-ahead log, \
+                    replicas and backups end by their own rules";
+        Ok(Some(what.to_owned()))
     }
 
     fn migrations(&self) -> &'static [&'static str] {

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 /// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
 const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
-     set_config('enable_sort', 'off', true) \
+     closed_at IS NOT NULL, set_config('enable_sort', 'off', true) \
      FROM readside.instances WHERE instance_id = ANY($1) ORDER BY instance_id FOR UPDATE";
 
 pub(super) fn counters<C: GenericClient>(
@@ -22,7 +22,7 @@ pub(super) fn counters<C: GenericClient>(
     let instances: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
     let rows = session.rows(LOCK, &[(&instances, Type::TEXT_ARRAY)], "locking counters")?;
     let counter = |row: &postgres::Row| {
-        let counter = Counter { head: get(row, 1)?, event: get(row, 2)?, time: get(row, 3)? };
+        let counter = Counter { head: get(row, 1)?, event: get(row, 2)?, time: get(row, 3)?, closed: get(row, 4)? };
         Ok((Arc::from(get::<&str>(row, 0)?), counter))
     };
     rows.iter().map(counter).collect()

@@ -68,6 +68,8 @@ struct Definition {
     duplicates: Vec<(String, String)>,
     /// By event type, then the revision that goes in.
     upcasts: BTreeMap<String, BTreeMap<u32, Upcaster>>,
+    /// For events of which the payload was erased.
+    redacted: Option<Reducer>,
     duplicate_upcasts: Vec<(String, u32)>,
 }
 
@@ -83,6 +85,7 @@ impl Projection {
                 reducers: BTreeMap::new(),
                 duplicates: Vec::new(),
                 upcasts: BTreeMap::new(),
+                redacted: None,
                 duplicate_upcasts: Vec::new(),
             }),
         }
@@ -126,6 +129,31 @@ impl Projection {
                 definition.duplicates.push((aggregate_type, event_type));
             }
         })
+    }
+
+    /// Sets the reducer for events of which the payload was erased ([`DbStore::redact`](crate::DbStore::redact)), of all
+    /// types that this projection handles; no other reducer and no upcast sees them. Default: they are passed over, so
+    /// that a rebuilt read model is as if they had not happened.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Event, Payload, Projection, Statement, create, delete, eq, noop, set};
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Added { name: String }
+    /// impl Payload for Added { const AGGREGATE: &str = "user"; const TYPE: &str = "user.added"; }
+    /// let users = Projection::new("users", 1)
+    ///     .on(|e, p: Added| create([set("id", e.aggregate_id()), set("name", p.name)]))
+    ///     .on_raw("user", "user.closed", |e| delete([eq("id", e.aggregate_id())]))
+    ///     .on_redacted(|e| match e.event_type() {
+    ///         "user.closed" => delete([eq("id", e.aggregate_id())]),
+    ///         _ => noop(),
+    ///     });
+    /// let erased = Event::new("main", "user", "u1", "user.added").redacted();
+    /// assert_eq!(users.reduce(&erased), Ok(Statement::Noop));
+    /// ```
+    pub fn on_redacted(self, reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static) -> Self {
+        self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
     }
 
     /// Brings payloads of an old revision to the next one before the reducer sees them. Upcasts follow each other,

@@ -27,7 +27,7 @@ pub struct ReduceFailure {
 
 impl Projection {
     /// The statement that the event's reducer makes, checked against the tables; [`Statement::Noop`] for an event
-    /// that has no reducer.
+    /// that has no reducer, and for an erased one unless [`on_redacted`](Self::on_redacted) says otherwise.
     ///
     /// # Errors
     /// When an upcast or the reducer fails or panics, or the statement does not fit the tables.
@@ -35,6 +35,11 @@ impl Projection {
         let by_type = self.inner.reducers.get(event.aggregate_type());
         let Some(reducer) = by_type.and_then(|reducers| reducers.get(event.event_type())) else {
             return Ok(Statement::Noop);
+        };
+        let reducer = match (event.is_redacted(), &self.inner.redacted) {
+            (false, _) => reducer,
+            (true, Some(reducer)) => reducer,
+            (true, None) => return Ok(Statement::Noop),
         };
         // A reducer is a pure function of its event: nothing that it half changed can be seen afterwards.
         let statement = match catch_unwind(AssertUnwindSafe(|| self.call(reducer, event))) {
@@ -49,7 +54,7 @@ impl Projection {
     }
 
     fn call(&self, reducer: &Reducer, event: &Event) -> Reduced {
-        let Some(upcasts) = self.inner.upcasts.get(event.event_type()) else {
+        let Some(upcasts) = self.inner.upcasts.get(event.event_type()).filter(|_| !event.is_redacted()) else {
             return reducer(event);
         };
         let Some(first) = upcasts.get(&event.revision()) else {

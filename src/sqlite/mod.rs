@@ -37,7 +37,8 @@ const IDLE_READERS: usize = 8;
 /// Statements that each connection keeps prepared.
 const PREPARED: usize = 128;
 
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/003.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema/001.sql"), include_str!("schema/003.sql"), include_str!("schema/006.sql")];
 
 /// How to open a file.
 #[derive(Debug, Clone)]
@@ -185,6 +186,7 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
         conn.busy_timeout(options.busy_timeout)?;
         conn.pragma_update(None, "synchronous", "full")?;
         conn.pragma_update(None, "foreign_keys", true)?;
+        conn.pragma_update(None, "secure_delete", true)?;
         conn.set_prepared_statement_cache_capacity(PREPARED);
         contains::add(conn)
     };
@@ -296,6 +298,21 @@ impl Backend for Sqlite {
 
     fn connections(&self) -> Option<usize> {
         None
+    }
+
+    /// Freed space is overwritten as it is freed (`secure_delete`); the write-ahead log goes into the file here.
+    fn scrub(&self) -> Result<Option<String>, StoreError> {
+        let doing = "emptying the write-ahead log";
+        if self.path.is_none() {
+            return Ok(None);
+        }
+        let conn = self.writer(doing)?;
+        let busy: i64 = conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+            .map_err(|error| error::store(doing, error))?;
+        let what = "the write-ahead log was in use and could not be emptied; it is once PRAGMA wal_checkpoint(TRUNCATE) \
+                    returns 0 first, or when the last process closes the file";
+        Ok((busy != 0).then(|| what.to_owned()))
     }
 
     fn migrations(&self) -> &'static [&'static str] {

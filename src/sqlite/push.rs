@@ -17,13 +17,18 @@ pub(super) fn counters(
     instances: &[Arc<str>],
     now: SystemTime,
 ) -> Result<Counters, StoreError> {
-    let sql = "SELECT head, head_event, head_at FROM readside_instances WHERE instance_id = $1";
+    let sql = "SELECT head, head_event, head_at, closed_at FROM readside_instances WHERE instance_id = $1";
     let now = to_micros(now);
     let mut counters = Counters::new();
     for instance in instances {
         if let Some(found) = handle.query(sql, &[Arc::clone(instance).into()])?.first() {
             let time = row::time(found, 2)?.map_or(now, |head_at| head_at.max(now));
-            let counter = Counter { head: row::int(found, 0)?, event: row::uuid(found, 1)?, time };
+            let counter = Counter {
+                head: row::int(found, 0)?,
+                event: row::uuid(found, 1)?,
+                time,
+                closed: !row::is_null(found, 3),
+            };
             counters.insert(Arc::clone(instance), counter);
         }
     }

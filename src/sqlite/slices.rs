@@ -15,6 +15,11 @@ use crate::event::Event;
 use crate::query::{Cursor, ReadRequest, Slice, Wanted};
 use crate::value::Value;
 
+const EVENTS: &str = "readside_events";
+
+/// Events up to the position that the instance's row names.
+const ARCHIVE: &str = "readside_events_archive";
+
 /// One transaction around all reads, so that heads and events are of one moment.
 pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
     if !handle.conn.is_autocommit() {
@@ -33,18 +38,18 @@ fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>
 fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
     let instance = Value::from(Arc::clone(&cursor.instance));
     let found = handle.query(
-        "SELECT head, head_event FROM readside_instances WHERE instance_id = $1",
+        "SELECT head, head_event, archived FROM readside_instances WHERE instance_id = $1",
         std::slice::from_ref(&instance),
     )?;
-    let (head, head_id) = match found.first() {
-        Some(found) => (row::int(found, 0)?, row::uuid(found, 1)?),
-        None => (0, None),
+    let (head, head_id, archived) = match found.first() {
+        Some(found) => (row::int(found, 0)?, row::uuid(found, 1)?, row::int(found, 2)?),
+        None => (0, None, 0),
     };
     let relevant = relevant(handle, &instance, &request.wanted)?;
     let mut slice = Slice {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
-        at: event_at(handle, &instance, cursor.after)?,
+        at: event_at(handle, &instance, cursor.after, archived)?,
         head,
         head_id,
         relevant,
@@ -52,7 +57,10 @@ fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Res
         more: false,
     };
     if relevant > cursor.after {
-        (slice.events, slice.more) = events(handle, cursor, request)?;
+        let tables = if cursor.after < archived { &[ARCHIVE, EVENTS][..] } else { &[EVENTS] };
+        for table in tables {
+            slice.more = slice.more || add_events(handle, table, cursor, request, &mut slice.events)?;
+        }
     }
     Ok(slice)
 }
@@ -66,27 +74,39 @@ fn relevant(handle: &mut Handle<'_>, instance: &Value, wanted: &Wanted) -> Resul
     rows.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
 }
 
-fn event_at(handle: &mut Handle<'_>, instance: &Value, position: i64) -> Result<Option<Uuid>, StoreError> {
+fn event_at(
+    handle: &mut Handle<'_>,
+    instance: &Value,
+    position: i64,
+    archived: i64,
+) -> Result<Option<Uuid>, StoreError> {
     if position == 0 {
         return Ok(None);
     }
-    let rows = handle.query(
-        "SELECT event_id FROM readside_events WHERE instance_id = $1 AND position = $2",
-        &[instance.clone(), position.into()],
-    )?;
+    let table = if position <= archived { ARCHIVE } else { EVENTS };
+    let sql = format!("SELECT event_id FROM {table} WHERE instance_id = $1 AND position = $2");
+    let rows = handle.query(&sql, &[instance.clone(), position.into()])?;
     rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
 }
 
 /// With one aggregate type its index gives the order. With several the primary key does (the `+` keeps the other
 /// index out, which would have to sort everything for each page): each event is looked at once in all.
-fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<(Vec<Event>, bool), StoreError> {
+///
+/// Returns true when the limit ended the read.
+fn add_events(
+    handle: &Handle<'_>,
+    table: &str,
+    cursor: &Cursor,
+    request: &ReadRequest,
+    events: &mut Vec<Event>,
+) -> Result<bool, StoreError> {
     let types = &request.wanted.aggregate_types;
     let (by_type, types) = match types.as_slice() {
         [only] => ("aggregate_type = $3", Value::from(only.as_str())),
         _ => ("+aggregate_type IN (SELECT value FROM json_each($3))", Value::TextArray(types.clone())),
     };
     let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM readside_events WHERE instance_id = $1 AND position > $2 AND {by_type} \
+        "SELECT {EVENT_COLUMNS} FROM {table} WHERE instance_id = $1 AND position > $2 AND {by_type} \
          AND event_type IN (SELECT value FROM json_each($4)) ORDER BY position"
     );
     let mut statement = handle.prepare(&sql)?;
@@ -98,17 +118,18 @@ fn events(handle: &Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result
     ];
     bind(&mut statement, &params)?;
     let mut rows = statement.raw_query();
-    let (mut events, mut bytes) = (Vec::new(), 0_usize);
+    let size = |event: &Event| event.payload.len() + event.metadata.len();
+    let mut bytes: usize = events.iter().map(size).sum();
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
         let event = row::event_in(&Found(next), 1, &cursor.instance, events.last())?;
-        bytes = bytes.saturating_add(event.payload.len() + event.metadata.len());
+        bytes = bytes.saturating_add(size(&event));
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {
-            return Ok((events, true));
+            return Ok(true);
         }
         events.push(event);
     }
-    Ok((events, false))
+    Ok(false)
 }
 
 /// A row as the driver has it.

@@ -96,7 +96,7 @@ impl Draft {
         Ok(Self { event, expected: command.expected, unique: command.unique.clone(), push_key })
     }
 
-    /// True when a stored event is what this command would have become.
+    /// True when a stored event is what this command would have become. Of an erased one only the types are left.
     pub(super) fn is_stored_as(&self, stored: &Event) -> bool {
         let unplaced = Event {
             id: self.event.id,
@@ -105,6 +105,10 @@ impl Draft {
             created_at: self.event.created_at,
             ..stored.clone()
         };
+        if stored.is_redacted() {
+            let (creator, owner) = (Arc::clone(&self.event.creator), Arc::clone(&self.event.owner));
+            return Event { creator, owner, ..unplaced } == self.event.clone().redacted();
+        }
         unplaced == self.event
     }
 

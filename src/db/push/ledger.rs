@@ -20,6 +20,8 @@ pub struct Counter {
     pub(crate) event: Option<Uuid>,
     /// The time of the next events: now, but never before that of the head.
     pub(crate) time: SystemTime,
+    /// The instance was removed, and not opened again.
+    pub(crate) closed: bool,
 }
 
 /// The counters of some instances.
@@ -60,6 +62,7 @@ pub(crate) struct Accepted {
 impl Ledger {
     pub(super) fn decide(&mut self, numbered: &Numbered<'_>) -> Result<Accepted, PushError> {
         let push = numbered.push;
+        self.is_open(push)?;
         if let Some(events) = self.repeated(push)? {
             return Ok(Accepted { events, repeated: true });
         }
@@ -104,6 +107,15 @@ impl Ledger {
         if let Some(version) = self.versions.get_mut(aggregate) {
             *version += by;
         }
+    }
+
+    fn is_open(&self, push: &Push) -> Result<(), PushError> {
+        for instance in push.instances() {
+            if self.counter(instance)?.closed {
+                return Err(PushError::InstanceRemoved { instance: instance.to_string() });
+            }
+        }
+        Ok(())
     }
 
     fn has_room(&self, push: &Push) -> Result<(), PushError> {

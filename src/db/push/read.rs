@@ -77,12 +77,16 @@ fn distinct<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> 
 
 fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), StoreError> {
     let mut question = Question { dialect: conn.dialect(), parts: Vec::new(), params: Vec::new() };
-    let (events, constraints) = (conn.dialect().table("events"), conn.dialect().table("unique_constraints"));
-    // Along the index of versions, which orders them.
-    let version = format!(
-        "(SELECT e.version FROM {events} e WHERE e.instance_id = r.a AND e.aggregate_type = r.b \
-         AND e.aggregate_id = r.c ORDER BY e.version DESC LIMIT 1)"
-    );
+    let [events, archive, all] = ["events", "events_archive", "all_events"].map(|name| conn.dialect().table(name));
+    let constraints = conn.dialect().table("unique_constraints");
+    // Along the index of versions, which orders them. Archived are the first ones.
+    let last = |table: &str| {
+        format!(
+            "(SELECT e.version FROM {table} e WHERE e.instance_id = r.a AND e.aggregate_type = r.b \
+             AND e.aggregate_id = r.c ORDER BY e.version DESC LIMIT 1)"
+        )
+    };
+    let version = format!("coalesce({}, {})", last(&events), last(&archive));
     question.add(
         AGGREGATE,
         &version,
@@ -93,7 +97,7 @@ fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), St
         "WHERE EXISTS (SELECT 1 FROM {constraints} u WHERE u.instance_id = r.a AND u.constraint_type = r.b AND u.value = r.c)"
     );
     question.add(UNIQUE, "NULL", &taken, asked.uniques.iter().map(|(i, c, v)| [i.as_ref(), c, v]))?;
-    let used = format!("WHERE EXISTS (SELECT 1 FROM {events} e WHERE e.instance_id = r.a AND e.push_key = r.b)");
+    let used = format!("WHERE EXISTS (SELECT 1 FROM {all} e WHERE e.instance_id = r.a AND e.push_key = r.b)");
     question.add(KEY, "NULL", &used, asked.keys.iter().map(|(i, k)| [i.as_ref(), k, ""]))?;
     let (mut taken, mut used) = (HashSet::new(), Vec::new());
     for found in question.answer(conn)? {
@@ -172,7 +176,7 @@ impl Question {
 fn by_push_key(conn: &mut dyn Conn, (instance, key): &Key) -> Result<Vec<Event>, StoreError> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM {} WHERE instance_id = $1 AND push_key = $2 ORDER BY position",
-        conn.dialect().table("events")
+        conn.dialect().table("all_events")
     );
     row::events(&conn.query(&sql, &[Arc::clone(instance).into(), Arc::clone(key).into()])?)
 }

@@ -5,9 +5,11 @@
 mod catalog;
 mod projection;
 mod script;
+mod tables;
 
 pub(crate) use projection::{read_rows, setup, switch, verify};
 pub(crate) use script::script;
+pub(crate) use tables::read_tables;
 
 use uuid::Uuid;
 

@@ -54,7 +54,7 @@ impl Check<'_> {
 
     /// Walks over the log up to the head and applies what the checkpoint covers.
     fn log(&self, instance: &Arc<str>, model: &Model, head: i64, report: &mut LawReport) -> Result<Log, Error> {
-        let mut log = Log::default();
+        let mut log = Log { last: self.source.removed(instance)?, ..Log::default() };
         let wanted = self.projection.wanted();
         loop {
             let query = Query::new().or(SubQuery::new().instance(instance).after(log.last).before(head + 1));

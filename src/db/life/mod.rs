@@ -1,0 +1,228 @@
+//! What becomes of the data: payloads erased, instances removed, old events archived.
+//!
+//! All of it goes in bounded steps, one transaction each, that first lock the counter of their instance: so they stand in
+//! line with its pushes and with each other. A repetition finds what is left to do in the data itself.
+
+mod archive;
+mod operation;
+mod redact;
+mod remove;
+
+use std::time::SystemTime;
+
+use super::{Backend, Conn, DbStore, row};
+use crate::error::{LifeError, StoreError, StoreErrorKind};
+use crate::held::By;
+use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
+use crate::value::to_micros;
+
+pub(super) use remove::removed;
+
+/// Rows that one transaction touches of a table, at most, not counting what foreign keys take along.
+const STEP: i64 = 1000;
+
+/// How often a step that met others is tried again at once.
+const TRIES: u32 = 5;
+
+impl<B: Backend> DbStore<B> {
+    /// Erases payload and metadata of events: both are the JSON value `null` from then on, which
+    /// [`Event::is_redacted`](crate::Event::is_redacted) tells. Position, version, types, time and push key stay, and
+    /// nothing pushed later is touched. Error texts that projections recorded for these events are erased too.
+    ///
+    /// Reducers do not see an erased event, see [`Projection::on_redacted`](crate::Projection::on_redacted). Read rows that
+    /// were written before stay as they are: rebuild the instance in the projections that the report names.
+    ///
+    /// `progress` hears of each step once it is committed. Who did it and why is kept, see
+    /// [`operations`](Self::operations).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{By, Command, EventStore, Query, Redaction, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// store.push(&[Command::raw("main", "user", "u1", "user.added").payload(&"Ada")])?;
+    /// store.redact(&Redaction::of_aggregate("main", "user", "u1"), &By::new("me", "her request"), |_| {})?;
+    /// assert!(store.filter(&Query::new())?[0].is_redacted());
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`LifeError::UnknownEvent`], [`LifeError::UnknownAggregate`], or the database's; what was erased by then stays so, and
+    /// a repetition goes on.
+    pub fn redact(
+        &self,
+        redaction: &Redaction,
+        by: &By,
+        mut progress: impl FnMut(&Touched),
+    ) -> Result<Redacted, LifeError> {
+        redact::redact(self.backend(), redaction, by, &mut progress)
+    }
+
+    /// What [`redact`](Self::redact) would do.
+    ///
+    /// # Errors
+    /// As [`redact`](Self::redact).
+    pub fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError> {
+        self.backend().read("counting what would be erased", |conn| redact::dry_run(conn, redaction))
+    }
+
+    /// Removes all that this database holds of an instance: events, unique values, states, failures and what people did
+    /// about them, pauses, and the rows of every version of every projection. Its counter stays, so that positions never
+    /// start again.
+    ///
+    /// From the first step on, pushes to the instance are refused with
+    /// [`InstanceRemoved`](crate::error::PushError::InstanceRemoved), also after the removal, until
+    /// [`reopen_instance`](Self::reopen_instance); and projections hold everything up to its head for done.
+    ///
+    /// Where events and read models live in two databases, remove it in that of the events first, then in the other.
+    ///
+    /// `progress` hears of each step once it is committed.
+    ///
+    /// # Errors
+    /// [`LifeError::UnknownInstance`], [`LifeError::SystemInstance`], or the database's; what was removed by then stays so,
+    /// and a repetition goes on.
+    pub fn remove_instance(
+        &self,
+        instance: &str,
+        by: &By,
+        mut progress: impl FnMut(&Touched),
+    ) -> Result<Removed, LifeError> {
+        remove::remove(self.backend(), instance, by, &mut progress)
+    }
+
+    /// What [`remove_instance`](Self::remove_instance) would do.
+    ///
+    /// # Errors
+    /// As [`remove_instance`](Self::remove_instance).
+    pub fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+        self.backend().read("counting what would be removed", |conn| remove::dry_run(conn, instance))
+    }
+
+    /// Lets a removed instance be pushed to again. Its positions go on where they ended; what was removed stays so.
+    ///
+    /// # Errors
+    /// [`LifeError::NotRemoved`]; [`LifeError::Unfinished`] when its removal was cut off.
+    pub fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError> {
+        remove::reopen(self.backend(), instance, by)
+    }
+
+    /// Moves events out of the table that pushes work on into a second one of the same form, oldest first. All reads find
+    /// them there, in order; only reads that go back so far pay for it.
+    ///
+    /// `progress` hears of each step once it is committed.
+    ///
+    /// # Errors
+    /// [`LifeError::UnknownInstance`], or the database's; what was archived by then stays so, and a repetition goes on.
+    pub fn archive(
+        &self,
+        archival: &Archival,
+        by: &By,
+        mut progress: impl FnMut(&Touched),
+    ) -> Result<Archived, LifeError> {
+        archive::archive(self.backend(), archival, by, &mut progress)
+    }
+
+    /// What [`archive`](Self::archive) would do.
+    ///
+    /// # Errors
+    /// As [`archive`](Self::archive).
+    pub fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError> {
+        self.backend().read("counting what would be archived", |conn| archive::dry_run(conn, archival))
+    }
+
+    /// What people did to the data by these means, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
+        self.backend().read("reading operations", |conn| operation::list(conn, limit))
+    }
+}
+
+/// The row of an instance, locked until the end of the transaction.
+struct Counter {
+    head: i64,
+    archived: i64,
+    removed: i64,
+    closed_at: Option<SystemTime>,
+}
+
+fn lock(conn: &mut dyn Conn, instance: &str) -> Result<Option<Counter>, StoreError> {
+    let lock = conn.dialect().for_update();
+    counter(conn, instance, lock)
+}
+
+fn counter(conn: &mut dyn Conn, instance: &str, lock: &str) -> Result<Option<Counter>, StoreError> {
+    let table = conn.dialect().table("instances");
+    let sql = format!("SELECT head, archived, removed, closed_at FROM {table} WHERE instance_id = $1{lock}");
+    let rows = conn.query(&sql, &[instance.into()])?;
+    let read = |found| {
+        Ok(Counter {
+            head: row::int(found, 0)?,
+            archived: row::int(found, 1)?,
+            removed: row::int(found, 2)?,
+            closed_at: row::time(found, 3)?,
+        })
+    };
+    rows.first().map(read).transpose()
+}
+
+fn unknown(instance: &str) -> LifeError {
+    LifeError::UnknownInstance { instance: instance.to_owned() }
+}
+
+fn now(conn: &mut dyn Conn) -> Result<SystemTime, StoreError> {
+    conn.now().map(to_micros)
+}
+
+/// One transaction; again when the database rolled it back for the sake of others.
+fn step<B: Backend, T>(
+    backend: &B,
+    doing: &str,
+    mut work: impl FnMut(&mut dyn Conn) -> Result<T, LifeError>,
+) -> Result<T, LifeError> {
+    let mut tries = 0;
+    loop {
+        match backend.write(doing, &mut work) {
+            Err(LifeError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < TRIES => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+/// The first number of a query's only row, 0 for NULL.
+fn number(conn: &mut dyn Conn, sql: &str, params: &[crate::value::Value]) -> Result<i64, StoreError> {
+    conn.query(sql, params)?.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
+}
+
+/// Rows by table, in the order in which they were touched first.
+struct Tally<'p> {
+    tables: Vec<Touched>,
+    progress: &'p mut dyn FnMut(&Touched),
+}
+
+impl<'p> Tally<'p> {
+    fn new(progress: &'p mut dyn FnMut(&Touched)) -> Self {
+        Self { tables: Vec::new(), progress }
+    }
+
+    /// Counts what a committed step did.
+    fn add(&mut self, table: &str, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        match self.tables.iter_mut().find(|touched| touched.table == table) {
+            Some(touched) => touched.rows += rows,
+            None => self.tables.push(Touched { table: table.to_owned(), rows }),
+        }
+        (self.progress)(&Touched { table: table.to_owned(), rows });
+    }
+}
+
+/// Counts without doing.
+fn counted(table: &str, rows: i64) -> Option<Touched> {
+    let rows = u64::try_from(rows).ok().filter(|rows| *rows > 0)?;
+    Some(Touched { table: table.to_owned(), rows })
+}

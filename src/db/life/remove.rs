@@ -1,0 +1,182 @@
+//! All of an instance goes but its counter.
+//!
+//! The first step closes the instance to pushes and sets every projection's state to its head, under the locks of both:
+//! whoever still holds events of it finds them done. What is removed afterwards is removed for good. Events go from the last
+//! to the first, so that at any moment those left are a beginning of the log.
+
+use super::operation::{self, Asked};
+use super::{Tally, counted, counter, lock, now, number, step, unknown};
+use crate::db::{Backend, Conn, row, setup};
+use crate::error::{LifeError, StoreError};
+use crate::held::By;
+use crate::life::{OperationKind, Removed, Touched};
+use crate::sql::{self, Dialect};
+use crate::table::INSTANCE_COLUMN;
+use crate::value::Value;
+use uuid::Uuid;
+
+const DOING: &str = "removing an instance";
+
+/// The engine's tables with rows of instances, in the order in which they are emptied: as long as there are events, the
+/// removal has not come to its end. The heads go in the first step; counter and operations stay.
+const OWN: [&str; 7] =
+    ["held_events", "interventions", "pauses", "unique_constraints", "events", "events_archive", "projection_states"];
+
+/// Those that go from the end.
+const BY_POSITION: [&str; 2] = ["events", "events_archive"];
+
+/// A table to be emptied of an instance.
+struct Part {
+    table: String,
+    /// Takes the instance and the number of rows.
+    delete: String,
+}
+
+pub(super) fn remove<B: Backend>(
+    backend: &B,
+    instance: &str,
+    by: &By,
+    progress: &mut dyn FnMut(&Touched),
+) -> Result<Removed, LifeError> {
+    let asked = asked(OperationKind::Remove, instance);
+    let (head, id) = step(backend, DOING, |conn| close(conn, instance, &asked, by))?;
+    let mut tally = Tally::new(progress);
+    for part in backend.read(DOING, parts)? {
+        loop {
+            let rows = step(backend, DOING, |conn| {
+                lock(conn, instance)?;
+                Ok(conn.execute(&part.delete, &[instance.into(), super::STEP.into()])?)
+            })?;
+            tally.add(&part.table, rows);
+            if rows == 0 {
+                break;
+            }
+        }
+    }
+    step(backend, DOING, |conn| Ok(operation::end(conn, id, &asked, &tally.tables)?))?;
+    let remains = backend.scrub()?;
+    Ok(Removed { dry_run: false, instance: instance.into(), head, tables: tally.tables, remains })
+}
+
+fn asked(kind: OperationKind, instance: &str) -> Asked<'_> {
+    Asked { kind, instance: Some(instance), subject: "{}".to_owned() }
+}
+
+/// The head up to which an instance is removed: no checkpoint lies above it, whichever store it belongs to.
+fn last(conn: &mut dyn Conn, instance: &str) -> Result<i64, LifeError> {
+    if instance.is_empty() {
+        return Err(LifeError::SystemInstance);
+    }
+    let counter = counter(conn, instance, "")?;
+    let sql = format!(
+        "SELECT max(position), count(*) FROM {} WHERE instance_id = $1",
+        conn.dialect().table("projection_states")
+    );
+    let states = conn.query(&sql, &[instance.into()])?;
+    let number = |at| states.first().map_or(Ok(0), |found| row::int_or_zero(found, at));
+    match counter {
+        None if number(1)? == 0 => Err(unknown(instance)),
+        counter => Ok(counter.map_or(0, |counter| counter.head.max(counter.removed)).max(number(0)?)),
+    }
+}
+
+fn close(conn: &mut dyn Conn, instance: &str, asked: &Asked<'_>, by: &By) -> Result<(i64, Uuid), LifeError> {
+    lock(conn, instance)?;
+    let head = last(conn, instance)?;
+    let dialect = conn.dialect();
+    let now = Value::Timestamp(now(conn)?);
+    let sql = format!(
+        "INSERT INTO {} AS t (instance_id, head, removed, closed_at) VALUES ($1, $2, $2, $3) \
+         ON CONFLICT (instance_id) DO UPDATE SET head = excluded.head, head_event = NULL, removed = excluded.removed, \
+         archived = 0, closed_at = coalesce(t.closed_at, excluded.closed_at)",
+        dialect.table("instances")
+    );
+    conn.execute(&sql, &[instance.into(), head.into(), now])?;
+    conn.execute(&format!("DELETE FROM {} WHERE instance_id = $1", dialect.table("heads")), &[instance.into()])?;
+    fence(conn, instance, head)?;
+    Ok((head, operation::begin(conn, asked, by)?))
+}
+
+/// Whoever has a state of the instance locked is waited for; whoever locks it later finds all events done. States that are
+/// made after these are removed read as the counter says (`db/state.rs`).
+fn fence(conn: &mut dyn Conn, instance: &str, head: i64) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let states = dialect.table("projection_states");
+    let sql = format!(
+        "INSERT INTO {states} (instance_id, projection, version) SELECT $1, p.name, p.version FROM {} p WHERE TRUE \
+         ORDER BY p.name, p.version ON CONFLICT (instance_id, projection, version) DO NOTHING",
+        dialect.table("projections")
+    );
+    conn.execute(&sql, &[instance.into()])?;
+    let sql = format!(
+        "UPDATE {states} SET position = $2, event = NULL, store = NULL, owner = NULL, leased_until = NULL, \
+         epoch = epoch + 1, held = $3, careful = $3, marked = NULL, marked_epoch = NULL WHERE instance_id = $1"
+    );
+    conn.execute(&sql, &[instance.into(), head.into(), false.into()]).map(|_| ())
+}
+
+fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, LifeError> {
+    let dialect = conn.dialect();
+    let mut parts: Vec<Part> = setup::read_tables(conn)?.into_iter().map(|table| part(dialect, table)).collect();
+    for name in OWN {
+        let table = dialect.table(name);
+        if BY_POSITION.contains(&name) {
+            let delete = format!(
+                "DELETE FROM {table} WHERE instance_id = $1 \
+                 AND position > (SELECT max(position) FROM {table} WHERE instance_id = $1) - $2"
+            );
+            parts.push(Part { table, delete });
+        } else {
+            parts.push(part(dialect, table));
+        }
+    }
+    Ok(parts)
+}
+
+/// Rows are named by where they lie, which every table knows. (Should a column bear SQLite's name of that, still only rows of
+/// the instance go.)
+fn part(dialect: Dialect, table: String) -> Part {
+    let instance = sql::quote(INSTANCE_COLUMN);
+    let some = |place: &str| format!("(SELECT {place} FROM {table} WHERE {instance} = $1 LIMIT $2)");
+    let which = match dialect {
+        Dialect::Postgres => format!("ctid = ANY(ARRAY{})", some("ctid")),
+        Dialect::Sqlite => format!("_rowid_ IN {}", some("_rowid_")),
+    };
+    let delete = format!("DELETE FROM {table} WHERE {instance} = $1 AND {which}");
+    Part { table, delete }
+}
+
+pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, LifeError> {
+    let head = last(conn, instance)?;
+    let mut tables = Vec::new();
+    for Part { table, .. } in parts(conn)? {
+        let sql = format!("SELECT count(*) FROM {table} WHERE {} = $1", sql::quote(INSTANCE_COLUMN));
+        let rows = number(conn, &sql, &[instance.into()])?;
+        tables.extend(counted(&table, rows));
+    }
+    Ok(Removed { dry_run: true, instance: instance.into(), head, tables, remains: None })
+}
+
+pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result<(), LifeError> {
+    let asked = asked(OperationKind::Reopen, instance);
+    step(backend, "opening a removed instance", |conn| {
+        let counter = lock(conn, instance)?.ok_or_else(|| unknown(instance))?;
+        if counter.closed_at.is_none() {
+            return Err(LifeError::NotRemoved { instance: instance.to_owned() });
+        }
+        let dialect = conn.dialect();
+        let left = format!("SELECT 1 FROM {} WHERE instance_id = $1 LIMIT 1", dialect.table("all_events"));
+        if !conn.query(&left, &[instance.into()])?.is_empty() {
+            return Err(LifeError::Unfinished { instance: instance.to_owned() });
+        }
+        let open = format!("UPDATE {} SET closed_at = NULL WHERE instance_id = $1", dialect.table("instances"));
+        conn.execute(&open, &[instance.into()])?;
+        let id = operation::begin(conn, &asked, by)?;
+        Ok(operation::end(conn, id, &asked, &[])?)
+    })
+}
+
+/// The position up to which the events of an instance were removed, 0 when none were.
+pub(in crate::db) fn removed(conn: &mut dyn Conn, instance: &str) -> Result<i64, StoreError> {
+    Ok(counter(conn, instance, "")?.map_or(0, |counter| counter.removed))
+}

@@ -1,0 +1,72 @@
+//! Which tables of projections there are, whichever version or build they belong to.
+
+use super::{catalog, texts};
+use crate::db::{Conn, Row, row};
+use crate::error::StoreError;
+use crate::sql::{self, Dialect};
+
+/// A table that a projection was given.
+struct Found {
+    schema: Option<String>,
+    name: String,
+}
+
+/// All of them, quoted and ready for SQL; a table comes before those that it refers to.
+pub(crate) fn read_tables(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
+    let sql = format!("SELECT table_name FROM {} ORDER BY table_name", conn.dialect().table("projection_tables"));
+    let mut tables = Vec::new();
+    for owned in texts(&conn.query(&sql, &[])?, 0)? {
+        let (schema, name) = match owned.split_once('.') {
+            Some((schema, name)) if conn.dialect() == Dialect::Postgres => (Some(schema), name),
+            // SQLite has the schema in front of the name.
+            Some((_, name)) => (None, name),
+            None => (None, owned.as_str()),
+        };
+        if catalog::relation(conn, schema, name)?.as_deref() == Some("table") {
+            tables.push(Found { schema: schema.map(str::to_owned), name: name.to_owned() });
+        }
+    }
+    let references = references(conn, &tables)?;
+    Ok(referring_first(tables, &references).into_iter().map(|table| quoted(&table)).collect())
+}
+
+fn quoted(table: &Found) -> String {
+    match &table.schema {
+        Some(schema) => format!("{}.{}", sql::quote(schema), sql::quote(&table.name)),
+        None => sql::quote(&table.name),
+    }
+}
+
+/// Pairs of names: the first one's foreign key refers to the second one.
+fn references(conn: &mut dyn Conn, tables: &[Found]) -> Result<Vec<(String, String)>, StoreError> {
+    let pair = |found: &Row| Ok((row::text(found, 0)?.to_owned(), row::text(found, 1)?.to_owned()));
+    if conn.dialect() == Dialect::Postgres {
+        let sql = "SELECT c.relname::text, p.relname::text FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid \
+                   JOIN pg_class p ON p.oid = k.confrelid WHERE k.contype = 'f'";
+        return conn.query(sql, &[])?.iter().map(pair).collect();
+    }
+    let mut pairs = Vec::new();
+    for table in tables {
+        let sql = "SELECT $1, \"table\" FROM pragma_foreign_key_list($1)";
+        for found in conn.query(sql, &catalog::one(&table.name))? {
+            pairs.push(pair(&found)?);
+        }
+    }
+    Ok(pairs)
+}
+
+fn referring_first(mut tables: Vec<Found>, references: &[(String, String)]) -> Vec<Found> {
+    let mut sorted = Vec::with_capacity(tables.len());
+    while !tables.is_empty() {
+        let is_free = |at: &usize| {
+            let name = tables.get(*at).map(|table| &table.name);
+            !tables.iter().any(|other| {
+                Some(&other.name) != name && references.iter().any(|(from, to)| *from == other.name && Some(to) == name)
+            })
+        };
+        // Tables that refer to each other in a circle go in any order.
+        let next = (0..tables.len()).find(is_free).unwrap_or(0);
+        sorted.push(tables.remove(next));
+    }
+    sorted
+}

@@ -1,0 +1,52 @@
+//! Forgetting and archiving.
+
+use super::StoreError;
+
+/// An operation on the life of the data that was not done, or not to its end; what it did so far stays, and a repetition
+/// goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LifeError {
+    /// The database knows nothing of this instance.
+    #[error("there is no instance {instance:?}; list those there are")]
+    UnknownInstance {
+        /// The tenant.
+        instance: String,
+    },
+    /// There is no such event.
+    #[error("instance {instance:?} has no event at position {position}")]
+    UnknownEvent {
+        /// The tenant.
+        instance: String,
+        /// The position.
+        position: i64,
+    },
+    /// There is no event of this aggregate.
+    #[error("instance {instance:?} has no event of {aggregate_type} {aggregate_id:?}; check its type and id")]
+    UnknownAggregate {
+        /// The tenant.
+        instance: String,
+        /// Type of the aggregate.
+        aggregate_type: String,
+        /// Id of the aggregate.
+        aggregate_id: String,
+    },
+    /// The system instance is the engine's own.
+    #[error("the system instance \"\" cannot be removed: the engine announces its first runs there")]
+    SystemInstance,
+    /// An instance that was not removed needs no opening.
+    #[error("instance {instance:?} is open: it was not removed, or was opened again already")]
+    NotRemoved {
+        /// The tenant.
+        instance: String,
+    },
+    /// The removal of the instance has not come to its end.
+    #[error("instance {instance:?} still has events: its removal was cut off; remove it again, then open it")]
+    Unfinished {
+        /// The tenant.
+        instance: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,241 @@
+//! The life of the data after it was stored: what is erased, removed or archived, and the reports of that.
+//!
+//! The stores carry it out: see [`DbStore`](crate::DbStore).
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::held::By;
+
+/// Whose payload and metadata are to be erased.
+///
+/// # Examples
+/// ```
+/// use readside::Redaction;
+/// let ada = Redaction::of_aggregate("tenant-1", "user", "u1")
+///     .creator_and_owner()
+///     .unique("user.email", "ada@example.com");
+/// # let _ = ada;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is erased until a store is told"]
+pub struct Redaction {
+    pub(crate) instance: String,
+    pub(crate) subject: Subject,
+    pub(crate) creator_and_owner: bool,
+    pub(crate) unique: Vec<(String, String)>,
+}
+
+/// What an operation is about, inside its instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// The event at this position.
+    Event(i64),
+    /// All events of an aggregate.
+    Aggregate {
+        /// Its type.
+        aggregate_type: String,
+        /// Its id.
+        aggregate_id: String,
+    },
+}
+
+impl Redaction {
+    fn new(instance: &str, subject: Subject) -> Self {
+        Self { instance: instance.into(), subject, creator_and_owner: false, unique: Vec::new() }
+    }
+
+    /// One event.
+    pub fn of_event(instance: &str, position: i64) -> Self {
+        Self::new(instance, Subject::Event(position))
+    }
+
+    /// All events that the aggregate has by now.
+    pub fn of_aggregate(instance: &str, aggregate_type: &str, aggregate_id: &str) -> Self {
+        let subject = Subject::Aggregate { aggregate_type: aggregate_type.into(), aggregate_id: aggregate_id.into() };
+        Self::new(instance, subject)
+    }
+
+    /// Makes creator and owner of the events empty too. Default: they stay.
+    pub fn creator_and_owner(mut self) -> Self {
+        self.creator_and_owner = true;
+        self
+    }
+
+    /// Gives a unique value of the instance back. The store does not know whose values they are.
+    pub fn unique(mut self, constraint: &str, value: &str) -> Self {
+        self.unique.push((constraint.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// Which events are to leave the table that pushes and projections work on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "nothing is archived until a store is told"]
+pub struct Archival {
+    pub(crate) before: SystemTime,
+    pub(crate) instance: Option<String>,
+}
+
+impl Archival {
+    /// Those stored before this time, of all instances.
+    pub fn before(time: SystemTime) -> Self {
+        Self { before: time, instance: None }
+    }
+
+    /// Only those of this instance.
+    pub fn instance(mut self, instance: &str) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
+}
+
+/// Rows of a table that were touched, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Touched {
+    /// The table as SQL names it.
+    pub table: String,
+    /// How many of its rows.
+    pub rows: u64,
+}
+
+/// A projection version whose read rows may hold what was erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Affected {
+    /// Its name.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// True when readers see this one.
+    pub live: bool,
+    /// Its checkpoint in the instance.
+    pub position: i64,
+}
+
+/// What an erasure did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Redacted {
+    /// True when nothing was changed.
+    pub dry_run: bool,
+    /// The tenant.
+    pub instance: String,
+    /// Rows by table; events that were erased before do not count.
+    pub tables: Vec<Touched>,
+    /// Projections of this database that handle these events: this instance of them has to be rebuilt to be rid of what
+    /// they took from the events before.
+    pub rebuild: Vec<Affected>,
+    /// What of it the database's files may still hold, and what to do about that.
+    pub remains: Option<String>,
+}
+
+/// What a removal did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Removed {
+    /// True when nothing was changed.
+    pub dry_run: bool,
+    /// The tenant.
+    pub instance: String,
+    /// Its last position; if it is opened again its next event comes behind it.
+    pub head: i64,
+    /// Rows by table.
+    pub tables: Vec<Touched>,
+    /// What of it the database's files may still hold, and what to do about that.
+    pub remains: Option<String>,
+}
+
+/// What was archived, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Archived {
+    /// True when nothing was changed.
+    pub dry_run: bool,
+    /// Instances that had such events.
+    pub instances: u64,
+    /// Events.
+    pub events: u64,
+}
+
+/// What was done to the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OperationKind {
+    /// Payloads were erased.
+    Redact,
+    /// An instance was removed.
+    Remove,
+    /// A removed instance was opened again.
+    Reopen,
+    /// Old events were archived.
+    Archive,
+}
+
+impl OperationKind {
+    /// The word under which the kind is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Redact => "redact",
+            Self::Remove => "remove",
+            Self::Reopen => "reopen",
+            Self::Archive => "archive",
+        }
+    }
+
+    /// The kind of a stored word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Redact, Self::Remove, Self::Reopen, Self::Archive].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl fmt::Display for OperationKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A record of what somebody did to the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Operation {
+    /// Its id.
+    pub id: Uuid,
+    /// What was done.
+    pub kind: OperationKind,
+    /// The tenant; none for all.
+    pub instance: Option<String>,
+    /// What exactly, as a JSON document; no payloads, no unique values.
+    pub subject: String,
+    /// By whom, and why.
+    pub by: By,
+    /// When it began, by the database's clock.
+    #[serde(serialize_with = "time")]
+    pub began_at: SystemTime,
+    /// When it came to its end; none while it runs, and when it was cut off and not repeated.
+    #[serde(serialize_with = "maybe_time")]
+    pub ended_at: Option<SystemTime>,
+    /// Rows by table, once it has ended.
+    pub tables: Vec<Touched>,
+}
+
+fn time<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
+    serializer.serialize_str(&format!("{at:.6}"))
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+fn maybe_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
