@@ -19,8 +19,16 @@ use crate::query::{ReadRequest, Slice};
 /// Columns of a row before those of its event: the number of its slice, and its size where it comes without its texts.
 const BEFORE_EVENT: usize = 2;
 
+/// Heads, events and what of them is archived are of one moment.
+const ONE_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+
 /// With stale statistics the planner expects few events, and would fetch and sort all that are left for each page.
 const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off";
+
+const EVENTS: &str = "readside.events";
+
+/// Events up to the position that the instance's row names.
+const ARCHIVE: &str = "readside.events_archive";
 
 /// A parameter with its type.
 type Param<'p> = (&'p (dyn ToSql + Sync), Type);
@@ -29,20 +37,32 @@ pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
 ) -> Result<Vec<Slice>, StoreError> {
-    session.batch(ALONG_THE_INDEX)?;
-    let mut slices = places(session, request)?;
-    let lagging: Vec<usize> =
-        slices.iter().enumerate().filter(|(_, slice)| slice.relevant > slice.after).map(|(at, _)| at).collect();
+    session.batch(&format!("{ONE_SNAPSHOT}; {ALONG_THE_INDEX}"))?;
+    let (mut slices, archived) = places(session, request)?;
+    let lags = |(_, slice): &(usize, &Slice)| slice.relevant > slice.after;
+    let lagging: Vec<usize> = slices.iter().enumerate().filter(lags).map(|(at, _)| at).collect();
     if lagging.is_empty() {
         return Ok(slices);
     }
-    let large = events(session, request, &mut slices, &lagging)?;
+    let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
+    let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
+    let mut pages: Vec<Page> = slices.iter().map(|_| Page::default()).collect();
+    events(session, request, ARCHIVE, &slices, &old, &mut pages)?;
+    events(session, request, EVENTS, &slices, &lagging, &mut pages)?;
+    let mut large = Vec::new();
+    for ((at, slice), page) in slices.iter_mut().enumerate().zip(pages) {
+        large.extend(page.large.iter().map(|position| (at, *position)));
+        (slice.events, slice.more) = (page.events, page.more);
+    }
     fill(session, &mut slices, &large)?;
     Ok(slices)
 }
 
-/// A slice without events for each cursor, in their order.
-fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+/// A slice without events for each cursor, in their order, and up to where the events of its instance are archived.
+fn places<C: GenericClient>(
+    session: &mut Session<'_, C>,
+    request: &ReadRequest,
+) -> Result<(Vec<Slice>, Vec<i64>), StoreError> {
     let none = |cursor: &crate::query::Cursor| Slice {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
@@ -63,29 +83,44 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
     ];
     let sql = "SELECT c.number, i.head, i.head_event, coalesce((SELECT max(h.head) FROM readside.heads h \
          WHERE h.instance_id = c.instance_id AND h.aggregate_type = ANY($3)), 0), \
-         (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
+         CASE WHEN c.after BETWEEN 1 AND i.archived \
+           THEN (SELECT a.event_id FROM readside.events_archive a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
+           ELSE (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) END, \
+         i.archived \
          FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, after, number) \
          JOIN readside.instances i ON i.instance_id = c.instance_id";
+    let mut archived = vec![0; slices.len()];
     for found in session.rows(sql, &params, "reading heads")? {
-        if let Some(slice) = slices.get_mut(number(&found)?) {
+        let at = number(&found)?;
+        if let Some(to) = archived.get_mut(at) {
+            *to = get(&found, 5)?;
+        }
+        if let Some(slice) = slices.get_mut(at) {
             slice.head = get(&found, 1)?;
             slice.head_id = get(&found, 2)?;
             slice.relevant = get(&found, 3)?;
             slice.at = get(&found, 4)?;
         }
     }
-    Ok(slices)
+    Ok((slices, archived))
 }
 
-/// Reads the events while the server still sends them. Large ones come without payload and metadata, and are returned
-/// by slice and position as far as their slice has room for them.
+/// Reads the events of these slices in a table, while the server still sends them, onto their pages. Large ones come without
+/// payload and metadata.
 fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
-    slices: &mut [Slice],
-    lagging: &[usize],
-) -> Result<Vec<(usize, i64)>, StoreError> {
-    let of = || lagging.iter().filter_map(|at| slices.get(*at));
+    table: &str,
+    slices: &[Slice],
+    wanting: &[usize],
+    pages: &mut [Page],
+) -> Result<(), StoreError> {
+    let open = |at: &usize| pages.get(*at).is_some_and(|page| !page.more);
+    let wanting: Vec<usize> = wanting.iter().copied().filter(open).collect();
+    if wanting.is_empty() {
+        return Ok(());
+    }
+    let of = || wanting.iter().filter_map(|at| slices.get(*at));
     let instances: Vec<Arc<str>> = of().map(|slice| Arc::clone(&slice.instance)).collect();
     let names: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
     let after: Vec<i64> = of().map(|slice| slice.after).collect();
@@ -102,22 +137,13 @@ fn events<C: GenericClient>(
         (&limit, Type::INT8),
         (&large, Type::INT8),
     ];
-    let mut pages: Vec<Page> = lagging.iter().map(|_| Page::default()).collect();
-    session.each(&sql(wanted.aggregate_types.len() == 1), &params, "reading events", |found| {
+    session.each(&sql(table, wanted.aggregate_types.len() == 1), &params, "reading events", |found| {
         let at = number(found)?;
-        match (pages.get_mut(at), instances.get(at)) {
+        match (wanting.get(at).and_then(|at| pages.get_mut(*at)), instances.get(at)) {
             (Some(page), Some(instance)) => page.add(found, instance, request),
             _ => Ok(()),
         }
-    })?;
-    let mut incomplete = Vec::new();
-    for (page, at) in pages.into_iter().zip(lagging) {
-        incomplete.extend(page.large.iter().map(|position| (*at, *position)));
-        if let Some(slice) = slices.get_mut(*at) {
-            (slice.events, slice.more) = (page.events, page.more);
-        }
-    }
-    Ok(incomplete)
+    })
 }
 
 /// The events of one instance as they come in.
@@ -169,7 +195,7 @@ fn fill<C: GenericClient>(
     let positions: Vec<i64> = large.iter().map(|(_, position)| *position).collect();
     let params: [Param<'_>; 2] = [(&instances, Type::TEXT_ARRAY), (&positions, Type::INT8_ARRAY)];
     let sql = "SELECT c.number, e.payload, e.metadata FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, position, number) \
-         JOIN readside.events e ON e.instance_id = c.instance_id AND e.position = c.position";
+         JOIN readside.all_events e ON e.instance_id = c.instance_id AND e.position = c.position";
     let mut texts: HashMap<(usize, i64), (Arc<str>, Arc<str>)> = HashMap::new();
     session.each(sql, &params, "reading large events", |found| {
         if let Some(place) = large.get(number(found)?) {
@@ -221,7 +247,7 @@ impl Fields for Found<'_> {
 
 /// With one aggregate type its index gives the order. With several the primary key does (the expression keeps the other
 /// index out, which would have to sort everything for each page): each event is looked at once in all.
-fn sql(one_type: bool) -> String {
+fn sql(table: &str, one_type: bool) -> String {
     let by_type = if one_type { "e.aggregate_type = ($4)[1]" } else { "(e.aggregate_type || '') = ANY($4)" };
     let event = EVENT_COLUMNS.split(", ").skip(1).map(|name| match name {
         "payload" | "metadata" => format!("CASE WHEN n.size <= $7 THEN n.{name} END"),
@@ -231,7 +257,7 @@ fn sql(one_type: bool) -> String {
         "SELECT c.number, CASE WHEN n.size > $7 THEN n.size END, {} \
          FROM unnest($1, $2, $3) WITH ORDINALITY AS c(instance_id, after, relevant, number) \
          CROSS JOIN LATERAL (SELECT {EVENT_COLUMNS}, \
-             octet_length(e.payload)::int8 + octet_length(e.metadata) AS size FROM readside.events e \
+             octet_length(e.payload)::int8 + octet_length(e.metadata) AS size FROM {table} e \
            WHERE e.instance_id = c.instance_id AND e.position > c.after AND e.position <= c.relevant \
              AND {by_type} AND e.event_type = ANY($5) ORDER BY e.position LIMIT $6) n",
         event.collect::<Vec<_>>().join(", ")

@@ -266,4 +266,19 @@ mod tests {
         let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| noop());
         assert_eq!(projection.reduce(&event("no json")).unwrap(), Statement::Noop);
     }
+
+    // SPEC K2
+    #[test]
+    fn an_erased_event_is_passed_over_unless_there_is_a_reducer_for_it() {
+        let erased = event(r#"{"name":"Ada","age":36}"#).with_revision(1).redacted();
+        let untouched = |_: Option<Added>| -> Added { panic!("an upcast saw an erased event") };
+        let users = users().upcast("user.added", 1, untouched).on_raw("user", "user.closed", |_| panic!("so did this"));
+        assert_eq!(users.reduce(&erased), Ok(Statement::Noop));
+        assert_eq!(users.reduce(&Event::new("t", "user", "u1", "user.closed").redacted()), Ok(Statement::Noop));
+        let counts = users.on_redacted(|e| create([set("id", e.aggregate_id()), set("name", "?"), set("age", 0)]));
+        let wanted = create([set("id", "u1"), set("name", "?"), set("age", 0)]).unwrap();
+        assert_eq!(counts.reduce(&erased), Ok(wanted));
+        assert_eq!(counts.reduce(&Event::new("t", "machine", "m", "machine.added").redacted()), Ok(Statement::Noop));
+        assert!(!Event::new("t", "user", "u1", "user.added").with_payload("null").is_redacted());
+    }
 }

@@ -18,9 +18,9 @@ use uuid::Uuid;
 const DOING: &str = "removing an instance";
 
 /// The engine's tables with rows of instances, in the order in which they are emptied: as long as there are events, the
-/// removal has not come to its end. The heads go in the first step; counter and operations stay.
-const OWN: [&str; 7] =
-    ["held_events", "interventions", "pauses", "unique_constraints", "events", "events_archive", "projection_states"];
+/// removal has not come to its end. The heads go in the first step, the states, which are fences until then, in the last;
+/// counter and operations stay.
+const OWN: [&str; 6] = ["held_events", "interventions", "pauses", "unique_constraints", "events", "events_archive"];
 
 /// Those that go from the end.
 const BY_POSITION: [&str; 2] = ["events", "events_archive"];
@@ -39,31 +39,46 @@ pub(super) fn remove<B: Backend>(
     progress: &mut dyn FnMut(&Touched),
 ) -> Result<Removed, LifeError> {
     let asked = asked(OperationKind::Remove, instance);
-    let (head, id) = step(backend, DOING, |conn| close(conn, instance, &asked, by))?;
+    let (Found { head, states }, id) = step(backend, DOING, |conn| close(conn, instance, &asked, by))?;
     let mut tally = Tally::new(progress);
     for part in backend.read(DOING, parts)? {
-        loop {
-            let rows = step(backend, DOING, |conn| {
-                lock(conn, instance)?;
-                Ok(conn.execute(&part.delete, &[instance.into(), super::STEP.into()])?)
-            })?;
-            tally.add(&part.table, rows);
-            if rows == 0 {
-                break;
-            }
-        }
+        empty(backend, instance, &part, &mut tally)?;
     }
+    let fences = backend.dialect().table("projection_states");
+    empty(backend, instance, &part(backend.dialect(), fences.clone()), &mut Tally::new(&mut |_| ()))?;
+    tally.add(&fences, states);
     step(backend, DOING, |conn| Ok(operation::end(conn, id, &asked, &tally.tables)?))?;
     let remains = backend.scrub()?;
     Ok(Removed { dry_run: false, instance: instance.into(), head, tables: tally.tables, remains })
+}
+
+/// Step by step, until nothing of the instance is left in the table.
+fn empty<B: Backend>(backend: &B, instance: &str, part: &Part, tally: &mut Tally<'_>) -> Result<(), LifeError> {
+    loop {
+        let rows = step(backend, DOING, |conn| {
+            lock(conn, instance)?;
+            Ok(conn.execute(&part.delete, &[instance.into(), super::STEP.into()])?)
+        })?;
+        if rows == 0 {
+            return Ok(());
+        }
+        tally.add(&part.table, rows);
+    }
 }
 
 fn asked(kind: OperationKind, instance: &str) -> Asked<'_> {
     Asked { kind, instance: Some(instance), subject: "{}".to_owned() }
 }
 
-/// The head up to which an instance is removed: no checkpoint lies above it, whichever store it belongs to.
-fn last(conn: &mut dyn Conn, instance: &str) -> Result<i64, LifeError> {
+/// What there is of an instance.
+struct Found {
+    /// Up to where it is removed: no checkpoint lies above, whichever store it belongs to.
+    head: i64,
+    /// How many states it has.
+    states: u64,
+}
+
+fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, LifeError> {
     if instance.is_empty() {
         return Err(LifeError::SystemInstance);
     }
@@ -74,15 +89,18 @@ fn last(conn: &mut dyn Conn, instance: &str) -> Result<i64, LifeError> {
     );
     let states = conn.query(&sql, &[instance.into()])?;
     let number = |at| states.first().map_or(Ok(0), |found| row::int_or_zero(found, at));
+    let (position, states) = (number(0)?, u64::try_from(number(1)?).unwrap_or(0));
     match counter {
-        None if number(1)? == 0 => Err(unknown(instance)),
-        counter => Ok(counter.map_or(0, |counter| counter.head.max(counter.removed)).max(number(0)?)),
+        None if states == 0 => Err(unknown(instance)),
+        None => Ok(Found { head: position, states }),
+        Some(counter) => Ok(Found { head: counter.head.max(counter.removed).max(position), states }),
     }
 }
 
-fn close(conn: &mut dyn Conn, instance: &str, asked: &Asked<'_>, by: &By) -> Result<(i64, Uuid), LifeError> {
+fn close(conn: &mut dyn Conn, instance: &str, asked: &Asked<'_>, by: &By) -> Result<(Found, Uuid), LifeError> {
     lock(conn, instance)?;
-    let head = last(conn, instance)?;
+    let found = find(conn, instance)?;
+    let head = found.head;
     let dialect = conn.dialect();
     let now = Value::Timestamp(now(conn)?);
     let sql = format!(
@@ -94,7 +112,7 @@ fn close(conn: &mut dyn Conn, instance: &str, asked: &Asked<'_>, by: &By) -> Res
     conn.execute(&sql, &[instance.into(), head.into(), now])?;
     conn.execute(&format!("DELETE FROM {} WHERE instance_id = $1", dialect.table("heads")), &[instance.into()])?;
     fence(conn, instance, head)?;
-    Ok((head, operation::begin(conn, asked, by)?))
+    Ok((found, operation::begin(conn, asked, by)?))
 }
 
 /// Whoever has a state of the instance locked is waited for; whoever locks it later finds all events done. States that are
@@ -147,13 +165,14 @@ fn part(dialect: Dialect, table: String) -> Part {
 }
 
 pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, LifeError> {
-    let head = last(conn, instance)?;
+    let Found { head, states } = find(conn, instance)?;
     let mut tables = Vec::new();
     for Part { table, .. } in parts(conn)? {
         let sql = format!("SELECT count(*) FROM {table} WHERE {} = $1", sql::quote(INSTANCE_COLUMN));
         let rows = number(conn, &sql, &[instance.into()])?;
         tables.extend(counted(&table, rows));
     }
+    tables.extend(counted(&conn.dialect().table("projection_states"), i64::try_from(states).unwrap_or(i64::MAX)));
     Ok(Removed { dry_run: true, instance: instance.into(), head, tables, remains: None })
 }
 
@@ -179,4 +198,27 @@ pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result
 /// The position up to which the events of an instance were removed, 0 when none were.
 pub(in crate::db) fn removed(conn: &mut dyn Conn, instance: &str) -> Result<i64, StoreError> {
     Ok(counter(conn, instance, "")?.map_or(0, |counter| counter.removed))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::sqlite::SqliteStore;
+
+    // SPEC K3: whoever adds a table decides what a removal does about it.
+    #[test]
+    fn every_table_with_rows_of_instances_is_known() {
+        let store = SqliteStore::in_memory().unwrap();
+        store.setup().unwrap();
+        let sql = "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name LIKE '%instance%' \
+                   WHERE m.type = 'table' ORDER BY m.name";
+        let read = |conn: &mut dyn Conn| conn.query(sql, &[]);
+        let found = store.backend().read("listing tables", read).unwrap();
+        let found: Vec<&str> = found.iter().map(|found| row::text(found, 0).unwrap()).collect();
+        let mut known: Vec<String> = OWN.iter().map(|name| Dialect::Sqlite.table(name)).collect();
+        let others = ["heads", "instances", "operations", "projection_states"];
+        known.extend(others.map(|name| Dialect::Sqlite.table(name)));
+        known.sort();
+        assert_eq!(found, known);
+    }
 }

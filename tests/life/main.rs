@@ -1,0 +1,277 @@
+//! The life of the data, on every backend: payloads erased, instances removed, old events archived: SPEC K2-K4.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![cfg(all(feature = "sqlite", unix))]
+
+mod archive;
+#[path = "../common/mod.rs"]
+mod common;
+mod kills;
+mod redact;
+mod remove;
+
+use std::sync::Arc;
+
+use readside::error::LifeError;
+use readside::testing::laws::{self, Models};
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+/// What a person leaves behind.
+pub(crate) const ADA: &str = "ada-7f3a";
+pub(crate) const BOB: &str = "bob-c2d9";
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Added {
+    pub(crate) name: String,
+}
+impl Payload for Added {
+    const AGGREGATE: &'static str = "user";
+    const TYPE: &'static str = "user.added";
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Renamed {
+    pub(crate) name: String,
+}
+impl Payload for Renamed {
+    const AGGREGATE: &'static str = "user";
+    const TYPE: &'static str = "user.renamed";
+}
+
+/// Names and how often they changed, and each name in a second table that refers to the first one.
+pub(crate) fn users(version: u32) -> Projection {
+    let both = |e: &Event, name: String| {
+        multi([
+            upsert(["id"], [set("id", e.aggregate_id()), set("name", name.as_str()), increment("changes", 1)]),
+            in_table("names", create([set("id", e.aggregate_id()), set("version", e.version()), set("name", name)])),
+        ])
+    };
+    Projection::new("users", version)
+        .table(
+            Table::new("users").column(text("id")).column(text("name")).column(integer("changes")).primary_key(["id"]),
+        )
+        .table(
+            Table::suffix("names")
+                .column(text("id"))
+                .column(integer("version"))
+                .column(text("name"))
+                .primary_key(["id", "version"])
+                .references_primary(["id"]),
+        )
+        .on(move |e, p: Added| both(e, p.name))
+        .on(move |e, p: Renamed| both(e, p.name))
+}
+
+/// Refuses every name, and says so.
+pub(crate) fn strict() -> Projection {
+    Projection::new("strict", 1).on(|_, p: Added| Err(ReduceError::new(format!("{} may not be", p.name))))
+}
+
+pub(crate) fn add(instance: &str, id: &str, name: &str) -> Command {
+    Command::new(instance, id, &Added { name: name.into() })
+}
+
+pub(crate) fn rename(instance: &str, id: &str, name: &str) -> Command {
+    Command::new(instance, id, &Renamed { name: name.into() })
+}
+
+pub(crate) fn by() -> By {
+    By::new("eve", "it was asked for")
+}
+
+/// What these tests need of a store, whichever it is.
+pub(crate) trait Store: EngineStore + Models + Clone + 'static {
+    fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&Touched)) -> Result<Redacted, LifeError>;
+    fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, LifeError>;
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&Touched)) -> Result<Removed, LifeError>;
+    fn remove_dry_run(&self, instance: &str) -> Result<Removed, LifeError>;
+    fn reopen(&self, instance: &str) -> Result<(), LifeError>;
+    fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&Touched)) -> Result<Archived, LifeError>;
+    fn archive_dry_run(&self, what: &Archival) -> Result<Archived, LifeError>;
+    fn operations(&self) -> Vec<Operation>;
+    fn names(&self, projection: &Projection) -> Vec<String>;
+    fn positions(&self, query: Query, page: usize) -> Vec<(String, i64)>;
+}
+
+macro_rules! store {
+    ($store:ty) => {
+        impl Store for $store {
+            fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&Touched)) -> Result<Redacted, LifeError> {
+                self.redact(what, &by(), progress)
+            }
+            fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, LifeError> {
+                self.redact_dry_run(what)
+            }
+            fn remove(&self, instance: &str, progress: &mut dyn FnMut(&Touched)) -> Result<Removed, LifeError> {
+                self.remove_instance(instance, &by(), progress)
+            }
+            fn remove_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+                self.remove_instance_dry_run(instance)
+            }
+            fn reopen(&self, instance: &str) -> Result<(), LifeError> {
+                self.reopen_instance(instance, &by())
+            }
+            fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&Touched)) -> Result<Archived, LifeError> {
+                self.archive(what, &by(), progress)
+            }
+            fn archive_dry_run(&self, what: &Archival) -> Result<Archived, LifeError> {
+                self.archive_dry_run(what)
+            }
+            fn operations(&self) -> Vec<Operation> {
+                self.operations(100).unwrap()
+            }
+            /// `instance/id=name` of every row of the primary table.
+            fn names(&self, projection: &Projection) -> Vec<String> {
+                let text =
+                    |value: &Value| if let Value::Text(text) = value { text.clone() } else { panic!("{value:?}") };
+                let rows = self.read_rows(projection, "users").unwrap();
+                rows.iter().map(|row| format!("{}/{}={}", text(&row[0].1), text(&row[1].1), text(&row[2].1))).collect()
+            }
+            fn positions(&self, query: Query, page: usize) -> Vec<(String, i64)> {
+                let events = self.stream(query, page).map(Result::unwrap);
+                events.map(|event| (event.instance().to_owned(), event.position())).collect()
+            }
+        }
+    };
+}
+
+store!(SqliteStore);
+#[cfg(feature = "postgres")]
+store!(PostgresStore);
+
+/// A database that can be opened many times, and looked into.
+pub(crate) trait Place {
+    type Store: Store;
+    fn open(&self) -> Self::Store;
+    fn address(&self) -> String;
+    /// Every row of every table, as a text, after its table's name.
+    fn dump(&self) -> Vec<(String, String)>;
+
+    /// The tables that hold this text somewhere.
+    fn traces(&self, mark: &str) -> Vec<String> {
+        let mut tables: Vec<String> =
+            self.dump().into_iter().filter(|(_, row)| row.contains(mark)).map(|(table, _)| table).collect();
+        tables.sort();
+        tables.dedup();
+        tables
+    }
+}
+
+pub(crate) struct File(tempfile::TempDir);
+
+impl File {
+    pub(crate) fn path(&self) -> String {
+        self.0.path().join("test.db").to_str().unwrap().to_owned()
+    }
+
+    /// All bytes of the database and of its log.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.flat_map(|file| std::fs::read(file).unwrap()).collect()
+    }
+}
+
+impl Place for File {
+    type Store = SqliteStore;
+    fn open(&self) -> SqliteStore {
+        SqliteStore::open(self.path()).unwrap()
+    }
+    fn address(&self) -> String {
+        self.path()
+    }
+    fn dump(&self) -> Vec<(String, String)> {
+        let conn = readside::rusqlite::Connection::open(self.path()).unwrap();
+        let mut select = conn.prepare("SELECT name FROM sqlite_master WHERE type = 'table'").unwrap();
+        let tables: Vec<String> = select.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let mut found = Vec::new();
+        for table in tables {
+            let mut select = conn.prepare(&format!("SELECT * FROM \"{table}\"")).unwrap();
+            let columns = select.column_count();
+            let mut rows = select.query([]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let texts = (0..columns).map(|at| match row.get_ref(at).unwrap().as_bytes_or_null().ok().flatten() {
+                    Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    None => format!("{:?}", row.get_ref(at).unwrap()),
+                });
+                found.push((table.clone(), texts.collect::<Vec<_>>().join("|")));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Place for common::postgres::Database {
+    type Store = PostgresStore;
+    fn open(&self) -> PostgresStore {
+        PostgresStore::connect(self.url()).unwrap()
+    }
+    fn address(&self) -> String {
+        self.url().to_owned()
+    }
+    fn dump(&self) -> Vec<(String, String)> {
+        use readside::postgres_driver::{Client, NoTls};
+        let mut client = Client::connect(self.url(), NoTls).unwrap();
+        let tables = "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables \
+                      WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')";
+        let tables: Vec<String> = client.query(tables, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        let mut found = Vec::new();
+        for table in tables {
+            let rows = client.query(&format!("SELECT t::text FROM {table} t"), &[]).unwrap();
+            found.extend(rows.iter().map(|row| (table.clone(), row.get(0))));
+        }
+        found
+    }
+}
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
+    };
+}
+
+on_both! {
+    redact: nothing_of_a_redacted_person_is_left, a_dry_run_counts_what_is_erased, one_event_is_erased,
+        a_repeated_push_finds_its_erased_events, what_is_not_there_is_not_erased;
+    remove: nothing_of_a_removed_tenant_is_left, a_dry_run_counts_what_is_removed, a_removed_instance_refuses_pushes_until_it_is_opened,
+        late_work_brings_nothing_back, pushes_meanwhile_come_before_or_not_at_all, an_engine_goes_on_beside_a_removal,
+        what_cannot_be_removed_is_refused;
+    archive: archived_events_are_read_in_order, versions_and_push_keys_outlive_the_archive, pages_cross_the_border,
+        archiving_goes_on_beside_everything_else, archived_events_are_erased_and_removed_too, a_dry_run_counts_what_is_archived;
+    kills: a_killed_erasure_is_finished, a_killed_removal_is_finished, a_killed_archival_is_finished;
+}
+
+/// A store with the projections set up.
+pub(crate) fn store<P: Place>(place: &P, projections: &[&Projection]) -> P::Store {
+    let store = place.open();
+    ProjectionStore::setup(&store, projections).unwrap();
+    store
+}
+
+pub(crate) fn handler<S: Store>(store: &S, projection: Projection) -> ProjectionHandler {
+    let config = HandlerConfig { retries: 0, max_failure_count: 1, bulk_limit: 7, ..HandlerConfig::default() };
+    handler_with(store, projection, config)
+}
+
+pub(crate) fn handler_with<S: Store>(store: &S, projection: Projection, config: HandlerConfig) -> ProjectionHandler {
+    let shared = Arc::new(store.clone());
+    ProjectionHandler::new(shared.clone(), shared, projection, config).unwrap()
+}
+
+pub(crate) fn assert_lawful<S: Store>(store: &S, projection: &Projection) {
+    let report = laws::check(store, store, projection).unwrap();
+    assert!(report.is_lawful(), "{report}");
+}
+
+/// Rows by table, without the schema's name.
+pub(crate) fn by_table(tables: &[Touched]) -> Vec<(String, u64)> {
+    let plain = |name: &str| {
+        let name = name.replace('"', "");
+        name.trim_start_matches("readside.").trim_start_matches("readside_").to_owned()
+    };
+    let mut tables: Vec<(String, u64)> = tables.iter().map(|touched| (plain(&touched.table), touched.rows)).collect();
+    tables.sort();
+    tables
+}

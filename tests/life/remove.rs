@@ -1,0 +1,233 @@
+//! SPEC K3: a tenant goes, in bounded steps; its counter stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use readside::error::{LifeError, PushError};
+use readside::*;
+
+use crate::{
+    ADA, BOB, Place, Store, add, assert_lawful, by_table, handler, handler_with, rename, store, strict, users,
+};
+
+const MORE: usize = 2500;
+
+fn fill<S: Store>(store: &S) {
+    store
+        .push(&[add("a", "u0", ADA).metadata("from", ADA).creator(ADA).add_unique("user.name", ADA, "taken")])
+        .unwrap();
+    for from in (0..MORE).step_by(500) {
+        let users = from..from + 500;
+        let adds = users.map(|n| rename("a", &format!("{ADA}-{n}"), ADA)).collect::<Vec<_>>();
+        store.push(&adds).unwrap();
+    }
+    store.push(&[add("b", "u1", BOB).add_unique("user.name", BOB, "taken"), rename("b", "u1", BOB)]).unwrap();
+    handler(store, users(1)).trigger(&["a", "b"]).unwrap();
+    ProjectionStore::setup(store, &[&users(2)]).unwrap();
+    handler(store, users(2)).trigger(&["a"]).unwrap();
+    let strict = handler(store, strict());
+    let _ = strict.trigger(&["a"]);
+    let _ = strict.retry("a", 1, &By::new(ADA, "once more"));
+    store.pause("users", Some("a"), true).unwrap();
+}
+
+// SPEC K3
+pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
+    let store = store(place, &[&users(1), &strict()]);
+    fill(&store);
+    assert!(place.traces(ADA).len() >= 8, "{:?}", place.traces(ADA));
+    let of_b = |(_, row): &(String, String)| row.contains(BOB);
+    let before: Vec<_> = place.dump().into_iter().filter(of_b).collect();
+    let mut steps = Vec::new();
+    let report = store.remove("a", &mut |step| steps.push(step.rows)).unwrap();
+    assert_eq!(place.traces(ADA), [""; 0]);
+    assert!(steps.iter().all(|rows| *rows <= 1000), "a step touches at most 1,000 rows: {steps:?}");
+    assert_eq!(report.head, MORE as i64 + 1);
+    assert_eq!(place.dump().into_iter().filter(of_b).collect::<Vec<_>>(), before);
+
+    // Only its counter names it, and the record of what was done.
+    let of_a = |(table, _): &(String, String)| table.contains("instances") || table.contains("operations");
+    let named: Vec<_> = place.dump().into_iter().filter(|(_, row)| names(row, "a")).collect();
+    assert!(named.iter().all(of_a), "{named:?}");
+    assert_eq!(store.operations()[0].tables, report.tables);
+    assert_eq!(store.instance_ids(&Query::new()).unwrap(), [Arc::from("b")]);
+    let heads = store.heads(&HeadsRequest { limit: 10, ..HeadsRequest::default() }).unwrap();
+    assert_eq!(heads.iter().map(|head| &*head.instance).collect::<Vec<_>>(), ["b"]);
+
+    // Nobody is stuck: not where it was, not beside it.
+    handler(&store, users(1)).trigger(&["a", "b"]).unwrap();
+    handler(&store, users(2)).trigger(&["a", "b"]).unwrap();
+    assert_eq!(store.names(&users(1)), [format!("b/u1={BOB}")]);
+    assert_lawful(&store, &users(1));
+    assert_eq!(store.remove("a", &mut |_| ()).unwrap().tables, []);
+}
+
+/// True when a column of the row says just this.
+fn names(row: &str, text: &str) -> bool {
+    row.split(['|', ',', '(', ')']).any(|column| column.trim_matches('"') == text)
+}
+
+// SPEC K3
+pub(crate) fn a_dry_run_counts_what_is_removed<P: Place>(place: &P) {
+    let store = store(place, &[&users(1), &strict()]);
+    fill(&store);
+    let before = place.dump();
+    let dry = store.remove_dry_run("a").unwrap();
+    assert_eq!(place.dump(), before, "a dry run changes nothing");
+    let real = store.remove("a", &mut |_| ()).unwrap();
+    let counted = |report: &Removed| by_table(&report.tables);
+    assert_eq!((dry.dry_run, dry.head, counted(&dry)), (true, real.head, counted(&real)));
+    assert!(counted(&dry).contains(&("users_names_1".to_owned(), MORE as u64 + 1)), "{:?}", counted(&dry));
+}
+
+// SPEC K3, L1: positions never start again.
+pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    let first = store.push(&[add("a", "u1", ADA), add("a", "u2", ADA)]).unwrap();
+    let handler = handler(&store, users(1));
+    handler.trigger(&["a"]).unwrap();
+    assert!(matches!(store.reopen("a"), Err(LifeError::NotRemoved { .. })));
+    store.remove("a", &mut |_| ()).unwrap();
+
+    let refused = store.push(&[add("b", "u1", BOB), add("a", "u1", BOB)]).unwrap_err();
+    assert!(matches!(&refused, PushError::InstanceRemoved { instance } if instance == "a"), "{refused:?}");
+    assert_eq!(
+        refused.to_string(),
+        "nothing pushed: instance \"a\" was removed; open it again first if it is to live on"
+    );
+    assert!(!refused.is_transient());
+    assert_eq!(store.filter(&Query::new()).unwrap(), []);
+
+    store.reopen("a").unwrap();
+    assert!(matches!(store.reopen("a"), Err(LifeError::NotRemoved { .. })));
+    let pushed = store.push(&[add("a", "u1", BOB).expect(Expected::New), rename("a", "u1", BOB)]).unwrap();
+    assert_eq!(pushed.iter().map(|event| (event.position(), event.version())).collect::<Vec<_>>(), [(3, 1), (4, 2)]);
+    assert!(pushed[0].created_at() >= first[1].created_at());
+    handler.trigger(&["a"]).unwrap();
+    assert_eq!(store.names(&users(1)), [format!("a/u1={BOB}")]);
+    // One that never saw the instance before goes on from there as well.
+    let fresh = users(2);
+    ProjectionStore::setup(&store, &[&fresh]).unwrap();
+    crate::handler(&store, fresh.clone()).trigger(&["a"]).unwrap();
+    assert_eq!(store.names(&fresh), [format!("a/u1={BOB}")]);
+    assert_lawful(&store, &users(1));
+    assert_lawful(&store, &fresh);
+
+    // And once more.
+    let report = store.remove("a", &mut |_| ()).unwrap();
+    assert_eq!(report.head, 4);
+    store.reopen("a").unwrap();
+    assert_eq!(store.push(&[add("a", "u1", BOB)]).unwrap()[0].position(), 5);
+    let kinds: Vec<&str> = store.operations().iter().map(|found| found.kind.as_str()).collect();
+    assert_eq!(kinds, ["reopen", "remove", "reopen", "remove"]);
+}
+
+// SPEC K3, L2: whoever still holds events of the instance, whatever it knows of the checkpoint, writes nothing any more.
+pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    let late = |instance: &str, reopened: bool, before: usize| {
+        let push = |n: usize| store.push(&[add(instance, &format!("u{n}"), ADA)]).unwrap();
+        let mut events: Vec<Event> = (0..3).flat_map(push).collect();
+        let handler = handler_with(&store, users(1), HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() });
+        for _ in 0..before {
+            let _ = handler.process(handler.fetch_events(&[instance]).unwrap());
+        }
+        let handler = handler_with(&store, users(1), HandlerConfig::default());
+        let fetched = handler.fetch_events(&[instance]).unwrap();
+        assert_eq!(fetched.events().count(), 3 - before);
+        store.remove(instance, &mut |_| ()).unwrap();
+        if reopened {
+            store.reopen(instance).unwrap();
+        }
+        let _ = handler.process(fetched);
+        let _ = handler.process_events(&events);
+        assert_eq!(store.names(&users(1)), [""; 0], "{instance}");
+        handler.trigger(&[instance]).unwrap();
+        if reopened {
+            events.extend(push(4));
+            assert_eq!(handler.process_events(&events[3..]).applied, 1);
+            assert_eq!(store.names(&users(1)), [format!("{instance}/u4={ADA}")]);
+            store.remove(instance, &mut |_| ()).unwrap();
+        }
+    };
+    for reopened in [false, true] {
+        for before in 0..3 {
+            late(&format!("a-{reopened}-{before}"), reopened, before);
+        }
+    }
+    assert_lawful(&store, &users(1));
+}
+
+// SPEC K3, L1: a push beside the removal is removed with the rest, or refused.
+pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    fill_some(&store);
+    let (stop, last) = (AtomicBool::new(false), AtomicI64::new(0));
+    let report = std::thread::scope(|scope| {
+        for n in 0..3 {
+            let (store, stop, last) = (store.clone(), &stop, &last);
+            scope.spawn(move || {
+                let handler = handler_with(&store, users(1), HandlerConfig::default());
+                while !stop.load(Ordering::Relaxed) {
+                    match store.push(&[rename("a", &format!("u{n}"), ADA)]) {
+                        Ok(pushed) => last.fetch_max(pushed[0].position(), Ordering::Relaxed),
+                        Err(PushError::InstanceRemoved { .. }) => break,
+                        Err(error) => panic!("{error:?}"),
+                    };
+                    // As somebody does who wants to read it.
+                    let _ = handler.trigger(&["a"]);
+                    let seen: Vec<i64> = store.positions(Query::new(), 100).iter().map(|found| found.1).collect();
+                    assert!((1..).zip(&seen).all(|(at, position)| at == *position), "a beginning of the log: {seen:?}");
+                }
+            });
+        }
+        while last.load(Ordering::Relaxed) < 1510 {
+            std::thread::yield_now();
+        }
+        let report = store.remove("a", &mut |_| ()).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        report
+    });
+    assert_eq!(report.head, last.load(Ordering::Relaxed));
+    assert_eq!(place.traces(ADA), [""; 0]);
+    store.reopen("a").unwrap();
+    assert_eq!(store.push(&[add("a", "u1", BOB)]).unwrap()[0].position(), report.head + 1);
+}
+
+fn fill_some<S: Store>(store: &S) {
+    for _ in 0..3 {
+        store.push(&(0..500).map(|n| rename("a", &format!("u{}", n % 5), ADA)).collect::<Vec<_>>()).unwrap();
+    }
+}
+
+// SPEC K3, L4
+pub(crate) fn an_engine_goes_on_beside_a_removal<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    let config = EngineConfig { requeue_every: Duration::from_millis(20), workers: 2, ..EngineConfig::default() };
+    let engine = Engine::builder(store.clone()).projection(users(1)).config(config).start().unwrap();
+    fill_some(&store);
+    store.remove("a", &mut |_| ()).unwrap();
+    let pushed = engine.push(&[add("b", "u1", BOB)]).unwrap();
+    engine.await_pushed("users", &pushed, Duration::from_mins(1)).unwrap();
+    assert_eq!(store.names(&users(1)), [format!("b/u1={BOB}")]);
+    store.reopen("a").unwrap();
+    let pushed = engine.push(&[add("a", "u1", BOB)]).unwrap();
+    engine.await_pushed("users", &pushed, Duration::from_mins(1)).unwrap();
+    engine.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(store.names(&users(1)), [format!("a/u1={BOB}"), format!("b/u1={BOB}")]);
+    assert_lawful(&store, &users(1));
+}
+
+// SPEC K3
+pub(crate) fn what_cannot_be_removed_is_refused<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    for (instance, wanted) in [("", "system instance"), ("nobody", "there is no instance \"nobody\"")] {
+        for error in [store.remove(instance, &mut |_| ()).err(), store.remove_dry_run(instance).err()] {
+            let error = error.unwrap().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+    assert!(matches!(store.reopen("nobody"), Err(LifeError::UnknownInstance { .. })));
+    assert_eq!(store.operations(), []);
+}
