@@ -143,6 +143,8 @@ store!(PostgresStore);
 pub(crate) trait Place {
     type Store: Store;
     fn open(&self) -> Self::Store;
+    /// Another database, gone with this one.
+    fn elsewhere(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Every row of every table, as a text, after its table's name.
     fn dump(&self) -> Vec<(String, String)>;
@@ -176,6 +178,9 @@ impl Place for File {
     fn open(&self) -> SqliteStore {
         SqliteStore::open(self.path()).unwrap()
     }
+    fn elsewhere(&self) -> SqliteStore {
+        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+    }
     fn address(&self) -> String {
         self.path()
     }
@@ -205,6 +210,9 @@ impl Place for common::postgres::Database {
     type Store = PostgresStore;
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
+    }
+    fn elsewhere(&self) -> PostgresStore {
+        PostgresStore::connect(self.beside()).unwrap()
     }
     fn address(&self) -> String {
         self.url().to_owned()
@@ -237,7 +245,7 @@ on_both! {
         a_repeated_push_finds_its_erased_events, what_is_not_there_is_not_erased;
     remove: nothing_of_a_removed_tenant_is_left, a_dry_run_counts_what_is_removed, a_removed_instance_refuses_pushes_until_it_is_opened,
         late_work_brings_nothing_back, pushes_meanwhile_come_before_or_not_at_all, an_engine_goes_on_beside_a_removal,
-        what_cannot_be_removed_is_refused;
+        what_cannot_be_removed_is_refused, read_models_elsewhere_are_removed_too;
     archive: archived_events_are_read_in_order, versions_and_push_keys_outlive_the_archive, pages_cross_the_border,
         archiving_goes_on_beside_everything_else, archived_events_are_erased_and_removed_too, a_dry_run_counts_what_is_archived;
     kills: a_killed_erasure_is_finished, a_killed_removal_is_finished, a_killed_archival_is_finished;

@@ -43,7 +43,7 @@ pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
     let report = store.remove("a", &mut |step| steps.push(step.rows)).unwrap();
     assert_eq!(place.traces(ADA), [""; 0]);
     assert!(steps.iter().all(|rows| *rows <= 1000), "a step touches at most 1,000 rows: {steps:?}");
-    assert_eq!(report.head, MORE as i64 + 1);
+    assert_eq!(report.head, i64::try_from(MORE).unwrap() + 1);
     assert_eq!(place.dump().into_iter().filter(of_b).collect::<Vec<_>>(), before);
 
     // Only its counter names it, and the record of what was done.
@@ -123,40 +123,83 @@ pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(pla
     assert_eq!(kinds, ["reopen", "remove", "reopen", "remove"]);
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum When {
+    Between,
+    After,
+    Reopened,
+}
+
 // SPEC K3, L2: whoever still holds events of the instance, whatever it knows of the checkpoint, writes nothing any more.
 pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
-    let late = |instance: &str, reopened: bool, before: usize| {
-        let push = |n: usize| store.push(&[add(instance, &format!("u{n}"), ADA)]).unwrap();
-        let mut events: Vec<Event> = (0..3).flat_map(push).collect();
-        let handler = handler_with(&store, users(1), HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() });
-        for _ in 0..before {
-            let _ = handler.process(handler.fetch_events(&[instance]).unwrap());
-        }
-        let handler = handler_with(&store, users(1), HandlerConfig::default());
-        let fetched = handler.fetch_events(&[instance]).unwrap();
-        assert_eq!(fetched.events().count(), 3 - before);
-        store.remove(instance, &mut |_| ()).unwrap();
-        if reopened {
-            store.reopen(instance).unwrap();
-        }
-        let _ = handler.process(fetched);
-        let _ = handler.process_events(&events);
-        assert_eq!(store.names(&users(1)), [""; 0], "{instance}");
-        handler.trigger(&[instance]).unwrap();
-        if reopened {
-            events.extend(push(4));
-            assert_eq!(handler.process_events(&events[3..]).applied, 1);
-            assert_eq!(store.names(&users(1)), [format!("{instance}/u4={ADA}")]);
-            store.remove(instance, &mut |_| ()).unwrap();
-        }
-    };
-    for reopened in [false, true] {
+    for when in [When::Between, When::After, When::Reopened] {
         for before in 0..3 {
-            late(&format!("a-{reopened}-{before}"), reopened, before);
+            late(&store, &format!("a-{when:?}-{before}"), when, before);
         }
     }
     assert_lawful(&store, &users(1));
+}
+
+/// A worker fetches the events above a checkpoint and is slow; the instance is removed meanwhile.
+fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
+    let push = |n: usize| store.push(&[add(instance, &format!("u{n}"), ADA)]).unwrap();
+    let mut events: Vec<Event> = (0..3).flat_map(push).collect();
+    let one = handler_with(store, users(1), HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() });
+    for _ in 0..before {
+        let _ = one.process(one.fetch_events(&[instance]).unwrap());
+    }
+    let slow = handler_with(store, users(1), HandlerConfig::default());
+    let fetch = || slow.fetch_events(&[instance]).unwrap();
+    let (mut fetched, again) = (vec![fetch()], fetch());
+    assert_eq!(again.events().count(), 3 - before);
+    let mut work = |fetched| {
+        let _ = slow.process(fetched);
+        let _ = slow.process_events(&events);
+    };
+    store
+        .remove(instance, &mut |_| {
+            if when == When::Between {
+                fetched.drain(..).for_each(&mut work)
+            }
+        })
+        .unwrap();
+    if when == When::Reopened {
+        store.reopen(instance).unwrap();
+    }
+    work(again);
+    assert_eq!(store.names(&users(1)), [""; 0], "{instance}");
+    slow.trigger(&[instance]).unwrap();
+    if when == When::Reopened {
+        events.extend(push(4));
+        assert_eq!(slow.process_events(&events[3..]).applied, 1);
+        assert_eq!(store.names(&users(1)), [format!("{instance}/u4={ADA}")]);
+        store.remove(instance, &mut |_| ()).unwrap();
+    }
+}
+
+// SPEC K3, G5: events and read models in two databases.
+pub(crate) fn read_models_elsewhere_are_removed_too<P: Place>(place: &P) {
+    let (events, models) = (store(place, &[]), place.elsewhere());
+    ProjectionStore::setup(&models, &[&users(1)]).unwrap();
+    let (source, target) = (Arc::new(events.clone()), Arc::new(models.clone()));
+    let handler = ProjectionHandler::new(source, target, users(1), HandlerConfig::default()).unwrap();
+    events.push(&[add("a", "u1", ADA), add("a", "u2", ADA), add("b", "u1", BOB)]).unwrap();
+    handler.trigger(&["a", "b"]).unwrap();
+    let late = handler.fetch_events(&["a"]).unwrap();
+    events.remove("a", &mut |_| ()).unwrap();
+    let report = models.remove("a", &mut |_| ()).unwrap();
+    let wanted = [("projection_states", 1), ("users_1", 2), ("users_names_1", 2)];
+    assert_eq!(by_table(&report.tables), wanted.map(|(table, rows)| (table.to_owned(), rows)));
+    let _ = handler.process(late);
+    handler.trigger(&["a", "b"]).unwrap();
+    assert_eq!(models.names(&users(1)), [format!("b/u1={BOB}")]);
+    events.reopen("a").unwrap();
+    events.push(&[add("a", "u1", BOB)]).unwrap();
+    handler.trigger(&["a", "b"]).unwrap();
+    assert_eq!(models.names(&users(1)), [format!("a/u1={BOB}"), format!("b/u1={BOB}")]);
+    let report = readside::testing::laws::check(&events, &models, &users(1)).unwrap();
+    assert!(report.is_lawful(), "{report}");
 }
 
 // SPEC K3, L1: a push beside the removal is removed with the rest, or refused.
