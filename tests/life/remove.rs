@@ -151,7 +151,7 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
     }
     let slow = handler_with(store, users(1), HandlerConfig::default());
     let fetch = || slow.fetch_events(&[instance]).unwrap();
-    let (mut fetched, again) = (vec![fetch()], fetch());
+    let (mut fetched, again) = (Some(fetch()), fetch());
     assert_eq!(again.events().count(), 3 - before);
     let mut work = |fetched| {
         let _ = slow.process(fetched);
