@@ -19,8 +19,9 @@ use crate::subscription::{Subscription, Topics};
 
 /// Where a projection reads events.
 ///
-/// A source owes the laws of order: positions of an instance are dense from 1 in the order of commits; who sees
-/// position `p` sees every position below. An event never changes its position or its id.
+/// A source owes the laws of order: positions of an instance are dense from 1 (or from behind those that were
+/// [`removed`](Self::removed)) in the order of commits; who sees position `p` sees every position below. An event never
+/// changes its position or its id.
 ///
 /// # Errors
 /// Every method returns [`StoreError`] with a kind that tells whether trying again can help.

@@ -93,16 +93,14 @@ pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, S
     row::events(&conn.query(&text, &sql.params)?)
 }
 
-/// The instances of the events that a query finds.
+/// The instances of the events that a query finds. Each table by itself, along its index where the query leaves it to that.
 pub(crate) fn instance_ids(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Where::new(dialect);
     let order = if query.descending { "DESC" } else { "ASC" };
-    let mut text = format!(
-        "SELECT DISTINCT instance_id FROM {} WHERE {} ORDER BY instance_id {order}",
-        dialect.table("all_events"),
-        sql.query(query)
-    );
+    let condition = sql.query(query);
+    let found = |table| format!("SELECT DISTINCT instance_id FROM {} WHERE {condition}", dialect.table(table));
+    let mut text = format!("{} UNION {} ORDER BY instance_id {order}", found("events"), found("events_archive"));
     text.push_str(&sql.limit(query.limit));
     conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
