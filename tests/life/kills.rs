@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use readside::*;
 
 use crate::common::child::Child;
-use crate::{ADA, Place, Store, add, handler, rename, store, users};
+use crate::{ADA, Place, Store, add, catch_up, handler, rename, store, users};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -65,7 +65,7 @@ fn fill<P: Place>(place: &P) -> P::Store {
     for _ in 0..5 {
         store.push(&(0..500).map(|_| rename("a", "u1", ADA)).collect::<Vec<_>>()).unwrap();
     }
-    handler(&store, users(1)).trigger(&["a"]).unwrap();
+    catch_up(&store, users(1), &["a"]);
     store
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn a_killed_archival_is_finished<P: Place>(place: &P) {
     assert_eq!(whole, (1..=2501).collect::<Vec<_>>());
     let fresh = users(2);
     ProjectionStore::setup(&store, &[&fresh]).unwrap();
-    handler(&store, fresh.clone()).trigger(&["a"]).unwrap();
+    catch_up(&store, fresh.clone(), &["a"]);
     crate::assert_lawful(&store, &fresh);
     let report = store.archive(&Archival::before(SystemTime::now() + LONG), &mut |_| ()).unwrap();
     assert_eq!((report.events, hot()), (1501, 0));

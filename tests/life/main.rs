@@ -258,6 +258,12 @@ pub(crate) fn store<P: Place>(place: &P, projections: &[&Projection]) -> P::Stor
     store
 }
 
+/// Everything that is there, in large pages.
+pub(crate) fn catch_up<S: Store>(store: &S, projection: Projection, instances: &[&str]) {
+    handler_with(store, projection, HandlerConfig::default()).trigger(instances).unwrap();
+}
+
+/// Works in small pages, and gives up on an event at once.
 pub(crate) fn handler<S: Store>(store: &S, projection: Projection) -> ProjectionHandler {
     let config = HandlerConfig { retries: 0, max_failure_count: 1, bulk_limit: 7, ..HandlerConfig::default() };
     handler_with(store, projection, config)

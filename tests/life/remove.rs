@@ -8,7 +8,7 @@ use readside::error::{LifeError, PushError};
 use readside::*;
 
 use crate::{
-    ADA, BOB, Place, Store, add, assert_lawful, by_table, handler, handler_with, rename, store, strict, users,
+    ADA, BOB, Place, Store, add, assert_lawful, by_table, catch_up, handler, handler_with, rename, store, strict, users,
 };
 
 const MORE: usize = 2500;
@@ -23,9 +23,9 @@ fn fill<S: Store>(store: &S) {
         store.push(&adds).unwrap();
     }
     store.push(&[add("b", "u1", BOB).add_unique("user.name", BOB, "taken"), rename("b", "u1", BOB)]).unwrap();
-    handler(store, users(1)).trigger(&["a", "b"]).unwrap();
+    catch_up(store, users(1), &["a", "b"]);
     ProjectionStore::setup(store, &[&users(2)]).unwrap();
-    handler(store, users(2)).trigger(&["a"]).unwrap();
+    catch_up(store, users(2), &["a"]);
     let strict = handler(store, strict());
     let _ = strict.trigger(&["a"]);
     let _ = strict.retry("a", 1, &By::new(ADA, "once more"));
