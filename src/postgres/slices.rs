@@ -83,7 +83,7 @@ fn places<C: GenericClient>(
     ];
     let sql = "SELECT c.number, i.head, i.head_event, coalesce((SELECT max(h.head) FROM readside.heads h \
          WHERE h.instance_id = c.instance_id AND h.aggregate_type = ANY($3)), 0), \
-         CASE WHEN c.after BETWEEN 1 AND i.archived \
+         CASE WHEN c.after <= i.removed THEN NULL WHEN c.after <= i.archived \
            THEN (SELECT a.event_id FROM readside.events_archive a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
            ELSE (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) END, \
          i.archived \

@@ -38,18 +38,18 @@ fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>
 fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
     let instance = Value::from(Arc::clone(&cursor.instance));
     let found = handle.query(
-        "SELECT head, head_event, archived FROM readside_instances WHERE instance_id = $1",
+        "SELECT head, head_event, archived, removed FROM readside_instances WHERE instance_id = $1",
         std::slice::from_ref(&instance),
     )?;
-    let (head, head_id, archived) = match found.first() {
-        Some(found) => (row::int(found, 0)?, row::uuid(found, 1)?, row::int(found, 2)?),
-        None => (0, None, 0),
+    let (head, head_id, archived, removed) = match found.first() {
+        Some(found) => (row::int(found, 0)?, row::uuid(found, 1)?, row::int(found, 2)?, row::int(found, 3)?),
+        None => (0, None, 0, 0),
     };
     let relevant = relevant(handle, &instance, &request.wanted)?;
     let mut slice = Slice {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
-        at: event_at(handle, &instance, cursor.after, archived)?,
+        at: if cursor.after > removed { event_at(handle, &instance, cursor.after, archived)? } else { None },
         head,
         head_id,
         relevant,
@@ -80,9 +80,6 @@ fn event_at(
     position: i64,
     archived: i64,
 ) -> Result<Option<Uuid>, StoreError> {
-    if position == 0 {
-        return Ok(None);
-    }
     let table = if position <= archived { ARCHIVE } else { EVENTS };
     let sql = format!("SELECT event_id FROM {table} WHERE instance_id = $1 AND position = $2");
     let rows = handle.query(&sql, &[instance.clone(), position.into()])?;

@@ -157,10 +157,13 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
         let _ = slow.process(fetched);
         let _ = slow.process_events(&events);
     };
-    // When the read tables have been emptied already.
-    let mut between = |step: &Touched| match fetched.take() {
-        Some(fetched) if when == When::Between && step.table.ends_with("events") => work(fetched),
-        other => fetched = other,
+    let mut between = |step: &Touched| {
+        // When the read tables have been emptied already.
+        match fetched.take() {
+            Some(fetched) if when == When::Between && step.table.ends_with("events") => work(fetched),
+            other => fetched = other,
+        }
+        slow.trigger(&[instance]).unwrap();
     };
     store.remove(instance, &mut between).unwrap();
     if when == When::Reopened {
