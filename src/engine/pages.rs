@@ -25,6 +25,9 @@ const OF_AN_EVENT: usize = 300;
 /// How long a projection waits for another one that reads the same page.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a page is kept at most, however much room there is: what is erased in the store must not come back from here.
+const LONGEST_KEPT: Duration = Duration::from_secs(5);
+
 /// Instances of which it is known who reads where, at most; what is forgotten costs a read.
 const MOST_INSTANCES: usize = 10_000;
 
@@ -39,9 +42,14 @@ struct Page {
     wanted: Arc<Wanted>,
     events: Vec<Event>,
     bytes: usize,
+    read_at: Instant,
 }
 
 impl Page {
+    fn is_old(&self) -> bool {
+        self.read_at.elapsed() > LONGEST_KEPT
+    }
+
     fn last(&self) -> i64 {
         self.events.last().map_or(self.after, |event| event.position)
     }
@@ -143,6 +151,10 @@ impl EventSource for Reader {
         let cursors = request.cursors.iter();
         Ok(cursors.filter_map(|cursor| slices.remove(&cursor.instance)).collect())
     }
+
+    fn removed(&self, instance: &str) -> Result<i64, StoreError> {
+        self.pages.source.removed(instance)
+    }
 }
 
 /// Places that are being read; not any more when dropped.
@@ -167,6 +179,7 @@ impl Reader {
     fn take(&self, request: &ReadRequest, slices: &mut HashMap<Arc<str>, Slice>) -> Vec<Cursor> {
         let deadline = Instant::now() + LONGEST_WAIT;
         let mut kept = self.pages.kept.lock();
+        kept.drop_old();
         loop {
             let mut missing = Vec::new();
             for cursor in &request.cursors {
@@ -279,11 +292,22 @@ impl Kept {
             wanted: Arc::clone(wanted),
             events: slice.events.clone(),
             bytes,
+            read_at: Instant::now(),
         };
         self.bytes += bytes;
         self.order.push_back((Arc::clone(&slice.instance), slice.after));
         self.pages.entry(Arc::clone(&slice.instance)).or_default().push(Arc::new(page));
         while self.bytes > MOST_BYTES && self.order.len() > 1 {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_old(&mut self) {
+        let is_old = |kept: &Self| {
+            let (instance, after) = kept.order.front()?;
+            kept.pages.get(instance)?.iter().find(|page| page.after == *after).map(|page| page.is_old())
+        };
+        while is_old(self) == Some(true) {
             self.drop_oldest();
         }
     }
@@ -485,6 +509,26 @@ mod tests {
             kept.keep(0, &slice, &Arc::new(wanted(&["a"])), 1);
         }
         assert!(kept.bytes <= MOST_BYTES && kept.pages["i"].len() == 15, "{}", kept.pages["i"].len());
+    }
+
+    // SPEC K2: what was erased meanwhile is not read from memory.
+    #[test]
+    fn an_old_page_is_read_anew() {
+        let log = Arc::new(Log::default());
+        let pages = Pages::new(log.clone());
+        let readers = [pages.reader(wanted(&["a"])), pages.reader(wanted(&["a"]))];
+        let reads = || log.reads.load(Ordering::Relaxed);
+        read(&readers[0], &["a"], 0, 10);
+        read(&readers[1], &["a"], 0, 10);
+        assert_eq!(reads(), 1);
+        for page in pages.kept.lock().pages.values_mut().flatten() {
+            let page = Arc::get_mut(page).unwrap();
+            page.read_at = page.read_at.checked_sub(LONGEST_KEPT).unwrap();
+        }
+        read(&readers[1], &["a"], 0, 10);
+        assert_eq!(reads(), 2);
+        let kept = pages.kept.lock();
+        assert_eq!((kept.pages["i"].len(), kept.order.len()), (1, 1));
     }
 
     // SPEC L8: a read that fails, or panics, leaves nobody waiting.

@@ -32,6 +32,8 @@ impl<B: Backend> DbStore<B> {
     /// Reducers do not see an erased event, see [`Projection::on_redacted`](crate::Projection::on_redacted). Read rows that
     /// were written before stay as they are: rebuild the instance in the projections that the report names.
     ///
+    /// Engines may have such events in memory for some seconds yet, in queues and pages; rebuild after that.
+    ///
     /// `progress` hears of each step once it is committed. Who did it and why is kept, see
     /// [`operations`](Self::operations).
     ///

@@ -212,7 +212,7 @@ mod tests {
 
     /// The ledger of an instance "a" of which the aggregate "u" is at a version.
     fn ledger(version: i64) -> Ledger {
-        let counter = Counter { head: HEAD, event: None, time: SystemTime::UNIX_EPOCH };
+        let counter = Counter { head: HEAD, event: None, time: SystemTime::UNIX_EPOCH, closed: false };
         Ledger {
             counters: Counters::from([("a".into(), counter)]),
             aggregates: vec![("a".into(), "user".into(), "u".into())],

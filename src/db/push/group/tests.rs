@@ -62,6 +62,9 @@ impl Backend for Panics {
     fn connections(&self) -> Option<usize> {
         None
     }
+    fn scrub(&self) -> Result<Option<String>, StoreError> {
+        self.sqlite().scrub()
+    }
     fn migrations(&self) -> &'static [&'static str] {
         self.sqlite().migrations()
     }
