@@ -71,6 +71,7 @@ pub mod error;
 mod clock;
 mod event;
 mod held;
+mod instruction;
 mod life;
 mod query;
 mod state;
@@ -79,6 +80,8 @@ mod sync;
 mod table;
 mod value;
 
+mod build;
+mod commands;
 mod lease;
 mod projection;
 mod store;
@@ -99,10 +102,16 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub mod admin;
 pub mod engine;
 pub mod testing;
 
+pub use crate::build::{
+    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, Model, Phase, RowDifference, Step,
+    TableComparison,
+};
 pub use crate::clock::{Clock, ManualClock, SystemClock};
+pub use crate::commands::CommandStore;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
     Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Mended, Policy,
@@ -113,6 +122,7 @@ pub use crate::event::{Command, Event, Expected, Payload, Unique};
 pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
 };
+pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 pub use crate::life::{
     Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,

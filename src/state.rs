@@ -17,6 +17,23 @@ pub struct ProjectionKey {
     pub version: u32,
 }
 
+/// Stands between the name of a projection and what marks a build beside its live one.
+pub(crate) const BESIDE: char = '#';
+
+impl ProjectionKey {
+    /// The name of the projection that it is a build of.
+    #[must_use]
+    pub fn projection(&self) -> &str {
+        self.name.split(BESIDE).next().unwrap_or_default()
+    }
+
+    /// The mark of a build beside the live one of its version; none for the one under the plain name.
+    #[must_use]
+    pub fn mark(&self) -> Option<&str> {
+        self.name.split_once(BESIDE).map(|(_, mark)| mark)
+    }
+}
+
 /// The state of a projection in one instance; a row that does not exist reads as position 0.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {

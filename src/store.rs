@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::build::BuildStore;
+use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
@@ -140,6 +142,16 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`SetupError::NotCaughtUp`] while it is behind.
     fn switch(&self, projection: &Projection) -> Result<(), SetupError>;
+
+    /// Where commands to engines are kept; none when the store does not keep any.
+    fn commands(&self) -> Option<&dyn CommandStore> {
+        None
+    }
+
+    /// Where builds beside the live ones are kept; none when the store cannot rebuild.
+    fn builds(&self) -> Option<&dyn BuildStore> {
+        None
+    }
 }
 
 /// A transaction on the read models.
@@ -152,6 +164,15 @@ pub trait ProjectionTransaction {
     /// # Errors
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
+
+    /// The events above cursors as this transaction sees them, when the event store of this id is in this database; none
+    /// when it is elsewhere. Default: none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn slices(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
+        Ok(None)
+    }
 
     /// Has what follows in this transaction wait for no lock that is held. Default: nothing changes.
     ///

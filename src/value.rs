@@ -78,6 +78,30 @@ impl Value {
         serde_json::to_string(value).map(Value::Json)
     }
 
+    /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs as texts.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Value::Null => Json::Null,
+            Value::Boolean(truth) => Json::from(*truth),
+            Value::Integer(number) => Json::from(*number),
+            Value::Float(number) => Json::from(*number),
+            Value::Text(text) => Json::from(text.as_str()),
+            // Numbers that are too large for this type stay as the text of the document.
+            Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.as_str())),
+            Value::Bytes(bytes) => {
+                let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                Json::from(digits.concat())
+            }
+            Value::Timestamp(at) => {
+                Json::from(jiff::Timestamp::try_from(*at).map_or_else(|_| String::new(), |at| format!("{at:.6}")))
+            }
+            Value::TextArray(texts) => Json::from(texts.clone()),
+            Value::Uuid(id) => Json::from(id.to_string()),
+        }
+    }
+
     /// True for [`Value::Null`].
     #[must_use]
     pub fn is_null(&self) -> bool {

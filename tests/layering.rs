@@ -8,8 +8,24 @@ use std::path::{Path, PathBuf};
 /// Each module with its layer. The modules of the first three layers may use each other; above that a module uses
 /// only itself and what lies below.
 const LAYERS: [(u8, &[&str]); 6] = [
-    (0, &["error", "value", "clock", "event", "held", "life", "query", "statement", "table", "state", "sync"]),
-    (1, &["projection", "store", "lease", "subscription", "observer"]),
+    (
+        0,
+        &[
+            "error",
+            "value",
+            "clock",
+            "event",
+            "held",
+            "instruction",
+            "life",
+            "query",
+            "statement",
+            "table",
+            "state",
+            "sync",
+        ],
+    ),
+    (1, &["projection", "store", "lease", "subscription", "observer", "build", "commands"]),
     (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),

@@ -3,6 +3,8 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
+mod build;
+mod command;
 mod filter;
 mod fold;
 mod held;
@@ -11,6 +13,7 @@ mod lease;
 mod life;
 #[cfg(feature = "sqlite")]
 pub(crate) mod model;
+mod operate;
 mod push;
 pub(crate) mod row;
 mod setup;
@@ -19,6 +22,7 @@ mod store;
 
 pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;
+pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
 
 use std::sync::Arc;

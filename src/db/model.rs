@@ -4,28 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Conn, Row, row, state};
+use crate::build::Model;
 use crate::error::StoreError;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
-use crate::state::State;
 use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
 /// A row of a read table: names and values of its columns, the instance first.
 type Columns = Vec<(String, Value)>;
 
-/// What the database holds of a projection in one instance.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) state: State,
-    /// Positions of events that are on record as failed, whatever became of them.
-    pub(crate) held: BTreeSet<i64>,
-    /// Rows of each table, in the order of the definition.
-    pub(crate) tables: Vec<Vec<Columns>>,
-}
-
 /// Reads it from one snapshot. The connection must not have read in this transaction.
-pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Found, StoreError> {
+pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
             conn.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
@@ -40,11 +30,11 @@ pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str)
     }
 }
 
-fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Found, StoreError> {
+fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
     let tables = projection.tables().iter().map(|table| rows(conn, projection, table, instance));
     let tables = tables.collect::<Result<_, StoreError>>()?;
-    Ok(Found { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
+    Ok(Model { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
 }
 
 fn held(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<BTreeSet<i64>, StoreError> {
@@ -52,7 +42,7 @@ fn held(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<
         "SELECT position FROM {} WHERE instance_id = $1 AND projection = $2 AND version = $3",
         conn.dialect().table("held_events")
     );
-    let params = [instance.into(), projection.name().into(), projection.version().into()];
+    let params = [instance.into(), projection.key().name.into(), projection.version().into()];
     conn.query(&sql, &params)?.iter().map(|found| row::int(found, 0)).collect()
 }
 
@@ -75,6 +65,34 @@ fn rows(
     Ok(found.into_iter().map(typed).collect())
 }
 
+/// The row of a table with this primary key, in the order of the key's columns.
+pub(crate) fn find(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    table: &Table,
+    instance: &str,
+    key: &[Value],
+) -> Result<Option<Columns>, StoreError> {
+    let own = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
+    let columns: Vec<(&str, ColumnType)> = std::iter::once((INSTANCE_COLUMN, ColumnType::Text)).chain(own).collect();
+    let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
+    let matches = (2..).zip(&table.primary_key).map(|(at, name)| format!("{} = ${at}", sql::quote(name)));
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {} = $1 AND {}",
+        names.join(", "),
+        sql::physical_name(conn.dialect(), projection, table),
+        sql::quote(INSTANCE_COLUMN),
+        matches.collect::<Vec<_>>().join(" AND ")
+    );
+    let params: Vec<Value> = std::iter::once(Value::from(instance)).chain(key.iter().cloned()).collect();
+    let found = conn.query(&sql, &params)?.into_iter().next();
+    let typed = |row: Row| {
+        let values = row.into_iter().zip(&columns);
+        values.map(|(value, (name, kind))| ((*name).to_owned(), conn.typed(value, *kind))).collect()
+    };
+    Ok(found.map(typed))
+}
+
 /// Instances that have a state or a row of the projection, by bytes, behind `after`.
 pub(crate) fn instances(
     conn: &mut dyn Conn,
@@ -94,16 +112,18 @@ pub(crate) fn instances(
         parts.join(" UNION ")
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let params = [projection.name().into(), projection.version().into(), after.map(str::to_owned).into(), limit.into()];
+    let params =
+        [projection.key().name.into(), projection.version().into(), after.map(str::to_owned).into(), limit.into()];
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// Removes the rows of an instance, those that refer to others first.
-pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<(), StoreError> {
+/// Removes the rows of an instance, those that refer to others first; returns how many.
+pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<u64, StoreError> {
+    let mut rows = 0;
     for table in projection.tables().iter().rev() {
         let name = sql::physical_name(conn.dialect(), projection, table);
         let column = sql::quote(INSTANCE_COLUMN);
-        conn.execute(&format!("DELETE FROM {name} WHERE {column} = $1"), &[instance.into()])?;
+        rows += conn.execute(&format!("DELETE FROM {name} WHERE {column} = $1"), &[instance.into()])?;
     }
-    Ok(())
+    Ok(rows)
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{fold, held, row};
+use super::{fold, held, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
+use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
 use crate::state::{Checkpoint, Mark, ProjectionKey, State};
 use crate::statement::Statement;
@@ -38,6 +41,10 @@ impl ProjectionTransaction for Transaction<'_> {
             states = read(self.conn, projection, instances, true)?;
         }
         Ok(in_order(instances, states))
+    }
+
+    fn slices(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
+        if setup::store_id(self.conn)? == source { self.conn.slices(request).map(Some) } else { Ok(None) }
     }
 
     /// SQLite's one lock is had already by whoever is inside a transaction.
@@ -146,6 +153,11 @@ pub(super) fn execute(
     instance: &str,
     statement: &Statement,
 ) -> Result<(), StoreError> {
+    if projection.is_beside() && statement.has_exec() {
+        let why = "an exec statement names its tables itself, so it cannot write to those of a build beside the live \
+                   one; raise the version instead";
+        return Err(StoreError::new("writing a read table of a build", StoreErrorKind::Unsupported, why));
+    }
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;
     for sql in rendered {

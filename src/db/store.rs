@@ -9,6 +9,8 @@ use uuid::Uuid;
 use super::push::{self, Pushes};
 use super::state::Transaction;
 use super::{Backend, Conn, filter, held, lag, lease, life, setup, state};
+use crate::build::BuildStore;
+use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
@@ -194,7 +196,18 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
     }
 
     fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
-        setup::switch(&self.inner.backend, projection)
+        match self.go_live(&projection.key(), self.inner.backend.patience(), Some(&mut |_, _| Ok(()))) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.into_setup(projection.version())),
+        }
+    }
+
+    fn commands(&self) -> Option<&dyn CommandStore> {
+        Some(self)
+    }
+
+    fn builds(&self) -> Option<&dyn BuildStore> {
+        Some(self)
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use super::failure;
+use super::fetch::Place;
 use super::handler::Inner;
 use super::plan::{self, Plan};
 use super::work::{Status, Work};
+use super::{failure, fetch};
+use crate::build::Behind;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::held::{Aggregates, Attempt, HeldState};
 use crate::projection::ReduceFailure;
+use crate::query::Cursor;
 use crate::state::{Checkpoint, State, StopCause};
 use crate::store::ProjectionTransaction;
 use uuid::Uuid;
@@ -103,6 +106,38 @@ impl Inner {
             self.take_over(work, effect);
         }
         Ok(())
+    }
+
+    /// Brings instances up to date inside a transaction that somebody else began and commits. One of which an event
+    /// fails, or that is worked on with care, stays behind.
+    pub(super) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+        let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
+        let round = Round { store: self.store_id()?, way: Way::Together, last: false };
+        let states = tx.lock(&self.key, &instances)?;
+        let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
+        let request = self.request(states.iter().map(cursor).collect());
+        let slices = match tx.slices(round.store, &request)? {
+            Some(slices) => slices,
+            None => self.source.read(&request)?,
+        };
+        let (mut works, mut standing) = (Vec::new(), Vec::new());
+        for (state, slice) in states.into_iter().zip(slices) {
+            if fetch::diverged(&Place::of(&state), &slice).is_none() {
+                let to = slice.scanned();
+                let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
+                work.to = Some(to);
+                work.reduce(&self.projection);
+                works.push(work);
+                standing.push(state);
+            }
+        }
+        let mut effects = Vec::new();
+        for (work, state) in works.iter().zip(&standing) {
+            effects.push(self.apply(tx, work, state, round)?);
+        }
+        let works: Vec<&mut Work> = works.iter_mut().collect();
+        self.apply_together(tx, &works, &effects, &standing)?;
+        self.finish(tx, &works, &effects)
     }
 
     /// Plans an instance; in single steps applies its statements too.

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::sync::Mutex;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
 
+use super::builds::NEXT;
 use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::holding::Holdings;
 use super::listener::Listener;
+use super::operator::{Operate, Operator};
 use super::pages::Pages;
 use super::progress::Progress;
 use super::running::{Engine, Threads};
@@ -75,6 +76,9 @@ pub struct EngineConfig {
     pub setup: bool,
     /// True to keep read models of the system instance too. Default: false.
     pub system_instance: bool,
+    /// True to have readers see a version that was raised in the code as soon as it has caught up; false to wait until
+    /// somebody asks for the switch. Default: true.
+    pub auto_switch: bool,
     /// What holds for projections that bring no configuration of their own.
     pub handler: HandlerConfig,
 }
@@ -88,6 +92,7 @@ impl Default for EngineConfig {
             workers: 0,
             setup: true,
             system_instance: false,
+            auto_switch: true,
             handler: HandlerConfig::default(),
         }
     }
@@ -135,6 +140,8 @@ pub struct EngineBuilder {
     projections: Vec<(Projection, Option<HandlerConfig>)>,
     config: EngineConfig,
     initialized: Option<Receiver<()>>,
+    /// Events and read models are in one database, whose wire announces commands too.
+    together: bool,
 }
 
 impl EngineBuilder {
@@ -149,6 +156,7 @@ impl EngineBuilder {
             projections: Vec::new(),
             config: EngineConfig::default(),
             initialized: None,
+            together: true,
         }
     }
 
@@ -158,6 +166,7 @@ impl EngineBuilder {
         self.source = Arc::new(source);
         self.events = None;
         self.wired = Arc::new(Unwired);
+        self.together = false;
         self
     }
 
@@ -173,6 +182,7 @@ impl EngineBuilder {
         let store = Arc::new(store);
         self.models = store.clone();
         self.leases = store;
+        self.together = false;
         self
     }
 
@@ -194,11 +204,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets up the tables, starts the threads, and returns when they run.
-    ///
-    /// # Errors
-    /// When configuration or projections do not hold together, or the databases cannot be set up.
-    pub fn start(self) -> Result<Engine, Error> {
+    /// As `start`, with what carries out commands.
+    pub(crate) fn start_with(self, operate: Arc<dyn Operate>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
         let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
@@ -213,10 +220,12 @@ impl EngineBuilder {
                 log::info!("the engine waits to be told that its service is initialized");
             }
         }
-        let (tick_now, now) = bounded(1);
-        let shared = self.share(workers, tick_now)?;
+        let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
+        let shared = self.share(workers, tick_now, operate_now)?;
         renewal::renew(&shared)?;
-        launch(&shared, workers, now)
+        shared.look_at_builds()?;
+        let operator = Operator::new(Arc::clone(&shared), now, operate);
+        launch(&shared, workers, tick, operator)
     }
 
     fn workers(&self) -> Result<usize, ConfigError> {
@@ -235,17 +244,21 @@ impl EngineBuilder {
         Ok((2 * processors).clamp(2, 16).min(room))
     }
 
-    fn share(self, workers: usize, tick_now: crossbeam_channel::Sender<()>) -> Result<Arc<Shared>, Error> {
-        let mut runners = Vec::new();
+    fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
+        let (mut runners, mut beside) = (Vec::new(), Vec::new());
         let pages = Pages::new(Arc::clone(&self.source));
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
-            let wanted = projection.wanted();
-            let source = pages.reader(wanted.clone());
-            let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)?;
-            let flag = || AtomicBool::new(false);
-            runners.push(Runner { handler, wanted, succeeded: flag(), leading: flag() });
+            let handler = |source, projection, config| {
+                ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
+            };
+            // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
+            let at_once = HandlerConfig { max_failure_count: 1, ..config.clone() };
+            beside.push(Runner::new(handler(Arc::clone(&self.source), projection.beside(NEXT), at_once)?));
+            let source = pages.reader(projection.wanted());
+            runners.push(Runner::new(handler(source, projection, config)?));
         }
+        runners.extend(beside);
         let id = Uuid::now_v7();
         let batch = self.config.handler.concurrent_instances;
         Ok(Arc::new(Shared {
@@ -267,12 +280,16 @@ impl EngineBuilder {
             pool: Mutex::new(None),
             inbox: bounded::<shared::Trigger>(1024),
             tick_now,
+            operate_now,
+            hears_commands: self.together,
+            tasks: Mutex::default(),
+            over: Mutex::default(),
         }))
     }
 }
 
 /// Starts the threads; those that run already are stopped again when one cannot be started.
-fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>) -> Result<Engine, Error> {
+fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
     let subscription = match &shared.events {
         Some(events) => events.subscribe(Topics::all()),
         None => Bus::default().subscribe(Topics::all()),
@@ -280,7 +297,7 @@ fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>) -> Result<Eng
     let subscription = Arc::new(subscription);
     let mut threads =
         Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
-    let started = start_all(shared, workers, now, &mut threads);
+    let started = start_all(shared, workers, now, operator, &mut threads);
     let engine = Engine::new(Arc::clone(shared), threads);
     match started {
         Ok(()) => Ok(engine),
@@ -293,7 +310,13 @@ fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>) -> Result<Eng
 
 type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-fn start_all(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, threads: &mut Threads) -> Started {
+fn start_all(
+    shared: &Arc<Shared>,
+    workers: usize,
+    now: Receiver<()>,
+    mut operator: Operator,
+    threads: &mut Threads,
+) -> Started {
     let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();
     let keep = Arc::clone(&spawned);
     let pool = rayon::ThreadPoolBuilder::new()
@@ -315,6 +338,7 @@ fn start_all(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, threads: &
     start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
     start(shared, threads, "readside-subscription", move || subscriber.tick())?;
     start(shared, threads, "readside-listener", move || listener.tick())?;
+    start(shared, threads, "readside-operator", move || operator.tick())?;
     start(shared, threads, "readside-ticker", move || ticker.tick())
 }
 

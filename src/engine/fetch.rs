@@ -66,6 +66,13 @@ pub(super) struct Opened {
     pub(super) stopped: Vec<Stopped>,
 }
 
+impl Place {
+    pub(super) fn of(state: &State) -> Self {
+        let instance = Arc::clone(&state.instance);
+        Self { instance, position: state.position, event: state.event, lag: usize::MAX, pages: 0 }
+    }
+}
+
 impl Inner {
     pub(super) fn fetch(&self, instances: &[Arc<str>]) -> Result<Fetched, StoreError> {
         let opened = self.open_once(instances)?;
@@ -111,13 +118,7 @@ impl Inner {
             let other = || foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
             match held_back(&state, self.config.backoff_cap).or_else(other) {
                 Some(cause) => opened.stopped.push(stopped(&state, cause)),
-                None => opened.places.push(Place {
-                    instance: state.instance,
-                    position: state.position,
-                    event: state.event,
-                    lag: usize::MAX,
-                    pages: 0,
-                }),
+                None => opened.places.push(Place::of(&state)),
             }
         }
         Ok(opened)
@@ -146,12 +147,7 @@ impl Inner {
     fn read_once(&self, places: &[Place]) -> Result<Fetched, StoreError> {
         let mut fetched = Fetched::default();
         let cursor = |place: &Place| Cursor { instance: Arc::clone(&place.instance), after: place.position };
-        let request = ReadRequest {
-            cursors: places.iter().map(cursor).collect(),
-            wanted: self.projection.wanted(),
-            limit: self.config.bulk_limit,
-            max_bytes: (self.config.fetch_bytes / places.len().max(1)).max(1),
-        };
+        let request = self.request(places.iter().map(cursor).collect());
         for (place, slice) in places.iter().zip(self.source.read(&request)?) {
             match diverged(place, &slice) {
                 Some(found) => fetched.stopped.push(Stopped {
@@ -163,6 +159,11 @@ impl Inner {
             }
         }
         Ok(fetched)
+    }
+
+    pub(super) fn request(&self, cursors: Vec<Cursor>) -> ReadRequest {
+        let max_bytes = (self.config.fetch_bytes / cursors.len().max(1)).max(1);
+        ReadRequest { cursors, wanted: self.projection.wanted(), limit: self.config.bulk_limit, max_bytes }
     }
 }
 
@@ -214,7 +215,7 @@ fn foreign(state: &State, store: Uuid) -> Option<String> {
 }
 
 /// In what the store's history is not the one that the place belongs to.
-fn diverged(place: &Place, slice: &Slice) -> Option<String> {
+pub(super) fn diverged(place: &Place, slice: &Slice) -> Option<String> {
     if place.position == 0 {
         return None;
     }

@@ -12,12 +12,13 @@ use super::feed::Feed;
 use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
 use super::work::{Processed, Work};
+use crate::build::Behind;
 use crate::error::{Error, SetupError, StoreError, TriggerError};
 use crate::event::Event;
 use crate::projection::Projection;
 use crate::query::HeadsRequest;
 use crate::state::{ProjectionKey, StopCause, Stopped};
-use crate::store::{EventSource, ProjectionStore};
+use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
 
 /// Instances that a trigger opens at once.
 const OPENED: usize = 1000;
@@ -172,6 +173,16 @@ impl ProjectionHandler {
         };
         let mut works: Vec<Work> = by_instance.into_iter().map(work).collect();
         self.inner.process(&mut works)
+    }
+
+    /// Reads what [`follow`](Self::follow) must not read while it holds locks.
+    pub(crate) fn prepare_to_follow(&self) -> Result<(), StoreError> {
+        self.inner.read_store_id().map(|_| ())
+    }
+
+    /// Brings instances up to date inside a transaction of the caller's.
+    pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+        self.inner.follow(tx, behind)
     }
 
     /// Ends passes that run, at their next step, and refuses new ones: their instances stop with

@@ -84,7 +84,7 @@ pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
 impl Shared {
     pub(super) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
-        let lags = self.lags()?;
+        let lags = self.lags(|runner| !runner.is_beside())?;
         debug_assert!(lags.len() <= MOST);
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);
@@ -93,6 +93,7 @@ impl Shared {
             .runners
             .iter()
             .enumerate()
+            .filter(|(_, runner)| !runner.is_beside())
             .map(|(at, runner)| self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default()))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Health { loops, projections, members: self.members.lock().len().max(1) })

@@ -23,15 +23,24 @@ pub(super) struct Look {
 }
 
 impl Shared {
-    /// All pairs that lag, also those that have to wait.
-    pub(super) fn lags(&self) -> Result<Vec<Lag>, StoreError> {
-        Ok(self.look(true, &[])?.lags)
+    /// All pairs of these projections that lag, also those that have to wait.
+    pub(super) fn lags(&self, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
+        Ok(self.look(true, &[], of)?.lags)
     }
 
-    /// The pairs that lag, in these instances or in all: those with work for this process, or all.
-    pub(super) fn look(&self, all: bool, instances: &[Arc<str>]) -> Result<Look, StoreError> {
+    /// The pairs of these projections that lag, in these instances or in all: those with work for this process, or all.
+    pub(super) fn look(
+        &self,
+        all: bool,
+        instances: &[Arc<str>],
+        of: impl Fn(&Runner) -> bool,
+    ) -> Result<Look, StoreError> {
+        let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(|(_, runner)| of(runner)).collect();
+        if runners.is_empty() {
+            return Ok(Look { lags: Vec::new(), behind: Some(Vec::new()) });
+        }
         let source = self.source.store_id()?;
-        let mut request = self.lag_request(all, instances);
+        let mut request = self.lag_request(all, instances, &runners);
         let behind = self.leases.behind(source, &request)?.filter(|behind| behind.len() < MOST);
         match &behind {
             Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
@@ -39,19 +48,23 @@ impl Shared {
             None => {}
         }
         let lags = match self.leases.lagging(source, &request)? {
-            Some(lags) => lags,
-            None => self.compared(all)?,
+            Some(mut lags) => {
+                for lag in &mut lags {
+                    lag.projection = runners.get(lag.projection).map_or(usize::MAX, |(at, _)| *at);
+                }
+                lags
+            }
+            None => self.compared(all, &runners)?,
         };
         Ok(Look { lags, behind })
     }
 
-    fn lag_request(&self, all: bool, instances: &[Arc<str>]) -> LagRequest {
-        let cap = self.runners.iter().map(|runner| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
+    fn lag_request(&self, all: bool, instances: &[Arc<str>], runners: &[(usize, &Runner)]) -> LagRequest {
+        let cap = runners.iter().map(|(_, runner)| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
         LagRequest {
-            projections: self
-                .runners
+            projections: runners
                 .iter()
-                .map(|runner| (runner.handler.inner.key.clone(), runner.wanted.aggregate_types.clone()))
+                .map(|(_, runner)| (runner.key().clone(), runner.wanted.aggregate_types.clone()))
                 .collect(),
             instances: instances.to_vec(),
             owner: self.id,
@@ -64,9 +77,9 @@ impl Shared {
     }
 
     /// Heads of one database against states of another.
-    fn compared(&self, all: bool) -> Result<Vec<Lag>, StoreError> {
+    fn compared(&self, all: bool, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
         let mut lags = Vec::new();
-        for (projection, runner) in self.runners.iter().enumerate() {
+        for &(projection, runner) in runners {
             let mut after = None;
             loop {
                 let request = HeadsRequest {

@@ -61,6 +61,7 @@ impl Listener {
         }
         if news.all {
             self.shared.request_tick();
+            self.shared.request_operation();
         }
         self.shared.wake();
         self.shared.progress.all_moved();

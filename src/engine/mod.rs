@@ -23,11 +23,13 @@ mod plan;
 mod work;
 
 mod builder;
+mod builds;
 mod health;
 mod holding;
 mod lag;
 mod listener;
 mod members;
+mod operator;
 mod pages;
 mod progress;
 mod renewal;
@@ -43,10 +45,12 @@ mod windows;
 mod shuttled;
 
 pub use builder::{EngineBuilder, EngineConfig, EngineStore};
+pub(crate) use builds::NEXT;
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;
 pub use handler::ProjectionHandler;
 pub use health::{Health, LoopHealth, ProjectionHealth};
 pub use mend::Mended;
+pub(crate) use operator::{Operate, Task};
 pub use running::Engine;
 pub use work::Processed;

@@ -21,11 +21,7 @@ pub(super) fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
         let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
         shared.holdings.renewed(&renewals, asked);
     }
-    let projections = shared.runners.iter().map(|runner| {
-        let key = &runner.handler.inner.key;
-        (key.name.to_string(), key.version)
-    });
-    let me = Member { process: shared.id, name: shared.config.name.clone(), projections: projections.collect() };
+    let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.leases.heartbeat(&me, shared.config.lease)?;
     let mut known = shared.members.lock();
     if *known != members {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use crate::sync::Mutex;
 
 use super::builder::{EngineBuilder, EngineStore};
+use super::builds::LiveBuild;
+use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::health::{self, Health};
 use super::mend::Mended;
@@ -15,8 +17,10 @@ use super::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention};
+use crate::projection::Projection;
 use crate::query::HeadsRequest;
-use crate::state::{State, StopCause, Stopped};
+use crate::state::{ProjectionKey, State, StopCause, Stopped};
+use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
 
 /// How long dropping an engine waits for its threads.
@@ -78,6 +82,38 @@ impl Engine {
         Self { shared, pulses: threads.pulses.clone(), threads: Mutex::new(Some(threads)) }
     }
 
+    pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
+        &self.shared.source
+    }
+
+    pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
+        &self.shared.models
+    }
+
+    /// A projection that it runs, with its configuration.
+    pub(crate) fn projection(&self, name: &str) -> Option<(Projection, HandlerConfig)> {
+        self.shared.projection(name)
+    }
+
+    /// Names of the projections that it runs.
+    pub(crate) fn projection_names(&self) -> Vec<String> {
+        self.shared.projections().into_iter().map(|(name, _)| name).collect()
+    }
+
+    pub(crate) fn with_system(&self) -> bool {
+        self.shared.config.system_instance
+    }
+
+    /// Has this engine and all others look for work and commands at once.
+    pub(crate) fn announce(&self) {
+        self.shared.tell_all();
+    }
+
+    /// Waits for anything to move, so long at most; false once it is shut down.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        self.shared.stop.wait(time)
+    }
+
     /// Pushes events, as [`EventStore::push`](crate::EventStore::push) does.
     ///
     /// # Errors
@@ -101,10 +137,11 @@ impl Engine {
     }
 
     fn find(&self, projection: &str) -> Option<(usize, &Runner)> {
-        self.shared.runners.iter().enumerate().find(|(_, runner)| runner.name() == projection)
+        self.shared.runners.iter().enumerate().find(|(_, runner)| *runner.key().name == *projection)
     }
 
-    /// Waits until the projection has handled this position of the instance, whichever process does the work.
+    /// Waits until the projection has handled this position of the instance, whichever process does the work. What
+    /// readers see counts: while a new version is being built, that is the old one.
     ///
     /// # Errors
     /// See [`AwaitError`]: `TimedOut`, `HeldBack` when the event at this position was left out, `Stopped` at once when
@@ -138,10 +175,13 @@ impl Engine {
 
     /// Where this process is at work, its end tells more cheaply than the database.
     fn await_work(&self, projection: &str, instance: &str, positions: &[i64], since: u64, deadline: Instant) {
-        let Some((at, _)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
+        let Some((at, runner)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
         let last = positions.iter().copied().max().unwrap_or(0);
         let progress = &self.shared.progress;
-        if !self.shared.is_ours(at, &instance.into()) || progress.has_passed(at, instance, last) {
+        if runner.is_background()
+            || !self.shared.is_ours(at, &instance.into())
+            || progress.has_passed(at, instance, last)
+        {
             return;
         }
         while Instant::now() < deadline && !self.shared.stop.is_set() {
@@ -156,7 +196,10 @@ impl Engine {
     /// True when this process has applied each of these events since then.
     fn is_applied(&self, projection: usize, instance: &str, positions: &[i64], since: u64) -> bool {
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return false };
-        self.shared.progress.is_applied(since, projection, instance, *first, *last)
+        // What is applied to a build that readers do not see is nothing to them.
+        let is_seen = |runner: &Runner| runner.seen().key == *runner.key();
+        self.shared.runners.get(projection).is_some_and(is_seen)
+            && self.shared.progress.is_applied(since, projection, instance, *first, *last)
     }
 
     fn await_events(
@@ -174,12 +217,13 @@ impl Engine {
         let mut pause = LOOK_AGAIN.0;
         loop {
             let since = self.shared.progress.now();
+            let live = runner.seen();
             if self.is_applied(at, &instance, positions, begin) {
                 return Ok(());
             }
-            let state = self.state(runner, &instance)?;
-            if self.is_reached(runner, &state, position)? {
-                return self.check_held_back(runner, &instance, positions);
+            let state = self.state(&live.key, &instance)?;
+            if self.is_reached(&live, &state, position)? {
+                return self.check_held_back(&live.key, &instance, positions);
             }
             if let Some(error) = stopped(projection, &state, position) {
                 return Err(error);
@@ -197,19 +241,19 @@ impl Engine {
         }
     }
 
-    fn state(&self, runner: &Runner, instance: &Arc<str>) -> Result<State, StoreError> {
-        let states = self.shared.models.states(&runner.handler.inner.key, std::slice::from_ref(instance))?;
+    fn state(&self, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {
+        let states = self.shared.models.states(key, std::slice::from_ref(instance))?;
         Ok(states.into_iter().next().unwrap_or_default())
     }
 
     /// The checkpoint is there, or the events are and none of them concerns the projection any more.
-    fn is_reached(&self, runner: &Runner, state: &State, position: i64) -> Result<bool, StoreError> {
+    fn is_reached(&self, live: &LiveBuild, state: &State, position: i64) -> Result<bool, StoreError> {
         if state.position >= position {
             return Ok(true);
         }
         let request = HeadsRequest {
             instances: vec![Arc::clone(&state.instance)],
-            aggregate_types: runner.wanted.aggregate_types.clone(),
+            aggregate_types: live.aggregate_types.clone(),
             after: None,
             limit: 1,
         };
@@ -217,14 +261,14 @@ impl Engine {
         Ok(heads.first().is_some_and(|head| head.head >= position && state.position >= head.relevant))
     }
 
-    fn check_held_back(&self, runner: &Runner, instance: &Arc<str>, positions: &[i64]) -> Result<(), AwaitError> {
+    fn check_held_back(&self, key: &ProjectionKey, instance: &Arc<str>, positions: &[i64]) -> Result<(), AwaitError> {
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
         let query = HeldQuery::all().instance(instance).positions(*first, *last);
-        let held = self.shared.models.held_events(&runner.handler.inner.key, &query)?;
+        let held = self.shared.models.held_events(key, &query)?;
         match held.iter().map(|held| &held.attempt).find(|attempt| positions.contains(&attempt.position)) {
             None => Ok(()),
             Some(attempt) => Err(AwaitError::HeldBack {
-                projection: runner.name().to_owned(),
+                projection: key.projection().to_owned(),
                 instance: instance.to_string(),
                 position: attempt.position,
             }),
@@ -338,6 +382,9 @@ impl Engine {
         for thread in threads.loops {
             late.extend(thread.join(deadline).err());
         }
+        for thread in self.shared.tasks.lock().drain(..) {
+            late.extend(thread.join(deadline).err());
+        }
         late.extend(self.leave(deadline).err());
         drop(self.shared.pool.lock().take());
         for thread in threads.workers {
@@ -350,6 +397,7 @@ impl Engine {
         self.shared.stop.set();
         subscription.close();
         self.shared.request_tick();
+        self.shared.request_operation();
         for runner in &self.shared.runners {
             runner.handler.cancel();
         }
@@ -360,6 +408,9 @@ impl Engine {
     fn leave(&self, deadline: Instant) -> Result<(), String> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
+            if let Some(Err(error)) = shared.models.commands().map(|commands| commands.give_back(shared.id)) {
+                log::warn!("{}; other processes take the commands over in time", full(&error));
+            }
             if let Err(error) = shared.leases.leave(shared.id) {
                 log::warn!("{}; the leases of this process end by themselves", full(&error));
             }

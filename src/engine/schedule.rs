@@ -30,6 +30,14 @@ struct Lane {
     waiting: BTreeSet<Arc<str>>,
     direct: VecDeque<Vec<Work>>,
     running: usize,
+    /// Worked on only when there is nothing else to do, and never by the last free worker.
+    background: bool,
+}
+
+impl Lane {
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.direct.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +56,9 @@ struct Queues {
 
 impl Queues {
     fn add(&mut self, projection: usize, instance: &Arc<str>) {
-        if self.closed || self.waiting >= MOST_WAITING {
+        let background = self.lanes.get(projection).is_some_and(|lane| lane.background);
+        let most = if background { MOST_WAITING / 2 } else { MOST_WAITING };
+        if self.closed || self.waiting >= most {
             return;
         }
         let pair = (projection, Arc::clone(instance));
@@ -112,12 +122,31 @@ impl Schedule {
     /// True when one more job should be started, which is counted then.
     pub(super) fn wants_job(&self) -> bool {
         let mut queues = self.queues.lock();
-        let work = queues.lanes.iter().any(|lane| !lane.waiting.is_empty() || !lane.direct.is_empty());
-        if queues.closed || !work || queues.jobs >= self.workers {
+        let has_work =
+            |background: bool| queues.lanes.iter().any(|lane| lane.background == background && lane.has_work());
+        let room = has_work(false) || (has_work(true) && self.leaves_one(queues.jobs + 1));
+        if queues.closed || !room || queues.jobs >= self.workers {
             return false;
         }
         queues.jobs += 1;
         true
+    }
+
+    /// True when so many jobs leave a worker free, or when there is but one.
+    fn leaves_one(&self, jobs: usize) -> bool {
+        jobs < self.workers || self.workers == 1
+    }
+
+    /// Says whether a projection is worked on in the background.
+    pub(super) fn set_background(&self, projection: usize, background: bool) {
+        if let Some(lane) = self.queues.lock().lanes.get_mut(projection) {
+            lane.background = background;
+        }
+    }
+
+    /// True when work waits that comes before what is done in the background.
+    pub(super) fn has_live_work(&self) -> bool {
+        self.queues.lock().lanes.iter().any(|lane| !lane.background && lane.has_work())
     }
 
     /// The next work for a job, or none, which ends the job.
@@ -131,10 +160,16 @@ impl Schedule {
     }
 
     fn pick(&self, queues: &mut Queues) -> Option<Job> {
+        let live = self.pick_of(queues, false);
+        if live.is_some() || !self.leaves_one(queues.jobs) { live } else { self.pick_of(queues, true) }
+    }
+
+    fn pick_of(&self, queues: &mut Queues, background: bool) -> Option<Job> {
         let count = queues.lanes.len();
         for turn in 0..count {
             let projection = (queues.next + turn) % count;
-            if queues.lanes.get(projection).is_none_or(|lane| lane.running >= self.share()) {
+            let may = |lane: &Lane| lane.background == background && lane.running < self.share();
+            if !queues.lanes.get(projection).is_some_and(may) {
                 continue;
             }
             if let Some(job) = self.pick_from(queues, projection) {
@@ -271,6 +306,28 @@ mod tests {
         schedule.add(1, &Arc::from("z"));
         assert!(schedule.wants_job());
         assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]));
+    }
+
+    // SPEC L4: a rebuild never keeps live work waiting.
+    #[test]
+    fn background_work_comes_last_and_leaves_a_worker() {
+        let schedule = Schedule::new(2, 2, 1);
+        schedule.set_background(1, true);
+        for name in ["a", "b"] {
+            schedule.add(1, &Arc::from(name));
+        }
+        assert!(schedule.wants_job() && !schedule.wants_job(), "the last worker is not for it");
+        schedule.add(0, &Arc::from("z"));
+        assert!(schedule.has_live_work() && schedule.wants_job());
+        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["z"]));
+        assert!(!schedule.has_live_work());
+        assert!(schedule.next().is_none(), "two jobs are two workers");
+        schedule.done(0, &[Arc::from("z")]);
+        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]));
+        let alone = Schedule::new(1, 1, 1);
+        alone.set_background(0, true);
+        alone.add(0, &Arc::from("a"));
+        assert!(alone.wants_job() && alone.next().is_some(), "a single worker does it when it has nothing else");
     }
 
     // SPEC F2

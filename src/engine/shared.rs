@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
 use crate::sync::Mutex;
@@ -11,19 +11,20 @@ use crossbeam_channel::{Receiver, Sender};
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
+use super::builds::LiveBuild;
 use super::feed::Feed;
 use super::handler::ProjectionHandler;
 use super::holding::{Holding, Holdings};
 use super::members;
 use super::progress::Progress;
 use super::schedule::{Job, Schedule};
-use super::thread::Stop;
+use super::thread::{Stop, Thread};
 use super::windows::Windows;
 use super::work::Work;
 use crate::error::{StoreError, full};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
-use crate::state::{StopCause, Stopped};
+use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, EventStore, ProjectionStore};
 
 /// Passes after which an instance with a long backlog goes to the end of the line.
@@ -45,16 +46,61 @@ pub(super) struct Runner {
     pub(super) succeeded: AtomicBool,
     /// This process leads its first run.
     pub(super) leading: AtomicBool,
+    /// It is kept current; a build beside the live one is only while there is one.
+    pub(super) active: AtomicBool,
+    /// Readers do not see it; live work comes first.
+    pub(super) background: AtomicBool,
+    /// This process has asked for its switch.
+    pub(super) asked: AtomicBool,
+    /// How often it was reset.
+    pub(super) resets: AtomicI64,
+    /// Why it is left alone, until that is on record.
+    pub(super) trouble: Mutex<Option<String>>,
+    /// What readers see of its projection, once that is known.
+    pub(super) live: Mutex<Option<Arc<LiveBuild>>>,
 }
 
 impl Runner {
+    pub(super) fn new(handler: ProjectionHandler) -> Self {
+        let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_beside());
+        Self {
+            handler,
+            wanted,
+            succeeded: AtomicBool::new(false),
+            leading: AtomicBool::new(false),
+            active: AtomicBool::new(active),
+            background: AtomicBool::new(!active),
+            asked: AtomicBool::new(false),
+            resets: AtomicI64::new(0),
+            trouble: Mutex::new(None),
+            live: Mutex::new(None),
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
         self.handler.projection().name()
     }
 
-    /// False while another process leads its first run.
+    pub(super) fn key(&self) -> &ProjectionKey {
+        &self.handler.inner.key
+    }
+
+    /// True for a build beside the live one of its version.
+    pub(super) fn is_beside(&self) -> bool {
+        self.handler.projection().is_beside()
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_background(&self) -> bool {
+        self.background.load(Ordering::Relaxed)
+    }
+
+    /// False while another process leads its first run, or while it is left alone.
     pub(super) fn may_work(&self) -> bool {
-        self.succeeded.load(Ordering::Relaxed) || self.leading.load(Ordering::Relaxed)
+        self.is_active() && (self.succeeded.load(Ordering::Relaxed) || self.leading.load(Ordering::Relaxed))
     }
 }
 
@@ -80,15 +126,22 @@ pub(super) struct Shared {
     pub(super) pool: Mutex<Option<rayon::ThreadPool>>,
     pub(super) inbox: (Sender<Trigger>, Receiver<Trigger>),
     pub(super) tick_now: Sender<()>,
+    pub(super) operate_now: Sender<()>,
+    /// Commands are announced by the wire.
+    pub(super) hears_commands: bool,
+    /// Threads that carry out commands.
+    pub(super) tasks: Mutex<Vec<Thread>>,
+    /// Commands that are over and not taken off the operator's list yet.
+    pub(super) over: Mutex<Vec<Uuid>>,
 }
 
 impl Shared {
     pub(super) fn prefers(&self, projection: usize, instance: &str) -> bool {
         let members = self.members.lock();
         let Some(runner) = self.runners.get(projection) else { return false };
-        let key = &runner.handler.inner.key;
+        let key = runner.key();
         let runs = |member: &&Member| {
-            member.projections.iter().any(|(name, version)| **name == *key.name && *version == key.version)
+            member.projections.iter().any(|(name, version)| **name == *runner.name() && *version == key.version)
         };
         members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
     }
@@ -105,6 +158,12 @@ impl Shared {
         self.runners.get(projection).is_some_and(Runner::may_work)
             && !self.is_paused(projection, instance)
             && self.prefers(projection, instance)
+    }
+
+    /// Names and versions of the projections that it runs.
+    pub(super) fn projections(&self) -> Vec<(String, u32)> {
+        let runners = self.runners.iter().filter(|runner| !runner.is_beside());
+        runners.map(|runner| (runner.name().to_owned(), runner.key().version)).collect()
     }
 
     /// Has the ticker look at once.
@@ -166,7 +225,9 @@ impl Shared {
         let moves = if let Some(works) = direct {
             self.apply_direct(job.projection, runner, works)
         } else {
-            if let Err(error) = self.catch_up(job.projection, runner, &job.instances) {
+            if let Err(error) = self.catch_up(job.projection, runner, &job.instances)
+                && !self.halt(runner, &error)
+            {
                 log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
             }
             unknown(&job.instances)
@@ -200,11 +261,14 @@ impl Shared {
 
     fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
         let inner = &runner.handler.inner;
+        if !runner.is_active() {
+            return Ok(());
+        }
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
         let mut leased = Leased { shared: self, runner, held: HashMap::new() };
-        let mut failed = None;
+        let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, |fetched| {
             fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
             let read = instances_of(&fetched.works);
@@ -216,14 +280,26 @@ impl Shared {
             let mut ended: Vec<Arc<str>> = read.into_iter().filter(|instance| !leased.holds(instance)).collect();
             let processed = inner.process(&mut works);
             self.progress.worked(projection, moves_of(&works));
-            processed.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+            processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
-            if self.stop.is_set() { instances.to_vec() } else { ended }
+            yields = runner.is_background() && self.schedule.has_live_work();
+            if self.stop.is_set() || yields || !runner.is_active() { instances.to_vec() } else { ended }
         })?;
-        for place in feed.left {
-            self.schedule.add(projection, &place.instance);
+        let left = feed.left.iter().map(|place| &place.instance);
+        for instance in left.chain(instances.iter().filter(|_| yields)) {
+            self.schedule.add(projection, instance);
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Shared {
+    /// A build that cannot go on is halted; other stops are only told.
+    fn mind_stop(&self, runner: &Runner, stopped: &Stopped) {
+        match &stopped.cause {
+            StopCause::Store(error) if self.halt(runner, error) => {}
+            _ => log_stop(runner, stopped),
+        }
     }
 }
 

@@ -88,6 +88,11 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io
 }
 
 impl Thread {
+    /// True once it has ended, or is about to.
+    pub(super) fn is_done(&self) -> bool {
+        self.handle.is_finished()
+    }
+
     /// Joins it, or gives its name when it has not ended by then.
     pub(super) fn join(self, deadline: Instant) -> Result<(), String> {
         if self.done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {

@@ -77,12 +77,16 @@ impl Ticker {
 
     /// Looks once; true when there was more than one tick takes.
     pub(super) fn look(&mut self) -> Result<bool, Error> {
+        let builds = self.shared.look_at_builds()?;
+        if builds == Some(true) {
+            self.calm = None;
+        }
         let calm = self.still_calm()?;
         if calm.is_none() {
             let pauses = self.shared.leases.pauses()?;
             *self.shared.pauses.lock() = pauses.into_iter().collect();
         }
-        self.take_leads()?;
+        self.take_leads(builds.is_some())?;
         let lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
         self.end_first_runs(&lags)?;
@@ -97,7 +101,8 @@ impl Ticker {
     fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
         let before = self.calm.take();
         let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
-        let first_runs = self.shared.runners.iter().any(|runner| !runner.succeeded.load(Ordering::Relaxed));
+        let is_open = |runner: &Runner| runner.is_active() && !runner.succeeded.load(Ordering::Relaxed);
+        let first_runs = self.shared.runners.iter().any(is_open);
         let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && !first_runs);
         self.signs = signs;
         Ok(calm)
@@ -106,14 +111,30 @@ impl Ticker {
     fn lags(&mut self, calm: Option<Calm>) -> Result<Vec<Lag>, StoreError> {
         let look = match &calm {
             Some(calm) if calm.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
-            Some(calm) => self.shared.look(false, &calm.behind)?,
-            None => self.shared.look(false, &[])?,
+            Some(calm) => self.look_at(&calm.behind)?,
+            None => self.look_at(&[])?,
         };
         let behind = look.behind.filter(|behind| behind.len() <= FEW);
         if let (Some(signs), Some(behind)) = (self.signs.take(), behind) {
             self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1) });
         }
         Ok(look.lags)
+    }
+
+    /// What readers see apart from what is built, so that a build with much to do does not hide it.
+    fn look_at(&self, instances: &[Arc<str>]) -> Result<Look, StoreError> {
+        let of = |background: bool| {
+            self.shared.look(false, instances, move |runner| runner.is_active() && runner.is_background() == background)
+        };
+        let (mut look, built) = (of(false)?, of(true)?);
+        look.lags.extend(built.lags);
+        look.behind = look.behind.zip(built.behind).map(|(mut behind, built)| {
+            behind.extend(built);
+            behind.sort_unstable();
+            behind.dedup();
+            behind
+        });
+        Ok(look)
     }
 
     /// Those for this process: where it leads the first run, where it is the one to take it first, and where the one that
@@ -125,6 +146,10 @@ impl Ticker {
             let Some(runner) = self.shared.runners.get(lag.projection).filter(|runner| runner.may_work()) else {
                 continue;
             };
+            // Pausing a projection pauses its builds.
+            if runner.is_beside() && self.shared.is_paused(lag.projection, &lag.instance) {
+                continue;
+            }
             let pair = (lag.projection, Arc::clone(&lag.instance));
             let stuck = before.get(&pair) == Some(&lag.checkpoint);
             if leads(runner) || stuck || self.shared.prefers(lag.projection, &lag.instance) {
@@ -137,14 +162,19 @@ impl Ticker {
     }
 
     /// Sees which first runs are over, and takes or keeps the lead of the others.
-    fn take_leads(&self) -> Result<(), StoreError> {
-        let open: Vec<&Runner> =
-            self.shared.runners.iter().filter(|runner| !runner.succeeded.load(Ordering::Relaxed)).collect();
+    fn take_leads(&self, known: bool) -> Result<(), StoreError> {
+        let has_succeeded = |runner: &Runner| runner.succeeded.load(Ordering::Relaxed);
+        let (done, open): (Vec<&Runner>, Vec<&Runner>) =
+            self.shared.runners.iter().filter(|runner| runner.is_active()).partition(|runner| has_succeeded(runner));
+        for runner in done {
+            runner.leading.store(false, Ordering::Relaxed);
+        }
         if open.is_empty() {
             return Ok(());
         }
-        let keys: Vec<_> = open.iter().map(|runner| runner.handler.inner.key.clone()).collect();
-        for (runner, succeeded) in open.into_iter().zip(self.shared.leases.succeeded(&keys)?) {
+        let keys: Vec<_> = open.iter().map(|runner| runner.key().clone()).collect();
+        let succeeded = if known { vec![false; open.len()] } else { self.shared.leases.succeeded(&keys)? };
+        for (runner, succeeded) in open.into_iter().zip(succeeded) {
             let key = &runner.handler.inner.key;
             let leads = !succeeded && self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
             runner.succeeded.store(succeeded, Ordering::Relaxed);
@@ -174,7 +204,7 @@ impl Ticker {
         let key = &runner.handler.inner.key;
         let event = Command::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
             .payload(&serde_json::json!({ "name": &*key.name }))
-            .push_key(&format!("readside: {} {} succeeded", key.name, key.version));
+            .push_key(&push_key(runner));
         if let Some(events) = &self.shared.events {
             events.push(&[event])?;
         }
@@ -183,6 +213,15 @@ impl Ticker {
         runner.leading.store(false, Ordering::Relaxed);
         log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
         Ok(())
+    }
+}
+
+/// After a reset the success is another one.
+fn push_key(runner: &Runner) -> String {
+    let key = runner.key();
+    match runner.resets.load(Ordering::Relaxed) {
+        0 => format!("readside: {} {} succeeded", key.name, key.version),
+        resets => format!("readside: {} {} succeeded after reset {resets}", key.name, key.version),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod life;
 mod mend;
+mod operate;
 mod projection;
 mod push;
 mod running;
@@ -13,6 +14,7 @@ mod store;
 
 pub use life::LifeError;
 pub use mend::MendError;
+pub use operate::{OperateError, SwitchError};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidCommand, PayloadError, PushError};
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
@@ -61,6 +63,9 @@ pub enum Error {
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
+    /// See [`OperateError`].
+    #[error(transparent)]
+    Operate(#[from] OperateError),
 }
 
 /// The whole chain of an error on one line: what was being done, then each cause.

@@ -124,13 +124,11 @@ pub enum SetupError {
     },
     /// A switch of versions before the new one is complete.
     #[error(
-        "projection {projection:?} cannot switch from version {from} to {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first"
+        "projection {projection:?} cannot switch to version {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first"
     )]
     NotCaughtUp {
         /// The projection.
         projection: String,
-        /// The live version.
-        from: u32,
         /// The new version.
         to: u32,
         /// How many instances are behind.

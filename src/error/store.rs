@@ -43,6 +43,8 @@ pub enum StoreErrorKind {
     Schema,
     /// The database, or the library below it, is of a version that cannot be used.
     Version,
+    /// Not possible with this store, or here.
+    Unsupported,
     /// A call that the engine itself made wrongly.
     Usage,
     /// Anything else; the source says what.
@@ -115,7 +117,13 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         use StoreErrorKind as K;
-        !matches!(self.kind, K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Usage)
+        !matches!(self.kind, K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Unsupported | K::Usage)
+    }
+
+    /// True for trouble that passes by itself: connections, locks, transactions of others.
+    pub(crate) fn passes(&self) -> bool {
+        use StoreErrorKind as K;
+        matches!(self.kind, K::Connection | K::CommitUnknown | K::Timeout | K::Conflict)
     }
 
     /// True when a row or a value was refused, which is the fault of the statement that brought it.

@@ -29,8 +29,12 @@ use pool::Pool;
 /// Event store and projection store in one PostgreSQL database.
 pub type PostgresStore = DbStore<Postgres>;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/001.sql"), include_str!("schema/003.sql"), include_str!("schema/006.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+];
 
 /// How to talk to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Projection;
 use crate::error::{NameError, ProjectionError};
+use crate::state::BESIDE;
 use crate::table::{ForeignKey, Table, TableFault, check_name};
 use crate::value::check_text;
 
@@ -43,6 +44,10 @@ impl Projection {
 
     /// The name is stored, not used as an identifier, so no name is reserved.
     fn check_own_name(&self) -> Result<(), NameError> {
+        if self.name().contains(BESIDE) {
+            let why = "what follows a # marks a build beside the live one";
+            return Err(NameError::Reserved { what: "projection", name: self.name().to_owned(), why });
+        }
         match check_name("projection", self.name(), 0) {
             Err(NameError::Reserved { .. }) => Ok(()),
             other => other,

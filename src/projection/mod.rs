@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::error::PayloadError;
 use crate::event::{Event, Payload};
 use crate::query::Wanted;
-use crate::state::ProjectionKey;
+use crate::state::{BESIDE, ProjectionKey};
 use crate::statement::Reduced;
 use crate::table::Table;
 
@@ -60,6 +60,8 @@ pub struct Projection {
 struct Definition {
     name: Arc<str>,
     version: u32,
+    /// Set for a build beside the live one.
+    mark: Option<&'static str>,
     schema: Option<String>,
     /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
     tables: Vec<Table>,
@@ -80,6 +82,7 @@ impl Projection {
             inner: Arc::new(Definition {
                 name: name.into(),
                 version,
+                mark: None,
                 schema: None,
                 tables: Vec::new(),
                 reducers: BTreeMap::new(),
@@ -207,7 +210,26 @@ impl Projection {
     /// Name and version, under which the state is kept.
     #[must_use]
     pub fn key(&self) -> ProjectionKey {
-        ProjectionKey { name: Arc::clone(&self.inner.name), version: self.inner.version }
+        let name = match self.inner.mark {
+            None => Arc::clone(&self.inner.name),
+            Some(mark) => format!("{}{BESIDE}{mark}", self.inner.name).into(),
+        };
+        ProjectionKey { name, version: self.inner.version }
+    }
+
+    /// The same projection as a build beside its live one, with states and tables of its own.
+    pub(crate) fn beside(&self, mark: &'static str) -> Self {
+        self.clone().change(|definition| definition.mark = Some(mark))
+    }
+
+    /// The same projection under its plain name.
+    pub(crate) fn plain(&self) -> Self {
+        self.clone().change(|definition| definition.mark = None)
+    }
+
+    /// True for a build beside the live one.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.inner.mark.is_some()
     }
 
     /// The schema of the tables, if one was named.

@@ -2,24 +2,44 @@
 
 use super::{Dialect, quote, quoted};
 use crate::projection::Projection;
+use crate::state::{BESIDE, ProjectionKey};
 use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
 use crate::value::{ColumnType as T, Value};
 
 /// The unquoted name of a table of this version, without PostgreSQL's schema.
 pub(crate) fn physical_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    format!("{}_{}", view_raw(dialect, projection, table), projection.version())
+    physical_of(dialect, projection.schema_name(), &table.name, &projection.key())
+}
+
+/// The unquoted name of a table of a build, by the table's plain name.
+pub(crate) fn physical_of(dialect: Dialect, schema: Option<&str>, table: &str, key: &ProjectionKey) -> String {
+    let plain = format!("{}_{}", view_of(dialect, schema, table), key.version);
+    match key.mark() {
+        None => plain,
+        Some(mark) => fitting(&format!("{plain}{BESIDE}{mark}")),
+    }
 }
 
 /// The unquoted name of the view that readers use, without PostgreSQL's schema.
 pub(crate) fn view_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    match (dialect, projection.schema_name()) {
-        (Dialect::Sqlite, Some(schema)) => format!("{schema}_{}", table.name),
-        _ => table.name.clone(),
+    view_of(dialect, projection.schema_name(), &table.name)
+}
+
+/// The same by the table's plain name.
+pub(crate) fn view_of(dialect: Dialect, schema: Option<&str>, table: &str) -> String {
+    match (dialect, schema) {
+        (Dialect::Sqlite, Some(schema)) => format!("{schema}_{table}"),
+        _ => table.to_owned(),
     }
 }
 
 fn qualified(dialect: Dialect, projection: &Projection, raw: &str) -> String {
-    match (dialect, projection.schema_name()) {
+    in_schema(dialect, projection.schema_name(), raw)
+}
+
+/// A quoted name with PostgreSQL's schema before it.
+pub(crate) fn in_schema(dialect: Dialect, schema: Option<&str>, raw: &str) -> String {
+    match (dialect, schema) {
         (Dialect::Postgres, Some(schema)) => format!("{}.{}", quote(schema), quote(raw)),
         _ => quote(raw),
     }
@@ -31,7 +51,9 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
 }
 
 /// Everything that makes the tables of a projection where they are missing.
-pub(crate) fn create_tables(dialect: Dialect, projection: &Projection) -> Vec<String> {
+///
+/// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
+pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<String> {
     let mut sql = Vec::new();
     if let (Dialect::Postgres, Some(schema)) = (dialect, projection.schema_name()) {
         sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema)));
@@ -40,7 +62,7 @@ pub(crate) fn create_tables(dialect: Dialect, projection: &Projection) -> Vec<St
         sql.push(create_table(dialect, projection, table));
     }
     for table in projection.tables() {
-        sql.extend(table.indexes.iter().map(|columns| create_index(dialect, projection, table, columns)));
+        sql.extend(table.indexes.iter().map(|columns| create_index(dialect, projection, table, columns, tag)));
     }
     sql
 }
@@ -134,9 +156,16 @@ fn timestamp(at: std::time::SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
 }
 
-fn create_index(dialect: Dialect, projection: &Projection, table: &Table, columns: &[String]) -> String {
+fn create_index(
+    dialect: Dialect,
+    projection: &Projection,
+    table: &Table,
+    columns: &[String],
+    tag: Option<&str>,
+) -> String {
     let physical = physical_raw(dialect, projection, table);
-    let name = fitting(&format!("{physical}_{}_idx", columns.join("_")));
+    let tag = tag.map(|tag| format!("_{tag}")).unwrap_or_default();
+    let name = fitting(&format!("{physical}{tag}_{}_idx", columns.join("_")));
     format!(
         "CREATE INDEX IF NOT EXISTS {} ON {} ({})",
         quote(&name),
@@ -160,18 +189,18 @@ fn fitting(name: &str) -> String {
     format!("{}_{hash:016x}", name.get(..end).unwrap_or_default())
 }
 
-/// The view that readers use, on the table of this version.
-pub(crate) fn create_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    let columns: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+/// The view that readers use, with these columns of a table of a build.
+pub(crate) fn create_view(
+    dialect: Dialect,
+    schema: Option<&str>,
+    table: &str,
+    key: &ProjectionKey,
+    columns: &[String],
+) -> String {
     format!(
         "CREATE VIEW {} AS SELECT {} FROM {}",
-        qualified(dialect, projection, &view_raw(dialect, projection, table)),
-        with_instance(&columns),
-        physical_name(dialect, projection, table)
+        in_schema(dialect, schema, &view_of(dialect, schema, table)),
+        quoted(columns).join(", "),
+        in_schema(dialect, schema, &physical_of(dialect, schema, table, key))
     )
-}
-
-/// Removes the view.
-pub(crate) fn drop_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    format!("DROP VIEW {}", qualified(dialect, projection, &view_raw(dialect, projection, table)))
 }

@@ -5,7 +5,9 @@
 mod ddl;
 mod render;
 
-pub(crate) use ddl::{create_tables, create_view, drop_view, physical_name, physical_raw, view_raw};
+pub(crate) use ddl::{
+    create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
+};
 pub(crate) use render::render;
 
 use crate::value::Value;
@@ -64,7 +66,7 @@ pub fn render_for_fuzzing(
     let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
     let rendered = render(dialect, projection, "instance", statement)?;
     let statements = rendered.into_iter().map(|sql| (sql.text, sql.params.len())).collect();
-    Ok((create_tables(dialect, projection), statements))
+    Ok((create_tables(dialect, projection, None), statements))
 }
 
 /// A quoted identifier.

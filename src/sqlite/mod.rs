@@ -37,8 +37,12 @@ const IDLE_READERS: usize = 8;
 /// Statements that each connection keeps prepared.
 const PREPARED: usize = 128;
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema/001.sql"), include_str!("schema/003.sql"), include_str!("schema/006.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
+];
 
 /// How to open a file.
 #[derive(Debug, Clone)]

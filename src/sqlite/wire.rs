@@ -32,6 +32,8 @@ struct Watched {
     conn: Connection,
     version: i64,
     last: i64,
+    /// The last command, and how many are open.
+    commands: (i64, i64),
 }
 
 impl Wired for DbStore<Sqlite> {
@@ -48,9 +50,10 @@ impl Wired for DbStore<Sqlite> {
 impl Watched {
     fn open(path: &std::path::Path, store: &DbStore<Sqlite>) -> Result<Self, StoreError> {
         let conn = open_file(path, &store.backend().options, OpenFlags::empty())?;
-        let mut watched = Self { conn, version: 0, last: 0 };
+        let mut watched = Self { conn, version: 0, last: 0, commands: (0, 0) };
         watched.version = watched.data_version()?;
         watched.last = watched.newest()?;
+        watched.commands = watched.newest_commands()?;
         Ok(watched)
     }
 
@@ -64,6 +67,13 @@ impl Watched {
         self.conn.query_row(sql, [], |row| row.get(0)).map_err(|error| error::store(DOING, error))
     }
 
+    fn newest_commands(&self) -> Result<(i64, i64), StoreError> {
+        let sql = "SELECT (SELECT coalesce(max(rowid), 0) FROM readside_commands), \
+             (SELECT count(*) FROM readside_commands WHERE state IN ('asked', 'taken'))";
+        let read = self.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        read.map_err(|error| error::store(DOING, error))
+    }
+
     fn news(&mut self) -> Result<News, StoreError> {
         let version = self.data_version()?;
         if version == self.version {
@@ -72,7 +82,10 @@ impl Watched {
         self.version = version;
         let (last, newest) = (self.last, self.newest()?);
         self.last = newest;
-        if newest < last || newest - last > MANY {
+        // Whoever asks for something, or has done it, wants to be heard by all.
+        let (before, commands) = (self.commands, self.newest_commands()?);
+        self.commands = commands;
+        if newest < last || newest - last > MANY || before != commands {
             return Ok(News { instances: Vec::new(), all: true });
         }
         Ok(News { instances: self.since(last)?, all: false })

@@ -217,6 +217,15 @@ fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), Statement
 }
 
 impl Statement {
+    /// True when it holds SQL of the service's own.
+    pub(crate) fn has_exec(&self) -> bool {
+        match self {
+            Self::Exec { .. } => true,
+            Self::Multi(parts) => parts.iter().any(Self::has_exec),
+            _ => false,
+        }
+    }
+
     /// Checks the statement against the tables of its projection.
     pub(crate) fn check(&self, tables: &[Table]) -> Result<(), StatementError> {
         match self {

@@ -38,8 +38,12 @@
 
 mod source;
 
+/// The law checker, see [`check`](laws::check).
 #[cfg(feature = "sqlite")]
-pub mod laws;
+pub mod laws {
+    #[doc(inline)]
+    pub use crate::admin::laws::{Behind, Columns, Fault, LawReport, Model, Models, check};
+}
 #[cfg(feature = "sqlite")]
 mod rows;
 

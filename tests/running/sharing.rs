@@ -171,6 +171,12 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
     fn switch(&self, projection: &Projection) -> Result<(), error::SetupError> {
         self.inner.switch(projection)
     }
+    fn commands(&self) -> Option<&dyn CommandStore> {
+        self.inner.commands()
+    }
+    fn builds(&self) -> Option<&dyn BuildStore> {
+        self.inner.builds()
+    }
 }
 
 impl<S: EngineStore> LeaseStore for Unreliable<S> {

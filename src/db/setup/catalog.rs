@@ -16,7 +16,11 @@ pub(super) fn engine_table(dialect: Dialect, name: &'static str) -> &'static str
 }
 
 /// What bears a name: `table`, `view` or the database's word for something else; none when it is free.
-pub(super) fn relation(conn: &mut dyn Conn, schema: Option<&str>, name: &str) -> Result<Option<String>, StoreError> {
+pub(in crate::db) fn relation(
+    conn: &mut dyn Conn,
+    schema: Option<&str>,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
     let rows = match conn.dialect() {
         Dialect::Postgres => conn.query(
             "SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' ELSE c.relkind::text END \
@@ -33,15 +37,16 @@ pub(super) fn relation(conn: &mut dyn Conn, schema: Option<&str>, name: &str) ->
 
 /// A column as the database has it.
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
-    name: String,
-    kind: String,
+pub(in crate::db) struct Found {
+    pub(in crate::db) name: String,
+    pub(in crate::db) kind: String,
     not_null: bool,
     /// Place in the primary key, from 1; 0 for none.
-    key: i64,
+    pub(in crate::db) key: i64,
 }
 
-fn columns(conn: &mut dyn Conn, schema: Option<&str>, name: &str) -> Result<Vec<Found>, StoreError> {
+/// The columns of a table or view, in order.
+pub(in crate::db) fn columns(conn: &mut dyn Conn, schema: Option<&str>, name: &str) -> Result<Vec<Found>, StoreError> {
     let rows = match conn.dialect() {
         Dialect::Postgres => conn.query(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \

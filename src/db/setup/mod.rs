@@ -2,12 +2,13 @@
 //!
 //! Everything runs in transactions under one lock, so that many processes may start together.
 
-mod catalog;
+pub(super) mod catalog;
 mod projection;
 mod script;
 mod tables;
 
-pub(crate) use projection::{read_rows, setup, switch, verify};
+pub(super) use projection::{is_ours, own};
+pub(crate) use projection::{read_rows, setup, verify};
 pub(crate) use script::script;
 pub(crate) use tables::read_tables;
 
@@ -57,7 +58,7 @@ fn check_version(found: i64, migrations: &[&str]) -> Result<(), SetupError> {
 }
 
 /// Takes the lock of set-ups until the end of the transaction. SQLite's write transaction is such a lock.
-fn lock(conn: &mut dyn Conn) -> Result<(), StoreError> {
+pub(super) fn lock(conn: &mut dyn Conn) -> Result<(), StoreError> {
     match conn.dialect() {
         Dialect::Postgres => conn
             .query("SELECT pg_advisory_xact_lock($1)::text", &[SETUP_LOCK.into()])

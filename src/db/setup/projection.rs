@@ -1,10 +1,11 @@
 //! Tables and views of projections: making, checking, switching, reading.
 
 use super::{catalog, check_version, current, ints, lock, migrate, texts};
+use crate::build::Phase;
 use crate::db::{Backend, Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
-use crate::sql;
+use crate::sql::{self, Dialect};
 use crate::statement::find_table;
 use crate::table::Table;
 use crate::value::Value;
@@ -30,7 +31,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         create |= !is_ours(conn, projection, &physical, "table")?;
     }
     if create {
-        for sql in sql::create_tables(dialect, projection) {
+        for sql in sql::create_tables(dialect, projection, None) {
             conn.batch(&sql)?;
         }
     }
@@ -39,7 +40,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         check_fits(conn, projection, table)?;
         let view = sql::view_raw(dialect, projection, table);
         if registered.live && !is_ours(conn, projection, &view, "view")? {
-            conn.batch(&sql::create_view(dialect, projection, table))?;
+            conn.batch(&create_view(dialect, projection, table))?;
             own(conn, projection, &view)?;
         }
     }
@@ -50,18 +51,36 @@ struct Registered {
     live: bool,
 }
 
-/// The projection's row, made on first sight; refuses another definition under the same version.
+/// The view on a table of this version.
+pub(super) fn create_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    let columns: Vec<String> = catalog::typed_columns(table).into_iter().map(|(name, _)| name).collect();
+    sql::create_view(dialect, projection.schema_name(), &table.name, &projection.key(), &columns)
+}
+
+/// The projection's row, made on first sight; refuses another definition under the same version. A version older than
+/// the live one never takes its place by itself.
 fn register(conn: &mut dyn Conn, projection: &Projection) -> Result<Registered, SetupError> {
     if let Some(registered) = registered(conn, projection)? {
         return Ok(registered);
     }
     let table = conn.dialect().table("projections");
     let others =
-        conn.query(&format!("SELECT 1 FROM {table} WHERE name = $1 AND live"), &catalog::one(projection.name()))?;
+        conn.query(&format!("SELECT version FROM {table} WHERE name = $1 AND live"), &catalog::one(projection.name()))?;
     let live = others.is_empty();
+    let phase = match others.first().map(|found| row::int(found, 0)).transpose()? {
+        None => Phase::Live,
+        Some(other) if other > i64::from(projection.version()) => Phase::Kept,
+        Some(_) => Phase::Building,
+    };
     conn.execute(
-        &format!("INSERT INTO {table} (name, version, definition, live) VALUES ($1, $2, $3, $4)"),
-        &[projection.name().into(), ints(projection.version()), projection.definition().into(), live.into()],
+        &format!("INSERT INTO {table} (name, version, definition, live, phase) VALUES ($1, $2, $3, $4, $5)"),
+        &[
+            projection.name().into(),
+            ints(projection.version()),
+            projection.definition().into(),
+            live.into(),
+            phase.as_str().into(),
+        ],
     )?;
     Ok(Registered { live })
 }
@@ -81,7 +100,12 @@ fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Reg
 }
 
 /// True when the name is taken by this projection, false when it is free; anything else is `NameTaken`.
-fn is_ours(conn: &mut dyn Conn, projection: &Projection, name: &str, wanted: &str) -> Result<bool, SetupError> {
+pub(in crate::db) fn is_ours(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    name: &str,
+    wanted: &str,
+) -> Result<bool, SetupError> {
     let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
     let owners = texts(&conn.query(&sql, &catalog::one(&catalog::qualified(projection, name)))?, 0)?;
     let found = catalog::relation(conn, projection.schema_name(), name)?;
@@ -94,7 +118,7 @@ fn is_ours(conn: &mut dyn Conn, projection: &Projection, name: &str, wanted: &st
     Err(SetupError::NameTaken { projection: projection.name().to_owned(), name: name.to_owned(), by })
 }
 
-fn own(conn: &mut dyn Conn, projection: &Projection, name: &str) -> Result<(), StoreError> {
+pub(in crate::db) fn own(conn: &mut dyn Conn, projection: &Projection, name: &str) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
         conn.dialect().table("projection_tables")
@@ -138,63 +162,6 @@ fn verify_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupE
             return missing(format!("table {physical:?} of projection {:?}", projection.name()));
         }
         check_fits(conn, projection, table)?;
-    }
-    Ok(())
-}
-
-/// Puts the readers' views onto this version.
-pub(crate) fn switch<B: Backend>(backend: &B, projection: &Projection) -> Result<(), SetupError> {
-    let doing = format!("switching projection {:?} to version {}", projection.name(), projection.version());
-    backend.write(&doing, |conn| {
-        lock(conn)?;
-        let table = conn.dialect().table("projections");
-        let sql = format!("SELECT version FROM {table} WHERE name = $1 AND live");
-        let rows = conn.query(&sql, &catalog::one(projection.name()))?;
-        let live = rows.first().map_or(Ok(0), |found| row::int(found, 0))?;
-        let live = u32::try_from(live).unwrap_or(0);
-        if live == projection.version() {
-            return Ok(());
-        }
-        check_caught_up(conn, projection, live)?;
-        move_views(conn, projection)?;
-        conn.execute(
-            &format!("UPDATE {table} SET live = (version = $2) WHERE name = $1"),
-            &[projection.name().into(), ints(projection.version())],
-        )?;
-        Ok(())
-    })
-}
-
-fn check_caught_up(conn: &mut dyn Conn, projection: &Projection, live: u32) -> Result<(), SetupError> {
-    let states = conn.dialect().table("projection_states");
-    let sql = format!(
-        "SELECT o.instance_id FROM {states} o LEFT JOIN {states} n ON n.instance_id = o.instance_id \
-         AND n.projection = o.projection AND n.version = $3 WHERE o.projection = $1 AND o.version = $2 \
-         AND o.position > coalesce(n.position, 0) ORDER BY o.instance_id"
-    );
-    let params = [projection.name().into(), ints(live), ints(projection.version())];
-    let behind = texts(&conn.query(&sql, &params)?, 0)?;
-    match behind.first() {
-        None => Ok(()),
-        Some(instance) => Err(SetupError::NotCaughtUp {
-            projection: projection.name().to_owned(),
-            from: live,
-            to: projection.version(),
-            behind: behind.len(),
-            instance: instance.clone(),
-        }),
-    }
-}
-
-fn move_views(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
-    let dialect = conn.dialect();
-    for table in projection.tables() {
-        let view = sql::view_raw(dialect, projection, table);
-        if is_ours(conn, projection, &view, "view")? {
-            conn.batch(&sql::drop_view(dialect, projection, table))?;
-        }
-        conn.batch(&sql::create_view(dialect, projection, table))?;
-        own(conn, projection, &view)?;
     }
     Ok(())
 }

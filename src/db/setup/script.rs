@@ -33,9 +33,9 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
     let name = literal(projection.name());
     let terminated = |sql: String| format!("{};", sql.trim_end().trim_end_matches(';'));
-    lines.extend(sql::create_tables(dialect, projection).into_iter().map(terminated));
+    lines.extend(sql::create_tables(dialect, projection, None).into_iter().map(terminated));
     for table in projection.tables() {
-        lines.push(terminated(sql::create_view(dialect, projection, table)));
+        lines.push(terminated(super::projection::create_view(dialect, projection, table)));
         for relation in [sql::physical_raw(dialect, projection, table), sql::view_raw(dialect, projection, table)] {
             lines.push(format!(
                 "INSERT INTO {} (table_name, projection) VALUES ({}, {name});",
@@ -45,7 +45,7 @@ fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<S
         }
     }
     lines.push(format!(
-        "INSERT INTO {} (name, version, definition, live) VALUES ({name}, {}, {}, TRUE);",
+        "INSERT INTO {} (name, version, definition, live, phase) VALUES ({name}, {}, {}, TRUE, 'live');",
         dialect.table("projections"),
         projection.version(),
         literal(&projection.definition())

@@ -1,14 +1,29 @@
--- Each transaction that sets a state back leaves its number at the projection: whoever saw another one looks at all states.
-ALTER TABLE readside.projections ADD COLUMN setbacks bigint NOT NULL DEFAULT 0;
-CREATE FUNCTION readside.note_setback() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  UPDATE readside.projections SET setbacks = pg_current_xact_id()::text::bigint
-    WHERE name = OLD.projection AND version = OLD.version AND setbacks <> pg_current_xact_id()::text::bigint;
-  RETURN NULL;
-END
-$$;
-CREATE TRIGGER state_moved_back AFTER UPDATE OF instance_id, projection, version, position ON readside.projection_states
-  FOR EACH ROW WHEN (NEW.position < OLD.position OR NEW.projection <> OLD.projection OR NEW.version <> OLD.version
-    OR NEW.instance_id <> OLD.instance_id) EXECUTE FUNCTION readside.note_setback();
-CREATE TRIGGER state_deleted AFTER DELETE ON readside.projection_states
-  FOR EACH ROW EXECUTE FUNCTION readside.note_setback();
+ALTER TABLE readside.projections
+  ADD COLUMN phase text NOT NULL DEFAULT 'building',
+  ADD COLUMN trouble text,
+  ADD COLUMN resets bigint NOT NULL DEFAULT 0,
+  ADD COLUMN command uuid;
+UPDATE readside.projections p SET phase = CASE
+  WHEN p.live THEN 'live'
+  WHEN EXISTS (SELECT 1 FROM readside.projections l WHERE l.name = p.name AND l.live AND l.version > p.version) THEN 'kept'
+  ELSE 'building' END;
+CREATE TABLE readside.commands (
+  command_id uuid PRIMARY KEY,
+  kind text NOT NULL,
+  projection text COLLATE "C" NOT NULL,
+  version bigint,
+  instruction text NOT NULL,
+  state text NOT NULL,
+  who text NOT NULL,
+  why text NOT NULL,
+  asked_at timestamptz NOT NULL,
+  exclusive text COLLATE "C" UNIQUE,
+  owner uuid,
+  taken_at timestamptz,
+  kept_until timestamptz,
+  progress text,
+  answered_at timestamptz,
+  answer text
+);
+CREATE INDEX commands_open ON readside.commands (state, projection) WHERE state IN ('asked', 'taken');
+CREATE INDEX commands_by_projection ON readside.commands (projection, command_id);

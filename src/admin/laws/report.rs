@@ -118,7 +118,7 @@ pub struct LawReport {
 }
 
 impl LawReport {
-    pub(super) fn new(projection: &str) -> Self {
+    pub(crate) fn new(projection: &str) -> Self {
         let (instances, events, rows, held, more) = (0, 0, 0, 0, 0);
         let (behind, faults) = (Vec::new(), Vec::new());
         Self { projection: projection.to_owned(), instances, events, rows, held, behind, faults, more }
@@ -136,6 +136,11 @@ impl LawReport {
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.faults
+    }
+
+    /// Faults beyond these.
+    pub(crate) fn more(&self) -> u64 {
+        self.more
     }
 
     /// True when there is no fault.

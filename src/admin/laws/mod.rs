@@ -42,15 +42,17 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::build::Model;
 pub use report::{Behind, Fault, LawReport};
 
-use crate::db::{Backend, DbStore, model};
+use crate::build::BuildStore;
+use crate::db::{Backend, DbStore};
 use crate::error::{Error, StoreError};
+use crate::event::Event;
 use crate::projection::Projection;
-use crate::query::HeadsRequest;
+use crate::query::{HeadsRequest, Query, SubQuery};
 use crate::sqlite::SqliteStore;
-use crate::state::State;
-use crate::store::{EventStore, ProjectionStore};
+use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::value::Value;
 
 /// Instances that are listed at once.
@@ -58,17 +60,6 @@ const PAGE: usize = 500;
 
 /// A row: the names and values of its columns.
 pub type Columns = Vec<(String, Value)>;
-
-/// What a read model holds of a projection in one instance, as of one moment.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Model {
-    /// The checkpoint.
-    pub state: State,
-    /// Positions of events that are on record as failed, whatever became of them.
-    pub held: BTreeSet<i64>,
-    /// Rows of each table, in the order of the definition.
-    pub tables: Vec<Vec<Columns>>,
-}
 
 /// Where the checker reads a read model; the stores of this library are one.
 pub trait Models: fmt::Debug {
@@ -97,14 +88,11 @@ impl<B: Backend> Models for DbStore<B> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Arc<str>>, StoreError> {
-        let doing = format!("listing the instances of projection {:?}", projection.name());
-        self.backend().read(&doing, |conn| model::instances(conn, projection, after, limit))
+        BuildStore::instances(self, projection, after, limit)
     }
 
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
-        let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
-        let found: model::Found = self.backend().read(&doing, |conn| model::read(conn, projection, instance))?;
-        Ok(Model { state: found.state, held: found.held, tables: found.tables })
+        BuildStore::model(self, projection, instance)
     }
 }
 
@@ -116,17 +104,28 @@ impl<B: Backend> Models for DbStore<B> {
 /// # Errors
 /// When a store cannot be read. What breaks a law is in the report.
 pub fn check(source: &dyn EventStore, models: &dyn Models, projection: &Projection) -> Result<LawReport, Error> {
-    let scratch = SqliteStore::in_memory()?;
-    ProjectionStore::setup(&scratch, &[projection])?;
-    let check = Check { source, store: source.store_id()?, models, projection, scratch };
+    let page = |instance: &Arc<str>, after: i64, head: i64| {
+        let query = Query::new().or(SubQuery::new().instance(instance).after(after).before(head + 1));
+        source.filter(&query.limit(EVENTS))
+    };
+    let check = Check::new(source, Some(&page), models, projection)?;
     let mut report = LawReport::new(projection.name());
-    check.instances_with_events(&mut report)?;
-    check.instances_without_events(&mut report)?;
+    check.each(&mut |instance| check.instance(instance, &mut report).map(|_| ()))?;
     Ok(report)
 }
 
-struct Check<'c> {
-    source: &'c dyn EventStore,
+/// Events that are read at once.
+const EVENTS: usize = 100;
+
+/// A page of all events of an instance above a position, up to another one.
+type Page<'c> = &'c dyn Fn(&Arc<str>, i64, i64) -> Result<Vec<Event>, StoreError>;
+
+type Visit<'v> = &'v mut dyn FnMut(&Arc<str>) -> Result<(), Error>;
+
+pub(crate) struct Check<'c> {
+    source: &'c dyn EventSource,
+    /// Reads the whole log, which is then checked too; without it only the events that the projection wants are read.
+    whole: Option<Page<'c>>,
     store: uuid::Uuid,
     models: &'c dyn Models,
     projection: &'c Projection,
@@ -134,13 +133,32 @@ struct Check<'c> {
     scratch: SqliteStore,
 }
 
+impl<'c> Check<'c> {
+    pub(crate) fn new(
+        source: &'c dyn EventSource,
+        whole: Option<Page<'c>>,
+        models: &'c dyn Models,
+        projection: &'c Projection,
+    ) -> Result<Self, Error> {
+        let scratch = SqliteStore::in_memory()?;
+        ProjectionStore::setup(&scratch, &[projection])?;
+        Ok(Self { source, whole, store: source.store_id()?, models, projection, scratch })
+    }
+}
+
 impl Check<'_> {
-    fn instances_with_events(&self, report: &mut LawReport) -> Result<(), Error> {
+    /// Visits every instance that has events, a state or rows.
+    pub(crate) fn each(&self, visit: Visit<'_>) -> Result<(), Error> {
+        self.instances_with_events(visit)?;
+        self.instances_without_events(visit)
+    }
+
+    fn instances_with_events(&self, visit: Visit<'_>) -> Result<(), Error> {
         let mut request = HeadsRequest { limit: PAGE, ..HeadsRequest::default() };
         loop {
             let heads = self.source.heads(&request)?;
             for head in &heads {
-                self.instance(&head.instance, report)?;
+                visit(&head.instance)?;
             }
             match heads.last() {
                 Some(last) => request.after = Some(Arc::clone(&last.instance)),
@@ -150,7 +168,7 @@ impl Check<'_> {
     }
 
     /// States and rows of instances that the event store does not know.
-    fn instances_without_events(&self, report: &mut LawReport) -> Result<(), Error> {
+    fn instances_without_events(&self, visit: Visit<'_>) -> Result<(), Error> {
         let mut after: Option<Arc<str>> = None;
         loop {
             let instances = self.models.instances(self.projection, after.as_deref(), PAGE)?;
@@ -160,7 +178,7 @@ impl Check<'_> {
             let known: BTreeSet<Arc<str>> =
                 self.source.heads(&request)?.into_iter().map(|head| head.instance).collect();
             for instance in instances.iter().filter(|instance| !known.contains(*instance)) {
-                self.instance(instance, report)?;
+                visit(instance)?;
             }
         }
     }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::report::{Behind, Fault, LawReport};
-use super::{Check, Model, Models, rows};
+use super::{Check, EVENTS, Model, Models, rows};
 use crate::db::{Backend, model};
 use crate::error::{Error, StoreError, full};
 use crate::event::Event;
-use crate::query::{Cursor, Query, ReadRequest, Slice, SubQuery};
+use crate::query::{Cursor, ReadRequest, Slice};
 use crate::statement::Statement;
 use crate::store::ProjectionStore;
 
-/// Events that are read at once.
-const PAGE: usize = 100;
+/// Bytes of payload that are read at once.
+const BYTES: usize = 16 << 20;
 
 /// What was seen on the way through a log.
 #[derive(Debug, Default)]
@@ -26,11 +26,15 @@ struct Log {
 }
 
 impl Check<'_> {
-    pub(super) fn instance(&self, instance: &Arc<str>, report: &mut LawReport) -> Result<(), Error> {
+    /// Checks an instance at the checkpoint where it stands, and says where that is.
+    pub(crate) fn instance(&self, instance: &Arc<str>, report: &mut LawReport) -> Result<i64, Error> {
         // The model first: a head that is read later lies at or above every checkpoint.
         let model = self.models.model(self.projection, instance)?;
         let slice = self.slice(instance, model.state.position)?;
-        let log = self.log(instance, &model, slice.head, report)?;
+        let log = match self.whole {
+            Some(_) => self.log(instance, &model, slice.head, report)?,
+            None => self.wanted(instance, &model, &slice, report)?,
+        };
         relevant_head(&slice, &log, report);
         self.checkpoint(&model, &slice, &log, report);
         let expected = Models::model(&self.scratch, self.projection, instance)?;
@@ -39,7 +43,7 @@ impl Check<'_> {
         report.instances += 1;
         report.held += model.held.len() as u64;
         rows::compare(self.projection, instance, expected.tables, model.tables, report);
-        Ok(())
+        Ok(model.state.position)
     }
 
     fn slice(&self, instance: &Arc<str>, after: i64) -> Result<Slice, Error> {
@@ -56,9 +60,8 @@ impl Check<'_> {
     fn log(&self, instance: &Arc<str>, model: &Model, head: i64, report: &mut LawReport) -> Result<Log, Error> {
         let mut log = Log { last: self.source.removed(instance)?, ..Log::default() };
         let wanted = self.projection.wanted();
-        loop {
-            let query = Query::new().or(SubQuery::new().instance(instance).after(log.last).before(head + 1));
-            let events = self.source.filter(&query.limit(PAGE))?;
+        while let Some(page) = self.whole {
+            let events = page(instance, log.last, head)?;
             let before = log.last;
             for event in &events {
                 dense(&log, event, report);
@@ -78,6 +81,24 @@ impl Check<'_> {
         }
         if log.last < head {
             report.add(Fault::Hole { instance: Arc::clone(instance), from: log.last + 1, to: head });
+        }
+        Ok(log)
+    }
+
+    /// Applies the wanted events up to the checkpoint. What else is in the log is taken from the slice.
+    fn wanted(&self, instance: &Arc<str>, model: &Model, slice: &Slice, report: &mut LawReport) -> Result<Log, Error> {
+        let mut log = Log { last: 0, relevant: slice.relevant, at: slice.at };
+        while log.last < model.state.position {
+            let cursors = vec![Cursor { instance: Arc::clone(instance), after: log.last }];
+            let wanted = self.projection.wanted();
+            let request = ReadRequest { cursors, wanted, limit: EVENTS, max_bytes: BYTES };
+            let page = self.source.read(&request)?.pop();
+            let events = page.map(|page| page.events).unwrap_or_default();
+            let Some(last) = events.last() else { break };
+            log.last = last.position;
+            let within = events.partition_point(|event| event.position <= model.state.position);
+            report.events += within as u64;
+            self.apply(events.get(..within).unwrap_or_default(), model, report)?;
         }
         Ok(log)
     }

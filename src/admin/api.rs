@@ -1,0 +1,177 @@
+//! Operations in code: an engine asks itself, or whoever of its kind is first, and waits for the answer.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::change::Change;
+use super::rebuild::RebuildReport;
+use super::remote::{commands, follow};
+use crate::build::{Build, BuildProgress};
+use crate::engine::Engine;
+use crate::error::{OperateError, StoreError, StoreErrorKind};
+use crate::held::By;
+use crate::instruction::{Asked, Instruction, NewCommand, RebuildOptions};
+
+impl Engine {
+    /// Builds a read model anew beside the one that readers see, compares the two, and has readers see the new one in one
+    /// transaction; or does so for one instance alone. Blocks until that is done, and tells how far it is.
+    ///
+    /// All engines that run the projection take part, after their live work. It outlasts this process: another one goes on
+    /// with it. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild, [`back`](Self::back) returns
+    /// to it.
+    ///
+    /// # Errors
+    /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection goes on; what went wrong otherwise.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{By, Command, Engine, Projection, RebuildOptions, SqliteStore, Table, create, set, text};
+    ///
+    /// let logins = Projection::new("logins", 1)
+    ///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    ///     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
+    /// engine.push(&[Command::raw("main", "user", "ada", "user.logged_in")])?;
+    ///
+    /// let by = By::new("ada", "a column was edited by hand");
+    /// let report = engine.rebuild("logins", RebuildOptions::default(), &by, |progress| {
+    ///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
+    /// })?;
+    /// assert!(report.switched);
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    pub fn rebuild(
+        &self,
+        projection: &str,
+        options: RebuildOptions,
+        by: &By,
+        mut progress: impl FnMut(&BuildProgress),
+    ) -> Result<RebuildReport, OperateError> {
+        let id = self.ask(projection, Instruction::Rebuild(options), by)?;
+        self.answer_of(id, &mut |asked| {
+            let told = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
+            if let Some(told) = told {
+                progress(&told);
+            }
+        })
+    }
+
+    /// Has readers see a build that waits for its switch.
+    ///
+    /// # Errors
+    /// [`OperateError::Refused`] when there is none; as [`rebuild`](Self::rebuild).
+    pub fn switch(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
+        self.carry_out(projection, Instruction::Switch, by)
+    }
+
+    /// Has readers see the build that was live before the last switch. Within a version it is brought up to date first;
+    /// an older version has to be kept current by a process that runs its code, unless `stale` says that readers may see
+    /// it as of where it stands.
+    ///
+    /// # Errors
+    /// [`OperateError::Refused`] when none is kept, or when it stands still.
+    pub fn back(&self, projection: &str, stale: bool, by: &By) -> Result<Change, OperateError> {
+        self.carry_out(projection, Instruction::Back { stale }, by)
+    }
+
+    /// Removes the builds that readers saw before.
+    ///
+    /// # Errors
+    /// [`OperateError::Refused`] when there are none, or when a process runs their code.
+    pub fn drop_old(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
+        self.carry_out(projection, Instruction::DropOld, by)
+    }
+
+    /// Gives the build under construction up: its rebuild ends, its tables go.
+    ///
+    /// # Errors
+    /// [`OperateError::Refused`] when there is none.
+    pub fn abandon(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
+        self.carry_out(projection, Instruction::Abandon, by)
+    }
+
+    /// Empties a read model, or one instance of it, and fills it again in place: readers see it grow. Prefer
+    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when it is empty.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
+    pub fn reset(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<Change, OperateError> {
+        self.carry_out(projection, Instruction::Reset { instance: instance.map(str::to_owned) }, by)
+    }
+
+    /// Puts a command on record and returns its id at once; see [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownProjection`], [`OperateError::Busy`].
+    pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
+        let Some((own, _)) = self.projection(projection) else {
+            let known = self.projection_names();
+            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
+        };
+        let version = Some(own.version());
+        let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
+        let id = commands(self.models().as_ref())?.ask(&command)?;
+        self.announce();
+        Ok(id)
+    }
+
+    /// Waits for the answer of a command: the report as JSON.
+    ///
+    /// # Errors
+    /// [`OperateError::Answered`] when it could not be carried out; [`OperateError::ShutDown`].
+    pub fn answer(&self, id: Uuid) -> Result<serde_json::Value, OperateError> {
+        self.follow(id, &mut |_| {})
+    }
+
+    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, OperateError> {
+        Ok(commands(self.models().as_ref())?.commands(projection, limit)?)
+    }
+
+    /// The builds of a projection: which one is live, what is being built, what is kept.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownProjection`], or when the store cannot be read.
+    pub fn builds(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
+        let Some((own, _)) = self.projection(projection) else {
+            let known = self.projection_names();
+            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
+        };
+        let what = "the store of the read models keeps no builds".to_owned();
+        let store = self.models().builds().ok_or(OperateError::Unsupported { what })?;
+        let mut builds = store.builds()?;
+        builds.retain(|build| build.key.projection() == own.name());
+        Ok(builds)
+    }
+
+    fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {
+        let outcome = follow(commands(self.models().as_ref())?, id, changed, |time: Duration| self.wait(time));
+        match outcome {
+            Err(OperateError::NoAnswer { .. }) => Err(OperateError::ShutDown),
+            other => other,
+        }
+    }
+
+    fn answer_of<T: DeserializeOwned>(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<T, OperateError> {
+        let answer = self.follow(id, changed)?;
+        let failed = |error| StoreError::new("reading an answer", StoreErrorKind::Corrupt, error);
+        Ok(serde_json::from_value(answer).map_err(failed)?)
+    }
+
+    pub(super) fn carry_out<T: DeserializeOwned>(
+        &self,
+        projection: &str,
+        instruction: Instruction,
+        by: &By,
+    ) -> Result<T, OperateError> {
+        let id = self.ask(projection, instruction, by)?;
+        self.answer_of(id, &mut |_| {})
+    }
+}

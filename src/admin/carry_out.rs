@@ -1,0 +1,108 @@
+//! What each command means to an engine that has taken it.
+
+use std::time::Duration;
+
+use super::site::{Control, Site, answer};
+use super::{change, part, rebuild};
+use crate::engine::{Operate, Task};
+use crate::error::OperateError;
+use crate::held::By;
+use crate::instruction::Instruction;
+
+/// Carries out commands in an engine.
+#[derive(Debug)]
+pub(super) struct Operations;
+
+impl Control for Task {
+    fn report(&self, progress: &serde_json::Value) {
+        Task::report(self, progress);
+    }
+
+    fn may_go_on(&self) -> bool {
+        Task::may_go_on(self)
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        Task::wait(self, time)
+    }
+
+    fn announce(&self) {
+        Task::announce(self);
+    }
+}
+
+impl Operate for Operations {
+    fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError> {
+        let asked = task.asked();
+        let unknown = || OperateError::UnknownProjection { projection: asked.projection.clone(), known: Vec::new() };
+        let (projection, config) = task.projection().ok_or_else(unknown)?;
+        let (source, models) = (task.source(), task.models());
+        let site = Site { source, models, projection, config, system: task.with_system() };
+        let mend = || site.handler(site.projection.clone());
+        let by = By::new(asked.who.as_str(), asked.why.as_str());
+        match &asked.instruction {
+            Instruction::Rebuild(options) => match &options.instance {
+                Some(instance) => answer(&part::rebuild(&site, asked.id, instance, task)?),
+                None => answer(&rebuild::rebuild(&site, asked, options, task)?),
+            },
+            Instruction::Switch => answer(&change::switch(&site, task)?),
+            Instruction::Back { stale } => answer(&change::back(&site, asked.id, *stale, task)?),
+            Instruction::DropOld => answer(&change::drop_old(&site, task)?),
+            Instruction::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
+            Instruction::Reset { instance } => answer(&change::reset(&site, instance.as_deref(), task)?),
+            Instruction::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
+            Instruction::Explain(question) => explain(&site, task, question),
+            Instruction::Retry { instance, position } => {
+                answer(&change::mended(&site, mend()?.retry(instance, *position, &by)?.applied))
+            }
+            Instruction::RetryAll => answer(&change::mended(&site, mend()?.retry_all(&by)?.applied)),
+            Instruction::Discard { instance, position } => {
+                answer(&change::mended(&site, mend()?.discard(instance, *position, &by)?.applied))
+            }
+        }
+    }
+}
+
+/// Verifies, and rebuilds the instances that differ if that is wanted.
+#[cfg(feature = "sqlite")]
+fn verify(
+    site: &Site<'_>,
+    task: &Task,
+    instance: Option<&str>,
+    repair: bool,
+) -> Result<serde_json::Value, OperateError> {
+    let mut found = super::verify::verify(site, instance, task)?;
+    if repair {
+        for differing in &found.differing {
+            part::rebuild(site, task.asked().id, &differing.instance, task)?;
+            found.repaired.push(differing.instance.clone());
+        }
+    }
+    answer(&found)
+}
+
+#[cfg(feature = "sqlite")]
+fn explain(
+    site: &Site<'_>,
+    task: &Task,
+    question: &crate::instruction::Question,
+) -> Result<serde_json::Value, OperateError> {
+    answer(&super::explain::explain(site, question, task)?)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn verify(_: &Site<'_>, _: &Task, _: Option<&str>, _: bool) -> Result<serde_json::Value, OperateError> {
+    Err(without_scratch())
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn explain(_: &Site<'_>, _: &Task, _: &crate::instruction::Question) -> Result<serde_json::Value, OperateError> {
+    Err(without_scratch())
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn without_scratch() -> OperateError {
+    let what = "events are applied anew in SQLite, which this build of readside does not have; \
+                build the service with the feature sqlite";
+    OperateError::Unsupported { what: what.to_owned() }
+}

@@ -1,0 +1,219 @@
+//! What is done with builds that there are: switch, go back, remove, start over.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::rebuild::{self, insist, may_succeed_later, patience};
+use super::site::{Control, Site};
+use crate::build::{Build, Phase};
+use crate::engine::NEXT;
+use crate::error::{OperateError, SwitchError};
+use crate::lease::Member;
+
+/// Instances that are emptied in one transaction.
+const FEW: usize = 20;
+
+/// How often a switch to a build that others keep current is tried.
+const TRIES: u32 = 200;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// The projection.
+    pub projection: String,
+    /// What was done, in words.
+    pub done: String,
+    /// Instances that were touched.
+    pub instances: u64,
+    /// Rows that went.
+    pub rows: u64,
+}
+
+fn changed(site: &Site<'_>, done: impl Into<String>) -> Change {
+    Change { projection: site.name().to_owned(), done: done.into(), ..Change::default() }
+}
+
+/// Puts the build that is ready before the readers.
+pub(super) fn switch(site: &Site<'_>, control: &dyn Control) -> Result<Change, OperateError> {
+    let target = site.target()?;
+    let key = target.projection.key();
+    match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
+        Some(Phase::Ready) => {}
+        // A raised version from which readers went back to the one before.
+        Some(Phase::Kept) if !target.projection.is_beside() => {
+            insist(control, || Ok(site.builds()?.begin(&target.projection, Uuid::nil())?))?;
+        }
+        Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
+        _ => return Err(site.refused("there is no build that waits for a switch; ask for a rebuild first")),
+    }
+    control.announce();
+    rebuild::fill(site, &target, control)?;
+    rebuild::switch(site, &target, None, control)?;
+    Ok(changed(site, format!("readers see the new build of version {}", key.version)))
+}
+
+/// Puts the build that was live before in front of the readers again.
+pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Control) -> Result<Change, OperateError> {
+    let live = site.live()?;
+    if live.command == Some(command) {
+        return Ok(changed(site, "readers see the former build again"));
+    }
+    let kept: Vec<Build> = site
+        .known()?
+        .into_iter()
+        .filter(|build| build.phase == Phase::Kept || build.command == Some(command))
+        .collect();
+    let beside = kept.iter().find(|build| build.key.version == live.key.version && build.key.mark() == Some(NEXT));
+    let older = kept.iter().filter(|build| build.key.mark().is_none() && build.key != live.key);
+    match (beside, older.max_by_key(|build| build.key.version)) {
+        (Some(build), _) if live.key.version == site.projection.version() => {
+            let target = site.target()?;
+            insist(control, || Ok(site.builds()?.revive(&build.key, command)?))?;
+            control.announce();
+            rebuild::fill(site, &target, control)?;
+            rebuild::switch(site, &target, None, control)?;
+            Ok(changed(site, "readers see the former build again"))
+        }
+        (_, Some(build)) => older_version(site, build, stale, control),
+        _ => Err(site.refused("no former build is kept; it was removed, or there never was one")),
+    }
+}
+
+/// A version whose code may run elsewhere, or nowhere.
+fn older_version(site: &Site<'_>, build: &Build, stale: bool, control: &dyn Control) -> Result<Change, OperateError> {
+    let version = build.key.version;
+    let runs = running(site)?.iter().any(|member| runs(member, site.name(), version));
+    let mut tries = 0;
+    loop {
+        let error = match site.builds()?.go_live(&build.key, patience(tries), Some(&mut |_, _| Ok(()))) {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        tries += 1;
+        let behind = matches!(error, SwitchError::NotCaughtUp { .. });
+        if behind && stale && (!runs || tries >= TRIES) {
+            match site.builds()?.go_live(&build.key, patience(tries), None) {
+                Ok(()) => break,
+                Err(error) if !may_succeed_later(&error) => return Err(error.into()),
+                Err(_) => {}
+            }
+        } else if behind && !runs {
+            return Err(site.refused(format!(
+                "version {version} stands still, because no engine runs its code ({error}); start one that does, or go back \
+                 with `stale`: readers then see it as of where it stands"
+            )));
+        } else if !may_succeed_later(&error) || tries >= TRIES {
+            return Err(error.into());
+        }
+        if !control.wait(std::time::Duration::from_millis(50)) {
+            return Err(OperateError::ShutDown);
+        }
+    }
+    control.announce();
+    Ok(changed(site, format!("readers see version {version} again")))
+}
+
+fn running(site: &Site<'_>) -> Result<Vec<Member>, OperateError> {
+    Ok(match site.models.commands() {
+        Some(commands) => commands.members()?,
+        None => Vec::new(),
+    })
+}
+
+fn runs(member: &Member, projection: &str, version: u32) -> bool {
+    member.projections.iter().any(|(name, other)| name == projection && *other == version)
+}
+
+/// Removes builds that readers saw before.
+pub(super) fn drop_old(site: &Site<'_>, control: &dyn Control) -> Result<Change, OperateError> {
+    let members = running(site)?;
+    let (mut removed, mut used) = (Vec::new(), Vec::new());
+    for build in site.known()?.into_iter().filter(|build| build.phase == Phase::Kept) {
+        let key = &build.key;
+        let runner = members.iter().find(|member| key.mark().is_none() && runs(member, site.name(), key.version));
+        if let Some(member) = runner {
+            used.push(format!("version {} is run by process {} ({})", key.version, member.name, member.process));
+            continue;
+        }
+        insist(control, || Ok(site.builds()?.remove(key)?))?;
+        removed.push(if key.mark().is_some() {
+            format!("the former build of version {}", key.version)
+        } else {
+            format!("version {}", key.version)
+        });
+    }
+    if removed.is_empty() {
+        let why =
+            if used.is_empty() { "nothing is kept of it that readers do not see".to_owned() } else { used.join(", ") };
+        return Err(site.refused(why));
+    }
+    control.announce();
+    let left = if used.is_empty() { String::new() } else { format!("; left because {}", used.join(", ")) };
+    Ok(changed(site, format!("removed {}{left}", removed.join(", "))))
+}
+
+/// Gives the build under construction up.
+pub(super) fn abandon(site: &Site<'_>, who: &str, why: &str, control: &dyn Control) -> Result<Change, OperateError> {
+    let under_way = |build: &&Build| matches!(build.phase, Phase::Building | Phase::Ready | Phase::Halted);
+    let known = site.known()?;
+    let Some(build) = known.iter().find(under_way) else {
+        return Err(site.refused("nothing is being built"));
+    };
+    let trouble = format!("given up by {who:?}: {why}");
+    site.builds()?.enter(&build.key, &[Phase::Building, Phase::Ready], Phase::Halted, Some(&trouble))?;
+    let is_halted = |found: &Build| found.key == build.key && found.phase == Phase::Halted;
+    if !site.known()?.iter().any(is_halted) {
+        return Err(site.refused("its build was switched to before it could be given up; go back instead"));
+    }
+    let done = if build.key.mark().is_some() {
+        // Engines let go of it before its tables go.
+        control.announce();
+        insist(control, || Ok(site.builds()?.remove(&build.key)?))?;
+        "the build under construction is removed".to_owned()
+    } else {
+        // Its code runs: the tables stay, and are left alone.
+        format!("version {} is left alone until its rebuild is asked for", build.key.version)
+    };
+    control.announce();
+    Ok(changed(site, done))
+}
+
+/// Empties all instances, or one, so that they are filled again in place.
+pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Control) -> Result<Change, OperateError> {
+    site.check_live_is_ours("a reset")?;
+    let (key, mut change) =
+        (site.projection.key(), changed(site, "emptied; it is filled again in place, readers see it grow"));
+    if let Some(instance) = instance {
+        site.check_instance(instance)?;
+        let one: [Arc<str>; 1] = [instance.into()];
+        change.rows = insist(control, || Ok(site.builds()?.empty(&site.projection, &one)?))?;
+        change.instances = 1;
+        control.announce();
+        return Ok(change);
+    }
+    insist(control, || Ok(site.builds()?.revoke(&key)?))?;
+    let mut after: Option<Arc<str>> = None;
+    loop {
+        let page =
+            insist(control, || Ok(site.builds()?.instances_of(std::slice::from_ref(&key), after.as_deref(), FEW)?))?;
+        let Some(last) = page.last() else { break };
+        after = Some(Arc::clone(last));
+        change.rows += insist(control, || Ok(site.builds()?.empty(&site.projection, &page)?))?;
+        change.instances += page.len() as u64;
+        control.report(&serde_json::json!({ "instances": change.instances, "rows": change.rows }));
+        if !control.may_go_on() {
+            return Err(OperateError::ShutDown);
+        }
+    }
+    control.announce();
+    log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
+    Ok(change)
+}
+
+/// What came of mending.
+pub(super) fn mended(site: &Site<'_>, applied: u64) -> Change {
+    changed(site, format!("{applied} events were applied"))
+}

@@ -1,0 +1,277 @@
+//! Where a row comes from: the events of its instance are applied anew, and those after which the row is another one are
+//! told.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::site::{Control, Site, json, lower};
+use super::words;
+use crate::build::JsonRow;
+use crate::db::{Backend, Conn, Transaction, model};
+use crate::error::{OperateError, StoreError, full};
+use crate::event::Event;
+use crate::held::HeldQuery;
+use crate::instruction::Question;
+use crate::query::{Cursor, ReadRequest};
+use crate::sqlite::SqliteStore;
+use crate::statement::{Statement, find_table};
+use crate::store::{ProjectionStore, ProjectionTransaction};
+use crate::table::Table;
+use crate::value::{ColumnType, Value, from_micros};
+
+/// Steps that are told; of more, the last ones.
+const STEPS: usize = 1000;
+
+/// Events that are read at once, and bytes of their payloads.
+const PAGE: (usize, usize) = (500, 16 << 20);
+
+/// How a row came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The tenant.
+    pub instance: String,
+    /// The table, by its plain name.
+    pub table: String,
+    /// The primary key.
+    pub key: JsonRow,
+    /// As of this position.
+    pub position: i64,
+    /// Events that were applied anew.
+    pub events: u64,
+    /// What changed the row, in order: the last thousand times.
+    pub steps: Vec<ExplanationStep>,
+    /// Earlier changes that are not told.
+    pub left_out: u64,
+    /// Events that are on record as failed, and were not applied: the first thousand.
+    pub held: Vec<i64>,
+    /// The row as these events make it; none when there is no such row.
+    pub row: Option<JsonRow>,
+    /// The row as it is in the read model, where it was asked for as of the checkpoint.
+    pub found: Option<JsonRow>,
+}
+
+/// An event after which the row was another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ExplanationStep {
+    /// Position of the event.
+    pub position: i64,
+    /// Its id.
+    pub event: uuid::Uuid,
+    /// Its type.
+    pub event_type: String,
+    /// Type and id of its aggregate.
+    pub aggregate: (String, String),
+    /// When it was stored.
+    pub created_at: SystemTime,
+    /// What its reducer made of it, in words.
+    pub statement: String,
+    /// The row afterwards; none when there is none any more.
+    pub row: Option<JsonRow>,
+}
+
+/// A replay under way.
+struct Replay<'r> {
+    site: &'r Site<'r>,
+    scratch: SqliteStore,
+    table: &'r Table,
+    key: Vec<Value>,
+    held: BTreeSet<i64>,
+    row: Option<JsonRow>,
+    steps: VecDeque<ExplanationStep>,
+    left_out: u64,
+    events: u64,
+}
+
+/// Answers a question.
+pub(super) fn explain(
+    site: &Site<'_>,
+    question: &Question,
+    control: &dyn Control,
+) -> Result<Explanation, OperateError> {
+    site.check_live_is_ours("explain")?;
+    let table = find_table(site.projection.tables(), question.table.as_deref())?;
+    let key = key(table, &question.key)?;
+    let position = as_of(site, question)?;
+    let instance: Arc<str> = question.instance.as_str().into();
+    let held = site.models.held_events(&site.projection.key(), &HeldQuery::all().instance(&instance))?;
+    let scratch = SqliteStore::in_memory()?;
+    ProjectionStore::setup(&scratch, &[&site.projection])?;
+    let mut replay = Replay {
+        site,
+        scratch,
+        table,
+        key,
+        held: held.iter().map(|held| held.attempt.position).filter(|held| *held <= position).collect(),
+        row: None,
+        steps: VecDeque::new(),
+        left_out: 0,
+        events: 0,
+    };
+    replay.run(&instance, position, control)?;
+    let found = if question.at.is_none() { replay.found(&instance)? } else { None };
+    let named: Vec<(String, Value)> = table.primary_key.iter().cloned().zip(replay.key).collect();
+    Ok(Explanation {
+        projection: site.name().to_owned(),
+        version: site.projection.version(),
+        instance: question.instance.clone(),
+        table: table.name.clone(),
+        key: json(&named),
+        position,
+        events: replay.events,
+        steps: replay.steps.into(),
+        left_out: replay.left_out,
+        held: replay.held.into_iter().take(STEPS).collect(),
+        row: replay.row,
+        found,
+    })
+}
+
+/// The position that is meant.
+fn as_of(site: &Site<'_>, question: &Question) -> Result<i64, OperateError> {
+    site.check_instance(&question.instance)?;
+    let Some(position) = question.at else {
+        return Ok(site.state(&site.projection.key(), &question.instance)?.position);
+    };
+    let head = site.head(&question.instance)?.map_or(0, |head| head.head);
+    if (1..=head).contains(&position) {
+        return Ok(position);
+    }
+    Err(OperateError::UnknownPosition { instance: question.instance.clone(), position, head })
+}
+
+/// The values of a primary key, from texts.
+fn key(table: &Table, given: &[String]) -> Result<Vec<Value>, OperateError> {
+    let bad = |why: String| OperateError::BadKey {
+        table: table.name.clone(),
+        columns: table.primary_key.join(", "),
+        given: given.to_vec(),
+        why,
+    };
+    if given.len() != table.primary_key.len() {
+        return Err(bad(format!("it has {} columns, {} values are given", table.primary_key.len(), given.len())));
+    }
+    let value = |(name, text): (&String, &String)| {
+        let kind = table.find(name).map_or(ColumnType::Text, |column| column.kind);
+        value_of(text, kind).ok_or_else(|| bad(format!("column {name:?} holds {kind:?}, which {text:?} is not")))
+    };
+    table.primary_key.iter().zip(given).map(value).collect()
+}
+
+fn value_of(text: &str, kind: ColumnType) -> Option<Value> {
+    Some(match kind {
+        ColumnType::Text => text.into(),
+        ColumnType::Integer => text.parse::<i64>().ok()?.into(),
+        ColumnType::Boolean => text.parse::<bool>().ok()?.into(),
+        ColumnType::Float => text.parse::<f64>().ok().filter(|number| number.is_finite())?.into(),
+        ColumnType::Json => Value::Json(text.to_owned()),
+        ColumnType::Uuid => text.parse::<uuid::Uuid>().ok()?.into(),
+        ColumnType::Timestamp => {
+            let at: jiff::Timestamp = text.parse().ok()?;
+            Value::Timestamp(from_micros(at.as_microsecond()))
+        }
+        ColumnType::TextArray => Value::TextArray(serde_json::from_str(text).ok()?),
+        ColumnType::Bytes => Value::Bytes(bytes_of(text)?),
+    })
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        hex.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    digits
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => Some(high * 16 + low),
+            _ => None,
+        })
+        .collect()
+}
+
+impl Replay<'_> {
+    fn run(&mut self, instance: &Arc<str>, position: i64, control: &dyn Control) -> Result<(), OperateError> {
+        let mut after = 0;
+        while after < position {
+            if !control.may_go_on() {
+                return Err(OperateError::ShutDown);
+            }
+            let cursors = vec![Cursor { instance: Arc::clone(instance), after }];
+            let wanted = self.site.projection.wanted();
+            let request = ReadRequest { cursors, wanted, limit: PAGE.0, max_bytes: PAGE.1 };
+            let events = self.site.source.read(&request)?.pop().map(|slice| slice.events).unwrap_or_default();
+            let Some(last) = events.last() else { break };
+            after = last.position;
+            let within = events.partition_point(|event| event.position <= position);
+            self.apply(events.get(..within).unwrap_or_default())?;
+            control.report(&serde_json::json!({ "events": self.events, "at": after, "of": position }));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, events: &[Event]) -> Result<(), OperateError> {
+        let scratch = self.scratch.clone();
+        scratch.backend().write("applying events anew", |conn| {
+            for event in events {
+                if !self.held.contains(&event.position) {
+                    self.events += 1;
+                    self.one(conn, event)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// An event that is refused here changes nothing; why it is refused is a step of its own.
+    fn one(&mut self, conn: &mut dyn Conn, event: &Event) -> Result<(), StoreError> {
+        let projection = &self.site.projection;
+        let (statement, refused) = match projection.reduce(event) {
+            Ok(Statement::Noop) => return Ok(()),
+            Ok(statement) => {
+                let outcome = Transaction { conn }.apply_one(projection, &event.instance, &statement);
+                (words::statement(projection, &statement), outcome.err().map(|error| full(&error)))
+            }
+            Err(failure) => (String::new(), Some(format!("{}: {}", failure.class, failure.error))),
+        };
+        let row = model::find(conn, projection, self.table, &event.instance, &self.key)?.as_deref().map(json);
+        if row == self.row && refused.is_none() {
+            return Ok(());
+        }
+        self.row.clone_from(&row);
+        if self.steps.len() == STEPS {
+            self.steps.pop_front();
+            self.left_out += 1;
+        }
+        let statement = match refused {
+            Some(why) => format!("refused ({why}){}{statement}", if statement.is_empty() { "" } else { ": " }),
+            None => statement,
+        };
+        self.steps.push_back(ExplanationStep {
+            position: event.position,
+            event: event.id,
+            event_type: event.event_type.to_string(),
+            aggregate: (event.aggregate_type.to_string(), event.aggregate_id.to_string()),
+            created_at: event.created_at,
+            statement,
+            row,
+        });
+        Ok(())
+    }
+
+    /// The row as readers see it.
+    fn found(&self, instance: &Arc<str>) -> Result<Option<JsonRow>, OperateError> {
+        let projection = &self.site.projection;
+        let row = self
+            .site
+            .builds()?
+            .find(projection, self.table, instance, &self.key)
+            .map_err(|error| lower(error.into()))?;
+        Ok(row.as_deref().map(json))
+    }
+}

@@ -1,0 +1,129 @@
+//! One instance built anew: beside the live build, then exchanged in one transaction.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::rebuild::{RebuildReport, insist, may_succeed_later};
+use super::site::{Control, Site, answer};
+use crate::build::{Behind, Build, BuildProgress, Phase, Step};
+use crate::engine::ProjectionHandler;
+use crate::error::{OperateError, TriggerError, full};
+use crate::projection::Projection;
+use crate::state::StopCause;
+
+/// The mark of a build of one instance.
+const PART: &str = "part";
+
+/// How often the exchange is tried while others are in its way.
+const TRIES: u32 = 100;
+
+/// Builds one instance anew, on this thread, and exchanges it.
+pub(super) fn rebuild(
+    site: &Site<'_>,
+    command: Uuid,
+    instance: &str,
+    control: &dyn Control,
+) -> Result<RebuildReport, OperateError> {
+    site.check_live_is_ours("a rebuild of one instance")?;
+    site.check_instance(instance)?;
+    let (part, instance): (Projection, Arc<str>) = (site.projection.beside(PART), instance.into());
+    let handler = site.handler(part.clone())?;
+    let is_under_way =
+        |build: &Build| build.key == part.key() && build.command == Some(command) && build.phase == Phase::Building;
+    if !site.known()?.iter().any(is_under_way) {
+        // Left by a command that ended, or has exchanged it, before it could tidy up.
+        insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
+    }
+    insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
+    fill(site, &handler, &instance, control)?;
+    let outcome = exchange(site, &part, &handler, &instance, control);
+    if !matches!(outcome, Err(OperateError::ShutDown)) {
+        insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
+    }
+    outcome?;
+    control.announce();
+    Ok(RebuildReport {
+        projection: site.name().to_owned(),
+        version: part.version(),
+        instance: Some(instance.to_string()),
+        switched: true,
+        ..RebuildReport::default()
+    })
+}
+
+/// Pass by pass, so that a stop is heard.
+fn fill(
+    site: &Site<'_>,
+    handler: &ProjectionHandler,
+    instance: &Arc<str>,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    loop {
+        if !control.may_go_on() {
+            return Err(OperateError::ShutDown);
+        }
+        let fetched = insist(control, || match handler.fetch_events(&[&**instance]) {
+            Ok(fetched) => Ok(fetched),
+            Err(TriggerError::Store(error)) => Err(error.into()),
+            Err(other) => Err(OperateError::Unsupported { what: full(&other) }),
+        })?;
+        let more = !fetched.more().is_empty();
+        let processed = handler.process(fetched);
+        let state = site.state(&handler.projection().key(), instance)?;
+        let head = site.head(instance)?.map_or(0, |head| head.relevant);
+        control.report(&answer(&BuildProgress {
+            step: Step::Filling,
+            done: state.position.min(head),
+            total: head,
+            per_second: None,
+            seconds_left: None,
+            waits_for: None,
+            comparison: None,
+        })?);
+        match processed.stopped.into_iter().next().map(|stopped| stopped.cause) {
+            None if !more => return Ok(()),
+            // The live one stands before the same event; the exchange decides whether that suffices.
+            Some(StopCause::Stopped(_)) => return Ok(()),
+            None => {}
+            Some(StopCause::Store(error)) if !error.is_transient() => return Err(error.into()),
+            Some(StopCause::HistoryDiverged { found }) => return Err(site.refused(found)),
+            Some(cause) => {
+                log::info!("projection {:?}, instance {instance:?}: {cause}", site.name());
+                if !control.wait(std::time::Duration::from_millis(100)) {
+                    return Err(OperateError::ShutDown);
+                }
+            }
+        }
+    }
+}
+
+fn exchange(
+    site: &Site<'_>,
+    part: &Projection,
+    handler: &ProjectionHandler,
+    instance: &Arc<str>,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    let mut tries = 0;
+    loop {
+        insist(control, || Ok(handler.prepare_to_follow()?))?;
+        let mut follow =
+            |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[Behind]| handler.follow(tx, behind);
+        let error = match site.builds()?.exchange(part, instance, &mut follow) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        tries += 1;
+        let is_there = site.known()?.iter().any(|build| build.key == part.key() && build.phase == Phase::Building);
+        if !may_succeed_later(&error) || tries >= TRIES || !is_there {
+            return Err(error.into());
+        }
+        log::info!("projection {:?}, instance {instance:?}: the exchange waits: {}", site.name(), full(&error));
+        if !control.wait(std::time::Duration::from_millis(50)) {
+            return Err(OperateError::ShutDown);
+        }
+        // What the exchange itself could not make up is made up before the next try.
+        fill(site, handler, instance, control)?;
+    }
+}

@@ -1,0 +1,325 @@
+//! A rebuild: a build beside the live one is filled by the engines, compared, and takes the live one's place.
+//!
+//! Everything that has to outlast this process is in the database: the build's phase, its states, the command. Whoever
+//! takes the command over after a death begins here anew, and goes on where the build is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::measure::Pace;
+use super::site::{Control, PAGE, Site, answer};
+use crate::build::{Behind, Build, BuildProgress, Comparison, Phase, Step};
+use crate::engine::{NEXT, ProjectionHandler};
+use crate::error::{OperateError, SetupError, StoreErrorKind, SwitchError, full};
+use crate::instruction::{Asked, RebuildOptions, Switch};
+use crate::projection::Projection;
+use crate::query::{Cursor, ReadRequest};
+use crate::state::ProjectionKey;
+
+/// The first wait between two looks, and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Positions that the switch itself makes up.
+const CLOSE: i64 = 1000;
+
+/// Instances that the switch itself brings up to date.
+const FEW: usize = 500;
+
+/// How often a comparison looks again at instances that are not at one position.
+const ROUNDS: u32 = 25;
+
+/// The outcome of a rebuild.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RebuildReport {
+    /// The projection.
+    pub projection: String,
+    /// The version that was built.
+    pub version: u32,
+    /// The instance, when it was one alone.
+    pub instance: Option<String>,
+    /// True when readers see the new build.
+    pub switched: bool,
+    /// Why they do not, and what to do.
+    pub waits_for: Option<String>,
+    /// How it differs from the old one, if they were compared.
+    pub comparison: Option<Comparison>,
+}
+
+/// A build that is to take the live one's place.
+pub(super) struct Target {
+    pub(super) projection: Projection,
+    pub(super) live: Build,
+    handler: ProjectionHandler,
+}
+
+impl Site<'_> {
+    pub(super) fn next(&self) -> Projection {
+        self.projection.beside(NEXT)
+    }
+
+    /// The build that a rebuild of this code makes: beside the live one within a version, the version itself when it was
+    /// raised.
+    pub(super) fn target(&self) -> Result<Target, OperateError> {
+        let live = self.live()?;
+        let own = self.projection.version();
+        if live.key.version > own {
+            return Err(self.refused(format!(
+                "readers see version {}, which is newer than version {own} of this code; go back to it, or raise the version",
+                live.key.version
+            )));
+        }
+        let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
+        let handler = self.handler(projection.clone())?;
+        Ok(Target { projection, live, handler })
+    }
+
+    /// The build that this command has put before the readers, if it came so far.
+    pub(super) fn is_done(&self, command: Uuid) -> Result<bool, OperateError> {
+        Ok(self.live()?.command == Some(command))
+    }
+}
+
+/// Carries out a rebuild of the whole projection.
+pub(super) fn rebuild(
+    site: &Site<'_>,
+    asked: &Asked,
+    options: &RebuildOptions,
+    control: &dyn Control,
+) -> Result<RebuildReport, OperateError> {
+    let before: Option<BuildProgress> =
+        asked.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
+    let mut report = RebuildReport {
+        projection: site.name().to_owned(),
+        version: site.projection.version(),
+        comparison: before.and_then(|before| before.comparison),
+        ..RebuildReport::default()
+    };
+    if site.is_done(asked.id)? {
+        report.switched = true;
+        return Ok(report);
+    }
+    let target = site.target()?;
+    insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    control.announce();
+    fill(site, &target, control)?;
+    if options.compare && report.comparison.is_none() {
+        let compared = compare(site, &target, control);
+        // A build that is given up fails this and that; why, is what counts.
+        report.comparison = Some(compared.or_else(|error| check(site, &target).and(Err(error)))?);
+    }
+    enter(site, &target, Phase::Ready)?;
+    let differs = !report.comparison.as_ref().is_some_and(Comparison::is_same);
+    report.waits_for = match options.switch {
+        Switch::CaughtUp => None,
+        Switch::Same if !differs => None,
+        Switch::Same => {
+            Some("old and new differ, or were not compared everywhere: look, then ask for the switch".to_owned())
+        }
+        Switch::Asked => Some("the switch has to be asked for".to_owned()),
+    };
+    if report.waits_for.is_none() {
+        switch(site, &target, report.comparison.as_ref(), control)?;
+        report.switched = true;
+    }
+    Ok(report)
+}
+
+/// Does it again while the database says that this may help.
+pub(super) fn insist<T>(
+    control: &dyn Control,
+    mut act: impl FnMut() -> Result<T, OperateError>,
+) -> Result<T, OperateError> {
+    let mut pause = LOOK_AGAIN.0;
+    loop {
+        match act() {
+            Err(OperateError::Store(error) | OperateError::Setup(SetupError::Store(error))) if error.passes() => {
+                log::warn!("{}; trying again", full(&error));
+            }
+            other => return other,
+        }
+        if !control.wait(pause) {
+            return Err(OperateError::ShutDown);
+        }
+        pause = (pause * 2).min(LOOK_AGAIN.1);
+    }
+}
+
+/// Moves the build on, unless it was halted or given up meanwhile.
+fn enter(site: &Site<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
+    let (builds, key) = (site.builds()?, target.projection.key());
+    if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
+}
+
+/// That the build is still wanted.
+pub(super) fn check(site: &Site<'_>, target: &Target) -> Result<(), OperateError> {
+    let key = target.projection.key();
+    match site.known()?.into_iter().find(|build| build.key == key) {
+        Some(build) if build.phase.is_filled() => Ok(()),
+        Some(Build { trouble: Some(trouble), .. }) => {
+            Err(OperateError::Halted { projection: site.name().to_owned(), trouble })
+        }
+        _ => Err(site.refused("the build was given up meanwhile")),
+    }
+}
+
+/// Waits until the engines have brought it close to the live build.
+pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
+    let (key, mut pace, mut pause) = (target.projection.key(), Pace::new(), LOOK_AGAIN.0);
+    let mut told = None;
+    loop {
+        let looked = Instant::now();
+        insist(control, || check(site, target))?;
+        let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
+        let progress = pace.progress(Step::Filling, &standing);
+        if told.as_ref().is_none_or(|(at, last): &(Instant, BuildProgress)| {
+            at.elapsed() >= LOOK_AGAIN.1 || (last.done, &last.waits_for) != (progress.done, &progress.waits_for)
+        }) {
+            control.report(&answer(&progress)?);
+            told = Some((Instant::now(), progress));
+        }
+        let is_close = standing.behind <= CLOSE && standing.stuck.is_none();
+        let left = standing.total - standing.done;
+        if standing.behind == 0 || (is_close && left <= CLOSE) {
+            return Ok(());
+        }
+        // A look at many instances takes its time, and should not be most of the work.
+        if !control.wait(pause.max(looked.elapsed() * 5)) {
+            return Err(OperateError::ShutDown);
+        }
+        pause = (pause * 2).min(LOOK_AGAIN.1);
+    }
+}
+
+/// Compares old and new in all instances, each as of one position.
+fn compare(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
+    let (old, new) = (&target.live.key, target.projection.key());
+    let mut found = Comparison::default();
+    let mut after: Option<Arc<str>> = None;
+    let standing = insist(control, || Ok(site.standing(&new, old)?))?;
+    let mut progress = Pace::new().progress(Step::Comparing, &standing);
+    (progress.done, progress.total) = (0, 0);
+    loop {
+        insist(control, || check(site, target))?;
+        progress.done = i64::try_from(found.instances).unwrap_or(i64::MAX);
+        control.report(&answer(&progress)?);
+        let both = [old.clone(), new.clone()];
+        let page = insist(control, || Ok(site.builds()?.instances_of(&both, after.as_deref(), PAGE)?))?;
+        let Some(last) = page.last() else { break };
+        after = Some(Arc::clone(last));
+        compare_page(site, old, &new, page, control, &mut found)?;
+    }
+    progress.comparison = Some(found.clone());
+    control.report(&answer(&progress)?);
+    Ok(found)
+}
+
+fn compare_page(
+    site: &Site<'_>,
+    old: &ProjectionKey,
+    new: &ProjectionKey,
+    page: Vec<Arc<str>>,
+    control: &dyn Control,
+    found: &mut Comparison,
+) -> Result<(), OperateError> {
+    let (mut todo, mut equal) = (page, Vec::new());
+    for _ in 0..ROUNDS {
+        let others = insist(control, || Ok(site.builds()?.compare(old, new, &todo, &equal, found)?))?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        equal = insist(control, || same_place(site, &others))?;
+        todo = others.into_iter().map(|other| other.instance).collect();
+        if equal.len() < todo.len() && !control.wait(LOOK_AGAIN.0) {
+            return Err(OperateError::ShutDown);
+        }
+    }
+    found.left_out += todo.len() as u64;
+    Ok(())
+}
+
+/// Of these, those between whose two positions nothing lies that concerns the projection.
+fn same_place(site: &Site<'_>, others: &[Behind]) -> Result<Vec<Behind>, OperateError> {
+    let cursor = |pair: &Behind| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
+    let request = ReadRequest {
+        cursors: others.iter().map(cursor).collect(),
+        wanted: site.projection.wanted(),
+        limit: 1,
+        max_bytes: 1,
+    };
+    let slices = site.source.read(&request)?;
+    let is_empty = |(pair, slice): &(&Behind, crate::query::Slice)| {
+        slice.events.first().is_none_or(|event| event.position > pair.from.max(pair.to))
+    };
+    Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
+}
+
+/// Puts the build before the readers: again and again, until the live one can be made to stand still beside it.
+pub(super) fn switch(
+    site: &Site<'_>,
+    target: &Target,
+    comparison: Option<&Comparison>,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    let key = target.projection.key();
+    let mut pause = LOOK_AGAIN.0;
+    let (mut told, mut tries) = (String::new(), 0);
+    loop {
+        insist(control, || Ok(target.handler.prepare_to_follow()?))?;
+        let mut follow = |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[Behind]| {
+            if behind.len() > FEW { Ok(()) } else { target.handler.follow(tx, behind) }
+        };
+        let why = match site.builds()?.go_live(&key, patience(tries), Some(&mut follow)) {
+            Ok(()) => break,
+            Err(error) if may_succeed_later(&error) => full(&error),
+            Err(error) => return Err(error.into()),
+        };
+        if insist(control, || is_live(site, target))? {
+            break;
+        }
+        tries += 1;
+        insist(control, || check(site, target))?;
+        if why != told {
+            log::info!("projection {:?}: the switch waits: {why}", site.name());
+            let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
+            let progress = Pace::new().progress(Step::Switching, &standing);
+            let progress = BuildProgress { waits_for: Some(why.clone()), comparison: comparison.cloned(), ..progress };
+            control.report(&answer(&progress)?);
+            told = why;
+        }
+        if !control.wait(pause) {
+            return Err(OperateError::ShutDown);
+        }
+        pause = (pause * 2).min(LOOK_AGAIN.1);
+    }
+    log::info!("projection {:?}: readers see the new build of version {}", site.name(), key.version);
+    control.announce();
+    Ok(())
+}
+
+/// How long readers are waited for: less than the second after which a server looks for deadlocks, at first; longer where
+/// there never is a gap between long reads.
+pub(super) fn patience(tries: u32) -> Duration {
+    match tries {
+        0..=30 => (Duration::from_millis(50) * (tries + 1)).min(Duration::from_millis(800)),
+        _ => Duration::from_secs(5),
+    }
+}
+
+/// Others were in the way, or an event is refused, which the engines find out and record.
+pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
+    use StoreErrorKind as K;
+    error.is_transient()
+        || matches!(error, SwitchError::Store(error) if matches!(error.kind(), K::Constraint | K::Data))
+}
+
+/// After a commit of unknown outcome: what the database says.
+fn is_live(site: &Site<'_>, target: &Target) -> Result<bool, OperateError> {
+    let key = target.projection.key();
+    // Within a version the names were exchanged: what bears this one now was live before.
+    let wanted = if target.projection.is_beside() { Phase::Kept } else { Phase::Live };
+    Ok(site.known()?.iter().any(|build| build.key == key && build.phase == wanted))
+}

@@ -1,0 +1,213 @@
+//! Asking running engines, from a process that need not know the projections.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::build::{Build, BuildStore};
+use crate::commands::CommandStore;
+use crate::error::{OperateError, full};
+use crate::held::By;
+use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
+use crate::lease::{Member, News, Wired};
+use crate::store::ProjectionStore;
+
+/// The first wait between two looks for an answer, and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// Asks running engines to do something, and waits for their answers. It needs the database only.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use std::time::Duration;
+/// use readside::admin::Remote;
+/// use readside::{By, Engine, Instruction, Projection, SqliteStore, Table, create, set, text};
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("service.db");
+/// let logins = Projection::new("logins", 1)
+///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+///     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+/// let engine = Engine::builder(SqliteStore::open(&path)?).projection(logins).start()?;
+///
+/// // Another process:
+/// let remote = Remote::new(SqliteStore::open(&path)?)?;
+/// let verify = Instruction::Verify { instance: None, repair: false };
+/// let id = remote.ask("logins", verify, &By::new("ada", "after the incident"))?;
+/// let report = remote.answer(id, Duration::from_secs(30))?;
+/// assert_eq!(report["differing"], serde_json::json!([]));
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Remote {
+    models: Arc<dyn ProjectionStore>,
+    wired: Arc<dyn Wired>,
+}
+
+impl Remote {
+    /// By the database of the read models.
+    ///
+    /// # Errors
+    /// [`OperateError::Unsupported`] when the store keeps no commands.
+    pub fn new<S: ProjectionStore + Wired + 'static>(store: S) -> Result<Self, OperateError> {
+        let store = Arc::new(store);
+        let remote = Self { models: store.clone(), wired: store };
+        remote.store()?;
+        Ok(remote)
+    }
+
+    fn store(&self) -> Result<&dyn CommandStore, OperateError> {
+        commands(self.models.as_ref())
+    }
+
+    fn builds_store(&self) -> Result<&dyn BuildStore, OperateError> {
+        let what = "the store of the read models keeps no builds".to_owned();
+        self.models.builds().ok_or(OperateError::Unsupported { what })
+    }
+
+    /// Puts a command on record for the engines that run the projection, and returns its id. They hear of it at once, or
+    /// within their next look.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownProjection`] by its name; [`OperateError::NoEngine`] when nobody is alive who could do it;
+    /// [`OperateError::Busy`] while another command is in its way.
+    pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
+        self.ask_version(projection, None, instruction, by)
+    }
+
+    /// As [`ask`](Self::ask), for engines that run this version.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_version(
+        &self,
+        projection: &str,
+        version: Option<u32>,
+        instruction: Instruction,
+        by: &By,
+    ) -> Result<Uuid, OperateError> {
+        self.check_engine(projection, version)?;
+        let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
+        let id = self.store()?.ask(&command)?;
+        if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
+            log::debug!("{}; engines find the command by their next look", full(&error));
+        }
+        Ok(id)
+    }
+
+    fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
+        let builds = self.builds_store()?.builds()?;
+        let mut known: Vec<String> = builds.iter().map(|build| build.key.projection().to_owned()).collect();
+        known.dedup();
+        if !known.iter().any(|name| name == projection) {
+            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
+        }
+        let members = self.store()?.members()?;
+        let versions = members.iter().flat_map(|member| &member.projections);
+        let mut running: Vec<u32> = versions.filter(|(name, _)| name == projection).map(|(_, v)| *v).collect();
+        running.sort_unstable();
+        running.dedup();
+        if running.iter().any(|running| version.is_none_or(|version| version == *running)) {
+            return Ok(());
+        }
+        Err(OperateError::NoEngine { projection: projection.to_owned(), version, running })
+    }
+
+    /// Waits for the answer of a command: the report as JSON.
+    ///
+    /// # Errors
+    /// [`OperateError::Answered`] with the engine's words when it could not be carried out;
+    /// [`OperateError::NoAnswer`] when there is none in time, the command goes on then.
+    pub fn answer(&self, id: Uuid, timeout: Duration) -> Result<serde_json::Value, OperateError> {
+        self.follow(id, timeout, |_| {})
+    }
+
+    /// As [`answer`](Self::answer), and tells each time when the record of the command has changed.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn follow(
+        &self,
+        id: Uuid,
+        timeout: Duration,
+        mut changed: impl FnMut(&Asked),
+    ) -> Result<serde_json::Value, OperateError> {
+        let start = Instant::now();
+        let pause = |time: Duration| {
+            std::thread::park_timeout(time);
+            start.elapsed() < timeout
+        };
+        follow(self.store()?, id, &mut changed, pause)
+    }
+
+    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, OperateError> {
+        Ok(self.store()?.commands(projection, limit)?)
+    }
+
+    /// All builds of all projections.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn builds(&self) -> Result<Vec<Build>, OperateError> {
+        Ok(self.builds_store()?.builds()?)
+    }
+
+    /// The processes that are alive, with the projections that they run.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn members(&self) -> Result<Vec<Member>, OperateError> {
+        Ok(self.store()?.members()?)
+    }
+}
+
+pub(super) fn commands(models: &dyn ProjectionStore) -> Result<&dyn CommandStore, OperateError> {
+    let what = "the store of the read models keeps no commands".to_owned();
+    models.commands().ok_or(OperateError::Unsupported { what })
+}
+
+/// Looks until the command is over, or `pause` says that the time is.
+pub(super) fn follow(
+    store: &dyn CommandStore,
+    id: Uuid,
+    changed: &mut dyn FnMut(&Asked),
+    mut pause: impl FnMut(Duration) -> bool,
+) -> Result<serde_json::Value, OperateError> {
+    let (start, mut wait, mut last) = (Instant::now(), LOOK_AGAIN.0, None);
+    loop {
+        let asked = store.command(id)?.ok_or(OperateError::UnknownCommand { id })?;
+        if last.as_ref() != Some(&asked) {
+            changed(&asked);
+        }
+        if asked.state.is_over() {
+            return answered(asked);
+        }
+        if !pause(wait) {
+            return Err(OperateError::NoAnswer {
+                id,
+                kind: asked.instruction.kind().to_owned(),
+                projection: asked.projection,
+                state: asked.state.to_string(),
+                waited: start.elapsed(),
+            });
+        }
+        last = Some(asked);
+        wait = (wait * 2).min(LOOK_AGAIN.1);
+    }
+}
+
+fn answered(asked: Asked) -> Result<serde_json::Value, OperateError> {
+    let answer = asked.answer.unwrap_or_default();
+    if asked.state == CommandState::Done {
+        return Ok(answer);
+    }
+    let error = answer.get("error").and_then(serde_json::Value::as_str);
+    Err(OperateError::Answered { error: error.unwrap_or("it failed without a word").to_owned() })
+}

@@ -1,0 +1,129 @@
+//! What an operation works on: a projection with its code, and the databases it lives in.
+
+use std::sync::Arc;
+
+use crate::build::{Build, BuildStore, JsonRow, Phase};
+use crate::engine::{HandlerConfig, ProjectionHandler};
+use crate::error::{Error, OperateError, StoreError, full};
+use crate::projection::Projection;
+use crate::query::{Head, HeadsRequest};
+use crate::state::{ProjectionKey, State};
+use crate::store::{EventSource, ProjectionStore};
+use crate::value::Value;
+
+/// Instances that are looked at together.
+pub(super) const PAGE: usize = 500;
+
+#[derive(Debug)]
+pub(super) struct Site<'s> {
+    pub(super) source: &'s Arc<dyn EventSource>,
+    pub(super) models: &'s Arc<dyn ProjectionStore>,
+    pub(super) projection: Projection,
+    pub(super) config: HandlerConfig,
+    /// The system instance counts too.
+    pub(super) system: bool,
+}
+
+/// What an operation tells while it goes on, and how it is ended.
+pub(super) trait Control {
+    /// Writes down how far it is.
+    fn report(&self, progress: &serde_json::Value);
+    /// False when it is to end.
+    fn may_go_on(&self) -> bool;
+    /// Waits so long; false when it is to end.
+    fn wait(&self, time: std::time::Duration) -> bool;
+    /// Has all engines look at once.
+    fn announce(&self);
+}
+
+impl Site<'_> {
+    pub(super) fn name(&self) -> &str {
+        self.projection.name()
+    }
+
+    pub(super) fn builds(&self) -> Result<&dyn BuildStore, OperateError> {
+        let what = "the store of the read models keeps no builds, so that nothing can be rebuilt in it";
+        self.models.builds().ok_or_else(|| OperateError::Unsupported { what: what.to_owned() })
+    }
+
+    /// All builds of this projection.
+    pub(super) fn known(&self) -> Result<Vec<Build>, OperateError> {
+        let mut builds = self.builds()?.builds()?;
+        builds.retain(|build| build.key.projection() == self.name());
+        Ok(builds)
+    }
+
+    pub(super) fn refused(&self, why: impl Into<String>) -> OperateError {
+        OperateError::Refused { projection: self.name().to_owned(), why: why.into() }
+    }
+
+    /// The build that readers see.
+    pub(super) fn live(&self) -> Result<Build, OperateError> {
+        let live = self.known()?.into_iter().find(|build| build.phase == Phase::Live);
+        live.ok_or_else(|| self.refused("it is not set up yet; start an engine that runs it"))
+    }
+
+    /// Readers have to see what this code makes.
+    pub(super) fn check_live_is_ours(&self, what: &str) -> Result<(), OperateError> {
+        let live = self.live()?.key.version;
+        if live == self.projection.version() {
+            return Ok(());
+        }
+        let own = self.projection.version();
+        Err(self.refused(format!("readers see version {live}, this process has the code of version {own}; {what} needs an engine that runs version {live}")))
+    }
+
+    pub(super) fn handler(&self, projection: Projection) -> Result<ProjectionHandler, OperateError> {
+        // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
+        let mut config = self.config.clone();
+        if projection.is_beside() {
+            config.max_failure_count = 1;
+        }
+        let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
+        handler.map_err(lower)
+    }
+
+    pub(super) fn head(&self, instance: &str) -> Result<Option<Head>, StoreError> {
+        let wanted = self.projection.wanted().aggregate_types;
+        let request = HeadsRequest { instances: vec![instance.into()], aggregate_types: wanted, after: None, limit: 1 };
+        Ok(self.source.heads(&request)?.into_iter().next())
+    }
+
+    pub(super) fn state(&self, key: &ProjectionKey, instance: &str) -> Result<State, StoreError> {
+        Ok(self.models.states(key, &[instance.into()])?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The instance has events, or a state.
+    pub(super) fn check_instance(&self, instance: &str) -> Result<(), OperateError> {
+        let state = self.state(&self.projection.key(), instance)?;
+        if state.position > 0 || self.head(instance)?.is_some() {
+            return Ok(());
+        }
+        Err(OperateError::UnknownInstance { projection: self.name().to_owned(), instance: instance.to_owned() })
+    }
+}
+
+/// An error of the library as one of operations.
+pub(super) fn lower(error: Error) -> OperateError {
+    match error {
+        Error::Store(error) => error.into(),
+        Error::Setup(error) => error.into(),
+        Error::Projection(error) => error.into(),
+        Error::Config(error) => error.into(),
+        Error::Statement(error) => error.into(),
+        Error::Mend(error) => error.into(),
+        Error::Operate(error) => error,
+        other => OperateError::Unsupported { what: full(&other) },
+    }
+}
+
+/// A row as JSON.
+pub(super) fn json(row: &[(String, Value)]) -> JsonRow {
+    row.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
+}
+
+/// A report as JSON.
+pub(super) fn answer(report: &impl serde::Serialize) -> Result<serde_json::Value, OperateError> {
+    let failed = |error| StoreError::new("writing an answer", crate::error::StoreErrorKind::Data, error);
+    Ok(serde_json::to_value(report).map_err(failed)?)
+}

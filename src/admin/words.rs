@@ -1,0 +1,108 @@
+//! A statement in words, for people who ask where a row comes from.
+
+use crate::projection::Projection;
+use crate::statement::{Assignment, Change, Condition, Origin, Source, Statement, Test};
+use crate::value::Value;
+
+/// The statement on one line.
+pub(super) fn statement(projection: &Projection, statement: &Statement) -> String {
+    let table = |name: &Option<String>| match name {
+        Some(name) => name.clone(),
+        None => projection.tables().first().map(|table| table.name.clone()).unwrap_or_default(),
+    };
+    match statement {
+        Statement::Noop => "nothing".to_owned(),
+        Statement::Multi(parts) => {
+            let parts: Vec<String> = parts.iter().map(|part| self::statement(projection, part)).collect();
+            parts.join("; ")
+        }
+        Statement::Exec { sql, values } => {
+            let values: Vec<String> = values.iter().map(value).collect();
+            format!("exec {} with ({})", sql.sqlite, values.join(", "))
+        }
+        Statement::Create { table: name, values } => format!("create {} ({})", table(name), assignments(values)),
+        Statement::Upsert { table: name, conflict, values } => {
+            format!("upsert {} ({}) by {}", table(name), assignments(values), conflict.join(", "))
+        }
+        Statement::Update { table: name, values, conditions } => {
+            format!("update {} set {} where {}", table(name), assignments(values), all(conditions))
+        }
+        Statement::Delete { table: name, conditions } => format!("delete {} where {}", table(name), all(conditions)),
+        Statement::Copy { table: name, to, from, conditions, .. } => {
+            let pairs: Vec<String> = to.iter().zip(from).map(|(to, from)| format!("{to} = {}", source(from))).collect();
+            format!("copy {} with {} where {}", table(name), pairs.join(", "), all(conditions))
+        }
+    }
+}
+
+fn value(value: &Value) -> String {
+    value.to_json().to_string()
+}
+
+fn assignments(values: &[Assignment]) -> String {
+    values.iter().map(assignment).collect::<Vec<_>>().join(", ")
+}
+
+fn assignment(assignment: &Assignment) -> String {
+    let column = &assignment.column;
+    match &assignment.change {
+        Change::Set(v) => format!("{column} = {}", value(v)),
+        Change::Broken(why) => format!("{column} = ? ({why})"),
+        Change::Increment(by) if *by < 0 => format!("{column} = {column} - {}", by.unsigned_abs()),
+        Change::Increment(by) => format!("{column} = {column} + {by}"),
+        Change::ArrayAppend(text) => format!("{column} = {column} with {text:?}"),
+        Change::ArrayRemove(text) => format!("{column} = {column} without {text:?}"),
+        Change::ArrayIntersect(texts) => format!("{column} = those of {column} in {texts:?}"),
+        Change::CopyColumn(other) => format!("{column} = {other}"),
+        Change::SetOnInsert(v) => format!("{column} = {} if the row is new", value(v)),
+        Change::SetIf(v, condition) => format!("{column} = {} if {}", value(v), test(&condition.0)),
+    }
+}
+
+fn source(source: &Source) -> String {
+    match &source.from {
+        Origin::Column(name) => name.clone(),
+        Origin::Value(v) => value(v),
+    }
+}
+
+fn all(conditions: &[Condition]) -> String {
+    conditions.iter().map(|condition| test(&condition.0)).collect::<Vec<_>>().join(" and ")
+}
+
+fn test(condition: &Test) -> String {
+    match condition {
+        Test::Compare(column, operator, v) => format!("{column} {operator} {}", value(v)),
+        Test::IsNull(column) => format!("{column} is null"),
+        Test::IsIn(column, values) => {
+            format!("{column} in ({})", values.iter().map(value).collect::<Vec<_>>().join(", "))
+        }
+        Test::Contains(column, text) => format!("{column} contains {text:?}"),
+        Test::JsonContains(column, v) => format!("{column} contains {}", value(v)),
+        Test::Not(inner) => format!("not ({})", test(inner)),
+        Test::Broken(column, why) => format!("{column} = ? ({why})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statement::{create, delete, eq, increment, multi, not, set, set_on_insert, update, upsert};
+    use crate::table::{Table, integer, text};
+
+    #[test]
+    fn statements_are_told_on_one_line() {
+        let users = Projection::new("users", 1)
+            .table(Table::new("users").column(text("id")).column(integer("n")).primary_key(["id"]));
+        let said = |reduced: crate::statement::Reduced| statement(&users, &reduced.unwrap());
+        assert_eq!(said(create([set("id", "a"), set("n", 1)])), r#"create users (id = "a", n = 1)"#);
+        assert_eq!(
+            said(upsert(["id"], [set("id", "a"), increment("n", -2), set_on_insert("m", 0)])),
+            r#"upsert users (id = "a", n = n - 2, m = 0 if the row is new) by id"#
+        );
+        assert_eq!(
+            said(multi([update([increment("n", 1)], [eq("id", "a"), not(eq("n", 5))]), delete([eq("id", "b")])])),
+            r#"update users set n = n + 1 where id = "a" and not (n = 5); delete users where id = "b""#
+        );
+    }
+}

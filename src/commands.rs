@@ -1,0 +1,88 @@
+//! Where engines and people meet: commands are kept beside the read models.
+
+use std::fmt;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::error::{OperateError, StoreError};
+use crate::instruction::{Asked, CommandState, NewCommand};
+use crate::lease::Member;
+
+/// Where commands are kept: beside the states of the projections.
+///
+/// All times are on this database's clock.
+pub trait CommandStore: fmt::Debug + Send + Sync {
+    /// Puts a command on record and returns its id.
+    ///
+    /// # Errors
+    /// [`OperateError::Busy`] when another one that excludes it goes on for the projection.
+    fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError>;
+
+    /// Takes commands that are asked for, or whose engine does not keep them any more, for these projections (name and
+    /// version), the oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn take(
+        &self,
+        owner: Uuid,
+        projections: &[(String, u32)],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Asked>, StoreError>;
+
+    /// Keeps all commands that the owner has taken, and returns their ids.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn keep(&self, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Writes down how far a command is; false when it is not the owner's any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn report(&self, id: Uuid, owner: Uuid, progress: &serde_json::Value) -> Result<bool, StoreError>;
+
+    /// Ends a command with its answer; false when it is not the owner's any more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn answer(
+        &self,
+        id: Uuid,
+        owner: Uuid,
+        state: CommandState,
+        answer: &serde_json::Value,
+    ) -> Result<bool, StoreError>;
+
+    /// Lets others take what this owner has not ended.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn give_back(&self, owner: Uuid) -> Result<(), StoreError>;
+
+    /// One command.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn command(&self, id: Uuid) -> Result<Option<Asked>, StoreError>;
+
+    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError>;
+
+    /// Removes the rows of read models from answers that are older than this.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn forget_rows(&self, age: Duration) -> Result<(), StoreError>;
+
+    /// The processes that are alive.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn members(&self) -> Result<Vec<Member>, StoreError>;
+}

@@ -1,0 +1,135 @@
+//! Single instances of a build: exchanged for those of another one, or emptied.
+
+use std::sync::Arc;
+
+use super::{enter, of, take_time};
+use crate::build::{Behind, CatchUp, Phase};
+use crate::db::state::Transaction;
+use crate::db::{Conn, model};
+use crate::error::{StoreError, SwitchError};
+use crate::projection::Projection;
+use crate::sql;
+use crate::state::{ProjectionKey, State};
+use crate::store::ProjectionTransaction;
+use crate::table::INSTANCE_COLUMN;
+use crate::value::Value;
+
+fn lock(conn: &mut dyn Conn, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {
+    let states = Transaction { conn }.lock(key, std::slice::from_ref(instance))?;
+    Ok(states.into_iter().next().unwrap_or_default())
+}
+
+/// Gives the live build the rows, state and failures that a build beside it has of one instance.
+pub(in crate::db) fn exchange(
+    conn: &mut dyn Conn,
+    build: &Projection,
+    live: &Projection,
+    instance: &Arc<str>,
+    catch_up: CatchUp<'_>,
+) -> Result<(), SwitchError> {
+    take_time(conn)?;
+    let (from, to) = (build.key(), live.key());
+    let standing = lock(conn, &to, instance)?.position;
+    let mut reached = lock(conn, &from, instance)?.position;
+    if reached < standing {
+        let behind = Behind { instance: Arc::clone(instance), from: reached, to: standing };
+        catch_up(&mut Transaction { conn }, &[behind])?;
+        reached = lock(conn, &from, instance)?.position;
+    }
+    if reached < standing {
+        return Err(SwitchError::NotCaughtUp {
+            projection: live.name().to_owned(),
+            build: super::stored::label(&from),
+            behind: 1,
+            instance: instance.to_string(),
+            from: reached,
+            to: standing,
+        });
+    }
+    model::forget(conn, live, instance)?;
+    copy_rows(conn, build, live, instance)?;
+    copy_state(conn, &from, &to, instance)?;
+    Ok(())
+}
+
+fn copy_rows(
+    conn: &mut dyn Conn,
+    build: &Projection,
+    live: &Projection,
+    instance: &Arc<str>,
+) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    for table in build.tables() {
+        let own = table.columns.iter().map(|column| sql::quote(&column.name));
+        let columns: Vec<String> = std::iter::once(sql::quote(INSTANCE_COLUMN)).chain(own).collect();
+        let columns = columns.join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({columns}) SELECT {columns} FROM {} WHERE {} = $1",
+            sql::physical_name(dialect, live, table),
+            sql::physical_name(dialect, build, table),
+            sql::quote(INSTANCE_COLUMN)
+        );
+        conn.execute(&sql, &[instance.as_ref().into()])?;
+    }
+    Ok(())
+}
+
+fn copy_state(
+    conn: &mut dyn Conn,
+    from: &ProjectionKey,
+    to: &ProjectionKey,
+    instance: &Arc<str>,
+) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let (states, held) = (dialect.table("projection_states"), dialect.table("held_events"));
+    let one = "instance_id = $1 AND projection = $2 AND version = $3";
+    let params = |key: &ProjectionKey, more: Option<Value>| -> Vec<Value> {
+        let [name, version] = of(key);
+        [instance.as_ref().into(), name, version].into_iter().chain(more).collect()
+    };
+    conn.execute(&format!("DELETE FROM {held} WHERE {one}"), &params(to, None))?;
+    let there = Some(Value::from(to.name.as_ref()));
+    conn.execute(&format!("UPDATE {held} SET projection = $4 WHERE {one}"), &params(from, there))?;
+    let source = format!("(SELECT {{}} FROM {states} WHERE instance_id = $1 AND projection = $4 AND version = $3)");
+    let set: Vec<String> = ["position", "event", "store", "held"]
+        .into_iter()
+        .map(|column| format!("{column} = {}", source.replace("{}", column)))
+        .collect();
+    // A new epoch: whoever works on the old rows finds its lease gone.
+    let sql = format!(
+        "UPDATE {states} SET {}, epoch = epoch + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
+        set.join(", ")
+    );
+    conn.execute(&sql, &params(to, Some(from.name.as_ref().into())))?;
+    conn.execute(&format!("DELETE FROM {states} WHERE {one}"), &params(from, None))?;
+    // Its rows stay without a state until it is removed: nobody may go on with them.
+    enter(conn, from, &[Phase::Building], Phase::Kept, None).map(|_| ())
+}
+
+/// Removes rows, failures and checkpoint of these instances; the states stay, locked until then.
+pub(in crate::db) fn empty(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    instances: &[Arc<str>],
+) -> Result<u64, StoreError> {
+    take_time(conn)?;
+    let key = projection.key();
+    Transaction { conn }.lock(&key, instances)?;
+    let dialect = conn.dialect();
+    let mut rows = 0;
+    for instance in instances {
+        rows += model::forget(conn, projection, instance)?;
+        let [name, version] = of(&key);
+        let params = [instance.as_ref().into(), name, version];
+        let one = "instance_id = $1 AND projection = $2 AND version = $3";
+        conn.execute(&format!("DELETE FROM {} WHERE {one}", dialect.table("held_events")), &params)?;
+        let sql = format!(
+            "UPDATE {} SET position = 0, event = NULL, store = NULL, held = ($4 = 1), careful = ($4 = 1), marked = NULL, \
+             epoch = epoch + 1, owner = NULL, leased_until = NULL WHERE {one}",
+            dialect.table("projection_states")
+        );
+        let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();
+        conn.execute(&sql, &params)?;
+    }
+    Ok(rows)
+}

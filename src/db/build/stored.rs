@@ -1,0 +1,101 @@
+//! What is on record of a build: enough to find its tables without its code.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::build::{Build, Phase};
+use crate::db::{Conn, Row, row};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::sql::{self, Dialect};
+use crate::state::ProjectionKey;
+
+/// The parts of a stored definition that are read back.
+#[derive(Debug, Deserialize)]
+struct Definition {
+    schema: Option<String>,
+    events: Vec<(String, Vec<String>)>,
+    tables: Vec<TableName>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TableName {
+    name: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) build: Build,
+    pub(super) live: bool,
+    pub(super) schema: Option<String>,
+    /// Plain names.
+    pub(super) tables: Vec<String>,
+}
+
+impl Stored {
+    /// The unquoted name of a table of this build.
+    pub(super) fn raw(&self, dialect: Dialect, table: &str) -> String {
+        sql::physical_of(dialect, self.schema.as_deref(), table, &self.build.key)
+    }
+
+    /// The same, quoted and in its schema.
+    pub(super) fn quoted(&self, dialect: Dialect, table: &str) -> String {
+        sql::in_schema(dialect, self.schema.as_deref(), &self.raw(dialect, table))
+    }
+
+    /// The name under which the owner of a relation is kept.
+    pub(super) fn owned(&self, raw: &str) -> String {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{raw}"),
+            None => raw.to_owned(),
+        }
+    }
+
+    /// For people.
+    pub(super) fn label(&self) -> String {
+        label(&self.build.key)
+    }
+}
+
+/// A build in words.
+pub(super) fn label(key: &ProjectionKey) -> String {
+    match key.mark() {
+        None => format!("version {}", key.version),
+        Some(mark) => format!("version {} ({mark})", key.version),
+    }
+}
+
+/// Builds of all projections, or of one. Who changes them has the lock of set-ups.
+pub(super) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
+    let sql = format!(
+        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command FROM {} \
+         ORDER BY name, version",
+        conn.dialect().table("projections")
+    );
+    let rows = conn.query(&sql, &[])?;
+    let mut stored = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    stored.retain(|stored| projection.is_none_or(|name| stored.build.key.projection() == name));
+    Ok(stored)
+}
+
+fn read(found: &Row) -> Result<Stored, StoreError> {
+    let corrupt = |error| StoreError::new("reading the definition of a projection", StoreErrorKind::Corrupt, error);
+    let definition: Definition = serde_json::from_str(row::text(found, 2)?).map_err(corrupt)?;
+    let live = row::truth(found, 3)?;
+    let phase = Phase::parse(row::text(found, 5)?).unwrap_or(Phase::Halted);
+    let name: Arc<str> = row::shared(found, 0)?;
+    Ok(Stored {
+        build: Build {
+            key: ProjectionKey { name, version: u32::try_from(row::int(found, 1)?).unwrap_or(0) },
+            phase: if live { Phase::Live } else { phase },
+            succeeded: row::truth(found, 4)?,
+            resets: row::int(found, 7)?,
+            trouble: if row::is_null(found, 6) { None } else { Some(row::text(found, 6)?.to_owned()) },
+            command: row::uuid(found, 8)?,
+            aggregate_types: definition.events.into_iter().map(|(name, _)| name).collect(),
+        },
+        live,
+        schema: definition.schema,
+        tables: definition.tables.into_iter().map(|table| table.name).collect(),
+    })
+}

@@ -1,0 +1,200 @@
+//! The switch: readers see another build, in one transaction in which the live one stands still.
+//!
+//! Within a version the two builds exchange their names: states, failures and tables of the new one are those of the
+//! plain name afterwards, so that whoever works by that name goes on with it. State rows are locked before tables, in
+//! the order in which every pass does it.
+
+use std::time::Duration;
+
+use super::stored::{self, Stored};
+use super::{of, take_time, views};
+use crate::build::{Behind, CatchUp, Phase};
+use crate::db::state::Transaction;
+use crate::db::{Conn, row, setup};
+use crate::error::{StoreError, SwitchError};
+use crate::sql::{self, Dialect};
+use crate::state::ProjectionKey;
+
+/// The mark that a build bears while two exchange their names.
+const ASIDE: &str = "aside";
+
+/// Puts a build before the readers.
+pub(in crate::db) fn go_live(
+    conn: &mut dyn Conn,
+    key: &ProjectionKey,
+    patience: Duration,
+    catch_up: Option<CatchUp<'_>>,
+) -> Result<(), SwitchError> {
+    setup::lock(conn)?;
+    let known = stored::list(conn, Some(key.projection()))?;
+    let none = || SwitchError::NoBuild { projection: key.projection().to_owned(), build: stored::label(key) };
+    let new = known.iter().find(|stored| stored.build.key == *key).ok_or_else(none)?;
+    if new.live {
+        return Ok(());
+    }
+    if new.build.phase == Phase::Halted {
+        return Err(none());
+    }
+    let Some(live) = known.iter().find(|stored| stored.live) else {
+        views::point(conn, None, new)?;
+        return Ok(mark_live(conn, None, key)?);
+    };
+    take_time(conn)?;
+    let within = live.build.key.version == key.version;
+    lock_states(conn, &live.build.key)?;
+    if within {
+        lock_states(conn, key)?;
+    }
+    if let Some(catch_up) = catch_up {
+        follow(conn, live, key, catch_up)?;
+        lock_tables(conn, live, within.then_some(new), patience)?;
+        // Instances that were new in between stand still only now.
+        follow(conn, live, key, catch_up)?;
+        check(&behind(conn, &live.build.key, key)?, new, live)?;
+    } else {
+        lock_tables(conn, live, within.then_some(new), patience)?;
+    }
+    if within {
+        exchange(conn, live, new)?;
+    } else {
+        views::point(conn, Some(live), new)?;
+        mark_live(conn, Some(&live.build.key), key)?;
+    }
+    Ok(())
+}
+
+fn follow(conn: &mut dyn Conn, live: &Stored, key: &ProjectionKey, catch_up: CatchUp<'_>) -> Result<(), SwitchError> {
+    let behind = behind(conn, &live.build.key, key)?;
+    if behind.is_empty() { Ok(()) } else { Ok(catch_up(&mut Transaction { conn }, &behind)?) }
+}
+
+fn check(behind: &[Behind], new: &Stored, live: &Stored) -> Result<(), SwitchError> {
+    let Some(first) = behind.first() else { return Ok(()) };
+    Err(SwitchError::NotCaughtUp {
+        projection: live.build.key.projection().to_owned(),
+        build: new.label(),
+        behind: behind.len(),
+        instance: first.instance.to_string(),
+        from: first.from,
+        to: first.to,
+    })
+}
+
+fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM {} WHERE projection = $1 AND version = $2 ORDER BY instance_id{}) s",
+        dialect.table("projection_states"),
+        dialect.for_update()
+    );
+    conn.query(&sql, &of(key)).map(|_| ())
+}
+
+/// Nobody writes to these tables or reads from them any more. Readers lock a view before its tables, and so does this.
+/// Each lock is waited for less long than it takes a server to look for deadlocks: whoever is in its way by order of
+/// tables is not the one to lose.
+fn lock_tables(
+    conn: &mut dyn Conn,
+    live: &Stored,
+    within: Option<&Stored>,
+    patience: Duration,
+) -> Result<(), StoreError> {
+    let (dialect, schema) = (conn.dialect(), live.schema.as_deref());
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    let millis = patience.as_millis().clamp(1, 60_000);
+    let mut sql = vec![format!("SET LOCAL lock_timeout = '{millis}ms'")];
+    for table in &live.tables {
+        sql.extend(views::lock(conn, schema, table)?);
+    }
+    for stored in std::iter::once(live).chain(within) {
+        let names = stored.tables.iter().map(|table| stored.quoted(dialect, table));
+        sql.extend(names.map(|name| format!("LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")));
+    }
+    conn.batch(&sql.join("; ")).map_err(|error| error.doing("waiting for readers of the tables"))
+}
+
+/// The instances in which one build is behind another.
+pub(super) fn behind(
+    conn: &mut dyn Conn,
+    live: &ProjectionKey,
+    new: &ProjectionKey,
+) -> Result<Vec<Behind>, StoreError> {
+    let states = conn.dialect().table("projection_states");
+    let sql = format!(
+        "SELECT o.instance_id, coalesce(n.position, 0), o.position FROM {states} o LEFT JOIN {states} n \
+         ON n.instance_id = o.instance_id AND n.projection = $3 AND n.version = $4 \
+         WHERE o.projection = $1 AND o.version = $2 AND o.position > coalesce(n.position, 0) ORDER BY o.instance_id"
+    );
+    let ([a, b], [c, d]) = (of(live), of(new));
+    conn.query(&sql, &[a, b, c, d])?
+        .iter()
+        .map(|found| {
+            Ok(Behind { instance: row::shared(found, 0)?, from: row::int(found, 1)?, to: row::int(found, 2)? })
+        })
+        .collect()
+}
+
+/// The two builds of one version take each other's name. The view's text is the same afterwards, on other tables.
+fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
+    let (plain, beside) = (&live.build.key, &new.build.key);
+    let aside = ProjectionKey { name: format!("{}#{ASIDE}", plain.projection()).into(), version: plain.version };
+    views::share(conn, live, new)?;
+    for (from, to) in [(plain, &aside), (beside, plain), (&aside, beside)] {
+        rename_rows(conn, from, to)?;
+        rename_tables(conn, live, from, to)?;
+    }
+    views::point(conn, Some(live), live)?;
+    let dialect = conn.dialect();
+    let table = dialect.table("projections");
+    let update = format!(
+        "UPDATE {table} SET command = $3, phase = $4, trouble = NULL, succeeded_at = coalesce(succeeded_at, $5) \
+         WHERE name = $1 AND version = $2"
+    );
+    let now = crate::value::Value::Timestamp(crate::value::to_micros(conn.now()?));
+    for (key, command, phase) in [(plain, new.build.command, Phase::Live), (beside, live.build.command, Phase::Kept)] {
+        let [name, version] = of(key);
+        conn.execute(&update, &[name, version, command.into(), phase.as_str().into(), now.clone()])?;
+    }
+    Ok(())
+}
+
+fn rename_rows(conn: &mut dyn Conn, from: &ProjectionKey, to: &ProjectionKey) -> Result<(), StoreError> {
+    for table in ["projection_states", "held_events"] {
+        let sql = format!(
+            "UPDATE {} SET projection = $3 WHERE projection = $1 AND version = $2",
+            conn.dialect().table(table)
+        );
+        let [name, version] = of(from);
+        conn.execute(&sql, &[name, version, to.name.as_ref().into()])?;
+    }
+    Ok(())
+}
+
+fn rename_tables(
+    conn: &mut dyn Conn,
+    stored: &Stored,
+    from: &ProjectionKey,
+    to: &ProjectionKey,
+) -> Result<(), StoreError> {
+    let (dialect, schema) = (conn.dialect(), stored.schema.as_deref());
+    for table in &stored.tables {
+        let old = sql::in_schema(dialect, schema, &sql::physical_of(dialect, schema, table, from));
+        let new = sql::quote(&sql::physical_of(dialect, schema, table, to));
+        conn.batch(&format!("ALTER TABLE {old} RENAME TO {new}"))?;
+    }
+    Ok(())
+}
+
+fn mark_live(conn: &mut dyn Conn, old: Option<&ProjectionKey>, new: &ProjectionKey) -> Result<(), StoreError> {
+    let sql = format!(
+        "UPDATE {} SET live = $3, phase = $4, trouble = NULL WHERE name = $1 AND version = $2",
+        conn.dialect().table("projections")
+    );
+    for (key, live, phase) in old.map(|old| (old, false, Phase::Kept)).into_iter().chain([(new, true, Phase::Live)]) {
+        let [name, version] = of(key);
+        conn.execute(&sql, &[name, version, live.into(), phase.as_str().into()])?;
+    }
+    Ok(())
+}

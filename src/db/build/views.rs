@@ -1,0 +1,201 @@
+//! The views that readers use: moved onto the tables of a build, with owner, grants and comments as they were.
+
+use super::stored::Stored;
+use super::texts;
+use crate::db::setup::catalog;
+use crate::db::{Conn, row};
+use crate::error::{SetupError, StoreError, SwitchError};
+use crate::sql::{self, Dialect};
+use crate::value::Value;
+
+/// Has the views show this build. Those of tables that it does not have go.
+pub(super) fn point(conn: &mut dyn Conn, old: Option<&Stored>, new: &Stored) -> Result<(), SwitchError> {
+    if let Some(old) = old.filter(|old| old.build.key != new.build.key) {
+        share(conn, old, new)?;
+    }
+    for table in old.into_iter().flat_map(|old| &old.tables) {
+        if !new.tables.contains(table) {
+            let view = View::of(conn, new, table);
+            if view.is_there(conn, new)? {
+                view.check_dependents(conn)?;
+                conn.batch(&format!("DROP VIEW {}", view.quoted))?;
+            }
+        }
+    }
+    for table in &new.tables {
+        move_one(conn, new, table)?;
+    }
+    Ok(())
+}
+
+/// The statement that locks a view and nothing beneath it, by giving it to whom it belongs; none where there is none.
+pub(super) fn lock(conn: &mut dyn Conn, schema: Option<&str>, table: &str) -> Result<Option<String>, StoreError> {
+    let quoted = sql::in_schema(conn.dialect(), schema, &sql::view_of(conn.dialect(), schema, table));
+    let rows = conn.query(
+        "SELECT format('ALTER VIEW %s OWNER TO %I', $1::text, pg_get_userbyid(relowner)) FROM pg_class \
+         WHERE oid = to_regclass($1::text) AND relkind = 'v'",
+        &[quoted.into()],
+    )?;
+    rows.first().map(|found| row::text(found, 0).map(str::to_owned)).transpose()
+}
+
+/// Grants on the tables of one build hold for those of another: a view reads them with the rights of its owner.
+pub(super) fn share(conn: &mut dyn Conn, from: &Stored, to: &Stored) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    for table in from.tables.iter().filter(|table| to.tables.contains(table)) {
+        let names =
+            [from.quoted(dialect, table).into(), to.quoted(dialect, table).into(), Value::TextArray(Vec::new())];
+        for found in conn.query(GRANTS, &names)? {
+            conn.batch(row::text(&found, 0)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Statements that grant on `$2` what is granted on `$1`, as a whole and on columns of these names.
+const GRANTS: &str = "SELECT format('GRANT %s%s ON %s TO %s%s', g.privilege_type, g.columns, $2::text, \
+     CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END, \
+     CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM \
+     (SELECT a.privilege_type, '' AS columns, a.grantee, a.is_grantable FROM pg_class c, aclexplode(c.relacl) a \
+      WHERE c.oid = $1::text::regclass AND a.grantee <> c.relowner \
+      UNION ALL SELECT a.privilege_type, '(' || quote_ident(t.attname) || ')', a.grantee, a.is_grantable \
+      FROM pg_attribute t, aclexplode(t.attacl) a WHERE t.attrelid = $1::text::regclass \
+      AND t.attname = ANY($3::text[])) g";
+
+/// The statement that gives `$1` the options that it has.
+const OPTIONS: &str = "SELECT format('ALTER VIEW %s SET (%s)', $1::text, array_to_string(reloptions, ', ')) \
+     FROM pg_class WHERE oid = $1::text::regclass AND reloptions IS NOT NULL";
+
+struct View<'v> {
+    schema: Option<&'v str>,
+    raw: String,
+    quoted: String,
+}
+
+impl<'v> View<'v> {
+    fn of(conn: &dyn Conn, stored: &'v Stored, table: &str) -> Self {
+        let (dialect, schema) = (conn.dialect(), stored.schema.as_deref());
+        let raw = sql::view_of(dialect, schema, table);
+        Self { schema, quoted: sql::in_schema(dialect, schema, &raw), raw }
+    }
+
+    /// True when it is the projection's own view; false when the name is free.
+    fn is_there(&self, conn: &mut dyn Conn, stored: &Stored) -> Result<bool, SwitchError> {
+        let Some(kind) = catalog::relation(conn, self.schema, &self.raw)? else { return Ok(false) };
+        let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
+        let owners = texts(&conn.query(&sql, &[stored.owned(&self.raw).into()])?)?;
+        let name = stored.build.key.projection();
+        if kind == "view" && owners.first().is_some_and(|owner| owner == name) {
+            return Ok(true);
+        }
+        let by = match owners.first() {
+            Some(owner) => format!("a {kind} of projection {owner:?}"),
+            None => format!("a {kind} that is not readside's"),
+        };
+        Err(SetupError::NameTaken { projection: name.to_owned(), name: self.raw.clone(), by }.into())
+    }
+
+    /// The name as PostgreSQL reads it in a value.
+    fn regclass(&self) -> Value {
+        self.quoted.as_str().into()
+    }
+
+    /// What of the service's own would go with the view. SQLite's views are looked up by name each time.
+    fn check_dependents(&self, conn: &mut dyn Conn) -> Result<(), SwitchError> {
+        if conn.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        let rows = conn.query(
+            "SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass \
+             THEN (SELECT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || c.oid::regclass::text \
+                   FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE r.oid = d.objid) \
+             ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END \
+             FROM pg_depend d WHERE d.refobjid = $1::text::regclass AND d.deptype = 'n' \
+             AND NOT (d.classid = 'pg_rewrite'::regclass AND EXISTS \
+               (SELECT 1 FROM pg_rewrite r WHERE r.oid = d.objid AND r.ev_class = d.refobjid)) ORDER BY 1",
+            &[self.regclass()],
+        )?;
+        let dependents = texts(&rows)?;
+        if dependents.is_empty() {
+            return Ok(());
+        }
+        Err(SwitchError::Dependents { view: self.raw.clone(), dependents: dependents.join(", ") })
+    }
+}
+
+/// Replaced in place where its columns stay; anew, with all that people have set on it, where they change.
+fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str) -> Result<(), SwitchError> {
+    let dialect = conn.dialect();
+    let view = View::of(conn, new, table);
+    let is_there = view.is_there(conn, new)?;
+    let columns = catalog::columns(conn, view.schema, &new.raw(dialect, table))?;
+    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let create = sql::create_view(dialect, view.schema, table, &new.build.key, &names);
+    if dialect == Dialect::Postgres && is_there {
+        let before = catalog::columns(conn, view.schema, &view.raw)?;
+        let same = before.len() == columns.len()
+            && before
+                .iter()
+                .zip(&columns)
+                .all(|(before, column)| (&before.name, &before.kind) == (&column.name, &column.kind));
+        if same {
+            // Owner, grants and comments stay, options do not.
+            let options = conn.query(OPTIONS, &[view.regclass()])?;
+            conn.batch(&create.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))?;
+            for found in &options {
+                conn.batch(row::text(found, 0)?)?;
+            }
+            return Ok(());
+        }
+        view.check_dependents(conn)?;
+        let settings = settings(conn, &view, &names)?;
+        conn.batch(&format!("DROP VIEW {}", view.quoted))?;
+        conn.batch(&create)?;
+        for setting in settings {
+            conn.batch(&setting)?;
+        }
+        return Ok(());
+    }
+    if is_there {
+        conn.batch(&format!("DROP VIEW {}", view.quoted))?;
+    }
+    conn.batch(&create)?;
+    let sql = format!(
+        "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
+        dialect.table("projection_tables")
+    );
+    conn.execute(&sql, &[new.owned(&view.raw).into(), new.build.key.projection().into()])?;
+    Ok(())
+}
+
+/// The statements that give a new view what the old one has: owner, options, grants on it and on columns that stay, comments.
+fn settings(conn: &mut dyn Conn, view: &View<'_>, columns: &[String]) -> Result<Vec<String>, StoreError> {
+    let columns = Value::TextArray(columns.to_vec());
+    let others = [
+        "SELECT format('ALTER VIEW %s OWNER TO %I', $1::text, pg_get_userbyid(relowner)) FROM pg_class \
+         WHERE oid = $1::text::regclass AND pg_get_userbyid(relowner) <> current_user AND cardinality($2::text[]) >= 0",
+        "SELECT format('COMMENT ON VIEW %s IS %L', $1::text, obj_description($1::text::regclass, 'pg_class')) \
+         WHERE obj_description($1::text::regclass, 'pg_class') IS NOT NULL AND cardinality($2::text[]) >= 0",
+        "SELECT format('COMMENT ON COLUMN %s.%I IS %L', $1::text, attname, col_description(attrelid, attnum)) \
+         FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND attname = ANY($2::text[]) \
+         AND col_description(attrelid, attnum) IS NOT NULL",
+    ];
+    // Who makes the view may grant on it before it is another's.
+    let mut statements = texts(&conn.query(OPTIONS, &[view.regclass()])?)?;
+    let [owner, comment, comments] = others;
+    for sql in [comment, comments] {
+        for found in conn.query(sql, &[view.regclass(), columns.clone()])? {
+            statements.push(row::text(&found, 0)?.to_owned());
+        }
+    }
+    for found in conn.query(GRANTS, &[view.regclass(), view.regclass(), columns.clone()])? {
+        statements.push(row::text(&found, 0)?.to_owned());
+    }
+    for found in conn.query(owner, &[view.regclass(), columns])? {
+        statements.push(row::text(&found, 0)?.to_owned());
+    }
+    Ok(statements)
+}

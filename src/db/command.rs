@@ -1,0 +1,232 @@
+//! Commands to engines: rows that one engine at a time takes, keeps and answers.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::lease::Sql;
+use super::{Conn, Row, row};
+use crate::error::{OperateError, StoreError, StoreErrorKind};
+use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
+use crate::lease::Member;
+use crate::value::{Value, to_micros};
+
+const COLUMNS: &str = "command_id, projection, version, instruction, state, who, why, asked_at, owner, taken_at, \
+     progress, answered_at, answer";
+
+/// Puts a command on record, unless another one is in its way.
+pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, OperateError> {
+    let (id, kind) = (Uuid::now_v7(), command.instruction.kind());
+    let exclusive = command.instruction.is_exclusive().then(|| command.projection.clone());
+    let table = conn.dialect().table("commands");
+    let sql = format!(
+        "INSERT INTO {table} (command_id, kind, projection, version, instruction, state, who, why, asked_at, exclusive) \
+         VALUES ($1, $2, $3, $4, $5, 'asked', $6, $7, $8, $9) ON CONFLICT (exclusive) DO NOTHING"
+    );
+    let instruction = serde_json::to_string(&command.instruction).map_err(corrupt)?;
+    let now = Value::Timestamp(to_micros(conn.now()?));
+    let params = [
+        id.into(),
+        kind.into(),
+        command.projection.as_str().into(),
+        command.version.into(),
+        instruction.into(),
+        plain(&command.by.who),
+        plain(&command.by.why),
+        now,
+        exclusive.into(),
+    ];
+    if conn.execute(&sql, &params)? > 0 {
+        return Ok(id);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM {table} WHERE exclusive = $1");
+    let rows = conn.query(&sql, &[command.projection.as_str().into()])?;
+    let running = rows.first().map(asked).transpose()?;
+    let busy = |running: Asked| OperateError::Busy {
+        projection: command.projection.clone(),
+        kind,
+        running: running.instruction.kind(),
+        id: running.id,
+        who: running.who,
+        state: running.state,
+    };
+    let gone =
+        || StoreError::new("asking for a command", StoreErrorKind::Conflict, "one that was in its way has ended");
+    Err(running.map_or_else(|| gone().into(), busy))
+}
+
+fn plain(text: &str) -> Value {
+    Value::Text(text.replace('\0', "\u{fffd}"))
+}
+
+fn corrupt(error: serde_json::Error) -> StoreError {
+    StoreError::new("reading commands", StoreErrorKind::Corrupt, error)
+}
+
+fn json(found: &Row, at: usize) -> Result<Option<serde_json::Value>, StoreError> {
+    if row::is_null(found, at) {
+        return Ok(None);
+    }
+    serde_json::from_str(row::text(found, at)?).map(Some).map_err(corrupt)
+}
+
+fn asked(found: &Row) -> Result<Asked, StoreError> {
+    let unknown = |word: &str| corrupt(serde::de::Error::custom(format!("state {word:?} is not known")));
+    let version = if row::is_null(found, 2) { None } else { u32::try_from(row::int(found, 2)?).ok() };
+    let state = row::text(found, 4)?;
+    Ok(Asked {
+        id: row::uuid(found, 0)?.unwrap_or_default(),
+        projection: row::text(found, 1)?.to_owned(),
+        version,
+        instruction: serde_json::from_str::<Instruction>(row::text(found, 3)?).map_err(corrupt)?,
+        state: CommandState::parse(state).ok_or_else(|| unknown(state))?,
+        who: row::text(found, 5)?.to_owned(),
+        why: row::text(found, 6)?.to_owned(),
+        asked_at: row::time(found, 7)?.unwrap_or(std::time::SystemTime::UNIX_EPOCH),
+        taken_by: row::uuid(found, 8)?,
+        taken_at: row::time(found, 9)?,
+        progress: json(found, 10)?,
+        answered_at: row::time(found, 11)?,
+        answer: json(found, 12)?,
+    })
+}
+
+/// The ids of those that can be taken.
+pub(super) fn free(
+    conn: &mut dyn Conn,
+    projections: &[(String, u32)],
+    lease: Duration,
+    limit: usize,
+) -> Result<Vec<Uuid>, StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Sql::new(conn)?;
+    let names = Value::TextArray(projections.iter().map(|(name, _)| name.clone()).collect());
+    sql.params.push(names);
+    let which = dialect.any("projection", sql.params.len());
+    let over = sql.over("kept_until", lease);
+    let text = format!(
+        "SELECT command_id, projection, version FROM {} WHERE (state = 'asked' OR (state = 'taken' AND {over})) \
+         AND {which} ORDER BY command_id LIMIT 1000",
+        dialect.table("commands")
+    );
+    let rows = conn.query(&text, &sql.params)?;
+    let mut ids = Vec::new();
+    for found in &rows {
+        let (name, version) = (row::text(found, 1)?, found.get(2));
+        let fits = |(own, number): &(String, u32)| {
+            own == name && version.is_none_or(|v| v.is_null() || *v == Value::from(*number))
+        };
+        if projections.iter().any(fits) {
+            ids.extend(row::uuid(found, 0)?);
+        }
+    }
+    ids.truncate(limit);
+    Ok(ids)
+}
+
+/// Takes one of them, unless somebody else was faster.
+pub(super) fn take(conn: &mut dyn Conn, id: Uuid, owner: Uuid, lease: Duration) -> Result<Option<Asked>, StoreError> {
+    let table = conn.dialect().table("commands");
+    let mut sql = Sql::new(conn)?;
+    let (id, me, now, until) = (sql.bind(id), sql.bind(owner), sql.now(), sql.after(lease));
+    let over = sql.over("kept_until", lease);
+    let text = format!(
+        "UPDATE {table} SET state = 'taken', owner = {me}, taken_at = {now}, kept_until = {until} \
+         WHERE command_id = {id} AND (state = 'asked' OR (state = 'taken' AND {over})) RETURNING {COLUMNS}"
+    );
+    conn.query(&text, &sql.params)?.first().map(asked).transpose()
+}
+
+/// Keeps all that the owner has taken and not lost.
+pub(super) fn keep(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError> {
+    let table = conn.dialect().table("commands");
+    let mut sql = Sql::new(conn)?;
+    let (me, until) = (sql.bind(owner), sql.after(lease));
+    let text =
+        format!("UPDATE {table} SET kept_until = {until} WHERE owner = {me} AND state = 'taken' RETURNING command_id");
+    let rows = conn.query(&text, &sql.params)?;
+    Ok(rows.iter().map(|found| row::uuid(found, 0)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+}
+
+pub(super) fn report(
+    conn: &mut dyn Conn,
+    id: Uuid,
+    owner: Uuid,
+    progress: &serde_json::Value,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "UPDATE {} SET progress = $3 WHERE command_id = $1 AND owner = $2 AND state = 'taken'",
+        conn.dialect().table("commands")
+    );
+    Ok(conn.execute(&sql, &[id.into(), owner.into(), progress.to_string().into()])? > 0)
+}
+
+pub(super) fn answer(
+    conn: &mut dyn Conn,
+    id: Uuid,
+    owner: Uuid,
+    state: CommandState,
+    answer: &serde_json::Value,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "UPDATE {} SET state = $3, answer = $4, answered_at = $5, exclusive = NULL, kept_until = NULL \
+         WHERE command_id = $1 AND owner = $2 AND state = 'taken'",
+        conn.dialect().table("commands")
+    );
+    let now = Value::Timestamp(to_micros(conn.now()?));
+    let params =
+        [id.into(), owner.into(), state.as_str().into(), answer.to_string().replace("\\u0000", "\\ufffd").into(), now];
+    Ok(conn.execute(&sql, &params)? > 0)
+}
+
+pub(super) fn give_back(conn: &mut dyn Conn, owner: Uuid) -> Result<(), StoreError> {
+    let sql = format!(
+        "UPDATE {} SET state = 'asked', owner = NULL, kept_until = NULL WHERE owner = $1 AND state = 'taken'",
+        conn.dialect().table("commands")
+    );
+    conn.execute(&sql, &[owner.into()]).map(|_| ())
+}
+
+pub(super) fn one(conn: &mut dyn Conn, id: Uuid) -> Result<Option<Asked>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM {} WHERE command_id = $1", conn.dialect().table("commands"));
+    conn.query(&sql, &[id.into()])?.first().map(asked).transpose()
+}
+
+pub(super) fn list(conn: &mut dyn Conn, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {} WHERE CAST($1 AS text) IS NULL OR projection = $1 ORDER BY command_id DESC LIMIT $2",
+        conn.dialect().table("commands")
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    conn.query(&sql, &[projection.map(str::to_owned).into(), limit.into()])?.iter().map(asked).collect()
+}
+
+/// Answers that show rows of read models keep only that they did: a person's data must not stay here.
+pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), StoreError> {
+    let table = conn.dialect().table("commands");
+    let before = to_micros(conn.now()? - age);
+    let sql = format!(
+        "UPDATE {table} SET answer = $2, progress = NULL WHERE answered_at < $1 AND answer <> $2 \
+         AND kind IN ('rebuild', 'verify', 'explain') AND state = 'done'"
+    );
+    let gone = serde_json::json!({ "removed": "answers that hold rows are kept for a while only" }).to_string();
+    conn.execute(&sql, &[Value::Timestamp(before), gone.into()]).map(|_| ())
+}
+
+/// Processes whose heartbeat has not lapsed.
+pub(super) fn members(conn: &mut dyn Conn) -> Result<Vec<Member>, StoreError> {
+    let table = conn.dialect().table("members");
+    let mut sql = Sql::new(conn)?;
+    let now = sql.now();
+    let text = format!("SELECT process, name, projections FROM {table} WHERE alive_until > {now} ORDER BY process");
+    conn.query(&text, &sql.params)?
+        .iter()
+        .map(|found| {
+            Ok(Member {
+                process: row::uuid(found, 0)?.unwrap_or_default(),
+                name: row::text(found, 1)?.to_owned(),
+                projections: serde_json::from_str(row::text(found, 2)?).map_err(corrupt)?,
+            })
+        })
+        .collect()
+}

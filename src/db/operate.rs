@@ -1,0 +1,187 @@
+//! Commands and builds of a store: each call is one read or one write transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Backend, DbStore, build, command, model};
+use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase};
+use crate::commands::CommandStore;
+use crate::error::{OperateError, SetupError, StoreError, SwitchError};
+use crate::instruction::{Asked, CommandState, NewCommand};
+use crate::lease::Member;
+use crate::projection::Projection;
+use crate::state::ProjectionKey;
+use crate::table::Table;
+use crate::value::Value;
+
+impl<B: Backend> CommandStore for DbStore<B> {
+    fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError> {
+        let doing = format!("asking for {} of projection {:?}", command.instruction.kind(), command.projection);
+        self.backend().write(&doing, |conn| command::ask(conn, command))
+    }
+
+    /// Most looks find nothing, so that the first one only reads.
+    fn take(
+        &self,
+        owner: Uuid,
+        projections: &[(String, u32)],
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<Asked>, StoreError> {
+        let ids = self.backend().read("looking for commands", |conn| command::free(conn, projections, lease, limit))?;
+        let mut taken = Vec::new();
+        for id in ids {
+            taken.extend(self.backend().write("taking a command", |conn| command::take(conn, id, owner, lease))?);
+        }
+        Ok(taken)
+    }
+
+    fn keep(&self, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError> {
+        self.backend().write("keeping commands", |conn| command::keep(conn, owner, lease))
+    }
+
+    fn report(&self, id: Uuid, owner: Uuid, progress: &serde_json::Value) -> Result<bool, StoreError> {
+        self.backend().write("reporting on a command", |conn| command::report(conn, id, owner, progress))
+    }
+
+    fn answer(
+        &self,
+        id: Uuid,
+        owner: Uuid,
+        state: CommandState,
+        answer: &serde_json::Value,
+    ) -> Result<bool, StoreError> {
+        self.backend().write("answering a command", |conn| command::answer(conn, id, owner, state, answer))
+    }
+
+    fn give_back(&self, owner: Uuid) -> Result<(), StoreError> {
+        self.backend().write("giving back commands", |conn| command::give_back(conn, owner))
+    }
+
+    fn command(&self, id: Uuid) -> Result<Option<Asked>, StoreError> {
+        self.backend().read("reading a command", |conn| command::one(conn, id))
+    }
+
+    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError> {
+        self.backend().read("reading commands", |conn| command::list(conn, projection, limit))
+    }
+
+    fn forget_rows(&self, age: Duration) -> Result<(), StoreError> {
+        self.backend().write("removing rows from old answers", |conn| command::forget_rows(conn, age))
+    }
+
+    fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.backend().read("reading which processes are alive", command::members)
+    }
+}
+
+impl<B: Backend> BuildStore for DbStore<B> {
+    fn builds(&self) -> Result<Vec<Build>, StoreError> {
+        self.backend().read("reading which builds there are", build::builds)
+    }
+
+    fn begin(&self, build: &Projection, command: Uuid) -> Result<(), SetupError> {
+        let doing = format!("beginning a build of projection {:?}", build.name());
+        self.backend().write(&doing, |conn| build::begin(conn, build, command))
+    }
+
+    fn enter(
+        &self,
+        build: &ProjectionKey,
+        from: &[Phase],
+        to: Phase,
+        trouble: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let doing = format!("marking a build of projection {:?} as {to}", build.projection());
+        self.backend().write(&doing, |conn| build::enter(conn, build, from, to, trouble))
+    }
+
+    fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SetupError> {
+        let doing = format!("filling a build of projection {:?} again", build.projection());
+        self.backend().write(&doing, |conn| build::revive(conn, build, command))
+    }
+
+    fn instances_of(
+        &self,
+        builds: &[ProjectionKey],
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<str>>, StoreError> {
+        self.backend().read("listing instances", |conn| build::instances_of(conn, builds, after, limit))
+    }
+
+    fn compare(
+        &self,
+        old: &ProjectionKey,
+        new: &ProjectionKey,
+        instances: &[Arc<str>],
+        equal: &[Behind],
+        into: &mut Comparison,
+    ) -> Result<Vec<Behind>, StoreError> {
+        let doing = format!("comparing two builds of projection {:?}", old.projection());
+        let mut found = into.clone();
+        let others = self.backend().read(&doing, |conn| build::compare(conn, old, new, instances, equal, &mut found));
+        let others = others.map_err(|error: StoreError| error.doing(doing))?;
+        *into = found;
+        Ok(others)
+    }
+
+    fn go_live(
+        &self,
+        build: &ProjectionKey,
+        patience: Duration,
+        catch_up: Option<CatchUp<'_>>,
+    ) -> Result<(), SwitchError> {
+        let doing = format!("switching projection {:?}", build.projection());
+        self.backend().write(&doing, |conn| build::go_live(conn, build, patience, catch_up))
+    }
+
+    fn exchange(&self, build: &Projection, instance: &Arc<str>, catch_up: CatchUp<'_>) -> Result<(), SwitchError> {
+        let doing = format!("exchanging instance {instance:?} of projection {:?}", build.name());
+        let live = build.plain();
+        self.backend().write(&doing, |conn| build::exchange(conn, build, &live, instance, catch_up))
+    }
+
+    fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError> {
+        let doing = format!("removing a build of projection {:?}", build.projection());
+        self.backend().write(&doing, |conn| build::remove(conn, build))
+    }
+
+    fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError> {
+        let doing = format!("emptying projection {:?}", projection.name());
+        self.backend().write(&doing, |conn| build::empty(conn, projection, instances))
+    }
+
+    fn revoke(&self, projection: &ProjectionKey) -> Result<(), StoreError> {
+        let doing = format!("taking back the success of projection {:?}", projection.name);
+        self.backend().write(&doing, |conn| build::revoke(conn, projection))
+    }
+
+    fn instances(
+        &self,
+        projection: &Projection,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Arc<str>>, StoreError> {
+        let doing = format!("listing the instances of projection {:?}", projection.name());
+        self.backend().read(&doing, |conn| model::instances(conn, projection, after, limit))
+    }
+
+    fn find(
+        &self,
+        projection: &Projection,
+        table: &Table,
+        instance: &str,
+        key: &[Value],
+    ) -> Result<Option<Vec<(String, Value)>>, StoreError> {
+        let doing = format!("reading a row of projection {:?}", projection.name());
+        self.backend().read(&doing, |conn| model::find(conn, projection, table, instance, key))
+    }
+
+    fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
+        let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
+        self.backend().read(&doing, |conn| model::read(conn, projection, instance))
+    }
+}

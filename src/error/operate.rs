@@ -1,0 +1,239 @@
+//! What people ask engines to do, and why it is not done.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{MendError, SetupError, StatementError, StoreError};
+use crate::instruction::CommandState;
+
+/// A build that was not put in the place of the live one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwitchError {
+    /// The new build is not as far as the live one.
+    #[error(
+        "{build} is not as far as the live build of projection {projection:?} in {behind} instances (first: {instance:?}, at {from}, live at {to}); let it catch up first"
+    )]
+    NotCaughtUp {
+        /// The projection.
+        projection: String,
+        /// The build.
+        build: String,
+        /// How many instances are behind.
+        behind: usize,
+        /// One of them.
+        instance: String,
+        /// Its position.
+        from: i64,
+        /// The position of the live build.
+        to: i64,
+    },
+    /// Something of the service's own depends on a view whose columns change.
+    #[error(
+        "view {view:?} has other columns in the new version, and {dependents} depends on it; drop that first and make it anew afterwards"
+    )]
+    Dependents {
+        /// The view.
+        view: String,
+        /// What depends on it.
+        dependents: String,
+    },
+    /// There is no such build.
+    #[error("projection {projection:?} has no build {build}")]
+    NoBuild {
+        /// The projection.
+        projection: String,
+        /// The build.
+        build: String,
+    },
+    /// Names or tables are not as they should be.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SwitchError {
+    /// The same as an error of a set-up.
+    pub(crate) fn into_setup(self, to: u32) -> SetupError {
+        match self {
+            Self::Setup(error) => error,
+            Self::Store(error) => error.into(),
+            Self::NotCaughtUp { projection, behind, instance, .. } => {
+                SetupError::NotCaughtUp { projection, to, behind, instance }
+            }
+            Self::Dependents { .. } => StoreError::new("switching", super::StoreErrorKind::Unsupported, self).into(),
+            Self::NoBuild { .. } => SetupError::Missing { what: self.to_string() },
+        }
+    }
+
+    /// True when trying again may help, without anybody doing anything about it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::NotCaughtUp { .. } => true,
+            Self::Store(error) | Self::Setup(SetupError::Store(error)) => error.passes(),
+            _ => false,
+        }
+    }
+}
+
+/// Something that was asked for and not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperateError {
+    /// No projection of this name is known here.
+    #[error("there is no projection {projection:?}; known are: {}", known.join(", "))]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+        /// The names that are known.
+        known: Vec<String>,
+    },
+    /// The event store has no events of the instance, and the projection no state.
+    #[error(
+        "projection {projection:?} has no instance {instance:?}: no event of it is in the store; check the spelling"
+    )]
+    UnknownInstance {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+    },
+    /// A position that does not exist yet, or never will.
+    #[error("instance {instance:?} has positions 1 to {head}, {position} is none of them")]
+    UnknownPosition {
+        /// The tenant.
+        instance: String,
+        /// What was asked for.
+        position: i64,
+        /// The last position there is.
+        head: i64,
+    },
+    /// A primary key that does not fit the table.
+    #[error("table {table:?} has the primary key ({columns}), which {given:?} does not fit: {why}")]
+    BadKey {
+        /// The table.
+        table: String,
+        /// Its key columns.
+        columns: String,
+        /// What was given.
+        given: Vec<String>,
+        /// Why it does not fit.
+        why: String,
+    },
+    /// Another command that excludes this one goes on.
+    #[error(
+        "projection {projection:?}: {kind} has to wait, because {running} by {who:?} goes on (command {id}, {state}); wait for its end, or abandon it"
+    )]
+    Busy {
+        /// The projection.
+        projection: String,
+        /// What was asked for.
+        kind: &'static str,
+        /// What goes on.
+        running: &'static str,
+        /// The command that goes on.
+        id: Uuid,
+        /// Who asked for it.
+        who: String,
+        /// How far it is.
+        state: CommandState,
+    },
+    /// The projection's code is needed, and no process that runs it is alive.
+    #[error("this needs the code of projection {projection:?}{}, and no engine that runs it is alive{}; start one, or use the service's own command line", version.map(|version| format!(" version {version}")).unwrap_or_default(), others(running))]
+    NoEngine {
+        /// The projection.
+        projection: String,
+        /// The version, if one was named.
+        version: Option<u32>,
+        /// Versions of it that engines do run.
+        running: Vec<u32>,
+    },
+    /// There is nothing to do this with.
+    #[error("projection {projection:?}: {why}")]
+    Refused {
+        /// The projection.
+        projection: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// A build that cannot go on.
+    #[error(
+        "the rebuild of projection {projection:?} is halted: {trouble}; mend that and ask for the rebuild again, it goes on where it was"
+    )]
+    Halted {
+        /// The projection.
+        projection: String,
+        /// Why.
+        trouble: String,
+    },
+    /// The store, or this build of the library, cannot do it.
+    #[error("{what}")]
+    Unsupported {
+        /// What cannot be done, and why.
+        what: String,
+    },
+    /// No command of this id is on record.
+    #[error("there is no command {id}")]
+    UnknownCommand {
+        /// The id.
+        id: Uuid,
+    },
+    /// There is no answer yet; the command stays on record.
+    #[error(
+        "command {id} ({kind} of projection {projection:?}) has no answer after {waited:?}, it is {state}; ask for its answer later"
+    )]
+    NoAnswer {
+        /// The command.
+        id: Uuid,
+        /// What was asked for.
+        kind: String,
+        /// The projection.
+        projection: String,
+        /// How far it is.
+        state: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// An engine could not carry it out; this is what it says.
+    #[error("{error}")]
+    Answered {
+        /// The engine's words.
+        error: String,
+    },
+    /// The engine was shut down; another one goes on with it.
+    #[error("the engine was shut down; another one that runs the projection goes on with it")]
+    ShutDown,
+    /// See [`SwitchError`].
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// See [`MendError`].
+    #[error(transparent)]
+    Mend(#[from] MendError),
+    /// See [`StatementError`].
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// See [`SetupError`].
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// See [`ProjectionError`](super::ProjectionError).
+    #[error(transparent)]
+    Projection(#[from] super::ProjectionError),
+    /// See [`ConfigError`](super::ConfigError).
+    #[error(transparent)]
+    Config(#[from] super::ConfigError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn others(running: &[u32]) -> String {
+    if running.is_empty() {
+        return String::new();
+    }
+    let versions: Vec<String> = running.iter().map(ToString::to_string).collect();
+    format!(" (engines run version {})", versions.join(", "))
+}

@@ -1,0 +1,245 @@
+//! What people and other processes ask running engines to do, kept as rows beside the read models.
+//!
+//! A row is asked for by any process that can reach the database, taken by one engine that runs the projection, kept by
+//! its heartbeats, answered, and stays as history.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::held::By;
+
+/// When a rebuilt read model takes the place of the one that readers see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Switch {
+    /// As soon as it has caught up and was compared, whatever the comparison showed.
+    #[default]
+    CaughtUp,
+    /// As soon as it has caught up, if the comparison showed no difference.
+    Same,
+    /// When somebody asks for it.
+    Asked,
+}
+
+/// How a read model is built anew. By default all of it, with a comparison and a switch.
+///
+/// # Examples
+/// ```
+/// use readside::{RebuildOptions, Switch};
+/// let options = RebuildOptions { switch: Switch::Same, ..RebuildOptions::default() };
+/// let one_tenant = RebuildOptions { instance: Some("tenant-1".into()), ..RebuildOptions::default() };
+/// # let _ = (options, one_tenant);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuildOptions {
+    /// Only this instance; its rows are exchanged in place, and nothing is kept of the old ones.
+    pub instance: Option<String>,
+    /// When readers get to see it. One instance alone is always exchanged at once.
+    pub switch: Switch,
+    /// True to compare it with the old one first. Default: true.
+    pub compare: bool,
+}
+
+impl Default for RebuildOptions {
+    fn default() -> Self {
+        Self { instance: None, switch: Switch::default(), compare: true }
+    }
+}
+
+/// What an engine is asked to do about a projection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Instruction {
+    /// Build the read model anew beside the old one, or go on with a build that was halted.
+    Rebuild(RebuildOptions),
+    /// Have readers see the build that is ready.
+    Switch,
+    /// Have readers see the build that was live before.
+    Back {
+        /// True to go back although the old one is not as far as the live one, and nobody may bring it there.
+        stale: bool,
+    },
+    /// Remove the build that was live before.
+    DropOld,
+    /// Give up the build under construction and remove it.
+    Abandon,
+    /// Compute what the tables should hold and compare.
+    Verify {
+        /// Only this instance.
+        instance: Option<String>,
+        /// True to rebuild the instances that differ.
+        repair: bool,
+    },
+    /// Tell which events made a row.
+    Explain(Question),
+    /// Empty the tables and start from the first event, in place: readers see it grow.
+    Reset {
+        /// Only this instance.
+        instance: Option<String>,
+    },
+    /// Try a failed event again.
+    Retry {
+        /// The tenant.
+        instance: String,
+        /// Position of the event.
+        position: i64,
+    },
+    /// Try all failed events again.
+    RetryAll,
+    /// Give a failed event up.
+    Discard {
+        /// The tenant.
+        instance: String,
+        /// Position of the event.
+        position: i64,
+    },
+}
+
+/// A row whose origin is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The tenant.
+    pub instance: String,
+    /// The table, by name or suffix; the primary one unless named.
+    pub table: Option<String>,
+    /// The values of the primary key, in its order, as texts.
+    pub key: Vec<String>,
+    /// As of this position; as of the checkpoint unless named.
+    pub at: Option<i64>,
+}
+
+impl Instruction {
+    /// The word by which it is stored and shown.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Rebuild(_) => "rebuild",
+            Self::Switch => "switch",
+            Self::Back { .. } => "back",
+            Self::DropOld => "drop-old",
+            Self::Abandon => "abandon",
+            Self::Verify { .. } => "verify",
+            Self::Explain(_) => "explain",
+            Self::Reset { .. } => "reset",
+            Self::Retry { .. } => "retry",
+            Self::RetryAll => "retry-all",
+            Self::Discard { .. } => "discard",
+        }
+    }
+
+    /// True when no two such may go on for one projection at the same time.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        matches!(
+            self,
+            Self::Rebuild(_)
+                | Self::Switch
+                | Self::Back { .. }
+                | Self::DropOld
+                | Self::Reset { .. }
+                | Self::Verify { repair: true, .. }
+        )
+    }
+
+    /// True when its answer holds rows of read models, which are not kept for long.
+    #[must_use]
+    pub fn shows_rows(&self) -> bool {
+        matches!(self, Self::Rebuild(_) | Self::Verify { .. } | Self::Explain(_))
+    }
+}
+
+/// How far a command is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CommandState {
+    /// No engine has taken it yet.
+    Asked,
+    /// An engine carries it out.
+    Taken,
+    /// It was carried out.
+    Done,
+    /// It could not be carried out; the answer says why.
+    Failed,
+}
+
+impl CommandState {
+    /// The word under which it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Taken => "taken",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The state of a stored word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Asked, Self::Taken, Self::Done, Self::Failed].into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// True when it has its answer.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
+impl fmt::Display for CommandState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An instruction with its projection, and who gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewCommand {
+    /// The projection.
+    pub projection: String,
+    /// Only an engine that runs this version takes it; any version unless named.
+    pub version: Option<u32>,
+    /// What to do.
+    pub instruction: Instruction,
+    /// Who asks, and why.
+    pub by: By,
+}
+
+/// A command as it is on record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Asked {
+    /// Its id; later ones are greater.
+    pub id: Uuid,
+    /// The projection.
+    pub projection: String,
+    /// The version of code that has to carry it out, if one was named.
+    pub version: Option<u32>,
+    /// What to do.
+    pub instruction: Instruction,
+    /// Who asked.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// How far it is.
+    pub state: CommandState,
+    /// When it was asked for.
+    pub asked_at: SystemTime,
+    /// The process that carries it out, or did.
+    pub taken_by: Option<Uuid>,
+    /// When that process took it.
+    pub taken_at: Option<SystemTime>,
+    /// What was reported while it was carried out; of a rebuild a [`BuildProgress`](crate::BuildProgress).
+    pub progress: Option<serde_json::Value>,
+    /// When it was answered.
+    pub answered_at: Option<SystemTime>,
+    /// The report, or `{"error": …}`. Rows of read models are removed from it an hour after the answer.
+    pub answer: Option<serde_json::Value>,
+}

@@ -1,0 +1,295 @@
+//! Rebuilds beside the live build.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use readside::error::{OperateError, StoreError, StoreErrorKind};
+use readside::*;
+
+use crate::wrapped::{Hook, Wrapped};
+use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, remote, seen, start, tenant};
+
+fn options() -> RebuildOptions {
+    RebuildOptions::default()
+}
+
+fn phases<P: Place>(place: &P) -> Vec<(String, Phase)> {
+    let builds = place.open().builds().unwrap().builds().unwrap();
+    builds.into_iter().map(|build| (build.key.name.to_string(), build.phase)).collect()
+}
+
+/// What people did to the view outlasts the switch, events pushed meanwhile are in it.
+pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    let second = start(place.open(), eager());
+    fill(&engine, 5, 20);
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'; DELETE FROM counts_1 WHERE thing = 'x2' AND instance_id = 'tenant-004'; INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-003', 'q', 1)");
+    place.sql("CREATE VIEW on_top AS SELECT n FROM counts");
+    let pushing = AtomicBool::new(true);
+    let (mut steps, mut pushed) = (Vec::new(), Vec::new());
+    let report = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut pushed = Vec::new();
+            while pushing.load(Ordering::SeqCst) {
+                pushed.extend(second.push(&[count(&tenant(pushed.len() % 6), "late", 1)]).unwrap());
+            }
+            pushed
+        });
+        let report = engine.rebuild("counts", options(), &by(), |progress| {
+            assert!(progress.done <= progress.total || progress.step == Step::Comparing, "{progress:?}");
+            steps.push(progress.step);
+        });
+        pushing.store(false, Ordering::SeqCst);
+        pushed = busy.join().unwrap();
+        report.unwrap()
+    });
+    assert!(report.switched && !steps.is_empty(), "{report:?}");
+    let comparison = report.comparison.unwrap();
+    let table = comparison.tables.iter().find(|table| table.table == "counts").unwrap();
+    if comparison.left_out == 0 {
+        assert_eq!((table.gone, table.changed, table.added), (1, 5, 1), "{comparison:?}");
+        assert_eq!(table.samples.len(), 7);
+        let gone = table.samples.iter().find(|sample| sample.new.is_none()).unwrap();
+        assert_eq!(gone.old.as_ref().unwrap()["thing"], "q");
+    }
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    second.await_pushed("counts", &pushed, LONG).unwrap();
+    lawful(place);
+    assert!(engine.verify("counts", None).unwrap().is_clean());
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live), ("counts#next".to_owned(), Phase::Kept)]);
+    assert_eq!(seen(place).len(), place.query("SELECT n FROM on_top").len(), "what stands on the view sees it too");
+    // The view is on the new tables: what is written now is seen.
+    let pushed = engine.push(&[count("new", "thing", 4)]).unwrap();
+    second.await_pushed("counts", &pushed, LONG).unwrap();
+    assert!(seen(place).contains(&"new/thing=4".to_owned()));
+}
+
+pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 3, 5);
+    place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
+    let spoilt = seen(place);
+    engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let right = seen(place);
+    assert_ne!(spoilt, right);
+    // The old build stood still meanwhile, and is brought up to date before it is seen.
+    let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.back("counts", false, &by()).unwrap();
+    let mut expected = spoilt.clone();
+    expected.push("tenant-000/new=1".to_owned());
+    expected.sort();
+    assert_eq!(seen(place), expected);
+    engine.back("counts", false, &by()).unwrap();
+    lawful(place);
+    // The next rebuild takes the room of what was kept.
+    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(report.comparison.unwrap().is_same());
+    engine.drop_old("counts", &by()).unwrap();
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
+    assert!(matches!(engine.drop_old("counts", &by()), Err(OperateError::Answered { .. })));
+    let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    lawful(place);
+}
+
+pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 5);
+    place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
+    let spoilt = seen(place);
+    let report = engine.rebuild("counts", RebuildOptions { switch: Switch::Same, ..options() }, &by(), |_| {}).unwrap();
+    assert!(!report.switched && report.waits_for.unwrap().contains("differ"));
+    assert_eq!(seen(place), spoilt);
+    assert_eq!(phases(place)[1].1, Phase::Ready);
+    let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.switch("counts", &by()).unwrap();
+    lawful(place);
+    let report = engine.rebuild("counts", RebuildOptions { switch: Switch::Same, ..options() }, &by(), |_| {}).unwrap();
+    assert!(report.switched && report.comparison.unwrap().is_same());
+}
+
+pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 5);
+    engine.rebuild("counts", RebuildOptions { switch: Switch::Asked, ..options() }, &by(), |_| {}).unwrap();
+    engine.abandon("counts", &by()).unwrap();
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
+    // One that is under way ends with the reason.
+    engine.pause("counts", None).unwrap();
+    engine.push(&[count("tenant-000", "x", 1)]).unwrap();
+    let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    eventually("the build", || phases(place).len() == 2);
+    engine.abandon("counts", &by()).unwrap();
+    match engine.answer(id) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("given up"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    engine.resume("counts", None).unwrap();
+    engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    engine.await_position("counts", "tenant-000", 6, LONG).unwrap();
+    lawful(place);
+}
+
+pub(crate) fn one_instance_alone<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 3, 30);
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+    let pushing = AtomicBool::new(true);
+    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    let (report, pushed) = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut pushed = Vec::new();
+            while pushing.load(Ordering::SeqCst) {
+                pushed.extend(engine.push(&[count(&tenant(1), "late", 1)]).unwrap());
+            }
+            pushed
+        });
+        let report = engine.rebuild("counts", one, &by(), |_| {});
+        pushing.store(false, Ordering::SeqCst);
+        (report.unwrap(), busy.join().unwrap())
+    });
+    assert!(report.switched && report.instance == Some(tenant(1)));
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let differing: Vec<String> =
+        engine.verify("counts", None).unwrap().differing.into_iter().map(|differing| differing.instance).collect();
+    assert_eq!(differing, [tenant(0), tenant(2)], "the other ones were left alone");
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
+}
+
+// SPEC E5: a reset revokes the success, which is announced again.
+pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), eager());
+    fill(&engine, 3, 5);
+    let announced = || {
+        let query = Query::new().or(SubQuery::new().instance("").event_type("system.projections.scheduler.succeeded"));
+        store.filter(&query).unwrap().len()
+    };
+    eventually("success", || announced() == 1);
+    let before = seen(place);
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+    let one = engine.reset("counts", Some("tenant-001"), &by()).unwrap();
+    assert_eq!(one.instances, 1);
+    engine.await_position("counts", "tenant-001", 5, LONG).unwrap();
+    assert_eq!(engine.verify("counts", Some("tenant-001")).unwrap().differing, []);
+    let all = engine.reset("counts", None, &by()).unwrap();
+    assert!(all.instances == 3 && all.rows > 0, "{all:?}");
+    eventually("all rows", || seen(place) == before);
+    eventually("success again", || announced() == 2);
+    lawful(place);
+    assert!(matches!(engine.reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
+}
+
+/// A disk that is full for builds beside the live one only.
+#[derive(Debug)]
+struct Disk {
+    is_full: AtomicBool,
+}
+
+impl Hook for Disk {
+    fn apply(&self, projection: &Projection) -> Result<(), StoreError> {
+        if projection.key().mark().is_none() || !self.is_full.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(StoreError::new("writing rows", StoreErrorKind::Full, "no space left on device"))
+    }
+}
+
+pub(crate) fn a_full_disk_halts_the_build_only<P: Place>(place: &P) {
+    let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
+    let engine = start(Wrapped { inner: place.open(), hook: disk.clone() }, eager());
+    fill(&engine, 3, 5);
+    match engine.rebuild("counts", options(), &by(), |_| {}) {
+        Err(OperateError::Answered { error }) => {
+            assert!(error.contains("halted") && error.contains("no space left on device"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let pushed = engine.push(&[count("tenant-000", "live", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!(phases(place)[1].1, Phase::Halted);
+    disk.is_full.store(false, Ordering::SeqCst);
+    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(report.switched && report.comparison.unwrap().is_same());
+    lawful(place);
+}
+
+pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 5);
+    engine.pause("counts", None).unwrap();
+    let id = remote(place).ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    eventually("the build", || phases(place).len() == 2);
+    let progress = || engine.commands(None, 1).unwrap()[0].progress.clone();
+    eventually("a look at it", || progress().is_some());
+    assert_eq!(progress().unwrap()["done"], 0);
+    engine.resume("counts", None).unwrap();
+    engine.answer(id).unwrap();
+    lawful(place);
+}
+
+pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
+    engine.await_position("counts", "a", 4, LONG).unwrap();
+    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(report.switched && report.comparison.unwrap().is_same());
+    let held: Vec<(i64, HeldState)> = engine
+        .held_events("counts", &HeldQuery::all())
+        .unwrap()
+        .iter()
+        .map(|held| (held.attempt.position, held.attempt.state))
+        .collect();
+    assert_eq!(held, [(2, HeldState::Parked), (3, HeldState::Behind)]);
+    engine.discard("counts", "a", 2, &by()).unwrap();
+    assert_eq!(seen(place), ["a/x=3", "a/y=3"]);
+}
+
+/// A reader in another process looks all the time; whatever it sees is complete.
+pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 10, 10);
+    let (whole, looking) = (seen(place), AtomicBool::new(true));
+    let looks = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0;
+            while looking.load(Ordering::SeqCst) {
+                assert_eq!(seen(place), whole);
+                looks += 1;
+            }
+            looks
+        });
+        for _ in 0..3 {
+            engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+        }
+        looking.store(false, Ordering::SeqCst);
+        reader.join().unwrap()
+    });
+    assert!(looks > 3, "{looks} looks");
+}
+
+// SPEC G5: the events are in one database, the read models and their builds in another one.
+pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
+    let (events, models) = (place.elsewhere(), place.open());
+    events.setup(&[]).unwrap();
+    let engine = Engine::builder(events.clone())
+        .models(models)
+        .projection_with(crate::counts(1), crate::handler())
+        .config(eager())
+        .start()
+        .unwrap();
+    fill(&engine, 3, 20);
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+    // Nobody announces a command here; it is found soon.
+    let id = remote(place).ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let report = remote(place).answer(id, LONG).unwrap();
+    assert_eq!((&report["switched"], &report["comparison"]["tables"][0]["changed"]), (&true.into(), &3.into()));
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+    assert_eq!(engine.repair("counts", None, &by()).unwrap().repaired.len(), 3);
+    let pushed = engine.push(&[count("tenant-000", "x", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let report = testing::laws::check(&events, &place.open(), &crate::counts(1)).unwrap();
+    assert!(report.is_lawful(), "{report}");
+}

@@ -1,0 +1,126 @@
+//! Commands of processes that do not know the projections.
+
+use std::time::Duration;
+
+use readside::admin::Remote;
+use readside::error::OperateError;
+use readside::*;
+use uuid::Uuid;
+
+use crate::{LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
+
+fn verify() -> Instruction {
+    Instruction::Verify { instance: None, repair: false }
+}
+
+// An engine that does not tick hears of it, does it and answers; the record stays.
+pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    fill(&engine, 2, 3);
+    let remote = remote(place);
+    let id = remote.ask("counts", verify(), &by()).unwrap();
+    let answer = remote.answer(id, LONG).unwrap();
+    assert_eq!((&answer["instances"], &answer["differing"]), (&2.into(), &serde_json::json!([])), "{answer}");
+    let history = remote.commands(Some("counts"), 10).unwrap();
+    assert_eq!(history.len(), 1);
+    let asked = &history[0];
+    assert_eq!((asked.id, asked.state, &*asked.who, &*asked.why), (id, CommandState::Done, "ada", "a test"));
+    assert!(asked.taken_by.is_some() && asked.answered_at >= Some(asked.asked_at), "{asked:?}");
+    assert!(remote.commands(Some("others"), 10).unwrap().is_empty());
+}
+
+pub(crate) fn what_nobody_can_do_is_said_at_once<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    let remote = remote(place);
+    match remote.ask("users", verify(), &by()) {
+        Err(OperateError::UnknownProjection { projection, known }) => {
+            assert_eq!((&*projection, known), ("users", vec!["counts".to_owned()]));
+        }
+        other => panic!("{other:?}"),
+    }
+    match remote.ask_version("counts", Some(7), verify(), &by()) {
+        Err(error @ OperateError::NoEngine { .. }) => assert!(error.to_string().contains("run version 1"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    engine.shutdown(LONG).unwrap();
+    assert!(matches!(remote.ask("counts", verify(), &by()), Err(OperateError::NoEngine { .. })));
+    assert!(matches!(remote.answer(Uuid::nil(), LONG), Err(OperateError::UnknownCommand { .. })));
+}
+
+// A process that took a command and died is not waited for longer than its lease.
+pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), eager());
+    fill(&engine, 1, 2);
+    engine.shutdown(LONG).unwrap();
+    let command = NewCommand { projection: "counts".into(), version: None, instruction: verify(), by: by() };
+    let commands = store.commands().unwrap();
+    let id = commands.ask(&command).unwrap();
+    let dead = Uuid::from_u128(7);
+    let taken = commands.take(dead, &[("counts".into(), 1)], Duration::from_millis(300), 5).unwrap();
+    assert_eq!((taken.len(), taken[0].id, taken[0].state), (1, id, CommandState::Taken));
+    assert!(commands.take(Uuid::from_u128(8), &[("counts".into(), 1)], LONG, 5).unwrap().is_empty(), "it is kept");
+    assert!(commands.take(Uuid::from_u128(8), &[("counts".into(), 2)], LONG, 5).unwrap().is_empty());
+    let engine = start(store.clone(), eager());
+    let remote = remote(place);
+    remote.answer(id, LONG).unwrap();
+    let asked = commands.command(id).unwrap().unwrap();
+    assert_ne!(asked.taken_by, Some(dead));
+    assert!(!commands.answer(id, dead, CommandState::Failed, &serde_json::Value::Null).unwrap(), "it is not his");
+    engine.shutdown(LONG).unwrap();
+}
+
+pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), eager());
+    fill(&engine, 2, 2);
+    let waits = RebuildOptions { switch: Switch::Asked, ..RebuildOptions::default() };
+    engine.pause("counts", None).unwrap();
+    engine.push(&[count("tenant-000", "x", 1)]).unwrap();
+    let id = engine.ask("counts", Instruction::Rebuild(waits.clone()), &by()).unwrap();
+    match Remote::new(store).unwrap().ask("counts", Instruction::Rebuild(waits), &By::new("bob", "again")) {
+        Err(error @ OperateError::Busy { .. }) => {
+            let said = error.to_string();
+            assert!(said.contains("rebuild by \"ada\"") && said.contains(&id.to_string()), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(engine.reset("counts", None, &by()), Err(OperateError::Busy { .. })));
+    engine.resume("counts", None).unwrap();
+    engine.answer(id).unwrap();
+}
+
+pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
+    engine.await_position("counts", "a", 4, LONG).unwrap();
+    let remote = remote(place);
+    let retry = Instruction::Retry { instance: "a".into(), position: 2 };
+    let id = remote.ask("counts", retry, &by()).unwrap();
+    match remote.answer(id, LONG) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("still fails"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let discard = Instruction::Discard { instance: "a".into(), position: 2 };
+    let id = remote.ask("counts", discard, &by()).unwrap();
+    assert_eq!(remote.answer(id, LONG).unwrap()["done"], "1 events were applied");
+    assert!(engine.held_events("counts", &HeldQuery::all()).unwrap().is_empty());
+    crate::lawful_but_for(place, 2);
+}
+
+// Answers with rows of a read model would outlast what is erased from it.
+pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), eager());
+    fill(&engine, 1, 1);
+    let question = Question { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
+    let id = engine.ask("counts", Instruction::Explain(question), &by()).unwrap();
+    assert_eq!(engine.answer(id).unwrap()["row"]["n"], 1);
+    let commands = store.commands().unwrap();
+    commands.forget_rows(LONG).unwrap();
+    assert_eq!(commands.command(id).unwrap().unwrap().answer.unwrap()["row"]["n"], 1, "not yet");
+    eventually("the answer is old enough", || {
+        commands.forget_rows(Duration::ZERO).unwrap();
+        commands.command(id).unwrap().unwrap().answer.unwrap().get("row").is_none()
+    });
+}

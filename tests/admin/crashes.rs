@@ -1,0 +1,161 @@
+//! Processes killed with -9 in each phase of a rebuild, of an exchange and of a reset: whoever is alive goes on with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use readside::admin::Remote;
+use readside::error::StoreError;
+use readside::*;
+
+use crate::common::child::{Child, send, until_told};
+use crate::wrapped::{Hook, Wrapped};
+use crate::{LONG, Place, by, count, counts, eventually, fill, handler, lawful, seen, start, tenant};
+
+/// Kills the process at a point of its work, or a while after it.
+#[derive(Debug)]
+struct Death {
+    point: String,
+    after: Duration,
+    /// Batches for a build beside the live one that it outlives.
+    batches: AtomicI64,
+}
+
+fn die() {
+    send("-KILL", i64::from(std::process::id()));
+    std::thread::sleep(LONG);
+}
+
+impl Hook for Death {
+    fn apply(&self, projection: &Projection) -> Result<(), StoreError> {
+        let counts = self.point == "apply" && projection.key().mark().is_some();
+        if counts && self.batches.fetch_sub(1, Ordering::SeqCst) == 0 {
+            die();
+        }
+        Ok(())
+    }
+
+    fn at(&self, point: &str) {
+        if point != self.point {
+            return;
+        }
+        if self.after.is_zero() {
+            die();
+        }
+        let after = self.after;
+        std::thread::spawn(move || {
+            std::thread::sleep(after);
+            die();
+        });
+    }
+}
+
+fn config() -> EngineConfig {
+    let (requeue_every, lease) = (Duration::from_millis(20), Duration::from_millis(300));
+    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
+}
+
+fn run<S: EngineStore>(store: S) {
+    let point = std::env::var("READSIDE_TEST_POINT").unwrap();
+    let after: u64 = std::env::var("READSIDE_TEST_AFTER").unwrap().parse().unwrap();
+    let death = Death { point, after: Duration::from_micros(after), batches: AtomicI64::new(1) };
+    let store = Wrapped { inner: store, hook: Arc::new(death) };
+    // Small batches, so that filling takes several.
+    let handler = HandlerConfig { bulk_limit: 7, concurrent_instances: 2, ..handler() };
+    let engine = Engine::builder(store).projection_with(counts(1), handler).config(config()).start().unwrap();
+    until_told();
+    engine.shutdown(LONG).unwrap();
+}
+
+/// A process of the tests below.
+#[test]
+#[ignore = "run as a process of its own by the tests that follow"]
+fn process() {
+    let place = std::env::var("READSIDE_TEST_PLACE").unwrap();
+    #[cfg(feature = "postgres")]
+    if place.starts_with("postgres") {
+        return run(PostgresStore::connect(&place).unwrap());
+    }
+    run(SqliteStore::open_with(&place, SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() }).unwrap());
+}
+
+/// A process takes the command and dies at this point; another one brings it to its end.
+fn killed<P: Place>(place: &P, instruction: &Instruction, point: &str, after: u64) {
+    let after = after.to_string();
+    let env =
+        [("READSIDE_TEST_PLACE", &*place.address()), ("READSIDE_TEST_POINT", point), ("READSIDE_TEST_AFTER", &after)];
+    let (say, hear) = std::sync::mpsc::channel();
+    let child = Child::start("crashes::process", &env, move |line| {
+        let _ = say.send(line);
+    });
+    let remote = Remote::new(place.open()).unwrap();
+    eventually("the process", || !remote.members().unwrap().is_empty());
+    let id = remote.ask("counts", instruction.clone(), &by()).unwrap();
+    // Its output ends with it.
+    while hear.recv_timeout(LONG).is_ok() {}
+    drop(child);
+    let engine = Engine::builder(place.open()).projection_with(counts(1), handler()).config(config()).start().unwrap();
+    remote.answer(id, LONG).unwrap_or_else(|error| panic!("killed at {point} after {after}: {error}"));
+    let pushed = engine.push(&[count("tenant-000", "after", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("all rows", || engine.verify("counts", None).unwrap().behind == 0);
+    lawful(place);
+    engine.shutdown(LONG).unwrap();
+}
+
+fn filled<P: Place>(place: &P) {
+    let engine = start(place.open(), config());
+    fill(&engine, 4, 20);
+    engine.shutdown(LONG).unwrap();
+}
+
+fn spoil<P: Place>(place: &P) {
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+}
+
+// SPEC L2, L6
+pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
+    filled(place);
+    let rebuild = Instruction::Rebuild(RebuildOptions::default());
+    for point in ["begin", "begin.", "apply", "compare", "compare.", "enter", "enter.", "go_live", "go_live."] {
+        spoil(place);
+        killed(place, &rebuild, point, 0);
+    }
+}
+
+// SPEC L2, L6: somewhere inside the transaction of the switch, or just after it.
+pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
+    filled(place);
+    let rebuild = Instruction::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });
+    for after in [100, 300, 700, 1200, 2000, 4000, 8000] {
+        spoil(place);
+        killed(place, &rebuild, "go_live", after);
+    }
+}
+
+pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
+    filled(place);
+    let one = RebuildOptions { instance: Some(tenant(1)), ..RebuildOptions::default() };
+    for (point, after) in [
+        ("begin.", 0),
+        ("apply", 0),
+        ("exchange", 0),
+        ("exchange", 300),
+        ("exchange", 1500),
+        ("exchange.", 0),
+        ("remove.", 0),
+    ] {
+        place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1' AND instance_id = 'tenant-001'");
+        killed(place, &Instruction::Rebuild(one.clone()), point, after);
+    }
+    assert_eq!(place.open().builds().unwrap().builds().unwrap().len(), 1);
+}
+
+pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {
+    filled(place);
+    for point in ["revoke.", "empty", "empty."] {
+        spoil(place);
+        killed(place, &Instruction::Reset { instance: None }, point, 0);
+    }
+    assert!(seen(place).contains(&"tenant-000/x1=71".to_owned()), "{:?}", seen(place));
+}

@@ -1,0 +1,222 @@
+//! What people ask of read models, on every backend: commands, verify, explain, rebuild, switch, back, reset.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![cfg(feature = "sqlite")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod builds;
+mod commands;
+#[cfg(unix)]
+mod crashes;
+#[cfg(feature = "postgres")]
+mod grants;
+mod looking;
+mod versions;
+mod wrapped;
+
+use std::time::Duration;
+
+use readside::admin::Remote;
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+/// Longer than anything takes that goes well.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) by: i64,
+}
+impl Payload for Counted {
+    const AGGREGATE: &'static str = "thing";
+    const TYPE: &'static str = "thing.counted";
+}
+
+/// Counts by thing, and writes each event down in a second table that refers to the first; 13 cannot be reduced.
+pub(crate) fn counts(version: u32) -> Projection {
+    let counts = Table::new("counts").column(text("thing")).column(integer("n")).column(text("last").nullable());
+    let log = Table::suffix("log").column(text("thing")).column(integer("position")).column(integer("by"));
+    Projection::new("counts", version)
+        .table(counts.primary_key(["thing"]).index(["n"]))
+        .table(log.primary_key(["thing", "position"]).references_primary(["thing"]))
+        .on(|e, p: Counted| match p.by {
+            13 => Err(ReduceError::new("bad luck")),
+            by => multi([
+                upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", by), set("last", e.event_type())]),
+                in_table("log", create([set("thing", e.aggregate_id()), set("position", e.position()), set("by", by)])),
+            ]),
+        })
+}
+
+pub(crate) fn count(instance: &str, thing: &str, by: i64) -> Command {
+    Command::new(instance, thing, &Counted { by })
+}
+
+/// A database that can be opened many times, as by many processes.
+pub(crate) trait Place: Sync {
+    type Store: EngineStore + testing::laws::Models + Clone;
+    fn open(&self) -> Self::Store;
+    fn address(&self) -> String;
+    /// Another database, gone with this one.
+    fn elsewhere(&self) -> Self::Store;
+    /// Runs SQL; `{counts}` stands for the table of the live build of version 1.
+    fn sql(&self, sql: &str);
+    /// Rows of a query as texts.
+    fn query(&self, sql: &str) -> Vec<String>;
+}
+
+pub(crate) struct File(tempfile::TempDir);
+
+impl File {
+    fn connect(&self) -> rusqlite::Connection {
+        let db = rusqlite::Connection::open(self.0.path().join("test.db")).unwrap();
+        db.busy_timeout(LONG).unwrap();
+        db
+    }
+}
+
+impl Place for File {
+    type Store = SqliteStore;
+    fn open(&self) -> SqliteStore {
+        let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
+        SqliteStore::open_with(self.address(), options).unwrap()
+    }
+    fn elsewhere(&self) -> SqliteStore {
+        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+    }
+    fn address(&self) -> String {
+        self.0.path().join("test.db").to_str().unwrap().to_owned()
+    }
+    fn sql(&self, sql: &str) {
+        self.connect().execute_batch(sql).unwrap();
+    }
+    fn query(&self, sql: &str) -> Vec<String> {
+        let db = self.connect();
+        let mut select = db.prepare(&sql.replace("readside.", "readside_")).unwrap();
+        let rows = select.query_map([], |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
+        rows.map(|row| match row.unwrap() {
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Place for common::postgres::Database {
+    type Store = PostgresStore;
+    fn open(&self) -> PostgresStore {
+        PostgresStore::connect(self.url()).unwrap()
+    }
+    fn address(&self) -> String {
+        self.url().to_owned()
+    }
+    fn elsewhere(&self) -> PostgresStore {
+        PostgresStore::connect(self.beside()).unwrap()
+    }
+    fn sql(&self, sql: &str) {
+        let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
+        client.batch_execute(sql).unwrap();
+    }
+    fn query(&self, sql: &str) -> Vec<String> {
+        let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
+        let rows = client.simple_query(sql).unwrap();
+        rows.iter()
+            .filter_map(|message| match message {
+                postgres_driver::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
+    };
+}
+
+on_both! {
+    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over,
+        two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay;
+    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, wrong_questions_are_answered_by_name;
+    builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
+        an_abandoned_build_goes, one_instance_alone, a_reset_starts_over, a_full_disk_halts_the_build_only,
+        a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, read_models_elsewhere_are_rebuilt;
+    crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
+    versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, statements_that_name_their_tables_are_not_rebuilt;
+}
+
+/// Ticks often.
+pub(crate) fn eager() -> EngineConfig {
+    let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
+    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
+}
+
+/// Never ticks by itself within a test.
+pub(crate) fn lazy() -> EngineConfig {
+    EngineConfig { requeue_every: Duration::from_hours(1), workers: 2, ..EngineConfig::default() }
+}
+
+pub(crate) fn handler() -> HandlerConfig {
+    HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() }
+}
+
+pub(crate) fn start<S: EngineStore>(store: S, config: EngineConfig) -> Engine {
+    Engine::builder(store).projection_with(counts(1), handler()).config(config).start().unwrap()
+}
+
+pub(crate) fn by() -> By {
+    By::new("ada", "a test")
+}
+
+pub(crate) fn remote<P: Place>(place: &P) -> Remote {
+    Remote::new(place.open()).unwrap()
+}
+
+/// Some tenants with some events each, projected.
+pub(crate) fn fill(engine: &Engine, tenants: usize, events: i64) {
+    for n in 0..tenants {
+        let commands: Vec<Command> =
+            (1..=events).map(|by| count(&tenant(n), &format!("x{}", by % 3), if by == 13 { 14 } else { by })).collect();
+        let pushed = engine.push(&commands).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+}
+
+pub(crate) fn tenant(n: usize) -> String {
+    format!("tenant-{n:03}")
+}
+
+/// `instance/thing=n` of the view that readers use.
+pub(crate) fn seen<P: Place>(place: &P) -> Vec<String> {
+    place.query("SELECT instance_id || '/' || thing || '=' || n FROM counts ORDER BY 1")
+}
+
+/// Waits for what a signal of the engine brings about, with a deadline.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + LONG;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+/// Every effect is in the live build once, in order.
+pub(crate) fn lawful<P: Place>(place: &P) {
+    let store = place.open();
+    let report = testing::laws::check(&store, &store, &counts(1)).unwrap();
+    assert!(report.is_lawful(), "{report}");
+}
+
+/// The same, but for one event of instance `a` that was given up by hand.
+pub(crate) fn lawful_but_for<P: Place>(place: &P, position: i64) {
+    let store = place.open();
+    let report = testing::laws::check(&store, &store, &counts(1)).unwrap();
+    let is_that = |fault: &testing::laws::Fault| matches!(fault, testing::laws::Fault::Refused { position: at, .. } if *at == position);
+    assert!(report.faults().iter().all(is_that), "{report}");
+}
