@@ -1,5 +1,7 @@
 //! Time as the engine sees it, so that tests can set it.
 
+pub(crate) mod rfc3339;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -231,14 +231,17 @@ pub struct Asked {
     /// How far it is.
     pub state: CommandState,
     /// When it was asked for.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub asked_at: SystemTime,
     /// The process that carries it out, or did.
     pub taken_by: Option<Uuid>,
     /// When that process took it.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub taken_at: Option<SystemTime>,
     /// What was reported while it was carried out; of a rebuild a [`BuildProgress`](crate::BuildProgress).
     pub progress: Option<serde_json::Value>,
     /// When it was answered.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub answered_at: Option<SystemTime>,
     /// The report, or `{"error": …}`. Rows of read models are removed from it an hour after the answer.
     pub answer: Option<serde_json::Value>,

@@ -60,6 +60,7 @@
 //!   [`ProjectionStore`].
 //! - Running: [`Engine`], [`EngineConfig`], [`Health`]; [`LeaseStore`] and [`Wired`] are what it asks of a store beyond
 //!   events and read models.
+//! - Looking into a store without the code of its projections: [`Inspect`], [`admin::Doctor`].
 //! - What fails, and what then: [`HandlerConfig`], [`Policy`], [`StopCause`], [`mod@error`].
 //!
 //! # Features
@@ -82,6 +83,7 @@ mod value;
 
 mod build;
 mod commands;
+mod inspect;
 mod lease;
 mod projection;
 mod store;
@@ -121,6 +123,9 @@ pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
 pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+};
+pub use crate::inspect::{
+    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, ProjectionStatus, SchemaVersion, Status, Verdict,
 };
 pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::held::By;
@@ -218,24 +218,11 @@ pub struct Operation {
     /// By whom, and why.
     pub by: By,
     /// When it began, by the database's clock.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub began_at: SystemTime,
     /// When it came to its end; none while it runs, and when it was cut off and not repeated.
-    #[serde(serialize_with = "maybe_time")]
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub ended_at: Option<SystemTime>,
     /// Rows by table, once it has ended.
     pub tables: Vec<Touched>,
-}
-
-fn time<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let at = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
-    serializer.serialize_str(&format!("{at:.6}"))
-}
-
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
-fn maybe_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => time(at, serializer),
-        None => serializer.serialize_none(),
-    }
 }

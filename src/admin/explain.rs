@@ -71,6 +71,7 @@ pub struct ExplanationStep {
     /// Type and id of its aggregate.
     pub aggregate: (String, String),
     /// When it was stored.
+    #[serde(with = "crate::clock::rfc3339")]
     pub created_at: SystemTime,
     /// What its reducer made of it, in words.
     pub statement: String,

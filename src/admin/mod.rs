@@ -8,6 +8,7 @@
 mod api;
 mod carry_out;
 mod change;
+mod doctor;
 #[cfg(feature = "sqlite")]
 mod explain;
 #[cfg(feature = "sqlite")]
@@ -25,6 +26,7 @@ mod verify;
 mod words;
 
 pub use change::Change;
+pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]
 pub use explain::{Explanation, ExplanationStep};
 pub use rebuild::RebuildReport;

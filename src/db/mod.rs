@@ -18,6 +18,7 @@ mod push;
 pub(crate) mod row;
 mod setup;
 mod state;
+mod status;
 mod store;
 
 pub(crate) use push::{Append, Counter, Counters};
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Holder, StoreError};
+use crate::inspect::Finding;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
 use crate::value::{ColumnType, Value};
@@ -187,6 +189,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// is in use. What may be left, and what to do about it.
     #[doc(hidden)]
     fn scrub(&self) -> Result<Option<String>, StoreError>;
+
+    /// Looks at the database itself, see [`Inspect::examine`](crate::inspect::Inspect::examine).
+    #[doc(hidden)]
+    fn examine(&self, _patience: std::time::Duration) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
     #[doc(hidden)]

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::push::{self, Pushes};
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, setup, state};
+use super::{Backend, Conn, filter, held, lag, lease, life, setup, state, status};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
+use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
@@ -282,6 +283,25 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.inner.backend.read("reading what is paused", lease::pauses)
+    }
+}
+
+impl<B: Backend> Inspect for DbStore<B> {
+    fn schema(&self) -> Result<SchemaVersion, StoreError> {
+        let backend = &self.inner.backend;
+        backend.read("reading the schema version", |conn| setup::schema(conn, backend.migrations()))
+    }
+
+    fn status(&self, system: bool) -> Result<Status, StoreError> {
+        self.inner.backend.read("reading how projections are doing", |conn| status::status(conn, system))
+    }
+
+    fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError> {
+        self.inner.backend.read("reading leases", |conn| status::held_leases(conn, query))
+    }
+
+    fn examine(&self, patience: Duration) -> Vec<Finding> {
+        self.inner.backend.examine(patience)
     }
 }
 

@@ -6,6 +6,7 @@
 mod bulk;
 mod conn;
 mod error;
+mod examine;
 mod in_order;
 mod pool;
 mod push;
@@ -20,6 +21,7 @@ use postgres::{Client, Transaction};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
+use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
@@ -263,6 +265,10 @@ impl Backend for Postgres {
         let what = "PostgreSQL keeps dead rows in its files until autovacuum, or VACUUM, has been there; write-ahead log, \
                     replicas and backups end by their own rules";
         Ok(Some(what.to_owned()))
+    }
+
+    fn examine(&self, patience: Duration) -> Vec<Finding> {
+        examine::examine(self, patience)
     }
 
     fn migrations(&self) -> &'static [&'static str] {

@@ -8,10 +8,9 @@ use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
 use super::{Postgres, error};
-use crate::db::{Backend, DbStore};
+use crate::db::{Backend, Conn, DbStore};
 use crate::error::StoreError;
 use crate::lease::{News, Wire, Wired};
-use crate::value::Value;
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
@@ -36,10 +35,17 @@ impl Wired for DbStore<Postgres> {
     }
 
     fn announce(&self, news: &News) -> Result<(), StoreError> {
-        self.backend().read("telling other processes of pushes", |conn| {
-            conn.query("SELECT pg_notify($1, $2)", &[CHANNEL.into(), Value::Text(message(news))]).map(|_| ())
-        })
+        self.backend().read("telling other processes of pushes", |conn| tell(conn, &message(news)))
     }
+}
+
+pub(super) fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
+    conn.query("SELECT pg_notify($1, $2)", &[CHANNEL.into(), message.into()]).map(|_| ())
+}
+
+/// News of one instance.
+pub(super) fn word(kind: &str, instance: &str) -> String {
+    message(&News { instances: vec![(instance.into(), kind.into())], all: false })
 }
 
 /// Instances by aggregate type, or `*` when they would be too many.

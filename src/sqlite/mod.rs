@@ -5,6 +5,7 @@
 mod conn;
 mod contains;
 mod error;
+mod examine;
 mod push;
 mod slices;
 mod value;
@@ -21,6 +22,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
+use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use conn::Handle;
@@ -317,6 +319,10 @@ impl Backend for Sqlite {
         let what = "the write-ahead log was in use and could not be emptied; it is once PRAGMA wal_checkpoint(TRUNCATE) \
                     returns 0 first, or when the last process closes the file";
         Ok((busy != 0).then(|| what.to_owned()))
+    }
+
+    fn examine(&self, patience: Duration) -> Vec<Finding> {
+        examine::examine(self, patience)
     }
 
     fn migrations(&self) -> &'static [&'static str] {

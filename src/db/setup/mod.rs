@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Backend, Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::inspect::SchemaVersion;
 use crate::sql::Dialect;
 use crate::value::Value;
 
@@ -46,6 +47,11 @@ fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
         conn.execute(&sql, &[Uuid::now_v7().into()])?;
         Ok(())
     })
+}
+
+/// The schema version of the database beside the newest known one.
+pub(crate) fn schema(conn: &mut dyn Conn, migrations: &[&str]) -> Result<SchemaVersion, StoreError> {
+    Ok(SchemaVersion { found: current(conn)?, known: known(migrations) })
 }
 
 fn known(migrations: &[&str]) -> i64 {

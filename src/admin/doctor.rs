@@ -1,0 +1,160 @@
+//! Whether all is well: the database, and the engines that work on it.
+
+use std::time::Duration;
+
+use crate::error::{StoreError, full};
+use crate::inspect::{Finding, Inspect, ProjectionStatus, SchemaVersion, Status};
+
+/// Finds out whether a store is fit, and whether engines keep up.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use readside::{SqliteStore, Verdict, admin::Doctor};
+/// let store = SqliteStore::in_memory()?;
+/// store.setup()?;
+/// let findings = Doctor::default().examine(&store);
+/// assert!(findings.iter().all(|finding| finding.verdict == Verdict::Ok));
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doctor {
+    /// How long an answer of the database is waited for. Default: 2 s.
+    pub patience: Duration,
+    /// An event that waits for longer is worth a warning. Default: 1 minute.
+    pub longest_lag: Duration,
+}
+
+impl Default for Doctor {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(2), longest_lag: Duration::from_mins(1) }
+    }
+}
+
+impl Doctor {
+    /// Looks at everything. What cannot be read is a finding too.
+    #[must_use]
+    pub fn examine<S: Inspect + ?Sized>(&self, store: &S) -> Vec<Finding> {
+        let mut findings = store.examine(self.patience);
+        let schema = store.schema();
+        let usable = matches!(&schema, Ok(version) if version.found == version.known);
+        findings.push(schema.map_or_else(|error| unreadable("schema", &error), schema_finding));
+        if usable {
+            match store.status(false) {
+                Ok(status) => findings.extend(self.work(&status)),
+                Err(error) => findings.push(unreadable("projections", &error)),
+            }
+        }
+        findings
+    }
+
+    fn work(&self, status: &Status) -> [Finding; 4] {
+        [engines(status), leases(status), self.lag(status), failures(status)]
+    }
+
+    fn lag(&self, status: &Status) -> Finding {
+        let check = "lag";
+        let late = |projection: &&ProjectionStatus| {
+            projection.is_live() && projection.lag_age.is_some_and(|age| age > self.longest_lag)
+        };
+        let (paused, late): (Vec<_>, Vec<_>) =
+            status.projections.iter().filter(late).partition(|projection| projection.paused);
+        let describe = |projection: &ProjectionStatus| {
+            let age = projection.lag_age.unwrap_or_default().as_secs();
+            format!("{} is {} events behind, the oldest waits for {age} s", shown(projection), projection.lag_events)
+        };
+        if !late.is_empty() {
+            let remedy = "see `readside status --watch` for whether it comes nearer, and `readside failed list` for what holds it up";
+            return Finding::warn(check, list(&late, describe), remedy);
+        }
+        if !paused.is_empty() {
+            return Finding::warn(
+                check,
+                format!("paused: {}", list(&paused, describe)),
+                "let it go on with `readside resume`",
+            );
+        }
+        Finding::ok(check, format!("no event waits for more than {} s", self.longest_lag.as_secs()))
+    }
+}
+
+fn unreadable(check: &'static str, error: &StoreError) -> Finding {
+    Finding::fail(check, full(error), "mend what the error says and look again")
+}
+
+fn schema_finding(version: SchemaVersion) -> Finding {
+    let SchemaVersion { found, known } = version;
+    let check = "schema";
+    if found == known {
+        return Finding::ok(check, format!("version {found}, the newest"));
+    }
+    if found == 0 {
+        return Finding::fail(check, "the engine's tables are missing", "run `readside setup`, or start an engine");
+    }
+    if found > known {
+        let text = format!("version {found}, this readside knows up to {known}");
+        return Finding::fail(check, text, "use a newer readside");
+    }
+    Finding::fail(check, format!("version {found}, this readside needs {known}"), "run `readside setup`")
+}
+
+/// `name`, with the version where readers see another one.
+fn shown(projection: &ProjectionStatus) -> String {
+    let ProjectionStatus { name, version, build, .. } = projection;
+    let mark = build.as_deref().map_or(String::new(), |mark| format!(", {mark}"));
+    if projection.is_live() { format!("{name:?}") } else { format!("{name:?} (version {version}{mark})") }
+}
+
+fn list(projections: &[&ProjectionStatus], describe: impl Fn(&ProjectionStatus) -> String) -> String {
+    projections.iter().map(|projection| describe(projection)).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether each projection is run by somebody.
+fn engines(status: &Status) -> Finding {
+    let check = "engines";
+    let alive = status.members.iter().filter(|member| member.alive).count();
+    let alone = |projection: &&ProjectionStatus| projection.is_live() && projection.members == 0;
+    let alone: Vec<_> = status.projections.iter().filter(alone).collect();
+    let text = format!("{alive} alive, {} projections", status.projections.iter().filter(|p| p.is_live()).count());
+    if alone.is_empty() {
+        return Finding::ok(check, text);
+    }
+    let names = list(&alone, shown);
+    Finding::warn(check, format!("{text}; no engine runs {names}"), "start the service that keeps it up to date")
+}
+
+/// Leases of the dead end by themselves, but somebody has to take them over.
+fn leases(status: &Status) -> Finding {
+    let held: u64 = status.projections.iter().map(|projection| projection.leases).sum();
+    let of_living: u64 = status.members.iter().filter(|member| member.alive).map(|member| member.leases).sum();
+    let left = held.saturating_sub(of_living);
+    if left == 0 {
+        return Finding::ok("leases", format!("{held} held, all by living processes"));
+    }
+    Finding::warn(
+        "leases",
+        format!("{left} of {held} were left by processes that are dead"),
+        "an engine that runs the projection takes them over within a lease and a tick; start one if none runs",
+    )
+}
+
+fn failures(status: &Status) -> Finding {
+    let check = "failures";
+    let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
+    let remedy = "see `readside failed list`; mend the cause, then `readside failed retry` or `discard`";
+    if !stopped.is_empty() {
+        let describe =
+            |projection: &ProjectionStatus| format!("{} in {} instances", shown(projection), projection.stopped);
+        return Finding::warn(check, format!("stopped: {}", list(&stopped, describe)), remedy);
+    }
+    let failed: Vec<_> = status.projections.iter().filter(|projection| projection.failed() > 0).collect();
+    if !failed.is_empty() {
+        let describe = |projection: &ProjectionStatus| {
+            let ProjectionStatus { failing, parked, behind, skipped, .. } = projection;
+            format!("{}: {failing} failing, {parked} parked with {behind} behind, {skipped} skipped", shown(projection))
+        };
+        return Finding::warn(check, list(&failed, describe), remedy);
+    }
+    Finding::ok(check, "no event is on record as failed")
+}

@@ -1,0 +1,31 @@
+//! Times in JSON, as RFC 3339 has them, in UTC.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub(crate) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let at = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
+    at.to_string().serialize(serializer)
+}
+
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "explanations are made in SQLite"))]
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<jiff::Timestamp>().map(Into::into).map_err(serde::de::Error::custom)
+}
+
+/// Times that there may be none of.
+pub(crate) mod optional {
+    use std::time::SystemTime;
+
+    use serde::Serializer;
+
+    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+    pub(crate) fn serialize<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => crate::clock::rfc3339::serialize(at, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+}

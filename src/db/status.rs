@@ -1,0 +1,260 @@
+//! Reads for operators: lag, failures, leases, members. They know projections only by what these registered.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use super::{Conn, Row, build, lease, row};
+use crate::build::Build;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, ProjectionStatus, Status};
+use crate::lease::Pause;
+use crate::state::ProjectionKey;
+use crate::value::{Value, to_micros};
+
+/// Lagging pairs of an instance and an aggregate type of which the oldest event is looked for.
+const AGED: i64 = 10_000;
+
+/// How all projections are doing.
+pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
+    let (builds, at) = (build::builds(conn)?, to_micros(conn.now()?));
+    let (held, leases, pauses) = (held(conn)?, leases(conn)?, lease::pauses(conn)?);
+    let members = members(conn, &leases, at)?;
+    let mut projections = Vec::with_capacity(builds.len());
+    for build in &builds {
+        let lag = lag(conn, build, system, at)?;
+        projections.push(projection_status(build, &lag, &held, &leases, &pauses, &members));
+    }
+    Ok(Status { at, projections, members })
+}
+
+fn projection_status(
+    build: &Build,
+    lag: &Lag,
+    held: &[Held],
+    leases: &[Leases],
+    pauses: &[Pause],
+    members: &[MemberStatus],
+) -> ProjectionStatus {
+    let (name, key) = (build.key.projection(), (&*build.key.name, build.key.version));
+    let of_state = |state| {
+        let same = |held: &&Held| held.of.is(key) && held.state == state;
+        held.iter().find(same).map_or(0, |held| held.count)
+    };
+    let held_by = || leases.iter().filter(|leases| leases.of.is(key));
+    let stands = |whole: bool| pauses.iter().filter(move |(of, instance)| of == name && instance.is_none() == whole);
+    let runs = |member: &&MemberStatus| {
+        member.projections.iter().any(|(of, version)| (of.as_str(), *version) == (name, key.1))
+    };
+    ProjectionStatus {
+        name: name.to_owned(),
+        version: key.1,
+        build: build.key.mark().map(str::to_owned),
+        phase: build.phase,
+        trouble: build.trouble.clone(),
+        succeeded: build.succeeded,
+        paused: stands(true).next().is_some(),
+        paused_instances: stands(false).count() as u64,
+        instances: lag.instances,
+        lagging_instances: lag.lagging,
+        lag_events: lag.events,
+        handled: lag.handled,
+        lag_age: lag.age,
+        failing: of_state("failing"),
+        stopped: of_state("stopped"),
+        parked: of_state("parked"),
+        behind: of_state("behind"),
+        skipped: of_state("skipped"),
+        leases: held_by().map(|leases| leases.count).sum(),
+        owners: held_by().count() as u64,
+        members: members.iter().filter(|member| member.alive).filter(runs).count() as u64,
+        per_second: None,
+        time_left: None,
+    }
+}
+
+/// Name and version of a build.
+struct Of(String, u32);
+
+impl Of {
+    fn read(found: &Row) -> Result<Self, StoreError> {
+        Ok(Self(row::text(found, 0)?.to_owned(), count32(row::int(found, 1)?)))
+    }
+
+    fn is(&self, (name, version): (&str, u32)) -> bool {
+        self.0 == name && self.1 == version
+    }
+}
+
+struct Lag {
+    instances: u64,
+    lagging: u64,
+    events: i64,
+    handled: i64,
+    age: Option<Duration>,
+}
+
+/// Heads of the aggregate types of a projection beside its checkpoints, summed up.
+fn lag(conn: &mut dyn Conn, of: &Build, system: bool, now: SystemTime) -> Result<Lag, StoreError> {
+    let dialect = conn.dialect();
+    let params = [
+        of.key.name.as_ref().into(),
+        of.key.version.into(),
+        Value::TextArray(of.aggregate_types.clone()),
+        i64::from(system).into(),
+    ];
+    let heads = format!(
+        "{} h LEFT JOIN {} s ON s.instance_id = h.instance_id AND s.projection = $1 AND s.version = $2 \
+         WHERE {} AND (h.instance_id <> '' OR $4 = 1)",
+        dialect.table("heads"),
+        dialect.table("projection_states"),
+        dialect.any("h.aggregate_type", 3)
+    );
+    let sql = format!(
+        "SELECT count(*), CAST(coalesce(sum(CASE WHEN head > position THEN 1 ELSE 0 END), 0) AS bigint), \
+         CAST(coalesce(sum(CASE WHEN head > position THEN head - position ELSE 0 END), 0) AS bigint), \
+         CAST(coalesce(sum(CASE WHEN head > position THEN position ELSE head END), 0) AS bigint) FROM \
+         (SELECT max(h.head) AS head, max(coalesce(s.position, 0)) AS position FROM {heads} GROUP BY h.instance_id) p"
+    );
+    let rows = conn.query(&sql, &params)?;
+    let total = rows.first().ok_or_else(|| StoreError::new("summing up lag", StoreErrorKind::Corrupt, "no row"))?;
+    let lagging = count(row::int(total, 1)?);
+    let age = if lagging == 0 { None } else { age(conn, &heads, &params, now)? };
+    let (events, handled) = (row::int(total, 2)?, row::int(total, 3)?);
+    Ok(Lag { instances: count(row::int(total, 0)?), lagging, events, handled, age })
+}
+
+/// Times never decrease with the position, so the first event above a checkpoint is the oldest of its kind.
+fn age(conn: &mut dyn Conn, heads: &str, params: &[Value], now: SystemTime) -> Result<Option<Duration>, StoreError> {
+    let dialect = conn.dialect();
+    let first = |table: &str| {
+        format!(
+            "(SELECT e.created_at FROM {} e WHERE e.instance_id = b.instance_id \
+             AND e.aggregate_type = b.aggregate_type AND e.position > b.position ORDER BY e.position LIMIT 1)",
+            dialect.table(table)
+        )
+    };
+    // What is archived lies before all else.
+    let sql = format!(
+        "SELECT min(at) FROM (SELECT coalesce({}, {}) AS at FROM \
+         (SELECT h.instance_id, h.aggregate_type, coalesce(s.position, 0) AS position FROM {heads} \
+         AND h.head > coalesce(s.position, 0) LIMIT {AGED}) b) a",
+        first("events_archive"),
+        first("events")
+    );
+    let rows = conn.query(&sql, params)?;
+    let oldest = rows.first().map(|found| row::time(found, 0)).transpose()?.flatten();
+    Ok(oldest.map(|at| now.duration_since(at).unwrap_or(Duration::ZERO)))
+}
+
+struct Held {
+    of: Of,
+    state: String,
+    count: u64,
+}
+
+fn held(conn: &mut dyn Conn) -> Result<Vec<Held>, StoreError> {
+    let sql = format!(
+        "SELECT projection, version, state, count(*) FROM {} GROUP BY projection, version, state",
+        conn.dialect().table("held_events")
+    );
+    let held = |found: &Row| {
+        Ok(Held { of: Of::read(found)?, state: row::text(found, 2)?.to_owned(), count: count(row::int(found, 3)?) })
+    };
+    conn.query(&sql, &[])?.iter().map(held).collect()
+}
+
+/// What a process holds of a projection.
+struct Leases {
+    of: Of,
+    process: Uuid,
+    count: u64,
+}
+
+fn leases(conn: &mut dyn Conn) -> Result<Vec<Leases>, StoreError> {
+    let sql = format!(
+        "SELECT projection, version, owner, count(*) FROM {} WHERE owner IS NOT NULL GROUP BY projection, version, owner",
+        conn.dialect().table("projection_states")
+    );
+    let leases = |found: &Row| {
+        let process = row::uuid(found, 2)?.unwrap_or_default();
+        Ok(Leases { of: Of::read(found)?, process, count: count(row::int(found, 3)?) })
+    };
+    conn.query(&sql, &[])?.iter().map(leases).collect()
+}
+
+fn members(conn: &mut dyn Conn, leases: &[Leases], now: SystemTime) -> Result<Vec<MemberStatus>, StoreError> {
+    let sql = format!(
+        "SELECT process, name, projections, alive_until FROM {} ORDER BY process",
+        conn.dialect().table("members")
+    );
+    let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
+    let member = |found: &Row| {
+        let process = row::uuid(found, 0)?.unwrap_or_default();
+        let alive_until = row::time(found, 3)?.unwrap_or(SystemTime::UNIX_EPOCH);
+        let of_process = leases.iter().filter(|leases| leases.process == process);
+        Ok(MemberStatus {
+            process,
+            name: row::text(found, 1)?.to_owned(),
+            projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
+            alive_until,
+            alive: alive_until > now,
+            leases: of_process.map(|leases| leases.count).sum(),
+        })
+    };
+    conn.query(&sql, &[])?.iter().map(member).collect()
+}
+
+/// Leases one by one.
+pub(super) fn held_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError> {
+    let mut params = Vec::new();
+    let mut sql = format!(
+        "SELECT projection, version, instance_id, owner, leased_until, epoch, marked FROM {} WHERE owner IS NOT NULL",
+        conn.dialect().table("projection_states")
+    );
+    if let Some(projection) = &query.projection {
+        params.push(projection.as_str().into());
+        // Builds beside others have a mark behind the name.
+        sql += " AND (projection = $1 OR substr(projection, 1, length($1) + 1) = $1 || '#')";
+    }
+    sql += " ORDER BY projection, version, instance_id";
+    if query.limit > 0 {
+        params.push(Value::Integer(i64::try_from(query.limit).unwrap_or(i64::MAX)));
+        sql += format!(" LIMIT ${}", params.len()).as_str();
+    }
+    let rows = conn.query(&sql, &params)?;
+    let now = to_micros(conn.now()?);
+    let members: HashMap<Uuid, MemberStatus> =
+        members(conn, &[], now)?.into_iter().map(|member| (member.process, member)).collect();
+    rows.iter().map(|found| held_lease(found, now, &members)).collect()
+}
+
+fn held_lease(found: &Row, now: SystemTime, members: &HashMap<Uuid, MemberStatus>) -> Result<HeldLease, StoreError> {
+    let Of(name, version) = Of::read(found)?;
+    let key = ProjectionKey { name: name.into(), version };
+    let process = row::uuid(found, 3)?.unwrap_or_default();
+    let until = row::time(found, 4)?.unwrap_or(SystemTime::UNIX_EPOCH);
+    let member = members.get(&process);
+    Ok(HeldLease {
+        projection: key.projection().to_owned(),
+        version,
+        build: key.mark().map(str::to_owned),
+        instance: row::text(found, 2)?.to_owned(),
+        process,
+        name: member.map(|member| member.name.clone()),
+        alive: member.is_some_and(|member| member.alive),
+        until,
+        time_left: until.duration_since(now).ok(),
+        epoch: row::int(found, 5)?,
+        trying: if row::is_null(found, 6) { None } else { Some(row::int(found, 6)?) },
+    })
+}
+
+fn count(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+fn count32(n: i64) -> u32 {
+    u32::try_from(n).unwrap_or(0)
+}

@@ -1,0 +1,49 @@
+//! What operators look at: how projections are doing, who works on what, and whether the database is fit for it.
+
+mod finding;
+mod status;
+mod words;
+
+pub use finding::{Finding, Verdict};
+pub use status::{HeldLease, LeaseQuery, MemberStatus, ProjectionStatus, Status};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use words::bytes;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::StoreError;
+
+/// The version of the engine's own tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersion {
+    /// That of the database; 0 when it was never set up.
+    pub found: i64,
+    /// The newest one that this library knows.
+    pub known: i64,
+}
+
+/// A store that can be looked into without the code of its projections: it knows them by what they registered.
+pub trait Inspect: fmt::Debug + Send + Sync {
+    /// The version of the engine's tables, also when there are none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn schema(&self) -> Result<SchemaVersion, StoreError>;
+
+    /// How all builds of all projections are doing. The system instance counts only when asked for.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn status(&self, system: bool) -> Result<Status, StoreError>;
+
+    /// Leases that are held or were left, by projection and instance.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError>;
+
+    /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
+    /// than `patience`. What cannot be found out is a finding too.
+    fn examine(&self, patience: Duration) -> Vec<Finding>;
+}

@@ -1,0 +1,198 @@
+//! How projections are doing, in all processes together, at one moment.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::words;
+use crate::build::Phase;
+
+/// How everything is doing.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// When, by the database's clock.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub at: SystemTime,
+    /// Each build of each version of each projection, by name and version.
+    pub projections: Vec<ProjectionStatus>,
+    /// The processes that announced themselves, the dead ones too until another one notices.
+    pub members: Vec<MemberStatus>,
+}
+
+/// How a build of a projection is doing.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ProjectionStatus {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// The mark of a build beside another one of the same version; none for the one under the plain name.
+    pub build: Option<String>,
+    /// Whether readers see it, or how far it is.
+    pub phase: Phase,
+    /// Why it was halted.
+    pub trouble: Option<String>,
+    /// True once all instances have been up to date; false while the first run lasts.
+    pub succeeded: bool,
+    /// True when the whole projection is paused.
+    pub paused: bool,
+    /// Instances that are paused by themselves.
+    pub paused_instances: u64,
+    /// Instances with events that concern it.
+    pub instances: u64,
+    /// Those of them that are behind.
+    pub lagging_instances: u64,
+    /// Positions that these are behind, in all.
+    pub lag_events: i64,
+    /// Positions that are handled, in all; grows with the work.
+    pub handled: i64,
+    /// Age of the oldest event that is not handled, among the first 10,000 that are due; none without lag.
+    #[serde(rename = "lag_seconds", serialize_with = "words::seconds")]
+    pub lag_age: Option<Duration>,
+    /// Events that fail and are tried again.
+    pub failing: u64,
+    /// Events that stopped their instances.
+    pub stopped: u64,
+    /// Events that failed for good and hold back their aggregates.
+    pub parked: u64,
+    /// Events that wait behind these.
+    pub behind: u64,
+    /// Events that were left out.
+    pub skipped: u64,
+    /// Instances that are leased.
+    pub leases: u64,
+    /// Processes that hold these leases.
+    pub owners: u64,
+    /// Living processes that run it.
+    pub members: u64,
+    /// Positions handled in a second, between two looks.
+    pub per_second: Option<f64>,
+    /// Time until it has caught up if all goes on as between two looks; none when it does not come nearer.
+    #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
+    pub time_left: Option<Duration>,
+}
+
+/// A process.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct MemberStatus {
+    /// Its id.
+    pub process: Uuid,
+    /// Its name, for people.
+    pub name: String,
+    /// Name and version of each projection that it runs.
+    pub projections: Vec<(String, u32)>,
+    /// Until when it is believed to live.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub alive_until: SystemTime,
+    /// True until then.
+    pub alive: bool,
+    /// Instances that it has leased.
+    pub leases: u64,
+}
+
+/// A lease.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct HeldLease {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The mark of a build beside another one of the same version.
+    pub build: Option<String>,
+    /// The tenant.
+    pub instance: String,
+    /// The process that holds it.
+    pub process: Uuid,
+    /// Its name, if it is on the list.
+    pub name: Option<String>,
+    /// True while that process is believed to live.
+    pub alive: bool,
+    /// Until when the lease lasts.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub until: SystemTime,
+    /// Time until then; none when it is over.
+    #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
+    pub time_left: Option<Duration>,
+    /// Counts the holders.
+    pub epoch: i64,
+    /// The event that is being tried, when the work goes event by event.
+    pub trying: Option<i64>,
+}
+
+/// Which leases are asked for; all by default.
+#[derive(Debug, Clone, Default)]
+#[must_use = "it is a question"]
+pub struct LeaseQuery {
+    pub(crate) projection: Option<String>,
+    pub(crate) limit: usize,
+}
+
+impl LeaseQuery {
+    /// All.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those of this projection.
+    pub fn projection(mut self, name: &str) -> Self {
+        self.projection = Some(name.to_owned());
+        self
+    }
+
+    /// At most so many; 0 for no limit.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+impl Status {
+    /// Fills in how fast it went since an earlier look, and how long it will take at this speed.
+    pub fn compare(&mut self, earlier: &Self) {
+        let Ok(passed) = self.at.duration_since(earlier.at) else { return };
+        for projection in &mut self.projections {
+            let same = |other: &&ProjectionStatus| {
+                (&other.name, other.version, &other.build) == (&projection.name, projection.version, &projection.build)
+            };
+            if let Some(before) = earlier.projections.iter().find(same) {
+                projection.compare(before, passed);
+            }
+        }
+    }
+}
+
+impl ProjectionStatus {
+    #[expect(clippy::cast_precision_loss, reason = "a speed need not be exact")]
+    fn compare(&mut self, before: &Self, passed: Duration) {
+        if passed.is_zero() {
+            return;
+        }
+        let handled = self.handled - before.handled;
+        // A reset sets it back.
+        if handled < 0 {
+            return;
+        }
+        self.per_second = Some(handled as f64 / passed.as_secs_f64());
+        let nearer = (before.lag_events - self.lag_events) as f64 / passed.as_secs_f64();
+        if self.lag_events > 0 && nearer > 0.0 {
+            self.time_left = Duration::try_from_secs_f64(self.lag_events as f64 / nearer).ok();
+        }
+    }
+
+    /// True when readers see it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// Events on record as failed, in whatever way.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failing + self.stopped + self.parked + self.behind + self.skipped
+    }
+}

@@ -1,0 +1,232 @@
+//! Whether a server, and what stands before it, is fit for the engine.
+
+use std::time::{Duration, Instant};
+
+use fallible_iterator::FallibleIterator;
+use postgres::Client;
+use uuid::Uuid;
+
+use super::{Postgres, error, wire};
+use crate::db::{Backend, Row, row};
+use crate::error::{StoreError, StoreErrorKind, full};
+use crate::inspect::Finding;
+
+/// An older transaction keeps the server from cleaning up.
+const OLD_TRANSACTION: Duration = Duration::from_mins(5);
+
+/// The part of the server's connections above which it becomes tight, in percent.
+const TIGHT: i64 = 80;
+
+type Found = Result<Finding, StoreError>;
+
+pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
+    let checks: [(&'static str, &dyn Fn() -> Found); 8] = [
+        ("server", &|| server(postgres)),
+        ("durability", &|| durability(postgres)),
+        ("privileges", &|| privileges(postgres)),
+        ("pooler", &|| pooler(postgres)),
+        ("notifications", &|| notifications(postgres, patience)),
+        ("transactions", &|| transactions(postgres)),
+        ("connections", &|| connections(postgres)),
+        ("space", &|| space(postgres)),
+    ];
+    checks.into_iter().map(|(check, look)| look().unwrap_or_else(|error| failed(check, &error))).collect()
+}
+
+fn failed(check: &'static str, error: &StoreError) -> Finding {
+    Finding::fail(check, full(error), "mend what the error says and look again")
+}
+
+/// The one row of a query.
+fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
+    let rows = postgres.read(doing, |conn| conn.query(sql, &[]))?;
+    rows.into_iter().next().ok_or_else(|| StoreError::new(doing, StoreErrorKind::Corrupt, "the server gave no row"))
+}
+
+fn server(postgres: &Postgres) -> Found {
+    let sql =
+        "SELECT current_setting('server_version'), pg_is_in_recovery(), current_database()::text, current_user::text";
+    let found = one(postgres, "asking for the server's version", sql)?;
+    let (version, database, user) = (row::text(&found, 0)?, row::text(&found, 2)?, row::text(&found, 3)?);
+    let text = format!("PostgreSQL {version}, database {database:?}, user {user:?}");
+    Ok(if row::truth(&found, 1)? {
+        Finding::fail("server", format!("{text}, a replica that only reads"), "connect to the primary server")
+    } else {
+        Finding::ok("server", text)
+    })
+}
+
+fn durability(postgres: &Postgres) -> Found {
+    let sql =
+        "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')";
+    let found = one(postgres, "asking for the server's settings", sql)?;
+    let names = ["fsync", "synchronous_commit", "full_page_writes"];
+    let mut off = Vec::new();
+    for (at, name) in names.into_iter().enumerate() {
+        if row::text(&found, at)? == "off" {
+            off.push(name);
+        }
+    }
+    Ok(if off.is_empty() {
+        Finding::ok("durability", "a commit is on the disk")
+    } else {
+        Finding::warn(
+            "durability",
+            format!("{} off: a crash of the server can lose events", off.join(", ")),
+            "turn it on, unless the data can be lost",
+        )
+    })
+}
+
+/// What is only read, and of what rows go in the ordinary course.
+const PRIVILEGES: &str = "SELECT has_database_privilege(current_database(), 'CREATE'), \
+    coalesce(has_schema_privilege(to_regnamespace('readside')::oid, 'USAGE'), false), \
+    (SELECT string_agg(c.relname::text, ', ' ORDER BY c.relname) FROM pg_class c \
+     WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r' \
+     AND NOT (has_table_privilege(c.oid, 'SELECT') \
+     AND (c.relname IN ('store', 'schema_migrations') \
+       OR has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')) \
+     AND (c.relname NOT IN ('held_events', 'members', 'pauses', 'unique_constraints') \
+       OR has_table_privilege(c.oid, 'DELETE')))), \
+    to_regnamespace('readside') IS NOT NULL, \
+    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+
+fn privileges(postgres: &Postgres) -> Found {
+    let found = one(postgres, "asking for privileges", PRIVILEGES)?;
+    let [create, uses, exists, tables] =
+        [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 3)?, row::truth(&found, 4)?];
+    let (check, grant) =
+        ("privileges", "have the owner of the database grant them, or run what `readside setup --sql` prints");
+    if !exists {
+        return Ok(if create {
+            Finding::ok(check, "may create the engine's schema")
+        } else {
+            Finding::fail(check, "may not create the engine's schema, which is missing", grant)
+        });
+    }
+    if !uses {
+        return Ok(Finding::fail(check, "may not use the schema \"readside\"", grant));
+    }
+    if !row::is_null(&found, 2) {
+        let which = row::text(&found, 2)?;
+        return Ok(Finding::fail(check, format!("may not read and write all of the engine's tables: {which}"), grant));
+    }
+    Ok(if tables {
+        Finding::ok(check, "may read and write the engine's tables, and create tables of projections")
+    } else {
+        let found = "may read and write the engine's tables, but not create tables of projections";
+        Finding::warn(check, found, "start engines without set-up, and have the owner make new tables")
+    })
+}
+
+/// A pooler in transaction mode gives the server's session to somebody else between two statements.
+fn pooler(postgres: &Postgres) -> Found {
+    let doing = "looking for a pooler";
+    let failed = |error: postgres::Error| error::store(doing, &error);
+    let session = |client: &mut Client| -> Result<i32, StoreError> {
+        let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).map_err(failed)?;
+        row.try_get(0).map_err(failed)
+    };
+    let pool = postgres.pool();
+    let (mut one, mut other) = (pool.connect_anew(doing)?, pool.connect_anew(doing)?);
+    let before = session(&mut one)?;
+    // Keeps whatever session it is given, perhaps that of the first connection.
+    other.batch_execute("BEGIN").map_err(failed)?;
+    let taken = session(&mut other)?;
+    let after = session(&mut one)?;
+    other.batch_execute("ROLLBACK").map_err(failed)?;
+    Ok(if before == after && taken != before {
+        Finding::ok("pooler", "none, or one that leaves sessions whole")
+    } else {
+        Finding::warn(
+            "pooler",
+            "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
+            "let the service's URL go past the pooler if pushes of other processes have to be seen within milliseconds",
+        )
+    })
+}
+
+/// Sends word to itself, as engines do to each other. They pass over the type that it names.
+fn notifications(postgres: &Postgres, patience: Duration) -> Found {
+    let doing = "testing notifications";
+    let failed = |error: postgres::Error| error::store(doing, &error);
+    let mut listener = postgres.pool().connect_anew(doing)?;
+    listener.batch_execute("LISTEN readside").map_err(failed)?;
+    let word = Uuid::now_v7().to_string();
+    let started = Instant::now();
+    postgres.read(doing, |conn| wire::tell(conn, &wire::word("readside.doctor", &word)))?;
+    let mut notifications = listener.notifications();
+    while started.elapsed() < patience {
+        let left = patience.saturating_sub(started.elapsed());
+        match notifications.timeout_iter(left).next().map_err(failed)? {
+            Some(heard) if heard.payload().contains(&word) => {
+                let took = started.elapsed().as_secs_f64() * 1000.0;
+                return Ok(Finding::ok("notifications", format!("arrive, after {took:.1} ms")));
+            }
+            _ => {}
+        }
+    }
+    Ok(Finding::warn(
+        "notifications",
+        format!("none arrived within {patience:?}: pushes of other processes are found by ticks only"),
+        "let engines connect past a pooler in transaction mode",
+    ))
+}
+
+fn transactions(postgres: &Postgres) -> Found {
+    let sql = "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - a.xact_start)), 0)::float8, \
+         (SELECT pid::int8 FROM pg_stat_activity b WHERE b.xact_start = min(a.xact_start) LIMIT 1), \
+         (SELECT application_name FROM pg_stat_activity b WHERE b.xact_start = min(a.xact_start) LIMIT 1), \
+         (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()) \
+         FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() \
+         AND a.xact_start IS NOT NULL AND a.backend_type = 'client backend'";
+    let found = one(postgres, "looking for old transactions", sql)?;
+    let age = match found.first() {
+        Some(crate::value::Value::Float(seconds)) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    let prepared = row::int(&found, 3)?;
+    if prepared > 0 {
+        return Ok(Finding::warn(
+            "transactions",
+            format!("{prepared} are prepared and neither committed nor rolled back; their locks stay"),
+            "end them: COMMIT PREPARED or ROLLBACK PREPARED, see pg_prepared_xacts",
+        ));
+    }
+    if age < OLD_TRANSACTION {
+        return Ok(Finding::ok("transactions", format!("the oldest is {:.0} s old", age.as_secs_f64())));
+    }
+    let pid = row::int_or_zero(&found, 1)?;
+    let application = if row::is_null(&found, 2) { "" } else { row::text(&found, 2)? };
+    Ok(Finding::warn(
+        "transactions",
+        format!(
+            "the oldest is {:.0} s old: pid {pid} ({application}); the server cannot clean up behind it",
+            age.as_secs_f64()
+        ),
+        format!("find out what it does; SELECT pg_terminate_backend({pid}) ends it"),
+    ))
+}
+
+fn connections(postgres: &Postgres) -> Found {
+    let sql = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
+         current_setting('max_connections')::int8";
+    let found = one(postgres, "counting connections", sql)?;
+    let (used, most) = (row::int(&found, 0)?, row::int(&found, 1)?);
+    let text = format!("{used} of {most} in use");
+    Ok(if used * 100 < most * TIGHT {
+        Finding::ok("connections", text)
+    } else {
+        Finding::warn("connections", text, "raise max_connections, or lower that of the services")
+    })
+}
+
+fn space(postgres: &Postgres) -> Found {
+    let sql = "SELECT pg_database_size(current_database()), (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 \
+         FROM pg_class c WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r')";
+    let found = one(postgres, "measuring the database", sql)?;
+    let (all, own) = (row::int(&found, 0)?, row::int(&found, 1)?);
+    let found =
+        format!("database {}, of these events and states {}", crate::inspect::bytes(all), crate::inspect::bytes(own));
+    Ok(Finding::ok("space", found))
+}

@@ -1,0 +1,75 @@
+//! Whether a file is fit for the engine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Sqlite;
+use crate::db::{Backend, row};
+use crate::error::{StoreError, StoreErrorKind, full};
+use crate::inspect::{Finding, bytes};
+
+/// A log as long as this is not written back, because somebody reads for long.
+const LONG_LOG: u64 = 256 << 20;
+
+/// The part of the file's pages, in percent, above which it pays to have them back.
+const MANY_FREE: i64 = 50;
+
+type Found = Result<Finding, StoreError>;
+
+pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
+    let checks: [(&'static str, &dyn Fn() -> Found); 4] = [
+        ("library", &|| Ok(Finding::ok("library", format!("SQLite {}", rusqlite::version())))),
+        ("writing", &|| writing(sqlite)),
+        ("log", &|| Ok(log(sqlite))),
+        ("space", &|| space(sqlite)),
+    ];
+    checks.into_iter().map(|(check, look)| look().unwrap_or_else(|error| failed(check, &error))).collect()
+}
+
+fn failed(check: &'static str, error: &StoreError) -> Finding {
+    Finding::fail(check, full(error), "mend what the error says and look again")
+}
+
+/// Begins a write and ends it without a change.
+fn writing(sqlite: &Sqlite) -> Found {
+    let begun: Result<(), StoreError> = sqlite.write("testing whether the file can be written", |_| Ok(()));
+    match begun {
+        Ok(()) => Ok(Finding::ok("writing", "the file can be written")),
+        Err(error) if error.kind() == StoreErrorKind::Timeout => Ok(Finding::warn(
+            "writing",
+            full(&error),
+            "find the process that writes for so long, or was stopped while it wrote; it stops all writers",
+        )),
+        Err(error) => Err(error),
+    }
+}
+
+fn log(sqlite: &Sqlite) -> Finding {
+    let Some(path) = &sqlite.path else { return Finding::ok("log", "none, in memory") };
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    let length = std::fs::metadata(Path::new(&name)).map_or(0, |found| found.len());
+    let text = format!("write-ahead log of {}", bytes(i64::try_from(length).unwrap_or(i64::MAX)));
+    if length < LONG_LOG {
+        return Finding::ok("log", text);
+    }
+    Finding::warn("log", text, "end long reads of this file: while one lasts, the log only grows")
+}
+
+fn space(sqlite: &Sqlite) -> Found {
+    let pages = sqlite.read("counting pages", |conn| {
+        let sql = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count), \
+             (SELECT page_size FROM pragma_page_size), (SELECT max_page_count FROM pragma_max_page_count)";
+        conn.query(sql, &[])
+    })?;
+    let pages = pages.first().ok_or_else(|| StoreError::new("counting pages", StoreErrorKind::Corrupt, "no row"))?;
+    let (all, free, size, most) = (row::int(pages, 0)?, row::int(pages, 1)?, row::int(pages, 2)?, row::int(pages, 3)?);
+    let text = format!("file of {}, {} of it free", bytes(all * size), bytes(free * size));
+    Ok(if all >= most {
+        Finding::fail("space", format!("{text}; it may not grow"), "raise PRAGMA max_page_count, or remove data")
+    } else if all > 1000 && free * 100 > all * MANY_FREE {
+        Finding::warn("space", text, "VACUUM gives free pages back to the file system; stop all writers before")
+    } else {
+        Finding::ok("space", text)
+    })
+}
