@@ -65,7 +65,7 @@
 //!
 //! # Features
 //!
-//! `sqlite` (the default), `postgres`, and `cli` for the command `readside`. Each only adds.
+//! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
 
 pub mod error;
 
@@ -105,6 +105,12 @@ mod sql;
 mod sqlite;
 
 pub mod admin;
+#[cfg(feature = "cli")]
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "without a database there is nothing to look into")
+)]
+pub mod cli;
 pub mod engine;
 pub mod testing;
 

@@ -16,6 +16,8 @@ pub(crate) mod model;
 mod operate;
 mod push;
 pub(crate) mod row;
+#[cfg(feature = "cli")]
+mod scratch;
 mod setup;
 mod state;
 mod status;
@@ -23,6 +25,8 @@ mod store;
 
 pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;
+#[cfg(feature = "cli")]
+pub(crate) use scratch::PREFIX as SCRATCH;
 pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
 

@@ -7,6 +7,8 @@ use crate::sync::Mutex;
 use uuid::Uuid;
 
 use super::push::{self, Pushes};
+#[cfg(feature = "cli")]
+use super::scratch;
 use super::state::Transaction;
 use super::{Backend, Conn, filter, held, lag, lease, life, setup, state, status};
 use crate::build::BuildStore;
@@ -100,6 +102,12 @@ impl<B: Backend> DbStore<B> {
     pub fn stream(&self, query: Query, page: usize) -> EventStream<B> {
         let left = if query.limit == 0 { usize::MAX } else { query.limit };
         EventStream { store: self.clone(), query, page: page.max(1), left, events: Vec::new().into_iter(), done: false }
+    }
+
+    /// Removes the instances, tables and records of a measurement.
+    #[cfg(feature = "cli")]
+    pub(crate) fn erase_scratch(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {
+        scratch::erase(&self.inner.backend, tag, projection)
     }
 
     /// Stores the commands inside a transaction of the caller's.

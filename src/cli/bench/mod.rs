@@ -1,0 +1,225 @@
+//! How fast this database is: pushes and catching up, beside the same work written by hand.
+//!
+//! All of it happens in instances, tables and a projection of its own (`work`), which are removed at the end, whatever
+//! happens. The floors (`postgres`, `sqlite`) are the hand-written side.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod work;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use indicatif::ProgressBar;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::options::BenchArgs;
+use super::output::{number, text};
+use super::stop::Stop;
+use super::words::positions;
+use super::{Ended, Outcome, Session};
+use crate::engine::{HandlerConfig, ProjectionHandler};
+use work::{Account, Work};
+
+/// The same work by hand: what nobody can be faster than with as much care for the data.
+trait Floor {
+    /// Stores events of an instance in one transaction.
+    fn push(&mut self, instance: &str, events: &[work::Event]) -> anyhow::Result<()>;
+    /// Brings the accounts of an instance up to date, a page of events in one transaction.
+    fn catch_up(&mut self, instance: &str) -> anyhow::Result<()>;
+    /// All accounts, in order.
+    fn accounts(&mut self) -> anyhow::Result<Vec<Account>>;
+    /// Removes its tables.
+    fn remove(&mut self) -> anyhow::Result<()>;
+}
+
+/// Events in a page of a catch-up, as the engine has it by default.
+const PAGE: usize = 500;
+
+/// Instances in one trigger.
+const TOGETHER: usize = 10;
+
+/// Letters of a tag.
+const TAG: usize = 12;
+
+#[derive(Serialize)]
+struct Report {
+    events: u64,
+    instances: usize,
+    batch: usize,
+    push: Measured,
+    catch_up: Measured,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    per_second: f64,
+    by_hand_per_second: f64,
+    /// How many times as long as by hand.
+    ratio: f64,
+}
+
+/// Time of the two sides.
+#[derive(Default)]
+struct Times {
+    ours: Duration,
+    by_hand: Duration,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &BenchArgs) -> Outcome {
+    if args.clean {
+        return clean(session);
+    }
+    let stop = Stop::on_signals()?;
+    let tag = new_tag();
+    let work = Work::new(&tag, args);
+    let mut floor = floor(session, &tag)?;
+    let bar = if session.out.shows_progress() { ProgressBar::new(work.events() * 2) } else { ProgressBar::hidden() };
+    let measured = measure(session, &work, floor.as_mut(), &stop, &bar);
+    bar.finish_and_clear();
+    let removed = floor.remove();
+    session.store.erase(&tag, &work.projection)?;
+    removed?;
+    match measured? {
+        Some(report) => print(session, &report),
+        None => Ok(Ended::Interrupted),
+    }
+}
+
+/// Removes what runs that were killed left behind.
+fn clean(session: &mut Session<'_>) -> Outcome {
+    let mut count = 0;
+    for build in session.builds()? {
+        if let Some(tag) = build.key.projection().strip_prefix(work::PROJECTION).filter(|tag| is_tag(tag)) {
+            floor(session, tag)?.remove()?;
+            session.store.erase(tag, &work::projection(tag))?;
+            count += 1;
+        }
+    }
+    session.out.remark(&format!("removed what {count} runs left behind"))?;
+    Ok(Ended::Fine)
+}
+
+/// What tells the names of one run from those of another one: the random end of an id.
+fn new_tag() -> String {
+    Uuid::now_v7().simple().to_string().split_off(32 - TAG)
+}
+
+/// Tags become parts of names of tables.
+fn is_tag(text: &str) -> bool {
+    text.len() == TAG && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn floor(session: &Session<'_>, tag: &str) -> anyhow::Result<Box<dyn Floor>> {
+    #[cfg(feature = "postgres")]
+    if session.database.contains("://") {
+        return Ok(Box::new(postgres::Postgres::open(session.database, tag)?));
+    }
+    #[cfg(feature = "sqlite")]
+    if !session.database.contains("://") {
+        return Ok(Box::new(sqlite::Sqlite::open(session.database, tag)?));
+    }
+    let _ = tag;
+    anyhow::bail!("there is nothing to compare {} with in this build", super::words::masked(session.database))
+}
+
+/// None when a signal ended it.
+fn measure(
+    session: &Session<'_>,
+    work: &Work,
+    floor: &mut dyn Floor,
+    stop: &Stop,
+    bar: &ProgressBar,
+) -> anyhow::Result<Option<Report>> {
+    let config = HandlerConfig { bulk_limit: PAGE, ..HandlerConfig::default() };
+    let handler =
+        ProjectionHandler::new(session.store.clone(), session.store.clone(), work.projection.clone(), config)?;
+    handler.setup()?;
+    let mut push = Times::default();
+    // In turns, so that what slows the machine down meanwhile slows both.
+    for (instance, events) in work.batches() {
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        let commands = work::commands(&instance, &events);
+        let started = Instant::now();
+        session.store.push(&commands)?;
+        push.ours += started.elapsed();
+        let started = Instant::now();
+        floor.push(&instance, &events)?;
+        push.by_hand += started.elapsed();
+        bar.inc(events.len() as u64);
+    }
+    let mut catch_up = Times::default();
+    let instances = work.instances();
+    for chunk in instances.chunks(TOGETHER) {
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = chunk.iter().map(String::as_str).collect();
+        let started = Instant::now();
+        handler.trigger(&names)?;
+        catch_up.ours += started.elapsed();
+        let started = Instant::now();
+        chunk.iter().try_for_each(|instance| floor.catch_up(instance))?;
+        catch_up.by_hand += started.elapsed();
+        bar.inc(work.events() * chunk.len() as u64 / instances.len() as u64);
+    }
+    compare(session, work, floor)?;
+    Ok(Some(Report {
+        events: work.events(),
+        instances: instances.len(),
+        batch: work.batch,
+        push: push.measured(work.events()),
+        catch_up: catch_up.measured(work.events()),
+    }))
+}
+
+/// Figures of two sides that did not do the same would be worth nothing.
+fn compare(session: &Session<'_>, work: &Work, floor: &mut dyn Floor) -> anyhow::Result<()> {
+    let ours = session.store.read_rows(&work.projection, work.table()).context("reading what was caught up")?;
+    let mut ours: Vec<Account> = ours.iter().map(|row| work::account(row)).collect();
+    let mut by_hand = floor.accounts()?;
+    ours.sort_unstable();
+    by_hand.sort_unstable();
+    ensure!(ours == by_hand && !ours.is_empty(), "the read models differ, so the figures would mean nothing");
+    Ok(())
+}
+
+impl Times {
+    #[expect(clippy::cast_precision_loss, reason = "figures of a measurement")]
+    fn measured(&self, events: u64) -> Measured {
+        let (ours, by_hand) = (self.ours.as_secs_f64(), self.by_hand.as_secs_f64());
+        Measured {
+            per_second: events as f64 / ours,
+            by_hand_per_second: events as f64 / by_hand,
+            ratio: ours / by_hand,
+        }
+    }
+}
+
+fn print(session: &mut Session<'_>, report: &Report) -> Outcome {
+    if session.out.is_json() {
+        session.out.object(report)?;
+        return Ok(Ended::Fine);
+    }
+    let Report { events, instances, batch, push, catch_up } = report;
+    let rows = [(format!("push, {batch} a call"), push), ("catch-up from nothing".to_owned(), catch_up)];
+    #[expect(clippy::cast_possible_truncation, reason = "whole events are shown")]
+    let speed = |per_second: f64| positions(per_second.round() as i64);
+    let row = |(what, measured): (String, &Measured)| {
+        let Measured { per_second, by_hand_per_second, ratio } = measured;
+        vec![what, speed(*per_second), speed(*by_hand_per_second), format!("{ratio:.1}")]
+    };
+    let columns = [text("EVENTS A SECOND"), number("READSIDE"), number("BY HAND"), number("TIMES AS LONG")];
+    session.out.table(&columns, rows.map(row).into())?;
+    let what = format!(
+        "{} events in {instances} instances, one thread; all that was made is removed",
+        positions(i64::try_from(*events)?)
+    );
+    session.out.remark(&what)?;
+    Ok(Ended::Fine)
+}

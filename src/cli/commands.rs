@@ -1,0 +1,101 @@
+//! What engines were asked to do: the history of commands, and how far one is.
+
+use serde_json::Value;
+
+use super::operate::{Told, progress};
+use super::options::CommandsArgs;
+use super::output::text;
+use super::words::{clean, moment, several, short};
+use super::{Ended, Outcome, Session};
+use crate::instruction::Asked;
+
+/// Commands in memory, at most.
+const MOST: usize = 100_000;
+
+/// Letters of an answer in a list.
+const ANSWER: usize = 60;
+
+pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
+    let remote = session.store.remote()?;
+    if let Some(name) = &args.projection {
+        session.build(name, None)?;
+    }
+    if args.wait.wait
+        && let Some(id) = args.id
+    {
+        let wait = super::options::WaitArgs { timeout: args.wait.timeout, detach: false };
+        return match session.follow(&remote, id, &wait)? {
+            Told::Answer(answer) => {
+                session.out.object(&answer)?;
+                Ok(Ended::Fine)
+            }
+            Told::GoesOn(ended) => Ok(ended),
+        };
+    }
+    let limit = if args.limit == 0 || args.id.is_some() { MOST } else { args.limit };
+    let mut commands = remote.commands(args.projection.as_deref(), limit)?;
+    if let Some(id) = args.id {
+        commands.retain(|asked| asked.id == id);
+        anyhow::ensure!(!commands.is_empty(), "there is no command {id}; see `readside commands`");
+    }
+    if session.out.is_json() || args.id.is_some() {
+        commands.iter().try_for_each(|asked| session.out.object(asked))?;
+        return Ok(Ended::Fine);
+    }
+    print(session, &commands)
+}
+
+fn print(session: &mut Session<'_>, commands: &[Asked]) -> Outcome {
+    if commands.is_empty() {
+        session.out.remark("no engine was asked for anything")?;
+        return Ok(Ended::Fine);
+    }
+    let row = |asked: &Asked| {
+        vec![
+            moment(asked.asked_at),
+            asked.id.to_string(),
+            clean(&asked.projection),
+            asked.instruction.kind().to_owned(),
+            asked.state.to_string(),
+            outcome(asked),
+            clean(&asked.who),
+            if asked.why.is_empty() { "-".to_owned() } else { short(&asked.why, ANSWER) },
+        ]
+    };
+    let columns = [
+        text("ASKED"),
+        text("ID"),
+        text("PROJECTION"),
+        text("WHAT"),
+        text("STATE"),
+        text("OUTCOME"),
+        text("BY"),
+        text("WHY"),
+    ];
+    session.out.table(&columns, commands.iter().map(row).collect())?;
+    Ok(Ended::Fine)
+}
+
+/// What came of it, or how far it is.
+pub(super) fn outcome(asked: &Asked) -> String {
+    if let Some(words) = asked.answer.as_ref().and_then(said) {
+        return short(&words, ANSWER);
+    }
+    let told = asked.progress.clone().filter(|_| !asked.state.is_over());
+    told.and_then(|told| serde_json::from_value(told).ok()).map_or("-".to_owned(), |told| progress(&told))
+}
+
+/// An answer in few words.
+fn said(answer: &Value) -> Option<String> {
+    let words = ["error", "done", "waits_for"].iter().find_map(|name| answer.get(name)?.as_str());
+    if let Some(words) = words {
+        return Some(words.to_owned());
+    }
+    if answer.get("switched").and_then(Value::as_bool) == Some(true) {
+        return Some("readers see it".to_owned());
+    }
+    let count = |name: &str| answer.get(name).and_then(Value::as_array).map(|list| list.len() as u64);
+    count("differing")
+        .map(|differ| format!("{} differ", several(differ, "instance")))
+        .or_else(|| count("steps").map(|steps| several(steps, "change")))
+}

@@ -1,0 +1,196 @@
+//! Opens the database that the arguments name, and refuses what is none of readside's.
+
+use std::path::Path;
+
+use anyhow::{bail, ensure};
+
+use crate::admin::Remote;
+use crate::db::{Backend, DbStore};
+use crate::engine::{Engine, EngineBuilder};
+use crate::error::{LifeError, OperateError, SetupError, StoreError};
+use crate::held::By;
+use crate::inspect::{Inspect, SchemaVersion};
+use crate::lease::{LeaseStore, Wired};
+use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
+use crate::projection::Projection;
+use crate::store::{EventStore, ProjectionStore};
+use crate::value::Value;
+
+/// Hears of each step.
+pub(super) type Progress<'p> = &'p mut dyn FnMut(&Touched);
+
+/// What commands need of a store.
+pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Wired + Inspect {
+    /// See [`DbStore::setup_sql`].
+    fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
+    /// See [`DbStore::read_rows`].
+    fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError>;
+    /// See [`DbStore::redact`].
+    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, LifeError>;
+    /// See [`DbStore::redact_dry_run`].
+    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError>;
+    /// See [`DbStore::remove_instance`].
+    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, LifeError>;
+    /// See [`DbStore::remove_instance_dry_run`].
+    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError>;
+    /// See [`DbStore::reopen_instance`].
+    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError>;
+    /// See [`DbStore::archive`].
+    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, LifeError>;
+    /// See [`DbStore::archive_dry_run`].
+    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError>;
+    /// See [`DbStore::operations`].
+    fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
+    /// Asks running engines.
+    fn remote(&self) -> Result<Remote, OperateError>;
+    /// Begins an engine of this process.
+    fn engine(&self) -> EngineBuilder;
+    /// Removes the instances, tables and records of a measurement.
+    fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError>;
+}
+
+impl<B: Backend> Store for DbStore<B>
+where
+    Self: Wired,
+{
+    fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
+        self.setup_sql(projections)
+    }
+
+    fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError> {
+        self.read_rows(projection, table)
+    }
+
+    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, LifeError> {
+        self.redact(redaction, by, progress)
+    }
+
+    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError> {
+        self.redact_dry_run(redaction)
+    }
+
+    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, LifeError> {
+        self.remove_instance(instance, by, progress)
+    }
+
+    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+        self.remove_instance_dry_run(instance)
+    }
+
+    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError> {
+        self.reopen_instance(instance, by)
+    }
+
+    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, LifeError> {
+        self.archive(archival, by, progress)
+    }
+
+    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError> {
+        self.archive_dry_run(archival)
+    }
+
+    fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
+        self.operations(limit)
+    }
+
+    fn remote(&self) -> Result<Remote, OperateError> {
+        Remote::new(self.clone())
+    }
+
+    fn engine(&self) -> EngineBuilder {
+        Engine::builder(self.clone())
+    }
+
+    fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {
+        self.erase_scratch(tag, projection)
+    }
+}
+
+/// Opens a database; makes the file of an SQLite one where that is wanted.
+pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    match place.split_once("://") {
+        Some(("postgres" | "postgresql", rest)) => {
+            // The driver would take the rest of the password for the host, and print it.
+            let authority = rest.split(['/', '?']).next().unwrap_or_default();
+            ensure!(
+                authority.matches('@').count() < 2,
+                "the database URL holds more than one `@` before its path: write one in a password as %40, and / as %2F"
+            );
+            postgres(place)
+        }
+        Some((scheme, _)) if scheme.chars().all(char::is_alphanumeric) => {
+            bail!("a URL begins with postgres://, not with {scheme}://; anything else is the path of an SQLite file")
+        }
+        _ => sqlite(Path::new(place), create),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    Ok(std::sync::Arc::new(crate::postgres::PostgresStore::connect(url)?))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    bail!("this readside was built without PostgreSQL; build it with --features cli,postgres")
+}
+
+#[cfg(feature = "sqlite")]
+fn sqlite(path: &Path, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    if path.exists() {
+        look_at_file(path, create)?;
+    } else {
+        ensure!(create, "there is no file \"{}\"; `readside setup` makes one", path.display());
+    }
+    Ok(std::sync::Arc::new(crate::sqlite::SqliteStore::open(path)?))
+}
+
+/// Opening a store changes the file (it gets a write-ahead log), so what is none of readside's has to be found out before.
+#[cfg(feature = "sqlite")]
+fn look_at_file(path: &Path, create: bool) -> anyhow::Result<()> {
+    use std::io::Read;
+
+    use anyhow::Context;
+
+    let shown = path.display();
+    ensure!(path.is_file(), "\"{shown}\" is no file");
+    let mut file = std::fs::File::open(path).with_context(|| format!("opening \"{shown}\""))?;
+    let mut begin = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut begin).with_context(|| format!("reading \"{shown}\""))?;
+    ensure!(
+        begin.is_empty() || begin == b"SQLite format 3\0",
+        "\"{shown}\" is no SQLite database; name the file of the service, or a postgres:// URL"
+    );
+    if create {
+        return Ok(());
+    }
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let ours = rusqlite::Connection::open_with_flags(path, flags).and_then(|conn| {
+        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'readside_schema_migrations'";
+        conn.query_row(sql, [], |row| row.get::<_, i64>(0))
+    });
+    let ours = ours.with_context(|| format!("reading \"{shown}\""))?;
+    ensure!(ours > 0, "the SQLite database \"{shown}\" has no tables of readside; `readside setup` makes them");
+    Ok(())
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn sqlite(_: &Path, _: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    bail!("this readside was built without SQLite; build it with --features cli,sqlite, or name a postgres:// URL")
+}
+
+/// Refuses a database that was never set up, or not by this version.
+pub(super) fn check_schema(store: &dyn Store) -> anyhow::Result<()> {
+    let SchemaVersion { found, known } = store.schema()?;
+    ensure!(
+        found > 0,
+        "this database has no tables of readside; check that it is the right one, or run `readside setup`"
+    );
+    ensure!(
+        found >= known,
+        "this database has schema {found}, this readside needs {known}; run `readside setup`, or start a service with this version"
+    );
+    ensure!(found <= known, SetupError::NewerSchema { found, known });
+    Ok(())
+}

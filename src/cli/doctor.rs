@@ -1,0 +1,32 @@
+//! Whether all is well.
+
+use serde::Serialize;
+
+use super::options::DoctorArgs;
+use super::{Ended, Outcome, Session};
+use crate::admin::Doctor;
+use crate::inspect::{Finding, Verdict};
+
+#[derive(Serialize)]
+struct Report {
+    verdict: Verdict,
+    findings: Vec<Finding>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
+    let doctor = Doctor { patience: args.patience, longest_lag: args.max_lag };
+    let findings = doctor.examine(&*session.store);
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
+    if session.out.is_json() {
+        session.out.object(&Report { verdict, findings })?;
+    } else {
+        for Finding { check, verdict, found, remedy } in &findings {
+            session.out.line(&format!("{verdict:<4}  {check:<13}  {found}"))?;
+            if let Some(remedy) = remedy {
+                session.out.line(&format!("{:21}-> {remedy}", ""))?;
+            }
+        }
+    }
+    let bad = if args.strict { Verdict::Warn } else { Verdict::Fail };
+    Ok(if verdict >= bad { Ended::Found } else { Ended::Fine })
+}

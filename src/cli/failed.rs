@@ -1,0 +1,235 @@
+//! Failed events: looking at them, and acting on them.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::options::{FailedArgs, FailedCommand, FailedListArgs, FailedShowArgs};
+use super::output::{number, text};
+use super::projections::shown_build;
+use super::words::{clean, exact_moment, moment, positions, short};
+use super::{Ended, Outcome, Session, events, rebuild};
+use crate::build::Build;
+use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
+use crate::query::{Query, SubQuery};
+
+/// Records in memory, at most.
+const PAGE: usize = 500;
+
+/// Interventions that are looked through for those of one event.
+const INTERVENTIONS: usize = 10_000;
+
+/// Letters of an error in a list.
+const ERROR: usize = 100;
+
+#[derive(Serialize)]
+struct Line<'h> {
+    projection: &'h str,
+    version: u32,
+    build: Option<&'h str>,
+    instance: &'h str,
+    position: i64,
+    aggregate_type: &'h str,
+    aggregate_id: &'h str,
+    #[serde(rename = "type")]
+    event_type: &'h str,
+    state: &'static str,
+    attempts: u32,
+    class: String,
+    error: &'h str,
+    first_at: Option<String>,
+    last_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interventions: Option<Vec<Done<'h>>>,
+}
+
+#[derive(Serialize)]
+struct Done<'h> {
+    action: &'static str,
+    who: &'h str,
+    why: &'h str,
+    at: Option<String>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &FailedArgs) -> Outcome {
+    match &args.command {
+        FailedCommand::List(args) => list(session, args),
+        FailedCommand::Show(args) => show(session, args),
+        FailedCommand::Retry(args) => rebuild::retry(session, args),
+        FailedCommand::Discard(args) => rebuild::discard(session, args),
+    }
+}
+
+fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
+    let projections = match &args.projection {
+        Some(name) => vec![session.build(name, args.projection_version)?],
+        None => session.builds()?,
+    };
+    let mut rows = Vec::new();
+    let mut is_full = false;
+    for projection in &projections {
+        let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
+        let mut query = HeldQuery::all().states(args.state.iter().map(|state| HeldState::from(*state)));
+        if let Some(instance) = &args.instance {
+            query = query.instance(instance);
+        }
+        while left > 0 {
+            let size = left.min(PAGE);
+            let page = session.store.held_events(&projection.key, &query.clone().limit(size))?;
+            left -= page.len();
+            for held in &page {
+                if session.out.is_json() {
+                    session.out.object(&line(projection, held, None))?;
+                } else {
+                    rows.push(row(projection, held));
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == size => query = query.after(last),
+                _ => break,
+            }
+        }
+        is_full |= left == 0;
+    }
+    if !session.out.is_json() {
+        print(session, rows, is_full)?;
+    }
+    Ok(Ended::Fine)
+}
+
+fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>, is_full: bool) -> anyhow::Result<()> {
+    if rows.is_empty() {
+        return session.out.remark("no event is on record as failed");
+    }
+    let columns = [
+        text("PROJECTION"),
+        text("INSTANCE"),
+        number("POSITION"),
+        text("AGGREGATE"),
+        text("EVENT"),
+        text("STATE"),
+        number("ATTEMPTS"),
+        text("LAST"),
+        text("WHY"),
+    ];
+    session.out.table(&columns, rows)?;
+    if is_full { session.out.remark("there may be more: --limit 0 for all") } else { Ok(()) }
+}
+
+fn row(projection: &Build, held: &HeldEvent) -> Vec<String> {
+    let attempt = &held.attempt;
+    vec![
+        shown_build(projection),
+        clean(&attempt.instance),
+        attempt.position.to_string(),
+        format!("{} {}", clean(&attempt.aggregate_type), clean(&attempt.aggregate_id)),
+        clean(&attempt.event_type),
+        attempt.state.to_string(),
+        attempt.attempts.to_string(),
+        moment(held.last_at),
+        short(&format!("{}: {}", attempt.class, attempt.error), ERROR),
+    ]
+}
+
+fn line<'h>(projection: &'h Build, held: &'h HeldEvent, interventions: Option<Vec<Done<'h>>>) -> Line<'h> {
+    let attempt = &held.attempt;
+    Line {
+        projection: projection.key.projection(),
+        version: projection.key.version,
+        build: projection.key.mark(),
+        instance: &attempt.instance,
+        position: attempt.position,
+        aggregate_type: &attempt.aggregate_type,
+        aggregate_id: &attempt.aggregate_id,
+        event_type: &attempt.event_type,
+        state: attempt.state.as_str(),
+        attempts: attempt.attempts,
+        class: attempt.class.to_string(),
+        error: &attempt.error,
+        first_at: exact_moment(held.first_at),
+        last_at: exact_moment(held.last_at),
+        interventions,
+    }
+}
+
+fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
+    let projection = session.build(&args.projection, args.projection_version)?;
+    let held = session.held(&projection, &args.instance, args.position)?;
+    let all = session.store.interventions(&projection.key, INTERVENTIONS)?;
+    let mut done: Vec<&Intervention> =
+        all.iter().filter(|done| *done.instance == *args.instance && done.position == args.position).collect();
+    done.reverse();
+    if session.out.is_json() {
+        let done = done.iter().map(|done| intervention(done)).collect();
+        session.out.object(&line(&projection, &held, Some(done)))?;
+    } else {
+        describe(session, &projection, &held, &done)?;
+    }
+    if args.payload {
+        let position = args.position;
+        let sub = SubQuery::new().instance(&args.instance).after(position - 1).before(position.saturating_add(1));
+        let found = session.store.filter(&Query::new().or(sub))?;
+        let event = found.first().with_context(|| format!("event {position} is not in this store"))?;
+        events::print(&mut session.out, event)?;
+    }
+    Ok(Ended::Fine)
+}
+
+fn intervention(done: &Intervention) -> Done<'_> {
+    Done { action: done.action.as_str(), who: &done.by.who, why: &done.by.why, at: exact_moment(done.at) }
+}
+
+fn describe(
+    session: &mut Session<'_>,
+    projection: &Build,
+    held: &HeldEvent,
+    done: &[&Intervention],
+) -> anyhow::Result<()> {
+    let attempt = &held.attempt;
+    let times = |at: SystemTime| moment(at);
+    let lines = [
+        ("projection", shown_build(projection)),
+        ("instance", clean(&attempt.instance)),
+        ("position", positions(attempt.position)),
+        ("aggregate", format!("{} {}", clean(&attempt.aggregate_type), clean(&attempt.aggregate_id))),
+        ("event type", clean(&attempt.event_type)),
+        ("state", format!("{}: {}", attempt.state, meaning(attempt.state))),
+        ("attempts", format!("{}, first {}, last {}", attempt.attempts, times(held.first_at), times(held.last_at))),
+        ("why", format!("{}: {}", attempt.class, clean(&attempt.error))),
+    ];
+    for (name, value) in lines {
+        session.out.line(&format!("{name:<11} {value}"))?;
+    }
+    for Intervention { action, by, at, .. } in done {
+        let words = format!("{action} by {} at {}: {}", clean(&by.who), times(*at), clean(&by.why));
+        session.out.line(&format!("{:<11} {words}", "done"))?;
+    }
+    Ok(())
+}
+
+fn meaning(state: HeldState) -> &'static str {
+    match state {
+        HeldState::Failing => "it is tried again, its instance waits",
+        HeldState::Stopped => "its instance waits for a person",
+        HeldState::Parked => "later events of its aggregate wait behind it",
+        HeldState::Behind => "it waits behind a parked event of its aggregate",
+        HeldState::Skipped => "the projection went on without it",
+    }
+}
+
+impl Session<'_> {
+    /// The record of a failed event.
+    pub(super) fn held(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<HeldEvent> {
+        let query = HeldQuery::all().instance(instance).positions(position, position);
+        if let Some(held) = self.store.held_events(&projection.key, &query)?.into_iter().next() {
+            return Ok(held);
+        }
+        self.check_instance(instance)?;
+        let name = clean(projection.key.projection());
+        bail!(
+            "event {position} of instance {:?} is not on record as failed in projection {name:?}; see `readside failed list {name}`",
+            clean(instance)
+        )
+    }
+}

@@ -1,0 +1,168 @@
+//! Forgetting and archiving: what is erased, removed or moved, and who did it.
+
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::by;
+use super::options::{ArchiveArgs, OperationsArgs, RedactArgs, RemoveArgs, ReopenArgs};
+use super::output::{number, text};
+use super::words::{clean, count, moment, positions, several};
+use super::{Ended, Outcome, Session};
+use crate::life::{Archival, Operation, Redaction, Touched};
+
+/// Operations in memory, at most.
+const MOST: usize = 100_000;
+
+pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
+    let mut redaction = match (args.position, &args.aggregate_type, &args.aggregate_id) {
+        (Some(position), ..) => Redaction::of_event(&args.instance, position),
+        (None, Some(kind), Some(id)) => Redaction::of_aggregate(&args.instance, kind, id),
+        _ => anyhow::bail!("say what to erase: --position, or --aggregate-type and --aggregate-id"),
+    };
+    if args.creator_and_owner {
+        redaction = redaction.creator_and_owner();
+    }
+    for pair in &args.unique {
+        let (constraint, value) = pair;
+        redaction = redaction.unique(constraint, value);
+    }
+    let report = if args.by.dry_run {
+        session.store.redact_dry_run(&redaction)?
+    } else {
+        let by = by::of(&args.by)?;
+        with_progress(session, |progress| Ok(session.store.redact(&redaction, &by, progress)?))?
+    };
+    if session.out.is_json() {
+        return object(session, &report);
+    }
+    tables(session, &report.tables, report.dry_run, "erased")?;
+    for affected in &report.rebuild {
+        let (name, live) = (clean(&affected.projection), if affected.live { "" } else { ", which is not live" });
+        session.out.line(&format!(
+            "version {} of {name}{live} may still show it: rebuild this instance of it",
+            affected.version
+        ))?;
+    }
+    remains(session, report.remains.as_deref())
+}
+
+pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
+    let instance = args.instance.as_str();
+    let report = if args.by.dry_run {
+        session.store.remove_instance_dry_run(instance)?
+    } else {
+        let by = by::of(&args.by)?;
+        with_progress(session, |progress| Ok(session.store.remove_instance(instance, &by, progress)?))?
+    };
+    if session.out.is_json() {
+        return object(session, &report);
+    }
+    tables(session, &report.tables, report.dry_run, "removed")?;
+    let name = clean(instance);
+    let words = if report.dry_run { "would be refused" } else { "are refused" };
+    session.out.remark(&format!(
+        "pushes to {name:?} {words} until `readside reopen-instance`; its positions then go on after {}",
+        positions(report.head)
+    ))?;
+    remains(session, report.remains.as_deref())
+}
+
+pub(super) fn reopen(session: &mut Session<'_>, args: &ReopenArgs) -> Outcome {
+    session.store.reopen_instance(&args.instance, &by::of_acts(&args.by)?)?;
+    if session.out.is_json() {
+        return object(session, &serde_json::json!({ "instance": args.instance, "open": true }));
+    }
+    session.out.remark(&format!("instance {:?} can be pushed to again", clean(&args.instance)))?;
+    Ok(Ended::Fine)
+}
+
+pub(super) fn archive(session: &mut Session<'_>, args: &ArchiveArgs) -> Outcome {
+    let mut archival = Archival::before(args.before);
+    if let Some(instance) = &args.instance {
+        archival = archival.instance(instance);
+    }
+    let report = if args.by.dry_run {
+        session.store.archive_dry_run(&archival)?
+    } else {
+        let by = by::of(&args.by)?;
+        with_progress(session, |progress| Ok(session.store.archive(&archival, &by, progress)?))?
+    };
+    if session.out.is_json() {
+        return object(session, &report);
+    }
+    let done = if report.dry_run { "would be archived" } else { "are archived" };
+    let of = several(report.instances, "instance");
+    session.out.remark(&format!(
+        "{} of {of}, stored before {}, {done}",
+        several(report.events, "event"),
+        moment(args.before)
+    ))?;
+    Ok(Ended::Fine)
+}
+
+pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Outcome {
+    let limit = if args.limit == 0 { MOST } else { args.limit };
+    let operations = session.store.operations(limit)?;
+    if session.out.is_json() {
+        operations.iter().try_for_each(|operation| session.out.object(operation))?;
+        return Ok(Ended::Fine);
+    }
+    if operations.is_empty() {
+        session.out.remark("nothing was erased, removed or archived here")?;
+        return Ok(Ended::Fine);
+    }
+    let row = |operation: &Operation| {
+        let rows: u64 = operation.tables.iter().map(|touched| touched.rows).sum();
+        vec![
+            moment(operation.began_at),
+            operation.kind.to_string(),
+            operation.instance.as_deref().map_or("all".to_owned(), clean),
+            clean(&operation.subject),
+            operation.ended_at.map_or("not finished".to_owned(), |_| several(rows, "row")),
+            clean(&operation.by.who),
+            clean(&operation.by.why),
+        ]
+    };
+    let columns =
+        [text("BEGAN"), text("WHAT"), text("INSTANCE"), text("SUBJECT"), text("DONE"), text("BY"), text("WHY")];
+    session.out.table(&columns, operations.iter().map(row).collect())?;
+    Ok(Ended::Fine)
+}
+
+fn object(session: &mut Session<'_>, report: &impl Serialize) -> Outcome {
+    session.out.object(report)?;
+    Ok(Ended::Fine)
+}
+
+/// Counts rows on a terminal while the work goes on.
+fn with_progress<T>(
+    session: &Session<'_>,
+    work: impl FnOnce(&mut dyn FnMut(&Touched)) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let bar = if session.out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let mut rows = 0;
+    let outcome = work(&mut |touched| {
+        rows += touched.rows;
+        bar.set_message(format!("{} in {}", several(rows, "row"), touched.table));
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    outcome
+}
+
+fn tables(session: &mut Session<'_>, touched: &[Touched], dry_run: bool, done: &str) -> anyhow::Result<()> {
+    let rows: Vec<&Touched> = touched.iter().filter(|touched| touched.rows > 0).collect();
+    if rows.is_empty() {
+        return session.out.remark(&format!("nothing is left to be {done}"));
+    }
+    let word = if dry_run { format!("would be {done}") } else { done.to_owned() };
+    let row = |touched: &&Touched| vec![clean(&touched.table), count(touched.rows), word.clone()];
+    session.out.table(&[text("TABLE"), number("ROWS"), text("")], rows.iter().map(row).collect())
+}
+
+fn remains(session: &mut Session<'_>, remains: Option<&str>) -> Outcome {
+    if let Some(remains) = remains {
+        session.out.remark(remains)?;
+    }
+    Ok(Ended::Fine)
+}

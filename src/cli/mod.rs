@@ -1,0 +1,184 @@
+//! The command line: looks into a store and acts on it, for people and for scripts.
+//!
+//! `options` says what can be asked, `database` opens what it is asked of, and each command has a file of its own. What
+//! all of them print goes through `output`.
+
+mod bench;
+mod by;
+mod commands;
+mod completions;
+mod database;
+mod doctor;
+mod events;
+mod failed;
+mod instances;
+mod leases;
+mod life;
+mod operate;
+mod options;
+mod output;
+mod pause;
+mod projections;
+mod push;
+mod rebuild;
+mod setup;
+mod status;
+mod stop;
+mod verify;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::error::{OperateError, StoreError};
+use crate::projection::Projection;
+use database::Store;
+use options::{Command, Options};
+use output::{ClosedOutput, Output};
+
+/// How a command ended that did what it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All is well.
+    Fine,
+    /// The arguments were wrong.
+    Misused,
+    /// It found what scripts look out for.
+    Found,
+    /// A signal ended it before it was through.
+    Interrupted,
+}
+
+impl From<Ended> for ExitCode {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Fine => ExitCode::SUCCESS,
+            Ended::Misused => ExitCode::from(2),
+            Ended::Found => ExitCode::from(3),
+            Ended::Interrupted => ExitCode::from(130),
+        }
+    }
+}
+
+type Outcome = anyhow::Result<Ended>;
+
+/// Where commands are carried out.
+struct Session<'s> {
+    store: Arc<dyn Store>,
+    /// As it was given, with its secrets.
+    database: &'s str,
+    /// The code of these projections is at hand.
+    projections: &'s [Projection],
+    out: Output,
+}
+
+/// Carries out what the arguments of this process say, and returns its exit code. A service that hands over its
+/// projections has a command `readside` of its own, which can do what needs their code.
+///
+/// # Examples
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     readside::cli::run(vec![/* users(), orders() */])
+/// }
+/// ```
+#[must_use]
+pub fn run(projections: Vec<Projection>) -> ExitCode {
+    run_from(std::env::args_os(), projections)
+}
+
+/// As [`run`], with arguments of the caller's, of which the first one is the command's name.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "a call is one line of `main`")]
+pub fn run_from(args: impl IntoIterator<Item = impl Into<OsString>>, projections: Vec<Projection>) -> ExitCode {
+    // A service may have set a logger.
+    let _ = env_logger::try_init();
+    match carry_out(args.into_iter().map(Into::into).collect(), &projections) {
+        Ok(ended) => ended.into(),
+        Err(error) if error.is::<ClosedOutput>() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("readside: {}", words::masked(&crate::error::full(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(args: Vec<OsString>, projections: &[Projection]) -> anyhow::Result<Ended> {
+    let options =
+        match Options::command().try_get_matches_from(args).and_then(|found| Options::from_arg_matches(&found)) {
+            Ok(options) => options,
+            Err(error) => return Ok(said(&error)),
+        };
+    let out = Output::new(options.json, options.quiet);
+    if let Command::Completions(args) = &options.command {
+        return completions::run(args, out);
+    }
+    let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database())) };
+    let store = database::open(database, matches!(options.command, Command::Setup(_)))?;
+    let mut session = Session { store, database, projections, out };
+    if !matches!(options.command, Command::Setup(_) | Command::Doctor(_)) {
+        database::check_schema(&*session.store)?;
+    }
+    let ended = match &options.command {
+        Command::Completions(_) => Ended::Fine,
+        Command::Setup(args) => setup::run(&mut session, args)?,
+        Command::Status(args) => status::run(&mut session, args)?,
+        Command::Instances(args) => instances::run(&mut session, args)?,
+        Command::Events(args) => events::run(&mut session, args)?,
+        Command::Push(args) => push::run(&mut session, args)?,
+        Command::Failed(args) => failed::run(&mut session, args)?,
+        Command::Pause(args) => pause::run(&mut session, args, true)?,
+        Command::Resume(args) => pause::run(&mut session, args, false)?,
+        Command::Leases(args) => leases::run(&mut session, args)?,
+        Command::Rebuild(args) => rebuild::rebuild(&mut session, args)?,
+        Command::Builds(args) => rebuild::builds(&mut session, args)?,
+        Command::Reset(args) => rebuild::reset(&mut session, args)?,
+        Command::Verify(args) => verify::verify(&mut session, args)?,
+        Command::Explain(args) => verify::explain(&mut session, args)?,
+        Command::Commands(args) => commands::run(&mut session, args)?,
+        Command::Redact(args) => life::redact(&mut session, args)?,
+        Command::RemoveInstance(args) => life::remove(&mut session, args)?,
+        Command::ReopenInstance(args) => life::reopen(&mut session, args)?,
+        Command::Archive(args) => life::archive(&mut session, args)?,
+        Command::Operations(args) => life::operations(&mut session, args)?,
+        Command::Bench(args) => bench::run(&mut session, args)?,
+        Command::Doctor(args) => doctor::run(&mut session, args)?,
+    };
+    session.out.flush()?;
+    Ok(ended)
+}
+
+/// Tells of trouble of the database that passes, to who looks again anyway; returns any other error.
+fn passes(error: anyhow::Error) -> anyhow::Result<()> {
+    let passes = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
+        || matches!(error.downcast_ref(), Some(OperateError::Store(error)) if error.is_transient());
+    if !passes {
+        return Err(error);
+    }
+    eprintln!("readside: {}; looking again", words::masked(&crate::error::full(error.as_ref())));
+    Ok(())
+}
+
+fn no_database() -> clap::Error {
+    Options::command().error(
+        clap::error::ErrorKind::MissingRequiredArgument,
+        "no database is named: give --database-url PATH|URL, or set READSIDE_DATABASE_URL",
+    )
+}
+
+/// Help, version, or what is wrong with the arguments; these may hold a password.
+fn said(error: &clap::Error) -> Ended {
+    let text = error.to_string();
+    let shown = words::masked(&text);
+    if shown == text {
+        // A closed output is no matter here.
+        let _ = error.print();
+    } else {
+        eprint!("{shown}");
+    }
+    if error.use_stderr() { Ended::Misused } else { Ended::Fine }
+}

@@ -1,0 +1,37 @@
+//! Arguments of what concerns the database and the shell.
+
+use clap::Args;
+
+use crate::cli::words;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct SetupArgs {
+    /// Print the SQL that an empty database needs, and run nothing.
+    #[arg(long, conflicts_with = "check")]
+    pub(in crate::cli) sql: bool,
+    /// Only check whether all is set up.
+    #[arg(long)]
+    pub(in crate::cli) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BenchArgs {
+    /// Events in all.
+    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = words::parse_events)]
+    pub(in crate::cli) events: usize,
+    /// Instances that they are spread over.
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = words::parse_batch)]
+    pub(in crate::cli) instances: usize,
+    /// Events in one push.
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = words::parse_batch)]
+    pub(in crate::cli) batch: usize,
+    /// Only remove what runs that were killed left behind.
+    #[arg(long)]
+    pub(in crate::cli) clean: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct CompletionsArgs {
+    /// The shell.
+    pub(in crate::cli) shell: clap_complete::Shell,
+}

@@ -1,0 +1,241 @@
+//! What can be asked on the command line. The texts here are the help.
+#![expect(clippy::doc_markdown, reason = "these are texts for people, not for rustdoc")]
+
+mod act;
+mod common;
+mod data;
+mod look;
+mod machine;
+
+pub(in crate::cli) use act::*;
+pub(in crate::cli) use common::*;
+pub(in crate::cli) use data::*;
+pub(in crate::cli) use look::*;
+pub(in crate::cli) use machine::*;
+
+use clap::{Parser, Subcommand};
+
+/// Look into a readside database and act on it.
+///
+/// The database is an SQLite file or a PostgreSQL server. Any readside database will do: what its projections registered
+/// is known from it. What needs the code of a projection is done by an engine that runs it, or by a command of the
+/// service's own (`readside::cli::run`).
+#[derive(Debug, Parser)]
+#[command(name = "readside", version, max_term_width = 100, after_long_help = EXIT_CODES)]
+pub(in crate::cli) struct Options {
+    /// Path of an SQLite file, or URL of a PostgreSQL database: `postgres://USER@HOST/NAME`.
+    ///
+    /// A password in the URL is never printed, but other users of this machine may see it among the arguments; the
+    /// environment is safer.
+    #[arg(
+        long,
+        short,
+        alias = "database",
+        env = "READSIDE_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "PATH|URL",
+        global = true,
+        help_heading = "Options of all commands"
+    )]
+    pub(in crate::cli) database_url: Option<String>,
+    /// Print JSON: one object, or one object per line for lists.
+    #[arg(long, global = true, help_heading = "Options of all commands")]
+    pub(in crate::cli) json: bool,
+    /// Print no progress, and no words where there is nothing to tell.
+    #[arg(long, short, global = true, help_heading = "Options of all commands")]
+    pub(in crate::cli) quiet: bool,
+    #[command(subcommand)]
+    pub(in crate::cli) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, and all is well
+  1    an error; standard error says which
+  2    wrong arguments
+  3    something was found: lag or failures above a limit (status), a failed check (doctor),
+       rows that differ (verify, explain)
+  130  ended by a signal before it was through";
+
+const PUSH: &str = "\
+Fields of a line:
+  instance        the tenant; --instance stands in for it
+  aggregate_type  needed
+  aggregate_id    needed
+  type            the event type; needed
+  revision        of the payload's form; 1 without it
+  payload         any JSON, kept as it is; {} without it
+  metadata        an object of texts
+  creator, owner  texts
+  expected        \"any\", \"new\", or the version that the aggregate must have
+  unique          [{\"add\": {\"constraint\": \"email\", \"value\": \"a@b.c\", \"message\": \"taken\"}},
+                   {\"remove\": {\"constraint\": \"email\", \"value\": \"x@y.z\"}}, \"remove_all\"]
+  id, position, version, created_at are read over: the store assigns them
+
+Attributes of a CloudEvent 1.0 (a line with `specversion`):
+  type           the event type
+  source         the creator
+  data           the payload; it has to be JSON
+  subject        the aggregate id, unless there is an `aggregateid`
+  aggregatetype  the aggregate type; --aggregate-type stands in for it
+  instance, owner, revision
+                 as above
+  all others, id, source and subject too, become metadata by their name behind `ce_`
+
+Example: copy a tenant to another database; repeated, it stores nothing twice:
+  readside -d old.db events --instance acme --limit 0 |
+    readside -d new.db push --key-prefix copy-1";
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// How each projection is doing: lag, failures, who works on it.
+    ///
+    /// Lag is counted in positions and as the age of the oldest event that is not handled yet. With `--watch`, two looks
+    /// tell the speed and how long catching up will take.
+    #[command(after_long_help = "\
+Example: alert when an event waits for more than a minute, or anything failed:
+  readside status --max-lag 1min --max-failed 0 || alert")]
+    Status(StatusArgs),
+    /// List instances (tenants) with their heads.
+    #[command(after_long_help = "\
+Example: the instances in which the projection `users` is behind:
+  readside instances --projection users --behind")]
+    Instances(InstancesArgs),
+    /// Print events as JSON lines, in order of instance and position.
+    ///
+    /// Conditions of different kinds are joined by AND, several of one kind by OR. The fields are id, instance, position,
+    /// aggregate_type, aggregate_id, version, type, revision, created_at, creator, owner, payload and metadata.
+    #[command(after_long_help = "\
+Example: what happened to one user in the last two hours:
+  readside events --instance acme --aggregate-type user --aggregate-id u1 --created-after 2h")]
+    Events(EventsArgs),
+    /// Store events from JSON lines.
+    ///
+    /// Each line is an event as `readside events` prints it, or a CloudEvent. Lines are stored in batches, each all or
+    /// nothing. At the first wrong line it stops, names it, and says what is stored.
+    #[command(after_long_help = PUSH)]
+    Push(PushArgs),
+    /// List failed events, and act on them.
+    #[command(after_long_help = "\
+Example: what failed, and why:
+  readside failed list
+  readside failed show users acme 17 --payload")]
+    Failed(FailedArgs),
+    /// Pause a projection, or one instance of it, in all processes.
+    ///
+    /// Engines notice at their next tick, which is after 10 s by default. Pushes go on; the lag grows until `resume`.
+    #[command(after_long_help = "\
+Example:
+  readside pause users --instance acme")]
+    Pause(PauseArgs),
+    /// Let a paused projection, or one instance of it, go on.
+    #[command(after_long_help = "\
+Example:
+  readside resume users --instance acme")]
+    Resume(PauseArgs),
+    /// Who works on which instance until when, and which processes are alive.
+    #[command(after_long_help = "\
+Example: what process holds the instance acme?
+  readside leases users --limit 0 | grep acme")]
+    Leases(LeasesArgs),
+    /// Create the engine's tables, or bring them to the newest schema.
+    ///
+    /// A service does the same when it starts. With `--sql` it prints what would run on an empty database, for its owner to run.
+    #[command(after_long_help = "\
+Example: for an owner of the database who runs it by hand:
+  readside -d postgres://localhost/service setup --sql > readside.sql")]
+    Setup(SetupArgs),
+    /// Find out whether all is well, and what to do if not.
+    ///
+    /// Looks at the connection and what stands between, privileges, space, schema, engines, leases, lag and failures. Each
+    /// line is OK, WARN or FAIL. A failed check ends with exit code 3; with `--strict` a warning does too.
+    #[command(after_long_help = "\
+Example:
+  readside doctor --strict && echo all is well")]
+    Doctor(DoctorArgs),
+    /// Build a read model anew beside the old one, compare the two, and have readers see the new one.
+    ///
+    /// Engines that run the projection do it, after their live work; readers notice nothing before the switch, which is one
+    /// transaction. The old build is kept: `builds back` returns to it, `builds drop-old` removes it. One instance alone is
+    /// exchanged in place.
+    #[command(after_long_help = "\
+Example: look at the differences before readers see them:
+  readside rebuild users --switch asked --why 'a column was wrong'
+  readside builds switch users --why 'looks right'")]
+    Rebuild(RebuildArgs),
+    /// Which builds of read models there are, and which one readers see.
+    #[command(after_long_help = "\
+Example:
+  readside builds list")]
+    Builds(BuildsArgs),
+    /// Empty a read model and fill it again in place: readers see it grow. Prefer `rebuild`.
+    #[command(after_long_help = "\
+Example:
+  readside reset users --instance acme --why 'its rows were edited by hand'")]
+    Reset(ResetArgs),
+    /// Compute from the log what the tables of a projection should hold, and compare. Exits with 3 when rows differ.
+    ///
+    /// Engines go on meanwhile: each instance is looked at as of one position. With `--repair`, instances that differ are
+    /// rebuilt.
+    #[command(after_long_help = "\
+Example:
+  readside verify users --instance acme")]
+    Verify(VerifyArgs),
+    /// Tell which events made a row, in order, with the row after each.
+    #[command(after_long_help = "\
+Example: the row of table users with the primary key u1, and as it was at position 40:
+  readside explain users acme u1
+  readside explain users acme u1 --at 40")]
+    Explain(ExplainArgs),
+    /// What engines were asked to do, the latest first: by whom, why, and how far it is.
+    #[command(after_long_help = "\
+Example:
+  readside commands users --limit 10")]
+    Commands(CommandsArgs),
+    /// Erase payload and metadata of an event, or of all events of an aggregate.
+    ///
+    /// Position, version, type and time stay. What projections took from the events before stays in their tables until they
+    /// are rebuilt; the report names them. Metadata, and what was recorded of failures, go too.
+    #[command(after_long_help = "\
+Example: a person asks to be forgotten:
+  readside redact --instance acme --aggregate-type user --aggregate-id u1 \\
+    --creator-and-owner --unique user.email=ada@example.com --dry-run")]
+    Redact(RedactArgs),
+    /// Remove a tenant: its events, states, failures and read rows.
+    ///
+    /// Pushes to it are refused from then on, until `reopen-instance`. It goes in small steps; after an interruption, say it
+    /// again.
+    #[command(after_long_help = "\
+Example:
+  readside remove-instance acme --dry-run
+  readside remove-instance acme --why 'contract 17 ended'")]
+    RemoveInstance(RemoveArgs),
+    /// Let a removed instance be pushed to again, behind its last position.
+    #[command(after_long_help = "\
+Example:
+  readside reopen-instance acme --why 'they came back'")]
+    ReopenInstance(ReopenArgs),
+    /// Move old events out of the table that pushes work on. Reads find them as before.
+    #[command(after_long_help = "\
+Example: what is older than a year:
+  readside archive --before 365d --dry-run")]
+    Archive(ArchiveArgs),
+    /// What was erased, removed or archived, the latest first: when, by whom, and why.
+    #[command(after_long_help = "\
+Example:
+  readside operations --limit 10")]
+    Operations(OperationsArgs),
+    /// Measure how fast this database is: pushes and catching up, beside the same work written by hand.
+    ///
+    /// It uses instances and tables of its own, named `readside-bench-…`, and removes them at the end. The service goes on
+    /// meanwhile, and both slow each other down.
+    #[command(after_long_help = "\
+Example:
+  readside bench --events 100000 --batch 1")]
+    Bench(BenchArgs),
+    /// Print a script that completes commands and options in a shell.
+    #[command(after_long_help = "\
+Example:
+  readside completions bash > ~/.local/share/bash-completion/completions/readside")]
+    Completions(CompletionsArgs),
+}

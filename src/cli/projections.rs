@@ -1,0 +1,60 @@
+//! Finds a projection by its name, among those that are registered and those whose code is at hand.
+
+use anyhow::{Context, bail};
+
+use super::Session;
+use super::words::clean;
+use crate::build::{Build, Phase};
+use crate::query::HeadsRequest;
+
+/// `users@3`, or `users@3 (next)` for a build beside the one of this name.
+pub(super) fn shown(projection: &str, version: u32, mark: Option<&str>) -> String {
+    let mark = mark.map_or(String::new(), |mark| format!(" ({})", clean(mark)));
+    format!("{}@{version}{mark}", clean(projection))
+}
+
+/// The same of a build.
+pub(super) fn shown_build(build: &Build) -> String {
+    shown(build.key.projection(), build.key.version, build.key.mark())
+}
+
+impl Session<'_> {
+    /// All builds of all projections.
+    pub(super) fn builds(&self) -> anyhow::Result<Vec<Build>> {
+        Ok(self.store.builds().context("this store keeps no builds")?.builds()?)
+    }
+
+    /// The build of a projection that readers see, or that of the version that is asked for.
+    pub(super) fn build(&self, name: &str, version: Option<u32>) -> anyhow::Result<Build> {
+        let all = self.builds()?;
+        let of_name: Vec<&Build> = all.iter().filter(|build| build.key.projection() == name).collect();
+        let wanted = |build: &&&Build| version.is_none_or(|version| build.key.version == version);
+        // The live one first, then the latest one, then the one under the plain name.
+        let rank = |build: &&&Build| (build.phase == Phase::Live, build.key.version, build.key.mark().is_none());
+        if let Some(found) = of_name.iter().filter(wanted).max_by_key(rank) {
+            return Ok((**found).clone());
+        }
+        let name = clean(name);
+        if let (Some(version), false) = (version, of_name.is_empty()) {
+            let known: Vec<String> = of_name.iter().map(|build| build.key.version.to_string()).collect();
+            bail!("projection {name:?} has no version {version} here, but {}", known.join(", "));
+        }
+        let mut known: Vec<String> = all.iter().map(|build| clean(build.key.projection())).collect();
+        known.dedup();
+        if known.is_empty() {
+            bail!(
+                "there is no projection {name:?} here, nor any other; the service registers its projections when it starts"
+            );
+        }
+        bail!("there is no projection {name:?} here; there are: {}", known.join(", "))
+    }
+
+    /// Refuses an instance without any event.
+    pub(super) fn check_instance(&self, instance: &str) -> anyhow::Result<()> {
+        let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
+        if self.store.heads(&request)?.is_empty() {
+            bail!("there is no instance {:?} here; see `readside instances`", clean(instance));
+        }
+        Ok(())
+    }
+}

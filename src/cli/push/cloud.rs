@@ -1,0 +1,133 @@
+//! A `CloudEvent` 1.0 in its JSON form as a command.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::line::{Defaults, reason};
+use crate::event::Command;
+
+/// The attributes by name, each as its JSON text.
+struct Attributes<'l>(BTreeMap<String, &'l RawValue>);
+
+impl Attributes<'_> {
+    /// Takes out a text that is not empty.
+    fn text(&mut self, name: &str) -> anyhow::Result<Option<String>> {
+        let Some(raw) = self.0.remove(name) else { return Ok(None) };
+        let text: Option<String> =
+            serde_json::from_str(raw.get()).map_err(|_| anyhow::anyhow!("its `{name}` is no text"))?;
+        Ok(text.filter(|text| !text.is_empty()))
+    }
+
+    fn required(&mut self, name: &str) -> anyhow::Result<String> {
+        self.text(name)?.with_context(|| format!("it is a CloudEvent without `{name}`"))
+    }
+}
+
+/// Reads a `CloudEvent`.
+pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
+    let mut attributes = Attributes(serde_json::from_str(text).map_err(|error| reason(&error))?);
+    let version = attributes.required("specversion")?;
+    ensure!(version == "1.0", "it is a CloudEvent {version}; 1.0 can be read");
+    ensure!(
+        !attributes.0.contains_key("data_base64"),
+        "it is a CloudEvent with binary data, and events hold JSON; encode it as JSON in `data`"
+    );
+    let data = attributes.0.remove("data");
+    let (id, source) = (attributes.required("id")?, attributes.required("source")?);
+    let event_type = attributes.required("type")?;
+    let subject = attributes.text("subject")?;
+    let aggregate_id = attributes.text("aggregateid")?.or_else(|| subject.clone());
+    let aggregate_id = aggregate_id
+        .context("it is a CloudEvent without `subject` and `aggregateid`, one of which is the aggregate's id")?;
+    let aggregate_type = attributes.text("aggregatetype")?.or_else(|| defaults.aggregate_type.map(str::to_owned));
+    let aggregate_type = aggregate_type.context(
+        "it is a CloudEvent without the extension `aggregatetype`; add it, or give --aggregate-type for all such lines",
+    )?;
+    let instance = attributes.text("instance")?.or_else(|| defaults.instance.map(str::to_owned));
+    let instance = instance.context(
+        "it is a CloudEvent without the extension `instance`; add it, or give --instance for all such lines",
+    )?;
+    let owner = attributes.text("owner")?.unwrap_or_default();
+    let mut command =
+        Command::raw(&instance, &aggregate_type, &aggregate_id, &event_type).creator(&source).owner(&owner);
+    if let Some(revision) = attributes.0.remove("revision") {
+        let revision =
+            serde_json::from_str(revision.get()).map_err(|_| anyhow::anyhow!("its `revision` is no number"))?;
+        command = command.revision(revision);
+    }
+    if let Some(data) = data {
+        command = command.payload_json(data.get());
+    }
+    command = command.metadata("ce_id", &id).metadata("ce_source", &source);
+    if let Some(subject) = subject {
+        command = command.metadata("ce_subject", &subject);
+    }
+    for (name, value) in &attributes.0 {
+        if let Some(text) = plain(name, value)? {
+            command = command.metadata(&format!("ce_{name}"), &text);
+        }
+    }
+    Ok(command)
+}
+
+/// The text of an attribute, none when it is null. Attributes hold no arrays and objects.
+fn plain(name: &str, raw: &RawValue) -> anyhow::Result<Option<String>> {
+    match serde_json::from_str(raw.get())? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Bool(truth) => Ok(Some(truth.to_string())),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        Value::Array(_) | Value::Object(_) => bail!("its attribute `{name}` is an array or an object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: None };
+
+    fn event(more: &str) -> String {
+        format!(r#"{{"specversion":"1.0","id":"e1","source":"/crm","type":"user.added"{more}}}"#)
+    }
+
+    fn refused(more: &str) -> String {
+        command(&event(more), &DEFAULTS).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_cloud_event_is_a_command() {
+        let more = r#","subject":"u1","aggregatetype":"user","time":"2026-01-31T12:00:00Z","traceparent":"00-1","sampled":true,
+            "datacontenttype":"application/json","owner":"o","revision":2,"data":{"n":1.10}"#;
+        let read = command(&event(more), &DEFAULTS).unwrap();
+        assert_eq!((read.instance(), read.aggregate_type(), read.aggregate_id()), ("acme", "user", "u1"));
+        assert_eq!((&*read.event_type, read.revision, &*read.creator, &*read.owner), ("user.added", 2, "/crm", "o"));
+        assert_eq!(&*read.payload.unwrap(), r#"{"n":1.10}"#);
+        let kept: Vec<(&str, &str)> =
+            read.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let wanted = [
+            ("ce_datacontenttype", "application/json"),
+            ("ce_id", "e1"),
+            ("ce_sampled", "true"),
+            ("ce_source", "/crm"),
+            ("ce_subject", "u1"),
+            ("ce_time", "2026-01-31T12:00:00Z"),
+            ("ce_traceparent", "00-1"),
+        ];
+        assert_eq!(kept, wanted);
+    }
+
+    #[test]
+    fn what_an_event_needs_is_named() {
+        assert!(refused("").contains("`subject` and `aggregateid`"));
+        assert!(refused(r#","subject":"u""#).contains("`aggregatetype`; add it, or give --aggregate-type"));
+        assert!(refused(r#","data_base64":"AA==""#).contains("binary data"));
+        assert!(refused(r#","subject":7"#).contains("its `subject` is no text"));
+        assert!(refused(r#","subject":"u","aggregatetype":"t","x":[]"#).contains("`x` is an array"));
+        let old = r#"{"specversion":"0.3","id":"e"}"#;
+        assert!(command(old, &DEFAULTS).unwrap_err().to_string().contains("CloudEvent 0.3; 1.0"));
+    }
+}

@@ -1,0 +1,191 @@
+//! A line of JSON as a command.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::cloud;
+use crate::event::{Command, Expected, Unique};
+
+/// What stands in for what a line does not say.
+#[derive(Debug, Default)]
+pub(super) struct Defaults<'a> {
+    pub(super) instance: Option<&'a str>,
+    pub(super) aggregate_type: Option<&'a str>,
+}
+
+/// An event as `readside events` prints it, with what is expected of the store.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line<'l> {
+    #[serde(borrow)]
+    instance: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    aggregate_type: Cow<'l, str>,
+    #[serde(borrow)]
+    aggregate_id: Cow<'l, str>,
+    #[serde(borrow, rename = "type")]
+    event_type: Cow<'l, str>,
+    revision: Option<u32>,
+    #[serde(borrow)]
+    creator: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    owner: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    payload: Option<&'l RawValue>,
+    metadata: Option<BTreeMap<String, String>>,
+    expected: Option<ExpectedText>,
+    #[serde(default)]
+    unique: Vec<UniqueText>,
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[serde(rename = "position")]
+    _position: Option<IgnoredAny>,
+    #[serde(rename = "version")]
+    _version: Option<IgnoredAny>,
+    #[serde(rename = "created_at")]
+    _created_at: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected has to be \"any\", \"new\", or a version")]
+enum ExpectedText {
+    Exact(i64),
+    Word(ExpectedWord),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ExpectedWord {
+    Any,
+    New,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum UniqueText {
+    Add { constraint: String, value: String, message: Option<String> },
+    Remove { constraint: String, value: String },
+    RemoveAll,
+}
+
+/// Only looks for what makes a line a `CloudEvent`.
+#[derive(Deserialize)]
+struct Kind {
+    specversion: Option<IgnoredAny>,
+}
+
+/// Reads a line.
+pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
+    if !text.trim_start().starts_with('{') {
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| reason(&error))?;
+        bail!("no event: it is no JSON object");
+    }
+    let kind: Kind = serde_json::from_str(text).map_err(|error| reason(&error))?;
+    if kind.specversion.is_some() {
+        return cloud::command(text, defaults);
+    }
+    let line: Line<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;
+    let instance = line.instance.as_deref().or(defaults.instance);
+    let instance = instance.context("it names no instance; add one, or give --instance for all such lines")?;
+    let mut command = Command::raw(instance, &line.aggregate_type, &line.aggregate_id, &line.event_type)
+        .revision(line.revision.unwrap_or(1))
+        .creator(line.creator.as_deref().unwrap_or_default())
+        .owner(line.owner.as_deref().unwrap_or_default());
+    if let Some(payload) = line.payload {
+        command = command.payload_json(payload.get());
+    }
+    for (name, value) in line.metadata.unwrap_or_default() {
+        command = command.metadata(&name, &value);
+    }
+    if let Some(expected) = line.expected {
+        command = command.expect(expected.read()?);
+    }
+    Ok(line.unique.into_iter().fold(command, |command, change| command.unique(change.read())))
+}
+
+impl ExpectedText {
+    fn read(self) -> anyhow::Result<Expected> {
+        match self {
+            Self::Word(ExpectedWord::Any) => Ok(Expected::Any),
+            Self::Word(ExpectedWord::New) | Self::Exact(0) => Ok(Expected::New),
+            Self::Exact(version) if version > 0 => Ok(Expected::Version(version)),
+            Self::Exact(version) => bail!("it expects version {version}, but versions count from 1"),
+        }
+    }
+}
+
+impl UniqueText {
+    fn read(self) -> Unique {
+        match self {
+            Self::Add { constraint, value, message } => {
+                let message = message.unwrap_or_else(|| "this value is taken".to_owned());
+                Unique::Add { constraint, value, message }
+            }
+            Self::Remove { constraint, value } => Unique::Remove { constraint, value },
+            Self::RemoveAll => Unique::RemoveAll,
+        }
+    }
+}
+
+/// The decoder's words with the place in the line; each line is a text of its own to it.
+pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or(&said);
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "no event",
+        _ => "no JSON",
+    };
+    anyhow::anyhow!("{what}: {said}, at column {}", error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: Some("user") };
+
+    fn refused(text: &str) -> String {
+        crate::error::full(command(text, &DEFAULTS).unwrap_err().as_ref())
+    }
+
+    #[test]
+    fn a_line_is_a_command() {
+        let text = r#"{"id":"x","instance":"i","position":7,"aggregate_type":"user","aggregate_id":"u1","version":3,
+            "type":"user.added","revision":2,"created_at":"x","creator":"c","owner":"o","payload":{"n":1.10},
+            "metadata":{"trace":"t"},"expected":3,"unique":[{"add":{"constraint":"e","value":"v"}},"remove_all"]}"#;
+        let read = command(text, &DEFAULTS).unwrap();
+        assert_eq!((read.instance(), read.aggregate_type(), read.aggregate_id()), ("i", "user", "u1"));
+        assert_eq!((&*read.event_type, read.revision, &*read.creator, &*read.owner), ("user.added", 2, "c", "o"));
+        assert_eq!(&*read.payload.unwrap(), r#"{"n":1.10}"#);
+        assert_eq!(read.metadata["trace"], "t");
+        assert_eq!((read.expected, read.unique.len()), (Expected::Version(3), 2));
+    }
+
+    #[test]
+    fn the_least_line_takes_the_defaults() {
+        let text = r#"{"aggregate_type":"user","aggregate_id":"\u00fc1","type":"user.added"}"#;
+        let read = command(text, &DEFAULTS).unwrap();
+        assert_eq!((read.instance(), read.aggregate_id(), &**read.payload.as_ref().unwrap()), ("acme", "ü1", "{}"));
+        let error = command(text, &Defaults::default()).unwrap_err().to_string();
+        assert!(error.contains("names no instance"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_line_says_what_is_wrong() {
+        assert_eq!(refused("{\"a\""), "no JSON: EOF while parsing an object, at column 4");
+        assert_eq!(refused("[]"), "no event: it is no JSON object");
+        assert_eq!(refused("x"), "no JSON: expected value, at column 1");
+        assert!(refused("{}").starts_with("no event: missing field `aggregate_type`"), "{}", refused("{}"));
+        let typo = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","payloud":1}"#;
+        assert!(refused(typo).starts_with("no event: unknown field `payloud`"), "{}", refused(typo));
+        let expected = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","expected":"old"}"#;
+        assert!(refused(expected).contains("\"any\", \"new\", or a version"), "{}", refused(expected));
+        let negative = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","expected":-1}"#;
+        assert!(refused(negative).contains("versions count from 1"), "{}", refused(negative));
+    }
+}

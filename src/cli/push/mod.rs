@@ -1,0 +1,187 @@
+//! Events from JSON lines: `source` reads lines, `line` and `cloud` make commands of them, `batch` stores these.
+
+mod batch;
+mod cloud;
+mod line;
+mod source;
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::options::PushArgs;
+use super::stop::Stop;
+use super::words::several;
+use super::{Ended, Outcome, Session};
+use batch::{Batch, Refused};
+use line::Defaults;
+use source::{Next, Source};
+
+/// A batch of large lines is stored before it is full.
+const BYTES: usize = 32 << 20;
+
+/// How soon a signal is noticed.
+const NOTICE: Duration = Duration::from_millis(100);
+
+/// What came is stored when nothing follows for so long.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What was stored; `events` counts those that an earlier import had stored too.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    events: u64,
+    /// The last line that is stored.
+    last_line: u64,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrong_line: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip)]
+    first_line: u64,
+}
+
+/// Why it went no further.
+struct Wrong {
+    line: Option<u64>,
+    why: String,
+    /// The lines that are not stored, if that is known.
+    from: u64,
+    unknown_to: Option<u64>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &PushArgs) -> Outcome {
+    let source = Source::open(args.file.as_deref())?;
+    let stop = Stop::on_signals()?;
+    let bar = bar(session, &source);
+    let mut report = Report::default();
+    let outcome = push(session, args, &source, &stop, &bar, &mut report);
+    bar.finish_and_clear();
+    match outcome {
+        Ok(ended) => {
+            report.complete = ended == Ended::Fine;
+            done(session, args, &report)?;
+            Ok(ended)
+        }
+        Err(wrong) => failed(session, args, report, &wrong),
+    }
+}
+
+fn push(
+    session: &Session<'_>,
+    args: &PushArgs,
+    source: &Source,
+    stop: &Stop,
+    bar: &ProgressBar,
+    report: &mut Report,
+) -> Result<Ended, Wrong> {
+    let defaults = Defaults { instance: args.instance.as_deref(), aggregate_type: args.aggregate_type.as_deref() };
+    let mut batch = Batch::default();
+    let (mut came, mut read) = (Instant::now(), 0);
+    loop {
+        let next = source.next(NOTICE).map_err(|error| wrong(&batch, report.last_line + 1, None, &error))?;
+        let (mut is_due, at_end) = (came.elapsed() >= IDLE, matches!(next, Next::End));
+        if let Next::Line(line) = next {
+            if line.number < args.from_line {
+                continue;
+            }
+            let added = batch.add(&line, &defaults, args.key_prefix.as_deref());
+            added.map_err(|error| wrong(&batch, line.number, Some(line.number), &error))?;
+            (came, read, is_due) = (Instant::now(), line.end, false);
+        }
+        let is_full = batch.len() == args.batch || batch.bytes() >= BYTES;
+        if batch.len() > 0 && (is_full || is_due || at_end || stop.is_asked()) {
+            store(session, args, &batch, report)?;
+            bar.set_position(if source.length.is_some() { read } else { report.events });
+            batch = Batch::default();
+        }
+        if at_end {
+            return Ok(Ended::Fine);
+        }
+        if stop.is_asked() {
+            return Ok(Ended::Interrupted);
+        }
+    }
+}
+
+/// A line that cannot be read: nothing of its batch is stored.
+fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> Wrong {
+    let from = if batch.len() == 0 { next } else { batch.first_line() };
+    Wrong { line, why: crate::error::full(error.as_ref()), from, unknown_to: None }
+}
+
+fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Report) -> Result<(), Wrong> {
+    if !args.dry_run {
+        batch.store(&*session.store, args.key_prefix.is_some()).map_err(|refused| {
+            let Refused { line, stored, error, unknown } = refused;
+            report.events += stored as u64;
+            let unknown_to = unknown.then(|| batch.last_line());
+            Wrong { line, why: crate::error::full(error.as_ref()), from: batch.first_line(), unknown_to }
+        })?;
+    }
+    if report.events == 0 {
+        report.first_line = batch.first_line();
+    }
+    report.events += batch.len() as u64;
+    report.last_line = batch.last_line();
+    Ok(())
+}
+
+fn bar(session: &Session<'_>, source: &Source) -> ProgressBar {
+    if !session.out.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let Some(length) = source.length else {
+        let style = ProgressStyle::with_template("{spinner} {human_pos} events {per_sec}");
+        return ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    };
+    let style = ProgressStyle::with_template("{bar:30} {binary_bytes}/{binary_total_bytes} {eta}");
+    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// `1 event of line 7`, `12,000 events of lines 1 to 12,000`.
+fn stored(report: &Report) -> String {
+    let events = several(report.events, "event");
+    match (report.first_line, report.last_line) {
+        _ if report.events == 0 => "nothing".to_owned(),
+        (first, last) if first == last => format!("{events} of line {first}"),
+        (first, last) => format!("{events} of lines {first} to {last}"),
+    }
+}
+
+fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::Result<()> {
+    if session.out.is_json() {
+        return session.out.object(report);
+    }
+    if args.dry_run {
+        return session.out.remark(&format!("{} can be read; nothing was stored", stored(report)));
+    }
+    session.out.remark(&format!("stored {}", stored(report)))?;
+    if !report.complete {
+        session.out.remark(&format!("a signal ended it; --from-line {} goes on", report.last_line + 1))?;
+    }
+    Ok(())
+}
+
+fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) -> Outcome {
+    let place = wrong.line.map_or(String::new(), |line| format!("line {line}: "));
+    let error = format!("{place}{}", wrong.why);
+    if session.out.is_json() {
+        report.wrong_line = wrong.line;
+        report.error = Some(error.clone());
+        session.out.object(&report)?;
+        session.out.flush()?;
+    }
+    let stored = if args.dry_run { "nothing".to_owned() } else { stored(&report) };
+    let further = match (wrong.unknown_to, &args.key_prefix) {
+        _ if args.dry_run => String::new(),
+        (_, Some(_)) => "; the same push with the same --key-prefix goes on".to_owned(),
+        (None, None) => format!(", and nothing from line {} on; --from-line {0} goes on", wrong.from),
+        (Some(last), None) => format!(
+            "; lines {} to {last} may be stored or not: look with `readside events`, and use --key-prefix, which makes a push repeatable",
+            wrong.from
+        ),
+    };
+    anyhow::bail!("{error}\nstored: {stored}{further}")
+}

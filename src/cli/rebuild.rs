@@ -1,0 +1,140 @@
+//! Building read models anew, and which build readers see.
+
+use super::by;
+use super::options::{
+    BackArgs, BuildChangeArgs, BuildsArgs, BuildsCommand, DiscardArgs, RebuildArgs, ResetArgs, RetryArgs,
+};
+use super::output::{number, text};
+use super::projections::shown;
+use super::words::{clean, count, positions, several};
+use super::{Ended, Outcome, Session};
+use crate::admin::{Change, RebuildReport};
+use crate::build::{Comparison, RowDifference, TableComparison};
+use crate::inspect::ProjectionStatus;
+use crate::instruction::{Instruction, RebuildOptions};
+
+pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome {
+    let options =
+        RebuildOptions { instance: args.instance.clone(), switch: args.switch.into(), compare: !args.no_compare };
+    let by = by::of_acts(&args.by)?;
+    session.operated(&args.projection, Instruction::Rebuild(options), &by, &args.wait, report)
+}
+
+fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
+    if session.out.is_json() {
+        return Ok(Ended::Fine);
+    }
+    if let Some(comparison) = &report.comparison {
+        compared(session, comparison)?;
+    }
+    let of = report.instance.as_deref().map_or(String::new(), |instance| format!(", instance {:?}", clean(instance)));
+    let what = format!("{}{of}", shown(&report.projection, report.version, None));
+    let words = match &report.waits_for {
+        None if report.switched => format!("{what} is built anew, and readers see it"),
+        None => format!("{what} is built anew"),
+        Some(waits_for) => format!("{what} is built anew; readers do not see it yet: {waits_for}"),
+    };
+    session.out.remark(&words)?;
+    Ok(Ended::Fine)
+}
+
+/// The difference between old and new.
+fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Result<()> {
+    let row = |table: &TableComparison| {
+        let TableComparison { table, old_rows, new_rows, added, gone, changed, not_comparable, .. } = table;
+        let mut cells = vec![clean(table)];
+        cells.extend([old_rows, new_rows, added, gone, changed].map(|rows| count(*rows)));
+        cells.push(not_comparable.as_deref().map_or(String::new(), clean));
+        cells
+    };
+    let columns = [
+        text("TABLE"),
+        number("OLD ROWS"),
+        number("NEW ROWS"),
+        number("ADDED"),
+        number("GONE"),
+        number("CHANGED"),
+        text(""),
+    ];
+    session.out.table(&columns, comparison.tables.iter().map(row).collect())?;
+    for table in &comparison.tables {
+        for RowDifference { old, new } in &table.samples {
+            let shown = |row: &Option<crate::build::JsonRow>| {
+                row.as_ref().map_or("none".to_owned(), |row| clean(&serde_json::Value::Object(row.clone()).to_string()))
+            };
+            session.out.line(&format!("{}: old {}, new {}", clean(&table.table), shown(old), shown(new)))?;
+        }
+    }
+    let left_out = match comparison.left_out {
+        0 => String::new(),
+        left => format!("; {} were busy all the time and are left out", count(left)),
+    };
+    session.out.remark(&format!("compared in {}{left_out}", several(comparison.instances, "instance")))
+}
+
+pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
+    match &args.command {
+        BuildsCommand::List => list(session),
+        BuildsCommand::Switch(args) => change(session, args, Instruction::Switch),
+        BuildsCommand::Back(BackArgs { change: args, stale }) => {
+            change(session, args, Instruction::Back { stale: *stale })
+        }
+        BuildsCommand::DropOld(args) => change(session, args, Instruction::DropOld),
+        BuildsCommand::Abandon(args) => change(session, args, Instruction::Abandon),
+    }
+}
+
+fn list(session: &mut Session<'_>) -> Outcome {
+    let status = session.store.status(false)?;
+    if session.out.is_json() {
+        status.projections.iter().try_for_each(|projection| session.out.object(projection))?;
+        return Ok(Ended::Fine);
+    }
+    let row = |projection: &ProjectionStatus| {
+        let ProjectionStatus { name, version, build, phase, trouble, lag_events, .. } = projection;
+        vec![
+            shown(name, *version, build.as_deref()),
+            phase.to_string(),
+            positions(*lag_events),
+            trouble.as_deref().map_or(String::new(), clean),
+        ]
+    };
+    let columns = [text("BUILD"), text("PHASE"), number("LAG"), text("TROUBLE")];
+    session.out.table(&columns, status.projections.iter().map(row).collect())?;
+    Ok(Ended::Fine)
+}
+
+fn change(session: &mut Session<'_>, args: &BuildChangeArgs, instruction: Instruction) -> Outcome {
+    let by = by::of_acts(&args.by)?;
+    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+}
+
+fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
+    session.out.remark(&format!("{}: {}", clean(&change.projection), clean(&change.done)))?;
+    Ok(Ended::Fine)
+}
+
+pub(super) fn reset(session: &mut Session<'_>, args: &ResetArgs) -> Outcome {
+    let by = by::of_acts(&args.by)?;
+    let instruction = Instruction::Reset { instance: args.instance.clone() };
+    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+}
+
+pub(super) fn retry(session: &mut Session<'_>, args: &RetryArgs) -> Outcome {
+    let by = by::of_acts(&args.by)?;
+    let instruction = match (&args.instance, args.position) {
+        (Some(instance), Some(position)) => {
+            session.held(&session.build(&args.projection, None)?, instance, position)?;
+            Instruction::Retry { instance: instance.clone(), position }
+        }
+        _ => Instruction::RetryAll,
+    };
+    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+}
+
+pub(super) fn discard(session: &mut Session<'_>, args: &DiscardArgs) -> Outcome {
+    let by = by::of_acts(&args.by)?;
+    session.held(&session.build(&args.projection, None)?, &args.instance, args.position)?;
+    let instruction = Instruction::Discard { instance: args.instance.clone(), position: args.position };
+    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+}

@@ -1,0 +1,37 @@
+//! The engine's tables, and those of the projections whose code is at hand.
+
+use serde::Serialize;
+
+use super::options::SetupArgs;
+use super::{Ended, Outcome, Session};
+use crate::projection::Projection;
+
+#[derive(Serialize)]
+struct Done {
+    schema: i64,
+    projections: Vec<String>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
+    let projections: Vec<&Projection> = session.projections.iter().collect();
+    if args.sql {
+        let sql = session.store.setup_sql(&projections)?;
+        session.out.raw(sql.as_bytes())?;
+        return Ok(Ended::Fine);
+    }
+    if args.check {
+        session.store.verify(&projections)?;
+    } else {
+        session.store.setup(&projections)?;
+    }
+    let schema = session.store.schema()?.found;
+    let projections: Vec<String> = projections.iter().map(|projection| projection.name().to_owned()).collect();
+    if session.out.is_json() {
+        session.out.object(&Done { schema, projections })?;
+    } else {
+        let tables =
+            if projections.is_empty() { String::new() } else { format!(", and of {}", projections.join(", ")) };
+        session.out.remark(&format!("the engine's tables are up to date (schema {schema}){tables}"))?;
+    }
+    Ok(Ended::Fine)
+}

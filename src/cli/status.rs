@@ -1,0 +1,180 @@
+//! How projections are doing.
+
+use serde::Serialize;
+
+use super::commands::outcome;
+use super::options::StatusArgs;
+use super::output::{Column, number, text};
+use super::projections::shown;
+use super::stop::Stop;
+use super::words::{clean, count, duration, positions, several};
+use super::{Ended, Outcome, Session, passes};
+use crate::inspect::{MemberStatus, ProjectionStatus, Status};
+use crate::instruction::Asked;
+
+const COLUMNS: [Column; 9] = [
+    text("PROJECTION"),
+    text("STATE"),
+    number("INSTANCES"),
+    number("BEHIND"),
+    number("LAG"),
+    number("AGE"),
+    text("FAILED"),
+    number("ENGINES"),
+    number("LEASES"),
+];
+
+const SPEED: [Column; 2] = [number("PER S"), number("LEFT")];
+
+/// Moves to the top of a terminal and clears what is below.
+const FROM_TOP: &[u8] = b"\x1b[H\x1b[2J";
+
+/// The latest commands, of which those that go on are shown.
+const COMMANDS: usize = 100;
+
+#[derive(Serialize)]
+struct Report<'s> {
+    #[serde(flatten)]
+    status: &'s Status,
+    /// What engines are asked for and have not answered yet.
+    commands: &'s [Asked],
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
+    if let Some(name) = &args.projection {
+        session.build(name, None)?;
+    }
+    let (mut status, mut commands) = look(session, args)?;
+    if !args.watch {
+        print(session, args, &status, &commands)?;
+        return Ok(judge(args, &status));
+    }
+    let stop = Stop::on_signals()?;
+    loop {
+        if session.out.is_terminal() && !session.out.is_json() {
+            session.out.raw(FROM_TOP)?;
+        }
+        print(session, args, &status, &commands)?;
+        session.out.flush()?;
+        if !stop.wait(args.every) {
+            return Ok(judge(args, &status));
+        }
+        match look(session, args) {
+            Ok((mut next, asked)) => {
+                next.compare(&status);
+                (status, commands) = (next, asked);
+            }
+            Err(error) => passes(error)?,
+        }
+        if !session.out.is_json() && !session.out.is_terminal() {
+            session.out.line("")?;
+        }
+    }
+}
+
+fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<Asked>)> {
+    let mut status = session.store.status(args.system)?;
+    let mut commands = session.store.remote()?.commands(args.projection.as_deref(), COMMANDS)?;
+    commands.retain(|asked| !asked.state.is_over());
+    if let Some(name) = &args.projection {
+        status.projections.retain(|projection| projection.name == *name);
+    }
+    Ok((status, commands))
+}
+
+/// Whether a limit is passed by what readers see.
+fn judge(args: &StatusArgs, status: &Status) -> Ended {
+    let over = status.projections.iter().filter(|projection| projection.is_live()).any(|projection| {
+        args.max_lag.is_some_and(|most| projection.lag_age.is_some_and(|age| age > most))
+            || args.max_lag_events.is_some_and(|most| projection.lag_events > most)
+            || args.max_failed.is_some_and(|most| projection.failed() > most)
+    });
+    if over { Ended::Found } else { Ended::Fine }
+}
+
+fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands: &[Asked]) -> anyhow::Result<()> {
+    if session.out.is_json() {
+        return session.out.object(&Report { status, commands });
+    }
+    if status.projections.is_empty() {
+        return session.out.line("no projection is registered here; the service registers them when it starts");
+    }
+    let mut columns = COLUMNS.to_vec();
+    if args.watch {
+        columns.extend(SPEED);
+    }
+    let row = |projection: &ProjectionStatus| {
+        let mut cells = cells(projection);
+        if args.watch {
+            cells.extend(speed(projection));
+        }
+        cells
+    };
+    session.out.table(&columns, status.projections.iter().map(row).collect())?;
+    for asked in commands {
+        let (kind, name) = (asked.instruction.kind(), clean(&asked.projection));
+        session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;
+    }
+    session.out.remark(&members(&status.members))
+}
+
+fn cells(projection: &ProjectionStatus) -> Vec<String> {
+    vec![
+        shown(&projection.name, projection.version, projection.build.as_deref()),
+        state(projection),
+        count(projection.instances),
+        count(projection.lagging_instances),
+        positions(projection.lag_events),
+        projection.lag_age.map_or("-".to_owned(), duration),
+        failed(projection),
+        count(projection.members),
+        count(projection.leases),
+    ]
+}
+
+fn speed(projection: &ProjectionStatus) -> [String; 2] {
+    let per_second = projection.per_second.map_or("-".to_owned(), |speed| format!("{speed:.0}"));
+    [per_second, projection.time_left.map_or("-".to_owned(), duration)]
+}
+
+fn state(projection: &ProjectionStatus) -> String {
+    let mut words = Vec::new();
+    words.push(projection.phase.to_string());
+    if projection.is_live() && !projection.succeeded {
+        words.push("first run".to_owned());
+    }
+    if projection.paused {
+        words.push("paused".to_owned());
+    } else if projection.paused_instances > 0 {
+        words.push(format!("paused in {}", count(projection.paused_instances)));
+    }
+    words.join(", ")
+}
+
+fn failed(projection: &ProjectionStatus) -> String {
+    let ProjectionStatus { failing, stopped, parked, behind, skipped, .. } = projection;
+    let all =
+        [("stopped", stopped), ("failing", failing), ("parked", parked), ("behind", behind), ("skipped", skipped)];
+    let some: Vec<String> = all
+        .iter()
+        .filter(|(_, number)| **number > 0)
+        .map(|(word, number)| format!("{} {word}", count(**number)))
+        .collect();
+    if some.is_empty() { "-".to_owned() } else { some.join(", ") }
+}
+
+fn members(members: &[MemberStatus]) -> String {
+    let (alive, dead): (Vec<&MemberStatus>, Vec<&MemberStatus>) = members.iter().partition(|member| member.alive);
+    if alive.is_empty() {
+        return "no engine is alive: nothing keeps these projections up to date".to_owned();
+    }
+    let shown: Vec<String> = alive
+        .iter()
+        .take(10)
+        .map(|member| format!("{} ({})", clean(&member.name), several(member.leases, "lease")))
+        .collect();
+    let more =
+        if alive.len() > shown.len() { format!(" and {} more", alive.len() - shown.len()) } else { String::new() };
+    let dead = if dead.is_empty() { String::new() } else { format!("; {} died", dead.len()) };
+    format!("{}: {}{more}{dead}", several(alive.len() as u64, "engine"), shown.join(", "))
+}

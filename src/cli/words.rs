@@ -1,0 +1,200 @@
+//! Words for people: numbers, times, and texts from the database, which may hold anything; and the way back, from
+//! arguments.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, anyhow, bail};
+use indicatif::HumanCount;
+use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+
+/// `12,345`.
+pub(super) fn count(number: u64) -> String {
+    HumanCount(number).to_string()
+}
+
+/// `12,345`, of a number that is not negative.
+pub(super) fn positions(number: i64) -> String {
+    count(u64::try_from(number).unwrap_or(0))
+}
+
+/// `1 event`, `2 events`.
+pub(super) fn several(number: u64, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A duration in its largest unit that makes sense.
+pub(super) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3600.0),
+        s => format!("{:.0} d", s / 86400.0),
+    }
+}
+
+/// A moment as RFC 3339 has it, to the second.
+pub(super) fn moment(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
+}
+
+/// A moment as RFC 3339 has it, as exact as it is stored.
+pub(super) fn exact_moment(at: SystemTime) -> Option<String> {
+    Timestamp::try_from(at).ok().map(|at| at.to_string())
+}
+
+/// A text of the database's without what would move the cursor or hide parts of it; an empty one in quotes.
+pub(super) fn clean(text: &str) -> String {
+    if text.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let hides = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|letter| if hides(letter) { letter.escape_unicode().to_string() } else { letter.into() }).collect()
+}
+
+/// The first letters of a text.
+pub(super) fn short(text: &str, letters: usize) -> String {
+    let text = clean(text);
+    match text.char_indices().nth(letters) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text,
+    }
+}
+
+/// A text in which passwords of URLs and of connection strings are stars.
+pub(super) fn masked(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        shown.push_str(before);
+        let end =
+            after.find(|letter: char| letter.is_whitespace() || matches!(letter, '\'' | '"')).unwrap_or(after.len());
+        let (url, next) = after.split_at(end);
+        shown.push_str(&masked_url(url));
+        rest = next;
+    }
+    shown.push_str(rest);
+    masked_pairs(&shown)
+}
+
+/// What follows `://`: with user and password as far as the last `@`.
+fn masked_url(url: &str) -> String {
+    let Some((user, place)) = url.rsplit_once('@') else { return url.to_owned() };
+    match user.split_once(':') {
+        Some((name, _)) => format!("{name}:***@{place}"),
+        None => url.to_owned(),
+    }
+}
+
+fn masked_pairs(text: &str) -> String {
+    const KEY: &str = "password=";
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(KEY) {
+        let (before, after) = rest.split_at(at + KEY.len());
+        shown.push_str(before);
+        shown.push_str("***");
+        let end =
+            after.find(|letter: char| letter.is_whitespace() || matches!(letter, '&' | '"')).unwrap_or(after.len());
+        rest = after.get(end..).unwrap_or_default();
+    }
+    shown + rest
+}
+
+/// `500ms`, `30s`, `5min`, `2h`, `1d`.
+pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
+    let wanted = "for instance 500ms, 30s, 5min, 2h or 7d";
+    // To the parser a day may have 23 hours.
+    if let Some(Ok(days)) = text.strip_suffix('d').map(str::parse::<u32>) {
+        return Ok(Duration::from_hours(24 * u64::from(days)));
+    }
+    let parsed: SignedDuration = text.parse().map_err(|_| anyhow!("no duration; {wanted}"))?;
+    Duration::try_from(parsed).map_err(|_| anyhow!("it is negative; {wanted}"))
+}
+
+/// A moment, a day in UTC, or so long ago.
+pub(super) fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at.into());
+    }
+    if let Ok(day) = text.parse::<civil::Date>() {
+        let start = day.to_zoned(TimeZone::UTC).context("the day is out of range")?;
+        return Ok(start.timestamp().into());
+    }
+    let Ok(ago) = parse_duration(text) else {
+        bail!("no time; for instance 2026-01-31T12:00:00Z, 2026-01-31 (UTC), or 2h for so long ago");
+    };
+    SystemTime::now().checked_sub(ago).context("it lies before all times")
+}
+
+/// `NAME=VALUE`.
+pub(super) fn parse_pair(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("no pair; it has to be CONSTRAINT=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) fn parse_batch(text: &str) -> anyhow::Result<usize> {
+    match text.parse() {
+        Ok(lines @ 1..=10_000) => Ok(lines),
+        _ => bail!("it has to be between 1 and 10000"),
+    }
+}
+
+pub(super) fn parse_events(text: &str) -> anyhow::Result<usize> {
+    match text.parse() {
+        Ok(events @ 1..=10_000_000) => Ok(events),
+        _ => bail!("it has to be between 1 and 10000000"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_stars() {
+        for (text, shown) in [
+            ("postgres://ada:secret@host/db", "postgres://ada:***@host/db"),
+            (
+                "connecting to \"postgres://ada:se@cret:x@host:5432/db\": no",
+                "connecting to \"postgres://ada:***@host:5432/db\": no",
+            ),
+            ("postgres://ada@host/db postgresql://b:c@d", "postgres://ada@host/db postgresql://b:***@d"),
+            ("postgres://host/db?user=ada&password=secret&x=1", "postgres://host/db?user=ada&password=***&x=1"),
+            ("host=a password=secret user=b", "host=a password=*** user=b"),
+            ("nothing", "nothing"),
+        ] {
+            assert_eq!(masked(text), shown);
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(parse_duration("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("5min").unwrap(), Duration::from_mins(5));
+        assert!(parse_duration("-5s").unwrap_err().to_string().contains("negative"));
+        assert_eq!(parse_duration("365d").unwrap(), Duration::from_hours(24 * 365));
+        assert!(parse_duration("soon").is_err());
+        let day = parse_time("2026-01-31").unwrap();
+        assert_eq!(day, parse_time("2026-01-31T00:00:00Z").unwrap());
+        assert!(parse_time("2h").unwrap() < SystemTime::now());
+        assert!(parse_time("yesterday").unwrap_err().to_string().contains("for instance"));
+    }
+
+    #[test]
+    fn words_for_people() {
+        assert_eq!(duration(Duration::from_millis(3)), "3 ms");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min");
+        assert_eq!(several(1, "event"), "1 event");
+        assert_eq!(several(12_000, "event"), "12,000 events");
+        assert_eq!(clean("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        assert_eq!(clean(""), "\"\"");
+        assert_eq!(short("abcdef", 3), "abc…");
+    }
+}

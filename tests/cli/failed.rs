@@ -1,0 +1,111 @@
+//! Failed events: seen by anybody, mended by who has the code.
+
+use readside::{Command, HandlerConfig, Policy};
+use serde_json::json;
+
+use crate::service::{service, users};
+use crate::{Place, on_both};
+
+/// One event of `acme` is parked, one waits behind it.
+fn fail(place: &Place) {
+    place.with(|store| {
+        let command = |id: &str, payload: &str| Command::raw("acme", "user", id, "user.added").payload_json(payload);
+        let commands = [command("u1", "{}"), command("u2", r#"{"bad":1}"#), command("u2", "{}"), command("u3", "{}")];
+        store.push(&commands).unwrap();
+        let config =
+            HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
+        store.handler(users(false), config).trigger(&["acme"]).unwrap();
+    });
+}
+
+fn rows(place: &Place) -> usize {
+    let mut count = 0;
+    place.with(|store| count = store.rows(&users(true)).len());
+    count
+}
+
+#[test]
+fn failures_are_listed_and_shown() {
+    on_both(|place| {
+        fail(place);
+        let list = place.run(&["failed", "list", "--json"]).lines();
+        assert_eq!(list.len(), 2);
+        for (field, wanted) in [
+            ("projection", json!("users")),
+            ("version", json!(1)),
+            ("instance", json!("acme")),
+            ("position", json!(2)),
+            ("aggregate_type", json!("user")),
+            ("aggregate_id", json!("u2")),
+            ("type", json!("user.added")),
+            ("state", json!("parked")),
+            ("attempts", json!(1)),
+            ("class", json!("reducer")),
+            ("error", json!("no name in it")),
+        ] {
+            assert_eq!(list[0][field], wanted, "{field}");
+        }
+        assert_eq!(list[1]["state"], "behind");
+        assert_eq!(place.run(&["failed", "list", "users", "--state", "parked", "--json"]).lines().len(), 1);
+        assert_eq!(place.run(&["failed", "list", "--instance", "other", "--json"]).lines().len(), 0);
+        let table = place.run(&["failed", "list"]).ok();
+        assert!(table.contains("users@1") && table.contains("reducer: no name in it"), "{table}");
+        let shown = place.run(&["failed", "show", "users", "acme", "2", "--payload"]).ok();
+        assert!(
+            shown.contains("later events of its aggregate wait behind it") && shown.contains(r#""payload":{"bad":1}"#),
+            "{shown}"
+        );
+        assert!(!place.run(&["failed", "show", "users", "acme", "2"]).ok().contains("bad"));
+        let error = place.run(&["failed", "show", "users", "acme", "1"]).failed();
+        assert!(error.contains("is not on record as failed"), "{error}");
+        assert_eq!(place.run(&["status", "--max-failed", "1"]).code, 3);
+        assert_eq!(place.run(&["status", "--max-failed", "2"]).code, 0);
+    });
+}
+
+// SPEC H3
+#[test]
+fn a_service_that_has_the_code_mends_them() {
+    on_both(|place| {
+        fail(place);
+        let why = ["--why", "the reducer is mended"];
+        let retry = [&["failed", "retry", "users", "acme", "2"], &why[..]].concat();
+        let error = service(place, false, &retry).failed();
+        assert!(error.contains("still fails") && error.contains("no name in it"), "{error}");
+        assert_eq!(rows(place), 2);
+        let said = service(place, true, &retry).ok();
+        assert_eq!(said, "users: 2 events were applied\n");
+        assert_eq!(rows(place), 4);
+        assert!(place.run(&["failed", "list"]).ok().contains("no event is on record"));
+    });
+}
+
+// SPEC H3
+#[test]
+fn an_event_is_given_up() {
+    on_both(|place| {
+        fail(place);
+        let discard = ["failed", "discard", "users", "acme", "2", "--who", "bob", "--why", "a test", "--json"];
+        let done = service(place, false, &discard).json();
+        assert_eq!(done["done"], "1 events were applied");
+        assert_eq!(rows(place), 3);
+        let error = service(place, true, &discard).failed();
+        assert!(error.contains("is not on record as failed"), "{error}");
+        let error = service(place, true, &["failed", "retry", "users", "--all", "--why", " "]).failed();
+        assert!(error.contains("--why is empty"), "{error}");
+    });
+}
+
+#[test]
+fn what_people_did_is_shown() {
+    on_both(|place| {
+        fail(place);
+        service(place, false, &["failed", "retry", "users", "acme", "2", "--who", "bob", "--why", "let us see"])
+            .failed();
+        let shown = place.run(&["failed", "show", "users", "acme", "2", "--json"]).json();
+        assert_eq!(shown["interventions"][0]["who"], "bob");
+        assert_eq!(shown["interventions"][0]["why"], "let us see");
+        let shown = place.run(&["failed", "show", "users", "acme", "2"]).ok();
+        assert!(shown.contains("retry by bob at "), "{shown}");
+    });
+}

@@ -1,0 +1,175 @@
+//! The command line, run as a process, on both databases.
+#![cfg(all(feature = "cli", feature = "sqlite", feature = "postgres", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bench;
+mod doctor;
+mod events;
+mod failed;
+mod help;
+mod life;
+mod operate;
+mod pause;
+mod places;
+mod push;
+mod service;
+mod status;
+mod wrong;
+
+use std::process::{Command, Stdio};
+
+use readside::{PostgresStore, SqliteStore};
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) out: String,
+    pub(crate) err: String,
+    pub(crate) code: i32,
+}
+
+impl Ran {
+    /// What it printed, when it ended well.
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
+        self.out
+    }
+
+    /// Its one object.
+    #[track_caller]
+    pub(crate) fn json(self) -> serde_json::Value {
+        let lines = self.lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.into_iter().next().unwrap()
+    }
+
+    /// Its lines of JSON.
+    #[track_caller]
+    pub(crate) fn lines(self) -> Vec<serde_json::Value> {
+        self.ok().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// What it said on standard error, when it failed.
+    #[track_caller]
+    pub(crate) fn failed(self) -> String {
+        assert_eq!(self.code, 1, "{}\n{}", self.out, self.err);
+        assert!(self.err.starts_with("readside: "), "{}", self.err);
+        self.err
+    }
+}
+
+/// The command, without what the environment of the tests says.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("readside"));
+    command.env_remove("READSIDE_DATABASE_URL").env_remove("RUST_LOG").env_remove("COLUMNS").env("USER", "ada");
+    command
+}
+
+pub(crate) fn run(args: &[&str]) -> Ran {
+    ran(command().args(args), "")
+}
+
+/// Runs it with this input.
+pub(crate) fn ran(command: &mut Command, input: &str) -> Ran {
+    use std::io::Write;
+
+    let mut process =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut stdin = process.stdin.take().unwrap();
+    let input = input.to_owned();
+    let writer = std::thread::spawn(move || {
+        // It may end before it has read all.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = process.wait_with_output().unwrap();
+    writer.join().unwrap();
+    Ran {
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code().expect("no signal ended it"),
+    }
+}
+
+/// A database of a test's own.
+pub(crate) enum Place {
+    Sqlite(tempfile::TempDir),
+    Postgres(common::postgres::Database),
+}
+
+impl Place {
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => folder.path().join("test.db").to_str().unwrap().to_owned(),
+            Self::Postgres(database) => database.url().to_owned(),
+        }
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        ran(command().args(["-d", &self.name()]).args(args), input)
+    }
+
+    /// Does this with a store on it.
+    pub(crate) fn with(&self, work: impl FnOnce(&dyn TestStore)) {
+        match self {
+            Self::Sqlite(_) => work(&SqliteStore::open(self.name()).unwrap()),
+            Self::Postgres(_) => work(&PostgresStore::connect(&self.name()).unwrap()),
+        }
+    }
+}
+
+/// A store, with what tests need to make others of it.
+pub(crate) trait TestStore: readside::EventStore + readside::ProjectionStore + readside::LeaseStore {
+    fn handler(&self, projection: readside::Projection, config: readside::HandlerConfig)
+    -> readside::ProjectionHandler;
+    fn rows(&self, projection: &readside::Projection) -> Vec<Vec<(String, readside::Value)>>;
+    fn engine(&self, projection: readside::Projection, config: readside::EngineConfig) -> readside::Engine;
+}
+
+macro_rules! test_store {
+    ($store:ty) => {
+        impl TestStore for $store {
+            fn handler(
+                &self,
+                projection: readside::Projection,
+                config: readside::HandlerConfig,
+            ) -> readside::ProjectionHandler {
+                let store = std::sync::Arc::new(self.clone());
+                let handler = readside::ProjectionHandler::new(store.clone(), store, projection, config).unwrap();
+                handler.setup().unwrap();
+                handler
+            }
+
+            fn rows(&self, projection: &readside::Projection) -> Vec<Vec<(String, readside::Value)>> {
+                self.read_rows(projection, projection.name()).unwrap()
+            }
+
+            fn engine(&self, projection: readside::Projection, config: readside::EngineConfig) -> readside::Engine {
+                readside::Engine::builder(self.clone()).projection(projection).config(config).start().unwrap()
+            }
+        }
+    };
+}
+
+test_store!(SqliteStore);
+test_store!(PostgresStore);
+
+/// Runs a test on both databases, each set up.
+pub(crate) fn on_both(test: impl Fn(&Place)) {
+    for place in fresh() {
+        place.run(&["setup"]).ok();
+        test(&place);
+    }
+}
+
+/// Both databases, not set up.
+pub(crate) fn fresh() -> [Place; 2] {
+    [Place::Sqlite(tempfile::tempdir().unwrap()), Place::Postgres(common::postgres::database())]
+}

@@ -1,0 +1,160 @@
+//! What engines are asked to do, by a command that does not know the projections; or done by one that does.
+
+use std::time::Duration;
+
+use readside::{Command, Engine, EngineConfig, HandlerConfig, Policy};
+use serde_json::json;
+
+use crate::service::{service, users};
+use crate::wrong::execute;
+use crate::{Place, on_both};
+
+const WHY: [&str; 2] = ["--why", "a test"];
+
+/// Three events of `acme`, applied by an engine that goes on running.
+fn with_engine(place: &Place, test: impl FnOnce(&Engine)) {
+    place.with(|store| {
+        let handler =
+            HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
+        let config = EngineConfig { handler, ..EngineConfig::default() };
+        let engine = store.engine(users(false), config);
+        let commands: Vec<Command> =
+            ["u1", "u2", "u1"].iter().map(|id| Command::raw("acme", "user", id, "user.added")).collect();
+        let pushed = engine.push(&commands).unwrap();
+        engine.await_pushed("users", &pushed, Duration::from_secs(30)).unwrap();
+        test(&engine);
+        engine.shutdown(Duration::from_secs(30)).unwrap();
+    });
+}
+
+#[test]
+fn a_difference_is_found_and_repaired() {
+    on_both(|place| {
+        with_engine(place, |_| {
+            let clean = place.run(&["verify", "users"]).ok();
+            assert_eq!(clean, "users@1: no row differs; looked at 1 instance with 3 rows, from 3 events\n");
+            execute(place, "UPDATE users_1 SET event = 'edited' WHERE id = 'u2'");
+            let found = place.run(&["verify", "users", "--instance", "acme"]);
+            assert_eq!(found.code, 3, "{}{}", found.out, found.err);
+            assert!(
+                found.out.contains("instance \"acme\" at position 3") && found.out.contains("edited"),
+                "{}",
+                found.out
+            );
+            let report = place.run(&["verify", "users", "--json"]);
+            assert_eq!(report.code, 3);
+            let report: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+            assert_eq!(report["differing"][0]["instance"], "acme");
+            let repaired = place.run(&["verify", "users", "--repair"]).ok();
+            assert!(repaired.contains("; rebuilt"), "{repaired}");
+            place.run(&["verify", "users"]).ok();
+        });
+    });
+}
+
+#[test]
+fn a_row_is_explained() {
+    on_both(|place| {
+        with_engine(place, |_| {
+            let told = place.run(&["explain", "users", "acme", "u1", "3"]).ok();
+            assert!(told.starts_with("users@1, table users, instance \"acme\", row "), "{told}");
+            assert!(told.contains("user.added of user u1"), "{told}");
+            let told = place.run(&["explain", "users", "acme", "u1", "3", "--json"]).json();
+            assert_eq!((&told["steps"][0]["position"], &told["row"]["id"]), (&json!(3), &json!("u1")));
+            assert!(told["steps"][0]["created_at"].as_str().unwrap().ends_with('Z'));
+            let none = place.run(&["explain", "users", "acme", "u9", "3"]).ok();
+            assert!(none.contains("none of 3 events made such a row"), "{none}");
+            let error = place.run(&["explain", "users", "acme", "u1"]).failed();
+            assert!(error.contains("primary key"), "{error}");
+            let error = place.run(&["explain", "users", "acme", "u1", "3", "--at", "99"]).failed();
+            assert!(error.contains("99"), "{error}");
+        });
+    });
+}
+
+#[test]
+fn a_read_model_is_built_anew_and_back_again() {
+    on_both(|place| {
+        with_engine(place, |_| {
+            let words = |args: &[&str]| place.run(&[args, &WHY[..]].concat()).ok();
+            let built = words(&["rebuild", "users", "--switch", "asked"]);
+            assert!(built.contains("readers do not see it yet"), "{built}");
+            let status = place.run(&["status"]).ok();
+            assert!(status.contains("users@1 (next)") && status.contains("ready"), "{status}");
+            let switched = words(&["builds", "switch", "users"]);
+            assert!(switched.contains("readers see the new build"), "{switched}");
+            assert!(place.run(&["builds", "list"]).ok().contains("kept"));
+            assert!(words(&["builds", "back", "users"]).contains("readers see the former build again"));
+            words(&["builds", "drop-old", "users"]);
+            assert!(!place.run(&["builds", "list"]).ok().contains("kept"));
+            let report = place.run(&[&["rebuild", "users", "--json"][..], &WHY].concat()).json();
+            assert_eq!(report["switched"], true);
+            let one = words(&["rebuild", "users", "--instance", "acme"]);
+            assert!(one.contains("instance \"acme\" is built anew"), "{one}");
+            words(&["reset", "users", "--instance", "acme"]);
+        });
+    });
+}
+
+#[test]
+fn engines_mend_failures() {
+    on_both(|place| {
+        with_engine(place, |engine| {
+            let bad = Command::raw("acme", "user", "u7", "user.added").payload_json(r#"{"bad":1}"#);
+            engine.push(&[bad]).unwrap();
+            while place.run(&["failed", "list", "--json"]).lines().is_empty() {}
+            let error = place.run(&["failed", "retry", "users", "acme", "4", "--why", "let us see"]).failed();
+            assert!(error.contains("still fails"), "{error}");
+            place.run(&["failed", "discard", "users", "acme", "4", "--why", "a test"]).ok();
+            assert!(place.run(&["failed", "list", "--json"]).lines().is_empty());
+        });
+    });
+}
+
+#[test]
+fn commands_are_on_record() {
+    on_both(|place| {
+        assert!(place.run(&["commands"]).ok().contains("no engine was asked"));
+        with_engine(place, |_| {
+            let started =
+                place.run(&["verify", "users", "--detach", "--who", "bob", "--why", "to see", "--json"]).json();
+            let id = started["command"].as_str().unwrap();
+            let answer = place.run(&["commands", "--id", id, "--wait"]).json();
+            assert_eq!(answer["instances"], 1);
+            let command = place.run(&["commands", "users", "--json"]).json();
+            for (field, wanted) in [
+                ("id", json!(id)),
+                ("projection", json!("users")),
+                ("instruction", json!({"kind": "verify", "instance": null, "repair": false})),
+                ("state", json!("done")),
+                ("who", json!("bob")),
+                ("why", json!("to see")),
+            ] {
+                assert_eq!(command[field], wanted, "{field}");
+            }
+            assert!(command["asked_at"].as_str().unwrap().ends_with('Z'));
+            assert_eq!(place.run(&["commands", "--id", id]).json(), command);
+            assert!(place.run(&["commands"]).ok().contains("verify"));
+            let nil = "00000000-0000-0000-0000-000000000000";
+            let error = place.run(&["commands", "--id", nil]).failed();
+            assert!(error.contains("there is no command"), "{error}");
+        });
+    });
+}
+
+#[test]
+fn without_an_engine_it_needs_the_code() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        for args in [&["verify", "users"][..], &["rebuild", "users", "--why", "x"], &["reset", "users", "--why", "x"]] {
+            let error = place.run(args).failed();
+            assert!(error.contains("no engine that runs it is alive"), "{error}");
+        }
+        let verified = service(place, true, &["verify", "users"]).ok();
+        assert!(verified.starts_with("users@1: no row differs"), "{verified}");
+        service(place, true, &["rebuild", "users", "--why", "x"]).ok();
+        let error = service(place, true, &["verify", "users", "--detach"]).failed();
+        assert!(error.contains("leave --detach out"), "{error}");
+        assert!(place.run(&["leases", "--json"]).json()["members"].as_array().unwrap().is_empty(), "it has left");
+    });
+}

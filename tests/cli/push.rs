@@ -1,0 +1,200 @@
+//! Storing events from lines.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::common::child::send;
+use crate::{Place, command, fresh, on_both};
+
+fn line(n: usize) -> String {
+    format!(
+        r#"{{"instance":"t{}","aggregate_type":"user","aggregate_id":"u{}","type":"user.added","payload":{{"n":{n}}}}}"#,
+        n % 3,
+        n % 40
+    )
+}
+
+/// Lines that are right, but for the one with this number.
+fn lines(count: usize, wrong: Option<(usize, &str)>) -> String {
+    let line = |n: usize| match wrong {
+        Some((number, text)) if number == n => text.to_owned(),
+        _ => line(n),
+    };
+    (1..=count).map(|n| line(n) + "\n").collect()
+}
+
+fn stored(place: &Place) -> usize {
+    place.run(&["events", "--limit", "0"]).ok().lines().count()
+}
+
+#[test]
+fn lines_are_stored_in_order() {
+    on_both(|place| {
+        let out = place.run_with(&["push"], &(lines(2500, None) + "\n  \n")).ok();
+        assert_eq!(out, "stored 2,500 events of lines 1 to 2500\n");
+        let events = place.run(&["events", "--limit", "0", "--instance", "t1"]).lines();
+        let numbers: Vec<u64> = events.iter().map(|event| event["payload"]["n"].as_u64().unwrap()).collect();
+        assert!(numbers.is_sorted() && numbers.len() == 834, "{}", numbers.len());
+    });
+}
+
+#[test]
+fn a_malformed_line_is_named_and_the_batches_before_it_stay() {
+    on_both(|place| {
+        let input = lines(20_000, Some((10_001, r#"{"instance":"t1","#)));
+        let error = place.run_with(&["push"], &input).failed();
+        let wanted = "readside: line 10001: no JSON: EOF while parsing a value, at column 17\n\
+                      stored: 10,000 events of lines 1 to 10000, and nothing from line 10001 on; --from-line 10001 goes on\n";
+        assert_eq!(error, wanted);
+        assert_eq!(stored(place), 10_000);
+        let ran = place.run_with(&["push", "--from-line", "10001", "--json"], &input);
+        assert_eq!(ran.code, 1);
+        let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(
+            (&report["events"], &report["wrong_line"], &report["complete"]),
+            (&json!(0), &json!(10_001), &json!(false))
+        );
+        let out = place.run_with(&["push", "--from-line", "10001"], &lines(20_000, None)).ok();
+        assert_eq!(out, "stored 10,000 events of lines 10001 to 20000\n");
+        assert_eq!(stored(place), 20_000);
+    });
+}
+
+// SPEC A1
+#[test]
+fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
+    on_both(|place| {
+        for (wrong, why) in [
+            (r#"{"aggregate_type":"user"}"#, "line 15: no event: missing field"),
+            (r#"{"aggregate_type":"user","aggregate_id":"u","type":"t"}"#, "line 15: it names no instance"),
+            (
+                r#"{"instance":"t","aggregate_type":"","aggregate_id":"u","type":"t"}"#,
+                "line 15: its aggregate type cannot be stored: it is empty",
+            ),
+            (
+                r#"{"instance":"t","aggregate_type":"u","aggregate_id":"u","type":"t","payload":"\u0000"}"#,
+                "line 15: its payload cannot be stored",
+            ),
+            (
+                r#"{"instance":"t1","aggregate_type":"user","aggregate_id":"u1","type":"t","expected":77}"#,
+                "line 15: nothing pushed: user \"u1\"",
+            ),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"s","type":"t","subject":"u"}"#,
+                "line 15: it is a CloudEvent without the extension `aggregatetype`",
+            ),
+        ] {
+            let before = stored(place);
+            let error = place.run_with(&["push", "--batch", "10"], &lines(30, Some((15, wrong)))).failed();
+            assert!(error.starts_with(&format!("readside: {why}")), "{error}");
+            assert!(error.contains("stored: 10 events of lines 1 to 10, and nothing from line 11 on"), "{error}");
+            assert_eq!(stored(place), before + 10);
+        }
+        let mut input = lines(1, None).into_bytes();
+        input.extend(b"\"\xff\"\n");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), input).unwrap();
+        let error = place.run(&["push", file.path().to_str().unwrap()]).failed();
+        assert!(error.starts_with("readside: line 2: it is no UTF-8"), "{error}");
+    });
+}
+
+// SPEC K1
+#[test]
+fn a_push_with_a_key_prefix_can_be_repeated_whatever_its_batches() {
+    on_both(|place| {
+        let push = |count: usize, batch: &str| {
+            place.run_with(&["push", "--key-prefix", "import", "--batch", batch], &lines(count, None))
+        };
+        push(150, "100").ok();
+        push(150, "100").ok();
+        push(400, "70").ok();
+        push(400, "1000").ok();
+        assert_eq!(stored(place), 400);
+        let changed = lines(400, Some((205, &line(208))));
+        let error = place.run_with(&["push", "--key-prefix", "import"], &changed).failed();
+        assert!(error.contains("line 205: nothing pushed: push key \"import:205\""), "{error}");
+        assert_eq!(stored(place), 400);
+    });
+}
+
+#[test]
+fn what_is_printed_can_be_pushed_elsewhere() {
+    let [from, to] = fresh();
+    for place in [&from, &to] {
+        place.run(&["setup"]).ok();
+    }
+    from.run_with(&["push"], &lines(300, None)).ok();
+    let printed = from.run(&["events", "--limit", "0"]).ok();
+    to.run_with(&["push"], &printed).ok();
+    let told = |text: &str| -> Vec<serde_json::Value> {
+        let mut events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for event in &mut events {
+            let event = event.as_object_mut().unwrap();
+            event.remove("id");
+            event.remove("created_at");
+        }
+        events
+    };
+    assert_eq!(told(&to.run(&["events", "--limit", "0"]).ok()), told(&printed));
+}
+
+#[test]
+fn cloud_events_are_stored() {
+    on_both(|place| {
+        let event = r#"{"specversion":"1.0","id":"7","source":"/crm","type":"user.added","subject":"u1","time":"2026-01-31T12:00:00Z","data":{"name":"Ada"}}"#;
+        place.run_with(&["push", "--instance", "acme", "--aggregate-type", "user"], event).ok();
+        let stored = place.run(&["events"]).json();
+        assert_eq!(stored["aggregate_id"], "u1");
+        assert_eq!(stored["creator"], "/crm");
+        assert_eq!(stored["payload"], json!({"name": "Ada"}));
+        assert_eq!(stored["metadata"]["ce_time"], "2026-01-31T12:00:00Z");
+    });
+}
+
+#[test]
+fn a_dry_run_stores_nothing() {
+    on_both(|place| {
+        let out = place.run_with(&["push", "--dry-run"], &lines(30, None)).ok();
+        assert_eq!(out, "30 events of lines 1 to 30 can be read; nothing was stored\n");
+        let error = place.run_with(&["push", "--dry-run"], &lines(30, Some((7, "x")))).failed();
+        assert!(error.contains("line 7: no JSON") && error.contains("stored: nothing"), "{error}");
+        assert_eq!(stored(place), 0);
+    });
+}
+
+#[test]
+fn a_signal_ends_it_between_batches() {
+    on_both(|place| {
+        let mut process = command()
+            .args(["-d", &place.name(), "push", "--batch", "10"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = process.stdin.take().unwrap();
+        input.write_all(lines(25, None).as_bytes()).unwrap();
+        input.flush().unwrap();
+        // Two batches show that it runs and handles signals.
+        while stored(place) < 20 {
+            std::thread::park_timeout(std::time::Duration::from_millis(10));
+        }
+        send("-INT", i64::from(process.id()));
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said, "stored 25 events of lines 1 to 25\na signal ended it; --from-line 26 goes on\n");
+        assert_eq!(stored(place), 25);
+        drop(input);
+    });
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    on_both(|place| {
+        let error = place.run(&["push", "no-such-file.jsonl"]).failed();
+        assert!(error.contains("opening \"no-such-file.jsonl\""), "{error}");
+    });
+}

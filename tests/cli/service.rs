@@ -1,0 +1,50 @@
+//! A service's own command: this test binary, started again, with the code of a projection.
+
+use std::process::Command;
+
+use readside::{Projection, ReduceError, Table, create, set, text};
+
+use crate::{Place, Ran, ran};
+
+/// Users. An event with `"bad"` in its payload fails until the reducer is mended.
+pub(crate) fn users(mended: bool) -> Projection {
+    Projection::new("users", 1)
+        .table(Table::new("users").column(text("id")).column(text("event")).primary_key(["id", "event"]))
+        .on_raw("user", "user.added", move |e| {
+            if !mended && e.payload_json().contains("bad") {
+                return Err(ReduceError::new("no name in it"));
+            }
+            create([set("id", e.aggregate_id()), set("event", e.position().to_string())])
+        })
+}
+
+/// Not a test: the command of the service.
+#[test]
+#[ignore = "started by other tests"]
+fn serve() {
+    let Ok(args) = std::env::var("SERVICE_ARGS") else { return };
+    let args: Vec<String> = serde_json::from_str(&args).unwrap();
+    let code = readside::cli::run_from(args, vec![users(std::env::var("MENDED").is_ok())]);
+    // The code of an `ExitCode` cannot be asked for.
+    let code = [0, 1, 2, 3, 130]
+        .into_iter()
+        .find(|n| format!("{:?}", std::process::ExitCode::from(*n)) == format!("{code:?}"));
+    std::process::exit(i32::from(code.unwrap()));
+}
+
+/// Runs the service's command.
+pub(crate) fn service(place: &Place, mended: bool, args: &[&str]) -> Ran {
+    let name = place.name();
+    let mut all = vec!["service", "-d", &name];
+    all.extend(args);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "service::serve", "--ignored", "--nocapture", "--test-threads", "1", "-q"]);
+    command.env("SERVICE_ARGS", serde_json::to_string(&all).unwrap()).env("USER", "ada").env_remove("RUST_LOG");
+    if mended {
+        command.env("MENDED", "1");
+    }
+    let mut ran = ran(&mut command, "");
+    // The harness of tests says this before.
+    ran.out = ran.out.trim_start_matches("\nrunning 1 test\n").to_owned();
+    ran
+}

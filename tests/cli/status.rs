@@ -1,0 +1,206 @@
+//! How projections are doing.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use readside::{Command, HandlerConfig, Member, ProjectionKey};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::common::child::send;
+use crate::service::users;
+use crate::{Place, command, on_both};
+
+fn push(place: &Place, instance: &str, count: usize) {
+    place.with(|store| {
+        let command = |n: usize| Command::raw(instance, "user", &format!("u{n}"), "user.added");
+        store.push(&(0..count).map(command).collect::<Vec<_>>()).unwrap();
+    });
+}
+
+fn catch_up(place: &Place, instance: &str) {
+    place.with(|store| store.handler(users(true), HandlerConfig::default()).trigger(&[instance]).unwrap());
+}
+
+fn projection(status: &Value) -> &Value {
+    assert_eq!(status["projections"].as_array().unwrap().len(), 1);
+    &status["projections"][0]
+}
+
+#[test]
+fn lag_is_counted_in_events_and_seconds() {
+    on_both(|place| {
+        push(place, "a", 5);
+        catch_up(place, "a");
+        push(place, "a", 2);
+        push(place, "b", 3);
+        let status = place.run(&["status", "--json"]).json();
+        let users = projection(&status);
+        for (field, wanted) in [
+            ("name", json!("users")),
+            ("version", json!(1)),
+            ("phase", json!("live")),
+            ("succeeded", json!(false)),
+            ("paused", json!(false)),
+            ("instances", json!(2)),
+            ("lagging_instances", json!(2)),
+            ("lag_events", json!(5)),
+            ("handled", json!(5)),
+            ("stopped", json!(0)),
+            ("leases", json!(0)),
+            ("members", json!(0)),
+            ("per_second", json!(null)),
+        ] {
+            assert_eq!(users[field], wanted, "{field}");
+        }
+        assert!((0.0..60.0).contains(&users["lag_seconds"].as_f64().unwrap()));
+        assert_eq!(place.run(&["status", "--max-lag-events", "5"]).code, 0);
+        assert_eq!(place.run(&["status", "--max-lag-events", "4"]).code, 3);
+        assert_eq!(place.run(&["status", "--max-lag", "1h"]).code, 0);
+        assert_eq!(place.run(&["status", "--max-lag", "0s"]).code, 3);
+        catch_up(place, "a");
+        catch_up(place, "b");
+        let status = place.run(&["status", "users", "--json"]).json();
+        assert_eq!(
+            (&projection(&status)["lag_events"], &projection(&status)["lag_seconds"]),
+            (&json!(0), &json!(null))
+        );
+        assert_eq!(place.run(&["status", "--max-lag", "0s"]).code, 0);
+    });
+}
+
+#[test]
+fn the_table_says_it_in_words() {
+    on_both(|place| {
+        let none = place.run(&["status"]).ok();
+        assert_eq!(none, "no projection is registered here; the service registers them when it starts\n");
+        push(place, "a", 1200);
+        catch_up(place, "a");
+        let table = place.run(&["status"]).ok();
+        insta::assert_snapshot!("status", table);
+        assert!(!table.contains('\u{1b}'), "no colours where no terminal is");
+    });
+}
+
+#[test]
+fn engines_and_leases_are_shown() {
+    on_both(|place| {
+        push(place, "a", 3);
+        catch_up(place, "a");
+        let (alive, dead) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        place.with(|store| {
+            let runs = vec![("users".to_owned(), 1)];
+            let member = |process, name: &str| Member { process, name: name.to_owned(), projections: runs.clone() };
+            let key = ProjectionKey { name: "users".into(), version: 1 };
+            store.heartbeat(&member(alive, "api-1"), Duration::from_mins(1)).unwrap();
+            store.acquire(&key, &["a".into()], alive, Duration::from_mins(1)).unwrap();
+            store.acquire(&key, &["b".into()], dead, Duration::from_micros(1)).unwrap();
+        });
+        let report = place.run(&["leases", "--json"]).json();
+        assert_eq!(report["members"][0]["name"], "api-1");
+        assert_eq!(report["members"][0]["leases"], 1);
+        let lease = |at: usize| &report["leases"][at];
+        assert_eq!(
+            (&lease(0)["instance"], &lease(0)["name"], &lease(0)["alive"]),
+            (&json!("a"), &json!("api-1"), &json!(true))
+        );
+        assert!((1.0..=60.0).contains(&lease(0)["seconds_left"].as_f64().unwrap()));
+        assert_eq!(
+            (&lease(1)["instance"], &lease(1)["name"], &lease(1)["alive"]),
+            (&json!("b"), &json!(null), &json!(false))
+        );
+        assert_eq!(lease(1)["seconds_left"], json!(null));
+        let table = place.run(&["leases", "users"]).ok();
+        assert!(table.contains("api-1") && table.contains("alive") && table.contains("over"), "{table}");
+        let status = place.run(&["status", "--json"]).json();
+        assert_eq!((&projection(&status)["leases"], &projection(&status)["owners"]), (&json!(2), &json!(2)));
+        assert_eq!(projection(&status)["members"], 1);
+        assert_eq!(status["members"][0]["alive"], true);
+    });
+}
+
+#[test]
+fn instances_show_where_a_projection_stands() {
+    on_both(|place| {
+        push(place, "a", 5);
+        push(place, "b", 3);
+        catch_up(place, "a");
+        let heads = place.run(&["instances", "--json"]).lines();
+        assert_eq!(heads, [json!({"instance": "a", "head": 5}), json!({"instance": "b", "head": 3})]);
+        let behind = place.run(&["instances", "--projection", "users", "--behind", "--json"]).lines();
+        let wanted =
+            json!({"instance": "b", "head": 3, "relevant_head": 3, "checkpoint": 0, "lag_events": 3, "state": "-"});
+        assert_eq!(behind, [wanted]);
+        assert_eq!(place.run(&["instances", "--after", "a", "--json"]).lines().len(), 1);
+        let page = place.run(&["instances", "--limit", "1"]).ok();
+        assert!(page.contains("--after \"a\""), "{page}");
+        insta::assert_snapshot!("instances", place.run(&["instances", "--projection", "users"]).ok());
+    });
+}
+
+#[test]
+fn many_instances_come_in_pages() {
+    on_both(|place| {
+        place.with(|store| {
+            let command = |n: usize| Command::raw(&format!("t{n:04}"), "user", "u", "user.added");
+            store.push(&(0..1500).map(command).collect::<Vec<_>>()).unwrap();
+        });
+        assert_eq!(place.run(&["instances", "--json"]).lines().len(), 100);
+        let all = place.run(&["instances", "--json", "--limit", "0"]).lines();
+        assert_eq!(all.len(), 1500);
+        assert_eq!(all[1499]["instance"], "t1499");
+    });
+}
+
+#[test]
+fn two_looks_tell_the_speed() {
+    on_both(|place| {
+        push(place, "a", 30);
+        catch_up(place, "a");
+        push(place, "b", 50);
+        let mut process = command()
+            .args(["-d", &place.name(), "status", "--watch", "--every", "50ms", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut looks = BufReader::new(process.stdout.take().unwrap()).lines().map(|line| {
+            let look: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            projection(&look).clone()
+        });
+        let first = looks.next().unwrap();
+        assert_eq!((&first["lag_events"], &first["per_second"]), (&json!(50), &json!(null)));
+        catch_up(place, "b");
+        let moved = looks.find(|look| look["per_second"].as_f64().is_some_and(|speed| speed > 0.0)).unwrap();
+        assert_eq!(moved["lag_events"], 0);
+        send("-INT", i64::from(process.id()));
+        let _ = looks.count();
+        assert_eq!(process.wait().unwrap().code(), Some(0));
+    });
+}
+
+#[test]
+fn a_watch_outlasts_a_database_that_is_away() {
+    let server = crate::common::server::Server::start();
+    let proxy = crate::common::proxy::Proxy::before(&server.url());
+    crate::run(&["-d", &server.url(), "setup"]).ok();
+    let mut process = command()
+        .args(["-d", &proxy.url(&server.url()), "status", "--watch", "--every", "20ms", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut looks = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut errors = BufReader::new(process.stderr.take().unwrap()).lines();
+    looks.next().unwrap().unwrap();
+    proxy.vanish(true);
+    assert!(errors.next().unwrap().unwrap().ends_with("; looking again"));
+    proxy.vanish(false);
+    std::thread::spawn(move || errors.count());
+    let before: Value = serde_json::from_str(&looks.next().unwrap().unwrap()).unwrap();
+    let mut times = looks.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["at"].clone());
+    assert!(times.any(|at| at != before["at"]));
+    send("-INT", i64::from(process.id()));
+    let _ = looks.count();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
