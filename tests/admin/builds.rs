@@ -35,12 +35,22 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
             }
             pushed
         });
+        let reader = scope.spawn(|| {
+            let (mut seen, mut looks) = (0, 0);
+            while pushing.load(Ordering::SeqCst) {
+                let now: i64 = place.query("SELECT count(*) FROM counts_log")[0].parse().unwrap();
+                assert!(now >= seen, "readers were thrown back from {seen} to {now}");
+                (seen, looks) = (now, looks + 1);
+            }
+            looks
+        });
         let report = engine.rebuild("counts", options(), &by(), |progress| {
             assert!(progress.done <= progress.total || progress.step == Step::Comparing, "{progress:?}");
             steps.push(progress.step);
         });
         pushing.store(false, Ordering::SeqCst);
         pushed = busy.join().unwrap();
+        assert!(reader.join().unwrap() > 1);
         report.unwrap()
     });
     assert!(report.switched && !steps.is_empty(), "{report:?}");
