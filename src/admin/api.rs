@@ -20,7 +20,7 @@ impl Engine {
     ///
     /// All engines that run the projection take part, after their live work. It outlasts this process: another one goes on
     /// with it. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild, [`back`](Self::back) returns
-    /// to it.
+    /// to it. An event that fails is parked at once; so is one that was given up before, unless its cause was mended.
     ///
     /// # Errors
     /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection goes on; what went wrong otherwise.

@@ -1,5 +1,6 @@
 //! What the tables of a projection should hold, computed from the log, against what they do hold.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use super::laws::{Check, Fault, LawReport, Model, Models};
 use super::site::{Control, Site, json, lower};
 use crate::build::{BuildStore, JsonRow};
 use crate::error::{Error, OperateError, StoreError};
+use crate::held::Action;
 use crate::projection::Projection;
 
 /// Rows of one instance that are shown.
@@ -15,6 +17,9 @@ const ROWS: usize = 20;
 
 /// Instances that are listed.
 const LISTED: usize = 1000;
+
+/// Events that people gave up, of which it is known; of more, the last ones.
+const GIVEN_UP: usize = 100_000;
 
 /// The outcome of a verification.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -113,6 +118,12 @@ pub(super) fn verify(
     }
     let seen = Seen(site.builds()?);
     let check = Check::new(site.source.as_ref(), None, &seen, &site.projection).map_err(lower)?;
+    let interventions = site.models.interventions(&site.projection.key(), GIVEN_UP)?;
+    let given_up: HashSet<(Arc<str>, i64)> = interventions
+        .into_iter()
+        .filter(|intervention| intervention.action == Action::Discard)
+        .map(|intervention| (intervention.instance, intervention.position))
+        .collect();
     let (projection, version) = (site.name().to_owned(), site.projection.version());
     let mut found = Verification { projection, version, ..Verification::default() };
     let mut visit = |instance: &Arc<str>| -> Result<(), Error> {
@@ -124,7 +135,7 @@ pub(super) fn verify(
         }
         let mut report = LawReport::new(site.name());
         let position = check.instance(instance, &mut report)?;
-        found.take_in(instance, position, &report);
+        found.take_in(instance, position, &report, &given_up);
         if found.instances.is_multiple_of(100) {
             control.report(&serde_json::json!({ "instances": found.instances, "differing": found.differing.len() }));
         }
@@ -138,13 +149,19 @@ pub(super) fn verify(
 }
 
 impl Verification {
-    fn take_in(&mut self, instance: &Arc<str>, position: i64, report: &LawReport) {
+    /// That an event is not applied is no fault where a person gave it up.
+    fn take_in(&mut self, instance: &Arc<str>, position: i64, report: &LawReport, given_up: &HashSet<(Arc<str>, i64)>) {
+        let is_fault = |fault: &&Fault| match fault {
+            Fault::Refused { instance, position, .. } => !given_up.contains(&(Arc::clone(instance), *position)),
+            _ => true,
+        };
+        let faults: Vec<&Fault> = report.faults().iter().filter(is_fault).collect();
         self.instances += 1;
         self.events += report.events();
         self.rows += report.rows();
         self.held += report.held();
         self.behind += report.behind().len() as u64;
-        if report.is_lawful() {
+        if faults.is_empty() {
             return;
         }
         if self.differing.len() == LISTED {
@@ -159,7 +176,7 @@ impl Verification {
             samples: Vec::new(),
             others: Vec::new(),
         };
-        for fault in report.faults() {
+        for fault in faults {
             differing.add(fault);
         }
         differing.differing_rows += report.more();
