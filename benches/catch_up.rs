@@ -15,6 +15,9 @@ use common::{Settings, report, timed};
 use readside::postgres_driver::{Row, Transaction};
 use readside::{HandlerConfig, SqliteStore};
 
+/// Events that share a transaction, as far as they are of several instances; see [`HandlerConfig`].
+const PAGE: usize = 10_000;
+
 fn main() {
     let settings = Settings::read();
     let log = Log { instances: settings.size(100), users: users::USERS, versions: users::VERSIONS };
@@ -147,9 +150,11 @@ impl Sqlite {
         )
         .unwrap();
         let (names, config) = (self.log.names(), HandlerConfig::default());
+        let each = config.bulk_limit.min(self.log.users * self.log.versions);
+        let shared = config.concurrent_instances.min(PAGE / each).max(1);
         let limit = i64::try_from(config.bulk_limit).unwrap();
         let time = timed(|| {
-            for batch in names.chunks(config.concurrent_instances) {
+            for batch in names.chunks(shared) {
                 while sqlite_batch(&db, batch, limit) {}
             }
         });
