@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::place::{Database, Postgres};
-use common::{Settings, median, report, timed};
+use common::{Settings, median, report, share, timed};
 use criterion::{Criterion, SamplingMode, Throughput};
 use readside::postgres_driver::{Client, Statement};
 use readside::rusqlite::{Connection, params};
@@ -66,6 +66,8 @@ fn compare(
         });
     });
     group.finish();
+    let worst = |times: &[Duration]| share(times.to_vec(), 99);
+    println!("{question}: of {rounds} rounds, p99: readside {:.2?}; floor {:.2?}", worst(&times.0), worst(&times.1));
     report::speeds(question, "events", BATCH, median(times.0), median(times.1), 0.8);
     rounds
 }

@@ -4,7 +4,7 @@
 //! same run. For each question it prints what both sides took, and a line `ratio QUESTION VALUE reach VALUE`; more is
 //! better, and a limit is divided by what was measured. Both sides take turns, and their medians are compared, because a
 //! machine changes its speed from second to second. That is why criterion, which measures one side after the other, runs
-//! only where a round is short ([`mod@push`](../push.rs)). The result of every round is checked.
+//! only where a round is short, for pushes. The result of every round is checked.
 //!
 //! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or those of its questions that contain a text.
 //! `--test` runs each once and small. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance by `0.1`.
