@@ -165,8 +165,8 @@ pub trait ProjectionTransaction {
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
-    /// The events above cursors as this transaction sees them, when the event store of this id is in this database; none
-    /// when it is elsewhere. Default: none.
+    /// The events above cursors as this transaction sees them, where the event store of this id is in this database and only
+    /// this transaction can read it; none has the caller read them from the source. Default: none.
     ///
     /// # Errors
     /// When the store fails.
