@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::change::Change;
 use super::rebuild::RebuildReport;
 use super::remote::{commands, follow};
+use super::site::Site;
 use crate::build::{Build, BuildProgress};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError, StoreErrorKind};
@@ -140,15 +141,16 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownProjection`], or when the store cannot be read.
     pub fn builds(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        let Some((own, _)) = self.projection(projection) else {
+        self.site(projection)?.known()
+    }
+
+    pub(super) fn site(&self, projection: &str) -> Result<Site<'_>, OperateError> {
+        let Some((own, config)) = self.projection(projection) else {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
-        let what = "the store of the read models keeps no builds".to_owned();
-        let store = self.models().builds().ok_or(OperateError::Unsupported { what })?;
-        let mut builds = store.builds()?;
-        builds.retain(|build| build.key.projection() == own.name());
-        Ok(builds)
+        let (source, models) = (self.source(), self.models());
+        Ok(Site { source, models, projection: own, config, system: self.with_system() })
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::site::{Control, Site, json, lower};
-use super::words;
+use super::site::{Control, Site, lower};
+use super::words::{self, json};
 use crate::build::JsonRow;
 use crate::db::{Backend, Conn, Transaction, model};
 use crate::error::{OperateError, StoreError, full};

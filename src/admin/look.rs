@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::explain::{Explanation, explain};
-use super::site::{Control, Site};
+use super::site::Control;
 use super::verify::{Verification, verify};
 use crate::engine::Engine;
 use crate::error::OperateError;
@@ -27,15 +27,6 @@ impl Control for Engine {
 }
 
 impl Engine {
-    fn site(&self, projection: &str) -> Result<Site<'_>, OperateError> {
-        let Some((own, config)) = self.projection(projection) else {
-            let known = self.projection_names();
-            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
-        };
-        let (source, models) = (self.source(), self.models());
-        Ok(Site { source, models, projection: own, config, system: self.with_system() })
-    }
-
     /// Computes from the log what the tables of a projection should hold, and compares: all instances, or one, each
     /// as of its checkpoint, while engines go on. Holds the rows of one instance in memory.
     ///

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::build::{Build, BuildStore, JsonRow, Phase};
+use crate::build::{Build, BuildStore, Phase};
 use crate::engine::{HandlerConfig, ProjectionHandler};
 use crate::error::{Error, OperateError, StoreError, full};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, ProjectionStore};
-use crate::value::Value;
 
 /// Instances that are looked at together.
 pub(super) const PAGE: usize = 500;
@@ -115,11 +114,6 @@ pub(super) fn lower(error: Error) -> OperateError {
         Error::Operate(error) => error,
         other => OperateError::Unsupported { what: full(&other) },
     }
-}
-
-/// A row as JSON.
-pub(super) fn json(row: &[(String, Value)]) -> JsonRow {
-    row.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
 }
 
 /// A report as JSON.

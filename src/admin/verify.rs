@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::laws::{Check, Fault, LawReport, Model, Models};
-use super::site::{Control, Site, json, lower};
+use super::site::{Control, Site, lower};
+use super::words::json;
 use crate::build::{BuildStore, JsonRow};
 use crate::error::{Error, OperateError, StoreError};
 use crate::held::Action;

@@ -1,8 +1,14 @@
-//! A statement in words, for people who ask where a row comes from.
+//! Rows and statements for people.
 
+use crate::build::JsonRow;
 use crate::projection::Projection;
 use crate::statement::{Assignment, Change, Condition, Origin, Source, Statement, Test};
 use crate::value::Value;
+
+/// A row as JSON.
+pub(super) fn json(row: &[(String, Value)]) -> JsonRow {
+    row.iter().map(|(name, value)| (name.clone(), value.to_json())).collect()
+}
 
 /// The statement on one line.
 pub(super) fn statement(projection: &Projection, statement: &Statement) -> String {

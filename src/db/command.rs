@@ -206,7 +206,7 @@ pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), Stor
     let table = conn.dialect().table("commands");
     let before = to_micros(conn.now()? - age);
     let sql = format!(
-        "UPDATE {table} SET answer = $2, progress = NULL WHERE answered_at < $1 AND answer <> $2 \
+        "UPDATE {table} SET answer = $2, progress = NULL WHERE answered_at <= $1 AND answer <> $2 \
          AND kind IN ('rebuild', 'verify', 'explain') AND state = 'done'"
     );
     let gone = serde_json::json!({ "removed": "answers that hold rows are kept for a while only" }).to_string();

@@ -11,7 +11,6 @@ mod held;
 mod lag;
 mod lease;
 mod life;
-#[cfg(feature = "sqlite")]
 pub(crate) mod model;
 mod operate;
 mod push;
@@ -27,6 +26,7 @@ pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "cli")]
 pub(crate) use scratch::PREFIX as SCRATCH;
+#[cfg(feature = "sqlite")]
 pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
 

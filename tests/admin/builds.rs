@@ -319,3 +319,16 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     let report = testing::laws::check(&events, &place.open(), &crate::counts(1)).unwrap();
     assert!(report.is_lawful(), "{report}");
 }
+
+// SPEC K3: an exchange that meets a removal leaves nothing behind.
+pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 5);
+    place.sql("UPDATE readside.instances SET closed_at = head_at WHERE instance_id = 'tenant-001'");
+    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    match engine.rebuild("counts", one, &by(), |_| {}) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("was removed meanwhile"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)], "nothing is left beside");
+}

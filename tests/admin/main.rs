@@ -56,6 +56,8 @@ pub(crate) fn count(instance: &str, thing: &str, by: i64) -> Command {
 /// A database that can be opened many times, as by many processes.
 pub(crate) trait Place: Sync {
     type Store: EngineStore + testing::laws::Models + Clone;
+    /// Erases all events of a thing.
+    fn redact(&self, instance: &str, thing: &str);
     fn open(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
@@ -78,6 +80,10 @@ impl File {
 
 impl Place for File {
     type Store = SqliteStore;
+    fn redact(&self, instance: &str, thing: &str) {
+        let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
+        let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
         SqliteStore::open_with(self.address(), options).unwrap()
@@ -89,7 +95,7 @@ impl Place for File {
         self.0.path().join("test.db").to_str().unwrap().to_owned()
     }
     fn sql(&self, sql: &str) {
-        self.connect().execute_batch(sql).unwrap();
+        self.connect().execute_batch(&sql.replace("readside.", "readside_")).unwrap();
     }
     fn query(&self, sql: &str) -> Vec<String> {
         let db = self.connect();
@@ -107,6 +113,10 @@ impl Place for File {
 #[cfg(feature = "postgres")]
 impl Place for common::postgres::Database {
     type Store = PostgresStore;
+    fn redact(&self, instance: &str, thing: &str) {
+        let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
+        let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
     }
@@ -146,7 +156,7 @@ on_both! {
     looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, wrong_questions_are_answered_by_name;
     builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
         an_abandoned_build_goes, one_instance_alone, a_reset_starts_over, a_full_disk_halts_the_build_only,
-        a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, read_models_elsewhere_are_rebuilt;
+        a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
     crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
     versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, statements_that_name_their_tables_are_not_rebuilt;
 }

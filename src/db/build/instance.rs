@@ -6,7 +6,7 @@ use super::{enter, of, take_time};
 use crate::build::{Behind, CatchUp, Phase};
 use crate::db::state::Transaction;
 use crate::db::{Conn, model};
-use crate::error::{StoreError, SwitchError};
+use crate::error::{StoreError, StoreErrorKind, SwitchError};
 use crate::projection::Projection;
 use crate::sql;
 use crate::state::{ProjectionKey, State};
@@ -31,6 +31,7 @@ pub(in crate::db) fn exchange(
     let (from, to) = (build.key(), live.key());
     let standing = lock(conn, &to, instance)?.position;
     let mut reached = lock(conn, &from, instance)?.position;
+    check_open(conn, instance)?;
     if reached < standing {
         let behind = Behind { instance: Arc::clone(instance), from: reached, to: standing };
         catch_up(&mut Transaction { conn }, &[behind])?;
@@ -50,6 +51,18 @@ pub(in crate::db) fn exchange(
     copy_rows(conn, build, live, instance)?;
     copy_state(conn, &from, &to, instance)?;
     Ok(())
+}
+
+/// What is removed must not come back from a build. A removal that begins later waits for this transaction's lock of the
+/// state, or this one finds it.
+fn check_open(conn: &mut dyn Conn, instance: &Arc<str>) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!("SELECT 1 FROM {} WHERE instance_id = $1 AND closed_at IS NOT NULL", dialect.table("instances"));
+    if conn.query(&sql, &[instance.as_ref().into()])?.is_empty() {
+        return Ok(());
+    }
+    let why = format!("instance {instance:?} was removed meanwhile");
+    Err(StoreError::new("exchanging an instance", StoreErrorKind::Unsupported, why))
 }
 
 fn copy_rows(

@@ -1,8 +1,10 @@
 //! Erases what events say and leaves that they happened.
 
+use std::time::Duration;
+
 use super::operation::{self, Asked};
 use super::{Tally, counted, lock, number, step};
-use crate::db::{Backend, Conn, Row, row};
+use crate::db::{Backend, Conn, Row, command, row};
 use crate::error::{LifeError, StoreError, StoreErrorKind};
 use crate::event::ERASED;
 use crate::held::By;
@@ -105,6 +107,8 @@ pub(super) fn redact<B: Backend>(
     }
     let rebuild = step(backend, DOING, |conn| {
         operation::end(conn, id, &asked, &tally.tables)?;
+        // Answers of a verification or an explanation may show what was erased.
+        command::forget_rows(conn, Duration::ZERO)?;
         Ok(affected(conn, &scope)?)
     })?;
     let remains = backend.scrub()?;

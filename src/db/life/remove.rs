@@ -4,9 +4,11 @@
 //! whoever still holds events of it finds them done. What is removed afterwards is removed for good. Events go from the last
 //! to the first, so that at any moment those left are a beginning of the log.
 
+use std::time::Duration;
+
 use super::operation::{self, Asked};
 use super::{Tally, counted, counter, lock, now, number, step, unknown};
-use crate::db::{Backend, Conn, row, setup};
+use crate::db::{Backend, Conn, command, row, setup};
 use crate::error::{LifeError, StoreError};
 use crate::held::By;
 use crate::life::{OperationKind, Removed, Touched};
@@ -47,7 +49,10 @@ pub(super) fn remove<B: Backend>(
     let fences = backend.dialect().table("projection_states");
     empty(backend, instance, &part(backend.dialect(), fences.clone()), &mut Tally::new(&mut |_| ()))?;
     tally.add(&fences, states);
-    step(backend, DOING, |conn| Ok(operation::end(conn, id, &asked, &tally.tables)?))?;
+    step(backend, DOING, |conn| {
+        command::forget_rows(conn, Duration::ZERO)?;
+        Ok(operation::end(conn, id, &asked, &tally.tables)?)
+    })?;
     let remains = backend.scrub()?;
     Ok(Removed { dry_run: false, instance: instance.into(), head, tables: tally.tables, remains })
 }
