@@ -157,7 +157,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     }
 
     /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
-    /// back; and with what is paused. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
+    /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
     /// then every look goes over everything.
     ///
     /// # Errors

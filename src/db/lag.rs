@@ -19,7 +19,8 @@ const NAMED: usize = 1000;
 /// Without it the planner sorts a million states, or spends longer on compiling than on reading them.
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '32MB'";
 
-/// A text that is another one after each push, after each transaction that moved a checkpoint back, and with other pauses.
+/// A text that is another one after each push, after each transaction that moved a checkpoint back, and when builds or pauses
+/// have changed.
 ///
 /// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow.
 /// `setbacks` are changed by the database itself, in the transaction that sets a state back.
@@ -28,7 +29,9 @@ pub(crate) fn signs(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let sql = format!(
         "SELECT 'heads' AS what, '' AS name, CAST(coalesce(sum(head >> 32), 0) AS bigint) AS n, \
          CAST(coalesce(sum(head & 4294967295), 0) AS bigint) AS m FROM {} \
-         UNION ALL SELECT 'setbacks', name, version, setbacks FROM {} \
+         UNION ALL SELECT 'build', name || ' ' || phase || ' ' || resets || CASE WHEN live THEN ' live' ELSE '' END \
+         || CASE WHEN succeeded_at IS NULL THEN '' ELSE ' succeeded' END || CASE WHEN trouble IS NULL THEN '' ELSE ' halted' END, \
+         version, setbacks FROM {} \
          UNION ALL SELECT projection, instance_id, CASE WHEN whole THEN 1 ELSE 0 END, 0 FROM {} ORDER BY 1, 2, 3, 4",
         dialect.table("instances"),
         dialect.table("projections"),

@@ -77,16 +77,15 @@ impl Ticker {
 
     /// Looks once; true when there was more than one tick takes.
     pub(super) fn look(&mut self) -> Result<bool, Error> {
-        let builds = self.shared.look_at_builds()?;
-        if builds == Some(true) {
-            self.calm = None;
-        }
-        let calm = self.still_calm()?;
-        if calm.is_none() {
+        let (mut calm, mut known) = (self.still_calm()?, true);
+        if calm.is_none() || !self.is_settled() {
+            let builds = self.shared.look_at_builds()?;
+            known = builds.is_some();
+            calm = calm.filter(|_| builds != Some(true) && !self.has_first_runs());
             let pauses = self.shared.leases.pauses()?;
             *self.shared.pauses.lock() = pauses.into_iter().collect();
         }
-        self.take_leads(builds.is_some())?;
+        self.take_leads(known)?;
         let lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
         self.end_first_runs(&lags)?;
@@ -101,11 +100,20 @@ impl Ticker {
     fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
         let before = self.calm.take();
         let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
-        let is_open = |runner: &Runner| runner.is_active() && !runner.succeeded.load(Ordering::Relaxed);
-        let first_runs = self.shared.runners.iter().any(is_open);
-        let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && !first_runs);
+        let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY);
         self.signs = signs;
         Ok(calm)
+    }
+
+    fn has_first_runs(&self) -> bool {
+        let is_open = |runner: &Runner| runner.is_active() && !runner.succeeded.load(Ordering::Relaxed);
+        self.shared.runners.iter().any(is_open)
+    }
+
+    /// True when nothing is under construction, so that builds are as they were as long as the signs are.
+    fn is_settled(&self) -> bool {
+        let is_settled = |runner: &Runner| !runner.is_background() && runner.trouble.lock().is_none();
+        !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
     }
 
     fn lags(&mut self, calm: Option<Calm>) -> Result<Vec<Lag>, StoreError> {
