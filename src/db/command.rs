@@ -201,6 +201,53 @@ pub(super) fn list(conn: &mut dyn Conn, projection: Option<&str>, limit: usize) 
     conn.query(&sql, &[projection.map(str::to_owned).into(), limit.into()])?.iter().map(asked).collect()
 }
 
+/// What is on record of finished commands and may hold something of an instance.
+pub(super) struct About {
+    /// Answers, which may show rows of anybody.
+    answers: u64,
+    /// Commands about the instance.
+    ids: Vec<Uuid>,
+}
+
+impl About {
+    /// How many rows that are.
+    pub(super) fn rows(&self) -> u64 {
+        self.answers + self.ids.len() as u64
+    }
+}
+
+/// Finds it; of the commands about the instance only the questions, if only these are wanted.
+pub(super) fn about(conn: &mut dyn Conn, instance: &str, questions_only: bool) -> Result<About, StoreError> {
+    let table = conn.dialect().table("commands");
+    let sql = format!(
+        "SELECT command_id, kind, instruction, answer <> $1 FROM {table} WHERE answered_at IS NOT NULL \
+         AND answer IS NOT NULL"
+    );
+    let mut about = About { answers: 0, ids: Vec::new() };
+    for found in conn.query(&sql, &[GONE.into()])? {
+        about.answers += u64::from(row::truth(&found, 3)?);
+        let named = json(&found, 2)?.and_then(|json| json.get("instance")?.as_str().map(|name| name == instance));
+        if named == Some(true) && (!questions_only || row::text(&found, 1)? == "explain") {
+            about.ids.extend(row::uuid(&found, 0)?);
+        }
+    }
+    Ok(about)
+}
+
+/// Removes it.
+pub(super) fn forget(conn: &mut dyn Conn, about: &About) -> Result<(), StoreError> {
+    let table = conn.dialect().table("commands");
+    let sql = format!("UPDATE {table} SET answer = $1, progress = NULL WHERE answered_at IS NOT NULL AND answer <> $1");
+    conn.execute(&sql, &[GONE.into()])?;
+    for id in &about.ids {
+        conn.execute(&format!("DELETE FROM {table} WHERE command_id = $1"), &[(*id).into()])?;
+    }
+    Ok(())
+}
+
+/// What stands in place of an answer that was removed.
+const GONE: &str = r#"{"removed":"answers that hold rows are kept for a while only"}"#;
+
 /// Answers that show rows of read models keep only that they did: a person's data must not stay here.
 pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), StoreError> {
     let table = conn.dialect().table("commands");
@@ -209,8 +256,7 @@ pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), Stor
         "UPDATE {table} SET answer = $2, progress = NULL WHERE answered_at <= $1 AND answer <> $2 \
          AND kind IN ('rebuild', 'verify', 'explain') AND state = 'done'"
     );
-    let gone = serde_json::json!({ "removed": "answers that hold rows are kept for a while only" }).to_string();
-    conn.execute(&sql, &[Value::Timestamp(before), gone.into()]).map(|_| ())
+    conn.execute(&sql, &[Value::Timestamp(before), GONE.into()]).map(|_| ())
 }
 
 /// Processes whose heartbeat has not lapsed.

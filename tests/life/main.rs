@@ -80,7 +80,7 @@ pub(crate) fn by() -> By {
 }
 
 /// What these tests need of a store, whichever it is.
-pub(crate) trait Store: EngineStore + Models + Clone + 'static {
+pub(crate) trait Store: EngineStore + CommandStore + Models + Clone + 'static {
     fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&Touched)) -> Result<Redacted, LifeError>;
     fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, LifeError>;
     fn remove(&self, instance: &str, progress: &mut dyn FnMut(&Touched)) -> Result<Removed, LifeError>;
@@ -256,6 +256,18 @@ pub(crate) fn store<P: Place>(place: &P, projections: &[&Projection]) -> P::Stor
     let store = place.open();
     ProjectionStore::setup(&store, projections).unwrap();
     store
+}
+
+/// A command that was carried out, and showed this.
+pub(crate) fn answered<S: Store>(store: &S, instruction: Instruction, shown: &str) {
+    let (owner, minute) = (uuid::Uuid::from_u128(7), std::time::Duration::from_mins(1));
+    let id = store.ask(&NewCommand { projection: "users".into(), version: None, instruction, by: by() }).unwrap();
+    assert_eq!(store.take(owner, &[("users".into(), 1)], minute, 10).unwrap().len(), 1);
+    assert!(store.answer(id, owner, CommandState::Done, &serde_json::json!({ "row": shown })).unwrap());
+}
+
+pub(crate) fn question(instance: &str, key: &str) -> Instruction {
+    Instruction::Explain(Question { instance: instance.into(), table: None, key: vec![key.into()], at: None })
 }
 
 /// Everything that is there, in large pages.

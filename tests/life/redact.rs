@@ -4,7 +4,8 @@ use readside::error::LifeError;
 use readside::*;
 
 use crate::{
-    ADA, Added, BOB, Place, Store, add, assert_lawful, by_table, catch_up, handler, rename, store, strict, users,
+    ADA, Added, BOB, Place, Store, add, answered, assert_lawful, by_table, catch_up, handler, question, rename, store,
+    strict, users,
 };
 
 const MORE: usize = 2500;
@@ -23,6 +24,9 @@ fn fill<S: Store>(store: &S) {
     }
     catch_up(store, users(1), &["a", "b"]);
     let _ = handler(store, strict()).trigger(&["a", "b"]);
+    answered(store, question("a", ADA), ADA);
+    answered(store, question("b", BOB), BOB);
+    answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
 }
 
 // SPEC K2
@@ -38,8 +42,11 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     let affected: Vec<(&str, u32, bool)> =
         report.rebuild.iter().map(|found| (&*found.projection, found.version, found.live)).collect();
     assert_eq!(affected, [("strict", 1, true), ("users", 1, true)]);
-    let wanted = [("events", MORE as u64 + 1), ("held_events", 1), ("unique_constraints", 1)];
+    let wanted = [("commands", 4), ("events", MORE as u64 + 1), ("held_events", 1), ("unique_constraints", 1)];
     assert_eq!(by_table(&report.tables), wanted.map(|(table, rows)| (table.to_owned(), rows)));
+    let questions: Vec<_> =
+        CommandStore::commands(&store, None, 10).unwrap().into_iter().map(|asked| asked.instruction).collect();
+    assert_eq!(questions, [Instruction::Verify { instance: None, repair: false }, question("b", BOB)]);
     assert!(!report.dry_run && serde_json::to_string(&report).unwrap().contains("\"projection\":\"users\""));
 
     // That it happened stays.

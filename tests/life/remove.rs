@@ -8,7 +8,8 @@ use readside::error::{LifeError, PushError};
 use readside::*;
 
 use crate::{
-    ADA, BOB, Place, Store, add, assert_lawful, by_table, catch_up, handler, handler_with, rename, store, strict, users,
+    ADA, BOB, Place, Store, add, answered, assert_lawful, by_table, catch_up, handler, handler_with, question, rename,
+    store, strict, users,
 };
 
 const MORE: usize = 2500;
@@ -30,6 +31,8 @@ fn fill<S: Store>(store: &S) {
     let _ = strict.trigger(&["a"]);
     let _ = strict.retry("a", 1, &By::new(ADA, "once more"));
     store.pause("users", Some("a"), true).unwrap();
+    answered(store, question("a", ADA), "nothing");
+    answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
 }
 
 // SPEC K3

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::operation::{self, Asked};
-use super::{Tally, counter, lock, number, step, unknown};
+use super::{Tally, count, counter, lock, number, step, unknown};
 use crate::db::{Backend, Conn, EVENT_COLUMNS, row};
 use crate::error::{LifeError, StoreError};
 use crate::held::By;
@@ -136,6 +136,5 @@ pub(super) fn dry_run(conn: &mut dyn Conn, archival: &Archival) -> Result<Archiv
     let only = archival.instance.as_deref().map(str::to_owned);
     let rows = conn.query(&sql, &[before(archival), only.into()])?;
     let number = |at| rows.first().map_or(Ok(0), |found| row::int(found, at));
-    let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(Archived { dry_run: true, instances: count(number(0)?), events: count(number(1)?) })
 }

@@ -29,6 +29,8 @@ impl<B: Backend> DbStore<B> {
     /// [`Event::is_redacted`](crate::Event::is_redacted) tells. Position, version, types, time and push key stay, and
     /// nothing pushed later is touched. Error texts that projections recorded for these events are erased too.
     ///
+    /// Answers to commands, which may show rows of anybody, are erased, and with them questions about rows of the instance.
+    ///
     /// Reducers do not see an erased event, see [`Projection::on_redacted`](crate::Projection::on_redacted). Read rows that
     /// were written before stay as they are: rebuild the instance in the projections that the report names.
     ///
@@ -71,8 +73,8 @@ impl<B: Backend> DbStore<B> {
     }
 
     /// Removes all that this database holds of an instance: events, unique values, states, failures and what people did
-    /// about them, pauses, and the rows of every version of every projection. Its counter stays, so that positions never
-    /// start again.
+    /// about them, pauses, commands about it and the answers to all others, and the rows of every build of every
+    /// projection. Its counter stays, so that positions never start again.
     ///
     /// From the first step on, pushes to the instance are refused with
     /// [`InstanceRemoved`](crate::error::PushError::InstanceRemoved), also after the removal, until
@@ -223,8 +225,11 @@ impl<'p> Tally<'p> {
     }
 }
 
+fn count(rows: i64) -> u64 {
+    u64::try_from(rows).unwrap_or(0)
+}
+
 /// Counts without doing.
-fn counted(table: &str, rows: i64) -> Option<Touched> {
-    let rows = u64::try_from(rows).ok().filter(|rows| *rows > 0)?;
-    Some(Touched { table: table.to_owned(), rows })
+fn counted(table: &str, rows: u64) -> Option<Touched> {
+    (rows > 0).then(|| Touched { table: table.to_owned(), rows })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::operation::{self, Asked};
-use super::{Tally, counted, lock, number, step};
+use super::{Tally, count, counted, lock, number, step};
 use crate::db::{Backend, Conn, Row, command, row};
 use crate::error::{LifeError, StoreError, StoreErrorKind};
 use crate::event::ERASED;
@@ -87,11 +87,14 @@ pub(super) fn redact<B: Backend>(
 ) -> Result<Redacted, LifeError> {
     let asked = asked(redaction)?;
     let mut tally = Tally::new(progress);
-    let (id, scope, given_back) = step(backend, DOING, |conn| {
+    let (id, scope, given_back, answers) = step(backend, DOING, |conn| {
         lock(conn, &redaction.instance)?;
         let scope = scope(conn, redaction)?;
-        Ok((operation::begin(conn, &asked, by)?, scope, give_back(conn, redaction)?))
+        let about = command::about(conn, &redaction.instance, true)?;
+        command::forget(conn, &about)?;
+        Ok((operation::begin(conn, &asked, by)?, scope, give_back(conn, redaction)?, about.rows()))
     })?;
+    tally.add(&backend.dialect().table("commands"), answers);
     tally.add(&backend.dialect().table("unique_constraints"), given_back);
     let mut from = scope.from;
     while from <= scope.to {
@@ -118,17 +121,19 @@ pub(super) fn redact<B: Backend>(
 pub(super) fn dry_run(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Redacted, LifeError> {
     let scope = scope(conn, redaction)?;
     let mut tables = Vec::new();
+    let answers = command::about(conn, &redaction.instance, true)?.rows();
+    tables.extend(counted(&conn.dialect().table("commands"), answers));
     let unique = conn.dialect().table("unique_constraints");
     let mut taken = 0;
     for (constraint, value) in &redaction.unique {
         let sql = format!("SELECT count(*) FROM {unique} WHERE {OF_VALUE}");
         taken += number(conn, &sql, &value_params(redaction, constraint, value))?;
     }
-    tables.extend(counted(&unique, taken));
+    tables.extend(counted(&unique, count(taken)));
     let (from, to) = (scope.from, scope.to);
     for (table, condition) in parts(conn, redaction.creator_and_owner) {
         let rows = number(conn, &format!("SELECT count(*) FROM {table} WHERE {condition}"), &scope.params(from, to))?;
-        tables.extend(counted(&table, rows));
+        tables.extend(counted(&table, count(rows)));
     }
     let rebuild = affected(conn, &scope)?;
     Ok(Redacted { dry_run: true, instance: scope.instance, tables, rebuild, remains: None })

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::operation::{self, Asked};
-use super::{Tally, counted, counter, lock, now, number, step, unknown};
+use super::{Tally, count, counted, counter, lock, now, number, step, unknown};
 use crate::db::{Backend, Conn, command, row, setup};
 use crate::error::{LifeError, StoreError};
 use crate::held::By;
@@ -41,8 +41,14 @@ pub(super) fn remove<B: Backend>(
     progress: &mut dyn FnMut(&Touched),
 ) -> Result<Removed, LifeError> {
     let asked = asked(OperationKind::Remove, instance);
-    let (Found { head, states }, id) = step(backend, DOING, |conn| close(conn, instance, &asked, by))?;
+    let (Found { head, states }, id, answers) = step(backend, DOING, |conn| {
+        let (found, id) = close(conn, instance, &asked, by)?;
+        let about = command::about(conn, instance, false)?;
+        command::forget(conn, &about)?;
+        Ok((found, id, about.rows()))
+    })?;
     let mut tally = Tally::new(progress);
+    tally.add(&backend.dialect().table("commands"), answers);
     for part in backend.read(DOING, parts)? {
         empty(backend, instance, &part, &mut tally)?;
     }
@@ -94,7 +100,7 @@ fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, LifeError> {
     );
     let states = conn.query(&sql, &[instance.into()])?;
     let number = |at| states.first().map_or(Ok(0), |found| row::int_or_zero(found, at));
-    let (position, states) = (number(0)?, u64::try_from(number(1)?).unwrap_or(0));
+    let (position, states) = (number(0)?, count(number(1)?));
     match counter {
         None if states == 0 => Err(unknown(instance)),
         None => Ok(Found { head: position, states }),
@@ -172,12 +178,14 @@ fn part(dialect: Dialect, table: String) -> Part {
 pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, LifeError> {
     let Found { head, states } = find(conn, instance)?;
     let mut tables = Vec::new();
+    let answers = command::about(conn, instance, false)?.rows();
+    tables.extend(counted(&conn.dialect().table("commands"), answers));
     for Part { table, .. } in parts(conn)? {
         let sql = format!("SELECT count(*) FROM {table} WHERE {} = $1", sql::quote(INSTANCE_COLUMN));
         let rows = number(conn, &sql, &[instance.into()])?;
-        tables.extend(counted(&table, rows));
+        tables.extend(counted(&table, count(rows)));
     }
-    tables.extend(counted(&conn.dialect().table("projection_states"), i64::try_from(states).unwrap_or(i64::MAX)));
+    tables.extend(counted(&conn.dialect().table("projection_states"), states));
     Ok(Removed { dry_run: true, instance: instance.into(), head, tables, remains: None })
 }
 
@@ -207,8 +215,52 @@ pub(in crate::db) fn removed(conn: &mut dyn Conn, instance: &str) -> Result<i64,
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::build::BuildStore;
+    use crate::engine::{HandlerConfig, ProjectionHandler};
+    use crate::event::Command;
+    use crate::projection::Projection;
     use crate::sqlite::SqliteStore;
+    use crate::statement::{create, set};
+    use crate::store::{EventStore, ProjectionStore};
+    use crate::table::{Table, text};
+
+    // SPEC K3: a build of the instance that is exchanged for the live one meanwhile brings nothing back.
+    #[test]
+    fn an_exchange_beside_a_removal_brings_nothing_back() {
+        let store = SqliteStore::in_memory().unwrap();
+        let live = Projection::new("users", 1)
+            .table(Table::new("users").column(text("id")).primary_key(["id"]))
+            .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
+        let build = live.beside("i");
+        ProjectionStore::setup(&store, &[&live]).unwrap();
+        store.begin(&build, Uuid::from_u128(1)).unwrap();
+        let users = (0..1500).map(|n| Command::raw("a", "user", &format!("u{n}"), "user.added"));
+        store.push(&users.collect::<Vec<_>>()).unwrap();
+        for projection in [&live, &build] {
+            let shared = Arc::new(store.clone());
+            let config = HandlerConfig::default();
+            let handler = ProjectionHandler::new(shared.clone(), shared, projection.clone(), config).unwrap();
+            handler.trigger(&["a"]).unwrap();
+            assert_eq!(store.read_rows(projection, "users").unwrap().len(), 1500);
+        }
+        let [of_live, of_build] = [&live, &build].map(|p| sql::physical_name(Dialect::Sqlite, p, &p.tables()[0]));
+        let (mut steps, by) = (Vec::new(), By::new("eve", "why not"));
+        // When the live table is empty already, and that of the build is not.
+        let exchange = |step: &Touched| {
+            steps.push(step.table.clone());
+            if steps == [&*of_live, &*of_live, &*of_build] {
+                store.exchange(&build, &Arc::from("a"), &mut |_, _| Ok(())).unwrap_err();
+            }
+        };
+        store.remove_instance("a", &by, exchange).unwrap();
+        assert_eq!(steps[..4], [&*of_live, &*of_live, &*of_build, &*of_build]);
+        for projection in [&live, &build] {
+            assert_eq!(store.read_rows(projection, "users").unwrap().len(), 0);
+        }
+    }
 
     // SPEC K3: whoever adds a table decides what a removal does about it.
     #[test]
