@@ -112,12 +112,11 @@ fn found<P: Place>(place: &P, address: &str) {
     // Two are counted; before that, one or more that nobody expected, while the dead seem alive by their heartbeat.
     assert!((3..=6).contains(&deaths), "{deaths} deaths");
     assert_eq!(held(&store, "a"), [(2, FOUND.0, FOUND.1), (4, BEHIND.0, BEHIND.1)]);
-    // Straight from the queue there is no lease that the dead could leave: that costs one more process.
+    // Straight from the queue there is no lease that the dead could leave: that costs one more process. A tick may be first.
     let mut pusher = process(address).env("READSIDE_TEST_PUSHES", "yes").spawn().unwrap();
     assert!(!pusher.wait().unwrap().success());
-    assert_eq!(store.states(&deadly().key(), &["c".into()]).unwrap()[0].owner, None, "no lease is left");
     let deaths = outlive(address, || counted("c") == 3);
-    assert!((3..=6).contains(&deaths), "{deaths} deaths");
+    assert!((2..=6).contains(&deaths), "{deaths} deaths");
     assert_eq!(held(&store, "c"), [(2, FOUND.0, FOUND.1), (3, BEHIND.0, BEHIND.1)]);
 }
 
