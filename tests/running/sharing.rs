@@ -294,7 +294,9 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
     let (key, other, a) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["a".into()]);
-    eventually("the lease", || store.inner.acquire(&key, &a, other, LONG).unwrap().len() == 1);
+    // Not so long that it would be taken for that of a wrong clock.
+    let lease = eager().lease * 3;
+    eventually("the lease", || store.inner.acquire(&key, &a, other, lease).unwrap().len() == 1);
     let asked = store.leases.load(Ordering::SeqCst);
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "b", 2, LONG).unwrap();
