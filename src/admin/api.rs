@@ -141,7 +141,9 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownProjection`], or when the store cannot be read.
     pub fn builds(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        self.site(projection)?.known()
+        let known = self.site(projection)?.known()?;
+        self.look_at_builds()?;
+        Ok(known)
     }
 
     pub(super) fn site(&self, projection: &str) -> Result<Site<'_>, OperateError> {

@@ -25,6 +25,8 @@ impl Shared {
     /// Takes in which builds there are, and says whether that has changed; none when the store does not tell.
     pub(super) fn look_at_builds(&self) -> Result<Option<bool>, StoreError> {
         let Some(store) = self.models.builds() else { return Ok(None) };
+        // What is read later is taken in later.
+        let _looking = self.looking.lock();
         let builds = store.builds()?;
         let mut moved = false;
         for (at, runner) in self.runners.iter().enumerate() {
@@ -32,6 +34,9 @@ impl Shared {
             moved |= self.take_in(at, runner, build);
             let live = builds.iter().find(|b| b.phase == Phase::Live && b.key.projection() == runner.name());
             moved |= live.is_some_and(|live| runner.sees(live));
+            let others = builds.iter().filter(|b| b.key.projection() == runner.name() && b.key.mark().is_none());
+            let contested = others.into_iter().any(|b| b.key != *runner.key() && b.phase.is_filled());
+            runner.contested.store(contested, Ordering::Relaxed);
             if let Some(build) = build {
                 self.mind_trouble(runner, build);
                 self.ask_for_switch(runner, build);

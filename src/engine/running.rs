@@ -104,6 +104,11 @@ impl Engine {
         self.shared.config.system_instance
     }
 
+    /// Takes in which builds there are: what was told of them is known here from now on.
+    pub(crate) fn look_at_builds(&self) -> Result<(), StoreError> {
+        self.shared.look_at_builds().map(|_| ())
+    }
+
     /// Has this engine and all others look for work and commands at once.
     pub(crate) fn announce(&self) {
         self.shared.tell_all();
@@ -178,7 +183,7 @@ impl Engine {
         let Some((at, runner)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
         let last = positions.iter().copied().max().unwrap_or(0);
         let progress = &self.shared.progress;
-        if runner.is_background()
+        if runner.is_contested()
             || !self.shared.is_ours(at, &instance.into())
             || progress.has_passed(at, instance, last)
         {
@@ -197,7 +202,7 @@ impl Engine {
     fn is_applied(&self, projection: usize, instance: &str, positions: &[i64], since: u64) -> bool {
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return false };
         // What is applied to a build that readers do not see is nothing to them.
-        let is_seen = |runner: &Runner| runner.seen().key == *runner.key();
+        let is_seen = |runner: &Runner| !runner.is_contested() && runner.seen().key == *runner.key();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, *first, *last)
     }
@@ -223,7 +228,10 @@ impl Engine {
             }
             let state = self.state(&live.key, &instance)?;
             if self.is_reached(&live, &state, position)? {
-                return self.check_held_back(&live.key, &instance, positions);
+                if self.is_still_seen(runner, &live)? {
+                    return self.check_held_back(&live.key, &instance, positions);
+                }
+                continue;
             }
             if let Some(error) = stopped(projection, &state, position) {
                 return Err(error);
@@ -239,6 +247,15 @@ impl Engine {
             self.shared.progress.wait_for(since, at, &instance, deadline.min(now + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
         }
+    }
+
+    /// While another version may take the place of the live one, the database says whether it has.
+    fn is_still_seen(&self, runner: &Runner, live: &LiveBuild) -> Result<bool, StoreError> {
+        if !runner.is_contested() || runner.is_beside() {
+            return Ok(true);
+        }
+        self.shared.look_at_builds()?;
+        Ok(runner.seen().key == live.key)
     }
 
     fn state(&self, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {

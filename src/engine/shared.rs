@@ -50,6 +50,8 @@ pub(super) struct Runner {
     pub(super) active: AtomicBool,
     /// Readers do not see it; live work comes first.
     pub(super) background: AtomicBool,
+    /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
+    pub(super) contested: AtomicBool,
     /// This process has asked for its switch.
     pub(super) asked: AtomicBool,
     /// How often it was reset.
@@ -70,6 +72,7 @@ impl Runner {
             leading: AtomicBool::new(false),
             active: AtomicBool::new(active),
             background: AtomicBool::new(!active),
+            contested: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
@@ -92,6 +95,10 @@ impl Runner {
 
     pub(super) fn is_active(&self) -> bool {
         self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_contested(&self) -> bool {
+        self.contested.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_background(&self) -> bool {
@@ -129,6 +136,8 @@ pub(super) struct Shared {
     pub(super) operate_now: Sender<()>,
     /// Commands are announced by the wire.
     pub(super) hears_commands: bool,
+    /// Held by whoever looks which builds there are.
+    pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.
     pub(super) tasks: Mutex<Vec<Thread>>,
     /// Commands that are over and not taken off the operator's list yet.

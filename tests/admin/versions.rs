@@ -36,6 +36,8 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=6");
+    // Both hear of it soon; now they know.
+    assert!(old.builds("counts").is_ok() && new.builds("counts").is_ok());
     let pushed = old.push(&[count("tenant-000", "x0", 1)]).unwrap();
     for engine in [&old, &new] {
         engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -101,6 +103,23 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     old.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=4");
+}
+
+// SPEC C6: nobody tells of the switch; an engine that knows that there may be one looks before it says that all is there.
+pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
+    let old = start(place.open(), crate::lazy());
+    fill(&old, 1, 4);
+    let new = start_doubled(place.open(), EngineConfig { auto_switch: false, ..eager() });
+    eventually("the new version", || {
+        old.builds("counts").unwrap().iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
+    });
+    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the switch", || place.open().switch(&doubled()).is_ok());
+    for round in 1..=5 {
+        let pushed = old.push(&[count("tenant-000", "x0", 1)]).unwrap();
+        old.await_pushed("counts", &pushed, LONG).unwrap();
+        assert_eq!(seen(place).first().unwrap(), &format!("tenant-000/x0={}", 6 + 2 * round));
+    }
 }
 
 fn by_hand() -> Projection {
