@@ -128,9 +128,13 @@ fn on_things() -> impl Strategy<Value = Reduced> {
 }
 
 fn on_owners() -> impl Strategy<Value = Reduced> {
-    let id = || "[ab]";
+    let id = || "[a-c]";
     prop_oneof![
         id().prop_map(|id| in_table("owner", upsert(["id"], [set("id", id), increment("n", 1)]))),
+        (id(), -3..4_i64).prop_map(|(id, n)| in_table("owner", update([set("n", n)], [eq("id", id)]))),
+        id().prop_map(|id| in_table("owner", create([set("id", id)]))),
+        (id(), id()).prop_map(|(id, of)| in_table("owned", create([set("id", id), set("owner", of)]))),
+        (id(), id()).prop_map(|(id, of)| in_table("owned", update([set("owner", of)], [eq("id", id)]))),
         id().prop_map(|id| in_table("owner", delete([eq("id", id)]))),
         (id(), id()).prop_map(|(id, of)| in_table("owned", upsert(["id"], [set("id", id), set("owner", of)]))),
         id().prop_map(|id| in_table("owned", delete([eq("id", id)]))),
@@ -157,6 +161,8 @@ fn in_order() -> impl Strategy<Value = Vec<Statement>> {
             .into_iter()
             .map(|(id, parent)| in_table("tree", create([set("id", id), set("parent", parent)])).unwrap())
             .collect()),
+        4 => prop::collection::vec(on_owners(), 1..8)
+            .prop_map(|built| built.into_iter().map(|built| built.unwrap()).collect()),
         2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
             ids.into_iter().map(|id| delete([eq("id", id), eq("part", true)])).collect()
         )),

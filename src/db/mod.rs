@@ -128,9 +128,10 @@ pub(crate) fn on_conflict(write: &Bulk<'_>) -> String {
 }
 
 /// In an order in which they can follow each other: rows are changed before missing ones are inserted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum BulkKind {
     /// Rows with these keys go.
+    #[default]
     Delete,
     /// Only rows whose key exists.
     Update,

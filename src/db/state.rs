@@ -1,5 +1,6 @@
 //! States of projections, and the transaction that moves them together with the read tables.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -24,21 +25,12 @@ pub(crate) struct Transaction<'c> {
 impl ProjectionTransaction for Transaction<'_> {
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         let mut states = read(self.conn, projection, instances, true)?;
-        let missing: Vec<Row> = instances
-            .iter()
-            .filter(|instance| !states.iter().any(|state| state.instance == **instance))
-            .map(|instance| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()])
-            .collect();
-        if !missing.is_empty() {
-            self.conn.bulk(&Bulk {
-                table: self.conn.dialect().table("projection_states"),
-                kind: BulkKind::InsertMissing,
-                keys: state_keys(),
-                columns: vec![("position", T::Integer)],
-                how: Vec::new(),
-                rows: sorted(missing),
-            })?;
-            states = read(self.conn, projection, instances, true)?;
+        if states.len() < instances.len() {
+            let known: HashSet<&str> = states.iter().map(|state| &*state.instance).collect();
+            let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
+            let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
+            make(self.conn, projection, &missing)?;
+            states.extend(read(self.conn, projection, &missing, true)?);
         }
         Ok(in_order(instances, states))
     }
@@ -180,6 +172,21 @@ fn version(projection: &ProjectionKey) -> Value {
 
 fn state_keys() -> Vec<(&'static str, T)> {
     vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)]
+}
+
+/// Makes state rows, unless somebody else has.
+fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<(), StoreError> {
+    let row =
+        |instance: &Arc<str>| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()];
+    conn.bulk(&Bulk {
+        table: conn.dialect().table("projection_states"),
+        kind: BulkKind::InsertMissing,
+        keys: state_keys(),
+        columns: vec![("position", T::Integer)],
+        how: Vec::new(),
+        rows: sorted(instances.iter().map(row).collect()),
+    })
+    .map(|_| ())
 }
 
 /// Rows in order of their instance's bytes, so that no two transactions lock them crosswise.

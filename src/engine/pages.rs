@@ -1,8 +1,8 @@
 //! One pass over the log for all projections that are at the same place: a page that one of them has read is kept for the
 //! others, and is read for those too that come right behind.
 //!
-//! Only full pages are kept, never the end of a log: whoever uses one has more to read, and reads the end itself. So a page
-//! cannot hide what was pushed after it was read.
+//! A page says nothing about what comes behind it, also when it held the end of the log as it was then: whoever uses one
+//! reads on from its last event. So a page cannot hide what was pushed after it was read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,10 +28,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long a page is kept at most, however much room there is: what is erased in the store must not come back from here.
 const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
+/// Events of a page at the end of a log that are too few to be kept.
+const SHORT: usize = 50;
+
 /// Instances of which it is known who reads where, at most; what is forgotten costs a read.
 const MOST_INSTANCES: usize = 10_000;
 
-/// A full page: all events of some types above a position and up to the last one.
+/// All events of some types above a position and up to the last one.
 #[derive(Debug)]
 struct Page {
     after: i64,
@@ -272,14 +275,15 @@ impl Kept {
         wanted
     }
 
-    /// Keeps a full page that another reader may use.
+    /// Keeps a page that another reader may use, unless it is so short that reading it anew costs no more.
     fn keep(&mut self, reader: u64, slice: &Slice, wanted: &Arc<Wanted>, limit: usize) {
         let useful = |(other, theirs): (&u64, &Arc<Wanted>)| {
             *other != reader
                 && covers(wanted, theirs)
                 && self.follows(*other, &slice.instance, slice.after, limit) != Some(false)
         };
-        if !slice.more || slice.events.is_empty() || !self.readers.iter().any(useful) {
+        let short = slice.events.is_empty() || (!slice.more && slice.events.len() < SHORT);
+        if short || !self.readers.iter().any(useful) {
             return;
         }
         let bytes = slice.events.iter().map(|event| event.payload.len() + event.metadata.len() + OF_AN_EVENT).sum();
@@ -455,6 +459,20 @@ mod tests {
         }
         // Nine full pages are shared, and each reads the last one itself.
         assert_eq!(log.reads.load(Ordering::Relaxed), 9 + 5);
+    }
+
+    // SPEC L3: what was pushed after a page was read is found, also when the page held the end of the log.
+    #[test]
+    fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
+        let log = Arc::new(Log::default());
+        let pages = Pages::new(log.clone());
+        let readers: Vec<_> = (0..3).map(|_| pages.reader(wanted(&["a", "b"]))).collect();
+        let all: Vec<i64> = (1..=100).collect();
+        for reader in &readers {
+            assert_eq!(read_all(reader, &["a", "b"], 100), all);
+        }
+        assert_eq!(log.reads.load(Ordering::Relaxed), 1 + 2, "each of the others looks behind it");
+        assert!(read(&readers[1], &["a", "b"], 40, 100).more, "whatever the page held");
     }
 
     // SPEC L3: what a page was not read for it does not hold, and a page without one's own events says nothing.

@@ -21,7 +21,7 @@ use crate::statement::{Statement, find_table};
 use crate::table::Table;
 use admit::{Key, Op};
 use net::Net;
-use run::Run;
+use run::Runs;
 
 /// Applies the statements of all these events in order.
 pub(super) fn apply(
@@ -35,7 +35,7 @@ pub(super) fn apply(
         foldable: tables.iter().map(|table| admit::is_foldable(table, tables)).collect(),
         pending: tables.iter().map(|_| Pending::default()).collect(),
         op: Op::default(),
-        run: Run::default(),
+        runs: Runs::new(projection),
     };
     for (instance, statement) in statements {
         fold.add(conn, instance, statement)?;
@@ -49,8 +49,8 @@ struct Fold<'s> {
     pending: Vec<Pending<'s>>,
     /// What the statement at hand does.
     op: Op<'s>,
-    /// The statements at hand on a table that cannot be folded.
-    run: Run<'s>,
+    /// The statements at hand on tables that cannot be folded.
+    runs: Runs<'s>,
 }
 
 /// What a table is to suffer. The effects on one key, where they are not one, follow each other in rounds; those on
@@ -72,7 +72,7 @@ impl<'s> Fold<'s> {
             let taken = if self.foldable.get(at).copied().unwrap_or(false) {
                 self.fold(at, table, instance, statement)
             } else {
-                self.run.add(conn, self.projection, table, (instance, statement), &mut self.op)?
+                self.runs.add(conn, (at, table), (instance, statement), &mut self.op)?
             };
             if taken {
                 return Ok(());
@@ -110,7 +110,7 @@ impl<'s> Fold<'s> {
 
     /// Writes everything. What is folded and what runs in order are on tables that do not touch each other.
     fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
-        self.run.flush(conn, self.projection)?;
+        self.runs.flush(conn)?;
         for (table, pending) in self.projection.tables().iter().zip(&mut self.pending) {
             pending.last.clear();
             for round in pending.rounds.drain(..) {
