@@ -29,7 +29,7 @@ struct Run<'s> {
     statements: Vec<(&'s str, &'s Statement)>,
 }
 
-impl<'s> Run<'s> {
+impl Run<'_> {
     fn write(&mut self, conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), StoreError> {
         self.keys.clear();
         let (rows, statements) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.statements));
@@ -47,7 +47,7 @@ impl<'s> Run<'s> {
 /// The runs at hand, by place of the table.
 pub(super) struct Runs<'s> {
     projection: &'s Projection,
-    runs: Vec<Run<'s>>,
+    tables: Vec<Run<'s>>,
     /// The tables that each table refers to, directly or not, those first that refer to the fewest.
     above: Vec<Vec<usize>>,
 }
@@ -62,7 +62,7 @@ impl<'s> Runs<'s> {
             sorted
         };
         let sorted = above.iter().map(sorted).collect();
-        Self { projection, runs: tables.iter().map(|_| Run::default()).collect(), above: sorted }
+        Self { projection, tables: tables.iter().map(|_| Run::default()).collect(), above: sorted }
     }
 
     /// Adds what the statement does, writing what has to come before; false when it has to run by itself.
@@ -83,15 +83,15 @@ impl<'s> Runs<'s> {
             return Ok(false);
         }
         if shape.0 != BulkKind::Update {
-            for below in (0..self.runs.len()).filter(|below| self.is_above(at, *below)).collect::<Vec<_>>() {
+            for below in (0..self.tables.len()).filter(|below| self.is_above(at, *below)).collect::<Vec<_>>() {
                 self.write(conn, below)?;
             }
         }
-        let run = self.runs.get(at);
+        let run = self.tables.get(at);
         if run.is_some_and(|run| !run.rows.is_empty() && (run.shape != shape || run.keys.contains(&key))) {
             self.write(conn, at)?;
         }
-        if let Some(run) = self.runs.get_mut(at) {
+        if let Some(run) = self.tables.get_mut(at) {
             run.shape = shape;
             run.keys.insert(key);
             run.rows.push(row);
@@ -106,12 +106,12 @@ impl<'s> Runs<'s> {
 
     /// Writes what is at hand for a table, and before that for those that it refers to.
     fn write(&mut self, conn: &mut dyn Conn, at: usize) -> Result<(), StoreError> {
-        if self.runs.get(at).is_none_or(|run| run.rows.is_empty()) {
+        if self.tables.get(at).is_none_or(|run| run.rows.is_empty()) {
             return Ok(());
         }
         let above = self.above.get(at).cloned().unwrap_or_default();
         for at in above.into_iter().chain([at]) {
-            if let (Some(run), Some(table)) = (self.runs.get_mut(at), self.projection.tables().get(at)) {
+            if let (Some(run), Some(table)) = (self.tables.get_mut(at), self.projection.tables().get(at)) {
                 run.write(conn, self.projection, table)?;
             }
         }
@@ -119,7 +119,7 @@ impl<'s> Runs<'s> {
     }
 
     pub(super) fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
-        (0..self.runs.len()).try_for_each(|at| self.write(conn, at))
+        (0..self.tables.len()).try_for_each(|at| self.write(conn, at))
     }
 }
 
