@@ -97,3 +97,39 @@ fn new(write: &Bulk<'_>, number: usize, name: &str, old: &Value) -> Value {
     let value = column.and_then(|at| write.rows.get(number)?.get(write.keys.len() + at));
     value.unwrap_or(old).clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::ColumnType as T;
+
+    /// Rows of `(id, name)` that get these names, in this order.
+    fn renames(names: &[(&str, &str)]) -> Bulk<'static> {
+        let row = |(id, name): &(&str, &str)| vec![Value::from("a"), Value::from(*id), Value::from(*name)];
+        Bulk {
+            table: "t".to_owned(),
+            kind: BulkKind::Update,
+            keys: vec![("instance_id", T::Text), ("id", T::Text)],
+            columns: vec![("name", T::Text)],
+            how: Vec::new(),
+            rows: names.iter().map(row).collect(),
+        }
+    }
+
+    // SPEC G3: a server may have taken the rows in another order, in which each value was free when it was wanted.
+    #[test]
+    fn a_value_that_is_given_away_only_later_is_not_free() {
+        let unique = ["name".to_owned()];
+        let held = |names: &[&str]| -> Vec<(usize, Vec<Value>)> {
+            names.iter().enumerate().map(|(at, name)| (at, vec![Value::from(*name)])).collect()
+        };
+        let moves = renames(&[("1", "y"), ("2", "z")]);
+        assert!(collides(&moves, &unique, &held(&["x", "y"])), "1 gets y before 2 gives it away");
+        let moves = renames(&[("2", "z"), ("1", "y")]);
+        assert!(!collides(&moves, &unique, &held(&["y", "x"])), "2 has given it away");
+        let stays = renames(&[("1", "x"), ("2", "y")]);
+        assert!(!collides(&stays, &unique, &held(&["x", "y"])), "each keeps its own");
+        let missing = vec![(0, vec![Value::from("x")])];
+        assert!(!collides(&moves, &unique, &missing), "a row that is not there holds nothing");
+    }
+}
