@@ -96,6 +96,6 @@ fn said(answer: &Value) -> Option<String> {
     }
     let count = |name: &str| answer.get(name).and_then(Value::as_array).map(|list| list.len() as u64);
     count("differing")
-        .map(|differ| format!("{} differ", several(differ, "instance")))
+        .map(|found| if found == 1 { "1 instance differs".to_owned() } else { format!("{found} instances differ") })
         .or_else(|| count("steps").map(|steps| several(steps, "change")))
 }

@@ -37,7 +37,7 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
     }
     tables(session, &report.tables, report.dry_run, "erased")?;
     for affected in &report.rebuild {
-        let (name, live) = (clean(&affected.projection), if affected.live { "" } else { ", which is not live" });
+        let (name, live) = (clean(&affected.projection), if affected.live { "" } else { " (not live)" });
         session.out.line(&format!(
             "version {} of {name}{live} may still show it: rebuild this instance of it",
             affected.version
