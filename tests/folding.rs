@@ -252,6 +252,38 @@ fn all<S: testing::laws::Models + ProjectionStore>(store: &S, cases: u32) {
     assert!(succeeded * 2 > counts.len() && succeeded < counts.len(), "{succeeded} of {}", counts.len());
 }
 
+/// A sum that overflows in between fails the batch, whatever comes behind it.
+fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
+    let key = (true, "a".to_owned());
+    let on_plain = |built: Reduced| (Arc::from("a"), in_table("plain", built).unwrap());
+    let add = |by: i64| on_plain(update([increment("sum", by)], is(&key)));
+    let batches = [
+        vec![on_plain(create(with_key(&key, vec![set("sum", i64::MAX)])))],
+        vec![add(1), add(-1)],
+        vec![add(1), on_plain(delete(is(&key)))],
+        vec![add(1), on_plain(update([set("sum", 0)], is(&key)))],
+        vec![add(-1), add(-1)],
+    ];
+    let counts = RefCell::default();
+    compare(store, &batches, &counts).unwrap();
+    assert_eq!(counts.into_inner(), [true, false, false, false, true]);
+}
+
+// SPEC G3
+#[cfg(feature = "sqlite")]
+#[test]
+fn no_overflow_is_folded_away_on_sqlite() {
+    overflows(&SqliteStore::in_memory().unwrap());
+}
+
+// SPEC G3
+#[cfg(feature = "postgres")]
+#[test]
+fn no_overflow_is_folded_away_on_postgres() {
+    let database = common::postgres::database();
+    overflows(&PostgresStore::connect(database.url()).unwrap());
+}
+
 // SPEC G3
 #[cfg(feature = "sqlite")]
 #[test]
