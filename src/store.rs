@@ -182,11 +182,12 @@ pub trait ProjectionTransaction {
         Ok(())
     }
 
-    /// Applies statements in order. The outcome is that of applying each alone, whatever way is taken.
+    /// Applies the statements of some instances, those of each in order. The outcome is that of applying each alone, whatever
+    /// way is taken.
     ///
     /// # Errors
     /// The first refusal; the transaction can only be rolled back then.
-    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError>;
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError>;
 
     /// Applies one statement, all or nothing: after a refusal the transaction stands as before and goes on.
     ///

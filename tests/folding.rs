@@ -196,13 +196,13 @@ fn batch() -> impl Strategy<Value = Batch> {
 /// Runs the batches, each in a transaction of its own, in which a failure rolls all of it back; says which succeeded.
 fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch], folded: bool) -> Vec<bool> {
     let run = |batch: &Batch| {
-        let statements: Vec<(Arc<str>, &Statement)> =
-            batch.iter().map(|(instance, statement)| (instance.clone(), statement)).collect();
+        let statements: Vec<(Arc<str>, Vec<&Statement>)> =
+            batch.iter().map(|(instance, statement)| (instance.clone(), vec![statement])).collect();
         let outcome = store.transaction(&mut |tx| {
             if folded {
                 return tx.apply(projection, &statements);
             }
-            statements.iter().try_for_each(|(instance, statement)| tx.apply_one(projection, instance, statement))
+            batch.iter().try_for_each(|(instance, statement)| tx.apply_one(projection, instance, statement))
         });
         if let Err(error) = &outcome {
             assert!(error.is_statements_fault(), "{error}: {:?}", std::error::Error::source(error));
@@ -267,6 +267,36 @@ fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
     let counts = RefCell::default();
     compare(store, &batches, &counts).unwrap();
     assert_eq!(counts.into_inner(), [true, false, false, false, true]);
+}
+
+/// So many rows that they are folded beside the writing: new ones, sums over those written before, a failure behind them.
+fn many<S: testing::laws::Models + ProjectionStore>(store: &S) {
+    let key = |n: usize| (n.is_multiple_of(2), format!("k{}", n % 5_500));
+    let on = |n: usize, built: Reduced| (Arc::from(INSTANCES[n / 5_500]), in_table("plain", built).unwrap());
+    let new = |n: usize| on(n, create(with_key(&key(n), vec![set("sum", 1)])));
+    let more = |n: usize| on(n, update([increment("sum", 2)], is(&key(n))));
+    let all = || (0..11_000).map(new);
+    let mut failing: Batch = (0..11_000).map(more).collect();
+    failing.push(new(0));
+    let batches = [all().chain((0..11_000).step_by(7).map(more)).collect(), failing, vec![more(3)]];
+    let counts = RefCell::default();
+    compare(store, &batches, &counts).unwrap();
+    assert_eq!(counts.into_inner(), [true, false, true]);
+}
+
+// SPEC G3
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_is_folded_beside_the_writing_is_the_same_on_sqlite() {
+    many(&SqliteStore::in_memory().unwrap());
+}
+
+// SPEC G3
+#[cfg(feature = "postgres")]
+#[test]
+fn what_is_folded_beside_the_writing_is_the_same_on_postgres() {
+    let database = common::postgres::database();
+    many(&PostgresStore::connect(database.url()).unwrap());
 }
 
 // SPEC G3

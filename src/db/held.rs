@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::row;
-use super::{Bulk, BulkKind, Conn, Row};
+use super::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
@@ -39,7 +39,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
         }
         let table = conn.dialect().table("held_events");
         let (keys, columns) = columns();
-        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, how: Vec::new(), rows })?;
+        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, how: Vec::new(), rows: owned(rows) })?;
     }
     let instances: HashSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
     instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::row;
-use super::{Bulk, BulkKind, Conn, Row};
+use super::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Pause, Renewal};
 use crate::sql::Dialect;
@@ -102,7 +102,7 @@ fn seed(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>])
         keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
         columns: vec![("position", T::Integer)],
         how: Vec::new(),
-        rows: instances.into_iter().map(row).collect(),
+        rows: owned(instances.into_iter().map(row).collect()),
     })
 }
 

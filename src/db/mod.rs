@@ -30,6 +30,7 @@ pub(crate) use scratch::PREFIX as SCRATCH;
 pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -88,6 +89,14 @@ pub trait Conn {
     fn now(&mut self) -> Result<SystemTime, StoreError>;
 }
 
+/// A row to write, of values of its own or of somebody else's.
+pub(crate) type BulkRow<'v> = Vec<Cow<'v, Value>>;
+
+/// Rows of values of their own.
+pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
+    rows.into_iter().map(|row| row.into_iter().map(Cow::Owned).collect()).collect()
+}
+
 /// Many rows for one table. Keys are unique within one bulk.
 #[derive(Debug)]
 pub struct Bulk<'n> {
@@ -100,7 +109,7 @@ pub struct Bulk<'n> {
     pub(crate) columns: Vec<(&'n str, ColumnType)>,
     /// What happens to each of those where the row exists; set, where it says nothing.
     pub(crate) how: Vec<How>,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<BulkRow<'n>>,
 }
 
 impl Bulk<'_> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{fold, held, row, setup};
+use super::{fold, held, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
@@ -50,8 +50,8 @@ impl ProjectionTransaction for Transaction<'_> {
         }
     }
 
-    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
-        fold::apply(self.conn, projection, statements)
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
+        fold::apply(self.conn, projection, batches)
     }
 
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
@@ -87,7 +87,7 @@ impl ProjectionTransaction for Transaction<'_> {
             keys: state_keys(),
             columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid)],
             how: Vec::new(),
-            rows: sorted(checkpoints.iter().map(row).collect()),
+            rows: owned(sorted(checkpoints.iter().map(row).collect())),
         };
         let touched = self.conn.bulk(&write)?;
         if touched == checkpoints.len() as u64 {
@@ -184,7 +184,7 @@ fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>])
         keys: state_keys(),
         columns: vec![("position", T::Integer)],
         how: Vec::new(),
-        rows: sorted(instances.iter().map(row).collect()),
+        rows: owned(sorted(instances.iter().map(row).collect())),
     })
     .map(|_| ())
 }

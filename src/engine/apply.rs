@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fetch::Place;
 use super::handler::Inner;
 use super::plan::{self, Plan};
-use super::work::{Status, Work};
+use super::work::{Status, Step, Work};
 use super::{failure, fetch};
 use crate::build::Behind;
 use crate::error::{StoreError, StoreErrorKind};
@@ -14,6 +14,7 @@ use crate::held::{Aggregates, Attempt, HeldState};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
 use crate::state::{Checkpoint, State, StopCause};
+use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 use uuid::Uuid;
 
@@ -235,16 +236,8 @@ impl Inner {
         effects: &[Effect],
         states: &[State],
     ) -> Result<(), StoreError> {
-        let mut statements = Vec::new();
-        for ((work, effect), state) in works.iter().zip(effects).zip(states) {
-            for (at, step) in work.steps.iter().enumerate().take(effect.next) {
-                let todo = step.event.position > state.position && !effect.behind.contains(&at);
-                if let (true, Some(Ok(statement))) = (todo, step.statement()) {
-                    statements.push((Arc::clone(&work.instance), statement));
-                }
-            }
-        }
-        tx.apply(&self.projection, &statements)
+        let batches = works.iter().zip(effects).zip(states).map(|((work, effect), state)| todo(work, effect, state));
+        tx.apply(&self.projection, &batches.collect::<Vec<_>>())
     }
 
     fn finish(
@@ -308,6 +301,14 @@ impl Inner {
             (None, None) => work.status = Status::Finished,
         }
     }
+}
+
+/// The statements of an instance that are to be applied.
+fn todo<'w>(work: &'w Work, effect: &Effect, state: &State) -> (Arc<str>, Vec<&'w Statement>) {
+    let is_todo = |(at, step): &(usize, &Step)| step.event.position > state.position && !effect.behind.contains(at);
+    let steps = work.steps.iter().enumerate().take(effect.next).filter(is_todo);
+    let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
+    (Arc::clone(&work.instance), statements.collect())
 }
 
 /// Whether the projection goes on behind an event in this state.

@@ -34,7 +34,7 @@ pub(super) fn typed<'a>(arrays: &'a [Array<'_>]) -> Vec<(&'a (dyn ToSql + Sync),
 
 /// A column of values, each checked to be of the column's type.
 fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Param<'v>>, Type), StoreError> {
-    let values = write.rows.iter().map(|row| match row.get(at).unwrap_or(&Value::Null) {
+    let values = write.rows.iter().map(|row| match row.get(at).map_or(&Value::Null, AsRef::as_ref) {
         value if value.is_null() || value.column_type() == Some(kind) => Ok(Param(value)),
         other => Err(wrong(kind, other)),
     });

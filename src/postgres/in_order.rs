@@ -81,7 +81,8 @@ fn text(instance: &Value, values: &[Value]) -> Option<String> {
 
 /// True when a row gets what a later row held.
 fn collides(write: &Bulk<'_>, unique: &[String], held: &[(usize, Vec<Value>)]) -> bool {
-    let instance = |number: usize| write.rows.get(number).and_then(|row| row.first()).unwrap_or(&Value::Null);
+    let instance =
+        |number: usize| write.rows.get(number).and_then(|row| row.first()).map_or(&Value::Null, AsRef::as_ref);
     let holders: HashMap<String, usize> =
         held.iter().filter_map(|(number, values)| Some((text(instance(*number), values)?, *number))).collect();
     held.iter().any(|(number, old)| {
@@ -95,12 +96,13 @@ fn collides(write: &Bulk<'_>, unique: &[String], held: &[(usize, Vec<Value>)]) -
 fn new(write: &Bulk<'_>, number: usize, name: &str, old: &Value) -> Value {
     let column = write.columns.iter().position(|(column, _)| *column == name);
     let value = column.and_then(|at| write.rows.get(number)?.get(write.keys.len() + at));
-    value.unwrap_or(old).clone()
+    value.map_or(old, AsRef::as_ref).clone()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::owned;
     use crate::value::ColumnType as T;
 
     /// Rows of `(id, name)` that get these names, in this order.
@@ -112,7 +114,7 @@ mod tests {
             keys: vec![("instance_id", T::Text), ("id", T::Text)],
             columns: vec![("name", T::Text)],
             how: Vec::new(),
-            rows: names.iter().map(row).collect(),
+            rows: owned(names.iter().map(row).collect()),
         }
     }
 

@@ -137,11 +137,13 @@ impl Test {
 pub(crate) fn find_table<'t>(tables: &'t [Table], name: Option<&str>) -> Result<&'t Table, StatementError> {
     let primary = tables.first().ok_or_else(|| StatementError::UnknownTable { table: "(the first one)".to_owned() })?;
     let Some(name) = name else { return Ok(primary) };
-    let suffixed = format!("{}_{name}", primary.name);
+    let suffix = |table: &&Table| {
+        table.name.strip_prefix(primary.name.as_str()).and_then(|rest| rest.strip_prefix('_')) == Some(name)
+    };
     tables
         .iter()
         .find(|table| table.name == name)
-        .or_else(|| tables.iter().find(|table| table.name == suffixed))
+        .or_else(|| tables.iter().find(suffix))
         .ok_or_else(|| StatementError::UnknownTable { table: name.to_owned() })
 }
 

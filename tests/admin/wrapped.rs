@@ -146,9 +146,9 @@ impl ProjectionTransaction for WrappedTransaction<'_, '_> {
     fn slices(&mut self, source: uuid::Uuid, request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
         self.0.slices(source, request)
     }
-    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
         self.1.apply(projection)?;
-        self.0.apply(projection, statements)
+        self.0.apply(projection, batches)
     }
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
         self.0.apply_one(projection, instance, statement)

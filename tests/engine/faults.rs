@@ -136,12 +136,17 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
         self.faults.call()?;
         self.inner.lock(projection, instances)
     }
-    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
         // Half of the work is done when it fails.
-        let half = statements.len() / 2;
-        self.inner.apply(projection, &statements[..half])?;
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (instance, statements) in batches {
+            let (one, other) = statements.split_at(statements.len() / 2);
+            first.push((Arc::clone(instance), one.to_vec()));
+            second.push((Arc::clone(instance), other.to_vec()));
+        }
+        self.inner.apply(projection, &first)?;
         self.faults.call()?;
-        self.inner.apply(projection, &statements[half..])
+        self.inner.apply(projection, &second)
     }
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
         self.faults.call()?;

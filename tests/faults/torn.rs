@@ -69,10 +69,12 @@ impl ProjectionTransaction for MortalTransaction<'_> {
         self.store.live();
         self.inner.lock(projection, instances)
     }
-    fn apply(&mut self, projection: &Projection, statements: &[(Arc<str>, &Statement)]) -> Result<(), StoreError> {
-        for statement in statements {
-            self.inner.apply(projection, std::slice::from_ref(statement))?;
-            self.store.live();
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
+        for (instance, statements) in batches {
+            for statement in statements {
+                self.inner.apply(projection, &[(Arc::clone(instance), vec![*statement])])?;
+                self.store.live();
+            }
         }
         Ok(())
     }

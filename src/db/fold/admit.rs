@@ -1,10 +1,9 @@
 //! Which statements can be folded, and what they do to their row.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
-use uuid::Uuid;
-
-use crate::statement::{Assignment, Change, Condition, Name, Statement, Test};
+use crate::statement::{Assignment, Change, Condition, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
 
@@ -14,15 +13,32 @@ const LONGEST_INDEXED: usize = 1000;
 /// Longer JSON may hold numbers that a database refuses.
 const LONGEST_JSON: usize = 100_000;
 
-/// A row: instance and primary key, in the order of the table's key.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An instance and its number in the batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instance<'s> {
+    pub(super) number: usize,
+    pub(super) name: &'s Value,
+}
+
+impl<'s> Instance<'s> {
+    pub(super) fn text(self) -> &'s str {
+        match self.name {
+            Value::Text(name) => name,
+            _ => "",
+        }
+    }
+}
+
+/// A row: instance and primary key, in the order of the table's key. It brings its hash along.
+#[derive(Debug, Clone)]
 pub(super) struct Key<'s> {
-    pub(super) instance: &'s str,
+    hash: u64,
+    instance: Instance<'s>,
     parts: Parts<'s>,
 }
 
 /// Most keys are short: those take no memory of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Hash)]
 enum Parts<'s> {
     One([Part<'s>; 1]),
     Two([Part<'s>; 2]),
@@ -30,41 +46,78 @@ enum Parts<'s> {
 }
 
 impl<'s> Key<'s> {
-    pub(super) fn parts(&self) -> &[Part<'s>] {
-        match &self.parts {
+    /// Instance and key, as they are written.
+    pub(super) fn values(&self) -> impl Iterator<Item = &'s Value> {
+        let parts: &[Part<'s>] = match &self.parts {
             Parts::One(parts) => parts,
             Parts::Two(parts) => parts,
             Parts::More(parts) => parts,
-        }
+        };
+        std::iter::once(self.instance.name).chain(parts.iter().map(|part| part.0))
     }
 }
 
-/// A value of which equality is the same here and in both databases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Part<'s> {
-    Text(&'s str),
-    Integer(i64),
-    Boolean(bool),
-    Uuid(Uuid),
+impl PartialEq for Key<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.instance.number == other.instance.number && self.parts == other.parts
+    }
 }
+
+impl Eq for Key<'_> {}
+
+impl Hash for Key<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Takes a key's hash as it is.
+#[derive(Default)]
+pub(super) struct Ready(u64);
+
+impl Hasher for Ready {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// How maps by key find their places.
+pub(super) type ByHash = BuildHasherDefault<Ready>;
+
+/// A value of which equality is the same here and in both databases.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Part<'s>(&'s Value);
 
 impl<'s> Part<'s> {
     fn of(value: &'s Value, kind: ColumnType) -> Option<Self> {
-        match (value, kind) {
-            (Value::Text(text), ColumnType::Text) if text.len() <= LONGEST_INDEXED => Some(Self::Text(text)),
-            (Value::Integer(n), ColumnType::Integer) => Some(Self::Integer(*n)),
-            (Value::Boolean(truth), ColumnType::Boolean) => Some(Self::Boolean(*truth)),
-            (Value::Uuid(uuid), ColumnType::Uuid) => Some(Self::Uuid(*uuid)),
-            _ => None,
-        }
+        let is_plain = match (value, kind) {
+            (Value::Text(text), ColumnType::Text) => text.len() <= LONGEST_INDEXED,
+            (Value::Integer(_), ColumnType::Integer)
+            | (Value::Boolean(_), ColumnType::Boolean)
+            | (Value::Uuid(_), ColumnType::Uuid) => true,
+            _ => false,
+        };
+        is_plain.then_some(Self(value))
     }
+}
 
-    pub(super) fn value(self) -> Value {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Integer(n) => n.into(),
-            Self::Boolean(truth) => truth.into(),
-            Self::Uuid(uuid) => uuid.into(),
+impl Hash for Part<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0 {
+            Value::Text(text) => text.hash(state),
+            Value::Integer(n) => n.hash(state),
+            Value::Uuid(uuid) => uuid.hash(state),
+            other => (*other == Value::Boolean(true)).hash(state),
         }
     }
 }
@@ -85,18 +138,76 @@ pub(super) enum Kind {
     Delete,
 }
 
-/// What a statement does to its row. One is filled again and again for a whole batch.
-#[derive(Debug, Default)]
-pub(super) struct Op<'s> {
-    pub(super) kind: Kind,
-    /// The row that is inserted, by place of the column; the others have their defaults.
-    pub(super) new: Vec<(usize, Cow<'s, Value>)>,
-    /// What changes in a row that exists, by place of the column, the key apart.
-    pub(super) changes: Vec<(usize, Cell<'s>)>,
+/// A table, and what is asked of it for each statement.
+#[derive(Debug)]
+pub(super) struct Facts<'t> {
+    pub(super) table: &'t Table,
+    /// Effects on different rows of the table never touch each other, nor other tables.
+    pub(super) is_foldable: bool,
+    /// By place of the column.
+    is_key: Vec<bool>,
+    is_indexed: Vec<bool>,
+    /// How many columns a new row has to be given.
+    required: usize,
+    /// Places and types of the primary key, in its order.
+    key: Vec<(usize, ColumnType)>,
 }
 
-/// True when effects on different rows of the table never touch each other, nor other tables.
-pub(super) fn is_foldable(table: &Table, all: &[Table]) -> bool {
+impl<'t> Facts<'t> {
+    pub(super) fn new(table: &'t Table, all: &[Table]) -> Self {
+        let key = table.primary_key.iter().filter_map(|name| {
+            let at = table.columns.iter().position(|column| column.name == *name)?;
+            Some((at, table.columns.get(at)?.kind))
+        });
+        let is_indexed = |column: &Column| table.indexes.iter().any(|index| index.contains(&column.name));
+        Self {
+            table,
+            is_foldable: is_foldable(table, all),
+            is_key: table.columns.iter().map(|column| table.primary_key.contains(&column.name)).collect(),
+            is_indexed: table.columns.iter().map(is_indexed).collect(),
+            required: table.columns.iter().filter(|column| is_required(column)).count(),
+            key: key.collect(),
+        }
+    }
+
+    pub(super) fn is_key(&self, at: usize) -> bool {
+        self.is_key.get(at).copied().unwrap_or(false)
+    }
+
+    /// The place of a column; most often it is the one behind the column before.
+    fn place(&self, name: &str, before: Option<usize>) -> Option<(usize, &'t Column)> {
+        let columns = &self.table.columns;
+        let is = |at: &usize| columns.get(*at).is_some_and(|column| column.name == name);
+        let next = before.map_or(0, |before| before + 1);
+        let at = Some(next).filter(is).or_else(|| (0..columns.len()).find(is))?;
+        columns.get(at).map(|column| (at, column))
+    }
+
+    fn parts<'s>(&self, value_of: impl Fn(usize) -> Option<&'s Value>) -> Option<Parts<'s>> {
+        let part = |(at, kind): &(usize, ColumnType)| Part::of(value_of(*at)?, *kind);
+        Some(match self.key.as_slice() {
+            [one] => Parts::One([part(one)?]),
+            [one, two] => Parts::Two([part(one)?, part(two)?]),
+            more => Parts::More(more.iter().map(part).collect::<Option<_>>()?),
+        })
+    }
+
+    /// The key, when the conditions are that each of its columns equals a value, and nothing else.
+    fn parts_of_conditions<'s>(&self, conditions: &'s [Condition]) -> Option<Parts<'s>> {
+        if conditions.len() != self.table.primary_key.len() {
+            return None;
+        }
+        self.parts(|at| {
+            let name = &self.table.columns.get(at)?.name;
+            conditions.iter().find_map(|condition| match &condition.0 {
+                Test::Compare(column, "=", value) if column == name => Some(value),
+                _ => None,
+            })
+        })
+    }
+}
+
+fn is_foldable(table: &Table, all: &[Table]) -> bool {
     let is_first = all.first().is_some_and(|first| std::ptr::eq(first, table));
     let refers = |other: &Table| {
         let mut keys = other.foreign_keys.iter();
@@ -105,133 +216,133 @@ pub(super) fn is_foldable(table: &Table, all: &[Table]) -> bool {
     table.uniques.is_empty() && table.foreign_keys.is_empty() && !all.iter().any(refers)
 }
 
+fn is_required(column: &Column) -> bool {
+    !column.nullable && column.default.is_none()
+}
+
+/// What a statement does to its row. One is filled again and again for a whole batch.
+#[derive(Debug, Default)]
+pub(super) struct Op<'s> {
+    pub(super) kind: Kind,
+    /// The row that is inserted, by place of the column; the others have their defaults.
+    pub(super) new: Vec<(usize, Cow<'s, Value>)>,
+    /// What changes in a row that exists, by place of the column, the key apart.
+    pub(super) changes: Vec<(usize, Cell<'s>)>,
+    hasher: RandomState,
+}
+
 impl<'s> Op<'s> {
     /// Becomes what the statement does, and tells to which row; none when it cannot be folded.
-    pub(super) fn admit(&mut self, table: &'s Table, instance: &'s str, statement: &'s Statement) -> Option<Key<'s>> {
+    pub(super) fn admit(
+        &mut self,
+        facts: &Facts<'_>,
+        instance: Instance<'s>,
+        statement: &'s Statement,
+    ) -> Option<Key<'s>> {
         self.new.clear();
         self.changes.clear();
         let parts = match statement {
             Statement::Create { values, .. } => {
                 self.kind = Kind::Create;
-                self.insert(table, values)?;
-                key_of_values(table, values)
+                self.insert(facts, values)?;
+                self.parts_of_new(facts)
             }
             Statement::Upsert { conflict, values, .. } => {
                 self.kind = Kind::Upsert;
-                if !is_primary_key(table, conflict) {
+                let of_key = |name| facts.table.primary_key.iter().any(|key| key == name);
+                if conflict.len() != facts.table.primary_key.len() || !conflict.iter().all(of_key) {
                     return None;
                 }
-                self.insert(table, values)?;
-                self.change(table, values)?;
-                key_of_values(table, values)
+                self.insert(facts, values)?;
+                self.parts_of_new(facts)
             }
             Statement::Update { values, conditions, .. } => {
                 self.kind = Kind::Update;
-                if values.iter().any(|value| is_key(table, &value.column)) {
-                    return None;
-                }
-                self.change(table, values)?;
-                key_of_conditions(table, conditions)
+                self.change(facts, values)?;
+                facts.parts_of_conditions(conditions)
             }
             Statement::Delete { conditions, .. } => {
                 self.kind = Kind::Delete;
-                key_of_conditions(table, conditions)
+                facts.parts_of_conditions(conditions)
             }
             _ => None,
-        };
-        Some(Key { instance, parts: parts? })
+        }?;
+        Some(Key { hash: self.hasher.hash_one((instance.number, &parts)), instance, parts })
     }
 
-    /// The row that is inserted, when the table would hold it.
-    fn insert(&mut self, table: &'s Table, values: &'s [Assignment]) -> Option<()> {
+    /// The key of the row that is inserted.
+    fn parts_of_new(&self, facts: &Facts<'_>) -> Option<Parts<'s>> {
+        facts.parts(|at| match self.new.iter().find(|(place, _)| *place == at) {
+            Some((_, Cow::Borrowed(value))) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// The row that is inserted, when the table would hold it; with an upsert also what changes in a row that exists.
+    fn insert(&mut self, facts: &Facts<'_>, values: &'s [Assignment]) -> Option<()> {
+        let (mut before, mut required) = (None, 0);
         for value in values {
-            let (at, column) = place(table, &value.column)?;
+            let (at, column) = facts.place(&value.column, before)?;
+            let changes = self.kind == Kind::Upsert && !facts.is_key(at);
             let new = match &value.change {
-                Change::Set(new) | Change::SetOnInsert(new) => held(table, column, new)?,
-                Change::Increment(n) if column.kind == ColumnType::Integer => Cow::Owned(Value::Integer(*n)),
+                Change::Set(new) => {
+                    let new = facts.held(at, column, new)?;
+                    if changes {
+                        self.changes.push((at, Cell::Set(new.clone())));
+                    }
+                    new
+                }
+                Change::SetOnInsert(new) => facts.held(at, column, new)?,
+                Change::Increment(n) if column.kind == ColumnType::Integer => {
+                    if changes {
+                        self.changes.push((at, Cell::Add(*n)));
+                    }
+                    Cow::Owned(Value::Integer(*n))
+                }
                 _ => return None,
             };
             self.new.push((at, new));
+            required += usize::from(is_required(column));
+            before = Some(at);
         }
-        let is_complete = |(at, column): (usize, &Column)| {
-            column.nullable || column.default.is_some() || self.new.iter().any(|(other, _)| *other == at)
-        };
-        table.columns.iter().enumerate().all(is_complete).then_some(())
+        (required == facts.required).then_some(())
     }
 
-    /// What changes in a row that exists, the key apart.
-    fn change(&mut self, table: &'s Table, values: &'s [Assignment]) -> Option<()> {
-        for value in values.iter().filter(|value| !is_key(table, &value.column)) {
-            let (at, column) = place(table, &value.column)?;
+    /// What changes in a row that exists; its key does not.
+    fn change(&mut self, facts: &Facts<'_>, values: &'s [Assignment]) -> Option<()> {
+        let mut before = None;
+        for value in values {
+            let (at, column) = facts.place(&value.column, before).filter(|(at, _)| !facts.is_key(*at))?;
             let change = match &value.change {
-                Change::Set(new) => Cell::Set(held(table, column, new)?),
+                Change::Set(new) => Cell::Set(facts.held(at, column, new)?),
                 Change::Increment(n) if column.kind == ColumnType::Integer => Cell::Add(*n),
-                Change::SetOnInsert(_) => continue,
                 _ => return None,
             };
             self.changes.push((at, change));
+            before = Some(at);
         }
         Some(())
     }
 }
 
-pub(super) fn is_key(table: &Table, column: &str) -> bool {
-    table.primary_key.iter().any(|key| key == column)
-}
-
-fn is_primary_key(table: &Table, columns: &[Name]) -> bool {
-    columns.len() == table.primary_key.len() && columns.iter().all(|column| is_key(table, column))
-}
-
-fn key<'s>(table: &Table, value_of: impl Fn(&str) -> Option<&'s Value>) -> Option<Parts<'s>> {
-    let part = |name: &String| Part::of(value_of(name)?, table.find(name)?.kind);
-    Some(match table.primary_key.as_slice() {
-        [one] => Parts::One([part(one)?]),
-        [one, two] => Parts::Two([part(one)?, part(two)?]),
-        more => Parts::More(more.iter().map(part).collect::<Option<_>>()?),
-    })
-}
-
-fn key_of_values<'s>(table: &Table, values: &'s [Assignment]) -> Option<Parts<'s>> {
-    key(table, |name| match &values.iter().find(|value| value.column == name)?.change {
-        Change::Set(value) => Some(value),
-        _ => None,
-    })
-}
-
-/// The key, when the conditions are that each of its columns equals a value, and nothing else.
-fn key_of_conditions<'s>(table: &Table, conditions: &'s [Condition]) -> Option<Parts<'s>> {
-    if conditions.len() != table.primary_key.len() {
-        return None;
-    }
-    key(table, |name| {
-        conditions.iter().find_map(|condition| match &condition.0 {
-            Test::Compare(column, "=", value) if column == name => Some(value),
-            _ => None,
-        })
-    })
-}
-
-fn place<'t>(table: &'t Table, column: &str) -> Option<(usize, &'t Column)> {
-    table.columns.iter().enumerate().find(|(_, candidate)| candidate.name == column)
-}
-
-/// The value as the column holds it; none when a database might refuse it.
-fn held<'s>(table: &Table, column: &Column, value: &'s Value) -> Option<Cow<'s, Value>> {
-    if !value.fits(column.kind) {
-        return None;
-    }
-    let is_indexed = || table.indexes.iter().any(|index| index.contains(&column.name));
-    match value {
-        Value::Null => column.nullable.then_some(Cow::Borrowed(value)),
-        #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
-        Value::Integer(n) if column.kind == ColumnType::Float => Some(Cow::Owned(Value::Float(*n as f64))),
-        Value::Text(text) if text.len() > LONGEST_INDEXED => (!is_indexed()).then_some(Cow::Borrowed(value)),
-        Value::Bytes(bytes) if bytes.len() > LONGEST_INDEXED => (!is_indexed()).then_some(Cow::Borrowed(value)),
-        Value::Json(text) => (is_plain(text) && !is_indexed()).then_some(Cow::Borrowed(value)),
-        // An array of arrays cannot be a column of rows.
-        Value::TextArray(_) => None,
-        _ => Some(Cow::Borrowed(value)),
+impl Facts<'_> {
+    /// The value as the column holds it; none when a database might refuse it.
+    fn held<'s>(&self, at: usize, column: &Column, value: &'s Value) -> Option<Cow<'s, Value>> {
+        if !value.fits(column.kind) {
+            return None;
+        }
+        let is_indexed = self.is_indexed.get(at).copied().unwrap_or(true);
+        match value {
+            Value::Null => column.nullable.then_some(Cow::Borrowed(value)),
+            #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
+            Value::Integer(n) if column.kind == ColumnType::Float => Some(Cow::Owned(Value::Float(*n as f64))),
+            Value::Text(text) if text.len() > LONGEST_INDEXED => (!is_indexed).then_some(Cow::Borrowed(value)),
+            Value::Bytes(bytes) if bytes.len() > LONGEST_INDEXED => (!is_indexed).then_some(Cow::Borrowed(value)),
+            Value::Json(text) => (is_plain(text) && !is_indexed).then_some(Cow::Borrowed(value)),
+            // An array of arrays cannot be a column of rows.
+            Value::TextArray(_) => None,
+            _ => Some(Cow::Borrowed(value)),
+        }
     }
 }
 

@@ -7,46 +7,77 @@
 //! who failed is then found in single steps.
 
 mod admit;
+mod beside;
 mod net;
 mod run;
 mod write;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use super::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::statement::{Statement, find_table};
-use crate::table::Table;
-use admit::{Key, Op};
+use crate::value::Value;
+use admit::{ByHash, Facts, Instance, Key, Op};
 use net::Net;
 use run::Runs;
+use write::{Target, Write};
 
-/// Applies the statements of all these events in order.
+/// With so many rows at hand they are written, at the end of an instance, beyond which nothing folds: while a database works
+/// on these, the next ones are folded.
+const ROWS: usize = 5_000;
+
+/// Applies the statements of all these events, those of an instance in order.
 pub(super) fn apply(
     conn: &mut dyn Conn,
     projection: &Projection,
-    statements: &[(Arc<str>, &Statement)],
+    batches: &[(Arc<str>, Vec<&Statement>)],
 ) -> Result<(), StoreError> {
-    let tables = projection.tables();
-    let mut fold = Fold {
-        projection,
-        foldable: tables.iter().map(|table| admit::is_foldable(table, tables)).collect(),
-        pending: tables.iter().map(|_| Pending::default()).collect(),
-        op: Op::default(),
-        runs: Runs::new(projection),
-    };
-    for (instance, statement) in statements {
-        fold.add(conn, instance, statement)?;
-    }
-    fold.flush(conn)
+    let target = Target { projection, dialect: conn.dialect() };
+    let (names, numbers) = number(batches);
+    let statements: usize = batches.iter().map(|(_, statements)| statements.len()).sum();
+    beside::run(conn, projection, statements > ROWS, |out| {
+        let mut fold = Fold::new(target, out);
+        for ((_, statements), number) in batches.iter().zip(numbers) {
+            let Some(name) = names.get(number) else { continue };
+            for statement in statements {
+                fold.add(Instance { number, name }, statement)?;
+            }
+            if fold.rows >= ROWS {
+                fold.flush()?;
+            }
+        }
+        fold.flush()
+    })
 }
 
-struct Fold<'s> {
-    projection: &'s Projection,
-    foldable: Vec<bool>,
+/// The instances as they are written, each once, and the place of each batch's own.
+fn number(batches: &[(Arc<str>, Vec<&Statement>)]) -> (Vec<Value>, Vec<usize>) {
+    let (mut names, mut known) = (Vec::new(), HashMap::new());
+    let place = |(instance, _): &(Arc<str>, Vec<&Statement>)| {
+        *known.entry(Arc::clone(instance)).or_insert_with(|| {
+            names.push(Arc::clone(instance).into());
+            names.len() - 1
+        })
+    };
+    let numbers = batches.iter().map(place).collect();
+    (names, numbers)
+}
+
+/// Where writes go, in order.
+type Out<'o, 's> = &'o mut dyn FnMut(Write<'s>) -> Result<(), StoreError>;
+
+struct Fold<'o, 's> {
+    target: Target<'s>,
+    out: Out<'o, 's>,
+    /// By place of the table.
+    facts: Vec<Facts<'s>>,
     pending: Vec<Pending<'s>>,
+    /// How many effects are pending.
+    rows: usize,
     /// What the statement at hand does.
     op: Op<'s>,
     /// The statements at hand on tables that cannot be folded.
@@ -58,32 +89,47 @@ struct Fold<'s> {
 #[derive(Default)]
 struct Pending<'s> {
     rounds: Vec<Vec<(Key<'s>, Net<'s>)>>,
-    last: HashMap<Key<'s>, (usize, usize)>,
+    last: HashMap<Key<'s>, (usize, usize), ByHash>,
 }
 
-impl<'s> Fold<'s> {
-    fn add(&mut self, conn: &mut dyn Conn, instance: &'s str, statement: &'s Statement) -> Result<(), StoreError> {
+impl<'o, 's> Fold<'o, 's> {
+    fn new(target: Target<'s>, out: Out<'o, 's>) -> Self {
+        let tables = target.projection.tables();
+        Self {
+            target,
+            out,
+            facts: tables.iter().map(|table| Facts::new(table, tables)).collect(),
+            pending: tables.iter().map(|_| Pending::default()).collect(),
+            rows: 0,
+            op: Op::default(),
+            runs: Runs::new(target),
+        }
+    }
+
+    fn add(&mut self, instance: Instance<'s>, statement: &'s Statement) -> Result<(), StoreError> {
         match statement {
             Statement::Noop => return Ok(()),
-            Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(conn, instance, part)),
+            Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(instance, part)),
             _ => {}
         }
-        if let Some((at, table)) = self.table(statement)? {
-            let taken = if self.foldable.get(at).copied().unwrap_or(false) {
-                self.fold(at, table, instance, statement)
+        if let Some(at) = self.table(statement)?
+            && let Some(facts) = self.facts.get(at)
+        {
+            let taken = if facts.is_foldable {
+                self.fold(at, instance, statement)
             } else {
-                self.runs.add(conn, (at, table), (instance, statement), &mut self.op)?
+                self.runs.add(&mut *self.out, (at, facts), (instance, statement), &mut self.op)?
             };
             if taken {
                 return Ok(());
             }
         }
-        self.flush(conn)?;
-        super::state::execute(conn, self.projection, instance, statement)
+        self.flush()?;
+        (self.out)(Write::Alone(instance, statement))
     }
 
-    /// The table of a statement that may be about one row, and its place.
-    fn table(&self, statement: &Statement) -> Result<Option<(usize, &'s Table)>, StoreError> {
+    /// The place of the table of a statement that may be about one row.
+    fn table(&self, statement: &Statement) -> Result<Option<usize>, StoreError> {
         let name = match statement {
             Statement::Create { table, .. }
             | Statement::Upsert { table, .. }
@@ -91,30 +137,28 @@ impl<'s> Fold<'s> {
             | Statement::Delete { table, .. } => table.as_deref(),
             _ => return Ok(None),
         };
-        let tables = self.projection.tables();
-        let table: &'s Table = find_table(tables, name)
+        let tables = self.target.projection.tables();
+        let table = find_table(tables, name)
             .map_err(|error| StoreError::new("folding a statement", StoreErrorKind::Usage, error))?;
-        Ok(tables.iter().position(|other| std::ptr::eq(other, table)).map(|at| (at, table)))
+        Ok(tables.iter().position(|other| std::ptr::eq(other, table)))
     }
 
     /// Adds it to what is to be written; false when it has to run by itself.
-    fn fold(&mut self, at: usize, table: &'s Table, instance: &'s str, statement: &'s Statement) -> bool {
-        match (self.op.admit(table, instance, statement), self.pending.get_mut(at)) {
-            (Some(key), Some(pending)) => {
-                pending.add(table, key, &mut self.op);
-                true
-            }
-            _ => false,
-        }
+    fn fold(&mut self, at: usize, instance: Instance<'s>, statement: &'s Statement) -> bool {
+        let (Some(facts), Some(pending)) = (self.facts.get(at), self.pending.get_mut(at)) else { return false };
+        let Some(key) = self.op.admit(facts, instance, statement) else { return false };
+        self.rows += usize::from(pending.add(facts, key, &mut self.op));
+        true
     }
 
     /// Writes everything. What is folded and what runs in order are on tables that do not touch each other.
-    fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
-        self.runs.flush(conn)?;
-        for (table, pending) in self.projection.tables().iter().zip(&mut self.pending) {
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.runs.flush(&mut *self.out)?;
+        self.rows = 0;
+        for (facts, pending) in self.facts.iter().zip(&mut self.pending) {
             pending.last.clear();
             for round in pending.rounds.drain(..) {
-                write::round(conn, self.projection, table, &round)?;
+                write::round(self.target, facts, round, &mut *self.out)?;
             }
         }
         Ok(())
@@ -122,23 +166,35 @@ impl<'s> Fold<'s> {
 }
 
 impl<'s> Pending<'s> {
-    fn add(&mut self, table: &Table, key: Key<'s>, op: &mut Op<'s>) {
-        let round = match self.last.get(&key).copied() {
-            None => 0,
-            Some((round, slot)) => {
-                let Some((_, net)) = self.rounds.get_mut(round).and_then(|nets| nets.get_mut(slot)) else { return };
-                if net.merge(table, op) {
-                    return;
-                }
-                round + 1
+    /// True when there is an effect more than before.
+    fn add(&mut self, facts: &Facts<'_>, key: Key<'s>, op: &mut Op<'s>) -> bool {
+        match self.last.entry(key) {
+            Entry::Vacant(place) => {
+                let key = place.key().clone();
+                place.insert(insert(&mut self.rounds, 0, (key, Net::new(facts.table, op))));
             }
-        };
-        if self.rounds.len() <= round {
-            self.rounds.push(Vec::new());
+            Entry::Occupied(mut place) => {
+                let (round, slot) = *place.get();
+                let net = self.rounds.get_mut(round).and_then(|nets| nets.get_mut(slot));
+                if net.is_some_and(|(_, net)| net.merge(facts.table, op)) {
+                    return false;
+                }
+                let key = place.key().clone();
+                place.insert(insert(&mut self.rounds, round + 1, (key, Net::new(facts.table, op))));
+            }
         }
-        if let Some(nets) = self.rounds.get_mut(round) {
-            self.last.insert(key.clone(), (round, nets.len()));
-            nets.push((key, Net::new(table, op)));
-        }
+        true
     }
+}
+
+/// Adds an effect to a round, which is the next one at most, and tells where it is.
+fn insert<T>(rounds: &mut Vec<Vec<T>>, round: usize, effect: T) -> (usize, usize) {
+    if rounds.len() <= round {
+        rounds.push(Vec::new());
+    }
+    let place = (round, rounds.get(round).map_or(0, Vec::len));
+    if let Some(effects) = rounds.get_mut(round) {
+        effects.push(effect);
+    }
+    place
 }

@@ -7,12 +7,12 @@
 
 use std::collections::HashSet;
 
-use super::admit::{Key, Op};
+use super::Out;
+use super::admit::{ByHash, Facts, Instance, Key, Op};
 use super::net::Net;
-use super::write::{self, Shape};
-use crate::db::{BulkKind, Conn, How, Row, state};
+use super::write::{self, Effects, Shape, Target, Write};
+use crate::db::{BulkKind, BulkRow, How};
 use crate::error::StoreError;
-use crate::projection::Projection;
 use crate::statement::Statement;
 use crate::table::Table;
 use crate::value::ColumnType;
@@ -24,37 +24,36 @@ const FEWEST: usize = 3;
 #[derive(Default)]
 struct Run<'s> {
     shape: Shape,
-    keys: HashSet<Key<'s>>,
-    rows: Vec<Row>,
-    statements: Vec<(&'s str, &'s Statement)>,
+    keys: HashSet<Key<'s>, ByHash>,
+    rows: Vec<BulkRow<'s>>,
+    statements: Vec<(Instance<'s>, &'s Statement)>,
 }
 
-impl Run<'_> {
-    fn write(&mut self, conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), StoreError> {
+impl<'s> Run<'s> {
+    fn write(&mut self, target: Target<'s>, table: &'s Table, out: Out<'_, 's>) -> Result<(), StoreError> {
         self.keys.clear();
         let (rows, statements) = (std::mem::take(&mut self.rows), std::mem::take(&mut self.statements));
         if statements.len() < FEWEST {
             let mut all = statements.into_iter();
-            return all.try_for_each(|(instance, statement)| state::execute(conn, projection, instance, statement));
+            return all.try_for_each(|(instance, statement)| out(Write::Alone(instance, statement)));
         }
         let (kind, columns) = &self.shape;
-        let write = write::bulk(conn, projection, table, *kind, columns, rows);
-        let uniques: Vec<&[String]> = table.uniques.iter().map(Vec::as_slice).collect();
-        conn.bulk_in_order(&write, &uniques).map(|_| ()).map_err(|error| write::doing(projection, error))
+        let bulk = write::bulk(target, table, *kind, columns, rows);
+        out(Write::InOrder(bulk, table.uniques.iter().map(Vec::as_slice).collect()))
     }
 }
 
 /// The runs at hand, by place of the table.
 pub(super) struct Runs<'s> {
-    projection: &'s Projection,
+    target: Target<'s>,
     tables: Vec<Run<'s>>,
     /// The tables that each table refers to, directly or not, those first that refer to the fewest.
     above: Vec<Vec<usize>>,
 }
 
 impl<'s> Runs<'s> {
-    pub(super) fn new(projection: &'s Projection) -> Self {
-        let tables = projection.tables();
+    pub(super) fn new(target: Target<'s>) -> Self {
+        let tables = target.projection.tables();
         let above: Vec<Vec<usize>> = (0..tables.len()).map(|at| above(tables, at)).collect();
         let sorted = |tables: &Vec<usize>| {
             let mut sorted = tables.clone();
@@ -62,34 +61,34 @@ impl<'s> Runs<'s> {
             sorted
         };
         let sorted = above.iter().map(sorted).collect();
-        Self { projection, tables: tables.iter().map(|_| Run::default()).collect(), above: sorted }
+        Self { target, tables: tables.iter().map(|_| Run::default()).collect(), above: sorted }
     }
 
     /// Adds what the statement does, writing what has to come before; false when it has to run by itself.
     pub(super) fn add(
         &mut self,
-        conn: &mut dyn Conn,
-        (at, table): (usize, &'s Table),
-        (instance, statement): (&'s str, &'s Statement),
+        out: Out<'_, 's>,
+        (at, facts): (usize, &Facts<'s>),
+        (instance, statement): (Instance<'s>, &'s Statement),
         op: &mut Op<'s>,
     ) -> Result<bool, StoreError> {
         if self.is_above(at, at) {
             // A row may need another one of its own statement.
             return Ok(false);
         }
-        let Some(key) = op.admit(table, instance, statement) else { return Ok(false) };
-        let [Some((shape, row)), None] = write::effects(table, &key, &Net::new(table, op)) else { return Ok(false) };
-        if !is_comparable(table, &shape) {
+        let Some(key) = op.admit(facts, instance, statement) else { return Ok(false) };
+        let Some((shape, row)) = effect(facts, &key, op) else { return Ok(false) };
+        if !is_comparable(facts.table, &shape) {
             return Ok(false);
         }
         if shape.0 != BulkKind::Update {
             for below in (0..self.tables.len()).filter(|below| self.is_above(at, *below)).collect::<Vec<_>>() {
-                self.write(conn, below)?;
+                self.write(out, below)?;
             }
         }
         let run = self.tables.get(at);
         if run.is_some_and(|run| !run.rows.is_empty() && (run.shape != shape || run.keys.contains(&key))) {
-            self.write(conn, at)?;
+            self.write(out, at)?;
         }
         if let Some(run) = self.tables.get_mut(at) {
             run.shape = shape;
@@ -105,22 +104,31 @@ impl<'s> Runs<'s> {
     }
 
     /// Writes what is at hand for a table, and before that for those that it refers to.
-    fn write(&mut self, conn: &mut dyn Conn, at: usize) -> Result<(), StoreError> {
+    fn write(&mut self, out: Out<'_, 's>, at: usize) -> Result<(), StoreError> {
         if self.tables.get(at).is_none_or(|run| run.rows.is_empty()) {
             return Ok(());
         }
         let above = self.above.get(at).cloned().unwrap_or_default();
         for at in above.into_iter().chain([at]) {
-            if let (Some(run), Some(table)) = (self.tables.get_mut(at), self.projection.tables().get(at)) {
-                run.write(conn, self.projection, table)?;
+            if let (Some(run), Some(table)) = (self.tables.get_mut(at), self.target.projection.tables().get(at)) {
+                run.write(self.target, table, out)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn flush(&mut self, conn: &mut dyn Conn) -> Result<(), StoreError> {
-        (0..self.tables.len()).try_for_each(|at| self.write(conn, at))
+    pub(super) fn flush(&mut self, out: Out<'_, 's>) -> Result<(), StoreError> {
+        (0..self.tables.len()).try_for_each(|at| self.write(out, at))
     }
+}
+
+/// What a statement writes, when it is one row.
+fn effect<'s>(facts: &Facts<'s>, key: &Key<'s>, op: &mut Op<'s>) -> Option<(Shape, BulkRow<'s>)> {
+    let mut effects = Effects::default();
+    effects.add(facts, key, Net::new(facts.table, op));
+    let [(shape, rows)] = <[_; 1]>::try_from(effects.shapes).ok()?;
+    let [row] = <[_; 1]>::try_from(rows).ok()?;
+    Some((shape, row))
 }
 
 /// The tables that a table refers to, directly or not.

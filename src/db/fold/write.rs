@@ -1,125 +1,183 @@
 //! The effects of a round, as few statements: those of the same shape together.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
-use super::admit::{self, Cell, Key};
+use super::Out;
+use super::admit::{Cell, Facts, Instance, Key};
 use super::net::{Changes, Net, NewRow};
-use crate::db::{Bulk, BulkKind, Conn, How, Row};
+use crate::db::{Bulk, BulkKind, BulkRow, Conn, How, state};
 use crate::error::StoreError;
 use crate::projection::Projection;
-use crate::sql;
+use crate::sql::{self, Dialect};
+use crate::statement::Statement;
 use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
 /// Kind of the statement, and the columns that it writes.
 pub(super) type Shape = (BulkKind, Vec<(usize, How)>);
 
-pub(super) fn round(
-    conn: &mut dyn Conn,
-    projection: &Projection,
-    table: &Table,
-    nets: &[(Key<'_>, Net<'_>)],
+/// Whose tables are written, and how their names are spelled.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'s> {
+    pub(super) projection: &'s Projection,
+    pub(super) dialect: Dialect,
+}
+
+/// Something that a database is to do.
+pub(super) enum Write<'s> {
+    /// Rows that do not touch each other.
+    Bulk(Bulk<'s>),
+    /// Rows with the outcome of one after the other, where these unique keys are.
+    InOrder(Bulk<'s>, Vec<&'s [String]>),
+    Alone(Instance<'s>, &'s Statement),
+}
+
+impl Write<'_> {
+    pub(super) fn perform(&self, conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
+        let written = match self {
+            Self::Bulk(bulk) => conn.bulk(bulk),
+            Self::InOrder(bulk, uniques) => conn.bulk_in_order(bulk, uniques),
+            Self::Alone(instance, statement) => {
+                return state::execute(conn, projection, instance.text(), statement);
+            }
+        };
+        let doing =
+            |error: StoreError| error.doing(format!("writing a read table of projection {:?}", projection.name()));
+        written.map(|_| ()).map_err(doing)
+    }
+}
+
+pub(super) fn round<'s>(
+    target: Target<'s>,
+    facts: &Facts<'s>,
+    nets: Vec<(Key<'s>, Net<'s>)>,
+    out: Out<'_, 's>,
 ) -> Result<(), StoreError> {
-    let mut shapes: BTreeMap<Shape, Vec<Row>> = BTreeMap::new();
+    let mut effects = Effects::default();
     for (key, net) in nets {
-        for (shape, row) in effects(table, key, net).into_iter().flatten() {
-            shapes.entry(shape).or_default().push(row);
+        effects.add(facts, &key, net);
+    }
+    effects.shapes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let bulk = |((kind, columns), rows): (Shape, _)| bulk(target, facts.table, kind, &columns, rows);
+    effects.shapes.into_iter().map(bulk).try_for_each(|bulk| out(Write::Bulk(bulk)))
+}
+
+/// What is written, row by row, those of one shape together.
+#[derive(Debug, Default)]
+pub(super) struct Effects<'s> {
+    pub(super) shapes: Vec<(Shape, Vec<BulkRow<'s>>)>,
+    /// The place of the last row's shape, which the next one has most often.
+    last: usize,
+    /// The columns of the row at hand.
+    columns: Vec<(usize, How)>,
+}
+
+impl<'s> Effects<'s> {
+    /// Adds what is written for a net effect: nothing for an update of no column, two rows where a changed row gets something
+    /// else than a new one would.
+    pub(super) fn add(&mut self, facts: &Facts<'_>, key: &Key<'s>, net: Net<'s>) {
+        match net {
+            Net::Delete => {
+                let row = self.begin(key, 0);
+                self.end(BulkKind::Delete, row);
+            }
+            Net::Update { changes } => self.update(key, changes),
+            Net::Insert { new } => self.insert(facts, BulkKind::Insert, key, new, |_, _| How::Set),
+            Net::Upsert { new, changes } => self.upsert(facts, key, new, changes),
         }
     }
-    for ((kind, columns), rows) in shapes {
-        let write = bulk(conn, projection, table, kind, &columns, rows);
-        conn.bulk(&write).map_err(|error| doing(projection, error))?;
+
+    /// A row with its key, and room for other columns.
+    fn begin(&mut self, key: &Key<'s>, room: usize) -> BulkRow<'s> {
+        self.columns.clear();
+        let mut row = Vec::with_capacity(3 + room);
+        row.extend(key.values().map(Cow::Borrowed));
+        row
     }
-    Ok(())
-}
 
-pub(super) fn doing(projection: &Projection, error: StoreError) -> StoreError {
-    error.doing(format!("writing a read table of projection {:?}", projection.name()))
-}
-
-/// A row of a statement of some shape.
-type Effect = (Shape, Row);
-
-/// What is written for a net effect: nothing for an update of no column, two where a changed row gets something else than
-/// a new one would.
-pub(super) fn effects(table: &Table, key: &Key<'_>, net: &Net<'_>) -> [Option<Effect>; 2] {
-    match net {
-        Net::Delete => [Some(effect(BulkKind::Delete, key, Vec::new())), None],
-        Net::Update { changes } => [update(key, changes), None],
-        Net::Insert { new } => [Some(effect(BulkKind::Insert, key, inserted(table, new))), None],
-        Net::Upsert { new, changes } => upsert(table, key, new, changes),
-    }
-}
-
-type Columns = Vec<(usize, How, Value)>;
-
-fn effect(kind: BulkKind, key: &Key<'_>, columns: Columns) -> Effect {
-    let mut row: Row = Vec::with_capacity(1 + key.parts().len() + columns.len());
-    row.push(key.instance.into());
-    row.extend(key.parts().iter().map(|part| part.value()));
-    let mut shape = Vec::with_capacity(columns.len());
-    for (at, how, value) in columns {
-        shape.push((at, how));
-        row.push(value);
-    }
-    ((kind, shape), row)
-}
-
-fn update(key: &Key<'_>, changes: &Changes<'_>) -> Option<Effect> {
-    let column = |(at, cell): &(usize, Cell<'_>)| match cell {
-        Cell::Set(value) => (*at, How::Set, value.as_ref().clone()),
-        Cell::Add(by) => (*at, How::Add, Value::Integer(*by)),
-    };
-    let mut columns: Columns = changes.iter().map(column).collect();
-    columns.sort_by_key(|(at, ..)| *at);
-    (!columns.is_empty()).then(|| effect(BulkKind::Update, key, columns))
-}
-
-fn is_key(table: &Table, at: usize) -> bool {
-    table.columns.get(at).is_some_and(|column| admit::is_key(table, &column.name))
-}
-
-fn inserted(table: &Table, new: &NewRow<'_>) -> Columns {
-    let cells = new.iter().enumerate().filter(|(at, _)| !is_key(table, *at));
-    cells.filter_map(|(at, cell)| cell.as_ref().map(|value| (at, How::Set, value.as_ref().clone()))).collect()
-}
-
-/// One statement where a changed row gets what a new one would; else a change of what is there, then what is missing.
-fn upsert(table: &Table, key: &Key<'_>, new: &NewRow<'_>, changes: &Changes<'_>) -> [Option<Effect>; 2] {
-    let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
-    let alike = new.iter().enumerate().map(|(at, new)| how(new.as_ref(), change(at)));
-    if let Some(hows) = alike.collect::<Option<Vec<How>>>() {
-        let mut columns = inserted(table, new);
-        for (at, how, _) in &mut columns {
-            *how = hows.get(*at).copied().unwrap_or(How::Keep);
+    fn end(&mut self, kind: BulkKind, row: BulkRow<'s>) {
+        let is = |(shape, _): &(Shape, Vec<BulkRow<'s>>)| shape.0 == kind && shape.1 == self.columns;
+        if !self.shapes.get(self.last).is_some_and(is) {
+            self.last = self.shapes.iter().position(is).unwrap_or(self.shapes.len());
+            if self.last == self.shapes.len() {
+                self.shapes.push(((kind, self.columns.clone()), Vec::new()));
+            }
         }
-        return [Some(effect(BulkKind::Upsert, key, columns)), None];
+        if let Some((_, rows)) = self.shapes.get_mut(self.last) {
+            rows.push(row);
+        }
     }
-    [update(key, changes), Some(effect(BulkKind::InsertMissing, key, inserted(table, new)))]
+
+    fn update(&mut self, key: &Key<'s>, mut changes: Changes<'s>) {
+        if changes.is_empty() {
+            return;
+        }
+        changes.sort_unstable_by_key(|(at, _)| *at);
+        let mut row = self.begin(key, changes.len());
+        for (at, cell) in changes {
+            let (how, value) = match cell {
+                Cell::Set(value) => (How::Set, value),
+                Cell::Add(by) => (How::Add, Cow::Owned(Value::Integer(by))),
+            };
+            self.columns.push((at, how));
+            row.push(value);
+        }
+        self.end(BulkKind::Update, row);
+    }
+
+    /// `how` is told the place of a column and its value.
+    fn insert(
+        &mut self,
+        facts: &Facts<'_>,
+        kind: BulkKind,
+        key: &Key<'s>,
+        new: NewRow<'s>,
+        how: impl Fn(usize, &Value) -> How,
+    ) {
+        let mut row = self.begin(key, new.len());
+        for (at, value) in new.into_iter().enumerate().filter(|(at, _)| !facts.is_key(*at)) {
+            if let Some(value) = value {
+                self.columns.push((at, how(at, &value)));
+                row.push(value);
+            }
+        }
+        self.end(kind, row);
+    }
+
+    /// One statement where a changed row gets what a new one would; else a change of what is there, then what is missing.
+    fn upsert(&mut self, facts: &Facts<'_>, key: &Key<'s>, new: NewRow<'s>, changes: Changes<'s>) {
+        let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
+        let alike = |(at, new): (usize, &Option<Cow<'s, Value>>)| how(new.as_deref(), change(at)).is_some();
+        if new.iter().enumerate().all(alike) {
+            let of = |at: usize, new: &Value| how(Some(new), change(at)).unwrap_or(How::Keep);
+            self.insert(facts, BulkKind::Upsert, key, new, of);
+        } else {
+            self.update(key, changes);
+            self.insert(facts, BulkKind::InsertMissing, key, new, |_, _| How::Set);
+        }
+    }
 }
 
-fn how(new: Option<&Cow<'_, Value>>, change: Option<&Cell<'_>>) -> Option<How> {
+fn how(new: Option<&Value>, change: Option<&Cell<'_>>) -> Option<How> {
     match (new, change) {
         (_, None) => Some(How::Keep),
-        (Some(new), Some(Cell::Set(value))) if new == value => Some(How::Set),
-        (Some(new), Some(Cell::Add(by))) if **new == Value::Integer(*by) => Some(How::Add),
+        (Some(new), Some(Cell::Set(value))) if *new == **value => Some(How::Set),
+        (Some(new), Some(Cell::Add(by))) if *new == Value::Integer(*by) => Some(How::Add),
         _ => None,
     }
 }
 
 pub(super) fn bulk<'t>(
-    conn: &dyn Conn,
-    projection: &Projection,
+    target: Target<'_>,
     table: &'t Table,
     kind: BulkKind,
     columns: &[(usize, How)],
-    rows: Vec<Row>,
+    rows: Vec<BulkRow<'t>>,
 ) -> Bulk<'t> {
     let named = |name: &'t str| (name, table.find(name).map_or(ColumnType::Text, |column| column.kind));
     let others = columns.iter().filter_map(|(at, _)| table.columns.get(*at));
     Bulk {
-        table: sql::physical_name(conn.dialect(), projection, table),
+        table: sql::physical_name(target.dialect, target.projection, table),
         kind,
         keys: std::iter::once((INSTANCE_COLUMN, ColumnType::Text))
             .chain(table.primary_key.iter().map(|name| named(name)))

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bulk, BulkKind, Conn};
+use super::{Bulk, BulkKind, Conn, owned};
 use crate::error::{PushError, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::sync::Mutex;
@@ -80,7 +80,7 @@ fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>], patien
             keys: vec![("instance_id", T::Text)],
             columns: vec![("head", T::Integer)],
             how: Vec::new(),
-            rows,
+            rows: owned(rows),
         };
         conn.bulk(&write).map_err(busy)?;
         counters = conn.counters(instances).map_err(busy)?;

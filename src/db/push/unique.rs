@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Push;
-use crate::db::{Bulk, BulkKind, Conn, Row};
+use crate::db::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{PushError, StoreError};
 use crate::event::Unique;
 use crate::value::ColumnType as T;
@@ -81,7 +81,14 @@ impl Uniques {
                 continue;
             }
             let keys = vec![("instance_id", T::Text), ("constraint_type", T::Text), ("value", T::Text)];
-            conn.bulk(&Bulk { table: table.clone(), kind, keys, columns: Vec::new(), how: Vec::new(), rows })?;
+            conn.bulk(&Bulk {
+                table: table.clone(),
+                kind,
+                keys,
+                columns: Vec::new(),
+                how: Vec::new(),
+                rows: owned(rows),
+            })?;
         }
         Ok(())
     }

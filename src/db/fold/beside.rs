@@ -1,0 +1,38 @@
+//! Folding beside the writing: a database works on some rows while the next ones are folded.
+
+use std::panic::resume_unwind;
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use super::Out;
+use super::write::Write;
+use crate::db::Conn;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::projection::Projection;
+
+/// Writes everything that `fold` hands over, in order; when that is much, it folds on a thread of its own.
+pub(super) fn run<'s>(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    much: bool,
+    fold: impl FnOnce(Out<'_, 's>) -> Result<(), StoreError> + Send,
+) -> Result<(), StoreError> {
+    if !much {
+        return fold(&mut |write: Write<'s>| write.perform(conn, projection));
+    }
+    thread::scope(|scope| {
+        let (send, writes) = bounded::<Write<'s>>(1);
+        let fold = move || fold(&mut |write| send.send(write).map_err(|_| failed("the writing has stopped")));
+        let folding = thread::Builder::new().name("readside-folder".to_owned()).spawn_scoped(scope, fold);
+        let folding = folding.map_err(failed)?;
+        // An error ends the receiver, and so the folding, which then has nothing to tell.
+        let written = writes.into_iter().try_for_each(|write| write.perform(conn, projection));
+        let folded = folding.join().unwrap_or_else(|panic| resume_unwind(panic));
+        written.and(folded)
+    })
+}
+
+fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::new("folding statements beside the writing", StoreErrorKind::Other, why)
+}
