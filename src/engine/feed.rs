@@ -49,28 +49,35 @@ impl Feed {
     }
 }
 
-/// Reads on a thread of its own, which begins with the first page that is read ahead.
+/// Pages that are read at the same time ahead of the work.
+const AHEAD: usize = 2;
+
+/// Reads pages on threads of its own, which begin with the first pages that are read ahead. What was asked for first comes
+/// first.
 struct Reader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
     inner: &'s Inner,
-    ahead: Option<Ahead<'s>>,
+    idle: Vec<Ahead<'s>>,
+    asked: VecDeque<Ahead<'s>>,
 }
 
 struct Ahead<'s> {
     asked: Sender<Vec<Place>>,
     read: Receiver<Result<Fetched, StoreError>>,
     thread: thread::ScopedJoinHandle<'s, ()>,
+    /// Instances that have stopped since.
+    stopped: Vec<Arc<str>>,
 }
 
 impl<'s> Reader<'s, '_> {
     fn ask(&mut self, page: Vec<Place>) -> Result<(), StoreError> {
-        let ahead = match self.ahead.take() {
+        let ahead = match self.idle.pop() {
             Some(ahead) => ahead,
             None => self.start()?,
         };
         // Whether the thread has ended shows when its answer is waited for.
         let _ = ahead.asked.send(page);
-        self.ahead = Some(ahead);
+        self.asked.push_back(ahead);
         Ok(())
     }
 
@@ -87,21 +94,30 @@ impl<'s> Reader<'s, '_> {
         };
         let thread = thread::Builder::new().name("readside-reader".to_owned()).spawn_scoped(self.scope, run);
         let failed = |error| StoreError::new("starting a thread that reads ahead", StoreErrorKind::Other, error);
-        Ok(Ahead { asked, read, thread: thread.map_err(failed)? })
+        Ok(Ahead { asked, read, thread: thread.map_err(failed)?, stopped: Vec::new() })
     }
 
-    /// What was asked for. A panic of the event source goes on here.
-    fn wait(&mut self) -> Result<Fetched, StoreError> {
-        let Some(ahead) = self.ahead.take() else { return Ok(Fetched::default()) };
-        match ahead.read.recv() {
-            Ok(read) => {
-                self.ahead = Some(ahead);
-                read
-            }
-            Err(_) => match ahead.thread.join() {
+    /// What was asked for first; none when nothing was. A panic of the event source goes on here.
+    fn wait(&mut self) -> Option<Result<Fetched, StoreError>> {
+        let mut ahead = self.asked.pop_front()?;
+        let Ok(mut read) = ahead.read.recv() else {
+            return match ahead.thread.join() {
                 Err(panic) => resume_unwind(panic),
-                Ok(()) => Ok(Fetched::default()),
-            },
+                Ok(()) => None,
+            };
+        };
+        let stopped = std::mem::take(&mut ahead.stopped);
+        if let Ok(fetched) = &mut read {
+            fetched.forget(&stopped);
+        }
+        self.idle.push(ahead);
+        Some(read)
+    }
+
+    /// Drops what was read ahead of these.
+    fn forget(&mut self, stopped: &[Arc<str>]) {
+        for ahead in &mut self.asked {
+            ahead.stopped.extend_from_slice(stopped);
         }
     }
 }
@@ -120,27 +136,35 @@ impl Inner {
         if first.is_empty() {
             return Ok(());
         }
-        let mut fetched = self.read(&first)?;
         thread::scope(|scope| {
-            let mut reader = Reader { scope, inner: self, ahead: None };
-            loop {
+            let mut reader = Reader { scope, inner: self, idle: Vec::new(), asked: VecDeque::new() };
+            self.ask(feed, &mut reader, AHEAD - 1)?;
+            let mut next = Some(self.read(&first));
+            while let Some(read) = next {
+                let mut fetched = read?;
                 for place in std::mem::take(&mut fetched.next) {
                     feed.add(place);
                 }
-                let next = feed.page(&self.config);
-                let more = !next.is_empty();
-                if more {
-                    reader.ask(next)?;
-                }
+                self.ask(feed, &mut reader, AHEAD)?;
                 let stopped = work(fetched);
-                if !more {
-                    return Ok(());
-                }
-                fetched = reader.wait()?;
                 feed.places.retain(|place| !stopped.contains(&place.instance));
-                fetched.forget(&stopped);
+                reader.forget(&stopped);
+                next = reader.wait();
             }
+            Ok(())
         })
+    }
+
+    /// Has pages read, until there are so many.
+    fn ask(&self, feed: &mut Feed, reader: &mut Reader<'_, '_>, pages: usize) -> Result<(), StoreError> {
+        while reader.asked.len() < pages {
+            let page = feed.page(&self.config);
+            if page.is_empty() {
+                break;
+            }
+            reader.ask(page)?;
+        }
+        Ok(())
     }
 }
 
