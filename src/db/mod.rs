@@ -142,6 +142,8 @@ pub(crate) enum BulkKind {
     /// Rows with these keys go.
     #[default]
     Delete,
+    /// As `Delete`; that any is there is an error, which whoever asks has to make of their number.
+    Absent,
     /// Only rows whose key exists.
     Update,
     /// A row whose key exists gets the new columns.

@@ -64,7 +64,7 @@ fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
     let (table, rows) = (&write.table, format!("unnest({}) AS u({})", params.join(", "), names.join(", ")));
     let same = || keys.iter().map(|key| format!("t.{key} = u.{key}")).collect::<Vec<_>>().join(" AND ");
     match write.kind {
-        BulkKind::Delete => format!("DELETE FROM {table} t USING {rows} WHERE {}", same()),
+        BulkKind::Delete | BulkKind::Absent => format!("DELETE FROM {table} t USING {rows} WHERE {}", same()),
         BulkKind::Update => {
             let set = write.assigned("t.", |_, name| format!("u.{name}")).join(", ");
             format!("UPDATE {table} t SET {set} FROM {rows} WHERE {}", same())

@@ -119,7 +119,7 @@ fn bulk_sql(write: &Bulk<'_>) -> String {
     let others = write.columns.iter().map(|(name, _)| quote(name));
     let named = || (1..).zip(&keys).map(|(number, key)| format!("{key} = ?{number}")).collect::<Vec<_>>().join(" AND ");
     match write.kind {
-        BulkKind::Delete => return format!("DELETE FROM {} WHERE {}", write.table, named()),
+        BulkKind::Delete | BulkKind::Absent => return format!("DELETE FROM {} WHERE {}", write.table, named()),
         BulkKind::Update => {
             let set = write.assigned("", |at, _| format!("?{}", keys.len() + at + 1)).join(", ");
             return format!("UPDATE {} SET {set} WHERE {}", write.table, named());

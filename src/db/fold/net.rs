@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::admit::{Cell, Kind, Op};
-use crate::table::Table;
-use crate::value::Value;
+use crate::table::{Column, Table};
+use crate::value::{ColumnType, Value};
 
 /// A new row, by place of the column; none where the default holds.
 pub(super) type NewRow<'s> = Vec<Option<Cow<'s, Value>>>;
@@ -23,6 +23,8 @@ pub(super) enum Net<'s> {
     Update { changes: Changes<'s> },
     /// It is not there afterwards.
     Delete,
+    /// It was new, and is gone again: a database that has it refuses.
+    Absent,
 }
 
 impl<'s> Net<'s> {
@@ -68,7 +70,20 @@ impl<'s> Net<'s> {
                 *self = Self::Delete;
                 true
             }
-            Self::Delete => matches!(op.kind, Kind::Delete | Kind::Update),
+            Self::Insert { .. } if op.kind == Kind::Delete => {
+                *self = Self::Absent;
+                true
+            }
+            // What is not there is not changed.
+            Self::Delete | Self::Absent if matches!(op.kind, Kind::Delete | Kind::Update) => true,
+            Self::Absent => {
+                *self = Self::Insert { new: row(table, op) };
+                true
+            }
+            Self::Delete if can_replace(table) => {
+                *self = replacement(table, row(table, op));
+                true
+            }
             _ => false,
         }
     }
@@ -82,6 +97,34 @@ fn row<'s>(table: &Table, op: &mut Op<'s>) -> NewRow<'s> {
         }
     }
     row
+}
+
+/// Whether every column that a new row is not given can be written like one that it is: an array cannot be a column of rows,
+/// and the default of a document is as the database has it.
+fn can_replace(table: &Table) -> bool {
+    !table.columns.iter().any(|column| matches!(column.kind, ColumnType::TextArray | ColumnType::Json))
+}
+
+/// A row in place of whatever was there: each column is as in a new one.
+fn replacement<'s>(table: &Table, mut new: NewRow<'s>) -> Net<'s> {
+    let mut changes = Changes::new();
+    for (at, (column, cell)) in table.columns.iter().zip(&mut new).enumerate() {
+        let value = cell.get_or_insert_with(|| Cow::Owned(default(column)));
+        if !table.primary_key.contains(&column.name) {
+            changes.push((at, Cell::Set(value.clone())));
+        }
+    }
+    Net::Upsert { new, changes }
+}
+
+/// What a column holds that is not given, as a value of its type.
+fn default(column: &Column) -> Value {
+    match (&column.default, column.kind) {
+        #[expect(clippy::cast_precision_loss, reason = "the column would hold no other number")]
+        (Some(Value::Integer(n)), ColumnType::Float) => Value::Float(*n as f64),
+        (Some(value), _) => value.clone(),
+        (None, _) => Value::Null,
+    }
 }
 
 /// An addition may overflow, which must not be overlooked.

@@ -6,7 +6,7 @@ use super::Out;
 use super::admit::{Cell, Facts, Instance, Key};
 use super::net::{Changes, Net, NewRow};
 use crate::db::{Bulk, BulkKind, BulkRow, Conn, How, state};
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::statement::Statement;
@@ -35,7 +35,7 @@ pub(super) enum Write<'s> {
 impl Write<'_> {
     pub(super) fn perform(&self, conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
         let written = match self {
-            Self::Bulk(bulk) => conn.bulk(bulk),
+            Self::Bulk(bulk) => conn.bulk(bulk).and_then(|touched| refuse(bulk, touched)),
             Self::InOrder(bulk, uniques) => conn.bulk_in_order(bulk, uniques),
             Self::Alone(instance, statement) => {
                 return state::execute(conn, projection, instance.text(), statement);
@@ -45,6 +45,13 @@ impl Write<'_> {
             |error: StoreError| error.doing(format!("writing a read table of projection {:?}", projection.name()));
         written.map(|_| ()).map_err(doing)
     }
+}
+
+fn refuse(bulk: &Bulk<'_>, touched: u64) -> Result<u64, StoreError> {
+    if bulk.kind != BulkKind::Absent || touched == 0 {
+        return Ok(touched);
+    }
+    Err(StoreError::new("writing rows", StoreErrorKind::Constraint, "a row that was to be new is there already"))
 }
 
 pub(super) fn round<'s>(
@@ -77,10 +84,8 @@ impl<'s> Effects<'s> {
     /// else than a new one would.
     pub(super) fn add(&mut self, facts: &Facts<'_>, key: &Key<'s>, net: Net<'s>) {
         match net {
-            Net::Delete => {
-                let row = self.begin(key, 0);
-                self.end(BulkKind::Delete, row);
-            }
+            Net::Delete => self.key(BulkKind::Delete, key),
+            Net::Absent => self.key(BulkKind::Absent, key),
             Net::Update { changes } => self.update(key, changes),
             Net::Insert { new } => self.insert(facts, BulkKind::Insert, key, new, |_, _| How::Set),
             Net::Upsert { new, changes } => self.upsert(facts, key, new, changes),
@@ -106,6 +111,11 @@ impl<'s> Effects<'s> {
         if let Some((_, rows)) = self.shapes.get_mut(self.last) {
             rows.push(row);
         }
+    }
+
+    fn key(&mut self, kind: BulkKind, key: &Key<'s>) {
+        let row = self.begin(key, 0);
+        self.end(kind, row);
     }
 
     fn update(&mut self, key: &Key<'s>, mut changes: Changes<'s>) {
