@@ -24,13 +24,14 @@ pub(crate) struct Transaction<'c> {
 
 impl ProjectionTransaction for Transaction<'_> {
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        let mut states = read(self.conn, projection, instances, true)?;
+        let mut states = read(self.conn, projection, instances, Lock::Take)?;
         if states.len() < instances.len() {
             let known: HashSet<&str> = states.iter().map(|state| &*state.instance).collect();
             let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
             let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
-            make(self.conn, projection, &missing)?;
-            states.extend(read(self.conn, projection, &missing, true)?);
+            let made = make(self.conn, projection, &missing)?;
+            let lock = if made == missing.len() as u64 { Lock::Had } else { Lock::Take };
+            states.extend(read(self.conn, projection, &missing, lock)?);
         }
         Ok(in_order(instances, states))
     }
@@ -174,8 +175,8 @@ fn state_keys() -> Vec<(&'static str, T)> {
     vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)]
 }
 
-/// Makes state rows, unless somebody else has.
-fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<(), StoreError> {
+/// Makes state rows, unless somebody else has; how many. What a transaction has made is locked by it.
+fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
     let row =
         |instance: &Arc<str>| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()];
     conn.bulk(&Bulk {
@@ -186,7 +187,6 @@ fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>])
         how: Vec::new(),
         rows: owned(sorted(instances.iter().map(row).collect())),
     })
-    .map(|_| ())
 }
 
 /// Rows in order of their instance's bytes, so that no two transactions lock them crosswise.
@@ -216,13 +216,22 @@ pub(crate) fn states(
     projection: &ProjectionKey,
     instances: &[Arc<str>],
 ) -> Result<Vec<State>, StoreError> {
-    Ok(in_order(instances, read(conn, projection, instances, false)?))
+    Ok(in_order(instances, read(conn, projection, instances, Lock::None)?))
+}
+
+/// How state rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    None,
+    Take,
+    /// This transaction has it already.
+    Had,
 }
 
 /// Under the lock, a state at 0 reads as far as its instance was removed: whoever still holds events from before the removal
 /// finds them done.
-fn position(dialect: Dialect, lock: bool) -> String {
-    if !lock {
+fn position(dialect: Dialect, lock: Lock) -> String {
+    if lock == Lock::None {
         return "position".to_owned();
     }
     format!(
@@ -238,7 +247,7 @@ fn read(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
     instances: &[Arc<str>],
-    lock: bool,
+    lock: Lock,
 ) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -247,7 +256,7 @@ fn read(
         position(dialect, lock),
         dialect.table("projection_states"),
         dialect.any("instance_id", 3),
-        if lock { dialect.for_update() } else { "" }
+        if lock == Lock::Take { dialect.for_update() } else { "" }
     );
     let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
     let rows = conn.query(&sql, &[name(projection), version(projection), ids])?;

@@ -22,8 +22,10 @@ const BEFORE_EVENT: usize = 2;
 /// Heads, events and what of them is archived are of one moment.
 const ONE_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
-/// With stale statistics the planner expects few events, and would fetch and sort all that are left for each page.
-const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off";
+/// Everything is found along an index. With stale statistics the planner expects few events, and would fetch and sort all
+/// that are left for each page; for many instances it would read the rows of all there are.
+const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off; \
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 const EVENTS: &str = "readside.events";
 
