@@ -2,7 +2,7 @@
 
 use crate::build::JsonRow;
 use crate::projection::Projection;
-use crate::statement::{Assignment, Change, Condition, Origin, Source, Statement, Test};
+use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Statement, Test};
 use crate::value::Value;
 
 /// A row as JSON.
@@ -12,8 +12,8 @@ pub(super) fn json(row: &[(String, Value)]) -> JsonRow {
 
 /// The statement on one line.
 pub(super) fn statement(projection: &Projection, statement: &Statement) -> String {
-    let table = |name: &Option<String>| match name {
-        Some(name) => name.clone(),
+    let table = |name: &Option<Name>| match name {
+        Some(name) => name.to_string(),
         None => projection.tables().first().map(|table| table.name.clone()).unwrap_or_default(),
     };
     match statement {

@@ -26,7 +26,7 @@ fn push(
     statement: &Statement,
     out: &mut Vec<Sql>,
 ) -> Result<(), StatementError> {
-    let text = |table: &Option<String>| {
+    let text = |table: &Option<Name>| {
         let table = find_table(projection.tables(), table.as_deref())?;
         Ok::<_, StatementError>(Text::new(dialect, projection, instance, table))
     };

@@ -261,7 +261,7 @@ impl Statement {
     }
 
     /// Sets the table where none is set.
-    pub(super) fn direct(&mut self, name: &str) {
+    pub(super) fn direct(&mut self, name: &Name) {
         match self {
             Self::Noop | Self::Exec { .. } => {}
             Self::Multi(parts) => parts.iter_mut().for_each(|part| part.direct(name)),
@@ -270,7 +270,7 @@ impl Statement {
             | Self::Update { table, .. }
             | Self::Delete { table, .. }
             | Self::Copy { table, .. } => {
-                table.get_or_insert_with(|| name.to_owned());
+                table.get_or_insert_with(|| name.clone());
             }
         }
     }

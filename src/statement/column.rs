@@ -25,7 +25,7 @@ pub(crate) enum Change {
     ArrayIntersect(Vec<String>),
     CopyColumn(String),
     SetOnInsert(Value),
-    SetIf(Value, Condition),
+    SetIf(Value, Box<Condition>),
     /// A value that could not be serialized; surfaces from the builder.
     Broken(String),
 }
@@ -129,7 +129,7 @@ pub fn set_on_insert(column: impl Into<Name>, value: impl Into<Value>) -> Assign
 
 /// Sets a column of a new row, or of a row that meets the condition.
 pub fn set_if(column: impl Into<Name>, value: impl Into<Value>, condition: Condition) -> Assignment {
-    assignment(column, Change::SetIf(value.into(), condition))
+    assignment(column, Change::SetIf(value.into(), Box::new(condition)))
 }
 
 macro_rules! comparisons {

@@ -30,14 +30,14 @@ pub enum Statement {
     /// Inserts a row.
     Create {
         /// The table; none means the primary one.
-        table: Option<String>,
+        table: Option<Name>,
         /// Values of the row.
         values: Vec<Assignment>,
     },
     /// Inserts a row, or changes the one that has the same conflict columns.
     Upsert {
         /// The table; none means the primary one.
-        table: Option<String>,
+        table: Option<Name>,
         /// Columns that tell which rows are the same.
         conflict: Vec<Name>,
         /// Values of the row, with those of the conflict columns.
@@ -46,7 +46,7 @@ pub enum Statement {
     /// Changes rows.
     Update {
         /// The table; none means the primary one.
-        table: Option<String>,
+        table: Option<Name>,
         /// The changes.
         values: Vec<Assignment>,
         /// Which rows.
@@ -55,14 +55,14 @@ pub enum Statement {
     /// Deletes rows.
     Delete {
         /// The table; none means the primary one.
-        table: Option<String>,
+        table: Option<Name>,
         /// Which rows.
         conditions: Vec<Condition>,
     },
     /// Copies rows within a table under other keys.
     Copy {
         /// The table; none means the primary one.
-        table: Option<String>,
+        table: Option<Name>,
         /// Columns that tell which rows are the same.
         conflict: Vec<Name>,
         /// Columns to write.
@@ -224,7 +224,7 @@ pub fn exec<V: Into<Value>>(sql: Dialects, values: impl IntoIterator<Item = V>) 
 ///
 /// # Errors
 /// The statement's own.
-pub fn in_table(name: impl Into<String>, statement: Reduced) -> Reduced {
+pub fn in_table(name: impl Into<Name>, statement: Reduced) -> Reduced {
     let mut statement = statement?;
     statement.direct(&name.into());
     Ok(statement)
