@@ -290,7 +290,7 @@ fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
 /// Rows that come and go in one batch, of which a row that was there before must not get away with it.
 fn comings_and_goings<S: testing::laws::Models + ProjectionStore>(store: &S, table: &str) {
     let (old, other) = ((true, "a".to_owned()), (false, "a".to_owned()));
-    let on = |built: Reduced| (Arc::from("a"), in_table(table, built).unwrap());
+    let on = |built: Reduced| (Arc::from("a"), in_table(table.to_owned(), built).unwrap());
     let new = |key: &Key, sum: i64| on(create(with_key(key, vec![set("sum", sum)])));
     let add = |key: &Key| on(update([increment("sum", 1)], is(key)));
     let gone = |key: &Key| on(delete(is(key)));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fallible_iterator::FallibleIterator;
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
@@ -45,26 +44,6 @@ impl<'c, C: GenericClient> Session<'c, C> {
     ) -> Result<Vec<postgres::Row>, StoreError> {
         let outcome = self.client.query_typed(sql, params);
         self.watch(outcome, doing)
-    }
-
-    /// Hands over row after row while the server still sends.
-    pub(super) fn each(
-        &mut self,
-        sql: &str,
-        params: &[(&(dyn ToSql + Sync), Type)],
-        doing: &str,
-        mut row: impl FnMut(&postgres::Row) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        let outcome = self.client.query_typed_raw(sql, params.iter().map(|(value, kind)| (*value, kind.clone())));
-        let outcome = outcome.and_then(|mut rows| {
-            while let Some(found) = rows.next()? {
-                if let Err(error) = row(&found) {
-                    return Ok(Err(error));
-                }
-            }
-            Ok(Ok(()))
-        });
-        self.watch(outcome, doing)?
     }
 
     pub(super) fn touch(

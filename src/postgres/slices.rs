@@ -107,8 +107,7 @@ fn places<C: GenericClient>(
     Ok((slices, archived))
 }
 
-/// Reads the events of these slices in a table, while the server still sends them, onto their pages. Large ones come without
-/// payload and metadata.
+/// Reads the events of these slices in a table onto their pages. Large ones come without payload and metadata.
 fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
@@ -139,13 +138,13 @@ fn events<C: GenericClient>(
         (&limit, Type::INT8),
         (&large, Type::INT8),
     ];
-    session.each(&sql(table, wanted.aggregate_types.len() == 1), &params, "reading events", |found| {
-        let at = number(found)?;
-        match (wanting.get(at).and_then(|at| pages.get_mut(*at)), instances.get(at)) {
-            (Some(page), Some(instance)) => page.add(found, instance, request),
-            _ => Ok(()),
+    for found in session.rows(&sql(table, wanted.aggregate_types.len() == 1), &params, "reading events")? {
+        let at = number(&found)?;
+        if let (Some(page), Some(instance)) = (wanting.get(at).and_then(|at| pages.get_mut(*at)), instances.get(at)) {
+            page.add(&found, instance, request)?;
         }
-    })
+    }
+    Ok(())
 }
 
 /// The events of one instance as they come in.
@@ -199,12 +198,11 @@ fn fill<C: GenericClient>(
     let sql = "SELECT c.number, e.payload, e.metadata FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, position, number) \
          JOIN readside.all_events e ON e.instance_id = c.instance_id AND e.position = c.position";
     let mut texts: HashMap<(usize, i64), (Arc<str>, Arc<str>)> = HashMap::new();
-    session.each(sql, &params, "reading large events", |found| {
-        if let Some(place) = large.get(number(found)?) {
-            texts.insert(*place, (get::<&str>(found, 1)?.into(), get::<&str>(found, 2)?.into()));
+    for found in session.rows(sql, &params, "reading large events")? {
+        if let Some(place) = large.get(number(&found)?) {
+            texts.insert(*place, (get::<&str>(&found, 1)?.into(), get::<&str>(&found, 2)?.into()));
         }
-        Ok(())
-    })?;
+    }
     for (at, position) in large {
         let events = slices.get_mut(*at).map(|slice| slice.events.as_mut_slice()).unwrap_or_default();
         let event =
