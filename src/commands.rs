@@ -13,7 +13,8 @@ use crate::lease::Member;
 ///
 /// All times are on this database's clock.
 pub trait CommandStore: fmt::Debug + Send + Sync {
-    /// Puts a command on record and returns its id.
+    /// Puts a command on record and returns its id. One that is [at once](crate::Instruction::is_at_once) is carried out in the
+    /// same transaction, and on record with its answer.
     ///
     /// # Errors
     /// [`OperateError::Busy`] when another one that excludes it goes on for the projection.

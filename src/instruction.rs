@@ -82,6 +82,16 @@ pub enum Instruction {
         /// Only this instance.
         instance: Option<String>,
     },
+    /// Pause the projection in all processes: nothing is applied until it is resumed. No engine has to be alive.
+    Pause {
+        /// Only this instance.
+        instance: Option<String>,
+    },
+    /// Let the projection go on; what was paused as a whole is resumed as a whole.
+    Resume {
+        /// Only this instance.
+        instance: Option<String>,
+    },
     /// Try a failed event again.
     Retry {
         /// The tenant.
@@ -126,6 +136,8 @@ impl Instruction {
             Self::Verify { .. } => "verify",
             Self::Explain(_) => "explain",
             Self::Reset { .. } => "reset",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
             Self::Retry { .. } => "retry",
             Self::RetryAll => "retry-all",
             Self::Discard { .. } => "discard",
@@ -144,6 +156,21 @@ impl Instruction {
                 | Self::Reset { .. }
                 | Self::Verify { repair: true, .. }
         )
+    }
+
+    /// True when the store carries it out itself, as it is asked for, whether an engine is alive or not.
+    #[must_use]
+    pub fn is_at_once(&self) -> bool {
+        self.pausing().is_some()
+    }
+
+    /// What is paused, or goes on: the instance unless all of it is meant, and true for a pause.
+    pub(crate) fn pausing(&self) -> Option<(Option<&str>, bool)> {
+        match self {
+            Self::Pause { instance } => Some((instance.as_deref(), true)),
+            Self::Resume { instance } => Some((instance.as_deref(), false)),
+            _ => None,
+        }
     }
 
     /// True when its answer holds rows of read models, which are not kept for long.

@@ -167,13 +167,8 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Pauses a projection, or one instance of it, for all processes; or lets it go on.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError>;
-
-    /// What is paused: projection, and the instance unless all of it is.
+    /// What is paused: projection, and the instance unless all of it is. Commands pause and resume
+    /// ([`CommandStore::ask`](crate::CommandStore::ask)).
     ///
     /// # Errors
     /// When the store fails.

@@ -131,7 +131,7 @@ pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
 };
 pub use crate::inspect::{
-    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, ProjectionStatus, SchemaVersion, Status, Verdict,
+    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Paused, ProjectionStatus, SchemaVersion, Status, Verdict,
 };
 pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};

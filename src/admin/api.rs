@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::rebuild::RebuildReport;
-use super::remote::{commands, follow};
+use super::remote::{commands, follow, has_changed};
 use super::site::Site;
 use crate::build::{Build, BuildProgress};
 use crate::engine::Engine;
@@ -104,6 +104,26 @@ impl Engine {
         self.carry_out(projection, Instruction::Reset { instance: instance.map(str::to_owned) }, by)
     }
 
+    /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and why
+    /// stays on record as a command, and [`ProjectionStatus::pauses`](crate::ProjectionStatus::pauses) tells. False when
+    /// it was paused already.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownProjection`]; [`OperateError::Unsupported`] when the store keeps no commands.
+    pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
+        let pause = Instruction::Pause { instance: instance.map(str::to_owned) };
+        has_changed(&self.carry_out(projection, pause, by)?)
+    }
+
+    /// Lets a projection, or one instance of it, go on. False when it was not paused.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
+        let resume = Instruction::Resume { instance: instance.map(str::to_owned) };
+        has_changed(&self.carry_out(projection, resume, by)?)
+    }
+
     /// Puts a command on record and returns its id at once; see [`answer`](Self::answer).
     ///
     /// # Errors
@@ -113,9 +133,13 @@ impl Engine {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
-        let version = Some(own.version());
+        // What is paused, is so for all versions.
+        let version = (!instruction.is_at_once()).then(|| own.version());
         let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
         let id = commands(self.models().as_ref())?.ask(&command)?;
+        if let Some((instance, on)) = command.instruction.pausing() {
+            self.note_pause(projection, instance, on);
+        }
         self.announce();
         Ok(id)
     }

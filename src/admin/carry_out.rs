@@ -52,6 +52,10 @@ impl Operate for Operations {
             Instruction::Reset { instance } => answer(&change::reset(&site, instance.as_deref(), task)?),
             Instruction::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             Instruction::Explain(question) => explain(&site, task, question),
+            // A store that leaves it to engines does not keep its contract.
+            at_once @ (Instruction::Pause { .. } | Instruction::Resume { .. }) => Err(OperateError::Unsupported {
+                what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
+            }),
             Instruction::Retry { instance, position } => {
                 answer(&change::mended(&site, mend()?.retry(instance, *position, &by)?.applied))
             }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::build::{Build, BuildStore};
 use crate::commands::CommandStore;
-use crate::error::{OperateError, full};
+use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
 use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::{Member, News, Wired};
@@ -68,11 +68,33 @@ impl Remote {
         self.models.builds().ok_or(OperateError::Unsupported { what })
     }
 
+    /// Pauses a projection, or one instance of it, as [`Engine::pause`](crate::Engine::pause) does; no engine has to be alive.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownProjection`], or when the store fails.
+    pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
+        self.at_once(projection, Instruction::Pause { instance: instance.map(str::to_owned) }, by)
+    }
+
+    /// Lets a projection, or one instance of it, go on. False when it was not paused.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
+        self.at_once(projection, Instruction::Resume { instance: instance.map(str::to_owned) }, by)
+    }
+
+    fn at_once(&self, projection: &str, instruction: Instruction, by: &By) -> Result<bool, OperateError> {
+        let id = self.ask(projection, instruction, by)?;
+        has_changed(&self.answer(id, Duration::ZERO)?)
+    }
+
     /// Puts a command on record for the engines that run the projection, and returns its id. They hear of it at once, or
     /// within their next look.
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`] by its name; [`OperateError::NoEngine`] when nobody is alive who could do it;
+    /// [`OperateError::UnknownProjection`] by its name; [`OperateError::NoEngine`] when nobody is alive who could do it and
+    /// somebody has to ([`Instruction::is_at_once`]);
     /// [`OperateError::Busy`] while another command is in its way.
     pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
         self.ask_version(projection, None, instruction, by)
@@ -89,7 +111,10 @@ impl Remote {
         instruction: Instruction,
         by: &By,
     ) -> Result<Uuid, OperateError> {
-        self.check_engine(projection, version)?;
+        self.check_known(projection)?;
+        if !instruction.is_at_once() {
+            self.check_engine(projection, version)?;
+        }
         let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
         let id = self.store()?.ask(&command)?;
         if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
@@ -98,13 +123,17 @@ impl Remote {
         Ok(id)
     }
 
-    fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
+    fn check_known(&self, projection: &str) -> Result<(), OperateError> {
         let builds = self.builds_store()?.builds()?;
         let mut known: Vec<String> = builds.iter().map(|build| build.key.projection().to_owned()).collect();
         known.dedup();
         if !known.iter().any(|name| name == projection) {
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         }
+        Ok(())
+    }
+
+    fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
         let members = self.store()?.members()?;
         let versions = members.iter().flat_map(|member| &member.projections);
         let mut running: Vec<u32> = versions.filter(|(name, _)| name == projection).map(|(_, v)| *v).collect();
@@ -171,6 +200,12 @@ impl Remote {
 pub(super) fn commands(models: &dyn ProjectionStore) -> Result<&dyn CommandStore, OperateError> {
     let what = "the store of the read models keeps no commands".to_owned();
     models.commands().ok_or(OperateError::Unsupported { what })
+}
+
+/// Whether a pause, or its end, changed anything.
+pub(super) fn has_changed(answer: &serde_json::Value) -> Result<bool, OperateError> {
+    let failed = || StoreError::new("reading an answer", StoreErrorKind::Corrupt, "it does not say whether it changed");
+    Ok(answer.get("changed").and_then(serde_json::Value::as_bool).ok_or_else(failed)?)
 }
 
 /// Looks until the command is over, or `pause` says that the time is.

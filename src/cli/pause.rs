@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::by;
 use super::options::PauseArgs;
 use super::words::clean;
 use super::{Ended, Outcome, Session};
@@ -16,31 +17,29 @@ struct Done<'a> {
 
 pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outcome {
     let (projection, instance) = (args.projection.as_str(), args.instance.as_deref());
-    let pauses = session.store.pauses()?;
-    let was = pauses.iter().any(|(name, of)| name == projection && of.as_deref() == instance);
-    // A pause can be lifted though what it is for is gone.
-    if !was {
-        session.build(projection, None)?;
-        if let Some(instance) = instance {
-            session.check_instance(instance)?;
-        }
+    let by = by::of_acts(&args.by)?;
+    session.build(projection, None)?;
+    // A pause can be lifted though the instance that it is for is gone.
+    if let Some(instance) = instance.filter(|_| on) {
+        session.check_instance(instance)?;
     }
-    if was != on {
-        session.store.pause(projection, instance, on)?;
-    }
+    let remote = session.store.remote()?;
+    let changed =
+        if on { remote.pause(projection, instance, &by)? } else { remote.resume(projection, instance, &by)? };
     if session.out.is_json() {
-        session.out.object(&Done { projection, instance, paused: on, changed: was != on })?;
+        session.out.object(&Done { projection, instance, paused: on, changed })?;
         return Ok(Ended::Fine);
     }
     let of = instance.map_or(String::new(), |instance| format!(" in instance {:?}", clean(instance)));
     let what = format!("projection {:?}{of}", clean(projection));
-    let words = match (was, on) {
-        (false, true) => format!("{what} is paused; engines notice at their next tick"),
-        (true, true) => format!("{what} was paused already"),
-        (true, false) => format!("{what} goes on; engines notice at their next tick"),
+    let words = match (on, changed) {
+        (true, true) => format!("{what} is paused; engines notice at their next tick"),
+        (true, false) => format!("{what} was paused already"),
+        (false, true) => format!("{what} goes on; engines notice at their next tick"),
         (false, false) => format!("{what} was not paused"),
     };
     session.out.remark(&words)?;
+    let pauses = session.store.pauses()?;
     let whole = pauses.iter().any(|(name, of)| name == projection && of.is_none());
     if !on && whole && instance.is_some() {
         session.out.remark(&format!("the whole projection is paused; `readside resume {projection}` lets it go on"))?;

@@ -1,5 +1,7 @@
 //! How projections are doing.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::commands::outcome;
@@ -7,9 +9,9 @@ use super::options::StatusArgs;
 use super::output::{Column, number, text};
 use super::projections::shown;
 use super::stop::Stop;
-use super::words::{clean, count, duration, positions, several};
+use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
-use crate::inspect::{MemberStatus, ProjectionStatus, Status};
+use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
 use crate::instruction::Asked;
 
 const COLUMNS: [Column; 9] = [
@@ -31,6 +33,9 @@ const FROM_TOP: &[u8] = b"\x1b[H\x1b[2J";
 
 /// The latest commands, of which those that go on are shown.
 const COMMANDS: usize = 100;
+
+/// Pauses that are told of in words.
+const PAUSES: usize = 10;
 
 #[derive(Serialize)]
 struct Report<'s> {
@@ -111,6 +116,9 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
         cells
     };
     session.out.table(&columns, status.projections.iter().map(row).collect())?;
+    for line in pauses(&status.projections) {
+        session.out.line(&line)?;
+    }
     for asked in commands {
         let (kind, name) = (asked.instruction.kind(), clean(&asked.projection));
         session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;
@@ -149,6 +157,27 @@ fn state(projection: &ProjectionStatus) -> String {
         words.push(format!("paused in {}", count(projection.paused_instances)));
     }
     words.join(", ")
+}
+
+/// Each pause: since when, by whom, and why. The builds of a projection share them.
+fn pauses(projections: &[ProjectionStatus]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let of: Vec<(&str, &Paused)> = projections
+        .iter()
+        .filter(|projection| seen.insert(projection.name.as_str()))
+        .flat_map(|projection| projection.pauses.iter().map(move |paused| (projection.name.as_str(), paused)))
+        .collect();
+    let line = |(name, paused): &(&str, &Paused)| {
+        let instance = paused.instance.as_deref().map_or(String::new(), |name| format!(" in {:?}", clean(name)));
+        let since = paused.since.map_or(String::new(), |since| format!(" since {}", moment(since)));
+        let by = paused.by.as_ref().map_or(String::new(), |by| format!(" by {}: {}", clean(&by.who), clean(&by.why)));
+        format!("{}{instance} is paused{since}{by}", clean(name))
+    };
+    let mut lines: Vec<String> = of.iter().take(PAUSES).map(line).collect();
+    if of.len() > PAUSES {
+        lines.push(format!("and {} more pauses; --json lists all", of.len() - PAUSES));
+    }
+    lines
 }
 
 fn failed(projection: &ProjectionStatus) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::lease::Sql;
-use super::{Conn, Row, row};
+use super::{Conn, Row, pause, row};
 use crate::error::{OperateError, StoreError, StoreErrorKind};
 use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::Member;
@@ -14,31 +14,16 @@ use crate::value::{Value, to_micros};
 const COLUMNS: &str = "command_id, projection, version, instruction, state, who, why, asked_at, owner, taken_at, \
      progress, answered_at, answer";
 
-/// Puts a command on record, unless another one is in its way.
+/// Puts a command on record, unless another one is in its way; carries it out when that is done at once.
 pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, OperateError> {
+    if let Some((instance, on)) = command.instruction.pausing() {
+        return Ok(pause::carry_out(conn, command, instance, on)?);
+    }
     let (id, kind) = (Uuid::now_v7(), command.instruction.kind());
-    let exclusive = command.instruction.is_exclusive().then(|| command.projection.clone());
-    let table = conn.dialect().table("commands");
-    let sql = format!(
-        "INSERT INTO {table} (command_id, kind, projection, version, instruction, state, who, why, asked_at, exclusive) \
-         VALUES ($1, $2, $3, $4, $5, 'asked', $6, $7, $8, $9) ON CONFLICT (exclusive) DO NOTHING"
-    );
-    let instruction = serde_json::to_string(&command.instruction).map_err(corrupt)?;
-    let now = Value::Timestamp(to_micros(conn.now()?));
-    let params = [
-        id.into(),
-        kind.into(),
-        command.projection.as_str().into(),
-        command.version.into(),
-        instruction.into(),
-        plain(&command.by.who),
-        plain(&command.by.why),
-        now,
-        exclusive.into(),
-    ];
-    if conn.execute(&sql, &params)? > 0 {
+    if record(conn, id, command, None)? {
         return Ok(id);
     }
+    let table = conn.dialect().table("commands");
     let sql = format!("SELECT {COLUMNS} FROM {table} WHERE exclusive = $1");
     let rows = conn.query(&sql, &[command.projection.as_str().into()])?;
     let running = rows.first().map(asked).transpose()?;
@@ -53,6 +38,44 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
     let gone =
         || StoreError::new("asking for a command", StoreErrorKind::Conflict, "one that was in its way has ended");
     Err(running.map_or_else(|| gone().into(), busy))
+}
+
+/// Writes a command down, with its answer if it has been carried out; false when another one is in its way.
+pub(super) fn record(
+    conn: &mut dyn Conn,
+    id: Uuid,
+    command: &NewCommand,
+    answer: Option<&serde_json::Value>,
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "INSERT INTO {} (command_id, kind, projection, version, instruction, who, why, asked_at, exclusive, state, \
+         answered_at, answer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (exclusive) DO NOTHING",
+        conn.dialect().table("commands")
+    );
+    let exclusive = command.instruction.is_exclusive().then(|| command.projection.clone());
+    let state = if answer.is_some() { CommandState::Done } else { CommandState::Asked };
+    let now = to_micros(conn.now()?);
+    let params = [
+        id.into(),
+        command.instruction.kind().into(),
+        command.projection.as_str().into(),
+        command.version.into(),
+        serde_json::to_string(&command.instruction).map_err(corrupt)?.into(),
+        plain(&command.by.who),
+        plain(&command.by.why),
+        Value::Timestamp(now),
+        exclusive.into(),
+        state.as_str().into(),
+        answer.map(|_| now).into(),
+        answer.map(text).into(),
+    ];
+    Ok(conn.execute(&sql, &params)? > 0)
+}
+
+/// No database takes NUL in a text.
+fn text(answer: &serde_json::Value) -> String {
+    answer.to_string().replace("\\u0000", "\\ufffd")
 }
 
 fn plain(text: &str) -> Value {
@@ -174,8 +197,7 @@ pub(super) fn answer(
         conn.dialect().table("commands")
     );
     let now = Value::Timestamp(to_micros(conn.now()?));
-    let params =
-        [id.into(), owner.into(), state.as_str().into(), answer.to_string().replace("\\u0000", "\\ufffd").into(), now];
+    let params = [id.into(), owner.into(), state.as_str().into(), text(answer).into(), now];
     Ok(conn.execute(&sql, &params)? > 0)
 }
 
@@ -220,7 +242,7 @@ impl About {
 pub(super) fn about(conn: &mut dyn Conn, instance: &str, questions_only: bool) -> Result<About, StoreError> {
     let table = conn.dialect().table("commands");
     let sql = format!(
-        "SELECT command_id, kind, instruction, answer <> $1 FROM {table} WHERE answered_at IS NOT NULL \
+        "SELECT command_id, kind, instruction, answer <> $1 AND {SHOWS} FROM {table} WHERE answered_at IS NOT NULL \
          AND answer IS NOT NULL"
     );
     let mut about = About { answers: 0, ids: Vec::new() };
@@ -237,13 +259,18 @@ pub(super) fn about(conn: &mut dyn Conn, instance: &str, questions_only: bool) -
 /// Removes it.
 pub(super) fn forget(conn: &mut dyn Conn, about: &About) -> Result<(), StoreError> {
     let table = conn.dialect().table("commands");
-    let sql = format!("UPDATE {table} SET answer = $1, progress = NULL WHERE answered_at IS NOT NULL AND answer <> $1");
+    let sql = format!(
+        "UPDATE {table} SET answer = $1, progress = NULL WHERE answered_at IS NOT NULL AND answer <> $1 AND {SHOWS}"
+    );
     conn.execute(&sql, &[GONE.into()])?;
     for id in &about.ids {
         conn.execute(&format!("DELETE FROM {table} WHERE command_id = $1"), &[(*id).into()])?;
     }
     Ok(())
 }
+
+/// That an answer may show something of an instance that its command does not name.
+const SHOWS: &str = "kind NOT IN ('pause', 'resume')";
 
 /// What stands in place of an answer that was removed.
 const GONE: &str = r#"{"removed":"answers that hold rows are kept for a while only"}"#;

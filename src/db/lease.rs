@@ -1,4 +1,4 @@
-//! Leases, members, pauses: what lets several processes share the work.
+//! Leases and members: what lets several processes share the work.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::row;
 use super::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::lease::{Lease, Member, Pause, Renewal};
+use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
@@ -289,28 +289,4 @@ pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError
         &[process.into()],
     )?;
     conn.execute(&format!("DELETE FROM {} WHERE process = $1", dialect.table("members")), &[process.into()]).map(|_| ())
-}
-
-/// Pauses a projection, or one instance of it; or ends that.
-pub(crate) fn pause(conn: &mut dyn Conn, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
-    let table = conn.dialect().table("pauses");
-    let params = [projection.into(), instance.unwrap_or_default().into(), instance.is_none().into()];
-    let sql = if on {
-        format!("INSERT INTO {table} (projection, instance_id, whole) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-    } else {
-        format!("DELETE FROM {table} WHERE projection = $1 AND instance_id = $2 AND whole = $3")
-    };
-    conn.execute(&sql, &params).map(|_| ())
-}
-
-/// What is paused: projection, and the instance unless all of it is.
-pub(crate) fn pauses(conn: &mut dyn Conn) -> Result<Vec<Pause>, StoreError> {
-    let sql = format!("SELECT projection, instance_id, whole FROM {}", conn.dialect().table("pauses"));
-    conn.query(&sql, &[])?
-        .iter()
-        .map(|found| {
-            let instance = if row::truth(found, 2)? { None } else { Some(row::shared(found, 1)?) };
-            Ok((row::text(found, 0)?.to_owned(), instance))
-        })
-        .collect()
 }

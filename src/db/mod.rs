@@ -13,6 +13,7 @@ mod lease;
 mod life;
 pub(crate) mod model;
 mod operate;
+mod pause;
 mod push;
 pub(crate) mod row;
 #[cfg(feature = "cli")]

@@ -5,11 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::{Conn, Row, build, lease, row};
+use super::{Conn, Row, build, pause, row};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, ProjectionStatus, Status};
-use crate::lease::Pause;
+use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
 
@@ -19,7 +18,7 @@ const AGED: i64 = 10_000;
 /// How all projections are doing.
 pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
     let (builds, at) = (build::builds(conn)?, to_micros(conn.now()?));
-    let (held, leases, pauses) = (held(conn)?, leases(conn)?, lease::pauses(conn)?);
+    let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let members = members(conn, &leases, at)?;
     let mut projections = Vec::with_capacity(builds.len());
     for build in &builds {
@@ -34,7 +33,7 @@ fn projection_status(
     lag: &Lag,
     held: &[Held],
     leases: &[Leases],
-    pauses: &[Pause],
+    pauses: &[(String, Paused)],
     members: &[MemberStatus],
 ) -> ProjectionStatus {
     let (name, key) = (build.key.projection(), (&*build.key.name, build.key.version));
@@ -43,7 +42,7 @@ fn projection_status(
         held.iter().find(same).map_or(0, |held| held.count)
     };
     let held_by = || leases.iter().filter(|leases| leases.of.is(key));
-    let stands = |whole: bool| pauses.iter().filter(move |(of, instance)| of == name && instance.is_none() == whole);
+    let pauses: Vec<Paused> = pauses.iter().filter(|(of, _)| of == name).map(|(_, paused)| paused.clone()).collect();
     let runs = |member: &&MemberStatus| {
         member.projections.iter().any(|(of, version)| (of.as_str(), *version) == (name, key.1))
     };
@@ -54,8 +53,9 @@ fn projection_status(
         phase: build.phase,
         trouble: build.trouble.clone(),
         succeeded: build.succeeded,
-        paused: stands(true).next().is_some(),
-        paused_instances: stands(false).count() as u64,
+        paused: pauses.iter().any(|paused| paused.instance.is_none()),
+        paused_instances: pauses.iter().filter(|paused| paused.instance.is_some()).count() as u64,
+        pauses,
         instances: lag.instances,
         lagging_instances: lag.lagging,
         lag_events: lag.events,

@@ -10,7 +10,7 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, setup, state, status};
+use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, state, status};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
@@ -284,13 +284,8 @@ impl<B: Backend> LeaseStore for DbStore<B> {
         self.inner.backend.read("looking for signs of lag", lag::signs).map(Some)
     }
 
-    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
-        let doing = format!("{} projection {projection:?}", if on { "pausing" } else { "resuming" });
-        self.inner.backend.write(&doing, |conn| lease::pause(conn, projection, instance, on))
-    }
-
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        self.inner.backend.read("reading what is paused", lease::pauses)
+        self.inner.backend.read("reading what is paused", pause::pauses)
     }
 }
 

@@ -292,27 +292,8 @@ impl Engine {
         }
     }
 
-    /// Pauses a projection, or one instance of it, in all processes; they notice within a tick.
-    ///
-    /// # Errors
-    /// [`AwaitError::UnknownProjection`], or when the store fails.
-    pub fn pause(&self, projection: &str, instance: Option<&str>) -> Result<(), AwaitError> {
-        self.set_paused(projection, instance, true)
-    }
-
-    /// Lets a projection, or one instance of it, go on.
-    ///
-    /// # Errors
-    /// As [`pause`](Self::pause).
-    pub fn resume(&self, projection: &str, instance: Option<&str>) -> Result<(), AwaitError> {
-        self.set_paused(projection, instance, false)
-    }
-
-    fn set_paused(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), AwaitError> {
-        if self.find(projection).is_none() {
-            return Err(AwaitError::UnknownProjection { projection: projection.to_owned() });
-        }
-        self.shared.leases.pause(projection, instance, on)?;
+    /// Takes in what was paused, or goes on, before the next tick reads it.
+    pub(crate) fn note_pause(&self, projection: &str, instance: Option<&str>, on: bool) {
         let pair = (projection.to_owned(), instance.map(Arc::from));
         let mut pauses = self.shared.pauses.lock();
         if on {
@@ -320,9 +301,6 @@ impl Engine {
         } else {
             pauses.remove(&pair);
         }
-        drop(pauses);
-        self.shared.request_tick();
-        Ok(())
     }
 
     /// Recorded failures of a projection, by instance and position.

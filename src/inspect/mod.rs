@@ -5,7 +5,7 @@ mod status;
 mod words;
 
 pub use finding::{Finding, Verdict};
-pub use status::{HeldLease, LeaseQuery, MemberStatus, ProjectionStatus, Status};
+pub use status::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use words::bytes;
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::words;
 use crate::build::Phase;
+use crate::held::By;
 
 /// How everything is doing.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +42,8 @@ pub struct ProjectionStatus {
     pub paused: bool,
     /// Instances that are paused by themselves.
     pub paused_instances: u64,
+    /// All these pauses: that of the whole projection first, then by instance.
+    pub pauses: Vec<Paused>,
     /// Instances with events that concern it.
     pub instances: u64,
     /// Those of them that are behind.
@@ -73,6 +76,19 @@ pub struct ProjectionStatus {
     /// Time until it has caught up if all goes on as between two looks; none when it does not come nearer.
     #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
     pub time_left: Option<Duration>,
+}
+
+/// A pause of a projection, or of one instance of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Paused {
+    /// The tenant; none when the whole projection is paused.
+    pub instance: Option<String>,
+    /// Since when, by the database's clock; none when that is not on record.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub since: Option<SystemTime>,
+    /// By whom, and why; none when that is not on record.
+    pub by: Option<By>,
 }
 
 /// A process.

@@ -127,7 +127,7 @@ pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     engine.abandon("counts", &by()).unwrap();
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
     // One that is under way ends with the reason.
-    engine.pause("counts", None).unwrap();
+    engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
@@ -136,7 +136,7 @@ pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
         Err(OperateError::Answered { error }) => assert!(error.contains("given up"), "{error}"),
         other => panic!("{other:?}"),
     }
-    engine.resume("counts", None).unwrap();
+    engine.resume("counts", None, &by()).unwrap();
     engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
     engine.await_position("counts", "tenant-000", 6, LONG).unwrap();
     lawful(place);
@@ -238,13 +238,13 @@ pub(crate) fn a_full_disk_halts_the_build_only<P: Place>(place: &P) {
 pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
-    engine.pause("counts", None).unwrap();
+    engine.pause("counts", None, &by()).unwrap();
     let id = remote(place).ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
     let progress = || engine.commands(None, 1).unwrap()[0].progress.clone();
     eventually("a look at it", || progress().is_some());
     assert_eq!(progress().unwrap()["done"], 0);
-    engine.resume("counts", None).unwrap();
+    engine.resume("counts", None, &by()).unwrap();
     engine.answer(id).unwrap();
     lawful(place);
 }

@@ -75,7 +75,7 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     let engine = start(store.clone(), eager());
     fill(&engine, 2, 2);
     let waits = RebuildOptions { switch: Switch::Asked, ..RebuildOptions::default() };
-    engine.pause("counts", None).unwrap();
+    engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     let id = engine.ask("counts", Instruction::Rebuild(waits.clone()), &by()).unwrap();
     match Remote::new(store).unwrap().ask("counts", Instruction::Rebuild(waits), &By::new("bob", "again")) {
@@ -86,7 +86,7 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
         other => panic!("{other:?}"),
     }
     assert!(matches!(engine.reset("counts", None, &by()), Err(OperateError::Busy { .. })));
-    engine.resume("counts", None).unwrap();
+    engine.resume("counts", None, &by()).unwrap();
     engine.answer(id).unwrap();
 }
 
@@ -122,4 +122,51 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     // SPEC K2: what is erased goes from here too, and with it who was asked about.
     place.redact("tenant-000", "x1");
     assert_eq!(commands.command(id).unwrap(), None);
+}
+
+pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let (ada, bob) = (By::new("ada", "its rows\0are wrong"), By::new("bob", "they are not"));
+    let remote = remote(place);
+    assert!(remote.pause("counts", Some("a"), &ada).unwrap());
+    assert!(!remote.pause("counts", Some("a"), &bob).unwrap(), "it is paused already");
+    assert!(matches!(remote.pause("others", None, &ada), Err(OperateError::UnknownProjection { .. })));
+    let paused = || store.status(false).unwrap().projections[0].pauses.clone();
+    let first = paused();
+    assert_eq!((first.len(), first[0].instance.as_deref()), (1, Some("a")));
+    assert_eq!(first[0].by, Some(By::new("ada", "its rows\u{fffd}are wrong")));
+
+    // An engine that starts later follows it, and the events of others go on.
+    let engine = start(store.clone(), lazy());
+    engine.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
+    engine.await_position("counts", "b", 1, LONG).unwrap();
+    assert!(engine.await_position("counts", "a", 1, Duration::from_millis(50)).is_err());
+    assert!(engine.pause("counts", None, &bob).unwrap());
+    let [whole, of_a] = paused().try_into().unwrap();
+    assert_eq!((whole.instance, whole.by, of_a.by), (None, Some(bob.clone()), first[0].by.clone()));
+    assert!(engine.resume("counts", None, &ada).unwrap());
+
+    // Nobody ticks: it hears of it.
+    assert!(remote.resume("counts", Some("a"), &bob).unwrap());
+    engine.await_position("counts", "a", 1, LONG).unwrap();
+    assert_eq!(paused(), []);
+    let mut history = remote.commands(Some("counts"), 10).unwrap();
+    history.reverse();
+    let told: Vec<_> = history.iter().map(|asked| (asked.instruction.clone(), &*asked.who, said(asked))).collect();
+    let a = || Some("a".to_owned());
+    let wanted = [
+        (Instruction::Pause { instance: a() }, "ada", "instance \"a\" is paused"),
+        (Instruction::Pause { instance: a() }, "bob", "instance \"a\" was paused already"),
+        (Instruction::Pause { instance: None }, "bob", "the whole projection is paused"),
+        (Instruction::Resume { instance: None }, "ada", "the whole projection goes on"),
+        (Instruction::Resume { instance: a() }, "bob", "instance \"a\" goes on"),
+    ];
+    assert_eq!(told, wanted.map(|(instruction, who, done)| (instruction, who, done.to_owned())));
+    assert!(history.iter().all(|asked| asked.state == CommandState::Done && asked.answered_at == Some(asked.asked_at)));
+    assert_eq!(first[0].since, Some(history[0].asked_at));
+}
+
+fn said(asked: &Asked) -> String {
+    asked.answer.as_ref().unwrap()["done"].as_str().unwrap().to_owned()
 }

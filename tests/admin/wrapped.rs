@@ -124,9 +124,6 @@ impl<S: EngineStore> LeaseStore for Wrapped<S> {
     fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.inner.signs(source)
     }
-    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
-        self.inner.pause(projection, instance, on)
-    }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.inner.pauses()
     }

@@ -13,20 +13,34 @@ fn a_pause_is_kept_until_it_is_lifted() {
             store.handler(users(true), HandlerConfig::default());
             store.push(&[readside::Command::raw("acme", "user", "u", "user.added")]).unwrap();
         });
-        let done = place.run(&["pause", "users", "--json"]).json();
+        assert_eq!(place.run(&["pause", "users"]).code, 2, "a reason is kept on record");
+        let done = place.run(&["pause", "users", "--why", "rows are wrong", "--json"]).json();
         assert_eq!(done, json!({"projection": "users", "instance": null, "paused": true, "changed": true}));
-        assert!(place.run(&["pause", "users"]).ok().contains("was paused already"));
-        place.run(&["pause", "users", "--instance", "acme"]).ok();
+        assert!(place.run(&["pause", "users", "--why", "again"]).ok().contains("was paused already"));
+        place.run(&["pause", "users", "--instance", "acme", "--who", "bob", "--why", "a look"]).ok();
         place.with(|store| assert_eq!(store.pauses().unwrap().len(), 2));
         let status = place.run(&["status", "--json"]).json();
         assert_eq!(
             (&status["projections"][0]["paused"], &status["projections"][0]["paused_instances"]),
             (&json!(true), &json!(1))
         );
-        let said = place.run(&["resume", "users", "--instance", "acme"]).ok();
+        let pauses = &status["projections"][0]["pauses"];
+        assert_eq!(pauses[0]["by"], json!({"who": "ada", "why": "rows are wrong"}));
+        assert_eq!((&pauses[0]["instance"], &pauses[1]["instance"]), (&json!(null), &json!("acme")));
+        assert_eq!(pauses[1]["by"], json!({"who": "bob", "why": "a look"}));
+        let text = place.run(&["status"]).ok();
+        for (of, by) in [
+            ("users is paused since 20", " by ada: rows are wrong"),
+            ("users in \"acme\" is paused since 20", " by bob: a look"),
+        ] {
+            assert!(text.lines().any(|line| line.starts_with(of) && line.ends_with(by)), "{text}");
+        }
+        let record = place.run(&["commands", "users"]).ok();
+        assert!(record.contains("instance \"acme\" is paused") && record.contains("rows are wrong"), "{record}");
+        let said = place.run(&["resume", "users", "--instance", "acme", "--why", "seen"]).ok();
         assert!(said.contains("goes on") && said.contains("the whole projection is paused"), "{said}");
-        place.run(&["resume", "users"]).ok();
-        assert!(place.run(&["resume", "users"]).ok().contains("was not paused"));
+        place.run(&["resume", "users", "--why", "mended"]).ok();
+        assert!(place.run(&["resume", "users", "--why", "mended"]).ok().contains("was not paused"));
         place.with(|store| assert!(store.pauses().unwrap().is_empty()));
     });
 }

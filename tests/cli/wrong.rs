@@ -115,11 +115,11 @@ pub(crate) fn execute(place: &Place, sql: &str) {
 #[test]
 fn what_is_not_there_is_named_with_what_is() {
     on_both(|place| {
-        let error = place.run(&["pause", "users"]).failed();
+        let error = place.run(&["pause", "users", "--why", "w"]).failed();
         assert!(error.contains("there is no projection \"users\" here, nor any other"), "{error}");
         place.with(|store| drop(store.handler(crate::service::users(true), readside::HandlerConfig::default())));
         for args in [
-            vec!["pause", "uesrs"],
+            vec!["pause", "uesrs", "--why", "w"],
             vec!["status", "uesrs"],
             vec!["instances", "--projection", "uesrs"],
             vec!["failed", "list", "uesrs"],
@@ -130,7 +130,7 @@ fn what_is_not_there_is_named_with_what_is() {
         }
         let error = place.run(&["failed", "list", "users", "--projection-version", "7"]).failed();
         assert!(error.contains("has no version 7 here, but 1"), "{error}");
-        let error = place.run(&["pause", "users", "--instance", "nobody"]).failed();
+        let error = place.run(&["pause", "users", "--instance", "nobody", "--why", "w"]).failed();
         assert!(error.contains("there is no instance \"nobody\" here"), "{error}");
         let error = place.run(&["failed", "show", "users", "nobody", "1"]).failed();
         assert!(error.contains("there is no instance \"nobody\" here"), "{error}");

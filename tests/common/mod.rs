@@ -11,3 +11,19 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod server;
+
+/// Pauses a projection or one instance of it, or lets it go on, with no engine at hand.
+pub(crate) fn pause(
+    store: &dyn readside::ProjectionStore,
+    projection: &str,
+    instance: Option<&str>,
+    on: bool,
+    by: &readside::By,
+) {
+    let instance = instance.map(str::to_owned);
+    let instruction =
+        if on { readside::Instruction::Pause { instance } } else { readside::Instruction::Resume { instance } };
+    let (projection, by) = (projection.to_owned(), by.clone());
+    let command = readside::NewCommand { projection, version: None, instruction, by };
+    store.commands().unwrap().ask(&command).unwrap();
+}

@@ -30,7 +30,10 @@ fn fill<S: Store>(store: &S) {
     let strict = handler(store, strict());
     let _ = strict.trigger(&["a"]);
     let _ = strict.retry("a", 1, &By::new(ADA, "once more"));
-    store.pause("users", Some("a"), true).unwrap();
+    for (instance, on) in [("a", false), ("a", true), ("b", true)] {
+        let why = if instance == "a" { ADA } else { BOB };
+        crate::common::pause(store, "users", Some(instance), on, &By::new("eve", why));
+    }
     answered(store, question("a", ADA), "nothing");
     answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
 }

@@ -86,17 +86,17 @@ pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
 pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], crate::eager());
-    engine.pause("counts", Some("a")).unwrap();
+    engine.pause("counts", Some("a"), &crate::by()).unwrap();
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     engine.await_pushed("others", &pushed, LONG).unwrap();
     assert!(engine.await_position("counts", "a", 1, Duration::from_millis(150)).is_err());
-    engine.resume("counts", Some("a")).unwrap();
+    engine.resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.pause("counts", None).unwrap();
+    engine.pause("counts", None, &crate::by()).unwrap();
     let pushed = engine.push(&[count("b", 1)]).unwrap();
     assert!(engine.await_pushed("counts", &pushed, Duration::from_millis(150)).is_err());
-    engine.resume("counts", None).unwrap();
+    engine.resume("counts", None, &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    assert!(engine.pause("nobody", None).is_err());
+    assert!(engine.pause("nobody", None, &crate::by()).is_err());
 }

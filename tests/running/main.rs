@@ -43,6 +43,15 @@ pub(crate) fn counts(name: &str) -> Projection {
         })
 }
 
+pub(crate) fn by() -> By {
+    By::new("ada", "a test")
+}
+
+/// Pauses, or lets go on, as a process without engine does.
+pub(crate) fn pause(store: &dyn ProjectionStore, projection: &str, instance: Option<&str>, on: bool) {
+    common::pause(store, projection, instance, on, &by());
+}
+
 pub(crate) fn count(instance: &str, by: i64) -> Command {
     Command::new(instance, "x", &Counted { by })
 }

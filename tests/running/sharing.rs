@@ -228,9 +228,6 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
         self.looks.0.fetch_add(1, Ordering::SeqCst);
         self.inner.signs(source)
     }
-    fn pause(&self, projection: &str, instance: Option<&str>, on: bool) -> Result<(), StoreError> {
-        self.inner.pause(projection, instance, on)
-    }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.inner.pauses()
     }

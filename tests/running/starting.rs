@@ -124,10 +124,10 @@ pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     // Of a process that has lost its way, over two ticks.
     let (key, other) = (counts("counts").key(), uuid::Uuid::from_u128(5));
     eventually("the lease", || store.acquire(&key, &["a".into()], other, Duration::from_secs(5)).unwrap().len() == 1);
-    store.pause("counts", Some("b"), true).unwrap();
+    crate::pause(&store, "counts", Some("b"), true);
     store.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "a", 2, BEFORE_ANYWAY).unwrap();
-    store.pause("counts", Some("b"), false).unwrap();
+    crate::pause(&store, "counts", Some("b"), false);
     engine.await_position("counts", "b", 2, BEFORE_ANYWAY).unwrap();
 }
 

@@ -226,4 +226,6 @@ pub(in crate::cli) struct PauseArgs {
     /// Only in this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) by: ByArgs,
 }

@@ -123,15 +123,16 @@ Example: what failed, and why:
     Failed(FailedArgs),
     /// Pause a projection, or one instance of it, in all processes.
     ///
-    /// Engines notice at their next tick, which is after 10 s by default. Pushes go on; the lag grows until `resume`.
+    /// Engines notice at their next tick, which is after 10 s by default; none has to be alive. Pushes go on; the lag grows
+    /// until `resume`. `status` tells who paused it and why, `commands` keeps that on record.
     #[command(after_long_help = "\
 Example:
-  readside pause users --instance acme")]
+  readside pause users --instance acme --why 'its rows are looked at'")]
     Pause(PauseArgs),
     /// Let a paused projection, or one instance of it, go on.
     #[command(after_long_help = "\
 Example:
-  readside resume users --instance acme")]
+  readside resume users --instance acme --why 'they are as they should be'")]
     Resume(PauseArgs),
     /// Who works on which instance until when, and which processes are alive.
     #[command(after_long_help = "\
@@ -188,6 +189,8 @@ Example: the row of table users with the primary key u1, and as it was at positi
   readside explain users acme u1 --at 40")]
     Explain(ExplainArgs),
     /// What engines were asked to do, the latest first: by whom, why, and how far it is.
+    ///
+    /// `pause` and `resume` are among them, done as soon as they were asked for.
     #[command(after_long_help = "\
 Example:
   readside commands users --limit 10")]

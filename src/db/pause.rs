@@ -1,0 +1,99 @@
+//! Pauses: the state that engines follow, and the commands by which it came about.
+//!
+//! Nobody has to be alive for it. So the store carries such a command out itself, in the transaction that puts it on record.
+
+use uuid::Uuid;
+
+use super::{Conn, command, row};
+use crate::error::StoreError;
+use crate::held::By;
+use crate::inspect::Paused;
+use crate::instruction::NewCommand;
+use crate::lease::Pause;
+
+/// Pauses a projection, or one instance of it, or ends that; the command is on record as done.
+pub(super) fn carry_out(
+    conn: &mut dyn Conn,
+    command: &NewCommand,
+    instance: Option<&str>,
+    on: bool,
+) -> Result<Uuid, StoreError> {
+    let (id, table) = (Uuid::now_v7(), conn.dialect().table("pauses"));
+    let mut params =
+        vec![command.projection.as_str().into(), instance.unwrap_or_default().into(), instance.is_none().into()];
+    let sql = if on {
+        params.push(id.into());
+        format!(
+            "INSERT INTO {table} (projection, instance_id, whole, command) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+        )
+    } else {
+        format!("DELETE FROM {table} WHERE projection = $1 AND instance_id = $2 AND whole = $3")
+    };
+    let changed = conn.execute(&sql, &params)? > 0;
+    let of = instance.map_or("the whole projection".to_owned(), |instance| format!("instance {instance:?}"));
+    let words = match (on, changed) {
+        (true, true) => "is paused",
+        (true, false) => "was paused already",
+        (false, true) => "goes on",
+        (false, false) => "was not paused",
+    };
+    let answer = serde_json::json!({ "done": format!("{of} {words}"), "changed": changed });
+    command::record(conn, id, command, Some(&answer))?;
+    Ok(id)
+}
+
+/// What is paused: projection, and the instance unless all of it is.
+pub(super) fn pauses(conn: &mut dyn Conn) -> Result<Vec<Pause>, StoreError> {
+    let sql = format!("SELECT projection, instance_id, whole FROM {}", conn.dialect().table("pauses"));
+    conn.query(&sql, &[])?
+        .iter()
+        .map(|found| {
+            let instance = if row::truth(found, 2)? { None } else { Some(row::shared(found, 1)?) };
+            Ok((row::text(found, 0)?.to_owned(), instance))
+        })
+        .collect()
+}
+
+/// The same with who, when and why, each with its projection; whole ones first, then by instance.
+pub(super) fn on_record(conn: &mut dyn Conn) -> Result<Vec<(String, Paused)>, StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT p.projection, p.instance_id, p.whole, c.asked_at, c.who, c.why FROM {} p \
+         LEFT JOIN {} c ON c.command_id = p.command ORDER BY p.projection, p.whole DESC, p.instance_id",
+        dialect.table("pauses"),
+        dialect.table("commands")
+    );
+    conn.query(&sql, &[])?
+        .iter()
+        .map(|found| {
+            let instance = if row::truth(found, 2)? { None } else { Some(row::text(found, 1)?.to_owned()) };
+            let by =
+                if row::is_null(found, 4) { None } else { Some(By::new(row::text(found, 4)?, row::text(found, 5)?)) };
+            Ok((row::text(found, 0)?.to_owned(), Paused { instance, since: row::time(found, 3)?, by }))
+        })
+        .collect()
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::commands::CommandStore;
+    use crate::db::Backend;
+    use crate::instruction::Instruction;
+    use crate::lease::LeaseStore;
+    use crate::sqlite::SqliteStore;
+
+    #[test]
+    fn what_cannot_be_recorded_does_not_happen() {
+        let store = SqliteStore::in_memory().unwrap();
+        store.setup().unwrap();
+        let sql = "CREATE TRIGGER no BEFORE INSERT ON readside_commands BEGIN SELECT RAISE(ABORT, 'no'); END";
+        let refuse: Result<(), StoreError> = store.backend().write("testing", |conn| conn.batch(sql));
+        refuse.unwrap();
+        let instruction = Instruction::Pause { instance: None };
+        let by = By::new("ada", "a test");
+        let command = NewCommand { projection: "users".to_owned(), version: None, instruction, by };
+        store.ask(&command).unwrap_err();
+        assert_eq!(store.pauses().unwrap(), []);
+    }
+}
