@@ -20,7 +20,7 @@ const TIGHT: i64 = 80;
 type Found = Result<Finding, StoreError>;
 
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
-    let checks: [(&'static str, &dyn Fn() -> Found); 8] = [
+    let checks: [(&'static str, &dyn Fn() -> Found); 9] = [
         ("server", &|| server(postgres)),
         ("durability", &|| durability(postgres)),
         ("privileges", &|| privileges(postgres)),
@@ -29,6 +29,7 @@ pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
         ("transactions", &|| transactions(postgres)),
         ("connections", &|| connections(postgres)),
         ("space", &|| space(postgres)),
+        ("disk", &|| disk(postgres)),
     ];
     checks.into_iter().map(|(check, look)| look().unwrap_or_else(|error| failed(check, &error))).collect()
 }
@@ -229,4 +230,12 @@ fn space(postgres: &Postgres) -> Found {
     let found =
         format!("database {}, of these events and states {}", crate::inspect::bytes(all), crate::inspect::bytes(own));
     Ok(Finding::ok("space", found))
+}
+
+/// No SQL tells how much room the server's file system has left.
+fn disk(postgres: &Postgres) -> Found {
+    let found = one(postgres, "measuring the database", "SELECT pg_database_size(current_database())")?;
+    let size = crate::inspect::bytes(row::int(&found, 0)?);
+    let text = format!("the database takes {size}; SQL does not tell what its disk has left: watch that on the server");
+    Ok(Finding::ok("disk", text))
 }

@@ -14,16 +14,18 @@ const LONG_LOG: u64 = 256 << 20;
 /// The part of the file's pages, in percent, above which it pays to have them back.
 const MANY_FREE: i64 = 50;
 
-type Found = Result<Finding, StoreError>;
+pub(super) type Found = Result<Finding, StoreError>;
 
 pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
-    let checks: [(&'static str, &dyn Fn() -> Found); 4] = [
+    let checks: &[(&'static str, &dyn Fn() -> Found)] = &[
         ("library", &|| Ok(Finding::ok("library", format!("SQLite {}", rusqlite::version())))),
         ("writing", &|| writing(sqlite)),
         ("log", &|| Ok(log(sqlite))),
         ("space", &|| space(sqlite)),
+        #[cfg(feature = "cli")]
+        ("disk", &|| super::disk::look(sqlite)),
     ];
-    checks.into_iter().map(|(check, look)| look().unwrap_or_else(|error| failed(check, &error))).collect()
+    checks.iter().map(|(check, look)| look().unwrap_or_else(|error| failed(check, &error))).collect()
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
@@ -44,11 +46,16 @@ fn writing(sqlite: &Sqlite) -> Found {
     }
 }
 
-fn log(sqlite: &Sqlite) -> Finding {
-    let Some(path) = &sqlite.path else { return Finding::ok("log", "none, in memory") };
+/// Bytes of the write-ahead log of a file.
+pub(super) fn log_length(path: &Path) -> u64 {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
-    let length = std::fs::metadata(Path::new(&name)).map_or(0, |found| found.len());
+    std::fs::metadata(Path::new(&name)).map_or(0, |found| found.len())
+}
+
+fn log(sqlite: &Sqlite) -> Finding {
+    let Some(path) = &sqlite.path else { return Finding::ok("log", "none, in memory") };
+    let length = log_length(path);
     let text = format!("write-ahead log of {}", bytes(i64::try_from(length).unwrap_or(i64::MAX)));
     if length < LONG_LOG {
         return Finding::ok("log", text);

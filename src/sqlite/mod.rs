@@ -4,6 +4,8 @@
 
 mod conn;
 mod contains;
+#[cfg(feature = "cli")]
+mod disk;
 mod error;
 mod examine;
 mod push;

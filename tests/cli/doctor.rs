@@ -24,6 +24,14 @@ fn a_healthy_database_passes() {
         }
         let text = place.run(&["doctor"]).ok();
         assert!(text.lines().any(|line| line.starts_with("OK    schema")), "{text}");
+        // How much room there is, is the machine's matter.
+        let disk = text.lines().find(|line| line.get(6..).is_some_and(|line| line.starts_with("disk"))).unwrap();
+        match place {
+            Place::Sqlite(_) => assert!(disk.contains(" left (") && disk.contains("the database takes"), "{disk}"),
+            Place::Postgres(_) => {
+                assert!(disk.starts_with("OK") && disk.contains("watch that on the server"), "{disk}");
+            }
+        }
         if matches!(place, Place::Postgres(_)) {
             for check in ["server", "privileges", "pooler", "notifications", "transactions"] {
                 assert_eq!(verdict(&ran, check), "ok", "{check}: {}", ran.out);

@@ -150,6 +150,9 @@ Example: for an owner of the database who runs it by hand:
     ///
     /// Looks at the connection and what stands between, privileges, space, schema, engines, leases, lag and failures. Each
     /// line is OK, WARN or FAIL. A failed check ends with exit code 3; with `--strict` a warning does too.
+    ///
+    /// The disk of an SQLite file should have as much left as the file takes, since a rebuild needs that, and a tenth of it, but
+    /// no less than 1 GiB and no more than 10 GiB. That of a PostgreSQL server has to be watched there.
     #[command(after_long_help = "\
 Example:
   readside doctor --strict && echo all is well")]
