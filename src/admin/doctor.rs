@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::apart::status_apart;
 use crate::error::{StoreError, full};
 use crate::inspect::{Finding, Inspect, ProjectionStatus, SchemaVersion, Status};
+use crate::store::{EventStore, ProjectionStore};
 
 /// Finds out whether a store is fit, and whether engines keep up.
 ///
@@ -36,17 +38,46 @@ impl Doctor {
     /// Looks at everything. What cannot be read is a finding too.
     #[must_use]
     pub fn examine<S: Inspect + ?Sized>(&self, store: &S) -> Vec<Finding> {
+        let (mut findings, usable) = self.database(store);
+        if usable {
+            findings.extend(self.projections(store.status(false)));
+        }
+        findings
+    }
+
+    /// As [`examine`](Self::examine), where the events are in another database than the read models: looks at both.
+    #[must_use]
+    pub fn examine_apart<E, M>(&self, events: &E, models: &M) -> Vec<Finding>
+    where
+        E: EventStore + Inspect + ?Sized,
+        M: ProjectionStore + Inspect + ?Sized,
+    {
+        let (mut findings, known) = self.database(events);
+        for finding in &mut findings {
+            finding.found = format!("of the events: {}", finding.found);
+        }
+        let (of_models, usable) = self.database(models);
+        findings.extend(of_models);
+        if known && usable {
+            findings.extend(self.projections(status_apart(events, models, false)));
+        }
+        findings
+    }
+
+    /// What is found of a database itself, and whether its schema is the one that this library works on.
+    fn database<S: Inspect + ?Sized>(&self, store: &S) -> (Vec<Finding>, bool) {
         let mut findings = store.examine(self.patience);
         let schema = store.schema();
         let usable = matches!(&schema, Ok(version) if version.found == version.known);
         findings.push(schema.map_or_else(|error| unreadable("schema", &error), schema_finding));
-        if usable {
-            match store.status(false) {
-                Ok(status) => findings.extend(self.work(&status)),
-                Err(error) => findings.push(unreadable("projections", &error)),
-            }
+        (findings, usable)
+    }
+
+    fn projections(&self, status: Result<Status, StoreError>) -> Vec<Finding> {
+        match status {
+            Ok(status) => self.work(&status).into(),
+            Err(error) => vec![unreadable("projections", &error)],
         }
-        findings
     }
 
     fn work(&self, status: &Status) -> [Finding; 4] {
@@ -60,6 +91,14 @@ impl Doctor {
         };
         let (paused, late): (Vec<_>, Vec<_>) =
             status.projections.iter().filter(late).partition(|projection| projection.paused);
+        let elsewhere: Vec<_> = status.projections.iter().filter(|p| p.is_live() && p.events_elsewhere).collect();
+        if !elsewhere.is_empty() {
+            return Finding::warn(
+                check,
+                format!("not known of {}: the events are elsewhere", list(&elsewhere, shown)),
+                "if that is a database of readside too, name it with --events-url; else look at the health that engines tell",
+            );
+        }
         let describe = |projection: &ProjectionStatus| {
             let age = projection.lag_age.unwrap_or_default().as_secs();
             format!("{} is {} events behind, the oldest waits for {age} s", shown(projection), projection.lag_events)

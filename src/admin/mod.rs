@@ -5,6 +5,7 @@
 //! (`carry_out.rs`): `rebuild` makes a build beside the live one, `part` one instance alone, `change` does what is left
 //! to do with builds, `verify` and `explain` apply the log anew on an SQLite database in memory.
 
+mod apart;
 mod api;
 mod carry_out;
 mod change;
@@ -25,6 +26,7 @@ mod verify;
 #[cfg(feature = "sqlite")]
 mod words;
 
+pub use apart::status_apart;
 pub use change::Change;
 pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]

@@ -45,6 +45,8 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Wired + Insp
     fn remote(&self) -> Result<Remote, OperateError>;
     /// Begins an engine of this process.
     fn engine(&self) -> EngineBuilder;
+    /// Has that engine keep its read models here instead of where its events are.
+    fn keep_models(&self, engine: EngineBuilder) -> EngineBuilder;
     /// Removes the instances, tables and records of a measurement.
     fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError>;
 }
@@ -99,6 +101,10 @@ where
 
     fn engine(&self) -> EngineBuilder {
         Engine::builder(self.clone())
+    }
+
+    fn keep_models(&self, engine: EngineBuilder) -> EngineBuilder {
+        engine.models(self.clone())
     }
 
     fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {

@@ -15,7 +15,11 @@ struct Report {
 
 pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
     let doctor = Doctor { patience: args.patience, longest_lag: args.max_lag };
-    let findings = doctor.examine(&*session.store);
+    let findings = if session.is_apart {
+        doctor.examine_apart(&*session.events, &*session.store)
+    } else {
+        doctor.examine(&*session.store)
+    };
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
     if session.out.is_json() {
         session.out.object(&Report { verdict, findings })?;

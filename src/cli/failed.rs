@@ -169,7 +169,7 @@ fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
     if args.payload {
         let position = args.position;
         let sub = SubQuery::new().instance(&args.instance).after(position - 1).before(position.saturating_add(1));
-        let found = session.store.filter(&Query::new().or(sub))?;
+        let found = session.events.filter(&Query::new().or(sub))?;
         let event = found.first().with_context(|| format!("event {position} is not in this store"))?;
         events::print(&mut session.out, event)?;
     }

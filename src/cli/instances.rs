@@ -42,7 +42,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &InstancesArgs) -> Outcome {
     let mut request = HeadsRequest { instances, aggregate_types, after, limit: PAGE };
     let mut printed = Vec::new();
     while left > 0 {
-        let heads = session.store.heads(&request)?;
+        let heads = session.events.heads(&request)?;
         let complete = heads.len() < PAGE;
         request.after = heads.last().map(|head| Arc::clone(&head.instance));
         let mut lines = lines(session, projection.as_ref(), &heads)?;

@@ -31,9 +31,12 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::admin::status_apart;
 use crate::error::{OperateError, StoreError};
+use crate::inspect::Status;
 use crate::projection::Projection;
 use database::Store;
 use options::{Command, Options};
@@ -67,7 +70,12 @@ type Outcome = anyhow::Result<Ended>;
 
 /// Where commands are carried out.
 struct Session<'s> {
+    /// The read models, with states, commands and all else that engines keep.
     store: Arc<dyn Store>,
+    /// The events; the same store unless they are in another database.
+    events: Arc<dyn Store>,
+    /// True when they are.
+    is_apart: bool,
     /// As it was given, with its secrets.
     database: &'s str,
     /// The code of these projections is at hand.
@@ -119,9 +127,21 @@ fn carry_out(args: Vec<OsString>, projections: &[Projection]) -> anyhow::Result<
     }
     let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database())) };
     let store = database::open(database, matches!(options.command, Command::Setup(_)))?;
-    let mut session = Session { store, database, projections, out };
+    // Set to nothing it means nothing, for scripts.
+    let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
+    let events = match elsewhere {
+        Some(place) => {
+            ensure_apart(&options.command)?;
+            database::open(place, false).context("opening the database of the events")?
+        }
+        None => Arc::clone(&store),
+    };
+    let mut session = Session { store, events, is_apart: elsewhere.is_some(), database, projections, out };
     if !matches!(options.command, Command::Setup(_) | Command::Doctor(_)) {
         database::check_schema(&*session.store)?;
+        if session.is_apart {
+            database::check_schema(&*session.events).context("checking the database of the events")?;
+        }
     }
     let ended = match &options.command {
         Command::Completions(_) => Ended::Fine,
@@ -150,6 +170,28 @@ fn carry_out(args: Vec<OsString>, projections: &[Projection]) -> anyhow::Result<
     };
     session.out.flush()?;
     Ok(ended)
+}
+
+/// Refuses what acts on the data of one database, whichever it holds.
+fn ensure_apart(command: &Command) -> anyhow::Result<()> {
+    let (name, order) = match command {
+        Command::Setup(_) => ("setup", ""),
+        Command::Redact(_) => ("redact", ", first on that of the events"),
+        Command::RemoveInstance(_) => ("remove-instance", ", first on that of the events"),
+        Command::ReopenInstance(_) => ("reopen-instance", ""),
+        Command::Archive(_) => ("archive", ""),
+        Command::Operations(_) => ("operations", ""),
+        Command::Bench(_) => ("bench", ""),
+        _ => return Ok(()),
+    };
+    anyhow::bail!("{name} works on one database: run it on each of the two by itself{order}, without --events-url")
+}
+
+impl Session<'_> {
+    /// How all projections are doing.
+    fn status(&self, system: bool) -> Result<Status, StoreError> {
+        if self.is_apart { status_apart(&*self.events, &*self.store, system) } else { self.store.status(system) }
+    }
 }
 
 /// Tells of trouble of the database that passes, to who looks again anyway; returns any other error.

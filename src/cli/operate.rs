@@ -96,7 +96,9 @@ impl Session<'_> {
         // What becomes of events that fail is for the engines of the service to say, by their policy.
         let handler = HandlerConfig { max_failure_count: u32::MAX, ..HandlerConfig::default() };
         let config = EngineConfig { name: NAME.to_owned(), setup: false, handler, ..EngineConfig::default() };
-        Ok(Some(self.store.engine().projection(code.clone()).config(config).start()?))
+        let engine = self.events.engine();
+        let engine = if self.is_apart { self.store.keep_models(engine) } else { engine };
+        Ok(Some(engine.projection(code.clone()).config(config).start()?))
     }
 
     fn started(&mut self, id: Uuid) -> anyhow::Result<Told> {

@@ -52,7 +52,7 @@ impl Session<'_> {
     /// Refuses an instance without any event.
     pub(super) fn check_instance(&self, instance: &str) -> anyhow::Result<()> {
         let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
-        if self.store.heads(&request)?.is_empty() {
+        if self.events.heads(&request)?.is_empty() {
             bail!("there is no instance {:?} here; see `readside instances`", clean(instance));
         }
         Ok(())

@@ -6,6 +6,7 @@ use super::options::{
 };
 use super::output::{number, text};
 use super::projections::shown;
+use super::status::known;
 use super::words::{clean, count, positions, several};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
@@ -85,7 +86,7 @@ pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
 }
 
 fn list(session: &mut Session<'_>) -> Outcome {
-    let status = session.store.status(false)?;
+    let status = session.status(false)?;
     if session.out.is_json() {
         status.projections.iter().try_for_each(|projection| session.out.object(projection))?;
         return Ok(Ended::Fine);
@@ -95,7 +96,7 @@ fn list(session: &mut Session<'_>) -> Outcome {
         vec![
             shown(name, *version, build.as_deref()),
             phase.to_string(),
-            positions(*lag_events),
+            known(projection, positions(*lag_events)),
             trouble.as_deref().map_or(String::new(), clean),
         ]
     };

@@ -34,6 +34,8 @@ const FROM_TOP: &[u8] = b"\x1b[H\x1b[2J";
 /// The latest commands, of which those that go on are shown.
 const COMMANDS: usize = 100;
 
+const ELSEWHERE: &str = "the events are elsewhere; if that is a database of readside too, name it with --events-url";
+
 /// Pauses that are told of in words.
 const PAUSES: usize = 10;
 
@@ -52,7 +54,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
     let (mut status, mut commands) = look(session, args)?;
     if !args.watch {
         print(session, args, &status, &commands)?;
-        return Ok(judge(args, &status));
+        return judge(args, &status);
     }
     let stop = Stop::on_signals()?;
     loop {
@@ -62,7 +64,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
         print(session, args, &status, &commands)?;
         session.out.flush()?;
         if !stop.wait(args.every) {
-            return Ok(judge(args, &status));
+            return judge(args, &status);
         }
         match look(session, args) {
             Ok((mut next, asked)) => {
@@ -78,7 +80,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
 }
 
 fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<Asked>)> {
-    let mut status = session.store.status(args.system)?;
+    let mut status = session.status(args.system)?;
     let mut commands = session.store.remote()?.commands(args.projection.as_deref(), COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
     if let Some(name) = &args.projection {
@@ -88,13 +90,18 @@ fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec
 }
 
 /// Whether a limit is passed by what readers see.
-fn judge(args: &StatusArgs, status: &Status) -> Ended {
+fn judge(args: &StatusArgs, status: &Status) -> Outcome {
+    let limits_lag = args.max_lag.is_some() || args.max_lag_events.is_some();
+    let unknown = status.projections.iter().find(|projection| projection.is_live() && projection.events_elsewhere);
+    if let Some(projection) = unknown.filter(|_| limits_lag) {
+        anyhow::bail!("the lag of {} is not known: {ELSEWHERE}", clean(&projection.name));
+    }
     let over = status.projections.iter().filter(|projection| projection.is_live()).any(|projection| {
         args.max_lag.is_some_and(|most| projection.lag_age.is_some_and(|age| age > most))
             || args.max_lag_events.is_some_and(|most| projection.lag_events > most)
             || args.max_failed.is_some_and(|most| projection.failed() > most)
     });
-    if over { Ended::Found } else { Ended::Fine }
+    Ok(if over { Ended::Found } else { Ended::Fine })
 }
 
 fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands: &[Asked]) -> anyhow::Result<()> {
@@ -116,6 +123,9 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
         cells
     };
     session.out.table(&columns, status.projections.iter().map(row).collect())?;
+    if status.projections.iter().any(|projection| projection.events_elsewhere) {
+        session.out.line(ELSEWHERE)?;
+    }
     for line in pauses(&status.projections) {
         session.out.line(&line)?;
     }
@@ -130,14 +140,19 @@ fn cells(projection: &ProjectionStatus) -> Vec<String> {
     vec![
         shown(&projection.name, projection.version, projection.build.as_deref()),
         state(projection),
-        count(projection.instances),
-        count(projection.lagging_instances),
-        positions(projection.lag_events),
-        projection.lag_age.map_or("-".to_owned(), duration),
+        known(projection, count(projection.instances)),
+        known(projection, count(projection.lagging_instances)),
+        known(projection, positions(projection.lag_events)),
+        known(projection, projection.lag_age.map_or("-".to_owned(), duration)),
         failed(projection),
         count(projection.members),
         count(projection.leases),
     ]
+}
+
+/// What heads say is not known where these are elsewhere.
+pub(super) fn known(projection: &ProjectionStatus, cell: String) -> String {
+    if projection.events_elsewhere { "?".to_owned() } else { cell }
 }
 
 fn speed(projection: &ProjectionStatus) -> [String; 2] {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::{Conn, Row, build, pause, row};
+use super::{Conn, Row, build, pause, row, setup};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
@@ -19,11 +19,13 @@ const AGED: i64 = 10_000;
 pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
     let (builds, at) = (build::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
-    let members = members(conn, &leases, at)?;
+    let (members, own) = (members(conn, &leases, at)?, setup::store_id(conn)?);
     let mut projections = Vec::with_capacity(builds.len());
     for build in &builds {
-        let lag = lag(conn, build, system, at)?;
-        projections.push(projection_status(build, &lag, &held, &leases, &pauses, &members));
+        let mut found = projection_status(build, &lag(conn, build, system, at)?, &held, &leases, &pauses, &members);
+        found.event_store = fed_from(conn, build)?;
+        found.events_elsewhere = found.event_store.is_some_and(|store| store != own);
+        projections.push(found);
     }
     Ok(Status { at, projections, members })
 }
@@ -56,6 +58,8 @@ fn projection_status(
         paused: pauses.iter().any(|paused| paused.instance.is_none()),
         paused_instances: pauses.iter().filter(|paused| paused.instance.is_some()).count() as u64,
         pauses,
+        event_store: None,
+        events_elsewhere: false,
         instances: lag.instances,
         lagging_instances: lag.lagging,
         lag_events: lag.events,
@@ -93,6 +97,16 @@ struct Lag {
     events: i64,
     handled: i64,
     age: Option<Duration>,
+}
+
+/// By any one of its states: an engine reads one event store.
+fn fed_from(conn: &mut dyn Conn, of: &Build) -> Result<Option<Uuid>, StoreError> {
+    let sql = format!(
+        "SELECT store FROM {} WHERE projection = $1 AND version = $2 AND store IS NOT NULL LIMIT 1",
+        conn.dialect().table("projection_states")
+    );
+    let rows = conn.query(&sql, &[of.key.name.as_ref().into(), of.key.version.into()])?;
+    rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
 }
 
 /// Heads of the aggregate types of a projection beside its checkpoints, summed up.

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
+use super::compare::compare;
 use super::plan::held_back;
 use super::shared::{Runner, Shared};
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest};
-use crate::query::HeadsRequest;
+use crate::query::Head;
+use crate::state::State;
 
 /// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
 pub(super) const MOST: usize = 10_000;
-
-/// Heads in one page.
-const PAGE: usize = 1000;
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -80,53 +79,20 @@ impl Shared {
     fn compared(&self, all: bool, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
         let mut lags = Vec::new();
         for &(projection, runner) in runners {
-            let mut after = None;
-            loop {
-                let request = HeadsRequest {
-                    instances: Vec::new(),
-                    aggregate_types: runner.wanted.aggregate_types.clone(),
-                    after,
-                    limit: PAGE,
-                };
-                let heads = self.source.heads(&request)?;
-                after = heads.last().map(|head| Arc::clone(&head.instance));
-                let complete = heads.len() < PAGE;
-                self.compare(projection, runner, heads, all, &mut lags)?;
-                if complete || lags.len() >= MOST {
-                    break;
+            let inner = &runner.handler.inner;
+            let of = (&inner.key, runner.wanted.aggregate_types.as_slice());
+            let mut visit = |head: &Head, state: &State| {
+                let waits =
+                    held_back(state, inner.config.backoff_cap).is_some() || self.is_paused(projection, &head.instance);
+                if head.relevant > state.position && (all || !waits) {
+                    let (relevant, checkpoint) = (head.relevant, state.position);
+                    lags.push(Lag { projection, instance: Arc::clone(&head.instance), relevant, checkpoint });
                 }
-            }
+                lags.len() < MOST
+            };
+            compare(self.source.as_ref(), self.models.as_ref(), of, self.config.system_instance, &mut visit)?;
         }
         lags.truncate(MOST);
         Ok(lags)
-    }
-
-    fn compare(
-        &self,
-        projection: usize,
-        runner: &Runner,
-        heads: Vec<crate::query::Head>,
-        all: bool,
-        lags: &mut Vec<Lag>,
-    ) -> Result<(), StoreError> {
-        let inner = &runner.handler.inner;
-        let heads: Vec<_> = heads
-            .into_iter()
-            .filter(|head| head.relevant > 0 && (self.config.system_instance || !head.instance.is_empty()))
-            .collect();
-        let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
-        for (head, state) in heads.iter().zip(self.models.states(&inner.key, &instances)?) {
-            let waits =
-                held_back(&state, inner.config.backoff_cap).is_some() || self.is_paused(projection, &head.instance);
-            if head.relevant > state.position && (all || !waits) {
-                lags.push(Lag {
-                    projection,
-                    instance: Arc::clone(&head.instance),
-                    relevant: head.relevant,
-                    checkpoint: state.position,
-                });
-            }
-        }
-        Ok(())
     }
 }

@@ -24,6 +24,7 @@ mod work;
 
 mod builder;
 mod builds;
+mod compare;
 mod health;
 mod holding;
 mod lag;
@@ -46,6 +47,7 @@ mod shuttled;
 
 pub use builder::{EngineBuilder, EngineConfig, EngineStore};
 pub(crate) use builds::NEXT;
+pub(crate) use compare::compare;
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;
 pub use handler::ProjectionHandler;

@@ -44,6 +44,11 @@ pub struct ProjectionStatus {
     pub paused_instances: u64,
     /// All these pauses: that of the whole projection first, then by instance.
     pub pauses: Vec<Paused>,
+    /// The event store that it is fed from, by one of its states; none before the first event.
+    pub event_store: Option<Uuid>,
+    /// True when that is in another database: instances, lag and ages are not known then, but to
+    /// [`status_apart`](crate::admin::status_apart).
+    pub events_elsewhere: bool,
     /// Instances with events that concern it.
     pub instances: u64,
     /// Those of them that are behind.

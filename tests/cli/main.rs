@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apart;
 mod bench;
 mod doctor;
 mod events;
@@ -65,7 +66,12 @@ impl Ran {
 /// The command, without what the environment of the tests says.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("readside"));
-    command.env_remove("READSIDE_DATABASE_URL").env_remove("RUST_LOG").env_remove("COLUMNS").env("USER", "ada");
+    command
+        .env_remove("READSIDE_DATABASE_URL")
+        .env_remove("READSIDE_EVENTS_URL")
+        .env_remove("RUST_LOG")
+        .env_remove("COLUMNS")
+        .env("USER", "ada");
     command
 }
 

@@ -39,7 +39,11 @@ pub(crate) fn service(place: &Place, mended: bool, args: &[&str]) -> Ran {
     all.extend(args);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "service::serve", "--ignored", "--nocapture", "--test-threads", "1", "-q"]);
-    command.env("SERVICE_ARGS", serde_json::to_string(&all).unwrap()).env("USER", "ada").env_remove("RUST_LOG");
+    command
+        .env("SERVICE_ARGS", serde_json::to_string(&all).unwrap())
+        .env("USER", "ada")
+        .env_remove("RUST_LOG")
+        .env_remove("READSIDE_EVENTS_URL");
     if mended {
         command.env("MENDED", "1");
     }

@@ -33,7 +33,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
     if args.after.is_none() {
         follower.skip(session)?;
     }
-    let mut wire = session.store.wire();
+    let mut wire = session.events.wire();
     let mut looked: Option<Instant> = None;
     while follower.left > 0 && !stop.is_asked() {
         let told = match wire.listen(NOTICE) {
@@ -91,7 +91,7 @@ impl Follower<'_> {
         let instances = self.args.instance.iter().map(|instance| Arc::from(instance.as_str())).collect();
         let mut request = HeadsRequest { instances, limit: PAGE, ..HeadsRequest::default() };
         loop {
-            let heads = session.store.heads(&request)?;
+            let heads = session.events.heads(&request)?;
             let complete = heads.len() < PAGE;
             request.after = heads.last().map(|head| Arc::clone(&head.instance));
             for head in heads {

@@ -40,7 +40,7 @@ fn pages(session: &mut Session<'_>, mut query: Query, most: usize) -> anyhow::Re
     let mut left = most;
     while left > 0 {
         let size = left.min(PAGE);
-        let page = session.store.filter(&query.clone().limit(size))?;
+        let page = session.events.filter(&query.clone().limit(size))?;
         page.iter().try_for_each(|event| print(&mut session.out, event))?;
         left -= page.len();
         match page.last() {

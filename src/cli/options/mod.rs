@@ -38,6 +38,18 @@ pub(in crate::cli) struct Options {
         help_heading = "Options of all commands"
     )]
     pub(in crate::cli) database_url: Option<String>,
+    /// Where the events are, if they are in another database than the read models, which `--database-url` names then.
+    ///
+    /// Commands that act on the data of one database refuse it; run them on each of the two.
+    #[arg(
+        long,
+        env = "READSIDE_EVENTS_URL",
+        hide_env_values = true,
+        value_name = "PATH|URL",
+        global = true,
+        help_heading = "Options of all commands"
+    )]
+    pub(in crate::cli) events_url: Option<String>,
     /// Print JSON: one object, or one object per line for lists.
     #[arg(long, global = true, help_heading = "Options of all commands")]
     pub(in crate::cli) json: bool,

@@ -113,7 +113,7 @@ fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> 
 
 fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Report) -> Result<(), Wrong> {
     if !args.dry_run {
-        batch.store(&*session.store, args.key_prefix.is_some()).map_err(|refused| {
+        batch.store(&*session.events, args.key_prefix.is_some()).map_err(|refused| {
             let Refused { line, stored, error, unknown } = refused;
             report.events += stored as u64;
             let unknown_to = unknown.then(|| batch.last_line());

@@ -1,0 +1,95 @@
+//! How projections are doing whose events are in another database than their read models.
+
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use crate::build::{Build, BuildStore};
+use crate::engine::compare;
+use crate::error::{StoreError, StoreErrorKind};
+use crate::inspect::{Inspect, ProjectionStatus, Status};
+use crate::query::{Query, SubQuery};
+use crate::store::{EventStore, ProjectionStore};
+
+/// Lagging instances of a projection of which the oldest event is looked for, one by one.
+const AGED: usize = 100;
+
+/// What [`Inspect::status`] says where events and read models are in two databases: heads of the one are compared with
+/// checkpoints of the other, a thousand instances at a time. Ages are by the clocks of both, and of the oldest among the first
+/// 100 instances that lag.
+///
+/// # Errors
+/// When a store cannot be read, or when the read models were fed from another event store than this one.
+pub fn status_apart<E, M>(events: &E, models: &M, system: bool) -> Result<Status, StoreError>
+where
+    E: EventStore + ?Sized,
+    M: Inspect + ProjectionStore + ?Sized,
+{
+    let mut status = models.status(system)?;
+    let builds = models.builds().map_or_else(|| Ok(Vec::new()), BuildStore::builds)?;
+    let id = events.store_id()?;
+    for projection in &mut status.projections {
+        let same = |build: &&Build| {
+            (build.key.projection(), build.key.version, build.key.mark())
+                == (projection.name.as_str(), projection.version, projection.build.as_deref())
+        };
+        if let Some(build) = builds.iter().find(same) {
+            check(id, projection)?;
+            let late = look(events, models, build, system, projection)?;
+            projection.lag_age = age(events, build, &late, status.at)?;
+        }
+    }
+    Ok(status)
+}
+
+fn check(id: Uuid, found: &ProjectionStatus) -> Result<(), StoreError> {
+    let Some(other) = found.event_store.filter(|other| *other != id) else { return Ok(()) };
+    let doing = format!("comparing projection {:?} with its events", found.name);
+    let fault = format!("it is fed from the event store {other}, and this one is {id}; name the right database");
+    Err(StoreError::new(doing, StoreErrorKind::Usage, fault))
+}
+
+/// Sums lag up, and returns the first instances that lag, each with its checkpoint.
+fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
+    events: &E,
+    models: &M,
+    build: &Build,
+    system: bool,
+    found: &mut ProjectionStatus,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    (found.instances, found.lagging_instances, found.lag_events, found.handled) = (0, 0, 0, 0);
+    found.events_elsewhere = false;
+    let mut late = Vec::new();
+    compare(events, models, (&build.key, &build.aggregate_types), system, &mut |head, state| {
+        found.instances += 1;
+        found.handled += head.relevant.min(state.position);
+        let lag = head.relevant - state.position;
+        if lag > 0 {
+            found.lagging_instances += 1;
+            found.lag_events += lag;
+            if late.len() < AGED {
+                late.push((head.instance.to_string(), state.position));
+            }
+        }
+        true
+    })?;
+    Ok(late)
+}
+
+/// Times never decrease with the position, so the first event above a checkpoint is the oldest of its instance.
+fn age<E: EventStore + ?Sized>(
+    events: &E,
+    build: &Build,
+    late: &[(String, i64)],
+    now: SystemTime,
+) -> Result<Option<Duration>, StoreError> {
+    let mut oldest: Option<SystemTime> = None;
+    for (instance, position) in late {
+        let types = build.aggregate_types.iter();
+        let sub = types.fold(SubQuery::new().instance(instance).after(*position), |sub, kind| sub.aggregate_type(kind));
+        let first = events.filter(&Query::new().or(sub).limit(1))?;
+        let at = first.first().map(crate::event::Event::created_at);
+        oldest = oldest.into_iter().chain(at).min();
+    }
+    Ok(oldest.map(|at| now.duration_since(at).unwrap_or_default()))
+}

@@ -1,0 +1,41 @@
+//! Heads of one database beside states of another, for whoever wants to know where a projection is behind.
+
+use std::sync::Arc;
+
+use crate::error::StoreError;
+use crate::query::{Head, HeadsRequest};
+use crate::state::{ProjectionKey, State};
+use crate::store::{EventSource, ProjectionStore};
+
+/// Heads in one page.
+const PAGE: usize = 1000;
+
+/// Goes over all instances with events of these aggregate types, until `visit` says that it has seen enough. The system
+/// instance counts only when asked for.
+pub(crate) fn compare<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
+    source: &E,
+    models: &M,
+    (key, aggregate_types): (&ProjectionKey, &[String]),
+    system: bool,
+    visit: &mut dyn FnMut(&Head, &State) -> bool,
+) -> Result<(), StoreError> {
+    let aggregate_types = aggregate_types.to_vec();
+    let mut request = HeadsRequest { instances: Vec::new(), aggregate_types, after: None, limit: PAGE };
+    loop {
+        let mut heads = source.heads(&request)?;
+        let complete = heads.len() < PAGE;
+        request.after = heads.last().map(|head| Arc::clone(&head.instance));
+        heads.retain(|head| head.relevant > 0 && (system || !head.instance.is_empty()));
+        let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
+        if !instances.is_empty() {
+            for (head, state) in heads.iter().zip(&models.states(key, &instances)?) {
+                if !visit(head, state) {
+                    return Ok(());
+                }
+            }
+        }
+        if complete {
+            return Ok(());
+        }
+    }
+}
