@@ -110,7 +110,10 @@ impl Doctor {
         if !paused.is_empty() {
             return Finding::warn(
                 check,
-                format!("paused: {}", list(&paused, describe)),
+                format!(
+                    "paused: {}",
+                    list(&paused, |projection| format!("{}{}", describe(projection), paused_by(projection)))
+                ),
                 "let it go on with `readside resume`",
             );
         }
@@ -147,6 +150,13 @@ fn shown(projection: &ProjectionStatus) -> String {
 
 fn list(projections: &[&ProjectionStatus], describe: impl Fn(&ProjectionStatus) -> String) -> String {
     projections.iter().map(|projection| describe(projection)).collect::<Vec<_>>().join("; ")
+}
+
+/// Who paused all of it, and why.
+fn paused_by(projection: &ProjectionStatus) -> String {
+    let whole = projection.pauses.iter().find(|paused| paused.instance.is_none());
+    let by = whole.and_then(|paused| paused.by.as_ref());
+    by.map_or(String::new(), |by| format!(", paused by {:?}: {:?}", by.who, by.why))
 }
 
 /// Whether each projection is run by somebody.

@@ -35,6 +35,8 @@ fn a_pause_is_kept_until_it_is_lifted() {
         ] {
             assert!(text.lines().any(|line| line.starts_with(of) && line.ends_with(by)), "{text}");
         }
+        let doctor = place.run(&["doctor", "--max-lag", "0s"]).ok();
+        assert!(doctor.contains(", paused by \"ada\": \"rows are wrong\""), "{doctor}");
         let record = place.run(&["commands", "users"]).ok();
         assert!(record.contains("instance \"acme\" is paused") && record.contains("rows are wrong"), "{record}");
         let said = place.run(&["resume", "users", "--instance", "acme", "--why", "seen"]).ok();
