@@ -7,8 +7,14 @@ use crate::statement::{Assignment, Change, Condition, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
 
-/// Longer texts may be refused by an index, and so have to be tried each by itself.
+/// More bytes may be refused by an index, and so have to be tried each by itself.
+const MOST_INDEXED: usize = 2000;
+
+/// Longer texts are tried each by itself even where an index has no other column.
 const LONGEST_INDEXED: usize = 1000;
+
+/// An instance with a longer name leaves less of an index row to the rest.
+const LONGEST_INSTANCE: usize = 500;
 
 /// Longer JSON may hold numbers that a database refuses.
 const LONGEST_JSON: usize = 100_000;
@@ -99,9 +105,9 @@ pub(super) type ByHash = BuildHasherDefault<Ready>;
 struct Part<'s>(&'s Value);
 
 impl<'s> Part<'s> {
-    fn of(value: &'s Value, kind: ColumnType) -> Option<Self> {
+    fn of(value: &'s Value, kind: ColumnType, longest: usize) -> Option<Self> {
         let is_plain = match (value, kind) {
-            (Value::Text(text), ColumnType::Text) => text.len() <= LONGEST_INDEXED,
+            (Value::Text(text), ColumnType::Text) => text.len() <= longest,
             (Value::Integer(_), ColumnType::Integer)
             | (Value::Boolean(_), ColumnType::Boolean)
             | (Value::Uuid(_), ColumnType::Uuid) => true,
@@ -147,6 +153,8 @@ pub(super) struct Facts<'t> {
     /// By place of the column.
     is_key: Vec<bool>,
     is_indexed: Vec<bool>,
+    /// Bytes that a text or bytes in an index may have.
+    longest: usize,
     /// How many columns a new row has to be given.
     required: usize,
     /// Places and types of the primary key, in its order.
@@ -160,8 +168,10 @@ impl<'t> Facts<'t> {
             Some((at, table.columns.get(at)?.kind))
         });
         let is_indexed = |column: &Column| table.indexes.iter().any(|index| index.contains(&column.name));
+        let widths = table.indexes.iter().chain([&table.primary_key]).map(Vec::len);
         Self {
             table,
+            longest: (MOST_INDEXED / widths.max().unwrap_or(1).max(1)).min(LONGEST_INDEXED),
             is_foldable: is_foldable(table, all),
             is_key: table.columns.iter().map(|column| table.primary_key.contains(&column.name)).collect(),
             is_indexed: table.columns.iter().map(is_indexed).collect(),
@@ -184,7 +194,7 @@ impl<'t> Facts<'t> {
     }
 
     fn parts<'s>(&self, value_of: impl Fn(usize) -> Option<&'s Value>) -> Option<Parts<'s>> {
-        let part = |(at, kind): &(usize, ColumnType)| Part::of(value_of(*at)?, *kind);
+        let part = |(at, kind): &(usize, ColumnType)| Part::of(value_of(*at)?, *kind, self.longest);
         Some(match self.key.as_slice() {
             [one] => Parts::One([part(one)?]),
             [one, two] => Parts::Two([part(one)?, part(two)?]),
@@ -241,6 +251,9 @@ impl<'s> Op<'s> {
     ) -> Option<Key<'s>> {
         self.new.clear();
         self.changes.clear();
+        if instance.text().len() > LONGEST_INSTANCE {
+            return None;
+        }
         let parts = match statement {
             Statement::Create { values, .. } => {
                 self.kind = Kind::Create;
@@ -336,8 +349,8 @@ impl Facts<'_> {
             Value::Null => column.nullable.then_some(Cow::Borrowed(value)),
             #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
             Value::Integer(n) if column.kind == ColumnType::Float => Some(Cow::Owned(Value::Float(*n as f64))),
-            Value::Text(text) if text.len() > LONGEST_INDEXED => (!is_indexed).then_some(Cow::Borrowed(value)),
-            Value::Bytes(bytes) if bytes.len() > LONGEST_INDEXED => (!is_indexed).then_some(Cow::Borrowed(value)),
+            Value::Text(text) if text.len() > self.longest => (!is_indexed).then_some(Cow::Borrowed(value)),
+            Value::Bytes(bytes) if bytes.len() > self.longest => (!is_indexed).then_some(Cow::Borrowed(value)),
             Value::Json(text) => (is_plain(text) && !is_indexed).then_some(Cow::Borrowed(value)),
             // An array of arrays cannot be a column of rows.
             Value::TextArray(_) => None,
