@@ -27,6 +27,9 @@ const ONE_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
+/// Rows that are read at once, at most, unless a single slice may have more.
+const MOST_ROWS: usize = 5_000;
+
 const EVENTS: &str = "readside.events";
 
 /// Events up to the position that the instance's row names.
@@ -49,8 +52,11 @@ pub(super) fn read<C: GenericClient>(
     let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
     let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
     let mut pages: Vec<Page> = slices.iter().map(|_| Page::default()).collect();
-    events(session, request, ARCHIVE, &slices, &old, &mut pages)?;
-    events(session, request, EVENTS, &slices, &lagging, &mut pages)?;
+    for (table, wanting) in [(ARCHIVE, old), (EVENTS, lagging)] {
+        for part in parts(request, &slices, &wanting) {
+            events(session, request, table, &slices, &part, &mut pages)?;
+        }
+    }
     let mut large = Vec::new();
     for ((at, slice), page) in slices.iter_mut().enumerate().zip(pages) {
         large.extend(page.large.iter().map(|position| (at, *position)));
@@ -105,6 +111,25 @@ fn places<C: GenericClient>(
         }
     }
     Ok((slices, archived))
+}
+
+/// Slices whose events are read at once: so many that the driver's rows, which take more than the events, are few.
+fn parts(request: &ReadRequest, slices: &[Slice], wanting: &[usize]) -> Vec<Vec<usize>> {
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut rows = MOST_ROWS;
+    for at in wanting {
+        let above = slices.get(*at).map_or(0, |slice| slice.relevant.saturating_sub(slice.after));
+        let more = usize::try_from(above).unwrap_or(0).min(request.limit);
+        match parts.last_mut() {
+            Some(part) if rows + more <= MOST_ROWS => part.push(*at),
+            _ => {
+                parts.push(vec![*at]);
+                rows = 0;
+            }
+        }
+        rows += more;
+    }
+    parts
 }
 
 /// Reads the events of these slices in a table onto their pages. Large ones come without payload and metadata.
