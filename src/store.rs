@@ -174,6 +174,21 @@ pub trait ProjectionTransaction {
         Ok(None)
     }
 
+    /// Extends the leases of `owner` on rows that this transaction has locked, which their renewal passes over. False when it
+    /// did not. Default: it does not.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn extend(
+        &mut self,
+        _projection: &ProjectionKey,
+        _instances: &[Arc<str>],
+        _owner: Uuid,
+        _lease: std::time::Duration,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Has what follows in this transaction wait for no lock that is held. Default: nothing changes.
     ///
     /// # Errors

@@ -163,6 +163,25 @@ pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result
         .collect()
 }
 
+/// Extends what is the owner's.
+pub(super) fn extend(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: &[Arc<str>],
+    owner: Uuid,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let mut sql = Sql::new(conn)?;
+    let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
+    let (until, which) = (sql.after(lease), sql.one_of(dialect, "instance_id", instances));
+    let text = format!(
+        "UPDATE {} SET leased_until = {until} WHERE owner = {me} AND projection = {name} AND version = {version} AND {which}",
+        dialect.table("projection_states")
+    );
+    conn.execute(&text, &sql.params).map(|_| ())
+}
+
 /// Frees what is still the owner's.
 pub(crate) fn release(
     conn: &mut dyn Conn,

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{fold, held, owned, row, setup};
+use super::{fold, held, lease, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
@@ -41,6 +42,16 @@ impl ProjectionTransaction for Transaction<'_> {
         // more; another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
         if reads_here { self.conn.slices(request).map(Some) } else { Ok(None) }
+    }
+
+    fn extend(
+        &mut self,
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
     }
 
     /// SQLite's one lock is had already by whoever is inside a transaction.

@@ -1,9 +1,11 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::fetch::Place;
 use super::handler::Inner;
+use super::holding::Holding;
 use super::plan::{self, Plan};
 use super::work::{Status, Step, Work};
 use super::{failure, fetch};
@@ -78,7 +80,7 @@ impl Inner {
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         // Read before the transaction: event store and read model may be one database with one connection.
         let round = Round { store: self.store_id()?, way, last };
-        let mut effects = Vec::new();
+        let (mut effects, mut extended) = (Vec::new(), None);
         let outcome = self.models.transaction(&mut |tx| {
             effects.clear();
             if way == Way::Briefly {
@@ -91,6 +93,7 @@ impl Inner {
             if way != Way::SingleSteps {
                 self.apply_together(tx, works, &effects, &states)?;
             }
+            extended = self.extend(tx, works, &effects)?;
             self.finish(tx, works, &effects)
         });
         match outcome {
@@ -101,7 +104,12 @@ impl Inner {
                     effect.clean = None;
                 }
             }
-            other => other?,
+            other => {
+                other?;
+                if let Some((asked, holdings)) = extended {
+                    holdings.iter().for_each(|holding| holding.extend(asked));
+                }
+            }
         }
         for (work, effect) in works.iter_mut().zip(effects) {
             self.take_over(work, effect);
@@ -238,6 +246,22 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let batches = works.iter().zip(effects).zip(states).map(|((work, effect), state)| todo(work, effect, state));
         tx.apply(&self.projection, &batches.collect::<Vec<_>>())
+    }
+
+    /// Extends the leases that renewal has passed over, because this transaction has their rows locked: those, and when.
+    fn extend(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+    ) -> Result<Option<(Instant, Vec<Arc<Holding>>)>, StoreError> {
+        let moved = works.iter().zip(effects).filter(|(_, effect)| effect.checkpoint.is_some());
+        let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease.as_ref()?))));
+        let (instances, holdings): (Vec<_>, Vec<_>) = leased.filter(|(_, holding)| holding.is_overdue()).unzip();
+        let Some(first) = holdings.first() else { return Ok(None) };
+        let asked = Instant::now();
+        let extended = tx.extend(&self.key, &instances, first.owner(), first.lease())?;
+        Ok(extended.then_some((asked, holdings)))
     }
 
     fn finish(

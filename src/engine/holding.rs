@@ -11,11 +11,15 @@ use uuid::Uuid;
 use crate::lease::{Lease, Renewal};
 use crate::state::{ProjectionKey, State};
 
+/// For how much of its time a lease is trusted.
+const TRUST: f64 = 0.8;
+
 /// A lease and until when its holder trusts it, which is before the database gives it to others.
 #[derive(Debug)]
 pub(super) struct Holding {
     owner: Uuid,
     epoch: i64,
+    lease: Duration,
     trusted: Mutex<Instant>,
     careful: AtomicBool,
 }
@@ -29,6 +33,24 @@ impl Holding {
     /// The holder's epoch.
     pub(super) fn epoch(&self) -> i64 {
         self.epoch
+    }
+
+    pub(super) fn owner(&self) -> Uuid {
+        self.owner
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// True when renewal must have passed over it, which does so where a row is locked.
+    pub(super) fn is_overdue(&self) -> bool {
+        !self.is_trusted_at(Instant::now() + self.lease.mul_f64(TRUST - 0.4))
+    }
+
+    /// `asked` lies before the database was asked, so trust always ends before the lease does.
+    pub(super) fn extend(&self, asked: Instant) {
+        *self.trusted.lock() = asked + self.lease.mul_f64(TRUST);
     }
 
     /// True when the work goes event by event.
@@ -64,15 +86,10 @@ impl Holdings {
         Self { owner, lease, held: Mutex::default() }
     }
 
-    /// `asked` lies before the database was asked, so trust always ends before the lease does.
-    fn trusted(&self, asked: Instant) -> Instant {
-        asked + self.lease.mul_f64(0.8)
-    }
-
     pub(super) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<Holding> {
-        let trusted = Mutex::new(self.trusted(asked));
-        let holding =
-            Arc::new(Holding { owner: self.owner, epoch: lease.epoch, trusted, careful: lease.careful.into() });
+        let (owner, epoch, careful) = (self.owner, lease.epoch, lease.careful.into());
+        let holding = Arc::new(Holding { owner, epoch, lease: self.lease, trusted: Mutex::new(asked), careful });
+        holding.extend(asked);
         let key = (projection.clone(), Arc::clone(&lease.instance));
         self.held.lock().insert(key, Arc::clone(&holding));
         holding
@@ -92,7 +109,7 @@ impl Holdings {
         for renewal in renewals {
             let key = (renewal.projection.clone(), Arc::clone(&renewal.lease.instance));
             if let Some(holding) = held.get(&key).filter(|holding| holding.epoch == renewal.lease.epoch) {
-                *holding.trusted.lock() = self.trusted(asked);
+                holding.extend(asked);
             }
         }
     }

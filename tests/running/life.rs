@@ -104,6 +104,41 @@ pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     assert!(wait.try_recv().is_err(), "it was reduced once");
 }
 
+// SPEC F4: a transaction that takes longer than the lease keeps it too: renewal passes over rows that are locked, and the
+// checkpoint write makes up for that.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_transaction_longer_than_the_lease_keeps_it() {
+    let database = crate::common::postgres::database();
+    let store = PostgresStore::connect(database.url()).unwrap();
+    store.setup().unwrap();
+    let (entered, wait) = crossbeam_channel::bounded::<()>(8);
+    let (open, opened) = crossbeam_channel::bounded::<()>(8);
+    let sleep = Dialects { postgres: "SELECT pg_sleep(1.2), $1::text", sqlite: "SELECT 1" };
+    let slow = counts("counts").on_raw("thing", "thing.slow", move |_| exec(sleep, Vec::<Value>::new())).on_raw(
+        "thing",
+        "thing.held",
+        move |_| {
+            entered.send(()).unwrap();
+            let _ = opened.recv_timeout(LONG);
+            noop()
+        },
+    );
+    let events = ["thing.slow", "thing.held"].map(|name| Command::raw("a", "thing", "s", name));
+    let pushed = store.push(&events).unwrap();
+    let config = EngineConfig {
+        lease: Duration::from_secs(1),
+        handler: HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() },
+        ..eager()
+    };
+    let engine = Engine::builder(store.clone()).projection(slow).config(config).start().unwrap();
+    wait.recv_timeout(LONG).unwrap();
+    let state = store.states(&counts("counts").key(), &["a".into()]).unwrap().remove(0);
+    open.send(()).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!((state.position, state.epoch), (1, 1), "it was not lost and taken again");
+}
+
 // SPEC J2: the number of threads does not grow with projections, and all of them have names and end.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
