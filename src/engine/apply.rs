@@ -41,6 +41,9 @@ struct Round {
     last: bool,
 }
 
+/// Leases that a transaction has extended, and when it asked for that.
+type Extended = (Instant, Vec<Arc<Holding>>);
+
 /// What a transaction did to one instance, true once it is committed.
 #[derive(Debug)]
 struct Effect {
@@ -107,7 +110,9 @@ impl Inner {
             other => {
                 other?;
                 if let Some((asked, holdings)) = extended {
-                    holdings.iter().for_each(|holding| holding.extend(asked));
+                    for holding in holdings {
+                        holding.extend(asked);
+                    }
                 }
             }
         }
@@ -254,7 +259,7 @@ impl Inner {
         tx: &mut dyn ProjectionTransaction,
         works: &[&mut Work],
         effects: &[Effect],
-    ) -> Result<Option<(Instant, Vec<Arc<Holding>>)>, StoreError> {
+    ) -> Result<Option<Extended>, StoreError> {
         let moved = works.iter().zip(effects).filter(|(_, effect)| effect.checkpoint.is_some());
         let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease.as_ref()?))));
         let (instances, holdings): (Vec<_>, Vec<_>) = leased.filter(|(_, holding)| holding.is_overdue()).unzip();
