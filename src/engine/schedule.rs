@@ -188,12 +188,21 @@ impl Schedule {
     }
 
     fn pick_from(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
-        let lane = queues.lanes.get_mut(projection)?;
-        if let Some(works) = lane.direct.pop_front() {
-            let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
-            return Some(Job { projection, instances, direct: Some(works) });
-        }
-        let share = self.share();
+        self.pick_direct(queues, projection).or_else(|| self.pick_waiting(queues, projection))
+    }
+
+    /// The first events at hand of which no instance has its share of workers; the others keep their places.
+    fn pick_direct(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
+        let (lane, share) = (queues.lanes.get_mut(projection)?, self.share());
+        let free = |work: &Work| queues.busy.get(&work.instance).is_none_or(|jobs| *jobs < share);
+        let first = lane.direct.iter().position(|works| works.iter().all(free))?;
+        let works = lane.direct.remove(first)?;
+        let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+        Some(Job { projection, instances, direct: Some(works) })
+    }
+
+    fn pick_waiting(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
+        let (lane, share) = (queues.lanes.get_mut(projection)?, self.share());
         let free = |instance: &&Arc<str>| {
             !queues.claimed.contains(&(projection, Arc::clone(instance)))
                 && queues.busy.get(*instance).is_none_or(|jobs| *jobs < share)
@@ -306,6 +315,32 @@ mod tests {
         schedule.add(1, &Arc::from("z"));
         assert!(schedule.wants_job());
         assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]));
+    }
+
+    fn at_hand(names: &[&str]) -> Vec<Work> {
+        names.iter().map(|name| Work::new(Arc::from(*name), None, Vec::new())).collect()
+    }
+
+    // SPEC L4, E3: one tenant that pushes what all projections want.
+    #[test]
+    fn events_at_hand_of_one_instance_leave_a_worker() {
+        let schedule = Schedule::new(3, 2, 1);
+        for projection in 0..3 {
+            schedule.add_direct(projection, at_hand(&["loud"]));
+        }
+        assert!(schedule.wants_job() && schedule.wants_job());
+        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["loud"]));
+        assert!(schedule.next().is_none(), "the second worker is kept free");
+        for name in ["b", "a"] {
+            schedule.add_direct(1, at_hand(&[name]));
+        }
+        assert!(schedule.wants_job());
+        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["b"]), "behind what has to wait");
+        schedule.done(0, &["loud".into()]);
+        assert_eq!(names(&schedule.next().unwrap()), (2, vec!["loud"]));
+        schedule.done(2, &["loud".into()]);
+        schedule.done(1, &["b".into()]);
+        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
     }
 
     // SPEC L4: a rebuild never keeps live work waiting.
