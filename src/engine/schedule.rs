@@ -1,9 +1,9 @@
 //! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
 //!
-//! Projections take turns. While there are two workers or more, neither one projection nor one instance ever has all of
+//! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or more, neither one projection nor one instance ever has all of
 //! them, so that trouble in one leaves a worker for the others.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -25,10 +25,58 @@ pub(super) struct Job {
     pub(super) direct: Option<Vec<Work>>,
 }
 
+/// Instances that wait, in the order in which they came, each once.
+#[derive(Debug, Default)]
+struct Line {
+    order: VecDeque<Arc<str>>,
+    known: HashSet<Arc<str>>,
+}
+
+impl Line {
+    /// False when it waits already.
+    fn add(&mut self, instance: &Arc<str>) -> bool {
+        let is_new = self.known.insert(Arc::clone(instance));
+        if is_new {
+            self.order.push_back(Arc::clone(instance));
+        }
+        is_new
+    }
+
+    /// The first so many that are free; the others keep their places.
+    fn take(&mut self, most: usize, is_free: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
+        let (mut taken, mut passed) = (Vec::new(), Vec::new());
+        while taken.len() < most
+            && let Some(instance) = self.order.pop_front()
+        {
+            if is_free(&instance) {
+                self.known.remove(&instance);
+                taken.push(instance);
+            } else {
+                passed.push(instance);
+            }
+        }
+        for instance in passed.into_iter().rev() {
+            self.order.push_front(instance);
+        }
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.order.clear();
+        self.known.clear();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Lane {
-    waiting: BTreeSet<Arc<str>>,
+    waiting: Line,
     direct: VecDeque<Vec<Work>>,
+    /// The last job was of events at hand: the next one is not, if it can be helped.
+    was_direct: bool,
     running: usize,
     /// Worked on only when there is nothing else to do, and never by the last free worker.
     background: bool,
@@ -66,7 +114,7 @@ impl Queues {
             self.again.insert(pair);
             return;
         }
-        let added = self.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.insert(Arc::clone(instance)));
+        let added = self.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.add(instance));
         self.waiting += usize::from(added);
     }
 }
@@ -188,7 +236,14 @@ impl Schedule {
     }
 
     fn pick_from(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
-        self.pick_direct(queues, projection).or_else(|| self.pick_waiting(queues, projection))
+        let was_direct = queues.lanes.get(projection)?.was_direct;
+        let job = if was_direct {
+            self.pick_waiting(queues, projection).or_else(|| self.pick_direct(queues, projection))
+        } else {
+            self.pick_direct(queues, projection).or_else(|| self.pick_waiting(queues, projection))
+        }?;
+        queues.lanes.get_mut(projection)?.was_direct = job.direct.is_some();
+        Some(job)
     }
 
     /// The first events at hand of which no instance has its share of workers; the others keep their places.
@@ -203,14 +258,11 @@ impl Schedule {
 
     fn pick_waiting(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
         let (lane, share) = (queues.lanes.get_mut(projection)?, self.share());
-        let free = |instance: &&Arc<str>| {
+        let is_free = |instance: &Arc<str>| {
             !queues.claimed.contains(&(projection, Arc::clone(instance)))
-                && queues.busy.get(*instance).is_none_or(|jobs| *jobs < share)
+                && queues.busy.get(instance).is_none_or(|jobs| *jobs < share)
         };
-        let instances: Vec<Arc<str>> = lane.waiting.iter().filter(free).take(self.batch).cloned().collect();
-        for instance in &instances {
-            lane.waiting.remove(instance);
-        }
+        let instances = lane.waiting.take(self.batch, is_free);
         queues.waiting -= instances.len();
         (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
     }
@@ -268,118 +320,4 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn schedule(projections: usize, workers: usize) -> Schedule {
-        let schedule = Schedule::new(projections, workers, 2);
-        for projection in 0..projections {
-            for name in ["a", "b", "c"] {
-                schedule.add(projection, &Arc::from(name));
-            }
-        }
-        schedule
-    }
-
-    fn names(job: &Job) -> (usize, Vec<&str>) {
-        (job.projection, job.instances.iter().map(AsRef::as_ref).collect())
-    }
-
-    // SPEC E3, L4
-    #[test]
-    fn projections_take_turns_and_no_instance_has_all_workers() {
-        let schedule = schedule(3, 3);
-        assert!(schedule.wants_job() && schedule.wants_job() && schedule.wants_job() && !schedule.wants_job());
-        let first = schedule.next().unwrap();
-        let second = schedule.next().unwrap();
-        assert_eq!((names(&first), names(&second)), ((0, vec!["a", "b"]), (1, vec!["a", "b"])));
-        let third = schedule.next().unwrap();
-        assert_eq!(names(&third), (2, vec!["c"]), "a and b have two of three workers");
-        schedule.done(0, &first.instances);
-        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["c"]));
-    }
-
-    // SPEC L4
-    #[test]
-    fn one_projection_leaves_a_worker_to_the_others() {
-        let schedule = Schedule::new(2, 2, 1);
-        for name in ["a", "b", "c"] {
-            schedule.add(0, &Arc::from(name));
-        }
-        assert!(schedule.wants_job() && schedule.wants_job());
-        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["a"]));
-        assert!(schedule.next().is_none(), "the second worker is kept free");
-        schedule.add(1, &Arc::from("a"));
-        assert!(schedule.wants_job());
-        assert!(schedule.next().is_none(), "but not for the instance that has one");
-        schedule.add(1, &Arc::from("z"));
-        assert!(schedule.wants_job());
-        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]));
-    }
-
-    fn at_hand(names: &[&str]) -> Vec<Work> {
-        names.iter().map(|name| Work::new(Arc::from(*name), None, Vec::new())).collect()
-    }
-
-    // SPEC L4, E3: one tenant that pushes what all projections want.
-    #[test]
-    fn events_at_hand_of_one_instance_leave_a_worker() {
-        let schedule = Schedule::new(3, 2, 1);
-        for projection in 0..3 {
-            schedule.add_direct(projection, at_hand(&["loud"]));
-        }
-        assert!(schedule.wants_job() && schedule.wants_job());
-        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["loud"]));
-        assert!(schedule.next().is_none(), "the second worker is kept free");
-        for name in ["b", "a"] {
-            schedule.add_direct(1, at_hand(&[name]));
-        }
-        assert!(schedule.wants_job());
-        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["b"]), "behind what has to wait");
-        schedule.done(0, &["loud".into()]);
-        assert_eq!(names(&schedule.next().unwrap()), (2, vec!["loud"]));
-        schedule.done(2, &["loud".into()]);
-        schedule.done(1, &["b".into()]);
-        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
-    }
-
-    // SPEC L4: a rebuild never keeps live work waiting.
-    #[test]
-    fn background_work_comes_last_and_leaves_a_worker() {
-        let schedule = Schedule::new(2, 2, 1);
-        schedule.set_background(1, true);
-        for name in ["a", "b"] {
-            schedule.add(1, &Arc::from(name));
-        }
-        assert!(schedule.wants_job() && !schedule.wants_job(), "the last worker is not for it");
-        schedule.add(0, &Arc::from("z"));
-        assert!(schedule.has_live_work() && schedule.wants_job());
-        assert_eq!(names(&schedule.next().unwrap()), (0, vec!["z"]));
-        assert!(!schedule.has_live_work());
-        assert!(schedule.next().is_none(), "two jobs are two workers");
-        schedule.done(0, &[Arc::from("z")]);
-        assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]));
-        let alone = Schedule::new(1, 1, 1);
-        alone.set_background(0, true);
-        alone.add(0, &Arc::from("a"));
-        assert!(alone.wants_job() && alone.next().is_some(), "a single worker does it when it has nothing else");
-    }
-
-    // SPEC F2
-    #[test]
-    fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
-        let schedule = Schedule::new(1, 2, 1);
-        let a: Arc<str> = "a".into();
-        schedule.add(0, &a);
-        assert!(schedule.wants_job());
-        let job = schedule.next().unwrap();
-        schedule.add(0, &a);
-        schedule.add_direct(0, vec![Work::new(Arc::clone(&a), None, Vec::new())]);
-        assert!(!schedule.wants_job(), "it is claimed");
-        schedule.done(0, &job.instances);
-        assert!(schedule.wants_job());
-        assert_eq!(schedule.next().unwrap().instances, [a]);
-        assert!(!schedule.close(), "a job runs");
-        assert!(schedule.next().is_none() && schedule.next().is_none() && schedule.close());
-    }
-}
+mod tests;
