@@ -21,10 +21,11 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError>;
 
     /// Takes commands that are asked for, or whose engine does not keep them any more, for these projections (name and
-    /// version), the oldest first, at most `limit`.
+    /// version), the oldest first, at most `limit`. Those that this code cannot read are left to others. Once one is
+    /// taken, it is returned, whatever comes of the next.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails and nothing is taken.
     fn take(
         &self,
         owner: Uuid,
@@ -33,11 +34,11 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Asked>, StoreError>;
 
-    /// Keeps all commands that the owner has taken, and returns their ids.
+    /// Keeps those of these commands that are still the owner's, and returns their ids.
     ///
     /// # Errors
     /// When the store fails.
-    fn keep(&self, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError>;
+    fn keep(&self, owner: Uuid, commands: &[Uuid], lease: Duration) -> Result<Vec<Uuid>, StoreError>;
 
     /// Writes down how far a command is; false when it is not the owner's any more.
     ///

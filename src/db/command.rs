@@ -114,13 +114,22 @@ fn asked(found: &Row) -> Result<Asked, StoreError> {
     })
 }
 
-/// The ids of those that can be taken.
+/// Commands that nobody carries out.
+#[derive(Default)]
+pub(super) struct Free {
+    /// Those that this code can read, the oldest first.
+    pub(super) ids: Vec<Uuid>,
+    /// Those that it cannot: a newer version may have written them.
+    pub(super) strange: Vec<(Uuid, StoreError)>,
+}
+
+/// Finds those that can be taken.
 pub(super) fn free(
     conn: &mut dyn Conn,
     projections: &[(String, u32)],
     lease: Duration,
     limit: usize,
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<Free, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
     let names = Value::TextArray(projections.iter().map(|(name, _)| name.clone()).collect());
@@ -128,23 +137,27 @@ pub(super) fn free(
     let which = dialect.any("projection", sql.params.len());
     let over = sql.over("kept_until", lease);
     let text = format!(
-        "SELECT command_id, projection, version FROM {} WHERE (state = 'asked' OR (state = 'taken' AND {over})) \
+        "SELECT {COLUMNS} FROM {} WHERE (state = 'asked' OR (state = 'taken' AND {over})) \
          AND {which} ORDER BY command_id LIMIT 1000",
         dialect.table("commands")
     );
     let rows = conn.query(&text, &sql.params)?;
-    let mut ids = Vec::new();
+    let mut free = Free::default();
     for found in &rows {
         let (name, version) = (row::text(found, 1)?, found.get(2));
         let fits = |(own, number): &(String, u32)| {
             own == name && version.is_none_or(|v| v.is_null() || *v == Value::from(*number))
         };
-        if projections.iter().any(fits) {
-            ids.extend(row::uuid(found, 0)?);
+        if !projections.iter().any(fits) {
+            continue;
+        }
+        match asked(found) {
+            Ok(command) => free.ids.push(command.id),
+            Err(error) => free.strange.push((row::uuid(found, 0)?.unwrap_or_default(), error)),
         }
     }
-    ids.truncate(limit);
-    Ok(ids)
+    free.ids.truncate(limit);
+    Ok(free)
 }
 
 /// Takes one of them, unless somebody else was faster.
@@ -160,13 +173,17 @@ pub(super) fn take(conn: &mut dyn Conn, id: Uuid, owner: Uuid, lease: Duration) 
     conn.query(&text, &sql.params)?.first().map(asked).transpose()
 }
 
-/// Keeps all that the owner has taken and not lost.
-pub(super) fn keep(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError> {
+/// Keeps those of these that the owner has taken and not lost.
+pub(super) fn keep(conn: &mut dyn Conn, owner: Uuid, ids: &[Uuid], lease: Duration) -> Result<Vec<Uuid>, StoreError> {
     let table = conn.dialect().table("commands");
     let mut sql = Sql::new(conn)?;
     let (me, until) = (sql.bind(owner), sql.after(lease));
-    let text =
-        format!("UPDATE {table} SET kept_until = {until} WHERE owner = {me} AND state = 'taken' RETURNING command_id");
+    let ids: Vec<String> = ids.iter().map(|id| sql.bind(*id)).collect();
+    let text = format!(
+        "UPDATE {table} SET kept_until = {until} WHERE owner = {me} AND state = 'taken' AND command_id IN ({}) \
+         RETURNING command_id",
+        ids.join(", ")
+    );
     let rows = conn.query(&text, &sql.params)?;
     Ok(rows.iter().map(|found| row::uuid(found, 0)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }

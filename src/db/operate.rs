@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Backend, DbStore, build, command, model};
 use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase};
 use crate::commands::CommandStore;
-use crate::error::{OperateError, SetupError, StoreError, SwitchError};
+use crate::error::{OperateError, SetupError, StoreError, SwitchError, full};
 use crate::instruction::{Asked, CommandState, NewCommand};
 use crate::lease::Member;
 use crate::projection::Projection;
@@ -30,16 +30,29 @@ impl<B: Backend> CommandStore for DbStore<B> {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<Asked>, StoreError> {
-        let ids = self.backend().read("looking for commands", |conn| command::free(conn, projections, lease, limit))?;
+        let free =
+            self.backend().read("looking for commands", |conn| command::free(conn, projections, lease, limit))?;
         let mut taken = Vec::new();
-        for id in ids {
-            taken.extend(self.backend().write("taking a command", |conn| command::take(conn, id, owner, lease))?);
+        free.strange.iter().for_each(|(id, error)| self.tell_strange(*id, error));
+        for id in free.ids {
+            match self.backend().write("taking a command", |conn| command::take(conn, id, owner, lease)) {
+                Ok(one) => taken.extend(one),
+                Err(error) if taken.is_empty() => return Err(error),
+                // The caller has to know of those that are its own now; the next look meets the error again.
+                Err(error) => {
+                    log::warn!("{}; the others wait", full(&error));
+                    break;
+                }
+            }
         }
         Ok(taken)
     }
 
-    fn keep(&self, owner: Uuid, lease: Duration) -> Result<Vec<Uuid>, StoreError> {
-        self.backend().write("keeping commands", |conn| command::keep(conn, owner, lease))
+    fn keep(&self, owner: Uuid, commands: &[Uuid], lease: Duration) -> Result<Vec<Uuid>, StoreError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.backend().write("keeping commands", |conn| command::keep(conn, owner, commands, lease))
     }
 
     fn report(&self, id: Uuid, owner: Uuid, progress: &serde_json::Value) -> Result<bool, StoreError> {

@@ -13,7 +13,7 @@ use super::state::Transaction;
 use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, state, status};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
-use crate::error::{PushError, SetupError, StoreError};
+use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, SchemaVersion, Status};
@@ -39,6 +39,8 @@ struct Inner<B> {
     bus: Arc<Bus>,
     pushes: Pushes,
     store_id: Mutex<Option<Uuid>>,
+    /// The last command that was told to be none of this code's.
+    strange: Mutex<Uuid>,
 }
 
 impl<B: Backend> Clone for DbStore<B> {
@@ -49,13 +51,22 @@ impl<B: Backend> Clone for DbStore<B> {
 
 impl<B: Backend> DbStore<B> {
     pub(crate) fn from_backend(backend: B) -> Self {
-        let inner =
-            Inner { backend, bus: Arc::new(Bus::default()), pushes: Pushes::default(), store_id: Mutex::new(None) };
+        let (bus, pushes) = (Arc::new(Bus::default()), Pushes::default());
+        let inner = Inner { backend, bus, pushes, store_id: Mutex::new(None), strange: Mutex::new(Uuid::nil()) };
         Self { inner: Arc::new(inner) }
     }
 
     pub(crate) fn backend(&self) -> &B {
         &self.inner.backend
+    }
+
+    /// Says once that a command is left alone because this code cannot read it; later ones have greater ids.
+    pub(super) fn tell_strange(&self, command: Uuid, error: &StoreError) {
+        let mut told = self.inner.strange.lock();
+        if command > *told {
+            *told = command;
+            log::warn!("command {command} is left to an engine of another version: {}", full(error));
+        }
     }
 
     /// Creates or migrates the engine's own tables. Safe to repeat, and when many processes do it together.

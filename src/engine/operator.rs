@@ -48,6 +48,8 @@ pub(crate) trait Operate: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Task {
     asked: Asked,
+    /// Which beginning of a command it is: one that was lost may have to be begun again while it still ends.
+    number: u64,
     shared: Arc<Shared>,
     /// Another engine has taken it over.
     lost: AtomicBool,
@@ -77,7 +79,15 @@ impl Task {
     }
 
     pub(crate) fn may_go_on(&self) -> bool {
-        !self.shared.stop.is_set() && !self.lost.load(Ordering::Relaxed)
+        !self.shared.stop.is_set() && !self.is_lost()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
     }
 
     /// Waits so long; false when it may not go on.
@@ -90,7 +100,7 @@ impl Task {
         let Some(commands) = self.shared.models.commands() else { return };
         match commands.report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
-            Ok(false) => self.lost.store(true, Ordering::Relaxed),
+            Ok(false) => self.lose(),
             Err(error) => log::warn!("{}", full(&error)),
         }
     }
@@ -130,13 +140,14 @@ pub(super) struct Operator {
     now: Receiver<()>,
     operate: Arc<dyn Operate>,
     running: BTreeMap<Uuid, (usize, Arc<Task>)>,
+    begun: u64,
     kept: Instant,
     swept: Option<Instant>,
 }
 
 impl Operator {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>, operate: Arc<dyn Operate>) -> Self {
-        Self { shared, now, operate, running: BTreeMap::new(), kept: Instant::now(), swept: None }
+        Self { shared, now, operate, running: BTreeMap::new(), begun: 0, kept: Instant::now(), swept: None }
     }
 
     /// One look, then the wait for the next one.
@@ -160,17 +171,11 @@ impl Operator {
     }
 
     fn look(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
-        let over: Vec<Uuid> = self.shared.over.lock().drain(..).collect();
-        self.running.retain(|id, _| !over.contains(id));
+        let over: Vec<u64> = self.shared.over.lock().drain(..).collect();
+        self.running.retain(|_, (_, task)| !over.contains(&task.number));
         let lease = self.shared.config.lease;
-        if !self.running.is_empty() && self.kept.elapsed() >= lease / 4 {
-            let ours = commands.keep(self.shared.id, lease)?;
-            self.kept = Instant::now();
-            for (id, (_, task)) in &self.running {
-                if !ours.contains(id) {
-                    task.lost.store(true, Ordering::Relaxed);
-                }
-            }
+        if self.kept.elapsed() >= lease / 4 {
+            self.keep(commands)?;
         }
         if self.swept.is_none_or(|swept| swept.elapsed() > KEEP_ROWS / 4) {
             self.swept = Some(Instant::now());
@@ -186,14 +191,27 @@ impl Operator {
         Ok(())
     }
 
+    /// Keeps what is carried out here and nothing else: what this process took and does not do, others have to get.
+    fn keep(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
+        let running = self.running.iter().filter(|(_, (_, task))| !task.is_lost());
+        let running: Vec<(Uuid, &Task)> = running.map(|(id, (_, task))| (*id, task.as_ref())).collect();
+        let ids: Vec<Uuid> = running.iter().map(|(id, _)| *id).collect();
+        let ours = commands.keep(self.shared.id, &ids, self.shared.config.lease)?;
+        running.iter().filter(|(id, _)| !ours.contains(id)).for_each(|(_, task)| task.lose());
+        self.kept = Instant::now();
+        Ok(())
+    }
+
     fn begin(&mut self, asked: Asked) {
-        if self.running.contains_key(&asked.id) {
-            // Its lease had lapsed before it was kept; nobody else has taken it.
+        if self.running.get(&asked.id).is_some_and(|(_, task)| !task.is_lost()) {
+            // Its lease had lapsed before it was kept; nobody else has begun it.
             return;
         }
         let (id, kind, projection) = (asked.id, asked.instruction.kind(), asked.projection.clone());
         log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
-        let task = Arc::new(Task { asked, shared: Arc::clone(&self.shared), lost: AtomicBool::new(false) });
+        self.begun += 1;
+        let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
+        let task = Arc::new(Task { asked, number: self.begun, shared, lost });
         let taken: Vec<usize> = self.running.values().map(|(slot, _)| *slot).collect();
         let slot = (0..MOST).find(|slot| !taken.contains(slot)).unwrap_or(MOST);
         let (operate, running) = (Arc::clone(&self.operate), Arc::clone(&task));
@@ -213,18 +231,19 @@ impl Operator {
 
 fn run(operate: &dyn Operate, task: &Task) {
     let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
-    let (state, answer) = match outcome {
-        Ok(Ok(answer)) => (CommandState::Done, answer),
-        Ok(Err(OperateError::ShutDown)) => return,
-        Ok(Err(error)) => (CommandState::Failed, serde_json::json!({ "error": full(&error) })),
-        Err(_) => (CommandState::Failed, serde_json::json!({ "error": "the engine panicked; see its log" })),
+    let outcome = match outcome {
+        Ok(Ok(answer)) => Some((CommandState::Done, answer)),
+        Ok(Err(OperateError::ShutDown)) => None,
+        Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": full(&error) }))),
+        Err(_) => Some((CommandState::Failed, serde_json::json!({ "error": "the engine panicked; see its log" }))),
     };
-    if task.lost.load(Ordering::Relaxed) {
-        log::warn!("command {} was taken over by another process", task.asked.id);
-    } else {
-        answer_at_last(task, state, &answer);
+    match outcome {
+        _ if task.is_lost() => log::warn!("command {} was taken over by another process", task.asked.id),
+        Some((state, answer)) => answer_at_last(task, state, &answer),
+        None => {}
     }
-    task.shared.over.lock().push(task.asked.id);
+    // Also what did not come to an end: whoever has it then, this process may get it again.
+    task.shared.over.lock().push(task.number);
     task.shared.tell_all();
 }
 
@@ -242,3 +261,7 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
+mod tests;

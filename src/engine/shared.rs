@@ -140,8 +140,8 @@ pub(super) struct Shared {
     pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.
     pub(super) tasks: Mutex<Vec<Thread>>,
-    /// Commands that are over and not taken off the operator's list yet.
-    pub(super) over: Mutex<Vec<Uuid>>,
+    /// Tasks that are over and not taken off the operator's list yet, by their numbers.
+    pub(super) over: Mutex<Vec<u64>>,
 }
 
 impl Shared {

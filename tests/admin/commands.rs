@@ -170,3 +170,63 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
 fn said(asked: &Asked) -> String {
     asked.answer.as_ref().unwrap()["done"].as_str().unwrap().to_owned()
 }
+
+fn asks(store: &impl EngineStore, count: usize) -> Vec<Uuid> {
+    let command = NewCommand { projection: "counts".into(), version: None, instruction: verify(), by: by() };
+    (0..count).map(|_| store.commands().unwrap().ask(&command).unwrap()).collect()
+}
+
+fn ids(taken: &[Asked]) -> Vec<Uuid> {
+    taken.iter().map(|asked| asked.id).collect()
+}
+
+// What a process took and does not do, for instance because it never heard that it had it, is somebody else's in time.
+pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let (one, other, counts) = (Uuid::from_u128(7), Uuid::from_u128(8), [("counts".to_owned(), 1)]);
+    let [first, second] = asks(&store, 2).try_into().unwrap();
+    let commands = store.commands().unwrap();
+    assert_eq!(commands.take(one, &counts, Duration::from_millis(200), 5).unwrap().len(), 2);
+    assert_eq!(commands.keep(one, &[first, Uuid::nil()], LONG).unwrap(), [first]);
+    assert!(
+        commands.keep(other, &[first], LONG).unwrap().is_empty() && commands.keep(one, &[], LONG).unwrap().is_empty()
+    );
+    let mut taken = Vec::new();
+    crate::eventually("taking the one that is not kept", || {
+        taken = commands.take(other, &counts, LONG, 5).unwrap();
+        !taken.is_empty()
+    });
+    assert_eq!(ids(&taken), [second]);
+}
+
+// A newer version may have written it.
+pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let mut asked = asks(&store, 3);
+    place.sql(
+        "UPDATE readside.commands SET instruction = '{\"kind\":\"dance\"}' \
+         WHERE command_id = (SELECT command_id FROM readside.commands ORDER BY command_id LIMIT 1)",
+    );
+    asked.remove(0);
+    let taken = store.commands().unwrap().take(Uuid::from_u128(7), &[("counts".into(), 1)], LONG, 1).unwrap();
+    assert_eq!(ids(&taken), asked[..1]);
+    let engine = start(store.clone(), lazy());
+    remote(place).answer(asked[1], LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    let left = place.query("SELECT state FROM readside.commands ORDER BY command_id LIMIT 1");
+    assert_eq!(left, ["asked"]);
+}
+
+// Whoever takes two, and meets an error at the second, has the first.
+pub(crate) fn what_was_taken_before_an_error_is_known<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let asked = asks(&store, 2);
+    // A name that no two may have: the second that is taken meets it.
+    place.sql("CREATE UNIQUE INDEX one_at_a_time ON readside.commands (owner)");
+    let (commands, counts) = (store.commands().unwrap(), [("counts".to_owned(), 1)]);
+    assert_eq!(ids(&commands.take(Uuid::from_u128(7), &counts, LONG, 5).unwrap()), asked[..1]);
+    assert!(commands.take(Uuid::from_u128(7), &counts, LONG, 5).is_err(), "nothing was taken, and why is told");
+}
