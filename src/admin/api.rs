@@ -1,5 +1,6 @@
 //! Operations in code: an engine asks itself, or whoever of its kind is first, and waits for the answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -176,7 +177,8 @@ impl Engine {
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
         let (source, models) = (self.source(), self.models());
-        Ok(Site { source, models, projection: own, config, system: self.with_system() })
+        let (system, cancel) = (self.with_system(), Arc::default());
+        Ok(Site { source, models, projection: own, config, system, cancel })
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {

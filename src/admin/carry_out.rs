@@ -1,5 +1,6 @@
 //! What each command means to an engine that has taken it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::site::{Control, Site, answer};
@@ -37,7 +38,8 @@ impl Operate for Operations {
         let unknown = || OperateError::UnknownProjection { projection: asked.projection.clone(), known: Vec::new() };
         let (projection, config) = task.projection().ok_or_else(unknown)?;
         let (source, models) = (task.source(), task.models());
-        let site = Site { source, models, projection, config, system: task.with_system() };
+        let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
+        let site = Site { source, models, projection, config, system, cancel };
         let mend = || site.handler(site.projection.clone());
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.instruction {

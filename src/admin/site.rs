@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::build::{Build, BuildStore, Phase};
-use crate::engine::{HandlerConfig, ProjectionHandler};
+use crate::engine::{Cancel, HandlerConfig, ProjectionHandler};
 use crate::error::{Error, OperateError, StoreError, full};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
@@ -21,6 +21,8 @@ pub(super) struct Site<'s> {
     pub(super) config: HandlerConfig,
     /// The system instance counts too.
     pub(super) system: bool,
+    /// Ends the passes of its handlers.
+    pub(super) cancel: Arc<Cancel>,
 }
 
 /// What an operation tells while it goes on, and how it is ended.
@@ -79,7 +81,7 @@ impl Site<'_> {
             config.max_failure_count = 1;
         }
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
-        handler.map_err(lower)
+        Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)))
     }
 
     pub(super) fn head(&self, instance: &str) -> Result<Option<Head>, StoreError> {

@@ -1,11 +1,11 @@
-//! A stop that ends waits at once.
+//! A stop of passes that ends their waits at once.
 
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug, Default)]
-pub(super) struct Cancel {
+pub(crate) struct Cancel {
     set: Mutex<bool>,
     changed: Condvar,
 }

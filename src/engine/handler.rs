@@ -59,7 +59,7 @@ pub(super) struct Inner {
     pub(super) projection: Projection,
     pub(super) key: ProjectionKey,
     pub(super) config: HandlerConfig,
-    pub(super) cancel: Cancel,
+    pub(super) cancel: Arc<Cancel>,
     store_id: Mutex<Option<Uuid>>,
 }
 
@@ -92,9 +92,15 @@ impl ProjectionHandler {
     ) -> Result<Self, Error> {
         projection.check()?;
         config.check()?;
-        let (key, cancel, store_id) = (projection.key(), Cancel::default(), Mutex::new(None));
+        let (key, cancel, store_id) = (projection.key(), Arc::default(), Mutex::new(None));
         let inner = Inner { source, models, projection, key, config, cancel, store_id };
         Ok(Self { inner, flights: Flights::default() })
+    }
+
+    /// The same handler, cancelled with others.
+    pub(crate) fn cancelled_by(mut self, cancel: Arc<Cancel>) -> Self {
+        self.inner.cancel = cancel;
+        self
     }
 
     /// The projection.
@@ -283,7 +289,7 @@ impl ProjectionHandler {
     }
 }
 
-fn cancelled(instance: Arc<str>) -> Stopped {
+pub(super) fn cancelled(instance: Arc<str>) -> Stopped {
     Stopped { instance, position: 0, cause: StopCause::Cancelled }
 }
 

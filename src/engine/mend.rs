@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::failure;
-use super::handler::{Inner, ProjectionHandler};
+use super::handler::{Inner, ProjectionHandler, cancelled};
 use crate::error::{MendError, StoreError, StoreErrorKind, TriggerError};
 use crate::event::Event;
 use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
@@ -65,6 +65,7 @@ impl ProjectionHandler {
     /// # Errors
     /// [`MendError::StillFails`] when it, or one behind it, is refused again; what was applied before stays.
     pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
         log_intervention(self.inner.projection.name(), &held, Action::Retry, by);
         match held.attempt.state {
@@ -119,6 +120,7 @@ impl ProjectionHandler {
     /// # Errors
     /// [`MendError::StillFails`] when one that was parked behind it is refused.
     pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
         log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
         self.inner.give_up(&held, by)?;
@@ -158,6 +160,13 @@ impl Inner {
 
     fn state(&self, instance: &Arc<str>) -> Result<State, StoreError> {
         Ok(self.models.states(&self.key, std::slice::from_ref(instance))?.into_iter().next().unwrap_or_default())
+    }
+
+    fn check_cancel(&self, instance: &str) -> Result<(), TriggerError> {
+        if !self.cancel.is_set() {
+            return Ok(());
+        }
+        Err(TriggerError::Stopped { projection: self.name(), stopped: vec![cancelled(instance.into())] })
     }
 
     fn find_held(&self, instance: &str, position: i64) -> Result<HeldEvent, MendError> {
@@ -316,6 +325,7 @@ impl Inner {
             if done.refusal.is_some() || !done.more {
                 return self.outcome(held, done, applied);
             }
+            self.check_cancel(&held.attempt.instance)?;
         }
     }
 

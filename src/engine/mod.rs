@@ -47,6 +47,7 @@ mod shuttled;
 
 pub use builder::{EngineBuilder, EngineConfig, EngineStore};
 pub(crate) use builds::NEXT;
+pub(crate) use cancel::Cancel;
 pub(crate) use compare::compare;
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use uuid::Uuid;
 
+use super::cancel::Cancel;
 use super::config::HandlerConfig;
 use super::shared::Shared;
 use super::thread;
@@ -53,6 +54,8 @@ pub(crate) struct Task {
     shared: Arc<Shared>,
     /// Another engine has taken it over.
     lost: AtomicBool,
+    /// Set when it may not go on.
+    cancel: Arc<Cancel>,
 }
 
 impl Task {
@@ -79,7 +82,12 @@ impl Task {
     }
 
     pub(crate) fn may_go_on(&self) -> bool {
-        !self.shared.stop.is_set() && !self.is_lost()
+        !self.cancel.is_set()
+    }
+
+    /// Ends the passes of the command's handlers when it may not go on.
+    pub(crate) fn cancel(&self) -> &Arc<Cancel> {
+        &self.cancel
     }
 
     fn is_lost(&self) -> bool {
@@ -88,11 +96,12 @@ impl Task {
 
     fn lose(&self) {
         self.lost.store(true, Ordering::Relaxed);
+        self.cancel.set();
     }
 
     /// Waits so long; false when it may not go on.
     pub(crate) fn wait(&self, time: Duration) -> bool {
-        self.shared.stop.wait(time) && self.may_go_on()
+        self.cancel.wait(time)
     }
 
     /// Writes down how far it is.
@@ -211,7 +220,8 @@ impl Operator {
         log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
         self.begun += 1;
         let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
-        let task = Arc::new(Task { asked, number: self.begun, shared, lost });
+        let cancel = Arc::new(Cancel::default());
+        let task = Arc::new(Task { asked, number: self.begun, shared, lost, cancel: Arc::clone(&cancel) });
         let taken: Vec<usize> = self.running.values().map(|(slot, _)| *slot).collect();
         let slot = (0..MOST).find(|slot| !taken.contains(slot)).unwrap_or(MOST);
         let (operate, running) = (Arc::clone(&self.operate), Arc::clone(&task));
@@ -219,8 +229,12 @@ impl Operator {
         match thread::spawn(&name, move || run(operate.as_ref(), &running)) {
             Ok(thread) => {
                 let mut tasks = self.shared.tasks.lock();
-                tasks.retain(|task| !task.is_done());
-                tasks.push(thread);
+                tasks.retain(|(thread, _)| !thread.is_done());
+                if self.shared.stop.is_set() {
+                    // Whoever said so may have been here before it.
+                    cancel.set();
+                }
+                tasks.push((thread, cancel));
                 drop(tasks);
                 self.running.insert(id, (slot, task));
             }
@@ -233,6 +247,8 @@ fn run(operate: &dyn Operate, task: &Task) {
     let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
     let outcome = match outcome {
         Ok(Ok(answer)) => Some((CommandState::Done, answer)),
+        // An error of what was cut short is none of the command's; somebody begins it anew.
+        Ok(Err(_)) if !task.may_go_on() => None,
         Ok(Err(OperateError::ShutDown)) => None,
         Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": full(&error) }))),
         Err(_) => Some((CommandState::Failed, serde_json::json!({ "error": "the engine panicked; see its log" }))),

@@ -377,7 +377,7 @@ impl Engine {
         for thread in threads.loops {
             late.extend(thread.join(deadline).err());
         }
-        for thread in self.shared.tasks.lock().drain(..) {
+        for (thread, _) in self.shared.tasks.lock().drain(..) {
             late.extend(thread.join(deadline).err());
         }
         late.extend(self.leave(deadline).err());
@@ -395,6 +395,9 @@ impl Engine {
         self.shared.request_operation();
         for runner in &self.shared.runners {
             runner.handler.cancel();
+        }
+        for (_, cancel) in self.shared.tasks.lock().iter() {
+            cancel.set();
         }
         self.shared.progress.all_moved();
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::builder::EngineConfig;
 use super::builds::LiveBuild;
+use super::cancel::Cancel;
 use super::feed::Feed;
 use super::handler::ProjectionHandler;
 use super::holding::{Holding, Holdings};
@@ -139,7 +140,7 @@ pub(super) struct Shared {
     /// Held by whoever looks which builds there are.
     pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.
-    pub(super) tasks: Mutex<Vec<Thread>>,
+    pub(super) tasks: Mutex<Vec<(Thread, Arc<Cancel>)>>,
     /// Tasks that are over and not taken off the operator's list yet, by their numbers.
     pub(super) over: Mutex<Vec<u64>>,
 }

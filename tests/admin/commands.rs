@@ -1,13 +1,17 @@
 //! Commands of processes that do not know the projections.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use readside::admin::Remote;
-use readside::error::OperateError;
+use readside::error::{AwaitError, OperateError, StoreError};
 use readside::*;
 use uuid::Uuid;
 
-use crate::{LONG, Place, by, count, eager, fill, lazy, remote, start};
+use crate::wrapped::{Hook, Wrapped};
+use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
 
 fn verify() -> Instruction {
     Instruction::Verify { instance: None, repair: false }
@@ -229,4 +233,62 @@ pub(crate) fn what_was_taken_before_an_error_is_known<P: Place>(place: &P) {
     let (commands, counts) = (store.commands().unwrap(), [("counts".to_owned(), 1)]);
     assert_eq!(ids(&commands.take(Uuid::from_u128(7), &counts, LONG, 5).unwrap()), asked[..1]);
     assert!(commands.take(Uuid::from_u128(7), &counts, LONG, 5).is_err(), "nothing was taken, and why is told");
+}
+
+/// Once armed, holds the third write until it is let go.
+#[derive(Debug)]
+struct Gate {
+    armed: AtomicBool,
+    writes: AtomicU32,
+    reached: Sender<()>,
+    let_go: std::sync::Mutex<Receiver<()>>,
+}
+
+impl Hook for Gate {
+    fn apply(&self, _: &Projection) -> Result<(), StoreError> {
+        if self.armed.load(Ordering::SeqCst) && self.writes.fetch_add(1, Ordering::SeqCst) == 2 {
+            self.reached.send(()).unwrap();
+            self.let_go.lock().unwrap().recv_timeout(LONG).unwrap();
+        }
+        Ok(())
+    }
+}
+
+// SPEC J1, J3
+pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
+    let ((reached, here), (release, let_go)) = (channel(), channel());
+    let (armed, writes) = (AtomicBool::new(false), AtomicU32::new(0));
+    let gate = Arc::new(Gate { armed, writes, reached, let_go: let_go.into() });
+    let (store, hook) = (place.open(), gate.clone());
+    let counts = Projection::new("counts", 1)
+        .table(Table::new("counts").column(integer("position")).column(integer("by")).primary_key(["position"]))
+        .on(move |e, p: Counted| match p.by {
+            13 if !gate.armed.load(Ordering::SeqCst) => Err(ReduceError::new("bad luck")),
+            by => create([set("position", e.position()), set("by", by)]),
+        });
+    let stops = HandlerConfig { policy: Policy::Stop, bulk_limit: 1, ..crate::handler() };
+    let builder = Engine::builder(Wrapped { inner: store.clone(), hook: hook.clone() }).projection_with(counts, stops);
+    let engine = builder.config(eager()).start().unwrap();
+    let events: Vec<Command> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
+    engine.push(&events).unwrap();
+    let stopped = HeldQuery::all().states([HeldState::Stopped]);
+    eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());
+    hook.armed.store(true, Ordering::SeqCst);
+    let id = engine.ask("counts", Instruction::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
+    here.recv_timeout(LONG).unwrap();
+    std::thread::scope(|scope| {
+        let shutdown = scope.spawn(|| engine.shutdown(LONG));
+        let wait = || engine.await_position("counts", "a", 301, Duration::from_millis(1));
+        eventually("the stop of the engine", || matches!(wait(), Err(AwaitError::ShutDown)));
+        release.send(()).unwrap();
+        shutdown.join().unwrap().unwrap();
+    });
+    let asked = store.commands().unwrap().command(id).unwrap().unwrap();
+    assert_eq!(
+        (asked.state, said(&asked)),
+        (CommandState::Done, "1 events were applied".into()),
+        "the one that failed"
+    );
+    let done = store.states(&crate::counts(1).key(), &["a".into()]).unwrap()[0].position;
+    assert!((2..300).contains(&done), "{done} were caught up");
 }
