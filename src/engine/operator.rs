@@ -278,6 +278,5 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
     }
 }
 
-#[cfg(test)]
-#[cfg(feature = "sqlite")]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;
