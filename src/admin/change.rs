@@ -194,7 +194,6 @@ pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Contr
         control.announce();
         return Ok(change);
     }
-    insist(control, || Ok(site.builds()?.revoke(&key)?))?;
     let mut after: Option<Arc<str>> = None;
     loop {
         let page =
@@ -208,6 +207,8 @@ pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Contr
             return Err(OperateError::ShutDown);
         }
     }
+    // Not before: an engine may be through with some instances while others are still to be emptied.
+    insist(control, || Ok(site.builds()?.revoke(&key)?))?;
     control.announce();
     log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
     Ok(change)

@@ -192,6 +192,26 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     assert!(matches!(engine.reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
 }
 
+/// Writes down what is asked of the build store.
+#[derive(Debug, Default)]
+struct Calls(std::sync::Mutex<Vec<String>>);
+
+impl Hook for Calls {
+    fn at(&self, point: &str) {
+        self.0.lock().unwrap().push(point.to_owned());
+    }
+}
+
+// SPEC E5: a success that is revoked while instances are still to be emptied would be announced again too early.
+pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P) {
+    let calls = Arc::new(Calls::default());
+    let engine = start(Wrapped { inner: place.open(), hook: calls.clone() }, eager());
+    fill(&engine, 25, 1);
+    assert_eq!(engine.reset("counts", None, &by()).unwrap().instances, 25);
+    let calls: Vec<String> = calls.0.lock().unwrap().iter().filter(|call| !call.ends_with('.')).cloned().collect();
+    assert_eq!(calls, ["empty", "empty", "revoke"]);
+}
+
 /// A disk that is full for builds beside the live one only.
 #[derive(Debug)]
 struct Disk {

@@ -153,7 +153,7 @@ pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
 
 pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
-    for point in ["revoke.", "empty", "empty."] {
+    for point in ["empty", "empty.", "revoke", "revoke."] {
         spoil(place);
         killed(place, &Instruction::Reset { instance: None }, point, 0);
     }
