@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::place::{Database, Postgres};
 use common::{Settings, engine, instances, median, process, report, timed};
 use readside::{
-    Checkpoint, Command, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Projection, SqliteStore, Table,
-    create, set, text,
+    Checkpoint, Command, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, Projection,
+    SqliteStore, Table, create, set, text,
 };
 use uuid::Uuid;
 
@@ -136,7 +136,7 @@ impl Pairs {
             projections: self.projections.iter().map(|one| (one.key(), one.wanted().aggregate_types)).collect(),
             instances: Vec::new(),
             owner: Uuid::now_v7(),
-            all: false,
+            lagging: Lagging::Free,
             system: false,
             longest_wait: config.handler.backoff_cap * 2,
             lease: config.lease,

@@ -1,5 +1,6 @@
 //! What several processes agree on: who works on which instance until when, who is alive, and where there is work.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,17 @@ pub struct Lag {
     pub checkpoint: i64,
 }
 
+/// Which of the pairs that are behind count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lagging {
+    /// Those that the one who asks may work on now.
+    Free,
+    /// Also what is leased, paused or waits for its next attempt; all but what waits for a person.
+    Open,
+    /// All of them.
+    All,
+}
+
 /// Which lag is looked for.
 #[derive(Debug, Clone)]
 pub struct LagRequest {
@@ -51,16 +63,31 @@ pub struct LagRequest {
     pub instances: Vec<Arc<str>>,
     /// Who asks: the own leases do not count as somebody else's work.
     pub owner: Uuid,
-    /// True for all that is behind, also what is leased, paused, stopped or waiting.
-    pub all: bool,
+    /// Which pairs count.
+    pub lagging: Lagging,
     /// True when the system instance counts too.
     pub system: bool,
     /// A failing event that waits for longer waits because of a wrong clock.
     pub longest_wait: Duration,
     /// How long leases last; one that ends much later comes from a wrong clock and is free.
     pub lease: Duration,
-    /// At most so many pairs, or instances, 1 or more.
+    /// At most so many pairs, or instances, 1 or more. Where there are more pairs, projections take turns: each that is behind
+    /// has its first pair among them before another one has its second.
     pub limit: usize,
+}
+
+/// Keeps at most so many: of each projection the first, then of each the second, and so on.
+pub(crate) fn in_turns(lags: &mut Vec<Lag>, limit: usize) {
+    if lags.len() <= limit {
+        return;
+    }
+    let mut turns: HashMap<usize, usize> = HashMap::new();
+    lags.sort_by_cached_key(|lag| {
+        let turn = turns.entry(lag.projection).or_default();
+        *turn += 1;
+        *turn
+    });
+    lags.truncate(limit);
 }
 
 /// A process that takes part in the work.
@@ -212,4 +239,20 @@ pub trait Wired: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store fails; nobody hears of it then before their next poll.
     fn announce(&self, news: &News) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC L4
+    #[test]
+    fn no_projection_crowds_out_another() {
+        let lag = |projection| Lag { projection, instance: "a".into(), relevant: 1, checkpoint: 0 };
+        let mut lags: Vec<Lag> = [0, 0, 0, 0, 2, 2, 1].map(lag).to_vec();
+        in_turns(&mut lags, 7);
+        assert_eq!(lags.len(), 7);
+        in_turns(&mut lags, 5);
+        assert_eq!(lags.iter().map(|lag| lag.projection).collect::<Vec<_>>(), [0, 2, 1, 0, 2]);
+    }
 }

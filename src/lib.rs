@@ -134,7 +134,7 @@ pub use crate::inspect::{
     Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Paused, ProjectionStatus, SchemaVersion, Status, Verdict,
 };
 pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
-pub use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
+pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 pub use crate::life::{
     Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,
 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::lease::Sql;
 use super::{Conn, row};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::lease::{Lag, LagRequest};
+use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::sql::Dialect;
 use crate::value::Value;
 
@@ -108,7 +108,7 @@ fn really_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<st
     conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// The pairs that lag and that nobody else works on.
+/// The pairs that lag and that count.
 pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
     let behind = if request.instances.is_empty() { find_behind(conn, request)? } else { request.instances.clone() };
@@ -118,22 +118,27 @@ pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<L
     }
     let mut lags = Vec::new();
     for some in behind.chunks(NAMED) {
-        let limit = request.limit.saturating_sub(lags.len());
-        if limit == 0 {
-            break;
-        }
-        lags.extend(pairs(conn, &LagRequest { instances: some.to_vec(), limit, ..request.clone() })?);
+        lags.extend(pairs(conn, &LagRequest { instances: some.to_vec(), ..request.clone() })?);
+        in_turns(&mut lags, request.limit);
     }
     Ok(lags)
 }
 
+/// Where there are too many, projections take turns, and chance says which pairs of a projection come first: those that cannot
+/// move hide neither another projection's nor each other's neighbours for long.
 fn pairs(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
     let (with, lagging) = compared(dialect, request, &mut sql)?;
-    let free = if request.all { String::new() } else { free(dialect, request, &mut sql) };
+    let counts = match request.lagging {
+        Lagging::Free => free(dialect, request, &mut sql),
+        Lagging::Open => format!(" AND {}", not_held(dialect, "e.state = 'stopped'")),
+        Lagging::All => String::new(),
+    };
     let text = format!(
-        "{with} SELECT k.number, h.instance_id, max(h.head), max(coalesce(s.position, 0)) {lagging}{free} GROUP BY 1, 2 LIMIT {}",
+        "{with} SELECT number, instance_id, head, position FROM (SELECT k.number, h.instance_id, max(h.head) AS head, \
+         max(coalesce(s.position, 0)) AS position, row_number() OVER (PARTITION BY k.number ORDER BY random()) AS turn \
+         {lagging}{counts} GROUP BY 1, 2) AS found ORDER BY turn LIMIT {}",
         sql.bind(count(request.limit))
     );
     conn.query(&text, &sql.params)?
@@ -155,13 +160,23 @@ fn free(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> String {
     let over = sql.over("s.leased_until", request.lease);
     format!(
         " AND (s.owner IS NULL OR s.owner = {me} OR {over}) \
-         AND NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = k.projection \
-         AND e.version = k.version AND e.position > coalesce(s.position, 0) \
-         AND (e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far}))) \
+         AND {not_held} \
          AND NOT EXISTS (SELECT 1 FROM {pauses} p WHERE p.projection = k.projection \
          AND (p.whole OR p.instance_id = h.instance_id))",
-        held = dialect.table("held_events"),
+        not_held = not_held(
+            dialect,
+            &format!("e.state = 'stopped' OR (e.state = 'failing' AND e.due_at > {now} AND e.due_at <= {far})")
+        ),
         pauses = dialect.table("pauses")
+    )
+}
+
+/// That no event behind the checkpoint holds the instance back in this way.
+fn not_held(dialect: Dialect, how: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = k.projection \
+         AND e.version = k.version AND e.position > coalesce(s.position, 0) AND ({how}))",
+        held = dialect.table("held_events")
     )
 }
 

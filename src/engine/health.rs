@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::lag::MOST;
 use super::shared::{Runner, Shared};
 use super::thread::Pulse;
 use crate::error::StoreError;
 use crate::held::HeldState;
-use crate::lease::Lag;
+use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
 
 /// Lagging instances of which the age is looked up, at most.
@@ -49,7 +48,8 @@ pub struct ProjectionHealth {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// Instances that are behind; counted up to 10,000 for all projections together.
+    /// Instances that are behind; counted up to 10,000 for all projections together, which take turns
+    /// in that.
     pub lagging_instances: usize,
     /// Positions that these are behind, in all.
     pub lag_events: i64,
@@ -84,8 +84,9 @@ pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
 impl Shared {
     pub(super) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
-        let lags = self.lags(|runner| !runner.is_beside())?;
-        debug_assert!(lags.len() <= MOST);
+        let mut lags = self.lags(Lagging::All, |runner| !runner.is_beside())?;
+        // They come in any order; the same ones shall be asked for their age each time.
+        lags.sort_unstable_by(|a, b| a.instance.cmp(&b.instance));
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);
         }

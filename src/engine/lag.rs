@@ -6,9 +6,9 @@ use super::compare::compare;
 use super::plan::held_back;
 use super::shared::{Runner, Shared};
 use crate::error::StoreError;
-use crate::lease::{Lag, LagRequest};
+use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::query::Head;
-use crate::state::State;
+use crate::state::{State, StopCause};
 
 /// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
 pub(super) const MOST: usize = 10_000;
@@ -22,15 +22,15 @@ pub(super) struct Look {
 }
 
 impl Shared {
-    /// All pairs of these projections that lag, also those that have to wait.
-    pub(super) fn lags(&self, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
-        Ok(self.look(true, &[], of)?.lags)
+    /// The pairs of these projections that lag, in all instances. Each projection that lags has one among them.
+    pub(super) fn lags(&self, lagging: Lagging, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
+        Ok(self.look(lagging, &[], of)?.lags)
     }
 
-    /// The pairs of these projections that lag, in these instances or in all: those with work for this process, or all.
+    /// The pairs of these projections that lag, in these instances or in all.
     pub(super) fn look(
         &self,
-        all: bool,
+        lagging: Lagging,
         instances: &[Arc<str>],
         of: impl Fn(&Runner) -> bool,
     ) -> Result<Look, StoreError> {
@@ -39,7 +39,7 @@ impl Shared {
             return Ok(Look { lags: Vec::new(), behind: Some(Vec::new()) });
         }
         let source = self.source.store_id()?;
-        let mut request = self.lag_request(all, instances, &runners);
+        let mut request = self.lag_request(lagging, instances, &runners);
         let behind = self.leases.behind(source, &request)?.filter(|behind| behind.len() < MOST);
         match &behind {
             Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
@@ -53,12 +53,12 @@ impl Shared {
                 }
                 lags
             }
-            None => self.compared(all, &runners)?,
+            None => self.compared(lagging, &runners)?,
         };
         Ok(Look { lags, behind })
     }
 
-    fn lag_request(&self, all: bool, instances: &[Arc<str>], runners: &[(usize, &Runner)]) -> LagRequest {
+    fn lag_request(&self, lagging: Lagging, instances: &[Arc<str>], runners: &[(usize, &Runner)]) -> LagRequest {
         let cap = runners.iter().map(|(_, runner)| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
         LagRequest {
             projections: runners
@@ -67,32 +67,36 @@ impl Shared {
                 .collect(),
             instances: instances.to_vec(),
             owner: self.id,
-            all,
+            lagging,
             system: self.config.system_instance,
             longest_wait: cap.saturating_mul(2),
             lease: self.config.lease,
-            limit: MOST,
+            limit: MOST.max(runners.len()),
         }
     }
 
     /// Heads of one database against states of another.
-    fn compared(&self, all: bool, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
-        let mut lags = Vec::new();
+    fn compared(&self, lagging: Lagging, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
+        let (mut lags, limit) = (Vec::new(), MOST.max(runners.len()));
         for &(projection, runner) in runners {
             let inner = &runner.handler.inner;
             let of = (&inner.key, runner.wanted.aggregate_types.as_slice());
+            let most = lags.len() + limit;
             let mut visit = |head: &Head, state: &State| {
-                let waits =
-                    held_back(state, inner.config.backoff_cap).is_some() || self.is_paused(projection, &head.instance);
-                if head.relevant > state.position && (all || !waits) {
+                let waits = || match (lagging, held_back(state, inner.config.backoff_cap)) {
+                    (Lagging::All, _) | (Lagging::Open, None | Some(StopCause::Failing(_))) => false,
+                    (Lagging::Free, None) => self.is_paused(projection, &head.instance),
+                    (Lagging::Free | Lagging::Open, Some(_)) => true,
+                };
+                if head.relevant > state.position && !waits() {
                     let (relevant, checkpoint) = (head.relevant, state.position);
                     lags.push(Lag { projection, instance: Arc::clone(&head.instance), relevant, checkpoint });
                 }
-                lags.len() < MOST
+                lags.len() < most
             };
             compare(self.source.as_ref(), self.models.as_ref(), of, self.config.system_instance, &mut visit)?;
+            in_turns(&mut lags, limit);
         }
-        lags.truncate(MOST);
         Ok(lags)
     }
 }

@@ -11,8 +11,7 @@ use super::lag::{Look, MOST};
 use super::shared::{Runner, Shared, Trigger};
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
-use crate::held::{HeldQuery, HeldState};
-use crate::lease::Lag;
+use crate::lease::{Lag, Lagging};
 
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -132,7 +131,9 @@ impl Ticker {
     /// What readers see apart from what is built, so that a build with much to do does not hide it.
     fn look_at(&self, instances: &[Arc<str>]) -> Result<Look, StoreError> {
         let of = |background: bool| {
-            self.shared.look(false, instances, move |runner| runner.is_active() && runner.is_background() == background)
+            self.shared.look(Lagging::Free, instances, move |runner| {
+                runner.is_active() && runner.is_background() == background
+            })
         };
         let (mut look, built) = (of(false)?, of(true)?);
         look.lags.extend(built.lags);
@@ -191,20 +192,22 @@ impl Ticker {
         Ok(())
     }
 
-    /// A first run that this process leads is over when nothing lags, nothing runs and nothing waits for an attempt.
+    /// A first run that this process leads is over when nothing runs and nothing is behind, whatever keeps it from being worked
+    /// on; only what waits for a person does not count. `lags` does not tell: it leaves out what has to wait.
     fn end_first_runs(&self, lags: &[Lag]) -> Result<(), Error> {
-        for (projection, runner) in self.shared.runners.iter().enumerate() {
-            let lagging = lags.iter().any(|lag| lag.projection == projection);
-            if leads(runner) && !lagging && self.shared.schedule.is_idle(projection) && !self.is_failing(runner)? {
-                self.succeed(runner)?;
-            }
+        let may_be_over = |&(projection, runner): &(usize, &Runner)| {
+            leads(runner)
+                && self.shared.schedule.is_idle(projection)
+                && lags.iter().all(|lag| lag.projection != projection)
+        };
+        let runners: Vec<(usize, &Runner)> = self.shared.runners.iter().enumerate().filter(may_be_over).collect();
+        if runners.is_empty() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    fn is_failing(&self, runner: &Runner) -> Result<bool, StoreError> {
-        let query = HeldQuery::all().states([HeldState::Failing]).limit(1);
-        Ok(!self.shared.models.held_events(&runner.handler.inner.key, &query)?.is_empty())
+        let is_one = |runner: &Runner| runners.iter().any(|(_, one)| std::ptr::eq(*one, runner));
+        let behind = self.shared.lags(Lagging::Open, is_one)?;
+        let is_over = |projection: usize| behind.iter().all(|lag| lag.projection != projection);
+        runners.iter().filter(|(projection, _)| is_over(*projection)).try_for_each(|(_, runner)| self.succeed(runner))
     }
 
     /// The event bears a push key, so that a process that dies here does not announce it twice.

@@ -83,24 +83,24 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let source = store.store_id().unwrap();
     let late = ProjectionKey { version: 2, ..key.clone() };
-    let request = |all| LagRequest {
+    let request = |lagging| LagRequest {
         projections: vec![(key.clone(), vec!["thing".into()]), (late.clone(), vec!["nothing".into(), "thing".into()])],
         instances: Vec::new(),
         owner: me,
-        all,
+        lagging,
         system: false,
         longest_wait: LEASE,
         lease: LEASE,
         limit: 100,
     };
     let behind = || {
-        let mut behind = store.behind(source, &request(false)).unwrap().unwrap();
+        let mut behind = store.behind(source, &request(Lagging::Free)).unwrap().unwrap();
         behind.sort();
         behind
     };
-    let lags = |all| {
-        let mut lags = store.lagging(source, &request(all)).unwrap().unwrap();
-        let some = LagRequest { instances: behind(), ..request(all) };
+    let lags = |lagging| {
+        let mut lags = store.lagging(source, &request(lagging)).unwrap().unwrap();
+        let some = LagRequest { instances: behind(), ..request(lagging) };
         assert_eq!(
             store.lagging(source, &some).unwrap().unwrap().len(),
             lags.len(),
@@ -112,12 +112,12 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
             .collect::<Vec<String>>()
     };
     let none: Vec<String> = Vec::new();
-    assert_eq!(lags(true), none);
+    assert_eq!(lags(Lagging::All), none);
     assert_eq!(behind(), names(&[]));
     store
         .push(&[count("a", 1), count("a", 1), Command::raw("a", "other", "o", "x"), count("", 1), count("b", 1)])
         .unwrap();
-    assert_eq!(lags(false), ["0a:0/2", "0b:0/1", "1a:0/2", "1b:0/1"], "without the system instance");
+    assert_eq!(lags(Lagging::Free), ["0a:0/2", "0b:0/1", "1a:0/2", "1b:0/1"], "without the system instance");
     let checkpoint = Checkpoint { instance: "a".into(), position: 2, event: None, store: source };
     store
         .transaction(&mut |tx| {
@@ -126,17 +126,18 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
         })
         .unwrap();
     store.acquire(&key, &names(&["b"]), other, LEASE).unwrap();
-    assert_eq!(lags(false), ["1a:0/2", "1b:0/1"]);
+    assert_eq!(lags(Lagging::Free), ["1a:0/2", "1b:0/1"]);
     assert_eq!(behind(), names(&["a", "b"]));
-    assert_eq!(lags(true), ["0b:0/1", "1a:0/2", "1b:0/1"]);
+    assert_eq!(lags(Lagging::All), ["0b:0/1", "1a:0/2", "1b:0/1"]);
+    assert_eq!(lags(Lagging::Open), lags(Lagging::All), "nothing waits for a person");
     crate::pause(&store, "counts", Some("a"), true);
-    assert_eq!(lags(false), ["1b:0/1"]);
+    assert_eq!(lags(Lagging::Free), ["1b:0/1"]);
     crate::pause(&store, "counts", None, true);
-    assert_eq!(lags(false), none);
+    assert_eq!(lags(Lagging::Free), none);
     assert_eq!(behind(), names(&["a", "b"]), "also where it has to wait");
     crate::pause(&store, "counts", None, false);
     crate::pause(&store, "counts", Some("a"), false);
-    assert_eq!(lags(false).len(), 2);
+    assert_eq!(lags(Lagging::Free).len(), 2);
     assert!(
         store
             .lagging(
@@ -145,7 +146,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
                     projections: vec![],
                     instances: vec![],
                     owner: me,
-                    all: true,
+                    lagging: Lagging::All,
                     system: true,
                     longest_wait: LEASE,
                     lease: LEASE,
@@ -156,6 +157,45 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
             .is_none(),
         "the events are somewhere else"
     );
+}
+
+// SPEC L4, L5: neither a projection nor an instance is hidden for good by many pairs that are behind and do not move.
+pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
+    let (store, key, me, _) = ready(place);
+    let source = store.store_id().unwrap();
+    let other = ProjectionKey { name: "others".into(), ..key.clone() };
+    let stuck: Vec<Arc<str>> = (0..12).map(|n| crate::instance(n).into()).collect();
+    store.push(&stuck.iter().map(|name| count(name, 1)).collect::<Vec<_>>()).unwrap();
+    store.push(&[Command::raw("z", "last", "o", "x")]).unwrap();
+    // More than are named in one query; only the first and the last ones are there.
+    let mut named = stuck.clone();
+    named.extend((0..1000).map(|n| Arc::from(format!("u-{n:04}"))));
+    named.push("z".into());
+    let look = |instances: &[Arc<str>], limit| {
+        let request = LagRequest {
+            projections: vec![(key.clone(), vec!["thing".into()]), (other.clone(), vec!["last".into()])],
+            instances: instances.to_vec(),
+            owner: me,
+            lagging: Lagging::Free,
+            system: false,
+            longest_wait: LEASE,
+            lease: LEASE,
+            limit,
+        };
+        store.lagging(source, &request).unwrap().unwrap()
+    };
+    let others = |lags: &[Lag]| lags.iter().filter(|lag| lag.projection == 1).map(|lag| lag.relevant).sum::<i64>();
+    for instances in [&[] as &[Arc<str>], &named] {
+        let some = look(instances, 10);
+        assert_eq!((some.len(), others(&some)), (10, 1), "{some:?}");
+        let all = look(instances, 100);
+        assert_eq!((all.len(), others(&all)), (13, 1), "{all:?}");
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    eventually("each of them", || {
+        seen.extend(look(&[], 10).into_iter().filter(|lag| lag.projection == 0).map(|lag| lag.instance));
+        seen.len() == stuck.len()
+    });
 }
 
 // SPEC L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.

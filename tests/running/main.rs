@@ -117,12 +117,13 @@ on_both! {
     awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
     starting: many_first_set_ups_at_once_make_one_schema, a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere,
         a_state_that_is_set_back_is_found_by_a_calm_engine, what_waits_is_found_when_it_may_go_on;
-    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query,
+    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,
         signs_change_with_all_that_makes_something_lag;
     sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
         everything_heard_twice_happens_once, a_gap_in_the_queue_is_caught_up,
         events_from_the_queue_need_no_lease, events_of_what_another_holds_are_left_to_it,
-        a_success_that_could_not_be_recorded_is_not_announced_twice, pairs_that_their_first_taker_leaves_alone_are_taken,
+        a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait,
+        pairs_that_their_first_taker_leaves_alone_are_taken,
         a_calm_engine_looks_for_signs_only;
     life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else,
         a_reducer_slower_than_the_lease_keeps_it;

@@ -314,6 +314,36 @@ pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Pla
     assert_eq!(store.unsuccessful.load(Ordering::SeqCst), 0);
 }
 
+// SPEC E5: what is paused, or what another process holds, is not done; the first run is over when it is.
+pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place: &P) {
+    let events = place.open();
+    events.setup(&[]).unwrap();
+    events.push(&[count("a", 1), count("b", 1), count("c", 1)]).unwrap();
+    for models in [place.open(), place.elsewhere()] {
+        let models = Unreliable::new(models, true, true);
+        models.setup(&[&counts("counts")]).unwrap();
+        crate::pause(&models, "counts", Some("b"), true);
+        let (key, other, c) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["c".into()]);
+        assert_eq!(models.acquire(&key, &c, other, eager().lease * 3).unwrap().len(), 1);
+        let builder = Engine::builder(events.clone()).models(models.clone()).projection(counts("counts"));
+        let engine = builder.config(eager()).start().unwrap();
+        let succeeded = |ticks: usize| {
+            let looks = || models.looks.0.load(Ordering::SeqCst);
+            let before = looks();
+            eventually("ticks", || looks() >= before + ticks);
+            models.succeeded(std::slice::from_ref(&key)).unwrap()[0]
+        };
+        engine.await_position("counts", "a", 1, LONG).unwrap();
+        assert!(!succeeded(5), "b and c are not done");
+        models.release(&key, &c, other).unwrap();
+        engine.await_position("counts", "c", 1, LONG).unwrap();
+        assert!(!succeeded(5), "b is not done");
+        crate::pause(&models, "counts", Some("b"), false);
+        eventually("success", || succeeded(1));
+        assert_eq!(sum::<P>(&models.inner, "counts", None), 3);
+    }
+}
+
 // SPEC F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
 pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(place: &P) {
     let store = place.open();
