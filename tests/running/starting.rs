@@ -131,6 +131,26 @@ pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     engine.await_position("counts", "b", 2, BEFORE_ANYWAY).unwrap();
 }
 
+// SPEC E2: whoever tells of its events, the system instance is left out unless asked for.
+pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P) {
+    let store = place.open();
+    for (system_instance, expected) in [(false, 0), (true, 2)] {
+        // One worker applies in the order of pushes.
+        let config = EngineConfig { system_instance, workers: 1, ..lazy() };
+        let engine = start(store.clone(), &["counts"], config);
+        let pushed = engine.push(&[count("a", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+        let of_system = engine.push(&[count("", 1)]).unwrap();
+        let pushed = engine.push(&[count("a", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+        if system_instance {
+            engine.await_pushed("counts", &of_system, LONG).unwrap();
+        }
+        assert_eq!(sum::<P>(&store, "counts", Some("")), expected);
+        engine.shutdown(LONG).unwrap();
+    }
+}
+
 // SPEC J5
 #[cfg(feature = "sqlite")]
 #[test]
