@@ -278,5 +278,5 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
     }
 }
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
 mod tests;

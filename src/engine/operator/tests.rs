@@ -1,5 +1,7 @@
 //! Commands that are taken away from an engine while it carries them out.
 
+#![cfg(feature = "sqlite")]
+
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
