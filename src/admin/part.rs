@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
-use crate::build::{Behind, Build, BuildProgress, Phase, Step};
+use crate::build::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, TriggerError, full};
 use crate::projection::Projection;
@@ -29,15 +29,19 @@ pub(super) fn rebuild(
     site.check_instance(instance)?;
     let (part, instance): (Projection, Arc<str>) = (site.projection.beside(PART), instance.into());
     let handler = site.handler(part.clone())?;
-    let is_under_way =
-        |build: &Build| build.key == part.key() && build.command == Some(command) && build.phase == Phase::Building;
-    if !site.known()?.iter().any(is_under_way) {
-        // Left by a command that ended, or has exchanged it, before it could tidy up.
+    let phase = phase(site, &part, command, control)?;
+    if phase.is_none() {
+        // Left by a command that ended before it could tidy up.
         insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
     }
-    insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
-    fill(site, &handler, &instance, control)?;
-    let outcome = exchange(site, &part, &handler, &instance, control);
+    let outcome = match phase {
+        Some(Phase::Kept) => Ok(()),
+        _ => {
+            insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
+            fill(site, &handler, &instance, control)?;
+            exchange(site, &part, command, &handler, &instance, control)
+        }
+    };
     if !matches!(outcome, Err(OperateError::ShutDown)) {
         insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
     }
@@ -50,6 +54,18 @@ pub(super) fn rebuild(
         switched: true,
         ..RebuildReport::default()
     })
+}
+
+/// How far this command is with its build: it is kept once it was exchanged.
+fn phase(
+    site: &Site<'_>,
+    part: &Projection,
+    command: Uuid,
+    control: &dyn Control,
+) -> Result<Option<Phase>, OperateError> {
+    let known = insist(control, || site.known())?;
+    let own = known.into_iter().find(|build| build.key == part.key() && build.command == Some(command));
+    Ok(own.map(|build| build.phase))
 }
 
 /// Pass by pass, so that a stop is heard.
@@ -101,6 +117,7 @@ fn fill(
 fn exchange(
     site: &Site<'_>,
     part: &Projection,
+    command: Uuid,
     handler: &ProjectionHandler,
     instance: &Arc<str>,
     control: &dyn Control,
@@ -115,9 +132,11 @@ fn exchange(
             Err(error) => error,
         };
         tries += 1;
-        let is_there = site.known()?.iter().any(|build| build.key == part.key() && build.phase == Phase::Building);
-        if !may_succeed_later(&error) || tries >= TRIES || !is_there {
-            return Err(error.into());
+        match phase(site, part, command, control)? {
+            // The commit arrived, and word of it did not.
+            Some(Phase::Kept) => return Ok(()),
+            Some(Phase::Building) if may_succeed_later(&error) && tries < TRIES => {}
+            _ => return Err(error.into()),
         }
         log::info!("projection {:?}, instance {instance:?}: the exchange waits: {}", site.name(), full(&error));
         if !control.wait(std::time::Duration::from_millis(50)) {

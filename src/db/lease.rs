@@ -14,6 +14,9 @@ use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
 
+/// The mark as a holder leaves it: without its own, and with that of a dead one, which the next has to count.
+const OTHERS_MARK: &str = "CASE WHEN marked_epoch = epoch THEN NULL ELSE marked END";
+
 /// A lease that ends later than so many of one's own from now is not believed.
 const FAR: u32 = 4;
 
@@ -123,7 +126,7 @@ fn take(
     let text = format!(
         "UPDATE {table} AS s SET owner = {me}, leased_until = {until}, \
          epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END, \
-         marked = CASE WHEN owner = {me} THEN NULL ELSE marked END, \
+         marked = CASE WHEN owner = {me} THEN {OTHERS_MARK} ELSE marked END, \
          careful = careful OR (owner IS NOT NULL AND owner <> {me} AND NOT EXISTS \
          (SELECT 1 FROM {members} m WHERE m.process = s.owner AND m.alive_until > {now})) \
          WHERE projection = {name} AND version = {version} AND instance_id IN (SELECT instance_id FROM {table} \
@@ -195,7 +198,7 @@ pub(crate) fn release(
     let (me, name, version) = (sql.bind(owner), sql.bind(Arc::clone(&projection.name)), sql.bind(projection.version));
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
-        "UPDATE {table} SET owner = NULL, leased_until = NULL, marked = NULL WHERE projection = {name} AND version = {version} \
+        "UPDATE {table} SET owner = NULL, leased_until = NULL, marked = {OTHERS_MARK} WHERE projection = {name} AND version = {version} \
          AND owner = {me} AND instance_id IN (SELECT instance_id FROM {table} WHERE projection = {name} \
          AND version = {version} AND owner = {me} AND {which} ORDER BY instance_id{})",
         skip_locked(dialect)
@@ -296,7 +299,7 @@ pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError
     let key = "instance_id, projection, version";
     conn.execute(
         &format!(
-            "UPDATE {states} SET owner = NULL, leased_until = NULL, marked = NULL WHERE owner = $1 AND ({key}) IN \
+            "UPDATE {states} SET owner = NULL, leased_until = NULL, marked = {OTHERS_MARK} WHERE owner = $1 AND ({key}) IN \
              (SELECT {key} FROM {states} WHERE owner = $1 ORDER BY {key}{})",
             skip_locked(dialect)
         ),

@@ -97,7 +97,8 @@ impl Inner {
         let Err(error) = self.transact(open, Way::Together, last) else { return };
         match open {
             [work] => self.alone(work, error, last),
-            _ if splits(&error) => {
+            // A transaction of its own may help.
+            _ if !error.concerns_all() => {
                 // Whoever was waited for delays the others by that one time-out only.
                 let way = if error.kind() == StoreErrorKind::Timeout { Way::Briefly } else { Way::Together };
                 for work in open {
@@ -125,15 +126,6 @@ impl Inner {
             work.status = Status::Trouble(error);
         }
     }
-}
-
-/// Whether a transaction of its own may help an instance; not when the database itself is out of reach.
-fn splits(error: &StoreError) -> bool {
-    use StoreErrorKind as K;
-    !matches!(
-        error.kind(),
-        K::Connection | K::CommitUnknown | K::Denied | K::ReadOnly | K::Full | K::CannotOpen | K::Corrupt
-    )
 }
 
 fn finish(works: &mut [Work]) -> Processed {

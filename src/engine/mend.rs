@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::ReduceFailure;
 use crate::query::{Cursor, ReadRequest};
-use crate::state::{Checkpoint, State};
+use crate::state::{Checkpoint, State, StopCause};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
@@ -80,14 +80,15 @@ impl ProjectionHandler {
     }
 
     /// Tries all events again that failed for good and were not skipped, in all instances. Goes on behind those that are
-    /// still refused.
+    /// not mended.
     ///
     /// # Errors
-    /// [`MendError::StillFails`] for the first of these, after all were tried; others when the store fails.
+    /// What kept the first of these from being mended, after all were tried: [`MendError::StillFails`] for one that is
+    /// refused, with all that was applied. At once when the database is out of reach, or the work was cancelled.
     pub fn retry_all(&self, by: &By) -> Result<Mended, MendError> {
         let mut query =
             HeldQuery::all().states([HeldState::Parked, HeldState::Stopped, HeldState::Failing]).limit(CHUNK);
-        let (mut mended, mut refused) = (Mended::default(), None);
+        let (mut mended, mut first) = (Mended::default(), None);
         loop {
             let page = self.held_events(&query)?;
             let Some(last) = page.last() else { break };
@@ -97,20 +98,22 @@ impl ProjectionHandler {
                     Ok(done) => mended.applied += done.applied,
                     // Mended or given up by somebody else meanwhile.
                     Err(MendError::NotHeld { .. }) => {}
-                    Err(MendError::StillFails { applied, position, instance, projection, class, error }) => {
-                        mended.applied += applied;
-                        refused.get_or_insert((position, instance, projection, class, error));
+                    Err(error) if concerns_all(&error) => return Err(error),
+                    Err(error) => {
+                        if let MendError::StillFails { applied, .. } = &error {
+                            mended.applied += applied;
+                        }
+                        first.get_or_insert(error);
                     }
-                    Err(error) => return Err(error),
                 }
             }
         }
-        match refused {
+        match first {
             None => Ok(mended),
-            Some((position, instance, projection, class, error)) => {
-                let applied = mended.applied;
-                Err(MendError::StillFails { projection, instance, position, applied, class, error })
+            Some(MendError::StillFails { projection, instance, position, class, error, .. }) => {
+                Err(MendError::StillFails { projection, instance, position, applied: mended.applied, class, error })
             }
+            Some(error) => Err(error),
         }
     }
 
@@ -142,6 +145,20 @@ impl ProjectionHandler {
         }
         let applied = u64::from(before < position);
         Ok(Mended { applied })
+    }
+}
+
+/// Whether the next event would meet the same.
+fn concerns_all(error: &MendError) -> bool {
+    match error {
+        MendError::Store(error) | MendError::Trigger(TriggerError::Store(error)) => error.concerns_all(),
+        MendError::Trigger(TriggerError::Stopped { stopped, .. }) => {
+            stopped.iter().any(|stopped| match &stopped.cause {
+                StopCause::Store(error) => error.concerns_all(),
+                cause => matches!(cause, StopCause::Cancelled),
+            })
+        }
+        _ => false,
     }
 }
 

@@ -126,6 +126,12 @@ impl StoreError {
         matches!(self.kind, K::Connection | K::CommitUnknown | K::Timeout | K::Conflict)
     }
 
+    /// True when the database itself is out of reach or full, so that other work fares no better.
+    pub(crate) fn concerns_all(&self) -> bool {
+        use StoreErrorKind as K;
+        matches!(self.kind, K::Connection | K::CommitUnknown | K::Denied | K::ReadOnly | K::Full | K::CannotOpen)
+    }
+
     /// True when a row or a value was refused, which is the fault of the statement that brought it.
     #[must_use]
     pub fn is_statements_fault(&self) -> bool {

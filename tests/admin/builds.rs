@@ -168,6 +168,29 @@ pub(crate) fn one_instance_alone<P: Place>(place: &P) {
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
 
+/// The first exchange arrives, and word of it does not.
+#[derive(Debug, Default)]
+struct CutOff(std::sync::atomic::AtomicUsize);
+
+impl Hook for CutOff {
+    fn loses_commit(&self) -> bool {
+        self.0.fetch_add(1, Ordering::SeqCst) == 0
+    }
+}
+
+// SPEC L6
+pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
+    let cut_off = Arc::new(CutOff::default());
+    let engine = start(Wrapped { inner: place.open(), hook: cut_off.clone() }, eager());
+    fill(&engine, 2, 5);
+    place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
+    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    assert!(engine.rebuild("counts", one, &by(), |_| {}).unwrap().switched);
+    assert_eq!(cut_off.0.load(Ordering::SeqCst), 1);
+    assert!(engine.verify("counts", Some(&tenant(1))).unwrap().is_clean());
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
+}
+
 // SPEC E5: a reset revokes the success, which is announced again.
 pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     let store = place.open();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use readside::error::{SetupError, StoreError, SwitchError};
+use readside::error::{SetupError, StoreError, StoreErrorKind, SwitchError};
 use readside::*;
 
 /// What a test does at certain points of a store's work.
@@ -14,6 +14,10 @@ pub(crate) trait Hook: std::fmt::Debug + Send + Sync + 'static {
     }
     /// A call of the build store is about to begin (`begin`), or has ended (`begin.`).
     fn at(&self, _point: &str) {}
+    /// Whether word of the commit of this exchange gets lost.
+    fn loses_commit(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -241,7 +245,11 @@ impl<S: EngineStore> BuildStore for Wrapped<S> {
         self.told("go_live", |store| store.go_live(build, patience, catch_up))
     }
     fn exchange(&self, build: &Projection, instance: &Arc<str>, catch_up: CatchUp<'_>) -> Result<(), SwitchError> {
-        self.told("exchange", |store| store.exchange(build, instance, catch_up))
+        self.told("exchange", |store| store.exchange(build, instance, catch_up))?;
+        if self.hook.loses_commit() {
+            return Err(StoreError::new("committing", StoreErrorKind::CommitUnknown, "cut off on purpose").into());
+        }
+        Ok(())
     }
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError> {
         self.told("remove", |store| store.remove(build))

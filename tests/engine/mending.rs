@@ -100,3 +100,28 @@ fn whichever_call_of_a_mending_fails_each_event_counts_once() {
         assert!(at > 30, "only {at} calls were made to fail");
     }
 }
+
+// SPEC L4: what one instance meets keeps no other one from being mended, and is told in the end.
+#[test]
+fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {
+    for at in 2.. {
+        let (store, _) = store();
+        let mended = Arc::new(AtomicBool::new(false));
+        let projection = late(&mended);
+        let bad = |instance| Command::raw(instance, "thing", "x", "thing.late");
+        push(&store, &[count("a", "x", 1), bad("a"), count("b", "x", 2), bad("b")]);
+        let well = handler(&store, &projection, Faults::nth(usize::MAX, Fault::Panics));
+        well.trigger(&["a", "b"]).unwrap();
+        assert_eq!(held(&store), [(2, Parked), (2, Parked)]);
+        mended.store(true, Ordering::SeqCst);
+        let faults = Faults::nth(at, Fault::Fails(Kind::Unsupported));
+        let outcome = handler(&store, &projection, faults.clone()).retry_all(&by());
+        if faults.calls() < at {
+            assert!(outcome.is_ok() && at > 10, "{outcome:?} at {at}");
+            break;
+        }
+        let Err(MendError::Store(error)) = outcome else { panic!("{outcome:?} at {at}") };
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(held(&store).len() < 2, "both are left at {at}");
+    }
+}

@@ -62,6 +62,31 @@ pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
     assert_eq!((states[0].owner, states[0].epoch, states[0].position), (Some(me), 3, 0));
 }
 
+// SPEC F7: a holder takes its own mark away when it ends, never the one of a process that died.
+pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P) {
+    let (store, key, me, dead) = ready(place);
+    let mark = |position| store.transaction(&mut |tx| tx.mark(&key, "a", Some(position))).unwrap();
+    let marked = || store.states(&key, &names(&["a"])).unwrap()[0].mark.map(|mark| (mark.position, mark.epoch));
+    let take = |owner, lease| store.acquire(&key, &names(&["a"]), owner, lease).unwrap().first().map(|one| one.epoch);
+    let endings: [&dyn Fn(); 3] =
+        [&|| store.release(&key, &names(&["a"]), me).unwrap(), &|| store.leave(me).unwrap(), &|| {
+            assert!(take(me, LEASE).is_some())
+        }];
+    for end in endings {
+        store.release(&key, &names(&["a"]), me).unwrap();
+        let epoch = take(dead, Duration::from_millis(1)).unwrap();
+        mark(7);
+        eventually("the end of the lease", || take(me, LEASE) == Some(epoch + 1));
+        end();
+        assert_eq!(marked(), Some((7, epoch)));
+        assert!(take(me, LEASE).is_some());
+        mark(8);
+        assert_eq!(marked().map(|(position, _)| position), Some(8));
+        end();
+        assert_eq!(marked(), None);
+    }
+}
+
 // SPEC F6
 pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);

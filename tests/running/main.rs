@@ -117,7 +117,7 @@ on_both! {
     awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
     starting: many_first_set_ups_at_once_make_one_schema, a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere,
         a_state_that_is_set_back_is_found_by_a_calm_engine, what_waits_is_found_when_it_may_go_on, the_system_instance_counts_only_when_asked_for;
-    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,
+    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, the_mark_of_the_dead_outlives_their_successors, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,
         signs_change_with_all_that_makes_something_lag;
     sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
         everything_heard_twice_happens_once, a_gap_in_the_queue_is_caught_up,
