@@ -34,13 +34,12 @@ pub(super) fn rebuild(
         // Left by a command that ended before it could tidy up.
         insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
     }
-    let outcome = match phase {
-        Some(Phase::Kept) => Ok(()),
-        _ => {
-            insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
-            fill(site, &handler, &instance, control)?;
-            exchange(site, &part, command, &handler, &instance, control)
-        }
+    let outcome = if phase == Some(Phase::Kept) {
+        Ok(())
+    } else {
+        insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
+        fill(site, &handler, &instance, control)?;
+        exchange(site, &part, command, &handler, &instance, control)
     };
     if !matches!(outcome, Err(OperateError::ShutDown)) {
         insist(control, || Ok(site.builds()?.remove(&part.key())?))?;

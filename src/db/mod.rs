@@ -182,6 +182,16 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E>;
 
+    /// As [`write`](Self::write), and waits for no connection that anything else uses, where there are several.
+    #[doc(hidden)]
+    fn write_apart<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.write(doing, work)
+    }
+
     /// Who holds the counters of these instances, as far as it can be found out, and how long one waits for them.
     #[doc(hidden)]
     fn holder(&self, instances: &[String]) -> Option<Holder>;

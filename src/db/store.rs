@@ -244,7 +244,7 @@ impl<B: Backend> LeaseStore for DbStore<B> {
     }
 
     fn renew(&self, owner: Uuid, duration: Duration) -> Result<Vec<Renewal>, StoreError> {
-        self.inner.backend.write("renewing leases", |conn| lease::renew(conn, owner, duration))
+        self.inner.backend.write_apart("renewing leases", |conn| lease::renew(conn, owner, duration))
     }
 
     fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError> {
@@ -254,7 +254,7 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn lead(&self, projection: &ProjectionKey, owner: Uuid, duration: Duration) -> Result<bool, StoreError> {
         let doing = format!("taking the lead of the first run of projection {:?}", projection.name);
-        self.inner.backend.write(&doing, |conn| lease::lead(conn, projection, owner, duration))
+        self.inner.backend.write_apart(&doing, |conn| lease::lead(conn, projection, owner, duration))
     }
 
     fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
@@ -267,7 +267,7 @@ impl<B: Backend> LeaseStore for DbStore<B> {
     }
 
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError> {
-        self.inner.backend.write("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
+        self.inner.backend.write_apart("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
     }
 
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
-//! The renewal thread: says that this process is alive, sees who else is, and extends all leases in one statement.
+//! The renewal thread: extends all leases in one statement, says that this process is alive, sees who else is, and keeps the
+//! leads of first runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::shared::Shared;
@@ -15,12 +17,33 @@ pub(super) fn tick(shared: &Arc<Shared>) {
     shared.stop.wait(shared.config.lease / 3);
 }
 
+/// Each part whatever becomes of the others; the first error.
 pub(super) fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
-    if !shared.holdings.is_empty() {
-        let asked = Instant::now();
-        let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
-        shared.holdings.renewed(&renewals, asked);
+    let (leases, alive, leads) = (renew_leases(shared), announce(shared), renew_leads(shared));
+    leases.and(alive).and(leads)
+}
+
+fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
+    if shared.holdings.is_empty() {
+        return Ok(());
     }
+    let asked = Instant::now();
+    let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
+    shared.holdings.renewed(&renewals, asked);
+    Ok(())
+}
+
+/// A tick may come less often than a lead lasts.
+fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
+    for runner in shared.runners.iter().filter(|runner| runner.leads()) {
+        if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
+            runner.leading.store(false, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.leases.heartbeat(&me, shared.config.lease)?;
     let mut known = shared.members.lock();

@@ -106,9 +106,14 @@ impl Runner {
         self.background.load(Ordering::Relaxed)
     }
 
+    /// True when this process leads its first run.
+    pub(super) fn leads(&self) -> bool {
+        self.leading.load(Ordering::Relaxed)
+    }
+
     /// False while another process leads its first run, or while it is left alone.
     pub(super) fn may_work(&self) -> bool {
-        self.is_active() && (self.succeeded.load(Ordering::Relaxed) || self.leading.load(Ordering::Relaxed))
+        self.is_active() && (self.succeeded.load(Ordering::Relaxed) || self.leads())
     }
 }
 
@@ -243,7 +248,7 @@ impl Shared {
             }
             unknown(&job.instances)
         };
-        if runner.leading.load(Ordering::Relaxed) {
+        if runner.leads() {
             self.request_tick();
         }
         moves

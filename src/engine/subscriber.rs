@@ -1,6 +1,6 @@
 //! The subscription thread: takes one event and all that is queued behind it, and hands the lot to the pool at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,12 +69,8 @@ impl Subscriber {
     }
 
     fn hand_on(&self, received: &Received) {
-        let mut rest = received.events.as_slice();
-        while let Some(first) = rest.first() {
-            let count = rest.iter().take_while(|event| event.instance == first.instance).count();
-            let (events, others) = rest.split_at(count);
-            self.instance(events);
-            rest = others;
+        for events in by_instance(&received.events) {
+            self.instance(&events);
         }
         for instance in &received.dirty {
             self.shared.windows.lock().forget(instance);
@@ -89,7 +85,7 @@ impl Subscriber {
         self.shared.wake();
     }
 
-    /// Consecutive events of one instance. Projections that want none of them are left alone.
+    /// Events of one instance. Projections that want none of them are left alone.
     fn instance(&self, events: &[Event]) {
         let Some(first) = events.first() else { return };
         let seen = self.shared.windows.lock().take_in(events);
@@ -114,8 +110,37 @@ impl Subscriber {
     }
 }
 
+/// The events of each instance, in order; instances in the order of their first events.
+fn by_instance(events: &[Event]) -> Vec<Vec<Event>> {
+    let (mut places, mut groups) = (HashMap::new(), Vec::<Vec<Event>>::new());
+    for event in events {
+        let place = *places.entry(&event.instance).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(event.clone()),
+            None => groups.push(vec![event.clone()]),
+        }
+    }
+    groups
+}
+
 fn wants(runner: &Runner, event: &Event) -> bool {
     let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
     named(&runner.wanted.aggregate_types, event.aggregate_type())
         && named(&runner.wanted.event_types, event.event_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn interleaved_events_come_by_instance() {
+        let event = |(instance, at)| Event::new(instance, "t", "1", "t").with_position(at);
+        let events = [("b", 1), ("a", 5), ("b", 2), ("c", 1), ("a", 6)].map(event);
+        let groups = by_instance(&events);
+        let found: Vec<(&str, Vec<i64>)> = groups
+            .iter()
+            .map(|group| (&*group[0].instance, group.iter().map(|event| event.position).collect()))
+            .collect();
+        assert_eq!(found, [("b", vec![1, 2]), ("a", vec![5, 6]), ("c", vec![1])]);
+    }
 }

@@ -161,7 +161,7 @@ impl Ticker {
             }
             let pair = (lag.projection, Arc::clone(&lag.instance));
             let stuck = before.get(&pair) == Some(&lag.checkpoint);
-            if leads(runner) || stuck || self.shared.prefers(lag.projection, &lag.instance) {
+            if runner.leads() || stuck || self.shared.prefers(lag.projection, &lag.instance) {
                 ours.entry(lag.projection).or_default().push(lag.instance);
             } else {
                 self.left_to_others.insert(pair, lag.checkpoint);
@@ -196,7 +196,7 @@ impl Ticker {
     /// on; only what waits for a person does not count. `lags` does not tell: it leaves out what has to wait.
     fn end_first_runs(&self, lags: &[Lag]) -> Result<(), Error> {
         let may_be_over = |&(projection, runner): &(usize, &Runner)| {
-            leads(runner)
+            runner.leads()
                 && self.shared.schedule.is_idle(projection)
                 && lags.iter().all(|lag| lag.projection != projection)
         };
@@ -219,9 +219,13 @@ impl Ticker {
         if let Some(events) = &self.shared.events {
             events.push(&[event])?;
         }
-        self.shared.leases.succeed(key, self.shared.id)?;
-        runner.succeeded.store(true, Ordering::Relaxed);
+        let is_recorded = self.shared.leases.succeed(key, self.shared.id)?;
         runner.leading.store(false, Ordering::Relaxed);
+        if !is_recorded {
+            // Another process leads, or has succeeded; the next tick sees.
+            return Ok(());
+        }
+        runner.succeeded.store(true, Ordering::Relaxed);
         log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
         Ok(())
     }
@@ -234,8 +238,4 @@ fn push_key(runner: &Runner) -> String {
         0 => format!("readside: {} {} succeeded", key.name, key.version),
         resets => format!("readside: {} {} succeeded after reset {resets}", key.name, key.version),
     }
-}
-
-fn leads(runner: &Runner) -> bool {
-    runner.leading.load(Ordering::Relaxed)
 }

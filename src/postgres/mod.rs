@@ -43,7 +43,7 @@ const MIGRATIONS: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
-    /// that runs at the same time needs another one, and listening takes one beside these. A worker that catches up reads
+    /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker that catches up reads
     /// ahead on two more; where there is none, it waits until one is free. Default: 10.
     pub max_connections: usize,
     /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
@@ -73,6 +73,8 @@ impl Default for PostgresOptions {
 #[derive(Debug)]
 pub struct Postgres {
     pool: Pool,
+    /// For what keeps leases, however busy the pool is.
+    reserve: Pool,
     options: PostgresOptions,
 }
 
@@ -94,7 +96,7 @@ impl DbStore<Postgres> {
     /// As [`connect`](Self::connect).
     pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::open(url, &options)?;
-        Ok(Self::from_backend(Postgres { pool, options }))
+        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options }))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -158,11 +160,12 @@ impl Postgres {
 
     fn run<T, E: From<StoreError>>(
         &self,
+        pool: &Pool,
         doing: &str,
         read_only: bool,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut checked = self.pool.check_out(doing)?;
+        let mut checked = pool.check_out(doing)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
         client.batch_execute(&self.begin(read_only)).map_err(|error| error::store(doing, &error))?;
@@ -206,7 +209,7 @@ impl Backend for Postgres {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(doing, true, work)
+        self.run(&self.pool, doing, true, work)
     }
 
     fn write<T, E: From<StoreError>>(
@@ -214,7 +217,15 @@ impl Backend for Postgres {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(doing, false, work)
+        self.run(&self.pool, doing, false, work)
+    }
+
+    fn write_apart<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run(&self.reserve, doing, false, work)
     }
 
     /// The row of a counter holds the number of the transaction that locked it; after a savepoint that is not the number

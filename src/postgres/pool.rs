@@ -63,18 +63,21 @@ impl Pool {
         config.keepalives_interval(KEEPALIVE / 2);
         config.keepalives_retries(3);
         config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
-        let pool = Self {
-            config,
-            timeout: options.connect_timeout,
-            limit: options.max_connections.max(1),
-            state: Mutex::default(),
-            freed: Condvar::new(),
-        };
+        let pool = Self::new(config, options.connect_timeout, options.max_connections.max(1));
         let mut first = pool.check_out("opening the store")?;
         check_server(first.client_in_use("connecting to the database")?)?;
         first.clean();
         drop(first);
         Ok(pool)
+    }
+
+    fn new(config: Config, timeout: Duration, limit: usize) -> Self {
+        Self { config, timeout, limit, state: Mutex::default(), freed: Condvar::new() }
+    }
+
+    /// One more connection, for what must not wait for those of this pool.
+    pub(super) fn reserve(&self) -> Self {
+        Self::new(self.config.clone(), self.timeout, 1)
     }
 
     pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {

@@ -65,6 +65,8 @@ struct Unreliable<S> {
     looks: Arc<(AtomicUsize, AtomicUsize)>,
     /// Leases that were asked for.
     leases: Arc<AtomicUsize>,
+    /// Times that a lead was asked for.
+    leads: Arc<AtomicUsize>,
 }
 
 impl<S> Unreliable<S> {
@@ -76,6 +78,7 @@ impl<S> Unreliable<S> {
             unsuccessful: Arc::default(),
             looks: Arc::default(),
             leases: Arc::default(),
+            leads: Arc::default(),
         }
     }
 }
@@ -197,6 +200,7 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
         self.inner.release(key, instances, owner)
     }
     fn lead(&self, key: &ProjectionKey, owner: uuid::Uuid, lease: Duration) -> Result<bool, StoreError> {
+        self.leads.fetch_add(1, Ordering::SeqCst);
         self.inner.lead(key, owner, lease)
     }
     fn succeeded(&self, keys: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
@@ -342,6 +346,18 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
         eventually("success", || succeeded(1));
         assert_eq!(sum::<P>(&models.inner, "counts", None), 3);
     }
+}
+
+// SPEC E5, F4: also where ticks come less often than a lead lasts.
+pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
+    let store = Unreliable::new(place.open(), true, true);
+    store.setup(&[&counts("counts")]).unwrap();
+    store.push(&[count("a", 1)]).unwrap();
+    crate::pause(&store, "counts", Some("a"), true);
+    let engine = start(store.clone(), &["counts"], EngineConfig { lease: Duration::from_secs(1), ..lazy() });
+    eventually("renewals", || store.leads.load(Ordering::SeqCst) > 10);
+    assert!(!store.inner.lead(&counts("counts").key(), uuid::Uuid::from_u128(5), LONG).unwrap());
+    drop(engine);
 }
 
 // SPEC F6, L7: a member that should take some pairs first, and never does, does not keep others from them.

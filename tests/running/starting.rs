@@ -189,3 +189,28 @@ fn more_workers_than_connections_are_refused() {
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
+
+// SPEC F4
+#[cfg(feature = "postgres")]
+#[test]
+fn leases_are_kept_while_all_connections_are_in_use() {
+    let database = crate::common::postgres::database();
+    let options = PostgresOptions {
+        max_connections: 1,
+        connect_timeout: std::time::Duration::from_millis(300),
+        ..PostgresOptions::default()
+    };
+    let store = PostgresStore::connect_with(database.url(), options).unwrap();
+    ProjectionStore::setup(&store, &[&counts("counts")]).unwrap();
+    let (key, me, instances) = (counts("counts").key(), uuid::Uuid::from_u128(1), ["a".into()]);
+    store.acquire(&key, &instances, me, LONG).unwrap();
+    let member = Member { process: me, name: "test".into(), projections: Vec::new() };
+    let kept = || Ok((store.renew(me, LONG)?.len(), store.heartbeat(&member, LONG)?.len()));
+    store
+        .transaction(&mut |_| {
+            assert!(store.states(&key, &instances).is_err(), "the only connection is in use");
+            assert_eq!(kept()?, (1, 1));
+            Ok(())
+        })
+        .unwrap();
+}
