@@ -189,11 +189,12 @@ pub trait ProjectionTransaction {
         Ok(false)
     }
 
-    /// Has what follows in this transaction wait for no lock that is held. Default: nothing changes.
+    /// Has what follows in this transaction wait for no lock that is held, and be cut off after such a share of the time that
+    /// a statement may take otherwise. Default: nothing changes.
     ///
     /// # Errors
     /// When the store fails.
-    fn be_brief(&mut self) -> Result<(), StoreError> {
+    fn be_brief(&mut self, _share: u32) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -55,9 +55,14 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     /// SQLite's one lock is had already by whoever is inside a transaction.
-    fn be_brief(&mut self) -> Result<(), StoreError> {
+    fn be_brief(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
-            Dialect::Postgres => self.conn.batch("SET LOCAL lock_timeout = '10ms'"),
+            Dialect::Postgres => {
+                let set = "SELECT set_config('lock_timeout', '10ms', true), \
+                           set_config('statement_timeout', greatest(setting::int8 / $1, 100)::text, true) \
+                           FROM pg_settings WHERE name = 'statement_timeout'";
+                self.conn.query(set, &[i64::from(share.max(1)).into()]).map(|_| ())
+            }
             Dialect::Sqlite => Ok(()),
         }
     }

@@ -25,8 +25,11 @@ use uuid::Uuid;
 pub(super) enum Way {
     /// All at once; an error ends the transaction.
     Together,
-    /// All at once, and without waiting for locks: the time for that was spent already.
-    Briefly,
+    /// All at once, without waiting for locks, and in this share of the time that a statement may take: that was spent already.
+    Briefly {
+        /// One of so many.
+        share: u32,
+    },
     /// One by one, up to the first that fails.
     SingleSteps,
 }
@@ -86,8 +89,8 @@ impl Inner {
         let (mut effects, mut extended) = (Vec::new(), None);
         let outcome = self.models.transaction(&mut |tx| {
             effects.clear();
-            if way == Way::Briefly {
-                tx.be_brief()?;
+            if let Way::Briefly { share } = way {
+                tx.be_brief(share)?;
             }
             let states = tx.lock(&self.key, &instances)?;
             for (work, state) in works.iter().zip(&states) {

@@ -1,6 +1,9 @@
 //! Attempts at some work: a shared transaction first, one for each instance when that fails, single steps where a
 //! statement is at fault.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::apply::Way;
 use super::delay;
 use super::handler::Inner;
@@ -8,25 +11,56 @@ use super::work::{Processed, Status, Work};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::state::StopCause;
 
-use std::time::Duration;
-
 /// The longest wait between two attempts of one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Works through everything, with retries.
     pub(super) fn process(&self, works: &mut [Work]) -> Processed {
-        for attempt in 0..=self.config.retries {
-            let last = attempt == self.config.retries;
-            if !self.may_go_on(attempt) {
-                break;
-            }
+        self.attempts(works, |works, last| {
             self.attempt(works, last);
-            if last || !self.reopen(works) {
+            true
+        })
+    }
+
+    /// Works on one instance, with retries; but for more than one time-out it keeps nobody waiting.
+    pub(super) fn process_alone(&self, works: &mut [Work]) -> Processed {
+        self.attempts(works, |works, last| {
+            self.attempt(works, last);
+            !works.iter().any(is_timed_out)
+        })
+    }
+
+    /// Works on several instances. Those that have trouble of their own, or are slow for their care, are given back as they
+    /// are, to be worked on alone.
+    pub(super) fn process_together(&self, works: &mut [Work]) -> (Processed, Vec<Arc<str>>) {
+        let mut apart = Vec::new();
+        self.set_apart(works, &mut apart, Work::is_careful);
+        let processed = self.attempts(works, |works, _| {
+            self.attempt(works, false);
+            self.set_apart(works, &mut apart, has_own_trouble);
+            true
+        });
+        (processed, apart)
+    }
+
+    /// As many attempts as there may be, while they allow another one.
+    fn attempts(&self, works: &mut [Work], mut attempt: impl FnMut(&mut [Work], bool) -> bool) -> Processed {
+        for number in 0..=self.config.retries {
+            let last = number == self.config.retries;
+            if !self.may_go_on(number) || !attempt(works, last) || last || !self.reopen(works) {
                 break;
             }
         }
         finish(works)
+    }
+
+    fn set_apart(&self, works: &mut [Work], apart: &mut Vec<Arc<str>>, is_one: impl Fn(&Work) -> bool) {
+        for work in works.iter_mut().filter(|work| is_one(work)) {
+            self.log_retry(work);
+            apart.push(Arc::clone(&work.instance));
+            work.status = Status::Finished;
+        }
     }
 
     fn may_go_on(&self, attempt: u32) -> bool {
@@ -67,7 +101,10 @@ impl Inner {
                 "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
                 crate::error::full(error)
             ),
-            _ => log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again"),
+            Status::Failed => {
+                log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again");
+            }
+            _ => log::debug!("projection {name:?}, instance {instance:?}: going on apart, event by event"),
         }
     }
 
@@ -98,13 +135,10 @@ impl Inner {
         match open {
             [work] => self.alone(work, error, last),
             // A transaction of its own may help.
+            _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, last),
             _ if !error.concerns_all() => {
-                // Whoever was waited for delays the others by that one time-out only.
-                let way = if error.kind() == StoreErrorKind::Timeout { Way::Briefly } else { Way::Together };
                 for work in open {
-                    if let Err(error) = self.transact(&mut [&mut **work], way, last) {
-                        self.alone(work, error, last);
-                    }
+                    self.by_itself(work, Way::Together, last);
                 }
             }
             _ => {
@@ -112,6 +146,26 @@ impl Inner {
                     work.status = Status::Trouble(error.clone());
                 }
             }
+        }
+    }
+
+    /// Whoever was waited for delays the others by that one time-out only, and by no more than another one for all of them
+    /// together. What takes longer comes last.
+    fn briefly(&self, open: &mut [&mut Work], last: bool) {
+        let share = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        for work in open.iter_mut() {
+            self.by_itself(work, Way::Briefly { share }, last);
+        }
+
+        for work in open.iter_mut().filter(|work| last && is_timed_out(work)) {
+            work.status = Status::Open;
+            self.by_itself(work, Way::Briefly { share: 1 }, last);
+        }
+    }
+
+    fn by_itself(&self, work: &mut Work, way: Way, last: bool) {
+        if let Err(error) = self.transact(&mut [&mut *work], way, last) {
+            self.alone(work, error, last);
         }
     }
 
@@ -125,6 +179,19 @@ impl Inner {
         if let Err(error) = outcome {
             work.status = Status::Trouble(error);
         }
+    }
+}
+
+fn is_timed_out(work: &Work) -> bool {
+    matches!(&work.status, Status::Trouble(error) if error.kind() == StoreErrorKind::Timeout)
+}
+
+/// Whether it is to be tried again, for a reason that others need not share.
+fn has_own_trouble(work: &Work) -> bool {
+    match &work.status {
+        Status::Failed => true,
+        Status::Trouble(error) => error.is_transient() && !error.concerns_all(),
+        _ => false,
     }
 }
 

@@ -37,7 +37,8 @@ pub struct HandlerConfig {
     /// Instances that share one fetch and one transaction, as far as their events fit a page of 10,000; 0 means 1.
     /// Default: 200.
     pub concurrent_instances: usize,
-    /// How often work that failed is tried again before the call ends. Default: 2.
+    /// How often work that failed is tried again before the call ends. An engine lets other instances have their turns
+    /// in between when an instance waits for a lock or has a slow statement. Default: 2.
     pub retries: u32,
     /// How long the first of these retries waits; the following wait twice as long each, up to 5 s. Default: 100 ms.
     pub retry_failed_after: Duration,

@@ -88,11 +88,21 @@ impl Lane {
     }
 }
 
+/// How often an instance could not be worked on in a row.
+#[derive(Debug, Default)]
+struct Trouble {
+    times: u32,
+    /// Also in the job that runs.
+    again: bool,
+}
+
 #[derive(Debug, Default)]
 struct Queues {
     lanes: Vec<Lane>,
     waiting: usize,
     claimed: HashSet<(usize, Arc<str>)>,
+    /// To be worked on in jobs of their own, so that what they wait for keeps no others waiting.
+    troubled: HashMap<(usize, Arc<str>), Trouble>,
     /// Asked for while they were being worked on.
     again: HashSet<(usize, Arc<str>)>,
     /// Jobs by instance.
@@ -140,6 +150,21 @@ impl Schedule {
     /// Adds an instance to catch up. One that is worked on is looked at again afterwards.
     pub(super) fn add(&self, projection: usize, instance: &Arc<str>) {
         self.queues.lock().add(projection, instance);
+    }
+
+    /// An instance of a job that runs could not be worked on. Until a job goes well with it, it has jobs of its own: the next
+    /// one at once, at the end of the line, as often as there are retries; then when it is added.
+    pub(super) fn trouble(&self, projection: usize, instance: &Arc<str>, retries: u32) {
+        let mut queues = self.queues.lock();
+        let pair = (projection, Arc::clone(instance));
+        if queues.troubled.len() >= MOST_WAITING && !queues.troubled.contains_key(&pair) {
+            return;
+        }
+        let trouble = queues.troubled.entry(pair).or_default();
+        (trouble.times, trouble.again) = (trouble.times.saturating_add(1), true);
+        if trouble.times <= retries.max(1) {
+            queues.add(projection, instance);
+        }
     }
 
     /// Adds events at hand. Where there is no room, or the instance is being worked on, it is caught up instead.
@@ -262,7 +287,11 @@ impl Schedule {
             !queues.claimed.contains(&(projection, Arc::clone(instance)))
                 && queues.busy.get(instance).is_none_or(|jobs| *jobs < share)
         };
-        let instances = lane.waiting.take(self.batch, is_free);
+        let is_alone = |instance: &Arc<str>| queues.troubled.contains_key(&(projection, Arc::clone(instance)));
+        let mut instances = lane.waiting.take(1, is_free);
+        if !instances.first().is_some_and(is_alone) {
+            instances.extend(lane.waiting.take(self.batch - 1, |one| is_free(one) && !is_alone(one)));
+        }
         queues.waiting -= instances.len();
         (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
     }
@@ -274,6 +303,11 @@ impl Schedule {
         for instance in instances {
             let pair = (projection, Arc::clone(instance));
             queues.claimed.remove(&pair);
+            if let Some(trouble) = queues.troubled.get_mut(&pair)
+                && !std::mem::take(&mut trouble.again)
+            {
+                queues.troubled.remove(&pair);
+            }
             if queues.again.remove(&pair) {
                 again.push(Arc::clone(instance));
             }
@@ -311,6 +345,7 @@ impl Schedule {
         let mut queues = self.queues.lock();
         queues.closed = true;
         queues.waiting = 0;
+        queues.troubled.clear();
         for lane in &mut queues.lanes {
             lane.waiting.clear();
             lane.direct.clear();

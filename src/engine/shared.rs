@@ -14,14 +14,14 @@ use super::builder::EngineConfig;
 use super::builds::LiveBuild;
 use super::cancel::Cancel;
 use super::feed::Feed;
-use super::handler::ProjectionHandler;
+use super::handler::{Inner, ProjectionHandler};
 use super::holding::{Holding, Holdings};
 use super::members;
 use super::progress::Progress;
 use super::schedule::{Job, Schedule};
 use super::thread::{Stop, Thread};
 use super::windows::Windows;
-use super::work::Work;
+use super::work::{Processed, Work};
 use crate::error::{StoreError, full};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
@@ -260,7 +260,7 @@ impl Shared {
         for work in &mut works {
             work.unleased = Some(self.id);
         }
-        let processed = runner.handler.inner.process(&mut works);
+        let processed = self.process_alone(projection, &runner.handler.inner, &mut works);
         for stopped in processed.stopped {
             match stopped.cause {
                 StopCause::Gap { .. } => {
@@ -294,10 +294,11 @@ impl Shared {
             }
             let mut works = leased.take(fetched.works);
             let mut ended: Vec<Arc<str>> = read.into_iter().filter(|instance| !leased.holds(instance)).collect();
-            let processed = inner.process(&mut works);
+            let (processed, apart) = self.process(projection, inner, &mut works, instances);
             self.progress.worked(projection, moves_of(&works));
             processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
+            ended.extend(apart);
             yields = runner.is_background() && self.schedule.has_live_work();
             if self.stop.is_set() || yields || !runner.is_active() { instances.to_vec() } else { ended }
         })?;
@@ -310,6 +311,36 @@ impl Shared {
 }
 
 impl Shared {
+    /// What has trouble goes on in a job of its own, also the next time; those are told that are not done here.
+    fn process(
+        &self,
+        projection: usize,
+        inner: &Inner,
+        works: &mut [Work],
+        instances: &[Arc<str>],
+    ) -> (Processed, Vec<Arc<str>>) {
+        if instances.len() > 1 {
+            let (processed, apart) = inner.process_together(works);
+            for instance in &apart {
+                self.schedule.trouble(projection, instance, inner.config.retries);
+            }
+            return (processed, apart);
+        }
+        (self.process_alone(projection, inner, works), Vec::new())
+    }
+
+    fn process_alone(&self, projection: usize, inner: &Inner, works: &mut [Work]) -> Processed {
+        let processed = inner.process_alone(works);
+        let is_trouble = |stopped: &&Stopped| match &stopped.cause {
+            StopCause::Store(error) => error.is_transient() && !error.concerns_all(),
+            _ => false,
+        };
+        for stopped in processed.stopped.iter().filter(is_trouble) {
+            self.schedule.trouble(projection, &stopped.instance, inner.config.retries);
+        }
+        processed
+    }
+
     /// A build that cannot go on is halted; other stops are only told.
     fn mind_stop(&self, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {

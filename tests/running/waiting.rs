@@ -1,4 +1,4 @@
-//! What is recorded while one waits for the lock of a state is seen once the lock is had: SPEC G1, H2.
+//! Waits for locks and slow statements: who is kept waiting by them, and what is seen afterwards: SPEC G1, H2, L4.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -8,7 +8,7 @@ use readside::postgres_driver::{Client, NoTls};
 use readside::*;
 
 use crate::common::postgres::database;
-use crate::{LONG, counts, eventually};
+use crate::{LONG, count, counts, eventually, lazy};
 
 fn failing() -> Attempt {
     Attempt {
@@ -57,4 +57,67 @@ fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
     });
     let state = receive.recv_timeout(LONG).unwrap();
     assert_eq!(state.blocked.map(|blocked| (blocked.position, blocked.attempts)), Some((1, 3)));
+}
+
+// SPEC L4: a slow statement of one instance uses up one time-out of the others and a share of a second; with all the time it may
+// have it comes last.
+#[test]
+fn slow_statements_of_an_instance_come_last() {
+    let database = database();
+    let options = PostgresOptions { statement_timeout: Duration::from_millis(1200), ..PostgresOptions::default() };
+    let store = Arc::new(PostgresStore::connect_with(database.url(), options).unwrap());
+    ProjectionStore::setup(store.as_ref(), &[&counts("counts")]).unwrap();
+    let mut client = Client::connect(database.url(), NoTls).unwrap();
+    // What is done to a sequence stays when the statement is cut off.
+    let slow = "CREATE SEQUENCE tries; CREATE SEQUENCE time_1; CREATE SEQUENCE time_2; CREATE SEQUENCE time_3; \
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        PERFORM setval(('time_' || nextval('tries'))::regclass, setting::int8) FROM pg_settings WHERE name = 'statement_timeout'; \
+        PERFORM pg_sleep(600); RETURN NEW; END $$; \
+        CREATE TRIGGER slow BEFORE INSERT ON counts_1 FOR EACH ROW WHEN (NEW.instance_id = 'b') EXECUTE FUNCTION slow()";
+    client.batch_execute(slow).unwrap();
+    store.push(&[count("a", 1), count("b", 1), count("c", 1)]).unwrap();
+    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), counts("counts"), config).unwrap();
+    match handler.trigger(&["a", "b", "c"]) {
+        Err(error::TriggerError::Stopped { stopped, .. }) => {
+            assert_eq!((stopped.len(), &*stopped[0].instance), (1, "b"), "{stopped:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut time = |sequence: &str| -> i64 {
+        client.query_one(&format!("SELECT last_value FROM {sequence}"), &[]).unwrap().get(0)
+    };
+    assert_eq!(["tries", "time_1", "time_2", "time_3"].map(&mut time), [3, 1200, 400, 1200]);
+    assert_eq!(store.read_rows(&counts("counts"), "counts").unwrap().len(), 2);
+}
+
+// SPEC L4: the retries of an instance whose row somebody has locked keep no other one waiting.
+#[test]
+fn a_locked_row_keeps_no_other_instance_waiting() {
+    let database = database();
+    let options = PostgresOptions { lock_timeout: Duration::from_millis(100), ..PostgresOptions::default() };
+    let store = PostgresStore::connect_with(database.url(), options).unwrap();
+    let start = || {
+        let handler = HandlerConfig { retries: 100, ..HandlerConfig::default() };
+        let config = EngineConfig { handler, workers: 2, requeue_every: Duration::from_millis(50), ..lazy() };
+        crate::start(store.clone(), &["counts"], config)
+    };
+    let engine = start();
+    let push = |engine: &Engine| engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &push(&engine), LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    store.push(&[count("a", 1), count("b", 1)]).unwrap();
+    let mut client = Client::connect(database.url(), NoTls).unwrap();
+    let mut locks = client.transaction().unwrap();
+    locks.execute("SELECT FROM counts_1 WHERE instance_id = 'a' FOR UPDATE", &[]).unwrap();
+    let engine = start();
+    for position in 2..8 {
+        engine.await_position("counts", "b", position, LONG).unwrap();
+        push(&engine);
+    }
+    let states = store.states(&counts("counts").key(), &["a".into()]).unwrap();
+    assert_eq!(states[0].position, 1);
+    locks.rollback().unwrap();
+    engine.await_position("counts", "a", 8, LONG).unwrap();
+    engine.await_position("counts", "b", 8, LONG).unwrap();
 }

@@ -152,3 +152,32 @@ fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     assert!(!schedule.close(), "a job runs");
     assert!(schedule.next().is_none() && schedule.next().is_none() && schedule.close());
 }
+
+// SPEC L4: what waits for something of its own keeps no others waiting.
+#[test]
+fn an_instance_with_trouble_has_jobs_of_its_own() {
+    let schedule = Schedule::new(1, 3, 3);
+    let add = |names: [&str; 2]| names.iter().for_each(|name| schedule.add(0, &Arc::from(*name)));
+    let run = |expected: &[&str], trouble: Option<&str>| {
+        let job = schedule.next().unwrap();
+        assert_eq!(names(&job), (0, expected.to_vec()));
+        if let Some(name) = trouble {
+            schedule.trouble(0, &Arc::from(name), 2);
+        }
+        schedule.done(0, &job.instances);
+    };
+    add(["a", "b"]);
+    assert!(schedule.wants_job());
+    run(&["a", "b"], Some("b"));
+    add(["a", "c"]);
+    run(&["b"], Some("b"));
+    run(&["a", "c"], None);
+    run(&["b"], Some("b"));
+    assert!(schedule.next().is_none(), "it was tried often enough");
+    add(["b", "a"]);
+    assert!(schedule.wants_job());
+    run(&["b"], None);
+    run(&["a"], None);
+    add(["b", "a"]);
+    run(&["b", "a"], None);
+}
