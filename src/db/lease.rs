@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::row;
-use super::{Bulk, BulkKind, Conn, Row, owned};
+use super::{Conn, Row, row, state};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
-use crate::value::{ColumnType as T, Value, to_micros};
+use crate::value::{Value, to_micros};
 
 /// The mark as a holder leaves it: without its own, and with that of a dead one, which the next has to count.
 const OTHERS_MARK: &str = "CASE WHEN marked_epoch = epoch THEN NULL ELSE marked END";
@@ -87,26 +86,10 @@ pub(crate) fn acquire(
     let mut leases = take(conn, projection, instances, owner, lease)?;
     let taken: HashSet<&Arc<str>> = leases.iter().map(|lease| &lease.instance).collect();
     let left: Vec<Arc<str>> = instances.iter().filter(|instance| !taken.contains(instance)).cloned().collect();
-    if !left.is_empty() && seed(conn, projection, &left)? > 0 {
+    if !left.is_empty() && state::make(conn, projection, &left)? > 0 {
         leases.extend(take(conn, projection, &left, owner, lease)?);
     }
     Ok(leases)
-}
-
-/// Makes the states that do not exist, in order, and counts them.
-fn seed(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
-    let mut instances = instances.to_vec();
-    instances.sort_unstable();
-    let (name, version) = (&projection.name, projection.version);
-    let row = |instance: Arc<str>| vec![instance.into(), Arc::clone(name).into(), version.into(), 0_i64.into()];
-    conn.bulk(&Bulk {
-        table: conn.dialect().table("projection_states"),
-        kind: BulkKind::InsertMissing,
-        keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
-        columns: vec![("position", T::Integer)],
-        how: Vec::new(),
-        rows: owned(instances.into_iter().map(row).collect()),
-    })
 }
 
 fn take(

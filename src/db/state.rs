@@ -192,7 +192,7 @@ fn state_keys() -> Vec<(&'static str, T)> {
 }
 
 /// Makes state rows, unless somebody else has; how many. What a transaction has made is locked by it.
-fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
+pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
     let row =
         |instance: &Arc<str>| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()];
     conn.bulk(&Bulk {
