@@ -1,6 +1,6 @@
 //! One projection and the passes that bring it up to date, on the caller's thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -21,7 +21,7 @@ use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
 
 /// Instances that a trigger opens at once.
-const OPENED: usize = 1000;
+const OPENED: usize = 10_000;
 
 /// Brings one projection up to date, exactly once, whoever else does the same at the same time.
 ///
@@ -214,18 +214,18 @@ impl ProjectionHandler {
             }
             let targets = self.heads(&others)?;
             others.retain(|(instance, flight)| flight.raise(targets.get(instance).copied().unwrap_or(0)));
-            let mut left: Vec<Arc<str>> = todo;
-            left.retain(|instance| !pilots.iter().any(|pilot| pilot.instance == *instance));
+            let flown: HashSet<Arc<str>> = pilots.iter().map(|pilot| Arc::clone(&pilot.instance)).collect();
+            let mut left: BTreeSet<Arc<str>> = todo.into_iter().filter(|instance| !flown.contains(instance)).collect();
             self.fly(pilots, stopped)?;
             for (instance, flight) in others {
                 if let Some(landing) = self.landing(&instance, &flight) {
-                    left.retain(|other| *other != instance);
+                    left.remove(&instance);
                     if let Landing::Stopped(cause) = landing {
                         stopped.insert(instance, cause);
                     }
                 }
             }
-            todo = left;
+            todo = left.into_iter().collect();
         }
         Ok(())
     }

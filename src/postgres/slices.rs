@@ -51,10 +51,11 @@ pub(super) fn read<C: GenericClient>(
     }
     let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
     let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
+    let large = large(request, &slices);
     let mut pages: Vec<Page> = slices.iter().map(|_| Page::default()).collect();
     for (table, wanting) in [(ARCHIVE, old), (EVENTS, lagging)] {
         for part in parts(request, &slices, &wanting) {
-            events(session, request, table, &slices, &part, &mut pages)?;
+            events(session, (request, large), table, &slices, &part, &mut pages)?;
         }
     }
     let mut large = Vec::new();
@@ -113,13 +114,24 @@ fn places<C: GenericClient>(
     Ok((slices, archived))
 }
 
+/// Events of this slice, at most.
+fn expected(request: &ReadRequest, slice: &Slice) -> usize {
+    usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
+}
+
+/// Larger events come without their texts first: so many bytes that all together fit twice.
+fn large(request: &ReadRequest, slices: &[Slice]) -> i64 {
+    let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
+    let bytes = request.max_bytes.saturating_mul(slices.len());
+    i64::try_from(bytes.saturating_mul(2) / events.max(1)).unwrap_or(i64::MAX)
+}
+
 /// Slices whose events are read at once: so many that the driver's rows, which take more than the events, are few.
 fn parts(request: &ReadRequest, slices: &[Slice], wanting: &[usize]) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut rows = MOST_ROWS;
     for at in wanting {
-        let above = slices.get(*at).map_or(0, |slice| slice.relevant.saturating_sub(slice.after));
-        let more = usize::try_from(above).unwrap_or(0).min(request.limit);
+        let more = slices.get(*at).map_or(0, |slice| expected(request, slice));
         match parts.last_mut() {
             Some(part) if rows + more <= MOST_ROWS => part.push(*at),
             _ => {
@@ -135,7 +147,7 @@ fn parts(request: &ReadRequest, slices: &[Slice], wanting: &[usize]) -> Vec<Vec<
 /// Reads the events of these slices in a table onto their pages. Large ones come without payload and metadata.
 fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
-    request: &ReadRequest,
+    (request, large): (&ReadRequest, i64),
     table: &str,
     slices: &[Slice],
     wanting: &[usize],
@@ -153,7 +165,6 @@ fn events<C: GenericClient>(
     let relevant: Vec<i64> = of().map(|slice| slice.relevant).collect();
     let wanted = &request.wanted;
     let limit = i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1;
-    let large = i64::try_from(request.max_bytes.saturating_mul(2) / request.limit.max(1)).unwrap_or(i64::MAX);
     let params: [Param<'_>; 7] = [
         (&names, Type::TEXT_ARRAY),
         (&after, Type::INT8_ARRAY),
@@ -287,4 +298,31 @@ fn sql(table: &str, one_type: bool) -> String {
              AND {by_type} AND e.event_type = ANY($5) ORDER BY e.position LIMIT $6) n",
         event.collect::<Vec<_>>().join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{Cursor, Wanted};
+
+    // SPEC L9: and events of usual sizes come at once, however many instances share a page.
+    #[test]
+    fn what_counts_as_large_follows_from_the_events_that_are_there() {
+        let slice = |relevant| Slice {
+            instance: "a".into(),
+            after: 10,
+            at: None,
+            head: relevant,
+            head_id: None,
+            relevant,
+            events: Vec::new(),
+            more: false,
+        };
+        let cursors = vec![Cursor { instance: "a".into(), after: 10 }; 100];
+        let wanted = Wanted { aggregate_types: Vec::new(), event_types: Vec::new() };
+        let request = ReadRequest { cursors, wanted, limit: 1_000, max_bytes: 10_000 };
+        let of = |relevant| large(&request, &vec![slice(relevant); 100]);
+        assert_eq!((of(9), of(12), of(20)), (2_000_000, 10_000, 2_000));
+        assert_eq!((of(1_010), of(1_000_000)), (20, 20), "no more than the limit are read");
+    }
 }
