@@ -165,7 +165,11 @@ fn engines(status: &Status) -> Finding {
     let alive = status.members.iter().filter(|member| member.alive).count();
     let alone = |projection: &&ProjectionStatus| projection.is_live() && projection.members == 0;
     let alone: Vec<_> = status.projections.iter().filter(alone).collect();
-    let text = format!("{alive} alive, {} projections", status.projections.iter().filter(|p| p.is_live()).count());
+    let projections = match status.projections.iter().filter(|projection| projection.is_live()).count() {
+        1 => "1 projection".to_owned(),
+        many => format!("{many} projections"),
+    };
+    let text = format!("{alive} alive, {projections}");
     if alone.is_empty() {
         return Finding::ok(check, text);
     }

@@ -78,7 +78,8 @@ fn verified(session: &mut Session<'_>, found: &Verified) -> Outcome {
 
 fn describe(session: &mut Session<'_>, differing: &Differing, repaired: &str) -> anyhow::Result<()> {
     let Differing { instance, position, rows, differing_rows, samples, others } = differing;
-    let differ = format!("{} of {} differ", count(*differing_rows), several(*rows, "row"));
+    let verb = if *differing_rows == 1 { "differs" } else { "differ" };
+    let differ = format!("{} {verb}, of the {} there", several(*differing_rows, "row"), count(*rows));
     session.out.line(&format!("instance {:?} at position {position}: {differ}{repaired}", clean(instance)))?;
     for Row { table, expected, found } in samples {
         session.out.line(&format!("  {}: is         {}", clean(table), json(found.as_ref())))?;

@@ -217,6 +217,7 @@ impl<'p> Tally<'p> {
         if rows == 0 {
             return;
         }
+        let table = plain(table);
         match self.tables.iter_mut().find(|touched| touched.table == table) {
             Some(touched) => touched.rows += rows,
             None => self.tables.push(Touched { table: table.to_owned(), rows }),
@@ -225,11 +226,16 @@ impl<'p> Tally<'p> {
     }
 }
 
+/// A table's name as people write it.
+fn plain(table: &str) -> &str {
+    table.trim_matches('"')
+}
+
 fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or(0)
 }
 
 /// Counts without doing.
 fn counted(table: &str, rows: u64) -> Option<Touched> {
-    (rows > 0).then(|| Touched { table: table.to_owned(), rows })
+    (rows > 0).then(|| Touched { table: plain(table).to_owned(), rows })
 }
