@@ -17,7 +17,7 @@ use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
 /// Bytes that kept pages hold, at most, beside the last one.
-const MOST_BYTES: usize = 16 << 20;
+const MOST_BYTES: usize = 48 << 20;
 
 /// What an event takes beside its payload and metadata, about.
 const OF_AN_EVENT: usize = 300;

@@ -250,7 +250,7 @@ mod tests {
         let (mut steps, by) = (Vec::new(), By::new("eve", "why not"));
         // When the live table is empty already, and that of the build is not.
         let exchange = |step: &Touched| {
-            steps.push(step.table.clone());
+            steps.push(sql::quote(&step.table));
             if steps == [&*of_live, &*of_live, &*of_build] {
                 store.exchange(&build, &Arc::from("a"), &mut |_, _| Ok(())).unwrap_err();
             }
