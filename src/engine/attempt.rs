@@ -156,7 +156,6 @@ impl Inner {
         for work in open.iter_mut() {
             self.by_itself(work, Way::Briefly { share }, last);
         }
-
         for work in open.iter_mut().filter(|work| last && is_timed_out(work)) {
             work.status = Status::Open;
             self.by_itself(work, Way::Briefly { share: 1 }, last);

@@ -1,7 +1,8 @@
 //! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
 //!
-//! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or more, neither one projection nor one instance ever has all of
-//! them, so that trouble in one leaves a worker for the others.
+//! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or
+//! more, neither one projection nor one instance ever has all of them, so that trouble in one leaves a worker for the
+//! others. An instance that has trouble of its own has jobs of its own.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

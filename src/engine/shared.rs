@@ -371,7 +371,10 @@ fn log_stop(runner: &Runner, stopped: &Stopped) {
         StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
             log::debug!("projection {:?} stopped in {stopped}", runner.name());
         }
-        _ => log::warn!("projection {:?} stopped in {stopped}; the next tick looks again", runner.name()),
+        _ => log::warn!(
+            "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
+            runner.name()
+        ),
     }
 }
 
