@@ -26,7 +26,7 @@ use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
 use conn::Session;
-use pool::Pool;
+use pool::{Checked, Pool};
 
 /// Event store and projection store in one PostgreSQL database.
 pub type PostgresStore = DbStore<Postgres>;
@@ -158,6 +158,20 @@ impl Postgres {
         )
     }
 
+    /// A connection on which a transaction is open. Nothing is lost with those that ended while they were idle: there is
+    /// another one, at last a new one.
+    fn begun<'p>(&self, pool: &'p Pool, doing: &str, read_only: bool) -> Result<Checked<'p>, StoreError> {
+        let begin = self.begin(read_only);
+        loop {
+            let mut checked = pool.check_out(doing)?;
+            match checked.client_in_use(doing)?.batch_execute(&begin) {
+                Ok(()) => return Ok(checked),
+                Err(_) if checked.ended_idle() => {}
+                Err(error) => return Err(error::store(doing, &error)),
+            }
+        }
+    }
+
     fn run<T, E: From<StoreError>>(
         &self,
         pool: &Pool,
@@ -165,10 +179,9 @@ impl Postgres {
         read_only: bool,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut checked = pool.check_out(doing)?;
+        let mut checked = self.begun(pool, doing, read_only)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        client.batch_execute(&self.begin(read_only)).map_err(|error| error::store(doing, &error))?;
         let mut session = Session::new(client);
         let outcome = work(&mut session);
         let aborted = session.is_aborted();

@@ -86,11 +86,11 @@ impl Pool {
         loop {
             if let Some((mut client, since)) = state.idle.pop() {
                 if since.elapsed() < DOUBTFUL && !client.is_closed() {
-                    return Ok(Checked::new(self, client));
+                    return Ok(Checked::reused(self, client));
                 }
                 drop(state);
                 if client.is_valid(HEALTH_TIMEOUT).is_ok() {
-                    return Ok(Checked::new(self, client));
+                    return Ok(Checked::reused(self, client));
                 }
                 drop(client);
                 state = self.state.lock();
@@ -115,7 +115,7 @@ impl Pool {
     /// Fills a place that is counted as open already.
     fn connect(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
         match self.connect_anew(doing) {
-            Ok(client) => Ok(Checked::new(self, client)),
+            Ok(client) => Ok(Checked { pool: self, client: Some(client), is_reused: false, clean: true }),
             Err(error) => {
                 self.state.lock().open -= 1;
                 self.freed.notify_one();
@@ -178,12 +178,18 @@ fn check_server(client: &mut Client) -> Result<(), StoreError> {
 pub(super) struct Checked<'p> {
     pool: &'p Pool,
     client: Option<Client>,
+    is_reused: bool,
     clean: bool,
 }
 
 impl<'p> Checked<'p> {
-    fn new(pool: &'p Pool, client: Client) -> Self {
-        Self { pool, client: Some(client), clean: true }
+    fn reused(pool: &'p Pool, client: Client) -> Self {
+        Self { pool, client: Some(client), is_reused: true, clean: true }
+    }
+
+    /// It turned out to have ended while it was idle, as all do when a server restarts.
+    pub(super) fn ended_idle(&self) -> bool {
+        self.is_reused && self.client.as_ref().is_none_or(Client::is_closed)
     }
 
     /// The connection, which is not clean from now on.

@@ -165,6 +165,36 @@ fn a_connection_cut_during_a_push_is_an_error_and_the_next_push_works() {
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 2);
 }
 
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+    }
+}
+
+// SPEC L6: as after a restart of the server. Nothing was begun on them, so nobody has to hear of it.
+#[test]
+fn connections_that_ended_while_idle_are_replaced() {
+    let store = OnPostgres::new();
+    let patient = PostgresStore::connect(store.database.url()).unwrap();
+    let of = |which: &str| format!("FROM pg_stat_activity WHERE {which} AND datname = current_database()");
+    std::thread::scope(|scope| {
+        store.transaction_of_ones_own(false, &mut |tx| {
+            tx.sql("LOCK TABLE readside.events");
+            for _ in 0..3 {
+                scope.spawn(|| patient.filter(&Query::new()).unwrap());
+            }
+            let waiting = format!("SELECT count(*) {}", of("wait_event_type = 'Lock'"));
+            until("three that wait", || store.number(&waiting) == 3);
+        });
+    });
+    let idle = of("application_name = 'readside'");
+    assert!(store.number(&format!("SELECT count(pg_terminate_backend(pid)) {idle}")) >= 3);
+    until("the end of all", || store.number(&format!("SELECT count(*) {idle}")) == 0);
+    assert!(patient.filter(&Query::new()).unwrap().is_empty());
+    patient.push(&[command("a", "0")]).unwrap();
+}
+
 // SPEC I1
 #[test]
 fn a_newer_schema_is_named() {

@@ -158,11 +158,14 @@ pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowled
     let projection = ledger();
     let deadline = Instant::now() + LONG;
     let report = loop {
-        let report = laws::check(store, store, &projection).unwrap();
-        if report.behind().is_empty() || !report.is_lawful() {
-            break report;
-        }
-        assert!(Instant::now() < deadline, "stuck: {report}\n{:?}", report.behind());
+        let said = match laws::check(store, store, &projection) {
+            Ok(report) if report.behind().is_empty() || !report.is_lawful() => break report,
+            Ok(report) => format!("stuck: {report}\n{:?}", report.behind()),
+            // A connection that the fault has ended may be found only now.
+            Err(Error::Store(error)) if error.is_transient() => full(&error),
+            Err(error) => panic!("{}", full(&error)),
+        };
+        assert!(Instant::now() < deadline, "{said}");
         std::thread::sleep(Duration::from_millis(50));
     };
     assert!(report.is_lawful(), "{report}");

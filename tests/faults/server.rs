@@ -44,7 +44,13 @@ fn lawful_after_recovery(store: &PostgresStore, acknowledged: &Acknowledged) -> 
     lawful(store, acknowledged)
 }
 
+/// Until the server has noticed, which then ends all of its backends.
 fn kill_a_backend(server: &Server, random: &mut Random) {
+    let mut witness = None;
+    eventually("a connection", || {
+        witness = server.client();
+        witness.is_some()
+    });
     let sql = "SELECT pid::int8 FROM pg_stat_activity WHERE application_name = 'readside'";
     let mut pids: Vec<i64> = Vec::new();
     eventually("backends", || {
@@ -53,6 +59,8 @@ fn kill_a_backend(server: &Server, random: &mut Random) {
         !pids.is_empty()
     });
     crate::common::child::send("-KILL", pids[random.below(pids.len())]);
+    let mut witness = witness.unwrap();
+    eventually("a restart of the server", || witness.batch_execute("").is_err());
 }
 
 // SPEC L2, L6, A7: connections end at any moment of any statement.
