@@ -256,8 +256,8 @@ impl Replay<'_> {
         self.steps.push_back(ExplanationStep {
             position: event.position,
             event: event.id,
-            event_type: event.event_type.to_string(),
-            aggregate: (event.aggregate_type.to_string(), event.aggregate_id.to_string()),
+            event_type: event.event_type().to_owned(),
+            aggregate: (event.aggregate_type.to_string(), event.aggregate_id().to_owned()),
             created_at: event.created_at,
             statement,
             row,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Row;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::event::Event;
+use crate::event::{Event, Texts};
 use crate::value::Value;
 
 fn wrong(what: &str, value: Option<&Value>) -> StoreError {
@@ -103,39 +103,32 @@ impl Fields for Row {
 
 /// An event of which the columns begin at `from`.
 pub(crate) fn event(row: &impl Fields, from: usize) -> Result<Event, StoreError> {
-    event_in(row, from + 1, &Arc::from(row.text(from)?), None)
+    event_in(row, from + 1, &Arc::from(row.text(from)?), None, &mut String::new())
 }
 
-/// An event of this instance, of which the columns behind that of the instance begin at `from`. It shares the texts that
-/// it has in common with the one before.
+/// An event of this instance, of which the columns behind that of the instance begin at `from`. It shares the type of its
+/// aggregate with the one before, where that is the same.
 pub(crate) fn event_in(
     row: &impl Fields,
     from: usize,
     instance: &Arc<str>,
     before: Option<&Event>,
+    buffer: &mut String,
 ) -> Result<Event, StoreError> {
-    let shared = |at: usize, same: fn(&Event) -> &Arc<str>| {
-        let text = row.text(from + at)?;
-        Ok::<_, StoreError>(match before.map(same) {
-            Some(known) if **known == *text => Arc::clone(known),
-            _ => Arc::from(text),
-        })
-    };
-    let revision = row.int(from + 6)?;
+    let text = |at: usize| row.text(from + at);
+    let (aggregate_type, revision) = (text(2)?, row.int(from + 6)?);
     Ok(Event {
         instance: Arc::clone(instance),
         position: row.int(from)?,
         id: row.uuid(from + 1)?.unwrap_or_default(),
-        aggregate_type: shared(2, |event| &event.aggregate_type)?,
-        aggregate_id: shared(3, |event| &event.aggregate_id)?,
+        aggregate_type: match before.map(|event| &event.aggregate_type) {
+            Some(known) if **known == *aggregate_type => Arc::clone(known),
+            _ => Arc::from(aggregate_type),
+        },
         version: row.int(from + 4)?,
-        event_type: shared(5, |event| &event.event_type)?,
         revision: u32::try_from(revision).map_err(|_| wrong("a revision", Some(&Value::Integer(revision))))?,
         created_at: row.time(from + 7)?.unwrap_or(SystemTime::UNIX_EPOCH),
-        creator: shared(8, |event| &event.creator)?,
-        owner: shared(9, |event| &event.owner)?,
-        payload: shared(10, |event| &event.payload)?,
-        metadata: shared(11, |event| &event.metadata)?,
+        texts: Texts::joined(buffer, [text(3)?, text(5)?, text(8)?, text(9)?, text(10)?, text(11)?]),
     })
 }
 

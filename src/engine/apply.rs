@@ -196,7 +196,7 @@ impl Inner {
         steps: std::ops::Range<usize>,
     ) -> Result<Aggregates, StoreError> {
         let steps = work.steps.get(steps).unwrap_or_default();
-        let mut ids: Vec<Arc<str>> = steps.iter().map(|step| Arc::clone(&step.event.aggregate_id)).collect();
+        let mut ids: Vec<Arc<str>> = steps.iter().map(|step| Arc::from(step.event.aggregate_id())).collect();
         ids.sort_unstable();
         ids.dedup();
         tx.parked(&self.key, &work.instance, &ids)
@@ -349,7 +349,7 @@ pub(super) fn passes(state: HeldState) -> bool {
 }
 
 fn is_parked(parked: &Aggregates, event: &Event) -> bool {
-    !parked.is_empty() && parked.contains(&(Arc::clone(&event.aggregate_type), Arc::clone(&event.aggregate_id)))
+    !parked.is_empty() && parked.contains(&(Arc::clone(&event.aggregate_type), Arc::from(event.aggregate_id())))
 }
 
 /// Its aggregate was parked when it was left unreduced, and is not any more.

@@ -126,7 +126,7 @@ impl Inner {
         if let Some(cause) = held_back(state, self.config.backoff_cap) {
             return Ok(Before::Stop(cause));
         }
-        let aggregate = (Arc::clone(&step.event.aggregate_type), Arc::clone(&step.event.aggregate_id));
+        let aggregate = (Arc::clone(&step.event.aggregate_type), Arc::from(step.event.aggregate_id()));
         let parked = state.held
             && tx.parked(&self.key, &work.instance, std::slice::from_ref(&aggregate.1))?.contains(&aggregate);
         Ok(if parked { Before::Leave } else { Before::Try })

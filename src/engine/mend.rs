@@ -425,6 +425,6 @@ impl Inner {
         let cursors = vec![Cursor { instance: Arc::clone(&attempt.instance), after: attempt.position - 1 }];
         let slices = self.source.read(&ReadRequest { cursors, wanted, limit: 1, max_bytes: 1 })?;
         let event = slices.into_iter().next().and_then(|slice| slice.events.into_iter().next());
-        Ok(event.filter(|event| event.position == attempt.position && event.aggregate_id == attempt.aggregate_id))
+        Ok(event.filter(|event| event.position == attempt.position && event.aggregate_id() == &*attempt.aggregate_id))
     }
 }

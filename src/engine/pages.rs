@@ -286,7 +286,7 @@ impl Kept {
         if short || !self.readers.iter().any(useful) {
             return;
         }
-        let bytes = slice.events.iter().map(|event| event.payload.len() + event.metadata.len() + OF_AN_EVENT).sum();
+        let bytes = slice.events.iter().map(|event| event.texts.size() + OF_AN_EVENT).sum();
         let page = Page {
             after: slice.after,
             at: slice.at,
@@ -348,7 +348,7 @@ impl Kept {
                 if !wants(&request.wanted, event) {
                     continue;
                 }
-                bytes = bytes.saturating_add(event.payload.len() + event.metadata.len());
+                bytes = bytes.saturating_add(event.texts.size());
                 let full = slice.events.len() >= request.limit || bytes > request.max_bytes;
                 if full && !slice.events.is_empty() {
                     return Some(slice);
@@ -362,7 +362,7 @@ impl Kept {
 }
 
 fn wants(wanted: &Wanted, event: &Event) -> bool {
-    wanted.event_types.iter().any(|name| **name == *event.event_type)
+    wanted.event_types.iter().any(|name| **name == *event.event_type())
         && wanted.aggregate_types.iter().any(|name| **name == *event.aggregate_type)
 }
 

@@ -1,5 +1,6 @@
 //! What is pushed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -212,7 +213,7 @@ impl Command {
     }
 
     /// The headers as a JSON object.
-    pub(crate) fn metadata_json(&self) -> Arc<str> {
+    pub(crate) fn metadata_json(&self) -> Cow<'static, str> {
         if self.metadata.is_empty() {
             return "{}".into();
         }

@@ -4,8 +4,10 @@
 //! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
 
 mod command;
+mod texts;
 
 pub use command::{Command, Expected, Unique};
+pub(crate) use texts::{Texts, Which};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -49,21 +51,15 @@ pub(crate) const ERASED: &str = "null";
 ///
 /// Cloning is cheap: the texts are shared.
 #[derive(Clone, PartialEq)]
-#[expect(clippy::struct_field_names, reason = "an event's type is one word with it")]
 pub struct Event {
     pub(crate) id: Uuid,
     pub(crate) instance: Arc<str>,
     pub(crate) position: i64,
     pub(crate) aggregate_type: Arc<str>,
-    pub(crate) aggregate_id: Arc<str>,
     pub(crate) version: i64,
-    pub(crate) event_type: Arc<str>,
     pub(crate) revision: u32,
     pub(crate) created_at: SystemTime,
-    pub(crate) creator: Arc<str>,
-    pub(crate) owner: Arc<str>,
-    pub(crate) payload: Arc<str>,
-    pub(crate) metadata: Arc<str>,
+    pub(crate) texts: Texts,
 }
 
 impl Event {
@@ -76,15 +72,10 @@ impl Event {
             instance: instance.into(),
             position: 1,
             aggregate_type: aggregate_type.into(),
-            aggregate_id: aggregate_id.into(),
             version: 1,
-            event_type: event_type.into(),
             revision: 1,
             created_at: SystemTime::UNIX_EPOCH,
-            creator: "".into(),
-            owner: "".into(),
-            payload: "{}".into(),
-            metadata: "{}".into(),
+            texts: Texts::of([aggregate_id, event_type, "", "", "{}", "{}"]),
         }
     }
 
@@ -93,10 +84,8 @@ impl Event {
     /// # Errors
     /// The serializer's.
     pub fn of<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Result<Self, serde_json::Error> {
-        let mut event = Self::new(instance, P::AGGREGATE, aggregate_id, P::TYPE);
-        event.revision = P::REVISION;
-        event.payload = serde_json::to_string(payload)?.into();
-        Ok(event)
+        let event = Self::new(instance, P::AGGREGATE, aggregate_id, P::TYPE);
+        Ok(event.with_revision(P::REVISION).with(Which::Payload, &serde_json::to_string(payload)?))
     }
 
     /// Sets the unique id.
@@ -136,43 +125,44 @@ impl Event {
 
     /// Sets who caused it.
     #[must_use]
-    pub fn with_creator(mut self, creator: &str) -> Self {
-        self.creator = creator.into();
-        self
+    pub fn with_creator(self, creator: &str) -> Self {
+        self.with(Which::Creator, creator)
     }
 
     /// Sets whom it belongs to.
     #[must_use]
-    pub fn with_owner(mut self, owner: &str) -> Self {
-        self.owner = owner.into();
-        self
+    pub fn with_owner(self, owner: &str) -> Self {
+        self.with(Which::Owner, owner)
     }
 
     /// Sets the text of the payload, a JSON document.
     #[must_use]
-    pub fn with_payload(mut self, json: impl Into<Arc<str>>) -> Self {
-        self.payload = json.into();
-        self
+    pub fn with_payload(self, json: impl Into<Arc<str>>) -> Self {
+        self.with(Which::Payload, &json.into())
     }
 
     /// Sets the text of the metadata, a JSON object of texts.
     #[must_use]
-    pub fn with_metadata(mut self, json: impl Into<Arc<str>>) -> Self {
-        self.metadata = json.into();
+    pub fn with_metadata(self, json: impl Into<Arc<str>>) -> Self {
+        self.with(Which::Metadata, &json.into())
+    }
+
+    fn with(mut self, which: Which, text: &str) -> Self {
+        self.texts = self.texts.with([(which, text)]);
         self
     }
 
     /// The event as it is after its payload and metadata were erased: both are the JSON value `null`.
     #[must_use]
     pub fn redacted(mut self) -> Self {
-        (self.payload, self.metadata) = (ERASED.into(), ERASED.into());
+        self.texts = self.texts.with([(Which::Payload, ERASED), (Which::Metadata, ERASED)]);
         self
     }
 
     /// True when payload and metadata were erased.
     #[must_use]
     pub fn is_redacted(&self) -> bool {
-        &*self.metadata == ERASED
+        self.metadata_json() == ERASED
     }
 
     /// The unique id.
@@ -202,7 +192,7 @@ impl Event {
     /// Id of the aggregate, unique within instance and type.
     #[must_use]
     pub fn aggregate_id(&self) -> &str {
-        &self.aggregate_id
+        self.texts.get(Which::AggregateId)
     }
 
     /// The place among the aggregate's own events, dense from 1.
@@ -214,7 +204,7 @@ impl Event {
     /// Type of the event.
     #[must_use]
     pub fn event_type(&self) -> &str {
-        &self.event_type
+        self.texts.get(Which::EventType)
     }
 
     /// Revision of the payload's form.
@@ -232,25 +222,25 @@ impl Event {
     /// Who caused it.
     #[must_use]
     pub fn creator(&self) -> &str {
-        &self.creator
+        self.texts.get(Which::Creator)
     }
 
     /// Whom it belongs to.
     #[must_use]
     pub fn owner(&self) -> &str {
-        &self.owner
+        self.texts.get(Which::Owner)
     }
 
     /// The payload as the text it was given.
     #[must_use]
     pub fn payload_json(&self) -> &str {
-        &self.payload
+        self.texts.get(Which::Payload)
     }
 
     /// The metadata as a JSON text.
     #[must_use]
     pub fn metadata_json(&self) -> &str {
-        &self.metadata
+        self.texts.get(Which::Metadata)
     }
 
     /// The payload, decoded into a type of the caller's.
@@ -258,8 +248,8 @@ impl Event {
     /// # Errors
     /// [`PayloadError::Decode`] when the text does not fit the type.
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        serde_json::from_str(&self.payload).map_err(|source| PayloadError::Decode {
-            event_type: self.event_type.to_string(),
+        serde_json::from_str(self.payload_json()).map_err(|source| PayloadError::Decode {
+            event_type: self.event_type().to_owned(),
             revision: self.revision,
             instance: self.instance.to_string(),
             position: self.position,
@@ -271,7 +261,7 @@ impl Event {
     /// One header of the metadata, for instance a correlation id.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<String> {
-        serde_json::from_str::<BTreeMap<String, String>>(&self.metadata).ok()?.remove(name)
+        serde_json::from_str::<BTreeMap<String, String>>(self.metadata_json()).ok()?.remove(name)
     }
 }
 
@@ -282,9 +272,9 @@ impl fmt::Debug for Event {
             .field("instance", &self.instance)
             .field("position", &self.position)
             .field("aggregate_type", &self.aggregate_type)
-            .field("aggregate_id", &self.aggregate_id)
+            .field("aggregate_id", &self.aggregate_id())
             .field("version", &self.version)
-            .field("event_type", &self.event_type)
+            .field("event_type", &self.event_type())
             .finish_non_exhaustive()
     }
 }

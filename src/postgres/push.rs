@@ -9,6 +9,7 @@ use super::conn::Session;
 use super::error;
 use crate::db::{Append, Counter, Counters};
 use crate::error::StoreError;
+use crate::event::Event;
 
 /// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
 const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
@@ -86,15 +87,15 @@ fn events<'a>(append: &Append<'a>) -> [Column<'a>; 14] {
         column("position", INTEGER, events().map(|event| event.position)),
         column("event_id", UUID, events().map(|event| event.id)),
         column("aggregate_type", TEXT, events().map(|event| &*event.aggregate_type)),
-        column("aggregate_id", TEXT, events().map(|event| &*event.aggregate_id)),
+        column("aggregate_id", TEXT, events().map(Event::aggregate_id)),
         column("version", INTEGER, events().map(|event| event.version)),
-        column("event_type", TEXT, events().map(|event| &*event.event_type)),
+        column("event_type", TEXT, events().map(Event::event_type)),
         column("revision", INTEGER, events().map(|event| i64::from(event.revision))),
         column("created_at", TIME, events().map(|event| event.created_at)),
-        column("creator", TEXT, events().map(|event| &*event.creator)),
-        column("owner", TEXT, events().map(|event| &*event.owner)),
-        column("payload", TEXT, events().map(|event| &*event.payload)),
-        column("metadata", TEXT, events().map(|event| &*event.metadata)),
+        column("creator", TEXT, events().map(Event::creator)),
+        column("owner", TEXT, events().map(Event::owner)),
+        column("payload", TEXT, events().map(Event::payload_json)),
+        column("metadata", TEXT, events().map(Event::metadata_json)),
         column("push_key", TEXT, append.events.iter().map(|(_, key)| *key)),
     ]
 }

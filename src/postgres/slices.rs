@@ -13,11 +13,14 @@ use super::error;
 use crate::db::row::Fields;
 use crate::db::{Conn, EVENT_COLUMNS, row};
 use crate::error::StoreError;
-use crate::event::Event;
+use crate::event::{Event, Which};
 use crate::query::{ReadRequest, Slice};
 
-/// Columns of a row before those of its event: the number of its slice, and its size where it comes without its texts.
-const BEFORE_EVENT: usize = 2;
+/// Columns of a row before those of its event: the number of its slice.
+const BEFORE_EVENT: usize = 1;
+
+/// A payload, or metadata, that is too large for the first reading: this and its bytes. No JSON text begins so.
+const SIZE_ONLY: char = '@';
 
 /// Heads, events and what of them is archived are of one moment.
 const ONE_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
@@ -119,7 +122,7 @@ fn expected(request: &ReadRequest, slice: &Slice) -> usize {
     usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
 }
 
-/// Larger events come without their texts first: so many bytes that all together fit twice.
+/// Of larger texts only the sizes come first: so many bytes that those of all together fit twice.
 fn large(request: &ReadRequest, slices: &[Slice]) -> i64 {
     let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
     let bytes = request.max_bytes.saturating_mul(slices.len());
@@ -144,7 +147,8 @@ fn parts(request: &ReadRequest, slices: &[Slice], wanting: &[usize]) -> Vec<Vec<
     parts
 }
 
-/// Reads the events of these slices in a table onto their pages. Large ones come without payload and metadata.
+/// Reads the events of these slices in a table onto their pages. Of large texts only the
+/// sizes come.
 fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
     (request, large): (&ReadRequest, i64),
@@ -174,10 +178,11 @@ fn events<C: GenericClient>(
         (&limit, Type::INT8),
         (&large, Type::INT8),
     ];
+    let mut buffer = String::new();
     for found in session.rows(&sql(table, wanted.aggregate_types.len() == 1), &params, "reading events")? {
         let at = number(&found)?;
         if let (Some(page), Some(instance)) = (wanting.get(at).and_then(|at| pages.get_mut(*at)), instances.get(at)) {
-            page.add(&found, instance, request)?;
+            page.add(&found, instance, request, &mut buffer)?;
         }
     }
     Ok(())
@@ -194,7 +199,13 @@ struct Page {
 }
 
 impl Page {
-    fn add(&mut self, found: &Row, instance: &Arc<str>, request: &ReadRequest) -> Result<(), StoreError> {
+    fn add(
+        &mut self,
+        found: &Row,
+        instance: &Arc<str>,
+        request: &ReadRequest,
+        buffer: &mut String,
+    ) -> Result<(), StoreError> {
         if self.more {
             return Ok(());
         }
@@ -202,15 +213,19 @@ impl Page {
             self.more = true;
             return Ok(());
         }
-        let event = row::event_in(&Found(found), BEFORE_EVENT, instance, self.events.last())?;
-        let large = get::<Option<i64>>(found, 1)?;
-        let size = large.map_or(event.payload.len() + event.metadata.len(), |size| usize::try_from(size).unwrap_or(0));
-        self.bytes = self.bytes.saturating_add(size);
+        let found =
+            Found { row: found, aggregate_type: request.wanted.aggregate_types.first().map_or("", AsRef::as_ref) };
+        let event = row::event_in(&found, BEFORE_EVENT, instance, self.events.last(), buffer)?;
+        let texts = [event.payload_json(), event.metadata_json()];
+        let sizes = texts.map(size_only);
+        let large = sizes.iter().any(Option::is_some);
+        let size = texts.iter().zip(sizes).map(|(text, size)| size.unwrap_or(text.len()));
+        self.bytes = size.fold(self.bytes, usize::saturating_add);
         if self.bytes > request.max_bytes && !self.events.is_empty() {
             self.more = true;
             return Ok(());
         }
-        if large.is_some() {
+        if large {
             self.large.push(event.position);
         }
         self.events.push(event);
@@ -244,7 +259,7 @@ fn fill<C: GenericClient>(
         let event =
             events.binary_search_by_key(position, |event| event.position).ok().and_then(|at| events.get_mut(at));
         if let (Some(event), Some((payload, metadata))) = (event, texts.remove(&(*at, *position))) {
-            (event.payload, event.metadata) = (payload, metadata);
+            event.texts = event.texts.with([(Which::Payload, &payload), (Which::Metadata, &metadata)]);
         }
     }
     Ok(())
@@ -259,25 +274,33 @@ fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
     found.try_get(at).map_err(|error| error::store("reading a value", &error))
 }
 
+/// The size of a text that did not come.
+fn size_only(text: &str) -> Option<usize> {
+    text.strip_prefix(SIZE_ONLY)?.parse().ok()
+}
+
 /// A row as the driver has it.
-struct Found<'r>(&'r Row);
+struct Found<'r> {
+    row: &'r Row,
+    /// Where only one is wanted, it is not sent.
+    aggregate_type: &'r str,
+}
 
 impl Fields for Found<'_> {
-    /// Texts that were left out read as empty.
     fn text(&self, at: usize) -> Result<&str, StoreError> {
-        Ok(get::<Option<&str>>(self.0, at)?.unwrap_or_default())
+        Ok(get::<Option<&str>>(self.row, at)?.unwrap_or(self.aggregate_type))
     }
     fn int(&self, at: usize) -> Result<i64, StoreError> {
-        match self.0.columns().get(at).map(Column::type_) {
-            Some(&Type::INT4) => get::<i32>(self.0, at).map(i64::from),
-            _ => get(self.0, at),
+        match self.row.columns().get(at).map(Column::type_) {
+            Some(&Type::INT4) => get::<i32>(self.row, at).map(i64::from),
+            _ => get(self.row, at),
         }
     }
     fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
-        get(self.0, at)
+        get(self.row, at)
     }
     fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
-        get(self.0, at)
+        get(self.row, at)
     }
 }
 
@@ -286,14 +309,16 @@ impl Fields for Found<'_> {
 fn sql(table: &str, one_type: bool) -> String {
     let by_type = if one_type { "e.aggregate_type = ($4)[1]" } else { "(e.aggregate_type || '') = ANY($4)" };
     let event = EVENT_COLUMNS.split(", ").skip(1).map(|name| match name {
-        "payload" | "metadata" => format!("CASE WHEN n.size <= $7 THEN n.{name} END"),
-        name => format!("n.{name}"),
+        "payload" | "metadata" => format!(
+            "CASE WHEN octet_length(e.{name}) <= $7 THEN e.{name} ELSE '{SIZE_ONLY}' || octet_length(e.{name}) END"
+        ),
+        "aggregate_type" if one_type => "NULL::text".to_owned(),
+        name => format!("e.{name}"),
     });
     format!(
-        "SELECT c.number, CASE WHEN n.size > $7 THEN n.size END, {} \
+        "SELECT c.number, n.* \
          FROM unnest($1, $2, $3) WITH ORDINALITY AS c(instance_id, after, relevant, number) \
-         CROSS JOIN LATERAL (SELECT {EVENT_COLUMNS}, \
-             octet_length(e.payload)::int8 + octet_length(e.metadata) AS size FROM {table} e \
+         CROSS JOIN LATERAL (SELECT {} FROM {table} e \
            WHERE e.instance_id = c.instance_id AND e.position > c.after AND e.position <= c.relevant \
              AND {by_type} AND e.event_type = ANY($5) ORDER BY e.position LIMIT $6) n",
         event.collect::<Vec<_>>().join(", ")

@@ -115,10 +115,11 @@ fn add_events(
     ];
     bind(&mut statement, &params)?;
     let mut rows = statement.raw_query();
-    let size = |event: &Event| event.payload.len() + event.metadata.len();
+    let size = |event: &Event| event.texts.size();
+    let mut buffer = String::new();
     let mut bytes: usize = events.iter().map(size).sum();
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
-        let event = row::event_in(&Found(next), 1, &cursor.instance, events.last())?;
+        let event = row::event_in(&Found(next), 1, &cursor.instance, events.last(), &mut buffer)?;
         bytes = bytes.saturating_add(size(&event));
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {

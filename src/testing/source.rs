@@ -52,8 +52,9 @@ impl MemorySource {
     pub fn append(&self, event: Event) -> Event {
         let mut instances = self.inner.instances.write();
         let events = instances.entry(Arc::clone(&event.instance)).or_default();
-        let same =
-            |other: &&Event| other.aggregate_type == event.aggregate_type && other.aggregate_id == event.aggregate_id;
+        let same = |other: &&Event| {
+            other.aggregate_type == event.aggregate_type && other.aggregate_id() == event.aggregate_id()
+        };
         let version = events.iter().rev().find(same).map_or(1, |last| last.version + 1);
         let position = events.last().map_or(1, |last| last.position + 1);
         let id = if event.id.is_nil() { Uuid::now_v7() } else { event.id };
@@ -109,10 +110,10 @@ fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
     let mut wanted = events.iter().skip(above).filter(|event| wants(&request.wanted, event)).peekable();
     let (mut found, mut bytes) = (Vec::new(), 0usize);
     while let Some(event) = wanted.next_if(|event| {
-        let fits = found.len() < request.limit && bytes.saturating_add(event.payload.len()) <= request.max_bytes;
+        let fits = found.len() < request.limit && bytes.saturating_add(event.payload_json().len()) <= request.max_bytes;
         found.is_empty() || fits
     }) {
-        bytes = bytes.saturating_add(event.payload.len());
+        bytes = bytes.saturating_add(event.payload_json().len());
         found.push(event.clone());
     }
     Slice {

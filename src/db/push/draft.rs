@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::error::PushError;
-use crate::event::{Command, Event, Expected, Unique};
+use crate::event::{Command, Event, Expected, Texts, Unique};
 
 /// The commands of one push. It shares their texts, so that another thread can do its work.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Push {
                 reason: "some commands bear a push key and some do not; give all of them one, so that the push can be repeated",
             });
         }
-        let bytes = drafts.iter().map(|draft| draft.event.payload.len() + draft.event.metadata.len()).sum();
+        let bytes = drafts.iter().map(|draft| draft.event.texts.size()).sum();
         Ok(Self { drafts, instances: instances(commands), bytes })
     }
 
@@ -72,25 +72,25 @@ pub(crate) fn instances(commands: &[Command]) -> Vec<Arc<str>> {
 impl Draft {
     fn of(index: usize, command: &Command) -> Result<Self, PushError> {
         command.check(index)?;
-        let payload = match &command.payload {
-            Ok(payload) => Arc::clone(payload),
-            // Refused by the check.
-            Err(_) => "null".into(),
-        };
+        // Without one it is refused by the check.
+        let payload = command.payload.as_deref().unwrap_or("null");
+        let metadata = command.metadata_json();
         let event = Event {
             id: Uuid::nil(),
             instance: Arc::clone(&command.instance),
             position: 0,
             aggregate_type: Arc::clone(&command.aggregate_type),
-            aggregate_id: Arc::clone(&command.aggregate_id),
             version: 0,
-            event_type: Arc::clone(&command.event_type),
             revision: command.revision,
             created_at: SystemTime::UNIX_EPOCH,
-            creator: Arc::clone(&command.creator),
-            owner: Arc::clone(&command.owner),
-            payload,
-            metadata: command.metadata_json(),
+            texts: Texts::of([
+                &command.aggregate_id,
+                &command.event_type,
+                &command.creator,
+                &command.owner,
+                payload,
+                &metadata,
+            ]),
         };
         let push_key = command.push_key.as_deref().map(Arc::from);
         Ok(Self { event, expected: command.expected, unique: command.unique.clone(), push_key })
@@ -106,15 +106,15 @@ impl Draft {
             ..stored.clone()
         };
         if stored.is_redacted() {
-            let (creator, owner) = (Arc::clone(&self.event.creator), Arc::clone(&self.event.owner));
-            return Event { creator, owner, ..unplaced } == self.event.clone().redacted();
+            let unplaced = unplaced.with_creator(self.event.creator()).with_owner(self.event.owner());
+            return unplaced == self.event.clone().redacted();
         }
         unplaced == self.event
     }
 
     pub(super) fn aggregate(&self) -> Aggregate {
         let event = &self.event;
-        (Arc::clone(&event.instance), Arc::clone(&event.aggregate_type), Arc::clone(&event.aggregate_id))
+        (Arc::clone(&event.instance), Arc::clone(&event.aggregate_type), event.aggregate_id().into())
     }
 }
 

@@ -197,7 +197,7 @@ fn conflict(draft: &Draft, found: i64) -> PushError {
     PushError::Conflict {
         instance: draft.event.instance.to_string(),
         aggregate_type: draft.event.aggregate_type.to_string(),
-        aggregate_id: draft.event.aggregate_id.to_string(),
+        aggregate_id: draft.event.aggregate_id().to_owned(),
         expected: draft.expected,
         found,
     }

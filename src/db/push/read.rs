@@ -62,7 +62,7 @@ fn number<'p>(ledger: &mut Ledger, pushes: &[&'p Push]) -> Vec<Numbered<'p>> {
     let aggregates = &mut ledger.aggregates;
     let mut number = |draft: &'p Draft| {
         let event = &draft.event;
-        *numbers.entry((&event.instance, &event.aggregate_type, &event.aggregate_id)).or_insert_with(|| {
+        *numbers.entry((&event.instance, &event.aggregate_type, event.aggregate_id())).or_insert_with(|| {
             aggregates.push(draft.aggregate());
             aggregates.len() - 1
         })
