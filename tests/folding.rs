@@ -1,6 +1,7 @@
 //! Random batches of statements, folded and one by one: the same rows, and the same batches that fail: SPEC G3.
 //!
 //! `READSIDE_FOLD_CASES` sets the number of batches per backend.
+#![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreErrorKind as Kind};
 use readside::{Command, Event, EventStore, Expected, Query, SubQuery, Topics};
 
 const THREADS: usize = 16;
@@ -380,7 +380,7 @@ mod on_postgres {
                 Err(PushError::Store(error)) if error.is_transient() => {
                     unknown += usize::from(error.kind() == Kind::CommitUnknown);
                 }
-                Err(error) => panic!("{}", full(&error)),
+                Err(error) => panic!("{}", readside::error::full(&error)),
             }
         }
     }

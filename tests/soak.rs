@@ -1,5 +1,5 @@
 //! A short soak on each database, as anyone would run it: processes that are killed and stopped, poison, roll-backs.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 #[path = "common/mod.rs"]
@@ -35,7 +35,6 @@ fn soak(arguments: &[&str]) {
 }
 
 // SPEC L2, L4, L7, F4, F7, H2, H3
-#[cfg(feature = "sqlite")]
 #[test]
 fn a_short_soak_on_sqlite_loses_nothing() {
     soak(&["--seed", "1"]);
