@@ -164,10 +164,11 @@ impl Postgres {
         let begin = self.begin(read_only);
         loop {
             let mut checked = pool.check_out(doing)?;
-            match checked.client_in_use(doing)?.batch_execute(&begin) {
+            let outcome = checked.client_in_use(doing)?.batch_execute(&begin);
+            match outcome.map_err(|error| error::store(doing, &error)) {
                 Ok(()) => return Ok(checked),
-                Err(_) if checked.ended_idle() => {}
-                Err(error) => return Err(error::store(doing, &error)),
+                Err(error) if checked.is_reused() && error.kind() == StoreErrorKind::Connection => {}
+                Err(error) => return Err(error),
             }
         }
     }

@@ -187,9 +187,9 @@ impl<'p> Checked<'p> {
         Self { pool, client: Some(client), is_reused: true, clean: true }
     }
 
-    /// It turned out to have ended while it was idle, as all do when a server restarts.
-    pub(super) fn ended_idle(&self) -> bool {
-        self.is_reused && self.client.as_ref().is_none_or(Client::is_closed)
+    /// It may have ended while it was idle, as all do when a server restarts.
+    pub(super) fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
     /// The connection, which is not clean from now on.

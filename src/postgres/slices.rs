@@ -122,7 +122,7 @@ fn expected(request: &ReadRequest, slice: &Slice) -> usize {
     usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
 }
 
-/// Of larger texts only the sizes come first: so many bytes that those of all together fit twice.
+/// Of larger texts only the sizes come first: so many bytes that the payloads of all fit twice, and their metadata too.
 fn large(request: &ReadRequest, slices: &[Slice]) -> i64 {
     let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
     let bytes = request.max_bytes.saturating_mul(slices.len());
@@ -248,10 +248,10 @@ fn fill<C: GenericClient>(
     let params: [Param<'_>; 2] = [(&instances, Type::TEXT_ARRAY), (&positions, Type::INT8_ARRAY)];
     let sql = "SELECT c.number, e.payload, e.metadata FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, position, number) \
          JOIN readside.all_events e ON e.instance_id = c.instance_id AND e.position = c.position";
-    let mut texts: HashMap<(usize, i64), (Arc<str>, Arc<str>)> = HashMap::new();
+    let mut texts: HashMap<(usize, i64), (String, String)> = HashMap::new();
     for found in session.rows(sql, &params, "reading large events")? {
         if let Some(place) = large.get(number(&found)?) {
-            texts.insert(*place, (get::<&str>(&found, 1)?.into(), get::<&str>(&found, 2)?.into()));
+            texts.insert(*place, (get(&found, 1)?, get(&found, 2)?));
         }
     }
     for (at, position) in large {

@@ -184,7 +184,8 @@ fn connections_that_ended_while_idle_are_replaced() {
             for _ in 0..3 {
                 scope.spawn(|| patient.filter(&Query::new()).unwrap());
             }
-            let waiting = format!("SELECT count(*) {}", of("wait_event_type = 'Lock'"));
+            let waiting =
+                format!("SELECT count(*) {}", of("application_name = 'readside' AND wait_event_type = 'Lock'"));
             until("three that wait", || store.number(&waiting) == 3);
         });
     });
