@@ -1,6 +1,6 @@
 //! States of projections, and the transaction that moves them together with the read tables.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +31,12 @@ impl ProjectionTransaction for Transaction<'_> {
             let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
             let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
             let made = make(self.conn, projection, &missing)?;
-            let lock = if made == missing.len() as u64 { Lock::Had } else { Lock::Take };
-            states.extend(read(self.conn, projection, &missing, lock)?);
+            let all = made == missing.len() as u64;
+            states.extend(if all {
+                new(self.conn, missing)?
+            } else {
+                read(self.conn, projection, &missing, Lock::Take)?
+            });
         }
         Ok(in_order(instances, states))
     }
@@ -205,6 +209,24 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
     })
 }
 
+/// The states of rows that this transaction has made. Where an instance was removed, see [`position`], a statement tells whose
+/// snapshot is not older than the rows.
+fn new(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT instance_id, removed FROM {} WHERE removed > 0 AND {}",
+        dialect.table("instances"),
+        dialect.any("instance_id", 1)
+    );
+    let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
+    let mut removed = HashMap::new();
+    for found in conn.query(&sql, &[ids])? {
+        removed.insert(row::shared(&found, 0)?, row::int(&found, 1)?);
+    }
+    let new = |instance| State { position: removed.get(&instance).copied().unwrap_or(0), instance, ..State::default() };
+    Ok(instances.into_iter().map(new).collect())
+}
+
 /// Rows in order of their instance's bytes, so that no two transactions lock them crosswise.
 fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_by(|a, b| match (a.first(), b.first()) {
@@ -215,7 +237,7 @@ fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 fn in_order(instances: &[Arc<str>], states: Vec<State>) -> Vec<State> {
-    let mut found: std::collections::HashMap<Arc<str>, State> =
+    let mut found: HashMap<Arc<str>, State> =
         states.into_iter().map(|state| (Arc::clone(&state.instance), state)).collect();
     instances
         .iter()
@@ -240,8 +262,6 @@ pub(crate) fn states(
 enum Lock {
     None,
     Take,
-    /// This transaction has it already.
-    Had,
 }
 
 /// Under the lock, a state at 0 reads as far as its instance was removed: whoever still holds events from before the removal

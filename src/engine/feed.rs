@@ -1,4 +1,4 @@
-//! Page after page of events for some instances: the next page is read while the last one is worked on.
+//! Page after page of events for some instances: the next pages are read, and made ready, while the last one is worked on.
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -49,20 +49,26 @@ impl Feed {
     }
 }
 
-/// Pages that are read at the same time ahead of the work.
+/// Pages that are made ready at the same time ahead of the work.
 const AHEAD: usize = 2;
+
+/// Makes a page ready for the work on it.
+type Prepare<'p> = &'p (dyn Fn(&mut Fetched) -> Result<(), StoreError> + Sync);
 
 /// Reads pages on threads of its own, which begin with the first pages that are read ahead. What was asked for first comes
 /// first.
 struct Reader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
     inner: &'s Inner,
+    prepare: Prepare<'s>,
     idle: Vec<Ahead<'s>>,
     asked: VecDeque<Ahead<'s>>,
+    /// What was worked on last, to be freed beside the work on the next.
+    spent: Option<Fetched>,
 }
 
 struct Ahead<'s> {
-    asked: Sender<Vec<Place>>,
+    asked: Sender<(Vec<Place>, Option<Fetched>)>,
     read: Receiver<Result<Fetched, StoreError>>,
     thread: thread::ScopedJoinHandle<'s, ()>,
     /// Instances that have stopped since.
@@ -76,18 +82,19 @@ impl<'s> Reader<'s, '_> {
             None => self.start()?,
         };
         // Whether the thread has ended shows when its answer is waited for.
-        let _ = ahead.asked.send(page);
+        let _ = ahead.asked.send((page, self.spent.take()));
         self.asked.push_back(ahead);
         Ok(())
     }
 
     fn start(&self) -> Result<Ahead<'s>, StoreError> {
-        let (asked, pages) = bounded::<Vec<Place>>(1);
+        let (asked, pages) = bounded::<(Vec<Place>, Option<Fetched>)>(1);
         let (send, read) = bounded(1);
-        let inner = self.inner;
+        let (inner, prepare) = (self.inner, self.prepare);
         let run = move || {
-            for page in pages {
-                if send.send(inner.read(&page)).is_err() {
+            for (page, spent) in pages {
+                drop(spent);
+                if send.send(inner.ready(&page, prepare)).is_err() {
                     return;
                 }
             }
@@ -123,36 +130,46 @@ impl<'s> Reader<'s, '_> {
 }
 
 impl Inner {
-    /// Hands page after page to `work`, which returns the instances that stopped: what was read ahead of those is dropped.
+    /// Hands page after page to `prepare`, on any thread, and then to `work`, which returns the instances that stopped: what
+    /// was read ahead of those is dropped.
     ///
     /// # Errors
-    /// When reading fails, after retries where that may help.
+    /// When reading fails, after retries where that may help, or `prepare` does.
     pub(super) fn feed(
         &self,
         feed: &mut Feed,
-        mut work: impl FnMut(Fetched) -> Vec<Arc<str>>,
+        prepare: Prepare<'_>,
+        mut work: impl FnMut(&mut Fetched) -> Vec<Arc<str>>,
     ) -> Result<(), StoreError> {
         let first = feed.page(&self.config);
         if first.is_empty() {
             return Ok(());
         }
         thread::scope(|scope| {
-            let mut reader = Reader { scope, inner: self, idle: Vec::new(), asked: VecDeque::new() };
+            let mut reader =
+                Reader { scope, inner: self, prepare, idle: Vec::new(), asked: VecDeque::new(), spent: None };
             self.ask(feed, &mut reader, AHEAD - 1)?;
-            let mut next = Some(self.read(&first));
+            let mut next = Some(self.ready(&first, prepare));
             while let Some(read) = next {
                 let mut fetched = read?;
                 for place in std::mem::take(&mut fetched.next) {
                     feed.add(place);
                 }
                 self.ask(feed, &mut reader, AHEAD)?;
-                let stopped = work(fetched);
+                let stopped = work(&mut fetched);
+                reader.spent = Some(fetched);
                 feed.places.retain(|place| !stopped.contains(&place.instance));
                 reader.forget(&stopped);
                 next = reader.wait();
             }
             Ok(())
         })
+    }
+
+    fn ready(&self, page: &[Place], prepare: Prepare<'_>) -> Result<Fetched, StoreError> {
+        let mut fetched = self.read(page)?;
+        prepare(&mut fetched)?;
+        Ok(fetched)
     }
 
     /// Has pages read, until there are so many.

@@ -183,7 +183,7 @@ impl Fetched {
             self.next.push(Place { instance, position, event, lag, pages: place.pages + 1 });
         }
         let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
-        work.to = Some(to);
+        (work.to, work.is_first) = (Some(to), place.pages == 0);
         self.works.push(work);
     }
 

@@ -156,10 +156,13 @@ impl ProjectionHandler {
     }
 
     /// Applies what was fetched. Instances that could not even be fetched are among the stopped ones.
-    pub fn process(&self, fetched: Fetched) -> Processed {
-        let Fetched { mut works, stopped, .. } = fetched;
-        let mut processed = self.inner.process(&mut works);
-        processed.stopped.extend(stopped);
+    pub fn process(&self, mut fetched: Fetched) -> Processed {
+        self.process_fetched(&mut fetched)
+    }
+
+    fn process_fetched(&self, fetched: &mut Fetched) -> Processed {
+        let mut processed = self.inner.process(&mut fetched.works);
+        processed.stopped.append(&mut fetched.stopped);
         processed.stopped.sort_by(|a, b| a.instance.cmp(&b.instance));
         processed
     }
@@ -273,9 +276,15 @@ impl ProjectionHandler {
             let opened = self.inner.open(&instances)?;
             end(&mut pilots, opened.stopped, stopped);
             let mut feed = Feed::new(opened.places, usize::MAX);
-            self.inner.feed(&mut feed, |fetched| {
+            // Without a lease nobody looks for what kills the process.
+            let prepare = |fetched: &mut Fetched| {
+                let Inner { projection, cancel, .. } = &self.inner;
+                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, cancel));
+                Ok(())
+            };
+            self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
-                let ended = end(&mut pilots, self.process(fetched).stopped, stopped);
+                let ended = end(&mut pilots, self.process_fetched(fetched).stopped, stopped);
                 for (instance, at) in seen.into_iter().filter(|(instance, _)| !more.contains(instance)) {
                     let stands = before.insert(Arc::clone(&instance), at) == Some(at);
                     if pilots.get(&instance).is_some_and(|pilot| pilot.land_at(at, stands)) {

@@ -14,6 +14,7 @@ use super::builder::EngineConfig;
 use super::builds::LiveBuild;
 use super::cancel::Cancel;
 use super::feed::Feed;
+use super::fetch::Fetched;
 use super::handler::{Inner, ProjectionHandler};
 use super::holding::{Holding, Holdings};
 use super::members;
@@ -23,7 +24,7 @@ use super::thread::{Stop, Thread};
 use super::windows::Windows;
 use super::work::{Processed, Work};
 use crate::error::{StoreError, full};
-use crate::lease::{LeaseStore, Member, Pause, Wired};
+use crate::lease::{Lease, LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
 use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -283,19 +284,15 @@ impl Shared {
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
-        let mut leased = Leased { shared: self, runner, held: HashMap::new() };
-        let (mut failed, mut yields) = (None, false);
-        inner.feed(&mut feed, |fetched| {
+        let leased = Leased { shared: self, runner, held: Mutex::default() };
+        let mut yields = false;
+        inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
-            let read = instances_of(&fetched.works);
-            if let Err(error) = leased.add(&read) {
-                failed = Some(error);
-                return instances.to_vec();
-            }
-            let mut works = leased.take(fetched.works);
-            let mut ended: Vec<Arc<str>> = read.into_iter().filter(|instance| !leased.holds(instance)).collect();
-            let (processed, apart) = self.process(projection, inner, &mut works, instances);
-            self.progress.worked(projection, moves_of(&works));
+            let works = &mut fetched.works;
+            let mut ended: Vec<Arc<str>> =
+                works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
+            let (processed, apart) = self.process(projection, inner, works, instances);
+            self.progress.worked(projection, moves_of(works));
             processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
@@ -306,7 +303,7 @@ impl Shared {
         for instance in left.chain(instances.iter().filter(|_| yields)) {
             self.schedule.add(projection, instance);
         }
-        failed.map_or(Ok(()), Err)
+        Ok(())
     }
 }
 
@@ -382,42 +379,47 @@ fn log_stop(runner: &Runner, stopped: &Stopped) {
 struct Leased<'a> {
     shared: &'a Shared,
     runner: &'a Runner,
-    held: HashMap<Arc<str>, Arc<Holding>>,
+    held: Mutex<HashMap<Arc<str>, Arc<Holding>>>,
 }
 
 impl Leased<'_> {
-    /// Takes leases of those instances that are not leased yet, where they can be had.
-    fn add(&mut self, instances: &[Arc<str>]) -> Result<(), StoreError> {
-        let new: Vec<Arc<str>> = instances.iter().filter(|instance| !self.holds(instance)).cloned().collect();
-        if new.is_empty() {
-            return Ok(());
+    /// Leases what was read, where that can be had, and reduces it. What kills the process leaves a lease then, and lies
+    /// right behind the checkpoint, where the next holder looks for it.
+    fn prepare(&self, fetched: &mut Fetched) -> Result<(), StoreError> {
+        self.add(&instances_of(&fetched.works))?;
+        let held = self.held.lock();
+        for work in &mut fetched.works {
+            work.lease = held.get(&work.instance).cloned();
         }
-        let (key, shared, asked) = (&self.runner.handler.inner.key, self.shared, Instant::now());
-        for lease in shared.leases.acquire(key, &new, shared.id, shared.config.lease)? {
-            self.held.insert(Arc::clone(&lease.instance), shared.holdings.add(key, &lease, asked));
+        drop(held);
+        let inner = &self.runner.handler.inner;
+        let may = |work: &&mut Work| work.is_first && work.lease.is_some() && !work.is_careful();
+        for work in fetched.works.iter_mut().filter(may) {
+            work.reduce_ahead(&inner.projection, &inner.cancel);
         }
         Ok(())
     }
 
-    fn holds(&self, instance: &Arc<str>) -> bool {
-        self.held.contains_key(instance)
-    }
-
-    /// The works whose lease was obtained, marked with it.
-    fn take(&self, works: Vec<Work>) -> Vec<Work> {
-        let lease = |mut work: Work| {
-            let holding = self.held.get(&work.instance)?;
-            work.lease = Some(Arc::clone(holding));
-            Some(work)
-        };
-        works.into_iter().filter_map(lease).collect()
+    /// Takes leases of those instances that are not leased yet, where they can be had.
+    fn add(&self, instances: &[Arc<str>]) -> Result<(), StoreError> {
+        let held = self.held.lock();
+        let new: Vec<Arc<str>> = instances.iter().filter(|instance| !held.contains_key(*instance)).cloned().collect();
+        drop(held);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let (key, shared, asked) = (&self.runner.handler.inner.key, self.shared, Instant::now());
+        let leases = shared.leases.acquire(key, &new, shared.id, shared.config.lease)?;
+        let holding = |lease: Lease| (Arc::clone(&lease.instance), shared.holdings.add(key, &lease, asked));
+        self.held.lock().extend(leases.into_iter().map(holding));
+        Ok(())
     }
 }
 
 impl Drop for Leased<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
-        let instances: Vec<Arc<str>> = self.held.keys().cloned().collect();
+        let instances: Vec<Arc<str>> = self.held.lock().keys().cloned().collect();
         self.shared.holdings.remove(key, &instances);
         if instances.is_empty() {
             return;

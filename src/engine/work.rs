@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use super::holding::Holding;
 use uuid::Uuid;
 
+use super::cancel::Cancel;
+use super::holding::Holding;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
 use crate::state::{State, StopCause, Stopped};
 use crate::statement::Statement;
+
+/// Events that are reduced ahead before one looks again whether that is cancelled.
+const UNASKED: usize = 64;
 
 /// What became of some events.
 #[derive(Debug, Default)]
@@ -56,6 +60,8 @@ pub(super) struct Work {
     /// dense.
     pub(super) from: Option<i64>,
     pub(super) steps: Vec<Step>,
+    /// Nothing that a pass has read but not committed yet lies in front of it.
+    pub(super) is_first: bool,
     /// How many of the steps are behind us.
     pub(super) next: usize,
     /// Where the checkpoint goes once all steps are applied, with the event there.
@@ -70,6 +76,8 @@ pub(super) struct Work {
     pub(super) clean: Option<(i64, i64)>,
     /// What is known of the events in front of the first step, when they came from a queue.
     pub(super) known: Option<Known>,
+    /// Reduced ahead of the first attempt, which takes that as it is, failures too.
+    ahead: bool,
 }
 
 /// Events that came from a queue: all from position `from` on were seen, and none of the projection's types between
@@ -103,6 +111,7 @@ impl Work {
             instance,
             from,
             steps,
+            is_first: false,
             next: 0,
             to: None,
             applied: 0,
@@ -111,6 +120,7 @@ impl Work {
             unleased: None,
             clean: None,
             known: None,
+            ahead: false,
         }
     }
 
@@ -129,13 +139,23 @@ impl Work {
         matches!(self.status, Status::Open)
     }
 
-    /// Reduces what is not reduced yet, or failed to.
+    /// Reduces what is not reduced yet, or failed to in the attempt before.
     pub(super) fn reduce(&mut self, projection: &Projection) {
-        for step in self.steps.iter_mut().skip(self.next) {
-            if !matches!(step.statement, Some(Ok(_))) {
+        let ahead = std::mem::take(&mut self.ahead);
+        let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| ahead || reduced.is_ok());
+        for step in self.steps.iter_mut().skip(self.next).filter(|step| !is_reduced(step)) {
+            step.statement = Some(projection.reduce(&step.event));
+        }
+    }
+
+    /// Reduces before the first attempt, until cancelled.
+    pub(super) fn reduce_ahead(&mut self, projection: &Projection, cancel: &Cancel) {
+        for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !cancel.is_set()) {
+            for step in steps {
                 step.statement = Some(projection.reduce(&step.event));
             }
         }
+        self.ahead = true;
     }
 
     /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
@@ -152,5 +172,37 @@ impl Work {
     pub(super) fn stop(&mut self, cause: StopCause) {
         let stopped = Stopped { instance: Arc::clone(&self.instance), position: self.position(), cause };
         self.status = Status::Stopped(stopped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::ReduceError;
+    use crate::statement::noop;
+
+    // SPEC H1: an attempt calls the reducer of an event once, also where that was done ahead of it.
+    #[test]
+    fn what_was_reduced_ahead_counts_for_one_attempt() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let projection = Projection::new("p", 1).on_raw("t", "e", move |event| {
+            count.fetch_add(1, Ordering::Relaxed);
+            if event.position() == 2 { Err(ReduceError::new("bad luck")) } else { noop() }
+        });
+        let events = (1..=3).map(|position| Event::new("a", "t", "1", "e").with_position(position));
+        let mut work = Work::new("a".into(), Some(0), events.collect());
+        let mut calls_of = |run: &mut dyn FnMut(&mut Work)| {
+            run(&mut work);
+            calls.swap(0, Ordering::Relaxed)
+        };
+        let cancel = Cancel::default();
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &cancel)), 3);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 0);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 1, "the next attempt tries what failed");
+        cancel.set();
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &cancel)), 0, "cancelled");
     }
 }

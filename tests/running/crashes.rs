@@ -3,6 +3,7 @@
 
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use readside::error::TriggerError;
@@ -173,4 +174,32 @@ pub(crate) fn work_of_the_dead_goes_on_with_care<P: Place>(place: &P) {
     engine.await_position("counts", "a", 1, crate::LONG).unwrap();
     eventually("the end of the care", || handler.trigger(&["a"]).is_ok());
     assert_eq!(sum::<P>(&store, "counts", None), 2);
+}
+
+// SPEC F7: and everything is reduced so near its checkpoint that whoever comes after a death looks there.
+pub(crate) fn nothing_is_reduced_further_ahead_than_care_goes<P: Place>(place: &P) {
+    const LIMIT: usize = 5;
+    const EVENTS: i64 = 60;
+    let (store, seen) = (place.open(), place.open());
+    let furthest = Arc::new(AtomicI64::new(0));
+    let plain = counts("counts");
+    let (key, ahead) = (plain.key(), Arc::clone(&furthest));
+    let projection = Projection::new("counts", 1).table(plain.tables()[0].clone()).on(move |e, p: Counted| {
+        let states = seen.states(&key, &[Arc::from(e.instance())]).map_err(|e| ReduceError::new(e.to_string()))?;
+        let checkpoint = states[0].position;
+        ahead.fetch_max(e.position() - checkpoint, Ordering::Relaxed);
+        upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+    });
+    store.setup(&[&projection]).unwrap();
+    for instance in ["a", "b"] {
+        store.push(&(0..EVENTS).map(|_| put(instance, "x", 1)).collect::<Vec<_>>()).unwrap();
+    }
+    let handler = HandlerConfig { bulk_limit: LIMIT, ..HandlerConfig::default() };
+    let engine = Engine::builder(store.clone()).projection_with(projection, handler).config(crate::eager()).start();
+    let engine = engine.unwrap();
+    for instance in ["a", "b"] {
+        engine.await_position("counts", instance, EVENTS, crate::LONG).unwrap();
+    }
+    assert_eq!(furthest.load(Ordering::Relaxed), i64::try_from(LIMIT).unwrap());
+    assert_eq!(sum::<P>(&store, "counts", None), 2 * EVENTS);
 }
