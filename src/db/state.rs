@@ -209,8 +209,8 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
     })
 }
 
-/// The states of rows that this transaction has made. Where an instance was removed, see [`position`], a statement tells whose
-/// snapshot is not older than the rows.
+/// The states of rows that this transaction has just made: nothing but how far their instances were removed, which a statement
+/// tells that began after the rows were made. See [`position`].
 fn new(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

@@ -52,10 +52,13 @@ impl Feed {
 /// Pages that are made ready at the same time ahead of the work.
 const AHEAD: usize = 2;
 
-/// Makes a page ready for the work on it.
-type Prepare<'p> = &'p (dyn Fn(&mut Fetched) -> Result<(), StoreError> + Sync);
+/// Makes what was read ready for the work on it, as far as it can.
+type Prepare<'p> = &'p (dyn Fn(&mut Fetched) + Sync);
 
-/// Reads pages on threads of its own, which begin with the first pages that are read ahead. What was asked for first comes
+/// Stack of a thread on which reducers run, like that of most main threads.
+const STACK: usize = 8 << 20;
+
+/// Makes pages ready on threads of its own, which begin with the first pages that are read ahead. What was asked for first comes
 /// first.
 struct Reader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
@@ -99,12 +102,13 @@ impl<'s> Reader<'s, '_> {
                 }
             }
         };
-        let thread = thread::Builder::new().name("readside-reader".to_owned()).spawn_scoped(self.scope, run);
+        let thread = thread::Builder::new().name("readside-reader".to_owned()).stack_size(STACK);
+        let thread = thread.spawn_scoped(self.scope, run);
         let failed = |error| StoreError::new("starting a thread that reads ahead", StoreErrorKind::Other, error);
         Ok(Ahead { asked, read, thread: thread.map_err(failed)?, stopped: Vec::new() })
     }
 
-    /// What was asked for first; none when nothing was. A panic of the event source goes on here.
+    /// What was asked for first; none when nothing was. A panic of that thread goes on here.
     fn wait(&mut self) -> Option<Result<Fetched, StoreError>> {
         let mut ahead = self.asked.pop_front()?;
         let Ok(mut read) = ahead.read.recv() else {
@@ -134,7 +138,7 @@ impl Inner {
     /// was read ahead of those is dropped.
     ///
     /// # Errors
-    /// When reading fails, after retries where that may help, or `prepare` does.
+    /// When reading fails, after retries where that may help.
     pub(super) fn feed(
         &self,
         feed: &mut Feed,
@@ -156,6 +160,8 @@ impl Inner {
                     feed.add(place);
                 }
                 self.ask(feed, &mut reader, AHEAD)?;
+                // Where nobody was asked it is freed here.
+                reader.spent = None;
                 let stopped = work(&mut fetched);
                 reader.spent = Some(fetched);
                 feed.places.retain(|place| !stopped.contains(&place.instance));
@@ -168,7 +174,7 @@ impl Inner {
 
     fn ready(&self, page: &[Place], prepare: Prepare<'_>) -> Result<Fetched, StoreError> {
         let mut fetched = self.read(page)?;
-        prepare(&mut fetched)?;
+        prepare(&mut fetched);
         Ok(fetched)
     }
 
@@ -190,7 +196,7 @@ mod tests {
     use super::*;
 
     fn place(instance: &str, lag: usize, pages: usize) -> Place {
-        Place { instance: instance.into(), position: 0, event: None, lag, pages }
+        Place { instance: instance.into(), position: 0, event: None, lag, pages, careful: false }
     }
 
     fn names(page: &[Place]) -> Vec<&str> {

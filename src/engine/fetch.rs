@@ -57,6 +57,8 @@ pub(super) struct Place {
     pub(super) lag: usize,
     /// Pages read so far.
     pub(super) pages: usize,
+    /// A process died that worked on it, as far as is known.
+    pub(super) careful: bool,
 }
 
 /// The places of some instances, and those that cannot go on.
@@ -69,13 +71,25 @@ pub(super) struct Opened {
 impl Place {
     pub(super) fn of(state: &State) -> Self {
         let instance = Arc::clone(&state.instance);
-        Self { instance, position: state.position, event: state.event, lag: usize::MAX, pages: 0 }
+        let (lag, pages, careful) = (usize::MAX, 0, state.careful);
+        Self { instance, position: state.position, event: state.event, lag, pages, careful }
+    }
+}
+
+impl Opened {
+    /// What has to be worked on with care is not for whoever has no lease.
+    pub(super) fn without_lease(mut self) -> Self {
+        for place in self.places.extract_if(.., |place| place.careful) {
+            let (instance, position) = (place.instance, place.position);
+            self.stopped.push(Stopped { instance, position, cause: StopCause::Suspect });
+        }
+        self
     }
 }
 
 impl Inner {
     pub(super) fn fetch(&self, instances: &[Arc<str>]) -> Result<Fetched, StoreError> {
-        let opened = self.open_once(instances)?;
+        let opened = self.open_once(instances)?.without_lease();
         let mut fetched = self.read_once(&opened.places)?;
         fetched.stopped.extend(opened.stopped);
         Ok(fetched)
@@ -180,7 +194,8 @@ impl Fetched {
             let lag = usize::try_from(slice.relevant.saturating_sub(to.0)).unwrap_or(usize::MAX);
             let (position, event) = to;
             let instance = Arc::clone(&slice.instance);
-            self.next.push(Place { instance, position, event, lag, pages: place.pages + 1 });
+            let (pages, careful) = (place.pages + 1, place.careful);
+            self.next.push(Place { instance, position, event, lag, pages, careful });
         }
         let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
         (work.to, work.is_first) = (Some(to), place.pages == 0);

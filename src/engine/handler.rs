@@ -1,4 +1,4 @@
-//! One projection and the passes that bring it up to date, on the caller's thread.
+//! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -118,6 +118,7 @@ impl ProjectionHandler {
 
     /// Brings these instances up to date: to their heads as they are now, at least.
     ///
+    /// Pages of events behind the first are read, and reduced, ahead of the work on them by threads that end with the call.
     /// Callers for the same instance at the same time share one pass. An instance that stops does not keep the others
     /// from going on.
     ///
@@ -273,14 +274,13 @@ impl ProjectionHandler {
                 end(&mut pilots, instances.into_iter().map(cancelled), stopped);
                 break;
             }
-            let opened = self.inner.open(&instances)?;
+            let opened = self.inner.open(&instances)?.without_lease();
             end(&mut pilots, opened.stopped, stopped);
             let mut feed = Feed::new(opened.places, usize::MAX);
-            // Without a lease nobody looks for what kills the process.
+            // Reduced may be here whatever is read: without a lease nobody looks for what kills the process.
             let prepare = |fetched: &mut Fetched| {
                 let Inner { projection, cancel, .. } = &self.inner;
-                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, cancel));
-                Ok(())
+                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, || cancel.is_set()));
             };
             self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());

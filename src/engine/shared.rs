@@ -24,7 +24,7 @@ use super::thread::{Stop, Thread};
 use super::windows::Windows;
 use super::work::{Processed, Work};
 use crate::error::{StoreError, full};
-use crate::lease::{Lease, LeaseStore, Member, Pause, Wired};
+use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
 use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -284,11 +284,15 @@ impl Shared {
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
-        let leased = Leased { shared: self, runner, held: Mutex::default() };
-        let mut yields = false;
+        let leased = Leased { shared: self, runner, asked: Mutex::default(), over: AtomicBool::new(false) };
+        let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
             let works = &mut fetched.works;
+            if let Err(error) = leased.lease(works.iter_mut()) {
+                failed = Some(error);
+                return leased.end(instances);
+            }
             let mut ended: Vec<Arc<str>> =
                 works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
             let (processed, apart) = self.process(projection, inner, works, instances);
@@ -296,14 +300,14 @@ impl Shared {
             processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
-            yields = runner.is_background() && self.schedule.has_live_work();
-            if self.stop.is_set() || yields || !runner.is_active() { instances.to_vec() } else { ended }
+            yields |= runner.is_background() && self.schedule.has_live_work();
+            if self.stop.is_set() || yields || !runner.is_active() { leased.end(instances) } else { ended }
         })?;
         let left = feed.left.iter().map(|place| &place.instance);
         for instance in left.chain(instances.iter().filter(|_| yields)) {
             self.schedule.add(projection, instance);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 
@@ -358,10 +362,6 @@ fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
     instances.iter().map(|instance| (Arc::clone(instance), None)).collect()
 }
 
-fn instances_of(works: &[Work]) -> Vec<Arc<str>> {
-    works.iter().map(|work| Arc::clone(&work.instance)).collect()
-}
-
 /// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
 fn log_stop(runner: &Runner, stopped: &Stopped) {
     match &stopped.cause {
@@ -379,47 +379,77 @@ fn log_stop(runner: &Runner, stopped: &Stopped) {
 struct Leased<'a> {
     shared: &'a Shared,
     runner: &'a Runner,
-    held: Mutex<HashMap<Arc<str>, Arc<Holding>>>,
+    /// Those that were asked for, with what was obtained.
+    asked: Mutex<HashMap<Arc<str>, Option<Arc<Holding>>>>,
+    /// Nothing that is made ready from now on is worked on.
+    over: AtomicBool,
 }
 
 impl Leased<'_> {
-    /// Leases what was read, where that can be had, and reduces it. What kills the process leaves a lease then, and lies
-    /// right behind the checkpoint, where the next holder looks for it.
-    fn prepare(&self, fetched: &mut Fetched) -> Result<(), StoreError> {
-        self.add(&instances_of(&fetched.works))?;
-        let held = self.held.lock();
-        for work in &mut fetched.works {
-            work.lease = held.get(&work.instance).cloned();
+    /// Leases and reduces ahead of the work on it what lies right behind a checkpoint, unless care is due: what kills the
+    /// process then leaves a lease, and lies where the next holder looks for it. What cannot be leased now is once more when
+    /// its turn comes.
+    fn prepare(&self, fetched: &mut Fetched) {
+        let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first).collect();
+        if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
+            log::debug!("projection {:?}: {}; asking again later", self.runner.name(), full(&error));
+            return;
         }
-        drop(held);
         let inner = &self.runner.handler.inner;
-        let may = |work: &&mut Work| work.is_first && work.lease.is_some() && !work.is_careful();
-        for work in fetched.works.iter_mut().filter(may) {
-            work.reduce_ahead(&inner.projection, &inner.cancel);
+        let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
+        let may = |holding: &Arc<Holding>| holding.is_trusted() && !holding.is_careful();
+        for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
+            work.reduce_ahead(&inner.projection, is_over);
+        }
+    }
+
+    /// Marks works with their leases, which are taken where that was not tried yet, or lately.
+    fn lease<'w>(&self, works: impl IntoIterator<Item = &'w mut Work>) -> Result<(), StoreError> {
+        let mut works: Vec<&mut Work> = works.into_iter().collect();
+        let asked = self.asked.lock();
+        let is_asked = |work: &&mut Work| match asked.get(&work.instance) {
+            Some(Some(holding)) => holding.is_trusted(),
+            Some(None) => true,
+            None => false,
+        };
+        let new = works.iter().filter(|work| !is_asked(work)).map(|work| Arc::clone(&work.instance)).collect();
+        drop(asked);
+        self.ask(new)?;
+        let asked = self.asked.lock();
+        for work in &mut works {
+            work.lease = asked.get(&work.instance).cloned().flatten();
         }
         Ok(())
     }
 
-    /// Takes leases of those instances that are not leased yet, where they can be had.
-    fn add(&self, instances: &[Arc<str>]) -> Result<(), StoreError> {
-        let held = self.held.lock();
-        let new: Vec<Arc<str>> = instances.iter().filter(|instance| !held.contains_key(*instance)).cloned().collect();
-        drop(held);
-        if new.is_empty() {
+    fn ask(&self, instances: Vec<Arc<str>>) -> Result<(), StoreError> {
+        if instances.is_empty() {
             return Ok(());
         }
-        let (key, shared, asked) = (&self.runner.handler.inner.key, self.shared, Instant::now());
-        let leases = shared.leases.acquire(key, &new, shared.id, shared.config.lease)?;
-        let holding = |lease: Lease| (Arc::clone(&lease.instance), shared.holdings.add(key, &lease, asked));
-        self.held.lock().extend(leases.into_iter().map(holding));
+        let (key, shared, now) = (&self.runner.handler.inner.key, self.shared, Instant::now());
+        let leases = shared.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
+        let mut asked = self.asked.lock();
+        asked.extend(instances.into_iter().map(|instance| (instance, None)));
+        for lease in leases {
+            asked.insert(Arc::clone(&lease.instance), Some(shared.holdings.add(key, &lease, now)));
+        }
         Ok(())
+    }
+
+    /// Ends the work on all of these.
+    fn end(&self, instances: &[Arc<str>]) -> Vec<Arc<str>> {
+        self.over.store(true, Ordering::Relaxed);
+        instances.to_vec()
     }
 }
 
 impl Drop for Leased<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
-        let instances: Vec<Arc<str>> = self.held.lock().keys().cloned().collect();
+        let asked = self.asked.lock();
+        let held = asked.iter().filter(|(_, holding)| holding.is_some());
+        let instances: Vec<Arc<str>> = held.map(|(instance, _)| Arc::clone(instance)).collect();
+        drop(asked);
         self.shared.holdings.remove(key, &instances);
         if instances.is_empty() {
             return;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::cancel::Cancel;
 use super::holding::Holding;
 use crate::error::StoreError;
 use crate::event::Event;
@@ -12,7 +11,7 @@ use crate::projection::{Projection, ReduceFailure};
 use crate::state::{State, StopCause, Stopped};
 use crate::statement::Statement;
 
-/// Events that are reduced ahead before one looks again whether that is cancelled.
+/// Events that are reduced ahead before one looks again whether that is over.
 const UNASKED: usize = 64;
 
 /// What became of some events.
@@ -60,7 +59,7 @@ pub(super) struct Work {
     /// dense.
     pub(super) from: Option<i64>,
     pub(super) steps: Vec<Step>,
-    /// Nothing that a pass has read but not committed yet lies in front of it.
+    /// The first that a pass has read of its instance: nothing that is not committed yet lies in front of it.
     pub(super) is_first: bool,
     /// How many of the steps are behind us.
     pub(super) next: usize,
@@ -148,9 +147,9 @@ impl Work {
         }
     }
 
-    /// Reduces before the first attempt, until cancelled.
-    pub(super) fn reduce_ahead(&mut self, projection: &Projection, cancel: &Cancel) {
-        for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !cancel.is_set()) {
+    /// Reduces before the first attempt, until that is over.
+    pub(super) fn reduce_ahead(&mut self, projection: &Projection, is_over: impl Fn() -> bool) {
+        for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !is_over()) {
             for step in steps {
                 step.statement = Some(projection.reduce(&step.event));
             }
@@ -198,11 +197,9 @@ mod tests {
             run(&mut work);
             calls.swap(0, Ordering::Relaxed)
         };
-        let cancel = Cancel::default();
-        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &cancel)), 3);
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, || true)), 0, "over before it began");
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, || false)), 3);
         assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 0);
         assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 1, "the next attempt tries what failed");
-        cancel.set();
-        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &cancel)), 0, "cancelled");
     }
 }

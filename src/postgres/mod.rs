@@ -44,7 +44,7 @@ const MIGRATIONS: &[&str] = &[
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
     /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
-    /// that catches up reads ahead on two more; where there is none, it waits until one is free. Default: 10.
+    /// that catches up reads and leases ahead on two more; where there is none, it waits until one is free. Default: 10.
     pub max_connections: usize,
     /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
     pub connect_timeout: Duration,
