@@ -88,14 +88,23 @@ fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {
     stored
 }
 
+/// Counts down when dropped, so that nobody waits for a thread that panicked.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn no_holes(store: &dyn EventStore, held: &Held) {
     let (stored, running) = (AtomicUsize::new(0), AtomicUsize::new(PUSHERS));
     let reader = std::thread::scope(|scope| {
         for pusher in 0..PUSHERS {
-            let (stored, running) = (&stored, &running);
+            let (stored, running) = (&stored, Running(&running));
             scope.spawn(move || {
+                let _running = running;
                 stored.fetch_add(push_all(store, held, pusher), Ordering::SeqCst);
-                running.fetch_sub(1, Ordering::SeqCst);
             });
         }
         let mut reader = Reader::default();
@@ -207,6 +216,36 @@ mod postgres {
         let store = PostgresStore::connect_with(database.url(), options).unwrap();
         store.setup().unwrap();
         no_holes(&store, &held(store.clone(), database.url().to_owned()));
+    }
+
+    // SPEC L1, A4: counters are locked in one order, also where some of them have to be made first.
+    #[test]
+    fn a_push_that_waits_for_a_new_instance_holds_no_other() {
+        let database = common::postgres::database();
+        let store = PostgresStore::connect(database.url()).unwrap();
+        store.setup().unwrap();
+        store.push(&[command("b", "1")]).unwrap();
+        let mut clients = [(); 3].map(|()| Client::connect(database.url(), NoTls).unwrap());
+        let [first, second, watch] = &mut clients;
+        let mut first = first.transaction().unwrap();
+        store.push_in(&mut first, &[command("a", "1")]).unwrap();
+        std::thread::scope(|scope| {
+            let store = &store;
+            let waiting = scope.spawn(move || {
+                let mut second = second.transaction().unwrap();
+                store.push_in(&mut second, &[command("a", "2"), command("b", "2")]).unwrap();
+                second.commit().unwrap();
+            });
+            let waits =
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while watch.query_one(waits, &[]).unwrap().get::<_, i64>(0) == 0 {
+                assert!(!waiting.is_finished(), "it has to wait for the first one to make the instance");
+                std::thread::yield_now();
+            }
+            store.push_in(&mut first, &[command("b", "3")]).unwrap();
+            first.commit().unwrap();
+        });
+        assert_eq!(store.filter(&readside::Query::new()).unwrap().len(), 5);
     }
 
     /// A push that takes its position from a sequence, without the lock on the instance's counter.

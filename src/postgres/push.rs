@@ -14,14 +14,23 @@ use crate::event::Event;
 /// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
 const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
      closed_at IS NOT NULL, set_config('enable_sort', 'off', true) \
-     FROM readside.instances WHERE instance_id = ANY($1) ORDER BY instance_id FOR UPDATE";
+     FROM readside.instances WHERE instance_id = ANY($1)";
+
+/// Where one of several does not exist yet, none is locked: whoever makes it may wait for others who make it too, and these
+/// for the ones that do exist.
+const IF_ALL_ARE_THERE: &str =
+    " AND (SELECT count(*) FROM readside.instances WHERE instance_id = ANY($1)) = cardinality($1)";
+
+const IN_ORDER: &str = " ORDER BY instance_id FOR UPDATE";
 
 pub(super) fn counters<C: GenericClient>(
     session: &mut Session<'_, C>,
     instances: &[Arc<str>],
 ) -> Result<Counters, StoreError> {
     let instances: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
-    let rows = session.rows(LOCK, &[(&instances, Type::TEXT_ARRAY)], "locking counters")?;
+    let condition = if instances.len() > 1 { IF_ALL_ARE_THERE } else { "" };
+    let sql = format!("{LOCK}{condition}{IN_ORDER}");
+    let rows = session.rows(&sql, &[(&instances, Type::TEXT_ARRAY)], "locking counters")?;
     let counter = |row: &postgres::Row| {
         let counter = Counter { head: get(row, 1)?, event: get(row, 2)?, time: get(row, 3)?, closed: get(row, 4)? };
         Ok((Arc::from(get::<&str>(row, 0)?), counter))
