@@ -228,13 +228,14 @@ mod postgres {
         let mut clients = [(); 3].map(|()| Client::connect(database.url(), NoTls).unwrap());
         let [first, second, watch] = &mut clients;
         let mut first = first.transaction().unwrap();
-        store.push_in(&mut first, &[command("a", "1")]).unwrap();
+        let made = store.push_in(&mut first, &[command("a", "1")]).unwrap();
         std::thread::scope(|scope| {
             let store = &store;
             let waiting = scope.spawn(move || {
                 let mut second = second.transaction().unwrap();
-                store.push_in(&mut second, &[command("a", "2"), command("b", "2")]).unwrap();
+                let both = store.push_in(&mut second, &[command("a", "2"), command("b", "2")]).unwrap();
                 second.commit().unwrap();
+                both.token.fire();
             });
             let waits =
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -242,8 +243,10 @@ mod postgres {
                 assert!(!waiting.is_finished(), "it has to wait for the first one to make the instance");
                 std::thread::yield_now();
             }
-            store.push_in(&mut first, &[command("b", "3")]).unwrap();
+            let other = store.push_in(&mut first, &[command("b", "3")]).unwrap();
             first.commit().unwrap();
+            made.token.fire();
+            other.token.fire();
         });
         assert_eq!(store.filter(&readside::Query::new()).unwrap().len(), 5);
     }
