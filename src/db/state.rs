@@ -33,7 +33,7 @@ impl ProjectionTransaction for Transaction<'_> {
             let made = make(self.conn, projection, &missing)?;
             let all = made == missing.len() as u64;
             states.extend(if all {
-                new(self.conn, missing)?
+                new_states(self.conn, missing)?
             } else {
                 read(self.conn, projection, &missing, Lock::Take)?
             });
@@ -209,9 +209,9 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
     })
 }
 
-/// The states of rows that this transaction has just made: nothing but how far their instances were removed, which a statement
-/// tells that began after the rows were made. See [`position`].
-fn new(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
+/// The states of rows that this transaction has just made: nothing but how far their instances were removed, which a
+/// statement tells that began after the rows were made. See [`position`].
+fn new_states(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
         "SELECT instance_id, removed FROM {} WHERE removed > 0 AND {}",

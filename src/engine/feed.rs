@@ -1,4 +1,4 @@
-//! Page after page of events for some instances: the next pages are read, and made ready, while the last one is worked on.
+//! Page after page of events for some instances: the next ones are made ready while the last one is worked on.
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -58,8 +58,8 @@ type Prepare<'p> = &'p (dyn Fn(&mut Fetched) + Sync);
 /// Stack of a thread on which reducers run, like that of most main threads.
 const STACK: usize = 8 << 20;
 
-/// Makes pages ready on threads of its own, which begin with the first pages that are read ahead. What was asked for first comes
-/// first.
+/// Makes pages ready on threads of its own, which begin with the first pages that are read ahead. What was asked for
+/// first comes first.
 struct Reader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
     inner: &'s Inner,

@@ -28,6 +28,7 @@ mod compare;
 mod health;
 mod holding;
 mod lag;
+mod leased;
 mod listener;
 mod members;
 mod operator;

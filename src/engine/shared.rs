@@ -1,10 +1,9 @@
 //! What the threads of an engine share, and the work that its pool does.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Instant;
 
 use crate::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender};
@@ -14,9 +13,9 @@ use super::builder::EngineConfig;
 use super::builds::LiveBuild;
 use super::cancel::Cancel;
 use super::feed::Feed;
-use super::fetch::Fetched;
 use super::handler::{Inner, ProjectionHandler};
-use super::holding::{Holding, Holdings};
+use super::holding::Holdings;
+use super::leased::Leased;
 use super::members;
 use super::progress::Progress;
 use super::schedule::{Job, Schedule};
@@ -284,7 +283,7 @@ impl Shared {
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
-        let leased = Leased { shared: self, runner, asked: Mutex::default(), over: AtomicBool::new(false) };
+        let leased = Leased::new(self, runner);
         let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
@@ -372,90 +371,5 @@ fn log_stop(runner: &Runner, stopped: &Stopped) {
             "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
             runner.name()
         ),
-    }
-}
-
-/// Leases of some instances; given back when dropped.
-struct Leased<'a> {
-    shared: &'a Shared,
-    runner: &'a Runner,
-    /// Those that were asked for, with what was obtained.
-    asked: Mutex<HashMap<Arc<str>, Option<Arc<Holding>>>>,
-    /// Nothing that is made ready from now on is worked on.
-    over: AtomicBool,
-}
-
-impl Leased<'_> {
-    /// Leases and reduces ahead of the work on it what lies right behind a checkpoint, unless care is due: what kills the
-    /// process then leaves a lease, and lies where the next holder looks for it. What cannot be leased now is once more when
-    /// its turn comes.
-    fn prepare(&self, fetched: &mut Fetched) {
-        let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first).collect();
-        if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
-            log::debug!("projection {:?}: {}; asking again later", self.runner.name(), full(&error));
-            return;
-        }
-        let inner = &self.runner.handler.inner;
-        let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
-        let may = |holding: &Arc<Holding>| holding.is_trusted() && !holding.is_careful();
-        for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
-            work.reduce_ahead(&inner.projection, is_over);
-        }
-    }
-
-    /// Marks works with their leases, which are taken where that was not tried yet, or lately.
-    fn lease<'w>(&self, works: impl IntoIterator<Item = &'w mut Work>) -> Result<(), StoreError> {
-        let mut works: Vec<&mut Work> = works.into_iter().collect();
-        let asked = self.asked.lock();
-        let is_asked = |work: &&mut Work| match asked.get(&work.instance) {
-            Some(Some(holding)) => holding.is_trusted(),
-            Some(None) => true,
-            None => false,
-        };
-        let new = works.iter().filter(|work| !is_asked(work)).map(|work| Arc::clone(&work.instance)).collect();
-        drop(asked);
-        self.ask(new)?;
-        let asked = self.asked.lock();
-        for work in &mut works {
-            work.lease = asked.get(&work.instance).cloned().flatten();
-        }
-        Ok(())
-    }
-
-    fn ask(&self, instances: Vec<Arc<str>>) -> Result<(), StoreError> {
-        if instances.is_empty() {
-            return Ok(());
-        }
-        let (key, shared, now) = (&self.runner.handler.inner.key, self.shared, Instant::now());
-        let leases = shared.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
-        let mut asked = self.asked.lock();
-        asked.extend(instances.into_iter().map(|instance| (instance, None)));
-        for lease in leases {
-            asked.insert(Arc::clone(&lease.instance), Some(shared.holdings.add(key, &lease, now)));
-        }
-        Ok(())
-    }
-
-    /// Ends the work on all of these.
-    fn end(&self, instances: &[Arc<str>]) -> Vec<Arc<str>> {
-        self.over.store(true, Ordering::Relaxed);
-        instances.to_vec()
-    }
-}
-
-impl Drop for Leased<'_> {
-    fn drop(&mut self) {
-        let key = &self.runner.handler.inner.key;
-        let asked = self.asked.lock();
-        let held = asked.iter().filter(|(_, holding)| holding.is_some());
-        let instances: Vec<Arc<str>> = held.map(|(instance, _)| Arc::clone(instance)).collect();
-        drop(asked);
-        self.shared.holdings.remove(key, &instances);
-        if instances.is_empty() {
-            return;
-        }
-        if let Err(error) = self.shared.leases.release(key, &instances, self.shared.id) {
-            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), full(&error));
-        }
     }
 }

@@ -8,7 +8,7 @@ use readside::postgres_driver::{Client, NoTls};
 use readside::*;
 
 use crate::common::postgres::database;
-use crate::{LONG, count, counts, eventually, lazy};
+use crate::{Counted, LONG, count, counts, eventually, lazy};
 
 fn failing() -> Attempt {
     Attempt {
@@ -120,4 +120,40 @@ fn a_locked_row_keeps_no_other_instance_waiting() {
     locks.rollback().unwrap();
     engine.await_position("counts", "a", 8, LONG).unwrap();
     engine.await_position("counts", "b", 8, LONG).unwrap();
+}
+
+// SPEC E4: a lease that was taken ahead and lost before its turn is nobody's work, and not counted as held any more.
+#[test]
+fn a_lease_that_is_lost_before_its_turn_is_given_up() {
+    const LEASE: Duration = Duration::from_secs(1);
+    let database = database();
+    let store = PostgresStore::connect(database.url()).unwrap();
+    let (go, held) = channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let plain = counts("counts");
+    let projection = Projection::new("counts", 1).table(plain.tables()[0].clone()).on(move |e, p: Counted| {
+        if e.instance() == "a" {
+            held.lock().unwrap().recv_timeout(LONG).map_err(|e| ReduceError::new(e.to_string()))?;
+        }
+        upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+    });
+    store.setup(&[&projection]).unwrap();
+    store.push(&[count("a", 1), count("b", 1)]).unwrap();
+    let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
+    let config = EngineConfig { lease: LEASE, ..lazy() };
+    let engine = Engine::builder(store.clone()).projection_with(projection, alone).config(config).start().unwrap();
+    let owner = |instance: &str| store.states(&plain.key(), &[instance.into()]).unwrap()[0].owner;
+    eventually("both leases, one ahead of its turn", || owner("a").is_some() && owner("b").is_some());
+    let other = uuid::Uuid::from_u128(7);
+    let take = "UPDATE readside.projection_states SET owner = $1, epoch = epoch + 1, \
+                leased_until = clock_timestamp() + interval '1 minute' WHERE instance_id = 'b'";
+    Client::connect(database.url(), NoTls).unwrap().execute(take, &[&other]).unwrap();
+    // Nobody renews it from now on; so long it may still be trusted.
+    std::thread::sleep(LEASE);
+    go.send(()).unwrap();
+    engine.await_position("counts", "a", 1, LONG).unwrap();
+    eventually("the end of the pass", || owner("a").is_none());
+    eventually("no lease", || engine.health().unwrap().projections[0].leases_here == 0);
+    assert_eq!((owner("b"), store.states(&plain.key(), &["b".into()]).unwrap()[0].position), (Some(other), 0));
+    engine.shutdown(LONG).unwrap();
 }
