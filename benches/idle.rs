@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::place::{Database, Postgres};
 use common::{Settings, engine, instances, median, process, report, timed};
 use readside::{
-    Checkpoint, Command, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, Projection,
-    SqliteStore, Table, create, set, text,
+    Checkpoint, Command, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, Projection,
+    ReadRequest, Slice, SqliteStore, Table, Wanted, create, set, text,
 };
 use uuid::Uuid;
 
@@ -101,14 +101,18 @@ impl Pairs {
         store.setup(&self.projections.iter().collect::<Vec<_>>()).unwrap();
         common::fill(store, self.instances.iter().map(|name| Command::raw(name, "idler", "u", "idler.added")));
         let (source, owner) = (store.store_id().unwrap(), Uuid::now_v7());
+        let first = |name: &Arc<str>| Cursor { instance: Arc::clone(name), after: 1 };
+        let wanted = Wanted::default();
+        let request =
+            ReadRequest { cursors: self.instances.iter().map(first).collect(), wanted, limit: 1, max_bytes: 1 };
         let handled =
-            |name: &Arc<str>| Checkpoint { instance: Arc::clone(name), position: 1, event: None, store: source };
-        let checkpoints: Vec<Checkpoint> = self.instances.iter().map(handled).collect();
+            |slice: Slice| Checkpoint { instance: slice.instance, position: 1, event: slice.at, store: source };
+        let checkpoints: Vec<Checkpoint> = store.read(&request).unwrap().into_iter().map(handled).collect();
         for projection in &self.projections {
             let key = projection.key();
             let mut save = |tx: &mut dyn readside::ProjectionTransaction| {
                 tx.lock(&key, &self.instances)?;
-                tx.save(&key, &checkpoints)
+                tx.save(&key, &checkpoints, readside::Log::Here)
             };
             store.transaction(&mut save).unwrap();
             assert!(store.lead(&key, owner, Duration::from_secs(30)).unwrap());

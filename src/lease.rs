@@ -183,6 +183,17 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// The pairs of these projections, in all instances or those named, whose checkpoints are not part of the log: above its end, and where
+    /// `thorough`, also those at which another event stands than the one they name. `relevant` is the end of the instance.
+    /// None when the events are in another database.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError> {
+        let _ = (source, request, thorough);
+        Ok(None)
+    }
+
     /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
     /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
     /// then every look goes over everything.

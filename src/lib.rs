@@ -147,7 +147,7 @@ pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, Su
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::state::{Checkpoint, Mark, ProjectionKey, State, StopCause, Stopped};
+pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};

@@ -81,6 +81,15 @@ pub struct Checkpoint {
     pub store: Uuid,
 }
 
+/// In which database the events stand that checkpoints name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// In the database of the read models: the transaction that moves a checkpoint sees the event itself.
+    Here,
+    /// In another one: its source was asked for the event before the transaction began.
+    Elsewhere,
+}
+
 /// Where and why a pass left an instance before its head.
 #[derive(Debug, Clone)]
 pub struct Stopped {
@@ -109,6 +118,12 @@ pub enum StopCause {
     /// The checkpoint is not part of the event store's history: the store was restored to an older state or
     /// exchanged.
     HistoryDiverged {
+        /// What was found.
+        found: String,
+    },
+    /// What was known of the log is not what it holds now: it was restored, or another server answers. The pass reads the
+    /// log again.
+    HistoryChanged {
         /// What was found.
         found: String,
     },
@@ -149,6 +164,10 @@ impl fmt::Display for StopCause {
                 f,
                 "the event store's history is not the one this projection was built from ({found}); \
                  connect the right store, or reset the projection so that it is rebuilt from this one"
+            ),
+            Self::HistoryChanged { found } => write!(
+                f,
+                "the event store's history changed beneath the work ({found}); nothing was written, trigger it again"
             ),
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")

@@ -15,7 +15,7 @@ use crate::event::{Command, Event};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
-use crate::state::{Checkpoint, ProjectionKey, State};
+use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::subscription::{Subscription, Topics};
 
@@ -54,6 +54,15 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
         Ok(0)
     }
+
+    /// A number that changes when what was read before may not be true any more, for instance because a connection was lost:
+    /// another server may answer from now on. Default: 0, it never changes.
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    /// Drops all that was kept of the log, because an event that was read is not there any more. Default: nothing is kept.
+    fn forget(&self) {}
 }
 
 /// A source that events can be pushed to.
@@ -104,6 +113,17 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
+    /// The states of a projection that exist, by the bytes of their instances, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn states_after(
+        &self,
+        projection: &ProjectionKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<State>, StoreError>;
+
     /// Runs `work` in one transaction and commits when it returns `Ok`; otherwise nothing of it remains.
     ///
     /// # Errors
@@ -130,6 +150,15 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError>;
+
+    /// True when the event store of this id is in the database of these read models, so that one transaction sees both.
+    /// Default: it is not, and its source is asked for the events that checkpoints name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn holds(&self, _source: Uuid) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Connections that can be used at the same time, when that is bounded.
     fn connections(&self) -> Option<usize> {
@@ -213,9 +242,12 @@ pub trait ProjectionTransaction {
 
     /// Moves checkpoints, in order of the instances' bytes.
     ///
+    /// With [`Log::Here`] each moves only to an event that stands at that position in this database, and only where the
+    /// database still holds the event store that the checkpoint names. So nothing is written that another history led to.
+    ///
     /// # Errors
-    /// When the store fails.
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError>;
+    /// `Diverged` when such an event is not there; what the store failed with.
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError>;
 
     /// Records failed attempts at events in place of earlier ones. [`State::held`] follows.
     ///

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::lease::Sql;
-use super::{Conn, row};
+use super::{Conn, Row, checkpoint, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::sql::Dialect;
@@ -22,12 +22,17 @@ const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET
 /// A text that is another one after each push, after each transaction that moved a checkpoint back, and when builds or pauses
 /// have changed.
 ///
-/// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow.
+/// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow. A log
+/// that was restored may come to the same sum again, but not to the same newest event.
 /// `setbacks` are changed by the database itself, in the transaction that sets a state back.
 pub(crate) fn signs(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let dialect = conn.dialect();
+    let newest = match dialect {
+        Dialect::Postgres => "CAST(head_event AS text)",
+        Dialect::Sqlite => "hex(head_event)",
+    };
     let sql = format!(
-        "SELECT 'heads' AS what, '' AS name, CAST(coalesce(sum(head >> 32), 0) AS bigint) AS n, \
+        "SELECT 'heads' AS what, coalesce(max({newest}), '') AS name, CAST(coalesce(sum(head >> 32), 0) AS bigint) AS n, \
          CAST(coalesce(sum(head & 4294967295), 0) AS bigint) AS m FROM {} \
          UNION ALL SELECT 'build', name || ' ' || phase || ' ' || resets || CASE WHEN live THEN ' live' ELSE '' END \
          || CASE WHEN succeeded_at IS NULL THEN '' ELSE ' succeeded' END || CASE WHEN trouble IS NULL THEN '' ELSE ' halted' END, \
@@ -141,17 +146,50 @@ fn pairs(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreErr
          {lagging}{counts} GROUP BY 1, 2) AS found ORDER BY turn LIMIT {}",
         sql.bind(count(request.limit))
     );
-    conn.query(&text, &sql.params)?
-        .iter()
-        .map(|found| {
-            Ok(Lag {
-                projection: usize::try_from(row::int(found, 0)?).unwrap_or(usize::MAX),
-                instance: row::shared(found, 1)?,
-                relevant: row::int(found, 2)?,
-                checkpoint: row::int(found, 3)?,
-            })
-        })
-        .collect()
+    conn.query(&text, &sql.params)?.iter().map(pair).collect()
+}
+
+fn pair(found: &Row) -> Result<Lag, StoreError> {
+    Ok(Lag {
+        projection: usize::try_from(row::int(found, 0)?).unwrap_or(usize::MAX),
+        instance: row::shared(found, 1)?,
+        relevant: row::int(found, 2)?,
+        checkpoint: row::int(found, 3)?,
+    })
+}
+
+/// The pairs whose checkpoints are not part of the log. Those above its end show by the counters alone; that another event
+/// stands at a checkpoint takes a look at each.
+pub(crate) fn diverged(conn: &mut dyn Conn, request: &LagRequest, thorough: bool) -> Result<Vec<Lag>, StoreError> {
+    prepare(conn)?;
+    let dialect = conn.dialect();
+    let mut sql = Sql::new(conn)?;
+    let keys = projections(dialect, request, &mut sql)?;
+    let [states, instances, store] = ["projection_states", "instances", "store"].map(|name| dialect.table(name));
+    let is_other = if thorough {
+        let [hot, archived] = ["events", "events_archive"]
+            .map(|table| checkpoint::event_at(dialect, table, "s.instance_id", "s.position"));
+        format!(
+            " OR s.store <> (SELECT own.store_id FROM {store} own) \
+             OR (s.position > i.removed AND coalesce({hot}, {archived}) IS DISTINCT FROM s.event)"
+        )
+    } else {
+        String::new()
+    };
+    let some = if request.instances.is_empty() {
+        String::new()
+    } else {
+        format!(" AND {}", sql.one_of(dialect, "s.instance_id", &request.instances))
+    };
+    let system = if request.system { "" } else { " AND s.instance_id <> ''" };
+    let text = format!(
+        "WITH k AS ({keys}) SELECT k.number, s.instance_id, coalesce(i.head, 0), s.position FROM {states} s \
+         JOIN k ON k.projection = s.projection AND k.version = s.version \
+         LEFT JOIN {instances} i ON i.instance_id = s.instance_id \
+         WHERE s.position > 0 AND (s.position > coalesce(i.head, 0){is_other}){system}{some} LIMIT {}",
+        sql.bind(count(request.limit))
+    );
+    conn.query(&text, &sql.params)?.iter().map(pair).collect()
 }
 
 /// That nobody else has the lease, and nothing has to wait or is paused.
@@ -210,6 +248,12 @@ fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<(St
         system = system(request),
     );
     Ok((with, compared))
+}
+
+/// Each projection by its number, as a query.
+fn projections(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<String, StoreError> {
+    let bare = request.projections.iter().map(|(key, _)| (key.clone(), vec![String::new()])).collect();
+    kinds(dialect, &LagRequest { projections: bare, ..request.clone() }, sql)
 }
 
 /// Each projection with each aggregate type that it wants, as a query. PostgreSQL's planner knows how long arrays are.

@@ -4,6 +4,7 @@
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
 mod build;
+mod checkpoint;
 mod command;
 mod filter;
 mod fold;
@@ -27,6 +28,8 @@ pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "cli")]
 pub(crate) use scratch::PREFIX as SCRATCH;
+#[cfg(feature = "sqlite")]
+pub(crate) use setup::store_id;
 #[cfg(feature = "sqlite")]
 pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
@@ -72,7 +75,7 @@ pub trait Conn {
     }
 
     /// The events above cursors, see [`Slice`]; heads and events from one snapshot, or heads first.
-    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
+    fn slices(&mut self, request: &ReadRequest) -> Result<Sliced, StoreError>;
 
     /// A value read from a column of this type, as that type has it.
     fn typed(&self, value: Value, _kind: ColumnType) -> Value {
@@ -88,6 +91,14 @@ pub trait Conn {
 
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;
+}
+
+/// What one snapshot holds above cursors.
+#[derive(Debug)]
+pub struct Sliced {
+    pub(crate) slices: Vec<Slice>,
+    /// The event store of that snapshot, unless it holds none of these instances.
+    pub(crate) store: Option<uuid::Uuid>,
 }
 
 /// A row to write, of values of its own or of somebody else's.

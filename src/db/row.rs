@@ -121,6 +121,7 @@ pub(crate) fn event_in(
         instance: Arc::clone(instance),
         position: row.int(from)?,
         id: row.uuid(from + 1)?.unwrap_or_default(),
+        previous: None,
         aggregate_type: match before.map(|event| &event.aggregate_type) {
             Some(known) if **known == *aggregate_type => Arc::clone(known),
             _ => Arc::from(aggregate_type),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{fold, held, lease, owned, row, setup};
+use super::{checkpoint, fold, held, lease, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
-use crate::state::{Checkpoint, Mark, ProjectionKey, State};
+use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 use crate::value::{ColumnType as T, Value};
@@ -45,7 +45,7 @@ impl ProjectionTransaction for Transaction<'_> {
         // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
         // more; another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
-        if reads_here { self.conn.slices(request).map(Some) } else { Ok(None) }
+        if reads_here { self.conn.slices(request).map(|read| Some(read.slices)) } else { Ok(None) }
     }
 
     fn extend(
@@ -88,34 +88,8 @@ impl ProjectionTransaction for Transaction<'_> {
         outcome
     }
 
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
-        if checkpoints.is_empty() {
-            return Ok(());
-        }
-        let row = |checkpoint: &Checkpoint| {
-            vec![
-                Arc::clone(&checkpoint.instance).into(),
-                name(projection),
-                version(projection),
-                checkpoint.position.into(),
-                checkpoint.event.into(),
-                checkpoint.store.into(),
-            ]
-        };
-        let write = Bulk {
-            table: self.conn.dialect().table("projection_states"),
-            kind: BulkKind::Update,
-            keys: state_keys(),
-            columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid)],
-            how: Vec::new(),
-            rows: owned(sorted(checkpoints.iter().map(row).collect())),
-        };
-        let touched = self.conn.bulk(&write)?;
-        if touched == checkpoints.len() as u64 {
-            return Ok(());
-        }
-        let found = format!("{touched} of {} state rows were there", checkpoints.len());
-        Err(StoreError::new("moving checkpoints", StoreErrorKind::Conflict, found))
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
+        checkpoint::save(self.conn, projection, checkpoints, log)
     }
 
     fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
@@ -255,6 +229,25 @@ pub(crate) fn states(
     instances: &[Arc<str>],
 ) -> Result<Vec<State>, StoreError> {
     Ok(in_order(instances, read(conn, projection, instances, Lock::None)?))
+}
+
+/// The states that exist behind an instance, by bytes.
+pub(crate) fn states_after(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<State>, StoreError> {
+    let sql = format!(
+        "SELECT instance_id FROM {} WHERE projection = $1 AND version = $2 AND (CAST($3 AS text) IS NULL OR instance_id > $3) \
+         ORDER BY instance_id LIMIT $4",
+        conn.dialect().table("projection_states"),
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let params = [name(projection), version(projection), after.map(str::to_owned).into(), limit.into()];
+    let found = conn.query(&sql, &params)?;
+    let instances: Vec<Arc<str>> = found.iter().map(|found| row::shared(found, 0)).collect::<Result<_, _>>()?;
+    if instances.is_empty() { Ok(Vec::new()) } else { states(conn, projection, &instances) }
 }
 
 /// How state rows are read.

@@ -38,6 +38,7 @@ struct Inner<B> {
     backend: B,
     bus: Arc<Bus>,
     pushes: Pushes,
+    /// As it was read last: with the latest events, where any were read.
     store_id: Mutex<Option<Uuid>>,
     /// The last command that was told to be none of this code's.
     strange: Mutex<Uuid>,
@@ -152,11 +153,19 @@ impl<B: Backend> EventSource for DbStore<B> {
         if request.cursors.is_empty() {
             return Ok(Vec::new());
         }
-        self.inner.backend.read("reading events", |conn| conn.slices(request))
+        let read = self.inner.backend.read("reading events", |conn| conn.slices(request))?;
+        if read.store.is_some() {
+            *self.inner.store_id.lock() = read.store;
+        }
+        Ok(read.slices)
     }
 
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
         self.inner.backend.read("reading what was removed", |conn| life::removed(conn, instance))
+    }
+
+    fn forget(&self) {
+        *self.inner.store_id.lock() = None;
     }
 }
 
@@ -192,6 +201,16 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.read(&doing, |conn| state::states(conn, projection, instances))
     }
 
+    fn states_after(
+        &self,
+        projection: &ProjectionKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<State>, StoreError> {
+        let doing = format!("reading states of projection {:?}", projection.name);
+        self.inner.backend.read(&doing, |conn| state::states_after(conn, projection, after, limit))
+    }
+
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -209,6 +228,10 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
 
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
         self.inner.backend.read("reading interventions", |conn| held::interventions(conn, projection, limit))
+    }
+
+    fn holds(&self, source: Uuid) -> Result<bool, StoreError> {
+        Ok(self.store_id()? == source)
     }
 
     fn connections(&self) -> Option<usize> {
@@ -286,6 +309,14 @@ impl<B: Backend> LeaseStore for DbStore<B> {
             return Ok(None);
         }
         self.inner.backend.read("looking for instances that are behind", |conn| lag::behind(conn, request)).map(Some)
+    }
+
+    fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError> {
+        if self.store_id()? != source {
+            return Ok(None);
+        }
+        let doing = "looking for checkpoints that are not part of the log";
+        self.inner.backend.read(doing, |conn| lag::diverged(conn, request, thorough)).map(Some)
     }
 
     fn signs(&self, source: Uuid) -> Result<Option<String>, StoreError> {

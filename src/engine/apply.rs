@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fetch::Place;
-use super::handler::Inner;
+use super::handler::{Inner, Origin};
+use super::history::{self, Spot};
 use super::holding::Holding;
 use super::plan::{self, Plan};
 use super::work::{Status, Step, Work};
@@ -15,7 +16,7 @@ use crate::event::Event;
 use crate::held::{Aggregates, Attempt, HeldState};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
-use crate::state::{Checkpoint, State, StopCause};
+use crate::state::{Checkpoint, Log, State, StopCause};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 use uuid::Uuid;
@@ -37,8 +38,7 @@ pub(super) enum Way {
 /// What holds for a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
-    /// Id of the event store.
-    store: Uuid,
+    origin: Origin,
     way: Way,
     /// True when a failure is to be recorded.
     last: bool,
@@ -83,9 +83,14 @@ impl Effect {
 impl Inner {
     /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
     pub(super) fn transact(&self, works: &mut [&mut Work], way: Way, last: bool) -> Result<(), StoreError> {
-        let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         // Read before the transaction: event store and read model may be one database with one connection.
-        let round = Round { store: self.store_id()?, way, last };
+        let round = Round { origin: self.origin_of(works)?, way, last };
+        let mut works: Vec<&mut Work> =
+            works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
+        if works.is_empty() {
+            return Ok(());
+        }
+        let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         let (mut effects, mut extended) = (Vec::new(), None);
         let outcome = self.models.transaction(&mut |tx| {
             effects.clear();
@@ -97,10 +102,10 @@ impl Inner {
                 effects.push(self.apply(tx, work, state, round)?);
             }
             if way != Way::SingleSteps {
-                self.apply_together(tx, works, &effects, &states)?;
+                self.apply_together(tx, &works, &effects, &states)?;
             }
-            extended = self.extend(tx, works, &effects)?;
-            self.finish(tx, works, &effects)
+            extended = self.extend(tx, &works, &effects)?;
+            self.finish(tx, &works, &effects, round.origin.log)
         });
         match outcome {
             Err(error) if error.kind() == StoreErrorKind::CommitUnknown => {
@@ -125,15 +130,40 @@ impl Inner {
         Ok(())
     }
 
+    /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
+    /// each; what it does not hold any more stops. In the same database the transaction sees for itself.
+    fn origin_of(&self, works: &mut [&mut Work]) -> Result<Origin, StoreError> {
+        let origin = self.origin()?;
+        if origin.log == Log::Here {
+            return Ok(origin);
+        }
+        let ends: Vec<Option<Spot>> = works.iter().map(|work| work.end()).collect();
+        let asked = works.iter().zip(&ends).filter_map(|(work, end)| Some((&work.instance, (*end)?.0)));
+        let cursors: Vec<Cursor> =
+            asked.map(|(instance, after)| Cursor { instance: Arc::clone(instance), after }).collect();
+        if cursors.is_empty() {
+            return Ok(origin);
+        }
+        let mut slices = history::standings(self.source.as_ref(), cursors)?.into_iter();
+        for (work, end) in works.iter_mut().zip(ends).filter_map(|(work, end)| Some((work, end?))) {
+            if let Some(found) = slices.next().and_then(|slice| history::diverged(end, &slice)) {
+                self.source.forget();
+                work.stop(StopCause::HistoryChanged { found });
+            }
+        }
+        // The events that were read last say which store they are of.
+        self.origin()
+    }
+
     /// Brings instances up to date inside a transaction that somebody else began and commits. One of which an event
     /// fails, or that is worked on with care, stays behind.
     pub(super) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
-        let round = Round { store: self.store_id()?, way: Way::Together, last: false };
+        let round = Round { origin: self.origin()?, way: Way::Together, last: false };
         let states = tx.lock(&self.key, &instances)?;
         let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
         let request = self.request(states.iter().map(cursor).collect());
-        let slices = match tx.slices(round.store, &request)? {
+        let slices = match tx.slices(round.origin.store, &request)? {
             Some(slices) => slices,
             None => self.source.read(&request)?,
         };
@@ -154,7 +184,7 @@ impl Inner {
         }
         let works: Vec<&mut Work> = works.iter_mut().collect();
         self.apply_together(tx, &works, &effects, &standing)?;
-        self.finish(tx, &works, &effects)
+        self.finish(tx, &works, &effects, round.origin.log)
     }
 
     /// Plans an instance; in single steps applies its statements too.
@@ -166,7 +196,8 @@ impl Inner {
         round: Round,
     ) -> Result<Effect, StoreError> {
         let mut effect = Effect::nothing(work);
-        let run = match plan::plan(work, state, round.store, self.config.backoff_cap) {
+        let store = round.origin.store;
+        let run = match plan::plan(work, state, store, self.config.backoff_cap) {
             Plan::Apply(run) => run,
             Plan::Stop(cause) => {
                 effect.stop = Some(cause);
@@ -177,7 +208,7 @@ impl Inner {
         let parked = if state.held { self.parked(tx, work, run.steps.clone())? } else { Aggregates::new() };
         let failure = self.run(tx, work, run.steps, round.way, &parked, &mut effect)?;
         effect.unmark = state.mark.is_some();
-        effect.checkpoint = checkpoint(work, state, &effect, end, round.store);
+        effect.checkpoint = checkpoint(work, state, &effect, end, store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
         effect.clean = Some(state.position);
         if let Some(failure) = failure {
@@ -240,7 +271,7 @@ impl Inner {
         let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
         let attempt = failure::decide(&self.config, state, &step.event, failure);
         if passes(attempt.state) {
-            effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.store));
+            effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.origin.store));
         }
         effect.attempt = Some(attempt);
     }
@@ -277,6 +308,7 @@ impl Inner {
         tx: &mut dyn ProjectionTransaction,
         works: &[&mut Work],
         effects: &[Effect],
+        log: Log,
     ) -> Result<(), StoreError> {
         for (work, effect) in works.iter().zip(effects) {
             let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
@@ -293,7 +325,7 @@ impl Inner {
         for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {
             tx.clear(&self.key, &checkpoint.instance, checkpoint.position)?;
         }
-        if checkpoints.is_empty() { Ok(()) } else { tx.save(&self.key, &checkpoints) }
+        if checkpoints.is_empty() { Ok(()) } else { tx.save(&self.key, &checkpoints, log) }
     }
 
     /// A commit of which nobody knows the outcome: what it should have moved tells.
@@ -374,7 +406,10 @@ pub(super) fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -
 
 /// True when the state is as the effect would have left it, or further.
 fn shows(effect: &Effect, state: &State) -> bool {
-    let moved = effect.checkpoint.as_ref().is_none_or(|checkpoint| state.position >= checkpoint.position);
+    let moved = effect
+        .checkpoint
+        .as_ref()
+        .is_none_or(|to| state.position > to.position || (state.position == to.position && state.event == to.event));
     let recorded = effect.attempt.as_ref().is_none_or(|attempt| {
         state.position >= attempt.position
             || state

@@ -175,8 +175,14 @@ impl Inner {
         } else {
             Err(error)
         };
-        if let Err(error) = outcome {
-            work.status = Status::Trouble(error);
+        match outcome {
+            Ok(()) => {}
+            // What is kept of the log is older than the log. The pass reads it again.
+            Err(error) if error.kind() == StoreErrorKind::Diverged => {
+                self.source.forget();
+                work.stop(StopCause::HistoryChanged { found: crate::error::full(&error) });
+            }
+            Err(error) => work.status = Status::Trouble(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::sync::Mutex;
@@ -224,6 +225,7 @@ impl EngineBuilder {
         let shared = self.share(workers, tick_now, operate_now)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
+        shared.tell_diverged()?;
         let operator = Operator::new(Arc::clone(&shared), now, operate);
         launch(&shared, workers, tick, operator)
     }
@@ -259,7 +261,7 @@ impl EngineBuilder {
             runners.push(Runner::new(handler(source, projection, config)?));
         }
         runners.extend(beside);
-        let id = Uuid::now_v7();
+        let (id, generation) = (Uuid::now_v7(), self.source.generation());
         let batch = self.config.handler.concurrent_instances;
         Ok(Arc::new(Shared {
             id,
@@ -277,6 +279,8 @@ impl EngineBuilder {
             pauses: Mutex::new(HashSet::new()),
             progress: Progress::default(),
             windows: Mutex::new(Windows::default()),
+            generation: AtomicU64::new(generation),
+            forgotten: AtomicU64::new(0),
             pool: Mutex::new(None),
             inbox: bounded::<shared::Trigger>(1024),
             tick_now,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::apply::{Way, at, passes};
 use super::failure;
-use super::handler::Inner;
+use super::handler::{Inner, Origin};
 use super::plan::held_back;
 use super::work::{Status, Step, Work};
 use crate::error::{StoreError, StoreErrorKind};
@@ -87,7 +87,7 @@ impl Inner {
 
     /// Looks at the mark of a former holder, then sets one's own, in a transaction that is over before the event is tried.
     fn before(&self, work: &Work, step: &Step) -> Result<Before, StoreError> {
-        let (store, instances) = (self.store_id()?, [Arc::clone(&work.instance)]);
+        let (Origin { store, log }, instances) = (self.origin()?, [Arc::clone(&work.instance)]);
         let mut before = Before::Leave;
         self.models.transaction(&mut |tx| {
             let states = tx.lock(&self.key, &instances)?;
@@ -101,7 +101,7 @@ impl Inner {
                     if !passes(attempt.state) {
                         return Ok(());
                     }
-                    tx.save(&self.key, &[at(work, step.event.position, Some(step.event.id), store)])
+                    tx.save(&self.key, &[at(work, step.event.position, Some(step.event.id), store)], log)
                 }
                 Before::Leave | Before::Stop(_) => Ok(()),
             }

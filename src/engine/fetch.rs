@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::handler::Inner;
+use super::history;
 use super::plan::held_back;
 use super::work::Work;
 use crate::error::StoreError;
@@ -126,10 +127,10 @@ impl Inner {
     }
 
     fn open_once(&self, instances: &[Arc<str>]) -> Result<Opened, StoreError> {
-        let store = self.read_store_id()?;
+        let store = self.origin()?.store;
         let mut opened = Opened::default();
         for state in self.models.states(&self.key, instances)? {
-            let other = || foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
+            let other = || history::foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
             match held_back(&state, self.config.backoff_cap).or_else(other) {
                 Some(cause) => opened.stopped.push(stopped(&state, cause)),
                 None => opened.places.push(Place::of(&state)),
@@ -173,6 +174,16 @@ impl Inner {
             }
         }
         Ok(fetched)
+    }
+
+    /// What stands at a position of an instance, without events.
+    pub(super) fn standing(&self, instance: &Arc<str>, position: i64) -> Result<Slice, StoreError> {
+        history::standing(self.source.as_ref(), instance, position)
+    }
+
+    /// In what the store's history is not the one that a state belongs to.
+    pub(super) fn contradiction(&self, state: &State) -> Result<Option<String>, StoreError> {
+        history::contradiction(self.source.as_ref(), state)
     }
 
     pub(super) fn request(&self, cursors: Vec<Cursor>) -> ReadRequest {
@@ -223,19 +234,7 @@ fn stopped(state: &State, cause: StopCause) -> Stopped {
     Stopped { instance: Arc::clone(&state.instance), position, cause }
 }
 
-/// That the checkpoint belongs to another store.
-fn foreign(state: &State, store: Uuid) -> Option<String> {
-    let other = state.store.filter(|other| *other != store && state.position > 0)?;
-    Some(format!("its checkpoint belongs to event store {other}, this is {store}"))
-}
-
 /// In what the store's history is not the one that the place belongs to.
 pub(super) fn diverged(place: &Place, slice: &Slice) -> Option<String> {
-    if place.position == 0 {
-        return None;
-    }
-    if place.position > slice.head {
-        return Some(format!("the checkpoint is at {}, the store ends at {}", place.position, slice.head));
-    }
-    (place.event != slice.at).then(|| format!("another event stands at the checkpoint {}", place.position))
+    history::diverged((place.position, place.event), slice)
 }

@@ -1,9 +1,8 @@
 //! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use crate::sync::Mutex;
 use uuid::Uuid;
 
 use super::cancel::Cancel;
@@ -17,7 +16,7 @@ use crate::error::{Error, SetupError, StoreError, TriggerError};
 use crate::event::Event;
 use crate::projection::Projection;
 use crate::query::HeadsRequest;
-use crate::state::{ProjectionKey, StopCause, Stopped};
+use crate::state::{Log, ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
 
 /// Instances that a trigger opens at once.
@@ -60,22 +59,28 @@ pub(super) struct Inner {
     pub(super) key: ProjectionKey,
     pub(super) config: HandlerConfig,
     pub(super) cancel: Arc<Cancel>,
-    store_id: Mutex<Option<Uuid>>,
+    log: OnceLock<Log>,
 }
 
 impl Inner {
-    /// The store's id as it is now; a store may be exchanged behind its address.
-    pub(super) fn read_store_id(&self) -> Result<Uuid, StoreError> {
-        let id = self.source.store_id()?;
-        *self.store_id.lock() = Some(id);
-        Ok(id)
+    /// The id of the event store, and where its log is. Where that is does not change: a database that holds another event
+    /// store than before was exchanged.
+    pub(super) fn origin(&self) -> Result<Origin, StoreError> {
+        let store = self.source.store_id()?;
+        if let Some(log) = self.log.get() {
+            return Ok(Origin { store, log: *log });
+        }
+        let log = if self.models.holds(store)? { Log::Here } else { Log::Elsewhere };
+        Ok(Origin { store, log: *self.log.get_or_init(|| log) })
     }
+}
 
-    /// The store's id as it was read last.
-    pub(super) fn store_id(&self) -> Result<Uuid, StoreError> {
-        let known = *self.store_id.lock();
-        known.map_or_else(|| self.read_store_id(), Ok)
-    }
+/// Where events come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin {
+    /// The id of the event store.
+    pub(super) store: Uuid,
+    pub(super) log: Log,
 }
 
 impl ProjectionHandler {
@@ -92,8 +97,8 @@ impl ProjectionHandler {
     ) -> Result<Self, Error> {
         projection.check()?;
         config.check()?;
-        let (key, cancel, store_id) = (projection.key(), Arc::default(), Mutex::new(None));
-        let inner = Inner { source, models, projection, key, config, cancel, store_id };
+        let (key, cancel) = (projection.key(), Arc::default());
+        let inner = Inner { source, models, projection, key, config, cancel, log: OnceLock::new() };
         Ok(Self { inner, flights: Flights::default() })
     }
 
@@ -187,7 +192,7 @@ impl ProjectionHandler {
 
     /// Reads what [`follow`](Self::follow) must not read while it holds locks.
     pub(crate) fn prepare_to_follow(&self) -> Result<(), StoreError> {
-        self.inner.read_store_id().map(|_| ())
+        self.inner.origin().map(|_| ())
     }
 
     /// Brings instances up to date inside a transaction of the caller's.
@@ -267,7 +272,7 @@ impl ProjectionHandler {
     fn fly(&self, pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
         let mut pilots: BTreeMap<Arc<str>, Pilot<'_>> =
             pilots.into_iter().map(|pilot| (Arc::clone(&pilot.instance), pilot)).collect();
-        let mut before = BTreeMap::new();
+        let (mut before, mut rereads) = (BTreeMap::new(), self.inner.config.retries.max(1));
         while !pilots.is_empty() {
             let instances: Vec<Arc<str>> = pilots.keys().cloned().collect();
             if self.inner.cancel.is_set() {
@@ -284,8 +289,16 @@ impl ProjectionHandler {
             };
             self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
-                let ended = end(&mut pilots, self.process_fetched(fetched).stopped, stopped);
-                for (instance, at) in seen.into_iter().filter(|(instance, _)| !more.contains(instance)) {
+                let processed = self.process_fetched(fetched).stopped;
+                // What was read of another history is read anew, by the next round of those that are not at their ends.
+                let is_changed = |stopped: &Stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. });
+                let (changed, ends): (Vec<Stopped>, Vec<Stopped>) =
+                    processed.into_iter().partition(|stopped| rereads > 0 && is_changed(stopped));
+                rereads = rereads.saturating_sub(u32::from(!changed.is_empty()));
+                let mut ended = end(&mut pilots, ends, stopped);
+                ended.extend(changed.into_iter().map(|stopped| stopped.instance));
+                for (instance, at) in seen.into_iter().filter(|(name, _)| !more.contains(name) && !ended.contains(name))
+                {
                     let stands = before.insert(Arc::clone(&instance), at) == Some(at);
                     if pilots.get(&instance).is_some_and(|pilot| pilot.land_at(at, stands)) {
                         pilots.remove(&instance);

@@ -1,17 +1,22 @@
 //! Where there is work: one query when events and read models are in one database, heads against states otherwise.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::compare::compare;
+use super::history;
 use super::plan::held_back;
 use super::shared::{Runner, Shared};
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
-use crate::query::Head;
+use crate::query::{Cursor, Head};
 use crate::state::{State, StopCause};
 
 /// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
 pub(super) const MOST: usize = 10_000;
+
+/// States that are compared with another database at once.
+const PAGE: usize = 1000;
 
 /// What a look found.
 #[derive(Debug, Default)]
@@ -56,6 +61,76 @@ impl Shared {
             None => self.compared(lagging, &runners)?,
         };
         Ok(Look { lags, behind })
+    }
+
+    /// The pairs whose checkpoints are not part of the log; `relevant` is where the instance ends. Those above the end of the
+    /// log always, and where `thorough` those too at which another event stands.
+    pub(super) fn diverged(&self, thorough: bool) -> Result<Vec<Lag>, StoreError> {
+        let is_filled = |(_, runner): &(usize, &Runner)| runner.is_active();
+        let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(is_filled).collect();
+        if runners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = self.lag_request(Lagging::All, &[], &runners);
+        let source = self.source.store_id()?;
+        if let Some(mut pairs) = self.leases.diverged(source, &request, thorough)? {
+            for pair in &mut pairs {
+                pair.projection = runners.get(pair.projection).map_or(usize::MAX, |(at, _)| *at);
+            }
+            return Ok(pairs);
+        }
+        let mut pairs = Vec::new();
+        for (projection, runner) in runners {
+            self.diverged_apart(projection, runner, &mut pairs)?;
+        }
+        Ok(pairs)
+    }
+
+    /// Checkpoints of one database that are not part of the log of another one.
+    fn diverged_apart(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
+        let source = self.source.as_ref();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let mut states = self.models.states_after(runner.key(), after.as_deref(), PAGE)?;
+            let Some(last) = states.last() else { return Ok(()) };
+            after = Some(Arc::clone(&last.instance));
+            states.retain(|state| state.position > 0 && (self.config.system_instance || !state.instance.is_empty()));
+            let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
+            let slices = history::standings(source, states.iter().map(cursor).collect())?;
+            let store = source.store_id()?;
+            for (state, slice) in states.iter().zip(slices) {
+                let found = history::foreign(state, store);
+                if found.or_else(|| history::diverged((state.position, state.event), &slice)).is_some() {
+                    let (instance, checkpoint) = (Arc::clone(&state.instance), state.position);
+                    pairs.push(Lag { projection, instance, relevant: slice.head, checkpoint });
+                }
+                if pairs.len() >= MOST {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Says which checkpoints are not part of the log, as an engine finds them when it starts.
+    pub(super) fn tell_diverged(&self) -> Result<(), StoreError> {
+        let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
+        for pair in self.diverged(false)? {
+            by_projection.entry(pair.projection).or_default().push(pair);
+        }
+        for (projection, pairs) in by_projection {
+            let (Some(runner), Some(first)) = (self.runners.get(projection), pairs.first()) else { continue };
+            log::error!(
+                "projection {:?}: {} instances stand at checkpoints that are not part of the log, for instance {:?}, which is at \
+                 {} while its log ends at {}; connect the right store, or reset the projection so that it is rebuilt from \
+                 this one",
+                runner.name(),
+                pairs.len(),
+                first.instance,
+                first.checkpoint,
+                first.relevant
+            );
+        }
+        Ok(())
     }
 
     fn lag_request(&self, lagging: Lagging, instances: &[Arc<str>], runners: &[(usize, &Runner)]) -> LagRequest {

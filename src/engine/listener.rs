@@ -28,6 +28,7 @@ impl Listener {
     }
 
     pub(super) fn tick(&mut self) {
+        self.shared.mind_generation();
         match self.wire.listen(WAIT) {
             Ok(news) => {
                 if self.failures > 0 {
@@ -38,6 +39,8 @@ impl Listener {
             }
             Err(error) => {
                 self.failures += 1;
+                // Whoever answers next may not be who answered until now.
+                self.shared.forget_history();
                 let wait = delay::after(Duration::from_millis(50), LONGEST, self.failures);
                 if self.failures == 1 {
                     log::warn!("{}; ticks find the pushes meanwhile", full(&error));

@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::ReduceFailure;
 use crate::query::{Cursor, ReadRequest};
-use crate::state::{Checkpoint, State, StopCause};
+use crate::state::{Checkpoint, State, StopCause, Stopped};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
@@ -67,6 +67,7 @@ impl ProjectionHandler {
     pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
+        self.inner.check_history(&held.attempt.instance)?;
         log_intervention(self.inner.projection.name(), &held, Action::Retry, by);
         match held.attempt.state {
             HeldState::Behind => Err(self.inner.is_behind(&held)?),
@@ -125,6 +126,7 @@ impl ProjectionHandler {
     pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
+        self.inner.check_history(&held.attempt.instance)?;
         log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
         self.inner.give_up(&held, by)?;
         match held.attempt.state {
@@ -268,7 +270,7 @@ impl Inner {
     /// Removes the record. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
     fn give_up(&self, held: &HeldEvent, by: &By) -> Result<(), MendError> {
         let Attempt { instance, position, .. } = &held.attempt;
-        let (event, store) = (self.read_event(&held.attempt)?, self.store_id()?);
+        let (event, origin) = (self.standing(instance, *position)?.at, self.origin()?);
         let mut gone = false;
         self.under_lock(instance, &mut |tx, state| {
             let query = HeldQuery::all().instance(instance).positions(*position, *position);
@@ -280,9 +282,9 @@ impl Inner {
             tx.forget(&self.key, instance, &[*position])?;
             if state.blocked.as_ref().is_some_and(|blocked| blocked.position == *position) && state.position < *position
             {
-                let event = event.as_ref().map(|event| event.id);
-                let checkpoint = Checkpoint { instance: Arc::clone(instance), position: *position, event, store };
-                tx.save(&self.key, &[checkpoint])?;
+                let (instance, store) = (Arc::clone(instance), origin.store);
+                let checkpoint = Checkpoint { instance, position: *position, event, store };
+                tx.save(&self.key, &[checkpoint], origin.log)?;
             }
             self.promote(tx, held)
         })?;
@@ -305,9 +307,8 @@ impl Inner {
         let step = (position, self.reduce_held(&held.attempt)?);
         let query = HeldQuery::all().instance(&held.attempt.instance).positions(position, position);
         let mut done = Chunk::default();
-        self.under_lock(&held.attempt.instance, &mut |tx, state| {
+        self.under_lock(&held.attempt.instance, &mut |tx, _| {
             done = Chunk::default();
-            self.check_store(state)?;
             if tx.held_events(&self.key, &query)?.is_empty() {
                 return Ok(());
             }
@@ -331,9 +332,8 @@ impl Inner {
                 steps.push((event.attempt.position, self.reduce_held(&event.attempt)?));
             }
             let mut done = Chunk::default();
-            self.under_lock(&held.attempt.instance, &mut |tx, state| {
+            self.under_lock(&held.attempt.instance, &mut |tx, _| {
                 done = Chunk::default();
-                self.check_store(state)?;
                 let now = tx.held_events(&self.key, &query)?;
                 self.apply_chunk(tx, &now, &steps, &mut done)?;
                 self.promote(tx, held)
@@ -395,15 +395,14 @@ impl Inner {
         })
     }
 
-    fn check_store(&self, state: &State) -> Result<(), StoreError> {
-        let store = self.store_id()?;
-        match state.store.filter(|other| *other != store) {
-            None => Ok(()),
-            Some(other) => {
-                let found = format!("the checkpoint belongs to event store {other}, this is {store}");
-                Err(StoreError::new("applying held events", StoreErrorKind::Usage, found))
-            }
-        }
+    /// Records of failures name positions. They mean the events that failed only as long as the checkpoint, which lies at
+    /// them or behind, is part of the log.
+    fn check_history(&self, instance: &Arc<str>) -> Result<(), MendError> {
+        let state = self.state(instance)?;
+        let Some(found) = self.contradiction(&state)? else { return Ok(()) };
+        let (instance, position) = (Arc::clone(instance), state.position);
+        let stopped = vec![Stopped { instance, position, cause: StopCause::HistoryDiverged { found } }];
+        Err(TriggerError::Stopped { projection: self.name(), stopped }.into())
     }
 
     fn reduce_held(&self, attempt: &Attempt) -> Result<Result<Statement, ReduceFailure>, MendError> {

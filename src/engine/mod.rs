@@ -26,6 +26,7 @@ mod builder;
 mod builds;
 mod compare;
 mod health;
+mod history;
 mod holding;
 mod lag;
 mod leased;

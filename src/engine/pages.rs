@@ -83,6 +83,8 @@ struct Kept {
     next_reader: u64,
     /// Where each projection has read last, by instance.
     places: HashMap<Arc<str>, HashMap<u64, i64>>,
+    /// How often all pages were dropped.
+    forgotten: u64,
     /// What is being read.
     reading: HashMap<(Arc<str>, i64), Arc<Wanted>>,
 }
@@ -158,6 +160,15 @@ impl EventSource for Reader {
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
         self.pages.source.removed(instance)
     }
+
+    fn generation(&self) -> u64 {
+        self.pages.source.generation()
+    }
+
+    fn forget(&self) {
+        self.pages.source.forget();
+        self.pages.kept.lock().forget();
+    }
 }
 
 /// Places that are being read; not any more when dropped.
@@ -215,14 +226,19 @@ impl Reader {
 
     /// Reads for this projection and those right behind it, keeps what these can use, and returns what this one wanted.
     fn read_for_all(&self, request: &ReadRequest, missing: &[Cursor]) -> Result<Vec<Slice>, StoreError> {
-        let wanted = Arc::new(self.pages.kept.lock().wanted(self.id, &self.wanted, missing, request.limit));
+        let kept = self.pages.kept.lock();
+        let wanted = Arc::new(kept.wanted(self.id, &self.wanted, missing, request.limit));
+        let forgotten = kept.forgotten;
+        drop(kept);
         let own = *wanted == *self.wanted;
         let read = |cursors: Vec<Cursor>, wanted: &Wanted| {
             self.pages.source.read(&ReadRequest { cursors, wanted: wanted.clone(), ..request.clone() })
         };
         let mut slices = read(missing.to_vec(), &wanted)?;
         let mut kept = self.pages.kept.lock();
-        for slice in &slices {
+        // What was read before all was dropped may be of a log that is no more.
+        let is_current = kept.forgotten == forgotten;
+        for slice in slices.iter().filter(|_| is_current) {
             kept.keep(self.id, slice, &wanted, request.limit);
         }
         drop(kept);
@@ -304,6 +320,14 @@ impl Kept {
         while self.bytes > MOST_BYTES && self.order.len() > 1 {
             self.drop_oldest();
         }
+    }
+
+    /// Drops all pages.
+    fn forget(&mut self) {
+        self.pages.clear();
+        self.order.clear();
+        self.bytes = 0;
+        self.forgotten += 1;
     }
 
     fn drop_old(&mut self) {

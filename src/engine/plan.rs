@@ -34,7 +34,7 @@ pub(super) fn plan(work: &Work, state: &State, store: Uuid, backoff_cap: Duratio
     let rest = work.steps.get(first..).unwrap_or_default();
     let (length, gap) = match work.from {
         Some(_) => (rest.len(), None),
-        None => dense(rest, start(work, state.position, rest)),
+        None => dense(rest, start(work, state, rest)),
     };
     Plan::Apply(Run { steps: first..first + length, gap })
 }
@@ -65,14 +65,18 @@ fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Op
     held_back(state, backoff_cap)
 }
 
-/// The position that the first step has to follow. Where all positions between the checkpoint and the first step are
-/// known not to concern the projection, that is the one in front of it.
-fn start(work: &Work, checkpoint: i64, rest: &[Step]) -> i64 {
+/// A position and the event there, as far as it is known.
+type Spot = (i64, Option<Uuid>);
+
+/// What the first step has to follow. Where all positions between the checkpoint and the first step are known not to concern
+/// the projection, that is the position in front of it.
+fn start(work: &Work, state: &State, rest: &[Step]) -> Spot {
+    let checkpoint = state.position;
     match (work.known.as_ref(), rest.first()) {
         (Some(known), Some(first)) if known.from <= checkpoint.saturating_add(1) && known.relevant <= checkpoint => {
-            first.event.position - 1
+            (first.event.position - 1, None)
         }
-        _ => checkpoint,
+        _ => (checkpoint, state.event),
     }
 }
 
@@ -87,14 +91,16 @@ pub(super) fn held_back(state: &State, backoff_cap: Duration) -> Option<StopCaus
     waits(blocked).then(|| StopCause::Failing(blocked.clone()))
 }
 
-/// How many steps follow the checkpoint without a hole, and where the hole begins.
-fn dense(steps: &[Step], checkpoint: i64) -> (usize, Option<i64>) {
-    let mut last = checkpoint;
-    for (at, step) in steps.iter().enumerate() {
-        if last.checked_add(1) != Some(step.event.position) {
-            return (at, Some(last));
+/// How many steps follow the start without a hole, and where the hole begins. Steps that know the event in front of them
+/// follow no other one: what stands between two of them in the log is missing, or was restored to something else.
+fn dense(steps: &[Step], start: Spot) -> (usize, Option<i64>) {
+    let mut last = start;
+    for (at, Step { event, .. }) in steps.iter().enumerate() {
+        let is_other = last.1.zip(event.previous).is_some_and(|(last, previous)| last != previous);
+        if last.0.checked_add(1) != Some(event.position) || is_other {
+            return (at, Some(last.0));
         }
-        last = step.event.position;
+        last = (event.position, Some(event.id));
     }
     (steps.len(), None)
 }
@@ -163,6 +169,21 @@ mod tests {
         queued.known = known(1, 4);
         assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "4 concerns the projection");
         assert_eq!(run(&queued, &at(5)), (1..2, Some(6)));
+    }
+
+    // SPEC L10: by-hand events of two histories have no hole in their positions.
+    #[test]
+    fn events_by_hand_follow_the_event_that_they_name() {
+        let chained = |previous: u128, id: u128, position| Event {
+            id: Uuid::from_u128(id),
+            previous: Some(Uuid::from_u128(previous)),
+            ..Event::new("a", "t", "1", "e").with_position(position)
+        };
+        let by_hand = |events: Vec<Event>| Work::new("a".into(), None, events);
+        let state = State { event: Some(Uuid::from_u128(4)), ..at(4) };
+        assert_eq!(run(&by_hand(vec![chained(4, 5, 5), chained(5, 6, 6)]), &state), (0..2, None));
+        assert_eq!(run(&by_hand(vec![chained(4, 5, 5), chained(55, 6, 6)]), &state), (0..1, Some(5)));
+        assert_eq!(run(&by_hand(vec![chained(44, 5, 5)]), &state), (0..0, Some(4)), "another event stands at 4");
     }
 
     // SPEC G6: the store was restored to an older state, and pushed to again.

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::history::Spot;
 use crate::sync::{Condvar, Mutex};
 
 /// Moves that are remembered; who slept through more looks for itself.
@@ -14,8 +15,16 @@ struct Move {
     number: u64,
     projection: usize,
     instance: Arc<str>,
+    moved: Moved,
+}
+
+/// What is known of the work on an instance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moved {
     /// Every event above the first and up to the second of these positions was applied.
-    clean: Option<(i64, i64)>,
+    pub(super) clean: Option<(i64, i64)>,
+    /// Events of those, where they are few.
+    pub(super) events: Vec<Spot>,
 }
 
 impl Move {
@@ -62,33 +71,34 @@ impl Progress {
 
     /// These instances of a projection were worked on, with the positions between which every event was applied, where that
     /// is known.
-    pub(super) fn worked(&self, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Option<(i64, i64)>)>) {
+    pub(super) fn worked(&self, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Moved)>) {
         let mut moves = self.moves.lock();
-        for (instance, clean) in works {
+        for (instance, moved) in works {
             moves.count += 1;
             let number = moves.count;
             if moves.last.len() == MOST {
                 moves.last.pop_front();
             }
-            moves.last.push_back(Move { number, projection, instance, clean });
+            moves.last.push_back(Move { number, projection, instance, moved });
         }
         drop(moves);
         self.moved.notify_all();
     }
 
-    /// True when all positions from the first to the last were applied since then.
-    pub(super) fn is_applied(&self, since: u64, projection: usize, instance: &str, first: i64, last: i64) -> bool {
+    /// True when each of these very events was applied since then.
+    pub(super) fn is_applied(&self, since: u64, projection: usize, instance: &str, events: &[Spot]) -> bool {
         let moves = self.moves.lock();
-        let clean = moves.since(since).filter(|each| each.is_of(projection, instance)).filter_map(|each| each.clean);
-        let reach = |at: i64, (from, to): (i64, i64)| if from <= at { at.max(to) } else { at };
-        clean.fold(first - 1, reach) >= last
+        let of = || moves.since(since).filter(|each| each.is_of(projection, instance)).map(|each| &each.moved);
+        let is_clean = |moved: &Moved, at: i64| moved.clean.is_some_and(|(from, to)| from < at && at <= to);
+        let is_in = |event: &Spot| of().any(|moved| is_clean(moved, event.0) && moved.events.contains(event));
+        !events.is_empty() && events.iter().all(is_in)
     }
 
     /// True when this position was passed not long ago, so that it is of no use to wait for that.
     pub(super) fn has_passed(&self, projection: usize, instance: &str, position: i64) -> bool {
         let moves = self.moves.lock();
         let mut latest = moves.last.iter().rev().filter(|each| each.is_of(projection, instance));
-        latest.find_map(|each| each.clean).is_some_and(|(_, to)| to >= position)
+        latest.find_map(|each| each.moved.clean).is_some_and(|(_, to)| to >= position)
     }
 
     /// A worker has nothing more to do.
@@ -129,25 +139,33 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     // SPEC C6
     #[test]
     fn only_what_was_applied_since_then_without_a_hole_is_known_to_be() {
         let progress = Progress::default();
-        let worked = |from, to| progress.worked(1, std::iter::once(("a".into(), Some((from, to)))));
+        let spot = |position: i64| (position, Some(Uuid::from_u64_pair(1, position.unsigned_abs())));
+        let worked = |from, to| {
+            let moved = Moved { clean: Some((from, to)), events: (from + 1..=to).map(spot).collect() };
+            progress.worked(1, std::iter::once(("a".into(), moved)));
+        };
         worked(0, 2);
         let since = progress.now();
-        let applied = |first, last| progress.is_applied(since, 1, "a", first, last);
+        let spots = |first, last| (first..=last).map(spot).collect::<Vec<Spot>>();
+        let applied = |first, last| progress.is_applied(since, 1, "a", &spots(first, last));
         assert!(!applied(1, 2), "that was before");
         assert!(progress.has_passed(1, "a", 2) && !progress.has_passed(1, "a", 3));
         worked(2, 3);
         worked(5, 7);
-        progress.worked(1, std::iter::once(("a".into(), None)));
+        progress.worked(1, std::iter::once(("a".into(), Moved::default())));
         assert!(applied(3, 3) && applied(6, 7));
         assert!(!applied(2, 3), "2 was applied before");
         assert!(!applied(3, 6), "4 and 5 were not");
-        assert!(!progress.is_applied(since, 2, "a", 3, 3) && !progress.is_applied(since, 1, "b", 3, 3));
+        assert!(!progress.is_applied(since, 2, "a", &[spot(3)]) && !progress.is_applied(since, 1, "b", &[spot(3)]));
+        assert!(!progress.is_applied(since, 1, "a", &[(3, Some(Uuid::nil()))]), "another event was at 3");
         worked(3, 5);
         worked(5, 9);
         assert!(applied(3, 9));
@@ -159,7 +177,7 @@ mod tests {
     fn only_moves_of_ones_own_instance_end_a_wait() {
         let progress = Progress::default();
         let moved = |projection, names: &[&str]| {
-            progress.worked(projection, names.iter().map(|&name| (Arc::from(name), None)));
+            progress.worked(projection, names.iter().map(|&name| (Arc::from(name), Moved::default())));
         };
         let concerns = |since, name: &str| progress.moves.lock().concerns(since, 1, name);
         let since = progress.now();

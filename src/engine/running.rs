@@ -11,6 +11,7 @@ use super::builds::LiveBuild;
 use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::health::{self, Health};
+use super::history::{self, Spot};
 use super::mend::Mended;
 use super::shared::{Runner, Shared};
 use super::thread::{self, Pulse, Thread};
@@ -18,7 +19,7 @@ use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, 
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention};
 use crate::projection::Projection;
-use crate::query::HeadsRequest;
+use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
@@ -61,6 +62,19 @@ pub struct Engine {
     shared: Arc<Shared>,
     pulses: Vec<(&'static str, Arc<Pulse>)>,
     threads: Mutex<Option<Threads>>,
+}
+
+/// What the log and the read model say of some events.
+#[derive(Debug)]
+enum Seen {
+    Reached,
+    NotYet,
+    /// The last of them is not in the log any more.
+    Lost,
+    /// The checkpoint is not part of the log.
+    Diverged {
+        found: String,
+    },
 }
 
 /// The threads of an engine.
@@ -159,7 +173,7 @@ impl Engine {
         timeout: Duration,
     ) -> Result<(), AwaitError> {
         let start = (Instant::now(), self.shared.progress.now());
-        self.await_events(projection, instance, &[position], start, timeout)
+        self.await_events(projection, instance, &[(position, None)], start, timeout)
     }
 
     /// Waits until the projection has handled these events: reads one's own writes.
@@ -168,20 +182,20 @@ impl Engine {
     /// As [`await_position`](Self::await_position).
     pub fn await_pushed(&self, projection: &str, pushed: &[Event], timeout: Duration) -> Result<(), AwaitError> {
         let (start, since) = (Instant::now(), self.shared.progress.now());
-        let mut by_instance: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+        let mut by_instance: BTreeMap<&str, Vec<Spot>> = BTreeMap::new();
         for event in pushed {
-            by_instance.entry(event.instance()).or_default().push(event.position());
+            by_instance.entry(event.instance()).or_default().push((event.position(), Some(event.id())));
         }
-        by_instance.into_iter().try_for_each(|(instance, positions)| {
-            self.await_work(projection, instance, &positions, since, start + timeout.min(FIRST_LOOK));
-            self.await_events(projection, instance, &positions, (start, since), timeout)
+        by_instance.into_iter().try_for_each(|(instance, events)| {
+            self.await_work(projection, instance, &events, since, start + timeout.min(FIRST_LOOK));
+            self.await_events(projection, instance, &events, (start, since), timeout)
         })
     }
 
     /// Where this process is at work, its end tells more cheaply than the database.
-    fn await_work(&self, projection: &str, instance: &str, positions: &[i64], since: u64, deadline: Instant) {
+    fn await_work(&self, projection: &str, instance: &str, events: &[Spot], since: u64, deadline: Instant) {
         let Some((at, runner)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
-        let last = positions.iter().copied().max().unwrap_or(0);
+        let last = events.iter().map(|(position, _)| *position).max().unwrap_or(0);
         let progress = &self.shared.progress;
         if runner.is_contested()
             || !self.shared.is_ours(at, &instance.into())
@@ -191,7 +205,7 @@ impl Engine {
         }
         while Instant::now() < deadline && !self.shared.stop.is_set() {
             let seen = progress.now();
-            if self.is_applied(at, instance, positions, since) {
+            if self.is_applied(at, instance, events, since) {
                 return;
             }
             progress.wait_for(seen, at, instance, deadline);
@@ -199,52 +213,61 @@ impl Engine {
     }
 
     /// True when this process has applied each of these events since then.
-    fn is_applied(&self, projection: usize, instance: &str, positions: &[i64], since: u64) -> bool {
-        let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return false };
+    fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // What is applied to a build that readers do not see is nothing to them.
         let is_seen = |runner: &Runner| !runner.is_contested() && runner.seen().key == *runner.key();
         self.shared.runners.get(projection).is_some_and(is_seen)
-            && self.shared.progress.is_applied(since, projection, instance, *first, *last)
+            && self.shared.progress.is_applied(since, projection, instance, events)
     }
 
     fn await_events(
         &self,
         projection: &str,
         instance: &str,
-        positions: &[i64],
+        events: &[Spot],
         (start, begin): (Instant, u64),
         timeout: Duration,
     ) -> Result<(), AwaitError> {
         let unknown = || AwaitError::UnknownProjection { projection: projection.to_owned() };
         let (at, runner) = self.find(projection).ok_or_else(unknown)?;
         let instance: Arc<str> = instance.into();
-        let position = positions.iter().copied().max().unwrap_or(0);
-        let mut pause = LOOK_AGAIN.0;
+        let last = events.iter().copied().max_by_key(|(position, _)| *position).unwrap_or_default();
+        let (deadline, mut pause) = (start + timeout, LOOK_AGAIN.0);
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
-            if self.is_applied(at, &instance, positions, begin) {
+            if self.is_applied(at, &instance, events, begin) {
                 return Ok(());
             }
             let state = self.state(&live.key, &instance)?;
-            if self.is_reached(&live, &state, position)? {
-                if self.is_still_seen(runner, &live)? {
-                    return self.check_held_back(&live.key, &instance, positions);
+            let is_over = Instant::now() >= deadline;
+            match self.look(&live, &state, last, is_over)? {
+                Seen::Reached if self.is_still_seen(runner, &live)? => {
+                    return self.check_held_back(&live.key, &instance, events);
                 }
-                continue;
+                Seen::Reached => continue,
+                Seen::NotYet => {}
+                Seen::Lost => {
+                    let (projection, instance) = (projection.to_owned(), instance.to_string());
+                    return Err(AwaitError::EventLost { projection, instance, position: last.0 });
+                }
+                Seen::Diverged { found } if self.is_still(&live, &state)? => {
+                    let (instance, position) = (Arc::clone(&instance), state.position);
+                    let stopped = Stopped { instance, position, cause: StopCause::HistoryDiverged { found } };
+                    return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
+                }
+                Seen::Diverged { .. } => continue,
             }
-            if let Some(error) = stopped(projection, &state, position) {
+            if let Some(error) = stopped(projection, &state, last.0) {
                 return Err(error);
             }
             if self.shared.stop.is_set() {
                 return Err(AwaitError::ShutDown);
             }
-            let now = Instant::now();
-            let deadline = start + timeout;
-            if now >= deadline {
-                return Err(timed_out(projection, &state, position, start.elapsed()));
+            if is_over {
+                return Err(timed_out(projection, &state, last.0, start.elapsed()));
             }
-            self.shared.progress.wait_for(since, at, &instance, deadline.min(now + pause));
+            self.shared.progress.wait_for(since, at, &instance, deadline.min(Instant::now() + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
         }
     }
@@ -263,22 +286,50 @@ impl Engine {
         Ok(states.into_iter().next().unwrap_or_default())
     }
 
-    /// The checkpoint is there, or the events are and none of them concerns the projection any more.
-    fn is_reached(&self, live: &LiveBuild, state: &State, position: i64) -> Result<bool, StoreError> {
-        if state.position >= position {
-            return Ok(true);
+    /// True when the state was not moved since it was read: what was found of it then holds.
+    fn is_still(&self, live: &LiveBuild, state: &State) -> Result<bool, StoreError> {
+        let now = self.state(&live.key, &state.instance)?;
+        Ok((now.position, now.event) == (state.position, state.event))
+    }
+
+    /// The checkpoint is there, or the events are and none of them concerns the projection any more. The log has to say so
+    /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
+    /// the wait would end.
+    fn look(&self, live: &LiveBuild, state: &State, last: Spot, is_over: bool) -> Result<Seen, StoreError> {
+        let (instance, source) = (&state.instance, self.shared.source.as_ref());
+        let head = if state.position >= last.0 { None } else { Some(self.head(live, instance)?) };
+        let is_reached = head.as_ref().is_none_or(|head| head.head >= last.0 && state.position >= head.relevant);
+        let is_ahead = head.as_ref().is_some_and(|head| state.position > head.head);
+        if !is_reached && !is_ahead && !is_over {
+            return Ok(Seen::NotYet);
         }
+        if let Some(found) = history::contradiction(source, state)? {
+            return Ok(Seen::Diverged { found });
+        }
+        if let (position, Some(id)) = last
+            && state.event != Some(id)
+        {
+            let stands = history::standing(source, instance, position)?;
+            if stands.at != Some(id) && stands.head >= position && source.removed(instance)? < position {
+                return Ok(Seen::Lost);
+            }
+        }
+        Ok(if is_reached { Seen::Reached } else { Seen::NotYet })
+    }
+
+    fn head(&self, live: &LiveBuild, instance: &Arc<str>) -> Result<Head, StoreError> {
         let request = HeadsRequest {
-            instances: vec![Arc::clone(&state.instance)],
+            instances: vec![Arc::clone(instance)],
             aggregate_types: live.aggregate_types.clone(),
             after: None,
             limit: 1,
         };
-        let heads = self.shared.source.heads(&request)?;
-        Ok(heads.first().is_some_and(|head| head.head >= position && state.position >= head.relevant))
+        let none = || Head { instance: Arc::clone(instance), head: 0, relevant: 0 };
+        Ok(self.shared.source.heads(&request)?.into_iter().next().unwrap_or_else(none))
     }
 
-    fn check_held_back(&self, key: &ProjectionKey, instance: &Arc<str>, positions: &[i64]) -> Result<(), AwaitError> {
+    fn check_held_back(&self, key: &ProjectionKey, instance: &Arc<str>, events: &[Spot]) -> Result<(), AwaitError> {
+        let positions: Vec<i64> = events.iter().map(|(position, _)| *position).collect();
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
         let query = HeldQuery::all().instance(instance).positions(*first, *last);
         let held = self.shared.models.held_events(key, &query)?;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender};
@@ -17,7 +17,7 @@ use super::handler::{Inner, ProjectionHandler};
 use super::holding::Holdings;
 use super::leased::Leased;
 use super::members;
-use super::progress::Progress;
+use super::progress::{Moved, Progress};
 use super::schedule::{Job, Schedule};
 use super::thread::{Stop, Thread};
 use super::windows::Windows;
@@ -136,6 +136,10 @@ pub(super) struct Shared {
     pub(super) pauses: Mutex<HashSet<Pause>>,
     pub(super) progress: Progress,
     pub(super) windows: Mutex<Windows>,
+    /// The generation of the source up to which the log was forgotten.
+    pub(super) generation: AtomicU64,
+    /// How often the log was forgotten.
+    pub(super) forgotten: AtomicU64,
     pub(super) pool: Mutex<Option<rayon::ThreadPool>>,
     pub(super) inbox: (Sender<Trigger>, Receiver<Trigger>),
     pub(super) tick_now: Sender<()>,
@@ -174,6 +178,27 @@ impl Shared {
             && self.runners.get(projection).is_some_and(Runner::may_work)
             && !self.is_paused(projection, instance)
             && self.prefers(projection, instance)
+    }
+
+    /// Forgets the log when the source may be another one than before.
+    pub(super) fn mind_generation(&self) {
+        let generation = self.source.generation();
+        if self.generation.swap(generation, Ordering::SeqCst) != generation {
+            log::debug!("a connection to the event store was lost; what is remembered of the log is dropped");
+            self.forget_history();
+        }
+    }
+
+    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id; and has the ticker look at
+    /// everything.
+    pub(super) fn forget_history(&self) {
+        self.windows.lock().forget_all();
+        self.source.forget();
+        for runner in &self.runners {
+            runner.handler.inner.source.forget();
+        }
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.request_tick();
     }
 
     /// Names and versions of the projections that it runs.
@@ -263,6 +288,11 @@ impl Shared {
         let processed = self.process_alone(projection, &runner.handler.inner, &mut works);
         for stopped in processed.stopped {
             match stopped.cause {
+                StopCause::HistoryChanged { .. } => {
+                    log_stop(runner, &stopped);
+                    self.forget_history();
+                    self.schedule.add(projection, &stopped.instance);
+                }
                 StopCause::Gap { .. } => {
                     self.windows.lock().forget(&stopped.instance);
                     self.schedule.add(projection, &stopped.instance);
@@ -296,7 +326,7 @@ impl Shared {
                 works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.progress.worked(projection, moves_of(works));
-            processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
+            processed.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
             yields |= runner.is_background() && self.schedule.has_live_work();
@@ -341,24 +371,29 @@ impl Shared {
         processed
     }
 
-    /// A build that cannot go on is halted; other stops are only told.
-    fn mind_stop(&self, runner: &Runner, stopped: &Stopped) {
+    /// A build that cannot go on is halted, what was read of another history is read anew; other stops are only told.
+    fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
+            StopCause::HistoryChanged { .. } => {
+                log_stop(runner, stopped);
+                self.forget_history();
+                self.schedule.trouble(projection, &stopped.instance, runner.handler.inner.config.retries);
+            }
             _ => log_stop(runner, stopped),
         }
     }
 }
 
-/// An instance, and between which positions every event was applied, where that is known.
-type Move = (Arc<str>, Option<(i64, i64)>);
+/// An instance, and what is known of the work on it.
+type Move = (Arc<str>, Moved);
 
 fn moves_of(works: &[Work]) -> Vec<Move> {
-    works.iter().map(|work| (Arc::clone(&work.instance), work.clean)).collect()
+    works.iter().map(|work| (Arc::clone(&work.instance), work.moved())).collect()
 }
 
 fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
-    instances.iter().map(|instance| (Arc::clone(instance), None)).collect()
+    instances.iter().map(|instance| (Arc::clone(instance), Moved::default())).collect()
 }
 
 /// Causes that were logged where they arose, or are somebody else's work now, are not logged again.

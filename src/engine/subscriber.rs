@@ -69,6 +69,7 @@ impl Subscriber {
     }
 
     fn hand_on(&self, received: &Received) {
+        self.shared.mind_generation();
         for events in by_instance(&received.events) {
             self.instance(&events);
         }

@@ -31,6 +31,8 @@ struct Calm {
     signs: String,
     behind: Vec<Arc<str>>,
     ticks: u32,
+    /// How often the log had been forgotten.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -38,15 +40,17 @@ pub(super) struct Ticker {
     shared: Arc<Shared>,
     now: Receiver<()>,
     /// The signs as they were before this tick's look.
-    signs: Option<String>,
+    signs: Option<(String, u64)>,
     calm: Option<Calm>,
+    /// How often the log had been forgotten when all checkpoints were last compared with it.
+    compared: Option<u64>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
 }
 
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
-        Self { shared, now, signs: None, calm: None, left_to_others: HashMap::new() }
+        Self { shared, now, signs: None, calm: None, compared: None, left_to_others: HashMap::new() }
     }
 
     /// One tick, then the wait for the next one.
@@ -85,9 +89,13 @@ impl Ticker {
             *self.shared.pauses.lock() = pauses.into_iter().collect();
         }
         self.take_leads(known)?;
-        let lags = self.lags(calm)?;
+        let is_whole = calm.is_none();
+        let mut lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
         self.end_first_runs(&lags)?;
+        if is_whole {
+            lags.extend(self.diverged()?);
+        }
         for (projection, instances) in self.ours(lags) {
             self.shared.send(Trigger { projection, instances });
         }
@@ -97,11 +105,23 @@ impl Ticker {
     /// What is known from the looks before, unless the signs have changed. They are read before anything is looked at: what
     /// happens in between changes the next ones.
     fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
-        let before = self.calm.take();
+        self.shared.mind_generation();
+        let (before, forgotten) = (self.calm.take(), self.shared.forgotten.load(Ordering::SeqCst));
         let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
-        let calm = before.filter(|calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY);
-        self.signs = signs;
+        let is_calm =
+            |calm: &Calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && calm.forgotten == forgotten;
+        let calm = before.filter(is_calm);
+        self.signs = signs.map(|signs| (signs, forgotten));
         Ok(calm)
+    }
+
+    /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
+    /// that it names at the first look, and when the log may be another one.
+    fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
+        let forgotten = self.shared.forgotten.load(Ordering::SeqCst);
+        let pairs = self.shared.diverged(self.compared != Some(forgotten))?;
+        self.compared = Some(forgotten);
+        Ok(pairs)
     }
 
     fn has_first_runs(&self) -> bool {
@@ -122,8 +142,8 @@ impl Ticker {
             None => self.look_at(&[])?,
         };
         let behind = look.behind.filter(|behind| behind.len() <= FEW);
-        if let (Some(signs), Some(behind)) = (self.signs.take(), behind) {
-            self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1) });
+        if let (Some((signs, forgotten)), Some(behind)) = (self.signs.take(), behind) {
+            self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1), forgotten });
         }
         Ok(look.lags)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::holding::Holding;
+use super::progress::Moved;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
@@ -13,6 +14,9 @@ use crate::statement::Statement;
 
 /// Events that are reduced ahead before one looks again whether that is over.
 const UNASKED: usize = 64;
+
+/// Events of a work that are remembered for those who wait for them; of more the database tells.
+const MOST_AWAITED: usize = 256;
 
 /// What became of some events.
 #[derive(Debug, Default)]
@@ -129,6 +133,13 @@ impl Work {
         self.clean = Some((begin, to));
     }
 
+    /// What is known of it, for those who wait for its events.
+    pub(super) fn moved(&self) -> Moved {
+        let few = self.steps.get(..self.next).filter(|steps| self.clean.is_some() && steps.len() <= MOST_AWAITED);
+        let spot = |step: &Step| (step.event.position, Some(step.event.id));
+        Moved { clean: self.clean, events: few.unwrap_or_default().iter().map(spot).collect() }
+    }
+
     /// True when it goes event by event.
     pub(super) fn is_careful(&self) -> bool {
         self.lease.as_ref().is_some_and(|holding| holding.is_careful())
@@ -160,6 +171,11 @@ impl Work {
     /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
     pub(super) fn is_proved(&self, state: &State) -> bool {
         self.known.as_ref().is_none_or(|known| known.proves(state, &self.steps))
+    }
+
+    /// Where the checkpoint goes at most: what stands there in the log proves all in front of it.
+    pub(super) fn end(&self) -> Option<(i64, Option<Uuid>)> {
+        self.to.or_else(|| self.steps.last().map(|step| (step.event.position, Some(step.event.id))))
     }
 
     /// The position at which it stands: that of the next event, or the checkpoint.

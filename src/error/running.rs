@@ -83,6 +83,19 @@ pub enum AwaitError {
         /// The event.
         position: i64,
     },
+    /// The event is not in the log any more: the store was restored to an older state, or a standby without it was promoted.
+    #[error(
+        "event {position} of instance {instance:?}, which projection {projection:?} was to handle, is not in the log any \
+         more: the store was restored, or a server without it took over; push it again"
+    )]
+    EventLost {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// Where it was.
+        position: i64,
+    },
     /// The instance is stopped until a person acts.
     #[error("projection {projection:?} is stopped in {stopped}")]
     Stopped {

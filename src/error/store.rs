@@ -39,6 +39,8 @@ pub enum StoreErrorKind {
     CannotOpen,
     /// The file is no database, or is damaged.
     Corrupt,
+    /// The event that a checkpoint was to name does not stand in the log: the log is another one than the one that was read.
+    Diverged,
     /// The schema is not what this version expects: a table is missing, or setup has not run.
     Schema,
     /// The database, or the library below it, is of a version that cannot be used.
@@ -64,6 +66,7 @@ impl StoreErrorKind {
             Self::Full => "; free some space, nothing was stored",
             Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
             Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",
+            Self::Diverged => "; the log was restored or exchanged meanwhile, it is read again",
             Self::Schema => "; run setup() first",
             _ => "",
         }
@@ -117,7 +120,10 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         use StoreErrorKind as K;
-        !matches!(self.kind, K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Unsupported | K::Usage)
+        !matches!(
+            self.kind,
+            K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Diverged | K::Unsupported | K::Usage
+        )
     }
 
     /// True for trouble that passes by itself: connections, locks, transactions of others.

@@ -50,9 +50,11 @@ pub(crate) const ERASED: &str = "null";
 /// An event as it is stored.
 ///
 /// Cloning is cheap: the texts are shared.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Event {
     pub(crate) id: Uuid,
+    /// The event in front of it in its instance, as the push that stored it saw it. Events that were read do not know.
+    pub(crate) previous: Option<Uuid>,
     pub(crate) instance: Arc<str>,
     pub(crate) position: i64,
     pub(crate) aggregate_type: Arc<str>,
@@ -62,6 +64,21 @@ pub struct Event {
     pub(crate) texts: Texts,
 }
 
+/// What is stored counts: how it came here does not.
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { id, previous: _, instance, position, aggregate_type, version, revision, created_at, texts } = self;
+        *id == other.id
+            && *position == other.position
+            && *version == other.version
+            && *revision == other.revision
+            && *created_at == other.created_at
+            && *instance == other.instance
+            && *aggregate_type == other.aggregate_type
+            && *texts == other.texts
+    }
+}
+
 impl Event {
     /// An event for a source of one's own, or for a test: first of its instance and aggregate, with the
     /// payload `{}`. The other setters fill in the rest.
@@ -69,6 +86,7 @@ impl Event {
     pub fn new(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
         Self {
             id: Uuid::nil(),
+            previous: None,
             instance: instance.into(),
             position: 1,
             aggregate_type: aggregate_type.into(),

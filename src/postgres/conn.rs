@@ -8,9 +8,9 @@ use postgres::types::{ToSql, Type};
 
 use super::value::{self, Param};
 use super::{bulk, error, in_order, push, slices};
-use crate::db::{Append, Bulk, Conn, Counters, Row, row};
+use crate::db::{Append, Bulk, Conn, Counters, Row, Sliced, row};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::query::{ReadRequest, Slice};
+use crate::query::ReadRequest;
 use crate::sql::Dialect;
 use crate::value::Value;
 
@@ -98,7 +98,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
         in_order::write(self, write, uniques)
     }
 
-    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn slices(&mut self, request: &ReadRequest) -> Result<Sliced, StoreError> {
         slices::read(self, request)
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::conn::Session;
 use super::error;
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, row};
+use crate::db::{Conn, EVENT_COLUMNS, Sliced, row};
 use crate::error::StoreError;
 use crate::event::{Event, Which};
 use crate::query::{ReadRequest, Slice};
@@ -44,13 +44,13 @@ type Param<'p> = (&'p (dyn ToSql + Sync), Type);
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
-) -> Result<Vec<Slice>, StoreError> {
+) -> Result<Sliced, StoreError> {
     session.batch(&format!("{ONE_SNAPSHOT}; {ALONG_THE_INDEX}"))?;
-    let (mut slices, archived) = places(session, request)?;
+    let Places { mut slices, archived, store } = places(session, request)?;
     let lags = |(_, slice): &(usize, &Slice)| slice.relevant > slice.after;
     let lagging: Vec<usize> = slices.iter().enumerate().filter(lags).map(|(at, _)| at).collect();
     if lagging.is_empty() {
-        return Ok(slices);
+        return Ok(Sliced { slices, store });
     }
     let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
     let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
@@ -67,14 +67,19 @@ pub(super) fn read<C: GenericClient>(
         (slice.events, slice.more) = (page.events, page.more);
     }
     fill(session, &mut slices, &large)?;
-    Ok(slices)
+    Ok(Sliced { slices, store })
 }
 
-/// A slice without events for each cursor, in their order, and up to where the events of its instance are archived.
-fn places<C: GenericClient>(
-    session: &mut Session<'_, C>,
-    request: &ReadRequest,
-) -> Result<(Vec<Slice>, Vec<i64>), StoreError> {
+/// Where instances stand.
+struct Places {
+    /// A slice without events for each cursor, in their order.
+    slices: Vec<Slice>,
+    /// Up to where the events of each instance are archived.
+    archived: Vec<i64>,
+    store: Option<Uuid>,
+}
+
+fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<Places, StoreError> {
     let none = |cursor: &crate::query::Cursor| Slice {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
@@ -98,12 +103,13 @@ fn places<C: GenericClient>(
          CASE WHEN c.after <= i.removed THEN NULL WHEN c.after <= i.archived \
            THEN (SELECT a.event_id FROM readside.events_archive a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
            ELSE (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) END, \
-         i.archived \
+         i.archived, (SELECT own.store_id FROM readside.store own) \
          FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, after, number) \
          JOIN readside.instances i ON i.instance_id = c.instance_id";
-    let mut archived = vec![0; slices.len()];
+    let (mut archived, mut store) = (vec![0; slices.len()], None);
     for found in session.rows(sql, &params, "reading heads")? {
         let at = number(&found)?;
+        store = get(&found, 6)?;
         if let Some(to) = archived.get_mut(at) {
             *to = get(&found, 5)?;
         }
@@ -114,7 +120,7 @@ fn places<C: GenericClient>(
             slice.at = get(&found, 4)?;
         }
     }
-    Ok((slices, archived))
+    Ok(Places { slices, archived, store })
 }
 
 /// Events of this slice, at most.

@@ -7,9 +7,9 @@ use rusqlite::{CachedStatement, Connection};
 
 use super::{error, push, slices, value};
 use crate::clock::Clock;
-use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, on_conflict};
+use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, Sliced, on_conflict};
 use crate::error::StoreError;
-use crate::query::{ReadRequest, Slice};
+use crate::query::ReadRequest;
 use crate::sql::{Dialect, quote};
 use crate::value::{ColumnType, Value};
 
@@ -91,7 +91,7 @@ impl Conn for Handle<'_> {
         Ok(touched as u64)
     }
 
-    fn slices(&mut self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn slices(&mut self, request: &ReadRequest) -> Result<Sliced, StoreError> {
         slices::read(self, request)
     }
 

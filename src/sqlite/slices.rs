@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::conn::{Handle, bind};
 use super::{error, value};
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, row};
+use crate::db::{Conn, EVENT_COLUMNS, Sliced, row, store_id};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, ReadRequest, Slice, Wanted};
@@ -21,7 +21,7 @@ const EVENTS: &str = "readside_events";
 const ARCHIVE: &str = "readside_events_archive";
 
 /// One transaction around all reads, so that heads and events are of one moment.
-pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Sliced, StoreError> {
     if !handle.conn.is_autocommit() {
         return read_all(handle, request);
     }
@@ -31,8 +31,10 @@ pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec
     slices
 }
 
-fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
-    request.cursors.iter().map(|cursor| slice(handle, cursor, request)).collect()
+fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Sliced, StoreError> {
+    let store = Some(store_id(handle)?);
+    let slices = request.cursors.iter().map(|cursor| slice(handle, cursor, request)).collect::<Result<_, _>>()?;
+    Ok(Sliced { slices, store })
 }
 
 fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {

@@ -63,6 +63,12 @@ impl<S: EngineStore> ProjectionStore for Wrapped<S> {
     fn states(&self, key: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         self.inner.states(key, instances)
     }
+    fn states_after(&self, key: &ProjectionKey, after: Option<&str>, limit: usize) -> Result<Vec<State>, StoreError> {
+        self.inner.states_after(key, after, limit)
+    }
+    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
+        self.inner.holds(source)
+    }
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -125,6 +131,14 @@ impl<S: EngineStore> LeaseStore for Wrapped<S> {
     fn behind(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
         self.inner.behind(source, request)
     }
+    fn diverged(
+        &self,
+        source: uuid::Uuid,
+        request: &LagRequest,
+        thorough: bool,
+    ) -> Result<Option<Vec<Lag>>, StoreError> {
+        self.inner.diverged(source, request, thorough)
+    }
     fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.inner.signs(source)
     }
@@ -154,8 +168,8 @@ impl ProjectionTransaction for WrappedTransaction<'_, '_> {
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
         self.0.apply_one(projection, instance, statement)
     }
-    fn save(&mut self, key: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
-        self.0.save(key, checkpoints)
+    fn save(&mut self, key: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
+        self.0.save(key, checkpoints, log)
     }
     fn record(&mut self, key: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
         self.0.record(key, attempts)

@@ -133,6 +133,17 @@ macro_rules! forward {
             ) -> Result<Vec<readside::State>, readside::error::StoreError> {
                 self.store.states(p, instances)
             }
+            fn states_after(
+                &self,
+                p: &readside::ProjectionKey,
+                after: Option<&str>,
+                limit: usize,
+            ) -> Result<Vec<readside::State>, readside::error::StoreError> {
+                self.store.states_after(p, after, limit)
+            }
+            fn holds(&self, source: uuid::Uuid) -> Result<bool, readside::error::StoreError> {
+                self.store.holds(source)
+            }
             fn transaction(
                 &self,
                 work: &mut dyn FnMut(

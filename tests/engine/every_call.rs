@@ -109,11 +109,11 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
     for (way, transactions) in [(Fault::CommitDone, 1), (Fault::CommitLost, 2)] {
         let (store, _) = store();
         store.push(&[count("a", "x", 1)]).unwrap();
-        // store id, states, read, begin, lock, apply, save, commit
-        let faults = Faults::nth(8, way);
+        // store id, states, read, store id, begin, lock, apply, save, commit
+        let faults = Faults::nth(9, way);
         faulty(&store, &faults, HandlerConfig { retries: 1, ..config() }).trigger(&["a"]).unwrap();
         assert_eq!(rows(&store), ["a/x=1"]);
-        // After the commit: one look at the states; then, if it was lost, all of the transaction again.
-        assert_eq!(faults.calls(), 8 + 1 + (transactions - 1) * 5, "{way:?}");
+        // After the commit: one look at the states; then, if it was lost, store id and all of the transaction again.
+        assert_eq!(faults.calls(), 9 + 1 + (transactions - 1) * 6, "{way:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use readside::error::{SetupError, StoreError, StoreErrorKind};
 use readside::{
     Action, Attempt, By, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, HeldQuery, HeldState, Intervention,
-    Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State, Statement,
+    Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State, Statement,
 };
 
 /// How a call fails.
@@ -88,6 +88,17 @@ impl<S: ProjectionStore> ProjectionStore for Faulty<S> {
         self.faults.call()?;
         self.inner.states(projection, instances)
     }
+    fn states_after(
+        &self,
+        projection: &ProjectionKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<State>, StoreError> {
+        self.inner.states_after(projection, after, limit)
+    }
+    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
+        self.inner.holds(source)
+    }
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -152,9 +163,9 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
         self.faults.call()?;
         self.inner.apply_one(projection, instance, statement)
     }
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
         self.faults.call()?;
-        self.inner.save(projection, checkpoints)
+        self.inner.save(projection, checkpoints, log)
     }
     fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
         self.faults.call()?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use readside::{ProjectionHandler, ProjectionStore, SqliteStore, StopCause};
+use readside::error::TriggerError;
+use readside::{HandlerConfig, ProjectionHandler, ProjectionStore, SqliteStore, StopCause};
 
 use crate::{config, count, counts, push, rows, stopped, store};
 
@@ -63,8 +64,185 @@ fn a_checkpoint_that_was_set_back_stops_the_work() {
     let fetched = handler.fetch_events(&["a"]).unwrap();
     let id = readside::EventSource::store_id(&store).unwrap();
     let back = readside::Checkpoint { instance: "a".into(), position: 0, event: None, store: id };
-    store.transaction(&mut |tx| tx.save(&counts().key(), std::slice::from_ref(&back))).unwrap();
+    store.transaction(&mut |tx| tx.save(&counts().key(), std::slice::from_ref(&back), readside::Log::Here)).unwrap();
     let processed = handler.process(fetched);
     assert!(matches!(processed.stopped[0].cause, StopCause::Reset), "{:?}", processed.stopped);
     assert_eq!(rows(&store), ["a/x=1"]);
+}
+
+/// Sets the log of an instance back to this position.
+type Cut<'c> = &'c dyn Fn(&str, i64);
+
+fn on_sqlite(test: fn(&SqliteStore, &SqliteStore, Cut<'_>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.db");
+    let [store, other] = [0, 1].map(|_| SqliteStore::open(&path).unwrap());
+    ProjectionStore::setup(&store, &[&counts()]).unwrap();
+    let client = readside::rusqlite::Connection::open(&path).unwrap();
+    client.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    test(&store, &other, &|instance, position| client.execute_batch(&cut("readside_", instance, position)).unwrap());
+}
+
+#[cfg(feature = "postgres")]
+fn on_postgres(test: fn(&readside::PostgresStore, &readside::PostgresStore, Cut<'_>)) {
+    use readside::postgres_driver::{Client, NoTls};
+    let database = crate::common::postgres::database();
+    let [store, other] = [0, 1].map(|_| readside::PostgresStore::connect(database.url()).unwrap());
+    ProjectionStore::setup(&store, &[&counts()]).unwrap();
+    let client = std::cell::RefCell::new(Client::connect(database.url(), NoTls).unwrap());
+    test(&store, &other, &|instance, position| {
+        client.borrow_mut().batch_execute(&cut("readside.", instance, position)).unwrap();
+    });
+}
+
+fn cut(prefix: &str, instance: &str, position: i64) -> String {
+    let of = format!("WHERE instance_id = '{instance}'");
+    format!(
+        "BEGIN; DELETE FROM {prefix}events {of} AND position > {position}; \
+         UPDATE {prefix}instances SET head = {position}, head_event = \
+         (SELECT event_id FROM {prefix}events {of} AND position = {position}) {of}; \
+         UPDATE {prefix}heads SET head = {position} {of} AND head > {position}; COMMIT"
+    )
+}
+
+/// What stores of both databases are.
+trait Both: readside::EngineStore + readside::testing::laws::Models + Clone {}
+impl<S: readside::EngineStore + readside::testing::laws::Models + Clone> Both for S {}
+
+fn of<S: Both>(store: &S) -> ProjectionHandler {
+    ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), counts(), config()).unwrap()
+}
+
+fn lawful<S: Both>(store: &S) {
+    let report = readside::testing::laws::check(store, store, &counts()).unwrap();
+    assert!(report.is_lawful(), "{report}");
+}
+
+fn is_changed(processed: &readside::Processed) -> bool {
+    processed.stopped.iter().any(|stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. }))
+}
+
+/// Events that were read are gone when they are to be written, and others stand in their places.
+fn what_was_read_of_a_lost_history_is_not_written<S: Both>(store: &S, other: &S, cut: Cut<'_>) {
+    let handler = of(store);
+    store.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
+    handler.trigger(&["a", "b"]).unwrap();
+    store.push(&[count("a", "x", 2), count("a", "x", 4), count("b", "x", 2)]).unwrap();
+    let fetched = handler.fetch_events(&["a", "b"]).unwrap();
+    cut("a", 1);
+    other.push(&[count("a", "x", 100), count("a", "x", 200), count("a", "x", 400)]).unwrap();
+    let processed = handler.process(fetched);
+    assert!(is_changed(&processed) && processed.applied == 1, "{processed:?}");
+    handler.trigger(&["a", "b"]).unwrap();
+    lawful(store);
+}
+
+// SPEC L10
+#[test]
+fn what_was_read_of_a_lost_history_is_not_written_on_sqlite() {
+    on_sqlite(what_was_read_of_a_lost_history_is_not_written);
+}
+
+// SPEC L10
+#[cfg(feature = "postgres")]
+#[test]
+fn what_was_read_of_a_lost_history_is_not_written_on_postgres() {
+    on_postgres(what_was_read_of_a_lost_history_is_not_written);
+}
+
+/// The log ends in front of events that are on their way: the next events get the positions.
+fn events_by_hand_of_a_lost_history_are_not_written<S: Both>(store: &S, other: &S, cut: Cut<'_>) {
+    let handler = of(store);
+    let subscription = store.subscribe(readside::Topics::all());
+    store.push(&[count("a", "x", 1)]).unwrap();
+    let first = subscription.drain().events;
+    assert_eq!(handler.process_events(&first).applied, 1);
+    store.push(&[count("a", "x", 2), count("a", "x", 4)]).unwrap();
+    let lost = subscription.drain().events;
+    cut("a", 1);
+    assert!(is_changed(&handler.process_events(&lost)), "they lie behind the end of the log");
+    other.push(&[count("a", "x", 100), count("a", "x", 200)]).unwrap();
+    assert!(is_changed(&handler.process_events(&lost)), "others stand in their places");
+    store.push(&[count("a", "x", 400)]).unwrap();
+    let mixed = [lost, subscription.drain().events].concat();
+    let positions: Vec<i64> = mixed.iter().map(readside::Event::position).collect();
+    assert_eq!(positions, [2, 3, 4], "without a hole, but of two histories");
+    assert!(!handler.process_events(&mixed).stopped.is_empty());
+    handler.trigger(&["a"]).unwrap();
+    lawful(store);
+}
+
+// SPEC L10
+#[test]
+fn events_by_hand_of_a_lost_history_are_not_written_on_sqlite() {
+    on_sqlite(events_by_hand_of_a_lost_history_are_not_written);
+}
+
+// SPEC L10
+#[cfg(feature = "postgres")]
+#[test]
+fn events_by_hand_of_a_lost_history_are_not_written_on_postgres() {
+    on_postgres(events_by_hand_of_a_lost_history_are_not_written);
+}
+
+/// A failure that is on record names a position; the event there may be another one now.
+fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other: &S, cut: Cut<'_>) {
+    let (models, _) = store();
+    let models = Arc::new(models);
+    let parks = HandlerConfig { max_failure_count: 1, ..config() };
+    let handler = ProjectionHandler::new(Arc::new(events.clone()), models.clone(), counts(), parks).unwrap();
+    events.push(&[count("a", "x", 1), count("a", "x", 13)]).unwrap();
+    handler.trigger(&["a"]).unwrap();
+    cut("a", 1);
+    other.push(&[count("a", "x", 2)]).unwrap();
+    let by = readside::By::new("ada", "the reducer is mended");
+    for outcome in [handler.retry("a", 2, &by), handler.discard("a", 2, &by)] {
+        assert!(
+            matches!(&outcome, Err(readside::error::MendError::Trigger(TriggerError::Stopped { stopped, .. }))
+                if matches!(stopped[0].cause, StopCause::HistoryDiverged { .. })),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(rows(&models), ["a/x=1"]);
+}
+
+// SPEC L10, H3
+#[test]
+fn a_record_of_a_lost_event_is_not_applied_to_another_on_sqlite() {
+    on_sqlite(a_record_of_a_lost_event_is_not_applied_to_another);
+}
+
+// SPEC L10, H3
+#[cfg(feature = "postgres")]
+#[test]
+fn a_record_of_a_lost_event_is_not_applied_to_another_on_postgres() {
+    on_postgres(a_record_of_a_lost_event_is_not_applied_to_another);
+}
+
+/// Between reading and writing the log of another database was set back.
+fn a_log_in_another_database_is_asked_before_the_commit<S: Both>(events: &S, other: &S, cut: Cut<'_>) {
+    let (models, _) = store();
+    let handler =
+        ProjectionHandler::new(Arc::new(events.clone()), Arc::new(models.clone()), counts(), config()).unwrap();
+    events.push(&[count("a", "x", 1), count("a", "x", 2)]).unwrap();
+    let fetched = handler.fetch_events(&["a"]).unwrap();
+    cut("a", 1);
+    other.push(&[count("a", "x", 10)]).unwrap();
+    assert!(is_changed(&handler.process(fetched)));
+    assert_eq!(rows(&models), Vec::<String>::new());
+    handler.trigger(&["a"]).unwrap();
+    assert_eq!(rows(&models), ["a/x=11"]);
+}
+
+// SPEC L10, G5
+#[test]
+fn a_log_in_another_database_is_asked_before_the_commit_on_sqlite() {
+    on_sqlite(a_log_in_another_database_is_asked_before_the_commit);
+}
+
+// SPEC L10, G5
+#[cfg(feature = "postgres")]
+#[test]
+fn a_log_in_another_database_is_asked_before_the_commit_on_postgres() {
+    on_postgres(a_log_in_another_database_is_asked_before_the_commit);
 }

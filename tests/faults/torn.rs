@@ -37,6 +37,17 @@ impl ProjectionStore for Mortal {
     fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         self.inner.states(projection, instances)
     }
+    fn states_after(
+        &self,
+        projection: &ProjectionKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<State>, StoreError> {
+        self.inner.states_after(projection, after, limit)
+    }
+    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
+        self.inner.holds(source)
+    }
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -83,9 +94,9 @@ impl ProjectionTransaction for MortalTransaction<'_> {
         self.store.live();
         Ok(())
     }
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint]) -> Result<(), StoreError> {
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
         self.store.live();
-        self.inner.save(projection, checkpoints)?;
+        self.inner.save(projection, checkpoints, log)?;
         self.store.live();
         Ok(())
     }

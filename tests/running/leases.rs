@@ -147,7 +147,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     store
         .transaction(&mut |tx| {
             tx.lock(&key, &names(&["a"]))?;
-            tx.save(&key, std::slice::from_ref(&checkpoint))
+            tx.save(&key, std::slice::from_ref(&checkpoint), Log::Elsewhere)
         })
         .unwrap();
     store.acquire(&key, &names(&["b"]), other, LEASE).unwrap();
@@ -232,7 +232,7 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
         let checkpoint = Checkpoint { instance: "a".into(), position, event: None, store: source };
         store.transaction(&mut |tx| {
             tx.lock(&key, &names(&["a"]))?;
-            tx.save(&key, std::slice::from_ref(&checkpoint))
+            tx.save(&key, std::slice::from_ref(&checkpoint), Log::Elsewhere)
         })
     };
     let begin = signs();

@@ -156,6 +156,12 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
     fn states(&self, key: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         self.inner.states(key, instances)
     }
+    fn states_after(&self, key: &ProjectionKey, after: Option<&str>, limit: usize) -> Result<Vec<State>, StoreError> {
+        self.inner.states_after(key, after, limit)
+    }
+    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
+        self.inner.holds(source)
+    }
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -227,6 +233,14 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
             self.looks.1.fetch_add(1, Ordering::SeqCst);
         }
         self.inner.behind(source, request)
+    }
+    fn diverged(
+        &self,
+        source: uuid::Uuid,
+        request: &LagRequest,
+        thorough: bool,
+    ) -> Result<Option<Vec<Lag>>, StoreError> {
+        self.inner.diverged(source, request, thorough)
     }
     fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.looks.0.fetch_add(1, Ordering::SeqCst);

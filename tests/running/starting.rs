@@ -89,7 +89,7 @@ fn set_back<S: ProjectionStore + EventSource>(store: &S, name: &str, instance: &
     let checkpoint = Checkpoint { instance: instance.into(), position, event: None, store: store.store_id().unwrap() };
     let save = &mut |tx: &mut dyn ProjectionTransaction| {
         tx.lock(&key, &instances)?;
-        tx.save(&key, std::slice::from_ref(&checkpoint))
+        tx.save(&key, std::slice::from_ref(&checkpoint), Log::Elsewhere)
     };
     store.transaction(save).unwrap();
 }

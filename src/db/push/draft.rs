@@ -77,6 +77,7 @@ impl Draft {
         let metadata = command.metadata_json();
         let event = Event {
             id: Uuid::nil(),
+            previous: None,
             instance: Arc::clone(&command.instance),
             position: 0,
             aggregate_type: Arc::clone(&command.aggregate_type),

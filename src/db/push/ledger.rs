@@ -139,7 +139,7 @@ impl Ledger {
             let id = self.next_id();
             let counter = self.counters.get_mut(&event.instance).ok_or_else(vanished)?;
             counter.head += 1;
-            counter.event = Some(id);
+            event.previous = counter.event.replace(id);
             event.id = id;
             event.position = counter.head;
             event.created_at = counter.time;
