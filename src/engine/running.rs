@@ -33,6 +33,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks at a state that another process may move: from the first to the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
+/// After so long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
+const FIRST_DOUBT: Duration = Duration::from_millis(100);
+const DOUBT_AGAIN: Duration = Duration::from_secs(1);
+
 /// Keeps the read models of its projections current, by itself, in one process or together with others.
 ///
 /// Its threads are a ticker, a subscription, a listener, a renewal of leases, and the workers of a pool; their number
@@ -232,7 +236,7 @@ impl Engine {
         let (at, runner) = self.find(projection).ok_or_else(unknown)?;
         let instance: Arc<str> = instance.into();
         let last = events.iter().copied().max_by_key(|(position, _)| *position).unwrap_or_default();
-        let (deadline, mut pause) = (start + timeout, LOOK_AGAIN.0);
+        let (deadline, mut pause, mut doubt) = (start + timeout, LOOK_AGAIN.0, Instant::now() + FIRST_DOUBT);
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
@@ -241,11 +245,14 @@ impl Engine {
             }
             let state = self.state(&live.key, &instance)?;
             let is_over = Instant::now() >= deadline;
-            match self.look(&live, &state, last, is_over)? {
+            let doubts = is_over || Instant::now() >= doubt;
+            if doubts {
+                doubt = Instant::now() + DOUBT_AGAIN;
+            }
+            match self.look(&live, &state, last, doubts)? {
                 Seen::Reached if self.is_still_seen(runner, &live)? => {
                     return self.check_held_back(&live.key, &instance, events);
                 }
-                Seen::Reached => continue,
                 Seen::NotYet => {}
                 Seen::Lost => {
                     let (projection, instance) = (projection.to_owned(), instance.to_string());
@@ -256,7 +263,8 @@ impl Engine {
                     let stopped = Stopped { instance, position, cause: StopCause::HistoryDiverged { found } };
                     return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
                 }
-                Seen::Diverged { .. } => continue,
+                // Another version is live now, or the checkpoint moved meanwhile.
+                Seen::Reached | Seen::Diverged { .. } => continue,
             }
             if let Some(error) = stopped(projection, &state, last.0) {
                 return Err(error);
@@ -294,13 +302,13 @@ impl Engine {
 
     /// The checkpoint is there, or the events are and none of them concerns the projection any more. The log has to say so
     /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
-    /// the wait would end.
-    fn look(&self, live: &LiveBuild, state: &State, last: Spot, is_over: bool) -> Result<Seen, StoreError> {
+    /// the wait would end, and in between where it `doubts`.
+    fn look(&self, live: &LiveBuild, state: &State, last: Spot, doubts: bool) -> Result<Seen, StoreError> {
         let (instance, source) = (&state.instance, self.shared.source.as_ref());
         let head = if state.position >= last.0 { None } else { Some(self.head(live, instance)?) };
         let is_reached = head.as_ref().is_none_or(|head| head.head >= last.0 && state.position >= head.relevant);
         let is_ahead = head.as_ref().is_some_and(|head| state.position > head.head);
-        if !is_reached && !is_ahead && !is_over {
+        if !is_reached && !is_ahead && !doubts {
             return Ok(Seen::NotYet);
         }
         if let Some(found) = history::contradiction(source, state)? {

@@ -6,6 +6,7 @@ mod common;
 
 mod awaiting;
 mod crashes;
+mod history;
 mod leases;
 mod life;
 #[cfg(feature = "postgres")]
@@ -63,6 +64,10 @@ pub(crate) trait Place {
     /// Another database, gone with this one.
     fn elsewhere(&self) -> Self::Store;
     fn rows(store: &Self::Store, projection: &Projection) -> Vec<Vec<(String, Value)>>;
+    /// Runs SQL by hand.
+    fn sql(&self, sql: &str);
+    /// The name of one of the engine's tables, for such SQL.
+    fn own(&self, table: &str) -> String;
 }
 
 #[cfg(feature = "sqlite")]
@@ -88,6 +93,14 @@ impl Place for File {
     fn rows(store: &SqliteStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()
     }
+    fn sql(&self, sql: &str) {
+        let client = rusqlite::Connection::open(self.path()).unwrap();
+        client.busy_timeout(LONG).unwrap();
+        client.execute_batch(sql).unwrap();
+    }
+    fn own(&self, table: &str) -> String {
+        format!("readside_{table}")
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -102,6 +115,13 @@ impl Place for common::postgres::Database {
     fn rows(store: &PostgresStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()
     }
+    fn sql(&self, sql: &str) {
+        let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
+        client.batch_execute(sql).unwrap();
+    }
+    fn own(&self, table: &str) -> String {
+        format!("readside.{table}")
+    }
 }
 
 macro_rules! on_both {
@@ -115,6 +135,8 @@ macro_rules! on_both {
 
 on_both! {
     awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
+    history: a_wait_for_an_event_that_was_lost_is_an_error, no_wait_believes_a_checkpoint_that_the_log_lost,
+        a_log_that_came_to_the_same_heads_again_is_looked_at, a_log_that_was_set_back_with_its_read_model_is_applied_again;
     starting: many_first_set_ups_at_once_make_one_schema, a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere,
         a_state_that_is_set_back_is_found_by_a_calm_engine, what_waits_is_found_when_it_may_go_on, the_system_instance_counts_only_when_asked_for;
     leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, the_mark_of_the_dead_outlives_their_successors, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,

@@ -1,0 +1,102 @@
+//! The log is set back beneath running engines: SPEC L10, C6, G6.
+
+use std::time::Duration;
+
+use readside::error::AwaitError;
+use readside::*;
+
+use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, start, sum};
+
+/// Sets the log of an instance back to this position.
+fn cut<P: Place>(place: &P, instance: &str, position: i64) {
+    let own = |table: &str| place.own(table);
+    let of = format!("WHERE instance_id = '{instance}'");
+    place.sql(&format!(
+        "BEGIN; DELETE FROM {events} {of} AND position > {position}; \
+         UPDATE {instances} SET head = {position}, head_event = \
+         (SELECT event_id FROM {events} {of} AND position = {position}) {of}; \
+         UPDATE {heads} SET head = {position} {of} AND head > {position}; COMMIT",
+        events = own("events"),
+        instances = own("instances"),
+        heads = own("heads"),
+    ));
+}
+
+fn counted(events: usize) -> Vec<Command> {
+    std::iter::repeat_with(|| count("a", 1)).take(events).collect()
+}
+
+fn is_diverged(outcome: &Result<(), AwaitError>) -> bool {
+    matches!(outcome, Err(AwaitError::Stopped { stopped, .. })
+        if matches!(stopped.cause, StopCause::HistoryDiverged { .. }))
+}
+
+// SPEC L10, C6: another event has its position, and was applied.
+pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P) {
+    let (store, other) = (place.open(), place.open());
+    let engine = start(store.clone(), &["counts"], lazy());
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.pause("counts", Some("a"), &by()).unwrap();
+    let lost = engine.push(&[count("a", 10)]).unwrap();
+    cut(place, "a", 1);
+    let kept = other.push(&[count("a", 100)]).unwrap();
+    assert_eq!(kept[0].position(), lost[0].position());
+    engine.resume("counts", Some("a"), &by()).unwrap();
+    engine.trigger("counts", &["a"]).unwrap();
+    let outcome = engine.await_pushed("counts", &lost, LONG);
+    assert!(matches!(outcome, Err(AwaitError::EventLost { position: 2, .. })), "{outcome:?}");
+    engine.await_pushed("counts", &kept, LONG).unwrap();
+    assert_eq!(sum::<P>(&store, "counts", Some("a")), 101);
+}
+
+// SPEC L10, C6, G6: the read model stands at a position that the log has again, with another event or none.
+pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &P) {
+    let (events, models) = (place.open(), place.elsewhere());
+    ProjectionStore::setup(&events, &[]).unwrap();
+    let engine = Engine::builder(events.clone()).models(models).projection(counts("counts")).config(eager());
+    let engine = engine.start().unwrap();
+    let pushed = engine.push(&counted(10)).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    cut(place, "a", 5);
+    let outcome = engine.await_position("counts", "a", 10, LONG);
+    assert!(is_diverged(&outcome), "{outcome:?}");
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    let outcome = engine.await_pushed("counts", &pushed, LONG);
+    assert!(is_diverged(&outcome), "the checkpoint lies above the log: {outcome:?}");
+    let pushed = engine.push(&counted(9)).unwrap();
+    let outcome = engine.await_pushed("counts", &pushed, LONG);
+    assert!(is_diverged(&outcome), "another event stands at the checkpoint: {outcome:?}");
+    let pushed = engine.push(&[count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+}
+
+// SPEC L10: by positions nothing lags.
+pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(place: &P) {
+    let (store, other) = (place.open(), place.open());
+    let engine = start(store.clone(), &["counts"], eager());
+    let pushed = engine.push(&counted(3)).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    cut(place, "a", 1);
+    other.push(&[count("a", 10), count("a", 10)]).unwrap();
+    let engine = start(store, &["counts"], lazy());
+    let outcome = engine.await_position("counts", "a", 3, Duration::from_secs(1));
+    assert!(is_diverged(&outcome), "{outcome:?}");
+}
+
+// SPEC L10, L7: what the queue showed of the old log is forgotten; the ticks find the new one.
+pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Place>(place: &P) {
+    let (store, other) = (place.open(), place.open());
+    let engine = start(store.clone(), &["counts"], eager());
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let unwanted = || Command::raw("a", "other", "o", "other.added");
+    engine.push(&std::iter::repeat_with(unwanted).take(5).collect::<Vec<_>>()).unwrap();
+    cut(place, "a", 1);
+    let kept = other.push(&counted(5)).unwrap();
+    let last = engine.push(&[count("a", 1)]).unwrap();
+    assert_eq!(last[0].position(), 7);
+    engine.await_pushed("counts", &[kept, last].concat(), LONG).unwrap();
+    eventually("each wanted event once", || sum::<P>(&store, "counts", Some("a")) == 7);
+}
