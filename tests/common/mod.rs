@@ -11,6 +11,8 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod server;
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod standby;
 
 /// Pauses a projection or one instance of it, or lets it go on, with no engine at hand.
 pub(crate) fn pause(

@@ -27,6 +27,10 @@ struct Shared {
     refuses: AtomicBool,
     frozen: AtomicBool,
     resets: AtomicBool,
+    /// New connections wait until it ends.
+    holds: AtomicBool,
+    /// Address of the server to which new connections go.
+    server: Mutex<String>,
     /// Microseconds by which each chunk is late.
     delay: AtomicU64,
     /// Bytes that may still pass before a connection is cut; negative when none is to be.
@@ -63,13 +67,17 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// A proxy in front of the server that a URL names.
     pub(crate) fn before(url: &str) -> Self {
-        let server = url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+        let server = Mutex::new(address(url));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { left: AtomicI64::new(-1), ..Shared::default() });
+        let shared = Arc::new(Shared { server, left: AtomicI64::new(-1), ..Shared::default() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming() {
+                while accepting.holds.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let server = accepting.server.lock().clone();
                 if !accepting.refuses.load(Ordering::SeqCst)
                     && let (Ok(client), Ok(server)) = (client, TcpStream::connect(&server))
                 {
@@ -96,6 +104,16 @@ impl Proxy {
     /// Keeps connections open and passes nothing on until it thaws.
     pub(crate) fn freeze(&self, on: bool) {
         self.shared.frozen.store(on, Ordering::SeqCst);
+    }
+
+    /// Lets new connections wait, as a forwarder does that looks for the new primary.
+    pub(crate) fn hold(&self, on: bool) {
+        self.shared.holds.store(on, Ordering::SeqCst);
+    }
+
+    /// Has new connections go to the server that this URL names.
+    pub(crate) fn point_to(&self, url: &str) {
+        *self.shared.server.lock() = address(url);
     }
 
     pub(crate) fn vanish(&self, gone: bool) {
@@ -216,6 +234,11 @@ impl Shared {
             _ => bytes,
         }
     }
+}
+
+/// Host and port of a URL.
+fn address(url: &str) -> String {
+    url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned()
 }
 
 fn contains(bytes: &[u8], name: &[u8]) -> bool {

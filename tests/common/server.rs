@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, which it may kill.
+//! A PostgreSQL server of a test's own, which it may kill, stop, and give its past back.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -32,15 +32,20 @@ impl Server {
     }
 
     fn start_with(durable: bool) -> Self {
+        let init = ["-D", "data", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale", "--no-sync"];
+        Self::start_on("initdb", &init, durable)
+    }
+
+    /// A server on the data folder that this program makes.
+    pub(super) fn start_on(program: &str, arguments: &[&str], durable: bool) -> Self {
         let (folder, binaries, user) = (tempfile::tempdir().unwrap(), binaries(), user());
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut init = run_as(user, &binaries.join("initdb"));
-        init.current_dir(&folder).args(["-D", "data", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale"]);
-        let made = init.args(["--no-sync"]).output().unwrap();
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let mut maker = run_as(user, &binaries.join(program));
+        let made = maker.current_dir(&folder).args(arguments).output().unwrap();
+        assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
         let process = launch(user, &binaries, &folder, port, durable);
         let mut server = Self { folder, binaries, user, port, durable, process };
         server.wait();
@@ -49,6 +54,10 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("postgres://tester@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn client(&self) -> Option<Client> {
@@ -63,6 +72,52 @@ impl Server {
         self.wait();
     }
 
+    /// Ends the server in order; its connections are closed.
+    pub(crate) fn stop(&mut self) {
+        signal("-INT", &self.process);
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the server does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it again on what its data folder holds.
+    pub(crate) fn start_again(&mut self) {
+        self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
+        self.wait();
+    }
+
+    /// Stops the server, copies its data folder, and starts it again.
+    pub(crate) fn keep(&mut self) {
+        self.stop();
+        self.copy("data", "kept");
+        self.start_again();
+    }
+
+    /// Stops the server, puts the copy in the place of its data folder, and starts it again.
+    pub(crate) fn put_back(&mut self) {
+        self.stop();
+        self.copy("kept", "data");
+        self.start_again();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let target = self.folder.path().join(to);
+        if target.exists() {
+            std::fs::remove_dir_all(&target).unwrap();
+        }
+        let copied = Command::new("cp").arg("-a").arg(self.folder.path().join(from)).arg(&target).output().unwrap();
+        assert!(copied.status.success(), "cp: {}", String::from_utf8_lossy(&copied.stderr));
+    }
+
+    /// Runs `pg_ctl` on its data folder.
+    pub(super) fn control(&self, arguments: &[&str]) {
+        let mut command = run_as(self.user, &self.binaries.join("pg_ctl"));
+        let done = command.current_dir(&self.folder).args(["-D", "data"]).args(arguments).output().unwrap();
+        assert!(done.status.success(), "pg_ctl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// Until it answers. A new server refuses to start while backends of the dead one still run.
     fn wait(&mut self) {
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -75,7 +130,7 @@ impl Server {
         }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
@@ -83,9 +138,16 @@ impl Server {
 impl Drop for Server {
     /// SIGQUIT ends it and its backends at once.
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).stderr(Stdio::null()).status();
-        let _ = self.process.wait();
+        // One that was stopped has no process, and its number may be another's by now.
+        if let Ok(None) = self.process.try_wait() {
+            signal("-QUIT", &self.process);
+            let _ = self.process.wait();
+        }
     }
+}
+
+fn signal(signal: &str, process: &Child) {
+    let _ = Command::new("kill").args([signal, &process.id().to_string()]).stderr(Stdio::null()).status();
 }
 
 fn launch(
