@@ -1,0 +1,58 @@
+//! Events in one database, read models in another, and only the events become older ones.
+
+use readside::*;
+
+use crate::ground::Ground;
+use crate::{LONG, NAME, Site, begun, eager, health_tells, is_divergence, ledger, moved, push};
+
+fn start<S: EngineStore + Clone>(events: &S, models: &S) -> Engine {
+    begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(eager()))
+}
+
+/// Events of instance a restored from 100 to 50, beneath this engine; nothing happens to b.
+fn restored<G: Ground>(ground: &mut G) -> (G::Store, G::Store, Engine) {
+    let (events, models) = (ground.open(), ground.beside());
+    let engine = start(&events, &models);
+    for commands in [moved("b", 3), moved("a", 50)] {
+        engine.await_pushed(NAME, &push(&events, &commands), LONG).unwrap();
+    }
+    ground.keep();
+    engine.await_pushed(NAME, &push(&events, &moved("a", 50)), LONG).unwrap();
+    ground.put_back();
+    (events, models, engine)
+}
+
+// SPEC L10, C6, G6: also at the checkpoint itself, and behind it.
+pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = restored(ground);
+    for (count, last) in [(1, 51), (48, 99), (1, 100), (1, 101)] {
+        let pushed = push(&events, &moved("a", count));
+        assert_eq!(pushed.last().map(Event::position), Some(last));
+        match engine.await_pushed(NAME, &pushed, LONG) {
+            Err(error) => assert!(is_divergence(&error), "{error}"),
+            Ok(()) => panic!("a wait for position {last} says Ok, and nothing is applied"),
+        }
+    }
+    let site = Site { engine: &engine, events: &ground.open(), models: &models, projection: &ledger() };
+    site.diverged("a");
+    engine.await_pushed(NAME, &push(&events, &moved("b", 2)), LONG).unwrap();
+    assert_eq!(site.settled().into_iter().collect::<Vec<_>>(), ["a"]);
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L10, G6: the engine that starts knows nothing from before.
+pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = restored(ground);
+    engine.shutdown(LONG).unwrap();
+    drop((events, engine));
+    let events = ground.open();
+    let engine = start(&events, &models);
+    health_tells(&engine);
+    let site = Site { engine: &engine, events: &events, models: &models, projection: &ledger() };
+    site.diverged("a");
+    let error = engine.await_pushed(NAME, &push(&events, &moved("a", 1)), LONG).unwrap_err();
+    assert!(is_divergence(&error), "{error}");
+    engine.await_pushed(NAME, &push(&events, &moved("b", 1)), LONG).unwrap();
+    assert_eq!(site.settled().into_iter().collect::<Vec<_>>(), ["a"]);
+    engine.shutdown(LONG).unwrap();
+}

@@ -1,0 +1,212 @@
+//! A standby that lags is promoted behind a forwarder: the new primary never had the last events of the old one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use readside::postgres_driver::{Client, NoTls};
+use readside::*;
+
+use crate::common::proxy::Proxy;
+use crate::common::random::{Random, seed};
+use crate::common::server::Server;
+use crate::common::standby::Standby;
+use crate::pages::Two;
+use crate::{LONG, NAME, Site, eager, eventually, instances, ledger, moved, push, start};
+
+/// Each waits for the connections that the forwarder holds, and for the locks of the test.
+fn patient() -> PostgresOptions {
+    let (connect_timeout, lock_timeout, statement_timeout) = (LONG, LONG, LONG);
+    PostgresOptions { connect_timeout, lock_timeout, statement_timeout, max_connections: 30, ..Default::default() }
+}
+
+/// A primary with a standby, and a forwarder in front of both.
+struct Pair {
+    primary: Server,
+    standby: Standby,
+    forwarder: Proxy,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let primary = Server::start();
+        let (standby, forwarder) = (primary.standby(), Proxy::before(&primary.url()));
+        Self { primary, standby, forwarder }
+    }
+
+    /// A store that follows the forwarder.
+    fn open(&self) -> PostgresStore {
+        PostgresStore::connect_with(&self.forwarder.url(&self.primary.url()), patient()).unwrap()
+    }
+
+    /// From now on the standby lags.
+    fn lag(&self) {
+        self.standby.catch_up(&self.primary);
+        self.standby.stop_receiving();
+    }
+
+    /// Keeps the states of a projection locked until the connection ends.
+    fn lock_states(&self) -> Client {
+        let mut client = Client::connect(&self.primary.url(), NoTls).unwrap();
+        client.batch_execute("BEGIN; SELECT FROM readside.projection_states WHERE position > 0 FOR UPDATE").unwrap();
+        client
+    }
+
+    /// Until so many transactions wait for a lock of somebody else's.
+    fn await_waiting(&self, count: i64) {
+        let mut client = self.primary.client().unwrap();
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        eventually("transactions that wait", || client.query_one(sql, &[]).unwrap().get::<_, i64>(0) >= count);
+    }
+
+    /// The primary is gone; clients are held until the standby is promoted. Gives the new primary, and a store of
+    /// another process on it.
+    fn fail_over(self) -> (Server, PostgresStore, Proxy) {
+        let Self { primary, standby, forwarder } = self;
+        forwarder.hold(true);
+        forwarder.cut();
+        drop(primary);
+        let primary = standby.promote();
+        forwarder.point_to(&primary.url());
+        forwarder.hold(false);
+        let store = PostgresStore::connect(&primary.url()).unwrap();
+        (primary, store, forwarder)
+    }
+}
+
+// SPEC L10: what the engine has in its hands when the primary dies was never pushed to the new one.
+#[test]
+fn events_that_the_new_primary_never_had_are_not_applied() {
+    let pair = Pair::new();
+    let store = pair.open();
+    let engine = start(store.clone(), eager());
+    let tenants = instances(4);
+    for tenant in &tenants {
+        engine.await_pushed(NAME, &push(&store, &moved(tenant, 10)), LONG).unwrap();
+    }
+    pair.lag();
+    let locked = pair.lock_states();
+    for tenant in &tenants {
+        assert_eq!(push(&store, &moved(tenant, 20))[19].position(), 30, "acknowledged, and lost");
+    }
+    pair.await_waiting(1);
+    let (_primary, other, _forwarder) = pair.fail_over();
+    drop(locked);
+    let projection = ledger();
+    let site = Site { engine: &engine, events: &other, models: &other, projection: &projection };
+    // It is back at work, and has had what it held for longer.
+    engine.await_pushed(NAME, &push(&store, &moved("new", 1)), LONG).unwrap();
+    site.lawful();
+    for tenant in &tenants {
+        assert_eq!(push(&other, &moved(tenant, 20))[0].position(), 11);
+        engine.await_position(NAME, tenant, 30, LONG).unwrap();
+    }
+    site.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L10: as above, for a pass on the caller's thread with pages read ahead.
+#[test]
+fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
+    let pair = Pair::new();
+    let store = pair.open();
+    let ms = Duration::from_millis;
+    let config = HandlerConfig { bulk_limit: 5, retries: 20, retry_failed_after: ms(10), ..HandlerConfig::default() };
+    let shared = Arc::new(store.clone());
+    let handler = ProjectionHandler::new(shared.clone(), shared, ledger(), config).unwrap();
+    handler.setup().unwrap();
+    let tenants = instances(4);
+    let names: Vec<&str> = tenants.iter().map(String::as_str).collect();
+    for tenant in &tenants {
+        push(&store, &moved(tenant, 10));
+    }
+    handler.trigger(&names).unwrap();
+    pair.lag();
+    let locked = pair.lock_states();
+    for tenant in &tenants {
+        push(&store, &moved(tenant, 20));
+    }
+    let (_primary, other, _forwarder) = std::thread::scope(|scope| {
+        let pass = scope.spawn(|| handler.trigger(&names));
+        pair.await_waiting(1);
+        let after = pair.fail_over();
+        drop(locked);
+        // Whether it can go on with what is there now is its own business.
+        let _ = pass.join().unwrap();
+        after
+    });
+    let check = || testing::laws::check(&other, &other, &ledger()).unwrap();
+    assert!(check().is_lawful(), "{}", check());
+    for tenant in &tenants {
+        push(&other, &moved(tenant, 20));
+    }
+    handler.trigger(&names).unwrap();
+    assert!(check().is_lawful() && check().behind().is_empty(), "{}", check());
+    assert_eq!(check().events(), 4 * 30);
+}
+
+// SPEC L10: pages that two projections share outlive neither their connection nor their server.
+#[test]
+fn pages_of_the_old_primary_are_not_applied_to_the_new_one() {
+    let pair = Pair::new();
+    let store = pair.open();
+    let two = Two::start(store.clone());
+    two.await_all(&push(&store, &moved("a", 10)));
+    pair.lag();
+    two.read_a_page(&pair.open(), "a");
+    let (_primary, other, _forwarder) = pair.fail_over();
+    push(&other, &moved("a", 1));
+    two.gate.open();
+    two.lawful(&other);
+    push(&other, &moved("a", 500));
+    two.lawful(&other);
+    two.engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L10, L2: at any moment, while the service pushes all the time; what was lost is pushed again by somebody else.
+// Of many tenants some have nothing but what was lost, which then continues where the new primary stands.
+#[test]
+fn a_failover_under_load_leaves_nothing_that_is_not_in_the_log() {
+    for round in 0..3 {
+        under_load(&mut Random::new(seed() * 10 + round));
+    }
+}
+
+fn under_load(random: &mut Random) {
+    let pair = Pair::new();
+    let store = pair.open();
+    let engine = start(store.clone(), eager());
+    pair.forwarder.delay(random.millis(1, 4));
+    let (tenants, pushed, running) = (instances(60), AtomicUsize::new(0), AtomicBool::new(true));
+    let count = || pushed.load(Ordering::SeqCst);
+    let (primary, other, _forwarder) = std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let (mut random, store) = (Random::new(random.next()), &store);
+            let (tenants, pushed, running) = (&tenants, &pushed, &running);
+            scope.spawn(move || {
+                while running.load(Ordering::SeqCst) {
+                    push(store, &moved(&tenants[random.below(tenants.len())], 1 + random.below(5)));
+                    pushed.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        eventually("pushes", || count() > 300);
+        pair.lag();
+        let lost = count() + random.below(30);
+        eventually("pushes that get lost", || count() >= lost);
+        let after = pair.fail_over();
+        let (_, other, forwarder) = &after;
+        forwarder.delay(Duration::ZERO);
+        let before = count();
+        eventually("pushes to the new primary", || count() > before + 20);
+        for tenant in &tenants {
+            push(other, &moved(tenant, 50));
+        }
+        running.store(false, Ordering::SeqCst);
+        after
+    });
+    let site = Site { engine: &engine, events: &other, models: &other, projection: &ledger() };
+    site.lawful();
+    engine.shutdown(LONG).unwrap();
+    drop(primary);
+}

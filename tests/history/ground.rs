@@ -1,0 +1,175 @@
+//! Databases whose past comes back beneath those who use them.
+
+use std::path::PathBuf;
+
+use readside::testing::laws::Models;
+use readside::*;
+
+#[cfg(feature = "postgres")]
+use crate::common::server::Server;
+
+/// A database that several processes use, and that may become another one meanwhile.
+pub(crate) trait Ground {
+    type Store: EngineStore + Models + Clone;
+
+    /// Opens it as one more process does.
+    fn open(&self) -> Self::Store;
+
+    /// A database that nothing happens to, for read models.
+    fn beside(&self) -> Self::Store;
+
+    /// Takes a copy of it as it is now.
+    fn keep(&mut self);
+
+    /// The copy takes its place.
+    fn put_back(&mut self);
+
+    /// It is dropped and made anew, empty.
+    fn make_anew(&mut self);
+
+    /// Events of an instance above a position are gone, as if somebody had deleted them.
+    fn set_back(&self, instance: &str, to: i64);
+}
+
+/// A file, which stays the same file whatever is written into it.
+pub(crate) struct File(tempfile::TempDir);
+
+impl File {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn connection(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.path("test.db")).unwrap();
+        connection.busy_timeout(crate::LONG).unwrap();
+        connection
+    }
+}
+
+impl Ground for File {
+    type Store = SqliteStore;
+
+    fn open(&self) -> SqliteStore {
+        open(&self.path("test.db"))
+    }
+
+    fn beside(&self) -> SqliteStore {
+        open(&self.path("beside.db"))
+    }
+
+    fn keep(&mut self) {
+        let kept = self.path("kept.db");
+        let _ = std::fs::remove_file(&kept);
+        self.connection().execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
+    }
+
+    /// As the online restore does it: in one transaction, into the file that all have open. The rows of `projections`
+    /// come last, because triggers count in them.
+    fn put_back(&mut self) {
+        let connection = self.connection();
+        connection.execute("ATTACH ?1 AS kept", [self.path("kept.db").to_str().unwrap()]).unwrap();
+        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
+             ORDER BY name = 'readside_projections', name";
+        let tables: Vec<String> =
+            connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let restore = |table: &String| {
+            format!("DELETE FROM main.\"{table}\"; INSERT INTO main.\"{table}\" SELECT * FROM kept.\"{table}\";")
+        };
+        let restore: String = tables.iter().map(restore).collect();
+        connection.execute_batch("PRAGMA foreign_keys = off; BEGIN IMMEDIATE").unwrap();
+        connection.execute_batch(&format!("{restore} COMMIT")).unwrap();
+    }
+
+    fn make_anew(&mut self) {
+        let connection = self.connection();
+        let sql = "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' \
+             ORDER BY type = 'table'";
+        let drop = |row: &rusqlite::Row<'_>| {
+            Ok(format!("DROP {} \"{}\";", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        };
+        let drops: String = connection.prepare(sql).unwrap().query_map([], drop).unwrap().map(Result::unwrap).collect();
+        connection.execute_batch(&format!("PRAGMA foreign_keys = off; BEGIN IMMEDIATE; {drops} COMMIT")).unwrap();
+    }
+
+    fn set_back(&self, instance: &str, to: i64) {
+        self.connection().execute_batch(&deletion("readside_", instance, to)).unwrap();
+    }
+}
+
+fn open(path: &std::path::Path) -> SqliteStore {
+    let options = SqliteOptions { busy_timeout: crate::LONG, ..SqliteOptions::default() };
+    let store = SqliteStore::open_with(path, options).unwrap();
+    store.setup().unwrap();
+    store
+}
+
+/// What a person does who deletes the last events of an instance and minds the counters.
+fn deletion(prefix: &str, instance: &str, to: i64) -> String {
+    format!(
+        "BEGIN; DELETE FROM {prefix}events WHERE instance_id = '{instance}' AND position > {to}; \
+         UPDATE {prefix}instances SET head = {to}, head_event = (SELECT event_id FROM {prefix}events \
+         WHERE instance_id = '{instance}' AND position = {to}) WHERE instance_id = '{instance}'; \
+         UPDATE {prefix}heads SET head = {to} WHERE instance_id = '{instance}'; COMMIT"
+    )
+}
+
+/// A database on a server of its own, beside one for what nothing happens to.
+#[cfg(feature = "postgres")]
+pub(crate) struct Cluster {
+    server: Server,
+    beside: crate::common::postgres::Database,
+}
+
+#[cfg(feature = "postgres")]
+impl Cluster {
+    pub(crate) fn new() -> Self {
+        let cluster = Self { server: Server::start(), beside: crate::common::postgres::database() };
+        cluster.sql("CREATE DATABASE ground");
+        cluster
+    }
+
+    fn sql(&self, sql: &str) {
+        self.server.client().unwrap().batch_execute(sql).unwrap();
+    }
+
+    fn url(&self) -> String {
+        self.server.url().replace("/postgres", "/ground")
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Ground for Cluster {
+    type Store = PostgresStore;
+
+    fn open(&self) -> PostgresStore {
+        let store = PostgresStore::connect(&self.url()).unwrap();
+        store.setup().unwrap();
+        store
+    }
+
+    fn beside(&self) -> PostgresStore {
+        PostgresStore::connect(self.beside.url()).unwrap()
+    }
+
+    fn keep(&mut self) {
+        self.server.keep();
+    }
+
+    fn put_back(&mut self) {
+        self.server.put_back();
+    }
+
+    fn make_anew(&mut self) {
+        self.sql("DROP DATABASE ground WITH (FORCE)");
+        self.sql("CREATE DATABASE ground");
+    }
+
+    fn set_back(&self, instance: &str, to: i64) {
+        let mut client = postgres_driver::Client::connect(&self.url(), postgres_driver::NoTls).unwrap();
+        client.batch_execute(&deletion("readside.", instance, to)).unwrap();
+    }
+}

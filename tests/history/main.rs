@@ -1,0 +1,266 @@
+//! What a process remembers of the log, while the log beneath it becomes another one: SPEC L10, G6.
+//!
+//! The right outcome is always one of two: every event of the log that is there is applied exactly once, or the
+//! instance has diverged and every wait says so. `READSIDE_FAULT_SEED` makes other choices.
+#![cfg(all(feature = "sqlite", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod anew;
+mod apart;
+#[cfg(feature = "postgres")]
+mod failover;
+mod ground;
+mod pages;
+mod restored;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use readside::error::{AwaitError, PushError, TriggerError, full};
+use readside::testing::laws::{self, LawReport, Models};
+use readside::*;
+use serde::{Deserialize, Serialize};
+
+/// Longer than anything takes that goes well.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+pub(crate) const NAME: &str = "sums";
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) by: i64,
+}
+impl Payload for Moved {
+    const AGGREGATE: &'static str = "thing";
+    const TYPE: &'static str = "thing.moved";
+}
+
+macro_rules! on_both {
+    ($($module:ident: $($test:ident),* $(,)?;)*) => {
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::File::new()); })*)* }
+        #[cfg(feature = "postgres")]
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::Cluster::new()); })*)* }
+    };
+}
+
+on_both! {
+    restored: events_pushed_into_lost_positions_are_applied, events_set_back_by_hand_stop_the_instance;
+    pages: kept_pages_of_a_lost_history_are_not_applied;
+    apart: a_checkpoint_above_the_head_is_told_to_everybody_who_waits, a_start_on_a_restored_store_tells;
+    anew: instances_of_a_new_store_bear_its_id, a_database_made_anew_is_projected_anew;
+}
+
+/// Sums, and a line for each event: an event that is applied twice, not at all or out of order shows.
+pub(crate) fn ledger() -> Projection {
+    ledger_of(NAME, Arc::default())
+}
+
+/// A ledger whose reducer waits at a gate.
+pub(crate) fn ledger_of(name: &str, gate: Arc<Gate>) -> Projection {
+    let sums = Table::new(name).column(text("thing")).column(integer("n")).column(integer("last"));
+    let lines =
+        Table::suffix("lines").column(integer("position")).column(uuid_column("event")).primary_key(["position"]);
+    Projection::new(name, 1).table(sums.primary_key(["thing"])).table(lines).on(move |e, p: Moved| {
+        gate.pass();
+        let (thing, position) = (e.aggregate_id().to_owned(), e.position());
+        multi([
+            upsert(["thing"], [set("thing", thing), increment("n", p.by), set("last", position)]),
+            in_table("lines", create([set("position", position), set("event", e.id())])),
+        ])
+    })
+}
+
+/// Open until it is closed; who comes meanwhile waits.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Whether it is closed, and how many wait.
+    state: Mutex<(bool, usize)>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let (mut state, deadline) = (self.state.lock(), Instant::now() + LONG);
+        state.1 += 1;
+        while state.0 {
+            assert!(!self.opened.wait_until(&mut state, deadline).timed_out(), "nobody opened the gate");
+        }
+        state.1 -= 1;
+    }
+
+    pub(crate) fn close(&self) {
+        self.state.lock().0 = true;
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.lock().0 = false;
+        self.opened.notify_all();
+    }
+
+    /// How many wait before it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.lock().1
+    }
+}
+
+pub(crate) fn moved(instance: &str, count: usize) -> Vec<Command> {
+    (0..count).map(|_| Command::new(instance, "x", &Moved { by: 1 })).collect()
+}
+
+/// Events that no projection wants.
+pub(crate) fn noted(instance: &str, count: usize) -> Vec<Command> {
+    (0..count).map(|_| Command::raw(instance, "note", "n", "note.written")).collect()
+}
+
+pub(crate) fn instances(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("tenant-{n:02}")).collect()
+}
+
+/// Pushes as a service does whose connections are lost now and then.
+pub(crate) fn push(store: &dyn EventStore, commands: &[Command]) -> Vec<Event> {
+    let mut events = Vec::new();
+    eventually("a push", || match store.push(commands) {
+        Ok(pushed) => {
+            events = pushed;
+            true
+        }
+        Err(PushError::Store(error)) if error.is_transient() => false,
+        Err(error) => panic!("{}", full(&error)),
+    });
+    events
+}
+
+/// Ticks often, and tries again at once.
+pub(crate) fn eager() -> EngineConfig {
+    let ms = Duration::from_millis;
+    let handler = HandlerConfig { retry_failed_after: ms(10), ..HandlerConfig::default() };
+    EngineConfig { requeue_every: ms(50), lease: ms(1000), workers: 2, handler, ..EngineConfig::default() }
+}
+
+/// Ticks so seldom that what it hears and remembers decides.
+pub(crate) fn calm() -> EngineConfig {
+    EngineConfig { requeue_every: Duration::from_secs(10), ..eager() }
+}
+
+pub(crate) fn start(store: impl EngineStore, config: EngineConfig) -> Engine {
+    begun(Engine::builder(store).projection(ledger()).config(config))
+}
+
+/// Starts it, and waits until its first run is over.
+pub(crate) fn begun(builder: EngineBuilder) -> Engine {
+    let engine = builder.start().unwrap();
+    eventually("the first run", || {
+        engine.health().is_ok_and(|health| health.projections.iter().all(|projection| projection.succeeded))
+    });
+    engine
+}
+
+/// Waits for a condition, with a deadline.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What one can see of a projection from outside.
+pub(crate) struct Site<'s> {
+    pub(crate) engine: &'s Engine,
+    pub(crate) events: &'s dyn EventStore,
+    pub(crate) models: &'s dyn Models,
+    pub(crate) projection: &'s Projection,
+}
+
+impl Site<'_> {
+    /// Waits until the engine has brought each instance to its head by itself, or names it as diverged; gives the
+    /// diverged ones. Where the rows are wrong, nothing but a divergence that is named will do.
+    pub(crate) fn settled(&self) -> BTreeSet<String> {
+        let mut diverged = BTreeSet::new();
+        eventually("everything applied or named", || {
+            let report = match laws::check(self.events, self.models, self.projection) {
+                Ok(report) => report,
+                Err(Error::Store(error)) if error.is_transient() => return false,
+                Err(error) => panic!("{}", full(&error)),
+            };
+            assert_eq!(report.held(), 0, "no event is at fault: {report}");
+            let faulty: BTreeSet<&str> = report.faults().iter().map(laws::Fault::instance).collect();
+            let behind: BTreeSet<&str> = report.behind().iter().map(|behind| &*behind.instance).collect();
+            let new = |instance: &&&str| !diverged.contains(**instance);
+            let named: Vec<(String, bool)> = faulty
+                .union(&behind)
+                .filter(new)
+                .map(|instance| ((*instance).to_owned(), self.says_that_it_diverged(instance, &report)))
+                .collect();
+            for (instance, named) in named {
+                assert!(named || !faulty.contains(&*instance), "a wait for {instance:?} says Ok, but {report}");
+                if named {
+                    diverged.insert(instance);
+                }
+            }
+            report.behind().iter().all(|behind| diverged.contains(&*behind.instance))
+        });
+        diverged
+    }
+
+    /// Everything is applied exactly once, nothing has diverged.
+    pub(crate) fn lawful(&self) {
+        assert_eq!(self.settled(), BTreeSet::new(), "the history of these goes on");
+    }
+
+    /// Asks as one who waits for the head; false when the wait says that it is reached.
+    fn says_that_it_diverged(&self, instance: &str, report: &LawReport) -> bool {
+        let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
+        let head = self.events.heads(&request).unwrap().first().map_or(0, |head| head.head);
+        match self.engine.await_position(self.projection.name(), instance, head, LONG) {
+            Ok(()) => false,
+            Err(AwaitError::Store(error)) if error.is_transient() => false,
+            Err(error) => {
+                assert!(is_divergence(&error), "{instance:?}: {}, and {report}", full(&error));
+                true
+            }
+        }
+    }
+
+    /// This instance has diverged: each wait says so at once, a trigger too, and so does health.
+    pub(crate) fn diverged(&self, instance: &str) {
+        let name = self.projection.name();
+        for position in [1, 1000] {
+            let error = self.engine.await_position(name, instance, position, LONG).unwrap_err();
+            assert!(is_divergence(&error), "{}", full(&error));
+        }
+        match self.engine.trigger(name, &[instance]) {
+            Err(TriggerError::Stopped { stopped, .. }) => {
+                assert!(matches!(stopped[0].cause, StopCause::HistoryDiverged { .. }), "{stopped:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        health_tells(self.engine);
+    }
+}
+
+/// Health names a history that diverged, in whatever form.
+pub(crate) fn health_tells(engine: &Engine) {
+    eventually("a health that names the divergence", || {
+        let said = format!("{:?}", engine.health()).to_lowercase();
+        said.contains("diverge") || said.contains("history")
+    });
+}
+
+pub(crate) fn is_divergence(error: &AwaitError) -> bool {
+    matches!(error, AwaitError::Stopped { stopped, .. } if matches!(stopped.cause, StopCause::HistoryDiverged { .. }))
+}
+
+/// The wait for these events either says that their instance has diverged, or is true.
+pub(crate) fn told(outcome: Result<(), AwaitError>) -> bool {
+    match outcome {
+        Ok(()) => true,
+        Err(error) if is_divergence(&error) => false,
+        Err(error) => panic!("{}", full(&error)),
+    }
+}

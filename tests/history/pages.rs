@@ -1,0 +1,67 @@
+//! Two projections that share pages, one of which is slow.
+
+use std::sync::Arc;
+
+use readside::testing::laws;
+use readside::*;
+
+use crate::ground::Ground;
+use crate::{Gate, LONG, Site, begun, eager, eventually, ledger_of, moved, push};
+
+/// More than a page needs to be kept.
+const MANY: usize = 500;
+
+/// An engine with a fast projection and one that waits at the gate.
+pub(crate) struct Two {
+    pub(crate) engine: Engine,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) projections: [Projection; 2],
+}
+
+impl Two {
+    pub(crate) fn start(store: impl EngineStore) -> Self {
+        let gate = Arc::new(Gate::default());
+        let projections = [ledger_of("fast", Arc::default()), ledger_of("slow", Arc::clone(&gate))];
+        let builder = Engine::builder(store).config(eager());
+        let builder = projections.iter().cloned().fold(builder, EngineBuilder::projection);
+        Self { engine: begun(builder), gate, projections }
+    }
+
+    pub(crate) fn await_all(&self, pushed: &[Event]) {
+        for projection in &self.projections {
+            self.engine.await_pushed(projection.name(), pushed, LONG).unwrap();
+        }
+    }
+
+    /// Has both read the same page; the fast one applies it, the slow one stops before its first event.
+    pub(crate) fn read_a_page(&self, other: &dyn EventStore, tenant: &str) {
+        self.gate.close();
+        let pushed = push(other, &moved(tenant, MANY));
+        self.engine.await_pushed("fast", &pushed, LONG).unwrap();
+        eventually("a slow reducer", || self.gate.waiting() > 0);
+    }
+
+    pub(crate) fn lawful(&self, store: &(impl EngineStore + laws::Models)) {
+        for projection in &self.projections {
+            Site { engine: &self.engine, events: store, models: store, projection }.lawful();
+        }
+    }
+}
+
+// SPEC L10: the page was read from a history that is gone.
+pub(crate) fn kept_pages_of_a_lost_history_are_not_applied<G: Ground>(ground: &mut G) {
+    let store = ground.open();
+    let two = Two::start(store.clone());
+    two.await_all(&push(&store, &moved("a", 10)));
+    ground.keep();
+    let other = ground.open();
+    two.read_a_page(&other, "a");
+    ground.put_back();
+    let other = ground.open();
+    push(&other, &moved("a", 1));
+    two.gate.open();
+    two.lawful(&other);
+    push(&other, &moved("a", MANY));
+    two.lawful(&other);
+    two.engine.shutdown(LONG).unwrap();
+}
