@@ -1,9 +1,11 @@
-//! What integration tests share.
+//! What integration tests share, and the soak.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 #[cfg(unix)]
 pub(crate) mod child;
+#[cfg(feature = "sqlite")]
+pub(crate) mod file;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use readside::testing::laws::Models;
 use readside::*;
 
+use crate::common::file;
 #[cfg(feature = "postgres")]
 use crate::common::server::Server;
 
@@ -42,12 +43,6 @@ impl File {
     fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
-
-    fn connection(&self) -> rusqlite::Connection {
-        let connection = rusqlite::Connection::open(self.path("test.db")).unwrap();
-        connection.busy_timeout(crate::LONG).unwrap();
-        connection
-    }
 }
 
 impl Ground for File {
@@ -62,41 +57,19 @@ impl Ground for File {
     }
 
     fn keep(&mut self) {
-        let kept = self.path("kept.db");
-        let _ = std::fs::remove_file(&kept);
-        self.connection().execute("VACUUM INTO ?1", [kept.to_str().unwrap()]).unwrap();
+        file::keep(&self.path("test.db"), &self.path("kept.db"));
     }
 
-    /// As the online restore does it: in one transaction, into the file that all have open. The rows of `projections`
-    /// come last, because triggers count in them.
     fn put_back(&mut self) {
-        let connection = self.connection();
-        connection.execute("ATTACH ?1 AS kept", [self.path("kept.db").to_str().unwrap()]).unwrap();
-        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
-             ORDER BY name = 'readside_projections', name";
-        let tables: Vec<String> =
-            connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        let restore = |table: &String| {
-            format!("DELETE FROM main.\"{table}\"; INSERT INTO main.\"{table}\" SELECT * FROM kept.\"{table}\";")
-        };
-        let restore: String = tables.iter().map(restore).collect();
-        connection.execute_batch("PRAGMA foreign_keys = off; BEGIN IMMEDIATE").unwrap();
-        connection.execute_batch(&format!("{restore} COMMIT")).unwrap();
+        file::put_back(&self.path("test.db"), &self.path("kept.db"));
     }
 
     fn make_anew(&mut self) {
-        let connection = self.connection();
-        let sql = "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' \
-             ORDER BY type = 'table'";
-        let drop = |row: &rusqlite::Row<'_>| {
-            Ok(format!("DROP {} \"{}\";", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        };
-        let drops: String = connection.prepare(sql).unwrap().query_map([], drop).unwrap().map(Result::unwrap).collect();
-        connection.execute_batch(&format!("PRAGMA foreign_keys = off; BEGIN IMMEDIATE; {drops} COMMIT")).unwrap();
+        file::empty(&self.path("test.db"));
     }
 
     fn set_back(&self, instance: &str, to: i64) {
-        self.connection().execute_batch(&deletion("readside_", instance, to)).unwrap();
+        file::run(&self.path("test.db"), &deletion("readside_", instance, to));
     }
 }
 
