@@ -18,12 +18,16 @@ fn example() -> PathBuf {
 }
 
 /// Minutes, from `READSIDE_SOAK_MINUTES`.
-fn minutes() -> String {
-    std::env::var("READSIDE_SOAK_MINUTES").unwrap_or_else(|_| "0.2".to_owned())
+fn minutes() -> f64 {
+    std::env::var("READSIDE_SOAK_MINUTES").map_or(0.2, |minutes| minutes.parse().unwrap())
 }
 
 fn soak(arguments: &[&str]) {
-    let output = Command::new(example()).args(["--minutes", &minutes()]).args(arguments).output().unwrap();
+    soak_for(minutes(), arguments);
+}
+
+fn soak_for(minutes: f64, arguments: &[&str]) {
+    let output = Command::new(example()).args(["--minutes", &minutes.to_string()]).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let last = said.lines().last().unwrap_or_default();
     assert!(
@@ -46,6 +50,20 @@ fn a_short_soak_on_sqlite_loses_nothing() {
 fn a_short_soak_on_postgres_loses_nothing() {
     let database = common::postgres::database();
     soak(&["--seed", "2", "--database", database.url()]);
+}
+
+// SPEC L10: an older copy is restored in place, and another file takes the place of the one that is open.
+#[test]
+fn a_short_soak_survives_restores_on_sqlite() {
+    soak(&["--seed", "3", "--restores", "sqlite"]);
+}
+
+// SPEC L10: an older copy of the server's folder is put back, and a standby that lags is promoted.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_short_soak_survives_restores_on_postgres() {
+    // A server takes a while to stop, to be copied and to be followed.
+    soak_for(2.0 * minutes(), &["--seed", "4", "--restores", "postgres"]);
 }
 
 #[cfg(feature = "sqlite")]

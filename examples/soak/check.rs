@@ -23,6 +23,16 @@ pub(crate) struct Found {
     pub(crate) stuck: u64,
 }
 
+impl Found {
+    /// Says what was found; true when all is well.
+    pub(crate) fn tell(&self, tally: &Tally) -> bool {
+        let Self { events, lost, doubled, stuck } = self;
+        let faults = tally.faults.sum();
+        println!("soak: events={events} faults={faults} lost={lost} doubled={doubled} stuck={stuck}");
+        lost + doubled + stuck == 0
+    }
+}
+
 pub(crate) fn all<P: Place>(store: &P::Store, tally: &Tally) -> Result<Found> {
     let mut found = Found { stuck: catch_up::<P>(store)?, ..Found::default() };
     for (projection, _) in work::projections() {

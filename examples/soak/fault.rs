@@ -1,15 +1,18 @@
 //! Faults at random moments: processes killed and stopped, connections cut.
 
 use std::fmt;
-use std::io;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::chance::Chance;
+use crate::ground::{self, Ground};
+use crate::heard::{self, Fork, Heard};
 use crate::place::Place;
 use crate::work::LEASE;
-use crate::{Result, Tally};
+use crate::{Options, Result, Tally};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
@@ -22,11 +25,14 @@ pub(crate) enum Kind {
     Conflict,
     RepeatedPush,
     Poison,
+    Restored,
+    Promoted,
+    Replaced,
 }
 
-const KINDS: [(&str, Kind); 9] = [
+const KINDS: [(&str, Kind); 12] = [
     ("processes killed", Kind::Killed),
-    ("processes that died of an event", Kind::Died),
+    ("processes that ended by themselves", Kind::Died),
     ("processes stopped past their lease", Kind::Frozen),
     ("times connections were cut", Kind::Cut),
     ("pushes rolled back", Kind::RolledBack),
@@ -34,6 +40,9 @@ const KINDS: [(&str, Kind); 9] = [
     ("conflicts", Kind::Conflict),
     ("pushes repeated", Kind::RepeatedPush),
     ("poison events", Kind::Poison),
+    ("older copies restored", Kind::Restored),
+    ("standbys that lag promoted", Kind::Promoted),
+    ("files replaced", Kind::Replaced),
 ];
 
 #[derive(Debug, Default)]
@@ -61,23 +70,47 @@ impl fmt::Display for Counts {
     }
 }
 
+/// How processes are started.
+struct Start<'s> {
+    address: String,
+    /// Who listens to them while they push, and by how many threads each does.
+    pushes: Option<(&'s Arc<Heard>, u16)>,
+}
+
+impl Start<'_> {
+    fn worker(&self) -> Result<Worker> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--worker", "--database", &self.address]).stdin(Stdio::piped()).stdout(Stdio::null());
+        if let Some((_, pushers)) = self.pushes {
+            command.args(["--speaks", "--pushers", &pushers.to_string()]).stdout(Stdio::piped());
+        }
+        let child = command.spawn()?;
+        let mut worker = Worker { frozen_until: None, listens: None, child };
+        if let (Some((heard, _)), Some(stdout)) = (self.pushes, worker.child.stdout.take()) {
+            worker.listens = Some(heard.listen(&worker.child, stdout)?);
+        }
+        Ok(worker)
+    }
+
+    fn workers(&self, count: u16) -> Result<Vec<Worker>> {
+        (0..count).map(|_| self.worker()).collect()
+    }
+}
+
 struct Worker {
     child: Child,
     frozen_until: Option<Instant>,
+    /// Hears what it says, until it ends.
+    listens: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    fn start(address: &str) -> io::Result<Self> {
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--worker", "--database", address])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Self { child, frozen_until: None })
-    }
-
     fn signal(&self, signal: &str) {
         let _ = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+    }
+
+    fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn thaw(&mut self) {
@@ -91,6 +124,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.listens.take().map(JoinHandle::join);
     }
 }
 
@@ -102,46 +136,174 @@ pub(crate) fn until<P: Place>(
     mut chance: Chance,
     tally: &Tally,
 ) -> Result<()> {
-    let address = place.address();
-    let mut workers = (0..processes).map(|_| Worker::start(&address)).collect::<io::Result<Vec<_>>>()?;
-    let (mut said, start) = (Instant::now(), Instant::now());
+    let start = Start { address: place.address(), pushes: None };
+    let mut workers = start.workers(processes)?;
+    let mut progress = Progress::default();
     while Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(100 + chance.below(900)).min(end - Instant::now().min(end)));
-        for worker in &mut workers {
-            tend(worker, &address, tally)?;
-        }
-        let which = usize::try_from(chance.below(u64::from(processes)))?;
-        if let Some(worker) = workers.get_mut(which) {
-            disturb(worker, place, &address, &mut chance, tally)?;
-        }
-        if said.elapsed() > Duration::from_secs(10) {
-            said = Instant::now();
-            let (passed, events) = (start.elapsed().as_secs(), tally.pushed.load(Ordering::SeqCst));
-            println!("soak: {passed} s, {events} events pushed, {} faults", tally.faults.sum());
-        }
+        disturb_one(&mut workers, place, &start, end, &mut chance, tally)?;
+        progress.tell(tally);
     }
-    workers.iter_mut().for_each(Worker::thaw);
     end_all(workers);
     Ok(())
 }
 
+/// How the history forked, and how often a process did not say by name that its file is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Forks {
+    pub(crate) forks: Vec<Fork>,
+    pub(crate) unnamed: u64,
+}
+
+/// As [`until`], with processes that push, while the database becomes another one now and then.
+pub(crate) fn restoring<P: Place>(
+    end: Instant,
+    place: &P,
+    ground: &mut impl Ground,
+    options: &Options,
+    mut chance: Chance,
+    heard: &Arc<Heard>,
+    tally: &Tally,
+) -> Result<Forks> {
+    let start = Start { address: place.address(), pushes: Some((heard, options.pushers)) };
+    let mut workers = start.workers(options.processes)?;
+    let (mut forks, mut progress) = (Forks::default(), Progress::default());
+    let mut next = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        disturb_one(&mut workers, place, &start, end, &mut chance, tally)?;
+        if Instant::now() >= next {
+            fork(&mut workers, &start, ground, &mut forks, &mut chance, tally)?;
+            next = Instant::now() + Duration::from_millis(300 + chance.below(1500));
+        }
+        progress.tell(tally);
+    }
+    end_all(workers);
+    Ok(forks)
+}
+
+/// Has the database become another one, once all have it open: what opens a file that was just replaced is not to blame
+/// for what it finds.
+fn fork(
+    workers: &mut Vec<Worker>,
+    start: &Start<'_>,
+    ground: &mut impl Ground,
+    forks: &mut Forks,
+    chance: &mut Chance,
+    tally: &Tally,
+) -> Result<()> {
+    until_all_push(workers, start, tally)?;
+    let from = heard::now();
+    let kind = ground.begin()?;
+    tally.faults.add(kind);
+    ground::pause(chance);
+    ground.end()?;
+    let gone = matches!(kind, Kind::Replaced).then(heard::now);
+    if let (Some(gone), Some((heard, _))) = (gone, start.pushes) {
+        let refused = |worker: &Worker| heard.refusal(worker.child.id(), gone);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while workers.iter_mut().any(|worker| worker.is_alive() && refused(worker).is_none())
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for words in workers.iter_mut().filter_map(|worker| worker.is_alive().then(|| refused(worker))) {
+            if !words.as_ref().is_some_and(|words| words.contains("another file")) {
+                println!("soak: a process does not say that its file was replaced, it says {words:?}");
+                forks.unnamed += 1;
+            }
+        }
+        let count = u16::try_from(workers.len())?;
+        workers.clear();
+        ground.clear()?;
+        *workers = start.workers(count)?;
+    }
+    forks.forks.push(Fork { from, gone, to: heard::now() });
+    Ok(())
+}
+
+/// One that stands still with a transaction open would keep a copy from being written back; all go on.
+fn until_all_push(workers: &mut [Worker], start: &Start<'_>, tally: &Tally) -> Result<()> {
+    workers.iter_mut().for_each(Worker::thaw);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let has_spoken = |worker: &Worker| start.pushes.is_none_or(|(heard, _)| heard.has_pushed(worker.child.id()));
+    loop {
+        for worker in workers.iter_mut() {
+            tend(worker, start, tally)?;
+        }
+        if workers.iter().all(has_spoken) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err("a process does not get to push".into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says every ten seconds how far it is.
+struct Progress {
+    began: Instant,
+    said: Instant,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { began: Instant::now(), said: Instant::now() }
+    }
+}
+
+impl Progress {
+    fn tell(&mut self, tally: &Tally) {
+        if self.said.elapsed() > Duration::from_secs(10) {
+            self.said = Instant::now();
+            let (passed, events) = (self.began.elapsed().as_secs(), tally.pushed.load(Ordering::SeqCst));
+            println!("soak: {passed} s, {events} events pushed, {} faults", tally.faults.sum());
+        }
+    }
+}
+
+/// After a while, looks after all and disturbs one.
+fn disturb_one<P: Place>(
+    workers: &mut [Worker],
+    place: &P,
+    start: &Start<'_>,
+    end: Instant,
+    chance: &mut Chance,
+    tally: &Tally,
+) -> Result<()> {
+    std::thread::sleep(Duration::from_millis(100 + chance.below(900)).min(end - Instant::now().min(end)));
+    for worker in workers.iter_mut() {
+        tend(worker, start, tally)?;
+    }
+    let which = usize::try_from(chance.below(workers.len() as u64))?;
+    match workers.get_mut(which) {
+        Some(worker) => disturb(worker, place, start, chance, tally),
+        None => Ok(()),
+    }
+}
+
 /// Wakes a process whose time is over, and starts one anew that died.
-fn tend(worker: &mut Worker, address: &str, tally: &Tally) -> Result<()> {
+fn tend(worker: &mut Worker, start: &Start<'_>, tally: &Tally) -> Result<()> {
     if worker.frozen_until.is_some_and(|until| until <= Instant::now()) {
         worker.thaw();
     }
     if worker.child.try_wait()?.is_some() {
         tally.faults.add(Kind::Died);
-        *worker = Worker::start(address)?;
+        *worker = start.worker()?;
     }
     Ok(())
 }
 
-fn disturb<P: Place>(worker: &mut Worker, place: &P, address: &str, chance: &mut Chance, tally: &Tally) -> Result<()> {
+fn disturb<P: Place>(
+    worker: &mut Worker,
+    place: &P,
+    start: &Start<'_>,
+    chance: &mut Chance,
+    tally: &Tally,
+) -> Result<()> {
     match chance.below(5) {
         0 | 1 => {
             tally.faults.add(Kind::Killed);
-            *worker = Worker::start(address)?;
+            *worker = start.worker()?;
         }
         2 if worker.frozen_until.is_none() => {
             tally.faults.add(Kind::Frozen);
@@ -160,6 +322,7 @@ fn disturb<P: Place>(worker: &mut Worker, place: &P, address: &str, chance: &mut
 
 /// Their input ends, they shut down by themselves; one that does not in time is killed.
 fn end_all(mut workers: Vec<Worker>) {
+    workers.iter_mut().for_each(Worker::thaw);
     for worker in &mut workers {
         drop(worker.child.stdin.take());
     }

@@ -1,11 +1,20 @@
 //! A long soak: several processes keep three read models of many tenants current, while pushers roll back, hold
 //! transactions open and push poison, and processes and connections die. At the end every row is computed anew from the log.
 //!
+//! With `--restores` the database itself becomes another one meanwhile, on SQLite or on a PostgreSQL server that the
+//! soak starts: an older copy is restored, a standby that lags is promoted, the file is replaced. Then the processes
+//! push too, and what the surviving history has acknowledged is looked for in the end.
+//!
 //! Its last line is `soak: events=… faults=… lost=… doubled=… stuck=…`; it exits with 1 unless the last three are 0.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
 
 mod chance;
 mod check;
 mod fault;
+mod ground;
+mod heard;
 mod place;
 mod push;
 mod work;
@@ -15,10 +24,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use readside::{EventStore, ProjectionStore, Query};
 
 use chance::Chance;
+use ground::Ground;
+use heard::Heard;
 use place::Place;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -42,9 +53,22 @@ pub(crate) struct Options {
     /// Threads that push
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pushers: u16,
+    /// Restores, replaces and fails over the database meanwhile, which is one that the soak makes itself
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "sqlite")]
+    restores: Option<Kind>,
     /// Runs the engine on this database until its input ends; what the soak starts its processes with
     #[arg(long, hide = true)]
     worker: bool,
+    /// As such a process, pushes too and tells what was acknowledged
+    #[arg(long, hide = true)]
+    speaks: bool,
+}
+
+/// A database that the soak makes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Sqlite,
+    Postgres,
 }
 
 /// What the threads of a soak share.
@@ -54,6 +78,8 @@ pub(crate) struct Tally {
     /// Events whose push was acknowledged.
     pub(crate) pushed: AtomicU64,
     pub(crate) faults: fault::Counts,
+    /// Pushes are told to the process that listens, and none of them is poison.
+    pub(crate) speaks: bool,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +98,12 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let default = folder.path().join("soak.db").display().to_string();
+    if let Some(kind) = options.restores {
+        if options.database.is_some() {
+            return Err("--restores makes its own database; leave --database out".into());
+        }
+        return restores(options, kind, default);
+    }
     let address = options.database.clone().unwrap_or(default);
     if address.starts_with("postgres://") || address.starts_with("postgresql://") {
         #[cfg(feature = "postgres")]
@@ -82,19 +114,63 @@ fn run(options: &Options) -> Result<bool> {
     soak(options, &place::File { path: address })
 }
 
-fn soak<P: Place>(options: &Options, place: &P) -> Result<bool> {
-    if options.worker {
-        work::until_input_ends(place)?;
-        return Ok(true);
+/// On a database that becomes another one meanwhile.
+fn restores(options: &Options, kind: Kind, path: String) -> Result<bool> {
+    match kind {
+        Kind::Sqlite => soak_on(options, &mut ground::File::new(&path), &place::File { path }),
+        #[cfg(all(feature = "postgres", unix))]
+        Kind::Postgres => {
+            let mut cluster = ground::Cluster::start();
+            let url = cluster.url();
+            soak_on(options, &mut cluster, &place::Server { url })
+        }
+        #[cfg(not(all(feature = "postgres", unix)))]
+        Kind::Postgres => Err("this build has no PostgreSQL: build with --features postgres".into()),
     }
+}
+
+/// Pushers are in the processes, so that these have something to remember. Here no connection is open meanwhile.
+fn soak_on<P: Place>(options: &Options, ground: &mut impl Ground, place: &P) -> Result<bool> {
+    let seed = begin(options, place)?;
+    drop(set_up(place)?);
+    let tally = Arc::new(Tally::default());
+    let heard = Heard::new(&tally);
+    let end = Instant::now() + Duration::from_secs_f64(options.minutes.max(0.0) * 60.0);
+    let forks = fault::restoring(end, place, ground, options, Chance::new(seed), &heard, &tally)?;
+    println!("soak: {}", tally.faults);
+    let store = place.open()?;
+    let survival = heard.survival(&store, &forks.forks)?;
+    println!("soak: {} acknowledged events survive, {} were in a fork", survival.survived, survival.forked);
+    tally.pushed.store(survival.survived, Ordering::SeqCst);
+    let mut found = check::all::<P>(&store, &tally)?;
+    found.lost += survival.lost + forks.unnamed;
+    Ok(found.tell(&tally))
+}
+
+/// Says what is about to happen, and gives the seed.
+fn begin<P: Place>(options: &Options, place: &P) -> Result<u64> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
     let seed = options.seed.unwrap_or(u64::try_from(clock % 1_000_000_007)?);
     println!("soak: seed {seed}, {} processes, {} pushers, on {}", options.processes, options.pushers, place.shown());
     work::mend();
+    Ok(seed)
+}
+
+fn set_up<P: Place>(place: &P) -> Result<P::Store> {
     let store = place.open()?;
     let projections = work::projections();
     let all: Vec<_> = projections.iter().map(|(projection, _)| projection).collect();
     ProjectionStore::setup(&store, &all)?;
+    Ok(store)
+}
+
+fn soak<P: Place>(options: &Options, place: &P) -> Result<bool> {
+    if options.worker {
+        work::until_input_ends(place, options)?;
+        return Ok(true);
+    }
+    let seed = begin(options, place)?;
+    let store = set_up(place)?;
     if !store.instance_ids(&Query::new().limit(1))?.is_empty() {
         return Err(
             "the database holds events already; give an empty one, since every row is checked at the end".into()
@@ -115,14 +191,5 @@ fn soak<P: Place>(options: &Options, place: &P) -> Result<bool> {
         faults
     })?;
     println!("soak: {}", tally.faults);
-    let found = check::all::<P>(&store, &tally)?;
-    println!(
-        "soak: events={} faults={} lost={} doubled={} stuck={}",
-        found.events,
-        tally.faults.sum(),
-        found.lost,
-        found.doubled,
-        found.stuck
-    );
-    Ok(found.lost + found.doubled + found.stuck == 0)
+    Ok(check::all::<P>(&store, &tally)?.tell(&tally))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use readside::testing::laws::Models;
-use readside::{Command, EngineStore, SqliteOptions, SqliteStore, rusqlite};
+use readside::{Command, EngineStore, Event, SqliteOptions, SqliteStore, rusqlite};
 
 use crate::Result;
 use crate::chance::Chance;
@@ -21,7 +21,13 @@ pub(crate) trait Place: Clone + Send + Sync + 'static {
     fn shown(&self) -> String;
 
     /// Pushes in a transaction of its own that stays open for a while, then commits or rolls back.
-    fn push_slowly(&self, store: &Self::Store, commands: &[Command], open: Duration, commit: bool) -> Result<()>;
+    fn push_slowly(
+        &self,
+        store: &Self::Store,
+        commands: &[Command],
+        open: Duration,
+        commit: bool,
+    ) -> Result<Vec<Event>>;
 
     /// Has the database cut some connections; false when it has none.
     fn cut(&self, chance: &mut Chance) -> Result<bool>;
@@ -48,7 +54,13 @@ impl Place for File {
         self.path.clone()
     }
 
-    fn push_slowly(&self, store: &SqliteStore, commands: &[Command], open: Duration, commit: bool) -> Result<()> {
+    fn push_slowly(
+        &self,
+        store: &SqliteStore,
+        commands: &[Command],
+        open: Duration,
+        commit: bool,
+    ) -> Result<Vec<Event>> {
         let mut connection = rusqlite::Connection::open(&self.path)?;
         connection.busy_timeout(Duration::from_secs(3))?;
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -60,7 +72,7 @@ impl Place for File {
         } else {
             transaction.rollback()?;
         }
-        Ok(())
+        Ok(pushed.events)
     }
 
     fn cut(&self, _: &mut Chance) -> Result<bool> {
@@ -98,7 +110,13 @@ impl Place for Server {
         }
     }
 
-    fn push_slowly(&self, store: &Self::Store, commands: &[Command], open: Duration, commit: bool) -> Result<()> {
+    fn push_slowly(
+        &self,
+        store: &Self::Store,
+        commands: &[Command],
+        open: Duration,
+        commit: bool,
+    ) -> Result<Vec<Event>> {
         let mut client = readside::postgres_driver::Client::connect(&self.url, readside::postgres_driver::NoTls)?;
         let mut transaction = client.transaction()?;
         let pushed = store.push_in(&mut transaction, commands)?;
@@ -109,7 +127,7 @@ impl Place for Server {
         } else {
             transaction.rollback()?;
         }
-        Ok(())
+        Ok(pushed.events)
     }
 
     fn cut(&self, chance: &mut Chance) -> Result<bool> {

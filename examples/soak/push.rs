@@ -3,12 +3,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use readside::error::PushError;
-use readside::{Command, EventStore, Expected};
+use readside::error::{PushError, full};
+use readside::{Command, Event, EventStore, Expected};
 
 use crate::Tally;
 use crate::chance::Chance;
 use crate::fault::Kind;
+use crate::heard;
 use crate::place::Place;
 use crate::work::{Changed, Poison, Removed};
 
@@ -16,31 +17,32 @@ const INSTANCES: u64 = 60;
 const ITEMS: u64 = 8;
 
 pub(crate) fn until_stopped<P: Place>(place: &P, store: &P::Store, number: u16, mut chance: Chance, tally: &Tally) {
-    let mut pushes = 0_u64;
+    let (mut pushes, begun) = (0_u64, heard::now());
     while !tally.stop.load(Ordering::SeqCst) {
         pushes += 1;
         let commands = commands(&mut chance, tally);
         match chance.below(40) {
             0 => slowly(place, store, &commands, &mut chance, tally),
             1 => conflict(store, commands, tally),
-            _ => surely(store, commands, &format!("{number}-{pushes}"), tally),
+            _ => surely(store, commands, &format!("{begun}-{number}-{pushes}"), tally),
         }
         std::thread::sleep(Duration::from_millis(chance.below(8)));
     }
 }
 
-/// One to five events, of one tenant or two; a few tenants get most of them.
+/// One to five events, of one tenant or two; a few tenants get most of them. Where the database becomes another one all
+/// get some, so that there are many whose last event is on its way.
 fn commands(chance: &mut Chance, tally: &Tally) -> Vec<Command> {
     let count = 1 + chance.below(5);
     (0..count)
         .map(|_| {
-            let tenants = if chance.once_in(3) { INSTANCES } else { 5 };
+            let tenants = if tally.speaks || chance.once_in(3) { INSTANCES } else { 5 };
             let (instance, item) =
                 (format!("tenant-{}", chance.below(tenants)), format!("item-{}", chance.below(ITEMS)));
             if chance.once_in(12) {
                 return Command::new(&instance, &item, &Removed {});
             }
-            let poison = poison(chance);
+            let poison = if tally.speaks { Poison::None } else { poison(chance) };
             if poison != Poison::None {
                 tally.faults.add(Kind::Poison);
             }
@@ -65,15 +67,30 @@ fn poison(chance: &mut Chance) -> Poison {
 fn surely<S: EventStore>(store: &S, commands: Vec<Command>, key: &str, tally: &Tally) {
     let commands: Vec<Command> = commands.into_iter().map(|command| command.push_key(key)).collect();
     loop {
+        let began = heard::now();
         match store.push(&commands) {
-            Ok(events) => {
-                tally.pushed.fetch_add(events.len() as u64, Ordering::SeqCst);
-                return;
-            }
-            Err(error) => log::info!("a push is repeated: {error}"),
+            Ok(events) => return acknowledge(began, &events, tally),
+            Err(error) => refuse(began, &error, tally),
+        }
+        if tally.speaks && tally.stop.load(Ordering::SeqCst) {
+            return;
         }
         tally.faults.add(Kind::RepeatedPush);
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn acknowledge(began: u64, events: &[Event], tally: &Tally) {
+    tally.pushed.fetch_add(events.len() as u64, Ordering::SeqCst);
+    if tally.speaks {
+        heard::say_pushed(began, events);
+    }
+}
+
+fn refuse(began: u64, error: &PushError, tally: &Tally) {
+    log::info!("a push is repeated: {error}");
+    if tally.speaks && !matches!(error, PushError::Busy { .. }) {
+        heard::say_refused(began, &full(error));
     }
 }
 
@@ -81,11 +98,10 @@ fn surely<S: EventStore>(store: &S, commands: Vec<Command>, key: &str, tally: &T
 fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[Command], chance: &mut Chance, tally: &Tally) {
     let (open, commit) = (Duration::from_millis(chance.below(60)), chance.once_in(2));
     tally.faults.add(if commit { Kind::HeldOpen } else { Kind::RolledBack });
+    let began = heard::now();
     match place.push_slowly(store, commands, open, commit) {
-        Ok(()) if commit => {
-            tally.pushed.fetch_add(commands.len() as u64, Ordering::SeqCst);
-        }
-        Ok(()) => {}
+        Ok(events) if commit => acknowledge(began, &events, tally),
+        Ok(_) => {}
         Err(error) => log::info!("a slow push failed: {error}"),
     }
 }

@@ -10,8 +10,9 @@ use readside::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::chance::Chance;
 use crate::place::Place;
+use crate::{Options, Result, Tally, heard, push};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
@@ -146,14 +147,24 @@ pub(crate) fn start<P: Place>(store: P::Store, name: &str) -> Result<Engine> {
     Ok(all.fold(builder, |builder, (projection, config)| builder.projection_with(projection, config)).start()?)
 }
 
-/// A process of the soak.
-pub(crate) fn until_input_ends<P: Place>(place: &P) -> Result<()> {
+/// A process of the soak. One that speaks pushes too, through the store beneath its engine.
+pub(crate) fn until_input_ends<P: Place>(place: &P, options: &Options) -> Result<()> {
     if std::env::var_os("RUST_LOG").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
-    let engine = start::<P>(place.open()?, "soak")?;
-    let mut rest = Vec::new();
-    std::io::stdin().read_to_end(&mut rest)?;
+    let store = place.open()?;
+    let engine = start::<P>(store.clone(), "soak")?;
+    let tally = Tally { speaks: options.speaks, ..Tally::default() };
+    let pushers = if options.speaks { options.pushers } else { 0 };
+    std::thread::scope(|scope| {
+        for number in 0..pushers {
+            let (store, tally, seed) = (&store, &tally, heard::now().wrapping_add(u64::from(number)));
+            scope.spawn(move || push::until_stopped(place, store, number, Chance::new(seed), tally));
+        }
+        let ended = std::io::stdin().read_to_end(&mut Vec::new());
+        tally.stop.store(true, Ordering::SeqCst);
+        ended
+    })?;
     engine.shutdown(Duration::from_secs(20))?;
     Ok(())
 }

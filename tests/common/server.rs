@@ -72,6 +72,15 @@ impl Server {
         self.wait();
     }
 
+    /// Ends the server and its backends at once, for good.
+    pub(crate) fn kill(&mut self) {
+        // One that has ended has no process, and its number may be another's by now.
+        if let Ok(None) = self.process.try_wait() {
+            signal("-QUIT", &self.process);
+            let _ = self.process.wait();
+        }
+    }
+
     /// Ends the server in order; its connections are closed.
     pub(crate) fn stop(&mut self) {
         signal("-INT", &self.process);
@@ -136,13 +145,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// SIGQUIT ends it and its backends at once.
     fn drop(&mut self) {
-        // One that was stopped has no process, and its number may be another's by now.
-        if let Ok(None) = self.process.try_wait() {
-            signal("-QUIT", &self.process);
-            let _ = self.process.wait();
-        }
+        self.kill();
     }
 }
 
