@@ -19,6 +19,7 @@ pub(crate) mod row;
 #[cfg(feature = "cli")]
 mod scratch;
 mod setup;
+mod standstill;
 mod state;
 mod status;
 mod store;
@@ -122,6 +123,7 @@ impl Bulk<'_> {
                 How::Set => Some(format!("{name} = {new}")),
                 How::Add => Some(format!("{name} = {existing}{name} + {new}")),
                 How::Keep => None,
+                How::Is(expression) => Some(format!("{name} = {expression}")),
             }
         };
         self.columns.iter().enumerate().filter_map(assignment).collect()
@@ -161,6 +163,8 @@ pub(crate) enum How {
     Set,
     Add,
     Keep,
+    /// The database works it out by this expression, whatever the row holds.
+    Is(&'static str),
 }
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Bulk, BulkKind, Conn, Row};
+use super::{Bulk, BulkKind, Conn, How, Row};
 use super::{fold, held, lease, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
@@ -16,7 +16,7 @@ use crate::sql::{self, Dialect};
 use crate::state::{Checkpoint, Mark, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
-use crate::value::{ColumnType as T, Value};
+use crate::value::{ColumnType as T, Value, to_micros};
 
 /// A transaction of a backend, seen as one on read models.
 pub(crate) struct Transaction<'c> {
@@ -92,6 +92,7 @@ impl ProjectionTransaction for Transaction<'_> {
         if checkpoints.is_empty() {
             return Ok(());
         }
+        let (how, moved_at) = now(self.conn)?;
         let row = |checkpoint: &Checkpoint| {
             vec![
                 Arc::clone(&checkpoint.instance).into(),
@@ -100,14 +101,15 @@ impl ProjectionTransaction for Transaction<'_> {
                 checkpoint.position.into(),
                 checkpoint.event.into(),
                 checkpoint.store.into(),
+                moved_at.clone(),
             ]
         };
         let write = Bulk {
             table: self.conn.dialect().table("projection_states"),
             kind: BulkKind::Update,
             keys: state_keys(),
-            columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid)],
-            how: Vec::new(),
+            columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid), ("moved_at", T::Timestamp)],
+            how: vec![How::Set, How::Set, How::Set, how],
             rows: owned(sorted(checkpoints.iter().map(row).collect())),
         };
         let touched = self.conn.bulk(&write)?;
@@ -181,6 +183,14 @@ pub(super) fn execute(
             .map_err(|error| error.doing(format!("writing a read table of projection {:?}", projection.name())))?;
     }
     Ok(())
+}
+
+/// The moment of a write on the database's clock: worked out where the write is, or told where that clock is at hand.
+fn now(conn: &mut dyn Conn) -> Result<(How, Value), StoreError> {
+    match conn.dialect() {
+        Dialect::Postgres => Ok((How::Is("clock_timestamp()"), Value::Null)),
+        Dialect::Sqlite => Ok((How::Set, Value::Timestamp(to_micros(conn.now()?)))),
+    }
 }
 
 fn name(projection: &ProjectionKey) -> Value {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::sync::Mutex;
@@ -19,6 +20,7 @@ use super::progress::Progress;
 use super::running::{Engine, Threads};
 use super::schedule::Schedule;
 use super::shared::{Runner, Shared};
+use super::standstill::Standstills;
 use super::subscriber::Subscriber;
 use super::thread::{self, Pulse, Stop, Thread};
 use super::ticker::Ticker;
@@ -285,6 +287,8 @@ impl EngineBuilder {
             looking: Mutex::default(),
             tasks: Mutex::default(),
             over: Mutex::default(),
+            standstills: Standstills::default(),
+            worker_panics: AtomicU64::new(0),
         }))
     }
 }

@@ -32,6 +32,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks at a state that another process may move: from the first to the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
+/// Of so many looks at a state, one asks too what other processes found out about its history.
+const ASK_EVERY: u32 = 10;
+
 /// Keeps the read models of its projections current, by itself, in one process or together with others.
 ///
 /// Its threads are a ticker, a subscription, a listener, a renewal of leases, and the workers of a pool; their number
@@ -149,8 +152,10 @@ impl Engine {
     /// readers see counts: while a new version is being built, that is the old one.
     ///
     /// # Errors
-    /// See [`AwaitError`]: `TimedOut`, `HeldBack` when the event at this position was left out, `Stopped` at once when
-    /// the instance waits for a person.
+    /// See [`AwaitError`]: `HeldBack` when the event at this position was left out; `Stopped` as soon as it is known that the
+    /// instance waits for a person, because of an event or because its history diverged; `TimedOut` in all other cases, with
+    /// what keeps the instance from moving, also where people or another process do: a pause, missing rights, a lock, a
+    /// lease, a first run, a version that nobody runs.
     pub fn await_position(
         &self,
         projection: &str,
@@ -219,7 +224,7 @@ impl Engine {
         let (at, runner) = self.find(projection).ok_or_else(unknown)?;
         let instance: Arc<str> = instance.into();
         let position = positions.iter().copied().max().unwrap_or(0);
-        let mut pause = LOOK_AGAIN.0;
+        let (mut pause, mut looks) = (LOOK_AGAIN.0, 0_u32);
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
@@ -227,6 +232,10 @@ impl Engine {
                 return Ok(());
             }
             let state = self.state(&live.key, &instance)?;
+            looks += 1;
+            if let Some(stopped) = self.shared.diverged(at, runner, &live.key, &state, looks % ASK_EVERY == 0) {
+                return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
+            }
             if self.is_reached(&live, &state, position)? {
                 if self.is_still_seen(runner, &live)? {
                     return self.check_held_back(&live.key, &instance, positions);
@@ -242,7 +251,9 @@ impl Engine {
             let now = Instant::now();
             let deadline = start + timeout;
             if now >= deadline {
-                return Err(timed_out(projection, &state, position, start.elapsed()));
+                let waited = start.elapsed();
+                let why = self.shared.why(at, runner, &live.key, &state);
+                return Err(timed_out(projection, &state, position, waited, why));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(now + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
@@ -444,13 +455,19 @@ fn stopped(projection: &str, state: &State, position: i64) -> Option<AwaitError>
     Some(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) })
 }
 
-fn timed_out(projection: &str, state: &State, position: i64, waited: Duration) -> AwaitError {
+fn timed_out(
+    projection: &str,
+    state: &State,
+    position: i64,
+    waited: Duration,
+    why: Option<Box<StopCause>>,
+) -> AwaitError {
     AwaitError::TimedOut {
         projection: projection.to_owned(),
         instance: state.instance.to_string(),
         position,
         checkpoint: state.position,
         waited,
-        why: state.blocked.clone().map(|blocked| Box::new(StopCause::Failing(blocked))),
+        why,
     }
 }
