@@ -335,7 +335,8 @@ impl Standing {
 
 /// Where processes write down why they stand still: beside the states of the projections.
 ///
-/// A note about an instance holds only until its checkpoint moves, whoever moves it. Notes of the dead are shown only while
+/// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
+/// moves, whoever moves it. Notes of the dead are shown only while
 /// no living process runs the projection.
 pub trait StandstillStore: fmt::Debug + Send + Sync {
     /// Writes down these in the place of what the process wrote before about the same subjects, and removes others of its.
@@ -615,5 +616,22 @@ mod tests {
         assert_eq!(StandstillKind::parse("of tomorrow"), StandstillKind::Database);
         assert_eq!(bounded("short"), "short");
         assert_eq!(bounded(&"ä".repeat(900)).chars().count(), LONGEST + 1);
+    }
+
+    // SPEC L11
+    #[test]
+    fn errors_of_databases_and_stops_have_kinds() {
+        use StandstillKind as K;
+        use StoreErrorKind as E;
+        let of = |kind| K::of(&StoreError::new("testing", kind, "no"));
+        let kinds = [E::Denied, E::ReadOnly, E::Full, E::Schema, E::CannotOpen, E::Connection, E::Timeout, E::Corrupt];
+        assert_eq!(
+            kinds.map(of),
+            [K::Denied, K::ReadOnly, K::Full, K::Missing, K::Unreachable, K::Unreachable, K::Locked, K::Database]
+        );
+        let stopped = StopCause::Store(StoreError::new("testing", E::Full, "no"));
+        assert_eq!(K::of_stop(&stopped), Some(K::Full));
+        assert_eq!(K::of_stop(&StopCause::HistoryDiverged { found: "another".into() }), Some(K::Diverged));
+        assert_eq!(K::of_stop(&StopCause::LeaseLost), None, "another one goes on with it");
     }
 }

@@ -131,7 +131,7 @@ fn standing(
     conn: &mut dyn Conn,
     build: &Build,
     states: &States,
-    notes: &[(ProjectionKey, Standstill)],
+    notes: &[Noted],
     known: &Known<'_>,
 ) -> Result<Standing, StoreError> {
     let name = build.key.projection();
@@ -142,9 +142,11 @@ fn standing(
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes
         .iter()
-        .filter(|(of, note)| *of == build.key && (members == 0 || note.process.is_some_and(lives)))
-        .filter(|(_, note)| note.kind != Kind::Halted || build.phase == Phase::Halted)
-        .map(|(_, note)| note.clone())
+        .filter(|noted| noted.of == build.key && (members == 0 || noted.note.process.is_some_and(lives)))
+        .filter(|noted| noted.note.kind != Kind::Halted || build.phase == Phase::Halted)
+        // Where another process goes on with it, it is that one's trouble and does not keep the projection from moving.
+        .filter(|noted| !noted.whole || states.moved_at <= noted.note.since)
+        .map(|noted| noted.note.clone())
         .collect();
     if build.phase == Phase::Halted && standstills.iter().all(|note| note.kind != Kind::Halted) {
         let trouble = build.trouble.as_deref().unwrap_or("nobody wrote down why");
@@ -266,8 +268,16 @@ fn leased(
     Ok(Standstill::new(Kind::Leased, reason).of(instance).since(since))
 }
 
+/// What a process wrote down.
+struct Noted {
+    of: ProjectionKey,
+    /// It concerns all of the projection.
+    whole: bool,
+    note: Standstill,
+}
+
 /// Notes that hold: of an instance only what was said after its checkpoint moved.
-fn notes(conn: &mut dyn Conn, instance: Option<&str>) -> Result<Vec<(ProjectionKey, Standstill)>, StoreError> {
+fn notes(conn: &mut dyn Conn, instance: Option<&str>) -> Result<Vec<Noted>, StoreError> {
     let dialect = conn.dialect();
     let mut params: Vec<Value> = vec![NOTES.into()];
     let only = if let Some(instance) = instance {
@@ -288,12 +298,13 @@ fn notes(conn: &mut dyn Conn, instance: Option<&str>) -> Result<Vec<(ProjectionK
         .iter()
         .map(|found| {
             let mut note = Standstill::new(Kind::parse(row::text(found, 4)?), row::text(found, 5)?);
-            if row::text(found, 2)? == "instance" {
+            let subject = row::text(found, 2)?;
+            if subject == "instance" {
                 note = note.of(row::text(found, 3)?);
             }
             note.since = row::time(found, 6)?;
             note.process = row::uuid(found, 7)?;
-            Ok((projection(found)?, note))
+            Ok(Noted { of: projection(found)?, whole: matches!(subject, "look" | "work"), note })
         })
         .collect()
 }

@@ -366,12 +366,14 @@ impl Engine {
         outcome
     }
 
-    /// How the engine is doing, in this process and, for lag and failures, in all.
+    /// How the engine is doing, in this process and, for lag, failures and standstills, in all.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read: nothing that is told of lag would be true then. The error says since when this
+    /// process stands still, and why.
     pub fn health(&self) -> Result<Health, StoreError> {
-        self.shared.health(health::loops(&self.pulses))
+        let health = self.shared.health(health::loops(&self.pulses));
+        health.map_err(|error| self.shared.with_standstill(error))
     }
 
     /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does

@@ -348,7 +348,7 @@ impl Shared {
     fn reasons(&self, standing: &Standing, runner: &Runner, state: &State) -> Vec<Standstill> {
         let mut found = standing.standstills.clone();
         found.extend(unseen(runner, standing));
-        if !standing.succeeded && !runner.leads() {
+        if !standing.succeeded {
             found.push(Standstill::first_run());
         }
         if let Some(owner) = state.owner.filter(|owner| *owner != self.id) {
@@ -387,6 +387,18 @@ impl Shared {
         if self.standstills.urgent.load(Ordering::Relaxed) {
             self.write_standstills();
         }
+    }
+
+    /// An error of whoever looks, with what was known before it.
+    pub(super) fn with_standstill(&self, error: StoreError) -> StoreError {
+        let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
+        let Some(first) = all.min_by_key(|one| one.since) else { return error };
+        let age = first.since.and_then(|since| since.elapsed().ok()).unwrap_or_default();
+        error.doing(format!(
+            "telling how projections get on, which stand still here for {} s ({})",
+            age.as_secs(),
+            first.kind
+        ))
     }
 
     fn write_standstills(&self) {

@@ -207,20 +207,18 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_eq!(why(&engine, &tenant(0), 1).kind, StandstillKind::FirstRun);
     assert_eq!(status(place).verdict, Motion::Building);
+    // The other one has it and does nothing; nobody else may work yet.
+    assert_eq!(store.acquire(&key, &[tenant(0).into()], other, LONG).unwrap().len(), 1);
     assert!(store.succeed(&key, other).unwrap());
-    // The other one has it and does nothing.
-    place.sql("UPDATE readside.projections SET succeeded_at = '2020-01-01T00:00:00.000000Z'");
-    let has = |store: &P::Store| store.acquire(&key, &[tenant(0).into()], other, LONG).unwrap().len() == 1;
-    if has(&store) {
-        let found = why(&engine, &tenant(0), 1);
-        assert!(found.kind == StandstillKind::Leased && found.reason.contains(&other.to_string()), "{found}");
-        assert_eq!(kinds(&status(place).standstills), [], "it began just now");
-        place.sql(&long_ago("readside.projection_states", "leased_at", "owner IS NOT NULL"));
-        let seen = status(place);
-        assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Leased]));
-        assert!(seen.reason.unwrap().contains("the other"));
-        store.release(&key, &[tenant(0).into()], other).unwrap();
-    }
+    let found = why(&engine, &tenant(0), 1);
+    assert!(found.kind == StandstillKind::Leased && found.reason.contains(&other.to_string()), "{found}");
+    assert_eq!(kinds(&status(place).standstills), [], "it began just now");
+    place.sql(&long_ago("readside.projection_states", "leased_at", "owner IS NOT NULL"));
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Leased]));
+    assert!(seen.reason.unwrap().contains("the other"));
+    assert_eq!(health(&engine).verdict, Motion::Stuck);
+    store.release(&key, &[tenant(0).into()], other).unwrap();
     engine.await_position("counts", &tenant(0), 1, LONG).unwrap();
     assert_eq!(kinds(&status(place).standstills), []);
 }
@@ -273,6 +271,9 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
         HandlerConfig::default(),
     );
     handler.unwrap().trigger(&[&tenant(0)]).unwrap();
+    assert_eq!(kinds(&status(place).standstills), [], "somebody can go on with it");
+    let now = Note { age: Duration::ZERO, ..notes[0].clone() };
+    store.standstills().unwrap().note(dead, &[now], &[]).unwrap();
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::Denied]);
     store.leave(dead).unwrap();
     assert_eq!(kinds(&status(place).standstills), []);
@@ -374,6 +375,30 @@ mod on_the_server {
         eventually("the end", || status(&place).standstills.is_empty());
         engine.shutdown(LONG).unwrap();
         place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    }
+
+    // SPEC L11: who looks is told since when, and nothing of it is left when the database is back.
+    #[test]
+    fn a_database_out_of_reach_is_told_by_the_error() {
+        let place = database();
+        let proxy = crate::common::proxy::Proxy::before(place.url());
+        let options = PostgresOptions { connect_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+        let engine = start(PostgresStore::connect_with(&proxy.url(place.url()), options).unwrap(), eager());
+        fill(&engine, 1, 3);
+        proxy.vanish(true);
+        eventually("the error", || {
+            let error = engine.health().err().map(|error| error::full(&error));
+            error.is_some_and(|error| error.contains("which stand still here for") && error.contains("out of reach"))
+        });
+        proxy.vanish(false);
+        place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
+        eventually("the end", || {
+            engine.health().is_ok_and(|health| {
+                let projection = &health.projections[0];
+                projection.verdict == Motion::Idle && projection.standstills.is_empty()
+            })
+        });
+        eventually("no notes", || place.query("SELECT subject FROM readside.standstills").is_empty());
     }
 
     // SPEC L11: readers were put back to a version that nobody runs.
