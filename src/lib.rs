@@ -75,6 +75,7 @@ mod held;
 mod instruction;
 mod life;
 mod query;
+mod standstill;
 mod state;
 mod statement;
 mod sync;
@@ -131,7 +132,8 @@ pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
 };
 pub use crate::inspect::{
-    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Paused, ProjectionStatus, SchemaVersion, Status, Verdict,
+    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion, Status,
+    Verdict,
 };
 pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
@@ -147,6 +149,9 @@ pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, Su
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
+pub use crate::standstill::{
+    Motion, Note, Standing, Standstill, StandstillKind, StandstillStore, Subject as StandstillSubject,
+};
 pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};

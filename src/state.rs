@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, full};
 use crate::held::Blocked;
+use crate::standstill::Standstill;
 
 /// The name and version under which a projection keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +143,8 @@ pub enum StopCause {
     Cancelled,
     /// The database failed; nothing is counted against an event.
     Store(StoreError),
+    /// Something else keeps it from moving, as this process or another one found.
+    StandsStill(Box<Standstill>),
 }
 
 impl fmt::Display for StopCause {
@@ -180,6 +183,7 @@ impl fmt::Display for StopCause {
             Self::LeaseLost => f.write_str("another process has taken it over"),
             Self::Cancelled => f.write_str("the work was cancelled"),
             Self::Store(error) => f.write_str(&full(error)),
+            Self::StandsStill(found) => write!(f, "{found}; {}", found.kind.remedy()),
         }
     }
 }

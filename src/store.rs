@@ -15,6 +15,7 @@ use crate::event::{Command, Event};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::standstill::StandstillStore;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::subscription::{Subscription, Topics};
@@ -179,6 +180,11 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
 
     /// Where builds beside the live ones are kept; none when the store cannot rebuild.
     fn builds(&self) -> Option<&dyn BuildStore> {
+        None
+    }
+
+    /// Where processes write down why they stand still; none when the store does not keep that.
+    fn standstills(&self) -> Option<&dyn StandstillStore> {
         None
     }
 }

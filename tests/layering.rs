@@ -19,6 +19,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "instruction",
             "life",
             "query",
+            "standstill",
             "statement",
             "table",
             "state",

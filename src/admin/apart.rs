@@ -1,5 +1,7 @@
 //! How projections are doing whose events are in another database than their read models.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -8,11 +10,15 @@ use crate::build::{Build, BuildStore};
 use crate::engine::compare;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Inspect, ProjectionStatus, Status};
-use crate::query::{Query, SubQuery};
+use crate::query::{HeadsRequest, Query, SubQuery};
+use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
 
 /// Lagging instances of a projection of which the oldest event is looked for, one by one.
 const AGED: usize = 100;
+
+/// States in one page.
+const PAGE: usize = 1000;
 
 /// What [`Inspect::status`] says where events and read models are in two databases: heads of the one are compared with
 /// checkpoints of the other, a thousand instances at a time. Ages are by the clocks of both, and of the oldest among the first
@@ -37,6 +43,12 @@ where
             check(id, projection)?;
             let late = look(events, models, build, system, projection)?;
             projection.lag_age = age(events, build, &late, status.at)?;
+            if let Some(mut standing) = projection.standing.take() {
+                if standing.diverged().is_none() {
+                    standing.standstills.extend(ahead(id, events, models, build)?);
+                }
+                projection.judge(standing);
+            }
         }
     }
     Ok(status)
@@ -49,14 +61,17 @@ fn check(id: Uuid, found: &ProjectionStatus) -> Result<(), StoreError> {
     Err(StoreError::new(doing, StoreErrorKind::Usage, fault))
 }
 
-/// Sums lag up, and returns the first instances that lag, each with its checkpoint.
+/// Instances that lag, each with its checkpoint.
+type Late = Vec<(String, i64)>;
+
+/// Sums lag up, and returns the first instances that lag.
 fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     events: &E,
     models: &M,
     build: &Build,
     system: bool,
     found: &mut ProjectionStatus,
-) -> Result<Vec<(String, i64)>, StoreError> {
+) -> Result<Late, StoreError> {
     (found.instances, found.lagging_instances, found.lag_events, found.handled) = (0, 0, 0, 0);
     found.events_elsewhere = false;
     let mut late = Vec::new();
@@ -74,6 +89,33 @@ fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
         true
     })?;
     Ok(late)
+}
+
+/// The checkpoints that lie above the heads of their instances, also of such that have no event any more.
+fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
+    id: Uuid,
+    events: &E,
+    models: &M,
+    build: &Build,
+) -> Result<Option<Standstill>, StoreError> {
+    let Some(builds) = models.builds() else { return Ok(None) };
+    let (mut after, mut first, mut count) = (None::<Arc<str>>, None, 0);
+    loop {
+        let instances = builds.instances_of(std::slice::from_ref(&build.key), after.as_deref(), PAGE)?;
+        let Some(last) = instances.last() else { break };
+        after = Some(Arc::clone(last));
+        let request = HeadsRequest { limit: instances.len(), instances: instances.clone(), ..HeadsRequest::default() };
+        let heads: HashMap<Arc<str>, i64> =
+            events.heads(&request)?.into_iter().map(|head| (head.instance, head.head)).collect();
+        for state in models.states(&build.key, &instances)? {
+            let head = heads.get(&state.instance).copied().unwrap_or(0);
+            if state.store == Some(id) && state.position > head {
+                count += 1;
+                first.get_or_insert(state.instance);
+            }
+        }
+    }
+    Ok(first.map(|instance| Standstill::ahead(count).of(instance.to_string())))
 }
 
 /// Times never decrease with the position, so the first event above a checkpoint is the oldest of its instance.

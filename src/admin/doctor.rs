@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use super::apart::status_apart;
 use crate::error::{StoreError, full};
-use crate::inspect::{Finding, Inspect, ProjectionStatus, SchemaVersion, Status};
+use crate::inspect::{Finding, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
+
+/// Checkpoints that are compared with the log, at most.
+const COMPARED: usize = 10_000;
+
+/// Standstills, and checkpoints of another history, that are told one by one.
+const SHOWN: usize = 20;
 
 /// Finds out whether a store is fit, and whether engines keep up.
 ///
@@ -41,6 +48,7 @@ impl Doctor {
         let (mut findings, usable) = self.database(store);
         if usable {
             findings.extend(self.projections(store.status(false)));
+            findings.push(history(store.mismatches(COMPARED)));
         }
         findings
     }
@@ -75,7 +83,11 @@ impl Doctor {
 
     fn projections(&self, status: Result<Status, StoreError>) -> Vec<Finding> {
         match status {
-            Ok(status) => self.work(&status).into(),
+            Ok(status) => {
+                let mut findings: Vec<Finding> = self.work(&status).into();
+                findings.extend(standstills(&status));
+                findings
+            }
             Err(error) => vec![unreadable("projections", &error)],
         }
     }
@@ -119,6 +131,64 @@ impl Doctor {
         }
         Finding::ok(check, format!("no event waits for more than {} s", self.longest_lag.as_secs()))
     }
+}
+
+/// Each standstill with its remedy; one finding says so where there is none. Pauses and the first run are no faults, and lag and
+/// engines have findings of their own.
+fn standstills(status: &Status) -> Vec<Finding> {
+    use StandstillKind as K;
+    let check = "standstills";
+    let all: Vec<(&ProjectionStatus, &Standstill)> = status
+        .projections
+        .iter()
+        .flat_map(|projection| projection.standstills.iter().map(move |one| (projection, one)))
+        .filter(|(_, one)| !matches!(one.kind, K::Paused | K::FirstRun | K::NoEngine))
+        .collect();
+    if all.is_empty() {
+        return vec![Finding::ok(check, "nothing stands still")];
+    }
+    let name = |process| status.members.iter().find(|member| Some(member.process) == process).map(|m| m.name.as_str());
+    let finding = |(projection, one): &(&ProjectionStatus, &Standstill)| {
+        let since = one.since.and_then(|since| status.at.duration_since(since).ok());
+        let since = since.map_or(String::new(), |age| format!(", for {} s", age.as_secs()));
+        let by = name(one.process).map_or(String::new(), |name| format!(", says {name}"));
+        let found = format!("{}{since}{by}: {one}", shown(projection));
+        match one.kind {
+            // It passes by itself once nobody stands in the way.
+            K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, one.kind.remedy()),
+            _ if !projection.is_live() => Finding::warn(check, found, one.kind.remedy()),
+            _ => Finding::fail(check, found, one.kind.remedy()),
+        }
+    };
+    let mut findings: Vec<Finding> = all.iter().take(SHOWN).map(finding).collect();
+    if all.len() > SHOWN {
+        let more = format!("{} more", all.len() - SHOWN);
+        findings.push(Finding::warn(check, more, "see all of them with `readside status --json`"));
+    }
+    findings
+}
+
+/// Whether checkpoints are those of the log.
+fn history(found: Result<Vec<Mismatch>, StoreError>) -> Finding {
+    let check = "history";
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return unreadable(check, &error),
+    };
+    let describe = |one: &Mismatch| {
+        let mark = one.build.as_deref().map_or(String::new(), |mark| format!(", {mark}"));
+        format!(
+            "{:?} (version {}{mark}) stands at {} of instance {:?}",
+            one.projection, one.version, one.position, one.instance
+        )
+    };
+    if found.is_empty() {
+        return Finding::ok(check, format!("the events at the first {COMPARED} checkpoints are those of the log"));
+    }
+    let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
+    let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
+    let text = format!("where the log has another event, or none: {}{more}", some.join("; "));
+    Finding::fail(check, text, StandstillKind::Diverged.remedy())
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {
@@ -174,7 +244,7 @@ fn engines(status: &Status) -> Finding {
         return Finding::ok(check, text);
     }
     let names = list(&alone, shown);
-    Finding::warn(check, format!("{text}; no engine runs {names}"), "start the service that keeps it up to date")
+    Finding::warn(check, format!("{text}; no engine runs {names}"), StandstillKind::NoEngine.remedy())
 }
 
 /// Leases of the dead end by themselves, but somebody has to take them over.

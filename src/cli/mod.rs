@@ -51,6 +51,8 @@ enum Ended {
     Misused,
     /// It found what scripts look out for.
     Found,
+    /// A projection stands still that readers see.
+    Stuck,
     /// A signal ended it before it was through.
     Interrupted,
 }
@@ -61,6 +63,7 @@ impl From<Ended> for ExitCode {
             Ended::Fine => ExitCode::SUCCESS,
             Ended::Misused => ExitCode::from(2),
             Ended::Found => ExitCode::from(3),
+            Ended::Stuck => ExitCode::from(4),
             Ended::Interrupted => ExitCode::from(130),
         }
     }

@@ -1,6 +1,7 @@
 //! How projections are doing.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -13,10 +14,12 @@ use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
 use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
 use crate::instruction::Asked;
+use crate::standstill::{Motion, Standstill, StandstillKind};
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     text("PROJECTION"),
     text("STATE"),
+    text("VERDICT"),
     number("INSTANCES"),
     number("BEHIND"),
     number("LAG"),
@@ -35,6 +38,9 @@ const FROM_TOP: &[u8] = b"\x1b[H\x1b[2J";
 const COMMANDS: usize = 100;
 
 const ELSEWHERE: &str = "the events are elsewhere; if that is a database of readside too, name it with --events-url";
+
+/// Standstills that are told of in words.
+const STANDSTILLS: usize = 10;
 
 /// Pauses that are told of in words.
 const PAUSES: usize = 10;
@@ -89,8 +95,12 @@ fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec
     Ok((status, commands))
 }
 
-/// Whether a limit is passed by what readers see.
+/// Whether what readers see stands still, or passes a limit.
 fn judge(args: &StatusArgs, status: &Status) -> Outcome {
+    let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Motion::Stuck;
+    if status.projections.iter().any(is_stuck) {
+        return Ok(Ended::Stuck);
+    }
     let limits_lag = args.max_lag.is_some() || args.max_lag_events.is_some();
     let unknown = status.projections.iter().find(|projection| projection.is_live() && projection.events_elsewhere);
     if let Some(projection) = unknown.filter(|_| limits_lag) {
@@ -116,7 +126,7 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
         columns.extend(SPEED);
     }
     let row = |projection: &ProjectionStatus| {
-        let mut cells = cells(projection);
+        let mut cells = cells(projection, status.at);
         if args.watch {
             cells.extend(speed(projection));
         }
@@ -125,6 +135,9 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
     session.out.table(&columns, status.projections.iter().map(row).collect())?;
     if status.projections.iter().any(|projection| projection.events_elsewhere) {
         session.out.line(ELSEWHERE)?;
+    }
+    for line in standstills(&status.projections) {
+        session.out.line(&line)?;
     }
     for line in pauses(&status.projections) {
         session.out.line(&line)?;
@@ -136,10 +149,11 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
     session.out.remark(&members(&status.members))
 }
 
-fn cells(projection: &ProjectionStatus) -> Vec<String> {
+fn cells(projection: &ProjectionStatus, now: SystemTime) -> Vec<String> {
     vec![
         shown(&projection.name, projection.version, projection.build.as_deref()),
         state(projection),
+        verdict(projection, now),
         known(projection, count(projection.instances)),
         known(projection, count(projection.lagging_instances)),
         known(projection, positions(projection.lag_events)),
@@ -172,6 +186,43 @@ fn state(projection: &ProjectionStatus) -> String {
         words.push(format!("paused in {}", count(projection.paused_instances)));
     }
     words.join(", ")
+}
+
+/// The verdict with its reason in two words, and for how long.
+fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
+    let explains = |one: &&Standstill| match projection.verdict {
+        Motion::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
+        Motion::Behind | Motion::Moving => true,
+        _ => false,
+    };
+    let reason = projection.standstills.iter().find(explains);
+    let kind = reason.map_or(String::new(), |one| format!(": {}", one.kind));
+    let age = projection.since.and_then(|since| now.duration_since(since).ok());
+    let since = age.map_or(String::new(), |age| format!(" for {}", duration(age)));
+    format!("{}{kind}{since}", projection.verdict)
+}
+
+/// Each standstill that is no pause: what, since when, and why. Their remedies are the doctor's.
+fn standstills(projections: &[ProjectionStatus]) -> Vec<String> {
+    let of: Vec<(&ProjectionStatus, &Standstill)> = projections
+        .iter()
+        .flat_map(|projection| projection.standstills.iter().map(move |one| (projection, one)))
+        .filter(|(_, one)| one.kind != StandstillKind::Paused)
+        .collect();
+    let line = |(projection, one): &(&ProjectionStatus, &Standstill)| {
+        let name = shown(&projection.name, projection.version, projection.build.as_deref());
+        let instance = one.instance.as_deref().map_or(String::new(), |name| format!(" in {:?}", clean(name)));
+        let since = one.since.map_or(String::new(), |since| format!(" since {}", moment(since)));
+        format!("{name}{instance}{since}: {}: {}", one.kind, clean(&one.reason))
+    };
+    let mut lines: Vec<String> = of.iter().take(STANDSTILLS).map(line).collect();
+    if of.len() > STANDSTILLS {
+        lines.push(format!("and {} more standstills; --json lists all", of.len() - STANDSTILLS));
+    }
+    if !lines.is_empty() {
+        lines.push("what to do about it: see `readside doctor`".to_owned());
+    }
+    lines
 }
 
 /// Each pause: since when, by whom, and why. The builds of a projection share them.

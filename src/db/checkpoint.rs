@@ -12,11 +12,11 @@ use super::{Conn, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::Dialect;
 use crate::state::{Checkpoint, Log, ProjectionKey};
-use crate::value::Value;
+use crate::value::{Value, to_micros};
 
 const DOING: &str = "moving checkpoints";
 
-/// Moves checkpoints in order of their instances' bytes.
+/// Moves checkpoints in order of their instances' bytes, and takes note of the time on the database's clock.
 pub(super) fn save(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -55,7 +55,7 @@ fn save_at_once(
             text(&|each| each.event.map(|event| event.to_string()).unwrap_or_default()),
         ];
         let sql = format!(
-            "UPDATE {states} t SET position = u.position, event = u.event, store = $3 \
+            "UPDATE {states} t SET position = u.position, event = u.event, store = $3, moved_at = clock_timestamp() \
              FROM (SELECT instance_id COLLATE \"C\" AS instance_id, position, nullif(event, '')::uuid AS event \
              FROM unnest($4::text[], $5::int8[], $6::text[]) AS n(instance_id, position, event)) u \
              WHERE t.instance_id = u.instance_id AND t.projection = $1 AND t.version = $2{proof}",
@@ -74,12 +74,12 @@ fn save_each(
     log: Log,
 ) -> Result<u64, StoreError> {
     let sql = format!(
-        "UPDATE {states} SET position = $5, event = $6, store = $3 \
+        "UPDATE {states} SET position = $5, event = $6, store = $3, moved_at = $7 \
          WHERE instance_id = $4 AND projection = $1 AND version = $2{proof}",
         states = conn.dialect().table("projection_states"),
         proof = proof(conn.dialect(), log, ["$4", "$5", "$6"]),
     );
-    let mut moved = 0;
+    let (mut moved, now) = (0, Value::Timestamp(to_micros(conn.now()?)));
     for each in checkpoints {
         let params = [
             Arc::clone(&projection.name).into(),
@@ -88,6 +88,7 @@ fn save_each(
             Arc::clone(&each.instance).into(),
             each.position.into(),
             each.event.into(),
+            now.clone(),
         ];
         moved += conn.execute(&sql, &params)?;
     }

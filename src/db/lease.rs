@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Conn, Row, row, state};
+use super::{Conn, Row, row, standstill, state};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
@@ -108,6 +108,7 @@ fn take(
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
         "UPDATE {table} AS s SET owner = {me}, leased_until = {until}, \
+         leased_at = CASE WHEN owner = {me} AND leased_until > {now} THEN coalesce(leased_at, {now}) ELSE {now} END, \
          epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END, \
          marked = CASE WHEN owner = {me} THEN {OTHERS_MARK} ELSE marked END, \
          careful = careful OR (owner IS NOT NULL AND owner <> {me} AND NOT EXISTS \
@@ -271,6 +272,7 @@ pub(crate) fn heartbeat(
     }
     if dead {
         conn.execute(&format!("DELETE FROM {table} WHERE {over}"), &sql.params)?;
+        standstill::forget_dead(conn)?;
     }
     Ok(members)
 }
@@ -293,5 +295,6 @@ pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError
         &format!("UPDATE {projections} SET owner = NULL, leased_until = NULL WHERE owner = $1"),
         &[process.into()],
     )?;
+    standstill::leave(conn, process)?;
     conn.execute(&format!("DELETE FROM {} WHERE process = $1", dialect.table("members")), &[process.into()]).map(|_| ())
 }

@@ -20,6 +20,7 @@ pub(crate) mod row;
 #[cfg(feature = "cli")]
 mod scratch;
 mod setup;
+mod standstill;
 mod state;
 mod status;
 mod store;

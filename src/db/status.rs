@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use super::standstill::{self, Known};
 use super::{Conn, Row, build, pause, row, setup};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
+use crate::standstill::Motion;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
 
@@ -20,11 +22,14 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
     let (builds, at) = (build::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let (members, own) = (members(conn, &leases, at)?, setup::store_id(conn)?);
+    let known = Known { at, members: &members, pauses: &pauses };
+    let standings = standstill::standings(conn, &builds, None, &known)?;
     let mut projections = Vec::with_capacity(builds.len());
-    for build in &builds {
+    for (build, standing) in builds.iter().zip(standings) {
         let mut found = projection_status(build, &lag(conn, build, system, at)?, &held, &leases, &pauses, &members);
         found.event_store = fed_from(conn, build)?;
         found.events_elsewhere = found.event_store.is_some_and(|store| store != own);
+        found.judge(standing);
         projections.push(found);
     }
     Ok(Status { at, projections, members })
@@ -73,6 +78,12 @@ fn projection_status(
         leases: held_by().map(|leases| leases.count).sum(),
         owners: held_by().count() as u64,
         members: members.iter().filter(|member| member.alive).filter(runs).count() as u64,
+        verdict: Motion::Idle,
+        reason: None,
+        since: None,
+        moved_at: None,
+        standstills: Vec::new(),
+        standing: None,
         per_second: None,
         time_left: None,
     }
@@ -180,7 +191,7 @@ fn held(conn: &mut dyn Conn) -> Result<Vec<Held>, StoreError> {
 }
 
 /// What a process holds of a projection.
-struct Leases {
+pub(super) struct Leases {
     of: Of,
     process: Uuid,
     count: u64,
@@ -198,7 +209,11 @@ fn leases(conn: &mut dyn Conn) -> Result<Vec<Leases>, StoreError> {
     conn.query(&sql, &[])?.iter().map(leases).collect()
 }
 
-fn members(conn: &mut dyn Conn, leases: &[Leases], now: SystemTime) -> Result<Vec<MemberStatus>, StoreError> {
+pub(super) fn members(
+    conn: &mut dyn Conn,
+    leases: &[Leases],
+    now: SystemTime,
+) -> Result<Vec<MemberStatus>, StoreError> {
     let sql = format!(
         "SELECT process, name, projections, alive_until FROM {} ORDER BY process",
         conn.dialect().table("members")

@@ -10,16 +10,17 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, state, status};
+use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, standstill, state, status};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
-use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, SchemaVersion, Status};
+use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::standstill::{Note, Standing, StandstillStore, Subject};
 use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
@@ -252,6 +253,22 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
     fn builds(&self) -> Option<&dyn BuildStore> {
         Some(self)
     }
+
+    fn standstills(&self) -> Option<&dyn StandstillStore> {
+        Some(self)
+    }
+}
+
+impl<B: Backend> StandstillStore for DbStore<B> {
+    fn note(&self, process: Uuid, notes: &[Note], gone: &[(ProjectionKey, Subject)]) -> Result<(), StoreError> {
+        let doing = "writing down why projections stand still";
+        self.inner.backend.write_apart(doing, |conn| standstill::note(conn, process, notes, gone))
+    }
+
+    fn standings(&self, projections: &[ProjectionKey], instance: Option<&str>) -> Result<Vec<Standing>, StoreError> {
+        let doing = "reading why projections stand still";
+        self.inner.backend.read(doing, |conn| standstill::read(conn, projections, instance))
+    }
 }
 
 impl<B: Backend> LeaseStore for DbStore<B> {
@@ -343,6 +360,11 @@ impl<B: Backend> Inspect for DbStore<B> {
 
     fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError> {
         self.inner.backend.read("reading leases", |conn| status::held_leases(conn, query))
+    }
+
+    fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
+        let doing = "comparing checkpoints with the log";
+        self.inner.backend.read(doing, |conn| standstill::mismatches(conn, limit))
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

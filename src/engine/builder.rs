@@ -20,6 +20,7 @@ use super::progress::Progress;
 use super::running::{Engine, Threads};
 use super::schedule::Schedule;
 use super::shared::{Runner, Shared};
+use super::standstill::Standstills;
 use super::subscriber::Subscriber;
 use super::thread::{self, Pulse, Stop, Thread};
 use super::ticker::Ticker;
@@ -289,6 +290,8 @@ impl EngineBuilder {
             looking: Mutex::default(),
             tasks: Mutex::default(),
             over: Mutex::default(),
+            standstills: Standstills::default(),
+            worker_panics: AtomicU64::new(0),
         }))
     }
 }

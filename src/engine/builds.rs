@@ -96,6 +96,7 @@ impl Shared {
         log::error!("the build {} of projection {:?} is halted: {trouble}", runner.key().name, runner.name());
         runner.active.store(false, Ordering::Relaxed);
         *runner.trouble.lock() = Some(trouble.clone());
+        self.standstills.halted(self.place(runner), &trouble);
         self.write_trouble(runner, &trouble);
         true
     }

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::shared::{Runner, Shared};
+use super::standstill::unseen;
 use super::thread::Pulse;
+use crate::build::Phase;
 use crate::error::StoreError;
 use crate::held::HeldState;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
+use crate::standstill::{Figures, Judged, Motion, Standing, Standstill, judge};
+use crate::state::ProjectionKey;
 
 /// Lagging instances of which the age is looked up, at most.
 const AGED: usize = 50;
@@ -24,6 +29,8 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
+    /// How often a batch of this process panicked outside of user code.
+    pub worker_panics: u64,
 }
 
 /// How a loop is doing.
@@ -48,6 +55,16 @@ pub struct ProjectionHealth {
     pub name: String,
     /// Its version.
     pub version: u32,
+    /// How it gets on; see there for what each word means.
+    pub verdict: Motion,
+    /// Why, in a few words; none where there is nothing to say.
+    pub reason: Option<String>,
+    /// Since when, by the database's clock, if that is known.
+    pub since: Option<SystemTime>,
+    /// When one of its checkpoints moved last; none when that is not on record.
+    pub moved_at: Option<SystemTime>,
+    /// All that keeps it, or instances of it, from moving, the gravest first: what this process and all others know.
+    pub standstills: Vec<Standstill>,
     /// Instances that are behind; counted up to 10,000 for all projections together, which take turns
     /// in that.
     pub lagging_instances: usize,
@@ -81,6 +98,21 @@ pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
     pulses.iter().map(health).collect()
 }
 
+/// Of a store that does not tell.
+fn unknown(runner: &Runner) -> Standing {
+    Standing {
+        projection: runner.key().clone(),
+        at: SystemTime::now(),
+        // Not known: nothing shall be called stuck for that.
+        moved_at: Some(SystemTime::now()),
+        phase: if runner.is_background() { Phase::Building } else { Phase::Live },
+        succeeded: runner.succeeded.load(Ordering::Relaxed),
+        members: 1,
+        paused_instances: 0,
+        standstills: Vec::new(),
+    }
+}
+
 impl Shared {
     pub(super) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
@@ -90,29 +122,61 @@ impl Shared {
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);
         }
-        let projections = self
-            .runners
-            .iter()
-            .enumerate()
-            .filter(|(_, runner)| !runner.is_beside())
-            .map(|(at, runner)| self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default()))
+        let runs: Vec<(usize, &Runner)> =
+            self.runners.iter().enumerate().filter(|(_, runner)| !runner.is_beside()).collect();
+        let seen = runs.iter().map(|(_, runner)| runner.seen().key.clone());
+        let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let standings =
+            self.models.standstills().map_or_else(|| Ok(Vec::new()), |store| store.standings(&keys, None))?;
+        let projections = runs
+            .into_iter()
+            .map(|(at, runner)| {
+                let of = |key: &ProjectionKey| standings.iter().find(|standing| standing.projection == *key);
+                let mut standing = of(runner.key()).cloned().unwrap_or_else(|| unknown(runner));
+                standing.standstills.extend(of(&runner.seen().key).and_then(|seen| unseen(runner, seen)));
+                standing.standstills.extend(self.standstills.unwritten(at));
+                self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default(), &standing)
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Health { loops, projections, members: self.members.lock().len().max(1) })
+        let worker_panics = self.worker_panics.load(Ordering::Relaxed);
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics })
     }
 
-    fn projection_health(&self, runner: &Runner, lags: &[Lag]) -> Result<ProjectionHealth, StoreError> {
+    fn projection_health(
+        &self,
+        runner: &Runner,
+        lags: &[Lag],
+        standing: &Standing,
+    ) -> Result<ProjectionHealth, StoreError> {
         let key = &runner.handler.inner.key;
         let held = self.models.held_counts(key)?;
         let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
-        Ok(ProjectionHealth {
-            name: key.name.to_string(),
-            version: key.version,
-            lagging_instances: lags.len(),
-            lag_events: lags.iter().map(|lag| lag.relevant - lag.checkpoint).sum(),
-            lag_age: self.age(runner, lags)?,
+        let lag_age = self.age(runner, lags)?;
+        let figures = Figures {
+            lagging: lags.len() as u64,
+            lag_age,
             failing: count(HeldState::Failing),
             stopped: count(HeldState::Stopped),
             parked: count(HeldState::Parked),
+        };
+        let moved_at = standing.moved_at.filter(|_| self.models.standstills().is_some());
+        let Judged { motion, reason, since, standstills } = judge(standing, figures);
+        Ok(ProjectionHealth {
+            name: key.name.to_string(),
+            version: key.version,
+            verdict: motion,
+            reason,
+            since,
+            moved_at,
+            standstills,
+            lagging_instances: lags.len(),
+            lag_events: lags.iter().map(|lag| lag.relevant - lag.checkpoint).sum(),
+            lag_age,
+            failing: figures.failing,
+            stopped: figures.stopped,
+            parked: figures.parked,
             behind: count(HeldState::Behind),
             skipped: count(HeldState::Skipped),
             leases_here: self.holdings.count(key),

@@ -39,6 +39,7 @@ mod renewal;
 mod running;
 mod schedule;
 mod shared;
+mod standstill;
 mod subscriber;
 mod thread;
 mod ticker;

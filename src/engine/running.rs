@@ -167,8 +167,10 @@ impl Engine {
     /// readers see counts: while a new version is being built, that is the old one.
     ///
     /// # Errors
-    /// See [`AwaitError`]: `TimedOut`, `HeldBack` when the event at this position was left out, `Stopped` at once when
-    /// the instance waits for a person.
+    /// See [`AwaitError`]: `HeldBack` when the event at this position was left out; `Stopped` as soon as it is known that the
+    /// instance waits for a person, because of an event or because its history diverged; `TimedOut` in all other cases, with
+    /// what keeps the instance from moving, also where people or another process do: a pause, missing rights, a lock, a
+    /// lease, a first run, a version that nobody runs.
     pub fn await_position(
         &self,
         projection: &str,
@@ -273,7 +275,8 @@ impl Engine {
                 return Err(AwaitError::ShutDown);
             }
             if is_over {
-                return Err(timed_out(projection, &state, last.0, start.elapsed()));
+                let why = self.shared.why(at, runner, &live.key, &state);
+                return Err(timed_out(projection, &state, last.0, start.elapsed(), why));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(Instant::now() + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
@@ -414,12 +417,14 @@ impl Engine {
         outcome
     }
 
-    /// How the engine is doing, in this process and, for lag and failures, in all.
+    /// How the engine is doing, in this process and, for lag, failures and standstills, in all.
     ///
     /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read: nothing that is told of lag would be true then. The error says since when this
+    /// process stands still, and why.
     pub fn health(&self) -> Result<Health, StoreError> {
-        self.shared.health(health::loops(&self.pulses))
+        let health = self.shared.health(health::loops(&self.pulses));
+        health.map_err(|error| self.shared.with_standstill(error))
     }
 
     /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does
@@ -503,13 +508,19 @@ fn stopped(projection: &str, state: &State, position: i64) -> Option<AwaitError>
     Some(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) })
 }
 
-fn timed_out(projection: &str, state: &State, position: i64, waited: Duration) -> AwaitError {
+fn timed_out(
+    projection: &str,
+    state: &State,
+    position: i64,
+    waited: Duration,
+    why: Option<Box<StopCause>>,
+) -> AwaitError {
     AwaitError::TimedOut {
         projection: projection.to_owned(),
         instance: state.instance.to_string(),
         position,
         checkpoint: state.position,
         waited,
-        why: state.blocked.clone().map(|blocked| Box::new(StopCause::Failing(blocked))),
+        why,
     }
 }

@@ -19,12 +19,14 @@ use super::leased::Leased;
 use super::members;
 use super::progress::{Moved, Progress};
 use super::schedule::{Job, Schedule};
+use super::standstill::Standstills;
 use super::thread::{Stop, Thread};
 use super::windows::Windows;
 use super::work::{Processed, Work};
 use crate::error::{StoreError, full};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::query::Wanted;
+use crate::standstill::Subject;
 use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, EventStore, ProjectionStore};
 
@@ -152,6 +154,10 @@ pub(super) struct Shared {
     pub(super) tasks: Mutex<Vec<(Thread, Arc<Cancel>)>>,
     /// Tasks that are over and not taken off the operator's list yet, by their numbers.
     pub(super) over: Mutex<Vec<u64>>,
+    /// What stands still here, and why.
+    pub(super) standstills: Standstills,
+    /// Batches that panicked outside of user code.
+    pub(super) worker_panics: AtomicU64,
 }
 
 impl Shared {
@@ -247,8 +253,11 @@ impl Shared {
             let moves = catch_unwind(run).unwrap_or_else(|_| {
                 let name = self.name(job.projection);
                 log::error!("a batch of projection {name:?} panicked; its instances are found again");
+                self.worker_panics.fetch_add(1, Ordering::Relaxed);
+                self.standstills.panicked(job.projection, &job.instances);
                 unknown(&job.instances)
             });
+            self.write_new_standstills();
             self.schedule.done(job.projection, &job.instances);
             self.progress.worked(job.projection, moves);
             self.wake();
@@ -269,6 +278,7 @@ impl Shared {
             if let Err(error) = self.catch_up(job.projection, runner, &job.instances)
                 && !self.halt(runner, &error)
             {
+                self.standstills.failed(job.projection, Subject::Work, &error);
                 log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
             }
             unknown(&job.instances)
@@ -289,7 +299,7 @@ impl Shared {
         for stopped in processed.stopped {
             match stopped.cause {
                 StopCause::HistoryChanged { .. } => {
-                    log_stop(runner, &stopped);
+                    self.log_stop(runner, &stopped);
                     self.forget_history();
                     self.schedule.add(projection, &stopped.instance);
                 }
@@ -299,7 +309,7 @@ impl Shared {
                 }
                 // A lease may have been left by the dead: whoever takes it sees.
                 StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
-                _ => log_stop(runner, &stopped),
+                _ => self.log_stop(runner, &stopped),
             }
         }
         moves_of(&works)
@@ -310,13 +320,14 @@ impl Shared {
         if !runner.is_active() {
             return Ok(());
         }
+        let pass = self.standstills.begin();
         let opened = inner.open(instances)?;
-        opened.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+        opened.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
         let leased = Leased::new(self, runner);
         let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
-            fetched.stopped.iter().for_each(|stopped| log_stop(runner, stopped));
+            fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
             let works = &mut fetched.works;
             if let Err(error) = leased.lease(works.iter_mut()) {
                 failed = Some(error);
@@ -325,6 +336,7 @@ impl Shared {
             let mut ended: Vec<Arc<str>> =
                 works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
             let (processed, apart) = self.process(projection, inner, works, instances);
+            self.standstills.keep(projection, ended.iter().chain(&apart));
             self.progress.worked(projection, moves_of(works));
             processed.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
@@ -335,6 +347,9 @@ impl Shared {
         let left = feed.left.iter().map(|place| &place.instance);
         for instance in left.chain(instances.iter().filter(|_| yields)) {
             self.schedule.add(projection, instance);
+        }
+        if failed.is_none() {
+            self.standstills.passed(projection, instances, pass);
         }
         failed.map_or(Ok(()), Err)
     }
@@ -376,12 +391,31 @@ impl Shared {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
             StopCause::HistoryChanged { .. } => {
-                log_stop(runner, stopped);
+                self.log_stop(runner, stopped);
                 self.forget_history();
                 self.schedule.trouble(projection, &stopped.instance, runner.handler.inner.config.retries);
             }
-            _ => log_stop(runner, stopped),
+            _ => self.log_stop(runner, stopped),
         }
+    }
+
+    /// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
+    fn log_stop(&self, runner: &Runner, stopped: &Stopped) {
+        self.standstills.stopped(self.place(runner), stopped);
+        match &stopped.cause {
+            StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
+                log::debug!("projection {:?} stopped in {stopped}", runner.name());
+            }
+            _ => log::warn!(
+                "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
+                runner.name()
+            ),
+        }
+    }
+
+    /// The place of a runner.
+    pub(super) fn place(&self, runner: &Runner) -> usize {
+        self.runners.iter().position(|one| std::ptr::eq(one, runner)).unwrap_or(usize::MAX)
     }
 }
 
@@ -394,17 +428,4 @@ fn moves_of(works: &[Work]) -> Vec<Move> {
 
 fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
     instances.iter().map(|instance| (Arc::clone(instance), Moved::default())).collect()
-}
-
-/// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
-fn log_stop(runner: &Runner, stopped: &Stopped) {
-    match &stopped.cause {
-        StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
-            log::debug!("projection {:?} stopped in {stopped}", runner.name());
-        }
-        _ => log::warn!(
-            "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
-            runner.name()
-        ),
-    }
 }

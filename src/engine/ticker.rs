@@ -55,7 +55,9 @@ impl Ticker {
 
     /// One tick, then the wait for the next one.
     pub(super) fn tick(&mut self) {
-        let more = self.look().unwrap_or_else(|error| {
+        let looked = self.look();
+        self.shared.tend_standstills(looked.as_ref().map(|_| ()));
+        let more = looked.unwrap_or_else(|error| {
             log::warn!("looking for work: {}; the next tick looks again", full(&error));
             false
         });

@@ -68,7 +68,8 @@ pub enum AwaitError {
         checkpoint: i64,
         /// For how long.
         waited: Duration,
-        /// What holds it up, if that is known.
+        /// What holds it up, as far as this process or another one knows: an event that fails, or any other
+        /// [standstill](crate::StopCause::StandsStill), with its remedy.
         why: Option<Box<crate::state::StopCause>>,
     },
     /// The event was left out because it failed too often.
@@ -96,7 +97,7 @@ pub enum AwaitError {
         /// Where it was.
         position: i64,
     },
-    /// The instance is stopped until a person acts.
+    /// The instance is stopped until a person acts: by an event, or because its history diverged.
     #[error("projection {projection:?} is stopped in {stopped}")]
     Stopped {
         /// The projection.

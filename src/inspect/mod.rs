@@ -5,7 +5,7 @@ mod status;
 mod words;
 
 pub use finding::{Finding, Verdict};
-pub use status::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
+pub use status::{HeldLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use words::bytes;
 
@@ -42,6 +42,16 @@ pub trait Inspect: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError>;
+
+    /// Checkpoints of this store whose event is not the one in the log, among `limit` of those at or below their head.
+    /// Default: none are looked at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
+        let _ = limit;
+        Ok(Vec::new())
+    }
 
     /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
     /// than `patience`. What cannot be found out is a finding too.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::words;
 use crate::build::Phase;
 use crate::held::By;
+use crate::standstill::{Figures, Judged, Motion, Standing, Standstill, judge};
 
 /// How everything is doing.
 #[derive(Debug, Clone, Serialize)]
@@ -76,11 +77,42 @@ pub struct ProjectionStatus {
     pub owners: u64,
     /// Living processes that run it.
     pub members: u64,
+    /// How it gets on.
+    pub verdict: Motion,
+    /// Why, in a few words; none where there is nothing to say.
+    pub reason: Option<String>,
+    /// Since when, by the database's clock, if that is known.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub since: Option<SystemTime>,
+    /// When one of its checkpoints moved last; none when that is not on record.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub moved_at: Option<SystemTime>,
+    /// All that keeps it, or instances of it, from moving, the gravest first.
+    pub standstills: Vec<Standstill>,
+    /// What the store knows, for when its lag is found out later.
+    #[serde(skip)]
+    pub(crate) standing: Option<Standing>,
     /// Positions handled in a second, between two looks.
     pub per_second: Option<f64>,
     /// Time until it has caught up if all goes on as between two looks; none when it does not come nearer.
     #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
     pub time_left: Option<Duration>,
+}
+
+/// A checkpoint whose event is not the one that the log has at its position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Mismatch {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The mark of a build beside another one of the same version.
+    pub build: Option<String>,
+    /// The tenant.
+    pub instance: String,
+    /// The checkpoint.
+    pub position: i64,
 }
 
 /// A pause of a projection, or of one instance of it.
@@ -203,6 +235,21 @@ impl ProjectionStatus {
         if self.lag_events > 0 && nearer > 0.0 {
             self.time_left = Duration::try_from_secs_f64(self.lag_events as f64 / nearer).ok();
         }
+    }
+
+    /// Makes a verdict of what is known.
+    pub(crate) fn judge(&mut self, standing: Standing) {
+        let figures = Figures {
+            lagging: self.lagging_instances,
+            lag_age: self.lag_age,
+            failing: self.failing,
+            stopped: self.stopped,
+            parked: self.parked,
+        };
+        let Judged { motion, reason, since, standstills } = judge(&standing, figures);
+        (self.verdict, self.reason, self.since, self.standstills) = (motion, reason, since, standstills);
+        self.moved_at = standing.moved_at;
+        self.standing = Some(standing);
     }
 
     /// True when readers see it.

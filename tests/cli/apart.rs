@@ -130,6 +130,29 @@ fn what_is_not_known_is_not_called_zero() {
     });
 }
 
+// SPEC L11: the events were put back below the checkpoints, of one tenant to before its first one.
+#[test]
+fn checkpoints_above_the_heads_of_the_other_are_stuck() {
+    both_ways(|apart| {
+        apart.fill();
+        apart.handler().trigger(&["b"]).unwrap();
+        assert_eq!(apart.run(&["status"]).code, 0);
+        let sql = "DELETE FROM readside.events WHERE instance_id = 'a'; DELETE FROM readside.heads WHERE instance_id = 'a'; \
+                   DELETE FROM readside.instances WHERE instance_id = 'a'; DELETE FROM readside.events WHERE position > 1; \
+                   UPDATE readside.heads SET head = 1; UPDATE readside.instances SET head = 1";
+        let sql = match &apart.events {
+            Place::Sqlite(_) => sql.replace("readside.", "readside_"),
+            Place::Postgres(_) => sql.to_owned(),
+        };
+        execute(&apart.events, &sql);
+        let ran = apart.run(&["status"]);
+        assert_eq!(ran.code, 4, "{}", ran.out);
+        assert!(ran.out.contains("in \"a\": history diverged") && ran.out.contains("in 2 instances"), "{}", ran.out);
+        let ran = apart.run(&["doctor"]);
+        assert!(ran.code == 3 && ran.out.contains("FAIL  standstills"), "{}", ran.out);
+    });
+}
+
 #[test]
 fn the_doctor_looks_at_both() {
     both_ways(|apart| {

@@ -19,7 +19,7 @@ fn a_healthy_database_passes() {
     on_both(|place| {
         let ran = place.run(&["doctor", "--json"]);
         assert_eq!(ran.code, 0);
-        for check in ["schema", "engines", "leases", "lag", "failures", "space"] {
+        for check in ["schema", "engines", "leases", "lag", "failures", "standstills", "history", "space"] {
             assert_eq!(verdict(&ran, check), "ok", "{check}: {}", ran.out);
         }
         let text = place.run(&["doctor"]).ok();

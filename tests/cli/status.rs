@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::common::child::send;
 use crate::service::users;
+use crate::wrong::execute;
 use crate::{Place, command, on_both};
 
 fn push(place: &Place, instance: &str, count: usize) {
@@ -80,6 +81,98 @@ fn the_table_says_it_in_words() {
         let table = place.run(&["status"]).ok();
         insta::assert_snapshot!("status", table);
         assert!(!table.contains('\u{1b}'), "no colours where no terminal is");
+    });
+}
+
+/// The log ends at this position, as if it had been put back by hand.
+fn put_back(place: &Place, position: i64) {
+    execute(
+        place,
+        &in_tables(
+            place,
+            &format!(
+                "DELETE FROM readside.events WHERE position > {position}; UPDATE readside.heads SET head = {position}; \
+                 UPDATE readside.instances SET head = {position}, head_event = \
+                 (SELECT event_id FROM readside.events WHERE position = {position})"
+            ),
+        ),
+    );
+}
+
+fn in_tables(place: &Place, sql: &str) -> String {
+    match place {
+        Place::Sqlite(_) => sql.replace("readside.", "readside_"),
+        Place::Postgres(_) => sql.to_owned(),
+    }
+}
+
+// SPEC L11: the log was put back below a checkpoint; nothing lags and nothing failed.
+#[test]
+fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
+    on_both(|place| {
+        push(place, "a", 5);
+        catch_up(place, "a");
+        assert_eq!(place.run(&["status", "--max-lag", "1s", "--max-failed", "0"]).code, 0);
+        put_back(place, 3);
+        let ran = place.run(&["status", "--max-lag", "1s", "--max-failed", "0"]);
+        assert_eq!(ran.code, 4, "{}", ran.out);
+        assert!(ran.out.contains("stuck: history diverged"), "{}", ran.out);
+        assert!(ran.out.contains("users@1 in \"a\": history diverged: the checkpoint lies above"), "{}", ran.out);
+        let ran = place.run(&["status", "--json"]);
+        let users: Value = serde_json::from_str(&ran.out).unwrap();
+        let users = projection(&users);
+        assert_eq!((ran.code, &users["verdict"], &users["lag_events"]), (4, &json!("stuck"), &json!(0)));
+        assert_eq!(users["standstills"][0]["kind"], "diverged");
+        let ran = place.run(&["doctor"]);
+        assert_eq!(ran.code, 3);
+        assert!(ran.out.contains("FAIL  standstills") && ran.out.contains("`readside reset`"), "{}", ran.out);
+        // Other events take the places of those that were lost.
+        push_more(place, "a", 4);
+        let ran = place.run(&["doctor"]);
+        assert_eq!(ran.code, 3);
+        assert!(ran.out.contains("FAIL  history") && ran.out.contains("stands at 5 of instance \"a\""), "{}", ran.out);
+    });
+}
+
+/// Events of new users.
+fn push_more(place: &Place, instance: &str, count: usize) {
+    place.with(|store| {
+        let command = |n: usize| Command::raw(instance, "user", &format!("new{n}"), "user.added");
+        store.push(&(0..count).map(command).collect::<Vec<_>>()).unwrap();
+    });
+}
+
+// SPEC L11
+#[test]
+fn stuck_and_behind_but_moving_differ_in_one_call() {
+    on_both(|place| {
+        push(place, "a", 3);
+        catch_up(place, "a");
+        push_more(place, "a", 2);
+        let member =
+            Member { process: Uuid::from_u128(1), name: "api-1".into(), projections: vec![("users".into(), 1)] };
+        place.with(|store| drop(store.heartbeat(&member, Duration::from_mins(1)).unwrap()));
+        let late = "UPDATE readside.events SET created_at = '2020-01-01T00:00:00.000000Z' WHERE position > 3";
+        execute(place, &in_tables(place, late));
+        assert_eq!(place.run(&["status"]).code, 0, "it moved just now");
+        assert_eq!(place.run(&["status", "--max-lag", "1h"]).code, 3);
+        let still = "UPDATE readside.projection_states SET moved_at = '2020-01-01T00:00:00.000000Z'";
+        execute(place, &in_tables(place, still));
+        for args in [vec!["status"], vec!["status", "--max-lag", "1h"], vec!["status", "users", "--json"]] {
+            assert_eq!(place.run(&args).code, 4, "{args:?}");
+        }
+        let ran = place.run(&["status"]);
+        assert!(
+            ran.out.contains("stuck: does not move for ") && ran.out.contains("since 2020-01-01T00:00:00Z"),
+            "{}",
+            ran.out
+        );
+        place.run(&["pause", "users", "--why", "a test"]).ok();
+        let paused = place.run(&["status", "--json"]).json();
+        assert_eq!(
+            (&projection(&paused)["verdict"], &projection(&paused)["reason"]),
+            (&json!("paused"), &json!("paused: by \"ada\": \"a test\""))
+        );
     });
 }
 

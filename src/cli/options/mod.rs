@@ -67,6 +67,7 @@ Exit codes:
   2    wrong arguments
   3    something was found: lag or failures above a limit (status), a failed check (doctor),
        rows that differ (verify, explain)
+  4    a projection that readers see is stuck (status), whatever the limits
   130  ended by a signal before it was through";
 
 const PUSH: &str = "\
@@ -104,6 +105,11 @@ pub(in crate::cli) enum Command {
     ///
     /// Lag is counted in positions and as the age of the oldest event that is not handled yet. With `--watch`, two looks
     /// tell the speed and how long catching up will take.
+    ///
+    /// The verdict is one word: idle, moving, behind, building, paused, failing or stuck. Stuck is what does not move and will
+    /// not by itself: something stands in its way, which is named below the table; or it is behind, its oldest event waits for
+    /// more than a minute, and no engine runs it or no checkpoint of it has moved for a minute. Exits with 4 when readers see
+    /// a projection that is stuck.
     #[command(after_long_help = "\
 Example: alert when an event waits for more than a minute, or anything failed:
   readside status --max-lag 1min --max-failed 0 || alert")]

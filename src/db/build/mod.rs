@@ -199,7 +199,7 @@ fn cascade(dialect: Dialect) -> &'static str {
 
 /// Removes states and failures of a build.
 fn forget(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreError> {
-    for table in ["projection_states", "held_events"] {
+    for table in ["projection_states", "held_events", "standstills"] {
         let sql = format!("DELETE FROM {} WHERE projection = $1 AND version = $2", conn.dialect().table(table));
         conn.execute(&sql, &of(key))?;
     }

@@ -22,7 +22,8 @@ const DOING: &str = "removing an instance";
 /// The engine's tables with rows of instances, in the order in which they are emptied: as long as there are events, the
 /// removal has not come to its end. The heads go in the first step, the states, which are fences until then, in the last;
 /// counter and operations stay.
-const OWN: [&str; 6] = ["held_events", "interventions", "pauses", "unique_constraints", "events", "events_archive"];
+const OWN: [&str; 7] =
+    ["held_events", "interventions", "pauses", "standstills", "unique_constraints", "events", "events_archive"];
 
 /// Those that go from the end.
 const BY_POSITION: [&str; 2] = ["events", "events_archive"];

@@ -1,0 +1,341 @@
+//! Why projections stand still: what processes wrote down, and what shows in states, pauses, phases and members.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::{Bulk, BulkKind, Conn, Row, build, owned, pause, row, setup, status};
+use crate::build::{Build, Phase};
+use crate::error::StoreError;
+use crate::inspect::{MemberStatus, Mismatch, Paused};
+use crate::standstill::{Note, STILL, Standing, Standstill, StandstillKind as Kind, Subject, more};
+use crate::state::ProjectionKey;
+use crate::value::{ColumnType as T, Value, to_micros};
+
+/// Notes that are read at most; a process leaves some hundred of a projection.
+const NOTES: i64 = 10_000;
+
+/// Pauses of single instances that are named.
+const PAUSES: usize = 10;
+
+fn keys() -> Vec<(&'static str, T)> {
+    vec![
+        ("projection", T::Text),
+        ("version", T::Integer),
+        ("process", T::Uuid),
+        ("subject", T::Text),
+        ("instance_id", T::Text),
+    ]
+}
+
+fn key(process: Uuid, projection: &ProjectionKey, subject: &Subject) -> Row {
+    let (subject, instance) = subject.stored();
+    vec![projection.name.as_ref().into(), projection.version.into(), process.into(), subject.into(), instance.into()]
+}
+
+/// Writes down what a process says, and takes back what it says no more.
+pub(super) fn note(
+    conn: &mut dyn Conn,
+    process: Uuid,
+    notes: &[Note],
+    gone: &[(ProjectionKey, Subject)],
+) -> Result<(), StoreError> {
+    let (table, now) = (conn.dialect().table("standstills"), to_micros(conn.now()?));
+    let delete = Bulk {
+        table: table.clone(),
+        kind: BulkKind::Delete,
+        keys: keys(),
+        columns: Vec::new(),
+        how: Vec::new(),
+        rows: owned(gone.iter().map(|(projection, subject)| key(process, projection, subject)).collect()),
+    };
+    conn.bulk(&delete)?;
+    let row = |note: &Note| {
+        let mut row = key(process, &note.projection, &note.subject);
+        let since = now.checked_sub(note.age).unwrap_or(now);
+        row.extend([note.kind.as_str().into(), note.reason.as_str().into(), Value::Timestamp(to_micros(since))]);
+        row
+    };
+    let write = Bulk {
+        table,
+        kind: BulkKind::Upsert,
+        keys: keys(),
+        columns: vec![("kind", T::Text), ("reason", T::Text), ("since", T::Timestamp)],
+        how: Vec::new(),
+        rows: owned(notes.iter().map(row).collect()),
+    };
+    conn.bulk(&write).map(|_| ())
+}
+
+/// Takes back all that a process said.
+pub(super) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError> {
+    let sql = format!("DELETE FROM {} WHERE process = $1", conn.dialect().table("standstills"));
+    conn.execute(&sql, &[process.into()]).map(|_| ())
+}
+
+/// Takes back what those said who are not on the list any more.
+pub(super) fn forget_dead(conn: &mut dyn Conn) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "DELETE FROM {} WHERE process NOT IN (SELECT process FROM {})",
+        dialect.table("standstills"),
+        dialect.table("members")
+    );
+    conn.execute(&sql, &[]).map(|_| ())
+}
+
+/// What is read once for all builds.
+pub(super) struct Known<'k> {
+    pub(super) at: SystemTime,
+    pub(super) members: &'k [MemberStatus],
+    pub(super) pauses: &'k [(String, Paused)],
+}
+
+/// How these builds get on; with an instance only what concerns that one.
+pub(super) fn read(
+    conn: &mut dyn Conn,
+    projections: &[ProjectionKey],
+    instance: Option<&str>,
+) -> Result<Vec<Standing>, StoreError> {
+    let mut builds = build::builds(conn)?;
+    builds.retain(|build| projections.contains(&build.key));
+    let at = to_micros(conn.now()?);
+    let members = status::members(conn, &[], at)?;
+    let mut pauses = pause::on_record(conn)?;
+    if let Some(instance) = instance {
+        pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));
+    }
+    standings(conn, &builds, instance, &Known { at, members: &members, pauses: &pauses })
+}
+
+/// The same, of builds and with members and pauses that are read already.
+pub(super) fn standings(
+    conn: &mut dyn Conn,
+    builds: &[Build],
+    instance: Option<&str>,
+    known: &Known<'_>,
+) -> Result<Vec<Standing>, StoreError> {
+    let states = states(conn, builds, instance, known)?;
+    let notes = notes(conn, instance)?;
+    builds
+        .iter()
+        .map(|build| {
+            let of = States::default();
+            standing(conn, build, states.get(&build.key).unwrap_or(&of), &notes, known)
+        })
+        .collect()
+}
+
+fn standing(
+    conn: &mut dyn Conn,
+    build: &Build,
+    states: &States,
+    notes: &[Noted],
+    known: &Known<'_>,
+) -> Result<Standing, StoreError> {
+    let name = build.key.projection();
+    let runs = |member: &&MemberStatus| {
+        member.alive && member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
+    };
+    let members = known.members.iter().filter(runs).count() as u64;
+    let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
+    let mut standstills: Vec<Standstill> = notes
+        .iter()
+        .filter(|noted| noted.of == build.key && (members == 0 || noted.note.process.is_some_and(lives)))
+        .filter(|noted| noted.note.kind != Kind::Halted || build.phase == Phase::Halted)
+        // Where another process goes on with it, it is that one's trouble and does not keep the projection from moving.
+        .filter(|noted| !noted.whole || states.moved_at <= noted.note.since)
+        .map(|noted| noted.note.clone())
+        .collect();
+    if build.phase == Phase::Halted && standstills.iter().all(|note| note.kind != Kind::Halted) {
+        let trouble = build.trouble.as_deref().unwrap_or("nobody wrote down why");
+        standstills.push(Standstill::new(Kind::Halted, trouble));
+    }
+    if let Some((count, instance)) = &states.ahead
+        && standstills.iter().all(|note| note.kind != Kind::Diverged)
+    {
+        standstills.push(Standstill::ahead(*count).of(instance.clone()));
+    }
+    if let Some((count, instance)) = &states.leased {
+        standstills.push(leased(conn, build, instance, *count, known)?);
+    }
+    let pauses: Vec<&Paused> = known.pauses.iter().filter(|(of, _)| of == name).map(|(_, paused)| paused).collect();
+    let some = pauses.iter().filter(|paused| paused.instance.is_some());
+    let paused_instances = some.clone().count() as u64;
+    let whole = pauses.iter().filter(|paused| paused.instance.is_none());
+    standstills.extend(whole.chain(some.take(PAUSES)).map(|paused| of_pause(paused)));
+    Ok(Standing {
+        projection: build.key.clone(),
+        at: known.at,
+        moved_at: states.moved_at,
+        phase: build.phase,
+        succeeded: build.succeeded,
+        members,
+        paused_instances,
+        standstills,
+    })
+}
+
+fn of_pause(paused: &Paused) -> Standstill {
+    let reason =
+        paused.by.as_ref().map_or("by nobody on record".to_owned(), |by| format!("by {:?}: {:?}", by.who, by.why));
+    let found = Standstill::new(Kind::Paused, crate::standstill::bounded(&reason)).since(paused.since);
+    match &paused.instance {
+        Some(instance) => found.of(instance.clone()),
+        None => found,
+    }
+}
+
+/// What the states of a build show.
+#[derive(Debug, Default)]
+struct States {
+    moved_at: Option<SystemTime>,
+    /// How many checkpoints lie above their heads, and the first instance of them.
+    ahead: Option<(i64, String)>,
+    /// How many are leased for long and do not move, and the first instance of them.
+    leased: Option<(i64, String)>,
+}
+
+/// Goes over all states once. A head that is in another database says nothing about a checkpoint.
+fn states(
+    conn: &mut dyn Conn,
+    builds: &[Build],
+    instance: Option<&str>,
+    known: &Known<'_>,
+) -> Result<HashMap<ProjectionKey, States>, StoreError> {
+    let dialect = conn.dialect();
+    let names: Vec<String> = builds.iter().map(|build| build.key.name.to_string()).collect();
+    let own = setup::store_id(conn)?;
+    let before = known.at.checked_sub(STILL).unwrap_or(known.at);
+    let mut params: Vec<Value> = vec![own.into(), known.at.into(), to_micros(before).into(), Value::TextArray(names)];
+    let ahead = "s.store = $1 AND s.position > coalesce(i.head, 0)";
+    let leased = "s.owner IS NOT NULL AND s.leased_until > $2 AND s.leased_at < $3 \
+                  AND coalesce(s.moved_at, s.leased_at) < $3 AND (i.head IS NULL OR s.position < i.head)";
+    let only = if let Some(instance) = instance {
+        params.push(instance.into());
+        " AND s.instance_id = $5"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT s.projection, s.version, max(s.moved_at), count(CASE WHEN {ahead} THEN 1 END), \
+         min(CASE WHEN {ahead} THEN s.instance_id END), count(CASE WHEN {leased} THEN 1 END), \
+         min(CASE WHEN {leased} THEN s.instance_id END) FROM {} s LEFT JOIN {} i ON i.instance_id = s.instance_id \
+         WHERE {}{only} GROUP BY s.projection, s.version",
+        dialect.table("projection_states"),
+        dialect.table("instances"),
+        dialect.any("s.projection", 4)
+    );
+    let some = |found: &Row, at| -> Result<Option<(i64, String)>, StoreError> {
+        let count = row::int(found, at)?;
+        if count == 0 { Ok(None) } else { Ok(Some((count, row::text(found, at + 1)?.to_owned()))) }
+    };
+    conn.query(&sql, &params)?
+        .iter()
+        .map(|found| {
+            let states = States { moved_at: row::time(found, 2)?, ahead: some(found, 3)?, leased: some(found, 5)? };
+            Ok((projection(found)?, states))
+        })
+        .collect()
+}
+
+fn projection(found: &Row) -> Result<ProjectionKey, StoreError> {
+    let version = u32::try_from(row::int(found, 1)?).unwrap_or(0);
+    Ok(ProjectionKey { name: row::shared(found, 0)?, version })
+}
+
+fn leased(
+    conn: &mut dyn Conn,
+    build: &Build,
+    instance: &str,
+    count: i64,
+    known: &Known<'_>,
+) -> Result<Standstill, StoreError> {
+    let sql = format!(
+        "SELECT owner, leased_at FROM {} WHERE projection = $1 AND version = $2 AND instance_id = $3",
+        conn.dialect().table("projection_states")
+    );
+    let rows = conn.query(&sql, &[build.key.name.as_ref().into(), build.key.version.into(), instance.into()])?;
+    let (owner, since) = match rows.first() {
+        Some(found) => (row::uuid(found, 0)?, row::time(found, 1)?),
+        None => (None, None),
+    };
+    let name = known.members.iter().find(|member| Some(member.process) == owner).map(|member| member.name.as_str());
+    let process = owner.map_or("a process".to_owned(), |owner| format!("process {owner}"));
+    let reason =
+        format!("{process} ({}) has it and does not move it{}", name.unwrap_or("not on the list"), more(count));
+    Ok(Standstill::new(Kind::Leased, reason).of(instance).since(since))
+}
+
+/// What a process wrote down.
+struct Noted {
+    of: ProjectionKey,
+    /// It concerns all of the projection.
+    whole: bool,
+    note: Standstill,
+}
+
+/// Notes that hold: of an instance only what was said after its checkpoint moved.
+fn notes(conn: &mut dyn Conn, instance: Option<&str>) -> Result<Vec<Noted>, StoreError> {
+    let dialect = conn.dialect();
+    let mut params: Vec<Value> = vec![NOTES.into()];
+    let only = if let Some(instance) = instance {
+        params.push(instance.into());
+        " AND (n.subject NOT IN ('instance', 'more') OR (n.subject = 'instance' AND n.instance_id = $2))"
+    } else {
+        ""
+    };
+    let sql = format!(
+        "SELECT n.projection, n.version, n.subject, n.instance_id, n.kind, n.reason, n.since, n.process FROM {} n \
+         LEFT JOIN {} s ON n.subject = 'instance' AND s.instance_id = n.instance_id AND s.projection = n.projection \
+         AND s.version = n.version WHERE coalesce(s.moved_at <= n.since, 1 = 1){only} \
+         ORDER BY n.since, n.instance_id LIMIT $1",
+        dialect.table("standstills"),
+        dialect.table("projection_states")
+    );
+    conn.query(&sql, &params)?
+        .iter()
+        .map(|found| {
+            let mut note = Standstill::new(Kind::parse(row::text(found, 4)?), row::text(found, 5)?);
+            let subject = row::text(found, 2)?;
+            if subject == "instance" {
+                note = note.of(row::text(found, 3)?);
+            }
+            note.since = row::time(found, 6)?;
+            note.process = row::uuid(found, 7)?;
+            Ok(Noted { of: projection(found)?, whole: matches!(subject, "look" | "work"), note })
+        })
+        .collect()
+}
+
+/// Checkpoints whose event is not the one in the log, among so many of those that belong to this store. What lies above the
+/// head, or was removed, is left out.
+pub(super) fn mismatches(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
+    let dialect = conn.dialect();
+    let own = setup::store_id(conn)?;
+    let sql = format!(
+        "SELECT c.projection, c.version, c.instance_id, c.position FROM \
+         (SELECT s.projection, s.version, s.instance_id, s.position, s.event FROM {} s JOIN {} i \
+         ON i.instance_id = s.instance_id WHERE s.store = $1 AND s.position > i.removed AND s.position <= i.head \
+         LIMIT $2) c LEFT JOIN {} e ON e.instance_id = c.instance_id AND e.position = c.position \
+         WHERE e.event_id IS NULL OR e.event_id <> c.event ORDER BY 1, 2, 3",
+        dialect.table("projection_states"),
+        dialect.table("instances"),
+        dialect.table("all_events")
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    conn.query(&sql, &[own.into(), limit.into()])?
+        .iter()
+        .map(|found| {
+            let key = projection(found)?;
+            Ok(Mismatch {
+                projection: key.projection().to_owned(),
+                version: key.version,
+                build: key.mark().map(str::to_owned),
+                instance: row::text(found, 2)?.to_owned(),
+                position: row::int(found, 3)?,
+            })
+        })
+        .collect()
+}

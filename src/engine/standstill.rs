@@ -1,0 +1,504 @@
+//! The one place that takes note of why projections and instances stand still here, and tells the store.
+//!
+//! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
+//! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime};
+
+use super::shared::{Runner, Shared};
+use crate::error::{Error, PushError, StoreError, full};
+use crate::standstill::{Note, Standing, Standstill, StandstillKind, Subject, bounded};
+use crate::state::{ProjectionKey, State, StopCause, Stopped};
+use crate::sync::Mutex;
+
+/// Instances of a projection that are noted one by one.
+const MOST: usize = 100;
+
+/// Further ones that are counted.
+const COUNTED: usize = 10_000;
+
+type Key = (usize, Subject);
+
+/// A standstill as it is known here.
+#[derive(Debug)]
+struct Kept {
+    kind: StandstillKind,
+    reason: String,
+    /// Where it stands, so that one that moved and stands still again is told as a new one.
+    position: i64,
+    since: Instant,
+    /// The pass in which it was found last.
+    pass: u64,
+    written: bool,
+}
+
+#[derive(Debug, Default)]
+struct Notes {
+    kept: BTreeMap<Key, Kept>,
+    /// Instances beyond those that are kept, with the pass in which each was found last.
+    others: HashMap<usize, HashMap<Arc<str>, u64>>,
+    /// What was written and holds no more.
+    gone: BTreeSet<Key>,
+    /// Counts passes.
+    pass: u64,
+}
+
+impl Notes {
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.gone.is_empty()
+    }
+
+    fn instances(&self, projection: usize) -> usize {
+        let is_one = |key: &&Key| key.0 == projection && matches!(key.1, Subject::Instance(_));
+        self.kept.keys().filter(is_one).count()
+    }
+
+    /// True when that is something new.
+    fn note(&mut self, key: Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+        let (reason, pass) = (bounded(reason), self.pass);
+        let known = self.kept.get_mut(&key).filter(|kept| kept.kind == kind && kept.position == position);
+        if let Some(kept) = known {
+            kept.pass = pass;
+            if kept.reason != reason {
+                (kept.reason, kept.written) = (reason, false);
+            }
+            return false;
+        }
+        let projection = key.0;
+        if let Subject::Instance(instance) = &key.1
+            && !self.kept.contains_key(&key)
+        {
+            if self.instances(projection) >= MOST {
+                return self.count(projection, instance, kind);
+            }
+            if let Some(others) = self.others.get_mut(&projection) {
+                others.remove(instance);
+            }
+        }
+        self.gone.remove(&key);
+        self.kept.insert(key, Kept { kind, reason, position, since: Instant::now(), pass, written: false });
+        true
+    }
+
+    /// One of those that are only counted. Their number is written at the next tick.
+    fn count(&mut self, projection: usize, instance: &Arc<str>, kind: StandstillKind) -> bool {
+        let others = self.others.entry(projection).or_default();
+        if others.len() < COUNTED || others.contains_key(instance) {
+            others.insert(Arc::clone(instance), self.pass);
+        }
+        let count = others.len();
+        let reason = if count < COUNTED {
+            format!("{count} more instances stand still")
+        } else {
+            format!("{count} more instances, or more, stand still")
+        };
+        self.note((projection, Subject::More), kind, &reason, 0)
+    }
+
+    /// True when that changes what is written.
+    fn clear(&mut self, key: &Key) -> bool {
+        let Some(kept) = self.kept.remove(key) else { return false };
+        // What is being written now is not marked yet.
+        self.gone.insert(key.clone());
+        kept.written
+    }
+
+    /// The same, unless it was found again since this pass began.
+    fn clear_before(&mut self, key: &Key, pass: u64) -> bool {
+        self.kept.get(key).is_some_and(|kept| kept.pass < pass) && self.clear(key)
+    }
+
+    /// The same for one of those that are only counted.
+    fn clear_other(&mut self, projection: usize, instance: &Arc<str>, pass: u64) -> bool {
+        let Some(others) = self.others.get_mut(&projection) else { return false };
+        if others.get(instance).is_some_and(|found| *found < pass) {
+            others.remove(instance);
+        }
+        if !others.is_empty() {
+            return false;
+        }
+        self.others.remove(&projection);
+        self.clear(&(projection, Subject::More))
+    }
+}
+
+/// What stands still, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Standstills {
+    /// False while there is nothing to be looked at.
+    any: AtomicBool,
+    /// There is something new to be written, and no reason to wait for the next tick with it.
+    urgent: AtomicBool,
+    notes: Mutex<Notes>,
+}
+
+impl Standstills {
+    fn with(&self, work: impl FnOnce(&mut Notes) -> bool) {
+        let mut notes = self.notes.lock();
+        let is_new = work(&mut notes);
+        self.any.store(!notes.is_empty(), Ordering::Relaxed);
+        if is_new {
+            self.urgent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn has_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// An instance stopped in a pass.
+    pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) {
+        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return };
+        let reason = match &stopped.cause {
+            StopCause::HistoryDiverged { found } => found.clone(),
+            cause => cause.to_string(),
+        };
+        let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));
+        self.with(|notes| notes.note(key, kind, &reason, stopped.position));
+    }
+
+    /// A batch of these instances panicked.
+    pub(super) fn panicked(&self, projection: usize, instances: &[Arc<str>]) {
+        let reason = "a batch with it panicked outside of user code; the log of that process tells where";
+        self.with(|notes| {
+            let mut is_new = false;
+            for instance in instances {
+                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                is_new |= notes.note(key, StandstillKind::Panicked, reason, 0);
+            }
+            is_new
+        });
+    }
+
+    /// All of a projection stands still.
+    pub(super) fn failed(&self, projection: usize, subject: Subject, error: &StoreError) {
+        self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &full(error), 0));
+    }
+
+    /// A build was halted.
+    pub(super) fn halted(&self, projection: usize, trouble: &str) {
+        self.with(|notes| notes.note((projection, Subject::Build), StandstillKind::Halted, trouble, 0));
+    }
+
+    /// A pass begins: what is found from now on is newer.
+    pub(super) fn begin(&self) -> u64 {
+        if !self.has_any() {
+            return 0;
+        }
+        let mut notes = self.notes.lock();
+        notes.pass += 1;
+        notes.pass
+    }
+
+    /// A pass knows no more of these instances than was known before it.
+    pub(super) fn keep<'i>(&self, projection: usize, instances: impl IntoIterator<Item = &'i Arc<str>>) {
+        if !self.has_any() {
+            return;
+        }
+        let mut notes = self.notes.lock();
+        let pass = notes.pass;
+        for instance in instances {
+            if let Some(kept) = notes.kept.get_mut(&(projection, Subject::Instance(Arc::clone(instance)))) {
+                kept.pass = pass;
+            } else if let Some(found) = notes.others.get_mut(&projection).and_then(|others| others.get_mut(instance)) {
+                *found = pass;
+            }
+        }
+    }
+
+    /// A pass over these instances came to its end: what it did not find holds no more.
+    pub(super) fn passed(&self, projection: usize, instances: &[Arc<str>], pass: u64) {
+        if !self.has_any() {
+            return;
+        }
+        self.with(|notes| {
+            let mut changed = notes.clear_before(&(projection, Subject::Work), pass);
+            changed |= notes.clear_before(&(projection, Subject::Build), pass);
+            for instance in instances {
+                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                changed |= if notes.kept.contains_key(&key) {
+                    notes.clear_before(&key, pass)
+                } else {
+                    notes.clear_other(projection, instance, pass)
+                };
+            }
+            changed
+        });
+    }
+
+    /// Work could be looked for again.
+    fn looked(&self, projections: usize) {
+        if self.has_any() {
+            self.with(|notes| {
+                (0..projections).fold(false, |changed, projection| notes.clear(&(projection, Subject::Look)) | changed)
+            });
+        }
+    }
+
+    fn look_failed(&self, projections: impl IntoIterator<Item = usize>, error: &Error) {
+        let kind = match error {
+            Error::Store(error) | Error::Push(PushError::Store(error)) => StandstillKind::of(error),
+            _ => StandstillKind::Database,
+        };
+        let reason = full(error);
+        for projection in projections {
+            self.with(|notes| notes.note((projection, Subject::Look), kind, &reason, 0));
+        }
+    }
+
+    /// Instances that are noted, to be looked at again.
+    fn instances(&self) -> Vec<(usize, Arc<str>)> {
+        let notes = self.notes.lock();
+        let instance = |(projection, subject): &Key| match subject {
+            Subject::Instance(instance) => Some((*projection, Arc::clone(instance))),
+            _ => None,
+        };
+        notes.kept.keys().filter_map(instance).collect()
+    }
+
+    /// What the store does not know yet of a projection.
+    pub(super) fn unwritten(&self, projection: usize) -> Vec<Standstill> {
+        self.find(projection, |_, kept| !kept.written)
+    }
+
+    /// What is known here of an instance: that, or what concerns all.
+    pub(super) fn of(&self, projection: usize, instance: &str) -> Vec<Standstill> {
+        self.find(projection, |subject, _| match subject {
+            Subject::Instance(one) => **one == *instance,
+            Subject::More => false,
+            _ => true,
+        })
+    }
+
+    fn find(&self, projection: usize, is_one: impl Fn(&Subject, &Kept) -> bool) -> Vec<Standstill> {
+        if !self.has_any() {
+            return Vec::new();
+        }
+        let (notes, now) = (self.notes.lock(), SystemTime::now());
+        let of = notes.kept.iter().filter(|((at, subject), kept)| *at == projection && is_one(subject, kept));
+        let told = |(key, kept): (&Key, &Kept)| {
+            let found = Standstill::new(kept.kind, kept.reason.clone()).since(now.checked_sub(kept.since.elapsed()));
+            match &key.1 {
+                Subject::Instance(instance) => found.of(instance.to_string()),
+                _ => found,
+            }
+        };
+        of.map(told).collect()
+    }
+}
+
+/// That readers see another version than the one that is run here, and nobody runs that one.
+pub(super) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {
+    if seen.projection == *runner.key() || seen.members > 0 {
+        return None;
+    }
+    let reason = format!("readers see version {}, which no living engine runs", seen.projection.version);
+    Some(Standstill::new(StandstillKind::Unseen, reason))
+}
+
+impl Shared {
+    /// What keeps an instance of a projection, as readers see it, from moving on: the gravest of all that is known.
+    pub(super) fn why(
+        &self,
+        at: usize,
+        runner: &Runner,
+        live: &ProjectionKey,
+        state: &State,
+    ) -> Option<Box<StopCause>> {
+        if let Some(blocked) = &state.blocked {
+            return Some(Box::new(StopCause::Failing(blocked.clone())));
+        }
+        let mut found = if *live == *runner.key() { self.standstills.of(at, &state.instance) } else { Vec::new() };
+        let standings =
+            self.models.standstills().map(|store| store.standings(std::slice::from_ref(live), Some(&state.instance)));
+        match standings {
+            None => {}
+            Some(Ok(standings)) => {
+                found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state)));
+            }
+            Some(Err(error)) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&full(&error)))),
+        }
+        let gravest = found.into_iter().min_by_key(|one| one.kind)?;
+        Some(Box::new(StopCause::StandsStill(Box::new(gravest))))
+    }
+
+    fn reasons(&self, standing: &Standing, runner: &Runner, state: &State) -> Vec<Standstill> {
+        let mut found = standing.standstills.clone();
+        found.extend(unseen(runner, standing));
+        if !standing.succeeded {
+            found.push(Standstill::first_run());
+        }
+        if let Some(owner) = state.owner.filter(|owner| *owner != self.id) {
+            let reason = format!("process {owner} works on it, or did until it died");
+            found.push(Standstill::new(StandstillKind::Leased, reason).of(state.instance.to_string()));
+        }
+        found
+    }
+
+    /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
+    /// where nothing is behind, the reason may be gone.
+    pub(super) fn tend_standstills(self: &Arc<Self>, looked: Result<(), &Error>) {
+        let runs = |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.is_active() && !runner.is_beside());
+        match looked {
+            Ok(()) => self.standstills.looked(self.runners.len()),
+            Err(error) => self.standstills.look_failed((0..self.runners.len()).filter(runs), error),
+        }
+        if !self.standstills.has_any() {
+            return;
+        }
+        self.write_standstills();
+        if looked.is_err() {
+            return;
+        }
+        for (projection, instance) in self.standstills.instances() {
+            let may_work = self.runners.get(projection).is_some_and(Runner::may_work);
+            if may_work && !self.is_paused(projection, &instance) {
+                self.schedule.add(projection, &instance);
+            }
+        }
+        self.wake();
+    }
+
+    /// Writes what is new, unless it waits for the next tick.
+    pub(super) fn write_new_standstills(&self) {
+        if self.standstills.urgent.load(Ordering::Relaxed) {
+            self.write_standstills();
+        }
+    }
+
+    /// An error of whoever looks, with what was known before it.
+    pub(super) fn with_standstill(&self, error: StoreError) -> StoreError {
+        let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
+        let Some(first) = all.min_by_key(|one| one.since) else { return error };
+        let age = first.since.and_then(|since| since.elapsed().ok()).unwrap_or_default();
+        error.doing(format!(
+            "telling how projections get on, which stand still here for {} s ({})",
+            age.as_secs(),
+            first.kind
+        ))
+    }
+
+    fn write_standstills(&self) {
+        self.standstills.urgent.store(false, Ordering::Relaxed);
+        let (notes, gone) = self.unwritten_standstills();
+        if notes.is_empty() && gone.is_empty() {
+            return;
+        }
+        let name = |key: &Key| self.runners.get(key.0).map(|runner| runner.key().clone());
+        let forget: Vec<(ProjectionKey, Subject)> =
+            gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
+        let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
+        let outcome = self.models.standstills().map_or(Ok(()), |store| store.note(self.id, &write, &forget));
+        if let Err(error) = outcome {
+            log::debug!("{}; the next tick tries again", full(&error));
+            return;
+        }
+        self.standstills.with(|all| {
+            for (key, note) in &notes {
+                match all.kept.get_mut(key) {
+                    Some(kept) if kept.reason == note.reason && kept.kind == note.kind => kept.written = true,
+                    _ => {}
+                }
+            }
+            for key in &gone {
+                all.gone.remove(key);
+            }
+            false
+        });
+    }
+
+    fn unwritten_standstills(&self) -> (Vec<(Key, Note)>, Vec<Key>) {
+        let notes = self.standstills.notes.lock();
+        let written = |(key, kept): (&Key, &Kept)| {
+            let projection = self.runners.get(key.0)?.key().clone();
+            let (subject, kind, reason) = (key.1.clone(), kept.kind, kept.reason.clone());
+            Some((key.clone(), Note { projection, subject, kind, reason, age: kept.since.elapsed() }))
+        };
+        let new = notes.kept.iter().filter(|(_, kept)| !kept.written).filter_map(written).collect();
+        (new, notes.gone.iter().cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(all: &Standstills, instance: &str) {
+        let key = (0, Subject::Instance(instance.into()));
+        all.with(|notes| notes.note(key, StandstillKind::Locked, "a lock", 1));
+    }
+
+    fn known(all: &Standstills) -> Vec<Option<String>> {
+        all.unwritten(0).into_iter().map(|one| one.instance).collect()
+    }
+
+    // SPEC L11
+    #[test]
+    fn a_pass_clears_what_it_did_not_find_again() {
+        let all = Standstills::default();
+        assert_eq!((all.begin(), all.has_any()), (0, false));
+        noted(&all, "a");
+        all.passed(0, &["a".into()], 0);
+        assert_eq!(known(&all), [Some("a".to_owned())], "it was found in that pass");
+        noted(&all, "b");
+        let pass = all.begin();
+        noted(&all, "b");
+        all.passed(0, &["b".into()], pass);
+        all.passed(1, &["a".into()], pass);
+        assert_eq!(known(&all).len(), 2, "found again, and of another projection");
+        let pass = all.begin();
+        all.keep(0, [&"a".into()]);
+        all.passed(0, &["a".into(), "b".into()], pass);
+        assert_eq!(known(&all), [Some("a".to_owned())], "who knows no more keeps what was known");
+        let pass = all.begin();
+        all.passed(0, &["a".into()], pass);
+        assert_eq!(known(&all), []);
+        assert!(!all.notes.lock().gone.is_empty(), "it may be written just now");
+    }
+
+    // SPEC L9, L11: whether they are noted one by one or counted, and in whatever order they are found.
+    #[test]
+    fn many_are_counted_and_the_count_goes_down() {
+        let all = Standstills::default();
+        let names: Vec<Arc<str>> = (0..MOST + 5).map(|n| n.to_string().into()).collect();
+        for _ in 0..2 {
+            let pass = all.begin();
+            for name in &names {
+                noted(&all, name);
+            }
+            all.passed(0, &names, pass);
+            let found = all.unwritten(0);
+            assert_eq!(
+                (found.len(), found.last().unwrap().reason.as_str()),
+                (MOST + 1, "5 more instances stand still")
+            );
+        }
+        let pass = all.begin();
+        all.passed(0, &names[MOST..], pass);
+        assert_eq!((known(&all).len(), all.notes.lock().others.len()), (MOST, 0));
+        all.passed(0, &names, all.begin());
+        assert_eq!(known(&all), []);
+    }
+
+    // SPEC L11: what moved and stands still again does so since then.
+    #[test]
+    fn what_moved_in_between_is_something_new() {
+        let all = Standstills::default();
+        let stopped = |position| Stopped {
+            instance: "a".into(),
+            position,
+            cause: StopCause::HistoryDiverged { found: "another".into() },
+        };
+        all.stopped(0, &stopped(3));
+        all.notes.lock().kept.values_mut().for_each(|kept| kept.written = true);
+        all.stopped(0, &stopped(3));
+        assert_eq!(known(&all), [], "that is written");
+        all.stopped(0, &stopped(4));
+        assert_eq!(known(&all), [Some("a".to_owned())]);
+        all.stopped(0, &Stopped { instance: "b".into(), position: 1, cause: StopCause::LeaseLost });
+        assert_eq!(known(&all).len(), 1, "that is another one's work");
+    }
+}

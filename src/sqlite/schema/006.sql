@@ -1,0 +1,14 @@
+-- Standstills: when a checkpoint moved last and a lease began, and what each process says why something does not move.
+ALTER TABLE readside_projection_states ADD COLUMN moved_at TEXT;
+ALTER TABLE readside_projection_states ADD COLUMN leased_at TEXT;
+CREATE TABLE readside_standstills (
+  projection TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  process BLOB NOT NULL,
+  subject TEXT NOT NULL,
+  instance_id TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  since TEXT NOT NULL,
+  PRIMARY KEY (projection, version, process, subject, instance_id)
+) STRICT;

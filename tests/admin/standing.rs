@@ -1,0 +1,420 @@
+//! What stands still is told by everybody: `health`, `status`, `doctor` and the errors of waits: SPEC L11.
+
+use std::time::Duration;
+
+use readside::admin::Doctor;
+use readside::error::AwaitError;
+use readside::*;
+use uuid::Uuid;
+
+use crate::{LONG, Place, by, count, counts, eager, eventually, fill, lazy, start, tenant};
+
+const SHORT: Duration = Duration::from_millis(150);
+
+/// As another process sees it, with all that stands still.
+fn status<P: Place>(place: &P) -> ProjectionStatus {
+    let status = place.open().status(false).unwrap();
+    status.projections.into_iter().find(|projection| projection.build.is_none()).unwrap()
+}
+
+fn kinds(standstills: &[Standstill]) -> Vec<StandstillKind> {
+    standstills.iter().map(|one| one.kind).collect()
+}
+
+/// What the doctor finds about a matter, with the remedy.
+fn doctor<P: Place>(place: &P, check: &str) -> Vec<Finding> {
+    let findings = Doctor::default().examine(&place.open());
+    findings.into_iter().filter(|finding| finding.check == check).collect()
+}
+
+fn health(engine: &Engine) -> ProjectionHealth {
+    engine.health().unwrap().projections.remove(0)
+}
+
+/// Why a wait was in vain.
+fn why(engine: &Engine, instance: &str, position: i64) -> Standstill {
+    match engine.await_position("counts", instance, position, SHORT) {
+        Err(AwaitError::TimedOut { why: Some(why), .. }) => match *why {
+            StopCause::StandsStill(found) => *found,
+            other => panic!("{other}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Checkpoints name an event that the log does not have, as after it was exchanged; or their own ones again.
+fn exchange<P: Place>(place: &P, on: bool) {
+    let event = if on {
+        "(SELECT process FROM readside.members ORDER BY process LIMIT 1)"
+    } else {
+        "(SELECT e.event_id FROM readside.events e WHERE e.instance_id = readside.projection_states.instance_id \
+         AND e.position = readside.projection_states.position)"
+    };
+    place.sql(&format!("UPDATE readside.projection_states SET event = {event} WHERE position > 0"));
+}
+
+// SPEC L11
+pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 3);
+    eventually("the first run", || health(&engine).succeeded);
+    let moved = status(place).moved_at.unwrap();
+    exchange(place, true);
+    let store = place.open();
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    eventually("the note", || kinds(&status(place).standstills) == [StandstillKind::Diverged]);
+    let seen = status(place);
+    let (one, name) = (&seen.standstills[0], tenant(0));
+    assert_eq!((seen.verdict, one.instance.as_deref()), (Motion::Stuck, Some(name.as_str())));
+    assert!(one.since.unwrap() >= moved && one.process.is_some(), "{one:?}");
+    assert_eq!(seen.since, one.since);
+    assert!(seen.reason.unwrap().contains("another event stands at the checkpoint 3"));
+    let found = health(&engine);
+    assert_eq!((found.verdict, kinds(&found.standstills)), (Motion::Stuck, vec![StandstillKind::Diverged]));
+    let findings = doctor(place, "standstills");
+    assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Fail));
+    assert!(findings[0].found.contains(&name) && findings[0].remedy.as_ref().unwrap().contains("readside reset"));
+    let history = &doctor(place, "history")[0];
+    assert!(history.verdict == Verdict::Fail && history.found.contains("stands at 3"), "{history:?}");
+    // At once, not when the time is over.
+    for waits in [engine, start(place.open(), eager())] {
+        match waits.await_position("counts", &name, 4, LONG) {
+            Err(AwaitError::Stopped { stopped, .. }) => {
+                assert!(matches!(stopped.cause, StopCause::HistoryDiverged { .. }), "{stopped}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let engine = start(place.open(), eager());
+    exchange(place, false);
+    eventually("the end", || status(place).standstills.is_empty() && status(place).verdict == Motion::Idle);
+    engine.await_position("counts", &name, 4, LONG).unwrap();
+    assert!(status(place).moved_at.unwrap() > moved);
+    assert_eq!(doctor(place, "standstills")[0].verdict, Verdict::Ok);
+    assert_eq!(doctor(place, "history")[0].verdict, Verdict::Ok);
+}
+
+// SPEC L11: nothing lags, and nobody pushes; the look shows it all the same.
+pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    fill(&engine, 1, 3);
+    place.sql(
+        "DELETE FROM readside.events WHERE position > 1; UPDATE readside.heads SET head = 1; \
+         UPDATE readside.instances SET head = 1, head_event = (SELECT event_id FROM readside.events WHERE position = 1)",
+    );
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!(seen.standstills[0].instance, Some(tenant(0)));
+    assert_eq!(health(&engine).verdict, Motion::Stuck);
+    assert_eq!(doctor(place, "standstills")[0].verdict, Verdict::Fail);
+}
+
+// SPEC L9, L11
+pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    let all: Vec<Command> = (0..150).map(|n| count(&tenant(n), "x", 1)).collect();
+    engine.await_pushed("counts", &engine.push(&all).unwrap(), LONG).unwrap();
+    eventually("the first run", || health(&engine).succeeded);
+    exchange(place, true);
+    place.open().push(&all).unwrap();
+    let rows = || place.query("SELECT subject || ' ' || reason FROM readside.standstills ORDER BY subject DESC");
+    eventually("the notes", || rows().first().is_some_and(|row| row == "more 50 more instances stand still"));
+    assert_eq!(rows().len(), 101);
+    let seen = status(place);
+    assert_eq!((seen.verdict, seen.standstills.len()), (Motion::Stuck, 101));
+    exchange(place, false);
+    eventually("the end", || rows().is_empty());
+    eventually("nothing behind", || status(place).verdict == Motion::Idle);
+    assert_eq!(place.query("SELECT CAST(sum(n) AS integer) FROM counts"), ["300"]);
+}
+
+// SPEC L11
+pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    eventually("the first run", || health(&engine).succeeded);
+    engine.pause("counts", Some(&tenant(0)), &by()).unwrap();
+    engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    let found = why(&engine, &tenant(0), 4);
+    assert_eq!((found.kind, found.instance), (StandstillKind::Paused, Some(tenant(0))));
+    assert!(found.reason.contains("ada") && found.reason.contains("a test") && found.since.is_some());
+    assert_eq!((status(place).verdict, health(&engine).verdict), (Motion::Paused, Motion::Paused));
+    engine.pause("counts", None, &by()).unwrap();
+    assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Paused);
+    let seen = status(place);
+    assert!(seen.verdict == Motion::Paused && seen.reason.unwrap().contains("ada"));
+    engine.resume("counts", None, &by()).unwrap();
+    engine.resume("counts", Some(&tenant(0)), &by()).unwrap();
+    engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+}
+
+// SPEC L11
+pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    eventually("the first run", || health(&engine).succeeded);
+    engine.shutdown(LONG).unwrap();
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+    place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
+    assert_ne!(status(place).verdict, Motion::Stuck, "a service that is started anew");
+    assert_eq!(kinds(&status(place).standstills), [StandstillKind::NoEngine]);
+    place.sql(&long_ago("readside.events", "created_at", "position = 4"));
+    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Motion::Stuck, Verdict::Warn));
+    let engine = start(place.open(), eager());
+    engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+}
+
+/// Sets a time back; any text of that form is one to SQLite.
+fn long_ago(table: &str, column: &str, which: &str) -> String {
+    format!("UPDATE {table} SET {column} = '2020-01-01T00:00:00.000000Z' WHERE {which}")
+}
+
+// SPEC L11: behind for long, and no checkpoint moves, though nobody says why.
+pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place: &P) {
+    let store = std::sync::Arc::new(place.open());
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
+    handler.setup().unwrap();
+    // It lives and does nothing.
+    let process = Uuid::from_u128(7);
+    let member = Member { process, name: "idle".into(), projections: vec![("counts".into(), 1)] };
+    store.heartbeat(&member, LONG).unwrap();
+    place.sql("UPDATE readside.projections SET succeeded_at = '2020-01-01T00:00:00.000000Z'");
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    assert_eq!((status(place).verdict, status(place).moved_at), (Motion::Behind, None));
+    handler.trigger(&[&tenant(0)]).unwrap();
+    assert_eq!((status(place).verdict, status(place).moved_at.is_some()), (Motion::Idle, true));
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    place.sql(&long_ago("readside.events", "created_at", "position = 2"));
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Moving, Vec::new()));
+    place.sql(&long_ago("readside.projection_states", "moved_at", "position > 0"));
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Unmoved]));
+    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Verdict::Warn));
+    handler.trigger(&[&tenant(0)]).unwrap();
+    assert_eq!(status(place).verdict, Motion::Idle);
+}
+
+// SPEC L11
+pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P) {
+    let (store, other, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
+    ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
+    let member = Member { process: other, name: "the other".into(), projections: vec![("counts".into(), 1)] };
+    store.heartbeat(&member, LONG).unwrap();
+    assert!(store.lead(&key, other, LONG).unwrap());
+    let engine = start(place.open(), EngineConfig { lease: LONG, ..eager() });
+    engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    assert_eq!(why(&engine, &tenant(0), 1).kind, StandstillKind::FirstRun);
+    assert_eq!(status(place).verdict, Motion::Building);
+    // The other one has it and does nothing; nobody else may work yet.
+    assert_eq!(store.acquire(&key, &[tenant(0).into()], other, LONG).unwrap().len(), 1);
+    assert!(store.succeed(&key, other).unwrap());
+    let found = why(&engine, &tenant(0), 1);
+    assert!(found.kind == StandstillKind::Leased && found.reason.contains(&other.to_string()), "{found}");
+    assert_eq!(kinds(&status(place).standstills), [], "it began just now");
+    place.sql(&long_ago("readside.projection_states", "leased_at", "owner IS NOT NULL"));
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Leased]));
+    assert!(seen.reason.unwrap().contains("the other"));
+    assert_eq!(health(&engine).verdict, Motion::Stuck);
+    store.release(&key, &[tenant(0).into()], other).unwrap();
+    engine.await_position("counts", &tenant(0), 1, LONG).unwrap();
+    assert_eq!(kinds(&status(place).standstills), []);
+}
+
+// SPEC L11
+pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
+    let store = place.open();
+    ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
+    let builds = store.builds().unwrap();
+    builds.begin(&counts(2), Uuid::from_u128(1)).unwrap();
+    let enter = |to, trouble| builds.enter(&counts(2).key(), &[Phase::Building, Phase::Halted], to, trouble).unwrap();
+    let of_second = || {
+        let found = store.status(false).unwrap().projections;
+        found.into_iter().find(|projection| projection.version == 2).unwrap()
+    };
+    assert_eq!(of_second().verdict, Motion::Building);
+    assert!(enter(Phase::Halted, Some("no room left")));
+    let seen = of_second();
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Halted]));
+    assert!(seen.reason.unwrap().contains("no room left"));
+    let found = &doctor(place, "standstills")[0];
+    assert!(found.verdict == Verdict::Warn && found.found.contains("no room left"), "{found:?}");
+    assert!(enter(Phase::Building, None));
+    assert_eq!((of_second().verdict, kinds(&of_second().standstills)), (Motion::Building, Vec::new()));
+}
+
+// SPEC L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
+pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P) {
+    let (store, dead, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
+    ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
+    let note = |subject, kind| Note { projection: key.clone(), subject, kind, reason: "so".into(), age: SHORT };
+    let notes = [
+        note(StandstillSubject::Work, StandstillKind::Denied),
+        note(StandstillSubject::Instance(tenant(0).into()), StandstillKind::Locked),
+    ];
+    store.standstills().unwrap().note(dead, &notes, &[]).unwrap();
+    let seen = status(place);
+    assert_eq!(kinds(&seen.standstills), [StandstillKind::Denied, StandstillKind::Locked]);
+    let of_it = store.standstills().unwrap().standings(std::slice::from_ref(&key), Some("another one")).unwrap();
+    assert_eq!(kinds(&of_it[0].standstills), [StandstillKind::Denied]);
+    let member = Member { process: dead, name: "dead".into(), projections: vec![("counts".into(), 1)] };
+    store.heartbeat(&member, LONG).unwrap();
+    assert_eq!(status(place).standstills[0].process, Some(dead));
+    // A trigger of a process without engine moves it.
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    let handler = ProjectionHandler::new(
+        std::sync::Arc::new(place.open()),
+        std::sync::Arc::new(place.open()),
+        counts(1),
+        HandlerConfig::default(),
+    );
+    handler.unwrap().trigger(&[&tenant(0)]).unwrap();
+    assert_eq!(kinds(&status(place).standstills), [], "somebody can go on with it");
+    let now = Note { age: Duration::ZERO, ..notes[0].clone() };
+    store.standstills().unwrap().note(dead, &[now], &[]).unwrap();
+    assert_eq!(kinds(&status(place).standstills), [StandstillKind::Denied]);
+    store.leave(dead).unwrap();
+    assert_eq!(kinds(&status(place).standstills), []);
+    store.standstills().unwrap().note(dead, &notes, &[]).unwrap();
+    let gone = [(key.clone(), StandstillSubject::Work)];
+    store.standstills().unwrap().note(dead, &[], &gone).unwrap();
+    assert_eq!(place.query("SELECT subject FROM readside.standstills"), ["instance"]);
+    let engine = start(place.open(), eager());
+    assert_eq!(kinds(&status(place).standstills), [], "nobody stands by it");
+    drop(engine);
+}
+
+// SPEC L11: nobody can write, so the note waits in the process that has it, which shows it.
+#[test]
+fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
+    let place = crate::File(tempfile::tempdir().unwrap());
+    let quick = SqliteOptions { busy_timeout: Duration::from_millis(20), ..SqliteOptions::default() };
+    let store = SqliteStore::open_with(place.address(), quick).unwrap();
+    let handler = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let engine = Engine::builder(store).projection_with(counts(1), handler).config(eager()).start().unwrap();
+    fill(&engine, 1, 1);
+    eventually("the first run", || health(&engine).succeeded);
+    engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    engine.await_position("counts", &tenant(0), 2, LONG).unwrap();
+    place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
+    let other = readside::rusqlite::Connection::open(place.address()).unwrap();
+    eventually("the lock", || other.execute_batch("BEGIN IMMEDIATE").is_ok());
+    other
+        .execute_batch("UPDATE readside_projection_states SET position = 2, event = (SELECT event_id FROM readside_events WHERE position = 2); COMMIT; BEGIN IMMEDIATE")
+        .unwrap();
+    eventually("the note", || {
+        engine.health().is_ok_and(|health| kinds(&health.projections[0].standstills).contains(&StandstillKind::Locked))
+    });
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("the end", || engine.health().is_ok_and(|health| health.projections[0].standstills.is_empty()));
+    drop(engine);
+}
+
+#[cfg(feature = "postgres")]
+mod on_the_server {
+    use readside::postgres_driver::{Client, NoTls};
+
+    use super::*;
+    use crate::common::postgres::database;
+
+    // SPEC L11
+    #[test]
+    fn a_lock_that_is_waited_for_is_told_until_it_is_gone() {
+        let place = database();
+        let options = PostgresOptions { lock_timeout: Duration::from_millis(50), ..PostgresOptions::default() };
+        let store = PostgresStore::connect_with(place.url(), options).unwrap();
+        let engine = start(store, eager());
+        fill(&engine, 1, 3);
+        eventually("the first run", || health(&engine).succeeded);
+        let mut client = Client::connect(place.url(), NoTls).unwrap();
+        let mut lock = client.transaction().unwrap();
+        lock.batch_execute("LOCK TABLE counts_1 IN ACCESS EXCLUSIVE MODE").unwrap();
+        engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+        eventually("the note", || kinds(&status(&place).standstills) == [StandstillKind::Locked]);
+        assert_eq!((status(&place).verdict, health(&engine).verdict), (Motion::Stuck, Motion::Stuck));
+        assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Locked);
+        let found = &doctor(&place, "standstills")[0];
+        assert!(found.verdict == Verdict::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
+        // What is known is not written again and again.
+        let written = place.query("SELECT xmin::text FROM readside.standstills");
+        why(&engine, &tenant(0), 4);
+        assert_eq!(place.query("SELECT xmin::text FROM readside.standstills"), written);
+        lock.rollback().unwrap();
+        engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
+        eventually("the end", || place.query("SELECT subject FROM readside.standstills").is_empty());
+        assert_eq!((status(&place).verdict, health(&engine).verdict), (Motion::Idle, Motion::Idle));
+    }
+
+    // SPEC L11
+    #[test]
+    fn missing_rights_are_told_until_they_are_granted() {
+        let place = database();
+        ProjectionStore::setup(&place.open(), &[&counts(1)]).unwrap();
+        let role = format!("service_{}", std::process::id());
+        place.sql(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA readside TO {role}; \
+             GRANT ALL ON ALL TABLES IN SCHEMA readside TO {role}; GRANT SELECT ON counts_1, counts_log_1 TO {role}"
+        ));
+        let (_, rest) = place.url().split_once('@').unwrap();
+        let store = PostgresStore::connect(&format!("postgres://{role}@{rest}")).unwrap();
+        let engine = start(store, EngineConfig { setup: false, ..eager() });
+        engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+        eventually("the note", || kinds(&status(&place).standstills).first() == Some(&StandstillKind::Denied));
+        let seen = status(&place);
+        assert!(seen.verdict == Motion::Stuck && seen.reason.unwrap().contains("permission denied"));
+        assert_eq!(
+            (health(&engine).verdict, why(&engine, &tenant(0), 1).kind),
+            (Motion::Stuck, StandstillKind::Denied)
+        );
+        let found = &doctor(&place, "standstills")[0];
+        assert!(found.verdict == Verdict::Fail && found.remedy.as_ref().unwrap().contains("grant"), "{found:?}");
+        place.sql(&format!("GRANT ALL ON counts_1, counts_log_1 TO {role}"));
+        engine.await_position("counts", &tenant(0), 1, LONG).unwrap();
+        eventually("the end", || status(&place).standstills.is_empty());
+        engine.shutdown(LONG).unwrap();
+        place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    }
+
+    // SPEC L11: who looks is told since when, and nothing of it is left when the database is back.
+    #[test]
+    fn a_database_out_of_reach_is_told_by_the_error() {
+        let place = database();
+        let proxy = crate::common::proxy::Proxy::before(place.url());
+        let options = PostgresOptions { connect_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+        let engine = start(PostgresStore::connect_with(&proxy.url(place.url()), options).unwrap(), eager());
+        fill(&engine, 1, 3);
+        proxy.vanish(true);
+        eventually("the error", || {
+            let error = engine.health().err().map(|error| error::full(&error));
+            error.is_some_and(|error| error.contains("which stand still here for") && error.contains("out of reach"))
+        });
+        proxy.vanish(false);
+        place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
+        eventually("the end", || {
+            engine.health().is_ok_and(|health| {
+                let projection = &health.projections[0];
+                projection.verdict == Motion::Idle && projection.standstills.is_empty()
+            })
+        });
+        eventually("no notes", || place.query("SELECT subject FROM readside.standstills").is_empty());
+    }
+
+    // SPEC L11: readers were put back to a version that nobody runs.
+    #[test]
+    fn a_version_that_readers_see_and_nobody_runs_is_told() {
+        let place = database();
+        let engine = start(place.open(), eager());
+        fill(&engine, 1, 3);
+        eventually("the first run", || health(&engine).succeeded);
+        place.sql("UPDATE readside.projections SET live = false, phase = 'kept' WHERE name = 'counts'; \
+                   INSERT INTO readside.projections (name, version, definition, live, phase, succeeded_at) \
+                   SELECT name, 2, definition, true, 'live', succeeded_at FROM readside.projections WHERE version = 1 AND name = 'counts'");
+        eventually("the note", || kinds(&health(&engine).standstills) == [StandstillKind::Unseen]);
+        assert_eq!(health(&engine).verdict, Motion::Stuck);
+        assert!(health(&engine).reason.unwrap().contains("readers see version 2, which no living engine runs"));
+        engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
+        assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Unseen);
+    }
+}
