@@ -24,6 +24,8 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
+    /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
+    pub deaf: Option<String>,
 }
 
 /// How a loop is doing.
@@ -97,7 +99,8 @@ impl Shared {
             .filter(|(_, runner)| !runner.is_beside())
             .map(|(at, runner)| self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default()))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Health { loops, projections, members: self.members.lock().len().max(1) })
+        let deaf = self.deaf.lock().clone();
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1), deaf })
     }
 
     fn projection_health(&self, runner: &Runner, lags: &[Lag]) -> Result<ProjectionHealth, StoreError> {

@@ -4,6 +4,8 @@
 
 #[cfg(unix)]
 pub(crate) mod child;
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod pooler;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]
