@@ -108,7 +108,7 @@ impl DbStore<Postgres> {
     /// # Errors
     /// As [`push`](crate::EventStore::push).
     pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
-        let mut session = Session::new(transaction);
+        let mut session = Session::new(transaction, None);
         session.batch("SAVEPOINT readside_push")?;
         let outcome = self.push_in_savepoint(&mut session, commands);
         session.batch(match outcome {
@@ -183,7 +183,7 @@ impl Postgres {
         let mut checked = self.begun(pool, doing, read_only)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::new(client);
+        let mut session = Session::new(client, Some(pool.role()));
         let outcome = work(&mut session);
         let aborted = session.is_aborted();
         match outcome {
