@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
-use super::{Postgres, error, wire};
+use super::{Postgres, error, rights, wire};
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::inspect::Finding;
@@ -79,44 +79,31 @@ fn durability(postgres: &Postgres) -> Found {
     })
 }
 
-/// What is only read, and of what rows go in the ordinary course.
-const PRIVILEGES: &str = "SELECT has_database_privilege(current_database(), 'CREATE'), \
-    coalesce(has_schema_privilege(to_regnamespace('readside')::oid, 'USAGE'), false), \
-    (SELECT string_agg(c.relname::text, ', ' ORDER BY c.relname) FROM pg_class c \
-     WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r' \
-     AND NOT (has_table_privilege(c.oid, 'SELECT') \
-     AND (c.relname IN ('store', 'schema_migrations') \
-       OR has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')) \
-     AND (c.relname NOT IN ('held_events', 'members', 'pauses', 'unique_constraints') \
-       OR has_table_privilege(c.oid, 'DELETE')))), \
-    to_regnamespace('readside') IS NOT NULL, \
-    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
-
+/// What running needs, with the statements that grant what is missing.
 fn privileges(postgres: &Postgres) -> Found {
-    let found = one(postgres, "asking for privileges", PRIVILEGES)?;
-    let [create, uses, exists, tables] =
-        [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 3)?, row::truth(&found, 4)?];
-    let (check, grant) =
-        ("privileges", "have the owner of the database grant them, or run what `readside setup --sql` prints");
+    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('readside') IS NOT NULL, \
+         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+    let (check, doing) = ("privileges", "asking for privileges");
+    let found = one(postgres, doing, sql)?;
+    let [create, exists, tables] = [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 2)?];
     if !exists {
+        let remedy = "have the owner of the database run what `readside setup --sql --grant-to ROLE` prints";
         return Ok(if create {
             Finding::ok(check, "may create the engine's schema")
         } else {
-            Finding::fail(check, "may not create the engine's schema, which is missing", grant)
+            Finding::fail(check, "may not create the engine's schema, which is missing", remedy)
         });
     }
-    if !uses {
-        return Ok(Finding::fail(check, "may not use the schema \"readside\"", grant));
+    let lacking = postgres.read(doing, |conn| rights::lacking(conn))?;
+    if !lacking.grants.is_empty() {
+        let (found, remedy) = lacking.words();
+        return Ok(Finding::fail(check, found, remedy));
     }
-    if !row::is_null(&found, 2) {
-        let which = row::text(&found, 2)?;
-        return Ok(Finding::fail(check, format!("may not read and write all of the engine's tables: {which}"), grant));
-    }
-    Ok(if tables {
-        Finding::ok(check, "may read and write the engine's tables, and create tables of projections")
+    Ok(if lacking.is_owner && tables {
+        Finding::ok(check, "may read and write all tables, set up and rebuild")
     } else {
-        let found = "may read and write the engine's tables, but not create tables of projections";
-        Finding::warn(check, found, "start engines without set-up, and have the owner make new tables")
+        let found = "may read and write all tables, but not set up and rebuild, which needs their owner";
+        Finding::warn(check, found, "start engines without set-up; have the owner set new tables up, and rebuild")
     })
 }
 

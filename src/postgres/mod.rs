@@ -10,6 +10,7 @@ mod examine;
 mod in_order;
 mod pool;
 mod push;
+mod rights;
 mod slices;
 mod value;
 mod wire;
@@ -19,9 +20,10 @@ use std::time::Duration;
 use postgres::{Client, Transaction};
 
 use crate::db::{Backend, Conn, DbStore};
-use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
+use crate::error::{Holder, PushError, SetupError, StoreError, StoreErrorKind};
 use crate::event::Command;
 use crate::inspect::Finding;
+use crate::projection::Projection;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
@@ -296,6 +298,10 @@ impl Backend for Postgres {
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {
         examine::examine(self, patience)
+    }
+
+    fn grants(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
+        rights::grants(self, role, projections)
     }
 
     fn migrations(&self) -> &'static [&'static str] {
