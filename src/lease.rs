@@ -238,6 +238,11 @@ pub trait Wire: fmt::Debug + Send {
     /// # Errors
     /// When the connection is lost; the next call tries again.
     fn listen(&mut self, wait: Duration) -> Result<News, StoreError>;
+
+    /// Why this wire hears nothing although it is connected, once it has found that out; none while it hears.
+    fn deaf(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A store whose pushes other processes can hear of.

@@ -23,6 +23,8 @@ pub(super) type Progress<'p> = &'p mut dyn FnMut(&Touched);
 pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Wired + Inspect {
     /// See [`DbStore::setup_sql`].
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
+    /// See [`DbStore::grant_sql`].
+    fn grant_sql(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError>;
     /// See [`DbStore::read_rows`].
     fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError>;
     /// See [`DbStore::redact`].
@@ -57,6 +59,10 @@ where
 {
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         self.setup_sql(projections)
+    }
+
+    fn grant_sql(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
+        self.grant_sql(role, projections)
     }
 
     fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError> {

@@ -14,8 +14,11 @@ struct Done {
 
 pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
     let projections: Vec<&Projection> = session.projections.iter().collect();
-    if args.sql {
-        let sql = session.store.setup_sql(&projections)?;
+    if args.sql || args.grant_to.is_some() {
+        let mut sql = if args.sql { session.store.setup_sql(&projections)? } else { String::new() };
+        if let Some(role) = &args.grant_to {
+            sql.push_str(&session.store.grant_sql(role, &projections)?);
+        }
         session.out.raw(sql.as_bytes())?;
         return Ok(Ended::Fine);
     }

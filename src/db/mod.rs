@@ -39,8 +39,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::error::{Holder, StoreError};
+use crate::error::{Holder, SetupError, StoreError, StoreErrorKind};
 use crate::inspect::Finding;
+use crate::projection::Projection;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
 use crate::value::{ColumnType, Value};
@@ -233,6 +234,13 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn examine(&self, _patience: std::time::Duration) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// The statements that let a role run projections, see [`DbStore::grant_sql`].
+    #[doc(hidden)]
+    fn grants(&self, role: &str, _projections: &[&Projection]) -> Result<String, SetupError> {
+        let why = "this database has no roles; let the user of the service write its file and the folder of that";
+        Err(StoreError::new(format!("writing what role {role:?} needs"), StoreErrorKind::Unsupported, why).into())
     }
 
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.

@@ -88,6 +88,18 @@ impl<B: Backend> DbStore<B> {
         setup::script(&self.inner.backend, projections)
     }
 
+    /// The SQL by which an owner gives a role what it needs to run these projections on tables that are set up, and
+    /// nothing more; without projections, to run all that are registered in the database. Set-up, rebuilds and switches
+    /// need the owner of the tables, and so do `redact`, `remove_instance` and `archive`. Tables that are made later,
+    /// for a new version or by a rebuild, have to be granted then.
+    ///
+    /// # Errors
+    /// When a definition does not hold together, the database cannot be read, or knows no roles, as SQLite.
+    pub fn grant_sql(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
+        Projection::check_all(projections)?;
+        self.inner.backend.grants(role, projections)
+    }
+
     /// The rows of a projection's table, as readers see them, by instance and primary key: the name and the value of
     /// each column, the first one being `instance_id`. Meant for tests and reports: it reads the whole table.
     ///

@@ -287,6 +287,7 @@ impl EngineBuilder {
             tick_now,
             operate_now,
             hears_commands: self.together,
+            deaf: Mutex::default(),
             looking: Mutex::default(),
             tasks: Mutex::default(),
             over: Mutex::default(),

@@ -31,6 +31,8 @@ pub struct Health {
     pub members: usize,
     /// How often a batch of this process panicked outside of user code.
     pub worker_panics: u64,
+    /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
+    pub deaf: Option<String>,
 }
 
 /// How a loop is doing.
@@ -140,8 +142,8 @@ impl Shared {
                 self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default(), &standing)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let worker_panics = self.worker_panics.load(Ordering::Relaxed);
-        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics })
+        let (worker_panics, deaf) = (self.worker_panics.load(Ordering::Relaxed), self.deaf.lock().clone());
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics, deaf })
     }
 
     fn projection_health(

@@ -31,10 +31,8 @@ impl Listener {
         self.shared.mind_generation();
         match self.wire.listen(WAIT) {
             Ok(news) => {
-                if self.failures > 0 {
-                    log::info!("listening for pushes of other processes again");
-                }
                 self.failures = 0;
+                self.tell(self.wire.deaf());
                 self.hear(&news);
             }
             Err(error) => {
@@ -42,11 +40,19 @@ impl Listener {
                 // Whoever answers next may not be who answered until now.
                 self.shared.forget_history();
                 let wait = delay::after(Duration::from_millis(50), LONGEST, self.failures);
-                if self.failures == 1 {
-                    log::warn!("{}; ticks find the pushes meanwhile", full(&error));
-                }
+                self.tell(Some(full(&error)));
                 self.shared.stop.wait(wait);
             }
+        }
+    }
+
+    /// Shows why nothing is heard. The log says when that begins and when it is over, not each attempt in between.
+    fn tell(&self, deaf: Option<String>) {
+        let before = std::mem::replace(&mut *self.shared.deaf.lock(), deaf.clone());
+        match (before, deaf) {
+            (None, Some(why)) => log::warn!("{why}; ticks find the pushes of other processes meanwhile"),
+            (Some(_), None) => log::info!("listening for pushes of other processes again"),
+            _ => {}
         }
     }
 

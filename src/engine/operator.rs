@@ -174,7 +174,8 @@ impl Operator {
 
     fn pause(&self) -> Duration {
         let lease = self.shared.config.lease;
-        let unheard = if self.shared.hears_commands { LONGEST } else { UNHEARD };
+        let hears = self.shared.hears_commands && self.shared.deaf.lock().is_none();
+        let unheard = if hears { LONGEST } else { UNHEARD };
         let pause = self.shared.config.requeue_every.clamp(UNHEARD, LONGEST).min(unheard);
         if self.running.is_empty() { pause } else { pause.min(lease / 3) }
     }

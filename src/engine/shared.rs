@@ -148,6 +148,8 @@ pub(super) struct Shared {
     pub(super) operate_now: Sender<()>,
     /// Commands are announced by the wire.
     pub(super) hears_commands: bool,
+    /// Why nothing is heard of other processes at present.
+    pub(super) deaf: Mutex<Option<String>>,
     /// Held by whoever looks which builds there are.
     pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.

@@ -10,6 +10,8 @@ pub struct StoreError {
     doing: String,
     kind: StoreErrorKind,
     code: Option<String>,
+    /// In place of the remedy that its kind has.
+    remedy: Option<&'static str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -80,13 +82,20 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { doing: doing.into(), kind, code: None, source: Some(Arc::from(source.into())) }
+        Self { doing: doing.into(), kind, code: None, remedy: None, source: Some(Arc::from(source.into())) }
     }
 
     /// Adds the database's own code (SQLSTATE, or SQLite's result code).
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
+        self
+    }
+
+    /// A remedy that fits better than that of its kind; begins with `; `.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = Some(remedy);
         self
     }
 
@@ -154,7 +163,7 @@ impl fmt::Display for StoreError {
         if let Some(code) = &self.code {
             write!(f, " ({code})")?;
         }
-        f.write_str(self.kind.remedy())
+        f.write_str(self.remedy.unwrap_or(self.kind.remedy()))
     }
 }
 

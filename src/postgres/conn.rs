@@ -19,11 +19,13 @@ pub(super) struct Session<'c, C: GenericClient> {
     client: &'c mut C,
     /// An error happened, and no roll-back to a savepoint since: the server would answer a commit by rolling back.
     aborted: bool,
+    /// As whom the server let this connection in, where that is known.
+    role: Option<&'c str>,
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
-    pub(super) fn new(client: &'c mut C) -> Self {
-        Self { client, aborted: false }
+    pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
+        Self { client, aborted: false, role }
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -32,7 +34,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
 
     fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
         self.aborted |= outcome.is_err();
-        outcome.map_err(|error| error::store(doing, &error))
+        outcome.map_err(|error| error::of_role(doing, self.role, &error))
     }
 
     /// Rows of a query as the driver has them, with parameters of any types.

@@ -17,6 +17,24 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     }
 }
 
+/// The server's code for what a role may not do.
+const DENIED: &str = "42501";
+
+/// As [`store`], where a role runs statements: the server names what it may not touch, this who it is and what helps.
+pub(super) fn of_role(doing: &str, role: Option<&str>, error: &Error) -> StoreError {
+    let said = |db: &DbError| {
+        let message = db.message();
+        role.map_or_else(|| message.to_owned(), |role| format!("role {role:?}: {message}"))
+    };
+    match error.as_db_error().filter(|db| db.code().code() == DENIED) {
+        Some(db) => StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(
+            "; `readside doctor`, run as this role, prints the GRANT statements that running needs; set-up and \
+                 rebuilds need the owner of the tables",
+        ),
+        None => store(doing, error),
+    }
+}
+
 /// The chain of an error that did not come from the server, such as a refused connection.
 pub(super) fn words(error: &Error) -> String {
     let mut text = error.to_string();

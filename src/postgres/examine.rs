@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
-use uuid::Uuid;
 
-use super::{Postgres, error, wire};
+use super::{Postgres, error, rights, wire};
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::inspect::Finding;
+use crate::lease::News;
 
 /// An older transaction keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);
@@ -79,99 +79,86 @@ fn durability(postgres: &Postgres) -> Found {
     })
 }
 
-/// What is only read, and of what rows go in the ordinary course.
-const PRIVILEGES: &str = "SELECT has_database_privilege(current_database(), 'CREATE'), \
-    coalesce(has_schema_privilege(to_regnamespace('readside')::oid, 'USAGE'), false), \
-    (SELECT string_agg(c.relname::text, ', ' ORDER BY c.relname) FROM pg_class c \
-     WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r' \
-     AND NOT (has_table_privilege(c.oid, 'SELECT') \
-     AND (c.relname IN ('store', 'schema_migrations') \
-       OR has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')) \
-     AND (c.relname NOT IN ('held_events', 'members', 'pauses', 'unique_constraints') \
-       OR has_table_privilege(c.oid, 'DELETE')))), \
-    to_regnamespace('readside') IS NOT NULL, \
-    coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
-
+/// What running needs, with the statements that grant what is missing.
 fn privileges(postgres: &Postgres) -> Found {
-    let found = one(postgres, "asking for privileges", PRIVILEGES)?;
-    let [create, uses, exists, tables] =
-        [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 3)?, row::truth(&found, 4)?];
-    let (check, grant) =
-        ("privileges", "have the owner of the database grant them, or run what `readside setup --sql` prints");
+    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('readside') IS NOT NULL, \
+         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
+    let (check, doing) = ("privileges", "asking for privileges");
+    let found = one(postgres, doing, sql)?;
+    let [create, exists, tables] = [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 2)?];
     if !exists {
+        let remedy = "have the owner of the database run what `readside setup --sql --grant-to ROLE` prints";
         return Ok(if create {
             Finding::ok(check, "may create the engine's schema")
         } else {
-            Finding::fail(check, "may not create the engine's schema, which is missing", grant)
+            Finding::fail(check, "may not create the engine's schema, which is missing", remedy)
         });
     }
-    if !uses {
-        return Ok(Finding::fail(check, "may not use the schema \"readside\"", grant));
+    let lacking = postgres.read(doing, |conn| rights::lacking(conn))?;
+    if !lacking.grants.is_empty() {
+        let (found, remedy) = lacking.words();
+        return Ok(Finding::fail(check, found, remedy));
     }
-    if !row::is_null(&found, 2) {
-        let which = row::text(&found, 2)?;
-        return Ok(Finding::fail(check, format!("may not read and write all of the engine's tables: {which}"), grant));
-    }
-    Ok(if tables {
-        Finding::ok(check, "may read and write the engine's tables, and create tables of projections")
+    Ok(if lacking.is_owner && tables {
+        Finding::ok(check, "may read and write all tables, set up and rebuild")
     } else {
-        let found = "may read and write the engine's tables, but not create tables of projections";
-        Finding::warn(check, found, "start engines without set-up, and have the owner make new tables")
+        let found = "may read and write all tables, but not set up and rebuild, which needs their owner";
+        Finding::warn(check, found, "start engines without set-up; have the owner set new tables up, and rebuild")
     })
 }
 
 /// A pooler in transaction mode gives the server's session to somebody else between two statements.
 fn pooler(postgres: &Postgres) -> Found {
-    let doing = "looking for a pooler";
-    let failed = |error: postgres::Error| error::store(doing, &error);
-    let session = |client: &mut Client| -> Result<i32, StoreError> {
-        let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).map_err(failed)?;
-        row.try_get(0).map_err(failed)
-    };
-    let pool = postgres.pool();
-    let (mut one, mut other) = (pool.connect_anew(doing)?, pool.connect_anew(doing)?);
-    let before = session(&mut one)?;
-    // Keeps whatever session it is given, perhaps that of the first connection.
-    other.batch_execute("BEGIN").map_err(failed)?;
-    let taken = session(&mut other)?;
-    let after = session(&mut one)?;
-    other.batch_execute("ROLLBACK").map_err(failed)?;
-    Ok(if before == after && taken != before {
-        Finding::ok("pooler", "none, or one that leaves sessions whole")
-    } else {
+    let mut client = postgres.pool().connect_anew("looking for a pooler")?;
+    Ok(if wire::is_shared(postgres, &mut client)? {
         Finding::warn(
             "pooler",
             "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
             "let the service's URL go past the pooler if pushes of other processes have to be seen within milliseconds",
         )
+    } else {
+        Finding::ok("pooler", "none, or one that leaves sessions whole")
     })
 }
 
-/// Sends word to itself, as engines do to each other. They pass over the type that it names.
+/// Says a word to itself, as engines do. Where the session is not its own it would hear nothing, and leave the session
+/// subscribed.
 fn notifications(postgres: &Postgres, patience: Duration) -> Found {
     let doing = "testing notifications";
-    let failed = |error: postgres::Error| error::store(doing, &error);
     let mut listener = postgres.pool().connect_anew(doing)?;
-    listener.batch_execute("LISTEN readside").map_err(failed)?;
-    let word = Uuid::now_v7().to_string();
+    let remedy = "let engines connect past a pooler in transaction mode";
+    if wire::is_shared(postgres, &mut listener)? {
+        let found = "none arrive where sessions are shared: pushes of other processes are found by ticks only";
+        return Ok(Finding::warn("notifications", found, remedy));
+    }
+    let pid = wire::subscribe(&mut listener)?;
+    let heard = hear(postgres, &mut listener, patience);
+    wire::unsubscribe(&mut listener, pid);
+    Ok(match heard? {
+        Some(took) => Finding::ok("notifications", format!("arrive, after {:.1} ms", took.as_secs_f64() * 1000.0)),
+        None => Finding::warn(
+            "notifications",
+            format!("none arrived within {patience:?}: pushes of other processes are found by ticks only"),
+            remedy,
+        ),
+    })
+}
+
+/// How long a word took to arrive.
+fn hear(postgres: &Postgres, listener: &mut Client, patience: Duration) -> Result<Option<Duration>, StoreError> {
+    let failed = |error: postgres::Error| error::store("testing notifications", &error);
     let started = Instant::now();
-    postgres.read(doing, |conn| wire::tell(conn, &wire::word("readside.doctor", &word)))?;
+    let word = wire::say(postgres)?;
     let mut notifications = listener.notifications();
     while started.elapsed() < patience {
         let left = patience.saturating_sub(started.elapsed());
-        match notifications.timeout_iter(left).next().map_err(failed)? {
-            Some(heard) if heard.payload().contains(&word) => {
-                let took = started.elapsed().as_secs_f64() * 1000.0;
-                return Ok(Finding::ok("notifications", format!("arrive, after {took:.1} ms")));
-            }
-            _ => {}
+        if let Some(heard) = notifications.timeout_iter(left).next().map_err(failed)?
+            && wire::read(heard.payload(), &mut News::default()).contains(&word)
+        {
+            return Ok(Some(started.elapsed()));
         }
     }
-    Ok(Finding::warn(
-        "notifications",
-        format!("none arrived within {patience:?}: pushes of other processes are found by ticks only"),
-        "let engines connect past a pooler in transaction mode",
-    ))
+    Ok(None)
 }
 
 fn transactions(postgres: &Postgres) -> Found {

@@ -10,6 +10,7 @@ mod examine;
 mod in_order;
 mod pool;
 mod push;
+mod rights;
 mod slices;
 mod value;
 mod wire;
@@ -19,9 +20,10 @@ use std::time::Duration;
 use postgres::{Client, Transaction};
 
 use crate::db::{Backend, Conn, DbStore};
-use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
+use crate::error::{Holder, PushError, SetupError, StoreError, StoreErrorKind};
 use crate::event::Command;
 use crate::inspect::Finding;
+use crate::projection::Projection;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
@@ -109,7 +111,7 @@ impl DbStore<Postgres> {
     /// # Errors
     /// As [`push`](crate::EventStore::push).
     pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
-        let mut session = Session::new(transaction);
+        let mut session = Session::new(transaction, None);
         session.batch("SAVEPOINT readside_push")?;
         let outcome = self.push_in_savepoint(&mut session, commands);
         session.batch(match outcome {
@@ -184,7 +186,7 @@ impl Postgres {
         let mut checked = self.begun(pool, doing, read_only)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::new(client);
+        let mut session = Session::new(client, Some(pool.role()));
         let outcome = work(&mut session);
         let aborted = session.is_aborted();
         match outcome {
@@ -297,6 +299,10 @@ impl Backend for Postgres {
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {
         examine::examine(self, patience)
+    }
+
+    fn grants(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
+        rights::grants(self, role, projections)
     }
 
     fn migrations(&self) -> &'static [&'static str] {

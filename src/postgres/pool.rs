@@ -25,6 +25,8 @@ pub(super) struct Pool {
     config: Config,
     timeout: Duration,
     limit: usize,
+    /// As whom the server lets these connections in.
+    role: String,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -63,21 +65,26 @@ impl Pool {
         config.keepalives_interval(KEEPALIVE / 2);
         config.keepalives_retries(3);
         config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
-        let pool = Self::new(config, options.connect_timeout, options.max_connections.max(1));
+        let mut pool = Self::new(config, options.connect_timeout, options.max_connections.max(1), String::new());
         let mut first = pool.check_out("opening the store")?;
-        check_server(first.client_in_use("connecting to the database")?)?;
+        let role = check_server(first.client_in_use("connecting to the database")?)?;
         first.clean();
         drop(first);
+        pool.role = role;
         Ok(pool)
     }
 
-    fn new(config: Config, timeout: Duration, limit: usize) -> Self {
-        Self { config, timeout, limit, state: Mutex::default(), freed: Condvar::new() }
+    fn new(config: Config, timeout: Duration, limit: usize, role: String) -> Self {
+        Self { config, timeout, limit, role, state: Mutex::default(), freed: Condvar::new() }
     }
 
     /// One more connection, for what must not wait for those of this pool.
     pub(super) fn reserve(&self) -> Self {
-        Self::new(self.config.clone(), self.timeout, 1)
+        Self::new(self.config.clone(), self.timeout, 1, self.role.clone())
+    }
+
+    pub(super) fn role(&self) -> &str {
+        &self.role
     }
 
     pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
@@ -157,9 +164,11 @@ fn connect(config: &Config, timeout: Duration, doing: &str) -> Result<Client, St
     connected.map_err(|error| error::store(doing, &error))
 }
 
-fn check_server(client: &mut Client) -> Result<(), StoreError> {
+/// Refuses a server that cannot be used; returns the role.
+fn check_server(client: &mut Client) -> Result<String, StoreError> {
     let doing = "looking at the version of the server";
-    let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding')";
+    let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding'), \
+         current_user::text";
     let row = client.query_typed_one(sql, &[]).map_err(|error| error::store(doing, &error))?;
     let version: i64 = row.try_get(0).map_err(|error| error::store(doing, &error))?;
     let encoding: String = row.try_get(1).map_err(|error| error::store(doing, &error))?;
@@ -171,7 +180,7 @@ fn check_server(client: &mut Client) -> Result<(), StoreError> {
         let why = format!("the database has the encoding {encoding}, UTF8 is needed");
         return Err(StoreError::new(doing, StoreErrorKind::Version, why));
     }
-    Ok(())
+    row.try_get(2).map_err(|error| error::store(doing, &error))
 }
 
 /// A connection in use. It goes back when it is clean, and is closed otherwise.

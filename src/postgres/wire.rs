@@ -1,15 +1,20 @@
 //! LISTEN and NOTIFY: other processes hear of pushes within milliseconds.
+//!
+//! LISTEN needs a session of the server that is the listener's own. Behind a pooler in transaction mode it has none:
+//! it hears nothing, and whichever session it was given stays subscribed. So the listener looks whether its session
+//! stays the same, and believes that it hears when it has heard a word of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
-use postgres::Client;
+use postgres::{Client, SimpleQueryMessage};
+use uuid::Uuid;
 
 use super::{Postgres, error};
-use crate::db::{Backend, Conn, DbStore};
-use crate::error::StoreError;
+use crate::db::{Backend, Conn, DbStore, row};
+use crate::error::{StoreError, StoreErrorKind, full};
 use crate::lease::{News, Wire, Wired};
 
 /// A notification carries less than 8,000 bytes.
@@ -17,21 +22,55 @@ const LONGEST: usize = 7_900;
 
 const CHANNEL: &str = "readside";
 
+/// In place of an aggregate type: a word of a listener to itself, which is news to nobody.
+const WORD: &str = "readside.word";
+
+/// Times that one looks whether a session stays the same: by chance it may, where others use the pooler meanwhile.
+const LOOKS: usize = 3;
+
+/// Times that a subscription is taken back, until that happens in the session that has it.
+const TRIES: usize = 10;
+
+/// Who does not hear looks again after so many times its patience.
+const REST: u32 = 30;
+
+const DOING: &str = "listening for pushes of other processes";
+
 /// A connection that listens, when there is one.
 struct Listener {
     store: DbStore<Postgres>,
-    client: Option<Client>,
+    session: Option<Session>,
+    /// Why it does not hear.
+    deaf: Option<String>,
+    /// While it does not hear, when it looks again.
+    again: Option<Instant>,
+}
+
+struct Session {
+    client: Client,
+    /// The server's process that is subscribed.
+    pid: i64,
+    word: Word,
+}
+
+enum Word {
+    /// It is said then.
+    Due(Instant),
+    /// It has to be heard by then.
+    Said(String, Instant),
+    Heard,
 }
 
 impl std::fmt::Debug for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("connected", &self.client.is_some()).finish_non_exhaustive()
+        let connected = self.session.is_some();
+        f.debug_struct("Listener").field("connected", &connected).field("deaf", &self.deaf).finish_non_exhaustive()
     }
 }
 
 impl Wired for DbStore<Postgres> {
     fn wire(&self) -> Box<dyn Wire> {
-        Box::new(Listener { store: self.clone(), client: None })
+        Box::new(Listener { store: self.clone(), session: None, deaf: None, again: None })
     }
 
     fn announce(&self, news: &News) -> Result<(), StoreError> {
@@ -39,13 +78,61 @@ impl Wired for DbStore<Postgres> {
     }
 }
 
-pub(super) fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
+fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
     conn.query("SELECT pg_notify($1, $2)", &[CHANNEL.into(), message.into()]).map(|_| ())
 }
 
-/// News of one instance.
-pub(super) fn word(kind: &str, instance: &str) -> String {
-    message(&News { instances: vec![(instance.into(), kind.into())], all: false })
+/// A word that only the one listens for who says it.
+fn word(token: &str) -> News {
+    News { instances: vec![(token.into(), WORD.into())], all: false }
+}
+
+/// Says a word as pushes are announced, and returns what to listen for.
+pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
+    let token = Uuid::now_v7().to_string();
+    postgres.read("telling oneself a word", |conn| tell(conn, &message(&word(&token))))?;
+    Ok(token)
+}
+
+/// True when the session of this connection is given to others too. False may be chance.
+pub(super) fn is_shared(postgres: &Postgres, client: &mut Client) -> Result<bool, StoreError> {
+    let own = |client: &mut Client| pid(client, "SELECT pg_backend_pid()");
+    let before = own(client)?;
+    for _ in 0..LOOKS {
+        // A transaction keeps whatever session it is given, perhaps that one.
+        let differs = postgres.read("looking for a pooler", |conn| {
+            let rows = conn.query("SELECT pg_backend_pid()::int8", &[])?;
+            let taken = rows.first().map(|found| row::int(found, 0)).transpose()?;
+            Ok::<_, StoreError>(taken == Some(before) || own(client)? != before)
+        })?;
+        if differs {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Runs statements in one session of the server, and returns the number that the last one finds, which is its process.
+fn pid(client: &mut Client, sql: &str) -> Result<i64, StoreError> {
+    let messages = client.simple_query(sql).map_err(|error| error::store(DOING, &error))?;
+    let found = messages.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    found.ok_or_else(|| StoreError::new(DOING, StoreErrorKind::Corrupt, "the server does not tell its process"))
+}
+
+/// Subscribes, and returns the server's process that is subscribed.
+pub(super) fn subscribe(client: &mut Client) -> Result<i64, StoreError> {
+    pid(client, "LISTEN readside; SELECT pg_backend_pid()")
+}
+
+/// Takes the subscription back. A pooler may give one other sessions than the one that has it; so this may fail.
+pub(super) fn unsubscribe(client: &mut Client, subscribed: i64) {
+    let is_done = |_| pid(client, "UNLISTEN readside; SELECT pg_backend_pid()").is_ok_and(|pid| pid == subscribed);
+    if !(0..TRIES).any(is_done) {
+        log::debug!("a session of a pooler stays subscribed, process {subscribed} of the server");
+    }
 }
 
 /// Instances by aggregate type, or `*` when they would be too many.
@@ -60,53 +147,123 @@ fn message(news: &News) -> String {
     }
 }
 
-fn read(message: &str, news: &mut News) {
-    match serde_json::from_str::<BTreeMap<String, Vec<String>>>(message) {
-        Ok(by_type) => {
-            for (kind, instances) in by_type {
-                let kind: Arc<str> = kind.into();
-                news.instances.extend(instances.into_iter().map(|instance| (instance.into(), Arc::clone(&kind))));
-            }
-        }
-        Err(_) => news.all = true,
+/// Adds the news of a message, and returns the words in it that listeners said to themselves.
+pub(super) fn read(message: &str, news: &mut News) -> Vec<String> {
+    let Ok(mut by_type) = serde_json::from_str::<BTreeMap<String, Vec<String>>>(message) else {
+        news.all = true;
+        return Vec::new();
+    };
+    let words = by_type.remove(WORD).unwrap_or_default();
+    for (kind, instances) in by_type {
+        let kind: Arc<str> = kind.into();
+        news.instances.extend(instances.into_iter().map(|instance| (instance.into(), Arc::clone(&kind))));
     }
+    words
 }
 
-impl Listener {
-    fn connect(&mut self) -> Result<News, StoreError> {
-        let doing = "listening for pushes of other processes";
-        let mut client = self.store.backend().pool().connect_anew(doing)?;
-        client.batch_execute("LISTEN readside").map_err(|error| error::store(doing, &error))?;
-        self.client = Some(client);
-        Ok(News { instances: Vec::new(), all: true })
-    }
-
-    fn hear(client: &mut Client, wait: Duration) -> Result<News, StoreError> {
-        let failed = |error: postgres::Error| error::store("listening for pushes of other processes", &error);
-        let mut news = News::default();
-        let mut notifications = client.notifications();
+impl Session {
+    /// Waits for news for so long at most.
+    fn hear(&mut self, wait: Duration) -> Result<News, StoreError> {
+        if self.client.is_closed() {
+            return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));
+        }
+        let (mut news, mut words) = (News::default(), Vec::new());
+        let mut notifications = self.client.notifications();
+        let failed = |error: postgres::Error| error::store(DOING, &error);
         if let Some(first) = notifications.timeout_iter(wait).next().map_err(failed)? {
-            read(first.payload(), &mut news);
+            words.extend(read(first.payload(), &mut news));
         }
         let mut queued = notifications.iter();
         while let Some(more) = queued.next().map_err(failed)? {
-            read(more.payload(), &mut news);
+            words.extend(read(more.payload(), &mut news));
+        }
+        if matches!(&self.word, Word::Said(token, _) if words.contains(token)) {
+            self.word = Word::Heard;
         }
         Ok(news)
     }
 }
 
+/// The time so long from now; a day from now where no clock goes as far.
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + Duration::from_hours(24))
+}
+
+impl Listener {
+    /// How long a word may take, as long as connecting.
+    fn patience(&self) -> Duration {
+        self.store.backend().options.connect_timeout
+    }
+
+    fn connect(&mut self) -> Result<News, StoreError> {
+        self.again = None;
+        let postgres = self.store.backend();
+        let mut client = postgres.pool().connect_anew(DOING)?;
+        let shared = is_shared(postgres, &mut client).unwrap_or_else(|error| {
+            log::debug!("{}; whether it hears shows later", full(&error));
+            false
+        });
+        if shared {
+            self.go_deaf("a pooler in transaction mode gives others the session that would listen");
+        } else {
+            let pid = subscribe(&mut client)?;
+            self.session = Some(Session { client, pid, word: Word::Due(Instant::now()) });
+        }
+        Ok(News { instances: Vec::new(), all: true })
+    }
+
+    fn go_deaf(&mut self, why: &str) {
+        if let Some(mut session) = self.session.take() {
+            unsubscribe(&mut session.client, session.pid);
+        }
+        self.deaf = Some(format!(
+            "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let the URL of the \
+             service go past the pooler"
+        ));
+        self.again = Some(after(self.patience().saturating_mul(REST)));
+    }
+
+    /// Says the word, or sees what has become of it.
+    fn prove(&mut self) {
+        let (patience, now) = (self.patience(), Instant::now());
+        let Some(session) = &mut self.session else { return };
+        match &session.word {
+            Word::Heard => self.deaf = None,
+            Word::Said(_, until) if now >= *until => {
+                self.go_deaf(&format!("a word of this process to itself did not arrive within {patience:?}"));
+            }
+            Word::Due(time) if now >= *time => {
+                let said = say(self.store.backend());
+                session.word = said.map_or_else(
+                    |error| {
+                        log::debug!("{}; it is said later", full(&error));
+                        Word::Due(after(patience))
+                    },
+                    |token| Word::Said(token, after(patience)),
+                );
+            }
+            Word::Said(..) | Word::Due(_) => {}
+        }
+    }
+}
+
 impl Wire for Listener {
     fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
-        let Some(client) = &mut self.client else { return self.connect() };
-        let heard = if client.is_closed() {
-            Err(StoreError::new("listening", crate::error::StoreErrorKind::Connection, "the connection was closed"))
-        } else {
-            Self::hear(client, wait)
-        };
-        if heard.is_err() {
-            self.client = None;
+        if self.again.is_some_and(|again| Instant::now() < again) {
+            std::thread::park_timeout(wait);
+            return Ok(News::default());
+        }
+        let Some(session) = &mut self.session else { return self.connect() };
+        let heard = session.hear(wait);
+        match heard {
+            Ok(_) => self.prove(),
+            Err(_) => self.session = None,
         }
         heard
+    }
+
+    fn deaf(&self) -> Option<String> {
+        self.deaf.clone()
     }
 }

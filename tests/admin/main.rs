@@ -12,6 +12,8 @@ mod crashes;
 #[cfg(feature = "postgres")]
 mod grants;
 mod looking;
+#[cfg(feature = "postgres")]
+mod rights;
 mod standing;
 mod versions;
 mod wrapped;

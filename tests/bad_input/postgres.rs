@@ -138,6 +138,35 @@ fn a_role_without_rights_runs_on_what_the_script_made() {
     owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
 }
 
+// SPEC L11: who may not, what, and what helps.
+#[test]
+fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
+    let store = OnPostgres::new();
+    let people = people("people", 1);
+    ProjectionStore::setup(&store, &[&people]).unwrap();
+    let role = format!("denied_{}", std::process::id());
+    store.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA readside TO {role}; \
+         GRANT ALL ON ALL TABLES IN SCHEMA readside TO {role}"
+    ));
+    let address = store.database.url().rsplit_once('@').unwrap().1;
+    let clerk = std::sync::Arc::new(PostgresStore::connect(&format!("postgres://{role}@{address}")).unwrap());
+    clerk.push(&[command("a", "1")]).unwrap();
+    let config = readside::HandlerConfig { retries: 0, ..Default::default() };
+    let handler = readside::ProjectionHandler::new(clerk.clone(), clerk.clone(), people, config).unwrap();
+    let error = handler.trigger(&["a"]).unwrap_err();
+    drop((handler, clerk));
+    store.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    let readside::error::TriggerError::Stopped { stopped, .. } = &error else { panic!("{error:?}") };
+    let readside::StopCause::Store(denied) = &stopped[0].cause else { panic!("{error:?}") };
+    assert_eq!((denied.kind(), denied.code()), (Kind::Denied, Some("42501")));
+    let text = full(denied);
+    for part in [format!("role \"{role}\""), "table people_1".to_owned(), "`readside doctor`".to_owned()] {
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    assert!(!text.contains("check user, password"), "{text}");
+}
+
 // SPEC L6, K1: the connection is cut while the push waits; nothing is stored, and the next push works.
 #[test]
 fn a_connection_cut_during_a_push_is_an_error_and_the_next_push_works() {

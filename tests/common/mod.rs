@@ -6,6 +6,8 @@
 pub(crate) mod child;
 #[cfg(feature = "sqlite")]
 pub(crate) mod file;
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod pooler;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "postgres")]

@@ -31,6 +31,7 @@ struct Shared {
     holds: AtomicBool,
     /// Address of the server to which new connections go.
     server: Mutex<String>,
+    mute: AtomicBool,
     /// Microseconds by which each chunk is late.
     delay: AtomicU64,
     /// Bytes that may still pass before a connection is cut; negative when none is to be.
@@ -116,6 +117,11 @@ impl Proxy {
         *self.shared.server.lock() = address(url);
     }
 
+    /// Keeps notifications back, as if a pooler had given them to somebody else.
+    pub(crate) fn mute(&self, on: bool) {
+        self.shared.mute.store(on, Ordering::SeqCst);
+    }
+
     pub(crate) fn vanish(&self, gone: bool) {
         self.shared.refuses.store(gone, Ordering::SeqCst);
         self.cut();
@@ -179,6 +185,10 @@ impl Shared {
             }
             let Ok(read) = from.read(&mut buffer) else { break };
             self.hold_up();
+            // The server sends them when it has nothing else to say.
+            if !from_client && buffer[0] == b'A' && self.mute.load(Ordering::SeqCst) {
+                continue;
+            }
             let passes = self.passes(link, from_client, &buffer[..read]);
             if to.write_all(&buffer[..passes]).is_err() || passes < read {
                 break;

@@ -171,7 +171,7 @@ fn launch(
     server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-fn run_as(user: Option<(u32, u32)>, binary: &std::path::Path) -> Command {
+pub(super) fn run_as(user: Option<(u32, u32)>, binary: &std::path::Path) -> Command {
     let mut command = Command::new(binary);
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
@@ -185,7 +185,7 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-fn user() -> Option<(u32, u32)> {
+pub(super) fn user() -> Option<(u32, u32)> {
     let number = |arguments: &[&str]| said("id", arguments)?.parse::<u32>().ok();
     if number(&["-u"]) != Some(0) {
         return None;

@@ -12,6 +12,12 @@ pub(in crate::cli) struct SetupArgs {
     /// Only check whether all is set up.
     #[arg(long)]
     pub(in crate::cli) check: bool,
+    /// Print the GRANT statements too that this role needs to run engines; without `--sql` only these. Runs nothing.
+    ///
+    /// They are for the projections of the service's own command, or else for all that are registered in the database.
+    /// Set-up and rebuilds need the owner of the tables, whatever is granted.
+    #[arg(long, value_name = "ROLE", conflicts_with = "check")]
+    pub(in crate::cli) grant_to: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -162,7 +162,7 @@ Example: what process holds the instance acme?
     /// A service does the same when it starts. With `--sql` it prints what would run on an empty database, for its owner to run.
     #[command(after_long_help = "\
 Example: for an owner of the database who runs it by hand:
-  readside -d postgres://localhost/service setup --sql > readside.sql")]
+  readside -d postgres://localhost/service setup --sql --grant-to ROLE > readside.sql")]
     Setup(SetupArgs),
     /// Find out whether all is well, and what to do if not.
     ///

@@ -1,0 +1,199 @@
+//! A role that may not make tables: what it needs for running, and how it hears of what it lacks.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use readside::admin::Remote;
+use readside::error::{SetupError, StoreErrorKind};
+use readside::postgres_driver::{Client, NoTls};
+use readside::*;
+
+use crate::common::postgres::{Database, database};
+use crate::{Counted, LONG, Place, by, common, count, counts, eager, eventually, handler};
+
+/// A role of the server, gone with this value. Its name has to be quoted.
+struct Role<'d> {
+    database: &'d Database,
+    name: String,
+}
+
+static ROLES: AtomicU32 = AtomicU32::new(0);
+
+impl<'d> Role<'d> {
+    fn new(database: &'d Database) -> Self {
+        let name = format!("a \"clerk\" {}-{}", std::process::id(), ROLES.fetch_add(1, Ordering::Relaxed));
+        let role = Self { database, name };
+        database.sql(&format!("CREATE ROLE {} LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC", role.quoted()));
+        role
+    }
+
+    fn quoted(&self) -> String {
+        format!("\"{}\"", self.name.replace('"', "\"\""))
+    }
+
+    fn url(&self) -> String {
+        let (_, rest) = self.database.url().split_once('@').unwrap();
+        format!("postgres://{}@{rest}", self.name.replace(' ', "%20").replace('"', "%22"))
+    }
+
+    fn open(&self) -> PostgresStore {
+        PostgresStore::connect(&self.url()).unwrap()
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        self.database.sql(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.quoted()));
+    }
+}
+
+/// A read model in a schema of its own, whose name has to be quoted too.
+fn sums() -> Projection {
+    Projection::new("sums", 1)
+        .schema("Read models")
+        .table(Table::new("sums").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(|e, p: Counted| upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)]))
+}
+
+fn start(store: &PostgresStore) -> Engine {
+    let config = EngineConfig { setup: false, ..eager() };
+    let builder = Engine::builder(store.clone()).config(config).projection_with(counts(1), handler());
+    builder.projection_with(sums(), handler()).start().unwrap()
+}
+
+/// All that an engine does without making tables.
+fn run(role: &Role<'_>, instance: &str) {
+    let store = role.open();
+    let engine = start(&store);
+    let unique = count(instance, "x", 1).add_unique("thing.name", "x", "taken").push_key("one");
+    engine.push(&[unique]).unwrap();
+    engine.push(&[count(instance, "y", 2)]).unwrap();
+    engine.push(&[count(instance, "x", 3).remove_unique("thing.name", "x")]).unwrap();
+    engine.push(&[count(instance, "z", 13), count(instance, "z", 4)]).unwrap();
+    eventually("the failure", || {
+        engine.held_events("counts", &HeldQuery::all().instance(instance)).unwrap().len() == 2
+    });
+    let again = engine.retry("counts", instance, 4, &by());
+    assert!(matches!(again, Err(readside::error::MendError::StillFails { .. })), "{again:?}");
+    engine.discard("counts", instance, 4, &by()).unwrap();
+    assert!(!engine.interventions("counts", 10).unwrap().is_empty());
+    common::pause(&store, "counts", Some(instance), true, &by());
+    common::pause(&store, "counts", Some(instance), false, &by());
+    let pushed = engine.push(&[count(instance, "x", 5)]).unwrap();
+    for name in ["counts", "sums"] {
+        engine.await_pushed(name, &pushed, LONG).unwrap();
+    }
+    engine.trigger("counts", &[instance]).unwrap();
+    let remote = Remote::new(store.clone()).unwrap();
+    let verify = Instruction::Verify { instance: Some(instance.to_owned()), repair: false };
+    let id = remote.ask("sums", verify, &by()).unwrap();
+    remote.answer(id, LONG).unwrap();
+    let asked = engine
+        .explain("counts", &Question { instance: instance.to_owned(), table: None, key: vec!["x".into()], at: None });
+    assert_eq!(asked.unwrap().row.unwrap()["n"], serde_json::json!(9));
+    eventually("the first run", || engine.health().unwrap().projections.iter().all(|each| each.succeeded));
+    store.status(true).unwrap();
+    let mut client = Client::connect(&role.url(), NoTls).unwrap();
+    let read = "SELECT (SELECT sum(n) FROM counts WHERE instance_id = $1) + (SELECT sum(n) FROM \"Read models\".sums \
+         WHERE instance_id = $1)";
+    let sum: readside::postgres_driver::Row =
+        client.query_one(&format!("SELECT ({read})::int8"), &[&instance]).unwrap();
+    assert_eq!(sum.get::<_, i64>(0), 1 + 2 + 3 + 4 + 5 + 28);
+    engine.shutdown(LONG).unwrap();
+}
+
+fn privileges(store: &PostgresStore) -> Finding {
+    let findings = store.examine(Duration::from_secs(1));
+    findings.into_iter().find(|finding| finding.check == "privileges").unwrap()
+}
+
+// SPEC I1: what is printed suffices, and each of it is missed by name.
+#[test]
+fn what_is_granted_is_what_running_needs() {
+    let place = database();
+    let owner = place.open();
+    ProjectionStore::setup(&owner, &[&counts(1), &sums()]).unwrap();
+    let role = Role::new(&place);
+    let sql = owner.grant_sql(&role.name, &[&counts(1), &sums()]).unwrap();
+    place.sql(&sql);
+    run(&role, "a");
+    let store = role.open();
+    let fine = privileges(&store);
+    assert!(fine.verdict == Verdict::Warn && fine.found.contains("not set up and rebuild"), "{fine:?}");
+    let grants: Vec<&str> = sql.lines().filter(|line| line.starts_with("GRANT ")).collect();
+    for grant in &grants {
+        let (rights, rest) = grant.strip_prefix("GRANT ").unwrap().split_once(" ON ").unwrap();
+        let (object, _) = rest.rsplit_once(" TO ").unwrap();
+        for right in rights.split(", ") {
+            let one = format!("GRANT {right} ON {object} TO {};", role.quoted());
+            place.sql(&one.replacen("GRANT", "REVOKE", 1).replacen(" TO ", " FROM ", 1));
+            let found = privileges(&store);
+            let name = object.trim_start_matches("TABLE ").replace("SCHEMA ", "schema ");
+            assert_eq!(found.verdict, Verdict::Fail, "{one}: {found:?}");
+            assert!(found.found.contains(&format!("{right} on {name}")), "{one}: {found:?}");
+            let remedy = found.remedy.unwrap();
+            assert!(remedy.lines().any(|line| line == one), "{one}: {remedy}");
+            place.sql(remedy.split_once('\n').unwrap().1);
+            assert_eq!(privileges(&store), fine, "{one}");
+        }
+    }
+    run(&role, "b");
+    // Without the code, what is registered counts.
+    let mut registered: Vec<String> = owner.grant_sql(&role.name, &[]).unwrap().lines().map(str::to_owned).collect();
+    let mut defined: Vec<&str> = sql.lines().collect();
+    registered.sort_unstable();
+    defined.sort_unstable();
+    assert_eq!(registered, defined);
+}
+
+// SPEC I1: whatever a migration adds has to be decided about.
+#[test]
+fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
+    let place = database();
+    let owner = place.open();
+    owner.setup().unwrap();
+    let sql = owner.grant_sql("clerk", &[]).unwrap();
+    let tables = place.query(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'readside'::regnamespace AND relkind IN ('r', 'v', 'S')",
+    );
+    let left: Vec<&String> =
+        tables.iter().filter(|name| !sql.contains(&format!(" ON TABLE \"readside\".\"{name}\" TO "))).collect();
+    assert_eq!(left, ["operations"], "what redacting, removing and archiving leave is their owner's");
+    assert!(
+        !sql.contains("UPDATE ON TABLE \"readside\".\"events\"")
+            && !sql.contains("DELETE ON TABLE \"readside\".\"events\"")
+    );
+}
+
+// SPEC I1: on a database without tables the script and the grants go together.
+#[test]
+fn script_and_grants_set_an_empty_database_up() {
+    let place = database();
+    let role = Role::new(&place);
+    let store = role.open();
+    let lacking = privileges(&store);
+    assert!(lacking.verdict == Verdict::Fail && lacking.remedy.unwrap().contains("--grant-to"), "{}", lacking.found);
+    let projections = [&counts(1), &sums()];
+    let owner = place.open();
+    place.sql(&owner.setup_sql(&projections).unwrap());
+    place.sql(&owner.grant_sql(&role.name, &projections).unwrap());
+    run(&role, "a");
+}
+
+#[test]
+fn a_role_that_cannot_be_is_refused() {
+    let place = database();
+    for name in ["", "a\0b"] {
+        match place.open().grant_sql(name, &[]) {
+            Err(SetupError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::Usage),
+            other => panic!("{other:?}"),
+        }
+    }
+    match SqliteStore::in_memory().unwrap().grant_sql("clerk", &[]) {
+        Err(SetupError::Store(error)) => {
+            assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+            assert!(readside::error::full(&error).contains("this database has no roles"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

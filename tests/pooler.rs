@@ -1,0 +1,181 @@
+//! A pooler in transaction mode between engine and server: a LISTEN behind it hears nothing, and who listens finds out.
+#![cfg(all(feature = "postgres", unix))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use common::pooler::Pooler;
+use common::postgres::{Database, database};
+use common::proxy::Proxy;
+use readside::admin::Doctor;
+use readside::postgres_driver::{Client, NoTls};
+use readside::*;
+
+/// Longer than anything takes that goes well.
+const LONG: Duration = Duration::from_mins(1);
+
+/// What was logged as a warning.
+#[derive(Debug)]
+struct Warnings(Mutex<Vec<String>>);
+
+static WARNINGS: Warnings = Warnings(Mutex::new(Vec::new()));
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn things() -> Projection {
+    Projection::new("things", 1).table(Table::new("things").column(text("thing")).primary_key(["thing"])).on_raw(
+        "thing",
+        "thing.made",
+        |e| create([set("thing", e.aggregate_id())]),
+    )
+}
+
+fn made(instance: &str) -> Command {
+    Command::raw(instance, "thing", "x", "thing.made")
+}
+
+/// A store that gives up after a second what usually takes milliseconds.
+fn open(url: &str) -> PostgresStore {
+    let options = PostgresOptions { connect_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+    PostgresStore::connect_with(url, options).unwrap()
+}
+
+fn start(store: PostgresStore, requeue_every: Duration) -> Engine {
+    let config = EngineConfig { requeue_every, workers: 2, ..EngineConfig::default() };
+    Engine::builder(store).projection(things()).config(config).start().unwrap()
+}
+
+fn connect(url: &str) -> Client {
+    Client::connect(url, NoTls).unwrap()
+}
+
+/// How many of the pooler's sessions are subscribed. Each is taken out of the pool by a transaction and asked.
+fn subscribed(database: &Database, pooler: &Pooler) -> usize {
+    let mut direct = connect(database.url());
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let mut left: Vec<i32> = direct.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let (mut held, mut subscribed) = (Vec::new(), 0);
+    while !left.is_empty() {
+        let mut client = connect(pooler.url());
+        client.batch_execute("BEGIN").unwrap();
+        let row =
+            client.query_typed_one("SELECT pg_backend_pid(), count(*) FROM pg_listening_channels()", &[]).unwrap();
+        let (pid, channels): (i32, i64) = (row.get(0), row.get(1));
+        assert!(left.contains(&pid), "all sessions belong to the pooler, and each is asked once");
+        left.retain(|other| *other != pid);
+        subscribed += usize::from(channels > 0);
+        held.push(client);
+    }
+    subscribed
+}
+
+// SPEC A7, L7, L11
+#[test]
+fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
+    log::set_logger(&WARNINGS).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let database = database();
+    let pooler = Pooler::before(database.url());
+    let engine = start(open(pooler.url()), Duration::from_millis(200));
+    eventually("the word that does not come", || engine.health().unwrap().deaf.is_some());
+    let why = engine.health().unwrap().deaf.unwrap();
+    assert!(why.contains("a session of its own") && why.contains("past the pooler"), "{why}");
+    let other = PostgresStore::connect(database.url()).unwrap();
+    other.push(&[made("a")]).unwrap();
+    // Nobody tells: a tick finds it.
+    engine.await_position("things", "a", 1, LONG).unwrap();
+    drop(other);
+    engine.shutdown(LONG).unwrap();
+    drop(engine);
+    assert_eq!(subscribed(&database, &pooler), 0, "no session of the pooler hears what nobody listens to");
+    let warnings = WARNINGS.0.lock().unwrap();
+    let told: Vec<_> = warnings.iter().filter(|text| text.contains("ticks find the pushes")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+// SPEC A7, L7, L11: where the session is its own, only a word that does not arrive tells. The wire looks again.
+#[test]
+fn a_wire_believes_that_it_hears_when_it_hears_itself() {
+    let database = database();
+    let proxy = Proxy::before(database.url());
+    let options = PostgresOptions { connect_timeout: Duration::from_millis(500), ..PostgresOptions::default() };
+    let store = PostgresStore::connect_with(&proxy.url(database.url()), options).unwrap();
+    let mut wire = store.wire();
+    proxy.mute(true);
+    let mut listen_until = |what: &str, is_deaf: bool| {
+        eventually(what, || {
+            let _ = wire.listen(Duration::from_millis(20));
+            wire.deaf().is_some() == is_deaf
+        });
+        wire.deaf().unwrap_or_default()
+    };
+    let why = listen_until("a word that is missed", true);
+    assert!(why.contains("did not arrive within 500ms") && why.contains("a session of its own"), "{why}");
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()";
+    let mut client = connect(database.url());
+    eventually("the end of the session that hears nothing", || {
+        client.query_typed_one(listening, &[]).unwrap().get::<_, i64>(0) == 0
+    });
+    proxy.mute(false);
+    listen_until("a word that arrives", false);
+    // It is said once for each connection.
+    proxy.mute(true);
+    assert_eq!(wire.listen(Duration::from_secs(1)).unwrap(), News::default());
+    assert_eq!(wire.deaf(), None);
+    proxy.cut();
+    assert!(wire.listen(LONG).is_err(), "the connection is lost");
+    eventually("a word that is missed on the next connection", || {
+        let _ = wire.listen(Duration::from_millis(20));
+        wire.deaf().is_some()
+    });
+}
+
+// A program that ends before it has found out leaves nothing behind either.
+#[test]
+fn an_engine_that_ends_at_once_takes_its_subscription_back() {
+    let database = database();
+    let pooler = Pooler::before(database.url());
+    let engine = start(open(pooler.url()), Duration::from_hours(1));
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    engine.shutdown(LONG).unwrap();
+    drop(engine);
+    assert_eq!(subscribed(&database, &pooler), 0);
+}
+
+#[test]
+fn the_look_at_notifications_takes_its_subscription_back() {
+    let database = database();
+    let pooler = Pooler::before(database.url());
+    let store = open(pooler.url());
+    store.setup().unwrap();
+    let doctor = Doctor { patience: Duration::from_millis(200), ..Doctor::default() };
+    let findings = doctor.examine(&store);
+    for check in ["pooler", "notifications"] {
+        let finding = findings.iter().find(|finding| finding.check == check).unwrap();
+        assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+    }
+    drop(store);
+    assert_eq!(subscribed(&database, &pooler), 0);
+}
