@@ -284,6 +284,7 @@ impl EngineBuilder {
             hears_commands: self.together,
             looking: Mutex::default(),
             tasks: Mutex::default(),
+            worker_panics: 0.into(),
             over: Mutex::default(),
         }))
     }

@@ -13,9 +13,9 @@ use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
 use super::work::{Processed, Work};
 use crate::build::Behind;
-use crate::error::{Error, SetupError, StoreError, TriggerError};
+use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
-use crate::projection::Projection;
+use crate::projection::{Projection, is_reducing};
 use crate::query::HeadsRequest;
 use crate::state::{ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
@@ -124,8 +124,18 @@ impl ProjectionHandler {
     ///
     /// # Errors
     /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Stopped`] with each instance that did not get to
-    /// its head; [`TriggerError::Store`] when the event store or the states could not be read.
+    /// its head; [`TriggerError::Store`] when the event store or the states could not be read;
+    /// [`TriggerError::InsideReducer`] when a reducer calls it, since the pass could wait for that reducer.
     pub fn trigger(&self, instances: &[&str]) -> Result<(), TriggerError> {
+        if is_reducing() {
+            return Err(TriggerError::InsideReducer { projection: self.name() });
+        }
+        // A source or a store of the service's own may panic; whoever waits for this pass sees it end.
+        net::caught(|| self.trigger_all(instances))
+            .unwrap_or_else(|panic| Err(TriggerError::Panicked { projection: self.name(), panic }))
+    }
+
+    fn trigger_all(&self, instances: &[&str]) -> Result<(), TriggerError> {
         let mut todo: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
         todo.sort_unstable();
         todo.dedup();

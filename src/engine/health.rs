@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::shared::{Runner, Shared};
 use super::thread::Pulse;
-use crate::error::StoreError;
+use crate::error::{StoreError, net};
 use crate::held::HeldState;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
@@ -24,6 +25,9 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
+    /// Batches of this process that ended by a panic outside of reducers, for instance in a source of the service's own;
+    /// its log says where. Their instances go on, each alone.
+    pub worker_panics: u64,
 }
 
 /// How a loop is doing.
@@ -97,7 +101,8 @@ impl Shared {
             .filter(|(_, runner)| !runner.is_beside())
             .map(|(at, runner)| self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default()))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Health { loops, projections, members: self.members.lock().len().max(1) })
+        let worker_panics = self.worker_panics.load(Ordering::Relaxed);
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics })
     }
 
     fn projection_health(&self, runner: &Runner, lags: &[Lag]) -> Result<ProjectionHealth, StoreError> {
@@ -128,7 +133,9 @@ impl Shared {
             return Ok(None);
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        let slices = self.source.read(&request)?;
+        // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
+        let Ok(slices) = net::caught(|| self.source.read(&request)) else { return Ok(None) };
+        let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
         Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))
     }

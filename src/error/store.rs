@@ -4,13 +4,30 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use super::net;
+
 /// A call to a database that did not succeed. Clones share the source.
 #[derive(Debug, Clone)]
 pub struct StoreError {
     doing: String,
     kind: StoreErrorKind,
     code: Option<String>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    source: Option<Arc<Cause>>,
+}
+
+/// The cause, which may be an error of the service's own, whose drop may panic.
+struct Cause(Option<Box<dyn StdError + Send + Sync>>);
+
+impl Drop for Cause {
+    fn drop(&mut self) {
+        net::discard(self.0.take());
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
 }
 
 /// What kind of trouble a database call met; decides whether trying again can help and whose fault it was.
@@ -77,7 +94,7 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { doing: doing.into(), kind, code: None, source: Some(Arc::from(source.into())) }
+        Self { doing: doing.into(), kind, code: None, source: Some(Arc::new(Cause(Some(source.into())))) }
     }
 
     /// Adds the database's own code (SQLSTATE, or SQLite's result code).
@@ -154,7 +171,7 @@ impl fmt::Display for StoreError {
 
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref()?.0.as_deref().map(|source| source as _)
     }
 }
 
