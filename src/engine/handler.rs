@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use crate::sync::Mutex;
 use uuid::Uuid;
@@ -61,6 +62,8 @@ pub(super) struct Inner {
     pub(super) config: HandlerConfig,
     pub(super) cancel: Arc<Cancel>,
     store_id: Mutex<Option<Uuid>>,
+    /// How often a statement was refused together with others, and the events went one by one.
+    pub(super) single_steps: AtomicU64,
 }
 
 impl Inner {
@@ -93,7 +96,8 @@ impl ProjectionHandler {
         projection.check()?;
         config.check()?;
         let (key, cancel, store_id) = (projection.key(), Arc::default(), Mutex::new(None));
-        let inner = Inner { source, models, projection, key, config, cancel, store_id };
+        let inner =
+            Inner { source, models, projection, key, config, cancel, store_id, single_steps: AtomicU64::new(0) };
         Ok(Self { inner, flights: Flights::default() })
     }
 

@@ -71,6 +71,9 @@ pub struct ProjectionHealth {
     pub skipped: u64,
     /// Instances that this process works on now.
     pub leases_here: usize,
+    /// How often this process had a batch refused and went through its events one by one, to find the one at fault; builds
+    /// beside the live one apart. That is many times slower: where it grows and failures do not, report it.
+    pub single_steps: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
 }
@@ -121,6 +124,7 @@ impl Shared {
             behind: count(HeldState::Behind),
             skipped: count(HeldState::Skipped),
             leases_here: self.holdings.count(key),
+            single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
         })
     }

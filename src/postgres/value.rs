@@ -52,6 +52,8 @@ impl ToSql for Param<'_> {
             }
             Value::Bytes(value) => value.to_sql(kind, out),
             Value::Timestamp(value) => value.to_sql(kind, out),
+            // Within an array of rows.
+            Value::TextArray(value) if *kind == Type::TEXT => literal(value).to_sql(kind, out),
             Value::TextArray(value) => value.to_sql(kind, out),
             Value::Uuid(value) => value.to_sql(kind, out),
         }
@@ -63,6 +65,12 @@ impl ToSql for Param<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// An array as PostgreSQL writes it, every text in quotes.
+fn literal(texts: &[String]) -> String {
+    let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
 /// The text of a JSON value.
