@@ -208,7 +208,15 @@ pub enum TextFault {
     /// NaN or an infinity.
     #[error("it is NaN or infinite, which not every database can store")]
     NotFinite,
-    /// Outside of the years 0 to 9999.
-    #[error("it lies outside of the years 0 to 9999")]
+    /// Outside of the years 1 to 9999.
+    #[error(
+        "it lies outside of 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, which is what both databases hold"
+    )]
     TimeOutOfRange,
+    /// A number in a JSON document for a column.
+    #[error("the number at byte {at} has more digits than PostgreSQL holds: 131072 before the point, 16383 behind it")]
+    NumberOutOfRange {
+        /// Offset in bytes.
+        at: usize,
+    },
 }
