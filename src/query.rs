@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::event::Event;
+use crate::value::{within, within_above};
 
 /// A filter over events: sub-queries joined by OR, an order and a limit.
 ///
@@ -126,15 +127,15 @@ impl SubQuery {
         self
     }
 
-    /// Stored later than this.
+    /// Stored later than this; a time that no event can have means the end of the times that events can have.
     pub fn created_after(mut self, at: SystemTime) -> Self {
-        self.created_after = Some(at);
+        self.created_after = Some(within(at));
         self
     }
 
-    /// Stored earlier than this.
+    /// Stored earlier than this, as [`created_after`](Self::created_after).
     pub fn created_before(mut self, at: SystemTime) -> Self {
-        self.created_before = Some(at);
+        self.created_before = Some(within_above(at));
         self
     }
 }

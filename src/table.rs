@@ -6,6 +6,16 @@ use crate::value::{ColumnType, Value};
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
 pub(crate) const MAX_NAME: usize = 63;
 
+/// Bytes that the columns of one key or index may take together: PostgreSQL's rows of an index have room for about 2,700, with
+/// the instance and what they take themselves.
+const INDEX_ROOM: usize = 2000;
+
+/// Bytes that are kept for a column of fixed size.
+const FIXED: usize = 16;
+
+/// Values of this size fit every index, however many columns it has.
+const ALWAYS_FITS: usize = INDEX_ROOM / 31;
+
 /// The column that the engine adds to every table, row and condition.
 pub(crate) const INSTANCE_COLUMN: &str = "instance_id";
 
@@ -77,6 +87,9 @@ pub(crate) struct ForeignKey {
 }
 
 /// A table of a projection.
+///
+/// The columns of a key, a unique constraint or an index have room for 2,000 bytes together: a column of fixed size takes 16 of
+/// them, the others share the rest evenly. An event with a longer value for such a column fails, on every database.
 ///
 /// # Examples
 /// ```
@@ -159,6 +172,28 @@ impl Table {
         self
     }
 
+    /// Most bytes that a value of the column may take; none where no index, key or unique constraint has the column. Those of
+    /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
+    pub(crate) fn room(&self, column: &str) -> Option<usize> {
+        let foreign = self.foreign_keys.iter().map(|key| &key.columns);
+        let lists = std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign);
+        let room = |columns: &Vec<String>| {
+            let is_fixed = |name: &&String| self.find(name).is_some_and(|column| is_fixed(column.kind));
+            let fixed = columns.iter().filter(is_fixed).count();
+            INDEX_ROOM.saturating_sub(fixed * FIXED) / (columns.len() - fixed).max(1)
+        };
+        lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
+    }
+
+    /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
+    pub(crate) fn check_room(&self, column: &Column, value: &Value) -> Result<(), (usize, usize)> {
+        let size = size_in_index(value);
+        match self.room(&column.name).filter(|room| size > ALWAYS_FITS && size > *room) {
+            Some(room) => Err((size, room)),
+            None => Ok(()),
+        }
+    }
+
     /// The column of this name.
     pub(crate) fn find(&self, column: &str) -> Option<&Column> {
         self.columns.iter().find(|candidate| candidate.name == column)
@@ -217,6 +252,27 @@ impl Table {
             return Err(TableFault::What(format!("has the nullable column {:?} in its primary key", column.name)));
         }
         Ok(())
+    }
+}
+
+fn is_fixed(kind: ColumnType) -> bool {
+    match kind {
+        ColumnType::Integer | ColumnType::Boolean | ColumnType::Float | ColumnType::Timestamp | ColumnType::Uuid => {
+            true
+        }
+        ColumnType::Text | ColumnType::Json | ColumnType::Bytes | ColumnType::TextArray => false,
+    }
+}
+
+/// What a value takes in an index of PostgreSQL at most, uncompressed.
+fn size_in_index(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        // A number of one digit and its comma become 15 bytes.
+        Value::Json(text) => text.len().saturating_mul(8),
+        Value::TextArray(texts) => texts.iter().map(|text| text.len() + 8).sum::<usize>() + 24,
+        _ => 0,
     }
 }
 

@@ -22,13 +22,14 @@ pub enum ColumnType {
     Integer,
     /// Truth value. PostgreSQL `boolean`, SQLite `INTEGER` 0 or 1.
     Boolean,
-    /// Finite 64-bit floating point. PostgreSQL `double precision`, SQLite `REAL`.
+    /// Finite 64-bit floating point; minus zero is zero. PostgreSQL `double precision`, SQLite `REAL`.
     Float,
-    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`.
+    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`. Its numbers have at most 131,072 digits before the point and 16,383
+    /// behind it, once they are written without exponent.
     Json,
     /// Bytes. PostgreSQL `bytea`, SQLite `BLOB`.
     Bytes,
-    /// A moment in microseconds. PostgreSQL `timestamptz`, SQLite `TEXT` as `2026-01-31T12:00:00.000000Z`.
+    /// A moment in microseconds, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z. PostgreSQL `timestamptz`, SQLite `TEXT` as `2026-01-31T12:00:00.000000Z`.
     Timestamp,
     /// An array of texts. PostgreSQL `text[]`, SQLite `TEXT` holding a JSON array.
     TextArray,
@@ -86,6 +87,10 @@ impl Value {
             Value::Null => Json::Null,
             Value::Boolean(truth) => Json::from(*truth),
             Value::Integer(number) => Json::from(*number),
+            Value::Float(number) if number.is_nan() => Json::from("NaN"),
+            Value::Float(number) if number.is_infinite() => {
+                Json::from(if *number > 0.0 { "Infinity" } else { "-Infinity" })
+            }
             Value::Float(number) => Json::from(*number),
             Value::Text(text) => Json::from(text.as_str()),
             // Numbers that are too large for this type stay as the text of the document.
@@ -94,9 +99,7 @@ impl Value {
                 let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 Json::from(digits.concat())
             }
-            Value::Timestamp(at) => {
-                Json::from(jiff::Timestamp::try_from(*at).map_or_else(|_| String::new(), |at| format!("{at:.6}")))
-            }
+            Value::Timestamp(at) => Json::from(time_text(*at)),
             Value::TextArray(texts) => Json::from(texts.clone()),
             Value::Uuid(id) => Json::from(id.to_string()),
         }
@@ -146,7 +149,7 @@ impl Value {
         match self {
             Value::Text(text) => check_text(text),
             Value::TextArray(texts) => texts.iter().try_for_each(|text| check_text(text)),
-            Value::Json(text) => check_json(text),
+            Value::Json(text) => check_json(text).and_then(|()| check_numbers(text)),
             Value::Float(float) if !float.is_finite() => Err(TextFault::NotFinite),
             Value::Timestamp(at) => check_time(*at),
             _ => Ok(()),
@@ -162,12 +165,63 @@ pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
     }
 }
 
-/// The years 0 to 9999, whose fixed-width texts sort like the times they name.
+/// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases take.
+const FIRST: i64 = -62_135_596_800_000_000;
+
+/// The last one: 9999-12-31T23:59:59.999999Z. Texts of fixed width sort like the times they name.
+const LAST: i64 = 253_402_300_799_999_999;
+
 fn check_time(at: SystemTime) -> Result<(), TextFault> {
-    const YEAR_0: i64 = -62_167_219_200;
-    const YEAR_10000: i64 = 253_402_300_800;
-    let seconds = micros(at).ok_or(TextFault::TimeOutOfRange)?.div_euclid(1_000_000);
-    if (YEAR_0..YEAR_10000).contains(&seconds) { Ok(()) } else { Err(TextFault::TimeOutOfRange) }
+    match micros(at) {
+        Some(FIRST..=LAST) => Ok(()),
+        _ => Err(TextFault::TimeOutOfRange),
+    }
+}
+
+/// The time itself, or the end of the range beyond which it lies. Nothing is stored there, so that a comparison with what is
+/// stored keeps its meaning.
+pub(crate) fn within(at: SystemTime) -> SystemTime {
+    match micros(at) {
+        Some(micros) => from_micros(micros.clamp(FIRST, LAST)),
+        None if at < SystemTime::UNIX_EPOCH => from_micros(FIRST),
+        None => from_micros(LAST),
+    }
+}
+
+/// As [`within`], but a part of a microsecond counts as a whole one.
+pub(crate) fn within_above(at: SystemTime) -> SystemTime {
+    let below = within(at);
+    if below < at { within(below + Duration::from_micros(1)) } else { below }
+}
+
+/// `2026-01-31T12:00:00.000000Z`; for what columns cannot hold, and a person may have put there, words.
+pub(crate) fn time_text(at: SystemTime) -> String {
+    // A server counts from the year 2000, and has the ends of 64 bits for its infinities.
+    const INFINITELY_EARLY: i64 = i64::MIN + 946_684_800_000_000;
+    match micros(at) {
+        Some(micros @ FIRST..=LAST) => {
+            let civil = civil_epoch().checked_add(jiff::SignedDuration::from_micros(micros));
+            civil.map_or_else(|_| format!("{micros} microseconds after 1970"), |at| format!("{at:.6}Z"))
+        }
+        Some(i64::MIN..=INFINITELY_EARLY) => "-infinity".to_owned(),
+        Some(micros) => format!("{micros} microseconds after 1970"),
+        None if at < SystemTime::UNIX_EPOCH => "-infinity".to_owned(),
+        None => "infinity".to_owned(),
+    }
+}
+
+/// What [`time_text`] has written, or any other time in RFC 3339.
+pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
+    // The calendar reaches further than the type for moments, which leaves room for offsets.
+    let civil = text.strip_suffix('Z').and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
+    match civil {
+        Some(at) => i64::try_from(at.duration_since(civil_epoch()).as_micros()).ok().map(from_micros),
+        None => text.parse::<jiff::Timestamp>().ok().map(Into::into),
+    }
+}
+
+fn civil_epoch() -> jiff::civil::DateTime {
+    jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
 }
 
 /// Microseconds since 1970, rounded down; none outside of 64 bits.
@@ -179,6 +233,11 @@ pub(crate) fn micros(at: SystemTime) -> Option<i64> {
             i64::try_from(nanos.div_ceil(1000)).ok().map(|n| -n)
         }
     }
+}
+
+/// Minus zero, which SQLite does not keep, as zero.
+pub(crate) fn unsigned_zero(number: f64) -> f64 {
+    number + 0.0
 }
 
 /// The time that lies so many microseconds after 1970.
@@ -199,6 +258,57 @@ pub(crate) fn check_json(text: &str) -> Result<(), TextFault> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map(|_| ())
         .map_err(|error| TextFault::NotJson { why: error.to_string() })
+}
+
+/// Digits before the point of PostgreSQL's widest number, and behind it.
+const MOST_DIGITS: (i64, i64) = (131_072, 16_383);
+
+/// Refuses numbers that `jsonb` does, in a text that is valid JSON.
+fn check_numbers(json: &str) -> Result<(), TextFault> {
+    // Only a long text, or one with an exponent, can hold such a number.
+    let most = usize::try_from(MOST_DIGITS.1).unwrap_or(usize::MAX);
+    if json.len() <= most && !json.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
+        return Ok(());
+    }
+    let bytes = json.as_bytes();
+    let (mut at, mut in_string) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let rest = json.get(at..).unwrap_or_default();
+                let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+                let end = rest.find(|c| !is_of_number(c)).unwrap_or(rest.len());
+                if !is_numeric(rest.get(..end).unwrap_or_default()) {
+                    return Err(TextFault::NumberOutOfRange { at });
+                }
+                at += end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// True for a number that PostgreSQL's `numeric` holds exactly.
+fn is_numeric(number: &str) -> bool {
+    let number = number.trim_start_matches('-');
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+    // An exponent of more digits is out of range whatever it says.
+    let Some(exponent) = exponent.parse::<i32>().ok().map(i64::from) else { return false };
+    let zeros = |text: &str| length(text) - length(text.trim_start_matches('0'));
+    let before = match zeros(whole) {
+        all if all == length(whole) => -zeros(fraction),
+        some => length(whole) - some,
+    };
+    let is_zero = mantissa.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+    let is_narrow = is_zero && exponent.abs() <= MOST_DIGITS.0 || !is_zero && before + exponent <= MOST_DIGITS.0;
+    is_narrow && length(fraction) - exponent <= MOST_DIGITS.1
 }
 
 /// Walks over the bytes of a JSON text once, looking at nesting and at `\u` escapes. Bytes of UTF-8 sequences
@@ -262,8 +372,8 @@ into_value! {
     u8 => |v| Value::Integer(v.into()),
     u16 => |v| Value::Integer(v.into()),
     u32 => |v| Value::Integer(v.into()),
-    f32 => |v| Value::Float(v.into()),
-    f64 => |v| Value::Float(v),
+    f32 => |v| Value::Float(unsigned_zero(v.into())),
+    f64 => |v| Value::Float(unsigned_zero(v)),
     &str => |v| Value::Text(v.to_owned()),
     String => |v| Value::Text(v),
     &String => |v| Value::Text(v.clone()),
@@ -319,5 +429,84 @@ mod tests {
         assert_eq!(micros(epoch + Duration::from_nanos(1999)), Some(1));
         assert_eq!(from_micros(-1), epoch - Duration::from_micros(1));
         assert!(Value::Timestamp(from_micros(i64::MAX)).check().is_err());
+    }
+
+    #[test]
+    fn times_have_one_range_and_are_read_as_they_are_written() {
+        for (micros, text) in [
+            (FIRST, "0001-01-01T00:00:00.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (LAST, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            let at = from_micros(micros);
+            assert_eq!((time_text(at).as_str(), parse_time(text)), (text, Some(at)));
+            assert_eq!((Value::Timestamp(at).check(), within(at), within_above(at)), (Ok(()), at, at));
+        }
+        assert_eq!(parse_time("2026-01-31T12:00:00+02:00"), parse_time("2026-01-31T10:00:00Z"));
+        assert_eq!(parse_time("soon"), None);
+        let far = Duration::from_hours(24 * 365 * 500_000);
+        for (at, end) in [
+            (from_micros(FIRST - 1), FIRST),
+            (from_micros(LAST + 1), LAST),
+            (SystemTime::UNIX_EPOCH - far, FIRST),
+            (SystemTime::UNIX_EPOCH + far, LAST),
+        ] {
+            assert_eq!(Value::Timestamp(at).check(), Err(TextFault::TimeOutOfRange));
+            assert_eq!((within(at), within_above(at)), (from_micros(end), from_micros(end)));
+            assert!(!time_text(at).contains('T'), "{}", time_text(at));
+        }
+        let between = SystemTime::UNIX_EPOCH + Duration::from_nanos(1500);
+        assert_eq!((within(between), within_above(between)), (from_micros(1), from_micros(2)));
+    }
+
+    // SPEC A8: as a server was found to take and refuse them.
+    #[test]
+    fn numbers_of_json_are_those_that_jsonb_takes() {
+        let digits = |count: usize| "1".repeat(count);
+        let long = |whole: usize, fraction: usize| format!("{}.{}", digits(whole), digits(fraction));
+        for number in [
+            "1e400".to_owned(),
+            "-1E131071".to_owned(),
+            "0.00001e131076".to_owned(),
+            "1e-16383".to_owned(),
+            "0e131072".to_owned(),
+            digits(131_072),
+            long(1, 16_383),
+            long(1, 16_390) + "e10",
+            r#""1e999999""#.to_owned(),
+            r#""\"1e999999""#.to_owned(),
+            r#"{"1e999999":[1,-0,0.5]}"#.to_owned(),
+        ] {
+            assert_eq!(Value::Json(number.clone()).check(), Ok(()), "{number:.40}");
+        }
+        for number in [
+            "1e131072".to_owned(),
+            "1e200000".to_owned(),
+            "1e-16384".to_owned(),
+            "1e-20000".to_owned(),
+            "0e-20000".to_owned(),
+            "1e99999999999999999999".to_owned(),
+            "-1e-99999999999999999999".to_owned(),
+            digits(131_073),
+            long(1, 16_384),
+            digits(20_000) + "e-16384",
+        ] {
+            let fault = Value::Json(format!("[1,{number}]")).check();
+            assert_eq!(fault, Err(TextFault::NumberOutOfRange { at: 3 }), "{number:.40}");
+            assert_eq!(check_json(&number), Ok(()), "payloads are texts");
+        }
+    }
+
+    #[test]
+    fn what_json_has_no_word_for_is_spelled_out() {
+        let shown = |value: Value| value.to_json().to_string();
+        assert_eq!(shown(Value::Float(f64::NAN)), "\"NaN\"");
+        assert_eq!(shown(Value::Float(f64::NEG_INFINITY)), "\"-Infinity\"");
+        let of_2000 = from_micros(946_684_800_000_000);
+        assert_eq!(shown(Value::Timestamp(of_2000 + Duration::from_micros(i64::MAX as u64))), "\"infinity\"");
+        let negative = of_2000 - Duration::from_micros(i64::MIN.unsigned_abs());
+        assert_eq!(shown(Value::Timestamp(negative)), "\"-infinity\"");
+        assert_eq!(format!("{:?} {:?}", Value::from(-0.0_f64), Value::from(-0.0_f32)), "Float(0.0) Float(0.0)");
     }
 }

@@ -97,12 +97,32 @@ fn assignment(slim: bool) -> BoxedStrategy<Assignment> {
         20 => (0..3).prop_map(|n| set("j", Value::Json(format!("[{n}]")))),
         1 => Just(set("j", Value::Json("[1e5]".to_owned()))),
         5 => "[xyz]".prop_map(|text| array_append("tags", text)),
-        5 => "[xyz]".prop_map(|text| set("tags", Value::TextArray(vec![text]))),
+        5 => texts().prop_map(|texts| set("tags", texts)),
+        5 => Just(set("tags", None::<Vec<String>>)),
         5 => (0..3_u128).prop_map(|n| set("u", uuid_of(n))),
         5 => (0..3_u64).prop_map(|n| set("at", std::time::UNIX_EPOCH + std::time::Duration::from_secs(n))),
         5 => (0..3_u8).prop_map(|n| set("raw", vec![n])),
+        2 => Just(set("f", Value::Float(-0.0))),
+        2 => prop::sample::select(&["[1E2, -0]", "[1e400]", "[1e-16383]"]).prop_map(|text| set("j", Value::Json(text.to_owned()))),
+        2 => prop::sample::select(&ENDS).prop_map(|at| set("at", at_second(at))),
     ]
     .boxed()
+}
+
+/// Texts that a literal of an array could mistake for something else.
+fn texts() -> impl Strategy<Value = Vec<String>> {
+    const ODD: [&str; 15] =
+        ["", "NULL", "null", "{", "}", "{}", ",", "\"", "\\", "\\\"", "'", " x ", "a\nb", "ß😀", "$1"];
+    prop::collection::vec(prop::sample::select(ODD.as_slice()), 0..4)
+        .prop_map(|texts| texts.into_iter().map(str::to_owned).collect())
+}
+
+/// 0001-01-01 and 9999-12-31T23:59:59, in seconds.
+const ENDS: [i64; 2] = [-62_135_596_800, 253_402_300_799];
+
+fn at_second(at: i64) -> std::time::SystemTime {
+    let distance = std::time::Duration::from_secs(at.unsigned_abs());
+    if at < 0 { std::time::UNIX_EPOCH - distance } else { std::time::UNIX_EPOCH + distance }
 }
 
 fn uuid_of(n: u128) -> Value {

@@ -172,3 +172,44 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
     assert!(refused.to_string().contains("source of its service's own"), "{refused}");
     engine.shutdown(patience).unwrap();
 }
+
+/// Cannot read one tenant, not even together with others.
+#[derive(Debug)]
+struct Broken(Arc<AuditLog>);
+
+impl EventSource for Broken {
+    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
+        self.0.store_id()
+    }
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        self.0.heads(request)
+    }
+    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        assert!(request.cursors.iter().all(|cursor| *cursor.instance != *"broken"), "a bug of the service's own");
+        self.0.read(request)
+    }
+}
+
+// SPEC L4, L8: a panic outside of a reducer; the others of its batch go on without it, and somebody can see it.
+#[test]
+fn a_source_that_panics_for_one_instance_keeps_no_others() {
+    let (log, patience) = (Arc::new(AuditLog::new()), std::time::Duration::from_secs(30));
+    let tenants = ["a", "broken", "z"];
+    for tenant in tenants {
+        log.write(tenant, "placed", "o1", "null");
+    }
+    let models = SqliteStore::in_memory().unwrap();
+    let config =
+        EngineConfig { requeue_every: std::time::Duration::from_millis(20), workers: 1, ..EngineConfig::default() };
+    let builder = Engine::builder(models.clone()).source(Broken(log.clone())).projection(orders()).config(config);
+    let engine = builder.start().unwrap();
+    for tenant in ["a", "z"] {
+        engine.await_position("orders", tenant, 1, patience).unwrap();
+    }
+    assert!(engine.health().unwrap().worker_panics > 0);
+    let error = engine.trigger("orders", &tenants).unwrap_err();
+    assert!(error.to_string().contains("panicked (a bug of the service's own)"), "{error}");
+    log.write("z", "added", "o1", "7");
+    engine.trigger("orders", &["z"]).unwrap();
+    engine.shutdown(patience).unwrap();
+}

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::change::Change;
 use super::rebuild::RebuildReport;
-use super::remote::{commands, follow, has_changed};
+use super::remote::{check_outside, commands, follow, has_changed};
 use super::site::Site;
 use crate::build::{Build, BuildProgress};
 use crate::engine::Engine;
@@ -128,8 +128,9 @@ impl Engine {
     /// Puts a command on record and returns its id at once; see [`answer`](Self::answer).
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`], [`OperateError::Busy`].
+    /// [`OperateError::UnknownProjection`], [`OperateError::Busy`], [`OperateError::InsideReducer`].
     pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
+        check_outside()?;
         let Some((own, _)) = self.projection(projection) else {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });

@@ -20,7 +20,7 @@ use crate::sqlite::SqliteStore;
 use crate::statement::{Statement, find_table};
 use crate::store::{ProjectionStore, ProjectionTransaction};
 use crate::table::Table;
-use crate::value::{ColumnType, Value, from_micros};
+use crate::value::{ColumnType, Value, parse_time, to_micros};
 
 /// Steps that are told; of more, the last ones.
 const STEPS: usize = 1000;
@@ -175,10 +175,7 @@ fn value_of(text: &str, kind: ColumnType) -> Option<Value> {
         ColumnType::Float => text.parse::<f64>().ok().filter(|number| number.is_finite())?.into(),
         ColumnType::Json => Value::Json(text.to_owned()),
         ColumnType::Uuid => text.parse::<uuid::Uuid>().ok()?.into(),
-        ColumnType::Timestamp => {
-            let at: jiff::Timestamp = text.parse().ok()?;
-            Value::Timestamp(from_micros(at.as_microsecond()))
-        }
+        ColumnType::Timestamp => Value::Timestamp(to_micros(parse_time(text)?)),
         ColumnType::TextArray => Value::TextArray(serde_json::from_str(text).ok()?),
         ColumnType::Bytes => Value::Bytes(bytes_of(text)?),
     })

@@ -11,6 +11,7 @@ use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
 use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::{Member, News, Wired};
+use crate::projection::is_reducing;
 use crate::store::ProjectionStore;
 
 /// The first wait between two looks for an answer, and the longest.
@@ -111,6 +112,7 @@ impl Remote {
         instruction: Instruction,
         by: &By,
     ) -> Result<Uuid, OperateError> {
+        check_outside()?;
         self.check_known(projection)?;
         if !instruction.is_at_once() {
             self.check_engine(projection, version)?;
@@ -197,6 +199,11 @@ impl Remote {
     }
 }
 
+/// A reducer that waits for what a command brings about may wait for itself.
+pub(super) fn check_outside() -> Result<(), OperateError> {
+    if is_reducing() { Err(OperateError::InsideReducer) } else { Ok(()) }
+}
+
 pub(super) fn commands(models: &dyn ProjectionStore) -> Result<&dyn CommandStore, OperateError> {
     let what = "the store of the read models keeps no commands".to_owned();
     models.commands().ok_or(OperateError::Unsupported { what })
@@ -215,6 +222,7 @@ pub(super) fn follow(
     changed: &mut dyn FnMut(&Asked),
     mut pause: impl FnMut(Duration) -> bool,
 ) -> Result<serde_json::Value, OperateError> {
+    check_outside()?;
     let (start, mut wait, mut last) = (Instant::now(), LOOK_AGAIN.0, None);
     loop {
         let asked = store.command(id)?.ok_or(OperateError::UnknownCommand { id })?;

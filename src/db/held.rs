@@ -19,6 +19,16 @@ fn params(projection: &ProjectionKey, instance: &str) -> Vec<Value> {
     vec![instance.into(), Arc::clone(&projection.name).into(), projection.version.into()]
 }
 
+/// The beginnings of instance and aggregate id, which is what the index over aggregates has: an event whose ids are as long as
+/// an index allows fails like any other.
+const AGGREGATE_INDEX: (&str, &str) =
+    ("substr(instance_id, 1, 100) = substr($1, 1, 100)", "substr(aggregate_id, 1, 100)");
+
+/// As many characters of an id as the index has.
+fn beginning(id: &str) -> String {
+    id.chars().take(100).collect()
+}
+
 const OF_INSTANCE: &str = "instance_id = $1 AND projection = $2 AND version = $3";
 
 /// Writes records, in place of earlier ones of the same events.
@@ -197,14 +207,16 @@ pub(super) fn parked(
     instance: &str,
     ids: &[Arc<str>],
 ) -> Result<Aggregates, StoreError> {
-    let dialect = conn.dialect();
+    let (dialect, (of_instance, of_aggregate)) = (conn.dialect(), AGGREGATE_INDEX);
     let sql = format!(
-        "SELECT DISTINCT aggregate_type, aggregate_id FROM {} WHERE {OF_INSTANCE} AND {} \
+        "SELECT DISTINCT aggregate_type, aggregate_id FROM {} WHERE {OF_INSTANCE} AND {of_instance} AND {} AND {} \
          AND state IN ('parked', 'behind')",
         dialect.table("held_events"),
-        dialect.any("aggregate_id", 4)
+        dialect.any(of_aggregate, 4),
+        dialect.any("aggregate_id", 5)
     );
     let mut params = params(projection, instance);
+    params.push(Value::TextArray(ids.iter().map(|id| beginning(id)).collect()));
     params.push(Value::TextArray(ids.iter().map(ToString::to_string).collect()));
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
 }
@@ -236,10 +248,15 @@ fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &HeldQuery) ->
     };
     if let Some(instance) = &query.instance {
         add(&|n| format!("instance_id = ${n}"), vec![Arc::clone(instance).into()]);
+        if query.aggregate.is_some() {
+            add(&|n| format!("substr(instance_id, 1, 100) = ${n}"), vec![beginning(instance).into()]);
+        }
     }
     if let Some((kind, id)) = &query.aggregate {
         let both = vec![Arc::clone(kind).into(), Arc::clone(id).into()];
         add(&|n| format!("aggregate_type = ${n} AND aggregate_id = ${}", n + 1), both);
+        let of_aggregate = AGGREGATE_INDEX.1;
+        add(&|n| format!("{of_aggregate} = ${n}"), vec![beginning(id).into()]);
     }
     if !query.states.is_empty() {
         let states = query.states.iter().map(|state| state.as_str().to_owned()).collect();

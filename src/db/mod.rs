@@ -111,6 +111,12 @@ pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
     rows.into_iter().map(|row| row.into_iter().map(Cow::Owned).collect()).collect()
 }
 
+/// True when a bulk can write the value into a column of this type, on every database: what folding admits is what bulks
+/// write. Any type of column can be written, and NULL into all.
+pub(crate) fn takes(kind: ColumnType, value: &Value) -> bool {
+    value.is_null() || value.column_type() == Some(kind)
+}
+
 /// Many rows for one table. Keys are unique within one bulk.
 #[derive(Debug)]
 pub struct Bulk<'n> {

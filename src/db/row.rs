@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Row;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::{Event, Texts};
-use crate::value::Value;
+use crate::value::{Value, parse_time};
 
 fn wrong(what: &str, value: Option<&Value>) -> StoreError {
     let found = value.map_or("nothing".to_owned(), |value| format!("{:?}", value.column_type()));
@@ -66,9 +66,9 @@ pub(crate) fn time(row: &Row, at: usize) -> Result<Option<SystemTime>, StoreErro
     match row.get(at) {
         Some(Value::Null) => Ok(None),
         Some(Value::Timestamp(at)) => Ok(Some(*at)),
-        Some(Value::Text(text)) => match text.parse::<jiff::Timestamp>() {
-            Ok(at) => Ok(Some(at.into())),
-            Err(_) => Err(wrong("a time", row.get(at))),
+        Some(Value::Text(text)) => match parse_time(text) {
+            Some(at) => Ok(Some(at)),
+            None => Err(wrong("a time", row.get(at))),
         },
         other => Err(wrong("a time", other)),
     }

@@ -2,6 +2,7 @@
 //! statement is at fault.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::apply::Way;
@@ -171,7 +172,14 @@ impl Inner {
     /// A single instance failed with this error.
     fn alone(&self, work: &mut Work, error: StoreError, last: bool) {
         let outcome = if error.is_statements_fault() {
-            self.transact(&mut [&mut *work], Way::SingleSteps, last)
+            self.single_steps.fetch_add(1, Ordering::Relaxed);
+            let outcome = self.transact(&mut [&mut *work], Way::SingleSteps, last);
+            if outcome.is_ok() && matches!(work.status, Status::Finished) {
+                let (name, instance) = (self.projection.name(), &work.instance);
+                let why = crate::error::full(&error);
+                log::info!("projection {name:?}, instance {instance:?}: refused together, applied one by one ({why})");
+            }
+            outcome
         } else {
             Err(error)
         };

@@ -1,6 +1,7 @@
 //! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
@@ -12,9 +13,9 @@ use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
 use super::work::{Processed, Work};
 use crate::build::Behind;
-use crate::error::{Error, SetupError, StoreError, TriggerError};
+use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
-use crate::projection::Projection;
+use crate::projection::{Projection, is_reducing};
 use crate::query::HeadsRequest;
 use crate::state::{Log, ProjectionKey, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
@@ -60,6 +61,8 @@ pub(super) struct Inner {
     pub(super) config: HandlerConfig,
     pub(super) cancel: Arc<Cancel>,
     log: OnceLock<Log>,
+    /// How often a statement was refused together with others, and the events went one by one.
+    pub(super) single_steps: AtomicU64,
 }
 
 impl Inner {
@@ -97,8 +100,8 @@ impl ProjectionHandler {
     ) -> Result<Self, Error> {
         projection.check()?;
         config.check()?;
-        let (key, cancel) = (projection.key(), Arc::default());
-        let inner = Inner { source, models, projection, key, config, cancel, log: OnceLock::new() };
+        let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
+        let inner = Inner { source, models, projection, key, config, cancel, log: OnceLock::new(), single_steps };
         Ok(Self { inner, flights: Flights::default() })
     }
 
@@ -129,8 +132,18 @@ impl ProjectionHandler {
     ///
     /// # Errors
     /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Stopped`] with each instance that did not get to
-    /// its head; [`TriggerError::Store`] when the event store or the states could not be read.
+    /// its head; [`TriggerError::Store`] when the event store or the states could not be read;
+    /// [`TriggerError::InsideReducer`] when a reducer calls it, since the pass could wait for that reducer.
     pub fn trigger(&self, instances: &[&str]) -> Result<(), TriggerError> {
+        if is_reducing() {
+            return Err(TriggerError::InsideReducer { projection: self.name() });
+        }
+        // A source or a store of the service's own may panic; whoever waits for this pass sees it end.
+        net::caught(|| self.trigger_all(instances))
+            .unwrap_or_else(|panic| Err(TriggerError::Panicked { projection: self.name(), panic }))
+    }
+
+    fn trigger_all(&self, instances: &[&str]) -> Result<(), TriggerError> {
         let mut todo: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
         todo.sort_unstable();
         todo.dedup();

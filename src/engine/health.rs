@@ -9,7 +9,7 @@ use super::shared::{Runner, Shared};
 use super::standstill::unseen;
 use super::thread::Pulse;
 use crate::build::Phase;
-use crate::error::StoreError;
+use crate::error::{StoreError, net};
 use crate::held::HeldState;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
@@ -29,7 +29,8 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
-    /// How often a batch of this process panicked outside of user code.
+    /// Batches of this process that ended by a panic outside of reducers, for instance in a source of the service's own;
+    /// its log says where. Their instances go on, each alone.
     pub worker_panics: u64,
     /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
     pub deaf: Option<String>,
@@ -86,6 +87,9 @@ pub struct ProjectionHealth {
     pub skipped: u64,
     /// Instances that this process works on now.
     pub leases_here: usize,
+    /// How often this process had a batch refused and went through its events one by one, to find the one at fault; builds
+    /// beside the live one apart. That is many times slower: where it grows and failures do not, report it.
+    pub single_steps: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
 }
@@ -182,6 +186,7 @@ impl Shared {
             behind: count(HeldState::Behind),
             skipped: count(HeldState::Skipped),
             leases_here: self.holdings.count(key),
+            single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
         })
     }
@@ -194,7 +199,9 @@ impl Shared {
             return Ok(None);
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        let slices = self.source.read(&request)?;
+        // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
+        let Ok(slices) = net::caught(|| self.source.read(&request)) else { return Ok(None) };
+        let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
         Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))
     }

@@ -7,7 +7,7 @@ use super::handler::{Inner, ProjectionHandler, cancelled};
 use crate::error::{MendError, StoreError, StoreErrorKind, TriggerError};
 use crate::event::Event;
 use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
-use crate::projection::ReduceFailure;
+use crate::projection::{ReduceFailure, is_reducing};
 use crate::query::{Cursor, ReadRequest};
 use crate::state::{Checkpoint, State, StopCause, Stopped};
 use crate::statement::Statement;
@@ -65,6 +65,7 @@ impl ProjectionHandler {
     /// # Errors
     /// [`MendError::StillFails`] when it, or one behind it, is refused again; what was applied before stays.
     pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
         self.inner.check_history(&held.attempt.instance)?;
@@ -87,6 +88,7 @@ impl ProjectionHandler {
     /// What kept the first of these from being mended, after all were tried: [`MendError::StillFails`] for one that is
     /// refused, with all that was applied. At once when the database is out of reach, or the work was cancelled.
     pub fn retry_all(&self, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
         let mut query =
             HeldQuery::all().states([HeldState::Parked, HeldState::Stopped, HeldState::Failing]).limit(CHUNK);
         let (mut mended, mut first) = (Mended::default(), None);
@@ -124,6 +126,7 @@ impl ProjectionHandler {
     /// # Errors
     /// [`MendError::StillFails`] when one that was parked behind it is refused.
     pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
         self.inner.check_history(&held.attempt.instance)?;
@@ -179,6 +182,10 @@ impl Inner {
 
     fn state(&self, instance: &Arc<str>) -> Result<State, StoreError> {
         Ok(self.models.states(&self.key, std::slice::from_ref(instance))?.into_iter().next().unwrap_or_default())
+    }
+
+    fn check_outside(&self) -> Result<(), MendError> {
+        if is_reducing() { Err(MendError::InsideReducer { projection: self.name() }) } else { Ok(()) }
     }
 
     fn check_cancel(&self, instance: &str) -> Result<(), TriggerError> {

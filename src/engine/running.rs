@@ -18,7 +18,7 @@ use super::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention};
-use crate::projection::Projection;
+use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore};
@@ -178,6 +178,7 @@ impl Engine {
         position: i64,
         timeout: Duration,
     ) -> Result<(), AwaitError> {
+        check_outside(projection)?;
         let start = (Instant::now(), self.shared.progress.now());
         self.await_events(projection, instance, &[(position, None)], start, timeout)
     }
@@ -187,6 +188,7 @@ impl Engine {
     /// # Errors
     /// As [`await_position`](Self::await_position).
     pub fn await_pushed(&self, projection: &str, pushed: &[Event], timeout: Duration) -> Result<(), AwaitError> {
+        check_outside(projection)?;
         let (start, since) = (Instant::now(), self.shared.progress.now());
         let mut by_instance: BTreeMap<&str, Vec<Spot>> = BTreeMap::new();
         for event in pushed {
@@ -498,6 +500,11 @@ impl Drop for Engine {
             log::error!("dropping an engine: {error}");
         }
     }
+}
+
+/// A reducer that waits for its own projection would wait for itself.
+fn check_outside(projection: &str) -> Result<(), AwaitError> {
+    if is_reducing() { Err(AwaitError::InsideReducer { projection: projection.to_owned() }) } else { Ok(()) }
 }
 
 /// An instance that waits for a person at or before the position.

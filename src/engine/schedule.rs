@@ -168,7 +168,8 @@ impl Schedule {
         }
     }
 
-    /// Adds events at hand. Where there is no room, or the instance is being worked on, it is caught up instead.
+    /// Adds events at hand. Where there is no room, or the instance is being worked on or has trouble, it is caught up
+    /// instead.
     pub(super) fn add_direct(&self, projection: usize, works: Vec<Work>) {
         let mut queues = self.queues.lock();
         if queues.closed {
@@ -178,7 +179,7 @@ impl Schedule {
         let (mut free, mut other) = (Vec::new(), Vec::new());
         for work in works {
             let pair = (projection, Arc::clone(&work.instance));
-            if room && !queues.claimed.contains(&pair) {
+            if room && !queues.claimed.contains(&pair) && !queues.troubled.contains_key(&pair) {
                 queues.claimed.insert(pair);
                 free.push(work);
             } else {

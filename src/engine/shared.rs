@@ -1,7 +1,6 @@
 //! What the threads of an engine share, and the work that its pool does.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -23,8 +22,9 @@ use super::standstill::Standstills;
 use super::thread::{Stop, Thread};
 use super::windows::Windows;
 use super::work::{Processed, Work};
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, full, net};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
+use crate::projection::apart;
 use crate::query::Wanted;
 use crate::standstill::Subject;
 use crate::state::{ProjectionKey, StopCause, Stopped};
@@ -154,12 +154,12 @@ pub(super) struct Shared {
     pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.
     pub(super) tasks: Mutex<Vec<(Thread, Arc<Cancel>)>>,
+    /// Batches that ended by a panic.
+    pub(super) worker_panics: AtomicU64,
     /// Tasks that are over and not taken off the operator's list yet, by their numbers.
     pub(super) over: Mutex<Vec<u64>>,
     /// What stands still here, and why.
     pub(super) standstills: Standstills,
-    /// Batches that panicked outside of user code.
-    pub(super) worker_panics: AtomicU64,
 }
 
 impl Shared {
@@ -251,14 +251,9 @@ impl Shared {
     fn work(self: &Arc<Self>) {
         while let Some(mut job) = self.schedule.next() {
             let direct = job.direct.take();
-            let run = AssertUnwindSafe(|| self.run(&job, direct));
-            let moves = catch_unwind(run).unwrap_or_else(|_| {
-                let name = self.name(job.projection);
-                log::error!("a batch of projection {name:?} panicked; its instances are found again");
-                self.worker_panics.fetch_add(1, Ordering::Relaxed);
-                self.standstills.panicked(job.projection, &job.instances);
-                unknown(&job.instances)
-            });
+            // A reducer that waits for threads of this pool may have called here: what is done here is not inside of it.
+            let moves = apart(|| net::caught(|| self.run(&job, direct)));
+            let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
             self.write_new_standstills();
             self.schedule.done(job.projection, &job.instances);
             self.progress.worked(job.projection, moves);
@@ -267,8 +262,18 @@ impl Shared {
         self.progress.rested();
     }
 
-    fn name(&self, projection: usize) -> &str {
-        self.runners.get(projection).map_or("", Runner::name)
+    /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
+    fn note_panic(&self, job: &Job, panic: &str) -> Vec<Move> {
+        self.worker_panics.fetch_add(1, Ordering::Relaxed);
+        let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
+        let name = runner.map_or("", Runner::name);
+        log::error!("a batch of projection {name:?} with {count} instances panicked ({panic}); each goes on alone");
+        self.standstills.panicked(job.projection, &job.instances);
+        let retries = runner.map_or(0, |runner| runner.handler.inner.config.retries);
+        for instance in &job.instances {
+            self.schedule.trouble(job.projection, instance, retries);
+        }
+        unknown(&job.instances)
     }
 
     /// Does a job, and says how far that brought its instances, where it is known.

@@ -69,6 +69,14 @@ pub enum MendError {
         /// The event.
         position: i64,
     },
+    /// Called by a reducer.
+    #[error(
+        "failures of projection {projection:?} cannot be mended by a reducer: that could wait for the reducer itself; a reducer only makes statements of its event"
+    )]
+    InsideReducer {
+        /// The projection.
+        projection: String,
+    },
     /// The pass that should have applied it did not come so far.
     #[error(transparent)]
     Trigger(#[from] TriggerError),

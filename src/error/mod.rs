@@ -5,6 +5,7 @@
 
 mod life;
 mod mend;
+pub(crate) mod net;
 mod operate;
 mod projection;
 mod push;
@@ -68,7 +69,8 @@ pub enum Error {
     Operate(#[from] OperateError),
 }
 
-/// The whole chain of an error on one line: what was being done, then each cause.
+/// The whole chain of an error on one line: what was being done, then each cause. Its length is bounded, and it does not
+/// panic, whatever the errors do.
 ///
 /// # Examples
 /// ```
@@ -77,15 +79,5 @@ pub enum Error {
 /// ```
 #[must_use]
 pub fn full(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = cause.source();
-    }
-    text
+    net::chain(error, net::said)
 }

@@ -92,6 +92,11 @@ pub enum OperateError {
         /// The names that are known.
         known: Vec<String>,
     },
+    /// Called by a reducer.
+    #[error(
+        "a reducer cannot ask for anything to be done and wait for it: that could wait for the reducer itself; a reducer only makes statements of its event"
+    )]
+    InsideReducer,
     /// The event store has no events of the instance, and the projection no state.
     #[error(
         "projection {projection:?} has no instance {instance:?}: no event of it is in the store; check the spelling"

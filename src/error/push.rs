@@ -140,6 +140,14 @@ pub enum InvalidCommand {
     /// It must be a positive number.
     #[error("it is {0}, but has to be 1 or more")]
     NotPositive(i64),
+    /// It is longer than an index takes.
+    #[error("it has {length} bytes, {limit} are allowed; name it more shortly, long texts belong into the payload")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// It holds what no database could store unchanged.
     #[error(transparent)]
     Text(#[from] TextFault),

@@ -32,6 +32,24 @@ pub enum TriggerError {
         /// The name.
         projection: String,
     },
+    /// Called by a reducer.
+    #[error(
+        "projection {projection:?} cannot be triggered by a reducer: the pass could wait for that reducer itself; a reducer only makes statements of its event"
+    )]
+    InsideReducer {
+        /// The projection.
+        projection: String,
+    },
+    /// Code of the service's own, or of this library, panicked outside of a reducer.
+    #[error(
+        "a pass of projection {projection:?} panicked ({panic}); what was committed stays, trigger it again once the cause is mended"
+    )]
+    Panicked {
+        /// The projection.
+        projection: String,
+        /// The text of the panic.
+        panic: String,
+    },
     /// The database failed before any instance was looked at.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -108,6 +126,14 @@ pub enum AwaitError {
     /// The engine was shut down meanwhile.
     #[error("the engine was shut down")]
     ShutDown,
+    /// Called by a reducer.
+    #[error(
+        "a reducer cannot wait for projection {projection:?}: that could wait for the reducer itself; a reducer only makes statements of its event"
+    )]
+    InsideReducer {
+        /// The projection.
+        projection: String,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

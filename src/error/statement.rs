@@ -90,6 +90,20 @@ pub enum StatementError {
         /// What was given.
         given: String,
     },
+    /// A value that an index of the table could not hold.
+    #[error(
+        "the value of column {column:?} of table {table:?} takes {size} bytes; {limit} are allowed, because the column is part of a key or an index"
+    )]
+    TooLong {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The bytes that it takes.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// No such column.
     #[error("table {table:?} has no column {column:?}")]
     UnknownColumn {

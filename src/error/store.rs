@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use super::net;
+
 /// A call to a database that did not succeed. Clones share the source.
 #[derive(Debug, Clone)]
 pub struct StoreError {
@@ -12,7 +14,22 @@ pub struct StoreError {
     code: Option<String>,
     /// In place of the remedy that its kind has.
     remedy: Option<&'static str>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
+    source: Option<Arc<Cause>>,
+}
+
+/// The cause, which may be an error of the service's own, whose drop may panic.
+struct Cause(Option<Box<dyn StdError + Send + Sync>>);
+
+impl Drop for Cause {
+    fn drop(&mut self) {
+        net::discard(self.0.take());
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
 }
 
 /// What kind of trouble a database call met; decides whether trying again can help and whose fault it was.
@@ -82,7 +99,7 @@ impl StoreError {
         kind: StoreErrorKind,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { doing: doing.into(), kind, code: None, remedy: None, source: Some(Arc::from(source.into())) }
+        Self { doing: doing.into(), kind, code: None, remedy: None, source: Some(Arc::new(Cause(Some(source.into())))) }
     }
 
     /// Adds the database's own code (SQLSTATE, or SQLite's result code).
@@ -169,7 +186,7 @@ impl fmt::Display for StoreError {
 
 impl StdError for StoreError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref()?.0.as_deref().map(|source| source as _)
     }
 }
 
@@ -206,7 +223,15 @@ pub enum TextFault {
     /// NaN or an infinity.
     #[error("it is NaN or infinite, which not every database can store")]
     NotFinite,
-    /// Outside of the years 0 to 9999.
-    #[error("it lies outside of the years 0 to 9999")]
+    /// Outside of the years 1 to 9999.
+    #[error(
+        "it lies outside of 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, which is what both databases hold"
+    )]
     TimeOutOfRange,
+    /// A number in a JSON document for a column.
+    #[error("the number at byte {at} has more digits than PostgreSQL holds: 131072 before the point, 16383 behind it")]
+    NumberOutOfRange {
+        /// Offset in bytes.
+        at: usize,
+    },
 }

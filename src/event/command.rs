@@ -11,6 +11,13 @@ use super::Payload;
 use crate::error::{InvalidCommand, PushError};
 use crate::value::{check_json, check_text};
 
+/// Most bytes of what names a kind or a tenant: instance, aggregate type, event type, type of a unique constraint.
+pub(crate) const MAX_NAME: usize = 500;
+
+/// Most bytes of what tells one thing from another: aggregate id, push key, unique value. A row of an index of the engine's
+/// tables holds two names and one of these, and PostgreSQL's has room for about 2,700 bytes.
+pub(crate) const MAX_ID: usize = 1500;
+
 /// What a command expects of its aggregate before its event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -71,6 +78,10 @@ pub enum Unique {
 }
 
 /// An event to be stored.
+///
+/// Instance, aggregate type, event type and the types of unique constraints have at most 500 bytes; the aggregate id, a push key
+/// and a unique value at most 1,500. Longer ones are refused by push, on every database. Events that were stored with longer ones
+/// stay readable, and their projections go on.
 ///
 /// # Examples
 /// ```
@@ -224,17 +235,17 @@ impl Command {
     pub(crate) fn check(&self, index: usize) -> Result<(), PushError> {
         let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
         let text = |field, text: &str| check_text(text).map_err(InvalidCommand::Text).map_err(fail(field));
-        for (field, required) in [
-            ("aggregate type", &self.aggregate_type),
-            ("aggregate id", &self.aggregate_id),
-            ("event type", &self.event_type),
+        for (field, required, limit) in [
+            ("aggregate type", &self.aggregate_type, MAX_NAME),
+            ("aggregate id", &self.aggregate_id, MAX_ID),
+            ("event type", &self.event_type, MAX_NAME),
         ] {
             if required.is_empty() {
                 return Err(fail(field)(InvalidCommand::Empty));
             }
-            text(field, required)?;
+            check_key(required, limit).map_err(fail(field))?;
         }
-        text("instance", &self.instance)?;
+        check_key(&self.instance, MAX_NAME).map_err(fail("instance"))?;
         text("creator", &self.creator)?;
         text("owner", &self.owner)?;
         if i32::try_from(self.revision).is_err() || self.revision == 0 {
@@ -256,7 +267,7 @@ impl Command {
         let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
         match self.push_key.as_deref() {
             Some("") => return Err(fail("push key")(InvalidCommand::Empty)),
-            Some(key) => check_text(key).map_err(InvalidCommand::Text).map_err(fail("push key"))?,
+            Some(key) => check_key(key, MAX_ID).map_err(fail("push key"))?,
             None => {}
         }
         for change in &self.unique {
@@ -266,10 +277,20 @@ impl Command {
             if constraint.is_empty() {
                 return Err(fail("unique constraint")(InvalidCommand::Empty));
             }
-            for part in [constraint, value] {
-                check_text(part).map_err(InvalidCommand::Text).map_err(fail("unique constraint"))?;
+            // A longer one that was taken before there were limits can be given back.
+            let is_new = matches!(change, Unique::Add { .. });
+            for (part, limit) in [(constraint, MAX_NAME), (value, MAX_ID)] {
+                check_key(part, if is_new { limit } else { usize::MAX }).map_err(fail("unique constraint"))?;
             }
         }
         Ok(())
     }
+}
+
+/// Refuses what would not fit an index.
+fn check_key(text: &str, limit: usize) -> Result<(), InvalidCommand> {
+    if text.len() > limit {
+        return Err(InvalidCommand::TooLong { length: text.len(), limit });
+    }
+    Ok(check_text(text)?)
 }

@@ -1,11 +1,13 @@
 //! Many rows in one statement: a column of values becomes an array, and `unnest` makes rows of them again.
+//!
+//! An array of arrays would be taken apart to the last text, so arrays travel as their literals and are cast row by row.
 
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
 use super::conn::Session;
 use super::value::Param;
-use crate::db::{Bulk, BulkKind, on_conflict};
+use crate::db::{Bulk, BulkKind, on_conflict, takes};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::quote;
 use crate::value::{ColumnType, Value};
@@ -35,11 +37,11 @@ pub(super) fn typed<'a>(arrays: &'a [Array<'_>]) -> Vec<(&'a (dyn ToSql + Sync),
 /// A column of values, each checked to be of the column's type.
 fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Param<'v>>, Type), StoreError> {
     let values = write.rows.iter().map(|row| match row.get(at).map_or(&Value::Null, AsRef::as_ref) {
-        value if value.is_null() || value.column_type() == Some(kind) => Ok(Param(value)),
+        value if takes(kind, value) => Ok(Param(value)),
         other => Err(wrong(kind, other)),
     });
     let array = match kind {
-        ColumnType::Text => Type::TEXT_ARRAY,
+        ColumnType::Text | ColumnType::TextArray => Type::TEXT_ARRAY,
         ColumnType::Integer => Type::INT8_ARRAY,
         ColumnType::Boolean => Type::BOOL_ARRAY,
         ColumnType::Float => Type::FLOAT8_ARRAY,
@@ -47,9 +49,13 @@ fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Pa
         ColumnType::Bytes => Type::BYTEA_ARRAY,
         ColumnType::Timestamp => Type::TIMESTAMPTZ_ARRAY,
         ColumnType::Uuid => Type::UUID_ARRAY,
-        ColumnType::TextArray => return Err(wrong(kind, &Value::Null)),
     };
     Ok((values.collect::<Result<_, _>>()?, array))
+}
+
+/// A value as it came, as what its column holds. The name stays.
+pub(super) fn cast(value: &str, kind: ColumnType) -> String {
+    if kind == ColumnType::TextArray { format!("{value}::text[] AS {value}") } else { value.to_owned() }
 }
 
 fn wrong(kind: ColumnType, value: &Value) -> StoreError {
@@ -61,7 +67,9 @@ fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
     let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
     let params: Vec<String> = (1..=names.len()).map(|number| format!("${number}")).collect();
     let keys = names.get(..write.keys.len()).unwrap_or_default();
-    let (table, rows) = (&write.table, format!("unnest({}) AS u({})", params.join(", "), names.join(", ")));
+    let selected: Vec<String> = columns.iter().map(|(name, kind)| cast(&quote(name), *kind)).collect();
+    let all = format!("SELECT {} FROM unnest({}) AS u({})", selected.join(", "), params.join(", "), names.join(", "));
+    let (table, rows) = (&write.table, format!("({all}) AS u"));
     let same = || keys.iter().map(|key| format!("t.{key} = u.{key}")).collect::<Vec<_>>().join(" AND ");
     match write.kind {
         BulkKind::Delete | BulkKind::Absent => format!("DELETE FROM {table} t USING {rows} WHERE {}", same()),
@@ -69,9 +77,9 @@ fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
             let set = write.assigned("t.", |_, name| format!("u.{name}")).join(", ");
             format!("UPDATE {table} t SET {set} FROM {rows} WHERE {}", same())
         }
-        BulkKind::Insert => format!("INSERT INTO {table} ({}) SELECT * FROM {rows}", names.join(", ")),
+        BulkKind::Insert => format!("INSERT INTO {table} ({}) {all}", names.join(", ")),
         BulkKind::Upsert | BulkKind::InsertMissing => format!(
-            "INSERT INTO {table} AS t ({}) SELECT * FROM {rows} ON CONFLICT ({}) DO {}",
+            "INSERT INTO {table} AS t ({}) {all} ON CONFLICT ({}) DO {}",
             names.join(", "),
             keys.join(", "),
             on_conflict(write)

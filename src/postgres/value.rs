@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error;
 use crate::db::Row;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::value::Value;
+use crate::value::{Value, unsigned_zero, within};
 
 type Cause = Box<dyn Error + Sync + Send>;
 
@@ -42,7 +42,7 @@ impl ToSql for Param<'_> {
             Value::Null => Ok(IsNull::Yes),
             Value::Boolean(value) => value.to_sql(kind, out),
             Value::Integer(value) => value.to_sql(kind, out),
-            Value::Float(value) => value.to_sql(kind, out),
+            Value::Float(value) => unsigned_zero(*value).to_sql(kind, out),
             Value::Text(value) => value.to_sql(kind, out),
             Value::Json(text) => {
                 // The binary form of jsonb is a version and the text.
@@ -51,7 +51,10 @@ impl ToSql for Param<'_> {
                 Ok(IsNull::No)
             }
             Value::Bytes(value) => value.to_sql(kind, out),
-            Value::Timestamp(value) => value.to_sql(kind, out),
+            // Beyond the range the driver would wrap.
+            Value::Timestamp(value) => within(*value).to_sql(kind, out),
+            // Within an array of rows.
+            Value::TextArray(value) if *kind == Type::TEXT => literal(value).to_sql(kind, out),
             Value::TextArray(value) => value.to_sql(kind, out),
             Value::Uuid(value) => value.to_sql(kind, out),
         }
@@ -63,6 +66,12 @@ impl ToSql for Param<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// An array as PostgreSQL writes it, every text in quotes.
+fn literal(texts: &[String]) -> String {
+    let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
+    format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
 /// The text of a JSON value.

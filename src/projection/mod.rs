@@ -7,6 +7,7 @@ mod definition;
 mod reduce;
 
 pub use reduce::ReduceFailure;
+pub(crate) use reduce::{apart, is_reducing};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,20 +1,49 @@
 //! From an event to a checked statement: upcasts, the reducer behind a net for panics, the check against the tables.
 
-use std::any::Any;
+use std::cell::Cell;
 use std::error::Error as StdError;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Projection, Reducer};
-use crate::error::{PayloadError, ReduceError, StatementError};
+use crate::error::{PayloadError, ReduceError, StatementError, net};
 use crate::event::Event;
 use crate::held::FailureClass;
 use crate::statement::{Reduced, Statement};
 
-/// Most bytes of an error's text that are kept.
-const LONGEST_ERROR: usize = 4000;
+thread_local! {
+    /// A reducer, or an upcast, runs on this thread.
+    static REDUCING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True on a thread inside a reducer or an upcast: what waits for a pass would wait for itself there.
+pub(crate) fn is_reducing() -> bool {
+    REDUCING.get()
+}
+
+/// Runs work of the engine's own, also where a reducer that waits for others has its thread do that meanwhile.
+pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
+    let _mark = Mark::set(false);
+    work()
+}
+
+/// Says whether a reducer runs on this thread, until it is dropped.
+struct Mark {
+    before: bool,
+}
+
+impl Mark {
+    fn set(reducing: bool) -> Self {
+        Self { before: REDUCING.replace(reducing) }
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        REDUCING.set(self.before);
+    }
+}
 
 /// Why an event gave no statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +71,15 @@ impl Projection {
             (true, None) => return Ok(Statement::Noop),
         };
         // A reducer is a pure function of its event: nothing that it half changed can be seen afterwards.
-        let statement = match catch_unwind(AssertUnwindSafe(|| self.call(reducer, event))) {
+        let _mark = Mark::set(true);
+        let statement = match net::caught(|| self.call(reducer, event)) {
             Ok(Ok(statement)) => statement,
-            Ok(Err(error)) => return Err(failure(class(&error), &describe(&error))),
-            Err(panic) => return Err(failure(FailureClass::Panic, panic_text(panic.as_ref()))),
+            Ok(Err(error)) => {
+                let failure = failure(class(&error), &describe(&error));
+                net::discard(error);
+                return Err(failure);
+            }
+            Err(panic) => return Err(failure(FailureClass::Panic, &panic)),
         };
         match statement.check(self.tables()) {
             Ok(()) => Ok(statement),
@@ -83,22 +117,12 @@ pub(super) fn upcast<Old: DeserializeOwned, New: Serialize>(
 
 /// A failure whose text any database can record: bounded, and without NUL.
 fn failure(class: FailureClass, text: &str) -> ReduceFailure {
-    let end = text.floor_char_boundary(LONGEST_ERROR);
-    let mut error = text.get(..end).unwrap_or_default().replace('\0', "\u{2400}");
-    if end < text.len() {
-        error.push('…');
-    }
-    ReduceFailure { class, error }
+    ReduceFailure { class, error: net::bounded(text).replace('\0', "\u{2400}") }
 }
 
 /// A statement that could not be built is no error of the reducer's own.
 fn class(error: &ReduceError) -> FailureClass {
     if error.downcast_ref::<StatementError>().is_some() { FailureClass::Statement } else { FailureClass::Reducer }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&'static str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }
 
 fn describe(error: &ReduceError) -> String {
@@ -108,22 +132,10 @@ fn describe(error: &ReduceError) -> String {
 /// The chain of an error on one line, like [`full`](crate::error::full), but with decoders' words shortened to what
 /// does not quote the payload.
 fn without_payload(error: &(dyn StdError + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = match error.downcast_ref::<serde_json::Error>() {
-            Some(json) => json_words(json),
-            None => error.to_string(),
-        };
-        if text.is_empty() {
-            text = said;
-        } else if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        next = error.source();
-    }
-    text
+    net::chain(error, |error| match error.downcast_ref::<serde_json::Error>() {
+        Some(json) => json_words(json),
+        None => net::said(error),
+    })
 }
 
 /// What a JSON error says, without values.
@@ -237,7 +249,7 @@ mod tests {
         let odd = fails(|_| std::panic::panic_any(7));
         assert_eq!(odd.error, "a panic without a text");
         let long = fails(|_| Err(ReduceError::new("ß".repeat(9000))));
-        assert!(long.error.len() < LONGEST_ERROR + 4 && long.error.ends_with('…'));
+        assert!(long.error.len() < net::LONGEST_TEXT + 4 && long.error.ends_with('…'));
         let statement = fails(|_| create([set("id", 1)]));
         assert_eq!(statement.class, FailureClass::Statement);
     }
@@ -259,6 +271,19 @@ mod tests {
         assert!(failed(&users(), &event(r#"{"name":"x"}"#)).error.contains("missing field `age`"));
         let custom = serde::de::Error::custom("tell nobody");
         assert!(!json_words(&custom).contains("nobody"));
+    }
+
+    // SPEC C1: a reducer that waits for a pool may have its thread do work of the engine's, which is not inside of it.
+    #[test]
+    fn what_a_thread_does_for_others_is_not_inside_the_reducer() {
+        let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| {
+            let seen = [is_reducing(), apart(is_reducing), is_reducing()];
+            let nested = apart(|| users().reduce(&event(r#"{"name":"Ada","age":36}"#)).map(|_| is_reducing()));
+            Err(ReduceError::new(format!("{seen:?} {nested:?}")))
+        });
+        assert_eq!(failed(&projection, &event("{}")).error, "[true, false, true] Ok(false)");
+        let panics = Projection::new("p", 1).on_raw("user", "user.added", |_| panic!("boom"));
+        assert_eq!((failed(&panics, &event("{}")).class, is_reducing()), (FailureClass::Panic, false));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Dialect, quote, quoted};
 use crate::projection::Projection;
 use crate::state::{BESIDE, ProjectionKey};
 use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
-use crate::value::{ColumnType as T, Value};
+use crate::value::{ColumnType as T, Value, time_text, unsigned_zero};
 
 /// The unquoted name of a table of this version, without PostgreSQL's schema.
 pub(crate) fn physical_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
@@ -137,11 +137,11 @@ fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
         (_, Value::Integer(n)) if kind == T::Float => format!("{n}.0"),
         (_, Value::Integer(n)) if *n == i64::MIN => "(-9223372036854775807 - 1)".to_owned(),
         (_, Value::Integer(n)) => n.to_string(),
-        (_, Value::Float(f)) => format!("{f:?}"),
+        (_, Value::Float(f)) => format!("{:?}", unsigned_zero(*f)),
         (_, Value::Text(t) | Value::Json(t)) => text(t),
         (Dialect::Postgres, Value::Bytes(bytes)) => format!("'\\x{}'::bytea", hex(bytes)),
         (Dialect::Sqlite, Value::Bytes(bytes)) => format!("x'{}'", hex(bytes)),
-        (_, Value::Timestamp(at)) => text(&timestamp(*at)),
+        (_, Value::Timestamp(at)) => text(&time_text(*at)),
         (Dialect::Postgres, Value::TextArray(texts)) => {
             let items: Vec<String> = texts.iter().map(|item| text(item)).collect();
             format!("ARRAY[{}]::text[]", items.join(", "))
@@ -150,10 +150,6 @@ fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
         (Dialect::Postgres, Value::Uuid(id)) => text(&id.to_string()),
         (Dialect::Sqlite, Value::Uuid(id)) => format!("x'{}'", id.simple()),
     }
-}
-
-fn timestamp(at: std::time::SystemTime) -> String {
-    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
 }
 
 fn create_index(

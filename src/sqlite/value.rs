@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 
 use crate::error::{StoreError, StoreErrorKind};
-use crate::value::{ColumnType, Value};
+use crate::value::{ColumnType, Value, parse_time, time_text, unsigned_zero, within};
 
 /// The form in which a value is bound.
 pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
@@ -13,7 +13,7 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
         Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
         Value::Boolean(truth) => ToSqlOutput::Owned(Owned::Integer((*truth).into())),
         Value::Integer(number) => ToSqlOutput::Owned(Owned::Integer(*number)),
-        Value::Float(number) => ToSqlOutput::Owned(Owned::Real(*number)),
+        Value::Float(number) => ToSqlOutput::Owned(Owned::Real(unsigned_zero(*number))),
         Value::Text(text) | Value::Json(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
         Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         Value::Timestamp(at) => ToSqlOutput::Owned(Owned::Text(timestamp(*at))),
@@ -24,9 +24,9 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
     }
 }
 
-/// `2026-01-31T12:00:00.000000Z`, of which the order of the texts is that of the times.
+/// The text of a time, of which the order is that of the times.
 pub(super) fn timestamp(at: SystemTime) -> String {
-    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
+    time_text(within(at))
 }
 
 /// A value of a row, as SQLite has it.
@@ -49,9 +49,9 @@ pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
     match (kind, value) {
         (T::Boolean, Value::Integer(number)) => Value::Boolean(number != 0),
         (T::Json, Value::Text(text)) => Value::Json(text),
-        (T::Timestamp, Value::Text(text)) => match text.parse::<jiff::Timestamp>() {
-            Ok(at) => Value::Timestamp(at.into()),
-            Err(_) => Value::Text(text),
+        (T::Timestamp, Value::Text(text)) => match parse_time(&text) {
+            Some(at) => Value::Timestamp(at),
+            None => Value::Text(text),
         },
         (T::TextArray, Value::Text(text)) => match serde_json::from_str(&text) {
             Ok(texts) => Value::TextArray(texts),

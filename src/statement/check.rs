@@ -169,6 +169,15 @@ fn fits(table: &Table, column: &Column, value: &Value) -> Result<(), StatementEr
     Err(wrong(table, column, given))
 }
 
+/// A value that a row is to hold: of the column's type, and not too long for its keys and indexes.
+fn is_written(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
+    fits(table, column, value)?;
+    table.check_room(column, value).map_err(|(size, limit)| {
+        let (table, column) = (table.name.clone(), column.name.clone());
+        StatementError::TooLong { table, column, size, limit }
+    })
+}
+
 fn is_of(table: &Table, column: &Column, kinds: &[ColumnType], given: &str) -> Result<(), StatementError> {
     if kinds.contains(&column.kind) { Ok(()) } else { Err(wrong(table, column, given)) }
 }
@@ -176,9 +185,9 @@ fn is_of(table: &Table, column: &Column, kinds: &[ColumnType], given: &str) -> R
 fn assignment_fits(table: &Table, value: &Assignment) -> Result<(), StatementError> {
     let column = find_column(table, &value.column)?;
     match &value.change {
-        Change::Set(v) | Change::SetOnInsert(v) => fits(table, column, v),
+        Change::Set(v) | Change::SetOnInsert(v) => is_written(table, column, v),
         Change::SetIf(v, condition) => {
-            fits(table, column, v)?;
+            is_written(table, column, v)?;
             condition.0.fits(table)
         }
         Change::Increment(_) => is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number"),
@@ -210,7 +219,7 @@ fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), Statement
         is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number to add")?;
     }
     match &source.from {
-        Origin::Value(value) => fits(table, column, value),
+        Origin::Value(value) => is_written(table, column, value),
         Origin::Column(from) => {
             let from = find_column(table, from)?;
             is_of(table, column, &[from.kind], &format!("{:?}", from.kind))

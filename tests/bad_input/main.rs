@@ -10,6 +10,7 @@ mod names;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push_in;
+mod ranges;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -266,6 +267,9 @@ on_both! {
     commands: texts_that_look_like_sql_stay_texts, nothing_of_a_refused_push_is_stored, json_too_deep_for_a_column_fails_its_event_only,
         values_of_the_wrong_type_fail_before_any_sql;
     names: odd_names_work_from_end_to_end, a_name_used_twice_is_refused;
+    ranges: the_longest_ids_are_stored_fail_and_are_recorded, longer_ids_are_refused_by_name,
+        longer_ids_that_are_there_fail_and_are_mended, values_too_long_for_an_index_fail_their_event, times_have_one_range,
+        minus_zero_is_zero, numbers_of_json_columns_have_one_range;
     push_in: rows_and_events_are_stored_together, a_transaction_goes_on_after_a_refused_push, a_token_wakes_subscribers;
 }
 

@@ -225,6 +225,8 @@ pub(crate) fn a_dry_run_counts_what_is_archived<P: Place>(place: &P) {
     assert_eq!(store.archive_dry_run(&all().instance("b")).unwrap().events, 2);
     assert_eq!(place.dump(), before, "a dry run changes nothing");
     assert_eq!(store.archive(&Archival::before(SystemTime::UNIX_EPOCH), &mut |_| ()).unwrap().events, 0);
+    let far_past = SystemTime::UNIX_EPOCH - Duration::from_hours(24 * 365 * 500_000);
+    assert_eq!(store.archive(&Archival::before(far_past), &mut |_| ()).unwrap().events, 0, "nothing is older");
     let mut steps = Vec::new();
     let real = store.archive(&all(), &mut |step| steps.push(step.rows)).unwrap();
     assert_eq!((real.events, real.instances, steps), (1505, 2, vec![1000, 503, 2]));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 
+use crate::db::takes;
 use crate::statement::{Assignment, Change, Condition, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
@@ -345,17 +346,17 @@ impl Facts<'_> {
             return None;
         }
         let is_indexed = self.is_indexed.get(at).copied().unwrap_or(true);
-        match value {
+        let held = match value {
             Value::Null => column.nullable.then_some(Cow::Borrowed(value)),
             #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
             Value::Integer(n) if column.kind == ColumnType::Float => Some(Cow::Owned(Value::Float(*n as f64))),
             Value::Text(text) if text.len() > self.longest => (!is_indexed).then_some(Cow::Borrowed(value)),
             Value::Bytes(bytes) if bytes.len() > self.longest => (!is_indexed).then_some(Cow::Borrowed(value)),
             Value::Json(text) => (is_plain(text) && !is_indexed).then_some(Cow::Borrowed(value)),
-            // An array of arrays cannot be a column of rows.
-            Value::TextArray(_) => None,
+            Value::TextArray(_) => (!is_indexed).then_some(Cow::Borrowed(value)),
             _ => Some(Cow::Borrowed(value)),
-        }
+        };
+        held.filter(|value| takes(column.kind, value))
     }
 }
 

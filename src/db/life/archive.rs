@@ -10,7 +10,7 @@ use crate::db::{Backend, Conn, EVENT_COLUMNS, row};
 use crate::error::{LifeError, StoreError};
 use crate::held::By;
 use crate::life::{Archival, Archived, OperationKind, Touched};
-use crate::value::{Value, to_micros};
+use crate::value::{Value, time_text, within_above};
 
 const DOING: &str = "archiving events";
 
@@ -48,7 +48,7 @@ fn asked(archival: &Archival) -> Result<Asked<'_>, StoreError> {
     struct Before {
         before: String,
     }
-    let before = jiff::Timestamp::try_from(to_micros(archival.before)).map(|at| format!("{at:.6}")).unwrap_or_default();
+    let before = time_text(within_above(archival.before));
     let subject = operation::subject(&Before { before })?;
     Ok(Asked { kind: OperationKind::Archive, instance: archival.instance.as_deref(), subject })
 }
@@ -61,7 +61,7 @@ fn check(conn: &mut dyn Conn, archival: &Archival) -> Result<(), LifeError> {
 }
 
 fn before(archival: &Archival) -> Value {
-    Value::Timestamp(to_micros(archival.before))
+    Value::Timestamp(within_above(archival.before))
 }
 
 /// A page of instances of which the first event in the table is old.
@@ -108,7 +108,7 @@ fn move_some(conn: &mut dyn Conn, instance: &str, before: SystemTime) -> Result<
         "SELECT max(n.position) FROM (SELECT position, created_at FROM {events} WHERE instance_id = $1 \
          ORDER BY position LIMIT $2) n WHERE n.created_at < $3"
     );
-    let old = Value::Timestamp(to_micros(before));
+    let old = Value::Timestamp(within_above(before));
     let last = number(conn, &sql, &[instance.into(), super::STEP.into(), old])?;
     if last <= counter.archived {
         return Ok(0);

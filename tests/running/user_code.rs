@@ -1,0 +1,213 @@
+//! Code of the service's own that does what it should not: it fails its event, and nobody else.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Arc, OnceLock, Weak};
+
+use readside::error::{AwaitError, MendError, OperateError, TriggerError};
+use readside::*;
+
+use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, sum};
+
+/// An error of which everything that can be called misbehaves in one way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rude {
+    DisplayPanics,
+    DisplayFails,
+    DisplayWithoutEnd,
+    ItsOwnCause,
+    SourcePanics,
+    DropPanics,
+}
+
+const ALL: [Rude; 6] = [
+    Rude::DisplayPanics,
+    Rude::DisplayFails,
+    Rude::DisplayWithoutEnd,
+    Rude::ItsOwnCause,
+    Rude::SourcePanics,
+    Rude::DropPanics,
+];
+
+impl fmt::Display for Rude {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DisplayPanics => panic!("no text"),
+            Self::DisplayFails => Err(fmt::Error),
+            Self::DisplayWithoutEnd => (0..).try_for_each(|n| write!(f, "{n} ")),
+            _ => f.write_str("rude"),
+        }
+    }
+}
+
+/// Without destructor of its own where it is copied.
+#[derive(Debug)]
+struct Error(Rude);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.0 {
+            Rude::ItsOwnCause => Some(self),
+            Rude::SourcePanics => panic!("no source"),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Error {
+    fn drop(&mut self) {
+        assert!(self.0 != Rude::DropPanics || std::thread::panicking(), "no drop");
+    }
+}
+
+/// A panic of which the drop panics too.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::panic::panic_any(Bomb);
+        }
+    }
+}
+
+/// Does not fit its type in its own way.
+struct Picky;
+
+impl<'de> serde::Deserialize<'de> for Picky {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("no payload")
+    }
+}
+
+impl serde::Serialize for Picky {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic!("no payload")
+    }
+}
+
+fn rude() -> Projection {
+    let projection = ALL.into_iter().fold(counts("rude"), |projection, rude| {
+        projection.on_raw("thing", &format!("{rude:?}"), move |_| Err(Error(rude).into()))
+    });
+    projection
+        .on_raw("thing", "Bomb", |_| std::panic::panic_any(Bomb))
+        .on_raw("thing", "Picky", |e| e.payload::<Picky>().map(|_| noop())?)
+        .on_raw("thing", "Upcast", |_| noop())
+        .upcast("Upcast", 1, |_: i64| Picky)
+}
+
+fn kinds() -> Vec<String> {
+    let others = ["Bomb", "Picky", "Upcast"].map(str::to_owned);
+    ALL.into_iter().map(|rude| format!("{rude:?}")).chain(others).collect()
+}
+
+/// An event of each kind in an instance of its own, and well-behaved events in others.
+fn pushed(store: &impl EventStore) -> Vec<Event> {
+    let bad = kinds().into_iter().map(|kind| Command::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
+    store.push(&bad).unwrap();
+    store.push(&[count("A-first", 1), count("Z-last", 2)]).unwrap()
+}
+
+fn check_failures(held: &[HeldEvent]) {
+    let of = |kind: &str| held.iter().map(|held| &held.attempt).find(|attempt| *attempt.event_type == *kind).unwrap();
+    for kind in kinds() {
+        let attempt = of(&kind);
+        let class = match kind.as_str() {
+            "Bomb" | "Picky" | "Upcast" => FailureClass::Panic,
+            _ => FailureClass::Reducer,
+        };
+        assert_eq!((attempt.state, attempt.class), (HeldState::Parked, class), "{attempt:?}");
+        assert!(!attempt.error.is_empty() && attempt.error.len() < 5000, "{attempt:?}");
+    }
+    assert!(of("DisplayPanics").error.contains("its Display panics (no text)"));
+    assert_eq!(of("ItsOwnCause").error, "rude");
+}
+
+fn at_once() -> HandlerConfig {
+    HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() }
+}
+
+// SPEC L4, L8, H1: in one batch with others, which go on.
+pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) {
+    let store = place.open();
+    ProjectionStore::setup(&store, &[&rude()]).unwrap();
+    let good = pushed(&store);
+    let config = EngineConfig { handler: at_once(), ..eager() };
+    let engine = Engine::builder(store.clone()).projection(rude()).config(config).start().unwrap();
+    engine.await_pushed("rude", &good, LONG).unwrap();
+    let held = || engine.held_events("rude", &HeldQuery::all()).unwrap();
+    eventually("a record of each", || held().len() == kinds().len());
+    check_failures(&held());
+    // Straight from the queue too.
+    let good = pushed(&store);
+    engine.await_pushed("rude", &good, LONG).unwrap();
+    eventually("what waits behind", || held().len() == 2 * kinds().len());
+    assert_eq!(sum::<P>(&store, "rude", None), 6);
+    assert_eq!(engine.health().unwrap().worker_panics, 0);
+}
+
+// SPEC C1, L8, H1
+pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
+    let store = Arc::new(place.open());
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), rude(), at_once()).unwrap();
+    handler.setup().unwrap();
+    let _ = pushed(&*store);
+    let mut instances = kinds();
+    instances.extend(["A-first".to_owned(), "Z-last".to_owned()]);
+    let instances: Vec<&str> = instances.iter().map(String::as_str).collect();
+    handler.trigger(&instances).unwrap();
+    check_failures(&handler.held_events(&HeldQuery::all()).unwrap());
+    assert_eq!(sum::<P>(&store, "rude", None), 3);
+}
+
+/// What a reducer heard when it called an engine.
+fn calls(engine: &Engine, event: &Event) -> Vec<String> {
+    let (instance, position) = (event.instance(), event.position());
+    let inside = |named: bool, text: String| {
+        format!("{named} {}", text.contains("the reducer itself") || text.contains("that reducer itself"))
+    };
+    let trigger = engine.trigger("counts", &[instance]).unwrap_err();
+    let wait = engine.await_position("counts", instance, position, LONG).unwrap_err();
+    let read = engine.await_pushed("counts", std::slice::from_ref(event), LONG).unwrap_err();
+    let retry = engine.retry("counts", instance, position, &by()).unwrap_err();
+    let all = engine.retry_all("counts", &by()).unwrap_err();
+    let rebuild = engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap_err();
+    let reset = engine.reset("counts", None, &by()).unwrap_err();
+    vec![
+        inside(matches!(trigger, TriggerError::InsideReducer { .. }), trigger.to_string()),
+        inside(matches!(wait, AwaitError::InsideReducer { .. }), wait.to_string()),
+        inside(matches!(read, AwaitError::InsideReducer { .. }), read.to_string()),
+        inside(matches!(retry, MendError::InsideReducer { .. }), retry.to_string()),
+        inside(matches!(all, MendError::InsideReducer { .. }), all.to_string()),
+        inside(matches!(rebuild, OperateError::InsideReducer), rebuild.to_string()),
+        inside(matches!(reset, OperateError::InsideReducer), reset.to_string()),
+    ]
+}
+
+// SPEC C1, L4: what waits for a pass is refused where the pass would wait for it.
+pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
+    let engine: Arc<OnceLock<Weak<Engine>>> = Arc::default();
+    let (heard, answers) = crossbeam_channel::bounded(8);
+    let own = Arc::clone(&engine);
+    let projection = counts("counts").on_raw("thing", "thing.calls", move |e| {
+        let engine = own.get().and_then(Weak::upgrade).ok_or(ReduceError::new("no engine"))?;
+        let _ = heard.try_send(calls(&engine, e));
+        upsert(["thing"], [set("thing", "x"), increment("n", 1)])
+    });
+    let started = Engine::builder(place.open()).projection(projection).config(lazy()).start().unwrap();
+    let started = Arc::new(started);
+    engine.set(Arc::downgrade(&started)).unwrap();
+    let events = [1, 2].map(|_| Command::raw("a", "thing", "x", "thing.calls"));
+    let pushed = started.push(&events).unwrap();
+    started.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!(answers.recv_timeout(LONG).unwrap(), vec!["true true"; 7]);
+    started.trigger("counts", &["a"]).unwrap();
+    started.shutdown(LONG).unwrap();
+}

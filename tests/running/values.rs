@@ -1,0 +1,38 @@
+//! Values at the edges of what columns and keys hold, from a push to the read model.
+
+use readside::*;
+
+use crate::{LONG, Place, by, eventually, lazy};
+
+fn tagged() -> Projection {
+    let table = Table::new("tagged").column(integer("n")).column(text_array("tags").nullable()).primary_key(["n"]);
+    let twice = |_: &Event| create([set("n", 1)]);
+    Projection::new("tagged", 1).table(table).on_raw("thing", "twice", twice).on_raw("thing", "tagged", |e| {
+        let tags = (e.position() % 2 == 0).then(|| vec![e.payload_json().to_owned(), "NULL".to_owned(), String::new()]);
+        create([set("n", e.position()), set("tags", tags)])
+    })
+}
+
+// SPEC G2, G3, L11: what folding admits can be written in bulk; going through single steps shows.
+pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = Engine::builder(store.clone()).projection(tagged()).config(lazy()).start().unwrap();
+    let tags: Vec<Command> =
+        (0..5).map(|_| Command::raw("a", "thing", "x", "tagged").payload(r#"a "quoted", \ one"#)).collect();
+    engine.await_pushed("tagged", &engine.push(&tags).unwrap(), LONG).unwrap();
+    for _ in 0..4 {
+        let report = engine.rebuild("tagged", RebuildOptions::default(), &by(), |_| {}).unwrap();
+        assert!(report.switched, "{report:?}");
+    }
+    let rows = P::rows(&store, &tagged());
+    let text = serde_json::to_string(r#"a "quoted", \ one"#).unwrap();
+    let full = Value::TextArray(vec![text, "NULL".to_owned(), String::new()]);
+    let held: Vec<&Value> = rows.iter().map(|row| &row[2].1).collect();
+    assert_eq!(held, [&Value::Null, &full, &Value::Null, &full, &Value::Null]);
+    assert_eq!(engine.health().unwrap().projections[0].single_steps, 0); // A row that is refused is looked for event by event, and that shows.
+    let _ = engine.push(&[Command::raw("a", "thing", "x", "twice")]).unwrap();
+    let held = || engine.held_events("tagged", &HeldQuery::all()).unwrap();
+    eventually("a record of it", || !held().is_empty());
+    assert_eq!(held()[0].attempt.class, FailureClass::Constraint);
+    assert!(engine.health().unwrap().projections[0].single_steps > 0);
+}
