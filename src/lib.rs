@@ -87,6 +87,7 @@ mod commands;
 mod inspect;
 mod lease;
 mod projection;
+mod standing;
 mod store;
 mod subscription;
 
@@ -149,9 +150,8 @@ pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, Su
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::standstill::{
-    Motion, Note, Standing, Standstill, StandstillKind, StandstillStore, Subject as StandstillSubject,
-};
+pub use crate::standing::{Motion, Standing, StandstillStore};
+pub use crate::standstill::{Note, Standstill, StandstillKind, Subject as StandstillSubject};
 pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};

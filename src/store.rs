@@ -15,7 +15,7 @@ use crate::event::{Command, Event};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
-use crate::standstill::StandstillStore;
+use crate::standing::StandstillStore;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::subscription::{Subscription, Topics};

@@ -26,7 +26,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "sync",
         ],
     ),
-    (1, &["projection", "store", "lease", "subscription", "observer", "inspect", "build", "commands"]),
+    (1, &["projection", "store", "lease", "subscription", "observer", "inspect", "standing", "build", "commands"]),
     (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),

@@ -14,7 +14,8 @@ use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
 use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
 use crate::instruction::Asked;
-use crate::standstill::{Motion, Standstill, StandstillKind};
+use crate::standing::Motion;
+use crate::standstill::{Standstill, StandstillKind};
 
 const COLUMNS: [Column; 10] = [
     text("PROJECTION"),

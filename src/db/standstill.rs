@@ -9,7 +9,8 @@ use super::{Bulk, BulkKind, Conn, Row, build, owned, pause, row, setup, status};
 use crate::build::{Build, Phase};
 use crate::error::StoreError;
 use crate::inspect::{MemberStatus, Mismatch, Paused};
-use crate::standstill::{Note, STILL, Standing, Standstill, StandstillKind as Kind, Subject, more};
+use crate::standing::{STILL, Standing};
+use crate::standstill::{Note, Standstill, StandstillKind as Kind, Subject, more};
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
 

@@ -10,7 +10,7 @@ use super::{Conn, Row, build, pause, row, setup};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
-use crate::standstill::Motion;
+use crate::standing::Motion;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
 

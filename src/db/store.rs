@@ -20,7 +20,8 @@ use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVe
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
-use crate::standstill::{Note, Standing, StandstillStore, Subject};
+use crate::standing::{Standing, StandstillStore};
+use crate::standstill::{Note, Subject};
 use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};

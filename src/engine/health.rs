@@ -13,7 +13,8 @@ use crate::error::{StoreError, net};
 use crate::held::HeldState;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
-use crate::standstill::{Figures, Judged, Motion, Standing, Standstill, judge};
+use crate::standing::{Figures, Judged, Motion, Standing, judge};
+use crate::standstill::Standstill;
 use crate::state::ProjectionKey;
 
 /// Lagging instances of which the age is looked up, at most.

@@ -10,7 +10,8 @@ use std::time::{Instant, SystemTime};
 
 use super::shared::{Runner, Shared};
 use crate::error::{Error, PushError, StoreError, full};
-use crate::standstill::{Note, Standing, Standstill, StandstillKind, Subject, bounded};
+use crate::standing::Standing;
+use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
 use crate::sync::Mutex;
 

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::words;
 use crate::build::Phase;
 use crate::held::By;
-use crate::standstill::{Figures, Judged, Motion, Standing, Standstill, judge};
+use crate::standing::{Figures, Judged, Motion, Standing, judge};
+use crate::standstill::Standstill;
 
 /// How everything is doing.
 #[derive(Debug, Clone, Serialize)]

@@ -1,0 +1,317 @@
+//! How projections get on: one verdict for each, made of what is stored and of what processes say.
+//!
+//! Whoever shows verdicts asks [`judge`], so that `health`, `status` and `doctor` say the same.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::build::Phase;
+use crate::error::StoreError;
+use crate::standstill::{Note, Standstill, StandstillKind, Subject};
+use crate::state::ProjectionKey;
+
+/// A projection that is behind and has moved no checkpoint for this long is stuck, also where nobody says why.
+pub(crate) const STILL: Duration = Duration::from_mins(1);
+
+/// What a store knows of how a build gets on, beside lag and failures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The build.
+    pub projection: ProjectionKey,
+    /// When this was read, by the database's clock.
+    pub at: SystemTime,
+    /// When one of its checkpoints moved last; none when that is not known.
+    pub moved_at: Option<SystemTime>,
+    /// How far the build is.
+    pub phase: Phase,
+    /// True once all its instances have been up to date.
+    pub succeeded: bool,
+    /// Living processes that run it.
+    pub members: u64,
+    /// Instances that are paused by themselves.
+    pub paused_instances: u64,
+    /// What keeps it from moving.
+    pub standstills: Vec<Standstill>,
+}
+
+impl Standing {
+    /// That the history is another one, if anybody has found that.
+    pub(crate) fn diverged(&self) -> Option<&Standstill> {
+        self.standstills.iter().find(|one| one.kind == StandstillKind::Diverged)
+    }
+}
+
+/// Where processes write down why they stand still: beside the states of the projections.
+///
+/// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
+/// moves, whoever moves it. Notes of the dead are shown only while
+/// no living process runs the projection.
+pub trait StandstillStore: fmt::Debug + Send + Sync {
+    /// Writes down these in the place of what the process wrote before about the same subjects, and removes others of its.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn note(&self, process: Uuid, notes: &[Note], gone: &[(ProjectionKey, Subject)]) -> Result<(), StoreError>;
+
+    /// How these builds get on, of those that are registered; with an instance only what concerns that one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn standings(&self, projections: &[ProjectionKey], instance: Option<&str>) -> Result<Vec<Standing>, StoreError>;
+}
+
+/// How a projection gets on, in one word.
+///
+/// A projection is *stuck* when something stands in its way that is not an event's failure and not a person's wish: a
+/// [`Standstill`] that a living process wrote down or that shows in what is stored; or when it is behind, its oldest event
+/// waits for more than a minute, and no engine runs it or no checkpoint of it has moved for a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Motion {
+    /// Nothing is behind.
+    Idle,
+    /// It is behind, and a checkpoint of it moved within the last minute.
+    Moving,
+    /// It is behind, and has not moved yet.
+    Behind,
+    /// It is filled for the first time, or beside what readers see.
+    Building,
+    /// A person paused it, or all instances that are behind.
+    Paused,
+    /// Events fail, or were put aside until a person decides.
+    Failing,
+    /// It does not move, and will not by itself or without somebody looking into it.
+    Stuck,
+}
+
+impl fmt::Display for Motion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Idle => "idle",
+            Self::Moving => "moving",
+            Self::Behind => "behind",
+            Self::Building => "building",
+            Self::Paused => "paused",
+            Self::Failing => "failing",
+            Self::Stuck => "stuck",
+        })
+    }
+}
+
+/// Lag and failures of a build.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Figures {
+    pub(crate) lagging: u64,
+    pub(crate) lag_age: Option<Duration>,
+    pub(crate) failing: u64,
+    pub(crate) stopped: u64,
+    pub(crate) parked: u64,
+}
+
+/// A verdict with its reasons.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) motion: Motion,
+    /// The reason in a few words.
+    pub(crate) reason: Option<String>,
+    pub(crate) since: Option<SystemTime>,
+    /// All that stands in the way, the gravest first.
+    pub(crate) standstills: Vec<Standstill>,
+}
+
+/// Makes one verdict of what a store knows and of lag and failures.
+pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
+    let mut standstills = standing.standstills.clone();
+    standstills.extend(of_lag(standing, figures, &standstills));
+    standstills.sort_by_key(|one| (one.kind, one.since.is_none(), one.since));
+    let motion = motion(standing, figures, &standstills);
+    let shown = standstills.iter().find(|one| shows(motion, one.kind));
+    let (reason, since) = match (shown, motion) {
+        (_, Motion::Failing) => (Some(failures(figures)), None),
+        (Some(one), _) => {
+            let alike = standstills.iter().filter(|one| shows(motion, one.kind)).count();
+            (Some(with_more(one, alike - 1)), one.since)
+        }
+        (None, _) => (None, None),
+    };
+    Judged { motion, reason, since, standstills }
+}
+
+/// Whether a verdict follows from something of this kind.
+fn shows(motion: Motion, kind: StandstillKind) -> bool {
+    match motion {
+        Motion::Paused => kind == StandstillKind::Paused,
+        Motion::Building => kind == StandstillKind::FirstRun,
+        Motion::Stuck => !matches!(kind, StandstillKind::FirstRun | StandstillKind::Paused),
+        _ => true,
+    }
+}
+
+fn with_more(one: &Standstill, more: usize) -> String {
+    if more == 0 { one.to_string() } else { format!("{one} (and {more} more)") }
+}
+
+fn failures(figures: Figures) -> String {
+    let Figures { failing, stopped, parked, .. } = figures;
+    let all = [(stopped, "stopping an instance"), (failing, "tried again"), (parked, "put aside")];
+    let some: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    format!("failed events: {}", some.join(", "))
+}
+
+/// What follows from the lag: the first run, that nobody runs it, that it does not move.
+fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<Standstill> {
+    use StandstillKind as K;
+    let mut found = Vec::new();
+    if figures.lagging == 0 || standing.phase == Phase::Kept {
+        return found;
+    }
+    if standing.members == 0 {
+        let reason = format!("no living engine runs version {}", standing.projection.version);
+        found.push(Standstill::new(K::NoEngine, reason));
+    }
+    if !standing.succeeded {
+        found.push(Standstill::first_run());
+    }
+    let waits = figures.failing + figures.stopped + standing.paused_instances;
+    let is_explained = others.iter().any(|one| one.kind.is_stop() || (one.kind == K::Paused && one.instance.is_none()));
+    if is_late(figures) && !has_moved(standing) && standing.members > 0 && figures.lagging > waits && !is_explained {
+        let reason = "it is behind, and no checkpoint of it has moved for a minute";
+        found.push(Standstill::new(K::Unmoved, reason).since(standing.moved_at));
+    }
+    found
+}
+
+fn is_late(figures: Figures) -> bool {
+    figures.lagging > 0 && figures.lag_age.is_some_and(|age| age > STILL)
+}
+
+/// One of its checkpoints moved within the last minute.
+fn has_moved(standing: &Standing) -> bool {
+    standing
+        .moved_at
+        .is_some_and(|moved| standing.at.duration_since(moved).is_ok_and(|age| age <= STILL) || moved > standing.at)
+}
+
+fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> Motion {
+    use StandstillKind as K;
+    let has = |kind| standstills.iter().any(|one| one.kind == kind);
+    if standstills.iter().any(|one| one.kind == K::Paused && one.instance.is_none()) {
+        return Motion::Paused;
+    }
+    if standstills.iter().any(|one| one.kind.is_stop()) || (has(K::NoEngine) && is_late(figures)) {
+        return Motion::Stuck;
+    }
+    if figures.failing + figures.stopped > 0 {
+        return Motion::Failing;
+    }
+    if has(K::Unmoved) {
+        return Motion::Stuck;
+    }
+    if figures.parked > 0 {
+        return Motion::Failing;
+    }
+    if matches!(standing.phase, Phase::Building | Phase::Ready) {
+        return Motion::Building;
+    }
+    if figures.lagging == 0 {
+        return Motion::Idle;
+    }
+    if standing.paused_instances >= figures.lagging {
+        return Motion::Paused;
+    }
+    if !standing.succeeded && standing.members > 0 {
+        return Motion::Building;
+    }
+    if has_moved(standing) { Motion::Moving } else { Motion::Behind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Duration = Duration::from_hours(24);
+
+    fn standing(moved: Option<u64>) -> Standing {
+        let at = SystemTime::UNIX_EPOCH + AT;
+        Standing {
+            projection: ProjectionKey { name: "users".into(), version: 1 },
+            at,
+            moved_at: moved.map(|seconds| at - Duration::from_secs(seconds)),
+            phase: Phase::Live,
+            succeeded: true,
+            members: 1,
+            paused_instances: 0,
+            standstills: Vec::new(),
+        }
+    }
+
+    fn behind(instances: u64, seconds: u64) -> Figures {
+        Figures { lagging: instances, lag_age: Some(Duration::from_secs(seconds)), ..Figures::default() }
+    }
+
+    fn verdict(standing: &Standing, figures: Figures) -> (Motion, Option<StandstillKind>) {
+        let judged = judge(standing, figures);
+        (judged.motion, judged.standstills.first().map(|one| one.kind))
+    }
+
+    // SPEC L11
+    #[test]
+    fn stuck_and_behind_but_moving_are_told_apart() {
+        use StandstillKind as K;
+        let none = Figures::default();
+        assert_eq!(verdict(&standing(Some(9000)), none), (Motion::Idle, None));
+        assert_eq!(verdict(&standing(Some(9000)), behind(1, 5)), (Motion::Behind, None), "its event is new");
+        assert_eq!(verdict(&standing(Some(5)), behind(3, 9000)), (Motion::Moving, None));
+        assert_eq!(verdict(&standing(Some(61)), behind(3, 61)), (Motion::Stuck, Some(K::Unmoved)));
+        assert_eq!(verdict(&standing(None), behind(3, 61)), (Motion::Stuck, Some(K::Unmoved)));
+        let nobody = Standing { members: 0, ..standing(Some(5)) };
+        assert_eq!(verdict(&nobody, none), (Motion::Idle, None));
+        assert_eq!(verdict(&nobody, behind(1, 5)), (Motion::Moving, Some(K::NoEngine)));
+        assert_eq!(verdict(&nobody, behind(1, 61)), (Motion::Stuck, Some(K::NoEngine)));
+        let first = Standing { succeeded: false, ..standing(Some(5)) };
+        assert_eq!(verdict(&first, behind(1, 61)), (Motion::Building, Some(K::FirstRun)));
+        let kept = Standing { phase: Phase::Kept, members: 0, ..standing(Some(5)) };
+        assert_eq!(verdict(&kept, behind(1, 61)), (Motion::Moving, None), "readers do not see it");
+    }
+
+    // SPEC L11
+    #[test]
+    fn what_stands_in_the_way_decides_and_a_pause_is_a_persons_wish() {
+        use StandstillKind as K;
+        let mut stuck = standing(Some(5));
+        stuck.standstills.push(Standstill::new(K::Locked, "a lock").of("a"));
+        stuck.standstills.push(Standstill::new(K::Diverged, "another event").of("b"));
+        let judged = judge(&stuck, Figures::default());
+        assert_eq!((judged.motion, judged.standstills[0].kind), (Motion::Stuck, K::Diverged));
+        assert_eq!(
+            judged.reason.as_deref(),
+            Some("instance \"b\": history diverged: another event (and 1 more)"),
+            "the gravest first"
+        );
+        stuck.standstills.push(Standstill::new(K::Paused, "by ada"));
+        assert_eq!(judge(&stuck, Figures::default()).motion, Motion::Paused);
+        let mut some = standing(Some(9000));
+        some.standstills.push(Standstill::new(K::Paused, "by ada").of("a"));
+        some.paused_instances = 1;
+        assert_eq!(judge(&some, behind(1, 9000)).motion, Motion::Paused);
+        assert_eq!(judge(&some, behind(2, 9000)).motion, Motion::Stuck, "the other one is not paused");
+        assert_eq!(judge(&some, Figures::default()).motion, Motion::Idle);
+    }
+
+    // SPEC L11: an instance that waits for the next attempt at an event stands still for a known reason.
+    #[test]
+    fn failures_explain_as_many_instances_as_they_are() {
+        let failing = Figures { failing: 1, ..behind(1, 9000) };
+        assert_eq!(judge(&standing(Some(9000)), failing).motion, Motion::Failing);
+        let judged = judge(&standing(Some(9000)), Figures { failing: 1, ..behind(2, 9000) });
+        assert_eq!(judged.standstills[0].kind, StandstillKind::Unmoved);
+        let parked = Figures { parked: 2, ..Figures::default() };
+        let judged = judge(&standing(Some(5)), parked);
+        assert_eq!((judged.motion, judged.reason.as_deref()), (Motion::Failing, Some("failed events: 2 put aside")));
+    }
+}
