@@ -222,6 +222,8 @@ impl EngineBuilder {
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
+        // Events at hand may come before the first tick's look.
+        shared.look_at_pauses()?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         let operator = Operator::new(Arc::clone(&shared), now, operate);

@@ -161,6 +161,13 @@ impl Shared {
         members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
     }
 
+    /// Takes in what is paused.
+    pub(super) fn look_at_pauses(&self) -> Result<(), StoreError> {
+        let pauses = self.leases.pauses()?;
+        *self.pauses.lock() = pauses.into_iter().collect();
+        Ok(())
+    }
+
     pub(super) fn is_paused(&self, projection: usize, instance: &Arc<str>) -> bool {
         let pauses = self.pauses.lock();
         let Some(runner) = self.runners.get(projection).filter(|_| !pauses.is_empty()) else { return false };

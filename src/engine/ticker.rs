@@ -81,8 +81,7 @@ impl Ticker {
             let builds = self.shared.look_at_builds()?;
             known = builds.is_some();
             calm = calm.filter(|_| builds != Some(true) && !self.has_first_runs());
-            let pauses = self.shared.leases.pauses()?;
-            *self.shared.pauses.lock() = pauses.into_iter().collect();
+            self.shared.look_at_pauses()?;
         }
         self.take_leads(known)?;
         let lags = self.lags(calm)?;

@@ -67,6 +67,10 @@ struct Unreliable<S> {
     leases: Arc<AtomicUsize>,
     /// Times that a lead was asked for.
     leads: Arc<AtomicUsize>,
+    /// A look for signs, with which each tick begins, waits until this is dropped.
+    held_up: Option<crossbeam_channel::Receiver<()>>,
+    /// What is paused cannot be read.
+    forgetful: bool,
 }
 
 impl<S> Unreliable<S> {
@@ -79,6 +83,8 @@ impl<S> Unreliable<S> {
             looks: Arc::default(),
             leases: Arc::default(),
             leads: Arc::default(),
+            held_up: None,
+            forgetful: false,
         }
     }
 }
@@ -230,9 +236,15 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
     }
     fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.looks.0.fetch_add(1, Ordering::SeqCst);
+        if let Some(held_up) = &self.held_up {
+            let _ = held_up.recv_timeout(LONG);
+        }
         self.inner.signs(source)
     }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        if self.forgetful {
+            return Err(StoreError::new("reading what is paused", error::StoreErrorKind::Connection, "on purpose"));
+        }
         self.inner.pauses()
     }
 }
@@ -305,6 +317,33 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store.inner, "counts", Some("a")), 1);
     store.inner.release(&key, &a, other).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
+}
+
+// SPEC J1: what was paused before an engine started is so before its first look, too.
+pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
+    let engine = start(place.open(), &["counts"], eager());
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    engine.shutdown(LONG).unwrap();
+    crate::pause(&place.open(), "counts", Some("a"), true);
+    let (look, held_up) = crossbeam_channel::bounded::<()>(0);
+    let store = Unreliable { held_up: Some(held_up), ..Unreliable::new(place.open(), true, false) };
+    // One worker applies in the order of pushes.
+    let config = EngineConfig { workers: 1, ..lazy() };
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(config).start().unwrap();
+    let paused = engine.push(&[count("a", 10)]).unwrap();
+    let pushed = engine.push(&[count("b", 10)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!((sum::<P>(&store.inner, "counts", Some("a")), sum::<P>(&store.inner, "counts", Some("b"))), (1, 11));
+    drop(look);
+    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.await_pushed("counts", &paused, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    let forgetful = Unreliable { forgetful: true, ..Unreliable::new(place.open(), true, false) };
+    let started = Engine::builder(forgetful).projection(counts("counts")).config(lazy()).start();
+    let error = started.map(drop).expect_err("it cannot know what is paused");
+    assert!(error.to_string().contains("reading what is paused"), "{error}");
 }
 
 // SPEC E5: the success is announced once, also when it could not be recorded at first.
