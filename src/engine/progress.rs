@@ -81,7 +81,7 @@ impl Progress {
         let moves = self.moves.lock();
         let clean = moves.since(since).filter(|each| each.is_of(projection, instance)).filter_map(|each| each.clean);
         let reach = |at: i64, (from, to): (i64, i64)| if from <= at { at.max(to) } else { at };
-        clean.fold(first - 1, reach) >= last
+        clean.fold(first.saturating_sub(1), reach) >= last
     }
 
     /// True when this position was passed not long ago, so that it is of no use to wait for that.

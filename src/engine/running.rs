@@ -14,6 +14,7 @@ use super::health::{self, Health};
 use super::mend::Mended;
 use super::shared::{Runner, Shared};
 use super::thread::{self, Pulse, Thread};
+use crate::clock;
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention};
@@ -173,7 +174,7 @@ impl Engine {
             by_instance.entry(event.instance()).or_default().push(event.position());
         }
         by_instance.into_iter().try_for_each(|(instance, positions)| {
-            self.await_work(projection, instance, &positions, since, start + timeout.min(FIRST_LOOK));
+            self.await_work(projection, instance, &positions, since, clock::after(start, timeout.min(FIRST_LOOK)));
             self.await_events(projection, instance, &positions, (start, since), timeout)
         })
     }
@@ -240,7 +241,7 @@ impl Engine {
                 return Err(AwaitError::ShutDown);
             }
             let now = Instant::now();
-            let deadline = start + timeout;
+            let deadline = clock::after(start, timeout);
             if now >= deadline {
                 return Err(timed_out(projection, &state, position, start.elapsed()));
             }
@@ -364,13 +365,13 @@ impl Engine {
     }
 
     /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does
-    /// nothing.
+    /// nothing. With [`Duration::MAX`] it takes as long as they do.
     ///
     /// # Errors
     /// [`ShutdownError`] names the threads that did not end in time.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let Some(threads) = self.threads.lock().take() else { return Ok(()) };
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::deadline(timeout);
         self.say_stop(&threads.subscription);
         self.wait_for_jobs(deadline);
         let mut late = Vec::new();

@@ -9,6 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::lag::{Look, MOST};
 use super::shared::{Runner, Shared, Trigger};
+use crate::clock;
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
 use crate::lease::{Lag, Lagging};
@@ -60,7 +61,7 @@ impl Ticker {
             return;
         }
         if more {
-            self.let_work_run_low(Instant::now() + wait);
+            self.let_work_run_low(clock::deadline(wait));
         } else {
             let _ = self.now.recv_timeout(wait.saturating_sub(SHORTEST));
         }
@@ -70,7 +71,7 @@ impl Ticker {
     fn let_work_run_low(&self, deadline: Instant) {
         while self.shared.schedule.waiting() > MOST / 10 && Instant::now() < deadline && !self.shared.stop.is_set() {
             let now = self.shared.progress.now();
-            self.shared.progress.wait(now, deadline.min(Instant::now() + LONGEST_LOOK));
+            self.shared.progress.wait(now, deadline.min(clock::deadline(LONGEST_LOOK)));
         }
     }
 

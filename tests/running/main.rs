@@ -126,7 +126,7 @@ on_both! {
         a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait, a_lead_is_kept_between_ticks,
         pairs_that_their_first_taker_leaves_alone_are_taken,
         a_calm_engine_looks_for_signs_only;
-    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_reducer_that_panics_harms_nobody_else,
+    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,
         a_reducer_slower_than_the_lease_keeps_it;
     crashes: work_of_the_dead_goes_on_with_care, what_is_reduced_ahead_is_found_if_it_kills,
         what_the_dead_left_is_marked_before_it_is_reduced, a_trigger_leaves_what_the_dead_left;
