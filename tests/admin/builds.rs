@@ -235,6 +235,45 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
     assert_eq!(calls, ["empty", "empty", "revoke"]);
 }
 
+// SPEC L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
+pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
+    let in_small_pages = HandlerConfig { bulk_limit: 100, ..crate::handler() };
+    let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
+    let engine = builder.config(eager()).start().unwrap();
+    // More than the switch itself makes up.
+    let commands: Vec<Command> = (0..100).map(|n| count("busy", &format!("x{n}"), 1)).collect();
+    for _ in 0..16 {
+        let pushed = engine.push(&commands).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+    let (pushing, ready) = (AtomicBool::new(true), std::sync::Barrier::new(2));
+    let pushed = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut last = engine.push(&commands[..1]).unwrap();
+            ready.wait();
+            while pushing.load(Ordering::SeqCst) {
+                last = engine.push(&commands[..1]).unwrap();
+            }
+            last
+        });
+        ready.wait();
+        let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+        let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
+        let deadline = std::time::Instant::now() + 3 * LONG;
+        while !is_over() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let over = is_over();
+        pushing.store(false, Ordering::SeqCst);
+        let last = busy.join().unwrap();
+        assert!(over, "it did not end while events were pushed: {:?}", engine.commands(None, 1).unwrap()[0].progress);
+        assert_eq!(engine.answer(id).unwrap()["switched"], true);
+        last
+    });
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    lawful(place);
+}
+
 /// A disk that is full for builds beside the live one only.
 #[derive(Debug)]
 struct Disk {
