@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::first_run::FirstRun;
 use super::lag::{Look, MOST};
 use super::shared::{Runner, Shared, Trigger};
 use crate::clock;
@@ -43,11 +44,13 @@ pub(super) struct Ticker {
     calm: Option<Calm>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
+    /// Those that this process leads.
+    first_runs: HashMap<usize, FirstRun>,
 }
 
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
-        Self { shared, now, signs: None, calm: None, left_to_others: HashMap::new() }
+        Self { shared, now, signs: None, calm: None, left_to_others: HashMap::new(), first_runs: HashMap::new() }
     }
 
     /// One tick, then the wait for the next one.
@@ -87,7 +90,7 @@ impl Ticker {
         self.take_leads(known)?;
         let lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
-        self.end_first_runs(&lags)?;
+        self.end_first_runs()?;
         for (projection, instances) in self.ours(lags) {
             self.shared.send(Trigger { projection, instances });
         }
@@ -192,22 +195,25 @@ impl Ticker {
         Ok(())
     }
 
-    /// A first run that this process leads is over when nothing runs and nothing is behind, whatever keeps it from being worked
-    /// on; only what waits for a person does not count. `lags` does not tell: it leaves out what has to wait.
-    fn end_first_runs(&self, lags: &[Lag]) -> Result<(), Error> {
-        let may_be_over = |&(projection, runner): &(usize, &Runner)| {
-            runner.leads()
-                && self.shared.schedule.is_idle(projection)
-                && lags.iter().all(|lag| lag.projection != projection)
-        };
-        let runners: Vec<(usize, &Runner)> = self.shared.runners.iter().enumerate().filter(may_be_over).collect();
-        if runners.is_empty() {
-            return Ok(());
+    /// A first run that this process leads is over when every instance has reached the head that it had when the run began,
+    /// whatever has come since; only what waits for a person does not count.
+    fn end_first_runs(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.first_runs.retain(|at, run| shared.runners.get(*at).is_some_and(|runner| run.is_of(runner)));
+        for (at, runner) in shared.runners.iter().enumerate().filter(|(_, runner)| runner.leads()) {
+            let run = self.first_runs.entry(at).or_insert_with(|| FirstRun::new(runner));
+            if shared.advance(runner, run)? {
+                shared.request_tick();
+            }
+            if run.is_over() {
+                // It may have been reset since the builds were looked at.
+                shared.look_at_builds()?;
+                if run.is_of(runner) {
+                    self.succeed(runner)?;
+                }
+            }
         }
-        let is_one = |runner: &Runner| runners.iter().any(|(_, one)| std::ptr::eq(*one, runner));
-        let behind = self.shared.lags(Lagging::Open, is_one)?;
-        let is_over = |projection: usize| behind.iter().all(|lag| lag.projection != projection);
-        runners.iter().filter(|(projection, _)| is_over(*projection)).try_for_each(|(_, runner)| self.succeed(runner))
+        Ok(())
     }
 
     /// The event bears a push key, so that a process that dies here does not announce it twice.

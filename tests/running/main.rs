@@ -123,7 +123,7 @@ on_both! {
         everything_heard_twice_happens_once, a_gap_in_the_queue_is_caught_up,
         events_from_the_queue_need_no_lease, events_of_what_another_holds_are_left_to_it,
         a_starting_engine_knows_what_is_paused,
-        a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait, a_lead_is_kept_between_ticks,
+        a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait, a_first_run_ends_although_events_keep_coming, a_lead_is_kept_between_ticks,
         pairs_that_their_first_taker_leaves_alone_are_taken,
         a_calm_engine_looks_for_signs_only;
     life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,

@@ -387,6 +387,58 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
     }
 }
 
+// SPEC E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
+pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
+    let store = place.open();
+    let (entered, wait) = crossbeam_channel::bounded::<()>(8);
+    let (open, opened) = crossbeam_channel::bounded::<()>(8);
+    let held = counts("counts").on_raw("thing", "thing.held", move |_| {
+        let _ = entered.try_send(());
+        let _ = opened.recv_timeout(LONG);
+        noop()
+    });
+    store.setup(&[&held]).unwrap();
+    store.push(&[Command::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
+    let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
+    let config = EngineConfig { handler: alone, workers: 3, ..eager() };
+    let engine = Engine::builder(store.clone()).projection(held).config(config).start().unwrap();
+    wait.recv_timeout(LONG).unwrap();
+    engine.await_position("counts", "b", 1, LONG).unwrap();
+    let succeeded = || engine.health().unwrap().projections[0].succeeded;
+    assert!(!succeeded(), "a is not done");
+    engine.pause("counts", Some("b"), &crate::by()).unwrap();
+    let later = engine.push(&[count("b", 1), count("c", 1)]).unwrap();
+    drop(open);
+    eventually("success", succeeded);
+    assert_eq!(sum::<P>(&store, "counts", Some("b")), 1);
+    engine.resume("counts", Some("b"), &crate::by()).unwrap();
+    engine.await_pushed("counts", &later, LONG).unwrap();
+}
+
+// SPEC E5, L9: all instances count, however many pages they are.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_first_run_is_not_over_before_the_last_page_is_done() {
+    let store = Unreliable::new(SqliteStore::in_memory().unwrap(), true, true);
+    store.setup(&[&counts("counts")]).unwrap();
+    for page in 0..5 {
+        let commands: Vec<Command> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
+        store.push(&commands).unwrap();
+    }
+    crate::pause(&store, "counts", Some("t-02499"), true);
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
+    let key = counts("counts").key();
+    let done = || store.inner.read_rows(&counts("counts"), "counts").unwrap().len();
+    eventually("the others", || done() == 2499);
+    let (looks, before) = (|| store.looks.0.load(Ordering::SeqCst), store.looks.0.load(Ordering::SeqCst));
+    eventually("ticks", || looks() >= before + 10);
+    assert!(!store.succeeded(std::slice::from_ref(&key)).unwrap()[0], "one is not done");
+    crate::pause(&store, "counts", Some("t-02499"), false);
+    eventually("success", || store.succeeded(std::slice::from_ref(&key)).unwrap()[0]);
+    assert_eq!(done(), 2500);
+    engine.shutdown(LONG).unwrap();
+}
+
 // SPEC E5, F4: also where ticks come less often than a lead lasts.
 pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), true, true);
