@@ -189,6 +189,9 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
 }
 
 impl<S: EngineStore> LeaseStore for Unreliable<S> {
+    fn hold_within(&self, lease: Duration) {
+        self.inner.hold_within(lease);
+    }
     fn acquire(
         &self,
         key: &ProjectionKey,

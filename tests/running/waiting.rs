@@ -194,3 +194,24 @@ fn a_locked_table_keeps_no_other_projection_waiting() {
     engine.await_pushed("counts", &last, LONG).unwrap();
     engine.shutdown(LONG).unwrap();
 }
+
+// SPEC F8: a process that stands still inside a transaction lets go of its rows within its lease, whatever the options of its
+// store say.
+#[test]
+fn a_transaction_that_stands_still_ends_within_the_lease() {
+    let database = database();
+    let (store, other) =
+        (PostgresStore::connect(database.url()).unwrap(), PostgresStore::connect(database.url()).unwrap());
+    let config = EngineConfig { lease: Duration::from_secs(2), ..lazy() };
+    let engine = crate::start(store.clone(), &["counts"], config);
+    let (key, instances, mut got) = (counts("counts").key(), ["a".into()], None);
+    let outcome = store.transaction(&mut |tx| {
+        tx.lock(&key, &instances)?;
+        // The other one waits for less than the first one's options allow it to be idle.
+        got = Some(other.transaction(&mut |tx| tx.lock(&key, &instances).map(drop)));
+        Ok(())
+    });
+    assert!(matches!(got, Some(Ok(()))), "{got:?}");
+    assert!(outcome.is_err(), "it was ended by the server");
+    engine.shutdown(LONG).unwrap();
+}
