@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
-use super::builds::LiveBuild;
+use super::builds::{LiveBuild, Trouble};
 use super::cancel::Cancel;
 use super::feed::Feed;
 use super::handler::{Inner, ProjectionHandler};
@@ -57,8 +57,10 @@ pub(super) struct Runner {
     pub(super) asked: AtomicBool,
     /// How often it was reset.
     pub(super) resets: AtomicI64,
-    /// Why it is left alone, until that is on record.
-    pub(super) trouble: Mutex<Option<String>>,
+    /// Why it is left alone: until that is on record, or until it moves again.
+    pub(super) trouble: Mutex<Option<Trouble>>,
+    /// That it does not move is on record, by whichever process.
+    pub(super) told: AtomicBool,
     /// What readers see of its projection, once that is known.
     pub(super) live: Mutex<Option<Arc<LiveBuild>>>,
 }
@@ -77,6 +79,7 @@ impl Runner {
             asked: AtomicBool::new(false),
             resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
+            told: AtomicBool::new(false),
             live: Mutex::new(None),
         }
     }
@@ -303,6 +306,9 @@ impl Shared {
                 works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.progress.worked(projection, moves_of(works));
+            if runner.is_background() && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
+                self.relieve(runner);
+            }
             processed.stopped.iter().for_each(|stopped| self.mind_stop(runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
@@ -348,7 +354,7 @@ impl Shared {
         processed
     }
 
-    /// A build that cannot go on is halted; other stops are only told.
+    /// A build that cannot go on is left alone, for a while or for good; other stops are only told.
     fn mind_stop(&self, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
