@@ -34,7 +34,7 @@ pub enum Phase {
     Live,
     /// Readers saw it before the last switch. Only processes that run its code keep it current.
     Kept,
-    /// Something is wrong; it waits for a person, who starts the rebuild again.
+    /// Something is wrong that does not pass by itself; it waits for a person, who starts the rebuild again.
     Halted,
 }
 
@@ -82,7 +82,7 @@ pub struct Build {
     pub succeeded: bool,
     /// How often it was reset.
     pub resets: i64,
-    /// Why it was halted.
+    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later.
     pub trouble: Option<String>,
     /// The command that it was made by, if one.
     pub command: Option<Uuid>,

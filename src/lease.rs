@@ -108,6 +108,11 @@ pub type Pause = (String, Option<Arc<str>>);
 ///
 /// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
 pub trait LeaseStore: fmt::Debug + Send + Sync {
+    /// Has the database end transactions of this store that stand idle for about half of a lease that lasts so long, or
+    /// sooner: a process that stands still then lets go of its rows before others may take its leases over. An engine says so
+    /// before it begins. Default: nothing is done, for stores whose transactions hold nobody up.
+    fn hold_within(&self, _lease: Duration) {}
+
     /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
     /// obtained. Never waits for another holder.
     ///

@@ -166,6 +166,12 @@ pub(super) fn check(site: &Site<'_>, target: &Target) -> Result<(), OperateError
     }
 }
 
+/// Why the engines cannot go on with it for now.
+fn trouble(site: &Site<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
+    let build = site.known()?.into_iter().find(|build| build.key == *key);
+    Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
+}
+
 /// Waits until the engines have brought it close to the live build.
 pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let (key, mut pace, mut pause) = (target.projection.key(), Pace::new(), LOOK_AGAIN.0);
@@ -174,14 +180,16 @@ pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> R
         let looked = Instant::now();
         insist(control, || check(site, target))?;
         let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
-        let progress = pace.progress(Step::Filling, &standing);
+        let trouble = insist(control, || trouble(site, &key))?;
+        let mut progress = pace.progress(Step::Filling, &standing);
+        progress.waits_for = trouble.clone().or(progress.waits_for);
         if told.as_ref().is_none_or(|(at, last): &(Instant, BuildProgress)| {
             at.elapsed() >= LOOK_AGAIN.1 || (last.done, &last.waits_for) != (progress.done, &progress.waits_for)
         }) {
             control.report(&answer(&progress)?);
             told = Some((Instant::now(), progress));
         }
-        let is_close = standing.behind <= CLOSE && standing.stuck.is_none();
+        let is_close = standing.behind <= CLOSE && standing.stuck.is_none() && trouble.is_none();
         let left = standing.total - standing.done;
         if standing.behind == 0 || (is_close && left <= CLOSE) {
             return Ok(());
@@ -309,11 +317,11 @@ pub(super) fn patience(tries: u32) -> Duration {
     }
 }
 
-/// Others were in the way, or an event is refused, which the engines find out and record.
+/// Others were in the way, there was no room, or an event is refused, which the engines find out and record.
 pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
     use StoreErrorKind as K;
     error.is_transient()
-        || matches!(error, SwitchError::Store(error) if matches!(error.kind(), K::Constraint | K::Data))
+        || matches!(error, SwitchError::Store(error) if matches!(error.kind(), K::Constraint | K::Data | K::Full))
 }
 
 /// After a commit of unknown outcome: what the database says.

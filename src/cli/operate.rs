@@ -16,6 +16,7 @@ use super::words::{clean, duration, positions};
 use super::{Ended, Outcome, Session};
 use crate::admin::Remote;
 use crate::build::BuildProgress;
+use crate::clock;
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
 use crate::error::OperateError;
 use crate::held::By;
@@ -114,7 +115,7 @@ impl Session<'_> {
     pub(super) fn follow(&mut self, remote: &Remote, id: Uuid, wait: &WaitArgs) -> anyhow::Result<Told> {
         let stop = Stop::on_signals()?;
         let bar = if self.out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        let deadline = wait.timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = wait.timeout.map(clock::deadline);
         let outcome = loop {
             let left = deadline.map_or(NOTICE, |deadline| deadline.saturating_duration_since(Instant::now()));
             match remote.follow(id, left.min(NOTICE), |asked| show(&bar, asked)) {

@@ -30,7 +30,7 @@ impl Stop {
 
     /// Waits; false when a signal ended that.
     pub(super) fn wait(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
+        let deadline = crate::clock::deadline(time);
         loop {
             if self.is_asked() {
                 return false;

@@ -228,7 +228,11 @@ pub(super) fn list(
     query: &HeldQuery,
 ) -> Result<Vec<HeldEvent>, StoreError> {
     let (conditions, params) = conditions(conn, projection, query);
-    let limit = if query.limit == 0 { String::new() } else { format!(" LIMIT {}", query.limit) };
+    let limit = match i64::try_from(query.limit) {
+        Ok(limit @ 1..) => format!(" LIMIT {limit}"),
+        // More than any table holds is no limit either.
+        _ => String::new(),
+    };
     let sql = format!(
         "SELECT instance_id, position, aggregate_type, aggregate_id, event_type, attempts, state, class, error, \
          first_at, last_at, due_at FROM {} WHERE {conditions} ORDER BY instance_id, position{limit}",

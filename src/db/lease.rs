@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Conn, Row, row, standstill, state};
+use crate::clock;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
@@ -42,6 +43,7 @@ impl Sql {
 
     /// The moment so long from now.
     pub(super) fn after(&mut self, time: Duration) -> String {
+        let time = time.min(clock::FAR);
         match self.now {
             Some(now) => self.bind(Value::Timestamp(to_micros(now + time))),
             None if time.is_zero() => "clock_timestamp()".to_owned(),

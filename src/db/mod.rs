@@ -227,6 +227,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn patience(&self) -> std::time::Duration;
 
+    /// See [`LeaseStore::hold_within`](crate::LeaseStore::hold_within).
+    #[doc(hidden)]
+    fn hold_within(&self, _lease: std::time::Duration) {}
+
     /// Connections that can be used at the same time, when that is bounded.
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;

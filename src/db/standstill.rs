@@ -140,16 +140,18 @@ fn standing(
         member.alive && member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
     };
     let members = known.members.iter().filter(runs).count() as u64;
+    // Halted for good, or tried again later and later; whoever gets on with it takes the trouble off the record.
+    let waits = build.phase == Phase::Halted || build.trouble.is_some();
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes
         .iter()
         .filter(|noted| noted.of == build.key && (members == 0 || noted.note.process.is_some_and(lives)))
-        .filter(|noted| noted.note.kind != Kind::Halted || build.phase == Phase::Halted)
+        .filter(|noted| noted.note.kind != Kind::Halted || waits)
         // Where another process goes on with it, it is that one's trouble and does not keep the projection from moving.
         .filter(|noted| !noted.whole || states.moved_at <= noted.note.since)
         .map(|noted| noted.note.clone())
         .collect();
-    if build.phase == Phase::Halted && standstills.iter().all(|note| note.kind != Kind::Halted) {
+    if waits && standstills.iter().all(|note| note.kind != Kind::Halted) {
         let trouble = build.trouble.as_deref().unwrap_or("nobody wrote down why");
         standstills.push(Standstill::new(Kind::Halted, trouble));
     }

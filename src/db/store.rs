@@ -285,6 +285,10 @@ impl<B: Backend> StandstillStore for DbStore<B> {
 }
 
 impl<B: Backend> LeaseStore for DbStore<B> {
+    fn hold_within(&self, lease: Duration) {
+        self.inner.backend.hold_within(lease);
+    }
+
     fn acquire(
         &self,
         projection: &ProjectionKey,

@@ -69,7 +69,8 @@ pub struct EngineConfig {
     /// Time between two looks for work; pushes are heard of at once without it. Default: 10 s.
     pub requeue_every: Duration,
     /// For how long an instance is leased without renewal: what a dead process held goes on after this time and one tick.
-    /// The same in all processes on one database: a lease that ends four times as late is not believed.
+    /// The same in all processes on one database: a lease that ends four times as late is not believed. A transaction of a
+    /// process that stands still is ended by the server within half of it (SQLite: it stops all writers of the file).
     /// Default: 30 s.
     pub lease: Duration,
     /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.
@@ -210,6 +211,7 @@ impl EngineBuilder {
     pub(crate) fn start_with(self, operate: Arc<dyn Operate>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
+        self.leases.hold_within(self.config.lease);
         let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
         if self.config.setup {
             self.models.setup(&projections)?;
@@ -224,6 +226,8 @@ impl EngineBuilder {
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
+        // Events at hand may come before the first tick's look.
+        shared.look_at_pauses()?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         shared.tell_diverged()?;

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use super::delay;
 use super::shared::{Runner, Shared};
 use crate::build::{Build, Phase};
+use crate::clock;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
 use crate::instruction::{Instruction, NewCommand, RebuildOptions, Switch};
@@ -13,6 +16,23 @@ use crate::state::ProjectionKey;
 
 /// The mark of a whole build beside the live one.
 pub(crate) const NEXT: &str = "next";
+
+/// Why a build is left alone.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    text: String,
+    /// When it is tried again; never where a person has to act.
+    again: Option<Instant>,
+    /// How often in a row.
+    times: u32,
+    is_told: bool,
+}
+
+impl Trouble {
+    fn holds(&self) -> bool {
+        self.again.is_none_or(|again| Instant::now() < again)
+    }
+}
 
 /// The live build of a projection: what readers see.
 #[derive(Debug, Clone)]
@@ -55,7 +75,8 @@ impl Shared {
             None | Some(Phase::Kept) => !runner.is_beside(),
             Some(phase) => phase.is_filled(),
         };
-        let is_filled = is_filled && runner.trouble.lock().is_none();
+        let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(Trouble::holds);
+        runner.told.store(build.is_some_and(|build| build.trouble.is_some()), Ordering::Relaxed);
         if let Some(build) = build {
             runner.succeeded.store(build.succeeded, Ordering::Relaxed);
             runner.resets.store(build.resets, Ordering::Relaxed);
@@ -67,38 +88,86 @@ impl Shared {
         was != (is_filled, background)
     }
 
-    /// What went wrong here is written down as soon as the database takes it. Once it is on record, the record decides.
+    /// What went wrong here is written down as soon as the database takes it. A record that a person has to act decides from
+    /// then on.
     fn mind_trouble(&self, runner: &Runner, build: &Build) {
         let Some(trouble) = runner.trouble.lock().clone() else { return };
-        if build.phase == Phase::Halted {
+        if !matches!(build.phase, Phase::Building | Phase::Ready) {
             *runner.trouble.lock() = None;
-        } else {
+        } else if !trouble.is_told {
             self.write_trouble(runner, &trouble);
         }
     }
 
-    fn write_trouble(&self, runner: &Runner, trouble: &str) {
+    fn write_trouble(&self, runner: &Runner, trouble: &Trouble) {
         let Some(store) = self.models.builds() else { return };
-        match store.enter(runner.key(), &[Phase::Building, Phase::Ready], Phase::Halted, Some(trouble)) {
-            Ok(_) => *runner.trouble.lock() = None,
+        let outcome = if trouble.again.is_some() {
+            self.record(runner, Some(&trouble.text))
+        } else {
+            store.enter(runner.key(), &[Phase::Building, Phase::Ready], Phase::Halted, Some(&trouble.text)).map(|_| ())
+        };
+        match outcome {
+            Ok(()) if trouble.again.is_none() => *runner.trouble.lock() = None,
+            Ok(()) => {
+                runner.told.store(true, Ordering::Relaxed);
+                if let Some(known) = runner.trouble.lock().as_mut() {
+                    known.is_told = true;
+                }
+            }
             Err(error) => log::warn!("{}; it is tried again at the next tick", full(&error)),
         }
     }
 
-    /// Leaves a build alone that the database cannot take; what is live goes on. True when it was that.
+    /// Puts on record why a build does not move, or that it does; it stays in its phase.
+    fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
+        let Some(store) = self.models.builds() else { return Ok(()) };
+        for phase in [Phase::Building, Phase::Ready] {
+            if store.enter(runner.key(), &[phase], phase, trouble)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a build alone that the database cannot take; what is live goes on. It is tried again, later and later, where
+    /// somebody may have made room or given rights meanwhile, also by processes that begin later. True when it was that.
     pub(super) fn halt(&self, runner: &Runner, error: &StoreError) -> bool {
         use StoreErrorKind as K;
-        let stops = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied | K::Unsupported);
-        if !stops || !runner.is_background() {
+        let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied);
+        if !(may_pass || error.kind() == K::Unsupported) || !runner.is_background() {
             return false;
         }
-        let trouble = full(error);
-        log::error!("the build {} of projection {:?} is halted: {trouble}", runner.key().name, runner.name());
-        runner.active.store(false, Ordering::Relaxed);
-        *runner.trouble.lock() = Some(trouble.clone());
-        self.standstills.halted(self.place(runner), &trouble);
+        let mut known = runner.trouble.lock();
+        // Several of its jobs may end in the same way.
+        if !runner.active.swap(false, Ordering::Relaxed) && known.is_some() {
+            return true;
+        }
+        let config = &runner.handler.inner.config;
+        let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
+        let wait = delay::after(config.backoff_base, config.backoff_cap, times);
+        let (text, again) = (full(error), may_pass.then(|| clock::deadline(wait)));
+        let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
+        match again {
+            Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {:.1} s", wait.as_secs_f64()),
+            None => log::error!("{what} is halted: {text}"),
+        }
+        let trouble = Trouble { text, again, times, is_told: false };
+        *known = Some(trouble.clone());
+        drop(known);
+        self.standstills.halted(self.place(runner), &trouble.text);
         self.write_trouble(runner, &trouble);
         true
+    }
+
+    /// A build moves: what kept it from that is over.
+    pub(super) fn relieve(&self, runner: &Runner) {
+        let had = runner.trouble.lock().take().is_some();
+        if (runner.told.swap(false, Ordering::Relaxed) || had)
+            && let Err(error) = self.record(runner, None)
+        {
+            // The next look sees that it is on record still.
+            log::debug!("{}", full(&error));
+        }
     }
 
     /// A version that was raised in the code takes the place of the live one without being told to. All engines ask; one

@@ -1,7 +1,8 @@
 //! A stop of passes that ends their waits at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ impl Cancel {
 
     /// Waits so long; true when nothing cancelled it.
     pub(super) fn wait(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
+        let deadline = clock::deadline(time);
         let mut set = self.set.lock();
         while !*set {
             if self.changed.wait_until(&mut set, deadline).timed_out() {

@@ -22,20 +22,29 @@ pub(crate) fn compare<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
     let aggregate_types = aggregate_types.to_vec();
     let mut request = HeadsRequest { instances: Vec::new(), aggregate_types, after: None, limit: PAGE };
     loop {
-        let mut heads = source.heads(&request)?;
-        let complete = heads.len() < PAGE;
-        request.after = heads.last().map(|head| Arc::clone(&head.instance));
-        heads.retain(|head| head.relevant > 0 && (system || !head.instance.is_empty()));
-        let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
-        if !instances.is_empty() {
-            for (head, state) in heads.iter().zip(&models.states(key, &instances)?) {
-                if !visit(head, state) {
-                    return Ok(());
-                }
-            }
-        }
-        if complete {
+        let (pairs, last) = page(source, models, key, &request, system)?;
+        if !pairs.iter().all(|(head, state)| visit(head, state)) || last.is_none() {
             return Ok(());
         }
+        request.after = last;
     }
+}
+
+/// Heads with their states, and the last instance of the page, behind which the next one begins, if there is one.
+pub(crate) type Page = (Vec<(Head, State)>, Option<Arc<str>>);
+
+/// One page of these.
+pub(crate) fn page<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
+    source: &E,
+    models: &M,
+    key: &ProjectionKey,
+    request: &HeadsRequest,
+    system: bool,
+) -> Result<Page, StoreError> {
+    let mut heads = source.heads(request)?;
+    let last = heads.last().filter(|_| heads.len() >= request.limit).map(|head| Arc::clone(&head.instance));
+    heads.retain(|head| head.relevant > 0 && (system || !head.instance.is_empty()));
+    let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
+    let states = if instances.is_empty() { Vec::new() } else { models.states(key, &instances)? };
+    Ok((heads.into_iter().zip(states).collect(), last))
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
 use crate::state::Stopped;
@@ -44,7 +45,7 @@ impl Flight {
 
     /// How it landed; none when that took longer than a while.
     pub(super) fn wait(&self) -> Option<Landing> {
-        let deadline = Instant::now() + LONGEST_WAIT;
+        let deadline = clock::deadline(LONGEST_WAIT);
         let mut course = self.course.lock();
         while course.landing.is_none() {
             if self.landed.wait_until(&mut course, deadline).timed_out() {

@@ -25,6 +25,7 @@ mod work;
 mod builder;
 mod builds;
 mod compare;
+mod first_run;
 mod health;
 mod history;
 mod holding;

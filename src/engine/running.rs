@@ -15,6 +15,7 @@ use super::history::{self, Spot};
 use super::mend::Mended;
 use super::shared::{Runner, Shared};
 use super::thread::{self, Pulse, Thread};
+use crate::clock;
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention};
@@ -195,7 +196,7 @@ impl Engine {
             by_instance.entry(event.instance()).or_default().push((event.position(), Some(event.id())));
         }
         by_instance.into_iter().try_for_each(|(instance, events)| {
-            self.await_work(projection, instance, &events, since, start + timeout.min(FIRST_LOOK));
+            self.await_work(projection, instance, &events, since, clock::after(start, timeout.min(FIRST_LOOK)));
             self.await_events(projection, instance, &events, (start, since), timeout)
         })
     }
@@ -240,7 +241,8 @@ impl Engine {
         let (at, runner) = self.find(projection).ok_or_else(unknown)?;
         let instance: Arc<str> = instance.into();
         let last = events.iter().copied().max_by_key(|(position, _)| *position).unwrap_or_default();
-        let (deadline, mut pause, mut doubt) = (start + timeout, LOOK_AGAIN.0, Instant::now() + FIRST_DOUBT);
+        let (deadline, mut pause, mut doubt) =
+            (clock::after(start, timeout), LOOK_AGAIN.0, Instant::now() + FIRST_DOUBT);
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
@@ -430,13 +432,13 @@ impl Engine {
     }
 
     /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does
-    /// nothing.
+    /// nothing. With [`Duration::MAX`] it takes as long as they do.
     ///
     /// # Errors
     /// [`ShutdownError`] names the threads that did not end in time.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let Some(threads) = self.threads.lock().take() else { return Ok(()) };
-        let deadline = Instant::now() + timeout;
+        let deadline = clock::deadline(timeout);
         self.say_stop(&threads.subscription);
         self.wait_for_jobs(deadline);
         let mut late = Vec::new();

@@ -1,8 +1,11 @@
 //! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
 //!
 //! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or
-//! more, neither one projection nor one instance ever has all of them, so that trouble in one leaves a worker for the
-//! others. An instance that has trouble of its own has jobs of its own.
+//! more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance gets the
+//! last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first trouble takes
+//! one time-out at most, and is remembered. An instance that has trouble of its own has jobs of its own.
+//!
+//! What readers do not see yet comes last, but has its turn when enough live jobs went before it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use super::work::Work;
 
 /// Pairs that wait, at most; what comes after that is found by a later tick.
 const MOST_WAITING: usize = 100_000;
+
+/// Live jobs, after which work in the background has a turn, for one job.
+const BEFORE_A_TURN: usize = 8;
 
 /// Batches straight from the queue that wait, at most; the instances of the others are caught up instead.
 const MOST_DIRECT: usize = 256;
@@ -79,7 +85,7 @@ struct Lane {
     /// The last job was of events at hand: the next one is not, if it can be helped.
     was_direct: bool,
     running: usize,
-    /// Worked on only when there is nothing else to do, and never by the last free worker.
+    /// Worked on when there is nothing else to do and another worker is free, or when it is its turn.
     background: bool,
 }
 
@@ -110,6 +116,8 @@ struct Queues {
     busy: HashMap<Arc<str>, usize>,
     next: usize,
     jobs: usize,
+    /// Live jobs since the last one in the background.
+    live: usize,
     closed: bool,
 }
 
@@ -234,12 +242,32 @@ impl Schedule {
         job
     }
 
+    /// Live work first. What is done in the background would wait for ever where that never ends: it has a turn now and then,
+    /// also on the last worker, but on one worker only.
     fn pick(&self, queues: &mut Queues) -> Option<Job> {
-        let live = self.pick_of(queues, false);
-        if live.is_some() || !self.leaves_one(queues.jobs) { live } else { self.pick_of(queues, true) }
+        if queues.live >= BEFORE_A_TURN
+            && !queues.lanes.iter().any(|lane| lane.background && lane.running > 0)
+            && let Some(job) = self.pick_of(queues, true)
+        {
+            queues.live = 0;
+            return Some(job);
+        }
+        if let Some(job) = self.pick_of(queues, false) {
+            queues.live = queues.live.saturating_add(1);
+            return Some(job);
+        }
+        let job = self.leaves_one(queues.jobs).then(|| self.pick_of(queues, true)).flatten()?;
+        queues.live = 0;
+        Some(job)
     }
 
+    /// An instance that has its share of workers comes after all others.
     fn pick_of(&self, queues: &mut Queues, background: bool) -> Option<Job> {
+        self.pick_within(queues, background, false).or_else(|| self.pick_within(queues, background, true))
+    }
+
+    /// `beyond` the share of an instance, too, where the projection had no trouble with it.
+    fn pick_within(&self, queues: &mut Queues, background: bool, beyond: bool) -> Option<Job> {
         let count = queues.lanes.len();
         for turn in 0..count {
             let projection = (queues.next + turn) % count;
@@ -247,7 +275,7 @@ impl Schedule {
             if !queues.lanes.get(projection).is_some_and(may) {
                 continue;
             }
-            if let Some(job) = self.pick_from(queues, projection) {
+            if let Some(job) = self.pick_from(queues, projection, beyond) {
                 queues.next = projection + 1;
                 for instance in &job.instances {
                     queues.claimed.insert((projection, Arc::clone(instance)));
@@ -262,40 +290,53 @@ impl Schedule {
         None
     }
 
-    fn pick_from(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
+    fn pick_from(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
         let was_direct = queues.lanes.get(projection)?.was_direct;
         let job = if was_direct {
-            self.pick_waiting(queues, projection).or_else(|| self.pick_direct(queues, projection))
+            self.pick_waiting(queues, projection, beyond).or_else(|| self.pick_direct(queues, projection, beyond))
         } else {
-            self.pick_direct(queues, projection).or_else(|| self.pick_waiting(queues, projection))
+            self.pick_direct(queues, projection, beyond).or_else(|| self.pick_waiting(queues, projection, beyond))
         }?;
         queues.lanes.get_mut(projection)?.was_direct = job.direct.is_some();
         Some(job)
     }
 
     /// The first events at hand of which no instance has its share of workers; the others keep their places.
-    fn pick_direct(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
-        let (lane, share) = (queues.lanes.get_mut(projection)?, self.share());
-        let free = |work: &Work| queues.busy.get(&work.instance).is_none_or(|jobs| *jobs < share);
-        let first = lane.direct.iter().position(|works| works.iter().all(free))?;
+    fn pick_direct(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
+        let Queues { lanes, busy, troubled, .. } = queues;
+        let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
+        let first = lane.direct.iter().position(|works| works.iter().all(|work| may(&work.instance)))?;
         let works = lane.direct.remove(first)?;
         let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         Some(Job { projection, instances, direct: Some(works) })
     }
 
-    fn pick_waiting(&self, queues: &mut Queues, projection: usize) -> Option<Job> {
-        let (lane, share) = (queues.lanes.get_mut(projection)?, self.share());
-        let is_free = |instance: &Arc<str>| {
-            !queues.claimed.contains(&(projection, Arc::clone(instance)))
-                && queues.busy.get(instance).is_none_or(|jobs| *jobs < share)
-        };
-        let is_alone = |instance: &Arc<str>| queues.troubled.contains_key(&(projection, Arc::clone(instance)));
+    fn pick_waiting(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
+        let Queues { lanes, busy, troubled, claimed, .. } = queues;
+        let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
+        let is_free = |instance: &Arc<str>| !claimed.contains(&(projection, Arc::clone(instance))) && may(instance);
+        let is_alone = |instance: &Arc<str>| troubled.contains_key(&(projection, Arc::clone(instance)));
         let mut instances = lane.waiting.take(1, is_free);
         if !instances.first().is_some_and(is_alone) {
             instances.extend(lane.waiting.take(self.batch - 1, |one| is_free(one) && !is_alone(one)));
         }
         queues.waiting -= instances.len();
         (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
+    }
+
+    /// Whether a projection may have one more job of an instance.
+    fn may_have<'q>(
+        &self,
+        busy: &'q HashMap<Arc<str>, usize>,
+        troubled: &'q HashMap<(usize, Arc<str>), Trouble>,
+        projection: usize,
+        beyond: bool,
+    ) -> impl Fn(&Arc<str>) -> bool + use<'q> {
+        let share = self.share();
+        move |instance| {
+            busy.get(instance).is_none_or(|jobs| *jobs < share)
+                || (beyond && !troubled.contains_key(&(projection, Arc::clone(instance))))
+        }
     }
 
     /// Gives the instances of a job back. Those asked for meanwhile wait again, at once: in between nothing looks idle.
@@ -331,15 +372,6 @@ impl Schedule {
     /// Pairs that wait.
     pub(super) fn waiting(&self) -> usize {
         self.queues.lock().waiting
-    }
-
-    /// True when nothing of this projection waits or runs.
-    pub(super) fn is_idle(&self, projection: usize) -> bool {
-        let queues = self.queues.lock();
-        queues
-            .lanes
-            .get(projection)
-            .is_none_or(|lane| lane.waiting.is_empty() && lane.direct.is_empty() && lane.running == 0)
     }
 
     /// Refuses new work and forgets what waits; true when no job runs any more.

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
-use super::builds::LiveBuild;
+use super::builds::{LiveBuild, Trouble};
 use super::cancel::Cancel;
 use super::feed::Feed;
 use super::handler::{Inner, ProjectionHandler};
@@ -59,8 +59,10 @@ pub(super) struct Runner {
     pub(super) asked: AtomicBool,
     /// How often it was reset.
     pub(super) resets: AtomicI64,
-    /// Why it is left alone, until that is on record.
-    pub(super) trouble: Mutex<Option<String>>,
+    /// Why it is left alone: until that is on record, or until it moves again.
+    pub(super) trouble: Mutex<Option<Trouble>>,
+    /// That it does not move is on record, by whichever process.
+    pub(super) told: AtomicBool,
     /// What readers see of its projection, once that is known.
     pub(super) live: Mutex<Option<Arc<LiveBuild>>>,
 }
@@ -79,6 +81,7 @@ impl Runner {
             asked: AtomicBool::new(false),
             resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
+            told: AtomicBool::new(false),
             live: Mutex::new(None),
         }
     }
@@ -171,6 +174,13 @@ impl Shared {
             member.projections.iter().any(|(name, version)| **name == *runner.name() && *version == key.version)
         };
         members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
+    }
+
+    /// Takes in what is paused.
+    pub(super) fn look_at_pauses(&self) -> Result<(), StoreError> {
+        let pauses = self.leases.pauses()?;
+        *self.pauses.lock() = pauses.into_iter().collect();
+        Ok(())
     }
 
     pub(super) fn is_paused(&self, projection: usize, instance: &Arc<str>) -> bool {
@@ -345,6 +355,9 @@ impl Shared {
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
             self.progress.worked(projection, moves_of(works));
+            if runner.is_background() && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
+                self.relieve(runner);
+            }
             processed.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
@@ -393,7 +406,8 @@ impl Shared {
         processed
     }
 
-    /// A build that cannot go on is halted, what was read of another history is read anew; other stops are only told.
+    /// A build that cannot go on is left alone, for a while or for good; what was read of another history is read anew; other
+    /// stops are only told.
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}

@@ -9,6 +9,7 @@ use crate::sync::{Condvar, Mutex};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::delay;
+use crate::clock;
 
 /// The longest wait before a loop that panicked goes on.
 const LONGEST_RESTART: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ impl Stop {
 
     /// Waits so long; false when it was stopped.
     pub(super) fn wait(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
+        let deadline = clock::deadline(time);
         let mut set = self.set.lock();
         while !*set {
             if self.changed.wait_until(&mut set, deadline).timed_out() {

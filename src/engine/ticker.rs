@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::first_run::FirstRun;
 use super::lag::{Look, MOST};
 use super::shared::{Runner, Shared, Trigger};
+use crate::clock;
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
 use crate::lease::{Lag, Lagging};
@@ -46,11 +48,14 @@ pub(super) struct Ticker {
     compared: Option<u64>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
+    /// Those that this process leads.
+    first_runs: HashMap<usize, FirstRun>,
 }
 
 impl Ticker {
     pub(super) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
-        Self { shared, now, signs: None, calm: None, compared: None, left_to_others: HashMap::new() }
+        let (compared, left_to_others, first_runs) = (None, HashMap::new(), HashMap::new());
+        Self { shared, now, signs: None, calm: None, compared, left_to_others, first_runs }
     }
 
     /// One tick, then the wait for the next one.
@@ -66,7 +71,7 @@ impl Ticker {
             return;
         }
         if more {
-            self.let_work_run_low(Instant::now() + wait);
+            self.let_work_run_low(clock::deadline(wait));
         } else {
             let _ = self.now.recv_timeout(wait.saturating_sub(SHORTEST));
         }
@@ -76,7 +81,7 @@ impl Ticker {
     fn let_work_run_low(&self, deadline: Instant) {
         while self.shared.schedule.waiting() > MOST / 10 && Instant::now() < deadline && !self.shared.stop.is_set() {
             let now = self.shared.progress.now();
-            self.shared.progress.wait(now, deadline.min(Instant::now() + LONGEST_LOOK));
+            self.shared.progress.wait(now, deadline.min(clock::deadline(LONGEST_LOOK)));
         }
     }
 
@@ -87,14 +92,13 @@ impl Ticker {
             let builds = self.shared.look_at_builds()?;
             known = builds.is_some();
             calm = calm.filter(|_| builds != Some(true) && !self.has_first_runs());
-            let pauses = self.shared.leases.pauses()?;
-            *self.shared.pauses.lock() = pauses.into_iter().collect();
+            self.shared.look_at_pauses()?;
         }
         self.take_leads(known)?;
         let is_whole = calm.is_none();
         let mut lags = self.lags(calm)?;
         let full = lags.len() >= MOST;
-        self.end_first_runs(&lags)?;
+        self.end_first_runs()?;
         if is_whole {
             lags.extend(self.diverged()?);
         }
@@ -214,22 +218,25 @@ impl Ticker {
         Ok(())
     }
 
-    /// A first run that this process leads is over when nothing runs and nothing is behind, whatever keeps it from being worked
-    /// on; only what waits for a person does not count. `lags` does not tell: it leaves out what has to wait.
-    fn end_first_runs(&self, lags: &[Lag]) -> Result<(), Error> {
-        let may_be_over = |&(projection, runner): &(usize, &Runner)| {
-            runner.leads()
-                && self.shared.schedule.is_idle(projection)
-                && lags.iter().all(|lag| lag.projection != projection)
-        };
-        let runners: Vec<(usize, &Runner)> = self.shared.runners.iter().enumerate().filter(may_be_over).collect();
-        if runners.is_empty() {
-            return Ok(());
+    /// A first run that this process leads is over when every instance has reached the head that it had when the run began,
+    /// whatever has come since; only what waits for a person does not count.
+    fn end_first_runs(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.first_runs.retain(|at, run| shared.runners.get(*at).is_some_and(|runner| run.is_of(runner)));
+        for (at, runner) in shared.runners.iter().enumerate().filter(|(_, runner)| runner.leads()) {
+            let run = self.first_runs.entry(at).or_insert_with(|| FirstRun::new(runner));
+            if shared.advance(runner, run)? {
+                shared.request_tick();
+            }
+            if run.is_over() {
+                // It may have been reset since the builds were looked at.
+                shared.look_at_builds()?;
+                if run.is_of(runner) {
+                    self.succeed(runner)?;
+                }
+            }
         }
-        let is_one = |runner: &Runner| runners.iter().any(|(_, one)| std::ptr::eq(*one, runner));
-        let behind = self.shared.lags(Lagging::Open, is_one)?;
-        let is_over = |projection: usize| behind.iter().all(|lag| lag.projection != projection);
-        runners.iter().filter(|(projection, _)| is_over(*projection)).try_for_each(|(_, runner)| self.succeed(runner))
+        Ok(())
     }
 
     /// The event bears a push key, so that a process that dies here does not announce it twice.

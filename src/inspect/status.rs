@@ -36,7 +36,7 @@ pub struct ProjectionStatus {
     pub build: Option<String>,
     /// Whether readers see it, or how far it is.
     pub phase: Phase,
-    /// Why it was halted.
+    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later.
     pub trouble: Option<String>,
     /// True once all instances have been up to date; false while the first run lasts.
     pub succeeded: bool,

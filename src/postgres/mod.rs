@@ -15,6 +15,7 @@ mod slices;
 mod value;
 mod wire;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postgres::{Client, Transaction};
@@ -55,8 +56,8 @@ pub struct PostgresOptions {
     pub lock_timeout: Duration,
     /// How long a statement may run. Default: 30 s.
     pub statement_timeout: Duration,
-    /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks.
-    /// Default: 15 s.
+    /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
+    /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
     pub idle_in_transaction_timeout: Duration,
 }
 
@@ -79,7 +80,12 @@ pub struct Postgres {
     /// For what keeps leases, however busy the pool is.
     reserve: Pool,
     options: PostgresOptions,
+    /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
+    longest_idle: AtomicU64,
 }
+
+/// Even for the shortest leases a transaction may be idle for so long: a busy machine needs that now and then.
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl DbStore<Postgres> {
     /// Connects to a database, `postgres://user:password@host:port/name`. Tables are made by [`setup`](Self::setup).
@@ -99,7 +105,8 @@ impl DbStore<Postgres> {
     /// As [`connect`](Self::connect).
     pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::open(url, &options)?;
-        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options }))
+        let longest_idle = AtomicU64::new(whole_millis(options.idle_in_transaction_timeout));
+        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle }))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -138,6 +145,10 @@ impl DbStore<Postgres> {
     }
 }
 
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A duration as the server reads it; 0 would mean none.
 fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis().clamp(1, i32::MAX as u128))
@@ -157,7 +168,7 @@ impl Postgres {
             if read_only { " READ ONLY" } else { " READ WRITE" },
             millis(options.lock_timeout),
             millis(options.statement_timeout),
-            millis(options.idle_in_transaction_timeout)
+            millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
         )
     }
 
@@ -284,6 +295,11 @@ impl Backend for Postgres {
 
     fn patience(&self) -> Duration {
         self.options.lock_timeout
+    }
+
+    fn hold_within(&self, lease: Duration) {
+        let idle = whole_millis((lease / 2).max(SHORTEST_IDLE));
+        self.longest_idle.fetch_min(idle, Ordering::Relaxed);
     }
 
     fn connections(&self) -> Option<usize> {

@@ -174,7 +174,7 @@ fn events<C: GenericClient>(
     let after: Vec<i64> = of().map(|slice| slice.after).collect();
     let relevant: Vec<i64> = of().map(|slice| slice.relevant).collect();
     let wanted = &request.wanted;
-    let limit = i64::try_from(request.limit).unwrap_or(i64::MAX - 1) + 1;
+    let limit = i64::try_from(request.limit).unwrap_or(i64::MAX).saturating_add(1);
     let params: [Param<'_>; 7] = [
         (&names, Type::TEXT_ARRAY),
         (&after, Type::INT8_ARRAY),

@@ -115,7 +115,7 @@ impl Wire for Watcher {
             self.watched = Some(Watched::open(path, &self.store)?);
             return Ok(News { instances: Vec::new(), all: true });
         };
-        let deadline = Instant::now() + wait;
+        let deadline = crate::clock::deadline(wait);
         loop {
             let news = watched.news();
             match &news {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::event::Event;
@@ -217,7 +218,7 @@ impl Subscription {
     /// Waits until there is something to receive, the time is over or the subscription is closed, and takes all that
     /// is queued; empty when nothing came. Once closed it returns at once, see [`is_closed`](Self::is_closed).
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
-        self.queue.wait(Instant::now() + timeout.min(LONGEST_WAIT)).take()
+        self.queue.wait(clock::deadline(timeout.min(LONGEST_WAIT))).take()
     }
 
     /// Takes all that is queued without waiting.

@@ -235,6 +235,45 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
     assert_eq!(calls, ["empty", "empty", "revoke"]);
 }
 
+// SPEC L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
+pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
+    let in_small_pages = HandlerConfig { bulk_limit: 100, ..crate::handler() };
+    let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
+    let engine = builder.config(eager()).start().unwrap();
+    // More than the switch itself makes up.
+    let commands: Vec<Command> = (0..100).map(|n| count("busy", &format!("x{n}"), 1)).collect();
+    for _ in 0..16 {
+        let pushed = engine.push(&commands).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+    let (pushing, ready) = (AtomicBool::new(true), std::sync::Barrier::new(2));
+    let pushed = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            let mut last = engine.push(&commands[..1]).unwrap();
+            ready.wait();
+            while pushing.load(Ordering::SeqCst) {
+                last = engine.push(&commands[..1]).unwrap();
+            }
+            last
+        });
+        ready.wait();
+        let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+        let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
+        let deadline = std::time::Instant::now() + 3 * LONG;
+        while !is_over() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        let over = is_over();
+        pushing.store(false, Ordering::SeqCst);
+        let last = busy.join().unwrap();
+        assert!(over, "it did not end while events were pushed: {:?}", engine.commands(None, 1).unwrap()[0].progress);
+        assert_eq!(engine.answer(id).unwrap()["switched"], true);
+        last
+    });
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    lawful(place);
+}
+
 /// A disk that is full for builds beside the live one only.
 #[derive(Debug)]
 struct Disk {
@@ -250,31 +289,58 @@ impl Hook for Disk {
     }
 }
 
-pub(crate) fn a_full_disk_halts_the_build_only<P: Place>(place: &P) {
+fn start_on<S: EngineStore>(inner: S, disk: &Arc<Disk>) -> Engine {
+    let (backoff_base, backoff_cap) = (std::time::Duration::from_millis(50), std::time::Duration::from_millis(200));
+    let soon = HandlerConfig { backoff_base, backoff_cap, ..crate::handler() };
+    let builder = Engine::builder(Wrapped { inner, hook: disk.clone() }).projection_with(crate::counts(1), soon);
+    builder.config(eager()).start().unwrap()
+}
+
+// SPEC L4, L11: what is live goes on, the reason is seen, and a build goes on by itself once there is room: in the engine that
+// had to stop, and in one that begins later.
+pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
-    let engine = start(Wrapped { inner: place.open(), hook: disk.clone() }, eager());
-    fill(&engine, 3, 5);
-    match engine.rebuild("counts", options(), &by(), |_| {}) {
-        Err(OperateError::Answered { error }) => {
-            assert!(error.contains("halted") && error.contains("no space left on device"), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
-    let pushed = engine.push(&[count("tenant-000", "live", 1)]).unwrap();
-    engine.await_pushed("counts", &pushed, LONG).unwrap();
-    assert_eq!(phases(place)[1].1, Phase::Halted);
-    disk.is_full.store(false, Ordering::SeqCst);
-    // Nobody goes on with it by himself.
-    let filled =
-        || place.query("SELECT sum(position) FROM readside.projection_states WHERE projection = 'counts#next'");
-    let before = filled();
-    for _ in 0..10 {
+    let mut engine = start_on(place.open(), &disk);
+    // More than the switch itself makes up.
+    fill(&engine, 1, 1050);
+    for restart in [false, true] {
+        disk.is_full.store(true, Ordering::SeqCst);
+        let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+        let told = || engine.commands(None, 1).unwrap().remove(0);
+        let waits = || told().progress.is_some_and(|told| told["waits_for"].to_string().contains("no space left"));
+        eventually("the reason", || waits() || told().state.is_over());
+        assert_eq!(told().state, CommandState::Taken, "{:?}", told().answer);
+        let next = || place.open().builds().unwrap().builds().unwrap().remove(1);
+        assert!(next().phase == Phase::Building && next().trouble.unwrap().contains("no space left"), "{:?}", next());
         let pushed = engine.push(&[count("tenant-000", "live", 1)]).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();
+        if restart {
+            engine.shutdown(LONG).unwrap();
+            disk.is_full.store(false, Ordering::SeqCst);
+            engine = start_on(place.open(), &disk);
+        }
+        disk.is_full.store(false, Ordering::SeqCst);
+        let report = engine.answer(id).unwrap();
+        assert_eq!((&report["switched"], report["waits_for"].is_null()), (&true.into(), true), "{report}");
+        let builds = place.open().builds().unwrap().builds().unwrap();
+        assert!(builds.iter().all(|build| build.trouble.is_none()), "{builds:?}");
+        lawful(place);
     }
-    assert_eq!((phases(place)[1].1, filled()), (Phase::Halted, before));
-    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
-    assert!(report.switched && report.comparison.unwrap().is_same());
+}
+
+// SPEC L11: one that was given up is not tried again.
+pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
+    let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
+    let engine = start_on(place.open(), &disk);
+    fill(&engine, 1, 1050);
+    let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let trouble = || place.open().builds().unwrap().builds().unwrap().get(1).and_then(|next| next.trouble.clone());
+    eventually("the reason", || trouble().is_some());
+    engine.abandon("counts", &by()).unwrap();
+    assert!(matches!(engine.answer(id), Err(OperateError::Answered { .. })));
+    disk.is_full.store(false, Ordering::SeqCst);
+    assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
+    assert!(engine.rebuild("counts", options(), &by(), |_| {}).unwrap().switched);
     lawful(place);
 }
 

@@ -1,9 +1,11 @@
 //! Verify and explain.
 
+use std::time::Duration;
+
 use readside::error::OperateError;
 use readside::*;
 
-use crate::{LONG, Place, by, count, eager, fill, lawful, start};
+use crate::{LONG, Place, by, count, counts, eager, fill, lawful, start};
 
 pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -62,6 +64,31 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     let nobody = Question { key: vec!["nobody".into()], ..question(None) };
     let told = engine.explain("counts", &nobody).unwrap();
     assert_eq!((told.steps.len(), told.row, told.found), (0, None, None));
+}
+
+// SPEC C6: the highest numbers and the longest time are no limit.
+pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    let store = place.open();
+    let (remote, leases) = (crate::remote(place), LeaseQuery::all().limit(usize::MAX));
+    let explain = |at| {
+        let question = Question { instance: crate::tenant(0), table: None, key: vec!["x1".into()], at };
+        remote.ask("counts", Instruction::Explain(question), &by()).unwrap()
+    };
+    match remote.answer(explain(Some(i64::MAX)), Duration::MAX) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("has positions 1 to 3"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let id = explain(None);
+    assert_eq!(remote.answer(id, Duration::MAX).unwrap()["row"]["n"], 1);
+    assert_eq!(engine.commands(Some("counts"), usize::MAX).unwrap()[0].id, id);
+    assert_eq!(remote.commands(None, usize::MAX).unwrap()[0].id, id);
+    assert!(store.held_leases(&leases).unwrap().len() <= 1);
+    let (key, other) = (counts(1).key(), uuid::Uuid::from_u128(5));
+    assert_eq!(store.acquire(&key, &["for ever".into()], other, Duration::MAX).unwrap().len(), 1);
+    assert_eq!(store.renew(other, Duration::MAX).unwrap().len(), 1);
+    assert!(store.held_leases(&leases).unwrap().iter().any(|lease| lease.process == other));
 }
 
 pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {

@@ -95,6 +95,9 @@ impl<S: EngineStore> ProjectionStore for Wrapped<S> {
     }
 }
 impl<S: EngineStore> LeaseStore for Wrapped<S> {
+    fn hold_within(&self, lease: Duration) {
+        self.inner.hold_within(lease);
+    }
     fn acquire(
         &self,
         key: &ProjectionKey,

@@ -60,6 +60,26 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
 
+// SPEC J1, C6: the longest time is no limit, and so is the highest number.
+pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
+    let store = place.open();
+    let heard = store.subscribe(Topics::all());
+    let engine = start(store.clone(), &["counts"], lazy());
+    let pushed = engine.push(&[count("a", 1), count("a", 13)]).unwrap();
+    assert_eq!(heard.recv_timeout(Duration::MAX).events.len(), 2);
+    engine.await_pushed("counts", &pushed[..1], Duration::MAX).unwrap();
+    engine.await_position("counts", "a", 1, Duration::MAX).unwrap();
+    let held = || engine.held_events("counts", &HeldQuery::all().limit(usize::MAX)).unwrap();
+    crate::eventually("the failure", || held().len() == 1);
+    assert_eq!(engine.interventions("counts", usize::MAX).unwrap(), []);
+    assert_eq!(store.filter(&Query::new().or(SubQuery::new().instance("a")).limit(usize::MAX)).unwrap(), pushed);
+    for _ in 0..2 {
+        engine.shutdown(Duration::MAX).unwrap();
+    }
+    drop(engine);
+    assert_eq!(store.states(&counts("counts").key(), &["a".into()]).unwrap()[0].owner, None, "no lease is left");
+}
+
 // SPEC D3, L4, L8
 pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     let store = place.open();
@@ -167,7 +187,10 @@ fn counting_threads() {
         let pushed = engine.push(&(0..50).map(|n| count(&instance(n), 1)).collect::<Vec<_>>()).unwrap();
         engine.await_pushed("p0", &pushed, LONG).unwrap();
         assert_eq!(ours(), 5 + 2, "five loops and two workers");
-        engine.shutdown(LONG).unwrap();
-        assert_eq!(ours(), 0);
+        for _ in 0..2 {
+            engine.shutdown(Duration::MAX).unwrap();
+            assert_eq!(ours(), 0);
+        }
+        drop(engine);
     }
 }

@@ -67,6 +67,10 @@ struct Unreliable<S> {
     leases: Arc<AtomicUsize>,
     /// Times that a lead was asked for.
     leads: Arc<AtomicUsize>,
+    /// A look for signs, with which each tick begins, waits until this is dropped.
+    held_up: Option<crossbeam_channel::Receiver<()>>,
+    /// What is paused cannot be read.
+    forgetful: bool,
 }
 
 impl<S> Unreliable<S> {
@@ -79,6 +83,8 @@ impl<S> Unreliable<S> {
             looks: Arc::default(),
             leases: Arc::default(),
             leads: Arc::default(),
+            held_up: None,
+            forgetful: false,
         }
     }
 }
@@ -189,6 +195,9 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
 }
 
 impl<S: EngineStore> LeaseStore for Unreliable<S> {
+    fn hold_within(&self, lease: Duration) {
+        self.inner.hold_within(lease);
+    }
     fn acquire(
         &self,
         key: &ProjectionKey,
@@ -244,9 +253,15 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
     }
     fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.looks.0.fetch_add(1, Ordering::SeqCst);
+        if let Some(held_up) = &self.held_up {
+            let _ = held_up.recv_timeout(LONG);
+        }
         self.inner.signs(source)
     }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        if self.forgetful {
+            return Err(StoreError::new("reading what is paused", error::StoreErrorKind::Connection, "on purpose"));
+        }
         self.inner.pauses()
     }
 }
@@ -321,6 +336,33 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
+// SPEC J1: what was paused before an engine started is so before its first look, too.
+pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
+    let engine = start(place.open(), &["counts"], eager());
+    let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    engine.shutdown(LONG).unwrap();
+    crate::pause(&place.open(), "counts", Some("a"), true);
+    let (look, held_up) = crossbeam_channel::bounded::<()>(0);
+    let store = Unreliable { held_up: Some(held_up), ..Unreliable::new(place.open(), true, false) };
+    // One worker applies in the order of pushes.
+    let config = EngineConfig { workers: 1, ..lazy() };
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(config).start().unwrap();
+    let paused = engine.push(&[count("a", 10)]).unwrap();
+    let pushed = engine.push(&[count("b", 10)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!((sum::<P>(&store.inner, "counts", Some("a")), sum::<P>(&store.inner, "counts", Some("b"))), (1, 11));
+    drop(look);
+    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.await_pushed("counts", &paused, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    let forgetful = Unreliable { forgetful: true, ..Unreliable::new(place.open(), true, false) };
+    let started = Engine::builder(forgetful).projection(counts("counts")).config(lazy()).start();
+    let error = started.map(drop).expect_err("it cannot know what is paused");
+    assert!(error.to_string().contains("reading what is paused"), "{error}");
+}
+
 // SPEC E5: the success is announced once, also when it could not be recorded at first.
 pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), false, false);
@@ -360,6 +402,58 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
         eventually("success", || succeeded(1));
         assert_eq!(sum::<P>(&models.inner, "counts", None), 3);
     }
+}
+
+// SPEC E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
+pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
+    let store = place.open();
+    let (entered, wait) = crossbeam_channel::bounded::<()>(8);
+    let (open, opened) = crossbeam_channel::bounded::<()>(8);
+    let held = counts("counts").on_raw("thing", "thing.held", move |_| {
+        let _ = entered.try_send(());
+        let _ = opened.recv_timeout(LONG);
+        noop()
+    });
+    store.setup(&[&held]).unwrap();
+    store.push(&[Command::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
+    let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
+    let config = EngineConfig { handler: alone, workers: 3, ..eager() };
+    let engine = Engine::builder(store.clone()).projection(held).config(config).start().unwrap();
+    wait.recv_timeout(LONG).unwrap();
+    engine.await_position("counts", "b", 1, LONG).unwrap();
+    let succeeded = || engine.health().unwrap().projections[0].succeeded;
+    assert!(!succeeded(), "a is not done");
+    engine.pause("counts", Some("b"), &crate::by()).unwrap();
+    let later = engine.push(&[count("b", 1), count("c", 1)]).unwrap();
+    drop(open);
+    eventually("success", succeeded);
+    assert_eq!(sum::<P>(&store, "counts", Some("b")), 1);
+    engine.resume("counts", Some("b"), &crate::by()).unwrap();
+    engine.await_pushed("counts", &later, LONG).unwrap();
+}
+
+// SPEC E5, L9: all instances count, however many pages they are.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_first_run_is_not_over_before_the_last_page_is_done() {
+    let store = Unreliable::new(SqliteStore::in_memory().unwrap(), true, true);
+    store.setup(&[&counts("counts")]).unwrap();
+    for page in 0..5 {
+        let commands: Vec<Command> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
+        store.push(&commands).unwrap();
+    }
+    crate::pause(&store, "counts", Some("t-02499"), true);
+    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
+    let key = counts("counts").key();
+    let done = || store.inner.read_rows(&counts("counts"), "counts").unwrap().len();
+    eventually("the others", || done() == 2499);
+    let (looks, before) = (|| store.looks.0.load(Ordering::SeqCst), store.looks.0.load(Ordering::SeqCst));
+    eventually("ticks", || looks() >= before + 10);
+    assert!(!store.succeeded(std::slice::from_ref(&key)).unwrap()[0], "one is not done");
+    crate::pause(&store, "counts", Some("t-02499"), false);
+    eventually("success", || store.succeeded(std::slice::from_ref(&key)).unwrap()[0]);
+    assert_eq!(done(), 2500);
+    engine.shutdown(LONG).unwrap();
 }
 
 // SPEC E5, F4: also where ticks come less often than a lead lasts.

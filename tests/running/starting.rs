@@ -166,6 +166,24 @@ fn wrong_values_are_named_all_at_once() {
         Err(Error::Config(error)) => assert_eq!(error.faults.len(), 3, "{error}"),
         other => panic!("{other:?}"),
     }
+    let (longest, most) = (Duration::MAX, usize::MAX);
+    let handler = HandlerConfig {
+        bulk_limit: most,
+        fetch_bytes: most,
+        concurrent_instances: most,
+        retries: u32::MAX,
+        retry_failed_after: longest,
+        max_failure_count: u32::MAX,
+        backoff_base: longest,
+        backoff_cap: longest,
+        policy: Policy::Park,
+    };
+    let config = EngineConfig { requeue_every: longest, lease: longest, workers: most, handler, ..lazy() };
+    let error = Engine::builder(store.clone()).config(config).start().map(drop).unwrap_err().to_string();
+    let names = ["requeue_every", "lease", "workers", "bulk_limit", "concurrent_instances", "retries"];
+    for name in names.into_iter().chain(["retry_failed_after", "backoff_cap"]) {
+        assert!(error.contains(&format!("{name} has to be")), "{name}: {error}");
+    }
     let twice = Engine::builder(store.clone()).projection(counts("a")).projection(counts("a")).start();
     assert!(matches!(twice, Err(Error::Setup(_))), "{twice:?}");
     let unprepared = EngineConfig { setup: false, ..EngineConfig::default() };

@@ -162,3 +162,56 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     assert_eq!((state(next).owner, state(next).position), (Some(other), 0));
     engine.shutdown(LONG).unwrap();
 }
+
+// SPEC L4: a projection whose table somebody has locked keeps no other projection of the same tenants waiting: the last worker
+// is never its. It waits for the lock all the time.
+#[test]
+fn a_locked_table_keeps_no_other_projection_waiting() {
+    let database = database();
+    let (lock_timeout, statement_timeout) = (2 * LONG, 2 * LONG);
+    let options = PostgresOptions { lock_timeout, statement_timeout, ..PostgresOptions::default() };
+    let store = PostgresStore::connect_with(database.url(), options).unwrap();
+    let engine = crate::start(store.clone(), &["counts", "others"], lazy());
+    let push = || engine.push(&[count("a", 1), count("b", 1)]).unwrap();
+    let pushed = push();
+    for name in ["counts", "others"] {
+        engine.await_pushed(name, &pushed, LONG).unwrap();
+    }
+    let mut client = Client::connect(database.url(), NoTls).unwrap();
+    let mut locks = client.transaction().unwrap();
+    locks.batch_execute("LOCK TABLE counts_1 IN ACCESS EXCLUSIVE MODE").unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks l WHERE NOT granted AND relation = 'counts_1'::regclass";
+    let mut last = Vec::new();
+    for round in 0..5 {
+        last = push();
+        eventually("a wait for the table", || locks.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0);
+        engine.await_pushed("others", &last, LONG).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert!(locks.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0, "it waits still");
+    }
+    let state = store.states(&counts("counts").key(), &["a".into(), "b".into()]).unwrap();
+    assert_eq!((state[0].position, state[1].position), (1, 1));
+    locks.rollback().unwrap();
+    engine.await_pushed("counts", &last, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC F8: a process that stands still inside a transaction lets go of its rows within its lease, whatever the options of its
+// store say.
+#[test]
+fn a_transaction_that_stands_still_ends_within_the_lease() {
+    let database = database();
+    let (store, other) =
+        (PostgresStore::connect(database.url()).unwrap(), PostgresStore::connect(database.url()).unwrap());
+    let config = EngineConfig { lease: Duration::from_secs(2), ..lazy() };
+    let engine = crate::start(store.clone(), &["counts"], config);
+    let (key, instances, mut got) = (counts("counts").key(), ["a".into()], None);
+    let outcome = store.transaction(&mut |tx| {
+        tx.lock(&key, &instances)?;
+        // The other one waits for less than the first one's options allow it to be idle.
+        got = Some(other.transaction(&mut |tx| tx.lock(&key, &instances).map(drop)));
+        Ok(())
+    });
+    assert!(matches!(got, Some(Ok(()))), "{got:?}");
+    assert!(outcome.is_err(), "it was ended by the server");
+    engine.shutdown(LONG).unwrap();
+}

@@ -40,12 +40,47 @@ fn one_projection_leaves_a_worker_to_the_others() {
     assert!(schedule.wants_job() && schedule.wants_job());
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["a"]));
     assert!(schedule.next().is_none(), "the second worker is kept free");
-    schedule.add(1, &Arc::from("a"));
+    for name in ["a", "z"] {
+        schedule.add(1, &Arc::from(name));
+    }
     assert!(schedule.wants_job());
-    assert!(schedule.next().is_none(), "but not for the instance that has one");
-    schedule.add(1, &Arc::from("z"));
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]), "first for an instance that has none");
+    schedule.done(1, &["z".into()]);
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]), "but also for the one that keeps the other waiting");
+    schedule.done(1, &["a".into()]);
+    assert!(schedule.next().is_none(), "never for the projection that has the other one");
+}
+
+// SPEC L4: whether an instance or a projection is to blame shows after one time-out; from then on what is to blame waits.
+#[test]
+fn an_instance_that_is_to_blame_leaves_a_worker() {
+    let schedule = Schedule::new(3, 2, 1);
+    let take = |projection: usize| {
+        let job = schedule.next().unwrap();
+        assert_eq!(names(&job), (projection, vec!["bad"]));
+    };
+    let bad: Arc<str> = "bad".into();
+    (0..2).for_each(|projection| schedule.add(projection, &bad));
+    assert!(schedule.wants_job() && schedule.wants_job());
+    take(0);
+    take(1);
+    for projection in 0..2 {
+        schedule.trouble(projection, &bad, 9);
+        schedule.done(projection, std::slice::from_ref(&bad));
+    }
+    take(0);
+    assert!(schedule.next().is_none(), "the second projection had trouble with it too");
+    schedule.add(2, &bad);
     assert!(schedule.wants_job());
-    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]));
+    take(2);
+    schedule.done(2, std::slice::from_ref(&bad));
+    schedule.add(1, &"good".into());
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["good"]));
+    schedule.done(1, &["good".into()]);
+    assert!(schedule.next().is_none());
+    schedule.done(0, std::slice::from_ref(&bad));
+    assert!(schedule.wants_job());
+    take(1);
 }
 
 fn at_hand(names: &[&str]) -> Vec<Work> {
@@ -54,23 +89,22 @@ fn at_hand(names: &[&str]) -> Vec<Work> {
 
 // SPEC L4, E3: one tenant that pushes what all projections want.
 #[test]
-fn events_at_hand_of_one_instance_leave_a_worker() {
+fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     let schedule = Schedule::new(3, 2, 1);
     for projection in 0..3 {
         schedule.add_direct(projection, at_hand(&["loud"]));
     }
-    assert!(schedule.wants_job() && schedule.wants_job());
-    assert_eq!(names(&schedule.next().unwrap()), (0, vec!["loud"]));
-    assert!(schedule.next().is_none(), "the second worker is kept free");
     for name in ["b", "a"] {
         schedule.add_direct(1, at_hand(&[name]));
     }
-    assert!(schedule.wants_job());
-    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["b"]), "behind what has to wait");
-    schedule.done(0, &["loud".into()]);
-    assert_eq!(names(&schedule.next().unwrap()), (2, vec!["loud"]));
-    schedule.done(2, &["loud".into()]);
+    assert!(schedule.wants_job() && schedule.wants_job());
+    assert_eq!(names(&schedule.next().unwrap()), (0, vec!["loud"]));
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["b"]), "the second worker is for others first");
     schedule.done(1, &["b".into()]);
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]));
+    schedule.done(1, &["a".into()]);
+    assert_eq!(names(&schedule.next().unwrap()), (2, vec!["loud"]), "nobody else wants it");
+    schedule.done(0, &["loud".into()]);
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
 }
 
@@ -133,6 +167,65 @@ fn background_work_comes_last_and_leaves_a_worker() {
     alone.set_background(0, true);
     alone.add(0, &Arc::from("a"));
     assert!(alone.wants_job() && alone.next().is_some(), "a single worker does it when it has nothing else");
+}
+
+// SPEC L4: live work that never ends does not keep a build waiting for ever, and waits for one job of it at most.
+#[test]
+fn background_work_has_its_turn_also_where_live_work_never_ends() {
+    let schedule = Schedule::new(2, 1, 1);
+    schedule.set_background(1, true);
+    schedule.add(1, &"built".into());
+    schedule.add(0, &"busy".into());
+    assert!(schedule.wants_job());
+    let mut had = Vec::new();
+    for _ in 0..2 * (BEFORE_A_TURN + 1) {
+        let job = schedule.next().unwrap();
+        assert!(job.projection == 0 || schedule.has_live_work(), "which tells it to end after a page");
+        had.push(job.projection);
+        schedule.add(job.projection, &job.instances[0]);
+        schedule.done(job.projection, &job.instances);
+    }
+    let round = [vec![0; BEFORE_A_TURN], vec![1]].concat();
+    assert_eq!(had, [round.clone(), round].concat());
+}
+
+// SPEC L4: also where the other workers are busy; but of several workers one at most.
+#[test]
+fn the_turn_of_background_work_takes_one_worker_at_most() {
+    let schedule = Schedule::new(4, 3, 1);
+    (2..4).for_each(|build| schedule.set_background(build, true));
+    let take = || {
+        let job = schedule.next().unwrap();
+        (job.projection, job.instances[0].to_string())
+    };
+    schedule.add(0, &"slow".into());
+    (2..4).for_each(|build| schedule.add(build, &"built".into()));
+    assert!(schedule.wants_job());
+    assert_eq!(take(), (0, "slow".to_owned()));
+    let busy = |count: usize| {
+        for at in 0..count {
+            schedule.add(1, &format!("busy-{at}").into());
+        }
+        assert!(schedule.wants_job());
+        for at in 0..count {
+            assert_eq!(take(), (1, format!("busy-{at}")));
+            schedule.done(1, &[format!("busy-{at}").into()]);
+        }
+    };
+    busy(BEFORE_A_TURN - 1);
+    schedule.add(1, &"late".into());
+    assert_eq!(take(), (2, "built".to_owned()), "it is its turn");
+    assert!(schedule.wants_job());
+    assert_eq!(take(), (1, "late".to_owned()), "the last worker is for live work");
+    schedule.done(1, &["late".into()]);
+    for at in 0..2 * BEFORE_A_TURN {
+        schedule.add(1, &format!("more-{at}").into());
+        assert_eq!(take(), (1, format!("more-{at}")));
+        schedule.done(1, &[format!("more-{at}").into()]);
+    }
+    assert!(schedule.next().is_none(), "another build has to wait for the first one's end");
+    schedule.done(2, &["built".into()]);
+    assert_eq!(take(), (3, "built".to_owned()));
 }
 
 // SPEC F2
