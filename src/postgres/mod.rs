@@ -8,6 +8,7 @@ mod conn;
 mod error;
 mod examine;
 mod in_order;
+mod places;
 mod pool;
 mod push;
 mod slices;
@@ -26,6 +27,7 @@ use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
 use conn::Session;
+use places::Places;
 use pool::{Checked, Pool};
 
 /// Event store and projection store in one PostgreSQL database.
@@ -37,6 +39,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
     include_str!("schema/005.sql"),
+    include_str!("schema/006.sql"),
 ];
 
 /// How to talk to a server.
@@ -75,6 +78,7 @@ pub struct Postgres {
     pool: Pool,
     /// For what keeps leases, however busy the pool is.
     reserve: Pool,
+    places: Places,
     options: PostgresOptions,
 }
 
@@ -96,7 +100,7 @@ impl DbStore<Postgres> {
     /// As [`connect`](Self::connect).
     pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::open(url, &options)?;
-        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options }))
+        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, places: Places::default(), options }))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -164,6 +168,9 @@ impl Postgres {
         let begin = self.begin(read_only);
         loop {
             let mut checked = pool.check_out(doing)?;
+            if !checked.is_reused() {
+                self.places.forget();
+            }
             let outcome = checked.client_in_use(doing)?.batch_execute(&begin);
             match outcome.map_err(|error| error::store(doing, &error)) {
                 Ok(()) => return Ok(checked),
@@ -183,9 +190,12 @@ impl Postgres {
         let mut checked = self.begun(pool, doing, read_only)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::new(client);
+        let mut session = Session::knowing(client, &self.places);
         let outcome = work(&mut session);
         let aborted = session.is_aborted();
+        if session.has_missed() {
+            self.places.forget();
+        }
         match outcome {
             Ok(done) => {
                 if aborted {

@@ -12,6 +12,8 @@ mod crashes;
 #[cfg(feature = "postgres")]
 mod grants;
 mod looking;
+#[cfg(feature = "postgres")]
+mod schemas;
 mod versions;
 mod wrapped;
 
