@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared::{Runner, Shared};
+use super::unfed::ITSELF;
 use crate::build::{Build, Phase};
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
@@ -40,6 +41,9 @@ impl Shared {
             if let Some(build) = build {
                 self.mind_trouble(runner, build);
                 self.ask_for_switch(runner, build);
+            }
+            if let (false, Some(build), Some(live)) = (runner.is_beside(), build, live) {
+                self.mind_readers(runner, build, live);
             }
         }
         if moved {
@@ -112,8 +116,12 @@ impl Shared {
         let command = NewCommand {
             projection: runner.name().to_owned(),
             version: Some(build.key.version),
-            instruction: Instruction::Rebuild(RebuildOptions { switch, ..RebuildOptions::default() }),
-            by: By::new("readside", why),
+            instruction: Instruction::Rebuild(RebuildOptions {
+                switch,
+                unless_live: true,
+                ..RebuildOptions::default()
+            }),
+            by: By::new(ITSELF, why),
         };
         match commands.ask(&command) {
             Ok(_) => {

@@ -69,6 +69,8 @@ pub struct ProjectionHealth {
     pub leases_here: usize,
     /// True once all instances have been up to date.
     pub succeeded: bool,
+    /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
+    pub unfed: Option<String>,
 }
 
 pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
@@ -117,6 +119,7 @@ impl Shared {
             skipped: count(HeldState::Skipped),
             leases_here: self.holdings.count(key),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+            unfed: self.unfed(runner.name()),
         })
     }
 

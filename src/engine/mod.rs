@@ -41,6 +41,7 @@ mod shared;
 mod subscriber;
 mod thread;
 mod ticker;
+mod unfed;
 mod windows;
 
 #[cfg(all(test, shuttle))]

@@ -242,7 +242,8 @@ impl Engine {
             let now = Instant::now();
             let deadline = start + timeout;
             if now >= deadline {
-                return Err(timed_out(projection, &state, position, start.elapsed()));
+                let unfed = self.shared.unfed(projection).map(|why| StopCause::Unfed { why });
+                return Err(timed_out(projection, &state, position, start.elapsed(), unfed));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(now + pause));
             pause = (pause * 2).min(LOOK_AGAIN.1);
@@ -444,13 +445,13 @@ fn stopped(projection: &str, state: &State, position: i64) -> Option<AwaitError>
     Some(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) })
 }
 
-fn timed_out(projection: &str, state: &State, position: i64, waited: Duration) -> AwaitError {
+fn timed_out(projection: &str, state: &State, position: i64, waited: Duration, unfed: Option<StopCause>) -> AwaitError {
     AwaitError::TimedOut {
         projection: projection.to_owned(),
         instance: state.instance.to_string(),
         position,
         checkpoint: state.position,
         waited,
-        why: state.blocked.clone().map(|blocked| Box::new(StopCause::Failing(blocked))),
+        why: unfed.or_else(|| state.blocked.clone().map(StopCause::Failing)).map(Box::new),
     }
 }

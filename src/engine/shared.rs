@@ -20,6 +20,7 @@ use super::members;
 use super::progress::Progress;
 use super::schedule::{Job, Schedule};
 use super::thread::{Stop, Thread};
+use super::unfed::Unfed;
 use super::windows::Windows;
 use super::work::{Processed, Work};
 use crate::error::{StoreError, full};
@@ -61,6 +62,8 @@ pub(super) struct Runner {
     pub(super) trouble: Mutex<Option<String>>,
     /// What readers see of its projection, once that is known.
     pub(super) live: Mutex<Option<Arc<LiveBuild>>>,
+    /// No living engine runs what readers see.
+    pub(super) unfed: Mutex<Option<Unfed>>,
 }
 
 impl Runner {
@@ -78,6 +81,7 @@ impl Runner {
             resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
             live: Mutex::new(None),
+            unfed: Mutex::new(None),
         }
     }
 
