@@ -42,11 +42,15 @@ pub struct RebuildOptions {
     pub switch: Switch,
     /// True to compare it with the old one first. Default: true.
     pub compare: bool,
+    /// True to do nothing where readers see this version already, as engines have it that ask by themselves: several may,
+    /// and one is enough. Default: false.
+    #[serde(default)]
+    pub unless_live: bool,
 }
 
 impl Default for RebuildOptions {
     fn default() -> Self {
-        Self { instance: None, switch: Switch::default(), compare: true }
+        Self { instance: None, switch: Switch::default(), compare: true, unless_live: false }
     }
 }
 

@@ -139,6 +139,11 @@ pub enum StopCause {
     Reset,
     /// Another process has the lease now and does the work.
     LeaseLost,
+    /// Readers see a version that no living engine runs.
+    Unfed {
+        /// What becomes of that, or what to do about it.
+        why: String,
+    },
     /// The work was cancelled.
     Cancelled,
     /// The database failed; nothing is counted against an event.
@@ -181,6 +186,7 @@ impl fmt::Display for StopCause {
             ),
             Self::Reset => f.write_str("its checkpoint was set back meanwhile; trigger it again"),
             Self::LeaseLost => f.write_str("another process has taken it over"),
+            Self::Unfed { why } => f.write_str(why),
             Self::Cancelled => f.write_str("the work was cancelled"),
             Self::Store(error) => f.write_str(&full(error)),
             Self::StandsStill(found) => write!(f, "{found}; {}", found.kind.remedy()),

@@ -85,7 +85,7 @@ pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Co
 /// A version whose code may run elsewhere, or nowhere.
 fn older_version(site: &Site<'_>, build: &Build, stale: bool, control: &dyn Control) -> Result<Change, OperateError> {
     let version = build.key.version;
-    let runs = running(site)?.iter().any(|member| runs(member, site.name(), version));
+    let runs = is_run(site, version)?;
     let mut tries = 0;
     loop {
         let error = match site.builds()?.go_live(&build.key, patience(tries), Some(&mut |_, _| Ok(()))) {
@@ -121,6 +121,11 @@ fn running(site: &Site<'_>) -> Result<Vec<Member>, OperateError> {
         Some(commands) => commands.members()?,
         None => Vec::new(),
     })
+}
+
+/// True when a living engine runs this version.
+pub(super) fn is_run(site: &Site<'_>, version: u32) -> Result<bool, OperateError> {
+    Ok(running(site)?.iter().any(|member| runs(member, site.name(), version)))
 }
 
 fn runs(member: &Member, projection: &str, version: u32) -> bool {

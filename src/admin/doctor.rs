@@ -244,7 +244,18 @@ fn engines(status: &Status) -> Finding {
         return Finding::ok(check, text);
     }
     let names = list(&alone, shown);
-    Finding::warn(check, format!("{text}; no engine runs {names}"), StandstillKind::NoEngine.remedy())
+    let other = |live: &&ProjectionStatus| {
+        let is_other = |other: &&ProjectionStatus| other.name == live.name && other.members > 0 && !other.is_live();
+        status.projections.iter().find(is_other)
+    };
+    let remedy = match alone.iter().find_map(other) {
+        None => StandstillKind::NoEngine.remedy().to_owned(),
+        Some(ProjectionStatus { name, version, .. }) => format!(
+            "start the service that keeps it up to date, or have readers see version {version} of {name:?}, which engines \
+             run: `readside builds back {name}`, or `builds switch` where that is the newer one"
+        ),
+    };
+    Finding::warn(check, format!("{text}; no engine runs {names}"), remedy)
 }
 
 /// Leases of the dead end by themselves, but somebody has to take them over.

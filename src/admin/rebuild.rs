@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::change;
 use super::measure::Pace;
 use super::site::{Control, PAGE, Site, answer};
 use crate::build::{Behind, Build, BuildProgress, Comparison, Phase, Step};
@@ -66,15 +67,22 @@ impl Site<'_> {
     pub(super) fn target(&self) -> Result<Target, OperateError> {
         let live = self.live()?;
         let own = self.projection.version();
-        if live.key.version > own {
-            return Err(self.refused(format!(
-                "readers see version {}, which is newer than version {own} of this code; go back to it, or raise the version",
-                live.key.version
-            )));
-        }
+        self.check_older(&live)?;
         let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
         let handler = self.handler(projection.clone())?;
         Ok(Target { projection, live, handler })
+    }
+
+    /// A version older than what readers see takes its place only where no engine runs that any more.
+    fn check_older(&self, live: &Build) -> Result<(), OperateError> {
+        let (own, seen) = (self.projection.version(), live.key.version);
+        if seen <= own || !change::is_run(self, seen)? {
+            return Ok(());
+        }
+        Err(self.refused(format!(
+            "readers see version {seen}, which is newer than version {own} of this code and run by an engine; go back to \
+             it, or raise the version"
+        )))
     }
 
     /// The build that this command has put before the readers, if it came so far.
@@ -103,6 +111,10 @@ pub(super) fn rebuild(
         return Ok(report);
     }
     let target = site.target()?;
+    if options.unless_live && target.projection.is_beside() {
+        report.switched = true;
+        return Ok(report);
+    }
     insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
     control.announce();
     fill(site, &target, control)?;
@@ -122,6 +134,12 @@ pub(super) fn rebuild(
         Switch::Asked => Some("the switch has to be asked for".to_owned()),
     };
     if report.waits_for.is_none() {
+        if let Err(error) = site.check_older(&target.live) {
+            // It is as it was: kept current by who runs it.
+            let key = target.projection.key();
+            insist(control, || Ok(site.builds()?.enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
+            return Err(error);
+        }
         switch(site, &target, report.comparison.as_ref(), control)?;
         report.switched = true;
     }

@@ -15,8 +15,12 @@ use crate::inspect::ProjectionStatus;
 use crate::instruction::{Instruction, RebuildOptions};
 
 pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome {
-    let options =
-        RebuildOptions { instance: args.instance.clone(), switch: args.switch.into(), compare: !args.no_compare };
+    let options = RebuildOptions {
+        instance: args.instance.clone(),
+        switch: args.switch.into(),
+        compare: !args.no_compare,
+        unless_live: false,
+    };
     let by = by::of_acts(&args.by)?;
     session.operated(&args.projection, Instruction::Rebuild(options), &by, &args.wait, report)
 }

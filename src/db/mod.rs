@@ -15,6 +15,7 @@ mod life;
 pub(crate) mod model;
 mod operate;
 mod pause;
+mod place;
 mod push;
 pub(crate) mod row;
 #[cfg(feature = "cli")]
@@ -44,6 +45,7 @@ use crate::inspect::Finding;
 use crate::projection::Projection;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
+use crate::state::ProjectionKey;
 use crate::value::{ColumnType, Value};
 
 /// One row of a result, its values as the columns' types say.
@@ -90,6 +92,17 @@ pub trait Conn {
 
     /// Writes events, and moves their counters and heads.
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
+
+    /// The schema on record for the tables of this build, whose code names none. None where there are no schemas, or
+    /// where none is on record.
+    fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Has unqualified names in what follows in this transaction mean relations of this schema first.
+    fn look_into(&mut self, _schema: &Arc<str>) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::place::placed;
 use super::{Conn, Row, row, state};
 use crate::build::Model;
 use crate::error::StoreError;
@@ -31,6 +32,7 @@ pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str)
 }
 
 fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
+    let projection = &placed(conn, projection)?;
     let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
     let tables = projection.tables().iter().map(|table| rows(conn, projection, table, instance));
     let tables = tables.collect::<Result<_, StoreError>>()?;
@@ -73,6 +75,7 @@ pub(crate) fn find(
     instance: &str,
     key: &[Value],
 ) -> Result<Option<Columns>, StoreError> {
+    let projection = &placed(conn, projection)?;
     let own = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
     let columns: Vec<(&str, ColumnType)> = std::iter::once((INSTANCE_COLUMN, ColumnType::Text)).chain(own).collect();
     let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
@@ -100,6 +103,7 @@ pub(crate) fn instances(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Arc<str>>, StoreError> {
+    let projection = &placed(conn, projection)?;
     let dialect = conn.dialect();
     let states = dialect.table("projection_states");
     let mut parts = vec![format!("SELECT instance_id FROM {states} WHERE projection = $1 AND version = $2")];
@@ -117,7 +121,7 @@ pub(crate) fn instances(
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// Removes the rows of an instance, those that refer to others first; returns how many.
+/// Removes the rows of an instance, those that refer to others first; returns how many. The projection is placed.
 pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<u64, StoreError> {
     let mut rows = 0;
     for table in projection.tables().iter().rev() {

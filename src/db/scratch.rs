@@ -42,9 +42,9 @@ fn erase_instance(conn: &mut dyn Conn, instance: &str) -> Result<(), StoreError>
 
 fn erase_projection(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
+    let projection = &projection.placed(conn.place(&projection.key())?);
     for table in projection.tables() {
-        let view = sql::quote(&sql::view_raw(dialect, projection, table));
-        conn.batch(&format!("DROP VIEW IF EXISTS {view}"))?;
+        conn.batch(&format!("DROP VIEW IF EXISTS {}", sql::view_name(dialect, projection, table)))?;
         conn.batch(&format!("DROP TABLE IF EXISTS {}", sql::physical_name(dialect, projection, table)))?;
     }
     for (table, column) in [("projection_tables", "projection"), ("projections", "name")] {

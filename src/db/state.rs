@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::place::placed;
 use super::{Bulk, BulkKind, Conn, Row};
 use super::{checkpoint, fold, held, lease, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
@@ -72,15 +73,17 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
-        fold::apply(self.conn, projection, batches)
+        let projection = placed(self.conn, projection)?;
+        fold::apply(self.conn, &projection, batches)
     }
 
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
         if *statement == Statement::Noop {
             return Ok(());
         }
+        let projection = placed(self.conn, projection)?;
         self.conn.execute("SAVEPOINT step", &[])?;
-        let outcome = execute(self.conn, projection, instance, statement);
+        let outcome = execute(self.conn, &projection, instance, statement);
         if outcome.is_err() {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }
@@ -137,6 +140,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
+/// The projection is placed.
 pub(super) fn execute(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -147,6 +151,9 @@ pub(super) fn execute(
         let why = "an exec statement names its tables itself, so it cannot write to those of a build beside the live \
                    one; raise the version instead";
         return Err(StoreError::new("writing a read table of a build", StoreErrorKind::Unsupported, why));
+    }
+    if let Some(place) = projection.told_place().filter(|_| statement.has_exec()) {
+        conn.look_into(place)?;
     }
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;

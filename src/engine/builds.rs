@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::delay;
 use super::shared::{Runner, Shared};
+use super::unfed::ITSELF;
 use crate::build::{Build, Phase};
 use crate::clock;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
@@ -60,6 +61,9 @@ impl Shared {
             if let Some(build) = build {
                 self.mind_trouble(runner, build);
                 self.ask_for_switch(runner, build);
+            }
+            if let (false, Some(build), Some(live)) = (runner.is_beside(), build, live) {
+                self.mind_readers(runner, build, live);
             }
         }
         if moved {
@@ -182,8 +186,12 @@ impl Shared {
         let command = NewCommand {
             projection: runner.name().to_owned(),
             version: Some(build.key.version),
-            instruction: Instruction::Rebuild(RebuildOptions { switch, ..RebuildOptions::default() }),
-            by: By::new("readside", why),
+            instruction: Instruction::Rebuild(RebuildOptions {
+                switch,
+                unless_live: true,
+                ..RebuildOptions::default()
+            }),
+            by: By::new(ITSELF, why),
         };
         match commands.ask(&command) {
             Ok(_) => {

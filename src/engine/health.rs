@@ -93,6 +93,8 @@ pub struct ProjectionHealth {
     pub single_steps: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
+    /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
+    pub unfed: Option<String>,
 }
 
 pub(super) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
@@ -189,6 +191,7 @@ impl Shared {
             leases_here: self.holdings.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+            unfed: self.unfed(runner.name()),
         })
     }
 

@@ -44,6 +44,7 @@ mod standstill;
 mod subscriber;
 mod thread;
 mod ticker;
+mod unfed;
 mod windows;
 
 #[cfg(all(test, shuttle))]

@@ -14,6 +14,7 @@ pub(super) fn tick(shared: &Arc<Shared>) {
     if let Err(error) = renew(shared) {
         log::warn!("{}; work goes on as long as its leases are trusted", full(&error));
     }
+    shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);
 }
 

@@ -279,7 +279,8 @@ impl Engine {
                 return Err(AwaitError::ShutDown);
             }
             if is_over {
-                let why = self.shared.why(at, runner, &live.key, &state);
+                let unfed = self.shared.unfed(projection).map(|why| Box::new(StopCause::Unfed { why }));
+                let why = unfed.or_else(|| self.shared.why(at, runner, &live.key, &state));
                 return Err(timed_out(projection, &state, last.0, start.elapsed(), why));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(Instant::now() + pause));

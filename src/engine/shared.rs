@@ -20,6 +20,7 @@ use super::progress::{Moved, Progress};
 use super::schedule::{Job, Schedule};
 use super::standstill::Standstills;
 use super::thread::{Stop, Thread};
+use super::unfed::Unfed;
 use super::windows::Windows;
 use super::work::{Processed, Work};
 use crate::error::{StoreError, full, net};
@@ -65,6 +66,8 @@ pub(super) struct Runner {
     pub(super) told: AtomicBool,
     /// What readers see of its projection, once that is known.
     pub(super) live: Mutex<Option<Arc<LiveBuild>>>,
+    /// No living engine runs what readers see.
+    pub(super) unfed: Mutex<Option<Unfed>>,
 }
 
 impl Runner {
@@ -83,6 +86,7 @@ impl Runner {
             trouble: Mutex::new(None),
             told: AtomicBool::new(false),
             live: Mutex::new(None),
+            unfed: Mutex::new(None),
         }
     }
 

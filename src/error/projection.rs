@@ -114,6 +114,59 @@ pub enum SetupError {
         /// What is missing.
         what: String,
     },
+    /// The schema of the tables is on record, and this role may not use it. Nothing is made in another one: the rows of one
+    /// read model would be in two.
+    #[error(
+        "the tables of projection {projection:?} are in schema {recorded:?}, {why}; this session would put them into {}. \
+         GRANT USAGE ON SCHEMA {recorded:?} and the rights on its tables to this role, or connect as the role that made \
+         them (a search_path does not matter then); to have them elsewhere, raise the version and name the schema by \
+         Projection::schema", here.as_ref().map_or_else(|| "no schema".to_owned(), |here| format!("schema {here:?}"))
+    )]
+    SchemaOutOfReach {
+        /// The projection.
+        projection: String,
+        /// The schema on record.
+        recorded: String,
+        /// What is wrong with it, for this session.
+        why: &'static str,
+        /// The schema to which unqualified names lead in this session, if there is one.
+        here: Option<String>,
+    },
+    /// Tables of one read model are in several schemas, by sessions with different search paths.
+    #[error(
+        "the tables of projection {projection:?} are in several schemas, {}: each may hold rows that the others lack. Drop \
+         or rename those that are not wanted, start an engine, and have it rebuild the projection", schemas.join(", ")
+    )]
+    SchemasDisagree {
+        /// The projection.
+        projection: String,
+        /// The schemas.
+        schemas: Vec<String>,
+    },
+    /// A table is not in the schema on record, but in another one.
+    #[error(
+        "table {table:?} of projection {projection:?} is on record in schema {recorded:?}, but it is in schema {found:?}; \
+         move it back by ALTER TABLE {found:?}.{table:?} SET SCHEMA {recorded:?}, or rename the one that is not meant"
+    )]
+    TableMoved {
+        /// The projection.
+        projection: String,
+        /// The table.
+        table: String,
+        /// The schema on record.
+        recorded: String,
+        /// Where a table of this name is.
+        found: String,
+    },
+    /// A session that has no schema for unqualified names.
+    #[error(
+        "projection {projection:?} names no schema, and the search_path of this session none that exists; set the \
+         search_path, or name the schema by Projection::schema"
+    )]
+    NoSchema {
+        /// The projection.
+        projection: String,
+    },
     /// The database was set up by a newer version of this library.
     #[error("the database has schema {found}, this version of readside knows up to {known}; update readside")]
     NewerSchema {

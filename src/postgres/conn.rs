@@ -6,12 +6,14 @@ use std::time::SystemTime;
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
+use super::places::Places;
 use super::value::{self, Param};
 use super::{bulk, error, in_order, push, slices};
 use crate::db::{Append, Bulk, Conn, Counters, Row, Sliced, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::query::ReadRequest;
 use crate::sql::Dialect;
+use crate::state::ProjectionKey;
 use crate::value::Value;
 
 /// A connection of the pool's, or a transaction of the caller's.
@@ -21,20 +23,46 @@ pub(super) struct Session<'c, C: GenericClient> {
     aborted: bool,
     /// As whom the server let this connection in, where that is known.
     role: Option<&'c str>,
+    /// A statement did not find its table or schema.
+    missed: bool,
+    /// Where read tables are, as the pool's connections know it.
+    places: Option<(&'c Places, u64)>,
+    /// The schema that unqualified names mean first since a statement of this transaction.
+    looks_into: Option<Arc<str>>,
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
     pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
-        Self { client, aborted: false, role }
+        Self { client, aborted: false, role, missed: false, places: None, looks_into: None }
+    }
+
+    /// One that knows, and tells, where read tables are.
+    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, places: &'c Places) -> Self {
+        Self { places: Some((places, places.generation())), ..Self::new(client, role) }
     }
 
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted
     }
 
+    /// True when a statement did not find its table or schema, so that what is known of these may be out of date.
+    pub(super) fn has_missed(&self) -> bool {
+        self.missed
+    }
+
     fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
         self.aborted |= outcome.is_err();
-        outcome.map_err(|error| error::of_role(doing, self.role, &error))
+        outcome.map_err(|error| {
+            let error = error::of_role(doing, self.role, &error);
+            self.missed |= error.kind() == StoreErrorKind::Schema;
+            error
+        })
+    }
+
+    /// What was set since the savepoint is set no more.
+    fn rolled_back(&mut self) {
+        self.aborted = false;
+        self.looks_into = None;
     }
 
     /// Rows of a query as the driver has them, with parameters of any types.
@@ -57,7 +85,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
         let outcome = self.client.execute_typed(sql, params);
         let touched = self.watch(outcome, doing)?;
         if sql.starts_with("ROLLBACK TO") {
-            self.aborted = false;
+            self.rolled_back();
         }
         Ok(touched)
     }
@@ -87,7 +115,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
         let outcome = self.client.batch_execute(sql);
         self.watch(outcome, "running statements")?;
         if sql.starts_with("ROLLBACK TO") {
-            self.aborted = false;
+            self.rolled_back();
         }
         Ok(())
     }
@@ -110,6 +138,30 @@ impl<C: GenericClient> Conn for Session<'_, C> {
 
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError> {
         push::append(self, append)
+    }
+
+    fn place(&mut self, build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
+        if let Some(place) = self.places.and_then(|(places, _)| places.get(build)) {
+            return Ok(Some(place));
+        }
+        let sql = "SELECT place FROM readside.projections WHERE name = $1 AND version = $2 AND place IS NOT NULL";
+        let rows = self.query(sql, &[build.name.as_ref().into(), build.version.into()])?;
+        let place = rows.first().map(|found| row::shared(found, 0)).transpose()?;
+        if let (Some((places, generation)), Some(place)) = (self.places, &place) {
+            places.keep(generation, build, place);
+        }
+        Ok(place)
+    }
+
+    fn look_into(&mut self, schema: &Arc<str>) -> Result<(), StoreError> {
+        if self.looks_into.as_ref() == Some(schema) {
+            return Ok(());
+        }
+        let sql = "SELECT set_config('search_path', concat_ws(', ', quote_ident($1::text), \
+                   nullif(current_setting('search_path'), '')), true) WHERE current_schema() IS DISTINCT FROM $1::text";
+        self.query(sql, &[schema.as_ref().into()])?;
+        self.looks_into = Some(Arc::clone(schema));
+        Ok(())
     }
 
     fn now(&mut self) -> Result<SystemTime, StoreError> {

@@ -8,6 +8,7 @@ mod conn;
 mod error;
 mod examine;
 mod in_order;
+mod places;
 mod pool;
 mod push;
 mod rights;
@@ -29,6 +30,7 @@ use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
 use conn::Session;
+use places::Places;
 use pool::{Checked, Pool};
 
 /// Event store and projection store in one PostgreSQL database.
@@ -79,6 +81,7 @@ pub struct Postgres {
     pool: Pool,
     /// For what keeps leases, however busy the pool is.
     reserve: Pool,
+    places: Places,
     options: PostgresOptions,
     /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
     longest_idle: AtomicU64,
@@ -105,8 +108,9 @@ impl DbStore<Postgres> {
     /// As [`connect`](Self::connect).
     pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
         let pool = Pool::open(url, &options)?;
-        let longest_idle = AtomicU64::new(whole_millis(options.idle_in_transaction_timeout));
-        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle }))
+        let (longest_idle, places) =
+            (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), Places::default());
+        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle, places }))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -178,6 +182,9 @@ impl Postgres {
         let begin = self.begin(read_only);
         loop {
             let mut checked = pool.check_out(doing)?;
+            if !checked.is_reused() {
+                self.places.forget();
+            }
             let outcome = checked.client_in_use(doing)?.batch_execute(&begin);
             match outcome.map_err(|error| error::store(doing, &error)) {
                 Ok(()) => return Ok(checked),
@@ -197,9 +204,12 @@ impl Postgres {
         let mut checked = self.begun(pool, doing, read_only)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::new(client, Some(pool.role()));
+        let mut session = Session::knowing(client, Some(pool.role()), &self.places);
         let outcome = work(&mut session);
         let aborted = session.is_aborted();
+        if session.has_missed() {
+            self.places.forget();
+        }
         match outcome {
             Ok(done) => {
                 if aborted {

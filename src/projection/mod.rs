@@ -55,6 +55,8 @@ type Upcaster = Arc<dyn Fn(&Event) -> Result<Event, PayloadError> + Send + Sync>
 #[must_use]
 pub struct Projection {
     inner: Arc<Definition>,
+    /// The schema that its tables are in, where it names none and the store has told.
+    place: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -92,6 +94,7 @@ impl Projection {
                 redacted: None,
                 duplicate_upcasts: Vec::new(),
             }),
+            place: None,
         }
     }
 
@@ -100,7 +103,9 @@ impl Projection {
         self
     }
 
-    /// Puts the tables into this schema (SQLite: before their names). Default: the connection's own.
+    /// Puts the tables into this schema (SQLite: before their names). Default: that of the session that makes them first,
+    /// which is on record from then on: the tables stay there, whatever the search path of other sessions is. The schema
+    /// on record may be named later without raising the version.
     pub fn schema(self, name: &str) -> Self {
         self.change(|definition| definition.schema = Some(name.to_owned()))
     }
@@ -237,6 +242,26 @@ impl Projection {
     #[must_use]
     pub fn schema_name(&self) -> Option<&str> {
         self.inner.schema.as_deref()
+    }
+
+    /// The same projection with its tables in this schema, unless it names one.
+    pub(crate) fn placed(&self, schema: Option<Arc<str>>) -> Self {
+        Self { inner: Arc::clone(&self.inner), place: schema }
+    }
+
+    /// The schema that a store has told for its tables; none where it names one itself.
+    pub(crate) fn told_place(&self) -> Option<&Arc<str>> {
+        self.place.as_ref().filter(|_| self.inner.schema.is_none())
+    }
+
+    /// The schema that its tables are in: the one that it names, or the one that the store has told.
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.inner.schema.as_deref().or(self.place.as_deref())
+    }
+
+    /// The same projection without a schema of its own.
+    pub(crate) fn without_schema(&self) -> Self {
+        self.clone().change(|definition| definition.schema = None)
     }
 
     /// The tables under their full plain names, the primary one first.

@@ -8,7 +8,7 @@ use crate::value::{ColumnType as T, Value, time_text, unsigned_zero};
 
 /// The unquoted name of a table of this version, without PostgreSQL's schema.
 pub(crate) fn physical_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    physical_of(dialect, projection.schema_name(), &table.name, &projection.key())
+    physical_of(dialect, projection.place(), &table.name, &projection.key())
 }
 
 /// The unquoted name of a table of a build, by the table's plain name.
@@ -22,7 +22,7 @@ pub(crate) fn physical_of(dialect: Dialect, schema: Option<&str>, table: &str, k
 
 /// The unquoted name of the view that readers use, without PostgreSQL's schema.
 pub(crate) fn view_raw(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    view_of(dialect, projection.schema_name(), &table.name)
+    view_of(dialect, projection.place(), &table.name)
 }
 
 /// The same by the table's plain name.
@@ -34,7 +34,7 @@ pub(crate) fn view_of(dialect: Dialect, schema: Option<&str>, table: &str) -> St
 }
 
 fn qualified(dialect: Dialect, projection: &Projection, raw: &str) -> String {
-    in_schema(dialect, projection.schema_name(), raw)
+    in_schema(dialect, projection.place(), raw)
 }
 
 /// A quoted name with PostgreSQL's schema before it.
@@ -50,7 +50,12 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
     qualified(dialect, projection, &physical_raw(dialect, projection, table))
 }
 
-/// Everything that makes the tables of a projection where they are missing.
+/// The quoted name of the view that readers use.
+pub(crate) fn view_name(dialect: Dialect, projection: &Projection, table: &Table) -> String {
+    qualified(dialect, projection, &view_raw(dialect, projection, table))
+}
+
+/// Everything that makes the tables of a projection where they are missing. A schema is made only where the code names it.
 ///
 /// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
 pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<String> {

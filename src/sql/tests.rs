@@ -124,7 +124,11 @@ fn tables_carry_the_instance_in_front() {
             r#"CREATE INDEX IF NOT EXISTS "t_3_n_idx" ON "t_3" ("instance_id", "n")"#,
         ]
     );
-    let schema = projection().schema("crm");
+    let placed = projection().placed(Some("app".into()));
+    let sql = create_tables(Dialect::Postgres, &placed, None);
+    assert!(sql.iter().all(|sql| !sql.contains("SCHEMA") && sql.contains(r#" "app"."t_"#)), "{sql:?}");
+    assert!(sql.iter().any(|sql| sql.contains(r#"REFERENCES "app"."t_3""#)), "{sql:?}");
+    let schema = projection().schema("crm").placed(Some("app".into()));
     let first = schema.tables().first().unwrap().clone();
     let names = ["instance_id", "id", "n", "f", "j", "tags"].map(str::to_owned);
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Versions that are raised in the code.
 
-use readside::error::OperateError;
+use readside::error::{AwaitError, OperateError};
 use readside::*;
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, seen, start};
@@ -120,6 +120,144 @@ pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
         old.await_pushed("counts", &pushed, LONG).unwrap();
         assert_eq!(seen(place).first().unwrap(), &format!("tenant-000/x0={}", 6 + 2 * round));
     }
+}
+
+/// Waits until each process has said for longer than a lease that it is alive, or has been silent for that long.
+fn a_lease_later<P: Place>(place: &P) {
+    let beat = || place.query("SELECT max(alive_until) FROM readside.members");
+    for _ in 0..5 {
+        let before = beat();
+        eventually("a heartbeat", || beat() != before);
+    }
+}
+
+/// How many commands were ever asked for.
+fn asked<P: Place>(place: &P) -> usize {
+    place.query("SELECT kind FROM readside.commands").len()
+}
+
+/// Readers see a version that no engine runs: as this engine tells it.
+fn unfed(engine: &Engine) -> Option<String> {
+    engine.health().unwrap().projections.remove(0).unfed
+}
+
+fn if_asked() -> EngineConfig {
+    EngineConfig { auto_switch: false, ..eager() }
+}
+
+// SPEC B1, L11: the code is rolled back, and the newer one is deployed again.
+pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 2, 4);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    old.shutdown(LONG).unwrap();
+    let push = |engine: &Engine| {
+        let pushed = engine.push(&[count("tenant-000", "x0", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+        seen(place).remove(0)
+    };
+    assert_eq!(push(&new), "tenant-000/x0=8");
+    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    new.shutdown(LONG).unwrap();
+    let old = start(place.open(), eager());
+    assert_eq!((push(&old), live(place)), ("tenant-000/x0=5".to_owned(), 1));
+    eventually("peace", || unfed(&old).is_none());
+    let record = &old.commands(Some("counts"), 1).unwrap()[0];
+    assert_eq!((record.instruction.kind(), &*record.who, record.version), ("rebuild", "readside", Some(1)));
+    eventually("the end of the rebuild", || old.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    old.shutdown(LONG).unwrap();
+    let new = start_doubled(place.open(), eager());
+    assert_eq!((push(&new), live(place)), ("tenant-000/x0=12".to_owned(), 2));
+}
+
+// SPEC C6, L11
+pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 2, 4);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    assert_eq!((unfed(&old), unfed(&new)), (None, None));
+    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    old.shutdown(LONG).unwrap();
+    new.shutdown(LONG).unwrap();
+    let is_told = |engine: &Engine, words: [&str; 2]| {
+        // It is known from the start.
+        let text = unfed(engine).unwrap();
+        assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        let pushed = engine.push(&[count("tenant-000", "x0", 1)]).unwrap();
+        match engine.await_pushed("counts", &pushed, std::time::Duration::from_millis(50)) {
+            Err(AwaitError::TimedOut { why: Some(why), .. }) => assert_eq!(why.to_string(), text),
+            other => panic!("{other:?}"),
+        }
+        pushed
+    };
+    let old = start(place.open(), if_asked());
+    let pushed = is_told(&old, ["version 2", "`readside builds back counts`"]);
+    let findings = admin::Doctor::default().examine(&place.open());
+    let engines = findings.iter().find(|finding| finding.check == "engines").unwrap();
+    assert!(engines.remedy.as_ref().unwrap().contains("`readside builds back counts`"), "{engines:?}");
+    let before = asked(place);
+    a_lease_later(place);
+    assert_eq!((live(place), asked(place)), (2, before), "nobody has asked for anything");
+    old.back("counts", false, &by()).unwrap();
+    old.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!((live(place), seen(place).remove(0), unfed(&old)), (1, "tenant-000/x0=4".to_owned(), None));
+    old.shutdown(LONG).unwrap();
+    let new = start_doubled(place.open(), if_asked());
+    let pushed = is_told(&new, ["version 1", "`readside builds switch counts`"]);
+    new.switch("counts", &by()).unwrap();
+    new.await_pushed("counts", &pushed, LONG).unwrap();
+    assert_eq!((live(place), seen(place).remove(0), unfed(&new)), (2, "tenant-000/x0=10".to_owned(), None));
+}
+
+// SPEC B1: one engine that runs what readers see is enough for all to stay as it is.
+pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 2, 4);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    // The old version's service is started again, so that it is the newest.
+    old.shutdown(LONG).unwrap();
+    let old = start(place.open(), eager());
+    let before = asked(place);
+    a_lease_later(place);
+    assert_eq!((live(place), asked(place), unfed(&old)), (2, before, None));
+    // With the last engine of version 2 readers go back; they do not change again when one comes.
+    new.shutdown(LONG).unwrap();
+    eventually("the way back", || live(place) == 1);
+    eventually("the end of the rebuild", || old.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let new = start_doubled(place.open(), eager());
+    let before = asked(place);
+    a_lease_later(place);
+    assert_eq!((live(place), asked(place), unfed(&old), unfed(&new)), (1, before, None, None));
+}
+
+// SPEC B1: of several engines that ask for the switch of their version, one may come when it is done.
+pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 4);
+    let options = RebuildOptions { unless_live: true, ..RebuildOptions::default() };
+    let report = engine.rebuild("counts", options, &by(), |_| {}).unwrap();
+    assert!(report.switched && report.comparison.is_none());
+    assert_eq!(engine.builds("counts").unwrap().len(), 1);
+}
+
+// SPEC B1: who goes back to where a version stands has decided.
+pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 2, 4);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    old.shutdown(LONG).unwrap();
+    new.back("counts", true, &by()).unwrap();
+    let before = asked(place);
+    a_lease_later(place);
+    assert_eq!((live(place), asked(place)), (1, before));
+    let text = unfed(&new).unwrap();
+    assert!(text.contains("version 1") && text.contains("`readside builds switch counts`"), "{text}");
 }
 
 fn by_hand() -> Projection {

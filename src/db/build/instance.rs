@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{enter, of, take_time};
 use crate::build::{Behind, CatchUp, Phase};
+use crate::db::place::placed;
 use crate::db::state::Transaction;
 use crate::db::{Conn, model};
 use crate::error::{StoreError, StoreErrorKind, SwitchError};
@@ -28,6 +29,7 @@ pub(in crate::db) fn exchange(
     catch_up: CatchUp<'_>,
 ) -> Result<(), SwitchError> {
     take_time(conn)?;
+    let (build, live) = (&placed(conn, build)?, &placed(conn, live)?);
     let (from, to) = (build.key(), live.key());
     let standing = lock(conn, &to, instance)?.position;
     let mut reached = lock(conn, &from, instance)?.position;
@@ -126,6 +128,7 @@ pub(in crate::db) fn empty(
     instances: &[Arc<str>],
 ) -> Result<u64, StoreError> {
     take_time(conn)?;
+    let projection = &placed(conn, projection)?;
     let key = projection.key();
     Transaction { conn }.lock(&key, instances)?;
     let dialect = conn.dialect();

@@ -5,7 +5,7 @@
 
 mod compare;
 mod instance;
-mod stored;
+pub(super) mod stored;
 mod switch;
 mod views;
 
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::setup::{self, catalog};
-use super::{Conn, Row};
+use super::{Conn, Row, place};
 use crate::build::{Build, Phase};
 use crate::error::{SetupError, StoreError};
 use crate::projection::Projection;
@@ -50,6 +50,7 @@ pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> R
     setup::lock(conn)?;
     let key = build.key();
     let known = stored::list(conn, Some(build.name()))?;
+    let build = &place::settle(conn, build, &known)?;
     match known.iter().find(|stored| stored.build.key == key) {
         Some(stored) if stored.build.phase == Phase::Live => Ok(()),
         Some(stored) if stored.build.phase != Phase::Kept || !build.is_beside() => go_on(conn, stored, command),
@@ -129,14 +130,16 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
     }
     // All engines take part in filling it: that it has succeeded says that nobody has to lead.
     let sql = format!(
-        "INSERT INTO {} (name, version, definition, live, succeeded_at, phase, command) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO {} (name, version, definition, live, succeeded_at, phase, command, place) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         dialect.table("projections")
     );
     let now = Value::Timestamp(to_micros(conn.now()?));
     let [name, version] = of(&key);
     let phase = Phase::Building.as_str().into();
-    conn.execute(&sql, &[name, version, build.definition().into(), false.into(), now, phase, command.into()])?;
+    let definition = build.definition().into();
+    let place = build.told_place().map(ToString::to_string).into();
+    conn.execute(&sql, &[name, version, definition, false.into(), now, phase, command.into(), place])?;
     Ok(())
 }
 

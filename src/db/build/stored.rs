@@ -24,17 +24,22 @@ struct TableName {
 }
 
 #[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) build: Build,
-    pub(super) live: bool,
-    pub(super) schema: Option<String>,
+pub(in crate::db) struct Stored {
+    pub(in crate::db) build: Build,
+    pub(in crate::db) live: bool,
+    /// Where its tables are: the schema that its code names, or the one on record.
+    pub(in crate::db) schema: Option<String>,
+    /// Its code names the schema.
+    pub(in crate::db) names_schema: bool,
+    /// The schema on record, where its code names none.
+    pub(in crate::db) place: Option<String>,
     /// Plain names.
-    pub(super) tables: Vec<String>,
+    pub(in crate::db) tables: Vec<String>,
 }
 
 impl Stored {
     /// The unquoted name of a table of this build.
-    pub(super) fn raw(&self, dialect: Dialect, table: &str) -> String {
+    pub(in crate::db) fn raw(&self, dialect: Dialect, table: &str) -> String {
         sql::physical_of(dialect, self.schema.as_deref(), table, &self.build.key)
     }
 
@@ -66,9 +71,10 @@ pub(super) fn label(key: &ProjectionKey) -> String {
 }
 
 /// Builds of all projections, or of one. Who changes them has the lock of set-ups.
-pub(super) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
+pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
     let sql = format!(
-        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command FROM {} \
+        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place \
+         FROM {} \
          ORDER BY name, version",
         conn.dialect().table("projections")
     );
@@ -84,6 +90,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
     let live = row::truth(found, 3)?;
     let phase = Phase::parse(row::text(found, 5)?).unwrap_or(Phase::Halted);
     let name: Arc<str> = row::shared(found, 0)?;
+    let place = if row::is_null(found, 9) { None } else { Some(row::text(found, 9)?.to_owned()) };
     Ok(Stored {
         build: Build {
             key: ProjectionKey { name, version: u32::try_from(row::int(found, 1)?).unwrap_or(0) },
@@ -95,7 +102,9 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
             aggregate_types: definition.events.into_iter().map(|(name, _)| name).collect(),
         },
         live,
-        schema: definition.schema,
+        names_schema: definition.schema.is_some(),
+        schema: definition.schema.or_else(|| place.clone()),
+        place,
         tables: definition.tables.into_iter().map(|table| table.name).collect(),
     })
 }

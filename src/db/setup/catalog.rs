@@ -122,7 +122,7 @@ pub(super) fn difference(
     table: &Table,
 ) -> Result<Option<String>, StoreError> {
     let dialect = conn.dialect();
-    let found = columns(conn, projection.schema_name(), &sql::physical_raw(dialect, projection, table))?;
+    let found = columns(conn, projection.place(), &sql::physical_raw(dialect, projection, table))?;
     let wanted = expected(dialect, table);
     let missing = wanted.iter().find(|column| !found.iter().any(|other| other.name == column.name));
     if let Some(column) = missing {
@@ -164,7 +164,7 @@ pub(super) fn one(text: &str) -> [Value; 1] {
 
 /// The name under which the owner of a relation is kept.
 pub(super) fn qualified(projection: &Projection, name: &str) -> String {
-    match projection.schema_name() {
+    match projection.place() {
         Some(schema) => format!("{schema}.{name}"),
         None => name.to_owned(),
     }

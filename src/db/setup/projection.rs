@@ -2,7 +2,8 @@
 
 use super::{catalog, check_version, current, ints, lock, migrate, texts};
 use crate::build::Phase;
-use crate::db::{Backend, Conn, row};
+use crate::db::build::stored::{self, Stored};
+use crate::db::{Backend, Conn, place, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -14,6 +15,12 @@ use crate::value::Value;
 pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     Projection::check_all(projections)?;
     migrate(backend)?;
+    if backend.read("looking for tables without a schema on record", place::is_missing)? {
+        backend.write("recording the schemas of tables", |conn| {
+            lock(conn)?;
+            place::record_all(conn)
+        })?;
+    }
     for projection in projections {
         let doing = format!("setting up projection {:?}", projection.name());
         backend.write(&doing, |conn| setup_one(conn, projection))?;
@@ -23,12 +30,18 @@ pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Res
 
 fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
     lock(conn)?;
-    let registered = register(conn, projection)?;
+    let known = stored::list(conn, Some(projection.name()))?;
+    let projection = &place::settle(conn, projection, &known)?;
+    let registered = register(conn, projection, &known)?;
     let dialect = conn.dialect();
     let mut create = false;
     for table in projection.tables() {
         let physical = sql::physical_raw(dialect, projection, table);
-        create |= !is_ours(conn, projection, &physical, "table")?;
+        let is_there = is_ours(conn, projection, &physical, "table")?;
+        if !is_there && !registered.is_new {
+            place::check_moved(conn, projection, &physical)?;
+        }
+        create |= !is_there;
     }
     if create {
         for sql in sql::create_tables(dialect, projection, None) {
@@ -49,18 +62,23 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
 
 struct Registered {
     live: bool,
+    is_new: bool,
 }
 
 /// The view on a table of this version.
 pub(super) fn create_view(dialect: Dialect, projection: &Projection, table: &Table) -> String {
     let columns: Vec<String> = catalog::typed_columns(table).into_iter().map(|(name, _)| name).collect();
-    sql::create_view(dialect, projection.schema_name(), &table.name, &projection.key(), &columns)
+    sql::create_view(dialect, projection.place(), &table.name, &projection.key(), &columns)
 }
 
 /// The projection's row, made on first sight; refuses another definition under the same version. A version older than
 /// the live one never takes its place by itself.
-fn register(conn: &mut dyn Conn, projection: &Projection) -> Result<Registered, SetupError> {
+fn register(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> Result<Registered, SetupError> {
     if let Some(registered) = registered(conn, projection)? {
+        let own = known.iter().find(|stored| stored.build.key == projection.key() && stored.place.is_none());
+        if let (Some(stored), Some(place)) = (own, projection.told_place()) {
+            place::record(conn, stored, place)?;
+        }
         return Ok(registered);
     }
     let table = conn.dialect().table("projections");
@@ -73,33 +91,41 @@ fn register(conn: &mut dyn Conn, projection: &Projection) -> Result<Registered, 
         Some(_) => Phase::Building,
     };
     conn.execute(
-        &format!("INSERT INTO {table} (name, version, definition, live, phase) VALUES ($1, $2, $3, $4, $5)"),
+        &format!("INSERT INTO {table} (name, version, definition, live, phase, place) VALUES ($1, $2, $3, $4, $5, $6)"),
         &[
             projection.name().into(),
             ints(projection.version()),
             projection.definition().into(),
             live.into(),
             phase.as_str().into(),
+            projection.told_place().map(ToString::to_string).into(),
         ],
     )?;
-    Ok(Registered { live })
+    Ok(Registered { live, is_new: true })
 }
 
 fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Registered>, SetupError> {
     let sql = format!(
-        "SELECT definition, live FROM {} WHERE name = $1 AND version = $2",
+        "SELECT definition, live, place FROM {} WHERE name = $1 AND version = $2",
         conn.dialect().table("projections")
     );
     let rows = conn.query(&sql, &[projection.name().into(), ints(projection.version())])?;
     let Some(found) = rows.first() else { return Ok(None) };
-    if row::text(found, 0)? != projection.definition() {
+    let is_same = match projection.schema_name() {
+        // The schema on record may be named by now.
+        Some(named) if !row::is_null(found, 2) && row::text(found, 2)? == named => {
+            row::text(found, 0)? == projection.without_schema().definition()
+        }
+        _ => row::text(found, 0)? == projection.definition(),
+    };
+    if !is_same {
         let version = projection.version();
         return Err(SetupError::DefinitionChanged { projection: projection.name().to_owned(), version });
     }
-    Ok(Some(Registered { live: row::truth(found, 1)? }))
+    Ok(Some(Registered { live: row::truth(found, 1)?, is_new: false }))
 }
 
-/// True when the name is taken by this projection, false when it is free; anything else is `NameTaken`.
+/// True when the name is taken by this projection, which is placed, false when it is free; anything else is `NameTaken`.
 pub(in crate::db) fn is_ours(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -108,7 +134,7 @@ pub(in crate::db) fn is_ours(
 ) -> Result<bool, SetupError> {
     let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
     let owners = texts(&conn.query(&sql, &catalog::one(&catalog::qualified(projection, name)))?, 0)?;
-    let found = catalog::relation(conn, projection.schema_name(), name)?;
+    let found = catalog::relation(conn, projection.place(), name)?;
     let by = match (found, owners.first()) {
         (None, _) => return Ok(false),
         (Some(kind), Some(owner)) if owner == projection.name() && kind == wanted => return Ok(true),
@@ -156,9 +182,16 @@ fn verify_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupE
     if registered(conn, projection)?.is_none() {
         return missing(format!("version {} of projection {:?}", projection.version(), projection.name()));
     }
+    let known = stored::list(conn, Some(projection.name()))?;
+    let projection = &place::settle(conn, projection, &known)?;
+    let is_unknown = |stored: &Stored| stored.build.key == projection.key() && stored.place.is_none();
+    if projection.told_place().is_some() && known.iter().any(is_unknown) {
+        return missing(format!("the schema of the tables of projection {:?} on record", projection.name()));
+    }
     for table in projection.tables() {
         let physical = sql::physical_raw(conn.dialect(), projection, table);
         if !is_ours(conn, projection, &physical, "table")? {
+            place::check_moved(conn, projection, &physical)?;
             return missing(format!("table {physical:?} of projection {:?}", projection.name()));
         }
         check_fits(conn, projection, table)?;
@@ -174,6 +207,7 @@ pub(crate) fn read_rows(
 ) -> Result<Vec<Vec<(String, Value)>>, StoreError> {
     let table = find_table(projection.tables(), Some(table))
         .map_err(|error| StoreError::new("reading a read table", StoreErrorKind::Usage, error))?;
+    let projection = &place::placed(conn, projection)?;
     let columns = catalog::typed_columns(table);
     let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
     let key: Vec<String> = table.primary_key.iter().map(|name| sql::quote(name)).collect();

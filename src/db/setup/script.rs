@@ -32,20 +32,24 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
     let name = literal(projection.name());
+    // Whoever runs the script decides by its search path, once and for all.
+    let unnamed = dialect == Dialect::Postgres && projection.schema_name().is_none();
+    let place = if unnamed { "current_schema()" } else { "NULL" };
+    let before = if unnamed { "current_schema() || '.' || " } else { "" };
     let terminated = |sql: String| format!("{};", sql.trim_end().trim_end_matches(';'));
     lines.extend(sql::create_tables(dialect, projection, None).into_iter().map(terminated));
     for table in projection.tables() {
         lines.push(terminated(super::projection::create_view(dialect, projection, table)));
         for relation in [sql::physical_raw(dialect, projection, table), sql::view_raw(dialect, projection, table)] {
             lines.push(format!(
-                "INSERT INTO {} (table_name, projection) VALUES ({}, {name});",
+                "INSERT INTO {} (table_name, projection) VALUES ({before}{}, {name});",
                 dialect.table("projection_tables"),
                 literal(&catalog::qualified(projection, &relation))
             ));
         }
     }
     lines.push(format!(
-        "INSERT INTO {} (name, version, definition, live, phase) VALUES ({name}, {}, {}, TRUE, 'live');",
+        "INSERT INTO {} (name, version, definition, live, phase, place) VALUES ({name}, {}, {}, TRUE, 'live', {place});",
         dialect.table("projections"),
         projection.version(),
         literal(&projection.definition())

@@ -4,6 +4,7 @@ use super::{catalog, texts};
 use crate::db::{Conn, Row, row};
 use crate::error::StoreError;
 use crate::sql::{self, Dialect};
+use crate::value::Value;
 
 /// A table that a projection was given.
 struct Found {
@@ -14,20 +15,42 @@ struct Found {
 /// All of them, quoted and ready for SQL; a table comes before those that it refers to.
 pub(crate) fn read_tables(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let sql = format!("SELECT table_name FROM {} ORDER BY table_name", conn.dialect().table("projection_tables"));
-    let mut tables = Vec::new();
-    for owned in texts(&conn.query(&sql, &[])?, 0)? {
-        let (schema, name) = match owned.split_once('.') {
-            Some((schema, name)) if conn.dialect() == Dialect::Postgres => (Some(schema), name),
-            // SQLite has the schema in front of the name.
-            Some((_, name)) => (None, name),
-            None => (None, owned.as_str()),
-        };
-        if catalog::relation(conn, schema, name)?.as_deref() == Some("table") {
-            tables.push(Found { schema: schema.map(str::to_owned), name: name.to_owned() });
-        }
-    }
+    let owned = texts(&conn.query(&sql, &[])?, 0)?;
+    let tables = match conn.dialect() {
+        Dialect::Postgres => in_schemas(conn, owned)?,
+        Dialect::Sqlite => in_file(conn, &owned)?,
+    };
     let references = references(conn, &tables)?;
     Ok(referring_first(tables, &references).into_iter().map(|table| quoted(&table)).collect())
+}
+
+/// Names with their schemas. One without has none on record yet: it is where an earlier version of this library looked.
+fn in_schemas(conn: &mut dyn Conn, owned: Vec<String>) -> Result<Vec<Found>, StoreError> {
+    let sql = "SELECT n.nspname::text, c.relname::text FROM unnest($1::text[]) AS o(name) JOIN pg_class c ON c.relkind = 'r' \
+               JOIN pg_namespace n ON n.oid = c.relnamespace AND o.name = n.nspname || '.' || c.relname \
+               ORDER BY o.name";
+    let mut tables = Vec::new();
+    for found in conn.query(sql, &[Value::TextArray(owned.clone())])? {
+        tables.push(Found { schema: Some(row::text(&found, 0)?.to_owned()), name: row::text(&found, 1)?.to_owned() });
+    }
+    for name in owned {
+        if !name.contains('.') && catalog::relation(conn, None, &name)?.as_deref() == Some("table") {
+            tables.push(Found { schema: None, name });
+        }
+    }
+    Ok(tables)
+}
+
+/// A schema stands in front of the name that has it in front once more.
+fn in_file(conn: &mut dyn Conn, owned: &[String]) -> Result<Vec<Found>, StoreError> {
+    let mut tables = Vec::new();
+    for name in owned {
+        let name = name.split_once('.').map_or(name.as_str(), |(_, name)| name);
+        if catalog::relation(conn, None, name)?.as_deref() == Some("table") {
+            tables.push(Found { schema: None, name: name.to_owned() });
+        }
+    }
+    Ok(tables)
 }
 
 fn quoted(table: &Found) -> String {

@@ -16,3 +16,5 @@ CREATE TABLE readside_standstills (
 DROP INDEX readside_held_events_by_aggregate;
 CREATE INDEX readside_held_events_by_aggregate
   ON readside_held_events (projection, version, substr(instance_id, 1, 100), substr(aggregate_id, 1, 100), position);
+-- There are no schemas here: nothing is written into it.
+ALTER TABLE readside_projections ADD COLUMN place TEXT;

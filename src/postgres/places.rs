@@ -1,0 +1,63 @@
+//! What is known of where read tables are, so that it is not asked for in each transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::state::ProjectionKey;
+
+/// The schemas on record, by build; as many as builds in the code. They are believed until a new connection is made, which
+/// may lead to another database, or until a statement does not find its table.
+#[derive(Debug, Default)]
+pub(super) struct Places(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Grows each time that all is forgotten.
+    generation: u64,
+    schemas: HashMap<ProjectionKey, Arc<str>>,
+}
+
+impl Places {
+    /// To tell whether all was forgotten since.
+    pub(super) fn generation(&self) -> u64 {
+        self.0.lock().generation
+    }
+
+    pub(super) fn get(&self, build: &ProjectionKey) -> Option<Arc<str>> {
+        self.0.lock().schemas.get(build).cloned()
+    }
+
+    /// Keeps what was read in this generation.
+    pub(super) fn keep(&self, generation: u64, build: &ProjectionKey, place: &Arc<str>) {
+        let mut known = self.0.lock();
+        if known.generation == generation {
+            known.schemas.insert(build.clone(), Arc::clone(place));
+        }
+    }
+
+    pub(super) fn forget(&self) {
+        let mut known = self.0.lock();
+        known.generation += 1;
+        known.schemas.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC L10
+    #[test]
+    fn what_was_read_before_all_was_forgotten_is_not_kept() {
+        let (places, place) = (Places::default(), Arc::from("app"));
+        let key = ProjectionKey { name: "users".into(), version: 1 };
+        let before = places.generation();
+        places.keep(before, &key, &place);
+        assert_eq!(places.get(&key), Some(Arc::clone(&place)));
+        places.forget();
+        places.keep(before, &key, &place);
+        assert_eq!(places.get(&key), None);
+    }
+}

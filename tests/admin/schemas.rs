@@ -1,0 +1,374 @@
+//! Read tables without a schema of their own, in databases where sessions disagree about the search path.
+
+use readside::error::{SetupError, StoreErrorKind, full};
+use readside::postgres_driver::{Client, NoTls};
+use readside::*;
+
+use crate::versions::{doubled, live};
+use crate::{LONG, Place, by, common, count, counts, eager, eventually, handler, start};
+use common::postgres::Database;
+
+/// A database with two schemas.
+fn database() -> Database {
+    let place = common::postgres::database();
+    place.sql("CREATE SCHEMA app; CREATE SCHEMA other");
+    place
+}
+
+/// The address of sessions that look into this schema only.
+fn looking_into(place: &Database, schema: &str) -> String {
+    format!("{}?options=-csearch_path%3D{schema}", place.url())
+}
+
+fn connect(url: &str) -> PostgresStore {
+    PostgresStore::connect(url).unwrap()
+}
+
+/// What there is of readside outside of its own schema, as `schema.name`.
+fn relations(place: &Database) -> Vec<String> {
+    place.query(
+        "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'v') AND n.nspname IN ('app', 'other', 'public', 'late') ORDER BY 1",
+    )
+}
+
+fn number(place: &Database, table: &str) -> Vec<String> {
+    place.query(&format!("SELECT count(*) FROM {table}"))
+}
+
+/// A role that may log in, gone with this value.
+struct Role<'d>(&'d Database, String);
+
+impl<'d> Role<'d> {
+    fn new(place: &'d Database, name: &str) -> Self {
+        let role = format!("{name}_{}", std::process::id());
+        place.sql(&format!("CREATE ROLE {role} LOGIN"));
+        Self(place, role)
+    }
+
+    fn url(&self) -> String {
+        let (_, address) = self.0.url().split_once('@').unwrap();
+        format!("postgres://{}@{address}", self.1)
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let mut client = Client::connect(self.0.url(), NoTls).unwrap();
+        client.batch_execute(&format!("DROP OWNED BY {0} CASCADE; DROP ROLE {0}", self.1)).unwrap();
+    }
+}
+
+fn push(engine: &Engine, thing: &str, events: i64) {
+    let commands: Vec<Command> = (0..events).map(|_| count("tenant-000", thing, 1)).collect();
+    let pushed = engine.push(&commands).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+}
+
+const ALL: [&str; 4] = ["app.counts", "app.counts_1", "app.counts_log", "app.counts_log_1"];
+
+// SPEC B1, L2: whoever works on it, all rows of a read model are beside each other.
+#[test]
+fn sessions_with_another_search_path_write_to_the_same_tables() {
+    let place = database();
+    let first = start(connect(&looking_into(&place, "app")), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    let store = connect(&looking_into(&place, "other"));
+    let second = start(store.clone(), eager());
+    push(&second, "x0", 20);
+    assert_eq!(relations(&place), ALL);
+    assert_eq!(number(&place, "app.counts_log_1"), ["40"]);
+    assert_eq!(store.read_rows(&counts(1), "counts_log").unwrap().len(), 40);
+    assert!(second.verify("counts", None).unwrap().differing.is_empty());
+}
+
+// SPEC B1, L2
+#[test]
+fn a_role_that_cannot_reach_the_tables_is_refused() {
+    let place = database();
+    let first = start(connect(&looking_into(&place, "app")), eager());
+    push(&first, "x0", 20);
+    let role = Role::new(&place, "stranger");
+    place.sql(&format!(
+        "GRANT USAGE ON SCHEMA readside TO {0}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA readside \
+         TO {0}; GRANT ALL ON SCHEMA other TO {0}",
+        role.1
+    ));
+    let store = connect(&format!("{}?options=-csearch_path%3Dother", role.url()));
+    for outcome in [store.setup_of(&counts(1)), store.verify(&[&counts(1)])] {
+        match outcome {
+            Err(error @ SetupError::SchemaOutOfReach { .. }) => {
+                let text = full(&error);
+                for word in ["\"app\"", "\"other\"", "GRANT USAGE ON SCHEMA", "search_path", "Projection::schema"] {
+                    assert!(text.contains(word), "{word}: {text}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(relations(&place), ALL);
+    // With the rights it works, beside the other one, on the same tables.
+    place.sql(&format!(
+        "GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO {0}",
+        role.1
+    ));
+    let second = start(store, eager());
+    push(&second, "x0", 20);
+    assert_eq!(
+        (relations(&place), number(&place, "app.counts_log_1")),
+        (ALL.map(str::to_owned).to_vec(), vec!["40".into()])
+    );
+}
+
+// SPEC B1, L2: `"$user", public` means another schema once there is one of the role's name.
+#[test]
+fn a_schema_of_the_roles_name_that_is_made_later_takes_nothing() {
+    let place = common::postgres::database();
+    let role = Role::new(&place, "app17");
+    let name = place.query("SELECT current_database()").remove(0);
+    place.sql(&format!("GRANT ALL ON DATABASE \"{name}\" TO {0}; GRANT ALL ON SCHEMA public TO {0}", role.1));
+    let first = start(connect(&role.url()), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    place.sql(&format!("CREATE SCHEMA {0} AUTHORIZATION {0}", role.1));
+    let second = start(connect(&role.url()), eager());
+    push(&second, "x0", 20);
+    assert_eq!(number(&place, "public.counts_log_1"), ["40"]);
+    assert_eq!(number(&place, &format!("pg_class WHERE relnamespace = '{}'::regnamespace", role.1)), ["0"]);
+}
+
+// SPEC B1: also what moves, compares, empties and removes tables.
+#[test]
+fn every_operation_finds_the_tables_where_they_are() {
+    let place = database();
+    let first = start(connect(&looking_into(&place, "app")), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    let store = connect(&looking_into(&place, "other"));
+    let engine = start(store.clone(), eager());
+    for n in 0..2 {
+        let report = engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+        let comparison = report.comparison.unwrap();
+        assert!(report.switched && comparison.is_same() && comparison.instances == 1, "{n}: {comparison:?}");
+    }
+    engine.back("counts", false, &by()).unwrap();
+    engine.drop_old("counts", &by()).unwrap();
+    place.sql("UPDATE app.counts_1 SET n = 7");
+    assert_eq!(engine.verify("counts", None).unwrap().differing.len(), 1);
+    assert_eq!(engine.repair("counts", None, &by()).unwrap().repaired, ["tenant-000"]);
+    let question = Question { instance: "tenant-000".into(), table: None, key: vec!["x0".into()], at: None };
+    assert_eq!(engine.explain("counts", &question).unwrap().steps.len(), 20);
+    engine.reset("counts", None, &by()).unwrap();
+    engine.await_position("counts", "tenant-000", 20, LONG).unwrap();
+    assert_eq!(
+        (relations(&place), number(&place, "app.counts_log_1")),
+        (ALL.map(str::to_owned).to_vec(), vec!["20".into()])
+    );
+    let new = Engine::builder(connect(&looking_into(&place, "other")))
+        .projection_with(doubled(), handler())
+        .config(eager())
+        .start()
+        .unwrap();
+    eventually("the switch", || live(&place) == 2);
+    assert_eq!(place.query("SELECT n FROM app.counts"), ["40"]);
+    drop((engine, new));
+    let _ = store.remove_instance("tenant-000", &by(), |_| {}).unwrap();
+    for table in ["app.counts_1", "app.counts_log_1", "app.counts_2"] {
+        assert_eq!(number(&place, table), ["0"], "{table}");
+    }
+    assert!(relations(&place).iter().all(|name| name.starts_with("app.")), "{:?}", relations(&place));
+}
+
+fn notes(schema: Option<&str>) -> Projection {
+    let notes = Projection::new("notes", 1)
+        .table(Table::new("notes").column(text("id")).primary_key(["id"]))
+        .on_raw("note", "note.written", |e| {
+            exec(
+                Dialects {
+                    postgres: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
+                    sqlite: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
+                },
+                [e.aggregate_id().to_owned()],
+            )
+        })
+        .on_raw("note", "note.broken", |_| {
+            exec::<Value>(Dialects { postgres: "SELECT 1 / 0", sqlite: "SELECT nothing" }, [])
+        });
+    match schema {
+        None => notes,
+        Some(schema) => notes.schema(schema),
+    }
+}
+
+// SPEC B2: SQL of the service's own finds the tables by their names, also behind one that was refused.
+#[test]
+fn statements_that_name_their_tables_write_to_the_same_ones() {
+    let place = database();
+    let store = connect(&looking_into(&place, "app"));
+    ProjectionStore::setup(&store, &[&notes(None)]).unwrap();
+    place.sql("CREATE TABLE other.notes_1 (instance_id text, id text, PRIMARY KEY (instance_id, id))");
+    let store = connect(&looking_into(&place, "other"));
+    let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
+    let shared = std::sync::Arc::new(store.clone());
+    let by_hand = ProjectionHandler::new(shared.clone(), shared, notes(None), config).unwrap();
+    let written = |id: &str, kind: &str| Command::raw("a", "note", id, kind);
+    store
+        .push(&[
+            written("n1", "note.written"),
+            written("n2", "note.broken"),
+            written("n3", "note.written"),
+            written("n4", "note.written"),
+        ])
+        .unwrap();
+    by_hand.trigger(&["a"]).unwrap();
+    assert_eq!(place.query("SELECT id FROM app.notes_1 ORDER BY id"), ["n1", "n3", "n4"]);
+    assert_eq!(number(&place, "other.notes_1"), ["0"]);
+    assert_eq!(store.held_events(&notes(None).key(), &HeldQuery::all()).unwrap().len(), 1);
+}
+
+/// As the version before left it: nothing is on record of schemas.
+fn forget_places(place: &Database) {
+    place.sql(
+        "UPDATE readside.projections SET place = NULL; \
+         UPDATE readside.projection_tables SET table_name = split_part(table_name, '.', 2)",
+    );
+}
+
+// SPEC B1, I1: what an earlier version of the library set up is looked for where it is.
+#[test]
+fn tables_of_the_version_before_are_found() {
+    let place = database();
+    let first = start(connect(&looking_into(&place, "app")), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    forget_places(&place);
+    // A copy by hand is none of the read model's tables.
+    place.sql("CREATE TABLE other.counts_1 AS SELECT * FROM app.counts_1");
+    let store = connect(&looking_into(&place, "other"));
+    assert!(matches!(store.verify(&[&counts(1)]), Err(SetupError::Missing { .. })));
+    let elsewhere = Projection::new("elsewhere", 1).on_raw("t", "x", |_| noop());
+    // Also of projections that are not in this code.
+    ProjectionStore::setup(&store, &[&elsewhere]).unwrap();
+    store.verify(&[&counts(1)]).unwrap();
+    assert_eq!(place.query("SELECT table_name FROM readside.projection_tables ORDER BY 1"), ALL.map(str::to_owned));
+    assert_eq!(place.query("SELECT DISTINCT place FROM readside.projections WHERE name = 'counts'"), ["app"]);
+    let second = start(store, eager());
+    push(&second, "x0", 20);
+    assert_eq!(number(&place, "app.counts_log_1"), ["40"]);
+}
+
+// SPEC B1, L2: rows that were split over two schemas before are not gone on with.
+#[test]
+fn tables_in_two_schemas_are_refused_by_name() {
+    let place = database();
+    let first = start(connect(&looking_into(&place, "app")), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    forget_places(&place);
+    place.sql(
+        "CREATE TABLE other.counts_1 (LIKE app.counts_1 INCLUDING ALL); \
+         CREATE TABLE other.counts_log_1 (LIKE app.counts_log_1 INCLUDING ALL)",
+    );
+    let store = connect(&looking_into(&place, "app"));
+    match store.setup_of(&counts(1)) {
+        Err(error @ SetupError::SchemasDisagree { .. }) => {
+            let text = full(&error);
+            assert!(text.contains("app, other") && text.contains("rebuild"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    place.sql("DROP TABLE other.counts_1, other.counts_log_1");
+    store.setup_of(&counts(1)).unwrap();
+}
+
+// SPEC B1, L2: a table that was moved away is not made a second time under the old checkpoints.
+#[test]
+fn tables_that_were_moved_are_missed() {
+    let place = database();
+    let store = connect(&looking_into(&place, "app"));
+    let first = start(store.clone(), eager());
+    push(&first, "x0", 20);
+    first.shutdown(LONG).unwrap();
+    place.sql("ALTER TABLE app.counts_log_1 SET SCHEMA other");
+    for outcome in [store.setup_of(&counts(1)), store.verify(&[&counts(1)])] {
+        match outcome {
+            Err(error @ SetupError::TableMoved { .. }) => {
+                let text = full(&error);
+                assert!(
+                    text.contains("\"app\"") && text.contains("\"other\"") && text.contains("SET SCHEMA"),
+                    "{text}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    place.sql("ALTER TABLE other.counts_log_1 SET SCHEMA app");
+    store.setup_of(&counts(1)).unwrap();
+}
+
+// SPEC B1: what a process has kept in mind ends with the first statement that it does not fit.
+#[test]
+fn a_record_that_was_changed_is_read_again() {
+    let place = database();
+    let store = connect(&looking_into(&place, "app"));
+    let shared = std::sync::Arc::new(store.clone());
+    let hand = ProjectionHandler::new(shared.clone(), shared, counts(1), HandlerConfig::default()).unwrap();
+    hand.setup().unwrap();
+    store.push(&[count("a", "x0", 1)]).unwrap();
+    hand.trigger(&["a"]).unwrap();
+    place.sql(
+        "ALTER SCHEMA app RENAME TO late; UPDATE readside.projections SET place = 'late'; \
+         UPDATE readside.projection_tables SET table_name = 'late.' || split_part(table_name, '.', 2)",
+    );
+    match store.read_rows(&counts(1), "counts") {
+        Err(error) => assert_eq!(error.kind(), StoreErrorKind::Schema),
+        Ok(rows) => panic!("{rows:?}"),
+    }
+    store.push(&[count("a", "x0", 1)]).unwrap();
+    hand.trigger(&["a"]).unwrap();
+    assert_eq!(place.query("SELECT n FROM late.counts"), ["2"]);
+}
+
+// SPEC I2: to write the name of the recorded schema into the code changes nothing.
+#[test]
+fn the_recorded_schema_may_be_named_in_the_code() {
+    let place = database();
+    ProjectionStore::setup(&connect(&looking_into(&place, "app")), &[&notes(None)]).unwrap();
+    let store = connect(&looking_into(&place, "other"));
+    ProjectionStore::setup(&store, &[&notes(Some("app"))]).unwrap();
+    store.verify(&[&notes(Some("app"))]).unwrap();
+    store.verify(&[&notes(None)]).unwrap();
+    match ProjectionStore::setup(&store, &[&notes(Some("other"))]) {
+        Err(SetupError::DefinitionChanged { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(relations(&place), ["app.notes", "app.notes_1"]);
+}
+
+// SPEC I1: the script puts on record where its reader's session makes the tables.
+#[test]
+fn the_script_records_where_it_makes_tables() {
+    let place = database();
+    let script = connect(place.url()).setup_sql(&[&counts(1)]).unwrap();
+    let mut client = Client::connect(&looking_into(&place, "app"), NoTls).unwrap();
+    client.batch_execute(&script).unwrap();
+    let store = connect(&looking_into(&place, "other"));
+    store.verify(&[&counts(1)]).unwrap();
+    let engine = start(store, EngineConfig { setup: false, ..eager() });
+    push(&engine, "x0", 20);
+    assert_eq!(
+        (relations(&place), number(&place, "app.counts_log_1")),
+        (ALL.map(str::to_owned).to_vec(), vec!["20".into()])
+    );
+}
+
+trait SetupOf {
+    fn setup_of(&self, projection: &Projection) -> Result<(), SetupError>;
+}
+
+impl SetupOf for PostgresStore {
+    fn setup_of(&self, projection: &Projection) -> Result<(), SetupError> {
+        ProjectionStore::setup(self, &[projection])
+    }
+}
