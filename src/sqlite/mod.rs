@@ -8,6 +8,7 @@ mod contains;
 mod disk;
 mod error;
 mod examine;
+mod place;
 mod push;
 mod slices;
 mod value;
@@ -28,6 +29,7 @@ use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use conn::Handle;
+use place::{Identity, Place};
 
 /// Event store and projection store in one SQLite file.
 pub type SqliteStore = DbStore<Sqlite>;
@@ -69,6 +71,8 @@ impl Default for SqliteOptions {
 pub struct Sqlite {
     /// None in memory, where the writer is the only connection.
     path: Option<PathBuf>,
+    /// The file that the writer has opened.
+    place: Option<Place>,
     options: SqliteOptions,
     writer: Mutex<Connection>,
     /// Since when this process writes.
@@ -95,9 +99,8 @@ impl DbStore<Sqlite> {
         let path = path.as_ref();
         let doing = format!("opening the database \"{}\"", path.display());
         let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
-        let writer =
-            open_file(&resolved, &options, OpenFlags::SQLITE_OPEN_CREATE).map_err(|error| error.doing(doing))?;
-        Ok(Self::from_backend(Sqlite::new(Some(resolved), writer, options)))
+        let (writer, place) = open_place(&resolved, &options).map_err(|error| error.doing(doing))?;
+        Ok(Self::from_backend(Sqlite::new(Some(resolved), place, writer, options)))
     }
 
     /// A database in memory, which ends with the last clone of the store. One connection serves reads and writes.
@@ -116,7 +119,7 @@ impl DbStore<Sqlite> {
         let doing = "opening a database in memory";
         let conn = Connection::open_in_memory().map_err(|error| error::store(doing, error))?;
         prepare(&conn, &options).map_err(|error| error.doing(doing))?;
-        Ok(Self::from_backend(Sqlite::new(None, conn, options)))
+        Ok(Self::from_backend(Sqlite::new(None, None, conn, options)))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database file, so that rows of a service
@@ -130,6 +133,7 @@ impl DbStore<Sqlite> {
     /// already: begin it with `TransactionBehavior::Immediate`.
     pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
         let doing = "pushing events in a transaction of the caller's";
+        self.backend().check(doing)?;
         begin_write(transaction, doing)?;
         transaction.execute_batch("SAVEPOINT readside_push").map_err(|error| error::store(doing, error))?;
         let mut handle = Handle::new(transaction, self.backend().options.clock.as_ref());
@@ -161,23 +165,44 @@ fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushErr
 
 /// A later change of the working directory must not change the file.
 fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    if path.to_str().is_some_and(|text| text.starts_with("file:")) {
-        return Ok(path.to_owned());
-    }
-    std::path::absolute(path)
+    if is_uri(path) { Ok(path.to_owned()) } else { std::path::absolute(path) }
 }
 
-fn open_file(path: &Path, options: &SqliteOptions, create: OpenFlags) -> Result<Connection, StoreError> {
+fn is_uri(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with("file:"))
+}
+
+/// The first connection to a file, which is made if there is none.
+fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
+    let doing = "opening the database";
+    let path_of_file = (!is_uri(path)).then_some(path);
+    if let Some(path) = path_of_file {
+        place::refuse_log_without_file(path, doing)?;
+    }
+    let before = path_of_file.and_then(|path| Identity::at(path).ok());
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let place = Place::of(&conn, path_of_file, before.as_ref())?;
+    if let Some(place) = &place {
+        place::refuse_log_without_file(place.path(), doing)?;
+    }
+    use_log(&conn, options)?;
+    Ok((conn, place))
+}
+
+fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    Connection::open_with_flags(path, flags).map_err(|error| error::store("opening the database", error))
+}
+
+fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     let doing = "opening the database";
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| error::store(doing, error))?;
-    prepare(&conn, options)?;
+    prepare(conn, options)?;
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| error::store(doing, error))?;
     if mode == "wal" {
-        return Ok(conn);
+        return Ok(());
     }
     let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
     let read_only = conn.is_readonly("main").unwrap_or(false);
@@ -203,8 +228,23 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
 }
 
 impl Sqlite {
-    fn new(path: Option<PathBuf>, writer: Connection, options: SqliteOptions) -> Self {
-        Self { path, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
+    fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
+        Self { path, place, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
+    }
+
+    /// None in memory.
+    fn file(&self) -> Option<&Path> {
+        self.place.as_ref().map(Place::path)
+    }
+
+    /// That the file is still at its path, where there is one.
+    fn check(&self, doing: &str) -> Result<(), StoreError> {
+        self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
+    }
+
+    /// This error, or, where the file is not at its path any more, that.
+    fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
+        self.check(doing).err().unwrap_or_else(|| error::store(doing, error))
     }
 
     fn writer(&self, doing: &str) -> Result<MutexGuard<'_, Connection>, StoreError> {
@@ -215,18 +255,34 @@ impl Sqlite {
         self.writer.try_lock_for(self.options.busy_timeout).ok_or_else(busy)
     }
 
-    fn reader(&self, path: &Path) -> Result<Connection, StoreError> {
+    fn reader(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
+        self.check(doing)?;
         if let Some(conn) = self.readers.lock().pop() {
             return Ok(conn);
         }
-        let conn = open_file(path, &self.options, OpenFlags::empty())?;
-        let set = conn.pragma_update(None, "query_only", true);
-        set.map(|()| conn).map_err(|error| error::store("opening a connection to read", error))
+        let conn = self.open_again(path, doing)?;
+        conn.pragma_update(None, "query_only", true).map_err(|error| error::store(doing, error))?;
+        Ok(conn)
+    }
+
+    /// Another connection to the same file.
+    fn open_again(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
+        self.check(doing)?;
+        let conn = connect(path, OpenFlags::empty())?;
+        // Before anything is read, which may open a log.
+        self.place.as_ref().map_or(Ok(()), |place| place.check_opened(&conn, doing))?;
+        use_log(&conn, &self.options)?;
+        Ok(conn)
     }
 
     fn handle<'c>(&'c self, conn: &'c Connection) -> Handle<'c> {
         Handle::new(conn, self.options.clock.as_ref())
     }
+}
+
+/// Nobody can tell whether the commit went into the file before somebody moved it, nor whether it is ever put back.
+fn unknown(doing: &str, error: StoreError) -> StoreError {
+    StoreError::new(doing, StoreErrorKind::CommitUnknown, error)
 }
 
 /// Clears the mark when the write is over, however it ends.
@@ -255,7 +311,7 @@ impl Backend for Sqlite {
             let conn = self.writer(doing)?;
             return work(&mut self.handle(&conn));
         };
-        let conn = self.reader(path).map_err(|error| error.doing(doing))?;
+        let conn = self.reader(path, doing).map_err(|error| error.doing(doing))?;
         let outcome = work(&mut self.handle(&conn));
         let mut readers = self.readers.lock();
         if readers.len() < IDLE_READERS && conn.is_autocommit() {
@@ -271,15 +327,18 @@ impl Backend for Sqlite {
     ) -> Result<T, E> {
         let mut conn = self.writer(doing)?;
         let _writing = Writing::now(&self.writing);
-        let failed = |error| E::from(error::store(doing, error));
+        let failed = |error| E::from(self.failed(doing, error));
         if !conn.is_autocommit() {
             // A roll-back failed before, for instance on a broken disk.
             conn.execute_batch("ROLLBACK").map_err(failed)?;
         }
         // Dropped without commit, by an error or a panic, it rolls back.
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        // Under the lock of the file, which may have been waited for.
+        self.check(doing)?;
         let done = work(&mut self.handle(&transaction))?;
         transaction.commit().map_err(failed)?;
+        self.check("looking at the file after the commit").map_err(|error| unknown(doing, error))?;
         Ok(done)
     }
 
@@ -316,6 +375,7 @@ impl Backend for Sqlite {
             return Ok(None);
         }
         let conn = self.writer(doing)?;
+        self.check(doing)?;
         let busy: i64 = conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .map_err(|error| error::store(doing, error))?;

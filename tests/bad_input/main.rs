@@ -10,6 +10,8 @@ mod names;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push_in;
+#[cfg(all(feature = "sqlite", unix))]
+mod replaced;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

@@ -11,6 +11,8 @@ mod life;
 #[cfg(feature = "postgres")]
 mod outage;
 mod processes;
+#[cfg(all(feature = "sqlite", unix))]
+mod replaced;
 mod sharing;
 mod starting;
 #[cfg(feature = "postgres")]
