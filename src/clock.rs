@@ -4,7 +4,10 @@ pub(crate) mod rfc3339;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Longer than any process waits.
+const LIFETIME: Duration = Duration::from_hours(24 * 365 * 30);
 
 /// Tells the time of day. Only the SQLite store asks it, where file and process share one clock; PostgreSQL uses
 /// the server's.
@@ -43,5 +46,27 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
         *self.0.lock()
+    }
+}
+
+/// The moment at which a wait of this length ends. One that is too long to be counted with ends in a lifetime.
+pub(crate) fn deadline(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).or_else(|| now.checked_add(LIFETIME)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_of_any_length_has_an_end() {
+        let begin = Instant::now();
+        assert!(
+            deadline(Duration::ZERO) >= begin && deadline(Duration::from_mins(1)) >= begin + Duration::from_mins(1)
+        );
+        for long in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(i64::MAX.unsigned_abs())] {
+            assert!(deadline(long) >= begin + LIFETIME, "{long:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, deadline};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
@@ -54,7 +54,8 @@ const MIGRATIONS: &[&str] = &[
 /// How to open a file.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// How long a write waits for another one, of this or another process. Default: 5 s.
+    /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
+    /// 24 days for another process. Default: 5 s.
     pub busy_timeout: Duration,
     /// The clock that stamps events and times retries. Default: the system's.
     pub clock: Arc<dyn Clock>,
@@ -134,7 +135,11 @@ impl DbStore<Sqlite> {
     pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
         let doing = "pushing events in a transaction of the caller's";
         self.backend().check(doing)?;
-        begin_write(transaction, doing)?;
+        let since = Instant::now();
+        begin_write(transaction, doing).map_err(|error| match error {
+            PushError::Store(error) if error.kind() == StoreErrorKind::Timeout => self.busy(commands, since),
+            error => error,
+        })?;
         transaction.execute_batch("SAVEPOINT readside_push").map_err(|error| error::store(doing, error))?;
         let mut handle = Handle::new(transaction, self.backend().options.clock.as_ref());
         let outcome = self.push_on(&mut handle, commands);
@@ -210,6 +215,14 @@ fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
     Err(StoreError::new(doing, kind, why))
 }
 
+/// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
+fn wait_for(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let millis = patience.as_nanos().div_ceil(1_000_000);
+    conn.busy_timeout(Duration::from_millis(
+        u64::from(i32::MAX.unsigned_abs()).min(u64::try_from(millis).unwrap_or(u64::MAX)),
+    ))
+}
+
 fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     let doing = "preparing the connection";
     if rusqlite::version_number() < OLDEST {
@@ -217,7 +230,7 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
         return Err(StoreError::new(doing, StoreErrorKind::Version, found));
     }
     let set = || {
-        conn.busy_timeout(options.busy_timeout)?;
+        wait_for(conn, options.busy_timeout)?;
         conn.pragma_update(None, "synchronous", "full")?;
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
@@ -247,12 +260,30 @@ impl Sqlite {
         self.check(doing).err().unwrap_or_else(|| error::store(doing, error))
     }
 
-    fn writer(&self, doing: &str) -> Result<MutexGuard<'_, Connection>, StoreError> {
-        let busy = || {
-            let why = format!("another thread of this process wrote for {:?}", self.options.busy_timeout);
+    /// Waits for other threads of this process.
+    fn writer(&self, doing: &str, until: Instant) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let since = Instant::now();
+        self.writer.try_lock_until(until).ok_or_else(|| {
+            let waited = Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let why = format!("another thread of this process held it for {waited:?}");
             StoreError::new(doing, StoreErrorKind::Timeout, why).with_code(error::BUSY)
-        };
-        self.writer.try_lock_for(self.options.busy_timeout).ok_or_else(busy)
+        })
+    }
+
+    /// Waits for other processes, for what is left of the time.
+    fn begin<'c>(&self, conn: &'c mut Connection, doing: &str, until: Instant) -> Result<Transaction<'c>, StoreError> {
+        let failed = |error| self.failed(doing, error);
+        if !conn.is_autocommit() {
+            // A roll-back failed before, for instance on a broken disk.
+            conn.execute_batch("ROLLBACK").map_err(failed)?;
+        }
+        wait_for(conn, until.saturating_duration_since(Instant::now())).map_err(failed)?;
+        // Dropped without commit, by an error or a panic, it rolls back.
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
+        // Under the lock of the file, which may have been waited for.
+        self.check(doing)?;
+        Ok(transaction)
     }
 
     fn reader(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
@@ -308,7 +339,7 @@ impl Backend for Sqlite {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(path) = &self.path else {
-            let conn = self.writer(doing)?;
+            let conn = self.writer(doing, deadline(self.options.busy_timeout))?;
             return work(&mut self.handle(&conn));
         };
         let conn = self.reader(path, doing).map_err(|error| error.doing(doing))?;
@@ -325,19 +356,21 @@ impl Backend for Sqlite {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut conn = self.writer(doing)?;
+        self.write_within(doing, self.options.busy_timeout, work)
+    }
+
+    fn write_within<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        patience: Duration,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let until = deadline(patience);
+        let mut conn = self.writer(doing, until)?;
+        let transaction = self.begin(&mut conn, doing, until)?;
         let _writing = Writing::now(&self.writing);
-        let failed = |error| E::from(self.failed(doing, error));
-        if !conn.is_autocommit() {
-            // A roll-back failed before, for instance on a broken disk.
-            conn.execute_batch("ROLLBACK").map_err(failed)?;
-        }
-        // Dropped without commit, by an error or a panic, it rolls back.
-        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        // Under the lock of the file, which may have been waited for.
-        self.check(doing)?;
         let done = work(&mut self.handle(&transaction))?;
-        transaction.commit().map_err(failed)?;
+        transaction.commit().map_err(|error| self.failed(doing, error))?;
         self.check("looking at the file after the commit").map_err(|error| unknown(doing, error))?;
         Ok(done)
     }
@@ -374,7 +407,7 @@ impl Backend for Sqlite {
         if self.path.is_none() {
             return Ok(None);
         }
-        let conn = self.writer(doing)?;
+        let conn = self.writer(doing, deadline(self.options.busy_timeout))?;
         self.check(doing)?;
         let busy: i64 = conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))

@@ -76,3 +76,27 @@ fn nothing_is_heard_from_another_file() {
     std::fs::rename(path.with_extension("aside"), &path).unwrap();
     assert!(wire.listen(Duration::ZERO).unwrap().all);
 }
+
+// SPEC A1: one deadline for a call. What was waited for other threads is not had for other processes.
+#[test]
+fn who_has_no_time_left_does_not_wait_for_the_file() {
+    use crate::db::Backend;
+    use std::time::Duration;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let options = super::SqliteOptions { busy_timeout: Duration::from_hours(1), ..Default::default() };
+    let store = SqliteStore::open_with(&path, options).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (send, outcome) = crossbeam_channel::bounded(1);
+    let writer = store.clone();
+    let waiting = std::thread::spawn(move || {
+        let outcome: Result<(), StoreError> = writer.backend().write_within("a test", Duration::ZERO, |_| Ok(()));
+        send.send(outcome).unwrap();
+    });
+    let error = outcome.recv_timeout(Duration::from_mins(1)).expect("it does not wait for an hour").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Timeout, "{error:?}");
+    waiting.join().unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    store.setup().unwrap();
+}

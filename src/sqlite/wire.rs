@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 
 use super::{Sqlite, error};
+use crate::clock::deadline;
 use crate::db::DbStore;
 use crate::error::StoreError;
 use crate::lease::{News, Wire, Wired};
@@ -115,7 +116,7 @@ impl Wire for Watcher {
             self.watched = Some(Watched::open(path, &self.store)?);
             return Ok(News { instances: Vec::new(), all: true });
         };
-        let deadline = Instant::now() + wait;
+        let deadline = deadline(wait);
         loop {
             let news = self.store.backend().check(DOING).and_then(|()| watched.news());
             match &news {

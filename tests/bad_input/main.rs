@@ -7,6 +7,8 @@ mod common;
 mod busy;
 mod commands;
 mod names;
+#[cfg(feature = "sqlite")]
+mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push_in;
