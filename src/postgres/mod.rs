@@ -16,7 +16,7 @@ mod wire;
 
 use std::time::Duration;
 
-use postgres::{Client, Transaction};
+use postgres::Transaction;
 
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
@@ -192,7 +192,7 @@ impl Postgres {
                     let why = "an error inside the transaction was passed over";
                     return Err(StoreError::new(doing, StoreErrorKind::Usage, why).into());
                 }
-                commit(client, doing)?;
+                client.batch_execute("COMMIT").map_err(|error| error::commit(doing, &error))?;
                 checked.clean();
                 Ok(done)
             }
@@ -204,17 +204,6 @@ impl Postgres {
             }
         }
     }
-}
-
-/// What the server answers tells the outcome; a connection that ends instead leaves it unknown.
-fn commit(client: &mut Client, doing: &str) -> Result<(), StoreError> {
-    client.batch_execute("COMMIT").map_err(|error| {
-        let error = error::store(doing, &error);
-        match error.kind() {
-            StoreErrorKind::Connection => error.of_kind(StoreErrorKind::CommitUnknown),
-            _ => error,
-        }
-    })
 }
 
 impl Backend for Postgres {

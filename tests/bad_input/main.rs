@@ -6,6 +6,8 @@ mod common;
 
 mod busy;
 mod commands;
+#[cfg(feature = "postgres")]
+mod commits;
 mod names;
 #[cfg(feature = "sqlite")]
 mod options;
