@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
+use super::error::End;
 use super::value::{self, Param};
 use super::{bulk, error, in_order, push, slices};
 use crate::db::{Append, Bulk, Conn, Counters, Row, row};
@@ -19,20 +20,30 @@ pub(super) struct Session<'c, C: GenericClient> {
     client: &'c mut C,
     /// An error happened, and no roll-back to a savepoint since: the server would answer a commit by rolling back.
     aborted: bool,
+    /// Why the connection is to be given up afterwards.
+    end: Option<End>,
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
     pub(super) fn new(client: &'c mut C) -> Self {
-        Self { client, aborted: false }
+        Self { client, aborted: false, end: None }
     }
 
     pub(super) fn is_aborted(&self) -> bool {
         self.aborted
     }
 
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
     fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
-        self.aborted |= outcome.is_err();
-        outcome.map_err(|error| error::store(doing, &error))
+        outcome.map_err(|error| {
+            let error = error::store(doing, &error);
+            self.aborted = true;
+            self.end = self.end.max(error::end(&error));
+            error
+        })
     }
 
     /// Rows of a query as the driver has them, with parameters of any types.

@@ -39,6 +39,24 @@ fn proves_roll_back(code: &str) -> bool {
     }
 }
 
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    /// It broke.
+    Lost,
+    /// The server goes away, or is none that can be written to any more: other connections to it are of no use either.
+    Moved,
+}
+
+/// Whether a connection is to be given up after this error.
+pub(super) fn end(error: &StoreError) -> Option<End> {
+    match (error.code(), error.kind()) {
+        (Some("25006" | "57P01" | "57P02" | "57P03"), _) => Some(End::Moved),
+        (_, Kind::Connection | Kind::CommitUnknown) => Some(End::Lost),
+        _ => None,
+    }
+}
+
 /// The chain of an error that did not come from the server, such as a refused connection.
 pub(super) fn words(error: &Error) -> String {
     let mut text = error.to_string();
@@ -133,5 +151,21 @@ mod tests {
         ] {
             assert_eq!(kind(code), wanted, "{code}");
         }
+    }
+
+    // SPEC L10
+    #[test]
+    fn connections_end_by_what_the_server_says() {
+        let said = |code| StoreError::new("a test", kind(code), "x").with_code(code);
+        for code in ["25006", "57P01", "57P02", "57P03"] {
+            assert_eq!(end(&said(code)), Some(End::Moved), "{code}");
+        }
+        for code in ["08006", "57P04", "57P05", "25P03"] {
+            assert_eq!(end(&said(code)), Some(End::Lost), "{code}");
+        }
+        for code in ["40001", "23505", "57014", "42P01", "XX000"] {
+            assert_eq!(end(&said(code)), None, "{code}");
+        }
+        assert!(Some(End::Moved) > Some(End::Lost));
     }
 }

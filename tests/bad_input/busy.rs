@@ -58,6 +58,65 @@ fn the_holder_is_named_and_others_are_not_held_up() {
     assert_eq!((positions(&store, "a"), positions(&store, "b")), (vec![1], vec![1, 2]));
 }
 
+/// A session by this name, which has locked the counter of an instance inside a savepoint that it released, as `push_in` does.
+#[cfg(feature = "postgres")]
+fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::postgres_driver::Client {
+    let mut config: readside::postgres_driver::Config = store.database.url().parse().unwrap();
+    config.application_name(name);
+    let mut client = config.connect(readside::postgres_driver::NoTls).unwrap();
+    client
+        .batch_execute(&format!(
+            "BEGIN; CREATE TEMPORARY TABLE mine (id int); SAVEPOINT s; \
+             INSERT INTO readside.instances VALUES ('{instance}', 0) ON CONFLICT (instance_id) DO UPDATE SET head = 0; \
+             RELEASE SAVEPOINT s"
+        ))
+        .unwrap();
+    client
+}
+
+// SPEC A1: neither an older session that holds another counter nor one that waits too is taken for the holder, also when the
+// counter is only being made.
+#[cfg(feature = "postgres")]
+#[test]
+fn of_several_sessions_the_holder_is_named() {
+    use readside::EventStore;
+    let store = crate::OnPostgres::new();
+    store.sql("INSERT INTO readside.instances VALUES ('a', 0), ('b', 0)");
+    let patient = readside::PostgresStore::connect(store.database.url()).unwrap();
+    for instance in ["a", "new"] {
+        let older = holding(&store, "an older one", "b");
+        let mut holder = holding(&store, "the holder", instance);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| patient.push(&[command(instance, "1")]));
+            let waits =
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            while store.number(waits) == 0 {
+                std::thread::yield_now();
+            }
+            let commands = [command("a0", "1"), command(instance, "1")];
+            let mut outcomes = vec![store.push(&commands)];
+            store.transaction_of_ones_own(false, &mut |tx| {
+                // What the caller has locked itself is not what it waits for.
+                let _ = tx.push(&[command("a0", "1")]).unwrap();
+                outcomes.push(tx.push(&commands).map(|pushed| pushed.events));
+                tx.sql("SELECT 1");
+            });
+            for outcome in outcomes {
+                match outcome {
+                    Err(PushError::Busy { holder: Some(holder), waited, .. }) => {
+                        assert_eq!(holder.application, "the holder", "{instance}: {holder:?}");
+                        assert!(waited >= PATIENCE, "{waited:?}");
+                    }
+                    other => panic!("{instance}: {other:?}"),
+                }
+            }
+            holder.batch_execute("ROLLBACK").unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+        drop(older);
+    }
+}
+
 // SPEC A1: on a file it is a thread of this process, when it is one; a process that waits itself is none.
 #[cfg(feature = "sqlite")]
 #[test]

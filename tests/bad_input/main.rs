@@ -8,8 +8,9 @@ mod busy;
 mod commands;
 #[cfg(feature = "postgres")]
 mod commits;
+#[cfg(feature = "postgres")]
+mod connections;
 mod names;
-#[cfg(feature = "sqlite")]
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
