@@ -214,6 +214,17 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E>;
 
+    /// As [`write`](Self::write), and waits for others no longer than this in all, where that is less than usual.
+    #[doc(hidden)]
+    fn write_within<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        _patience: std::time::Duration,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.write(doing, work)
+    }
+
     /// As [`write`](Self::write), and waits for no connection that anything else uses, where there are several.
     #[doc(hidden)]
     fn write_apart<T, E: From<StoreError>>(
@@ -247,6 +258,13 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// Connections that can be used at the same time, when that is bounded.
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;
+
+    /// Rises whenever a connection turns out to be lost, or is given up because of what the server said. What was read before
+    /// may be of another server, or of another time of it.
+    #[doc(hidden)]
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// Has the files of the database hold nothing any more of what was erased or removed, as far as that can be done while it
     /// is in use. What may be left, and what to do about it.

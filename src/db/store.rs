@@ -139,7 +139,15 @@ impl<B: Backend> DbStore<B> {
     /// Stores the commands inside a transaction of the caller's.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn push_on(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        self.inner.pushes.push_in(conn, commands, self.inner.backend.patience())
+        self.inner.pushes.push_in(conn, commands)
+    }
+
+    /// What the caller of `push_in` hears that has waited for a lock since then.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn busy(&self, commands: &[Command], since: std::time::Instant) -> PushError {
+        let instances = push::instances(commands);
+        let names: Vec<String> = instances.iter().map(ToString::to_string).collect();
+        push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
     /// What the caller of `push_in` fires after the commit.
@@ -176,6 +184,10 @@ impl<B: Backend> EventSource for DbStore<B> {
 
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
         self.inner.backend.read("reading what was removed", |conn| life::removed(conn, instance))
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.backend.generation()
     }
 
     fn forget(&self) {

@@ -56,6 +56,9 @@ pub enum StoreErrorKind {
     Full,
     /// The file cannot be opened.
     CannotOpen,
+    /// Another file lies at the path than the one that was opened, or none. Nothing is read or written any more until
+    /// the file that was opened is back: what lies beside the path belongs to it.
+    Replaced,
     /// The file is no database, or is damaged.
     Corrupt,
     /// The event that a checkpoint was to name does not stand in the log: the log is another one than the one that was read.
@@ -84,6 +87,10 @@ impl StoreErrorKind {
             Self::ReadOnly => "; open it with write access, or connect to the primary server",
             Self::Full => "; free some space, nothing was stored",
             Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
+            Self::Replaced => {
+                "; put the file back that was there, or stop every process that uses this path, remove the files beside \
+                 it that end in -wal and -shm, put the other file in place and start again"
+            }
             Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",
             Self::Diverged => "; the log was restored or exchanged meanwhile, it is read again",
             Self::Schema => "; run setup() first",
@@ -148,7 +155,15 @@ impl StoreError {
         use StoreErrorKind as K;
         !matches!(
             self.kind,
-            K::Constraint | K::Data | K::Schema | K::Version | K::Corrupt | K::Diverged | K::Unsupported | K::Usage
+            K::Constraint
+                | K::Data
+                | K::Schema
+                | K::Version
+                | K::Replaced
+                | K::Corrupt
+                | K::Diverged
+                | K::Unsupported
+                | K::Usage
         )
     }
 
@@ -161,7 +176,10 @@ impl StoreError {
     /// True when the database itself is out of reach or full, so that other work fares no better.
     pub(crate) fn concerns_all(&self) -> bool {
         use StoreErrorKind as K;
-        matches!(self.kind, K::Connection | K::CommitUnknown | K::Denied | K::ReadOnly | K::Full | K::CannotOpen)
+        matches!(
+            self.kind,
+            K::Connection | K::CommitUnknown | K::Denied | K::ReadOnly | K::Full | K::CannotOpen | K::Replaced
+        )
     }
 
     /// True when a row or a value was refused, which is the fault of the statement that brought it.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
+use super::error::End;
 use super::places::Places;
 use super::value::{self, Param};
 use super::{bulk, error, in_order, push, slices};
@@ -29,11 +30,13 @@ pub(super) struct Session<'c, C: GenericClient> {
     places: Option<(&'c Places, u64)>,
     /// The schema that unqualified names mean first since a statement of this transaction.
     looks_into: Option<Arc<str>>,
+    /// Why the connection is to be given up afterwards.
+    end: Option<End>,
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
     pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
-        Self { client, aborted: false, role, missed: false, places: None, looks_into: None }
+        Self { client, aborted: false, role, missed: false, places: None, looks_into: None, end: None }
     }
 
     /// One that knows, and tells, where read tables are.
@@ -50,11 +53,16 @@ impl<'c, C: GenericClient> Session<'c, C> {
         self.missed
     }
 
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
     fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
-        self.aborted |= outcome.is_err();
         outcome.map_err(|error| {
             let error = error::of_role(doing, self.role, &error);
+            self.aborted = true;
             self.missed |= error.kind() == StoreErrorKind::Schema;
+            self.end = self.end.max(error::end(&error));
             error
         })
     }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use postgres::Error;
-use postgres::error::DbError;
+use postgres::error::{DbError, Severity};
 
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
@@ -32,6 +32,46 @@ pub(super) fn of_role(doing: &str, role: Option<&str>, error: &Error) -> StoreEr
                  rebuilds need the owner of the tables",
         ),
         None => store(doing, error),
+    }
+}
+
+/// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: what stands between may
+/// have lost the server's answer and give one of its own, and a distributed server may not know itself.
+pub(super) fn commit(doing: &str, error: &Error) -> StoreError {
+    let rolled_back = error.as_db_error().is_some_and(|db| {
+        let goes_on = matches!(db.parsed_severity(), None | Some(Severity::Error));
+        goes_on && proves_roll_back(db.code().code())
+    });
+    let error = store(doing, error);
+    if rolled_back { error } else { error.of_kind(Kind::CommitUnknown) }
+}
+
+/// Errors of deferred constraints and triggers, of serialization, and of room that was missed: they come before the commit
+/// is written. Everything that may come from elsewhere, or later, is left out, cancelled statements too.
+fn proves_roll_back(code: &str) -> bool {
+    match code {
+        // Whether the statement was completed is not known; the session was ended.
+        "40003" | "25P03" | "25P04" => false,
+        "53100" | "53200" | "55P03" => true,
+        _ => matches!(code.get(..2).unwrap_or_default(), "21" | "22" | "23" | "25" | "40" | "42" | "44" | "54" | "P0"),
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    /// It broke.
+    Lost,
+    /// The server goes away, or is none that can be written to any more: other connections to it are of no use either.
+    Moved,
+}
+
+/// Whether a connection is to be given up after this error.
+pub(super) fn end(error: &StoreError) -> Option<End> {
+    match (error.code(), error.kind()) {
+        (Some("25006" | "57P01" | "57P02" | "57P03"), _) => Some(End::Moved),
+        (_, Kind::Connection | Kind::CommitUnknown) => Some(End::Lost),
+        _ => None,
     }
 }
 
@@ -84,6 +124,7 @@ fn kind(code: &str) -> Kind {
         "25006" => return Kind::ReadOnly,
         "53100" => return Kind::Full,
         "53300" | "25P03" | "25P04" => return Kind::Connection,
+        "XX001" | "XX002" => return Kind::Corrupt,
         _ => {}
     }
     match code.get(..2).unwrap_or_default() {
@@ -92,7 +133,57 @@ fn kind(code: &str) -> Kind {
         "23" => Kind::Constraint,
         "28" => Kind::Denied,
         "42" | "25" | "26" | "34" => Kind::Usage,
-        "XX" => Kind::Corrupt,
         _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC L6
+    #[test]
+    fn only_what_proves_a_roll_back_says_that_nothing_was_committed() {
+        let proves =
+            "40001 40P01 40000 40002 23505 23503 23514 22003 42501 25006 25P02 53100 53200 55P03 P0001 44000 54000";
+        for code in proves.split(' ') {
+            assert!(proves_roll_back(code), "{code}");
+        }
+        let unknown = "XX000 XX001 58000 58030 58P01 57P01 57P02 57P03 57P04 57014 57000 08000 08003 08006 08007 08P01 40003 \
+                       25P03 25P04 53300 53000 55000 00000 F0000 72000 XXUUU 0A000 26000 é";
+        for code in unknown.split(' ').filter(|code| !code.is_empty()) {
+            assert!(!proves_roll_back(code), "{code}");
+        }
+    }
+
+    // Other servers and poolers answer so without any damage to data.
+    #[test]
+    fn only_damage_is_called_damage() {
+        for (code, wanted) in [
+            ("XX000", Kind::Other),
+            ("58000", Kind::Other),
+            ("58030", Kind::Other),
+            ("58P01", Kind::Other),
+            ("XX001", Kind::Corrupt),
+            ("XX002", Kind::Corrupt),
+        ] {
+            assert_eq!(kind(code), wanted, "{code}");
+        }
+    }
+
+    // SPEC L10
+    #[test]
+    fn connections_end_by_what_the_server_says() {
+        let said = |code| StoreError::new("a test", kind(code), "x").with_code(code);
+        for code in ["25006", "57P01", "57P02", "57P03"] {
+            assert_eq!(end(&said(code)), Some(End::Moved), "{code}");
+        }
+        for code in ["08006", "57P04", "57P05", "25P03"] {
+            assert_eq!(end(&said(code)), Some(End::Lost), "{code}");
+        }
+        for code in ["40001", "23505", "57014", "42P01", "XX000"] {
+            assert_eq!(end(&said(code)), None, "{code}");
+        }
+        assert!(Some(End::Moved) > Some(End::Lost));
     }
 }

@@ -7,7 +7,9 @@ mod bulk;
 mod conn;
 mod error;
 mod examine;
+mod holder;
 mod in_order;
+mod link;
 mod places;
 mod pool;
 mod push;
@@ -19,9 +21,9 @@ mod wire;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use postgres::{Client, Transaction};
+use postgres::Transaction;
 
-use crate::db::{Backend, Conn, DbStore};
+use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{Holder, PushError, SetupError, StoreError, StoreErrorKind};
 use crate::event::Command;
 use crate::inspect::Finding;
@@ -45,7 +47,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/006.sql"),
 ];
 
-/// How to talk to a server.
+/// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
@@ -54,13 +56,20 @@ pub struct PostgresOptions {
     pub max_connections: usize,
     /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long a statement waits for a lock, for instance of another push to the same instance. Default: 5 s.
+    /// How long a statement waits for a lock, for instance of another push to the same instance. Zero: not at all.
+    /// Default: 5 s.
     pub lock_timeout: Duration,
     /// How long a statement may run. Default: 30 s.
     pub statement_timeout: Duration,
     /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
     /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
     pub idle_in_transaction_timeout: Duration,
+    /// How long a connection is used at most, up to a fifth less by chance, so that an address that moved is looked up anew.
+    /// Zero: for one call only. Default: 30 min.
+    pub max_lifetime: Duration,
+    /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
+    /// Default: 10 min.
+    pub idle_timeout: Duration,
 }
 
 impl Default for PostgresOptions {
@@ -71,8 +80,35 @@ impl Default for PostgresOptions {
             lock_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
             idle_in_transaction_timeout: Duration::from_secs(15),
+            max_lifetime: Duration::from_mins(30),
+            idle_timeout: Duration::from_mins(10),
         }
     }
+}
+
+impl PostgresOptions {
+    /// Names the first value with which nothing could be done.
+    fn check(&self) -> Result<(), StoreError> {
+        let zero = [
+            ("max_connections", self.max_connections == 0),
+            ("connect_timeout", self.connect_timeout.is_zero()),
+            ("statement_timeout", self.statement_timeout.is_zero()),
+            ("idle_in_transaction_timeout", self.idle_in_transaction_timeout.is_zero()),
+        ];
+        let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) else { return Ok(()) };
+        let why = format!("{name} is zero, but has to be more");
+        Err(StoreError::new("reading the options of the database", StoreErrorKind::Usage, why))
+    }
+}
+
+/// What a transaction may do, and how long it waits.
+#[derive(Clone, Copy)]
+struct Terms {
+    read_only: bool,
+    /// For a connection.
+    connect: Duration,
+    /// For each lock.
+    lock: Duration,
 }
 
 /// A PostgreSQL database and the connections to it.
@@ -93,11 +129,12 @@ const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 impl DbStore<Postgres> {
     /// Connects to a database, `postgres://user:password@host:port/name`. Tables are made by [`setup`](Self::setup).
     ///
-    /// The driver keeps a private runtime inside each connection: call this store from plain threads, not from async
-    /// tasks, where the driver would panic.
+    /// The driver keeps a private runtime inside each connection: call this store from plain threads, for instance by
+    /// `spawn_blocking`. On a thread that drives an asynchronous runtime the driver panics; that is caught, and each call is
+    /// refused there as `Usage`.
     ///
     /// # Errors
-    /// When the URL cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
+    /// When an option is of no use, when the URL cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
         Self::connect_with(url, PostgresOptions::default())
     }
@@ -107,6 +144,7 @@ impl DbStore<Postgres> {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+        options.check()?;
         let pool = Pool::open(url, &options)?;
         let (longest_idle, places) =
             (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), Places::default());
@@ -129,7 +167,18 @@ impl DbStore<Postgres> {
             Ok(_) => "RELEASE SAVEPOINT readside_push",
             Err(_) => "ROLLBACK TO SAVEPOINT readside_push; RELEASE SAVEPOINT readside_push",
         })?;
-        Ok(PushedIn { events: outcome?, token: self.dirty_token(commands) })
+        let events = outcome.map_err(|error| self.name_holder(&mut session, commands, error))?;
+        Ok(PushedIn { events, token: self.dirty_token(commands) })
+    }
+
+    /// Says who held what was waited for in vain, after the roll-back to the savepoint.
+    fn name_holder(&self, session: &mut dyn Conn, commands: &[Command], error: PushError) -> PushError {
+        let PushError::Busy { instance, waited, holder: None } = error else { return error };
+        let own = session.query("SELECT pg_backend_pid()::int8", &[]);
+        let own = own.ok().and_then(|rows| rows.first().and_then(|own| row::int(own, 0).ok()));
+        let instances: Vec<String> = commands.iter().map(|command| command.instance.to_string()).collect();
+        let holder = self.backend().holder_but(&instances, own.unwrap_or_default());
+        PushError::Busy { instance, waited, holder }
     }
 
     fn push_in_savepoint(
@@ -153,9 +202,10 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A duration as the server reads it; 0 would mean none.
+/// A time-out as the server reads it, rounded up. 0 means that there is none, as for one that it cannot count to.
 fn millis(duration: Duration) -> String {
-    format!("{}ms", duration.as_millis().clamp(1, i32::MAX as u128))
+    let millis = duration.as_nanos().div_ceil(1_000_000).max(1);
+    format!("{}ms", i32::try_from(millis).unwrap_or(0))
 }
 
 impl Postgres {
@@ -163,33 +213,46 @@ impl Postgres {
         &self.pool
     }
 
+    /// A transaction as usual.
+    fn terms(&self, read_only: bool) -> Terms {
+        Terms { read_only, connect: self.options.connect_timeout, lock: self.options.lock_timeout }
+    }
+
     /// One round trip: begin, and the time-outs of this transaction only.
-    fn begin(&self, read_only: bool) -> String {
+    fn begin(&self, terms: Terms) -> String {
         let options = &self.options;
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED{}; SET LOCAL lock_timeout = '{}'; SET LOCAL statement_timeout = '{}'; \
              SET LOCAL idle_in_transaction_session_timeout = '{}'",
-            if read_only { " READ ONLY" } else { " READ WRITE" },
-            millis(options.lock_timeout),
+            if terms.read_only { " READ ONLY" } else { " READ WRITE" },
+            millis(terms.lock),
             millis(options.statement_timeout),
             millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
         )
     }
 
+    /// Who holds counters that were waited for, which is not this session.
+    fn holder_but(&self, instances: &[String], session: i64) -> Option<Holder> {
+        let found = holder::find(self, instances, session);
+        found.map_err(|error| log::debug!("{}", crate::error::full(&error))).ok()?
+    }
+
     /// A connection on which a transaction is open. Nothing is lost with those that ended while they were idle: there is
     /// another one, at last a new one.
-    fn begun<'p>(&self, pool: &'p Pool, doing: &str, read_only: bool) -> Result<Checked<'p>, StoreError> {
-        let begin = self.begin(read_only);
+    fn begun<'p>(&self, pool: &'p Pool, doing: &str, terms: Terms) -> Result<Checked<'p>, StoreError> {
+        let begin = self.begin(terms);
         loop {
-            let mut checked = pool.check_out(doing)?;
+            let mut checked = pool.check_out_within(doing, terms.connect)?;
             if !checked.is_reused() {
                 self.places.forget();
             }
-            let outcome = checked.client_in_use(doing)?.batch_execute(&begin);
-            match outcome.map_err(|error| error::store(doing, &error)) {
-                Ok(()) => return Ok(checked),
-                Err(error) if checked.is_reused() && error.kind() == StoreErrorKind::Connection => {}
-                Err(error) => return Err(error),
+            let client = checked.client_in_use(doing)?;
+            let outcome = link::guarded(doing, || client.batch_execute(&begin))?;
+            let Err(error) = outcome.map_err(|error| error::store(doing, &error)) else { return Ok(checked) };
+            let end = error::end(&error);
+            checked.ends(end);
+            if !checked.is_reused() || end.is_none() {
+                return Err(error);
             }
         }
     }
@@ -198,30 +261,35 @@ impl Postgres {
         &self,
         pool: &Pool,
         doing: &str,
-        read_only: bool,
+        terms: Terms,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut checked = self.begun(pool, doing, read_only)?;
+        let mut checked = self.begun(pool, doing, terms)?;
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
         let mut session = Session::knowing(client, Some(pool.role()), &self.places);
         let outcome = work(&mut session);
-        let aborted = session.is_aborted();
+        let (aborted, end) = (session.is_aborted(), session.end());
         if session.has_missed() {
             self.places.forget();
         }
         match outcome {
+            Ok(_) if aborted => {
+                checked.ends(end);
+                let why = "an error inside the transaction was passed over";
+                Err(StoreError::new(doing, StoreErrorKind::Usage, why).into())
+            }
             Ok(done) => {
-                if aborted {
-                    let why = "an error inside the transaction was passed over";
-                    return Err(StoreError::new(doing, StoreErrorKind::Usage, why).into());
-                }
-                commit(client, doing)?;
+                let committed = client.batch_execute("COMMIT").map_err(|error| error::commit(doing, &error));
+                checked.ends(end.max(committed.as_ref().err().and_then(error::end)));
+                committed?;
                 checked.clean();
                 Ok(done)
             }
             Err(error) => {
-                if client.batch_execute("ROLLBACK").is_ok() {
+                let rolled_back = client.batch_execute("ROLLBACK").map_err(|error| error::store(doing, &error));
+                checked.ends(end.max(rolled_back.as_ref().err().and_then(error::end)));
+                if rolled_back.is_ok() {
                     checked.clean();
                 }
                 Err(error)
@@ -230,24 +298,13 @@ impl Postgres {
     }
 }
 
-/// What the server answers tells the outcome; a connection that ends instead leaves it unknown.
-fn commit(client: &mut Client, doing: &str) -> Result<(), StoreError> {
-    client.batch_execute("COMMIT").map_err(|error| {
-        let error = error::store(doing, &error);
-        match error.kind() {
-            StoreErrorKind::Connection => error.of_kind(StoreErrorKind::CommitUnknown),
-            _ => error,
-        }
-    })
-}
-
 impl Backend for Postgres {
     fn read<T, E: From<StoreError>>(
         &self,
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(&self.pool, doing, true, work)
+        self.run(&self.pool, doing, self.terms(true), work)
     }
 
     fn write<T, E: From<StoreError>>(
@@ -255,7 +312,17 @@ impl Backend for Postgres {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(&self.pool, doing, false, work)
+        self.run(&self.pool, doing, self.terms(false), work)
+    }
+
+    fn write_within<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        patience: Duration,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let terms = self.terms(false);
+        self.run(&self.pool, doing, Terms { lock: terms.lock.min(patience), ..terms }, work)
     }
 
     fn write_apart<T, E: From<StoreError>>(
@@ -263,36 +330,11 @@ impl Backend for Postgres {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(&self.reserve, doing, false, work)
+        self.run(&self.reserve, doing, self.terms(false), work)
     }
 
-    /// The row of a counter holds the number of the transaction that locked it; after a savepoint that is not the number
-    /// that sessions show, and then it is the oldest of those that have locked counters.
     fn holder(&self, instances: &[String]) -> Option<Holder> {
-        let rows = self.read("looking for who holds a counter", |conn| {
-            conn.query(
-                "SELECT a.pid::int8, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 \
-                 FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() AND a.backend_xid IS NOT NULL \
-                 AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.granted \
-                   AND l.relation = to_regclass('readside.instances') AND l.mode = 'RowShareLock') \
-                 ORDER BY NOT EXISTS (SELECT 1 FROM readside.instances i \
-                   WHERE i.instance_id = ANY($1::text[]) AND i.xmax = a.backend_xid), a.xact_start LIMIT 1",
-                &[Value::TextArray(instances.to_vec())],
-            )
-        });
-        let rows: Vec<Vec<Value>> =
-            rows.map_err(|error: StoreError| log::debug!("{}", crate::error::full(&error))).ok()?;
-        match rows.into_iter().next()?.as_slice() {
-            [Value::Integer(pid), Value::Text(application), since] => Some(Holder {
-                pid: *pid,
-                application: application.clone(),
-                since: match since {
-                    Value::Float(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
-                    _ => None,
-                },
-            }),
-            _ => None,
-        }
+        self.holder_but(instances, 0)
     }
 
     fn dialect(&self) -> Dialect {
@@ -314,6 +356,10 @@ impl Backend for Postgres {
 
     fn connections(&self) -> Option<usize> {
         Some(self.options.max_connections)
+    }
+
+    fn generation(&self) -> u64 {
+        self.pool.generation()
     }
 
     /// The server keeps old rows until they are vacuumed.

@@ -1,13 +1,18 @@
-//! Connections to a server: check-out with a deadline, a look at the health of idle ones, a bound on their number.
+//! Connections to a server: check-out with a deadline, a look at the health of idle ones, a bound on their number, and a
+//! longest life.
 
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use postgres::{Client, Config, NoTls};
 
 use super::PostgresOptions;
-use super::error;
+use super::error::{self, End};
+use super::link::{Link, guarded};
+use crate::clock::deadline;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// A connection that was idle for longer is asked whether it lives before it is used.
@@ -19,23 +24,61 @@ const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
 /// A peer that is gone without a word is found out after about twice this time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// The server takes no more connections.
+const CROWDED: &str = "53300";
+
 const OLDEST_SERVER: i64 = 130_000;
 
 pub(super) struct Pool {
     config: Config,
-    timeout: Duration,
+    options: PostgresOptions,
     limit: usize,
     /// As whom the server lets these connections in.
     role: String,
     state: Mutex<State>,
     freed: Condvar,
+    endings: Arc<Endings>,
 }
 
 #[derive(Default)]
 struct State {
-    idle: Vec<(Client, Instant)>,
+    /// The one that came back last is used first, so that those that are not needed grow old.
+    idle: Vec<Idle>,
     /// Connections that exist, idle or not.
     open: usize,
+}
+
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+impl Idle {
+    fn may_live(&self, now: Instant, era: u64, idle_timeout: Duration) -> bool {
+        self.link.may_live(now, era) && now.duration_since(self.since) < idle_timeout
+    }
+}
+
+/// How connections of all pools of a store ended.
+#[derive(Debug, Default)]
+struct Endings {
+    /// Rises whenever one is lost, or given up because of what the server said.
+    generation: AtomicU64,
+    /// Rises whenever the server says that it goes, or is none that can be written to: what was connected before goes too.
+    era: AtomicU64,
+}
+
+impl Endings {
+    fn note(&self, end: End) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        if end == End::Moved {
+            self.era.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
+    }
 }
 
 /// The address, without user and password.
@@ -46,6 +89,7 @@ impl std::fmt::Debug for Pool {
             .field("hosts", &self.config.get_hosts())
             .field("open", &state.open)
             .field("idle", &state.idle.len())
+            .field("generation", &self.generation())
             .finish_non_exhaustive()
     }
 }
@@ -60,12 +104,15 @@ impl Pool {
             config.application_name("readside");
         }
         config.connect_timeout(options.connect_timeout);
-        config.tcp_user_timeout(options.statement_timeout);
+        // The system can be told no longer one; where it is told none it has its own.
+        if options.statement_timeout.as_millis() <= i32::MAX as u128 {
+            config.tcp_user_timeout(options.statement_timeout);
+        }
         config.keepalives_idle(KEEPALIVE);
         config.keepalives_interval(KEEPALIVE / 2);
         config.keepalives_retries(3);
         config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
-        let mut pool = Self::new(config, options.connect_timeout, options.max_connections.max(1), String::new());
+        let mut pool = Self::new(config, options.clone(), options.max_connections, String::new(), Arc::default());
         let mut first = pool.check_out("opening the store")?;
         let role = check_server(first.client_in_use("connecting to the database")?)?;
         first.clean();
@@ -74,62 +121,117 @@ impl Pool {
         Ok(pool)
     }
 
-    fn new(config: Config, timeout: Duration, limit: usize, role: String) -> Self {
-        Self { config, timeout, limit, role, state: Mutex::default(), freed: Condvar::new() }
+    fn new(config: Config, options: PostgresOptions, limit: usize, role: String, endings: Arc<Endings>) -> Self {
+        Self { config, options, limit, role, state: Mutex::default(), freed: Condvar::new(), endings }
     }
 
     /// One more connection, for what must not wait for those of this pool.
     pub(super) fn reserve(&self) -> Self {
-        Self::new(self.config.clone(), self.timeout, 1, self.role.clone())
+        let (config, options) = (self.config.clone(), self.options.clone());
+        Self::new(config, options, 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
     pub(super) fn role(&self) -> &str {
         &self.role
     }
 
+    /// How often connections of this pool and its reserve were lost, or given up because of what the server said.
+    pub(super) fn generation(&self) -> u64 {
+        self.endings.generation.load(Ordering::SeqCst)
+    }
+
+    /// A connection, idle or new, as soon as there is one; one deadline for waiting and connecting.
     pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
-        let deadline = Instant::now() + self.timeout;
+        self.check_out_within(doing, self.options.connect_timeout)
+    }
+
+    pub(super) fn check_out_within(&self, doing: &str, patience: Duration) -> Result<Checked<'_>, StoreError> {
+        let (since, deadline) = (Instant::now(), deadline(patience));
+        self.close_ended();
+        // What the server said to a connection too many, while others of this pool may come back.
+        let mut crowded = None;
         let mut state = self.state.lock();
         loop {
-            if let Some((mut client, since)) = state.idle.pop() {
-                if since.elapsed() < DOUBTFUL && !client.is_closed() {
-                    return Ok(Checked::reused(self, client));
-                }
+            if let Some(idle) = state.idle.pop() {
                 drop(state);
-                if client.is_valid(HEALTH_TIMEOUT).is_ok() {
-                    return Ok(Checked::reused(self, client));
+                if let Some(checked) = self.reuse(idle, doing)? {
+                    return Ok(checked);
                 }
-                drop(client);
                 state = self.state.lock();
-                state.open -= 1;
-            } else if state.open < self.limit {
+            } else if state.open < self.limit && crowded.is_none() {
                 state.open += 1;
                 drop(state);
-                return self.connect(doing);
+                let error = match self.connect(doing, deadline) {
+                    Ok(link) => return Ok(Checked::new(self, link, false)),
+                    Err(error) => error,
+                };
+                state = self.state.lock();
+                state.open -= 1;
+                if state.open == 0 || error.code() != Some(CROWDED) {
+                    // Whoever waits for the place may have more luck.
+                    self.freed.notify_one();
+                    return Err(error);
+                }
+                crowded = Some(error);
             } else if self.freed.wait_until(&mut state, deadline).timed_out() && state.idle.is_empty() {
-                let why = format!("all {} connections were in use for {:?}", self.limit, self.timeout);
-                return Err(StoreError::new(doing, StoreErrorKind::Timeout, why));
+                let why = || format!("all {} connections were in use for {:?}", state.open, whole(since.elapsed()));
+                return Err(crowded.unwrap_or_else(|| StoreError::new(doing, StoreErrorKind::Timeout, why())));
+            } else {
+                // One came back, or ended, which leaves room on the server.
+                crowded = None;
             }
+        }
+    }
+
+    /// An idle connection, unless nobody is to use it any more.
+    fn reuse(&self, idle: Idle, doing: &str) -> Result<Option<Checked<'_>>, StoreError> {
+        let may_live = idle.may_live(Instant::now(), self.endings.era(), self.options.idle_timeout);
+        let is_doubtful = idle.since.elapsed() >= DOUBTFUL;
+        let mut checked = Checked::new(self, idle.link, true);
+        let client = checked.client_in_use(doing)?;
+        if !may_live || client.is_closed() {
+            return Ok(None);
+        }
+        if is_doubtful && guarded(doing, || client.is_valid(HEALTH_TIMEOUT).is_err())? {
+            checked.ends(Some(End::Lost));
+            return Ok(None);
+        }
+        checked.clean();
+        Ok(Some(checked))
+    }
+
+    /// Closes idle connections that nobody is to use any more, where the state is not locked.
+    fn close_ended(&self) {
+        let (now, era, idle_timeout) = (Instant::now(), self.endings.era(), self.options.idle_timeout);
+        let ends = |idle: &mut Idle| !idle.may_live(now, era, idle_timeout);
+        let ended: Vec<Idle> = self.state.lock().idle.extract_if(.., ends).collect();
+        let count = ended.len();
+        if count > 0 {
+            drop(ended);
+            self.state.lock().open -= count;
+            self.freed.notify_all();
         }
     }
 
     /// A connection that is not one of the pool's.
     pub(super) fn connect_anew(&self, doing: &str) -> Result<Client, StoreError> {
-        let doing = format!("{doing}: connecting to {}", address(&self.config));
-        connect(&self.config, self.timeout, &doing)
+        self.connect(doing, deadline(self.options.connect_timeout))?.into_client(doing)
     }
 
-    /// Fills a place that is counted as open already.
-    fn connect(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
-        match self.connect_anew(doing) {
-            Ok(client) => Ok(Checked { pool: self, client: Some(client), is_reused: false, clean: true }),
-            Err(error) => {
-                self.state.lock().open -= 1;
-                self.freed.notify_one();
-                Err(error)
-            }
-        }
+    fn connect(&self, doing: &str, deadline: Instant) -> Result<Link, StoreError> {
+        let doing = format!("{doing}: connecting to {}", address(&self.config));
+        // What is connected to may be gone before that is done.
+        let era = self.endings.era();
+        let client = connect(&self.config, deadline, &doing)?;
+        let mut link = Link::new(client, self.options.max_lifetime, era);
+        link.try_driver(&doing)?;
+        Ok(link)
     }
+}
+
+/// Rounded down to milliseconds, for people.
+pub(super) fn whole(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Hosts, port and database, for people; never user and password.
@@ -149,15 +251,16 @@ fn address(config: &Config) -> String {
 
 /// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
 /// ever. The thread that connects is left behind then, and ends with the connection.
-fn connect(config: &Config, timeout: Duration, doing: &str) -> Result<Client, StoreError> {
+fn connect(config: &Config, deadline: Instant, doing: &str) -> Result<Client, StoreError> {
+    let since = Instant::now();
     let (send, receive) = crossbeam_channel::bounded(1);
     let config = config.clone();
     let thread = std::thread::Builder::new().name("readside-connect".to_owned()).spawn(move || {
         let _ = send.send(config.connect(NoTls));
     });
     let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
-    let Ok(connected) = receive.recv_timeout(timeout) else {
-        let why = format!("the server did not answer within {timeout:?}");
+    let Ok(connected) = receive.recv_deadline(deadline) else {
+        let why = format!("the server did not answer within {:?}", whole(since.elapsed()));
         return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
     };
     let _ = thread.join();
@@ -183,17 +286,19 @@ fn check_server(client: &mut Client) -> Result<String, StoreError> {
     row.try_get(2).map_err(|error| error::store(doing, &error))
 }
 
-/// A connection in use. It goes back when it is clean, and is closed otherwise.
+/// A connection in use. It goes back when it is clean and may live on, and is closed otherwise.
 pub(super) struct Checked<'p> {
     pool: &'p Pool,
-    client: Option<Client>,
+    /// Empty only when it is dropped.
+    link: Option<Link>,
     is_reused: bool,
     clean: bool,
+    end: Option<End>,
 }
 
 impl<'p> Checked<'p> {
-    fn reused(pool: &'p Pool, client: Client) -> Self {
-        Self { pool, client: Some(client), is_reused: true, clean: true }
+    fn new(pool: &'p Pool, link: Link, is_reused: bool) -> Self {
+        Self { pool, link: Some(link), is_reused, clean: true, end: None }
     }
 
     /// It may have ended while it was idle, as all do when a server restarts.
@@ -205,24 +310,38 @@ impl<'p> Checked<'p> {
     pub(super) fn client_in_use(&mut self, doing: &str) -> Result<&mut Client, StoreError> {
         self.clean = false;
         let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
-        self.client.as_mut().ok_or_else(gone)
+        self.link.as_mut().ok_or_else(gone)?.client(doing)
     }
 
     /// No transaction is open on it any more.
     pub(super) fn clean(&mut self) {
         self.clean = true;
     }
+
+    /// It is to be given up, if there is a reason.
+    pub(super) fn ends(&mut self, end: Option<End>) {
+        self.end = self.end.max(end);
+    }
 }
 
 impl Drop for Checked<'_> {
     fn drop(&mut self) {
-        let client = self.client.take().filter(|client| self.clean && !client.is_closed());
-        let mut state = self.pool.state.lock();
-        match client {
-            Some(client) => state.idle.push((client, Instant::now())),
+        let (pool, now) = (self.pool, Instant::now());
+        let is_closed = self.link.as_ref().is_none_or(Link::is_closed);
+        let end = self.end.max(is_closed.then_some(End::Lost));
+        if let Some(end) = end {
+            pool.endings.note(end);
+        }
+        let era = pool.endings.era();
+        let goes_back = self.clean && end.is_none();
+        let link = self.link.take().filter(|link| goes_back && link.may_live(now, era));
+        let mut state = pool.state.lock();
+        match link {
+            Some(link) => state.idle.push(Idle { link, since: now }),
             None => state.open -= 1,
         }
         drop(state);
-        self.pool.freed.notify_one();
+        pool.freed.notify_one();
+        pool.close_ended();
     }
 }

@@ -12,7 +12,7 @@ const LEAST: u64 = 1 << 30;
 const ENOUGH: u64 = 10 << 30;
 
 pub(super) fn look(sqlite: &Sqlite) -> Found {
-    let Some(path) = &sqlite.path else { return Ok(Finding::ok("disk", "none, in memory")) };
+    let Some(path) = sqlite.file() else { return Ok(Finding::ok("disk", "none, in memory")) };
     let failed = |error| StoreError::new("asking for the room on the disk", StoreErrorKind::Other, error);
     let file = std::fs::metadata(path).map_err(failed)?.len() + log_length(path);
     let system = fs4::statvfs(path).map_err(failed)?;

@@ -48,13 +48,11 @@ fn writing(sqlite: &Sqlite) -> Found {
 
 /// Bytes of the write-ahead log of a file.
 pub(super) fn log_length(path: &Path) -> u64 {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    std::fs::metadata(Path::new(&name)).map_or(0, |found| found.len())
+    std::fs::metadata(super::place::log_of(path)).map_or(0, |found| found.len())
 }
 
 fn log(sqlite: &Sqlite) -> Finding {
-    let Some(path) = &sqlite.path else { return Finding::ok("log", "none, in memory") };
+    let Some(path) = sqlite.file() else { return Finding::ok("log", "none, in memory") };
     let length = log_length(path);
     let text = format!("write-ahead log of {}", bytes(i64::try_from(length).unwrap_or(i64::MAX)));
     if length < LONG_LOG {

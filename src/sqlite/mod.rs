@@ -8,6 +8,7 @@ mod contains;
 mod disk;
 mod error;
 mod examine;
+mod place;
 mod push;
 mod slices;
 mod value;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, deadline};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
@@ -28,6 +29,7 @@ use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use conn::Handle;
+use place::{Identity, Place};
 
 /// Event store and projection store in one SQLite file.
 pub type SqliteStore = DbStore<Sqlite>;
@@ -53,7 +55,8 @@ const MIGRATIONS: &[&str] = &[
 /// How to open a file.
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
-    /// How long a write waits for another one, of this or another process. Default: 5 s.
+    /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
+    /// 24 days for another process. Default: 5 s.
     pub busy_timeout: Duration,
     /// The clock that stamps events and times retries. Default: the system's.
     pub clock: Arc<dyn Clock>,
@@ -70,6 +73,8 @@ impl Default for SqliteOptions {
 pub struct Sqlite {
     /// None in memory, where the writer is the only connection.
     path: Option<PathBuf>,
+    /// The file that the writer has opened.
+    place: Option<Place>,
     options: SqliteOptions,
     writer: Mutex<Connection>,
     /// Since when this process writes.
@@ -96,9 +101,8 @@ impl DbStore<Sqlite> {
         let path = path.as_ref();
         let doing = format!("opening the database \"{}\"", path.display());
         let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
-        let writer =
-            open_file(&resolved, &options, OpenFlags::SQLITE_OPEN_CREATE).map_err(|error| error.doing(doing))?;
-        Ok(Self::from_backend(Sqlite::new(Some(resolved), writer, options)))
+        let (writer, place) = open_place(&resolved, &options).map_err(|error| error.doing(doing))?;
+        Ok(Self::from_backend(Sqlite::new(Some(resolved), place, writer, options)))
     }
 
     /// A database in memory, which ends with the last clone of the store. One connection serves reads and writes.
@@ -117,7 +121,7 @@ impl DbStore<Sqlite> {
         let doing = "opening a database in memory";
         let conn = Connection::open_in_memory().map_err(|error| error::store(doing, error))?;
         prepare(&conn, &options).map_err(|error| error.doing(doing))?;
-        Ok(Self::from_backend(Sqlite::new(None, conn, options)))
+        Ok(Self::from_backend(Sqlite::new(None, None, conn, options)))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database file, so that rows of a service
@@ -131,7 +135,12 @@ impl DbStore<Sqlite> {
     /// already: begin it with `TransactionBehavior::Immediate`.
     pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
         let doing = "pushing events in a transaction of the caller's";
-        begin_write(transaction, doing)?;
+        self.backend().check(doing)?;
+        let since = Instant::now();
+        begin_write(transaction, doing).map_err(|error| match error {
+            PushError::Store(error) if error.kind() == StoreErrorKind::Timeout => self.busy(commands, since),
+            error => error,
+        })?;
         transaction.execute_batch("SAVEPOINT readside_push").map_err(|error| error::store(doing, error))?;
         let mut handle = Handle::new(transaction, self.backend().options.clock.as_ref());
         let outcome = self.push_on(&mut handle, commands);
@@ -162,28 +171,57 @@ fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushErr
 
 /// A later change of the working directory must not change the file.
 fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    if path.to_str().is_some_and(|text| text.starts_with("file:")) {
-        return Ok(path.to_owned());
-    }
-    std::path::absolute(path)
+    if is_uri(path) { Ok(path.to_owned()) } else { std::path::absolute(path) }
 }
 
-fn open_file(path: &Path, options: &SqliteOptions, create: OpenFlags) -> Result<Connection, StoreError> {
+fn is_uri(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with("file:"))
+}
+
+/// The first connection to a file, which is made if there is none.
+fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
+    let doing = "opening the database";
+    let path_of_file = (!is_uri(path)).then_some(path);
+    if let Some(path) = path_of_file {
+        place::refuse_log_without_file(path, doing)?;
+    }
+    let before = path_of_file.and_then(|path| Identity::at(path).ok());
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let place = Place::of(&conn, path_of_file, before.as_ref())?;
+    if let Some(place) = &place {
+        place::refuse_log_without_file(place.path(), doing)?;
+    }
+    use_log(&conn, options)?;
+    Ok((conn, place))
+}
+
+fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
+    Connection::open_with_flags(path, flags).map_err(|error| error::store("opening the database", error))
+}
+
+fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     let doing = "opening the database";
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| error::store(doing, error))?;
-    prepare(&conn, options)?;
+    prepare(conn, options)?;
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| error::store(doing, error))?;
     if mode == "wal" {
-        return Ok(conn);
+        return Ok(());
     }
     let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
     let read_only = conn.is_readonly("main").unwrap_or(false);
     let kind = if read_only { StoreErrorKind::ReadOnly } else { StoreErrorKind::CannotOpen };
     Err(StoreError::new(doing, kind, why))
+}
+
+/// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
+fn wait_for(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    let millis = patience.as_nanos().div_ceil(1_000_000);
+    conn.busy_timeout(Duration::from_millis(
+        u64::from(i32::MAX.unsigned_abs()).min(u64::try_from(millis).unwrap_or(u64::MAX)),
+    ))
 }
 
 fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
@@ -193,7 +231,7 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
         return Err(StoreError::new(doing, StoreErrorKind::Version, found));
     }
     let set = || {
-        conn.busy_timeout(options.busy_timeout)?;
+        wait_for(conn, options.busy_timeout)?;
         conn.pragma_update(None, "synchronous", "full")?;
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
@@ -204,30 +242,79 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
 }
 
 impl Sqlite {
-    fn new(path: Option<PathBuf>, writer: Connection, options: SqliteOptions) -> Self {
-        Self { path, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
+    fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
+        Self { path, place, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
     }
 
-    fn writer(&self, doing: &str) -> Result<MutexGuard<'_, Connection>, StoreError> {
-        let busy = || {
-            let why = format!("another thread of this process wrote for {:?}", self.options.busy_timeout);
+    /// None in memory.
+    fn file(&self) -> Option<&Path> {
+        self.place.as_ref().map(Place::path)
+    }
+
+    /// That the file is still at its path, where there is one.
+    fn check(&self, doing: &str) -> Result<(), StoreError> {
+        self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
+    }
+
+    /// This error, or, where the file is not at its path any more, that.
+    fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
+        self.check(doing).err().unwrap_or_else(|| error::store(doing, error))
+    }
+
+    /// Waits for other threads of this process.
+    fn writer(&self, doing: &str, until: Instant) -> Result<MutexGuard<'_, Connection>, StoreError> {
+        let since = Instant::now();
+        self.writer.try_lock_until(until).ok_or_else(|| {
+            let waited = Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+            let why = format!("another thread of this process held it for {waited:?}");
             StoreError::new(doing, StoreErrorKind::Timeout, why).with_code(error::BUSY)
-        };
-        self.writer.try_lock_for(self.options.busy_timeout).ok_or_else(busy)
+        })
     }
 
-    fn reader(&self, path: &Path) -> Result<Connection, StoreError> {
+    /// Waits for other processes, for what is left of the time.
+    fn begin<'c>(&self, conn: &'c mut Connection, doing: &str, until: Instant) -> Result<Transaction<'c>, StoreError> {
+        let failed = |error| self.failed(doing, error);
+        if !conn.is_autocommit() {
+            // A roll-back failed before, for instance on a broken disk.
+            conn.execute_batch("ROLLBACK").map_err(failed)?;
+        }
+        wait_for(conn, until.saturating_duration_since(Instant::now())).map_err(failed)?;
+        // Dropped without commit, by an error or a panic, it rolls back.
+        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
+        // Under the lock of the file, which may have been waited for.
+        self.check(doing)?;
+        Ok(transaction)
+    }
+
+    fn reader(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
+        self.check(doing)?;
         if let Some(conn) = self.readers.lock().pop() {
             return Ok(conn);
         }
-        let conn = open_file(path, &self.options, OpenFlags::empty())?;
-        let set = conn.pragma_update(None, "query_only", true);
-        set.map(|()| conn).map_err(|error| error::store("opening a connection to read", error))
+        let conn = self.open_again(path, doing)?;
+        conn.pragma_update(None, "query_only", true).map_err(|error| error::store(doing, error))?;
+        Ok(conn)
+    }
+
+    /// Another connection to the same file.
+    fn open_again(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
+        self.check(doing)?;
+        let conn = connect(path, OpenFlags::empty())?;
+        // Before anything is read, which may open a log.
+        self.place.as_ref().map_or(Ok(()), |place| place.check_opened(&conn, doing))?;
+        use_log(&conn, &self.options)?;
+        Ok(conn)
     }
 
     fn handle<'c>(&'c self, conn: &'c Connection) -> Handle<'c> {
         Handle::new(conn, self.options.clock.as_ref())
     }
+}
+
+/// Nobody can tell whether the commit went into the file before somebody moved it, nor whether it is ever put back.
+fn unknown(doing: &str, error: StoreError) -> StoreError {
+    StoreError::new(doing, StoreErrorKind::CommitUnknown, error)
 }
 
 /// Clears the mark when the write is over, however it ends.
@@ -253,10 +340,10 @@ impl Backend for Sqlite {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         let Some(path) = &self.path else {
-            let conn = self.writer(doing)?;
+            let conn = self.writer(doing, deadline(self.options.busy_timeout))?;
             return work(&mut self.handle(&conn));
         };
-        let conn = self.reader(path).map_err(|error| error.doing(doing))?;
+        let conn = self.reader(path, doing).map_err(|error| error.doing(doing))?;
         let outcome = work(&mut self.handle(&conn));
         let mut readers = self.readers.lock();
         if readers.len() < IDLE_READERS && conn.is_autocommit() {
@@ -270,17 +357,22 @@ impl Backend for Sqlite {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut conn = self.writer(doing)?;
+        self.write_within(doing, self.options.busy_timeout, work)
+    }
+
+    fn write_within<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        patience: Duration,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let until = deadline(patience);
+        let mut conn = self.writer(doing, until)?;
+        let transaction = self.begin(&mut conn, doing, until)?;
         let _writing = Writing::now(&self.writing);
-        let failed = |error| E::from(error::store(doing, error));
-        if !conn.is_autocommit() {
-            // A roll-back failed before, for instance on a broken disk.
-            conn.execute_batch("ROLLBACK").map_err(failed)?;
-        }
-        // Dropped without commit, by an error or a panic, it rolls back.
-        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let done = work(&mut self.handle(&transaction))?;
-        transaction.commit().map_err(failed)?;
+        transaction.commit().map_err(|error| self.failed(doing, error))?;
+        self.check("looking at the file after the commit").map_err(|error| unknown(doing, error))?;
         Ok(done)
     }
 
@@ -316,7 +408,8 @@ impl Backend for Sqlite {
         if self.path.is_none() {
             return Ok(None);
         }
-        let conn = self.writer(doing)?;
+        let conn = self.writer(doing, deadline(self.options.busy_timeout))?;
+        self.check(doing)?;
         let busy: i64 = conn
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
             .map_err(|error| error::store(doing, error))?;

@@ -1,7 +1,7 @@
 //! What can only be reached from inside: a disk that is full.
 
 use super::SqliteStore;
-use crate::error::{PushError, StoreErrorKind};
+use crate::error::{PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
 use crate::query::Query;
 use crate::store::EventStore;
@@ -28,4 +28,75 @@ fn a_full_disk_stores_nothing_and_goes_on_when_there_is_room() {
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
     limit(1_000_000);
     assert_eq!(store.push(&[large()]).unwrap()[0].position(), 2);
+}
+
+/// A store with an event, and its file.
+#[cfg(unix)]
+fn with_file() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[Command::raw("a", "user", "u", "added")]).unwrap();
+    (folder, path, store)
+}
+
+// SPEC L6, L10: what is committed while somebody takes the file away is not acknowledged, nor is it said not to be stored.
+#[cfg(unix)]
+#[test]
+fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
+    use crate::db::Backend;
+    let (_folder, path, store) = with_file();
+    let outcome: Result<(), StoreError> = store.backend().write("moving a head", |conn| {
+        std::fs::rename(&path, path.with_extension("aside")).unwrap();
+        conn.execute("UPDATE readside_instances SET head = 2", &[]).map(|_| ())
+    });
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::CommitUnknown, "{error:?}");
+    let text = crate::error::full(&error);
+    assert!(text.contains("may have happened") && text.contains("was removed or moved"), "{text}");
+    std::fs::rename(path.with_extension("aside"), &path).unwrap();
+    assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
+}
+
+// SPEC A7, L10: the watcher does not follow the path to another file.
+#[cfg(unix)]
+#[test]
+fn nothing_is_heard_from_another_file() {
+    use crate::lease::Wired;
+    use std::time::Duration;
+    let (_folder, path, store) = with_file();
+    let mut wire = store.wire();
+    assert!(wire.listen(Duration::ZERO).unwrap().all);
+    std::fs::rename(&path, path.with_extension("aside")).unwrap();
+    // The connection that it has, then the one that it would open.
+    for _ in 0..2 {
+        assert_eq!(wire.listen(Duration::ZERO).unwrap_err().kind(), StoreErrorKind::Replaced);
+    }
+    std::fs::rename(path.with_extension("aside"), &path).unwrap();
+    assert!(wire.listen(Duration::ZERO).unwrap().all);
+}
+
+// SPEC A1: one deadline for a call. What was waited for other threads is not had for other processes.
+#[test]
+fn who_has_no_time_left_does_not_wait_for_the_file() {
+    use crate::db::Backend;
+    use std::time::Duration;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let options = super::SqliteOptions { busy_timeout: Duration::from_hours(1), ..Default::default() };
+    let store = SqliteStore::open_with(&path, options).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (send, outcome) = crossbeam_channel::bounded(1);
+    let writer = store.clone();
+    let waiting = std::thread::spawn(move || {
+        let outcome: Result<(), StoreError> = writer.backend().write_within("a test", Duration::ZERO, |_| Ok(()));
+        send.send(outcome).unwrap();
+    });
+    let error = outcome.recv_timeout(Duration::from_mins(1)).expect("it does not wait for an hour").unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Timeout, "{error:?}");
+    waiting.join().unwrap();
+    other.execute_batch("ROLLBACK").unwrap();
+    store.setup().unwrap();
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, params};
 
-use super::{Sqlite, error, open_file};
+use super::{Sqlite, error};
 use crate::db::DbStore;
 use crate::error::StoreError;
 use crate::lease::{News, Wire, Wired};
@@ -49,7 +49,7 @@ impl Wired for DbStore<Sqlite> {
 
 impl Watched {
     fn open(path: &std::path::Path, store: &DbStore<Sqlite>) -> Result<Self, StoreError> {
-        let conn = open_file(path, &store.backend().options, OpenFlags::empty())?;
+        let conn = store.backend().open_again(path, DOING)?;
         let mut watched = Self { conn, version: 0, last: 0, commands: (0, 0) };
         watched.version = watched.data_version()?;
         watched.last = watched.newest()?;
@@ -117,7 +117,7 @@ impl Wire for Watcher {
         };
         let deadline = crate::clock::deadline(wait);
         loop {
-            let news = watched.news();
+            let news = self.store.backend().check(DOING).and_then(|()| watched.news());
             match &news {
                 Err(_) => self.watched = None,
                 Ok(news) if news.is_empty() && Instant::now() < deadline => {

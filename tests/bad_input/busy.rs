@@ -13,7 +13,7 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store
         let _ = tx.push(&[command("a", "1")]).unwrap();
         let error = store.push(&[command("a", "2")]).unwrap_err();
         let PushError::Busy { instance, waited, .. } = &error else { panic!("{error:?}") };
-        assert_eq!((instance.as_str(), *waited), ("a", PATIENCE));
+        assert_eq!((instance.as_str(), *waited >= PATIENCE), ("a", true), "{waited:?}");
         let text = full(&error);
         assert!(text.starts_with("nothing pushed: instance \"a\" was locked") && text.ends_with("try again"), "{text}");
         assert!(error.is_transient());
@@ -56,6 +56,125 @@ fn the_holder_is_named_and_others_are_not_held_up() {
         }
     });
     assert_eq!((positions(&store, "a"), positions(&store, "b")), (vec![1], vec![1, 2]));
+}
+
+/// A session by this name, which has locked the counter of an instance inside a savepoint that it released, as `push_in` does.
+#[cfg(feature = "postgres")]
+fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::postgres_driver::Client {
+    let mut config: readside::postgres_driver::Config = store.database.url().parse().unwrap();
+    config.application_name(name);
+    let mut client = config.connect(readside::postgres_driver::NoTls).unwrap();
+    client
+        .batch_execute(&format!(
+            "BEGIN; CREATE TEMPORARY TABLE mine (id int); SAVEPOINT s; \
+             INSERT INTO readside.instances VALUES ('{instance}', 0) ON CONFLICT (instance_id) DO UPDATE SET head = 0; \
+             RELEASE SAVEPOINT s"
+        ))
+        .unwrap();
+    client
+}
+
+// SPEC A1: neither an older session that holds another counter nor one that waits too is taken for the holder, also when the
+// counter is only being made.
+#[cfg(feature = "postgres")]
+#[test]
+fn of_several_sessions_the_holder_is_named() {
+    use readside::EventStore;
+    let store = crate::OnPostgres::new();
+    store.sql("INSERT INTO readside.instances VALUES ('a', 0), ('b', 0)");
+    let patient = readside::PostgresStore::connect(store.database.url()).unwrap();
+    for instance in ["a", "new"] {
+        let older = holding(&store, "an older one", "b");
+        let mut holder = holding(&store, "the holder", instance);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| patient.push(&[command(instance, "1")]));
+            let waits =
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            while store.number(waits) == 0 {
+                std::thread::yield_now();
+            }
+            let commands = [command("a0", "1"), command(instance, "1")];
+            let mut outcomes = vec![store.push(&commands)];
+            store.transaction_of_ones_own(false, &mut |tx| {
+                // What the caller has locked itself is not what it waits for.
+                let _ = tx.push(&[command("a0", "1")]).unwrap();
+                outcomes.push(tx.push(&commands).map(|pushed| pushed.events));
+                tx.sql("SELECT 1");
+            });
+            for outcome in outcomes {
+                match outcome {
+                    Err(PushError::Busy { holder: Some(holder), waited, .. }) => {
+                        assert_eq!(holder.application, "the holder", "{instance}: {holder:?}");
+                        assert!(waited >= PATIENCE, "{waited:?}");
+                    }
+                    other => panic!("{instance}: {other:?}"),
+                }
+            }
+            holder.batch_execute("ROLLBACK").unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+        drop(older);
+    }
+}
+
+// SPEC A1: on a file it is a thread of this process, when it is one; a process that waits itself is none.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_writer_of_this_process_is_named_and_no_other() {
+    use readside::{EventStore, ProjectionStore};
+    let store = Arc::new(crate::OnSqlite::new());
+    let busy = |outcome: Result<Vec<readside::Event>, PushError>| match outcome {
+        Err(PushError::Busy { holder, .. }) => holder,
+        other => panic!("{other:?}"),
+    };
+    store
+        .transaction(&mut |_| {
+            let holder = busy(store.push(&[command("a", "1")])).expect("this process writes");
+            assert_eq!((holder.pid, holder.application.as_str()), (i64::from(std::process::id()), "this process"));
+            Ok(())
+        })
+        .unwrap();
+    store.transaction_of_ones_own(false, &mut |_| {
+        let pushes_are_over = std::sync::atomic::AtomicBool::new(false);
+        let holders = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !pushes_are_over.load(std::sync::atomic::Ordering::SeqCst) {
+                    store.transaction(&mut |_| Ok(())).unwrap_err();
+                }
+            });
+            let outcomes: Vec<_> = (0..5).map(|_| store.push(&[command("a", "1")])).collect();
+            pushes_are_over.store(true, std::sync::atomic::Ordering::SeqCst);
+            outcomes.into_iter().map(busy).collect::<Vec<_>>()
+        });
+        assert_eq!(holders, vec![None; 5], "nobody knows the other process, and who waits too is not the holder");
+    });
+}
+
+// SPEC A1, A4: a transaction that has not begun to write waits for the file inside of the push.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
+    use readside::ProjectionStore;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = readside::SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let mut own = readside::rusqlite::Connection::open(&path).unwrap();
+    own.busy_timeout(PATIENCE).unwrap();
+    let transaction = own.transaction().unwrap();
+    store
+        .transaction(&mut |_| {
+            match store.push_in(&transaction, &[command("a", "1")]) {
+                Err(PushError::Busy { instance, waited, holder: Some(holder) }) => {
+                    assert_eq!((instance.as_str(), waited >= PATIENCE), ("a", true), "{waited:?}");
+                    assert_eq!(holder.application, "this process");
+                }
+                other => panic!("{other:?}"),
+            }
+            Ok(())
+        })
+        .unwrap();
+    store.push_in(&transaction, &[command("a", "1")]).unwrap().token.fire();
 }
 
 // SPEC A1: times never decrease with positions, whatever the clock does.

@@ -6,11 +6,18 @@ mod common;
 
 mod busy;
 mod commands;
+#[cfg(feature = "postgres")]
+mod commits;
+#[cfg(feature = "postgres")]
+mod connections;
 mod names;
+mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod push_in;
 mod ranges;
+#[cfg(all(feature = "sqlite", unix))]
+mod replaced;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

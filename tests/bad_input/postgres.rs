@@ -32,7 +32,7 @@ fn a_server_that_never_answers_is_given_up() {
     let start = Instant::now();
     let error = refused(&format!("postgres://me@127.0.0.1:{}/x", listener.local_addr().unwrap().port()));
     assert_eq!(error.kind(), Kind::Connection, "{error:?}");
-    assert!(full(&error).contains("did not answer within 500ms"), "{}", full(&error));
+    assert!(full(&error).contains("the server did not answer within "), "{}", full(&error));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 

@@ -12,6 +12,8 @@ mod life;
 #[cfg(feature = "postgres")]
 mod outage;
 mod processes;
+#[cfg(all(feature = "sqlite", unix))]
+mod replaced;
 mod sharing;
 mod starting;
 mod user_code;

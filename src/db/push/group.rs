@@ -12,6 +12,7 @@ use super::draft::Push;
 use super::known::Known;
 use super::ledger::{Counters, Ledger};
 use super::line::{Lead, Line, Member, Turn};
+use crate::clock::deadline;
 use crate::db::{Backend, Conn};
 use crate::error::{PushError, StoreError, StoreErrorKind};
 use crate::event::{Command, Event};
@@ -74,7 +75,9 @@ pub(crate) struct Pushes {
 struct Store<'s, B> {
     backend: &'s B,
     bus: &'s Bus,
-    patience: Duration,
+    /// Since when the push waits, and until when it does, wherever it is.
+    since: Instant,
+    deadline: Instant,
 }
 
 impl Pushes {
@@ -89,13 +92,13 @@ impl Pushes {
         if push.is_empty() {
             return Ok(Vec::new());
         }
-        let store = Store { backend, bus, patience: backend.patience() };
+        let store = Store { backend, bus, since: Instant::now(), deadline: deadline(backend.patience()) };
         let whole = [Arc::from("")];
         // Where there is one writer, pushes to all instances wait for each other anyway.
         let lanes = if backend.has_one_writer() { &whole } else { push.instances() };
         let mut may_join = true;
         loop {
-            match self.line.enter(lanes, &push, may_join, Instant::now() + store.patience) {
+            match self.line.enter(lanes, &push, may_join, store.deadline) {
                 Turn::Leads(lead) => return self.lead(store, lead, &push, may_join),
                 Turn::Told(Verdict::Is(outcome)) => return outcome,
                 Turn::Told(Verdict::Alone) => may_join = false,
@@ -106,17 +109,12 @@ impl Pushes {
     }
 
     /// Stores one push in a transaction of the caller's.
-    pub(crate) fn push_in(
-        &self,
-        conn: &mut dyn Conn,
-        commands: &[Command],
-        patience: Duration,
-    ) -> Result<Vec<Event>, PushError> {
+    pub(crate) fn push_in(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
         let push = Push::of(commands)?;
         if push.is_empty() {
             return Ok(Vec::new());
         }
-        super::alone(conn, &push, &self.known, patience)
+        super::alone(conn, &push, &self.known)
     }
 
     /// The lead keeps pushes of this process to these instances in line until the events are published.
@@ -130,9 +128,9 @@ impl Pushes {
         let mut tries = 0;
         loop {
             let mut members = Vec::new();
-            let stored = store.backend.write("pushing events", |conn| {
+            let stored = store.backend.write_within("pushing events", store.left(), |conn| {
                 let lead = shares.then_some(&lead);
-                self.store(conn, store.patience, push, lead, &mut members)
+                self.store(conn, push, lead, &mut members)
             });
             match stored {
                 Ok(Stored { decisions, before, ledger }) => {
@@ -162,19 +160,18 @@ impl Pushes {
     fn store(
         &self,
         conn: &mut dyn Conn,
-        patience: Duration,
         push: &Push,
         lead: Option<&Lead<'_, Arc<Push>, Verdict>>,
         members: &mut Vec<Joined>,
     ) -> Result<Stored, Stop> {
         let mut ledger = Ledger::default();
-        super::lock(conn, &mut ledger, push.instances(), patience)?;
+        super::lock(conn, &mut ledger, push.instances())?;
         if let Some(lead) = lead {
             *members = gather(lead, push);
         }
         let joined = members.iter().map(|member| &**member.work());
         let pushes: Vec<&Push> = std::iter::once(push).chain(joined).collect();
-        super::lock_others(conn, &mut ledger, &pushes, patience)?;
+        super::lock_others(conn, &mut ledger, &pushes)?;
         let pushes = super::read::complete(conn, &mut ledger, &pushes, &self.known)?;
         let before = ledger.counters.clone();
         let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
@@ -212,13 +209,14 @@ impl<B: Backend> Store<'_, B> {
         own
     }
 
-    fn busy(self, push: &Push) -> PushError {
+    fn busy(&self, push: &Push) -> PushError {
         let names: Vec<String> = push.instances().iter().map(ToString::to_string).collect();
-        PushError::Busy {
-            instance: names.first().cloned().unwrap_or_default(),
-            waited: self.patience,
-            holder: self.backend.holder(&names),
-        }
+        super::busy(push.instances(), self.since, self.backend.holder(&names))
+    }
+
+    /// How long the push may wait still.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
     }
 }
 

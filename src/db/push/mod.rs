@@ -21,10 +21,10 @@ pub(crate) use ledger::{Counter, Counters};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Bulk, BulkKind, Conn, owned};
-use crate::error::{PushError, StoreError, StoreErrorKind};
+use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::sync::Mutex;
 use crate::value::{ColumnType as T, Value};
@@ -46,14 +46,9 @@ pub struct Append<'l> {
 type Decisions = Vec<Result<Accepted, PushError>>;
 
 /// Stores one push in a transaction of the caller's. After an error the caller rolls back.
-pub(crate) fn alone(
-    conn: &mut dyn Conn,
-    push: &Push,
-    known: &Mutex<Known>,
-    patience: Duration,
-) -> Result<Vec<Event>, PushError> {
+pub(crate) fn alone(conn: &mut dyn Conn, push: &Push, known: &Mutex<Known>) -> Result<Vec<Event>, PushError> {
     let mut ledger = Ledger::default();
-    lock(conn, &mut ledger, push.instances(), patience)?;
+    lock(conn, &mut ledger, push.instances())?;
     let pushes = read::complete(conn, &mut ledger, &[push], known)?;
     let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
     write(conn, &ledger, &pushes, &decisions)?;
@@ -61,13 +56,10 @@ pub(crate) fn alone(
 }
 
 /// Locks the counters of instances that are given by bytes; makes those that do not exist.
-fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>], patience: Duration) -> Result<(), PushError> {
+fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>]) -> Result<(), PushError> {
+    let since = Instant::now();
     let busy = |error: StoreError| match error.kind() {
-        StoreErrorKind::Timeout => PushError::Busy {
-            instance: instances.first().map(ToString::to_string).unwrap_or_default(),
-            waited: patience,
-            holder: None,
-        },
+        StoreErrorKind::Timeout => busy(instances, since, None),
         _ => PushError::Store(error.doing("locking the counters of a push")),
     };
     let mut counters = conn.counters(instances).map_err(busy)?;
@@ -89,19 +81,21 @@ fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>], patien
     Ok(())
 }
 
+/// What a push hears that has waited since then. Who holds the lock is looked for by whoever has another connection.
+pub(crate) fn busy(instances: &[Arc<str>], since: Instant, holder: Option<Holder>) -> PushError {
+    let instance = instances.first().map(ToString::to_string).unwrap_or_default();
+    let waited = Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
+    PushError::Busy { instance, waited, holder }
+}
+
 /// Locks the counters of those instances of pushes that are not locked yet.
-fn lock_others(
-    conn: &mut dyn Conn,
-    ledger: &mut Ledger,
-    pushes: &[&Push],
-    patience: Duration,
-) -> Result<(), PushError> {
+fn lock_others(conn: &mut dyn Conn, ledger: &mut Ledger, pushes: &[&Push]) -> Result<(), PushError> {
     let instances = pushes.iter().flat_map(|push| push.instances());
     let others: BTreeSet<_> = instances.filter(|instance| !ledger.counters.contains_key(*instance)).cloned().collect();
     if others.is_empty() {
         return Ok(());
     }
-    lock(conn, ledger, &Vec::from_iter(others), patience)
+    lock(conn, ledger, &Vec::from_iter(others))
 }
 
 /// Writes what was decided; false when that is nothing.

@@ -1,0 +1,130 @@
+//! A connection of the driver's, which keeps a runtime of its own inside.
+//!
+//! The driver waits by that runtime, and panics where a thread already drives one. It waits when a connection is dropped too,
+//! so a panic on such a thread would be followed by another one while it unwinds, which ends the process. So the first call
+//! on each connection is guarded, and connections are closed on a thread of their own.
+
+use std::any::Any;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
+
+use fallible_iterator::FallibleIterator;
+use postgres::Client;
+
+use crate::error::{StoreError, StoreErrorKind};
+
+/// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.
+const JITTER: f64 = 5.0;
+
+/// A connection, and until when it is used.
+pub(super) struct Link {
+    /// Empty only when it is given away or dropped.
+    client: Option<Client>,
+    /// None for ever.
+    until: Option<Instant>,
+    /// What had been heard of the server when it was asked for.
+    era: u64,
+}
+
+impl Link {
+    pub(super) fn new(client: Client, lifetime: Duration, era: u64) -> Self {
+        let until = Instant::now().checked_add(jittered(lifetime, random()));
+        Self { client: Some(client), until, era }
+    }
+
+    pub(super) fn client(&mut self, doing: &str) -> Result<&mut Client, StoreError> {
+        let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
+        self.client.as_mut().ok_or_else(gone)
+    }
+
+    /// For somebody who keeps it on one thread.
+    pub(super) fn into_client(mut self, doing: &str) -> Result<Client, StoreError> {
+        let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
+        self.client.take().ok_or_else(gone)
+    }
+
+    /// Refuses a thread on which the driver would panic: takes a look at what has arrived, and waits for nothing.
+    pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
+        let client = self.client(doing)?;
+        // What is wrong with the connection is found out by whoever uses it.
+        guarded(doing, || drop(client.notifications().iter().next()))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.as_ref().is_none_or(Client::is_closed)
+    }
+
+    /// Whether it may be used once more.
+    pub(super) fn may_live(&self, now: Instant, era: u64) -> bool {
+        self.era == era && self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let close = || {
+            let closing = std::thread::Builder::new().name("readside-close".to_owned()).spawn(move || drop(client));
+            closing.map(|thread| _ = thread.join())
+        };
+        // Where there is no thread to be had, it is closed on this one, which may be a runtime's.
+        if let Err(_) | Ok(Err(_)) = catch_unwind(AssertUnwindSafe(close)) {
+            log::debug!("no thread could be started to close a connection");
+        }
+    }
+}
+
+/// Runs a call of the driver's, and has an error where this thread must not wait.
+pub(super) fn guarded<T>(doing: &str, call: impl FnOnce() -> T) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        if !is_runtimes(&*panic) {
+            resume_unwind(panic);
+        }
+        let why = "this thread drives an asynchronous runtime, where nothing may wait; call the store from a plain thread, \
+                   or by the runtime's spawn_blocking";
+        StoreError::new(doing, StoreErrorKind::Usage, why)
+    })
+}
+
+/// Whether a runtime refused to run inside another one.
+fn is_runtimes(panic: &(dyn Any + Send)) -> bool {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.is_some_and(|text| text.contains("runtime"))
+}
+
+fn jittered(lifetime: Duration, random: f64) -> Duration {
+    // So long that nobody lives to see it, and longer than can be counted with.
+    if lifetime.checked_mul(2).is_none() { lifetime } else { lifetime.mul_f64(1.0 - random / JITTER) }
+}
+
+/// Between 0 and 1. The standard library seeds each of these hashers anew.
+fn random() -> f64 {
+    let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_differ_by_a_fifth_at_most() {
+        let half_an_hour = Duration::from_mins(30);
+        assert_eq!(jittered(half_an_hour, 0.0), half_an_hour);
+        assert_eq!(jittered(half_an_hour, 1.0), Duration::from_mins(24));
+        assert_eq!(jittered(Duration::ZERO, 0.5), Duration::ZERO);
+        assert_eq!(jittered(Duration::MAX, 0.5), Duration::MAX);
+        assert!((0..100).map(|_| random()).all(|random| (0.0..=1.0).contains(&random)));
+    }
+
+    // SPEC J4: a panic of another kind stays one.
+    #[test]
+    fn only_a_runtimes_panic_becomes_an_error() {
+        let words = "Cannot start a runtime from within a runtime.";
+        let error = guarded("a test", || -> () { panic!("{words}") }).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Usage);
+        assert!(catch_unwind(|| guarded("a test", || -> () { panic!("something else") })).is_err());
+        assert_eq!(guarded("a test", || 1).unwrap(), 1);
+    }
+}

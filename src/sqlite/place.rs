@@ -1,0 +1,116 @@
+//! Whether the file that was opened is still the one at its path.
+//!
+//! An open connection keeps its file, whatever becomes of the path; the write-ahead log and readers are opened by the path.
+//! So after a file is moved, replaced or removed two databases would be mixed, and what is committed would be lost.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::error::{StoreError, StoreErrorKind as Kind};
+
+/// Where a file lay when it was opened, and which one it was.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// As it was named, so that links are followed anew each time.
+    path: PathBuf,
+    /// As SQLite has it.
+    real: Option<String>,
+    identity: Identity,
+}
+
+impl Place {
+    /// The file of a connection that was just opened, by this path or by the one that SQLite has made of an URI. None where
+    /// there is no file. `before` is what lay at the path before.
+    pub(super) fn of(
+        conn: &Connection,
+        path: Option<&Path>,
+        before: Option<&Identity>,
+    ) -> Result<Option<Self>, StoreError> {
+        let real = conn.path().filter(|path| !path.is_empty()).map(str::to_owned);
+        let Some(path) = path.or(real.as_deref().map(Path::new)).map(Path::to_owned) else { return Ok(None) };
+        let identity = Identity::at(&path).map_err(|error| unreadable("opening the database", &path, error))?;
+        if before.is_some_and(|before| *before != identity) {
+            return Err(replaced("opening the database", &path));
+        }
+        Ok(Some(Self { path, real, identity }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// That the file at the path is still the one that was opened; costs one look at its inode.
+    pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
+        match Identity::at(&self.path) {
+            Ok(found) if found == self.identity => Ok(()),
+            Ok(_) => Err(replaced(doing, &self.path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let why = format!("the file {:?} was removed or moved while it was open", self.path.display());
+                Err(StoreError::new(doing, Kind::Replaced, why))
+            }
+            Err(error) => Err(unreadable(doing, &self.path, error)),
+        }
+    }
+
+    /// That a connection opened later has the same file too.
+    pub(super) fn check_opened(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
+        if conn.path() != self.real.as_deref() {
+            return Err(replaced(doing, &self.path));
+        }
+        self.check(doing)
+    }
+}
+
+fn replaced(doing: &str, path: &Path) -> StoreError {
+    let why = format!("another file lies at {:?} than the one that was opened", path.display());
+    StoreError::new(doing, Kind::Replaced, why)
+}
+
+fn unreadable(doing: &str, path: &Path, error: io::Error) -> StoreError {
+    let doing = format!("{doing}: looking whether {:?} is still the file that was opened", path.display());
+    StoreError::new(doing, Kind::CannotOpen, error)
+}
+
+/// SQLite makes a file before its log. So a log beside no file, or an empty one, was left by one that was removed: perhaps
+/// processes still use it, and its pages would go into the new file.
+pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), StoreError> {
+    // In this order: the file may be made by another process meanwhile.
+    let log = log_of(path);
+    if !log.exists() || std::fs::metadata(path).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    let why = format!("{:?} is the log of a database that is not at {:?} any more", log.display(), path.display());
+    Err(StoreError::new(doing, Kind::Replaced, why))
+}
+
+/// The write-ahead log of a file.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// What tells a file from another one at the same path. While it is open, nothing else can have it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] Option<std::time::SystemTime>);
+
+impl Identity {
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|found| Self::of(&found))
+    }
+
+    #[cfg(unix)]
+    fn of(found: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self((found.dev(), found.ino()))
+    }
+
+    /// The standard library tells no number of a file here; the time when it was made has to do, where it is known.
+    #[cfg(not(unix))]
+    fn of(found: &Metadata) -> Self {
+        Self(found.created().ok())
+    }
+}

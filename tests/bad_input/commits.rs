@@ -1,0 +1,72 @@
+//! What a server answers to COMMIT, and what that says about the outcome: SPEC L6.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::postgres_driver::Client;
+use readside::{EventStore, HandlerConfig, ProjectionHandler, ProjectionStore};
+
+use crate::{OnPostgres, Store, command, names::people};
+
+/// Has the server answer COMMIT with this code, the first time only.
+fn fails_once_at_commit(client: &mut Client, table: &str, code: &str) {
+    client
+        .batch_execute(&format!(
+            "CREATE SEQUENCE IF NOT EXISTS tries; ALTER SEQUENCE tries RESTART; \
+             CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS \
+               $$ BEGIN IF nextval('tries') = 1 THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END IF; \
+               RETURN NULL; END $$; \
+             DROP TRIGGER IF EXISTS fail ON {table}; \
+             CREATE CONSTRAINT TRIGGER fail AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED \
+               FOR EACH ROW EXECUTE FUNCTION fail()"
+        ))
+        .unwrap();
+}
+
+// SPEC L6: proxies and distributed servers answer COMMIT so when they do not know either. Only what proves that the server
+// rolled back is taken for that.
+#[test]
+fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
+    let store = OnPostgres::new();
+    let mut client = store.connect();
+    let cases = [
+        ("XX000", Kind::CommitUnknown),
+        ("58030", Kind::CommitUnknown),
+        ("57P01", Kind::CommitUnknown),
+        ("08006", Kind::CommitUnknown),
+        ("40003", Kind::CommitUnknown),
+        ("23514", Kind::Constraint),
+        ("53100", Kind::Full),
+    ];
+    for (n, (code, wanted)) in cases.into_iter().enumerate() {
+        fails_once_at_commit(&mut client, "readside.events", code);
+        let push = [command("a", "1").push_key(code)];
+        match store.push(&push) {
+            Err(PushError::Store(error)) => {
+                assert_eq!((error.kind(), error.code()), (wanted, Some(code)));
+                let text = full(&error);
+                assert!(!text.contains("backup"), "{text}");
+                assert_eq!(text.contains("may have happened"), wanted == Kind::CommitUnknown, "{text}");
+            }
+            other => panic!("{code}: {other:?}"),
+        }
+        assert_eq!(usize::try_from(store.push(&push).unwrap()[0].position()).unwrap(), n + 1);
+    }
+}
+
+// SPEC L2, L6: what an unknown commit should have moved is read again, and then done again.
+#[test]
+fn an_unknown_commit_of_a_read_model_is_resolved() {
+    let store = Arc::new(OnPostgres::new());
+    let projection = people("people", 1);
+    ProjectionStore::setup(&*store, &[&projection]).unwrap();
+    let mut client = store.connect();
+    store.push(&[command("a", "1"), command("a", "2")]).unwrap();
+    fails_once_at_commit(&mut client, "people_1", "XX000");
+    let config = HandlerConfig { retry_failed_after: Duration::from_millis(1), ..Default::default() };
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), projection.clone(), config).unwrap();
+    handler.trigger(&["a"]).unwrap();
+    assert_eq!(store.rows(&projection, "people").len(), 2);
+    assert_eq!(store.states(&projection.key(), &["a".into()]).unwrap()[0].position, 2);
+}

@@ -1,0 +1,162 @@
+//! Database files that are moved, replaced or removed while they are open: SPEC L10.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::rusqlite::{Connection, TransactionBehavior};
+use readside::{EventSource, EventStore, ProjectionStore, Query, SqliteStore};
+
+use crate::{command, names::people};
+
+/// What somebody does to a file, and how to undo it.
+type Deed = (&'static str, fn(&Path), fn(&Path));
+
+fn aside(path: &Path) -> PathBuf {
+    path.with_extension("aside")
+}
+
+fn move_away(path: &Path) {
+    fs::rename(path, aside(path)).unwrap();
+}
+
+fn put_back(path: &Path) {
+    fs::rename(aside(path), path).unwrap();
+}
+
+/// As `mv backup.db f.db`, with what was there kept for later.
+fn replace(path: &Path) {
+    fs::copy(path, path.with_extension("backup")).unwrap();
+    move_away(path);
+    fs::rename(path.with_extension("backup"), path).unwrap();
+}
+
+const DEEDS: [Deed; 2] = [("removed", move_away, put_back), ("replaced", replace, put_back)];
+
+fn in_folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    (folder, path)
+}
+
+// SPEC L10: nothing is acknowledged into a file that is gone, nothing is read from it, and all goes on when it is back.
+#[test]
+fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
+    for (what, deed, undo) in DEEDS {
+        let (_folder, path) = in_folder();
+        let store = SqliteStore::open(&path).unwrap();
+        store.setup().unwrap();
+        store.push(&[command("a", "1")]).unwrap();
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
+        deed(&path);
+        for _ in 0..2 {
+            match store.push(&[command("a", "2")]) {
+                Err(PushError::Store(error)) => {
+                    assert_eq!(error.kind(), Kind::Replaced, "{what}: {error:?}");
+                    assert!(!error.is_transient());
+                    let text = full(&error);
+                    assert!(text.contains(path.to_str().unwrap()) && text.contains("-wal"), "{text}");
+                }
+                other => panic!("{what}: {other:?}"),
+            }
+            assert_eq!(store.filter(&Query::new()).unwrap_err().kind(), Kind::Replaced, "{what}");
+            let states = store.states(&people("people", 1).key(), &["a".into()]);
+            assert_eq!(states.unwrap_err().kind(), Kind::Replaced, "{what}");
+            assert_eq!(store.transaction(&mut |_| Ok(())).unwrap_err().kind(), Kind::Replaced, "{what}");
+        }
+        undo(&path);
+        store.push(&[command("a", "3")]).unwrap();
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 2, "{what}");
+        drop(store);
+        let all: String =
+            Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(all, "ok", "{what}");
+    }
+}
+
+// SPEC L10: a reader that was never open opens the path, which may be another file's by then.
+#[test]
+fn no_reader_is_opened_on_another_file() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let other = SqliteStore::open(path.with_extension("other")).unwrap();
+    other.setup().unwrap();
+    other.push(&[command("a", "of the other file")]).unwrap();
+    drop(other);
+    move_away(&path);
+    fs::rename(path.with_extension("other"), &path).unwrap();
+    assert_eq!(store.filter(&Query::new()).unwrap_err().kind(), Kind::Replaced);
+    assert_eq!(EventSource::store_id(&store).unwrap_err().kind(), Kind::Replaced);
+}
+
+// SPEC L10: a path may be named by a link, which may be turned to another file; the name of a file may be an URI.
+#[test]
+fn links_and_uris_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["one.db", "two.db"] {
+        let store = SqliteStore::open(at(name)).unwrap();
+        store.setup().unwrap();
+        store.push(&[command("a", name)]).unwrap();
+    }
+    let turn_to = |name: &str| {
+        let _ = fs::remove_file(at("link.db"));
+        std::os::unix::fs::symlink(at(name), at("link.db")).unwrap();
+    };
+    turn_to("one.db");
+    let uri = format!("file:{}?cache=private", at("link.db").display());
+    let opened = [SqliteStore::open(at("link.db")).unwrap(), SqliteStore::open(uri).unwrap()];
+    for store in &opened {
+        store.push(&[command("a", "2")]).unwrap();
+    }
+    turn_to("two.db");
+    for store in &opened {
+        assert_eq!(store.filter(&Query::new()).unwrap_err().kind(), Kind::Replaced);
+    }
+    turn_to("one.db");
+    for store in &opened {
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 3);
+    }
+    move_away(&at("one.db"));
+    for store in &opened {
+        assert!(
+            matches!(store.push(&[command("a", "3")]), Err(PushError::Store(error)) if error.kind() == Kind::Replaced)
+        );
+    }
+}
+
+// SPEC L10, A4
+#[test]
+fn a_push_in_a_transaction_of_the_callers_is_refused_too() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let mut own = Connection::open(&path).unwrap();
+    let transaction = own.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+    move_away(&path);
+    match store.push_in(&transaction, &[command("a", "1")]) {
+        Err(PushError::Store(error)) => assert_eq!(error.kind(), Kind::Replaced, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+// SPEC L10: the log of a file that was removed would be taken for that of the new one.
+#[test]
+fn a_log_without_its_file_is_not_opened() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    move_away(&path);
+    for name in [path.display().to_string(), format!("file:{}", path.display())] {
+        for _ in 0..2 {
+            let error = SqliteStore::open(&name).unwrap_err();
+            assert_eq!(error.kind(), Kind::Replaced, "{error:?}");
+            assert!(full(&error).contains("test.db-wal"), "{}", full(&error));
+        }
+    }
+    assert!(path.with_extension("db-wal").exists());
+    let _ = fs::remove_file(&path);
+    put_back(&path);
+    SqliteStore::open(&path).unwrap().push(&[command("a", "1")]).unwrap();
+}
