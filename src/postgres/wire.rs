@@ -13,12 +13,16 @@ use postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::{Postgres, error};
+use crate::clock::deadline;
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::lease::{News, Wire, Wired};
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
+
+/// What is said while a session is exchanged is heard by the look that follows; so it is not exchanged all the time.
+const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 const CHANNEL: &str = "readside";
 
@@ -51,6 +55,8 @@ struct Session {
     /// The server's process that is subscribed.
     pid: i64,
     word: Word,
+    /// The generation of the pool in which it began, and when it is to end: the address may lead to another server by then.
+    life: (u64, Instant),
 }
 
 enum Word {
@@ -184,12 +190,6 @@ impl Session {
     }
 }
 
-/// The time so long from now; a day from now where no clock goes as far.
-fn after(time: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(time).unwrap_or(now + Duration::from_hours(24))
-}
-
 impl Listener {
     /// How long a word may take, as long as connecting.
     fn patience(&self) -> Duration {
@@ -208,7 +208,8 @@ impl Listener {
             self.go_deaf("a pooler in transaction mode gives others the session that would listen");
         } else {
             let pid = subscribe(&mut client)?;
-            self.session = Some(Session { client, pid, word: Word::Due(Instant::now()) });
+            let life = (postgres.pool().generation(), deadline(postgres.options.max_lifetime.max(SHORTEST_LIFE)));
+            self.session = Some(Session { client, pid, word: Word::Due(Instant::now()), life });
         }
         Ok(News { instances: Vec::new(), all: true })
     }
@@ -221,7 +222,7 @@ impl Listener {
             "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let the URL of the \
              service go past the pooler"
         ));
-        self.again = Some(after(self.patience().saturating_mul(REST)));
+        self.again = Some(deadline(self.patience().saturating_mul(REST)));
     }
 
     /// Says the word, or sees what has become of it.
@@ -238,9 +239,9 @@ impl Listener {
                 session.word = said.map_or_else(
                     |error| {
                         log::debug!("{}; it is said later", full(&error));
-                        Word::Due(after(patience))
+                        Word::Due(deadline(patience))
                     },
-                    |token| Word::Said(token, after(patience)),
+                    |token| Word::Said(token, deadline(patience)),
                 );
             }
             Word::Said(..) | Word::Due(_) => {}
@@ -254,6 +255,9 @@ impl Wire for Listener {
             std::thread::park_timeout(wait);
             return Ok(News::default());
         }
+        let (generation, now) = (self.store.backend().pool().generation(), Instant::now());
+        let is_over = |session: &mut Session| session.life.0 != generation || session.life.1 <= now;
+        drop(self.session.take_if(is_over));
         let Some(session) = &mut self.session else { return self.connect() };
         let heard = session.hear(wait);
         match heard {
