@@ -42,8 +42,8 @@ pub struct RebuildOptions {
     pub switch: Switch,
     /// True to compare it with the old one first. Default: true.
     pub compare: bool,
-    /// True to do nothing where readers see this version already, as engines have it that ask by themselves: several may,
-    /// and one is enough. Default: false.
+    /// True to do nothing where readers see this version already, as engines have it that ask by themselves: several
+    /// may, and one is enough. Default: false.
     #[serde(default)]
     pub unless_live: bool,
 }

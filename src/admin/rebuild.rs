@@ -80,8 +80,8 @@ impl Site<'_> {
             return Ok(());
         }
         Err(self.refused(format!(
-            "readers see version {seen}, which is newer than version {own} of this code and run by an engine; go back to \
-             it, or raise the version"
+            "readers see version {seen}, which is newer than version {own} of this code and run by an engine; go back \
+             to it, or raise the version"
         )))
     }
 

@@ -1,8 +1,8 @@
 //! In which schema the read tables of a projection are whose code names none.
 //!
-//! Otherwise the search path of each session would decide that anew, and split one read model over several schemas under
-//! one checkpoint. The first set-up puts its schema on record; every statement names it from then on. Where there are no
-//! schemas, nothing of this does anything.
+//! Otherwise the search path of each session would decide that anew, and split one read model over several schemas
+//! under one checkpoint. The first set-up puts its schema on record; every statement names it from then on. Where there
+//! are no schemas, nothing of this does anything.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Pro
     Ok(projection.placed(place))
 }
 
-/// The projection with the schema where its tables are or are to be made; refused where this session cannot get there, or
-/// where it is not clear. `known` are the builds of this projection.
+/// The projection with the schema where its tables are or are to be made; refused where this session cannot get there,
+/// or where it is not clear. `known` are the builds of this projection.
 pub(super) fn settle(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> Result<Projection, SetupError> {
     if projection.schema_name().is_some() || conn.dialect() == Dialect::Sqlite {
         return Ok(projection.clone());
@@ -128,8 +128,8 @@ fn unusable(conn: &mut dyn Conn, schema: &str) -> Result<Option<&'static str>, S
     }
 }
 
-/// Puts on record where the tables of builds are that a former version of this library made: where they are found. What is
-/// in several schemas, or in none, is left to the set-up of its projection.
+/// Puts on record where the tables of builds are that a former version of this library made: where they are found.
+/// What is in several schemas, or in none, is left to the set-up of its projection.
 pub(super) fn record_all(conn: &mut dyn Conn) -> Result<(), StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());

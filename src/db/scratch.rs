@@ -44,7 +44,8 @@ fn erase_projection(conn: &mut dyn Conn, projection: &Projection) -> Result<(), 
     let dialect = conn.dialect();
     let projection = &projection.placed(conn.place(&projection.key())?);
     for table in projection.tables() {
-        conn.batch(&format!("DROP VIEW IF EXISTS {}", sql::view_name(dialect, projection, table)))?;
+        let view = sql::in_schema(dialect, projection.place(), &sql::view_raw(dialect, projection, table));
+        conn.batch(&format!("DROP VIEW IF EXISTS {view}"))?;
         conn.batch(&format!("DROP TABLE IF EXISTS {}", sql::physical_name(dialect, projection, table)))?;
     }
     for (table, column) in [("projection_tables", "projection"), ("projections", "name")] {

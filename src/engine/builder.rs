@@ -79,9 +79,9 @@ pub struct EngineConfig {
     pub setup: bool,
     /// True to keep read models of the system instance too. Default: false.
     pub system_instance: bool,
-    /// True to have readers see a version that was raised in the code as soon as it has caught up, and one that was deployed
-    /// again (or rolled back to) once no living engine has run what they see for as long as a lease; false to wait until
-    /// somebody asks for the switch. Default: true.
+    /// True to have readers see a version that was raised in the code as soon as it has caught up, and one that was
+    /// deployed again (or rolled back to) once no living engine has run what they see for as long as a lease; false to
+    /// wait until somebody asks for the switch. Default: true.
     pub auto_switch: bool,
     /// What holds for projections that bring no configuration of their own.
     pub handler: HandlerConfig,

@@ -374,6 +374,16 @@ impl Schedule {
         self.queues.lock().waiting
     }
 
+    /// True when nothing of this projection waits or runs.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn is_idle(&self, projection: usize) -> bool {
+        let queues = self.queues.lock();
+        queues
+            .lanes
+            .get(projection)
+            .is_none_or(|lane| lane.waiting.is_empty() && lane.direct.is_empty() && lane.running == 0)
+    }
+
     /// Refuses new work and forgets what waits; true when no job runs any more.
     pub(super) fn close(&self) -> bool {
         let mut queues = self.queues.lock();

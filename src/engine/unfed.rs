@@ -1,10 +1,10 @@
 //! Readers see a version that no living engine runs: its code was rolled back, or a newer version was deployed again.
 //!
 //! What the engines alive keep current then is not what readers see. With
-//! [`auto_switch`](super::EngineConfig::auto_switch) the version of the newest engine takes the place of the live one, once
-//! nobody has run that for as long as a lease: a process that is started anew, or a database that was away, moves no
-//! reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back to a
-//! version as of where it stood has decided.
+//! [`auto_switch`](super::EngineConfig::auto_switch) the version of the newest engine takes the place of the live one,
+//! once nobody has run that for as long as a lease: a process that is started anew, or a database that was away, moves
+//! no reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
+//! to a version as of where it stood has decided.
 
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,8 @@ impl Shared {
         }
     }
 
-    /// Takes in whether anybody runs what readers see; brings the own version before them where that is this engine's to do.
+    /// Takes in whether anybody runs what readers see; brings the own version before them where that is this engine's
+    /// to do.
     pub(super) fn mind_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let feeding = self.feeding(runner, live).unwrap_or_else(|error| {
             log::warn!("{}; the next tick looks again", full(&error));
@@ -158,8 +159,8 @@ impl Shared {
         versions.into_iter().max().map_or(Feeding::Unknown, |(_, newest)| Feeding::Nobody { newest })
     }
 
-    /// True when the last command that moved readers said that they may see a version as of where it stands, or that they
-    /// are to wait for a person.
+    /// True when the last command that moved readers said that they may see a version as of where it stands, or that
+    /// they are to wait for a person.
     fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
         let Some(commands) = self.models.commands() else { return Ok(false) };
         let last = commands.commands(Some(projection), LAST)?;

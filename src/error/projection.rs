@@ -114,13 +114,13 @@ pub enum SetupError {
         /// What is missing.
         what: String,
     },
-    /// The schema of the tables is on record, and this role may not use it. Nothing is made in another one: the rows of one
-    /// read model would be in two.
+    /// The schema of the tables is on record, and this role may not use it. Nothing is made in another one: the rows of
+    /// one read model would be in two.
     #[error(
-        "the tables of projection {projection:?} are in schema {recorded:?}, {why}; this session would put them into {}. \
-         GRANT USAGE ON SCHEMA {recorded:?} and the rights on its tables to this role, or connect as the role that made \
-         them (a search_path does not matter then); to have them elsewhere, raise the version and name the schema by \
-         Projection::schema", here.as_ref().map_or_else(|| "no schema".to_owned(), |here| format!("schema {here:?}"))
+        "the tables of projection {projection:?} are in schema {recorded:?}, {why}; this session would put them into \
+         {}. GRANT USAGE ON SCHEMA {recorded:?} and the rights on its tables to this role, or connect as the role that \
+         made them (a search_path does not matter then); to have them elsewhere, raise the version and name the schema \
+         by Projection::schema", here.as_ref().map_or_else(|| "no schema".to_owned(), |here| format!("schema {here:?}"))
     )]
     SchemaOutOfReach {
         /// The projection.
@@ -134,8 +134,9 @@ pub enum SetupError {
     },
     /// Tables of one read model are in several schemas, by sessions with different search paths.
     #[error(
-        "the tables of projection {projection:?} are in several schemas, {}: each may hold rows that the others lack. Drop \
-         or rename those that are not wanted, start an engine, and have it rebuild the projection", schemas.join(", ")
+        "the tables of projection {projection:?} are in several schemas, {}: each may hold rows that the others lack. \
+         Drop or rename those that are not wanted, start an engine, and have it rebuild the projection",
+        schemas.join(", ")
     )]
     SchemasDisagree {
         /// The projection.
@@ -145,8 +146,9 @@ pub enum SetupError {
     },
     /// A table is not in the schema on record, but in another one.
     #[error(
-        "table {table:?} of projection {projection:?} is on record in schema {recorded:?}, but it is in schema {found:?}; \
-         move it back by ALTER TABLE {found:?}.{table:?} SET SCHEMA {recorded:?}, or rename the one that is not meant"
+        "table {table:?} of projection {projection:?} is on record in schema {recorded:?}, but it is in schema \
+         {found:?}; move it back by ALTER TABLE {found:?}.{table:?} SET SCHEMA {recorded:?}, or rename the one that is \
+         not meant"
     )]
     TableMoved {
         /// The projection.

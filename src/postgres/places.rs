@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::state::ProjectionKey;
 
-/// The schemas on record, by build; as many as builds in the code. They are believed until a new connection is made, which
-/// may lead to another database, or until a statement does not find its table.
+/// The schemas on record, by build; as many as builds in the code. They are believed until a new connection is made,
+/// which may lead to another database, or until a statement does not find its table.
 #[derive(Debug, Default)]
 pub(super) struct Places(Mutex<Known>);
 

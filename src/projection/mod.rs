@@ -103,9 +103,9 @@ impl Projection {
         self
     }
 
-    /// Puts the tables into this schema (SQLite: before their names). Default: that of the session that makes them first,
-    /// which is on record from then on: the tables stay there, whatever the search path of other sessions is. The schema
-    /// on record may be named later without raising the version.
+    /// Puts the tables into this schema (SQLite: before their names). Default: that of the session that makes them
+    /// first, which is on record from then on: the tables stay there, whatever the search path of other sessions is.
+    /// The schema on record may be named later without raising the version.
     pub fn schema(self, name: &str) -> Self {
         self.change(|definition| definition.schema = Some(name.to_owned()))
     }

@@ -50,12 +50,8 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
     qualified(dialect, projection, &physical_raw(dialect, projection, table))
 }
 
-/// The quoted name of the view that readers use.
-pub(crate) fn view_name(dialect: Dialect, projection: &Projection, table: &Table) -> String {
-    qualified(dialect, projection, &view_raw(dialect, projection, table))
-}
-
-/// Everything that makes the tables of a projection where they are missing. A schema is made only where the code names it.
+/// Everything that makes the tables of a projection where they are missing. A schema is made only where the code names
+/// it.
 ///
 /// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
 pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<String> {

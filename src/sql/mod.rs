@@ -6,7 +6,7 @@ mod ddl;
 mod render;
 
 pub(crate) use ddl::{
-    create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_name, view_of, view_raw,
+    create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
 };
 pub(crate) use render::render;
 

@@ -294,7 +294,8 @@ pub(crate) fn assert_lawful<S: Store>(store: &S, projection: &Projection) {
 /// Rows by table, without the schema's name.
 pub(crate) fn by_table(tables: &[Touched]) -> Vec<(String, u64)> {
     let plain = |name: &str| {
-        let name = name.replace('"', "");
+        let name = name.to_owned();
+        let name = name.trim_start_matches("public.");
         name.trim_start_matches("readside.").trim_start_matches("readside_").to_owned()
     };
     let mut tables: Vec<(String, u64)> = tables.iter().map(|touched| (plain(&touched.table), touched.rows)).collect();

@@ -220,15 +220,15 @@ impl<'p> Tally<'p> {
         let table = plain(table);
         match self.tables.iter_mut().find(|touched| touched.table == table) {
             Some(touched) => touched.rows += rows,
-            None => self.tables.push(Touched { table: table.to_owned(), rows }),
+            None => self.tables.push(Touched { table: table.clone(), rows }),
         }
-        (self.progress)(&Touched { table: table.to_owned(), rows });
+        (self.progress)(&Touched { table, rows });
     }
 }
 
-/// A table's name as people write it.
-fn plain(table: &str) -> &str {
-    table.trim_matches('"')
+/// A table's name as people write it, its schema in front.
+fn plain(table: &str) -> String {
+    table.trim_matches('"').replace("\".\"", ".")
 }
 
 fn count(rows: i64) -> u64 {
@@ -237,5 +237,5 @@ fn count(rows: i64) -> u64 {
 
 /// Counts without doing.
 fn counted(table: &str, rows: u64) -> Option<Touched> {
-    (rows > 0).then(|| Touched { table: plain(table).to_owned(), rows })
+    (rows > 0).then(|| Touched { table: plain(table), rows })
 }

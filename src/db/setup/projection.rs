@@ -125,7 +125,8 @@ fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Reg
     Ok(Some(Registered { live: row::truth(found, 1)?, is_new: false }))
 }
 
-/// True when the name is taken by this projection, which is placed, false when it is free; anything else is `NameTaken`.
+/// True when the name is taken by this projection, which is placed, false when it is free; anything else is
+/// `NameTaken`.
 pub(in crate::db) fn is_ours(
     conn: &mut dyn Conn,
     projection: &Projection,

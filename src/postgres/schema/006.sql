@@ -15,5 +15,5 @@ CREATE TABLE readside.standstills (
 DROP INDEX readside.held_events_by_aggregate;
 CREATE INDEX held_events_by_aggregate
   ON readside.held_events (projection, version, substr(instance_id, 1, 100), substr(aggregate_id, 1, 100), position);
--- The schema of tables whose code names none: that of the session that made them. Every statement names it from then on.
+-- The schema of tables whose code names none: that of the session that made them. Every statement names it.
 ALTER TABLE readside.projections ADD COLUMN place text;
