@@ -100,7 +100,8 @@ pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
     fill(&engine, 1, 3);
     place.sql(
         "DELETE FROM readside.events WHERE position > 1; UPDATE readside.heads SET head = 1; \
-         UPDATE readside.instances SET head = 1, head_event = (SELECT event_id FROM readside.events WHERE position = 1)",
+         UPDATE readside.instances SET head = 1, head_event = (SELECT event_id FROM readside.events e \
+         WHERE e.position = 1 AND e.instance_id = readside.instances.instance_id)",
     );
     let seen = status(place);
     assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Diverged]));
@@ -415,6 +416,11 @@ mod on_the_server {
         assert_eq!(health(&engine).verdict, Motion::Stuck);
         assert!(health(&engine).reason.unwrap().contains("readers see version 2, which no living engine runs"));
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
-        assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Unseen);
+        match engine.await_position("counts", &tenant(0), 4, SHORT) {
+            Err(AwaitError::TimedOut { why: Some(why), .. }) => {
+                assert!(matches!(*why, StopCause::Unfed { .. }), "{why}")
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
