@@ -215,7 +215,7 @@ fn leases_are_kept_while_all_connections_are_in_use() {
     let database = crate::common::postgres::database();
     let options = PostgresOptions {
         max_connections: 1,
-        connect_timeout: std::time::Duration::from_millis(300),
+        connect_timeout: std::time::Duration::from_secs(3),
         ..PostgresOptions::default()
     };
     let store = PostgresStore::connect_with(database.url(), options).unwrap();
