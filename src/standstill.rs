@@ -162,7 +162,8 @@ impl StandstillKind {
     /// The kind of a stop; none when it is on record already, passes at once, or is another one's work.
     pub(crate) fn of_stop(cause: &StopCause) -> Option<Self> {
         match cause {
-            StopCause::HistoryDiverged { .. } => Some(Self::Diverged),
+            // A history that changed is read again; where that changes nothing the note stays.
+            StopCause::HistoryDiverged { .. } | StopCause::HistoryChanged { .. } => Some(Self::Diverged),
             StopCause::Store(error) => Some(Self::of(error)),
             _ => None,
         }

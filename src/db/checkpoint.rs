@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Conn, row};
+use super::{Bulk, BulkKind, Conn, How, Row, owned, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::Dialect;
 use crate::state::{Checkpoint, Log, ProjectionKey};
-use crate::value::{Value, to_micros};
+use crate::value::{ColumnType as T, Value, to_micros};
 
 const DOING: &str = "moving checkpoints";
 
@@ -23,92 +23,56 @@ pub(super) fn save(
     checkpoints: &[Checkpoint],
     log: Log,
 ) -> Result<(), StoreError> {
+    if checkpoints.is_empty() {
+        return Ok(());
+    }
+    let (how, now) = match conn.dialect() {
+        Dialect::Postgres => (How::Is("clock_timestamp()"), Value::Null),
+        Dialect::Sqlite => (How::Set, Value::Timestamp(to_micros(conn.now()?))),
+    };
     let mut checkpoints: Vec<&Checkpoint> = checkpoints.iter().collect();
     checkpoints.sort_by(|a, b| a.instance.cmp(&b.instance));
-    let moved = match conn.dialect() {
-        Dialect::Postgres => save_at_once(conn, projection, &checkpoints, log)?,
-        Dialect::Sqlite => save_each(conn, projection, &checkpoints, log)?,
+    let row = |each: &&Checkpoint| -> Row {
+        vec![
+            Arc::clone(&each.instance).into(),
+            Arc::clone(&projection.name).into(),
+            projection.version.into(),
+            each.position.into(),
+            each.event.into(),
+            each.store.into(),
+            now.clone(),
+        ]
     };
+    let write = Bulk {
+        table: conn.dialect().table("projection_states"),
+        kind: BulkKind::Update,
+        keys: vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)],
+        columns: vec![("position", T::Integer), ("event", T::Uuid), ("store", T::Uuid), ("moved_at", T::Timestamp)],
+        how: vec![How::Set, How::Set, How::Set, how],
+        only_if: (log == Log::Here).then(|| proof(conn.dialect())),
+        rows: owned(checkpoints.iter().map(row).collect()),
+    };
+    let moved = conn.bulk(&write)?;
     if moved == checkpoints.len() as u64 {
         return Ok(());
     }
     Err(why_not(conn, &checkpoints, moved, log)?)
 }
 
-/// Those of one store go by one statement.
-fn save_at_once(
-    conn: &mut dyn Conn,
-    projection: &ProjectionKey,
-    checkpoints: &[&Checkpoint],
-    log: Log,
-) -> Result<u64, StoreError> {
-    let mut moved = 0;
-    for same in checkpoints.chunk_by(|a, b| a.store == b.store) {
-        let Some(first) = same.first() else { continue };
-        let text = |of: &dyn Fn(&Checkpoint) -> String| Value::TextArray(same.iter().map(|each| of(each)).collect());
-        let params = [
-            Arc::clone(&projection.name).into(),
-            projection.version.into(),
-            first.store.into(),
-            text(&|each| each.instance.to_string()),
-            text(&|each| each.position.to_string()),
-            text(&|each| each.event.map(|event| event.to_string()).unwrap_or_default()),
-        ];
-        let sql = format!(
-            "UPDATE {states} t SET position = u.position, event = u.event, store = $3, moved_at = clock_timestamp() \
-             FROM (SELECT instance_id COLLATE \"C\" AS instance_id, position, nullif(event, '')::uuid AS event \
-             FROM unnest($4::text[], $5::int8[], $6::text[]) AS n(instance_id, position, event)) u \
-             WHERE t.instance_id = u.instance_id AND t.projection = $1 AND t.version = $2{proof}",
-            states = conn.dialect().table("projection_states"),
-            proof = proof(conn.dialect(), log, ["u.instance_id", "u.position", "u.event"]),
-        );
-        moved += conn.execute(&sql, &params)?;
-    }
-    Ok(moved)
-}
-
-fn save_each(
-    conn: &mut dyn Conn,
-    projection: &ProjectionKey,
-    checkpoints: &[&Checkpoint],
-    log: Log,
-) -> Result<u64, StoreError> {
-    let sql = format!(
-        "UPDATE {states} SET position = $5, event = $6, store = $3, moved_at = $7 \
-         WHERE instance_id = $4 AND projection = $1 AND version = $2{proof}",
-        states = conn.dialect().table("projection_states"),
-        proof = proof(conn.dialect(), log, ["$4", "$5", "$6"]),
-    );
-    let (mut moved, now) = (0, Value::Timestamp(to_micros(conn.now()?)));
-    for each in checkpoints {
-        let params = [
-            Arc::clone(&projection.name).into(),
-            projection.version.into(),
-            each.store.into(),
-            Arc::clone(&each.instance).into(),
-            each.position.into(),
-            each.event.into(),
-            now.clone(),
-        ];
-        moved += conn.execute(&sql, &params)?;
-    }
-    Ok(moved)
-}
-
-/// That the store `$3` is the one of this database, and that its log has this event at this position. Up to where an
-/// instance was removed there are none, nor at 0. The look-ups are scalar: each is one step along an index.
-fn proof(dialect: Dialect, log: Log, [instance, position, event]: [&str; 3]) -> String {
-    if log == Log::Elsewhere {
-        return String::new();
-    }
-    let [store, instances] = ["store", "instances"].map(|name| dialect.table(name));
+/// That the store is the one of this database, and that its log has this event at this position. Up to where an instance was
+/// removed there are none, nor at 0. The look-ups are scalar: each is one step along an index.
+fn proof(dialect: Dialect) -> String {
+    let new = |at, name| Bulk::new_value(dialect, at, name);
+    let [instance, position] = [new(0, "instance_id"), new(3, "position")];
+    let [event, store] = [new(4, "event"), new(5, "store")];
     format!(
-        " AND $3 = (SELECT own.store_id FROM {store} own) \
-         AND CASE WHEN {event} IS NULL \
+        "{store} = (SELECT own.store_id FROM {own} own) AND CASE WHEN {event} IS NULL \
          THEN {position} <= coalesce((SELECT i.removed FROM {instances} i WHERE i.instance_id = {instance}), 0) \
          ELSE coalesce({hot}, {archived}) = {event} END",
-        hot = event_at(dialect, "events", instance, position),
-        archived = event_at(dialect, "events_archive", instance, position),
+        own = dialect.table("store"),
+        instances = dialect.table("instances"),
+        hot = event_at(dialect, "events", &instance, &position),
+        archived = event_at(dialect, "events_archive", &instance, &position),
     )
 }
 

@@ -49,7 +49,15 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
         }
         let table = conn.dialect().table("held_events");
         let (keys, columns) = columns();
-        conn.bulk(&Bulk { table, kind: BulkKind::InsertMissing, keys, columns, how: Vec::new(), rows: owned(rows) })?;
+        conn.bulk(&Bulk {
+            table,
+            kind: BulkKind::InsertMissing,
+            keys,
+            columns,
+            how: Vec::new(),
+            only_if: None,
+            rows: owned(rows),
+        })?;
     }
     let instances: HashSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
     instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))

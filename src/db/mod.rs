@@ -142,10 +142,25 @@ pub struct Bulk<'n> {
     pub(crate) columns: Vec<(&'n str, ColumnType)>,
     /// What happens to each of those where the row exists; set, where it says nothing.
     pub(crate) how: Vec<How>,
+    /// What an update demands beside the keys, as SQL; see [`Bulk::new_value`].
+    pub(crate) only_if: Option<String>,
     pub(crate) rows: Vec<BulkRow<'n>>,
 }
 
 impl Bulk<'_> {
+    /// The words that stand for the new value of a column in an update, which is at this place behind the keys.
+    pub(crate) fn new_value(dialect: Dialect, at: usize, name: &str) -> String {
+        match dialect {
+            Dialect::Postgres => format!("u.{}", sql::quote(name)),
+            Dialect::Sqlite => format!("?{}", at + 1),
+        }
+    }
+
+    /// The demand of an update, behind its keys.
+    pub(crate) fn demand(&self) -> String {
+        self.only_if.as_ref().map(|demand| format!(" AND {demand}")).unwrap_or_default()
+    }
+
     /// The assignments to the columns of a row that exists, from the new values by these names.
     pub(crate) fn assigned(&self, existing: &str, new: impl Fn(usize, &str) -> String) -> Vec<String> {
         let assignment = |(at, (name, _)): (usize, &(&str, ColumnType))| {
@@ -154,6 +169,7 @@ impl Bulk<'_> {
                 How::Set => Some(format!("{name} = {new}")),
                 How::Add => Some(format!("{name} = {existing}{name} + {new}")),
                 How::Keep => None,
+                How::Is(expression) => Some(format!("{name} = {expression}")),
             }
         };
         self.columns.iter().enumerate().filter_map(assignment).collect()
@@ -193,6 +209,8 @@ pub(crate) enum How {
     Set,
     Add,
     Keep,
+    /// The database works it out by this expression, whatever the row holds.
+    Is(&'static str),
 }
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.

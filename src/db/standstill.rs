@@ -49,6 +49,7 @@ pub(super) fn note(
         keys: keys(),
         columns: Vec::new(),
         how: Vec::new(),
+        only_if: None,
         rows: owned(gone.iter().map(|(projection, subject)| key(process, projection, subject)).collect()),
     };
     conn.bulk(&delete)?;
@@ -64,6 +65,7 @@ pub(super) fn note(
         keys: keys(),
         columns: vec![("kind", T::Text), ("reason", T::Text), ("since", T::Timestamp)],
         how: Vec::new(),
+        only_if: None,
         rows: owned(notes.iter().map(row).collect()),
     };
     conn.bulk(&write).map(|_| ())
@@ -118,7 +120,7 @@ pub(super) fn standings(
     known: &Known<'_>,
 ) -> Result<Vec<Standing>, StoreError> {
     let states = states(conn, builds, instance, known)?;
-    let notes = notes(conn, instance)?;
+    let notes = notes(conn, instance, known.at)?;
     builds
         .iter()
         .map(|build| {
@@ -211,18 +213,19 @@ fn states(
     let names: Vec<String> = builds.iter().map(|build| build.key.name.to_string()).collect();
     let own = setup::store_id(conn)?;
     let before = known.at.checked_sub(STILL).unwrap_or(known.at);
-    let mut params: Vec<Value> = vec![own.into(), known.at.into(), to_micros(before).into(), Value::TextArray(names)];
+    let mut params: Vec<Value> =
+        vec![own.into(), known.at.into(), to_micros(before).into(), Value::TextArray(names), believed(known.at).into()];
     let ahead = "s.store = $1 AND s.position > coalesce(i.head, 0)";
     let leased = "s.owner IS NOT NULL AND s.leased_until > $2 AND s.leased_at < $3 \
                   AND coalesce(s.moved_at, s.leased_at) < $3 AND (i.head IS NULL OR s.position < i.head)";
     let only = if let Some(instance) = instance {
         params.push(instance.into());
-        " AND s.instance_id = $5"
+        " AND s.instance_id = $6"
     } else {
         ""
     };
     let sql = format!(
-        "SELECT s.projection, s.version, max(s.moved_at), count(CASE WHEN {ahead} THEN 1 END), \
+        "SELECT s.projection, s.version, max(CASE WHEN s.moved_at <= $5 THEN s.moved_at END), count(CASE WHEN {ahead} THEN 1 END), \
          min(CASE WHEN {ahead} THEN s.instance_id END), count(CASE WHEN {leased} THEN 1 END), \
          min(CASE WHEN {leased} THEN s.instance_id END) FROM {} s LEFT JOIN {} i ON i.instance_id = s.instance_id \
          WHERE {}{only} GROUP BY s.projection, s.version",
@@ -279,20 +282,25 @@ struct Noted {
     note: Standstill,
 }
 
+/// What lies later comes from a clock that was wrong, for instance that of a server before its failover, and tells nothing.
+fn believed(at: SystemTime) -> SystemTime {
+    to_micros(at.checked_add(STILL).unwrap_or(at))
+}
+
 /// Notes that hold: of an instance only what was said after its checkpoint moved.
-fn notes(conn: &mut dyn Conn, instance: Option<&str>) -> Result<Vec<Noted>, StoreError> {
+fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<Vec<Noted>, StoreError> {
     let dialect = conn.dialect();
-    let mut params: Vec<Value> = vec![NOTES.into()];
+    let mut params: Vec<Value> = vec![NOTES.into(), believed(at).into()];
     let only = if let Some(instance) = instance {
         params.push(instance.into());
-        " AND (n.subject NOT IN ('instance', 'more') OR (n.subject = 'instance' AND n.instance_id = $2))"
+        " AND (n.subject NOT IN ('instance', 'more') OR (n.subject = 'instance' AND n.instance_id = $3))"
     } else {
         ""
     };
     let sql = format!(
         "SELECT n.projection, n.version, n.subject, n.instance_id, n.kind, n.reason, n.since, n.process FROM {} n \
          LEFT JOIN {} s ON n.subject = 'instance' AND s.instance_id = n.instance_id AND s.projection = n.projection \
-         AND s.version = n.version WHERE coalesce(s.moved_at <= n.since, 1 = 1){only} \
+         AND s.version = n.version WHERE coalesce(s.moved_at <= n.since OR s.moved_at > $2, 1 = 1){only} \
          ORDER BY n.since, n.instance_id LIMIT $1",
         dialect.table("standstills"),
         dialect.table("projection_states")

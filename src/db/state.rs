@@ -186,6 +186,7 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
         keys: state_keys(),
         columns: vec![("position", T::Integer)],
         how: Vec::new(),
+        only_if: None,
         rows: owned(sorted(instances.iter().map(row).collect())),
     })
 }

@@ -197,7 +197,7 @@ impl Inner {
     ) -> Result<Effect, StoreError> {
         let mut effect = Effect::nothing(work);
         let store = round.origin.store;
-        let run = match plan::plan(work, state, store, self.config.backoff_cap) {
+        let run = match plan::plan(work, state, round.origin, self.config.backoff_cap) {
             Plan::Apply(run) => run,
             Plan::Stop(cause) => {
                 effect.stop = Some(cause);

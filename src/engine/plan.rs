@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use super::handler::Origin;
 use super::work::{Step, Work};
 use crate::held::Blocked;
-use crate::state::{State, StopCause};
+use crate::state::{Log, State, StopCause};
 
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub(super) struct Run {
 }
 
 /// Compares the state with what the work was fetched for, and drops what is applied already.
-pub(super) fn plan(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Plan {
-    if let Some(cause) = refusal(work, state, store, backoff_cap) {
+pub(super) fn plan(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> Plan {
+    if let Some(cause) = refusal(work, state, origin, backoff_cap) {
         return Plan::Stop(cause);
     }
     let first = work.steps.partition_point(|step| step.event.position <= state.position);
@@ -39,7 +40,30 @@ pub(super) fn plan(work: &Work, state: &State, store: Uuid, backoff_cap: Duratio
     Plan::Apply(Run { steps: first..first + length, gap })
 }
 
-fn refusal(work: &Work, state: &State, store: Uuid, backoff_cap: Duration) -> Option<StopCause> {
+/// Up to where an instance was removed beside the read models, a new state reads as handled. A log in another database may not
+/// have lost these events, or hold them again: then nothing was handled.
+fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
+    if log == Log::Here || state.position == 0 || state.event.is_some() || state.store.is_some() {
+        return None;
+    }
+    if work.from.is_none() {
+        // What is read from the log shows.
+        return Some(StopCause::Gap { checkpoint: state.position });
+    }
+    let first = work.steps.first().map(|step| step.event.position).filter(|first| *first <= state.position)?;
+    let found = format!(
+        "the instance was removed here up to position {}, and the log still holds events from position {first} on; remove \
+         it there too",
+        state.position
+    );
+    Some(StopCause::HistoryDiverged { found })
+}
+
+fn refusal(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> Option<StopCause> {
+    let Origin { store, log } = origin;
+    if let Some(cause) = fenced(work, state, log) {
+        return Some(cause);
+    }
     if let Some(other) = state.store.filter(|other| *other != store) {
         return Some(StopCause::HistoryDiverged {
             found: format!("its checkpoint belongs to event store {other}, this is {store}"),
@@ -122,20 +146,24 @@ mod tests {
         Work::new("a".into(), from, positions.iter().map(event).collect())
     }
 
+    fn here() -> Origin {
+        Origin { store: Uuid::nil(), log: Log::Here }
+    }
+
     fn at(position: i64) -> State {
         let event = (position > 0).then(Uuid::nil);
         State { instance: "a".into(), position, event, ..State::default() }
     }
 
     fn run(work: &Work, state: &State) -> (Range<usize>, Option<i64>) {
-        match plan(work, state, Uuid::nil(), Duration::from_mins(1)) {
+        match plan(work, state, here(), Duration::from_mins(1)) {
             Plan::Apply(run) => (run.steps, run.gap),
             Plan::Stop(cause) => panic!("{cause}"),
         }
     }
 
     fn refused(work: &Work, state: &State) -> StopCause {
-        match plan(work, state, Uuid::nil(), Duration::from_mins(1)) {
+        match plan(work, state, here(), Duration::from_mins(1)) {
             Plan::Stop(cause) => cause,
             Plan::Apply(run) => panic!("{run:?}"),
         }
@@ -199,6 +227,21 @@ mod tests {
             "it is one of them"
         );
         assert!(matches!(refused(&queued, &at(9)), StopCause::Gap { .. }), "they lie in front of it");
+    }
+
+    // SPEC L10, K3: the instance was removed beside the read models, and not from the log.
+    #[test]
+    fn a_fence_in_another_database_hides_no_events() {
+        let fence = State { instance: "a".into(), position: 50, ..State::default() };
+        let plan_of = |work: &Work, log| plan(work, &fence, Origin { store: Uuid::nil(), log }, Duration::from_mins(1));
+        let still_there = work(Some(0), &[1, 51]);
+        assert!(matches!(plan_of(&still_there, Log::Elsewhere), Plan::Stop(StopCause::HistoryDiverged { .. })));
+        assert!(matches!(plan_of(&work(Some(0), &[51]), Log::Elsewhere), Plan::Apply(run) if run.steps == (0..1)));
+        assert!(matches!(plan_of(&work(None, &[51]), Log::Elsewhere), Plan::Stop(StopCause::Gap { checkpoint: 50 })));
+        assert!(
+            matches!(plan_of(&still_there, Log::Here), Plan::Apply(run) if run.steps == (1..2)),
+            "held since before"
+        );
     }
 
     // SPEC F3

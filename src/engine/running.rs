@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use crate::sync::Mutex;
 
 use super::builder::{EngineBuilder, EngineStore};
@@ -74,8 +76,10 @@ pub struct Engine {
 enum Seen {
     Reached,
     NotYet,
-    /// The last of them is not in the log any more.
-    Lost,
+    /// One of them is not in the log any more.
+    Lost {
+        position: i64,
+    },
     /// The checkpoint is not part of the log.
     Diverged {
         found: String,
@@ -255,14 +259,14 @@ impl Engine {
             if doubts {
                 doubt = Instant::now() + DOUBT_AGAIN;
             }
-            match self.look(&live, &state, last, doubts)? {
+            match self.look(&live, &state, events, doubts)? {
                 Seen::Reached if self.is_still_seen(runner, &live)? => {
                     return self.check_held_back(&live.key, &instance, events);
                 }
                 Seen::NotYet => {}
-                Seen::Lost => {
+                Seen::Lost { position } => {
                     let (projection, instance) = (projection.to_owned(), instance.to_string());
-                    return Err(AwaitError::EventLost { projection, instance, position: last.0 });
+                    return Err(AwaitError::EventLost { projection, instance, position });
                 }
                 Seen::Diverged { found } if self.is_still(&live, &state)? => {
                     let (instance, position) = (Arc::clone(&instance), state.position);
@@ -311,10 +315,11 @@ impl Engine {
     /// The checkpoint is there, or the events are and none of them concerns the projection any more. The log has to say so
     /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
     /// the wait would end, and in between where it `doubts`.
-    fn look(&self, live: &LiveBuild, state: &State, last: Spot, doubts: bool) -> Result<Seen, StoreError> {
+    fn look(&self, live: &LiveBuild, state: &State, events: &[Spot], doubts: bool) -> Result<Seen, StoreError> {
         let (instance, source) = (&state.instance, self.shared.source.as_ref());
-        let head = if state.position >= last.0 { None } else { Some(self.head(live, instance)?) };
-        let is_reached = head.as_ref().is_none_or(|head| head.head >= last.0 && state.position >= head.relevant);
+        let last = events.iter().map(|(position, _)| *position).max().unwrap_or_default();
+        let head = if state.position >= last { None } else { Some(self.head(live, instance)?) };
+        let is_reached = head.as_ref().is_none_or(|head| head.head >= last && state.position >= head.relevant);
         let is_ahead = head.as_ref().is_some_and(|head| state.position > head.head);
         if !is_reached && !is_ahead && !doubts {
             return Ok(Seen::NotYet);
@@ -322,12 +327,10 @@ impl Engine {
         if let Some(found) = history::contradiction(source, state)? {
             return Ok(Seen::Diverged { found });
         }
-        if let (position, Some(id)) = last
-            && state.event != Some(id)
-        {
+        for (position, id) in ends(events).into_iter().filter(|(_, id)| state.event != Some(*id)) {
             let stands = history::standing(source, instance, position)?;
             if stands.at != Some(id) && stands.head >= position && source.removed(instance)? < position {
-                return Ok(Seen::Lost);
+                return Ok(Seen::Lost { position });
             }
         }
         Ok(if is_reached { Seen::Reached } else { Seen::NotYet })
@@ -508,6 +511,15 @@ impl Drop for Engine {
 /// A reducer that waits for its own projection would wait for itself.
 fn check_outside(projection: &str) -> Result<(), AwaitError> {
     if is_reducing() { Err(AwaitError::InsideReducer { projection: projection.to_owned() }) } else { Ok(()) }
+}
+
+/// The events that prove the others: of those that one transaction stored, whose ids count on, the last.
+fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
+    let mut known: Vec<(i64, Uuid)> = events.iter().filter_map(|(position, id)| Some((*position, (*id)?))).collect();
+    known.sort_unstable();
+    let next = |at: usize| known.get(at + 1).map(|(_, id)| id.as_u128());
+    let is_end = |(at, (_, id)): &(usize, &(i64, Uuid))| next(*at) != id.as_u128().checked_add(1);
+    known.iter().enumerate().filter(is_end).map(|(_, event)| *event).collect()
 }
 
 /// An instance that waits for a person at or before the position.

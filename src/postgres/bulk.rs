@@ -75,7 +75,7 @@ fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
         BulkKind::Delete | BulkKind::Absent => format!("DELETE FROM {table} t USING {rows} WHERE {}", same()),
         BulkKind::Update => {
             let set = write.assigned("t.", |_, name| format!("u.{name}")).join(", ");
-            format!("UPDATE {table} t SET {set} FROM {rows} WHERE {}", same())
+            format!("UPDATE {table} t SET {set} FROM {rows} WHERE {}{}", same(), write.demand())
         }
         BulkKind::Insert => format!("INSERT INTO {table} ({}) {all}", names.join(", ")),
         BulkKind::Upsert | BulkKind::InsertMissing => format!(

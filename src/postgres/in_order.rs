@@ -117,6 +117,7 @@ mod tests {
             keys: vec![("instance_id", T::Text), ("id", T::Text)],
             columns: vec![("name", T::Text)],
             how: Vec::new(),
+            only_if: None,
             rows: owned(names.iter().map(row).collect()),
         }
     }

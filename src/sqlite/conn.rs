@@ -122,7 +122,7 @@ fn bulk_sql(write: &Bulk<'_>) -> String {
         BulkKind::Delete | BulkKind::Absent => return format!("DELETE FROM {} WHERE {}", write.table, named()),
         BulkKind::Update => {
             let set = write.assigned("", |at, _| format!("?{}", keys.len() + at + 1)).join(", ");
-            return format!("UPDATE {} SET {set} WHERE {}", write.table, named());
+            return format!("UPDATE {} SET {set} WHERE {}{}", write.table, named(), write.demand());
         }
         BulkKind::Upsert | BulkKind::Insert | BulkKind::InsertMissing => {}
     }

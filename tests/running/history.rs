@@ -48,6 +48,12 @@ pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P)
     assert!(matches!(outcome, Err(AwaitError::EventLost { position: 2, .. })), "{outcome:?}");
     engine.await_pushed("counts", &kept, LONG).unwrap();
     assert_eq!(sum::<P>(&store, "counts", Some("a")), 101);
+    let later = engine.push(&[count("a", 1000)]).unwrap();
+    let outcome = engine.await_pushed("counts", &[lost, later].concat(), LONG);
+    assert!(
+        matches!(outcome, Err(AwaitError::EventLost { position: 2, .. })),
+        "in front of one that is there: {outcome:?}"
+    );
 }
 
 // SPEC L10, C6, G6: the read model stands at a position that the log has again, with another event or none.

@@ -194,6 +194,7 @@ pub(super) fn bulk<'t>(
             .collect(),
         columns: others.map(|column| (column.name.as_str(), column.kind)).collect(),
         how: columns.iter().map(|(_, how)| *how).collect(),
+        only_if: None,
         rows,
     }
 }

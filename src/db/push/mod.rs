@@ -72,6 +72,7 @@ fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>]) -> Res
             keys: vec![("instance_id", T::Text)],
             columns: vec![("head", T::Integer)],
             how: Vec::new(),
+            only_if: None,
             rows: owned(rows),
         };
         conn.bulk(&write).map_err(busy)?;

@@ -87,6 +87,7 @@ impl Uniques {
                 keys,
                 columns: Vec::new(),
                 how: Vec::new(),
+                only_if: None,
                 rows: owned(rows),
             })?;
         }
