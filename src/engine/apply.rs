@@ -50,6 +50,8 @@ type Extended = (Instant, Vec<Arc<Holding>>);
 /// What a transaction did to one instance, true once it is committed.
 #[derive(Debug)]
 struct Effect {
+    /// The first step that this transaction has to do with; none where it does nothing.
+    first: usize,
     next: usize,
     checkpoint: Option<Checkpoint>,
     attempt: Option<Attempt>,
@@ -67,6 +69,7 @@ struct Effect {
 impl Effect {
     fn nothing(work: &Work) -> Self {
         Self {
+            first: work.next,
             next: work.next,
             checkpoint: None,
             attempt: None,
@@ -102,7 +105,7 @@ impl Inner {
                 effects.push(self.apply(tx, work, state, round)?);
             }
             if way != Way::SingleSteps {
-                self.apply_together(tx, &works, &effects, &states)?;
+                self.apply_together(tx, &works, &effects)?;
             }
             extended = self.extend(tx, &works, &effects)?;
             self.finish(tx, &works, &effects, round.origin.log)
@@ -183,7 +186,7 @@ impl Inner {
             effects.push(self.apply(tx, work, state, round)?);
         }
         let works: Vec<&mut Work> = works.iter_mut().collect();
-        self.apply_together(tx, &works, &effects, &standing)?;
+        self.apply_together(tx, &works, &effects)?;
         self.finish(tx, &works, &effects, round.origin.log)
     }
 
@@ -243,7 +246,7 @@ impl Inner {
         parked: &Aggregates,
         effect: &mut Effect,
     ) -> Result<Option<ReduceFailure>, StoreError> {
-        effect.next = steps.start;
+        (effect.first, effect.next) = (steps.start, steps.start);
         for step in work.steps.get(steps).unwrap_or_default() {
             if is_parked(parked, &step.event) {
                 effect.behind.push(effect.next);
@@ -281,9 +284,8 @@ impl Inner {
         tx: &mut dyn ProjectionTransaction,
         works: &[&mut Work],
         effects: &[Effect],
-        states: &[State],
     ) -> Result<(), StoreError> {
-        let batches = works.iter().zip(effects).zip(states).map(|((work, effect), state)| todo(work, effect, state));
+        let batches = works.iter().zip(effects).map(|(work, effect)| todo(work, effect));
         tx.apply(&self.projection, &batches.collect::<Vec<_>>())
     }
 
@@ -367,10 +369,11 @@ impl Inner {
     }
 }
 
-/// The statements of an instance that are to be applied.
-fn todo<'w>(work: &'w Work, effect: &Effect, state: &State) -> (Arc<str>, Vec<&'w Statement>) {
-    let is_todo = |(at, step): &(usize, &Step)| step.event.position > state.position && !effect.behind.contains(at);
-    let steps = work.steps.iter().enumerate().take(effect.next).filter(is_todo);
+/// The statements of an instance that are to be applied: those of the steps that were planned. What was refused has none, also
+/// where it lies above a checkpoint that was set back.
+fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
+    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at);
+    let steps = work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo);
     let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
 }

@@ -246,3 +246,53 @@ fn a_log_in_another_database_is_asked_before_the_commit_on_sqlite() {
 fn a_log_in_another_database_is_asked_before_the_commit_on_postgres() {
     on_postgres(a_log_in_another_database_is_asked_before_the_commit);
 }
+
+/// Between two attempts of a pass, of which the first has committed some events, somebody sets the checkpoint back.
+fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _other: &S, _cut: Cut<'_>) {
+    let (calls, back) = (std::sync::atomic::AtomicUsize::new(0), store.clone());
+    let key = counts().key();
+    let projection = readside::Projection::new("counts", 1)
+        .table(
+            readside::Table::new("counts")
+                .column(readside::text("thing"))
+                .column(readside::integer("n"))
+                .primary_key(["thing"]),
+        )
+        .on(move |e, p: crate::Counted| {
+            if p.by == 13 {
+                if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
+                    let store = readside::EventSource::store_id(&back).unwrap();
+                    let reset = readside::Checkpoint { instance: "a".into(), position: 0, event: None, store };
+                    let save = &mut |tx: &mut dyn readside::ProjectionTransaction| {
+                        tx.save(&key, std::slice::from_ref(&reset), readside::Log::Here)
+                    };
+                    back.transaction(save).unwrap();
+                }
+                return Err(readside::ReduceError::new("bad luck"));
+            }
+            readside::upsert(["thing"], [readside::set("thing", e.aggregate_id()), readside::increment("n", p.by)])
+        });
+    let config = HandlerConfig { retries: 1, ..config() };
+    let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), projection, config).unwrap();
+    store.push(&[count("a", "x", 1), count("a", "x", 1), count("a", "y", 13)]).unwrap();
+    let fetched = handler.fetch_events(&["a"]).unwrap();
+    let processed = handler.process(fetched);
+    assert!(matches!(processed.stopped[0].cause, StopCause::Reset), "{processed:?}");
+    let model = readside::testing::laws::Models::model(store, &counts(), "a").unwrap();
+    assert_eq!(model.state.position, 0, "it stays where it was set back to");
+    let rows = format!("{:?}", model.tables);
+    assert!(rows.contains("Integer(2)"), "nothing was written again: {rows}");
+}
+
+// SPEC L2
+#[test]
+fn what_is_set_back_between_attempts_is_not_written_again_on_sqlite() {
+    on_sqlite(what_is_set_back_between_attempts_is_not_written_again);
+}
+
+// SPEC L2
+#[cfg(feature = "postgres")]
+#[test]
+fn what_is_set_back_between_attempts_is_not_written_again_on_postgres() {
+    on_postgres(what_is_set_back_between_attempts_is_not_written_again);
+}
