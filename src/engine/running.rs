@@ -30,6 +30,9 @@ use crate::subscription::Subscription;
 /// How long dropping an engine waits for its threads.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For a thread that has nothing to do any more to end.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
 /// How long one waits for the work of this process before one looks whether it is done.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
@@ -69,6 +72,9 @@ pub struct Engine {
     shared: Arc<Shared>,
     pulses: Vec<(&'static str, Arc<Pulse>)>,
     threads: Mutex<Option<Threads>>,
+    subscription: Arc<Subscription>,
+    /// Threads that had not ended when a shutdown gave up; held by whoever shuts down.
+    left: parking_lot::Mutex<Vec<Thread>>,
 }
 
 /// What the log and the read model say of some events.
@@ -102,7 +108,8 @@ impl Engine {
     }
 
     pub(super) fn new(shared: Arc<Shared>, threads: Threads) -> Self {
-        Self { shared, pulses: threads.pulses.clone(), threads: Mutex::new(Some(threads)) }
+        let (pulses, subscription) = (threads.pulses.clone(), Arc::clone(&threads.subscription));
+        Self { shared, pulses, threads: Mutex::new(Some(threads)), subscription, left: parking_lot::Mutex::default() }
     }
 
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
@@ -435,34 +442,43 @@ impl Engine {
         health.map_err(|error| self.shared.with_standstill(error))
     }
 
-    /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. Repeating it does
-    /// nothing. With [`Duration::MAX`] it takes as long as they do.
+    /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. With [`Duration::MAX`] it
+    /// takes as long as they do. Repeating it waits for those threads that had not ended; a second caller waits for the
+    /// first.
     ///
     /// # Errors
-    /// [`ShutdownError`] names the threads that did not end in time.
+    /// [`ShutdownError`] names the threads that did not end in time. Inside a reducer that is the thread of the call: the
+    /// engine stops, and another call has to wait for it.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
-        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
         let deadline = clock::deadline(timeout);
-        self.say_stop(&threads.subscription);
-        self.wait_for_jobs(deadline);
-        let mut late = Vec::new();
-        for thread in threads.loops {
-            late.extend(thread.join(deadline).err());
+        if is_reducing() {
+            self.say_stop();
+            let own = std::thread::current().name().unwrap_or("the thread of this call").to_owned();
+            return Err(ShutdownError { threads: vec![own] });
         }
-        for (thread, _) in self.shared.tasks.lock().drain(..) {
-            late.extend(thread.join(deadline).err());
+        let Some(mut left) = self.left.try_lock_until(deadline) else {
+            return Err(ShutdownError { threads: vec!["another call that shuts down".to_owned()] });
+        };
+        let threads = self.threads.lock().take();
+        if let Some(threads) = threads {
+            self.say_stop();
+            self.wait_for_jobs(deadline);
+            left.extend(threads.loops);
+            left.extend(self.shared.tasks.lock().drain(..).map(|(thread, _)| thread));
+            join_all(&mut left, deadline);
+            left.extend(self.leave(deadline).err().flatten());
+            drop(self.shared.pool.lock().take());
+            left.extend(threads.workers);
         }
-        late.extend(self.leave(deadline).err());
-        drop(self.shared.pool.lock().take());
-        for thread in threads.workers {
-            late.extend(thread.join(deadline).err());
-        }
-        if late.is_empty() { Ok(()) } else { Err(ShutdownError { threads: late }) }
+        // Who has nothing to do any more ends at once, though not at this very moment.
+        join_all(&mut left, deadline.max(Instant::now() + LAST_MOMENT));
+        let names: Vec<String> = left.iter().map(|thread| thread.name().to_owned()).collect();
+        if names.is_empty() { Ok(()) } else { Err(ShutdownError { threads: names }) }
     }
 
-    fn say_stop(&self, subscription: &Subscription) {
+    fn say_stop(&self) {
         self.shared.stop.set();
-        subscription.close();
+        self.subscription.close();
         self.shared.request_tick();
         self.shared.request_operation();
         for runner in &self.shared.runners {
@@ -475,7 +491,7 @@ impl Engine {
     }
 
     /// On a thread of its own: a connection may be frozen.
-    fn leave(&self, deadline: Instant) -> Result<(), String> {
+    fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
             if let Some(Err(error)) = shared.models.commands().map(|commands| commands.give_back(shared.id)) {
@@ -486,7 +502,11 @@ impl Engine {
             }
         };
         let name = "readside-leave";
-        thread::spawn(name, leave).map_err(|_| name.to_owned())?.join(deadline)
+        thread::spawn(name, leave)
+            .map_err(|error| log::warn!("{name}: {error}"))
+            .map_err(|()| None)?
+            .join(deadline)
+            .map_err(Some)
     }
 
     fn wait_for_jobs(&self, deadline: Instant) {
@@ -498,6 +518,12 @@ impl Engine {
             self.shared.progress.wait(since, deadline);
         }
     }
+}
+
+/// Joins those that end by then; the others stay.
+fn join_all(threads: &mut Vec<Thread>, deadline: Instant) {
+    let late = threads.drain(..).filter_map(|thread| thread.join(deadline).err()).collect();
+    *threads = late;
 }
 
 impl Drop for Engine {

@@ -94,10 +94,14 @@ impl Thread {
         self.handle.is_finished()
     }
 
-    /// Joins it, or gives its name when it has not ended by then.
-    pub(super) fn join(self, deadline: Instant) -> Result<(), String> {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Joins it, or gives it back when it has not ended by then.
+    pub(super) fn join(self, deadline: Instant) -> Result<(), Self> {
         if self.done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
-            return Err(self.name);
+            return Err(self);
         }
         // A panic was logged where it happened.
         let _ = self.handle.join();
@@ -163,7 +167,9 @@ mod tests {
             let _ = receive.recv();
         })
         .unwrap();
-        assert_eq!(thread.join(Instant::now()), Err("stubborn".to_owned()));
+        let late = thread.join(Instant::now()).unwrap_err();
+        assert_eq!(late.name(), "stubborn");
         drop(send);
+        assert!(late.join(Instant::now() + Duration::from_secs(30)).is_ok(), "it can be joined later");
     }
 }

@@ -129,8 +129,9 @@ fn kind(code: &str) -> Kind {
     }
     match code.get(..2).unwrap_or_default() {
         "08" | "57" => Kind::Connection,
-        "22" | "54" => Kind::Data,
-        "23" => Kind::Constraint,
+        "21" | "22" | "54" => Kind::Data,
+        // What triggers, functions and views with a check refuse too.
+        "09" | "23" | "27" | "38" | "39" | "44" | "P0" => Kind::Constraint,
         "28" => Kind::Denied,
         "42" | "25" | "26" | "34" => Kind::Usage,
         _ => Kind::Other,
@@ -140,6 +141,18 @@ fn kind(code: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // SPEC H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.
+    #[test]
+    fn what_a_statement_meets_each_time_is_its_fault() {
+        for code in "21000 22003 23505 23514 27000 38000 39P01 44000 54000 P0001 09000".split(' ') {
+            let error = StoreError::new("writing", kind(code), "refused");
+            assert!(error.is_statements_fault(), "{code}");
+        }
+        for code in "40001 55P03 57014 53100 53300 08006 XX000 58030 42501".split(' ') {
+            assert!(!StoreError::new("writing", kind(code), "no luck").is_statements_fault(), "{code}");
+        }
+    }
 
     // SPEC L6
     #[test]

@@ -60,6 +60,31 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
 
+// SPEC J1: as long as a thread lives, no shutdown says that all have ended.
+pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place: &P) {
+    let (running, reduces) = std::sync::mpsc::channel();
+    let (go_on, waits) = std::sync::mpsc::channel::<()>();
+    let (running, waits) = (std::sync::Mutex::new(running), std::sync::Mutex::new(waits));
+    let blocks = Projection::new("blocks", 1)
+        .table(Table::new("blocks").column(text("thing")).primary_key(["thing"]))
+        .on_raw("thing", "thing.counted", move |_| {
+            let _ = running.lock().unwrap().send(());
+            let _ = waits.lock().unwrap().recv();
+            noop()
+        });
+    let engine = Engine::builder(place.open()).projection(blocks).config(lazy()).start().unwrap();
+    engine.push(&[count("a", 1)]).unwrap();
+    reduces.recv_timeout(LONG).unwrap();
+    let short = Duration::from_millis(10);
+    for _ in 0..2 {
+        let error = engine.shutdown(short).unwrap_err();
+        assert!(error.threads.iter().any(|name| name.starts_with("readside-worker")), "{error}");
+    }
+    drop(go_on);
+    engine.shutdown(LONG).unwrap();
+    engine.shutdown(Duration::ZERO).unwrap();
+}
+
 // SPEC J1, C6: the longest time is no limit, and so is the highest number.
 pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     let store = place.open();
