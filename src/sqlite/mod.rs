@@ -187,11 +187,14 @@ fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Optio
     }
     let before = path_of_file.and_then(|path| Identity::at(path).ok());
     let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let place = Place::of(&conn, path_of_file, before.as_ref())?;
+    let mut place = Place::of(&conn, path_of_file, before.as_ref())?;
     if let Some(place) = &place {
         place::refuse_log_without_file(place.path(), doing)?;
     }
     use_log(&conn, options)?;
+    if let Some(place) = &mut place {
+        place.keep_log(&conn, doing)?;
+    }
     Ok((conn, place))
 }
 

@@ -160,3 +160,72 @@ fn a_log_without_its_file_is_not_opened() {
     put_back(&path);
     SqliteStore::open(&path).unwrap().push(&[command("a", "1")]).unwrap();
 }
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+// SPEC L10: what is committed lies in the log first. Without it nothing is acknowledged, and nothing is read.
+#[test]
+fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
+    for (what, deed, undo) in DEEDS {
+        for ending in ["-wal", "-shm"] {
+            let (_folder, path) = in_folder();
+            let store = SqliteStore::open(&path).unwrap();
+            store.setup().unwrap();
+            store.push(&[command("a", "1")]).unwrap();
+            let log = beside(&path, ending);
+            deed(&log);
+            match store.push(&[command("a", "2")]) {
+                Err(PushError::Store(error)) => {
+                    assert_eq!(error.kind(), Kind::Replaced, "{what} {ending}: {error:?}");
+                    let text = full(&error);
+                    assert!(text.contains(log.to_str().unwrap()) && text.contains("integrity_check"), "{text}");
+                }
+                other => panic!("{what} {ending}: {other:?}"),
+            }
+            assert_eq!(store.filter(&Query::new()).unwrap_err().kind(), Kind::Replaced, "{what} {ending}");
+            undo(&log);
+            store.push(&[command("a", "3")]).unwrap();
+            assert_eq!(store.filter(&Query::new()).unwrap().len(), 2, "{what} {ending}");
+        }
+    }
+}
+
+// SPEC L10: who comes later finds an empty log, and the index of the one that was removed.
+#[test]
+fn who_opens_beside_a_log_that_was_removed_is_told_so() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    fs::remove_file(beside(&path, "-wal")).unwrap();
+    // Whoever opens the file makes a new log.
+    let other = Connection::open(&path).unwrap();
+    let _ = other.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), Kind::Replaced, "{error:?}");
+    assert!(full(&error).contains("-wal"), "{}", full(&error));
+    assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::Store(error)) if error.kind() == Kind::Replaced));
+}
+
+// SPEC L10: while a store is open, SQLite itself keeps the log where it is.
+#[test]
+fn what_others_may_do_to_the_log_goes_on() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let deeds =
+        ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA journal_mode = delete", "VACUUM", "PRAGMA journal_mode = wal"];
+    for (number, deed) in (1..).zip(deeds) {
+        store.push(&[command("a", &number.to_string())]).unwrap();
+        let other = Connection::open(&path).unwrap();
+        // What needs the file alone is refused.
+        let _ = other.execute_batch(deed);
+        drop(other);
+        store.push(&[command("b", &number.to_string())]).unwrap_or_else(|error| panic!("{deed}: {error:?}"));
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 2 * number, "{deed}");
+    }
+}
