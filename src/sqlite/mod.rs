@@ -88,7 +88,8 @@ impl DbStore<Sqlite> {
     /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no SQLite database, or when another process keeps it locked.
+    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), or when another
+    /// process keeps it locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, SqliteOptions::default())
     }

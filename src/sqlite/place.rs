@@ -42,7 +42,13 @@ impl Place {
         if before.is_some_and(|before| *before != identity) {
             return Err(replaced("opening the database", &path));
         }
+        refuse_second_name(&path, "opening the database")?;
         Ok(Some(Self { path, real, identity, beside: Vec::new() }))
+    }
+
+    /// The file itself, where the path is a link: the log lies beside that.
+    pub(super) fn file(&self) -> &Path {
+        self.real.as_deref().map_or(&*self.path, Path::new)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -53,8 +59,7 @@ impl Place {
     pub(super) fn keep_log(&mut self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         let read = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
         read.map_err(|error| super::error::store(doing, error))?;
-        let file = self.real.as_deref().map_or(&*self.path, Path::new);
-        let paths = [log_of(file), beside(file, "-shm")];
+        let paths = [log_of(self.file()), beside(self.file(), "-shm")];
         // A file that cannot change has none.
         let found = paths.into_iter().filter_map(|path| Identity::at(&path).ok().map(|identity| (path, identity)));
         self.beside = found.collect();
@@ -91,8 +96,29 @@ impl Place {
         if conn.path() != self.real.as_deref() {
             return Err(replaced(doing, &self.path));
         }
+        refuse_second_name(&self.path, doing)?;
         self.check(doing)
     }
+}
+
+/// Each name of a file has a log of its own: by two names, one file is two databases that overwrite each other.
+#[cfg(unix)]
+fn refuse_second_name(path: &Path, doing: &str) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    let names = std::fs::metadata(path).map_or(1, |found| found.nlink());
+    if names <= 1 {
+        return Ok(());
+    }
+    let why = format!("the file {:?} has {names} names (hard links), and each would have its own log", path.display());
+    Err(StoreError::new(doing, Kind::CannotOpen, why).with_remedy(
+        "; stop every process that uses the file by another name, remove that name, or make it a symbolic link",
+    ))
+}
+
+/// The standard library tells no number of names here.
+#[cfg(not(unix))]
+fn refuse_second_name(_path: &Path, _doing: &str) -> Result<(), StoreError> {
+    Ok(())
 }
 
 fn replaced(doing: &str, path: &Path) -> StoreError {

@@ -229,3 +229,30 @@ fn what_others_may_do_to_the_log_goes_on() {
         assert_eq!(store.filter(&Query::new()).unwrap().len(), 2 * number, "{deed}");
     }
 }
+
+// SPEC L10: each name of a file has a log of its own, so two names are two databases that overwrite each other.
+#[test]
+fn a_file_with_two_names_is_not_opened() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    let unread = SqliteStore::open(&path).unwrap();
+    let second = path.with_extension("second");
+    fs::hard_link(&path, &second).unwrap();
+    for name in [&path, &second] {
+        for name in [name.display().to_string(), format!("file:{}", name.display())] {
+            let error = SqliteStore::open(&name).unwrap_err();
+            assert_eq!(error.kind(), Kind::CannotOpen, "{error:?}");
+            let text = full(&error);
+            assert!(text.contains("2 names") && text.contains("symbolic link"), "{text}");
+        }
+    }
+    assert!(!beside(&second, "-wal").exists());
+    // A store opens its readers as they are needed.
+    assert_eq!(unread.filter(&Query::new()).unwrap_err().kind(), Kind::CannotOpen);
+    fs::remove_file(&second).unwrap();
+    assert_eq!(unread.filter(&Query::new()).unwrap().len(), 1);
+    drop((store, unread));
+    SqliteStore::open(&path).unwrap().push(&[command("a", "2")]).unwrap();
+}
