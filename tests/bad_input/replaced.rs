@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreError, StoreErrorKind as Kind, full};
 use readside::rusqlite::{Connection, TransactionBehavior};
 use readside::{EventSource, EventStore, ProjectionStore, Query, SqliteStore};
 
@@ -255,4 +255,92 @@ fn a_file_with_two_names_is_not_opened() {
     assert_eq!(unread.filter(&Query::new()).unwrap().len(), 1);
     drop((store, unread));
     SqliteStore::open(&path).unwrap().push(&[command("a", "2")]).unwrap();
+}
+
+fn push_each(store: &SqliteStore, ids: std::ops::Range<usize>) {
+    for id in ids {
+        store.push(&[command("a", &id.to_string())]).unwrap();
+    }
+}
+
+/// Opened by several at once, as processes that are started again.
+fn open_at_once(path: &Path) -> Vec<Result<SqliteStore, StoreError>> {
+    let together = std::sync::Barrier::new(4);
+    let open = || {
+        together.wait();
+        SqliteStore::open(path)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+// SPEC L2: what a process that was killed leaves is taken, also where rows break a rule of the service's own.
+#[test]
+fn a_log_that_was_left_behind_is_taken() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    push_each(&store, 0..150);
+    let own =
+        "CREATE TABLE own (n INTEGER CHECK (n > 0)); PRAGMA ignore_check_constraints = on; INSERT INTO own VALUES (0)";
+    Connection::open(&path).unwrap().execute_batch(own).unwrap();
+    let (_other, left) = in_folder();
+    fs::copy(&path, &left).unwrap();
+    fs::copy(beside(&path, "-wal"), beside(&left, "-wal")).unwrap();
+    for opened in open_at_once(&left) {
+        assert_eq!(opened.unwrap().filter(&Query::new()).unwrap().len(), 150);
+    }
+}
+
+// SPEC L10: the pages of the log were written for another state of the file. Either they make up all of the
+// newer one, or the two are refused.
+#[test]
+fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
+    let mut refused = 0;
+    for (before, after) in [(50, 1), (50, 10), (50, 300), (0, 100), (1, 60), (300, 10), (300, 60)] {
+        let (_folder, path) = in_folder();
+        let store = SqliteStore::open(&path).unwrap();
+        store.setup().unwrap();
+        push_each(&store, 0..before);
+        drop(store);
+        let copy = path.with_extension("copy");
+        fs::copy(&path, &copy).unwrap();
+        // What goes into the file itself, then what stays in the log.
+        let store = SqliteStore::open(&path).unwrap();
+        push_each(&store, before..before + after);
+        drop(store);
+        let store = SqliteStore::open(&path).unwrap();
+        push_each(&store, before + after..before + after + 3);
+        let log = beside(&path, "-wal");
+        fs::copy(&log, log.with_extension("left")).unwrap();
+        drop(store);
+        fs::rename(log.with_extension("left"), &log).unwrap();
+        fs::rename(&copy, &path).unwrap();
+        let was = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
+        let opened = open_at_once(&path);
+        if let Ok(store) = &opened[0] {
+            assert_eq!(store.filter(&Query::new()).unwrap().len(), before + after + 3);
+            let all: String =
+                Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(all, "ok", "{before} {after}");
+            continue;
+        }
+        refused += 1;
+        for opened in opened {
+            let error = opened.unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+            let text = full(&error);
+            assert!(text.contains(log.to_str().unwrap()) && text.contains("remove the files"), "{text}");
+        }
+        assert!(was == (fs::read(&path).unwrap(), fs::read(&log).unwrap()), "neither is touched");
+        // The remedy.
+        fs::remove_file(&log).unwrap();
+        let _ = fs::remove_file(beside(&path, "-shm"));
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), before);
+        push_each(&store, before..before + 1);
+    }
+    assert!(refused >= 5, "{refused}");
 }
