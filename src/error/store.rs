@@ -56,8 +56,8 @@ pub enum StoreErrorKind {
     Full,
     /// The file cannot be opened.
     CannotOpen,
-    /// Another file lies at the path than the one that was opened, or none. Nothing is read or written any more until
-    /// the file that was opened is back: what lies beside the path belongs to it.
+    /// Another file lies at the path than the one that was opened, or none, or its write-ahead log is gone. Nothing is
+    /// read or written any more until what was opened is back: what lies beside the path belongs to it.
     Replaced,
     /// The file is no database, or is damaged.
     Corrupt,
@@ -117,7 +117,7 @@ impl StoreError {
     }
 
     /// A remedy that fits better than that of its kind; begins with `; `.
-    #[cfg(feature = "postgres")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
         self.remedy = Some(remedy);
         self

@@ -2,6 +2,7 @@
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::place::LOG_IS_GONE;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
 /// The code of a write that waited too long for another one.
@@ -10,7 +11,10 @@ pub(super) const BUSY: &str = "SQLite code 5";
 pub(super) fn store(doing: &str, error: Error) -> StoreError {
     let kind = kind(&error);
     let code = error.sqlite_error().map(|error| format!("SQLite code {}", error.extended_code));
-    let error = StoreError::new(doing, kind, error);
+    let mut error = StoreError::new(doing, kind, error);
+    if kind == Kind::Replaced {
+        error = error.with_remedy(LOG_IS_GONE);
+    }
     match code {
         Some(code) => error.with_code(code),
         None => error,
@@ -30,6 +34,8 @@ fn failure_kind(failure: ffi::Error, text: &str) -> Kind {
     match failure.extended_code {
         ffi::SQLITE_BUSY_SNAPSHOT => return Kind::Conflict,
         ffi::SQLITE_CONSTRAINT_DATATYPE => return Kind::Data,
+        // The index of a log names pages that the log has not: it was removed or cut short.
+        ffi::SQLITE_IOERR_SHORT_READ => return Kind::Replaced,
         _ => {}
     }
     match failure.code {

@@ -8,6 +8,7 @@ mod contains;
 mod disk;
 mod error;
 mod examine;
+mod left;
 mod place;
 mod push;
 mod slices;
@@ -85,10 +86,14 @@ pub struct Sqlite {
 impl DbStore<Sqlite> {
     /// Opens a database file, and makes one if there is none. Tables are made by [`setup`](Self::setup).
     ///
+    /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half a
+    /// second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
+    ///
     /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
     ///
     /// # Errors
-    /// When the file cannot be opened or is no SQLite database, or when another process keeps it locked.
+    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
+    /// lies beside it that does not belong to it (`Corrupt`), or when another process keeps it locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, SqliteOptions::default())
     }
@@ -187,11 +192,22 @@ fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Optio
     }
     let before = path_of_file.and_then(|path| Identity::at(path).ok());
     let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let place = Place::of(&conn, path_of_file, before.as_ref())?;
+    let mut place = Place::of(&conn, path_of_file, before.as_ref())?;
     if let Some(place) = &place {
         place::refuse_log_without_file(place.path(), doing)?;
     }
+    // Until this connection has the log open.
+    let _turn = match &place {
+        Some(place) => {
+            let again = || connect(path, OpenFlags::empty());
+            Some(left::refuse_foreign_log(place.file(), options.busy_timeout, again)?)
+        }
+        None => None,
+    };
     use_log(&conn, options)?;
+    if let Some(place) = &mut place {
+        place.keep_log(&conn, doing)?;
+    }
     Ok((conn, place))
 }
 

@@ -11,6 +11,11 @@ use rusqlite::Connection;
 
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
+/// What was committed last may lie in the log that is gone.
+pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and -shm, or stop every process that uses the \
+    database, remove those files, look whether PRAGMA integrity_check finds the file whole, restore it from a backup if \
+    not, and start again";
+
 /// Where a file lay when it was opened, and which one it was.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -19,6 +24,8 @@ pub(super) struct Place {
     /// As SQLite has it.
     real: Option<String>,
     identity: Identity,
+    /// What SQLite keeps beside the file while anybody has it open. While this is open, SQLite removes none of it.
+    beside: Vec<(PathBuf, Identity)>,
 }
 
 impl Place {
@@ -35,15 +42,44 @@ impl Place {
         if before.is_some_and(|before| *before != identity) {
             return Err(replaced("opening the database", &path));
         }
-        Ok(Some(Self { path, real, identity }))
+        refuse_second_name(&path, "opening the database")?;
+        Ok(Some(Self { path, real, identity, beside: Vec::new() }))
+    }
+
+    /// The file itself, where the path is a link: the log lies beside that.
+    pub(super) fn file(&self) -> &Path {
+        self.real.as_deref().map_or(&*self.path, Path::new)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// That the file at the path is still the one that was opened; costs one look at its inode.
+    /// Remembers the log and its index, which are there once the connection has read. It must stay open from now on.
+    pub(super) fn keep_log(&mut self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
+        let read = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+        read.map_err(|error| super::error::store(doing, error))?;
+        let paths = [log_of(self.file()), beside(self.file(), "-shm")];
+        // A file that cannot change has none.
+        let found = paths.into_iter().filter_map(|path| Identity::at(&path).ok().map(|identity| (path, identity)));
+        self.beside = found.collect();
+        Ok(())
+    }
+
+    /// That the file at the path is still the one that was opened, with its log; costs a look at each inode.
     pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
+        self.check_file(doing)?;
+        let other = self.beside.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
+        match other {
+            None => Ok(()),
+            Some((path, _)) => {
+                let why = format!("{:?} was removed or replaced while the database was open", path.display());
+                Err(StoreError::new(doing, Kind::Replaced, why).with_remedy(LOG_IS_GONE))
+            }
+        }
+    }
+
+    fn check_file(&self, doing: &str) -> Result<(), StoreError> {
         match Identity::at(&self.path) {
             Ok(found) if found == self.identity => Ok(()),
             Ok(_) => Err(replaced(doing, &self.path)),
@@ -60,8 +96,29 @@ impl Place {
         if conn.path() != self.real.as_deref() {
             return Err(replaced(doing, &self.path));
         }
+        refuse_second_name(&self.path, doing)?;
         self.check(doing)
     }
+}
+
+/// Each name of a file has a log of its own: by two names, one file is two databases that overwrite each other.
+#[cfg(unix)]
+fn refuse_second_name(path: &Path, doing: &str) -> Result<(), StoreError> {
+    use std::os::unix::fs::MetadataExt;
+    let names = std::fs::metadata(path).map_or(1, |found| found.nlink());
+    if names <= 1 {
+        return Ok(());
+    }
+    let why = format!("the file {:?} has {names} names (hard links), and each would have its own log", path.display());
+    Err(StoreError::new(doing, Kind::CannotOpen, why).with_remedy(
+        "; stop every process that uses the file by another name, remove that name, or make it a symbolic link",
+    ))
+}
+
+/// The standard library tells no number of names here.
+#[cfg(not(unix))]
+fn refuse_second_name(_path: &Path, _doing: &str) -> Result<(), StoreError> {
+    Ok(())
 }
 
 fn replaced(doing: &str, path: &Path) -> StoreError {
@@ -88,8 +145,12 @@ pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), St
 
 /// The write-ahead log of a file.
 pub(super) fn log_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(ending);
     name.into()
 }
 

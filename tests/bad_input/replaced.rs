@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreError, StoreErrorKind as Kind, full};
 use readside::rusqlite::{Connection, TransactionBehavior};
 use readside::{EventSource, EventStore, ProjectionStore, Query, SqliteStore};
 
@@ -159,4 +159,188 @@ fn a_log_without_its_file_is_not_opened() {
     let _ = fs::remove_file(&path);
     put_back(&path);
     SqliteStore::open(&path).unwrap().push(&[command("a", "1")]).unwrap();
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+// SPEC L10: what is committed lies in the log first. Without it nothing is acknowledged, and nothing is read.
+#[test]
+fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
+    for (what, deed, undo) in DEEDS {
+        for ending in ["-wal", "-shm"] {
+            let (_folder, path) = in_folder();
+            let store = SqliteStore::open(&path).unwrap();
+            store.setup().unwrap();
+            store.push(&[command("a", "1")]).unwrap();
+            let log = beside(&path, ending);
+            deed(&log);
+            match store.push(&[command("a", "2")]) {
+                Err(PushError::Store(error)) => {
+                    assert_eq!(error.kind(), Kind::Replaced, "{what} {ending}: {error:?}");
+                    let text = full(&error);
+                    assert!(text.contains(log.to_str().unwrap()) && text.contains("integrity_check"), "{text}");
+                }
+                other => panic!("{what} {ending}: {other:?}"),
+            }
+            assert_eq!(store.filter(&Query::new()).unwrap_err().kind(), Kind::Replaced, "{what} {ending}");
+            undo(&log);
+            store.push(&[command("a", "3")]).unwrap();
+            assert_eq!(store.filter(&Query::new()).unwrap().len(), 2, "{what} {ending}");
+        }
+    }
+}
+
+// SPEC L10: who comes later finds an empty log, and the index of the one that was removed.
+#[test]
+fn who_opens_beside_a_log_that_was_removed_is_told_so() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    fs::remove_file(beside(&path, "-wal")).unwrap();
+    // Whoever opens the file makes a new log.
+    let other = Connection::open(&path).unwrap();
+    let _ = other.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let error = SqliteStore::open(&path).unwrap_err();
+    assert_eq!(error.kind(), Kind::Replaced, "{error:?}");
+    assert!(full(&error).contains("-wal"), "{}", full(&error));
+    assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::Store(error)) if error.kind() == Kind::Replaced));
+}
+
+// SPEC L10: while a store is open, SQLite itself keeps the log where it is.
+#[test]
+fn what_others_may_do_to_the_log_goes_on() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let deeds =
+        ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA journal_mode = delete", "VACUUM", "PRAGMA journal_mode = wal"];
+    for (number, deed) in (1..).zip(deeds) {
+        store.push(&[command("a", &number.to_string())]).unwrap();
+        let other = Connection::open(&path).unwrap();
+        // What needs the file alone is refused.
+        let _ = other.execute_batch(deed);
+        drop(other);
+        store.push(&[command("b", &number.to_string())]).unwrap_or_else(|error| panic!("{deed}: {error:?}"));
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 2 * number, "{deed}");
+    }
+}
+
+// SPEC L10: each name of a file has a log of its own, so two names are two databases that overwrite each other.
+#[test]
+fn a_file_with_two_names_is_not_opened() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    let unread = SqliteStore::open(&path).unwrap();
+    let second = path.with_extension("second");
+    fs::hard_link(&path, &second).unwrap();
+    for name in [&path, &second] {
+        for name in [name.display().to_string(), format!("file:{}", name.display())] {
+            let error = SqliteStore::open(&name).unwrap_err();
+            assert_eq!(error.kind(), Kind::CannotOpen, "{error:?}");
+            let text = full(&error);
+            assert!(text.contains("2 names") && text.contains("symbolic link"), "{text}");
+        }
+    }
+    assert!(!beside(&second, "-wal").exists());
+    // A store opens its readers as they are needed.
+    assert_eq!(unread.filter(&Query::new()).unwrap_err().kind(), Kind::CannotOpen);
+    fs::remove_file(&second).unwrap();
+    assert_eq!(unread.filter(&Query::new()).unwrap().len(), 1);
+    drop((store, unread));
+    SqliteStore::open(&path).unwrap().push(&[command("a", "2")]).unwrap();
+}
+
+fn push_each(store: &SqliteStore, ids: std::ops::Range<usize>) {
+    for id in ids {
+        store.push(&[command("a", &id.to_string())]).unwrap();
+    }
+}
+
+/// Opened by several at once, as processes that are started again.
+fn open_at_once(path: &Path) -> Vec<Result<SqliteStore, StoreError>> {
+    let together = std::sync::Barrier::new(4);
+    let open = || {
+        together.wait();
+        SqliteStore::open(path)
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+// SPEC L2: what a process that was killed leaves is taken, also where rows break a rule of the service's own.
+#[test]
+fn a_log_that_was_left_behind_is_taken() {
+    let (_folder, path) = in_folder();
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    push_each(&store, 0..150);
+    let own =
+        "CREATE TABLE own (n INTEGER CHECK (n > 0)); PRAGMA ignore_check_constraints = on; INSERT INTO own VALUES (0)";
+    Connection::open(&path).unwrap().execute_batch(own).unwrap();
+    let (_other, left) = in_folder();
+    fs::copy(&path, &left).unwrap();
+    fs::copy(beside(&path, "-wal"), beside(&left, "-wal")).unwrap();
+    for opened in open_at_once(&left) {
+        assert_eq!(opened.unwrap().filter(&Query::new()).unwrap().len(), 150);
+    }
+}
+
+// SPEC L10: the pages of the log were written for another state of the file. Either they make up all of the
+// newer one, or the two are refused.
+#[test]
+fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
+    let mut refused = 0;
+    for (before, after) in [(50, 1), (50, 10), (50, 300), (0, 100), (1, 60), (300, 10), (300, 60)] {
+        let (_folder, path) = in_folder();
+        let store = SqliteStore::open(&path).unwrap();
+        store.setup().unwrap();
+        push_each(&store, 0..before);
+        drop(store);
+        let copy = path.with_extension("copy");
+        fs::copy(&path, &copy).unwrap();
+        // What goes into the file itself, then what stays in the log.
+        let store = SqliteStore::open(&path).unwrap();
+        push_each(&store, before..before + after);
+        drop(store);
+        let store = SqliteStore::open(&path).unwrap();
+        push_each(&store, before + after..before + after + 3);
+        let log = beside(&path, "-wal");
+        fs::copy(&log, log.with_extension("left")).unwrap();
+        drop(store);
+        fs::rename(log.with_extension("left"), &log).unwrap();
+        fs::rename(&copy, &path).unwrap();
+        let was = (fs::read(&path).unwrap(), fs::read(&log).unwrap());
+        let opened = open_at_once(&path);
+        if let Ok(store) = &opened[0] {
+            assert_eq!(store.filter(&Query::new()).unwrap().len(), before + after + 3);
+            let all: String =
+                Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+            assert_eq!(all, "ok", "{before} {after}");
+            continue;
+        }
+        refused += 1;
+        for opened in opened {
+            let error = opened.unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
+            let text = full(&error);
+            assert!(text.contains(log.to_str().unwrap()) && text.contains("remove the files"), "{text}");
+        }
+        assert!(was == (fs::read(&path).unwrap(), fs::read(&log).unwrap()), "neither is touched");
+        // The remedy.
+        fs::remove_file(&log).unwrap();
+        let _ = fs::remove_file(beside(&path, "-shm"));
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), before);
+        push_each(&store, before..before + 1);
+    }
+    assert!(refused >= 5, "{refused}");
 }
