@@ -418,7 +418,7 @@ mod on_the_server {
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
         match engine.await_position("counts", &tenant(0), 4, SHORT) {
             Err(AwaitError::TimedOut { why: Some(why), .. }) => {
-                assert!(matches!(*why, StopCause::Unfed { .. }), "{why}")
+                assert!(matches!(*why, StopCause::Unfed { .. }), "{why}");
             }
             other => panic!("{other:?}"),
         }
