@@ -117,7 +117,10 @@ impl StandstillKind {
                  on by itself where that changes beneath it"
             }
             Self::Full => "make room on the disk; the engine goes on by itself",
-            Self::Missing => "run `readside setup`, or put back what the reason names",
+            Self::Missing => {
+                "put back what the reason names, and the engine goes on by itself; or raise the version of the projection, \
+                 so that it is rebuilt; run `readside setup` where nothing was set up yet"
+            }
             Self::Unreachable => {
                 "see that the database runs and that the process reaches it; the engine goes on by itself"
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
+use super::setup::catalog;
 use super::{Bulk, BulkKind, Conn, Row};
 use super::{checkpoint, fold, held, lease, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
@@ -88,7 +89,16 @@ impl ProjectionTransaction for Transaction<'_> {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }
         self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        outcome
+        match outcome {
+            Err(error) if error.kind() == StoreErrorKind::Usage && statement.has_exec() => {
+                Err(if lacks_tables(self.conn, &projection)? {
+                    of_table(error.of_kind(StoreErrorKind::Schema), &projection)
+                } else {
+                    error
+                })
+            }
+            other => other,
+        }
     }
 
     fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
@@ -155,13 +165,46 @@ pub(super) fn execute(
     if let Some(place) = projection.told_place().filter(|_| statement.has_exec()) {
         conn.look_into(place)?;
     }
+    run(conn, projection, instance, statement)
+}
+
+/// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
+fn run(conn: &mut dyn Conn, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
+    if let Statement::Multi(parts) = statement {
+        return parts.iter().try_for_each(|part| run(conn, projection, instance, part));
+    }
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;
     for sql in rendered {
-        conn.execute(&sql.text, &sql.params)
-            .map_err(|error| error.doing(format!("writing a read table of projection {:?}", projection.name())))?;
+        conn.execute(&sql.text, &sql.params).map_err(|error| {
+            let is_own = error.kind() == StoreErrorKind::Schema && statement.has_exec();
+            of_table(if is_own { error.of_kind(StoreErrorKind::Usage) } else { error }, projection)
+        })?;
     }
     Ok(())
+}
+
+/// An error of a statement on a read table.
+pub(super) fn of_table(error: StoreError, projection: &Projection) -> StoreError {
+    let error = error.doing(format!("writing a read table of projection {:?}", projection.name()));
+    match error.kind() {
+        StoreErrorKind::Schema => error.with_remedy(PUT_BACK),
+        _ => error,
+    }
+}
+
+/// What helps where a read table is gone, or a column of one. A set-up does not: it would have to make it empty.
+const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
+     by itself; or raise the version, so that it is rebuilt";
+
+/// True when a table of the projection, which is placed, is not what it should be.
+fn lacks_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<bool, StoreError> {
+    for table in projection.tables() {
+        if catalog::difference(conn, projection, table)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn name(projection: &ProjectionKey) -> Value {

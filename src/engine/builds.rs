@@ -137,7 +137,7 @@ impl Shared {
     /// somebody may have made room or given rights meanwhile, also by processes that begin later. True when it was that.
     pub(super) fn halt(&self, runner: &Runner, error: &StoreError) -> bool {
         use StoreErrorKind as K;
-        let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied);
+        let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied | K::Schema);
         if !(may_pass || error.kind() == K::Unsupported) || !runner.is_background() {
             return false;
         }

@@ -108,6 +108,32 @@ pub enum SetupError {
         /// What differs.
         difference: String,
     },
+    /// A table is gone to which events were applied. It is not made anew: it would be empty, and what was applied stays
+    /// applied.
+    #[error(
+        "table {table:?} of projection {projection:?} is gone, and events were applied to it; rename it back or restore \
+         it, together with the checkpoints of its time, or raise the version, so that it is rebuilt. Nothing was made: \
+         an empty table would lack all that was applied"
+    )]
+    TableGone {
+        /// The projection.
+        projection: String,
+        /// The table.
+        table: String,
+    },
+    /// A view does not read the table that is on record for it, so that readers would see the rows of another one.
+    #[error(
+        "view {view:?} of projection {projection:?} does not read its table {table:?}; if that table is the right one, \
+         DROP VIEW {view:?}, and the next set-up makes it anew; if another one is, give that one the name"
+    )]
+    ViewElsewhere {
+        /// The projection.
+        projection: String,
+        /// The view.
+        view: String,
+        /// The table that it is to read.
+        table: String,
+    },
     /// A table is missing and set-up is off.
     #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]
     Missing {

@@ -117,7 +117,6 @@ impl StoreError {
     }
 
     /// A remedy that fits better than that of its kind; begins with `; `.
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
         self.remedy = Some(remedy);
         self
@@ -182,13 +181,11 @@ impl StoreError {
         )
     }
 
-    /// True when a row or a value was refused, which is the fault of the statement that brought it.
+    /// True when a row, a value or SQL of the service's own was refused, which is the fault of the statement that brought it.
+    /// A read table that is missing, or lacks a column (`Schema`), is no statement's fault.
     #[must_use]
     pub fn is_statements_fault(&self) -> bool {
-        matches!(
-            self.kind,
-            StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Schema | StoreErrorKind::Usage
-        )
+        matches!(self.kind, StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Usage)
     }
 }
 

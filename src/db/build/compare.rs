@@ -123,6 +123,10 @@ impl Pair<'_> {
 
     fn table(&self, conn: &mut dyn Conn, table: &str, entry: &mut TableComparison) -> Result<(), StoreError> {
         let has = |stored: &Stored| stored.tables.iter().any(|name| name == table);
+        if has(self.old) && !self.old.has(conn, table)? {
+            entry.not_comparable = Some("the table of the old build is gone".to_owned());
+            return Ok(());
+        }
         if has(self.old) {
             entry.old_rows += self.count(conn, self.old, table)?;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::build::{Build, Phase};
+use crate::db::setup::catalog;
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
@@ -46,6 +47,12 @@ impl Stored {
     /// The same, quoted and in its schema.
     pub(super) fn quoted(&self, dialect: Dialect, table: &str) -> String {
         sql::in_schema(dialect, self.schema.as_deref(), &self.raw(dialect, table))
+    }
+
+    /// True when a table of this build is there.
+    pub(super) fn has(&self, conn: &mut dyn Conn, table: &str) -> Result<bool, StoreError> {
+        let raw = self.raw(conn.dialect(), table);
+        Ok(catalog::relation(conn, self.schema.as_deref(), &raw)?.as_deref() == Some("table"))
     }
 
     /// The name under which the owner of a relation is kept.

@@ -46,6 +46,9 @@ pub(super) fn share(conn: &mut dyn Conn, from: &Stored, to: &Stored) -> Result<(
         return Ok(());
     }
     for table in from.tables.iter().filter(|table| to.tables.contains(table)) {
+        if !from.has(conn, table)? {
+            continue;
+        }
         let names =
             [from.quoted(dialect, table).into(), to.quoted(dialect, table).into(), Value::TextArray(Vec::new())];
         for found in conn.query(GRANTS, &names)? {

@@ -41,9 +41,7 @@ impl Write<'_> {
                 return state::execute(conn, projection, instance.text(), statement);
             }
         };
-        let doing =
-            |error: StoreError| error.doing(format!("writing a read table of projection {:?}", projection.name()));
-        written.map(|_| ()).map_err(doing)
+        written.map(|_| ()).map_err(|error| state::of_table(error, projection))
     }
 }
 

@@ -35,6 +35,40 @@ pub(in crate::db) fn relation(
     rows.first().map(|found| row::text(found, 0).map(str::to_owned)).transpose()
 }
 
+/// True when a view reads a table. SQLite keeps the words of a view, in which a table that is renamed is renamed too.
+pub(super) fn reads(conn: &mut dyn Conn, schema: Option<&str>, view: &str, table: &str) -> Result<bool, StoreError> {
+    match conn.dialect() {
+        Dialect::Postgres => {
+            let oid = |at: usize| {
+                format!(
+                    "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = coalesce($1::text, current_schema()::text) AND c.relname = ${at}::text)"
+                )
+            };
+            let sql = format!(
+                "SELECT 1 FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
+                 WHERE r.ev_class = {} AND d.refclassid = 'pg_class'::regclass AND d.refobjid = {} LIMIT 1",
+                oid(2),
+                oid(3)
+            );
+            Ok(!conn.query(&sql, &[schema.into(), view.into(), table.into()])?.is_empty())
+        }
+        Dialect::Sqlite => {
+            let sql = "SELECT sql FROM sqlite_master WHERE type = 'view' AND name = $1 COLLATE NOCASE";
+            let rows = conn.query(sql, &one(view))?;
+            let words = rows.first().map(|found| row::text(found, 0)).transpose()?.unwrap_or_default();
+            Ok(names(words, table))
+        }
+    }
+}
+
+/// True when SQL holds a name: quoted, or as a whole word. SQLite takes ASCII letters of either case for the same.
+fn names(sql: &str, name: &str) -> bool {
+    let (text, name) = (sql.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
+    text.contains(&sql::quote(&name)) || words.any(|word| word == name)
+}
+
 /// A column as the database has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::db) struct Found {
@@ -116,7 +150,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<Found> {
 }
 
 /// In what a table differs from its definition; none when it fits.
-pub(super) fn difference(
+pub(in crate::db) fn difference(
     conn: &mut dyn Conn,
     projection: &Projection,
     table: &Table,

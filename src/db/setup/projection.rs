@@ -40,6 +40,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         let is_there = is_ours(conn, projection, &physical, "table")?;
         if !is_there && !registered.is_new {
             place::check_moved(conn, projection, &physical)?;
+            check_empty(conn, projection, &physical)?;
         }
         create |= !is_there;
     }
@@ -52,12 +53,37 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         own(conn, projection, &sql::physical_raw(dialect, projection, table))?;
         check_fits(conn, projection, table)?;
         let view = sql::view_raw(dialect, projection, table);
-        if registered.live && !is_ours(conn, projection, &view, "view")? {
+        if !registered.live {
+            continue;
+        }
+        if is_ours(conn, projection, &view, "view")? {
+            check_view(conn, projection, table)?;
+        } else {
             conn.batch(&create_view(dialect, projection, table))?;
             own(conn, projection, &view)?;
         }
     }
     Ok(())
+}
+
+/// A table that is missing may be made only while nothing was applied to it: rows and checkpoints are one.
+fn check_empty(conn: &mut dyn Conn, projection: &Projection, physical: &str) -> Result<(), SetupError> {
+    let states = conn.dialect().table("projection_states");
+    let sql = format!("SELECT 1 FROM {states} WHERE projection = $1 AND version = $2 AND position > 0 LIMIT 1");
+    if conn.query(&sql, &[projection.name().into(), ints(projection.version())])?.is_empty() {
+        return Ok(());
+    }
+    Err(SetupError::TableGone { projection: projection.name().to_owned(), table: physical.to_owned() })
+}
+
+/// That the view of a live version, which is there, reads its table: a view may follow a table that is renamed.
+fn check_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), SetupError> {
+    let dialect = conn.dialect();
+    let (view, physical) = (sql::view_raw(dialect, projection, table), sql::physical_raw(dialect, projection, table));
+    if catalog::reads(conn, projection.place(), &view, &physical)? {
+        return Ok(());
+    }
+    Err(SetupError::ViewElsewhere { projection: projection.name().to_owned(), view, table: physical })
 }
 
 struct Registered {
@@ -180,9 +206,9 @@ pub(crate) fn verify<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 
 fn verify_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
     let missing = |what: String| Err(SetupError::Missing { what });
-    if registered(conn, projection)?.is_none() {
+    let Some(registered) = registered(conn, projection)? else {
         return missing(format!("version {} of projection {:?}", projection.version(), projection.name()));
-    }
+    };
     let known = stored::list(conn, Some(projection.name()))?;
     let projection = &place::settle(conn, projection, &known)?;
     let is_unknown = |stored: &Stored| stored.build.key == projection.key() && stored.place.is_none();
@@ -193,9 +219,14 @@ fn verify_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupE
         let physical = sql::physical_raw(conn.dialect(), projection, table);
         if !is_ours(conn, projection, &physical, "table")? {
             place::check_moved(conn, projection, &physical)?;
+            check_empty(conn, projection, &physical)?;
             return missing(format!("table {physical:?} of projection {:?}", projection.name()));
         }
         check_fits(conn, projection, table)?;
+        let view = sql::view_raw(conn.dialect(), projection, table);
+        if registered.live && is_ours(conn, projection, &view, "view")? {
+            check_view(conn, projection, table)?;
+        }
     }
     Ok(())
 }

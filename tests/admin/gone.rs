@@ -1,0 +1,168 @@
+//! Read tables that somebody drops or renames beneath their checkpoints.
+
+use readside::error::{SetupError, full};
+use readside::*;
+
+use crate::versions::{live, start_doubled};
+use crate::{Counted, LONG, Place, count, counts, eager, eventually, fill, lawful, seen, start, tenant};
+
+fn is_there<P: Place>(place: &P, name: &str) -> bool {
+    let catalog =
+        if place.address().starts_with("postgres") { "pg_class WHERE relname" } else { "sqlite_master WHERE name" };
+    place.query(&format!("SELECT count(*) FROM {catalog} = '{name}'")) != ["0"]
+}
+
+/// Who starts and who looks are told the table, and what helps; nothing is made.
+fn refused<P: Place>(place: &P, gone: &str) {
+    let store = place.open();
+    for outcome in [ProjectionStore::setup(&store, &[&counts(1)]), ProjectionStore::verify(&store, &[&counts(1)])] {
+        match outcome {
+            Err(error @ SetupError::TableGone { .. }) => {
+                let text = full(&error);
+                for word in ["\"counts\"", gone, "rename it back", "raise the version"] {
+                    assert!(text.contains(word), "{word}: {text}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!is_there(place, gone), "nothing is made");
+}
+
+fn filled<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 20);
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L2: a checkpoint never stands above rows that are not there.
+pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(place: &P) {
+    filled(place);
+    place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
+    refused(place, "counts_log_1");
+    place.sql("DROP VIEW counts; DROP TABLE counts_1");
+    refused(place, "counts_1");
+    // The way out that the error names.
+    let engine = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    fill(&engine, 1, 1);
+    assert_eq!(place.query("SELECT sum(times) FROM counts"), ["41"]);
+}
+
+// SPEC L2
+pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
+    filled(place);
+    let before = seen(place);
+    place.sql("ALTER TABLE counts_1 RENAME TO counts_old");
+    refused(place, "counts_1");
+    place.sql("ALTER TABLE counts_old RENAME TO counts_1");
+    assert_eq!(seen(place), before);
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 1);
+    lawful(place);
+}
+
+// SPEC L2: where nothing was applied yet, nothing is lost.
+pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
+    ProjectionStore::setup(&place.open(), &[&counts(1)]).unwrap();
+    place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    lawful(place);
+}
+
+// SPEC L2: readers would see old rows for ever.
+pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
+    filled(place);
+    place.sql(
+        "ALTER TABLE counts_log_1 RENAME TO counts_old; \
+         CREATE TABLE counts_kept AS SELECT * FROM counts_old",
+    );
+    place.sql("DROP VIEW counts_log; CREATE VIEW counts_log AS SELECT * FROM counts_kept");
+    place.sql("ALTER TABLE counts_old RENAME TO counts_log_1");
+    let store = place.open();
+    for outcome in [ProjectionStore::setup(&store, &[&counts(1)]), ProjectionStore::verify(&store, &[&counts(1)])] {
+        match outcome {
+            Err(error @ SetupError::ViewElsewhere { .. }) => {
+                let text = full(&error);
+                for word in ["\"counts\"", "\"counts_log\"", "\"counts_log_1\"", "DROP VIEW"] {
+                    assert!(text.contains(word), "{word}: {text}");
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The way out that the error names.
+    place.sql("DROP VIEW counts_log");
+    ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
+    place.sql("DELETE FROM counts_kept");
+    assert_eq!(place.query("SELECT count(*) FROM counts_log"), ["40"]);
+}
+
+// SPEC L11: a table that is gone is no event's fault.
+pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 2, 3);
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    place.sql("ALTER TABLE counts_log_1 RENAME TO counts_old");
+    engine.push(&[count(&tenant(0), "x", 1), count(&tenant(1), "x", 1)]).unwrap();
+    let found = || engine.health().unwrap().projections.remove(0);
+    eventually("a standstill or a failure", || {
+        found().verdict == Motion::Stuck || place.query("SELECT count(*) FROM readside.held_events") != ["0"]
+    });
+    assert_eq!(place.query("SELECT count(*) FROM readside.held_events"), ["0"]);
+    assert_eq!(found().standstills[0].kind, StandstillKind::Missing);
+    let reason = found().reason.unwrap();
+    for word in ["counts_log_1", "rename it back", "raise the version"] {
+        assert!(reason.contains(word), "{word}: {reason}");
+    }
+    assert!(!reason.contains("setup()"), "{reason}");
+    eventually("the note", || {
+        let status = place.open().status(false).unwrap();
+        status.projections[0].standstills.iter().any(|one| one.kind == StandstillKind::Missing)
+    });
+    let findings = admin::Doctor::default().examine(&place.open());
+    let finding = findings.iter().find(|finding| finding.check == "standstills").unwrap();
+    assert!(finding.verdict == Verdict::Fail && finding.remedy.as_ref().unwrap().contains("put back"), "{finding:?}");
+    refused(place, "counts_log_1");
+    place.sql("ALTER TABLE counts_old RENAME TO counts_log_1");
+    for n in 0..2 {
+        engine.await_position("counts", &tenant(n), 4, LONG).unwrap();
+    }
+    eventually("the end", || found().standstills.is_empty() && found().verdict == Motion::Idle);
+    assert_eq!(place.query("SELECT count(*) FROM readside.held_events"), ["0"]);
+    lawful(place);
+}
+
+/// One row, and some SQL by hand.
+fn by_hand(words: &'static str) -> Projection {
+    let table = Table::new("notes").column(text("thing")).column(text("word")).primary_key(["thing"]);
+    Projection::new("notes", 1).table(table).on(move |_, _: Counted| {
+        let sql = Dialects { postgres: words, sqlite: words };
+        multi([upsert(["thing"], [set("thing", "x"), set("word", "y")]), exec(sql, [0_i64; 0])])
+    })
+}
+
+fn fault<P: Place>(place: &P, words: &'static str) -> bool {
+    let projection = by_hand(words);
+    let sql = Dialects { postgres: words, sqlite: words };
+    let own = upsert(["thing"], [set("thing", "x"), set("word", "y")]);
+    let statement = multi([own, exec(sql, [0_i64; 0])]).unwrap();
+    let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&projection, "a", &statement);
+    place.open().transaction(apply).unwrap_err().is_statements_fault()
+}
+
+// SPEC L11: only what a statement names by itself is its fault.
+pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
+    let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE notes_1 SET word = $1");
+    ProjectionStore::setup(&place.open(), &[&by_hand(never)]).unwrap();
+    assert!(fault(place, never), "its SQL names a table that never was");
+    place.sql("ALTER TABLE notes_1 RENAME TO notes_old");
+    assert!(!fault(place, never), "the table of its projection is gone");
+    place.sql("ALTER TABLE notes_old RENAME TO notes_1; ALTER TABLE notes_1 RENAME COLUMN word TO old");
+    assert!(!fault(place, own), "a column of its projection is gone");
+    let alone = exec(Dialects { postgres: own, sqlite: own }, [0_i64; 0]).unwrap();
+    let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&by_hand(own), "a", &alone);
+    assert!(!place.open().transaction(apply).unwrap_err().is_statements_fault(), "so it is where SQL names it");
+}
