@@ -15,8 +15,8 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 
 const DOING: &str = "looking whether the write-ahead log belongs to the file";
 
-const REMEDY: &str = "; if the file is a copy that was put there, stop every process that uses it, remove the files beside it \
-     that end in -wal and -shm, and start again; otherwise restore it from a backup";
+const REMEDY: &str = "; if the file is a copy that was put there, stop every process that uses it, remove the files beside \
+     it that end in -wal and -shm, and start again; otherwise restore it from a backup";
 
 /// As long as this is kept, no other process decides about the log.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(super) fn refuse_foreign_log(
 fn damage(conn: &Connection) -> Option<String> {
     let check = || {
         conn.busy_timeout(Duration::ZERO)?;
-        // Neither file nor log is touched: the log's index is kept in memory, and closing does not write the log into the file.
+        // Neither file nor log is touched: the log's index is kept in memory, and closing does not write the log back.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.pragma_update_and_check(None, "locking_mode", "exclusive", |_| Ok(()))?;
         let mut check = conn.prepare("PRAGMA quick_check(100)")?;

@@ -86,8 +86,8 @@ pub struct Sqlite {
 impl DbStore<Sqlite> {
     /// Opens a database file, and makes one if there is none. Tables are made by [`setup`](Self::setup).
     ///
-    /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half a
-    /// second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
+    /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half
+    /// a second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
     ///
     /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
     ///

@@ -59,6 +59,25 @@ fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
     assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
+// SPEC L6, L10: the same for the log, in which it lies.
+#[cfg(unix)]
+#[test]
+fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
+    use crate::db::Backend;
+    let (_folder, path, store) = with_file();
+    let log = super::place::log_of(&path);
+    let outcome: Result<(), StoreError> = store.backend().write("moving a head", |conn| {
+        std::fs::rename(&log, path.with_extension("aside")).unwrap();
+        conn.execute("UPDATE readside_instances SET head = 2", &[]).map(|_| ())
+    });
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::CommitUnknown, "{error:?}");
+    let text = crate::error::full(&error);
+    assert!(text.contains("may have happened") && text.contains("integrity_check"), "{text}");
+    std::fs::rename(path.with_extension("aside"), &log).unwrap();
+    assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
+}
+
 // SPEC A7, L10: the watcher does not follow the path to another file.
 #[cfg(unix)]
 #[test]
