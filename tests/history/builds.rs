@@ -117,6 +117,27 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
     engine.shutdown(LONG).unwrap();
 }
 
+// SPEC B1, L10: the log and the read models are those from before version 2 was set up, beneath the engine that runs it.
+pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground: &mut G) {
+    let store = ground.open();
+    let old = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));
+    old.await_pushed(NAME, &push(&store, &moved("a", 5)), LONG).unwrap();
+    old.shutdown(LONG).unwrap();
+    ground.keep();
+    let projection = raised(Arc::default());
+    let engine = Engine::builder(store.clone()).projection(projection.clone()).config(eager()).start().unwrap();
+    eventually("the switch", || live(&store) == 2);
+    engine.await_pushed(NAME, &push(&store, &moved("a", 2)), LONG).unwrap();
+    ground.put_back();
+    let restored = ground.open();
+    eventually("the switch after the restore", || live(&restored) == 2);
+    let pushed = push(&restored, &moved("a", 3));
+    eventually("the events", || at(&restored, &projection.key(), "a") == pushed[2].position());
+    assert_eq!(pushed[2].position(), 8);
+    Site { engine: &engine, events: &restored, models: &restored, projection: &projection }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
 // SPEC B1, L10, L11: the build that readers saw before knows lost events; it cannot be brought up to date.
 pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
