@@ -65,7 +65,8 @@ impl Engine {
     /// Has readers see a build that waits for its switch.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when there is none; as [`rebuild`](Self::rebuild).
+    /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
+    /// as [`rebuild`](Self::rebuild).
     pub fn switch(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, Instruction::Switch, by)
     }
@@ -75,7 +76,8 @@ impl Engine {
     /// it as of where it stands.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when none is kept, or when it stands still.
+    /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
+    /// not have any more.
     pub fn back(&self, projection: &str, stale: bool, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, Instruction::Back { stale }, by)
     }

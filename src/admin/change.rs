@@ -70,7 +70,7 @@ pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Co
     let older = kept.iter().filter(|build| build.key.mark().is_none() && build.key != live.key);
     match (beside, older.max_by_key(|build| build.key.version)) {
         (Some(build), _) if live.key.version == site.projection.version() => {
-            let target = site.target()?;
+            let target = site.target()?.or_else(Phase::Kept);
             insist(control, || Ok(site.builds()?.revive(&build.key, command)?))?;
             control.announce();
             rebuild::fill(site, &target, control)?;
@@ -88,6 +88,8 @@ fn older_version(site: &Site<'_>, build: &Build, stale: bool, control: &dyn Cont
     let runs = is_run(site, version)?;
     let mut tries = 0;
     loop {
+        // Also where it stands still on purpose: what another history led to was never right.
+        insist(control, || site.of_log(&build.key))??;
         let error = match site.builds()?.go_live(&build.key, patience(tries), Some(&mut |_, _| Ok(()))) {
             Ok(()) => break,
             Err(error) => error,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::apart::status_apart;
+use crate::build::Phase;
 use crate::error::{StoreError, full};
 use crate::inspect::{Finding, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::standstill::{Standstill, StandstillKind};
@@ -47,8 +48,10 @@ impl Doctor {
     pub fn examine<S: Inspect + ?Sized>(&self, store: &S) -> Vec<Finding> {
         let (mut findings, usable) = self.database(store);
         if usable {
-            findings.extend(self.projections(store.status(false)));
-            findings.push(history(store.mismatches(COMPARED)));
+            let status = store.status(false);
+            let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
+            findings.extend(self.projections(status));
+            findings.push(history(store.mismatches(COMPARED), &builds));
         }
         findings
     }
@@ -153,11 +156,12 @@ fn standstills(status: &Status) -> Vec<Finding> {
         let since = since.map_or(String::new(), |age| format!(", for {} s", age.as_secs()));
         let by = name(one.process).map_or(String::new(), |name| format!(", says {name}"));
         let found = format!("{}{since}{by}: {one}", shown(projection));
+        let remedy = remedy(one.kind, projection.phase);
         match one.kind {
             // It passes by itself once nobody stands in the way.
-            K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, one.kind.remedy()),
-            _ if !projection.is_live() => Finding::warn(check, found, one.kind.remedy()),
-            _ => Finding::fail(check, found, one.kind.remedy()),
+            K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, remedy),
+            _ if !projection.is_live() => Finding::warn(check, found, remedy),
+            _ => Finding::fail(check, found, remedy),
         }
     };
     let mut findings: Vec<Finding> = all.iter().take(SHOWN).map(finding).collect();
@@ -168,8 +172,23 @@ fn standstills(status: &Status) -> Vec<Finding> {
     findings
 }
 
+/// What concerns a build that readers do not see is mended there: what they see is left as it is.
+fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
+    use StandstillKind as K;
+    match (kind, phase) {
+        (K::Diverged | K::Halted, Phase::Kept) => {
+            "readers do not see this build: remove it with `readside builds drop-old`, unless the event store is the wrong one"
+        }
+        (K::Diverged, Phase::Building | Phase::Ready | Phase::Halted) => {
+            "readers do not see this build: connect the right store; or, if this one is right, give the build up with \
+             `readside builds abandon`, then ask for it with `readside rebuild`"
+        }
+        _ => kind.remedy(),
+    }
+}
+
 /// Whether checkpoints are those of the log.
-fn history(found: Result<Vec<Mismatch>, StoreError>) -> Finding {
+fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]) -> Finding {
     let check = "history";
     let found = match found {
         Ok(found) => found,
@@ -188,7 +207,19 @@ fn history(found: Result<Vec<Mismatch>, StoreError>) -> Finding {
     let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
     let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
     let text = format!("where the log has another event, or none: {}{more}", some.join("; "));
-    Finding::fail(check, text, StandstillKind::Diverged.remedy())
+    let phase = |one: &Mismatch| {
+        let is_it = |build: &&ProjectionStatus| {
+            build.name == one.projection && build.version == one.version && build.build == one.build
+        };
+        builds.iter().find(is_it).map_or(Phase::Live, |build| build.phase)
+    };
+    // The gravest decides.
+    let phases: Vec<Phase> = found.iter().map(phase).collect();
+    if phases.contains(&Phase::Live) {
+        return Finding::fail(check, text, StandstillKind::Diverged.remedy());
+    }
+    let under_way = phases.iter().find(|phase| **phase != Phase::Kept);
+    Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {

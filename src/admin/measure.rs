@@ -23,6 +23,8 @@ pub(super) struct Standing {
     pub(super) behind: i64,
     /// The first instance that cannot go on, in words.
     pub(super) stuck: Option<String>,
+    /// The first one that does not go on before somebody does something about it.
+    pub(super) stopped: Option<String>,
 }
 
 impl Site<'_> {
@@ -55,10 +57,16 @@ impl Standing {
         let behind = (live.position.min(head.relevant) - own.position).max(0);
         self.behind += behind;
         let blocked = own.blocked.as_ref().filter(|blocked| behind > 0 && blocked.position > own.position);
-        if let (None, Some(blocked)) = (&self.stuck, blocked) {
-            let cause = if blocked.stopped { StopCause::Stopped } else { StopCause::Failing }(blocked.clone());
-            self.stuck = Some(format!("instance {:?} at position {}: {cause}", own.instance, blocked.position));
+        let Some(blocked) = blocked else { return };
+        if self.stuck.is_some() && (self.stopped.is_some() || !blocked.stopped) {
+            return;
         }
+        let cause = if blocked.stopped { StopCause::Stopped } else { StopCause::Failing }(blocked.clone());
+        let told = format!("instance {:?} at position {}: {cause}", own.instance, blocked.position);
+        if blocked.stopped && self.stopped.is_none() {
+            self.stopped = Some(told.clone());
+        }
+        self.stuck.get_or_insert(told);
     }
 }
 

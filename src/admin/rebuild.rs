@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change;
-use super::measure::Pace;
+use super::measure::{Pace, Standing};
 use super::site::{Control, PAGE, Site, answer};
 use crate::build::{Behind, Build, BuildProgress, Comparison, Phase, Step};
-use crate::engine::{NEXT, ProjectionHandler};
-use crate::error::{OperateError, SetupError, StoreErrorKind, SwitchError, full};
+use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
+use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, full};
 use crate::instruction::{Asked, RebuildOptions, Switch};
 use crate::projection::Projection;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
+use crate::store::ProjectionTransaction;
 
 /// The first wait between two looks, and the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -55,6 +56,14 @@ pub(super) struct Target {
     pub(super) projection: Projection,
     pub(super) live: Build,
     handler: ProjectionHandler,
+    /// What becomes of it when it cannot be brought up to date.
+    otherwise: Phase,
+}
+
+impl Target {
+    pub(super) fn or_else(self, otherwise: Phase) -> Self {
+        Self { otherwise, ..self }
+    }
 }
 
 impl Site<'_> {
@@ -70,7 +79,7 @@ impl Site<'_> {
         self.check_older(&live)?;
         let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
         let handler = self.handler(projection.clone())?;
-        Ok(Target { projection, live, handler })
+        Ok(Target { projection, live, handler, otherwise: Phase::Halted })
     }
 
     /// A version older than what readers see takes its place only where no engine runs that any more.
@@ -116,6 +125,9 @@ pub(super) fn rebuild(
         return Ok(report);
     }
     insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    if asked.who != ITSELF {
+        empty_astray(site, &target, control)?;
+    }
     control.announce();
     fill(site, &target, control)?;
     if options.compare && report.comparison.is_none() {
@@ -184,6 +196,86 @@ pub(super) fn check(site: &Site<'_>, target: &Target) -> Result<(), OperateError
     }
 }
 
+/// A person wants this build from this log: instances of it that belong to another history are filled again. Nobody sees
+/// them meanwhile. No engine does that by itself, which may have been connected to the wrong store.
+fn empty_astray(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
+    let key = target.projection.key();
+    let is_hidden = |build: &Build| build.key == key && matches!(build.phase, Phase::Building | Phase::Ready);
+    if !insist(control, || site.known())?.iter().any(is_hidden) {
+        return check(site, target);
+    }
+    let mut after: Option<Arc<str>> = None;
+    loop {
+        let (page, astray) = insist(control, || Ok(site.astray(&key, after.as_deref())?))?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(Arc::clone(last));
+        let instances: Vec<Arc<str>> = astray.into_iter().map(|one| one.instance).collect();
+        if !instances.is_empty() {
+            insist(control, || Ok(site.builds()?.empty(&target.projection, &instances)?))?;
+        }
+        if !control.may_go_on() {
+            return Err(OperateError::ShutDown);
+        }
+    }
+}
+
+/// No reader may see what another history led to: positions do not tell, so that every checkpoint is compared with the log.
+/// Gives the instances.
+fn check_history(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<Vec<Arc<str>>, OperateError> {
+    match insist(control, || site.of_log(&target.projection.key()))? {
+        Ok(instances) => Ok(instances),
+        Err(error) => {
+            let trouble = match &error {
+                SwitchError::Diverged { instance, found, .. } => format!("instance {instance:?}: {found}"),
+                other => full(other),
+            };
+            lay_aside(site, target, &trouble, control)?;
+            Err(error.into())
+        }
+    }
+}
+
+/// The same inside the transaction of the switch. What it finds, the next try names.
+fn confirm(
+    site: &Site<'_>,
+    key: &ProjectionKey,
+    instances: &[Arc<str>],
+    tx: &mut dyn ProjectionTransaction,
+) -> Result<(), StoreError> {
+    for page in instances.chunks(PAGE) {
+        let states = tx.lock(key, page)?;
+        if let Some(first) = astray(site.source.as_ref(), &states)?.into_iter().next() {
+            let found = format!("instance {:?}: {}", first.instance, first.found);
+            return Err(StoreError::new("comparing checkpoints with the log", StoreErrorKind::Diverged, found));
+        }
+    }
+    Ok(())
+}
+
+/// Engines leave the build alone; why, is on record.
+fn lay_aside(site: &Site<'_>, target: &Target, trouble: &str, control: &dyn Control) -> Result<(), OperateError> {
+    let (key, from) = (target.projection.key(), [Phase::Building, Phase::Ready]);
+    insist(control, || Ok(site.builds()?.enter(&key, &from, target.otherwise, Some(trouble))?))?;
+    control.announce();
+    Ok(())
+}
+
+/// Whether a build that does not move ever will. Nobody can retry or discard an event in a build beside the live one.
+fn check_movable(
+    site: &Site<'_>,
+    target: &Target,
+    standing: &Standing,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    check_history(site, target, control)?;
+    let Some(stopped) = standing.stopped.as_ref().filter(|_| target.projection.is_beside()) else { return Ok(()) };
+    lay_aside(site, target, stopped, control)?;
+    Err(site.refused(format!(
+        "its build cannot be brought up to date: {stopped}; readers stay where they are; mend what the reason says, remove \
+         the build with `readside builds abandon` or `readside builds drop-old`, and ask for a rebuild"
+    )))
+}
+
 /// Why the engines cannot go on with it for now.
 fn trouble(site: &Site<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
     let build = site.known()?.into_iter().find(|build| build.key == *key);
@@ -193,7 +285,7 @@ fn trouble(site: &Site<'_>, key: &ProjectionKey) -> Result<Option<String>, Opera
 /// Waits until the engines have brought it close to the live build.
 pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let (key, mut pace, mut pause) = (target.projection.key(), Pace::new(), LOOK_AGAIN.0);
-    let mut told = None;
+    let (mut told, mut done) = (None, None);
     loop {
         let looked = Instant::now();
         insist(control, || check(site, target))?;
@@ -209,7 +301,12 @@ pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> R
         }
         let is_close = standing.behind <= CLOSE && standing.stuck.is_none() && trouble.is_none();
         let left = standing.total - standing.done;
-        if standing.behind == 0 || (is_close && left <= CLOSE) {
+        let arrived = standing.behind == 0 || (is_close && left <= CLOSE);
+        // While it moves there is time for that.
+        if done.replace(standing.done) == Some(standing.done) || arrived {
+            check_movable(site, target, &standing, control)?;
+        }
+        if arrived {
             return Ok(());
         }
         // A look at many instances takes its time, and should not be most of the work.
@@ -295,8 +392,14 @@ pub(super) fn switch(
     let (mut told, mut tries) = (String::new(), 0);
     loop {
         insist(control, || Ok(target.handler.prepare_to_follow()?))?;
-        let mut follow = |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[Behind]| {
-            if behind.len() > FEW { Ok(()) } else { target.handler.follow(tx, behind) }
+        let (instances, is_apart) = (check_history(site, target, control)?, target.handler.is_apart()?);
+        let mut follow = |tx: &mut dyn ProjectionTransaction, behind: &[Behind]| {
+            if behind.len() > FEW {
+                return Ok(());
+            }
+            target.handler.follow(tx, behind)?;
+            // A log in another database may have been set back while reducers were at it.
+            if is_apart { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
         let why = match site.builds()?.go_live(&key, patience(tries), Some(&mut follow)) {
             Ok(()) => break,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::build::{Build, BuildStore, Phase};
-use crate::engine::{Cancel, HandlerConfig, ProjectionHandler};
-use crate::error::{Error, OperateError, StoreError, full};
+use crate::engine::{Astray, Cancel, HandlerConfig, ProjectionHandler, astray};
+use crate::error::{Error, OperateError, StoreError, SwitchError, full};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
@@ -92,6 +92,38 @@ impl Site<'_> {
 
     pub(super) fn state(&self, key: &ProjectionKey, instance: &str) -> Result<State, StoreError> {
         Ok(self.models.states(key, &[instance.into()])?.into_iter().next().unwrap_or_default())
+    }
+
+    /// A page of the instances of a build, behind `after`, and those of them whose checkpoints are not part of the log.
+    pub(super) fn astray(
+        &self,
+        key: &ProjectionKey,
+        after: Option<&str>,
+    ) -> Result<(Vec<Arc<str>>, Vec<Astray>), StoreError> {
+        let mut states = self.models.states_after(key, after, PAGE)?;
+        let page = states.iter().map(|state| Arc::clone(&state.instance)).collect();
+        states.retain(|state| self.system || !state.instance.is_empty());
+        Ok((page, astray(self.source.as_ref(), &states)?))
+    }
+
+    /// The instances of a build, if all their checkpoints are part of the log.
+    pub(super) fn of_log(&self, key: &ProjectionKey) -> Result<Result<Vec<Arc<str>>, SwitchError>, OperateError> {
+        let (mut after, mut instances): (Option<Arc<str>>, Vec<Arc<str>>) = (None, Vec::new());
+        loop {
+            let (page, astray) = self.astray(key, after.as_deref())?;
+            if let Some(first) = astray.into_iter().next() {
+                let mark = key.mark().map_or(String::new(), |mark| format!(" ({mark})"));
+                return Ok(Err(SwitchError::Diverged {
+                    projection: self.name().to_owned(),
+                    build: format!("the build of version {}{mark}", key.version),
+                    instance: first.instance.to_string(),
+                    found: first.found,
+                }));
+            }
+            let Some(last) = page.last() else { return Ok(Ok(instances)) };
+            after = Some(Arc::clone(last));
+            instances.extend(page.into_iter().filter(|instance| self.system || !instance.is_empty()));
+        }
     }
 
     /// The instance has events, or a state.

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
 use crate::instruction::{Instruction, NewCommand, RebuildOptions, Switch};
+use crate::projection::Projection;
 use crate::state::ProjectionKey;
 
 /// The mark of a whole build beside the live one.
@@ -48,7 +49,10 @@ impl Shared {
         let Some(store) = self.models.builds() else { return Ok(None) };
         // What is read later is taken in later.
         let _looking = self.looking.lock();
-        let builds = store.builds()?;
+        let mut builds = store.builds()?;
+        if self.set_up_again(&builds) {
+            builds = store.builds()?;
+        }
         let mut moved = false;
         for (at, runner) in self.runners.iter().enumerate() {
             let build = builds.iter().find(|build| build.key == *runner.key());
@@ -70,6 +74,43 @@ impl Shared {
             self.progress.all_moved();
         }
         Ok(Some(moved))
+    }
+
+    /// Own versions that are not on record any more, because the database of the read models was restored to before they
+    /// were set up, are set up again as at a start. One that is older than another on record was removed on purpose. True
+    /// when that was done.
+    fn set_up_again(&self, builds: &[Build]) -> bool {
+        let is_gone = |runner: &&Runner| {
+            let mut others = builds.iter().filter(|build| build.key.projection() == runner.name());
+            !runner.is_beside() && others.all(|other| other.key.version < runner.key().version)
+        };
+        let gone: Vec<&Runner> = self.runners.iter().filter(is_gone).collect();
+        if gone.is_empty() {
+            return false;
+        }
+        let names: Vec<String> =
+            gone.iter().map(|runner| format!("version {} of {:?}", runner.key().version, runner.name())).collect();
+        let names = names.join(", ");
+        if !self.config.setup {
+            log::error!(
+                "{names} is not on record any more, as after a restore, and this engine is not to set it up (`EngineConfig::setup`); \
+                 set it up, or run `readside rebuild`"
+            );
+            return false;
+        }
+        let projections: Vec<&Projection> = gone.iter().map(|runner| &runner.handler.inner.projection).collect();
+        if let Err(error) = self.models.setup(&projections) {
+            log::error!(
+                "{names} is not on record any more, as after a restore: {}; the next tick tries again",
+                full(&error)
+            );
+            return false;
+        }
+        log::warn!("{names} was not on record any more, as after a restore, and is set up again");
+        for runner in gone {
+            runner.asked.store(false, Ordering::Relaxed);
+        }
+        true
     }
 
     fn take_in(&self, at: usize, runner: &Runner, build: Option<&Build>) -> bool {

@@ -208,6 +208,11 @@ impl ProjectionHandler {
         self.inner.origin().map(|_| ())
     }
 
+    /// True when events and read models are in two databases.
+    pub(crate) fn is_apart(&self) -> Result<bool, StoreError> {
+        Ok(self.inner.origin()?.log == Log::Elsewhere)
+    }
+
     /// Brings instances up to date inside a transaction of the caller's.
     pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
         self.inner.follow(tx, behind)

@@ -41,6 +41,35 @@ pub(super) fn contradiction<S: EventSource + ?Sized>(source: &S, state: &State) 
     Ok(foreign(state, source.store_id()?).or_else(|| diverged((state.position, state.event), &slice)))
 }
 
+/// A checkpoint that is not part of the log.
+#[derive(Debug)]
+pub(crate) struct Astray {
+    pub(crate) instance: Arc<str>,
+    pub(super) position: i64,
+    /// Where the log of the instance ends.
+    pub(super) head: i64,
+    /// In what it is not.
+    pub(crate) found: String,
+}
+
+/// Those of these states that are not part of the log.
+pub(crate) fn astray<S: EventSource + ?Sized>(source: &S, states: &[State]) -> Result<Vec<Astray>, StoreError> {
+    let states = || states.iter().filter(|state| state.position > 0);
+    let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
+    let cursors: Vec<Cursor> = states().map(cursor).collect();
+    if cursors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let slices = standings(source, cursors)?;
+    // The events that were read last say which store they are of.
+    let store = source.store_id()?;
+    let one = |(state, slice): (&State, Slice)| {
+        let found = foreign(state, store).or_else(|| diverged((state.position, state.event), &slice))?;
+        Some(Astray { instance: Arc::clone(&state.instance), position: state.position, head: slice.head, found })
+    };
+    Ok(states().zip(slices).filter_map(one).collect())
+}
+
 /// That a checkpoint belongs to another store.
 pub(super) fn foreign(state: &State, store: Uuid) -> Option<String> {
     let other = state.store.filter(|other| *other != store && state.position > 0)?;

@@ -9,7 +9,7 @@ use super::plan::held_back;
 use super::shared::{Runner, Shared};
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
-use crate::query::{Cursor, Head};
+use crate::query::Head;
 use crate::state::{State, StopCause};
 
 /// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
@@ -94,16 +94,9 @@ impl Shared {
             let mut states = self.models.states_after(runner.key(), after.as_deref(), PAGE)?;
             let Some(last) = states.last() else { return Ok(()) };
             after = Some(Arc::clone(&last.instance));
-            states.retain(|state| state.position > 0 && (self.config.system_instance || !state.instance.is_empty()));
-            let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
-            let slices = history::standings(source, states.iter().map(cursor).collect())?;
-            let store = source.store_id()?;
-            for (state, slice) in states.iter().zip(slices) {
-                let found = history::foreign(state, store);
-                if found.or_else(|| history::diverged((state.position, state.event), &slice)).is_some() {
-                    let (instance, checkpoint) = (Arc::clone(&state.instance), state.position);
-                    pairs.push(Lag { projection, instance, relevant: slice.head, checkpoint });
-                }
+            states.retain(|state| self.config.system_instance || !state.instance.is_empty());
+            for one in history::astray(source, &states)? {
+                pairs.push(Lag { projection, instance: one.instance, relevant: one.head, checkpoint: one.position });
                 if pairs.len() >= MOST {
                     return Ok(());
                 }

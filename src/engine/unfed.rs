@@ -191,7 +191,7 @@ impl Shared {
 }
 
 /// Who asks for what engines do by themselves.
-pub(super) const ITSELF: &str = "readside";
+pub(crate) const ITSELF: &str = "readside";
 
 /// Whether a command left what readers see to a person; none when it moves no reader.
 fn choice(asked: &Asked) -> Option<bool> {

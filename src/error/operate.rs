@@ -29,6 +29,20 @@ pub enum SwitchError {
         /// The position of the live build.
         to: i64,
     },
+    /// The new build was filled from events that the log does not have any more.
+    #[error(
+        "readers stay where they are, because {build} of projection {projection:?} belongs to a history that the log is not (first: instance {instance:?}, {found}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`"
+    )]
+    Diverged {
+        /// The projection.
+        projection: String,
+        /// The build.
+        build: String,
+        /// The first such instance.
+        instance: String,
+        /// In what its checkpoint is not part of the log.
+        found: String,
+    },
     /// Something of the service's own depends on a view whose columns change.
     #[error(
         "view {view:?} has other columns in the new version, and {dependents} depends on it; drop that first and make it anew afterwards"
@@ -64,7 +78,9 @@ impl SwitchError {
             Self::NotCaughtUp { projection, behind, instance, .. } => {
                 SetupError::NotCaughtUp { projection, to, behind, instance }
             }
-            Self::Dependents { .. } => StoreError::new("switching", super::StoreErrorKind::Unsupported, self).into(),
+            Self::Dependents { .. } | Self::Diverged { .. } => {
+                StoreError::new("switching", super::StoreErrorKind::Unsupported, self).into()
+            }
             Self::NoBuild { .. } => SetupError::Missing { what: self.to_string() },
         }
     }

@@ -19,17 +19,21 @@ pub(crate) fn keep(path: &Path, copy: &Path) {
 }
 
 /// Puts a copy back as the online restore does: in one transaction, into the file that all have open. The rows of
-/// `projections` come last, because triggers count in them.
+/// `projections` come last of all, because triggers count in them; tables that the copy does not have go.
 pub(crate) fn put_back(path: &Path, copy: &Path) {
     let connection = connection(path);
     connection.execute("ATTACH ?1 AS kept", [copy.to_str().unwrap()]).unwrap();
-    let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
-         ORDER BY name = 'readside_projections', name";
-    let restore = |row: &Row<'_>| {
-        let table: String = row.get(0)?;
-        Ok(format!("DELETE FROM main.\"{table}\"; INSERT INTO main.\"{table}\" SELECT * FROM kept.\"{table}\";"))
-    };
-    in_one_transaction(&connection, sql, restore);
+    let is_kept = "name IN (SELECT name FROM kept.sqlite_schema WHERE type = 'table')";
+    let sql = format!(
+        "SELECT 1, name, 'DROP VIEW main.' || quote(name) || ';' FROM main.sqlite_schema WHERE type = 'view' \
+         UNION ALL SELECT 2, name, 'DROP TABLE main.' || quote(name) || ';' FROM main.sqlite_schema \
+         WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND NOT {is_kept} \
+         UNION ALL SELECT CASE name WHEN 'readside_projections' THEN 4 ELSE 3 END, name, 'DELETE FROM main.' || quote(name) \
+         || '; INSERT INTO main.' || quote(name) || ' SELECT * FROM kept.' || quote(name) || ';' FROM main.sqlite_schema \
+         WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND {is_kept} \
+         UNION ALL SELECT 5, name, sql || ';' FROM kept.sqlite_schema WHERE type = 'view' ORDER BY 1, 2"
+    );
+    in_one_transaction(&connection, &sql, |row| row.get(2));
 }
 
 /// Leaves nothing in the file.

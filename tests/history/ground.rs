@@ -11,7 +11,7 @@ use crate::common::server::Server;
 
 /// A database that several processes use, and that may become another one meanwhile.
 pub(crate) trait Ground {
-    type Store: EngineStore + Models + Clone;
+    type Store: EngineStore + Inspect + Models + Clone;
 
     /// Opens it as one more process does.
     fn open(&self) -> Self::Store;

@@ -10,6 +10,7 @@ mod common;
 
 mod anew;
 mod apart;
+mod builds;
 #[cfg(feature = "postgres")]
 mod failover;
 mod ground;
@@ -52,6 +53,8 @@ on_both! {
     restored: events_pushed_into_lost_positions_are_applied, events_set_back_by_hand_stop_the_instance;
     pages: kept_pages_of_a_lost_history_are_not_applied;
     apart: a_checkpoint_above_the_head_is_told_to_everybody_who_waits, a_start_on_a_restored_store_tells;
+    builds: a_switch_under_way_does_not_show_lost_events, a_switch_that_is_asked_for_does_not_show_lost_events,
+        a_way_back_to_lost_events_ends_with_the_reason, a_version_that_the_restore_took_is_set_up_again;
     anew: instances_of_a_new_store_bear_its_id, a_database_made_anew_is_projected_anew;
 }
 
