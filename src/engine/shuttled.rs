@@ -10,7 +10,7 @@ use shuttle::thread;
 use super::cancel::Cancel;
 use super::flight::{Flights, Landing};
 use super::holding::{Holding, Holdings};
-use super::progress::Progress;
+use super::progress::{Moved, Progress};
 use super::schedule::Schedule;
 use super::thread::Stop;
 use crate::lease::{Lease, Renewal};
@@ -159,9 +159,9 @@ fn who_waits_for_a_move_wakes() {
                 })
             })
             .collect();
-        progress.worked(0, [(name(2), None)]);
+        progress.worked(0, [(name(2), Moved::default())]);
         checkpoint.store(1, SeqCst);
-        progress.worked(0, [(name(1), None)]);
+        progress.worked(0, [(name(1), Moved::default())]);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
     });
 }
