@@ -58,7 +58,7 @@ pub(super) fn settle(conn: &mut dyn Conn, projection: &Projection, known: &[Stor
     Ok(projection.placed(Some(place)))
 }
 
-/// That of its own row, else of what readers see, else of any.
+/// The schema on record: its own row names it, or else the row of what readers see, or else any other row.
 fn recorded(projection: &Projection, known: &[Stored]) -> Option<Arc<str>> {
     let key = projection.key();
     let place = |stored: &Stored| stored.place.as_deref().map(Arc::from);

@@ -270,7 +270,6 @@ impl Engine {
                 Seen::Reached if self.is_still_seen(runner, &live)? => {
                     return self.check_held_back(&live.key, &instance, events);
                 }
-                Seen::NotYet => {}
                 Seen::Lost { position } => {
                     let (projection, instance) = (projection.to_owned(), instance.to_string());
                     return Err(AwaitError::EventLost { projection, instance, position });
@@ -280,8 +279,10 @@ impl Engine {
                     let stopped = Stopped { instance, position, cause: StopCause::HistoryDiverged { found } };
                     return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
                 }
-                // Another version is live now, or the checkpoint moved meanwhile.
-                Seen::Reached | Seen::Diverged { .. } => continue,
+                // Another version is live now.
+                Seen::Reached => continue,
+                // What was found of a checkpoint that moved meanwhile tells nothing.
+                Seen::NotYet | Seen::Diverged { .. } => {}
             }
             if let Some(error) = stopped(projection, &state, last.0) {
                 return Err(error);
