@@ -135,7 +135,7 @@ impl Inner {
 
     /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
     /// each; what it does not hold any more stops. In the same database the transaction sees for itself.
-    fn origin_of(&self, works: &mut [&mut Work]) -> Result<Origin, StoreError> {
+    pub(super) fn origin_of(&self, works: &mut [&mut Work]) -> Result<Origin, StoreError> {
         let origin = self.origin()?;
         if origin.log == Log::Here {
             return Ok(origin);

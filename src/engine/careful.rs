@@ -47,6 +47,11 @@ impl Inner {
 
     /// One event in a work of its own.
     fn step_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
+        // A death that is counted may move the checkpoint: the log has to hold the event still.
+        self.origin_of(&mut [&mut *work])?;
+        if !work.is_open() {
+            return Ok(());
+        }
         let Some(step) = work.steps.get(work.next) else { return Ok(()) };
         match self.before(work, step)? {
             Before::Stop(cause) => {

@@ -82,7 +82,7 @@ fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>]) -> Res
     Ok(())
 }
 
-/// What a push hears that has waited since then. Who holds the lock is looked for by whoever has another connection.
+/// The error of a push that has waited since then. Its caller looks for the holder, which takes another connection.
 pub(crate) fn busy(instances: &[Arc<str>], since: Instant, holder: Option<Holder>) -> PushError {
     let instance = instances.first().map(ToString::to_string).unwrap_or_default();
     let waited = Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
