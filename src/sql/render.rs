@@ -36,12 +36,17 @@ fn push(
             return parts.iter().try_for_each(|part| push(dialect, projection, instance, part, out));
         }
         Statement::Exec { sql, values } => {
-            let words = match dialect {
-                Dialect::Postgres => sql.postgres,
-                Dialect::Sqlite => sql.sqlite,
+            let own = projection.own_sql(sql).ok_or_else(|| StatementError::UnknownSql { sql: sql.to_string() })?;
+            let no_text = || StatementError::NoText { sql: sql.to_string(), database: dialect.name() };
+            let tables = projection.tables();
+            let table = |name: &str| match find_table(tables, Some(name)) {
+                Ok(table) => ddl::physical_name(dialect, projection, table),
+                // The check of the projection refuses it; no relation has an empty name.
+                Err(_) => quote(""),
             };
+            let text = own.of(dialect).ok_or_else(no_text)?.fill(table, quote);
             let params = std::iter::once(Value::from(instance)).chain(values.iter().cloned()).collect();
-            Sql { text: words.to_owned(), params }
+            Sql { text, params }
         }
         Statement::Create { table, values } => text(table)?.create(values),
         Statement::Upsert { table, conflict, values } => text(table)?.upsert(conflict, values),
