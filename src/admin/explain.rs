@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::laws::Memory;
+use super::laws::{Columns, Memory, same};
 use super::site::{Control, Site, lower};
 use super::words::{self, json};
 use crate::build::{JsonRow, Replay};
@@ -54,6 +54,9 @@ pub struct Explanation {
     pub row: Option<JsonRow>,
     /// The row as it is in the read model, where it was asked for as of the checkpoint.
     pub found: Option<JsonRow>,
+    /// True when that is another row than these events make.
+    #[serde(default)]
+    pub differs: bool,
 }
 
 /// An event after which the row was another one.
@@ -83,7 +86,7 @@ struct Told<'r> {
     table: &'r Table,
     key: Vec<Value>,
     held: BTreeSet<i64>,
-    row: Option<JsonRow>,
+    row: Option<Columns>,
     steps: VecDeque<ExplanationStep>,
     left_out: u64,
     events: u64,
@@ -128,8 +131,9 @@ pub(super) fn explain(
         steps: told.steps.into(),
         left_out: told.left_out,
         held: told.held.into_iter().take(STEPS).collect(),
-        row: told.row,
-        found,
+        differs: question.at.is_none() && told.row != found,
+        row: told.row.as_deref().map(json),
+        found: found.as_deref().map(json),
     })
 }
 
@@ -232,7 +236,7 @@ impl Told<'_> {
             }
             Err(failure) => (String::new(), Some(format!("{}: {}", failure.class, failure.error))),
         };
-        let row = replay.find(self.table, &event.instance, &self.key)?.as_deref().map(json);
+        let row = replay.find(self.table, &event.instance, &self.key)?.map(|row| same(self.table, row));
         if row == self.row && refused.is_none() {
             return Ok(());
         }
@@ -252,19 +256,19 @@ impl Told<'_> {
             aggregate: (event.aggregate_type.to_string(), event.aggregate_id().to_owned()),
             created_at: event.created_at,
             statement,
-            row,
+            row: row.as_deref().map(json),
         });
         Ok(())
     }
 
     /// The row as readers see it.
-    fn found(&self, instance: &Arc<str>) -> Result<Option<JsonRow>, OperateError> {
+    fn found(&self, instance: &Arc<str>) -> Result<Option<Columns>, OperateError> {
         let projection = &self.site.projection;
         let row = self
             .site
             .builds()?
             .find(projection, self.table, instance, &self.key)
             .map_err(|error| lower(error.into()))?;
-        Ok(row.as_deref().map(json))
+        Ok(row.map(|row| same(self.table, row)))
     }
 }

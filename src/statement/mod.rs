@@ -166,6 +166,7 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 }
 
 /// Copies the rows that meet all conditions; where a row with the same conflict columns is there, it is changed.
+/// Several rows onto one key are refused when the statement runs, because which of them would stay is chance.
 ///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, `NoValues`, `UnequalColumns`, `NoConflictColumns`, and those of [`create`].

@@ -162,7 +162,7 @@ on_both! {
         two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
         a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
-    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
+    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, values_are_compared_alike_and_look_different_where_they_differ, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
     own_sql: a_raised_version_is_filled_by_it, a_rebuild_is_filled_by_it, it_is_verified_and_explained,
         a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused;
     standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,

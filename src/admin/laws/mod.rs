@@ -32,7 +32,6 @@
 //! # Ok::<(), readside::Error>(())
 //! ```
 
-mod canonical;
 mod instance;
 mod report;
 mod rows;
@@ -46,6 +45,7 @@ use std::sync::Arc;
 
 pub use crate::build::Model;
 pub use report::{Behind, Fault, LawReport};
+pub(crate) use rows::same;
 
 use crate::build::{BuildStore, Replaying};
 use crate::db::{Backend, DbStore, Scratch, leaving_nothing};
