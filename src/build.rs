@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{SetupError, StoreError, SwitchError};
+use crate::error::{Error, SetupError, StoreError, SwitchError};
 use crate::projection::Projection;
 use crate::state::{ProjectionKey, State};
+use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 use crate::table::Table;
 use crate::value::Value;
@@ -215,6 +216,33 @@ pub struct Behind {
 /// Brings the instances of a build up to date inside the transaction that locks them.
 pub type CatchUp<'c> = &'c mut dyn FnMut(&mut dyn ProjectionTransaction, &[Behind]) -> Result<(), StoreError>;
 
+/// Tables of a projection that are empty at first, that nobody else sees, and that are gone afterwards.
+pub trait Replay {
+    /// Applies a statement; one that is refused changes nothing.
+    ///
+    /// # Errors
+    /// Why it is refused, or that the store fails.
+    fn apply(&mut self, instance: &str, statement: &Statement) -> Result<(), StoreError>;
+
+    /// The rows of an instance, table by table.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn rows(&mut self, instance: &str) -> Result<Vec<Vec<Columns>>, StoreError>;
+
+    /// The row with this primary key.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn find(&mut self, table: &Table, instance: &str, key: &[Value]) -> Result<Option<Columns>, StoreError>;
+}
+
+/// A row of a read table: names and values of its columns, the instance first.
+type Columns = Vec<(String, Value)>;
+
+/// Work on such tables.
+pub type Replaying<'w> = &'w mut dyn FnMut(&mut dyn Replay) -> Result<(), Error>;
+
 /// Where builds are registered, compared and exchanged: in the database of the read models.
 pub trait BuildStore: fmt::Debug + Send + Sync {
     /// All builds of all projections.
@@ -339,4 +367,13 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError>;
+
+    /// Runs the work on tables of the projection, where its SQL of its own needs this database to mean what it means in the
+    /// read model. False when SQLite in memory does as well; nothing was done then.
+    ///
+    /// # Errors
+    /// Those of the work, and when the store fails.
+    fn replay(&self, _projection: &Projection, _work: Replaying<'_>) -> Result<bool, Error> {
+        Ok(false)
+    }
 }

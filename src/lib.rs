@@ -117,8 +117,8 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::build::{
-    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, Model, Phase, RowDifference, Step,
-    TableComparison,
+    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, Model, Phase, Replay, Replaying,
+    RowDifference, Step, TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commands::CommandStore;

@@ -3,10 +3,13 @@
 //! A value enters through `Into<Value>`; [`Value::check`] refuses what one of the databases could not hold
 //! unchanged. Rendering it for a database is the work of the backends.
 
+mod json;
+
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+pub(crate) use self::json::Json;
 use crate::error::TextFault;
 
 /// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
@@ -35,6 +38,15 @@ pub enum ColumnType {
     TextArray,
     /// A UUID. PostgreSQL `uuid`, SQLite `BLOB` of 16 bytes.
     Uuid,
+}
+
+impl ColumnType {
+    /// The type of which this is the name in a stored definition.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        use ColumnType as T;
+        let all = [T::Text, T::Integer, T::Boolean, T::Float, T::Json, T::Bytes, T::Timestamp, T::TextArray, T::Uuid];
+        all.into_iter().find(|kind| format!("{kind:?}") == name)
+    }
 }
 
 /// One value of a column.
@@ -79,7 +91,10 @@ impl Value {
         serde_json::to_string(value).map(Value::Json)
     }
 
-    /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs as texts.
+    /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs as texts. Values of
+    /// one column that differ look different: what JSON, or its usual decoders, cannot hold is spelled out (`"NaN"`,
+    /// `"infinity"`), and a JSON document of which a number would be rounded, or that would look like NULL, is
+    /// `{"json": "…"}` with its text.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -91,10 +106,9 @@ impl Value {
             Value::Float(number) if number.is_infinite() => {
                 Json::from(if *number > 0.0 { "Infinity" } else { "-Infinity" })
             }
-            Value::Float(number) => Json::from(*number),
+            Value::Float(number) => Json::from(unsigned_zero(*number)),
             Value::Text(text) => Json::from(text.as_str()),
-            // Numbers that are too large for this type stay as the text of the document.
-            Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| Json::from(text.as_str())),
+            Value::Json(text) => self::Json::parse(text).map_or_else(|| json::as_text(text), |json| json.shown()),
             Value::Bytes(bytes) => {
                 let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 Json::from(digits.concat())
@@ -154,6 +168,20 @@ impl Value {
             Value::Timestamp(at) => check_time(*at),
             _ => Ok(()),
         }
+    }
+}
+
+/// The value as every database would give it back from a column of this type: values that count as the same are equal.
+pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
+    match (kind, value) {
+        #[expect(clippy::cast_precision_loss, reason = "columns of floats take only integers that are exact")]
+        (Some(ColumnType::Float), Value::Integer(number)) => Value::Float(number as f64),
+        (_, Value::Json(text)) => Value::Json(Json::parse(&text).map_or(text, |json| json.to_string())),
+        (_, Value::Timestamp(at)) => Value::Timestamp(to_micros(at)),
+        // As PostgreSQL has it, it is equal to itself.
+        (_, Value::Float(number)) if number.is_nan() => Value::Text("NaN".to_owned()),
+        (_, Value::Float(number)) => Value::Float(unsigned_zero(number)),
+        (_, other) => other,
     }
 }
 
@@ -496,6 +524,17 @@ mod tests {
             assert_eq!(fault, Err(TextFault::NumberOutOfRange { at: 3 }), "{number:.40}");
             assert_eq!(check_json(&number), Ok(()), "payloads are texts");
         }
+    }
+
+    #[test]
+    fn values_that_count_as_the_same_are_equal() {
+        assert_eq!(format!("{:?}", canonical(Value::Float(-0.0), None)), "Float(0.0)");
+        assert_eq!(canonical(Value::Integer(2), Some(ColumnType::Float)), Value::Float(2.0));
+        assert_eq!(canonical(Value::Integer(2), Some(ColumnType::Integer)), Value::Integer(2));
+        let json = |text: &str| canonical(Value::Json(text.to_owned()), Some(ColumnType::Json));
+        assert_eq!(json(r#"{"b":[1E2, -0],"a":1e400}"#), json(r#"{"a":10e399,"b":[100,0]}"#));
+        assert_ne!(json("no JSON"), json("other"));
+        assert_eq!(canonical(Value::Float(f64::NAN), None), canonical(Value::Float(-f64::NAN), None));
     }
 
     #[test]

@@ -7,18 +7,16 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::laws::{Columns, Memory, same};
 use super::site::{Control, Site, lower};
 use super::words::{self, json};
-use crate::build::JsonRow;
-use crate::db::{Backend, Conn, Transaction, model};
-use crate::error::{OperateError, StoreError, full};
+use crate::build::{JsonRow, Replay};
+use crate::error::{Error, OperateError, StoreError, full};
 use crate::event::Event;
 use crate::held::HeldQuery;
 use crate::instruction::Question;
 use crate::query::{Cursor, ReadRequest};
-use crate::sqlite::SqliteStore;
 use crate::statement::{Statement, find_table};
-use crate::store::{ProjectionStore, ProjectionTransaction};
 use crate::table::Table;
 use crate::value::{ColumnType, Value, parse_time, to_micros};
 
@@ -56,6 +54,9 @@ pub struct Explanation {
     pub row: Option<JsonRow>,
     /// The row as it is in the read model, where it was asked for as of the checkpoint.
     pub found: Option<JsonRow>,
+    /// True when that is another row than these events make.
+    #[serde(default)]
+    pub differs: bool,
 }
 
 /// An event after which the row was another one.
@@ -80,13 +81,12 @@ pub struct ExplanationStep {
 }
 
 /// A replay under way.
-struct Replay<'r> {
+struct Told<'r> {
     site: &'r Site<'r>,
-    scratch: SqliteStore,
     table: &'r Table,
     key: Vec<Value>,
     held: BTreeSet<i64>,
-    row: Option<JsonRow>,
+    row: Option<Columns>,
     steps: VecDeque<ExplanationStep>,
     left_out: u64,
     events: u64,
@@ -104,11 +104,8 @@ pub(super) fn explain(
     let position = as_of(site, question)?;
     let instance: Arc<str> = question.instance.as_str().into();
     let held = site.models.held_events(&site.projection.key(), &HeldQuery::all().instance(&instance))?;
-    let scratch = SqliteStore::in_memory()?;
-    ProjectionStore::setup(&scratch, &[&site.projection])?;
-    let mut replay = Replay {
+    let mut told = Told {
         site,
-        scratch,
         table,
         key,
         held: held.iter().map(|held| held.attempt.position).filter(|held| *held <= position).collect(),
@@ -117,9 +114,12 @@ pub(super) fn explain(
         left_out: 0,
         events: 0,
     };
-    replay.run(&instance, position, control)?;
-    let found = if question.at.is_none() { replay.found(&instance)? } else { None };
-    let named: Vec<(String, Value)> = table.primary_key.iter().cloned().zip(replay.key).collect();
+    let mut work = |replay: &mut dyn Replay| told.run(replay, &instance, position, control);
+    if !site.builds()?.replay(&site.projection, &mut work).map_err(lower)? {
+        Memory::default().replay(&site.projection, &mut work).map_err(lower)?;
+    }
+    let found = if question.at.is_none() { told.found(&instance)? } else { None };
+    let named: Vec<(String, Value)> = table.primary_key.iter().cloned().zip(told.key).collect();
     Ok(Explanation {
         projection: site.name().to_owned(),
         version: site.projection.version(),
@@ -127,12 +127,13 @@ pub(super) fn explain(
         table: table.name.clone(),
         key: json(&named),
         position,
-        events: replay.events,
-        steps: replay.steps.into(),
-        left_out: replay.left_out,
-        held: replay.held.into_iter().take(STEPS).collect(),
-        row: replay.row,
-        found,
+        events: told.events,
+        steps: told.steps.into(),
+        left_out: told.left_out,
+        held: told.held.into_iter().take(STEPS).collect(),
+        differs: question.at.is_none() && told.row != found,
+        row: told.row.as_deref().map(json),
+        found: found.as_deref().map(json),
     })
 }
 
@@ -193,12 +194,18 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
-impl Replay<'_> {
-    fn run(&mut self, instance: &Arc<str>, position: i64, control: &dyn Control) -> Result<(), OperateError> {
+impl Told<'_> {
+    fn run(
+        &mut self,
+        replay: &mut dyn Replay,
+        instance: &Arc<str>,
+        position: i64,
+        control: &dyn Control,
+    ) -> Result<(), Error> {
         let mut after = 0;
         while after < position {
             if !control.may_go_on() {
-                return Err(OperateError::ShutDown);
+                return Err(OperateError::ShutDown.into());
             }
             let cursors = vec![Cursor { instance: Arc::clone(instance), after }];
             let wanted = self.site.projection.wanted();
@@ -207,37 +214,29 @@ impl Replay<'_> {
             let Some(last) = events.last() else { break };
             after = last.position;
             let within = events.partition_point(|event| event.position <= position);
-            self.apply(events.get(..within).unwrap_or_default())?;
+            for event in events.get(..within).unwrap_or_default() {
+                if !self.held.contains(&event.position) {
+                    self.events += 1;
+                    self.one(replay, event)?;
+                }
+            }
             control.report(&serde_json::json!({ "events": self.events, "at": after, "of": position }));
         }
         Ok(())
     }
 
-    fn apply(&mut self, events: &[Event]) -> Result<(), OperateError> {
-        let scratch = self.scratch.clone();
-        scratch.backend().write("applying events anew", |conn| {
-            for event in events {
-                if !self.held.contains(&event.position) {
-                    self.events += 1;
-                    self.one(conn, event)?;
-                }
-            }
-            Ok(())
-        })
-    }
-
     /// An event that is refused here changes nothing; why it is refused is a step of its own.
-    fn one(&mut self, conn: &mut dyn Conn, event: &Event) -> Result<(), StoreError> {
+    fn one(&mut self, replay: &mut dyn Replay, event: &Event) -> Result<(), StoreError> {
         let projection = &self.site.projection;
         let (statement, refused) = match projection.reduce(event) {
             Ok(Statement::Noop) => return Ok(()),
             Ok(statement) => {
-                let outcome = Transaction { conn }.apply_one(projection, &event.instance, &statement);
+                let outcome = replay.apply(&event.instance, &statement);
                 (words::statement(projection, &statement), outcome.err().map(|error| full(&error)))
             }
             Err(failure) => (String::new(), Some(format!("{}: {}", failure.class, failure.error))),
         };
-        let row = model::find(conn, projection, self.table, &event.instance, &self.key)?.as_deref().map(json);
+        let row = replay.find(self.table, &event.instance, &self.key)?.map(|row| same(self.table, row));
         if row == self.row && refused.is_none() {
             return Ok(());
         }
@@ -257,19 +256,19 @@ impl Replay<'_> {
             aggregate: (event.aggregate_type.to_string(), event.aggregate_id().to_owned()),
             created_at: event.created_at,
             statement,
-            row,
+            row: row.as_deref().map(json),
         });
         Ok(())
     }
 
     /// The row as readers see it.
-    fn found(&self, instance: &Arc<str>) -> Result<Option<JsonRow>, OperateError> {
+    fn found(&self, instance: &Arc<str>) -> Result<Option<Columns>, OperateError> {
         let projection = &self.site.projection;
         let row = self
             .site
             .builds()?
             .find(projection, self.table, instance, &self.key)
             .map_err(|error| lower(error.into()))?;
-        Ok(row.as_deref().map(json))
+        Ok(row.map(|row| same(self.table, row)))
     }
 }

@@ -3,7 +3,7 @@
 //! An [`Engine`] has them as methods ([`Engine::rebuild`], [`Engine::verify`], …). A process that reaches the database
 //! only asks a running engine by [`Remote`]. Either way the engine that takes the command does the work
 //! (`carry_out.rs`): `rebuild` makes a build beside the live one, `part` one instance alone, `change` does what is left
-//! to do with builds, `verify` and `explain` apply the log anew on an SQLite database in memory. `doctor` and `apart` look at whole databases.
+//! to do with builds, `verify` and `explain` apply the log anew to tables that nobody sees. `doctor` and `apart` look at whole databases.
 
 mod apart;
 mod api;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::laws::{Check, Fault, LawReport, Model, Models};
 use super::site::{Control, Site, lower};
 use super::words::json;
-use crate::build::{BuildStore, JsonRow};
+use crate::build::{BuildStore, JsonRow, Replaying};
 use crate::error::{Error, OperateError, StoreError};
 use crate::held::Action;
 use crate::projection::Projection;
@@ -104,6 +104,10 @@ impl Models for Seen<'_> {
 
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
         self.0.model(projection, instance)
+    }
+
+    fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error> {
+        self.0.replay(projection, work)
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn statement(projection: &Projection, statement: &Statement) -> Strin
         }
         Statement::Exec { sql, values } => {
             let values: Vec<String> = values.iter().map(value).collect();
-            format!("exec {} with ({})", sql.sqlite, values.join(", "))
+            format!("exec {sql} with ({})", values.join(", "))
         }
         Statement::Create { table: name, values } => format!("create {} ({})", table(name), assignments(values)),
         Statement::Upsert { table: name, conflict, values } => {

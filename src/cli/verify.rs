@@ -111,6 +111,8 @@ struct Explained {
     held: Vec<i64>,
     row: Option<Map<String, Value>>,
     found: Option<Map<String, Value>>,
+    /// Not said by engines of before.
+    differs: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +134,7 @@ pub(super) fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> Outcome 
 }
 
 fn explained(session: &mut Session<'_>, found: &Explained, at_checkpoint: bool) -> Outcome {
-    let differs = at_checkpoint && found.row != found.found;
+    let differs = at_checkpoint && found.differs.unwrap_or_else(|| found.row != found.found);
     if !session.out.is_json() {
         let what = shown(&found.projection, found.version, None);
         let place = format!("table {}, instance {:?}", clean(&found.table), clean(&found.instance));

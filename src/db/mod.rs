@@ -17,6 +17,7 @@ mod operate;
 mod pause;
 mod place;
 mod push;
+mod replay;
 pub(crate) mod row;
 #[cfg(feature = "cli")]
 mod scratch;
@@ -27,13 +28,13 @@ mod status;
 mod store;
 
 pub(crate) use push::{Append, Counter, Counters};
+#[cfg(feature = "sqlite")]
+pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "cli")]
 pub(crate) use scratch::PREFIX as SCRATCH;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
-#[cfg(feature = "sqlite")]
-pub(crate) use state::Transaction;
 pub use store::{DbStore, EventStream};
 
 use std::borrow::Cow;
@@ -97,11 +98,6 @@ pub trait Conn {
     /// where none is on record.
     fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         Ok(None)
-    }
-
-    /// Has unqualified names in what follows in this transaction mean relations of this schema first.
-    fn look_into(&mut self, _schema: &Arc<str>) -> Result<(), StoreError> {
-        Ok(())
     }
 
     /// The time on the database's clock, also while a transaction is open.

@@ -34,9 +34,17 @@ pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str)
 fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     let projection = &placed(conn, projection)?;
     let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
-    let tables = projection.tables().iter().map(|table| rows(conn, projection, table, instance));
-    let tables = tables.collect::<Result<_, StoreError>>()?;
+    let tables = all_rows(conn, projection, instance)?;
     Ok(Model { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
+}
+
+/// The rows of an instance, table by table. The projection is placed.
+pub(crate) fn all_rows(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    instance: &str,
+) -> Result<Vec<Vec<Columns>>, StoreError> {
+    projection.tables().iter().map(|table| rows(conn, projection, table, instance)).collect()
 }
 
 fn held(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<BTreeSet<i64>, StoreError> {

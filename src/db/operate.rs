@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Backend, DbStore, build, command, model};
-use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase};
+use super::{Backend, DbStore, build, command, model, replay};
+use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
 use crate::commands::CommandStore;
-use crate::error::{OperateError, SetupError, StoreError, SwitchError, full};
+use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, full};
 use crate::instruction::{Asked, CommandState, NewCommand};
 use crate::lease::Member;
 use crate::projection::Projection;
+use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::table::Table;
 use crate::value::Value;
@@ -196,5 +197,13 @@ impl<B: Backend> BuildStore for DbStore<B> {
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
         let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
         self.backend().read(&doing, |conn| model::read(conn, projection, instance))
+    }
+
+    /// Only SQL of the service's own may mean something else on another database.
+    fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error> {
+        if self.backend().dialect() == Dialect::Sqlite || !projection.has_own_sql() {
+            return Ok(false);
+        }
+        replay::in_temporary_tables(self.backend(), projection, work).map(|()| true)
     }
 }

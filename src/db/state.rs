@@ -150,6 +150,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
+/// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
 /// The projection is placed.
 pub(super) fn execute(
     conn: &mut dyn Conn,
@@ -157,21 +158,8 @@ pub(super) fn execute(
     instance: &str,
     statement: &Statement,
 ) -> Result<(), StoreError> {
-    if projection.is_beside() && statement.has_exec() {
-        let why = "an exec statement names its tables itself, so it cannot write to those of a build beside the live \
-                   one; raise the version instead";
-        return Err(StoreError::new("writing a read table of a build", StoreErrorKind::Unsupported, why));
-    }
-    if let Some(place) = projection.told_place().filter(|_| statement.has_exec()) {
-        conn.look_into(place)?;
-    }
-    run(conn, projection, instance, statement)
-}
-
-/// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
-fn run(conn: &mut dyn Conn, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
     if let Statement::Multi(parts) = statement {
-        return parts.iter().try_for_each(|part| run(conn, projection, instance, part));
+        return parts.iter().try_for_each(|part| execute(conn, projection, instance, part));
     }
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;

@@ -60,6 +60,16 @@ pub enum ProjectionError {
         /// Which and why.
         source: NameError,
     },
+    /// SQL of its own that cannot be used.
+    #[error("the SQL {sql:?} of projection {projection:?} {what}")]
+    Sql {
+        /// The projection.
+        projection: String,
+        /// The name of the SQL.
+        sql: String,
+        /// What is wrong.
+        what: String,
+    },
     /// A table does not hold together.
     #[error("table {table:?} of projection {projection:?} {what}")]
     Table {

@@ -118,6 +118,30 @@ pub enum StatementError {
         /// The table.
         table: String,
     },
+    /// SQL of one's own that the projection does not declare.
+    #[error("the projection declares no SQL named {sql:?}; declare it by Projection::sql")]
+    UnknownSql {
+        /// The name.
+        sql: String,
+    },
+    /// SQL of one's own with too few or too many values.
+    #[error("the SQL {sql:?} takes {wanted} values beside the instance, and {given} were given")]
+    UnequalValues {
+        /// Its name.
+        sql: String,
+        /// How many it takes.
+        wanted: usize,
+        /// How many were given.
+        given: usize,
+    },
+    /// SQL of one's own that has no text for this database.
+    #[error("the SQL {sql:?} has no text for {database}; give it one by Dialects::each")]
+    NoText {
+        /// Its name.
+        sql: String,
+        /// The database.
+        database: &'static str,
+    },
     /// The conflict columns are not known to be unique.
     #[error(
         "the conflict columns {columns:?} of table {table:?} are neither its primary key nor one of its unique constraints"

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Payload;
+use super::{ERASED, Payload};
 use crate::error::{InvalidCommand, PushError};
 use crate::value::{check_json, check_text};
 
@@ -108,6 +108,8 @@ pub struct Command {
     pub(crate) expected: Expected,
     pub(crate) unique: Vec<Unique>,
     pub(crate) push_key: Option<String>,
+    /// It has no payload and no metadata any more.
+    pub(crate) erased: bool,
 }
 
 impl Command {
@@ -132,6 +134,7 @@ impl Command {
             expected: Expected::Any,
             unique: Vec::new(),
             push_key: None,
+            erased: false,
         }
     }
 
@@ -168,6 +171,13 @@ impl Command {
     /// Adds a header, for instance a correlation id.
     pub fn metadata(mut self, name: &str, value: &str) -> Self {
         self.metadata.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Stores the event as one whose payload and metadata were erased, whatever they are here
+    /// ([`Event::is_redacted`](super::Event::is_redacted)): for copying a log in which some were.
+    pub fn redacted(mut self) -> Self {
+        self.erased = true;
         self
     }
 
@@ -225,6 +235,9 @@ impl Command {
 
     /// The headers as a JSON object.
     pub(crate) fn metadata_json(&self) -> Cow<'static, str> {
+        if self.erased {
+            return ERASED.into();
+        }
         if self.metadata.is_empty() {
             return "{}".into();
         }
@@ -256,6 +269,9 @@ impl Command {
             text("metadata", value)?;
         }
         self.check_keys(index)?;
+        if self.erased {
+            return Ok(());
+        }
         match &self.payload {
             Ok(json) => check_json(json).map_err(InvalidCommand::Text).map_err(fail("payload")),
             // Serializers report by value; the error is made again from its words.

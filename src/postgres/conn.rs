@@ -28,15 +28,13 @@ pub(super) struct Session<'c, C: GenericClient> {
     missed: bool,
     /// Where read tables are, as the pool's connections know it.
     places: Option<(&'c Places, u64)>,
-    /// The schema that unqualified names mean first since a statement of this transaction.
-    looks_into: Option<Arc<str>>,
     /// Why the connection is to be given up afterwards.
     end: Option<End>,
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
     pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
-        Self { client, aborted: false, role, missed: false, places: None, looks_into: None, end: None }
+        Self { client, aborted: false, role, missed: false, places: None, end: None }
     }
 
     /// One that knows, and tells, where read tables are.
@@ -67,10 +65,9 @@ impl<'c, C: GenericClient> Session<'c, C> {
         })
     }
 
-    /// What was set since the savepoint is set no more.
+    /// The transaction goes on from a savepoint.
     fn rolled_back(&mut self) {
         self.aborted = false;
-        self.looks_into = None;
     }
 
     /// Rows of a query as the driver has them, with parameters of any types.
@@ -159,17 +156,6 @@ impl<C: GenericClient> Conn for Session<'_, C> {
             places.keep(generation, build, place);
         }
         Ok(place)
-    }
-
-    fn look_into(&mut self, schema: &Arc<str>) -> Result<(), StoreError> {
-        if self.looks_into.as_ref() == Some(schema) {
-            return Ok(());
-        }
-        let sql = "SELECT set_config('search_path', concat_ws(', ', quote_ident($1::text), \
-                   nullif(current_setting('search_path'), '')), true) WHERE current_schema() IS DISTINCT FROM $1::text";
-        self.query(sql, &[schema.as_ref().into()])?;
-        self.looks_into = Some(Arc::clone(schema));
-        Ok(())
     }
 
     fn now(&mut self) -> Result<SystemTime, StoreError> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Projection;
 use crate::error::{NameError, ProjectionError};
 use crate::state::BESIDE;
+use crate::statement::Dialect;
 use crate::table::{ForeignKey, Table, TableFault, check_name};
 use crate::value::check_text;
 
@@ -23,7 +24,21 @@ impl Projection {
         self.check_own_name().map_err(|source| self.name_fault(source))?;
         self.check_reducers()?;
         self.check_upcasts()?;
-        self.check_tables()
+        self.check_tables()?;
+        self.check_sql()
+    }
+
+    /// Checks that all SQL of its own has a text for this database.
+    pub(crate) fn check_texts(&self, dialect: Dialect) -> Result<(), ProjectionError> {
+        match self.inner.own_sql.iter().find(|(_, own)| own.of(dialect).is_none()) {
+            Some((sql, _)) => {
+                let database = dialect.name();
+                let what =
+                    format!("has no text for {database}, which keeps the read models; give it one by Dialects::each");
+                Err(self.sql_fault(sql, what))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks each projection, and that no two of them share a name or a table.
@@ -93,6 +108,17 @@ impl Projection {
             }
         }
         Ok(())
+    }
+
+    fn check_sql(&self) -> Result<(), ProjectionError> {
+        if let Some(sql) = self.inner.duplicate_sql.first() {
+            return Err(self.sql_fault(sql, "is declared twice"));
+        }
+        self.inner.own_sql.iter().try_for_each(|(sql, own)| {
+            let fault =
+                |(dialect, what): (Dialect, String)| self.sql_fault(sql, format!("({}) {what}", dialect.name()));
+            own.check(self.tables(), self.schema_name()).map_err(fault)
+        })
     }
 
     fn check_tables(&self) -> Result<(), ProjectionError> {
@@ -198,6 +224,10 @@ impl Projection {
 
     fn table_fault(&self, table: &Table, what: impl Into<String>) -> ProjectionError {
         ProjectionError::Table { projection: self.name().to_owned(), table: table.name.clone(), what: what.into() }
+    }
+
+    fn sql_fault(&self, sql: &str, what: impl Into<String>) -> ProjectionError {
+        ProjectionError::Sql { projection: self.name().to_owned(), sql: sql.to_owned(), what: what.into() }
     }
 
     fn upcast_fault(&self, event_type: &str, revision: u32, what: &'static str) -> ProjectionError {

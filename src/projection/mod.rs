@@ -20,7 +20,7 @@ use crate::error::PayloadError;
 use crate::event::{Event, Payload};
 use crate::query::Wanted;
 use crate::state::{BESIDE, ProjectionKey};
-use crate::statement::Reduced;
+use crate::statement::{Dialects, OwnSql, Reduced};
 use crate::table::Table;
 
 type Reducer = Arc<dyn Fn(&Event) -> Reduced + Send + Sync>;
@@ -76,6 +76,9 @@ struct Definition {
     /// For events of which the payload was erased.
     redacted: Option<Reducer>,
     duplicate_upcasts: Vec<(String, u32)>,
+    /// SQL of its own, by name.
+    own_sql: BTreeMap<String, OwnSql>,
+    duplicate_sql: Vec<String>,
 }
 
 impl Projection {
@@ -93,6 +96,8 @@ impl Projection {
                 upcasts: BTreeMap::new(),
                 redacted: None,
                 duplicate_upcasts: Vec::new(),
+                own_sql: BTreeMap::new(),
+                duplicate_sql: Vec::new(),
             }),
             place: None,
         }
@@ -163,6 +168,39 @@ impl Projection {
     /// ```
     pub fn on_redacted(self, reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static) -> Self {
         self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
+    }
+
+    /// Declares SQL of one's own, for what the builders cannot say; reducers use it by its name ([`exec`](crate::exec)).
+    ///
+    /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of the
+    /// table that is being written, of whichever version or build. `{users.name}` is a column of it, which is needed only
+    /// where a column is called like a table. Braces in quotes or comments are left alone. `$1` is the instance, and a
+    /// text that names a table has to use it; `$2` and on are the values.
+    ///
+    /// [`check`](Self::check), and so every set-up, refuses the plain name of a table in a text, a table that the
+    /// projection does not have, other placeholders than these, gaps in their numbers, more than one statement, and a
+    /// missing text for the database in use.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Dialects, Projection, Table, exec, integer, text};
+    /// let ranks = Projection::new("ranks", 1)
+    ///     .table(Table::new("ranks").column(text("id")).column(integer("n")).primary_key(["id"]))
+    ///     .sql("cap", Dialects::each(
+    ///         "UPDATE {ranks} SET n = least(n, $2) WHERE instance_id = $1",
+    ///         "UPDATE {ranks} SET n = min(n, $2) WHERE instance_id = $1",
+    ///     ))
+    ///     .on_raw("rank", "rank.capped", |_| exec("cap", [100]));
+    /// ranks.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    pub fn sql(self, name: &str, texts: impl Into<Dialects>) -> Self {
+        let own = OwnSql::new(texts.into());
+        self.change(|definition| {
+            if definition.own_sql.insert(name.to_owned(), own).is_some() {
+                definition.duplicate_sql.push(name.to_owned());
+            }
+        })
     }
 
     /// Brings payloads of an old revision to the next one before the reducer sees them. Upcasts follow each other,
@@ -267,6 +305,16 @@ impl Projection {
     /// The tables under their full plain names, the primary one first.
     pub fn tables(&self) -> &[Table] {
         &self.inner.tables
+    }
+
+    /// The SQL of its own that is declared under this name.
+    pub(crate) fn own_sql(&self, name: &str) -> Option<&OwnSql> {
+        self.inner.own_sql.get(name)
+    }
+
+    /// True when it declares SQL of its own.
+    pub(crate) fn has_own_sql(&self) -> bool {
+        !self.inner.own_sql.is_empty()
     }
 
     /// Which events it handles.

@@ -81,7 +81,7 @@ impl Projection {
             }
             Err(panic) => return Err(failure(FailureClass::Panic, &panic)),
         };
-        match statement.check(self.tables()) {
+        match statement.check(self.tables(), &|name| self.own_sql(name)) {
             Ok(()) => Ok(statement),
             Err(error) => Err(failure(FailureClass::Statement, &without_payload(&error))),
         }

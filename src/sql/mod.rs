@@ -10,14 +10,8 @@ pub(crate) use ddl::{
 };
 pub(crate) use render::render;
 
+pub(crate) use crate::statement::Dialect;
 use crate::value::Value;
-
-/// Which database's SQL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    Postgres,
-    Sqlite,
-}
 
 impl Dialect {
     /// One of the engine's own tables.

@@ -36,12 +36,17 @@ fn push(
             return parts.iter().try_for_each(|part| push(dialect, projection, instance, part, out));
         }
         Statement::Exec { sql, values } => {
-            let words = match dialect {
-                Dialect::Postgres => sql.postgres,
-                Dialect::Sqlite => sql.sqlite,
+            let own = projection.own_sql(sql).ok_or_else(|| StatementError::UnknownSql { sql: sql.to_string() })?;
+            let no_text = || StatementError::NoText { sql: sql.to_string(), database: dialect.name() };
+            let tables = projection.tables();
+            let table = |name: &str| match find_table(tables, Some(name)) {
+                Ok(table) => ddl::physical_name(dialect, projection, table),
+                // The check of the projection refuses it; no relation has an empty name.
+                Err(_) => quote(""),
             };
+            let text = own.of(dialect).ok_or_else(no_text)?.fill(table, quote);
             let params = std::iter::once(Value::from(instance)).chain(values.iter().cloned()).collect();
-            Sql { text: words.to_owned(), params }
+            Sql { text, params }
         }
         Statement::Create { table, values } => text(table)?.create(values),
         Statement::Upsert { table, conflict, values } => text(table)?.upsert(conflict, values),
@@ -216,7 +221,7 @@ impl<'t> Text<'t> {
     }
 
     fn copy(mut self, conflict: &[Name], to: &[Name], from: &[Source], conditions: &[Condition]) -> Sql {
-        let mut selected = vec![format!("c.{}", quote(INSTANCE_COLUMN))];
+        let mut selected = Vec::new();
         for (column, source) in to.iter().zip(from) {
             selected.push(match &source.from {
                 Origin::Column(name) => format!("c.{}", quote(name)),
@@ -229,6 +234,8 @@ impl<'t> Text<'t> {
             .filter(|(column, _)| !conflict.contains(column))
             .map(|(column, source)| copied(&quote(column), source.added))
             .collect();
+        let instance = self.copied_instance((conflict, to, from), &selected, changes.is_empty());
+        selected.insert(0, instance);
         let action =
             if changes.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", changes.join(", ")) };
         let mut columns = vec![quote(INSTANCE_COLUMN)];
@@ -245,6 +252,38 @@ impl<'t> Text<'t> {
         self.done(text)
     }
 
+    /// The instance of a copied row. Where several rows may get one key, which of them would stay is chance: the statement
+    /// is refused then, by PostgreSQL itself, and here on SQLite.
+    fn copied_instance(
+        &self,
+        (conflict, to, from): (&[Name], &[Name], &[Source]),
+        selected: &[String],
+        is_kept: bool,
+    ) -> String {
+        let instance = format!("c.{}", quote(INSTANCE_COLUMN));
+        let sources = || to.iter().zip(from).zip(selected).filter(|((column, _), _)| conflict.contains(column));
+        let names = sources().filter_map(|((_, source), _)| match &source.from {
+            Origin::Column(name) => Some(Name::from(name.clone())),
+            Origin::Value(_) => None,
+        });
+        let is_one_to_one = self.table.is_unique(&names.collect::<Vec<_>>());
+        if self.dialect == Dialect::Postgres || is_kept || is_one_to_one {
+            return instance;
+        }
+        let key: Vec<&str> = sources().map(|(_, selected)| selected.as_str()).collect();
+        // Rows with NULL in a unique key are no rivals.
+        let are_given: Vec<String> = key.iter().map(|selected| format!("{selected} IS NOT NULL")).collect();
+        let rivals = format!("count(*) OVER (PARTITION BY {instance}, {})", key.join(", "));
+        let are_given = are_given.join(" AND ");
+        format!("CASE WHEN {rivals} > 1 AND {are_given} THEN readside_twice() ELSE {instance} END")
+    }
+
+    /// A side of a comparison with a column, so that equal documents are equal.
+    fn compared(&self, column: &str, side: String) -> String {
+        let is_json = self.table.find(column).is_some_and(|column| column.kind == ColumnType::Json);
+        if is_json && self.dialect == Dialect::Sqlite { format!("readside_json({side})") } else { side }
+    }
+
     fn conditions(&mut self, conditions: &[Condition], prefix: &str) -> String {
         let mut parts = vec![format!("{prefix}{} = $1", quote(INSTANCE_COLUMN))];
         parts.extend(conditions.iter().map(|condition| format!("({})", self.test(&condition.0, prefix))));
@@ -258,12 +297,17 @@ impl<'t> Text<'t> {
             Test::Compare(column, _, Value::Null) => format!("{} IS NOT NULL", named(column)),
             Test::Compare(column, operator, value) => {
                 let param = self.bind(column, value);
-                format!("{} {operator} {param}", named(column))
+                let [column, param] = [named(column), param].map(|side| self.compared(column, side));
+                format!("{column} {operator} {param}")
             }
             Test::IsIn(_, values) if values.is_empty() => "FALSE".to_owned(),
             Test::IsIn(column, values) => {
-                let params: Vec<String> = values.iter().map(|value| self.bind(column, value)).collect();
-                format!("{} IN ({})", named(column), params.join(", "))
+                let bound = |value: &Value| {
+                    let param = self.bind(column, value);
+                    self.compared(column, param)
+                };
+                let params: Vec<String> = values.iter().map(bound).collect();
+                format!("{} IN ({})", self.compared(column, named(column)), params.join(", "))
             }
             Test::Contains(column, item) => {
                 let param = self.bind_plain(Value::Text(item.clone()));

@@ -2,6 +2,7 @@
 
 use rusqlite::{Error, ErrorCode, ffi};
 
+use super::contains::TWICE;
 use super::place::LOG_IS_GONE;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
@@ -57,7 +58,7 @@ fn unknown_kind(text: &str) -> Kind {
     let says = |words: &str| text.contains(words);
     if says("no such table") || says("no such column") || says("has no column") || says("already exists") {
         Kind::Schema
-    } else if says("overflow") || says("malformed") || says("JSON") {
+    } else if says("overflow") || says("malformed") || says("JSON") || says(TWICE) {
         Kind::Data
     } else {
         Kind::Usage

@@ -17,9 +17,7 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
         Value::Text(text) | Value::Json(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
         Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
         Value::Timestamp(at) => ToSqlOutput::Owned(Owned::Text(timestamp(*at))),
-        Value::TextArray(texts) => {
-            ToSqlOutput::Owned(Owned::Text(serde_json::Value::from(texts.as_slice()).to_string()))
-        }
+        Value::TextArray(texts) => ToSqlOutput::Owned(Owned::Text(array(texts))),
         Value::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
     }
 }
@@ -27,6 +25,11 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
 /// The text of a time, of which the order is that of the times.
 pub(super) fn timestamp(at: SystemTime) -> String {
     time_text(within(at))
+}
+
+/// The text of an array, as SQLite's own functions write it.
+fn array(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
 }
 
 /// A value of a row, as SQLite has it.
@@ -43,19 +46,20 @@ pub(super) fn found(value: ValueRef<'_>) -> Result<Value, StoreError> {
     })
 }
 
-/// A value as the type of its column means it; one that does not look like it stays as it is.
+/// A value as the type of its column means it; one that the engine would not have written so stays as it is: SQL does not
+/// take the two for the same.
 pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
     use ColumnType as T;
     match (kind, value) {
-        (T::Boolean, Value::Integer(number)) => Value::Boolean(number != 0),
+        (T::Boolean, Value::Integer(number @ 0..=1)) => Value::Boolean(number == 1),
         (T::Json, Value::Text(text)) => Value::Json(text),
         (T::Timestamp, Value::Text(text)) => match parse_time(&text) {
-            Some(at) => Value::Timestamp(at),
-            None => Value::Text(text),
+            Some(at) if timestamp(at) == text => Value::Timestamp(at),
+            _ => Value::Text(text),
         },
-        (T::TextArray, Value::Text(text)) => match serde_json::from_str(&text) {
-            Ok(texts) => Value::TextArray(texts),
-            Err(_) => Value::Text(text),
+        (T::TextArray, Value::Text(text)) => match serde_json::from_str::<Vec<String>>(&text) {
+            Ok(texts) if array(&texts) == text => Value::TextArray(texts),
+            _ => Value::Text(text),
         },
         (T::Uuid, Value::Bytes(bytes)) => match uuid::Uuid::from_slice(&bytes) {
             Ok(id) => Value::Uuid(id),

@@ -2,6 +2,7 @@
 
 use super::Statement;
 use super::column::{Assignment, Change, Condition, Name, Origin, Source, Test};
+use super::own::OwnSql;
 use crate::error::{NameError, StatementError};
 use crate::table::{Column, INSTANCE_COLUMN, Table, check_name};
 use crate::value::{ColumnType, Value};
@@ -253,11 +254,23 @@ impl Statement {
         }
     }
 
-    /// Checks the statement against the tables of its projection.
-    pub(crate) fn check(&self, tables: &[Table]) -> Result<(), StatementError> {
+    /// Checks the statement against the tables of its projection, and against its own SQL.
+    pub(crate) fn check<'o>(
+        &self,
+        tables: &[Table],
+        own: &impl Fn(&str) -> Option<&'o OwnSql>,
+    ) -> Result<(), StatementError> {
         match self {
-            Self::Noop | Self::Exec { .. } => Ok(()),
-            Self::Multi(parts) => parts.iter().try_for_each(|part| part.check(tables)),
+            Self::Noop => Ok(()),
+            Self::Exec { sql, values } => {
+                let found = own(sql).ok_or_else(|| StatementError::UnknownSql { sql: sql.to_string() })?;
+                let (wanted, given) = (found.values(), values.len());
+                if wanted == given {
+                    return Ok(());
+                }
+                Err(StatementError::UnequalValues { sql: sql.to_string(), wanted, given })
+            }
+            Self::Multi(parts) => parts.iter().try_for_each(|part| part.check(tables, own)),
             Self::Create { table, values } => {
                 let table = find_table(tables, table.as_deref())?;
                 values.iter().try_for_each(|value| assignment_fits(table, value))

@@ -143,6 +143,7 @@ macro_rules! comparisons {
 
 comparisons! {
     /// The column equals the value; NULL means 'is NULL'.
+    /// JSON documents are equal by meaning: neither spaces, nor the order of keys, nor how a number is written count.
     eq "=",
     /// The column differs from the value and is not NULL; NULL means 'is not NULL'.
     ne "<>",

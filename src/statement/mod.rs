@@ -5,6 +5,7 @@
 
 mod check;
 mod column;
+mod own;
 
 pub(crate) use check::find_table;
 pub use column::{
@@ -13,6 +14,8 @@ pub use column::{
     source_column, source_value,
 };
 pub(crate) use column::{Change, Origin, Test};
+pub use own::Dialects;
+pub(crate) use own::{Dialect, OwnSql};
 
 use crate::error::{ReduceError, StatementError};
 use crate::value::Value;
@@ -76,21 +79,13 @@ pub enum Statement {
     Multi(Vec<Statement>),
     /// SQL of one's own.
     Exec {
-        /// The SQL per database.
-        sql: Dialects,
+        /// The name under which the projection declares it.
+        sql: Name,
         /// Values of `$2` and on; `$1` is the instance.
         values: Vec<Value>,
     },
 }
 
-/// The same statement in the words of each database. `$1` is the instance, `$2` and on are the values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dialects {
-    /// For PostgreSQL.
-    pub postgres: &'static str,
-    /// For SQLite.
-    pub sqlite: &'static str,
-}
 /// Does nothing.
 ///
 /// # Errors
@@ -171,6 +166,7 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 }
 
 /// Copies the rows that meet all conditions; where a row with the same conflict columns is there, it is changed.
+/// Several rows onto one key are refused when the statement runs, because which of them would stay is chance.
 ///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, `NoValues`, `UnequalColumns`, `NoConflictColumns`, and those of [`create`].
@@ -210,14 +206,30 @@ pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
     Ok(if statements.is_empty() { Statement::Noop } else { Statement::Multi(statements) })
 }
 
-/// SQL of one's own, for what the builders cannot say. `$1` is always the instance.
+/// SQL of one's own, for what the builders cannot say: a text that the projection declares under this name
+/// ([`Projection::sql`](crate::Projection::sql)), with the values of its `$2` and on. `$1` is the instance.
+///
+/// It is a part of the read model like any other statement: it is written into whichever build is filled, it has to do the
+/// same each time, and it may change the rows of its instance only.
+///
+/// # Examples
+/// ```
+/// use readside::{Projection, Table, exec, integer, text};
+/// let items = Projection::new("items", 1)
+///     .table(Table::new("items").column(text("id")).column(integer("n")).primary_key(["id"]))
+///     .sql("double", "UPDATE {items} SET n = n * 2 WHERE instance_id = $1 AND id = $2")
+///     .on_raw("item", "item.doubled", |e| exec("double", [e.aggregate_id()]));
+/// items.check()?;
+/// # Ok::<(), readside::Error>(())
+/// ```
 ///
 /// # Errors
-/// A value that cannot be stored.
-pub fn exec<V: Into<Value>>(sql: Dialects, values: impl IntoIterator<Item = V>) -> Reduced {
+/// A value that cannot be stored. A name or a number of values that the projection does not know is found when the event is
+/// reduced.
+pub fn exec<V: Into<Value>>(sql: impl Into<Name>, values: impl IntoIterator<Item = V>) -> Reduced {
     let values: Vec<Value> = values.into_iter().map(Into::into).collect();
     values.iter().try_for_each(|value| check_value("exec", value))?;
-    Ok(Statement::Exec { sql, values })
+    Ok(Statement::Exec { sql: sql.into(), values })
 }
 
 /// Directs a statement to another table of the projection, by its name or by its suffix.

@@ -8,7 +8,7 @@ use crate::engine::{HandlerConfig, ProjectionHandler};
 use crate::error::{Error, full};
 use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
-use crate::value::Value;
+use crate::value::{Value, canonical};
 
 /// An expected row: the columns that matter to the test; others are not looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,16 +100,8 @@ fn matches(expected: &Row, found: &[(String, Value)]) -> bool {
 
 /// Equal as a column holds them: JSON by meaning, an integer in a column of floats as a float.
 fn same(expected: &Value, found: &Value) -> bool {
-    match (expected, found) {
-        (Value::Json(expected), Value::Json(found)) => {
-            let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-            expected == found || (parse(expected).is_some() && parse(expected) == parse(found))
-        }
-        (Value::Integer(expected), Value::Float(found)) => {
-            format!("{expected}") == format!("{found:.0}") && found.fract() == 0.0
-        }
-        _ => expected == found,
-    }
+    let one = |value: &Value| canonical(value.clone(), found.column_type());
+    one(expected) == one(found)
 }
 
 #[cfg(test)]

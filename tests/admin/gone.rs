@@ -138,31 +138,29 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
 /// One row, and some SQL by hand.
 fn by_hand(words: &'static str) -> Projection {
     let table = Table::new("notes").column(text("thing")).column(text("word")).primary_key(["thing"]);
-    Projection::new("notes", 1).table(table).on(move |_, _: Counted| {
-        let sql = Dialects { postgres: words, sqlite: words };
-        multi([upsert(["thing"], [set("thing", "x"), set("word", "y")]), exec(sql, [0_i64; 0])])
+    Projection::new("notes", 1).table(table).sql("words", words).on(|_, _: Counted| {
+        multi([upsert(["thing"], [set("thing", "x"), set("word", "y")]), exec::<Value>("words", [])])
     })
 }
 
 fn fault<P: Place>(place: &P, words: &'static str) -> bool {
     let projection = by_hand(words);
-    let sql = Dialects { postgres: words, sqlite: words };
     let own = upsert(["thing"], [set("thing", "x"), set("word", "y")]);
-    let statement = multi([own, exec(sql, [0_i64; 0])]).unwrap();
+    let statement = multi([own, exec::<Value>("words", [])]).unwrap();
     let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&projection, "a", &statement);
     place.open().transaction(apply).unwrap_err().is_statements_fault()
 }
 
 // SPEC L11: only what a statement names by itself is its fault.
 pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
-    let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE notes_1 SET word = $1");
+    let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE {notes} SET word = 'a' WHERE instance_id = $1");
     ProjectionStore::setup(&place.open(), &[&by_hand(never)]).unwrap();
     assert!(fault(place, never), "its SQL names a table that never was");
     place.sql("ALTER TABLE notes_1 RENAME TO notes_old");
     assert!(!fault(place, never), "the table of its projection is gone");
     place.sql("ALTER TABLE notes_old RENAME TO notes_1; ALTER TABLE notes_1 RENAME COLUMN word TO old");
     assert!(!fault(place, own), "a column of its projection is gone");
-    let alone = exec(Dialects { postgres: own, sqlite: own }, [0_i64; 0]).unwrap();
+    let alone = exec::<Value>("words", []).unwrap();
     let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&by_hand(own), "a", &alone);
     assert!(!place.open().transaction(apply).unwrap_err().is_statements_fault(), "so it is where SQL names it");
 }

@@ -13,6 +13,7 @@ mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
 mod looking;
+mod own_sql;
 #[cfg(feature = "postgres")]
 mod rights;
 #[cfg(feature = "postgres")]
@@ -161,7 +162,9 @@ on_both! {
         two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
         a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
-    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
+    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, values_are_compared_alike_and_look_different_where_they_differ, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
+    own_sql: a_raised_version_is_filled_by_it, a_rebuild_is_filled_by_it, it_is_verified_and_explained,
+        a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused;
     standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
         many_standstills_are_counted_and_go_when_they_are_mended, a_pause_is_told_as_one, what_nobody_runs_is_told_once_it_is_late,
         what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,
@@ -173,7 +176,7 @@ on_both! {
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
         whose_fault_a_missing_table_is;
     crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
-    versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, what_is_waited_for_is_what_readers_see, statements_that_name_their_tables_are_not_rebuilt,
+    versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, what_is_waited_for_is_what_readers_see,
         a_version_that_was_live_before_takes_over_by_itself, a_version_that_nobody_runs_is_named,
         two_versions_alive_leave_readers_where_they_are, what_a_person_went_back_to_stays, what_is_live_already_is_not_built_again;
 }

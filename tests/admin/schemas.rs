@@ -183,27 +183,19 @@ fn every_operation_finds_the_tables_where_they_are() {
 fn notes(schema: Option<&str>) -> Projection {
     let notes = Projection::new("notes", 1)
         .table(Table::new("notes").column(text("id")).primary_key(["id"]))
-        .on_raw("note", "note.written", |e| {
-            exec(
-                Dialects {
-                    postgres: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
-                    sqlite: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
-                },
-                [e.aggregate_id().to_owned()],
-            )
-        })
-        .on_raw("note", "note.broken", |_| {
-            exec::<Value>(Dialects { postgres: "SELECT 1 / 0", sqlite: "SELECT nothing" }, [])
-        });
+        .sql("write", "INSERT INTO {notes} (instance_id, id) VALUES ($1, $2)")
+        .sql("break", "SELECT 1 / 0")
+        .on_raw("note", "note.written", |e| exec("write", [e.aggregate_id()]))
+        .on_raw("note", "note.broken", |_| exec::<Value>("break", []));
     match schema {
         None => notes,
         Some(schema) => notes.schema(schema),
     }
 }
 
-// SPEC B2: SQL of the service's own finds the tables by their names, also behind one that was refused.
+// SPEC B2: SQL of the service's own writes where the tables are, also behind one that was refused.
 #[test]
-fn statements_that_name_their_tables_write_to_the_same_ones() {
+fn sql_of_the_services_own_writes_to_the_same_tables() {
     let place = database();
     let store = connect(&looking_into(&place, "app"));
     ProjectionStore::setup(&store, &[&notes(None)]).unwrap();

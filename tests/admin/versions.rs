@@ -259,36 +259,3 @@ pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     let text = unfed(&new).unwrap();
     assert!(text.contains("version 1") && text.contains("`readside builds switch counts`"), "{text}");
 }
-
-fn by_hand() -> Projection {
-    Projection::new("notes", 1).table(Table::new("notes").column(text("id")).primary_key(["id"])).on_raw(
-        "note",
-        "note.written",
-        |e| {
-            exec(
-                Dialects {
-                    postgres: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
-                    sqlite: "INSERT INTO notes_1 (instance_id, id) VALUES ($1, $2)",
-                },
-                [e.aggregate_id().to_owned()],
-            )
-        },
-    )
-}
-
-// SQL of the service's own names its tables: it must not write into the live ones while another build is filled.
-pub(crate) fn statements_that_name_their_tables_are_not_rebuilt<P: Place>(place: &P) {
-    let engine = Engine::builder(place.open()).projection_with(by_hand(), handler()).config(eager()).start().unwrap();
-    let pushed = engine.push(&[Command::raw("a", "note", "n1", "note.written")]).unwrap();
-    engine.await_pushed("notes", &pushed, LONG).unwrap();
-    match engine.rebuild("notes", RebuildOptions::default(), &by(), |_| {}) {
-        Err(OperateError::Answered { error }) => assert!(error.contains("raise the version instead"), "{error}"),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(place.query("SELECT id FROM notes"), ["n1"]);
-    engine.abandon("notes", &by()).unwrap();
-    assert_eq!(engine.builds("notes").unwrap().len(), 1);
-    engine.reset("notes", None, &by()).unwrap();
-    engine.await_position("notes", "a", 1, LONG).unwrap();
-    assert_eq!(place.query("SELECT id FROM notes"), ["n1"]);
-}

@@ -25,18 +25,13 @@ fn orders() -> Projection {
                 .primary_key(["order_id", "number"])
                 .references_primary(["order_id"]),
         )
+        .sql("what", "UPDATE {lines} SET what = $2 WHERE instance_id = $1")
         .on_raw("order", "placed", |e| create([set("id", e.aggregate_id())]))
         .on_raw("order", "line", |e| {
             multi([
                 in_table("lines", create([set("order_id", e.aggregate_id()), set("number", e.position())])),
                 update([increment("total", 1)], [eq("id", e.aggregate_id())]),
-                exec(
-                    Dialects {
-                        postgres: r#"UPDATE "shop ""x""".orders_lines_2 SET what = $2 WHERE instance_id = $1"#,
-                        sqlite: r#"UPDATE "shop ""x""_orders_lines_2" SET what = $2 WHERE instance_id = $1"#,
-                    },
-                    [e.aggregate_id().to_owned()],
-                ),
+                exec("what", [e.aggregate_id()]),
             ])
         })
         .on_raw("order", "broken", |e| {
@@ -99,8 +94,8 @@ pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
 
 /// Runs DDL in the store's own database, by a statement of a projection without tables.
 fn alter(fixture: &Fixture, sql: &'static str) {
-    let hand = Projection::new("hand", 1)
-        .on_raw("t", "by_hand", move |_| multi([exec::<Value>(Dialects { postgres: sql, sqlite: sql }, [])]));
+    let hand =
+        Projection::new("hand", 1).sql("ddl", sql).on_raw("t", "by_hand", move |_| multi([exec::<Value>("ddl", [])]));
     fixture.store.push(&[Command::raw("hand", "t", "h", "by_hand")]).unwrap();
     handler(fixture, &hand).trigger(&["hand"]).unwrap();
 }

@@ -57,15 +57,15 @@ fn pushing_process() {
 /// Waits inside the transaction in which it writes, where the aggregate says so.
 fn slow() -> Projection {
     let table = Table::new("sums").column(text("thing")).column(integer("n")).primary_key(["thing"]);
-    Projection::new("sums", 1).table(table).on(|e, p: crate::load::Moved| {
+    // The instance, `$1`, is of no use to it.
+    let wait = "SELECT pg_advisory_xact_lock_shared(1) WHERE $1::text IS NOT NULL";
+    let wait = Dialects::each(wait, "UPDATE readside_instances SET head = head WHERE $1 IS NULL");
+    Projection::new("sums", 1).table(table).sql("wait", wait).on(|e, p: crate::load::Moved| {
         let row = upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)]);
         if e.aggregate_id() != "slow" {
             return row;
         }
-        // The instance, `$1`, is of no use to it.
-        let wait = "SELECT pg_advisory_xact_lock_shared(1) WHERE $1::text IS NOT NULL";
-        let sql = Dialects { postgres: wait, sqlite: "UPDATE readside_instances SET head = head WHERE $1 IS NULL" };
-        multi([exec(sql, [0_i64; 0]), row])
+        multi([exec::<Value>("wait", []), row])
     })
 }
 

@@ -159,16 +159,15 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
     store.setup().unwrap();
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
     let (open, opened) = crossbeam_channel::bounded::<()>(8);
-    let sleep = Dialects { postgres: "SELECT pg_sleep(1.2), $1::text", sqlite: "SELECT 1" };
-    let slow = counts("counts").on_raw("thing", "thing.slow", move |_| exec(sleep, Vec::<Value>::new())).on_raw(
-        "thing",
-        "thing.held",
-        move |_| {
+    let sleep = Dialects::postgres("SELECT pg_sleep(1.2), $1::text");
+    let slow = counts("counts")
+        .sql("sleep", sleep)
+        .on_raw("thing", "thing.slow", |_| exec::<Value>("sleep", []))
+        .on_raw("thing", "thing.held", move |_| {
             entered.send(()).unwrap();
             let _ = opened.recv_timeout(LONG);
             noop()
-        },
-    );
+        });
     let events = ["thing.slow", "thing.held"].map(|name| Command::raw("a", "thing", "s", name));
     let pushed = store.push(&events).unwrap();
     let config = EngineConfig {

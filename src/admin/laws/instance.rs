@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::report::{Behind, Fault, LawReport};
-use super::{Check, EVENTS, Model, Models, rows};
-use crate::db::{Backend, model};
+use super::{Check, EVENTS, Model, rows};
+use crate::build::Replay;
 use crate::error::{Error, StoreError, full};
 use crate::event::Event;
 use crate::query::{Cursor, ReadRequest, Slice};
 use crate::statement::Statement;
-use crate::store::ProjectionStore;
 
 /// Bytes of payload that are read at once.
 const BYTES: usize = 16 << 20;
@@ -31,18 +30,23 @@ impl Check<'_> {
         // The model first: a head that is read later lies at or above every checkpoint.
         let model = self.models.model(self.projection, instance)?;
         let slice = self.slice(instance, model.state.position)?;
-        let log = match self.whole {
-            Some(_) => self.log(instance, &model, slice.head, report)?,
-            None => self.wanted(instance, &model, &slice, report)?,
+        let (mut log, mut expected) = (Log::default(), Vec::new());
+        let mut work = |replay: &mut dyn Replay| -> Result<(), Error> {
+            log = match self.whole {
+                Some(_) => self.log(replay, instance, &model, slice.head, report)?,
+                None => self.wanted(replay, instance, &model, &slice, report)?,
+            };
+            expected = replay.rows(instance)?;
+            Ok(())
         };
+        if !self.models.replay(self.projection, &mut work)? {
+            self.memory.replay(self.projection, &mut work)?;
+        }
         relevant_head(&slice, &log, report);
         self.checkpoint(&model, &slice, &log, report);
-        let expected = Models::model(&self.scratch, self.projection, instance)?;
-        let doing = "emptying the tables of the check";
-        self.scratch.backend().write(doing, |conn| model::forget(conn, self.projection, instance))?;
         report.instances += 1;
         report.held += model.held.len() as u64;
-        rows::compare(self.projection, instance, expected.tables, model.tables, report);
+        rows::compare(self.projection, instance, expected, model.tables, report);
         Ok(model.state.position)
     }
 
@@ -57,7 +61,14 @@ impl Check<'_> {
     }
 
     /// Walks over the log up to the head and applies what the checkpoint covers.
-    fn log(&self, instance: &Arc<str>, model: &Model, head: i64, report: &mut LawReport) -> Result<Log, Error> {
+    fn log(
+        &self,
+        replay: &mut dyn Replay,
+        instance: &Arc<str>,
+        model: &Model,
+        head: i64,
+        report: &mut LawReport,
+    ) -> Result<Log, Error> {
         let mut log = Log { last: self.source.removed(instance)?, ..Log::default() };
         let wanted = self.projection.wanted();
         while let Some(page) = self.whole {
@@ -74,7 +85,7 @@ impl Check<'_> {
                 }
             }
             report.events += events.len() as u64;
-            self.apply(&events, model, report)?;
+            self.apply(replay, &events, model, report);
             if log.last == before {
                 break;
             }
@@ -86,7 +97,14 @@ impl Check<'_> {
     }
 
     /// Applies the wanted events up to the checkpoint. What else is in the log is taken from the slice.
-    fn wanted(&self, instance: &Arc<str>, model: &Model, slice: &Slice, report: &mut LawReport) -> Result<Log, Error> {
+    fn wanted(
+        &self,
+        replay: &mut dyn Replay,
+        instance: &Arc<str>,
+        model: &Model,
+        slice: &Slice,
+        report: &mut LawReport,
+    ) -> Result<Log, Error> {
         let mut log = Log { last: 0, relevant: slice.relevant, at: slice.at };
         while log.last < model.state.position {
             let cursors = vec![Cursor { instance: Arc::clone(instance), after: log.last }];
@@ -98,30 +116,26 @@ impl Check<'_> {
             log.last = last.position;
             let within = events.partition_point(|event| event.position <= model.state.position);
             report.events += within as u64;
-            self.apply(events.get(..within).unwrap_or_default(), model, report)?;
+            self.apply(replay, events.get(..within).unwrap_or_default(), model, report);
         }
         Ok(log)
     }
 
     /// One statement at a time, each under a savepoint of its own.
-    fn apply(&self, events: &[Event], model: &Model, report: &mut LawReport) -> Result<(), Error> {
+    fn apply(&self, replay: &mut dyn Replay, events: &[Event], model: &Model, report: &mut LawReport) {
         let counts = |event: &&Event| event.position <= model.state.position && !model.held.contains(&event.position);
-        self.scratch.transaction(&mut |tx| {
-            for event in events.iter().filter(counts) {
-                let refused = match self.projection.reduce(event) {
-                    Ok(Statement::Noop) => continue,
-                    Ok(statement) => match tx.apply_one(self.projection, &event.instance, &statement) {
-                        Ok(()) => continue,
-                        Err(error) => full(&error),
-                    },
-                    Err(failure) => format!("{}: {}", failure.class, failure.error),
-                };
-                let instance = Arc::clone(&event.instance);
-                report.add(Fault::Refused { instance, position: event.position, error: refused });
-            }
-            Ok(())
-        })?;
-        Ok(())
+        for event in events.iter().filter(counts) {
+            let refused = match self.projection.reduce(event) {
+                Ok(Statement::Noop) => continue,
+                Ok(statement) => match replay.apply(&event.instance, &statement) {
+                    Ok(()) => continue,
+                    Err(error) => full(&error),
+                },
+                Err(failure) => format!("{}: {}", failure.class, failure.error),
+            };
+            let instance = Arc::clone(&event.instance);
+            report.add(Fault::Refused { instance, position: event.position, error: refused });
+        }
     }
 
     fn checkpoint(&self, model: &Model, slice: &Slice, log: &Log, report: &mut LawReport) {

@@ -1,7 +1,8 @@
 //! The law checker: given the events and the tables of a projection, is every effect there once, in order?
 //!
-//! It computes the rows anew, by applying the events of each instance one statement at a time to an empty SQLite
-//! database in memory, and compares them with those that are found. It looks at checkpoints and at the log too.
+//! It computes the rows anew, by applying the events of each instance one statement at a time to empty tables, and
+//! compares them with those that are found. The tables are those of an SQLite database in memory; where the projection has SQL
+//! of its own for PostgreSQL, temporary ones beside the read model. It looks at checkpoints and at the log too.
 //!
 //! # Examples
 //! ```
@@ -31,22 +32,23 @@
 //! # Ok::<(), readside::Error>(())
 //! ```
 
-mod canonical;
 mod instance;
 mod report;
 mod rows;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 pub use crate::build::Model;
 pub use report::{Behind, Fault, LawReport};
+pub(crate) use rows::same;
 
-use crate::build::BuildStore;
-use crate::db::{Backend, DbStore};
+use crate::build::{BuildStore, Replaying};
+use crate::db::{Backend, DbStore, Scratch, leaving_nothing};
 use crate::error::{Error, StoreError};
 use crate::event::Event;
 use crate::projection::Projection;
@@ -79,6 +81,14 @@ pub trait Models: fmt::Debug {
     /// # Errors
     /// When the store cannot be read.
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError>;
+
+    /// See [`BuildStore::replay`].
+    ///
+    /// # Errors
+    /// Those of the work, and when the store fails.
+    fn replay(&self, _projection: &Projection, _work: Replaying<'_>) -> Result<bool, Error> {
+        Ok(false)
+    }
 }
 
 impl<B: Backend> Models for DbStore<B> {
@@ -94,12 +104,16 @@ impl<B: Backend> Models for DbStore<B> {
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
         BuildStore::model(self, projection, instance)
     }
+
+    fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error> {
+        BuildStore::replay(self, projection, work)
+    }
 }
 
 /// Checks every instance of a projection. Engines may go on meanwhile.
 ///
 /// It holds one page of events, and the rows of one instance, in memory. An event that is on record as failed counts
-/// as not applied. Of an `exec` statement the SQL for SQLite is what counts.
+/// as not applied.
 ///
 /// # Errors
 /// When a store cannot be read. What breaks a law is in the report.
@@ -122,6 +136,27 @@ type Page<'c> = &'c dyn Fn(&Arc<str>, i64, i64) -> Result<Vec<Event>, StoreError
 
 type Visit<'v> = &'v mut dyn FnMut(&Arc<str>) -> Result<(), Error>;
 
+/// Empty tables in the memory of SQLite, made when they are needed first.
+#[derive(Default)]
+pub(crate) struct Memory {
+    store: OnceCell<SqliteStore>,
+}
+
+impl Memory {
+    /// Runs the work on them; nothing of it is left behind.
+    pub(crate) fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<(), Error> {
+        let store = if let Some(store) = self.store.get() {
+            store
+        } else {
+            let store = SqliteStore::in_memory()?;
+            ProjectionStore::setup(&store, &[projection])?;
+            self.store.get_or_init(|| store)
+        };
+        let doing = "applying events anew";
+        leaving_nothing(store.backend(), doing, |conn| work(&mut Scratch { conn, projection }))
+    }
+}
+
 pub(crate) struct Check<'c> {
     source: &'c dyn EventSource,
     /// Reads the whole log, which is then checked too; without it only the events that the projection wants are read.
@@ -130,7 +165,7 @@ pub(crate) struct Check<'c> {
     models: &'c dyn Models,
     projection: &'c Projection,
     /// Where events are applied anew.
-    scratch: SqliteStore,
+    memory: Memory,
 }
 
 impl<'c> Check<'c> {
@@ -140,9 +175,7 @@ impl<'c> Check<'c> {
         models: &'c dyn Models,
         projection: &'c Projection,
     ) -> Result<Self, Error> {
-        let scratch = SqliteStore::in_memory()?;
-        ProjectionStore::setup(&scratch, &[projection])?;
-        Ok(Self { source, whole, store: source.store_id()?, models, projection, scratch })
+        Ok(Self { source, whole, store: source.store_id()?, models, projection, memory: Memory::default() })
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Columns;
-use super::canonical::in_column;
 use super::report::{Fault, LawReport};
 use crate::projection::Projection;
 use crate::table::Table;
+use crate::value::canonical;
 
 /// Compares the rows of all tables of one instance.
 pub(super) fn compare(
@@ -48,10 +48,19 @@ fn compare_table(
 }
 
 fn by_key(table: &Table, rows: Vec<Columns>) -> BTreeMap<String, Columns> {
-    let canonical = |row: Columns| -> Columns {
-        row.into_iter().map(|(name, value)| (name.clone(), in_column(value, table.find(&name)))).collect()
-    };
-    rows.into_iter().map(canonical).map(|row| (format!("{:?}", key(table, &row)), row)).collect()
+    let same = |row| same(table, row);
+    rows.into_iter().map(same).map(|row| (format!("{:?}", key(table, &row)), row)).collect()
+}
+
+/// The row in the form in which rows that count as the same are equal, wherever they come from.
+pub(crate) fn same(table: &Table, row: Columns) -> Columns {
+    let kind = |name: &str| table.find(name).map(|column| column.kind);
+    row.into_iter()
+        .map(|(name, value)| {
+            let value = canonical(value, kind(&name));
+            (name, value)
+        })
+        .collect()
 }
 
 fn key(table: &Table, row: &Columns) -> Columns {

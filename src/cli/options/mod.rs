@@ -77,13 +77,15 @@ Fields of a line:
   aggregate_id    needed
   type            the event type; needed
   revision        of the payload's form; 1 without it
-  payload         any JSON, kept as it is; {} without it
-  metadata        an object of texts
+  payload         any JSON, also null, kept as it is; {} without it
+  metadata        an object of texts; null beside the payload null: an erased event, which stays
+                  erased
   creator, owner  texts
   expected        \"any\", \"new\", or the version that the aggregate must have
   unique          [{\"add\": {\"constraint\": \"email\", \"value\": \"a@b.c\", \"message\": \"taken\"}},
                    {\"remove\": {\"constraint\": \"email\", \"value\": \"x@y.z\"}}, \"remove_all\"]
   id, position, version, created_at are read over: the store assigns them
+Push keys and unique values are not printed, so that they do not come along.
 
 Attributes of a CloudEvent 1.0 (a line with `specversion`):
   type           the event type

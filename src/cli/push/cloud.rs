@@ -15,10 +15,13 @@ struct Attributes<'l>(BTreeMap<String, &'l RawValue>);
 impl Attributes<'_> {
     /// Takes out a text that is not empty.
     fn text(&mut self, name: &str) -> anyhow::Result<Option<String>> {
+        Ok(self.any_text(name)?.filter(|text| !text.is_empty()))
+    }
+
+    /// Takes out a text.
+    fn any_text(&mut self, name: &str) -> anyhow::Result<Option<String>> {
         let Some(raw) = self.0.remove(name) else { return Ok(None) };
-        let text: Option<String> =
-            serde_json::from_str(raw.get()).map_err(|_| anyhow::anyhow!("its `{name}` is no text"))?;
-        Ok(text.filter(|text| !text.is_empty()))
+        serde_json::from_str(raw.get()).map_err(|_| anyhow::anyhow!("its `{name}` is no text"))
     }
 
     fn required(&mut self, name: &str) -> anyhow::Result<String> {
@@ -46,7 +49,8 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
     let aggregate_type = aggregate_type.context(
         "it is a CloudEvent without the extension `aggregatetype`; add it, or give --aggregate-type for all such lines",
     )?;
-    let instance = attributes.text("instance")?.or_else(|| defaults.instance.map(str::to_owned));
+    // An empty one is the system instance.
+    let instance = attributes.any_text("instance")?.or_else(|| defaults.instance.map(str::to_owned));
     let instance = instance.context(
         "it is a CloudEvent without the extension `instance`; add it, or give --instance for all such lines",
     )?;
@@ -79,7 +83,8 @@ fn plain(name: &str, raw: &RawValue) -> anyhow::Result<Option<String>> {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
         Value::Bool(truth) => Ok(Some(truth.to_string())),
-        Value::Number(number) => Ok(Some(number.to_string())),
+        // As it is written: no number is rounded.
+        Value::Number(_) => Ok(Some(raw.get().to_owned())),
         Value::Array(_) | Value::Object(_) => bail!("its attribute `{name}` is an array or an object"),
     }
 }
@@ -118,6 +123,23 @@ mod tests {
             ("ce_traceparent", "00-1"),
         ];
         assert_eq!(kept, wanted);
+    }
+
+    // SPEC A8
+    #[test]
+    fn null_is_not_absent_and_numbers_are_kept() {
+        let payload = |more: &str| {
+            let read = command(&event(&format!(r#","subject":"u1","aggregatetype":"user"{more}"#)), &DEFAULTS).unwrap();
+            (read.payload.unwrap().to_string(), read.instance.to_string(), read.metadata.get("ce_n").cloned())
+        };
+        let told =
+            |payload: &str, instance: &str, n: Option<&str>| (payload.into(), instance.into(), n.map(Into::into));
+        assert_eq!(payload(""), told("{}", "acme", None));
+        assert_eq!(payload(r#","data":null,"n":null"#), told("null", "acme", None));
+        assert_eq!(
+            payload(r#","instance":"","n":12345678901234567890123"#),
+            told("{}", "", Some("12345678901234567890123"))
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::cloud;
@@ -35,9 +35,10 @@ struct Line<'l> {
     creator: Option<Cow<'l, str>>,
     #[serde(borrow)]
     owner: Option<Cow<'l, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "given")]
     payload: Option<&'l RawValue>,
-    metadata: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "headers")]
+    metadata: Headers,
     expected: Option<ExpectedText>,
     #[serde(default)]
     unique: Vec<UniqueText>,
@@ -79,6 +80,23 @@ struct Kind {
     specversion: Option<IgnoredAny>,
 }
 
+/// A value that is there, also when it is null, which is not the same as absent.
+fn given<'de: 'l, 'l, D: Deserializer<'de>>(decoder: D) -> Result<Option<&'l RawValue>, D::Error> {
+    <&RawValue>::deserialize(decoder).map(Some)
+}
+
+#[derive(Default)]
+enum Headers {
+    #[default]
+    Absent,
+    Null,
+    Given(BTreeMap<String, String>),
+}
+
+fn headers<'de, D: Deserializer<'de>>(decoder: D) -> Result<Headers, D::Error> {
+    Ok(Option::deserialize(decoder)?.map_or(Headers::Null, Headers::Given))
+}
+
 /// Reads a line.
 pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
     if !text.trim_start().starts_with('{') {
@@ -99,8 +117,16 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
     if let Some(payload) = line.payload {
         command = command.payload_json(payload.get());
     }
-    for (name, value) in line.metadata.unwrap_or_default() {
-        command = command.metadata(&name, &value);
+    match line.metadata {
+        Headers::Absent => {}
+        Headers::Given(metadata) => {
+            command = metadata.iter().fold(command, |command, (name, value)| command.metadata(name, value));
+        }
+        // So an erased event is printed.
+        Headers::Null if line.payload.is_some_and(|payload| payload.get() == "null") => command = command.redacted(),
+        Headers::Null => {
+            bail!("its `metadata` is null, which marks an erased event, and its `payload` is not null; leave it out")
+        }
     }
     if let Some(expected) = line.expected {
         command = command.expect(expected.read()?);
@@ -173,6 +199,22 @@ mod tests {
         assert_eq!((read.instance(), read.aggregate_id(), &**read.payload.as_ref().unwrap()), ("acme", "ü1", "{}"));
         let error = command(text, &Defaults::default()).unwrap_err().to_string();
         assert!(error.contains("names no instance"), "{error}");
+    }
+
+    // SPEC K2
+    #[test]
+    fn null_is_not_absent() {
+        let line = |more: &str| {
+            let text = format!(r#"{{"aggregate_type":"user","aggregate_id":"1","type":"t"{more}}}"#);
+            command(&text, &DEFAULTS).map(|read| (read.payload.unwrap().to_string(), read.erased))
+        };
+        assert_eq!(line("").unwrap(), ("{}".to_owned(), false));
+        assert_eq!(line(r#","payload":null"#).unwrap(), ("null".to_owned(), false));
+        assert_eq!(line(r#","payload":null,"metadata":{}"#).unwrap(), ("null".to_owned(), false));
+        assert_eq!(line(r#","payload":null,"metadata":null"#).unwrap(), ("null".to_owned(), true));
+        for kept in [r#","payload":{},"metadata":null"#, r#","metadata":null"#] {
+            assert!(line(kept).unwrap_err().to_string().contains("marks an erased event"), "{kept}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::table::INSTANCE_COLUMN;
-use crate::value::Value;
+use crate::value::{ColumnType, Value, canonical};
 
 /// The two builds, and the instances that are compared.
 struct Pair<'p> {
@@ -193,13 +193,22 @@ impl Rows<'_> {
             Dialect::Postgres => "IS DISTINCT FROM",
             Dialect::Sqlite => "IS NOT",
         };
-        let common = self
-            .old
-            .iter()
-            .filter(|column| self.new.iter().any(|other| other.name == column.name && other.kind == column.kind));
-        let parts: Vec<String> =
-            common.map(|column| format!("o.{name} {operator} n.{name}", name = sql::quote(&column.name))).collect();
-        parts.join(" OR ")
+        let kind = |stored: &Stored, column: &Found| stored.kind(self.table, &column.name);
+        let common = self.old.iter().filter(|column| {
+            self.new.iter().any(|other| other.name == column.name && other.kind == column.kind)
+                && kind(self.pair.old, column) == kind(self.pair.new, column)
+        });
+        let part = |column: &Found| {
+            let name = sql::quote(&column.name);
+            match (self.dialect, kind(self.pair.new, column)) {
+                // Documents are compared by meaning.
+                (Dialect::Sqlite, Some(ColumnType::Json)) => {
+                    format!("readside_json(o.{name}) {operator} readside_json(n.{name})")
+                }
+                _ => format!("o.{name} {operator} n.{name}"),
+            }
+        };
+        common.map(part).collect::<Vec<_>>().join(" OR ")
     }
 
     /// Counts the rows and keeps some of them.
@@ -228,14 +237,20 @@ impl Rows<'_> {
             let mut left = found;
             let right = left.split_off(split.min(left.len()));
             entry.samples.push(RowDifference {
-                old: old.then(|| json(left, &self.old)),
-                new: new.then(|| json(right, &self.new)),
+                old: old.then(|| self.shown(conn, left, (self.pair.old, &self.old))),
+                new: new.then(|| self.shown(conn, right, (self.pair.new, &self.new))),
             });
         }
         Ok(count)
     }
-}
 
-fn json(row: Row, columns: &[Found]) -> JsonRow {
-    row.into_iter().zip(columns).map(|(value, column)| (column.name.clone(), value.to_json())).collect()
+    /// The row as every report shows one.
+    fn shown(&self, conn: &dyn Conn, row: Row, (stored, columns): (&Stored, &[Found])) -> JsonRow {
+        let value = |(value, column): (Value, &Found)| {
+            let kind = stored.kind(self.table, &column.name);
+            let value = kind.map_or(value.clone(), |kind| conn.typed(value, kind));
+            (column.name.clone(), canonical(value, kind).to_json())
+        };
+        row.into_iter().zip(columns).map(value).collect()
+    }
 }

@@ -1,5 +1,6 @@
 //! What is on record of a build: enough to find its tables without its code.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +11,8 @@ use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
+use crate::table::INSTANCE_COLUMN;
+use crate::value::ColumnType;
 
 /// The parts of a stored definition that are read back.
 #[derive(Debug, Deserialize)]
@@ -22,6 +25,13 @@ struct Definition {
 #[derive(Debug, Deserialize)]
 struct TableName {
     name: String,
+    columns: Vec<ColumnText>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ColumnText {
+    name: String,
+    kind: String,
 }
 
 #[derive(Debug)]
@@ -36,6 +46,8 @@ pub(in crate::db) struct Stored {
     pub(in crate::db) place: Option<String>,
     /// Plain names.
     pub(in crate::db) tables: Vec<String>,
+    /// The types of the columns, by table and column.
+    kinds: HashMap<String, HashMap<String, ColumnType>>,
 }
 
 impl Stored {
@@ -47,6 +59,11 @@ impl Stored {
     /// The same, quoted and in its schema.
     pub(super) fn quoted(&self, dialect: Dialect, table: &str) -> String {
         sql::in_schema(dialect, self.schema.as_deref(), &self.raw(dialect, table))
+    }
+
+    /// The type that the code gives a column.
+    pub(super) fn kind(&self, table: &str, column: &str) -> Option<ColumnType> {
+        if column == INSTANCE_COLUMN { Some(ColumnType::Text) } else { self.kinds.get(table)?.get(column).copied() }
     }
 
     /// True when a table of this build is there.
@@ -98,7 +115,11 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
     let phase = Phase::parse(row::text(found, 5)?).unwrap_or(Phase::Halted);
     let name: Arc<str> = row::shared(found, 0)?;
     let place = if row::is_null(found, 9) { None } else { Some(row::text(found, 9)?.to_owned()) };
+    let kind = |column: &ColumnText| Some((column.name.clone(), ColumnType::named(&column.kind)?));
+    let kinds = |table: &TableName| (table.name.clone(), table.columns.iter().filter_map(kind).collect());
+    let kinds = definition.tables.iter().map(kinds).collect();
     Ok(Stored {
+        kinds,
         build: Build {
             key: ProjectionKey { name, version: u32::try_from(row::int(found, 1)?).unwrap_or(0) },
             phase: if live { Phase::Live } else { phase },

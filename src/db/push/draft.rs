@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::error::PushError;
-use crate::event::{Command, Event, Expected, Texts, Unique};
+use crate::event::{Command, ERASED, Event, Expected, Texts, Unique};
 
 /// The commands of one push. It shares their texts, so that another thread can do its work.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Draft {
     fn of(index: usize, command: &Command) -> Result<Self, PushError> {
         command.check(index)?;
         // Without one it is refused by the check.
-        let payload = command.payload.as_deref().unwrap_or("null");
+        let payload = command.payload.as_deref().ok().filter(|_| !command.erased).unwrap_or(ERASED);
         let metadata = command.metadata_json();
         let event = Event {
             id: Uuid::nil(),

@@ -13,7 +13,7 @@ use crate::value::Value;
 
 /// Creates or migrates everything.
 pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
-    Projection::check_all(projections)?;
+    check(backend, projections)?;
     migrate(backend)?;
     if backend.read("looking for tables without a schema on record", place::is_missing)? {
         backend.write("recording the schemas of tables", |conn| {
@@ -26,6 +26,12 @@ pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Res
         backend.write(&doing, |conn| setup_one(conn, projection))?;
     }
     Ok(())
+}
+
+/// That the definitions hold together, and say all that this database needs.
+fn check<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
+    Projection::check_all(projections)?;
+    Ok(projections.iter().try_for_each(|projection| projection.check_texts(backend.dialect()))?)
 }
 
 fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
@@ -192,7 +198,7 @@ fn check_fits(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
 
 /// Checks what `setup` would do.
 pub(crate) fn verify<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
-    Projection::check_all(projections)?;
+    check(backend, projections)?;
     backend.read("verifying the set-up", |conn| {
         let found = current(conn)?;
         check_version(found, backend.migrations())?;

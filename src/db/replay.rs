@@ -1,0 +1,92 @@
+//! Events applied anew to tables that nobody sees: for what verifies and explains.
+
+use super::{Backend, Conn, model, state};
+use crate::build::{Replay, Replaying};
+use crate::error::{Error, StoreError, StoreErrorKind};
+use crate::projection::Projection;
+use crate::sql;
+use crate::statement::Statement;
+use crate::table::Table;
+use crate::value::Value;
+
+/// The schema of what lasts as long as its session.
+const TEMPORARY: &str = "pg_temp";
+
+/// A connection with tables of the projection that are empty at first.
+pub(crate) struct Scratch<'c> {
+    pub(crate) conn: &'c mut dyn Conn,
+    /// As its tables have to be named.
+    pub(crate) projection: &'c Projection,
+}
+
+impl Replay for Scratch<'_> {
+    fn apply(&mut self, instance: &str, statement: &Statement) -> Result<(), StoreError> {
+        self.conn.execute("SAVEPOINT step", &[])?;
+        let outcome = state::execute(self.conn, self.projection, instance, statement);
+        if outcome.is_err() {
+            self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
+        }
+        self.conn.execute("RELEASE SAVEPOINT step", &[])?;
+        outcome
+    }
+
+    fn rows(&mut self, instance: &str) -> Result<Vec<Vec<Vec<(String, Value)>>>, StoreError> {
+        model::all_rows(self.conn, self.projection, instance)
+    }
+
+    fn find(
+        &mut self,
+        table: &Table,
+        instance: &str,
+        key: &[Value],
+    ) -> Result<Option<Vec<(String, Value)>>, StoreError> {
+        model::find(self.conn, self.projection, table, instance, key)
+    }
+}
+
+/// How a transaction ends that leaves nothing behind.
+enum Undone {
+    Done,
+    Failed(Box<Error>),
+}
+
+impl From<StoreError> for Undone {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(Box::new(error.into()))
+    }
+}
+
+/// Runs the work in a transaction that is rolled back.
+pub(crate) fn leaving_nothing<B: Backend>(
+    backend: &B,
+    doing: &str,
+    work: impl FnOnce(&mut dyn Conn) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let outcome = backend.write(doing, |conn| match work(conn) {
+        Ok(()) => Err::<(), Undone>(Undone::Done),
+        Err(error) => Err(Undone::Failed(Box::new(error))),
+    });
+    match outcome {
+        Ok(()) | Err(Undone::Done) => Ok(()),
+        Err(Undone::Failed(error)) => Err(*error),
+    }
+}
+
+/// Runs the work on temporary tables.
+pub(super) fn in_temporary_tables<B: Backend>(
+    backend: &B,
+    projection: &Projection,
+    work: Replaying<'_>,
+) -> Result<(), Error> {
+    let projection = &projection.without_schema().placed(Some(TEMPORARY.into()));
+    let doing = format!("applying the events of projection {:?} anew", projection.name());
+    leaving_nothing(backend, &doing, |conn| {
+        for sql in sql::create_tables(conn.dialect(), projection, None) {
+            conn.batch(&sql).map_err(|error| match error.kind() {
+                StoreErrorKind::Denied => error.with_remedy("; GRANT TEMPORARY ON DATABASE to this role"),
+                _ => error,
+            })?;
+        }
+        work(&mut Scratch { conn, projection })
+    })
+}
