@@ -17,6 +17,7 @@ mod pause;
 mod places;
 mod push;
 mod service;
+mod standby;
 mod status;
 mod wrong;
 
