@@ -101,6 +101,13 @@ fn has_secret_word(text: &str) -> bool {
     false
 }
 
+/// True for the word `password`, and for one that begins a value, so that a secret follows.
+#[cfg(feature = "cli")]
+pub(crate) fn follows_secret_word(text: &str) -> bool {
+    let word = text.trim_end_matches(['=', ':']);
+    is_secret(word.rsplit(char::is_whitespace).next().unwrap_or(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

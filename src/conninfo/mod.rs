@@ -10,6 +10,8 @@ mod look;
 mod parse;
 
 pub(crate) use fault::Fault;
+#[cfg(feature = "cli")]
+pub(crate) use look::follows_secret_word;
 pub(crate) use look::{Look, look};
 #[cfg(feature = "postgres")]
 pub(crate) use parse::Parts;

@@ -16,6 +16,7 @@ mod operate;
 mod pause;
 mod places;
 mod push;
+mod secrets;
 mod service;
 mod standby;
 mod status;
