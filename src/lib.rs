@@ -70,6 +70,11 @@
 pub mod error;
 
 mod clock;
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, unused_imports, reason = "without PostgreSQL connection strings are only told from paths")
+)]
+mod conninfo;
 mod event;
 mod held;
 mod instruction;

@@ -14,6 +14,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "error",
             "value",
             "clock",
+            "conninfo",
             "event",
             "held",
             "instruction",

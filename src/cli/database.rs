@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::admin::Remote;
+use crate::conninfo::{Look, look};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
 use crate::error::{LifeError, OperateError, SetupError, StoreError};
@@ -118,22 +119,16 @@ where
     }
 }
 
-/// Opens a database; makes the file of an SQLite one where that is wanted.
+/// Opens a database; makes the file of an SQLite one where that is wanted. What looks like a connection string is never taken
+/// for a file.
 pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
-    match place.split_once("://") {
-        Some(("postgres" | "postgresql", rest)) => {
-            // The driver would take the rest of the password for the host, and print it.
-            let authority = rest.split(['/', '?']).next().unwrap_or_default();
-            ensure!(
-                authority.matches('@').count() < 2,
-                "the database URL holds more than one `@` before its path: write one in a password as %40, and / as %2F"
-            );
-            postgres(place)
-        }
-        Some((scheme, _)) if scheme.chars().all(char::is_alphanumeric) => {
-            bail!("a URL begins with postgres://, not with {scheme}://; anything else is the path of an SQLite file")
-        }
-        _ => sqlite(Path::new(place), create),
+    match look(place) {
+        Look::Server => postgres(place),
+        Look::File => sqlite(Path::new(place), create),
+        Look::Slip(fault) => bail!(
+            "what names the database looks like a connection string with a slip, and may hold a password, so it is not \
+             shown: {fault}. Write postgres://USER@HOST/NAME, or the path of an SQLite file, with ./ before it if it looks so"
+        ),
     }
 }
 

@@ -11,6 +11,7 @@ mod database;
 mod doctor;
 mod events;
 mod failed;
+mod hidden;
 mod instances;
 mod leases;
 mod life;
@@ -39,6 +40,7 @@ use crate::error::{OperateError, StoreError};
 use crate::inspect::Status;
 use crate::projection::Projection;
 use database::Store;
+use hidden::Hidden;
 use options::{Command, Options};
 use output::{ClosedOutput, Output};
 
@@ -108,27 +110,29 @@ pub fn run(projections: Vec<Projection>) -> ExitCode {
 pub fn run_from(args: impl IntoIterator<Item = impl Into<OsString>>, projections: Vec<Projection>) -> ExitCode {
     // A service may have set a logger.
     let _ = env_logger::try_init();
-    match carry_out(args.into_iter().map(Into::into).collect(), &projections) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let hidden = Hidden::of(&args);
+    match carry_out(args, &hidden, &projections) {
         Ok(ended) => ended.into(),
         Err(error) if error.is::<ClosedOutput>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("readside: {}", words::masked(&crate::error::full(error.as_ref())));
+            eprintln!("readside: {}", hidden.masked(&crate::error::full(error.as_ref())));
             ExitCode::FAILURE
         }
     }
 }
 
-fn carry_out(args: Vec<OsString>, projections: &[Projection]) -> anyhow::Result<Ended> {
+fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -> anyhow::Result<Ended> {
     let options =
         match Options::command().try_get_matches_from(args).and_then(|found| Options::from_arg_matches(&found)) {
             Ok(options) => options,
-            Err(error) => return Ok(said(&error)),
+            Err(error) => return Ok(said(&error, hidden)),
         };
     let out = Output::new(options.json, options.quiet);
     if let Command::Completions(args) = &options.command {
         return completions::run(args, out);
     }
-    let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database())) };
+    let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database(), hidden)) };
     let store = database::open(database, matches!(options.command, Command::Setup(_)))?;
     // Set to nothing it means nothing, for scripts.
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
@@ -216,14 +220,11 @@ fn no_database() -> clap::Error {
 }
 
 /// Help, version, or what is wrong with the arguments; these may hold a password.
-fn said(error: &clap::Error) -> Ended {
-    let text = error.to_string();
-    let shown = words::masked(&text);
-    if shown == text {
+fn said(error: &clap::Error, hidden: &Hidden) -> Ended {
+    match hidden.instead_of(error) {
+        Some(text) => eprint!("{text}"),
         // A closed output is no matter here.
-        let _ = error.print();
-    } else {
-        eprint!("{shown}");
+        None => _ = error.print(),
     }
     if error.use_stderr() { Ended::Misused } else { Ended::Fine }
 }

@@ -92,19 +92,39 @@ fn masked_url(url: &str) -> String {
     }
 }
 
+/// What follows `password` and `=`, in any case, with spaces around it or in quotes.
 fn masked_pairs(text: &str) -> String {
-    const KEY: &str = "password=";
+    const KEY: &str = "password";
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(KEY) {
+    while let Some(at) = rest.to_ascii_lowercase().find(KEY) {
         let (before, after) = rest.split_at(at + KEY.len());
         shown.push_str(before);
+        let Some(value) = after.trim_start().strip_prefix('=').map(str::trim_start) else {
+            rest = after;
+            continue;
+        };
+        shown.push_str(after.strip_suffix(value).unwrap_or_default());
         shown.push_str("***");
-        let end =
-            after.find(|letter: char| letter.is_whitespace() || matches!(letter, '&' | '"')).unwrap_or(after.len());
-        rest = after.get(end..).unwrap_or_default();
+        rest = behind_value(value);
     }
     shown + rest
+}
+
+/// What follows a value, which may be in single quotes.
+fn behind_value(text: &str) -> &str {
+    let inside = text.strip_prefix('\'');
+    let mut letters = inside.unwrap_or(text).chars();
+    loop {
+        let rest = letters.as_str();
+        match letters.next() {
+            None => return "",
+            Some('\\') => _ = letters.next(),
+            Some('\'') if inside.is_some() => return letters.as_str(),
+            Some(letter) if inside.is_none() && (letter.is_whitespace() || matches!(letter, '&' | '"')) => return rest,
+            Some(_) => {}
+        }
+    }
 }
 
 /// `500ms`, `30s`, `5min`, `2h`, `1d`.
@@ -168,6 +188,9 @@ mod tests {
             ("postgres://ada@host/db postgresql://b:c@d", "postgres://ada@host/db postgresql://b:***@d"),
             ("postgres://host/db?user=ada&password=secret&x=1", "postgres://host/db?user=ada&password=***&x=1"),
             ("host=a password=secret user=b", "host=a password=*** user=b"),
+            ("host=a PASSWORD = secret", "host=a PASSWORD = ***"),
+            (r"password='se \'cr et' user=b", "password=*** user=b"),
+            ("check user, password and more", "check user, password and more"),
             ("nothing", "nothing"),
         ] {
             assert_eq!(masked(text), shown);

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
+use super::dial::Access;
 use super::error::End;
 use super::places::Places;
 use super::value::{self, Param};
@@ -24,6 +25,8 @@ pub(super) struct Session<'c, C: GenericClient> {
     aborted: bool,
     /// As whom the server let this connection in, where that is known.
     role: Option<&'c str>,
+    /// What the server let that role do when it was connected to.
+    access: Access,
     /// A statement did not find its table or schema.
     missed: bool,
     /// Where read tables are, as the pool's connections know it.
@@ -34,12 +37,13 @@ pub(super) struct Session<'c, C: GenericClient> {
 
 impl<'c, C: GenericClient> Session<'c, C> {
     pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
-        Self { client, aborted: false, role, missed: false, places: None, end: None }
+        let (aborted, missed, access) = (false, false, Access::Writes);
+        Self { client, aborted, role, access, missed, places: None, end: None }
     }
 
     /// One that knows, and tells, where read tables are.
-    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, places: &'c Places) -> Self {
-        Self { places: Some((places, places.generation())), ..Self::new(client, role) }
+    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, access: Access, places: &'c Places) -> Self {
+        Self { places: Some((places, places.generation())), access, ..Self::new(client, role) }
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -57,7 +61,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
 
     fn watch<T>(&mut self, outcome: Result<T, postgres::Error>, doing: &str) -> Result<T, StoreError> {
         outcome.map_err(|error| {
-            let error = error::of_role(doing, self.role, &error);
+            let error = error::of_role(doing, self.role, self.access, &error);
             self.aborted = true;
             self.missed |= error.kind() == StoreErrorKind::Schema;
             self.end = self.end.max(error::end(&error));

@@ -5,13 +5,15 @@ use std::error::Error as _;
 use postgres::Error;
 use postgres::error::{DbError, Severity};
 
+use super::dial::Access;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
 pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     match error.as_db_error() {
         Some(db) => {
             let code = db.code().code();
-            StoreError::new(doing, kind(code), said(db)).with_code(code)
+            let error = StoreError::new(doing, kind(code), said(db)).with_code(code);
+            if code == READ_ONLY { error.with_remedy(Access::Writes.remedy()) } else { error }
         }
         None => StoreError::new(doing, other_kind(error), words(error)),
     }
@@ -20,19 +22,24 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
 /// The server's code for what a role may not do.
 const DENIED: &str = "42501";
 
+/// The server's code for a write in a transaction that only reads.
+const READ_ONLY: &str = "25006";
+
 /// As [`store`], where a role runs statements: the server names what it may not touch, this who it is and what helps.
-pub(super) fn of_role(doing: &str, role: Option<&str>, error: &Error) -> StoreError {
+/// Where it may write nothing, this names the reason.
+pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &Error) -> StoreError {
     let said = |db: &DbError| {
         let message = db.message();
         role.map_or_else(|| message.to_owned(), |role| format!("role {role:?}: {message}"))
     };
-    match error.as_db_error().filter(|db| db.code().code() == DENIED) {
-        Some(db) => StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(
+    if let Some(db) = error.as_db_error().filter(|db| db.code().code() == DENIED) {
+        return StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(
             "; `readside doctor`, run as this role, prints the GRANT statements that running needs; set-up and \
                  rebuilds need the owner of the tables",
-        ),
-        None => store(doing, error),
+        );
     }
+    let error = store(doing, error);
+    if error.code() == Some(READ_ONLY) { error.with_remedy(access.remedy()) } else { error }
 }
 
 /// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: what stands between may

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
+use super::dial::Access;
 use super::{Postgres, error, rights, wire};
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, full};
@@ -45,16 +46,25 @@ fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
 }
 
 fn server(postgres: &Postgres) -> Found {
-    let sql =
-        "SELECT current_setting('server_version'), pg_is_in_recovery(), current_database()::text, current_user::text";
-    let found = one(postgres, "asking for the server's version", sql)?;
-    let (version, database, user) = (row::text(&found, 0)?, row::text(&found, 2)?, row::text(&found, 3)?);
+    let doing = "asking for the server's version";
+    let sql = "SELECT current_setting('server_version'), current_database()::text, current_user::text";
+    let found = one(postgres, doing, sql)?;
+    let (version, database, user) = (row::text(&found, 0)?, row::text(&found, 1)?, row::text(&found, 2)?);
     let text = format!("PostgreSQL {version}, database {database:?}, user {user:?}");
-    Ok(if row::truth(&found, 1)? {
-        Finding::fail("server", format!("{text}, a replica that only reads"), "connect to the primary server")
-    } else {
-        Finding::ok("server", text)
+    let access = access(postgres, doing)?;
+    Ok(match access.why() {
+        None => Finding::ok("server", text),
+        Some(why) => {
+            let remedy = access.remedy().trim_start_matches("; ");
+            let reads = "status, events and doctor work here; engines, pushes and commands do not";
+            Finding::fail("server", format!("{text}; {why}: {reads}"), remedy)
+        }
     })
+}
+
+/// What the server lets this role do now, asked in a new connection, as defaults concern these only.
+fn access(postgres: &Postgres, doing: &str) -> Result<Access, StoreError> {
+    Ok(postgres.pool().connect(doing)?.access())
 }
 
 fn durability(postgres: &Postgres) -> Found {
@@ -125,6 +135,9 @@ fn pooler(postgres: &Postgres) -> Found {
 /// subscribed.
 fn notifications(postgres: &Postgres, patience: Duration) -> Found {
     let doing = "testing notifications";
+    if access(postgres, doing)? == Access::Standby {
+        return Ok(Finding::warn("notifications", "none on a standby", "connect to the primary server"));
+    }
     let mut listener = postgres.pool().connect_anew(doing)?;
     let remedy = "let engines connect past a pooler in transaction mode";
     if wire::is_shared(postgres, &mut listener)? {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
+use super::dial::Access;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.
@@ -25,12 +26,18 @@ pub(super) struct Link {
     until: Option<Instant>,
     /// What had been heard of the server when it was asked for.
     era: u64,
+    access: Access,
 }
 
 impl Link {
-    pub(super) fn new(client: Client, lifetime: Duration, era: u64) -> Self {
+    pub(super) fn new(client: Client, lifetime: Duration, era: u64, access: Access) -> Self {
         let until = Instant::now().checked_add(jittered(lifetime, random()));
-        Self { client: Some(client), until, era }
+        Self { client: Some(client), until, era, access }
+    }
+
+    /// What the server let this role do when it was connected to.
+    pub(super) fn access(&self) -> Access {
+        self.access
     }
 
     pub(super) fn client(&mut self, doing: &str) -> Result<&mut Client, StoreError> {
@@ -99,7 +106,7 @@ fn jittered(lifetime: Duration, random: f64) -> Duration {
 }
 
 /// Between 0 and 1. The standard library seeds each of these hashers anew.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
 }

@@ -3,8 +3,10 @@
 //! Here is only what differs from SQLite: connections, values, and writing sets of rows. Every call is an unnamed typed
 //! statement and every setting is local to its transaction, so that a pooler in transaction mode may stand between.
 
+mod address;
 mod bulk;
 mod conn;
+mod dial;
 mod error;
 mod examine;
 mod holder;
@@ -31,6 +33,7 @@ use crate::projection::Projection;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
+use address::Address;
 use conn::Session;
 use places::Places;
 use pool::{Checked, Pool};
@@ -54,12 +57,14 @@ pub struct PostgresOptions {
     /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
     /// that catches up reads and leases ahead on two more; where there is none, it waits until one is free. Default: 10.
     pub max_connections: usize,
-    /// How long connecting, or waiting for a free connection, may take. Default: 5 s.
+    /// How long connecting to each address, or waiting for a free connection, may take. `connect_timeout` of the connection
+    /// string counts more. Default: 5 s.
     pub connect_timeout: Duration,
     /// How long a statement waits for a lock, for instance of another push to the same instance. Zero: not at all.
     /// Default: 5 s.
     pub lock_timeout: Duration,
-    /// How long a statement may run. Default: 30 s.
+    /// How long a statement may run, and, without `tcp_user_timeout` in the connection string, how long what was sent may
+    /// stay without a receipt. Default: 30 s.
     pub statement_timeout: Duration,
     /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
     /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
@@ -127,14 +132,20 @@ pub struct Postgres {
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl DbStore<Postgres> {
-    /// Connects to a database, `postgres://user:password@host:port/name`. Tables are made by [`setup`](Self::setup).
+    /// Connects to a database, `postgres://user:password@host:port/name` or `host=… dbname=… user=…`. Tables are made by
+    /// [`setup`](Self::setup).
+    ///
+    /// The string is read as libpq reads it, with several hosts, each with its port, and `target_session_attrs`; each
+    /// address has the whole time-out to itself. What is not supported, TLS first of all, is refused by name. A string
+    /// that cannot be read is never shown, since it may hold a password; nor is one in which libpq would take a part of
+    /// the password for a host or a database, as with a second `@`.
     ///
     /// The driver keeps a private runtime inside each connection: call this store from plain threads, for instance by
     /// `spawn_blocking`. On a thread that drives an asynchronous runtime the driver panics; that is caught, and each call is
     /// refused there as `Usage`.
     ///
     /// # Errors
-    /// When an option is of no use, when the URL cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
+    /// When an option is of no use, when the connection string cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
         Self::connect_with(url, PostgresOptions::default())
     }
@@ -143,9 +154,13 @@ impl DbStore<Postgres> {
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub fn connect_with(url: &str, options: PostgresOptions) -> Result<Self, StoreError> {
+    pub fn connect_with(url: &str, mut options: PostgresOptions) -> Result<Self, StoreError> {
         options.check()?;
-        let pool = Pool::open(url, &options)?;
+        let address = Address::read(url, &options)?;
+        if let Some(timeout) = address.timeout {
+            options.connect_timeout = timeout;
+        }
+        let pool = Pool::open(address, &options)?;
         let (longest_idle, places) =
             (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), Places::default());
         Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle, places }))
@@ -202,6 +217,15 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A connection of the caller's own, made as those of a store.
+#[cfg(feature = "cli")]
+pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
+    let (options, doing) = (PostgresOptions::default(), "connecting to the database");
+    let address = Address::read(url, &options)?;
+    let patience = address.timeout.unwrap_or(options.connect_timeout);
+    dial::connect(&address, crate::clock::deadline(patience), patience, doing).map(|(client, _)| client)
+}
+
 /// A time-out as the server reads it, rounded up. 0 means that there is none, as for one that it cannot count to.
 fn millis(duration: Duration) -> String {
     let millis = duration.as_nanos().div_ceil(1_000_000).max(1);
@@ -218,13 +242,14 @@ impl Postgres {
         Terms { read_only, connect: self.options.connect_timeout, lock: self.options.lock_timeout }
     }
 
-    /// One round trip: begin, and the time-outs of this transaction only.
+    /// One round trip: begin, and the time-outs of this transaction only. Whoever has set `default_transaction_read_only`
+    /// for the role or the database is obeyed.
     fn begin(&self, terms: Terms) -> String {
         let options = &self.options;
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED{}; SET LOCAL lock_timeout = '{}'; SET LOCAL statement_timeout = '{}'; \
              SET LOCAL idle_in_transaction_session_timeout = '{}'",
-            if terms.read_only { " READ ONLY" } else { " READ WRITE" },
+            if terms.read_only { " READ ONLY" } else { "" },
             millis(terms.lock),
             millis(options.statement_timeout),
             millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
@@ -265,9 +290,10 @@ impl Postgres {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut checked = self.begun(pool, doing, terms)?;
+        let access = checked.access();
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::knowing(client, Some(pool.role()), &self.places);
+        let mut session = Session::knowing(client, Some(pool.role()), access, &self.places);
         let outcome = work(&mut session);
         let (aborted, end) = (session.is_aborted(), session.end());
         if session.has_missed() {

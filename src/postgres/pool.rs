@@ -1,15 +1,16 @@
 //! Connections to a server: check-out with a deadline, a look at the health of idle ones, a bound on their number, and a
 //! longest life.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, IsolationLevel};
 
 use super::PostgresOptions;
+use super::address::Address;
+use super::dial::{self, Access};
 use super::error::{self, End};
 use super::link::{Link, guarded};
 use crate::clock::deadline;
@@ -21,16 +22,13 @@ const DOUBTFUL: Duration = Duration::from_secs(10);
 /// How long that may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A peer that is gone without a word is found out after about twice this time.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-
 /// The server takes no more connections.
 const CROWDED: &str = "53300";
 
 const OLDEST_SERVER: i64 = 130_000;
 
 pub(super) struct Pool {
-    config: Config,
+    address: Address,
     options: PostgresOptions,
     limit: usize,
     /// As whom the server lets these connections in.
@@ -86,7 +84,7 @@ impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.state.lock();
         f.debug_struct("Pool")
-            .field("hosts", &self.config.get_hosts())
+            .field("address", &self.address)
             .field("open", &state.open)
             .field("idle", &state.idle.len())
             .field("generation", &self.generation())
@@ -95,24 +93,9 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pool {
-    /// Reads the URL and opens a first connection, so that a wrong address or password shows at once.
-    pub(super) fn open(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
-        let doing = "reading the URL of the database";
-        let mut config = Config::from_str(url)
-            .map_err(|error| StoreError::new(doing, StoreErrorKind::Usage, error::words(&error)))?;
-        if config.get_application_name().is_none() {
-            config.application_name("readside");
-        }
-        config.connect_timeout(options.connect_timeout);
-        // The system can be told no longer one; where it is told none it has its own.
-        if options.statement_timeout.as_millis() <= i32::MAX as u128 {
-            config.tcp_user_timeout(options.statement_timeout);
-        }
-        config.keepalives_idle(KEEPALIVE);
-        config.keepalives_interval(KEEPALIVE / 2);
-        config.keepalives_retries(3);
-        config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
-        let mut pool = Self::new(config, options.clone(), options.max_connections, String::new(), Arc::default());
+    /// Opens a first connection, so that a wrong address or password shows at once.
+    pub(super) fn open(address: Address, options: &PostgresOptions) -> Result<Self, StoreError> {
+        let mut pool = Self::new(address, options.clone(), options.max_connections, String::new(), Arc::default());
         let mut first = pool.check_out("opening the store")?;
         let role = check_server(first.client_in_use("connecting to the database")?)?;
         first.clean();
@@ -121,14 +104,14 @@ impl Pool {
         Ok(pool)
     }
 
-    fn new(config: Config, options: PostgresOptions, limit: usize, role: String, endings: Arc<Endings>) -> Self {
-        Self { config, options, limit, role, state: Mutex::default(), freed: Condvar::new(), endings }
+    fn new(address: Address, options: PostgresOptions, limit: usize, role: String, endings: Arc<Endings>) -> Self {
+        Self { address, options, limit, role, state: Mutex::default(), freed: Condvar::new(), endings }
     }
 
     /// One more connection, for what must not wait for those of this pool.
     pub(super) fn reserve(&self) -> Self {
-        let (config, options) = (self.config.clone(), self.options.clone());
-        Self::new(config, options, 1, self.role.clone(), Arc::clone(&self.endings))
+        let (address, options) = (self.address.clone(), self.options.clone());
+        Self::new(address, options, 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
     pub(super) fn role(&self) -> &str {
@@ -140,7 +123,7 @@ impl Pool {
         self.endings.generation.load(Ordering::SeqCst)
     }
 
-    /// A connection, idle or new, as soon as there is one; one deadline for waiting and connecting.
+    /// A connection, idle or new, as soon as there is one; one deadline for waiting and for connecting to the first address.
     pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
         self.check_out_within(doing, self.options.connect_timeout)
     }
@@ -161,7 +144,7 @@ impl Pool {
             } else if state.open < self.limit && crowded.is_none() {
                 state.open += 1;
                 drop(state);
-                let error = match self.connect(doing, deadline) {
+                let error = match self.connect_within(doing, deadline, patience) {
                     Ok(link) => return Ok(Checked::new(self, link, false)),
                     Err(error) => error,
                 };
@@ -215,16 +198,21 @@ impl Pool {
 
     /// A connection that is not one of the pool's.
     pub(super) fn connect_anew(&self, doing: &str) -> Result<Client, StoreError> {
-        self.connect(doing, deadline(self.options.connect_timeout))?.into_client(doing)
+        self.connect(doing)?.into_client(doing)
     }
 
-    fn connect(&self, doing: &str, deadline: Instant) -> Result<Link, StoreError> {
-        let doing = format!("{doing}: connecting to {}", address(&self.config));
+    /// As [`connect_anew`](Self::connect_anew), with what is known of it.
+    pub(super) fn connect(&self, doing: &str) -> Result<Link, StoreError> {
+        let patience = self.options.connect_timeout;
+        self.connect_within(doing, deadline(patience), patience)
+    }
+
+    fn connect_within(&self, doing: &str, first: Instant, patience: Duration) -> Result<Link, StoreError> {
         // What is connected to may be gone before that is done.
         let era = self.endings.era();
-        let client = connect(&self.config, deadline, &doing)?;
-        let mut link = Link::new(client, self.options.max_lifetime, era);
-        link.try_driver(&doing)?;
+        let (client, access) = dial::connect(&self.address, first, patience, doing)?;
+        let mut link = Link::new(client, self.options.max_lifetime, era, access);
+        link.try_driver(&format!("{doing}: connecting to {}", self.address))?;
         Ok(link)
     }
 }
@@ -234,47 +222,19 @@ pub(super) fn whole(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Hosts, port and database, for people; never user and password.
-fn address(config: &Config) -> String {
-    let hosts: Vec<String> = config
-        .get_hosts()
-        .iter()
-        .map(|host| match host {
-            postgres::config::Host::Tcp(name) => name.clone(),
-            #[cfg(unix)]
-            postgres::config::Host::Unix(path) => path.display().to_string(),
-        })
-        .collect();
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!("{}:{port}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
-}
-
-/// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
-/// ever. The thread that connects is left behind then, and ends with the connection.
-fn connect(config: &Config, deadline: Instant, doing: &str) -> Result<Client, StoreError> {
-    let since = Instant::now();
-    let (send, receive) = crossbeam_channel::bounded(1);
-    let config = config.clone();
-    let thread = std::thread::Builder::new().name("readside-connect".to_owned()).spawn(move || {
-        let _ = send.send(config.connect(NoTls));
-    });
-    let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
-    let Ok(connected) = receive.recv_deadline(deadline) else {
-        let why = format!("the server did not answer within {:?}", whole(since.elapsed()));
-        return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
-    };
-    let _ = thread.join();
-    connected.map_err(|error| error::store(doing, &error))
-}
-
 /// Refuses a server that cannot be used; returns the role.
 fn check_server(client: &mut Client) -> Result<String, StoreError> {
     let doing = "looking at the version of the server";
     let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding'), \
          current_user::text";
-    let row = client.query_typed_one(sql, &[]).map_err(|error| error::store(doing, &error))?;
-    let version: i64 = row.try_get(0).map_err(|error| error::store(doing, &error))?;
-    let encoding: String = row.try_get(1).map_err(|error| error::store(doing, &error))?;
+    let failed = |error: postgres::Error| error::store(doing, &error);
+    // Where the role's default is serializable, a standby answers nothing outside of such a transaction.
+    let begun = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).read_only(true).start();
+    let mut transaction = begun.map_err(failed)?;
+    let row = transaction.query_typed_one(sql, &[]).map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    let version: i64 = row.try_get(0).map_err(failed)?;
+    let encoding: String = row.try_get(1).map_err(failed)?;
     if version < OLDEST_SERVER {
         let why = format!("PostgreSQL 13 or newer is needed, this is {}", version / 10_000);
         return Err(StoreError::new(doing, StoreErrorKind::Version, why));
@@ -283,7 +243,7 @@ fn check_server(client: &mut Client) -> Result<String, StoreError> {
         let why = format!("the database has the encoding {encoding}, UTF8 is needed");
         return Err(StoreError::new(doing, StoreErrorKind::Version, why));
     }
-    row.try_get(2).map_err(|error| error::store(doing, &error))
+    row.try_get(2).map_err(failed)
 }
 
 /// A connection in use. It goes back when it is clean and may live on, and is closed otherwise.
@@ -304,6 +264,11 @@ impl<'p> Checked<'p> {
     /// It may have ended while it was idle, as all do when a server restarts.
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
+    }
+
+    /// What the server let this role do when it was connected to.
+    pub(super) fn access(&self) -> Access {
+        self.link.as_ref().map_or(Access::Writes, Link::access)
     }
 
     /// The connection, which is not clean from now on.

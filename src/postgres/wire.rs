@@ -102,7 +102,9 @@ pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
 
 /// True when the session of this connection is given to others too. False may be chance.
 pub(super) fn is_shared(postgres: &Postgres, client: &mut Client) -> Result<bool, StoreError> {
-    let own = |client: &mut Client| pid(client, "SELECT pg_backend_pid()");
+    // Where the role's default is serializable, a standby answers nothing outside of such a transaction.
+    let sql = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid(); COMMIT";
+    let own = |client: &mut Client| pid(client, sql);
     let before = own(client)?;
     for _ in 0..LOOKS {
         // A transaction keeps whatever session it is given, perhaps that one.
@@ -118,7 +120,7 @@ pub(super) fn is_shared(postgres: &Postgres, client: &mut Client) -> Result<bool
     Ok(false)
 }
 
-/// Runs statements in one session of the server, and returns the number that the last one finds, which is its process.
+/// Runs statements in one session of the server, and returns the last number that one finds, which is its process.
 fn pid(client: &mut Client, sql: &str) -> Result<i64, StoreError> {
     let messages = client.simple_query(sql).map_err(|error| error::store(DOING, &error))?;
     let found = messages.iter().rev().find_map(|message| match message {

@@ -23,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
 use crate::clock::{Clock, SystemClock, deadline};
+use crate::conninfo::{Look, look};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Command;
@@ -89,7 +90,8 @@ impl DbStore<Sqlite> {
     /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half
     /// a second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
     ///
-    /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
+    /// What looks like a connection string of PostgreSQL is refused (`Usage`) and not shown, since it may hold a password; a
+    /// path that looks so is taken with `./` before it. A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
     ///
     /// # Errors
     /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
@@ -104,6 +106,7 @@ impl DbStore<Sqlite> {
     /// As [`open`](Self::open).
     pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
         let path = path.as_ref();
+        refuse_server(path)?;
         let doing = format!("opening the database \"{}\"", path.display());
         let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
         let (writer, place) = open_place(&resolved, &options).map_err(|error| error.doing(doing))?;
@@ -172,6 +175,16 @@ fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushErr
                      begin it with TransactionBehavior::Immediate",
         }),
     }
+}
+
+/// The connection string of a server, or one with a slip, is no path, and nothing shows it.
+fn refuse_server(path: &Path) -> Result<(), StoreError> {
+    if look(&path.to_string_lossy()) == Look::File {
+        return Ok(());
+    }
+    let why = "the path looks like the connection string of a PostgreSQL server, and is not shown, since it may hold a password";
+    let remedy = "; open that by PostgresStore, or begin the path of a file with ./ or ../";
+    Err(StoreError::new("opening the database", StoreErrorKind::Usage, why).with_remedy(remedy))
 }
 
 /// A later change of the working directory must not change the file.

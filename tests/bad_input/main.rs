@@ -10,6 +10,8 @@ mod commands;
 mod commits;
 #[cfg(feature = "postgres")]
 mod connections;
+#[cfg(feature = "postgres")]
+mod hosts;
 mod names;
 mod options;
 #[cfg(feature = "postgres")]

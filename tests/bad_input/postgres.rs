@@ -37,7 +37,7 @@ fn a_server_that_never_answers_is_given_up() {
 }
 
 /// Answers the first message as a server does that got a wrong password.
-fn wrong_password() -> u16 {
+pub(crate) fn wrong_password() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -16,7 +16,9 @@ mod operate;
 mod pause;
 mod places;
 mod push;
+mod secrets;
 mod service;
+mod standby;
 mod status;
 mod wrong;
 

@@ -22,6 +22,14 @@ impl Server {
 }
 
 impl Standby {
+    pub(crate) fn url(&self) -> String {
+        self.0.url()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port()
+    }
+
     /// Waits until it has replayed all that the primary has written so far.
     pub(crate) fn catch_up(&self, primary: &Server) {
         let written: String = client(primary).query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);

@@ -21,6 +21,7 @@ use super::output::{number, text};
 use super::stop::Stop;
 use super::words::positions;
 use super::{Ended, Outcome, Session};
+use crate::conninfo::{Look, look};
 use crate::engine::{HandlerConfig, ProjectionHandler};
 use work::{Account, Work};
 
@@ -114,16 +115,17 @@ fn is_tag(text: &str) -> bool {
 }
 
 fn floor(session: &Session<'_>, tag: &str) -> anyhow::Result<Box<dyn Floor>> {
+    let is_server = look(session.database) == Look::Server;
     #[cfg(feature = "postgres")]
-    if session.database.contains("://") {
+    if is_server {
         return Ok(Box::new(postgres::Postgres::open(session.database, tag)?));
     }
     #[cfg(feature = "sqlite")]
-    if !session.database.contains("://") {
+    if !is_server {
         return Ok(Box::new(sqlite::Sqlite::open(session.database, tag)?));
     }
-    let _ = tag;
-    anyhow::bail!("there is nothing to compare {} with in this build", super::words::masked(session.database))
+    let _ = (tag, is_server);
+    anyhow::bail!("there is nothing to compare this database with in this build")
 }
 
 /// None when a signal ended it.

@@ -1,7 +1,7 @@
 //! The floor on PostgreSQL: sets of rows in few statements, prepared once.
 
 use anyhow::Context;
-use postgres::{Client, NoTls, Statement};
+use postgres::{Client, Statement};
 
 use super::work::{Account, Change, Event, fold};
 use super::{Floor, PAGE};
@@ -50,7 +50,7 @@ impl Prepared {
 
 impl Postgres {
     pub(super) fn open(url: &str, tag: &str) -> anyhow::Result<Self> {
-        let mut db = Client::connect(url, NoTls).context("connecting to the database for the hand-written side")?;
+        let mut db = crate::postgres::client(url).context("connecting to the database for the hand-written side")?;
         let name = format!("bench_of_readside_{tag}_floor");
         db.batch_execute(&format!(
             "CREATE TABLE IF NOT EXISTS {name}_counter (i text COLLATE \"C\" PRIMARY KEY, head bigint NOT NULL);

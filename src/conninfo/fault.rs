@@ -1,0 +1,58 @@
+//! What is wrong with a connection string.
+
+/// Of nothing but words that are known beforehand, so that no part of a password can be in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("it begins otherwise than with postgres:// or postgresql://, written in small letters")]
+    Scheme,
+    #[error("it seems to hold a user and a password, but does not begin with postgres://")]
+    NoScheme,
+    #[error("it seems to hold a password, but neither begins with postgres:// nor consists of keyword=value")]
+    Words,
+    #[error("it neither begins with postgres:// nor consists of keyword=value")]
+    Neither,
+    #[error(
+        "the host holds an @, or the name of the database an @ / : , [ or ]: write %40 for an @ of user, password or \
+         database, %2F for a /, %3A for a :, %3F for a ? and %2C for a ,"
+    )]
+    At,
+    #[error("a % is not followed by two hexadecimal digits: write %25 for the sign itself")]
+    Percent,
+    #[error("it holds the character NUL")]
+    Nul,
+    #[error("the value of `{0}` is no UTF-8")]
+    NotUtf8(&'static str),
+    #[error("the [ of an IPv6 address is not followed by an address, a ] and then the port or the path")]
+    Bracket,
+    #[error("parameter {0} behind the ? has not exactly one =: write %3D and %26 for an = and an & of a value")]
+    Parameter(usize),
+    #[error("no = follows keyword {0}: put a value that holds spaces in single quotes")]
+    NoEquals(usize),
+    #[error(
+        "the single quote that begins the value of `{0}` has no end: write \\' for a quote and \\\\ for a backslash in it"
+    )]
+    Quote(&'static str),
+    #[error("keyword {0} is not known")]
+    Unknown(usize),
+    #[error("keyword {0} is not known; `{1}` may be meant, written in small letters")]
+    Near(usize, &'static str),
+    #[error("the value of `{0}` does not fit: it has to be {1}")]
+    Value(&'static str, &'static str),
+    #[error("there are as many `{0}` as hosts, or one for all, but not {1}")]
+    Count(&'static str, usize),
+    #[error("the value of `{0}` looks like a connection string itself, or like a part of one")]
+    Nested(&'static str),
+    #[error("`{0}` cannot be kept: TLS is not spoken here")]
+    Tls(&'static str),
+    #[error("`{0}` is not supported here: {1}")]
+    Unsupported(&'static str, &'static str),
+}
+
+impl Fault {
+    /// The fault of a keyword, the one at this place of the text.
+    #[cfg(feature = "postgres")]
+    pub(super) fn keyword(place: usize, word: &[u8]) -> Self {
+        let meant = std::str::from_utf8(word).ok().and_then(super::keyword::nearest);
+        meant.map_or(Self::Unknown(place), |meant| Self::Near(place, meant))
+    }
+}

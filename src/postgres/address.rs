@@ -1,0 +1,325 @@
+//! What a connection string means: where to connect, as whom, and which server will do. As libpq has it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use postgres::Config;
+use postgres::config::{ChannelBinding, SslMode};
+
+use super::PostgresOptions;
+use crate::conninfo::{Fault, Parts};
+use crate::error::{StoreError, StoreErrorKind};
+
+/// A peer that is gone without a word is found out after about twice this time.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+const KEEPALIVES: u32 = 3;
+
+const PORT: u16 = 5432;
+
+/// Where servers put their sockets, if not told otherwise: those of Debian and others, and those of the project itself.
+const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+
+/// The hosts of a connection string, and all else that it says. `Debug` and `Display` tell the hosts and the database only.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) hosts: Vec<Host>,
+    /// All but where.
+    pub(super) config: Config,
+    pub(super) target: Target,
+    /// Hosts and their addresses are tried in any order.
+    pub(super) is_random: bool,
+    /// For each address, where the string says how long.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// One host of a connection string.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Host {
+    /// A name, an address, or the folder of a socket.
+    pub(super) name: String,
+    /// Where the address is given, the name is not looked up.
+    pub(super) ip: Option<IpAddr>,
+    pub(super) port: u16,
+}
+
+/// Which servers will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Any,
+    ReadWrite,
+    ReadOnly,
+    Primary,
+    Standby,
+    PreferStandby,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Address").field(&self.to_string()).finish()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, host) in self.hosts.iter().enumerate() {
+            write!(f, "{}{host}", if at == 0 { "" } else { "," })?;
+        }
+        write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            Some(ip) if ip.to_string() != self.name => write!(f, "{} ({ip}):{}", self.name, self.port),
+            _ if self.name.contains(':') => write!(f, "[{}]:{}", self.name, self.port),
+            _ => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+impl Host {
+    pub(super) fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
+}
+
+impl Address {
+    pub(super) fn read(text: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
+        Parts::parse(text).and_then(|parts| Self::of(&parts, options)).map_err(|fault| {
+            let (kind, remedy) = match fault {
+                Fault::Tls(_) | Fault::Unsupported(..) => (StoreErrorKind::Unsupported, "; leave it out, where that will do"),
+                Fault::Neither => (
+                    StoreErrorKind::Usage,
+                    "; write postgres://USER@HOST/NAME, or host=HOST dbname=NAME user=USER; a file is opened by SqliteStore",
+                ),
+                _ => (StoreErrorKind::Usage, "; it is not shown, since it may hold a password: compare it with what the cause says"),
+            };
+            StoreError::new("reading the connection string of the database", kind, fault).with_remedy(remedy)
+        })
+    }
+
+    fn of(parts: &Parts, options: &PostgresOptions) -> Result<Self, Fault> {
+        refuse_unsupported(parts)?;
+        let mut config = Config::new();
+        if let Some(user) = shown(parts, "user")? {
+            config.user(user);
+        }
+        if let Some(database) = shown(parts, "dbname")? {
+            config.dbname(database);
+        }
+        if let Some(password) = parts.bytes("password") {
+            config.password(password);
+        }
+        if let Some(options) = parts.text("options")? {
+            config.options(options);
+        }
+        let name = parts.text("application_name")?.or(parts.text("fallback_application_name")?);
+        config.application_name(name.unwrap_or("readside"));
+        config.ssl_mode(SslMode::Disable);
+        let choices = [("disable", ChannelBinding::Disable), ("prefer", ChannelBinding::Prefer)];
+        if let Some(binding) =
+            choice(parts, "channel_binding", &choices, "disable or prefer, as long as TLS is not spoken")?
+        {
+            config.channel_binding(binding);
+        }
+        keep_alive(parts, options, &mut config)?;
+        config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
+        let targets = [
+            ("any", Target::Any),
+            ("read-write", Target::ReadWrite),
+            ("read-only", Target::ReadOnly),
+            ("primary", Target::Primary),
+            ("standby", Target::Standby),
+            ("prefer-standby", Target::PreferStandby),
+        ];
+        let wanted = "any, read-write, read-only, primary, standby or prefer-standby";
+        let target = choice(parts, "target_session_attrs", &targets, wanted)?;
+        let balance = [("disable", false), ("random", true)];
+        let is_random = choice(parts, "load_balance_hosts", &balance, "disable or random")?;
+        // As libpq has it: none at all.
+        let timeout = number::<i32>(parts, "connect_timeout", SECONDS)?.map(|seconds| {
+            u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(Duration::MAX, Duration::from_secs)
+        });
+        Ok(Self {
+            hosts: hosts(parts)?,
+            config,
+            target: target.unwrap_or(Target::Any),
+            is_random: is_random.unwrap_or_default(),
+            timeout,
+        })
+    }
+}
+
+const SECONDS: &str = "a whole number of seconds";
+
+/// What the string says of silent peers counts more than what is usual here. Zero leaves it to the system.
+fn keep_alive(parts: &Parts, options: &PostgresOptions, config: &mut Config) -> Result<(), Fault> {
+    config.keepalives(number::<i32>(parts, "keepalives", "0 or 1")? != Some(0));
+    let seconds =
+        |keyword| Ok(number::<u32>(parts, keyword, SECONDS)?.map(|seconds| Duration::from_secs(seconds.into())));
+    let (idle, interval) = (seconds("keepalives_idle")?, seconds("keepalives_interval")?);
+    if idle != Some(Duration::ZERO) {
+        config.keepalives_idle(idle.unwrap_or(KEEPALIVE));
+    }
+    if interval != Some(Duration::ZERO) {
+        config.keepalives_interval(interval.unwrap_or(KEEPALIVE / 2));
+    }
+    let count = number::<u32>(parts, "keepalives_count", "a whole number")?;
+    let count = count.or(number::<u32>(parts, "keepalives_retries", "a whole number")?);
+    if count != Some(0) {
+        config.keepalives_retries(count.unwrap_or(KEEPALIVES));
+    }
+    match number::<u32>(parts, "tcp_user_timeout", "a whole number of milliseconds")? {
+        Some(0) => {}
+        Some(millis) => _ = config.tcp_user_timeout(Duration::from_millis(millis.into())),
+        // The system can be told no longer one; where it is told none it has its own.
+        None if options.statement_timeout.as_millis() > i32::MAX as u128 => {}
+        None => _ = config.tcp_user_timeout(options.statement_timeout),
+    }
+    Ok(())
+}
+
+fn hosts(parts: &Parts) -> Result<Vec<Host>, Fault> {
+    let list = |keyword| {
+        let value = parts.text(keyword)?;
+        Ok(value.map(|value| value.split(',').map(str::trim).collect::<Vec<&str>>()).unwrap_or_default())
+    };
+    let (names, numeric, listed) = (list("host")?, list("hostaddr")?, list("port")?);
+    let count = names.len().max(numeric.len()).max(1);
+    if !numeric.is_empty() && !names.is_empty() && numeric.len() != names.len() {
+        return Err(Fault::Count("hostaddr", numeric.len()));
+    }
+    if listed.len() > 1 && listed.len() != count {
+        return Err(Fault::Count("port", listed.len()));
+    }
+    let at = |list: &[&str], at: usize| list.get(at).copied().unwrap_or_default().to_owned();
+    (0..count)
+        .map(|index| {
+            let (name, ip) = (at(&names, index), at(&numeric, index));
+            let port = at(&listed, if listed.len() == 1 { 0 } else { index });
+            let wanted = Fault::Value("port", "a number from 1 to 65535 for each host");
+            let port =
+                if port.is_empty() { Ok(PORT) } else { port.parse().ok().filter(|port| *port > 0).ok_or(wanted) }?;
+            let no_address = Fault::Value("hostaddr", "an IP address for each host");
+            let ip = if ip.is_empty() { None } else { Some(IpAddr::from_str(&ip).map_err(|_| no_address)?) };
+            let name = match (name.is_empty(), ip) {
+                (true, Some(ip)) => ip.to_string(),
+                (true, None) => usual_host(port),
+                (false, _) => name,
+            };
+            refuse_no_host(&name)?;
+            Ok(Host { name, ip, port })
+        })
+        .collect()
+}
+
+/// The folder in which a server of this machine has its socket.
+fn usual_host(port: u16) -> String {
+    if !cfg!(unix) {
+        return "localhost".to_owned();
+    }
+    let has_socket = |folder: &&&str| Path::new(folder).join(format!(".s.PGSQL.{port}")).exists();
+    let is_there = |folder: &&&str| Path::new(folder).is_dir();
+    let found = SOCKETS.iter().find(has_socket).or_else(|| SOCKETS.iter().find(is_there));
+    found.map_or("/tmp", |folder| *folder).to_owned()
+}
+
+/// A host is shown in errors: so it is none that may be a part of a password.
+fn refuse_no_host(name: &str) -> Result<(), Fault> {
+    if name.starts_with('@') {
+        return Err(Fault::Unsupported("host", "a socket without a file"));
+    }
+    let is_socket = name.starts_with('/');
+    let is_part = |letter: char| {
+        letter.is_alphanumeric()
+            || ".-_:%".contains(letter)
+            || (is_socket && !letter.is_control() && !"@=".contains(letter))
+    };
+    if name.chars().all(is_part) { Ok(()) } else { Err(Fault::Nested("host")) }
+}
+
+/// A value that errors show, of the server too: so it is none that may hold a password.
+fn shown<'p>(parts: &'p Parts, keyword: &'static str) -> Result<Option<&'p str>, Fault> {
+    let value = parts.text(keyword)?;
+    let holds_secret = |value: &str| {
+        let has_credentials = value.split_once(':').is_some_and(|(_, rest)| rest.contains('@'));
+        has_credentials || value.contains("://") || value.to_ascii_lowercase().contains("password=")
+    };
+    if value.is_some_and(holds_secret) { Err(Fault::Nested(keyword)) } else { Ok(value) }
+}
+
+/// What would be passed over silently although it keeps others out, or leads elsewhere.
+fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
+    let is = |keyword, wanted: &str| Ok(parts.text(keyword)?.is_some_and(|value| value.eq_ignore_ascii_case(wanted)));
+    let is_one_of = |keyword, values: &[&str]| Ok(parts.text(keyword)?.is_none_or(|value| values.contains(&value)));
+    if !is_one_of("sslmode", &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])? {
+        return Err(Fault::Value("sslmode", "disable, allow, prefer, require, verify-ca or verify-full"));
+    }
+    for (keyword, plain) in [
+        ("sslmode", &["disable", "allow", "prefer"][..]),
+        ("requiressl", &["0"]),
+        ("sslnegotiation", &["postgres"]),
+        ("sslcertmode", &["disable", "allow"]),
+    ] {
+        if !is_one_of(keyword, plain)? {
+            return Err(Fault::Tls(keyword));
+        }
+    }
+    for (keyword, wanted) in [("channel_binding", "require"), ("sslrootcert", "system")] {
+        if is(keyword, wanted)? {
+            return Err(Fault::Tls(keyword));
+        }
+    }
+    if is("gssencmode", "require")? {
+        return Err(Fault::Unsupported("gssencmode", "GSSAPI is not spoken"));
+    }
+    let encoding = parts.text("client_encoding")?.map(str::to_ascii_lowercase);
+    if encoding.is_some_and(|encoding| !["utf8", "utf-8", "unicode", "auto"].contains(&&*encoding)) {
+        return Err(Fault::Unsupported("client_encoding", "texts are sent as UTF-8"));
+    }
+    let elsewhere = "what is in that file has to be in the string itself";
+    let unsure = "whom it would keep out could get in";
+    for (keyword, why) in [
+        ("service", elsewhere),
+        ("servicefile", elsewhere),
+        ("passfile", elsewhere),
+        ("requirepeer", unsure),
+        ("require_auth", unsure),
+        ("scram_client_key", "a key in place of the password"),
+        ("scram_server_key", "a key in place of the password"),
+        ("oauth_client_id", "OAuth"),
+        ("oauth_client_secret", "OAuth"),
+        ("replication", "a link for replication"),
+        ("authtype", "nobody knows it any more"),
+        ("tty", "nobody knows it any more"),
+    ] {
+        if parts.bytes(keyword).is_some() {
+            return Err(Fault::Unsupported(keyword, why));
+        }
+    }
+    Ok(())
+}
+
+fn number<T: FromStr>(parts: &Parts, keyword: &'static str, wanted: &'static str) -> Result<Option<T>, Fault> {
+    let value = parts.text(keyword)?.map(|value| value.trim().parse());
+    value.transpose().map_err(|_| Fault::Value(keyword, wanted))
+}
+
+fn choice<T: Copy>(
+    parts: &Parts,
+    keyword: &'static str,
+    choices: &[(&str, T)],
+    wanted: &'static str,
+) -> Result<Option<T>, Fault> {
+    let Some(value) = parts.text(keyword)? else { return Ok(None) };
+    let found = choices.iter().find(|(name, _)| *name == value).map(|(_, meant)| *meant);
+    found.map(Some).ok_or(Fault::Value(keyword, wanted))
+}
+
+#[cfg(test)]
+mod tests;

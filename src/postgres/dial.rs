@@ -1,0 +1,307 @@
+//! Connecting: one address after the other, as libpq does it.
+//!
+//! Each address has the whole time-out, so that one that is dead takes nothing from the others. A server that answers with an
+//! error ends the search, unless it says that it cannot be connected to now.
+
+use std::error::Error as _;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::address::{Address, Host, Target};
+use super::error;
+use super::link::random;
+use crate::clock::deadline;
+use crate::error::{StoreError, StoreErrorKind};
+
+/// The server is starting up, or shutting down.
+const NOT_NOW: &str = "57P03";
+
+/// What a server lets this role do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Writes,
+    /// It replays what a primary server writes.
+    Standby,
+    /// `default_transaction_read_only` is on; who set it.
+    ReadOnly(Setter),
+}
+
+/// Who has set a default of the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Setter {
+    Role,
+    Database,
+    RoleInDatabase,
+    Client,
+    Server,
+}
+
+impl Access {
+    /// Why nothing can be written.
+    pub(super) fn why(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Writes => return None,
+            Self::Standby => "this server is a standby, which only reads",
+            Self::ReadOnly(Setter::Role) => "default_transaction_read_only is on, set for this role",
+            Self::ReadOnly(Setter::Database) => "default_transaction_read_only is on, set for this database",
+            Self::ReadOnly(Setter::RoleInDatabase) => {
+                "default_transaction_read_only is on, set for this role in this database"
+            }
+            Self::ReadOnly(Setter::Client) => "default_transaction_read_only is on, set by the connection string",
+            Self::ReadOnly(Setter::Server) => "default_transaction_read_only is on, set for the server",
+        })
+    }
+
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::Writes => "; connect to the primary server, or see who has set transaction_read_only",
+            Self::Standby => "; this server is a standby: connect to the primary server",
+            Self::ReadOnly(Setter::Role) => {
+                "; default_transaction_read_only is set for this role: connect as a role that may write, or have \
+                 ALTER ROLE … RESET default_transaction_read_only run"
+            }
+            Self::ReadOnly(Setter::Database) => {
+                "; default_transaction_read_only is set for this database: connect to another one, or have \
+                 ALTER DATABASE … RESET default_transaction_read_only run"
+            }
+            Self::ReadOnly(Setter::RoleInDatabase) => {
+                "; default_transaction_read_only is set for this role in this database: connect as a role that may write, \
+                 or have ALTER ROLE … IN DATABASE … RESET default_transaction_read_only run"
+            }
+            Self::ReadOnly(Setter::Client) => {
+                "; default_transaction_read_only is set by `options` of the connection string: leave that out"
+            }
+            Self::ReadOnly(Setter::Server) => {
+                "; default_transaction_read_only is set in the server's configuration: connect to another server, or have \
+                 it switched off there"
+            }
+        }
+    }
+
+    fn suits(self, target: Target) -> bool {
+        match target {
+            Target::Any => true,
+            Target::ReadWrite => self == Self::Writes,
+            Target::ReadOnly => self != Self::Writes,
+            Target::Primary => self != Self::Standby,
+            Target::Standby | Target::PreferStandby => self == Self::Standby,
+        }
+    }
+}
+
+/// An address that led nowhere.
+struct Tried {
+    place: String,
+    error: StoreError,
+    /// A server was there, but not one of those that are wanted.
+    is_other: bool,
+}
+
+/// A connection to the first host that will do. The first address may take until `first`, each other one as long as
+/// `patience` says.
+pub(super) fn connect(
+    address: &Address,
+    first: Instant,
+    patience: Duration,
+    doing: &str,
+) -> Result<(Client, Access), StoreError> {
+    let passes = match address.target {
+        Target::PreferStandby => &[Target::Standby, Target::Any][..],
+        _ => std::slice::from_ref(&address.target),
+    };
+    let (mut first, mut tried) = (Some(first), Vec::new());
+    for target in passes {
+        tried.clear();
+        for host in in_order(&address.hosts, address.is_random) {
+            let doing = format!("{doing}: connecting to {host}/{}", address.config.get_dbname().unwrap_or_default());
+            let mut until = Some(first.take().unwrap_or_else(|| deadline(patience)));
+            let ips = match addresses(host, until.unwrap_or_else(Instant::now), &doing) {
+                Ok(ips) => ips,
+                Err(error) => {
+                    tried.push(Tried { place: host.to_string(), error, is_other: false });
+                    continue;
+                }
+            };
+            for ip in in_order(&ips, address.is_random) {
+                let until = until.take().unwrap_or_else(|| deadline(patience));
+                let (error, is_other) = match connect_to(address, host, *ip, until, &doing) {
+                    Ok((client, access)) if access.suits(*target) => return Ok((client, access)),
+                    Ok((client, access)) => {
+                        close(client);
+                        (StoreError::new(&*doing, StoreErrorKind::Connection, unsuited(access, *target)), true)
+                    }
+                    Err(error) if error.code().is_some_and(|code| code != NOT_NOW) => return Err(error),
+                    Err(error) => (error, false),
+                };
+                let place = match ip {
+                    Some(ip) if ips.len() > 1 => format!("{host} ({ip})"),
+                    _ => host.to_string(),
+                };
+                tried.push(Tried { place, error, is_other });
+            }
+        }
+    }
+    Err(all_failed(address, &tried, doing))
+}
+
+/// One that was tried alone is told as it was, of several each with its own cause.
+fn all_failed(address: &Address, tried: &[Tried], doing: &str) -> StoreError {
+    let error = if let [tried] = tried {
+        tried.error.clone()
+    } else {
+        let cause = |tried: &Tried| {
+            let source = tried.error.source().map(ToString::to_string);
+            format!("{}: {}", tried.place, source.unwrap_or_default())
+        };
+        let causes: Vec<String> = tried.iter().map(cause).collect();
+        let doing = format!("{doing}: connecting to {address}");
+        let error = StoreError::new(doing, StoreErrorKind::Connection, causes.join("; "));
+        match tried.iter().find_map(|tried| tried.error.code()) {
+            Some(code) => error.with_code(code),
+            None => error,
+        }
+    };
+    if tried.iter().any(|tried| tried.is_other) {
+        return error.with_remedy("; target_session_attrs of the connection string asks for another server");
+    }
+    error
+}
+
+fn unsuited(access: Access, target: Target) -> String {
+    let wanted = match target {
+        Target::Any => "any",
+        Target::ReadWrite => "one that can be written to",
+        Target::ReadOnly => "one that only reads",
+        Target::Primary => "the primary server",
+        Target::Standby | Target::PreferStandby => "a standby",
+    };
+    format!("target_session_attrs wants {wanted}; {}", access.why().unwrap_or("this server takes writes"))
+}
+
+fn in_order<T>(list: &[T], is_random: bool) -> Vec<&T> {
+    let mut list: Vec<&T> = list.iter().collect();
+    if is_random {
+        let mut keyed: Vec<(f64, &T)> = list.into_iter().map(|one| (random(), one)).collect();
+        keyed.sort_by(|(left, _), (right, _)| left.total_cmp(right));
+        list = keyed.into_iter().map(|(_, one)| one).collect();
+    }
+    list
+}
+
+/// The addresses of a host; none of a socket.
+fn addresses(host: &Host, until: Instant, doing: &str) -> Result<Vec<Option<IpAddr>>, StoreError> {
+    if host.is_socket() {
+        return Ok(vec![None]);
+    }
+    if let Some(ip) = host.ip.or_else(|| host.name.parse().ok()) {
+        return Ok(vec![Some(ip)]);
+    }
+    let (name, port) = (host.name.clone(), host.port);
+    let found = within("readside-resolve", "the name of the host was not looked up", until, doing, move || {
+        let found = (name.as_str(), port).to_socket_addrs();
+        found.map(|found| found.map(|address| Some(address.ip())).collect::<Vec<_>>())
+    })?;
+    let found = found.map_err(|error| StoreError::new(doing, StoreErrorKind::Connection, error))?;
+    if found.is_empty() {
+        return Err(StoreError::new(doing, StoreErrorKind::Connection, "the name of the host has no address"));
+    }
+    Ok(found)
+}
+
+fn connect_to(
+    address: &Address,
+    host: &Host,
+    ip: Option<IpAddr>,
+    until: Instant,
+    doing: &str,
+) -> Result<(Client, Access), StoreError> {
+    let mut config = address.config.clone();
+    config.host(&host.name).port(host.port);
+    if let Some(ip) = ip {
+        config.hostaddr(ip);
+    }
+    config.connect_timeout(until.saturating_duration_since(Instant::now()));
+    let target = address.target;
+    let connected = within("readside-connect", "the server did not answer", until, doing, move || {
+        let mut client = config.connect(NoTls)?;
+        let access = access(&mut client, target)?;
+        Ok((client, access))
+    })?;
+    connected.map_err(|error: postgres::Error| error::store(doing, &error))
+}
+
+/// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
+/// ever. The thread that waits is left behind then, and ends with the connection, or with the look-up.
+fn within<T: Send + 'static>(
+    name: &str,
+    lack: &str,
+    until: Instant,
+    doing: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    let since = Instant::now();
+    let (send, receive) = crossbeam_channel::bounded(1);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _ = send.send(work());
+    });
+    let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
+    let Ok(done) = receive.recv_deadline(until) else {
+        let why = format!("{lack} within {:?}", super::pool::whole(since.elapsed()));
+        return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
+    };
+    let _ = thread.join();
+    Ok(done)
+}
+
+/// Asks in a transaction of its own, whatever the role's defaults: where these say serializable, a standby answers
+/// nothing else. A server that cannot be asked is taken as it is, unless it matters.
+fn access(client: &mut Client, target: Target) -> Result<Access, postgres::Error> {
+    let looked = look(client);
+    match looked {
+        Err(error) if error.as_db_error().is_some() && target == Target::Any => {
+            client.batch_execute("ROLLBACK")?;
+            Ok(Access::Writes)
+        }
+        looked => looked,
+    }
+}
+
+fn look(client: &mut Client) -> Result<Access, postgres::Error> {
+    let sql = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_is_in_recovery(), \
+               pg_catalog.current_setting('transaction_read_only'); COMMIT";
+    let found = one_row(client, sql)?;
+    let is = |at: usize, wanted: &str| found.get(at).is_some_and(|found| found == wanted);
+    if is(0, "t") {
+        return Ok(Access::Standby);
+    }
+    if !is(1, "on") {
+        return Ok(Access::Writes);
+    }
+    let sql = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT source FROM pg_catalog.pg_settings \
+               WHERE name = 'default_transaction_read_only'; COMMIT";
+    let found = one_row(client, sql)?;
+    Ok(Access::ReadOnly(match found.first().map(String::as_str) {
+        Some("user") => Setter::Role,
+        Some("database") => Setter::Database,
+        Some("database user") => Setter::RoleInDatabase,
+        Some("client" | "session") => Setter::Client,
+        _ => Setter::Server,
+    }))
+}
+
+fn one_row(client: &mut Client, sql: &str) -> Result<Vec<String>, postgres::Error> {
+    let messages = client.simple_query(sql)?;
+    let row = messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let texts = row.map(|row| (0..row.len()).map(|at| row.get(at).unwrap_or_default().to_owned()).collect());
+    Ok(texts.unwrap_or_default())
+}
+
+/// The driver waits when a connection is dropped, which may be on a runtime's thread.
+fn close(client: Client) {
+    drop(super::link::Link::new(client, Duration::ZERO, 0, Access::Writes));
+}

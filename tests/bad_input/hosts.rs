@@ -1,0 +1,115 @@
+//! Several hosts in one connection string, as libpq has them: each address has the whole time-out, each its own port, and
+//! each cause is told.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use readside::error::{StoreErrorKind as Kind, full};
+use readside::{EventStore, PostgresOptions, PostgresStore, Query};
+
+use crate::{OnPostgres, common::postgres::Database};
+
+/// Long enough for a server on a busy machine; what leads nowhere takes all of it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A socket that takes no more connections: whoever comes waits.
+struct Full {
+    listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.9:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+            waiting.push(stream);
+            assert!(waiting.len() < 10_000, "the queue of the socket has no end");
+        }
+        Self { listener, _waiting: waiting }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+}
+
+/// The host and port of a test's database, and its name.
+fn place(database: &Database) -> (String, String) {
+    let (base, name) = database.url().rsplit_once('/').unwrap();
+    (base.rsplit_once('@').unwrap().1.to_owned(), name.to_owned())
+}
+
+fn connect(url: &str) -> Result<PostgresStore, readside::error::StoreError> {
+    PostgresStore::connect_with(url, PostgresOptions { connect_timeout: PATIENCE, ..Default::default() })
+}
+
+#[test]
+fn a_dead_first_host_takes_nothing_from_the_second() {
+    let store = OnPostgres::new();
+    let (address, name) = place(&store.database);
+    let (full, silent) = (Full::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    for dead in [full.address(), silent.local_addr().unwrap(), SocketAddr::from(([127, 0, 0, 1], 1))] {
+        let url = format!("postgres://tester@{dead},{address}/{name}?target_session_attrs=read-write");
+        let opened = connect(&url).unwrap();
+        assert!(opened.filter(&Query::new()).unwrap().is_empty());
+        assert!(format!("{opened:?}").contains(&format!("{dead},{address}/{name}")), "{opened:?}");
+    }
+}
+
+#[test]
+fn each_host_is_told_with_its_own_port_and_cause() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let url = format!("postgres://me:secret@127.0.0.1:1,{silent},nobody.invalid:7/db?connect_timeout=1");
+    let error = connect(&url).unwrap_err();
+    assert_eq!(error.kind(), Kind::Connection);
+    let text = full(&error);
+    assert!(text.contains(&format!("connecting to 127.0.0.1:1,{silent},nobody.invalid:7/db failed")), "{text}");
+    for cause in [
+        "127.0.0.1:1: error connecting to server",
+        &format!("{silent}: the server did not answer within 1"),
+        "nobody.invalid:7: ",
+    ] {
+        assert!(text.contains(cause), "{cause}: {text}");
+    }
+    assert!(text.contains("refused") && !text.contains("secret"), "{text}");
+}
+
+// A server that answers with an error ends the search.
+#[test]
+fn a_server_that_refuses_a_password_ends_the_search() {
+    let store = OnPostgres::new();
+    let (address, name) = place(&store.database);
+    let wrong = crate::postgres::wrong_password();
+    let error = connect(&format!("postgres://me:secret@127.0.0.1:{wrong},{address}/{name}")).unwrap_err();
+    assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("28P01")));
+    let text = full(&error);
+    assert!(text.contains(&format!("connecting to 127.0.0.1:{wrong}/{name} failed")), "{text}");
+}
+
+// The library too: nothing is taken for a host that may be the end of a password.
+#[test]
+fn a_second_at_sign_is_refused() {
+    for url in
+        ["postgres://me:a@secret@127.0.0.1:1/db", "postgres://me:a@secret:1/db@x", "postgres://me:/a@secret@h/db"]
+    {
+        let error = connect(url).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let text = format!("{} {error:?}", full(&error));
+        assert!(text.contains("write %40 for an @") && !text.contains("secret"), "{text}");
+    }
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_connection_string_is_no_path_of_a_file() {
+    for text in ["postgres://me:secret@h/db", "postgres:/me:secret@h/db", "me:secret@h", "host=h password=secret"] {
+        let error = readside::SqliteStore::open(text).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let text = format!("{} {error:?}", full(&error));
+        assert!(text.contains("PostgresStore") && !text.contains("secret"), "{text}");
+    }
+    assert!(!std::path::Path::new("me:secret@h").exists());
+}

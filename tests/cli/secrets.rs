@@ -1,0 +1,156 @@
+//! Connection strings, with slips and without: never a file, never shown, wherever they are given.
+
+use std::process::Command;
+
+use crate::{Ran, command, common, fresh, ran};
+
+const SECRET: &str = "super";
+
+/// Each is a connection string with a slip, or one that leads to nobody.
+const SLIPS: [&str; 33] = [
+    "postgresql:/a:supersecret@h/x",
+    "postgres//a:supersecret@h",
+    "postgres:a:supersecret@h/x",
+    "postgres:/a:supersecret@h/x",
+    "postgre://a:supersecret@h/x",
+    "POSTGRES://a:supersecret@h/x",
+    "Postgres://a:supersecret@h/x",
+    "postgres ://a:supersecret@h/x",
+    " postgres://a:supersecret@h/x",
+    "'postgres://a:supersecret@h/x'",
+    "mysql://a:supersecret@h/x",
+    "jdbc:postgresql://h/x?user=a&password=supersecret",
+    "a:supersecret@h:5432/x",
+    "//a:supersecret@h/x",
+    "/a:supersecret@h/x",
+    "h/x?user=a&password=supersecret",
+    "h:5432/x?PASSWORD=supersecret",
+    "host=h password='super cret",
+    "host='h' password=super cret",
+    "PASSWORD = supersecret",
+    "Password=supersecret host=127.0.0.1",
+    "host=127.0.0.1 port=1 pasword=supersecret",
+    "host h password supersecret",
+    "pwd=supersecret",
+    "postgres://u:/super@cret@h/x",
+    "postgres://u:x@supersecret@127.0.0.1:1/x",
+    "postgres://u:supersecret@127.0.0.1:port/x",
+    "postgres://u:%zzsupersecret@127.0.0.1:1/x",
+    "postgres://127.0.0.1:1/x?user=u&passwort=supersecret",
+    "postgres://127.0.0.1:1/x?password=a&supersecret",
+    "dbname=postgres://u:supersecret@127.0.0.1:1/x host=127.0.0.1 port=1",
+    "postgres://u:supersecret@127.0.0.1:1/x",
+    "host=127.0.0.1 port=1 password='supersecret'",
+];
+
+fn silent(ran: &Ran, how: &str) {
+    assert_ne!(ran.code, 0, "{how}: {}", ran.out);
+    assert!(!format!("{}{}", ran.out, ran.err).contains(SECRET), "{how}: {}\n{}", ran.out, ran.err);
+    assert!(!ran.err.contains("panicked"), "{how}: {}", ran.err);
+}
+
+/// The command in a folder of its own, in which it has to leave nothing.
+fn within(work: impl Fn(&mut dyn FnMut() -> Command)) {
+    let folder = tempfile::tempdir().unwrap();
+    work(&mut || {
+        let mut command = command();
+        command.current_dir(&folder).env("RUST_LOG", "debug");
+        command
+    });
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_looks_like_a_connection_string_is_no_file_and_is_not_shown() {
+    within(|command| {
+        for slip in SLIPS {
+            for args in [&["-d", slip, "setup"][..], &["-d", slip, "status"]] {
+                silent(&ran(command().args(args), ""), &format!("{args:?}"));
+            }
+            let ran = ran(command().env("READSIDE_DATABASE_URL", slip).arg("setup"), "");
+            silent(&ran, &format!("the environment: {slip}"));
+        }
+    });
+}
+
+#[test]
+fn the_events_place_is_no_file_and_is_not_shown() {
+    let [file, _] = fresh();
+    file.run(&["setup"]).ok();
+    within(|command| {
+        for slip in SLIPS {
+            let args = ["-d", &file.name(), "--events-url", slip, "status"];
+            silent(&ran(command().args(args), ""), slip);
+            let args = ["-d", &file.name(), "status"];
+            silent(&ran(command().env("READSIDE_EVENTS_URL", slip).args(args), ""), slip);
+        }
+    });
+}
+
+// Where a command, an option, or a value is expected.
+#[test]
+fn a_connection_string_in_a_wrong_place_is_not_shown() {
+    let [file, _] = fresh();
+    file.run(&["setup"]).ok();
+    let name = file.name();
+    within(|command| {
+        for slip in SLIPS {
+            let (option, flag) = (format!("--databse-url={slip}"), format!("--{slip}"));
+            for args in [
+                &[slip][..],
+                &[slip, "status"],
+                &["-d", &name, slip],
+                &["-d", &name, "status", slip],
+                &["-d", &name, "pause", slip, "--why", "x"],
+                &["-d", &name, "failed", "show", slip, "acme", "1"],
+                &["-d", &name, "status", "--max-lag", slip],
+                &["-d", &name, "push", slip],
+                &[&option, "status"],
+                &[&flag, "status"],
+            ] {
+                silent(&ran(command().args(args), ""), &format!("{args:?}"));
+            }
+        }
+        for words in ["-d password = supersecret status", "-d PASSWORD supersecret", "-d host=h password=a supersecret"]
+        {
+            silent(&ran(command().args(words.split(' ')), ""), words);
+        }
+    });
+}
+
+// What is wrong is said nevertheless.
+#[test]
+fn the_slip_is_named() {
+    for (place, named) in [
+        ("postgresql:/a:supersecret@h/x", "begins otherwise than with postgres://"),
+        ("a:supersecret@h:5432/x", "does not begin with postgres://"),
+        ("PASSWORD = supersecret", "`password` may be meant, written in small letters"),
+        ("host=h passwrod=supersecret", "keyword 2 is not known; `password` may be meant"),
+        ("postgres://u:/super@cret@h/x", "write %40 for an @"),
+        ("host=h password='super cret", "the single quote that begins the value of `password` has no end"),
+        ("host=h password=super cret", "no = follows keyword 3"),
+        ("postgres://a:supersecret@h:port/x", "`port` does not fit: it has to be a number from 1 to 65535"),
+        ("postgres://a:supersecret@h/x?sslmode=require", "`sslmode` cannot be kept: TLS is not spoken here"),
+        ("postgres://a:supersecret@h/x?target_session_attrs=all", "it has to be any, read-write"),
+    ] {
+        let error = ran(command().args(["-d", place, "status"]), "").failed();
+        assert!(error.contains(named), "{place}: {error}");
+    }
+    let error = ran(command().args(["-d", "x.db", "postgres//a:supersecret@h"]), "").err;
+    assert!(error.contains("unrecognized subcommand") && error.contains("--database-url"), "{error}");
+}
+
+// As psql has it; what is set up is that database, and no file of this name.
+#[test]
+fn keyword_and_value_name_a_database() {
+    let database = common::postgres::database();
+    let (base, name) = database.url().rsplit_once('/').unwrap();
+    let (host, port) = base.rsplit_once('@').unwrap().1.split_once(':').unwrap();
+    let place = format!("host = {host} port={port} user=tester dbname='{name}' password='a \\' b' connect_timeout=60");
+    let run = |args: &[&str]| ran(command().args(["-d", &place]).args(args), "");
+    run(&["setup"]).ok();
+    run(&["status"]).ok();
+    ran(command().args(["-d", database.url(), "status"]), "").ok();
+    run(&["bench", "--events", "100", "--instances", "2"]).ok();
+}
