@@ -424,13 +424,14 @@ impl Shared {
         }
     }
 
-    /// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
+    /// Causes that were logged where they arose, are somebody else's work now, or stand as they stood, are not logged again.
     fn log_stop(&self, runner: &Runner, stopped: &Stopped) {
-        self.standstills.stopped(self.place(runner), stopped);
+        let is_news = self.standstills.stopped(self.place(runner), stopped);
         match &stopped.cause {
             StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
                 log::debug!("projection {:?} stopped in {stopped}", runner.name());
             }
+            _ if !is_news => log::debug!("projection {:?} still stands in {stopped}", runner.name()),
             _ => log::warn!(
                 "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
                 runner.name()

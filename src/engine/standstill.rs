@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::shared::{Runner, Shared};
 use crate::error::{Error, PushError, StoreError, full};
@@ -21,6 +21,9 @@ const MOST: usize = 100;
 /// Further ones that are counted.
 const COUNTED: usize = 10_000;
 
+/// How often the log repeats what stands still for the same reason.
+const TELL_AGAIN: Duration = Duration::from_hours(1);
+
 type Key = (usize, Subject);
 
 /// A standstill as it is known here.
@@ -31,6 +34,8 @@ struct Kept {
     /// Where it stands, so that one that moved and stands still again is told as a new one.
     position: i64,
     since: Instant,
+    /// When the log said so last.
+    told: Instant,
     /// The pass in which it was found last.
     pass: u64,
     written: bool,
@@ -80,8 +85,26 @@ impl Notes {
             }
         }
         self.gone.remove(&key);
-        self.kept.insert(key, Kept { kind, reason, position, since: Instant::now(), pass, written: false });
+        let now = Instant::now();
+        self.kept.insert(key, Kept { kind, reason, position, since: now, told: now, pass, written: false });
         true
+    }
+
+    /// False when the log has said the same not long ago. Of instances that are only counted it says so once.
+    fn is_news(&mut self, key: &Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+        let now = Instant::now();
+        if let Some(kept) = self.kept.get_mut(key) {
+            let is_same = kept.kind == kind && kept.position == position && kept.reason == bounded(reason);
+            let is_news = !is_same || now.duration_since(kept.told) >= TELL_AGAIN;
+            if is_news {
+                kept.told = now;
+            }
+            return is_news;
+        }
+        match (&key.1, self.others.get(&key.0)) {
+            (Subject::Instance(instance), Some(others)) => others.len() < COUNTED && !others.contains_key(instance),
+            _ => true,
+        }
     }
 
     /// One of those that are only counted. Their number is written at the next tick.
@@ -150,15 +173,20 @@ impl Standstills {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// An instance stopped in a pass.
-    pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) {
-        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return };
+    /// An instance stopped in a pass. True when the log is to say so: it has not lately said the same.
+    pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
+        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return true };
         let reason = match &stopped.cause {
             StopCause::HistoryDiverged { found } => found.clone(),
             cause => cause.to_string(),
         };
         let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));
-        self.with(|notes| notes.note(key, kind, &reason, stopped.position));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, kind, &reason, stopped.position);
+            notes.note(key, kind, &reason, stopped.position)
+        });
+        is_news
     }
 
     /// A batch of these instances panicked.
@@ -482,6 +510,37 @@ mod tests {
         assert_eq!((known(&all).len(), all.notes.lock().others.len()), (MOST, 0));
         all.passed(0, &names, all.begin());
         assert_eq!(known(&all), []);
+    }
+
+    // SPEC L11: each look finds a divergence again; the log has a line for what is new.
+    #[test]
+    fn the_log_says_the_same_once_an_hour() {
+        let all = Standstills::default();
+        let found = |instance: &str, position, found: &str| {
+            let cause = StopCause::HistoryDiverged { found: found.into() };
+            let pass = all.begin();
+            let is_news = all.stopped(0, &Stopped { instance: instance.into(), position, cause });
+            all.passed(0, &[instance.into()], pass);
+            is_news
+        };
+        assert!(found("a", 3, "another event"));
+        assert!(!found("a", 3, "another event"));
+        assert!(found("a", 3, "the end"), "another reason");
+        assert!(!found("a", 3, "the end"));
+        assert!(found("a", 4, "the end"), "it moved");
+        assert!(!found("a", 4, "the end"));
+        let long = "ä".repeat(900);
+        assert_eq!([found("b", 1, &long), found("b", 1, &long)], [true, false], "what is kept is bounded");
+        all.notes.lock().kept.values_mut().for_each(|kept| kept.told = Instant::now().checked_sub(TELL_AGAIN).unwrap());
+        assert_eq!([found("a", 4, "the end"), found("a", 4, "the end")], [true, false], "long ago");
+        for n in 0..MOST {
+            found(&n.to_string(), 1, "another event");
+        }
+        assert_eq!([found("z", 1, "another event"), found("z", 1, "another event")], [true, false], "counted");
+        all.passed(0, &["a".into()], all.begin());
+        assert!(found("a", 4, "the end"), "it went on in between");
+        let lost = Stopped { instance: "a".into(), position: 1, cause: StopCause::LeaseLost };
+        assert!(all.stopped(0, &lost) && all.stopped(0, &lost), "others decide about what is noted nowhere");
     }
 
     // SPEC L11: what moved and stands still again does so since then.
