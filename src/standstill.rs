@@ -24,6 +24,8 @@ const LONGEST: usize = 500;
 pub enum StandstillKind {
     /// The checkpoint is not part of the event store's history.
     Diverged,
+    /// The read tables hold rows, and there is no checkpoint that says which events they are of.
+    Orphaned,
     /// The database refuses it to the role of the process.
     Denied,
     /// The database only allows reading.
@@ -57,8 +59,9 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Diverged,
+        Self::Orphaned,
         Self::Denied,
         Self::ReadOnly,
         Self::Full,
@@ -81,6 +84,7 @@ impl StandstillKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Diverged => "diverged",
+            Self::Orphaned => "orphaned",
             Self::Denied => "denied",
             Self::ReadOnly => "read-only",
             Self::Full => "full",
@@ -110,6 +114,10 @@ impl StandstillKind {
         match self {
             Self::Diverged => {
                 "connect the right store; or, if this one is right, build the read model from it: `readside reset`"
+            }
+            Self::Orphaned => {
+                "restore read tables and checkpoints of one moment; or build the read model from the events: `readside reset`, \
+                 for this instance alone with `--instance`, or `readside rebuild`"
             }
             Self::Denied => "grant the role of the service what the reason names; the engine goes on by itself",
             Self::ReadOnly => {
@@ -167,6 +175,7 @@ impl StandstillKind {
         match cause {
             // A history that changed is read again; where that changes nothing the note stays.
             StopCause::HistoryDiverged { .. } | StopCause::HistoryChanged { .. } => Some(Self::Diverged),
+            StopCause::RowsWithoutCheckpoint => Some(Self::Orphaned),
             StopCause::Store(error) => Some(Self::of(error)),
             _ => None,
         }
@@ -177,6 +186,7 @@ impl fmt::Display for StandstillKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Diverged => "history diverged",
+            Self::Orphaned => "rows without a checkpoint",
             Self::Denied => "no rights",
             Self::ReadOnly => "read-only database",
             Self::Full => "disk full",

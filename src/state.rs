@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, full};
 use crate::held::Blocked;
-use crate::standstill::Standstill;
+use crate::standstill::{Standstill, StandstillKind};
 
 /// The name and version under which a projection keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +128,9 @@ pub enum StopCause {
         /// What was found.
         found: String,
     },
+    /// The read tables hold rows of the instance, and no checkpoint says which events they are of: the states were deleted, or
+    /// states and tables were restored apart.
+    RowsWithoutCheckpoint,
     /// Events are missing between the checkpoint and the events given.
     Gap {
         /// The checkpoint.
@@ -176,6 +179,11 @@ impl fmt::Display for StopCause {
             Self::HistoryChanged { found } => write!(
                 f,
                 "the event store's history changed beneath the work ({found}); nothing was written, trigger it again"
+            ),
+            Self::RowsWithoutCheckpoint => write!(
+                f,
+                "its read tables hold rows, and no checkpoint says which events they are of; {}",
+                StandstillKind::Orphaned.remedy()
             ),
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")

@@ -200,6 +200,15 @@ pub trait ProjectionTransaction {
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
+    /// Those of these instances of which the projection's tables hold rows. The engine asks before it applies the first
+    /// events of an instance: rows without a checkpoint hold effects of nobody knows which events. Default: none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn with_rows(&mut self, _projection: &Projection, _instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// The events above cursors as this transaction sees them, where the event store of this id is in this database and only
     /// this transaction can read it; none has the caller read them from the source. Default: none.
     ///

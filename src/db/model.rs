@@ -121,6 +121,27 @@ pub(crate) fn instances(
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
+/// Those of these instances of which its tables hold rows: one look-up along the primary key for each table and instance.
+/// The projection is placed.
+pub(crate) fn with_rows(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    instances: &[Arc<str>],
+) -> Result<Vec<Arc<str>>, StoreError> {
+    let (dialect, column) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
+    let has_row = |table: &Table| {
+        let name = sql::physical_name(dialect, projection, table);
+        format!("EXISTS (SELECT 1 FROM {name} t WHERE t.{column} = asked.id)")
+    };
+    let has_rows: Vec<String> = projection.tables().iter().map(has_row).collect();
+    if has_rows.is_empty() || instances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT asked.id FROM {} WHERE {}", dialect.texts(1, "asked", "id"), has_rows.join(" OR "));
+    let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
+    conn.query(&sql, &[ids])?.iter().map(|found| row::shared(found, 0)).collect()
+}
+
 /// Removes the rows of an instance, those that refer to others first; returns how many. The projection is placed.
 pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<u64, StoreError> {
     let mut rows = 0;

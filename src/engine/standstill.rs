@@ -302,6 +302,12 @@ impl Standstills {
         })
     }
 
+    /// That this process has found rows where this state says that nothing was applied.
+    pub(super) fn is_orphaned(&self, projection: usize, state: &State) -> bool {
+        let is_it = |one: &Standstill| one.kind == StandstillKind::Orphaned;
+        state.event.is_none() && self.of(projection, &state.instance).iter().any(is_it)
+    }
+
     fn find(&self, projection: usize, is_one: impl Fn(&Subject, &Kept) -> bool) -> Vec<Standstill> {
         if !self.has_any() {
             return Vec::new();
