@@ -26,6 +26,8 @@ pub enum StandstillKind {
     Diverged,
     /// The read tables hold rows, and there is no checkpoint that says which events they are of.
     Orphaned,
+    /// The log is not whole: events are missing, or lie above their heads.
+    Incomplete,
     /// The database refuses it to the role of the process.
     Denied,
     /// The database only allows reading.
@@ -59,9 +61,10 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Diverged,
         Self::Orphaned,
+        Self::Incomplete,
         Self::Denied,
         Self::ReadOnly,
         Self::Full,
@@ -85,6 +88,7 @@ impl StandstillKind {
         match self {
             Self::Diverged => "diverged",
             Self::Orphaned => "orphaned",
+            Self::Incomplete => "incomplete",
             Self::Denied => "denied",
             Self::ReadOnly => "read-only",
             Self::Full => "full",
@@ -118,6 +122,10 @@ impl StandstillKind {
             Self::Orphaned => {
                 "restore read tables and checkpoints of one moment; or build the read model from the events: `readside reset`, \
                  for this instance alone with `--instance`, or `readside rebuild`"
+            }
+            Self::Incomplete => {
+                "restore the event store from a backup that is whole; where the content of an event is lost for good, put it \
+                 back with the payload null, as an erased one"
             }
             Self::Denied => "grant the role of the service what the reason names; the engine goes on by itself",
             Self::ReadOnly => {
@@ -176,6 +184,7 @@ impl StandstillKind {
             // A history that changed is read again; where that changes nothing the note stays.
             StopCause::HistoryDiverged { .. } | StopCause::HistoryChanged { .. } => Some(Self::Diverged),
             StopCause::RowsWithoutCheckpoint => Some(Self::Orphaned),
+            StopCause::LogIncomplete { .. } => Some(Self::Incomplete),
             StopCause::Store(error) => Some(Self::of(error)),
             _ => None,
         }
@@ -187,6 +196,7 @@ impl fmt::Display for StandstillKind {
         f.write_str(match self {
             Self::Diverged => "history diverged",
             Self::Orphaned => "rows without a checkpoint",
+            Self::Incomplete => "log not whole",
             Self::Denied => "no rights",
             Self::ReadOnly => "read-only database",
             Self::Full => "disk full",

@@ -131,6 +131,11 @@ pub enum StopCause {
     /// The read tables hold rows of the instance, and no checkpoint says which events they are of: the states were deleted, or
     /// states and tables were restored apart.
     RowsWithoutCheckpoint,
+    /// The log of the instance is not whole: events are missing, or lie above their heads.
+    LogIncomplete {
+        /// What was found.
+        found: String,
+    },
     /// Events are missing between the checkpoint and the events given.
     Gap {
         /// The checkpoint.
@@ -185,6 +190,9 @@ impl fmt::Display for StopCause {
                 "its read tables hold rows, and no checkpoint says which events they are of; {}",
                 StandstillKind::Orphaned.remedy()
             ),
+            Self::LogIncomplete { found } => {
+                write!(f, "the log of the instance is not whole ({found}); {}", StandstillKind::Incomplete.remedy())
+            }
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")
             }

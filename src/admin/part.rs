@@ -103,6 +103,9 @@ fn fill(
             None => {}
             Some(StopCause::Store(error)) if !error.is_transient() => return Err(error.into()),
             Some(StopCause::HistoryDiverged { found }) => return Err(site.refused(found)),
+            Some(cause @ (StopCause::LogIncomplete { .. } | StopCause::RowsWithoutCheckpoint)) => {
+                return Err(site.refused(format!("instance {instance:?}: {cause}")));
+            }
             Some(cause) => {
                 log::info!("projection {:?}, instance {instance:?}: {cause}", site.name());
                 if !control.wait(std::time::Duration::from_millis(100)) {

@@ -25,6 +25,7 @@ mod standstill;
 mod state;
 mod status;
 mod store;
+mod whole;
 
 pub(crate) use push::{Append, Counter, Counters};
 pub(crate) use row::EVENT_COLUMNS;

@@ -1,7 +1,7 @@
 //! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
@@ -61,6 +61,8 @@ pub(super) struct Inner {
     pub(super) config: HandlerConfig,
     pub(super) cancel: Arc<Cancel>,
     log: OnceLock<Log>,
+    /// True while readers do not see what it fills.
+    pub(super) is_hidden: AtomicBool,
     /// How often a statement was refused together with others, and the events went one by one.
     pub(super) single_steps: AtomicU64,
 }
@@ -101,7 +103,8 @@ impl ProjectionHandler {
         projection.check()?;
         config.check()?;
         let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
-        let inner = Inner { source, models, projection, key, config, cancel, log: OnceLock::new(), single_steps };
+        let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
+        let inner = Inner { source, models, projection, key, config, cancel, log, is_hidden, single_steps };
         Ok(Self { inner, flights: Flights::default() })
     }
 

@@ -23,7 +23,7 @@ use super::thread::{Stop, Thread};
 use super::unfed::Unfed;
 use super::windows::Windows;
 use super::work::{Processed, Work};
-use crate::error::{StoreError, full, net};
+use crate::error::{StoreError, StoreErrorKind, full, net};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::projection::apart;
 use crate::query::Wanted;
@@ -342,8 +342,9 @@ impl Shared {
             return Ok(());
         }
         let pass = self.standstills.begin();
+        inner.is_hidden.store(runner.is_background(), Ordering::Relaxed);
         let opened = inner.open(instances)?;
-        opened.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
+        opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
         let leased = Leased::new(self, runner);
         let (mut failed, mut yields) = (None, false);
@@ -415,6 +416,11 @@ impl Shared {
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
+            // Whoever waits for the build hears why.
+            cause @ StopCause::LogIncomplete { .. } if runner.is_background() => {
+                let why = format!("instance {:?}: {cause}", stopped.instance);
+                self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));
+            }
             StopCause::HistoryChanged { .. } => {
                 self.log_stop(runner, stopped);
                 self.forget_history();

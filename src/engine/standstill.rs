@@ -177,7 +177,7 @@ impl Standstills {
     pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
         let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return true };
         let reason = match &stopped.cause {
-            StopCause::HistoryDiverged { found } => found.clone(),
+            StopCause::HistoryDiverged { found } | StopCause::LogIncomplete { found } => found.clone(),
             cause => cause.to_string(),
         };
         let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));

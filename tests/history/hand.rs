@@ -1,11 +1,11 @@
 //! What people do to the engine's tables by hand, or by restoring some of them without the others.
 
 use readside::admin::Doctor;
-use readside::error::{AwaitError, TriggerError};
+use readside::error::{AwaitError, TriggerError, full};
 use readside::*;
 
 use crate::ground::Ground;
-use crate::{LONG, NAME, Site, begun, eager, eventually, ledger, moved, push};
+use crate::{LONG, NAME, Site, begun, eager, eventually, ledger, moved, noted, push};
 
 fn by() -> By {
     By::new("ada", "a test")
@@ -96,4 +96,59 @@ pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &m
     Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
     assert_eq!(sums::<G>(&store, ["a", "b"]), [5, 3]);
     engine.shutdown(LONG).unwrap();
+}
+
+/// What the doctor says of logs.
+fn doctor<S: Inspect>(store: &S) -> (Verdict, String) {
+    let findings = Doctor::default().examine(store);
+    let found = findings.into_iter().find(|finding| finding.check == "events").unwrap();
+    (found.verdict, found.found)
+}
+
+// SPEC L1, L2, L11: an event that nobody has any more is missed by whoever begins with the log, wanted or not.
+pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    engine.await_pushed(NAME, &push(&store, &moved("b", 1)), LONG).unwrap();
+    push(&store, &noted("a", 3));
+    engine.await_pushed(NAME, &push(&store, &moved("a", 2)), LONG).unwrap();
+    assert_eq!(doctor(&store).0, Verdict::Ok);
+    ground.run("CREATE TABLE kept AS SELECT * FROM readside.events WHERE instance_id = 'a' AND position IN (2, 6, 7)");
+    for (positions, words) in [("2", "event 2 is missing"), ("6, 7", "events 6 to 7 are missing")] {
+        ground.run(&format!("DELETE FROM readside.events WHERE instance_id = 'a' AND position IN ({positions})"));
+        let (verdict, found) = doctor(&store);
+        assert!(verdict == Verdict::Fail && found.contains("\"a\"") && found.contains(words), "{found}");
+        let found = engine.verify(NAME, None).unwrap();
+        let named: Vec<&str> = found.differing.iter().map(|one| one.instance.as_str()).collect();
+        assert_eq!(named, ["a"]);
+        assert!(found.differing[0].others.iter().any(|other| other.contains(words)), "{found:?}");
+        for instance in [None, Some("a".to_owned())] {
+            let options = RebuildOptions { instance, ..RebuildOptions::default() };
+            let error = full(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
+            assert!(error.contains("\"a\"") && error.contains(words), "{error}");
+        }
+        engine.abandon(NAME, &by()).unwrap();
+        let put_back = "INSERT INTO readside.events SELECT * FROM kept WHERE position IN";
+        ground.run(&format!("{put_back} ({positions})"));
+        assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    }
+    Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L3, L5: nobody looks for what lies above a head.
+pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    engine.shutdown(LONG).unwrap();
+    let of = "WHERE instance_id = 'a' AND aggregate_type = 'thing'";
+    ground.run(&format!("UPDATE readside.heads SET head = 3 {of}"));
+    let (verdict, found) = doctor(&store);
+    assert!(verdict == Verdict::Fail && found.contains("\"thing\" has event 5, and its head says 3"), "{found}");
+    ground.run(&format!("DELETE FROM readside.heads {of}"));
+    assert!(doctor(&store).1.contains("\"thing\" has event 5, and its head says 0"));
+    ground.run("INSERT INTO readside.heads (instance_id, aggregate_type, head) VALUES ('a', 'thing', 5)");
+    assert_eq!(doctor(&store).0, Verdict::Ok);
+    ground.run("UPDATE readside.instances SET head = 4 WHERE instance_id = 'a'");
+    assert!(doctor(&store).1.contains("event 5 lies above the head, which says 4"), "{:?}", doctor(&store));
+    ground.run("UPDATE readside.instances SET head = 7 WHERE instance_id = 'a'");
+    assert!(doctor(&store).1.contains("events 6 to 7 are missing"), "{:?}", doctor(&store));
 }
