@@ -34,6 +34,9 @@ pub(crate) trait Ground {
     /// Empties one of the engine's tables in the fastest way.
     fn empty(&self, table: &str);
 
+    /// Removes an instance from a database.
+    fn remove(&self, store: &Self::Store, instance: &str, by: &By);
+
     /// Events of an instance above a position are gone, as if somebody had deleted them.
     fn set_back(&self, instance: &str, to: i64) {
         self.run(&deletion(instance, to));
@@ -55,6 +58,10 @@ impl File {
 
 impl Ground for File {
     type Store = SqliteStore;
+
+    fn remove(&self, store: &SqliteStore, instance: &str, by: &By) {
+        store.remove_instance(instance, by, |_| ()).unwrap();
+    }
 
     fn open(&self) -> SqliteStore {
         open(&self.path("test.db"))
@@ -129,6 +136,10 @@ impl Cluster {
 #[cfg(feature = "postgres")]
 impl Ground for Cluster {
     type Store = PostgresStore;
+
+    fn remove(&self, store: &PostgresStore, instance: &str, by: &By) {
+        store.remove_instance(instance, by, |_| ()).unwrap();
+    }
 
     fn open(&self) -> PostgresStore {
         let store = PostgresStore::connect(&self.url()).unwrap();
