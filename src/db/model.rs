@@ -15,11 +15,19 @@ use crate::value::{ColumnType, Value};
 /// A row of a read table: names and values of its columns, the instance first.
 type Columns = Vec<(String, Value)>;
 
-/// Reads it from one snapshot. The connection must not have read in this transaction.
+/// Reads it from one snapshot. The projection is placed; the connection must not have read in this transaction.
+///
+/// PostgreSQL finds a table by its name as that is now, and rows as the snapshot has them. So the tables are locked against a
+/// switch before the snapshot is taken: it would exchange their names in between.
 pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
             conn.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+            let name = |table: &Table| sql::physical_name(conn.dialect(), projection, table);
+            let tables: Vec<String> = projection.tables().iter().map(name).collect();
+            if !tables.is_empty() {
+                conn.batch(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", ")))?;
+            }
             read_all(conn, projection, instance)
         }
         Dialect::Sqlite => {
@@ -32,7 +40,6 @@ pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str)
 }
 
 fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
-    let projection = &placed(conn, projection)?;
     let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
     let tables = projection.tables().iter().map(|table| rows(conn, projection, table, instance));
     let tables = tables.collect::<Result<_, StoreError>>()?;
