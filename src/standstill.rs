@@ -42,6 +42,8 @@ pub enum StandstillKind {
     Locked,
     /// The build was halted.
     Halted,
+    /// An event is inside its reducer for longer than one is given.
+    Hangs,
     /// A batch panicked outside of user code.
     Panicked,
     /// Any other error of the database.
@@ -61,7 +63,8 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
+        Self::Hangs,
         Self::Diverged,
         Self::Orphaned,
         Self::Incomplete,
@@ -96,6 +99,7 @@ impl StandstillKind {
             Self::Unreachable => "unreachable",
             Self::Locked => "locked",
             Self::Halted => "halted",
+            Self::Hangs => "hangs",
             Self::Panicked => "panicked",
             Self::Database => "database",
             Self::Leased => "leased",
@@ -142,6 +146,10 @@ impl StandstillKind {
             }
             Self::Locked => "find the transaction that holds the lock, and end it; the engine goes on by itself",
             Self::Halted => "mend what the reason says, then go on with `readside rebuild`",
+            Self::Hangs => {
+                "see by a stack trace of that process what the reducer waits for, and mend it; a restart ends the reducer, other \
+                 instances go on meanwhile"
+            }
             Self::Panicked => "see the log of that process; what it tried is tried again by itself",
             Self::Database => "mend what the reason says; the engine tries again by itself",
             Self::Leased => "see `readside leases`; if that process hangs, end it: another one takes over",
@@ -204,6 +212,7 @@ impl fmt::Display for StandstillKind {
             Self::Unreachable => "database out of reach",
             Self::Locked => "waits for a lock",
             Self::Halted => "build halted",
+            Self::Hangs => "a reducer hangs",
             Self::Panicked => "a batch panicked",
             Self::Database => "database error",
             Self::Leased => "leased without progress",

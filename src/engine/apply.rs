@@ -173,7 +173,7 @@ impl Inner {
                 let to = slice.scanned();
                 let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
                 work.to = Some(to);
-                work.reduce(&self.projection);
+                work.reduce(&self.projection, &self.reducing);
                 works.push(work);
                 standing.push(state);
             }

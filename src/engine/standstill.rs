@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::reducing::Hanging;
 use super::shared::{Runner, Shared};
-use crate::error::{Error, PushError, StoreError, full};
+use crate::error::{Error, PushError, StoreError, full, net};
+use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -202,6 +204,21 @@ impl Standstills {
         });
     }
 
+    /// An event of an instance is inside its reducer for so long. True when that is something new.
+    pub(super) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
+        let key = (projection, Subject::Instance(Arc::clone(&hanging.instance)));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, StandstillKind::Hangs, what, hanging.position);
+            let is_new = notes.note(key.clone(), StandstillKind::Hangs, what, hanging.position);
+            if let Some(kept) = notes.kept.get_mut(&key).filter(|_| is_new) {
+                kept.since = Instant::now().checked_sub(hanging.age).unwrap_or(kept.since);
+            }
+            is_new
+        });
+        is_news
+    }
+
     /// All of a projection stands still.
     pub(super) fn failed(&self, projection: usize, subject: Subject, error: &StoreError) {
         self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &full(error), 0));
@@ -371,6 +388,31 @@ impl Shared {
             found.push(Standstill::new(StandstillKind::Leased, reason).of(state.instance.to_string()));
         }
         found
+    }
+
+    /// Tells of reducers that hang. Asked by a thread that runs none.
+    pub(super) fn mind_reducers(&self) {
+        for (at, runner) in self.runners.iter().enumerate() {
+            for hanging in runner.handler.inner.reducing.hanging(self.config.longest_reducer) {
+                let what =
+                    format!("event {}{} is inside its reducer", hanging.position, self.kind_of(runner, &hanging));
+                if self.standstills.hangs(at, &hanging, &what) {
+                    let (name, instance, age) = (runner.name(), &hanging.instance, hanging.age.as_secs());
+                    log::warn!("projection {name:?}, instance {instance:?}: {what} for {age} s");
+                }
+            }
+        }
+        self.write_new_standstills();
+    }
+
+    /// The types of an event, if the log tells.
+    fn kind_of(&self, runner: &Runner, hanging: &Hanging) -> String {
+        let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
+        let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
+        // A source of the service's own may panic.
+        let read = net::caught(|| self.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
+        let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
+        event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
     }
 
     /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
