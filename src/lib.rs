@@ -149,7 +149,7 @@ pub use crate::life::{
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
-pub use crate::query::{Cursor, Head, HeadsRequest, Query, ReadRequest, Slice, SubQuery, Wanted};
+pub use crate::query::{Cursor, Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span, SubQuery, Wanted};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use crate::sql::render_for_fuzzing;

@@ -159,6 +159,26 @@ pub struct Cursor {
     pub after: i64,
 }
 
+/// Part of the log of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// Above this position.
+    pub after: i64,
+    /// Up to this one, or to the head if that is lower.
+    pub to: i64,
+}
+
+/// In what a log is not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// The tenant.
+    pub instance: Arc<str>,
+    /// What is missing, in words.
+    pub found: String,
+}
+
 /// What a projection asks of a source in one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadRequest {

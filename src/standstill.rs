@@ -24,6 +24,10 @@ const LONGEST: usize = 500;
 pub enum StandstillKind {
     /// The checkpoint is not part of the event store's history.
     Diverged,
+    /// The read tables hold rows, and there is no checkpoint that says which events they are of.
+    Orphaned,
+    /// The log is not whole: events are missing, or lie above their heads.
+    Incomplete,
     /// The database refuses it to the role of the process.
     Denied,
     /// The database only allows reading.
@@ -38,6 +42,8 @@ pub enum StandstillKind {
     Locked,
     /// The build was halted.
     Halted,
+    /// An event is inside its reducer for longer than one is given.
+    Hangs,
     /// A batch panicked outside of user code.
     Panicked,
     /// Any other error of the database.
@@ -57,8 +63,11 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 19] = [
+        Self::Hangs,
         Self::Diverged,
+        Self::Orphaned,
+        Self::Incomplete,
         Self::Denied,
         Self::ReadOnly,
         Self::Full,
@@ -81,6 +90,8 @@ impl StandstillKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Diverged => "diverged",
+            Self::Orphaned => "orphaned",
+            Self::Incomplete => "incomplete",
             Self::Denied => "denied",
             Self::ReadOnly => "read-only",
             Self::Full => "full",
@@ -88,6 +99,7 @@ impl StandstillKind {
             Self::Unreachable => "unreachable",
             Self::Locked => "locked",
             Self::Halted => "halted",
+            Self::Hangs => "hangs",
             Self::Panicked => "panicked",
             Self::Database => "database",
             Self::Leased => "leased",
@@ -111,6 +123,14 @@ impl StandstillKind {
             Self::Diverged => {
                 "connect the right store; or, if this one is right, build the read model from it: `readside reset`"
             }
+            Self::Orphaned => {
+                "restore read tables and checkpoints of one moment; or build the read model from the events: `readside reset`, \
+                 for this instance alone with `--instance`, or `readside rebuild`"
+            }
+            Self::Incomplete => {
+                "restore the event store from a backup that is whole; where the content of an event is lost for good, put it \
+                 back with the payload null, as an erased one"
+            }
             Self::Denied => "grant the role of the service what the reason names; the engine goes on by itself",
             Self::ReadOnly => {
                 "connect the service to the primary server, or have it open the file with write access; the engine goes \
@@ -126,6 +146,10 @@ impl StandstillKind {
             }
             Self::Locked => "find the transaction that holds the lock, and end it; the engine goes on by itself",
             Self::Halted => "mend what the reason says, then go on with `readside rebuild`",
+            Self::Hangs => {
+                "see by a stack trace of that process what the reducer waits for, and mend it; a restart ends the reducer, other \
+                 instances go on meanwhile"
+            }
             Self::Panicked => "see the log of that process; what it tried is tried again by itself",
             Self::Database => "mend what the reason says; the engine tries again by itself",
             Self::Leased => "see `readside leases`; if that process hangs, end it: another one takes over",
@@ -167,6 +191,8 @@ impl StandstillKind {
         match cause {
             // A history that changed is read again; where that changes nothing the note stays.
             StopCause::HistoryDiverged { .. } | StopCause::HistoryChanged { .. } => Some(Self::Diverged),
+            StopCause::RowsWithoutCheckpoint => Some(Self::Orphaned),
+            StopCause::LogIncomplete { .. } => Some(Self::Incomplete),
             StopCause::Store(error) => Some(Self::of(error)),
             _ => None,
         }
@@ -177,6 +203,8 @@ impl fmt::Display for StandstillKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Diverged => "history diverged",
+            Self::Orphaned => "rows without a checkpoint",
+            Self::Incomplete => "log not whole",
             Self::Denied => "no rights",
             Self::ReadOnly => "read-only database",
             Self::Full => "disk full",
@@ -184,6 +212,7 @@ impl fmt::Display for StandstillKind {
             Self::Unreachable => "database out of reach",
             Self::Locked => "waits for a lock",
             Self::Halted => "build halted",
+            Self::Hangs => "a reducer hangs",
             Self::Panicked => "a batch panicked",
             Self::Database => "database error",
             Self::Leased => "leased without progress",

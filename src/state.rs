@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, full};
 use crate::held::Blocked;
-use crate::standstill::Standstill;
+use crate::standstill::{Standstill, StandstillKind};
 
 /// The name and version under which a projection keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +128,14 @@ pub enum StopCause {
         /// What was found.
         found: String,
     },
+    /// The read tables hold rows of the instance, and no checkpoint says which events they are of: the states were deleted, or
+    /// states and tables were restored apart.
+    RowsWithoutCheckpoint,
+    /// The log of the instance is not whole: events are missing, or lie above their heads.
+    LogIncomplete {
+        /// What was found.
+        found: String,
+    },
     /// Events are missing between the checkpoint and the events given.
     Gap {
         /// The checkpoint.
@@ -177,6 +185,14 @@ impl fmt::Display for StopCause {
                 f,
                 "the event store's history changed beneath the work ({found}); nothing was written, trigger it again"
             ),
+            Self::RowsWithoutCheckpoint => write!(
+                f,
+                "its read tables hold rows, and no checkpoint says which events they are of; {}",
+                StandstillKind::Orphaned.remedy()
+            ),
+            Self::LogIncomplete { found } => {
+                write!(f, "the log of the instance is not whole ({found}); {}", StandstillKind::Incomplete.remedy())
+            }
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")
             }

@@ -14,7 +14,7 @@ use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Command, Event};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
-use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
 use crate::standing::StandstillStore;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
@@ -54,6 +54,16 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
         Ok(0)
+    }
+
+    /// In what these parts of logs are not whole, one flaw for each at most: positions without an event, or an event of a
+    /// type above the head of that. What was removed for good is not missed. Asked when a read model is built anew, and by
+    /// `verify`. Default: nothing is looked at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// A number that changes when what was read before may not be true any more, for instance because a connection was lost:
@@ -199,6 +209,15 @@ pub trait ProjectionTransaction {
     /// # Errors
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
+
+    /// Those of these instances of which the projection's tables hold rows. The engine asks before it applies the first
+    /// events of an instance: rows without a checkpoint hold effects of nobody knows which events. Default: none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn with_rows(&mut self, _projection: &Projection, _instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// The events above cursors as this transaction sees them, where the event store of this id is in this database and only
     /// this transaction can read it; none has the caller read them from the source. Default: none.

@@ -6,11 +6,15 @@ use super::apart::status_apart;
 use crate::build::Phase;
 use crate::error::{StoreError, full};
 use crate::inspect::{Finding, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::query::Flaw;
 use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
 
 /// Checkpoints that are compared with the log, at most.
 const COMPARED: usize = 10_000;
+
+/// Events that are counted, at most, to see whether logs are whole.
+const COUNTED: usize = 100_000;
 
 /// Standstills, and checkpoints of another history, that are told one by one.
 const SHOWN: usize = 20;
@@ -52,6 +56,7 @@ impl Doctor {
             let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
             findings.extend(self.projections(status));
             findings.push(history(store.mismatches(COMPARED), &builds));
+            findings.push(whole(store.flawed(COUNTED)));
         }
         findings
     }
@@ -69,6 +74,9 @@ impl Doctor {
         }
         let (of_models, usable) = self.database(models);
         findings.extend(of_models);
+        if known {
+            findings.push(whole(events.flawed(COUNTED)));
+        }
         if known && usable {
             findings.extend(self.projections(status_apart(events, models, false)));
         }
@@ -220,6 +228,23 @@ fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]
     }
     let under_way = phases.iter().find(|phase| **phase != Phase::Kept);
     Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
+}
+
+/// Whether logs are whole.
+fn whole(found: Result<Vec<Flaw>, StoreError>) -> Finding {
+    let check = "events";
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return unreadable(check, &error),
+    };
+    if found.is_empty() {
+        return Finding::ok(check, format!("no event is missing among the first {COUNTED}"));
+    }
+    let describe = |flaw: &Flaw| format!("of instance {:?}: {}", flaw.instance, flaw.found);
+    let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
+    let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
+    let text = format!("logs that are not whole: {}{more}", some.join("; "));
+    Finding::fail(check, text, StandstillKind::Incomplete.remedy())
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {

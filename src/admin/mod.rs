@@ -16,6 +16,7 @@ mod explain;
 pub(crate) mod laws;
 #[cfg(feature = "sqlite")]
 mod look;
+mod lost;
 mod measure;
 mod part;
 mod rebuild;

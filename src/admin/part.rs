@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::lost;
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
 use crate::build::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
-use crate::error::{OperateError, TriggerError, full};
+use crate::error::{OperateError, SwitchError, TriggerError, full};
 use crate::projection::Projection;
 use crate::state::StopCause;
 
@@ -103,6 +104,9 @@ fn fill(
             None => {}
             Some(StopCause::Store(error)) if !error.is_transient() => return Err(error.into()),
             Some(StopCause::HistoryDiverged { found }) => return Err(site.refused(found)),
+            Some(cause @ (StopCause::LogIncomplete { .. } | StopCause::RowsWithoutCheckpoint)) => {
+                return Err(site.refused(format!("instance {instance:?}: {cause}")));
+            }
             Some(cause) => {
                 log::info!("projection {:?}, instance {instance:?}: {cause}", site.name());
                 if !control.wait(std::time::Duration::from_millis(100)) {
@@ -140,6 +144,9 @@ fn exchange(
         log::info!("projection {:?}, instance {instance:?}: the exchange waits: {}", site.name(), full(&error));
         if !control.wait(std::time::Duration::from_millis(50)) {
             return Err(OperateError::ShutDown);
+        }
+        if matches!(error, SwitchError::NotCaughtUp { .. }) {
+            insist(control, || lost::give_way(site, &site.projection.key(), &part.key(), Some(instance)))?;
         }
         // What the exchange itself could not make up is made up before the next try.
         fill(site, handler, instance, control)?;

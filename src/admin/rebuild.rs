@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change;
+use super::lost;
 use super::measure::{Pace, Standing};
 use super::site::{Control, PAGE, Site, answer};
 use crate::build::{Behind, Build, BuildProgress, Comparison, Phase, Step};
@@ -58,6 +59,8 @@ pub(super) struct Target {
     handler: ProjectionHandler,
     /// What becomes of it when it cannot be brought up to date.
     otherwise: Phase,
+    /// An engine asked, and no person.
+    by_itself: bool,
 }
 
 impl Target {
@@ -79,7 +82,7 @@ impl Site<'_> {
         self.check_older(&live)?;
         let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
         let handler = self.handler(projection.clone())?;
-        Ok(Target { projection, live, handler, otherwise: Phase::Halted })
+        Ok(Target { projection, live, handler, otherwise: Phase::Halted, by_itself: false })
     }
 
     /// A version older than what readers see takes its place only where no engine runs that any more.
@@ -119,13 +122,13 @@ pub(super) fn rebuild(
         report.switched = true;
         return Ok(report);
     }
-    let target = site.target()?;
+    let target = Target { by_itself: asked.who == ITSELF, ..site.target()? };
     if options.unless_live && target.projection.is_beside() {
         report.switched = true;
         return Ok(report);
     }
     insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
-    if asked.who != ITSELF {
+    if !target.by_itself {
         empty_astray(site, &target, control)?;
     }
     control.announce();
@@ -401,15 +404,18 @@ pub(super) fn switch(
             // A log in another database may have been set back while reducers were at it.
             if is_apart { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
-        let why = match site.builds()?.go_live(&key, patience(tries), Some(&mut follow)) {
+        let (why, is_behind) = match site.builds()?.go_live(&key, patience(tries), Some(&mut follow)) {
             Ok(()) => break,
-            Err(error) if may_succeed_later(&error) => full(&error),
+            Err(error) if may_succeed_later(&error) => (full(&error), matches!(error, SwitchError::NotCaughtUp { .. })),
             Err(error) => return Err(error.into()),
         };
         if insist(control, || is_live(site, target))? {
             break;
         }
         tries += 1;
+        if is_behind && displace(site, target, control)? {
+            continue;
+        }
         insist(control, || check(site, target))?;
         if why != told {
             log::info!("projection {:?}: the switch waits: {why}", site.name());
@@ -427,6 +433,19 @@ pub(super) fn switch(
     log::info!("projection {:?}: readers see the new build of version {}", site.name(), key.version);
     control.announce();
     Ok(())
+}
+
+/// Where readers see a lost history, which no build ever reaches, it gives way to what a person asked for; true then. An engine
+/// by itself may be connected to the wrong store.
+fn displace(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<bool, OperateError> {
+    let (live, key) = (&target.live.key, target.projection.key());
+    if !target.by_itself {
+        return insist(control, || Ok(lost::give_way(site, live, &key, None)? > 0));
+    }
+    let Some(found) = insist(control, || lost::first(site, live, &key))? else { return Ok(false) };
+    let remedy = "connect the right event store; or, if this one is right, ask for it with `readside rebuild`";
+    lay_aside(site, target, &format!("{found}; {remedy}"), control)?;
+    Err(site.refused(format!("{found}, so that its build never gets as far; readers stay where they are; {remedy}")))
 }
 
 /// How long readers are waited for: less than the second after which a server looks for deadlocks, at first; longer where

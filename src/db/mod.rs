@@ -26,6 +26,7 @@ mod standstill;
 mod state;
 mod status;
 mod store;
+mod whole;
 
 pub(crate) use push::{Append, Counter, Counters};
 #[cfg(feature = "sqlite")]

@@ -15,11 +15,19 @@ use crate::value::{ColumnType, Value};
 /// A row of a read table: names and values of its columns, the instance first.
 type Columns = Vec<(String, Value)>;
 
-/// Reads it from one snapshot. The connection must not have read in this transaction.
+/// Reads it from one snapshot. The projection is placed; the connection must not have read in this transaction.
+///
+/// PostgreSQL finds a table by its name as that is now, and rows as the snapshot has them. So the tables are locked against a
+/// switch before the snapshot is taken: it would exchange their names in between.
 pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
             conn.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+            let name = |table: &Table| sql::physical_name(conn.dialect(), projection, table);
+            let tables: Vec<String> = projection.tables().iter().map(name).collect();
+            if !tables.is_empty() {
+                conn.batch(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", ")))?;
+            }
             read_all(conn, projection, instance)
         }
         Dialect::Sqlite => {
@@ -32,7 +40,6 @@ pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str)
 }
 
 fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
-    let projection = &placed(conn, projection)?;
     let mut states = state::states(conn, &projection.key(), &[Arc::from(instance)])?;
     let tables = all_rows(conn, projection, instance)?;
     Ok(Model { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
@@ -127,6 +134,27 @@ pub(crate) fn instances(
     let params =
         [projection.key().name.into(), projection.version().into(), after.map(str::to_owned).into(), limit.into()];
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
+}
+
+/// Those of these instances of which its tables hold rows: one look-up along the primary key for each table and instance.
+/// The projection is placed.
+pub(crate) fn with_rows(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    instances: &[Arc<str>],
+) -> Result<Vec<Arc<str>>, StoreError> {
+    let (dialect, column) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
+    let has_row = |table: &Table| {
+        let name = sql::physical_name(dialect, projection, table);
+        format!("EXISTS (SELECT 1 FROM {name} t WHERE t.{column} = asked.id)")
+    };
+    let has_rows: Vec<String> = projection.tables().iter().map(has_row).collect();
+    if has_rows.is_empty() || instances.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT asked.id FROM {} WHERE {}", dialect.texts(1, "asked", "id"), has_rows.join(" OR "));
+    let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
+    conn.query(&sql, &[ids])?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
 /// Removes the rows of an instance, those that refer to others first; returns how many. The projection is placed.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::place::placed;
 use super::{Backend, DbStore, build, command, model, replay};
 use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
 use crate::commands::CommandStore;
@@ -196,7 +197,9 @@ impl<B: Backend> BuildStore for DbStore<B> {
 
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
         let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
-        self.backend().read(&doing, |conn| model::read(conn, projection, instance))
+        // Looking for its schema may read; the snapshot comes after the locks.
+        let projection = self.backend().read(&doing, |conn| placed(conn, projection))?;
+        self.backend().read(&doing, |conn| model::read(conn, &projection, instance))
     }
 
     /// Only SQL of the service's own may mean something else on another database.

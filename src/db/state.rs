@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::place::placed;
 use super::setup::catalog;
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{checkpoint, fold, held, lease, owned, row, setup};
+use super::{checkpoint, fold, held, lease, model, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
 use crate::projection::Projection;
@@ -41,6 +41,11 @@ impl ProjectionTransaction for Transaction<'_> {
             });
         }
         Ok(in_order(instances, states))
+    }
+
+    fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
+        let projection = placed(self.conn, projection)?;
+        model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
     }
 
     fn slices(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {

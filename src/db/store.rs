@@ -10,7 +10,7 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, standstill, state, status};
+use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, standstill, state, status, whole};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
@@ -19,7 +19,7 @@ use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
-use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
+use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
 use crate::standing::{Standing, StandstillStore};
 use crate::standstill::{Note, Subject};
 use crate::state::{ProjectionKey, State};
@@ -184,6 +184,13 @@ impl<B: Backend> EventSource for DbStore<B> {
 
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
         self.inner.backend.read("reading what was removed", |conn| life::removed(conn, instance))
+    }
+
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        if spans.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.backend.read("looking whether logs are whole", |conn| whole::flaws(conn, spans))
     }
 
     fn generation(&self) -> u64 {
@@ -394,6 +401,10 @@ impl<B: Backend> Inspect for DbStore<B> {
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
         let doing = "comparing checkpoints with the log";
         self.inner.backend.read(doing, |conn| standstill::mismatches(conn, limit))
+    }
+
+    fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
+        self.inner.backend.read("looking whether logs are whole", |conn| whole::first_flaws(conn, events))
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

@@ -96,14 +96,11 @@ impl Inner {
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         let (mut effects, mut extended) = (Vec::new(), None);
         let outcome = self.models.transaction(&mut |tx| {
-            effects.clear();
             if let Way::Briefly { share } = way {
                 tx.be_brief(share)?;
             }
             let states = tx.lock(&self.key, &instances)?;
-            for (work, state) in works.iter().zip(&states) {
-                effects.push(self.apply(tx, work, state, round)?);
-            }
+            effects = self.apply_all(tx, works.iter().map(|work| &**work).zip(&states), round)?;
             if way != Way::SingleSteps {
                 self.apply_together(tx, &works, &effects)?;
             }
@@ -176,18 +173,40 @@ impl Inner {
                 let to = slice.scanned();
                 let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
                 work.to = Some(to);
-                work.reduce(&self.projection);
+                work.reduce(&self.projection, &self.reducing);
                 works.push(work);
                 standing.push(state);
             }
         }
-        let mut effects = Vec::new();
-        for (work, state) in works.iter().zip(&standing) {
-            effects.push(self.apply(tx, work, state, round)?);
-        }
+        let effects = self.apply_all(tx, works.iter().zip(&standing), round)?;
         let works: Vec<&mut Work> = works.iter_mut().collect();
         self.apply_together(tx, &works, &effects)?;
         self.finish(tx, &works, &effects, round.origin.log)
+    }
+
+    /// Plans each instance. The first events of one are applied only where its tables are empty: without a checkpoint nobody
+    /// knows which events rows are of.
+    fn apply_all<'w>(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        pairs: impl Iterator<Item = (&'w Work, &'w State)>,
+        round: Round,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let pairs: Vec<(&Work, &State)> = pairs.collect();
+        let begins =
+            |(work, state): &&(&Work, &State)| plan::begins(work, state, round.origin, self.config.backoff_cap);
+        let fresh = pairs.iter().filter(begins);
+        let fresh: Vec<Arc<str>> = fresh.map(|(work, _)| Arc::clone(&work.instance)).collect();
+        let filled = if fresh.is_empty() { Vec::new() } else { tx.with_rows(&self.projection, &fresh)? };
+        let mut effects = Vec::with_capacity(pairs.len());
+        for (work, state) in pairs {
+            effects.push(if filled.contains(&work.instance) {
+                Effect { stop: Some(StopCause::RowsWithoutCheckpoint), ..Effect::nothing(work) }
+            } else {
+                self.apply(tx, work, state, round)?
+            });
+        }
+        Ok(effects)
     }
 
     /// Plans an instance; in single steps applies its statements too.

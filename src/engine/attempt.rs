@@ -125,7 +125,7 @@ impl Inner {
                 return;
             }
             for work in &mut open {
-                work.reduce(&self.projection);
+                work.reduce(&self.projection, &self.reducing);
             }
             self.together(&mut open, last);
         }

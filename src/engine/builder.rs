@@ -73,6 +73,9 @@ pub struct EngineConfig {
     /// process that stands still is ended by the server within half of it (SQLite: it stops all writers of the file).
     /// Default: 30 s.
     pub lease: Duration,
+    /// A reducer that takes longer for one event is told as one that hangs (`StandstillKind::Hangs`); it is not ended, which
+    /// nobody can do to a thread. Default: 1 minute.
+    pub longest_reducer: Duration,
     /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.
     pub workers: usize,
     /// True to create or migrate tables at start; false to check only. Default: true.
@@ -93,6 +96,7 @@ impl Default for EngineConfig {
             name: "readside".to_owned(),
             requeue_every: Duration::from_secs(10),
             lease: Duration::from_secs(30),
+            longest_reducer: Duration::from_mins(1),
             workers: 0,
             setup: true,
             system_instance: false,
@@ -123,6 +127,7 @@ impl EngineConfig {
             self.lease >= Duration::from_millis(100) && self.lease <= day,
             "lease has to be between 100 ms, so that it can be renewed in time, and a day",
         );
+        expect(self.longest_reducer > Duration::ZERO, "longest_reducer has to be longer than zero");
         expect(self.workers <= 1000, "workers has to be 1000 or less");
         if let Err(error) = self.handler.check() {
             faults.extend(error.faults);

@@ -77,7 +77,7 @@ impl Inner {
         }
         while single.is_open() && single.next < single.steps.len() {
             if reduce {
-                single.reduce(&self.projection);
+                single.reduce(&self.projection, &self.reducing);
             }
             self.transact(&mut [&mut single], Way::SingleSteps, true)?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
@@ -11,7 +12,7 @@ use super::plan::held_back;
 use super::work::Work;
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, HeadsRequest, ReadRequest, Slice};
+use crate::query::{Cursor, Flaw, HeadsRequest, ReadRequest, Slice, Span};
 use crate::state::{State, StopCause, Stopped};
 
 /// What lies above the checkpoints of some instances.
@@ -136,7 +137,26 @@ impl Inner {
                 None => opened.places.push(Place::of(&state)),
             }
         }
+        if self.projection.is_beside() || self.is_hidden.load(Ordering::Relaxed) {
+            self.check_whole(&mut opened)?;
+        }
         Ok(opened)
+    }
+
+    /// Whoever builds anew sees first whether the log is whole: later a position without an event cannot be told from one that
+    /// nobody wants. It takes a count of all events, which is much where few of them are wanted and somebody waits.
+    fn check_whole(&self, opened: &mut Opened) -> Result<(), StoreError> {
+        let new = opened.places.iter().filter(|place| place.position == 0);
+        let span = |place: &Place| Span { instance: Arc::clone(&place.instance), after: 0, to: i64::MAX };
+        let spans: Vec<Span> = new.map(span).collect();
+        if spans.is_empty() {
+            return Ok(());
+        }
+        for Flaw { instance, found } in self.source.flaws(&spans)? {
+            opened.places.retain(|place| place.instance != instance);
+            opened.stopped.push(Stopped { instance, position: 0, cause: StopCause::LogIncomplete { found } });
+        }
+        Ok(())
     }
 
     /// Finds out how far the instances are behind, where that decides how many share a page.

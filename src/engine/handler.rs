@@ -1,7 +1,7 @@
 //! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::config::HandlerConfig;
 use super::feed::Feed;
 use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
+use super::reducing::Reducing;
 use super::work::{Processed, Work};
 use crate::build::Behind;
 use crate::error::{Error, SetupError, StoreError, TriggerError, net};
@@ -61,6 +62,10 @@ pub(super) struct Inner {
     pub(super) config: HandlerConfig,
     pub(super) cancel: Arc<Cancel>,
     log: OnceLock<Log>,
+    /// What its reducers are at.
+    pub(super) reducing: Reducing,
+    /// True while readers do not see what it fills.
+    pub(super) is_hidden: AtomicBool,
     /// How often a statement was refused together with others, and the events went one by one.
     pub(super) single_steps: AtomicU64,
 }
@@ -101,7 +106,9 @@ impl ProjectionHandler {
         projection.check()?;
         config.check()?;
         let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
-        let inner = Inner { source, models, projection, key, config, cancel, log: OnceLock::new(), single_steps };
+        let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
+        let reducing = Reducing::default();
+        let inner = Inner { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
         Ok(Self { inner, flights: Flights::default() })
     }
 
@@ -302,8 +309,8 @@ impl ProjectionHandler {
             let mut feed = Feed::new(opened.places, usize::MAX);
             // Reduced may be here whatever is read: without a lease nobody looks for what kills the process.
             let prepare = |fetched: &mut Fetched| {
-                let Inner { projection, cancel, .. } = &self.inner;
-                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, || cancel.is_set()));
+                let Inner { projection, reducing, cancel, .. } = &self.inner;
+                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, reducing, || cancel.is_set()));
             };
             self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());

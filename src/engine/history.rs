@@ -45,7 +45,7 @@ pub(super) fn contradiction<S: EventSource + ?Sized>(source: &S, state: &State) 
 #[derive(Debug)]
 pub(crate) struct Astray {
     pub(crate) instance: Arc<str>,
-    pub(super) position: i64,
+    pub(crate) position: i64,
     /// Where the log of the instance ends.
     pub(super) head: i64,
     /// In what it is not.

@@ -44,7 +44,7 @@ impl<'a> Leased<'a> {
         let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
         let may = |holding: &Arc<Holding>| holding.is_trusted() && !holding.is_careful();
         for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
-            work.reduce_ahead(&inner.projection, is_over);
+            work.reduce_ahead(&inner.projection, &inner.reducing, is_over);
         }
     }
 

@@ -36,6 +36,7 @@ mod members;
 mod operator;
 mod pages;
 mod progress;
+mod reducing;
 mod renewal;
 mod running;
 mod schedule;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, Head, HeadsRequest, ReadRequest, Slice, Wanted};
+use crate::query::{Cursor, Flaw, Head, HeadsRequest, ReadRequest, Slice, Span, Wanted};
 use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
@@ -159,6 +159,10 @@ impl EventSource for Reader {
 
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
         self.pages.source.removed(instance)
+    }
+
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        self.pages.source.flaws(spans)
     }
 
     fn generation(&self) -> u64 {

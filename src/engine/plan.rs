@@ -40,6 +40,14 @@ pub(super) fn plan(work: &Work, state: &State, origin: Origin, backoff_cap: Dura
     Plan::Apply(Run { steps: first..first + length, gap })
 }
 
+/// Whether the work would make the first checkpoint of its instance.
+pub(super) fn begins(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> bool {
+    let is_fresh = state.position == 0 || (state.event.is_none() && state.store.is_none());
+    is_fresh
+        && work.end().is_some_and(|(end, _)| end > state.position)
+        && matches!(plan(work, state, origin, backoff_cap), Plan::Apply(_))
+}
+
 /// Up to where an instance was removed beside the read models, a new state reads as handled. A log in another database may not
 /// have lost these events, or hold them again: then nothing was handled.
 fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
@@ -53,7 +61,8 @@ fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
     let first = work.steps.first().map(|step| step.event.position).filter(|first| *first <= state.position)?;
     let found = format!(
         "the instance was removed here up to position {}, and the log still holds events from position {first} on; remove \
-         it there too",
+         it there too; where it is to live again, restore the read models of that time with the log, or set them up anew in \
+         an empty database",
         state.position
     );
     Some(StopCause::HistoryDiverged { found })

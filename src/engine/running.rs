@@ -180,7 +180,8 @@ impl Engine {
     ///
     /// # Errors
     /// See [`AwaitError`]: `HeldBack` when the event at this position was left out; `Stopped` as soon as it is known that the
-    /// instance waits for a person, because of an event or because its history diverged; `TimedOut` in all other cases, with
+    /// instance waits for a person, because of an event, because its history diverged, or because rows stand without a
+    /// checkpoint; `TimedOut` in all other cases, with
     /// what keeps the instance from moving, also where people or another process do: a pause, missing rights, a lock, a
     /// lease, a first run, a version that nobody runs.
     pub fn await_position(
@@ -286,6 +287,11 @@ impl Engine {
             }
             if let Some(error) = stopped(projection, &state, last.0) {
                 return Err(error);
+            }
+            if live.key == *runner.key() && self.shared.standstills.is_orphaned(at, &state) {
+                let cause = StopCause::RowsWithoutCheckpoint;
+                let stopped = Stopped { instance: Arc::clone(&instance), position: state.position, cause };
+                return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
             }
             if self.shared.stop.is_set() {
                 return Err(AwaitError::ShutDown);

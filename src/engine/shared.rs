@@ -23,7 +23,7 @@ use super::thread::{Stop, Thread};
 use super::unfed::Unfed;
 use super::windows::Windows;
 use super::work::{Processed, Work};
-use crate::error::{StoreError, full, net};
+use crate::error::{StoreError, StoreErrorKind, full, net};
 use crate::lease::{LeaseStore, Member, Pause, Wired};
 use crate::projection::apart;
 use crate::query::Wanted;
@@ -342,8 +342,9 @@ impl Shared {
             return Ok(());
         }
         let pass = self.standstills.begin();
+        inner.is_hidden.store(runner.is_background(), Ordering::Relaxed);
         let opened = inner.open(instances)?;
-        opened.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
+        opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
         let leased = Leased::new(self, runner);
         let (mut failed, mut yields) = (None, false);
@@ -415,6 +416,11 @@ impl Shared {
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
+            // Whoever waits for the build hears why.
+            cause @ StopCause::LogIncomplete { .. } if runner.is_background() => {
+                let why = format!("instance {:?}: {cause}", stopped.instance);
+                self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));
+            }
             StopCause::HistoryChanged { .. } => {
                 self.log_stop(runner, stopped);
                 self.forget_history();
@@ -424,13 +430,14 @@ impl Shared {
         }
     }
 
-    /// Causes that were logged where they arose, or are somebody else's work now, are not logged again.
+    /// Causes that were logged where they arose, are somebody else's work now, or stand as they stood, are not logged again.
     fn log_stop(&self, runner: &Runner, stopped: &Stopped) {
-        self.standstills.stopped(self.place(runner), stopped);
+        let is_news = self.standstills.stopped(self.place(runner), stopped);
         match &stopped.cause {
             StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
                 log::debug!("projection {:?} stopped in {stopped}", runner.name());
             }
+            _ if !is_news => log::debug!("projection {:?} still stands in {stopped}", runner.name()),
             _ => log::warn!(
                 "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
                 runner.name()

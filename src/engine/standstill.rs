@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::reducing::Hanging;
 use super::shared::{Runner, Shared};
-use crate::error::{Error, PushError, StoreError, full};
+use crate::error::{Error, PushError, StoreError, full, net};
+use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -21,6 +23,9 @@ const MOST: usize = 100;
 /// Further ones that are counted.
 const COUNTED: usize = 10_000;
 
+/// How often the log repeats what stands still for the same reason.
+const TELL_AGAIN: Duration = Duration::from_hours(1);
+
 type Key = (usize, Subject);
 
 /// A standstill as it is known here.
@@ -31,6 +36,8 @@ struct Kept {
     /// Where it stands, so that one that moved and stands still again is told as a new one.
     position: i64,
     since: Instant,
+    /// When the log said so last.
+    told: Instant,
     /// The pass in which it was found last.
     pass: u64,
     written: bool,
@@ -80,8 +87,26 @@ impl Notes {
             }
         }
         self.gone.remove(&key);
-        self.kept.insert(key, Kept { kind, reason, position, since: Instant::now(), pass, written: false });
+        let now = Instant::now();
+        self.kept.insert(key, Kept { kind, reason, position, since: now, told: now, pass, written: false });
         true
+    }
+
+    /// False when the log has said the same not long ago. Of instances that are only counted it says so once.
+    fn is_news(&mut self, key: &Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+        let now = Instant::now();
+        if let Some(kept) = self.kept.get_mut(key) {
+            let is_same = kept.kind == kind && kept.position == position && kept.reason == bounded(reason);
+            let is_news = !is_same || now.duration_since(kept.told) >= TELL_AGAIN;
+            if is_news {
+                kept.told = now;
+            }
+            return is_news;
+        }
+        match (&key.1, self.others.get(&key.0)) {
+            (Subject::Instance(instance), Some(others)) => others.len() < COUNTED && !others.contains_key(instance),
+            _ => true,
+        }
     }
 
     /// One of those that are only counted. Their number is written at the next tick.
@@ -150,15 +175,20 @@ impl Standstills {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// An instance stopped in a pass.
-    pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) {
-        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return };
+    /// An instance stopped in a pass. True when the log is to say so: it has not lately said the same.
+    pub(super) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
+        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return true };
         let reason = match &stopped.cause {
-            StopCause::HistoryDiverged { found } => found.clone(),
+            StopCause::HistoryDiverged { found } | StopCause::LogIncomplete { found } => found.clone(),
             cause => cause.to_string(),
         };
         let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));
-        self.with(|notes| notes.note(key, kind, &reason, stopped.position));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, kind, &reason, stopped.position);
+            notes.note(key, kind, &reason, stopped.position)
+        });
+        is_news
     }
 
     /// A batch of these instances panicked.
@@ -172,6 +202,21 @@ impl Standstills {
             }
             is_new
         });
+    }
+
+    /// An event of an instance is inside its reducer for so long. True when that is something new.
+    pub(super) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
+        let key = (projection, Subject::Instance(Arc::clone(&hanging.instance)));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, StandstillKind::Hangs, what, hanging.position);
+            let is_new = notes.note(key.clone(), StandstillKind::Hangs, what, hanging.position);
+            if let Some(kept) = notes.kept.get_mut(&key).filter(|_| is_new) {
+                kept.since = Instant::now().checked_sub(hanging.age).unwrap_or(kept.since);
+            }
+            is_new
+        });
+        is_news
     }
 
     /// All of a projection stands still.
@@ -274,6 +319,12 @@ impl Standstills {
         })
     }
 
+    /// That this process has found rows where this state says that nothing was applied.
+    pub(super) fn is_orphaned(&self, projection: usize, state: &State) -> bool {
+        let is_it = |one: &Standstill| one.kind == StandstillKind::Orphaned;
+        state.event.is_none() && self.of(projection, &state.instance).iter().any(is_it)
+    }
+
     fn find(&self, projection: usize, is_one: impl Fn(&Subject, &Kept) -> bool) -> Vec<Standstill> {
         if !self.has_any() {
             return Vec::new();
@@ -337,6 +388,31 @@ impl Shared {
             found.push(Standstill::new(StandstillKind::Leased, reason).of(state.instance.to_string()));
         }
         found
+    }
+
+    /// Tells of reducers that hang. Asked by a thread that runs none.
+    pub(super) fn mind_reducers(&self) {
+        for (at, runner) in self.runners.iter().enumerate() {
+            for hanging in runner.handler.inner.reducing.hanging(self.config.longest_reducer) {
+                let what =
+                    format!("event {}{} is inside its reducer", hanging.position, self.kind_of(runner, &hanging));
+                if self.standstills.hangs(at, &hanging, &what) {
+                    let (name, instance, age) = (runner.name(), &hanging.instance, hanging.age.as_secs());
+                    log::warn!("projection {name:?}, instance {instance:?}: {what} for {age} s");
+                }
+            }
+        }
+        self.write_new_standstills();
+    }
+
+    /// The types of an event, if the log tells.
+    fn kind_of(&self, runner: &Runner, hanging: &Hanging) -> String {
+        let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
+        let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
+        // A source of the service's own may panic.
+        let read = net::caught(|| self.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
+        let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
+        event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
     }
 
     /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
@@ -482,6 +558,37 @@ mod tests {
         assert_eq!((known(&all).len(), all.notes.lock().others.len()), (MOST, 0));
         all.passed(0, &names, all.begin());
         assert_eq!(known(&all), []);
+    }
+
+    // SPEC L11: each look finds a divergence again; the log has a line for what is new.
+    #[test]
+    fn the_log_says_the_same_once_an_hour() {
+        let all = Standstills::default();
+        let found = |instance: &str, position, found: &str| {
+            let cause = StopCause::HistoryDiverged { found: found.into() };
+            let pass = all.begin();
+            let is_news = all.stopped(0, &Stopped { instance: instance.into(), position, cause });
+            all.passed(0, &[instance.into()], pass);
+            is_news
+        };
+        assert!(found("a", 3, "another event"));
+        assert!(!found("a", 3, "another event"));
+        assert!(found("a", 3, "the end"), "another reason");
+        assert!(!found("a", 3, "the end"));
+        assert!(found("a", 4, "the end"), "it moved");
+        assert!(!found("a", 4, "the end"));
+        let long = "ä".repeat(900);
+        assert_eq!([found("b", 1, &long), found("b", 1, &long)], [true, false], "what is kept is bounded");
+        all.notes.lock().kept.values_mut().for_each(|kept| kept.told = Instant::now().checked_sub(TELL_AGAIN).unwrap());
+        assert_eq!([found("a", 4, "the end"), found("a", 4, "the end")], [true, false], "long ago");
+        for n in 0..MOST {
+            found(&n.to_string(), 1, "another event");
+        }
+        assert_eq!([found("z", 1, "another event"), found("z", 1, "another event")], [true, false], "counted");
+        all.passed(0, &["a".into()], all.begin());
+        assert!(found("a", 4, "the end"), "it went on in between");
+        let lost = Stopped { instance: "a".into(), position: 1, cause: StopCause::LeaseLost };
+        assert!(all.stopped(0, &lost) && all.stopped(0, &lost), "others decide about what is noted nowhere");
     }
 
     // SPEC L11: what moved and stands still again does so since then.

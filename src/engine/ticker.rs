@@ -61,6 +61,7 @@ impl Ticker {
     /// One tick, then the wait for the next one.
     pub(super) fn tick(&mut self) {
         let looked = self.look();
+        self.shared.mind_reducers();
         self.shared.tend_standstills(looked.as_ref().map(|_| ()));
         let more = looked.unwrap_or_else(|error| {
             log::warn!("looking for work: {}; the next tick looks again", full(&error));

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::holding::Holding;
 use super::progress::Moved;
+use super::reducing::Reducing;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
@@ -150,18 +151,22 @@ impl Work {
     }
 
     /// Reduces what is not reduced yet, or failed to in the attempt before.
-    pub(super) fn reduce(&mut self, projection: &Projection) {
+    pub(super) fn reduce(&mut self, projection: &Projection, reducing: &Reducing) {
+        let inside = reducing.enter(&self.instance);
         let ahead = std::mem::take(&mut self.ahead);
         let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| ahead || reduced.is_ok());
         for step in self.steps.iter_mut().skip(self.next).filter(|step| !is_reduced(step)) {
+            inside.at(step.event.position);
             step.statement = Some(projection.reduce(&step.event));
         }
     }
 
     /// Reduces before the first attempt, until that is over.
-    pub(super) fn reduce_ahead(&mut self, projection: &Projection, is_over: impl Fn() -> bool) {
+    pub(super) fn reduce_ahead(&mut self, projection: &Projection, reducing: &Reducing, is_over: impl Fn() -> bool) {
+        let inside = reducing.enter(&self.instance);
         for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !is_over()) {
             for step in steps {
+                inside.at(step.event.position);
                 step.statement = Some(projection.reduce(&step.event));
             }
         }
@@ -201,7 +206,7 @@ mod tests {
     // SPEC H1: an attempt calls the reducer of an event once, also where that was done ahead of it.
     #[test]
     fn what_was_reduced_ahead_counts_for_one_attempt() {
-        let calls = Arc::new(AtomicUsize::new(0));
+        let (calls, reducing) = (Arc::new(AtomicUsize::new(0)), Reducing::default());
         let count = Arc::clone(&calls);
         let projection = Projection::new("p", 1).on_raw("t", "e", move |event| {
             count.fetch_add(1, Ordering::Relaxed);
@@ -213,9 +218,9 @@ mod tests {
             run(&mut work);
             calls.swap(0, Ordering::Relaxed)
         };
-        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, || true)), 0, "over before it began");
-        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, || false)), 3);
-        assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 0);
-        assert_eq!(calls_of(&mut |work| work.reduce(&projection)), 1, "the next attempt tries what failed");
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || true)), 0, "over before it began");
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || false)), 3);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 0);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 1, "the next attempt tries what failed");
     }
 }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::query::Flaw;
 
 /// The version of the engine's own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,15 @@ pub trait Inspect: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
         let _ = limit;
+        Ok(Vec::new())
+    }
+
+    /// In what logs are not whole, of the first instances that have so many events together. Default: none are looked at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
+        let _ = events;
         Ok(Vec::new())
     }
 

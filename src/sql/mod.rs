@@ -30,6 +30,14 @@ impl Dialect {
         }
     }
 
+    /// The texts bound as an array, as the column of a table.
+    pub(crate) fn texts(self, placeholder: usize, table: &str, column: &str) -> String {
+        match self {
+            Self::Postgres => format!("unnest(${placeholder}::text[]) AS {table}({column})"),
+            Self::Sqlite => format!("(SELECT value AS {column} FROM json_each(${placeholder})) AS {table}"),
+        }
+    }
+
     /// The words that lock the rows of a query until the end of the transaction.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use readside::*;
 
 use crate::ground::Ground;
-use crate::{LONG, NAME, Site, begun, eager, health_tells, is_divergence, ledger, moved, push};
+use crate::{LONG, NAME, Site, begun, eager, eventually, health_tells, is_divergence, ledger, moved, push};
 
 fn start<S: EngineStore + Clone>(events: &S, models: &S) -> Engine {
     begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(eager()))
@@ -54,5 +54,28 @@ pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     assert!(is_divergence(&error), "{error}");
     engine.await_pushed(NAME, &push(&events, &moved("b", 1)), LONG).unwrap();
     assert_eq!(site.settled().into_iter().collect::<Vec<_>>(), ["a"]);
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC K3, L10, L11: the log holds again what was removed from the read models too; a reset does not help, what is named does.
+pub(crate) fn a_removed_instance_that_is_in_the_log_again_is_named<G: Ground>(ground: &mut G) {
+    let (events, models) = (ground.open(), ground.beside());
+    let engine = start(&events, &models);
+    engine.await_pushed(NAME, &push(&events, &moved("a", 5)), LONG).unwrap();
+    ground.keep();
+    let by = By::new("ada", "a test");
+    ground.remove(&events, "a", &by);
+    ground.remove(&models, "a", &by);
+    ground.put_back();
+    let events = ground.open();
+    health_tells(&engine);
+    let told = || format!("{:?}", engine.health().unwrap().projections[0].standstills);
+    for words in ["was removed here up to position 5", "remove it there too", "restore the read models of that time"] {
+        assert!(told().contains(words), "{words}: {}", told());
+    }
+    ground.remove(&events, "a", &by);
+    eventually("the end", || engine.health().unwrap().projections[0].standstills.is_empty());
+    engine.await_pushed(NAME, &push(&events, &moved("b", 2)), LONG).unwrap();
+    Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
     engine.shutdown(LONG).unwrap();
 }

@@ -173,3 +173,77 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     assert_eq!(models.builds().unwrap().builds().unwrap().len(), 1);
     engine.shutdown(LONG).unwrap();
 }
+
+/// Readers see 100 events of a and 3 of c; the log was set back to 50 of a, and never had c.
+fn above_the_log<G: Ground>(ground: &mut G, config: EngineConfig) -> (G::Store, G::Store, Engine) {
+    let (events, models) = (ground.open(), ground.beside());
+    let engine = begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(config));
+    engine.await_pushed(NAME, &push(&events, &moved("a", 50)), LONG).unwrap();
+    ground.keep();
+    for (instance, count) in [("a", 50), ("c", 3)] {
+        engine.await_pushed(NAME, &push(&events, &moved(instance, count)), LONG).unwrap();
+    }
+    ground.put_back();
+    (ground.open(), models, engine)
+}
+
+/// A command that could wait for ever is given up after a while.
+fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (answer, answered) = std::sync::mpsc::channel();
+    let asking = std::thread::Builder::new().name("asking".into()).spawn(move || answer.send(act())).unwrap();
+    let outcome = answered.recv_timeout(LONG).expect("the command waits for ever");
+    asking.join().unwrap().unwrap();
+    outcome
+}
+
+// SPEC B1, L10: the remedy that is named for a checkpoint above the end of the log.
+pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = above_the_log(ground, eager());
+    let engine = Arc::new(engine);
+    let asking = Arc::clone(&engine);
+    let rebuild = move || asking.rebuild(NAME, RebuildOptions::default(), &by(), |_| {});
+    assert!(within(rebuild).unwrap().switched);
+    Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
+    assert_eq!((at(&models, &ledger().key(), "a"), at(&models, &ledger().key(), "c")), (50, 0));
+    // What readers saw before has diverged as before.
+    let asking = Arc::clone(&engine);
+    match within(move || asking.back(NAME, false, &by())) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("instance \"a\""), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    engine.await_pushed(NAME, &push(&events, &moved("a", 1)), LONG).unwrap();
+    Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC B1, L10
+pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = above_the_log(ground, eager());
+    let engine = Arc::new(engine);
+    for instance in ["a", "c"] {
+        let asking = Arc::clone(&engine);
+        let options = RebuildOptions { instance: Some(instance.to_owned()), ..RebuildOptions::default() };
+        assert!(within(move || asking.rebuild(NAME, options, &by(), |_| {})).unwrap().switched);
+    }
+    Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC B1, L10: it may be connected to the wrong store. A person may ask.
+pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = above_the_log(ground, eager());
+    engine.shutdown(LONG).unwrap();
+    let projection = raised(Arc::default());
+    let key = projection.key();
+    let new = Engine::builder(events.clone()).models(models.clone()).projection(projection.clone()).config(eager());
+    let new = Arc::new(new.start().unwrap());
+    eventually("the end of the build", || build(&models, &key).is_some_and(|build| build.phase == Phase::Halted));
+    let trouble = build(&models, &key).unwrap().trouble.unwrap();
+    assert!(trouble.contains("instance \"a\"") && trouble.contains("readside rebuild"), "{trouble}");
+    assert_eq!((live(&models), at(&models, &ledger().key(), "a")), (1, 100));
+    let asking = Arc::clone(&new);
+    assert!(within(move || asking.rebuild(NAME, RebuildOptions::default(), &by(), |_| {})).unwrap().switched);
+    assert_eq!(live(&models), 2);
+    Site { engine: &new, events: &events, models: &models, projection: &projection }.lawful();
+    new.shutdown(LONG).unwrap();
+}

@@ -28,8 +28,19 @@ pub(crate) trait Ground {
     /// It is dropped and made anew, empty.
     fn make_anew(&mut self);
 
+    /// Runs SQL by hand, in which the engine's tables are named as on PostgreSQL.
+    fn run(&self, sql: &str);
+
+    /// Empties one of the engine's tables in the fastest way.
+    fn empty(&self, table: &str);
+
+    /// Removes an instance from a database.
+    fn remove(&self, store: &Self::Store, instance: &str, by: &By);
+
     /// Events of an instance above a position are gone, as if somebody had deleted them.
-    fn set_back(&self, instance: &str, to: i64);
+    fn set_back(&self, instance: &str, to: i64) {
+        self.run(&deletion(instance, to));
+    }
 }
 
 /// A file, which stays the same file whatever is written into it.
@@ -47,6 +58,10 @@ impl File {
 
 impl Ground for File {
     type Store = SqliteStore;
+
+    fn remove(&self, store: &SqliteStore, instance: &str, by: &By) {
+        store.remove_instance(instance, by, |_| ()).unwrap();
+    }
 
     fn open(&self) -> SqliteStore {
         open(&self.path("test.db"))
@@ -68,8 +83,12 @@ impl Ground for File {
         file::empty(&self.path("test.db"));
     }
 
-    fn set_back(&self, instance: &str, to: i64) {
-        file::run(&self.path("test.db"), &deletion("readside_", instance, to));
+    fn empty(&self, table: &str) {
+        self.run(&format!("DELETE FROM readside.{table}"));
+    }
+
+    fn run(&self, sql: &str) {
+        file::run(&self.path("test.db"), &sql.replace("readside.", "readside_"));
     }
 }
 
@@ -81,12 +100,12 @@ fn open(path: &std::path::Path) -> SqliteStore {
 }
 
 /// What a person does who deletes the last events of an instance and minds the counters.
-fn deletion(prefix: &str, instance: &str, to: i64) -> String {
+fn deletion(instance: &str, to: i64) -> String {
     format!(
-        "BEGIN; DELETE FROM {prefix}events WHERE instance_id = '{instance}' AND position > {to}; \
-         UPDATE {prefix}instances SET head = {to}, head_event = (SELECT event_id FROM {prefix}events \
+        "BEGIN; DELETE FROM readside.events WHERE instance_id = '{instance}' AND position > {to}; \
+         UPDATE readside.instances SET head = {to}, head_event = (SELECT event_id FROM readside.events \
          WHERE instance_id = '{instance}' AND position = {to}) WHERE instance_id = '{instance}'; \
-         UPDATE {prefix}heads SET head = {to} WHERE instance_id = '{instance}'; COMMIT"
+         UPDATE readside.heads SET head = {to} WHERE instance_id = '{instance}'; COMMIT"
     )
 }
 
@@ -118,6 +137,10 @@ impl Cluster {
 impl Ground for Cluster {
     type Store = PostgresStore;
 
+    fn remove(&self, store: &PostgresStore, instance: &str, by: &By) {
+        store.remove_instance(instance, by, |_| ()).unwrap();
+    }
+
     fn open(&self) -> PostgresStore {
         let store = PostgresStore::connect(&self.url()).unwrap();
         store.setup().unwrap();
@@ -141,8 +164,12 @@ impl Ground for Cluster {
         self.sql("CREATE DATABASE ground");
     }
 
-    fn set_back(&self, instance: &str, to: i64) {
+    fn empty(&self, table: &str) {
+        self.run(&format!("TRUNCATE readside.{table}"));
+    }
+
+    fn run(&self, sql: &str) {
         let mut client = postgres_driver::Client::connect(&self.url(), postgres_driver::NoTls).unwrap();
-        client.batch_execute(&deletion("readside.", instance, to)).unwrap();
+        client.batch_execute(sql).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use readside::error::{AwaitError, MendError, OperateError, TriggerError};
 use readside::*;
 
-use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, sum};
+use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, lazy, sum};
 
 /// An error of which everything that can be called misbehaves in one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -210,4 +210,38 @@ pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     assert_eq!(answers.recv_timeout(LONG).unwrap(), vec!["true true"; 7]);
     started.trigger("counts", &["a"]).unwrap();
     started.shutdown(LONG).unwrap();
+}
+
+// SPEC L11: what hangs is named, with its event.
+pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let opened = std::sync::Mutex::new(opened);
+    let projection = Projection::new("counts", 1)
+        .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(move |e, p: Counted| {
+            if p.by == 7 {
+                let _ = opened.lock().unwrap().recv_timeout(LONG);
+            }
+            upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+        });
+    let config = EngineConfig { longest_reducer: std::time::Duration::from_millis(20), workers: 4, ..eager() };
+    let engine = Engine::builder(place.open()).projection(projection).config(config).start().unwrap();
+    engine.await_pushed("counts", &engine.push(&[count("a", 1), count("b", 1)]).unwrap(), LONG).unwrap();
+    let hanging = engine.push(&[count("a", 7)]).unwrap();
+    let hangs = |standstills: &[Standstill]| {
+        standstills
+            .iter()
+            .find(|one| one.kind == StandstillKind::Hangs && one.instance.as_deref() == Some("a"))
+            .cloned()
+    };
+    let told = || hangs(&engine.health().unwrap().projections[0].standstills);
+    eventually("the standstill", || told().is_some());
+    let reason = told().unwrap().reason;
+    assert!(reason.contains("event 2") && reason.contains("thing.counted") && reason.contains("\"thing\""), "{reason}");
+    let status = || place.open().status(false).unwrap().projections.remove(0);
+    eventually("the note", || hangs(&status().standstills).is_some_and(|one| one.since.is_some()));
+    assert_eq!(status().verdict, Motion::Stuck);
+    drop(open);
+    engine.await_pushed("counts", &hanging, LONG).unwrap();
+    eventually("the end", || told().is_none() && status().standstills.is_empty());
 }

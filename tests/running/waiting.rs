@@ -215,3 +215,33 @@ fn a_transaction_that_stands_still_ends_within_the_lease() {
     assert!(outcome.is_err(), "it was ended by the server");
     engine.shutdown(LONG).unwrap();
 }
+
+// SPEC L2: what is read as of one moment is of one build, also where a switch exchanges the names of the tables meanwhile.
+#[test]
+fn a_model_is_read_of_one_build_while_names_are_exchanged() {
+    let database = database();
+    let store = PostgresStore::connect(database.url()).unwrap();
+    let projection = counts("counts");
+    ProjectionStore::setup(&store, &[&projection]).unwrap();
+    store.push(&[count("a", 1)]).unwrap();
+    let (source, models) = (Arc::new(store.clone()), Arc::new(store.clone()));
+    let handler = ProjectionHandler::new(source, models, projection.clone(), HandlerConfig::default()).unwrap();
+    handler.trigger(&["a"]).unwrap();
+    let [mut other, mut looker] = [(); 2].map(|()| Client::connect(database.url(), NoTls).unwrap());
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    other.batch_execute("BEGIN; LOCK TABLE counts_1 IN ACCESS EXCLUSIVE MODE").unwrap();
+    std::thread::scope(|scope| {
+        let read = scope.spawn(|| BuildStore::model(&store, &projection, "a").unwrap());
+        eventually("a wait for the lock", || looker.query_one(waiting, &[]).unwrap().get::<_, i64>(0) > 0);
+        other
+            .batch_execute(
+                "ALTER TABLE counts_1 RENAME TO counts_old; CREATE TABLE counts_1 (LIKE counts_old INCLUDING ALL); \
+                 INSERT INTO counts_1 VALUES ('a', 'x', 7); UPDATE readside.projection_states SET position = 9; COMMIT",
+            )
+            .unwrap();
+        let model = read.join().unwrap();
+        assert_eq!((model.state.position, model.tables[0].len()), (9, 1), "{model:?}");
+        assert_eq!(model.tables[0][0][2].1, Value::Integer(7));
+    });
+}

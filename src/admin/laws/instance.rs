@@ -7,7 +7,7 @@ use super::{Check, EVENTS, Model, rows};
 use crate::build::Replay;
 use crate::error::{Error, StoreError, full};
 use crate::event::Event;
-use crate::query::{Cursor, ReadRequest, Slice};
+use crate::query::{Cursor, Flaw, ReadRequest, Slice, Span};
 use crate::statement::Statement;
 
 /// Bytes of payload that are read at once.
@@ -96,7 +96,8 @@ impl Check<'_> {
         Ok(log)
     }
 
-    /// Applies the wanted events up to the checkpoint. What else is in the log is taken from the slice.
+    /// Applies the wanted events up to the checkpoint. What else is in the log is taken from the slice, and that it is whole
+    /// from the source.
     fn wanted(
         &self,
         replay: &mut dyn Replay,
@@ -105,6 +106,10 @@ impl Check<'_> {
         slice: &Slice,
         report: &mut LawReport,
     ) -> Result<Log, Error> {
+        let whole = Span { instance: Arc::clone(instance), after: 0, to: slice.head };
+        for Flaw { instance, found } in self.source.flaws(&[whole])? {
+            report.add(Fault::Log { instance, found });
+        }
         let mut log = Log { last: 0, relevant: slice.relevant, at: slice.at };
         while log.last < model.state.position {
             let cursors = vec![Cursor { instance: Arc::clone(instance), after: log.last }];

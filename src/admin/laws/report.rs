@@ -74,6 +74,13 @@ pub enum Fault {
         /// The last one.
         to: i64,
     },
+    /// The log is not whole, as its source says.
+    Log {
+        /// The tenant.
+        instance: Arc<str>,
+        /// What is missing, in words.
+        found: String,
+    },
     /// A position of the log stands there twice, or behind a higher one.
     Doubled {
         /// The tenant.
@@ -231,6 +238,7 @@ impl fmt::Display for Fault {
                 write!(f, "the checkpoint belongs to event store {}, not to {expected}", id(*found))
             }
             Self::Hole { from, to, .. } => write!(f, "positions {from} to {to} are missing"),
+            Self::Log { found, .. } => write!(f, "the log is not whole: {found}"),
             Self::Doubled { position, .. } => write!(f, "position {position} comes twice, or too late"),
             Self::RelevantHead { expected, found, .. } => {
                 write!(f, "the relevant head is {expected}, but the source says {found}")
@@ -250,6 +258,7 @@ impl Fault {
             | Self::OtherEvent { instance, .. }
             | Self::OtherStore { instance, .. }
             | Self::Hole { instance, .. }
+            | Self::Log { instance, .. }
             | Self::Doubled { instance, .. }
             | Self::RelevantHead { instance, .. } => instance,
         }

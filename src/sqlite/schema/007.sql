@@ -1,0 +1,1 @@
+-- States cannot be emptied here without their triggers.

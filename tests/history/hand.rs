@@ -1,0 +1,154 @@
+//! What people do to the engine's tables by hand, or by restoring some of them without the others.
+
+use readside::admin::Doctor;
+use readside::error::{AwaitError, TriggerError, full};
+use readside::*;
+
+use crate::ground::Ground;
+use crate::{LONG, NAME, Site, begun, eager, eventually, ledger, moved, noted, push};
+
+fn by() -> By {
+    By::new("ada", "a test")
+}
+
+fn filled<G: Ground>(ground: &G) -> (G::Store, Engine) {
+    let store = ground.open();
+    let engine = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));
+    for (instance, count) in [("a", 5), ("b", 3)] {
+        engine.await_pushed(NAME, &push(&store, &moved(instance, count)), LONG).unwrap();
+    }
+    (store, engine)
+}
+
+/// What the ledger says of these instances.
+fn sums<G: Ground>(store: &G::Store, instances: [&str; 2]) -> [i64; 2] {
+    let builds = store.builds().unwrap();
+    instances.map(|instance| {
+        let row = builds.find(&ledger(), &ledger().tables()[0], instance, &["x".into()]).unwrap().unwrap();
+        match row.iter().find(|(name, _)| name == "n") {
+            Some((_, Value::Integer(n))) => *n,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+fn named(engine: &Engine, instance: &str) -> bool {
+    let health = engine.health().unwrap();
+    let is_it = |one: &Standstill| one.kind == StandstillKind::Orphaned && one.instance.as_deref() == Some(instance);
+    health.projections[0].standstills.iter().any(is_it)
+}
+
+// SPEC L2, L11: the checkpoint is gone and the rows are not; applying the events again would double them.
+pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    let forget = || ground.run("DELETE FROM readside.projection_states WHERE instance_id = 'a'");
+    forget();
+    eventually("the standstill", || named(&engine, "a"));
+    for pushed in [push(&store, &moved("a", 1)), push(&store, &moved("b", 1))] {
+        match engine.await_pushed(NAME, &pushed, LONG) {
+            Ok(()) => assert_eq!(pushed[0].instance(), "b"),
+            Err(AwaitError::Stopped { stopped, .. }) => {
+                assert!(matches!(stopped.cause, StopCause::RowsWithoutCheckpoint), "{stopped}");
+                assert!(stopped.to_string().contains("readside reset"), "{stopped}");
+                assert_eq!(pushed[0].instance(), "a");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    match engine.trigger(NAME, &["a"]) {
+        Err(TriggerError::Stopped { stopped, .. }) => {
+            assert!(matches!(stopped[0].cause, StopCause::RowsWithoutCheckpoint), "{stopped:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(sums::<G>(&store, ["a", "b"]), [5, 4], "nothing is doubled");
+    eventually("the note", || {
+        let status = store.status(false).unwrap();
+        status.projections[0].standstills.iter().any(|one| one.kind == StandstillKind::Orphaned)
+    });
+    let findings = Doctor::default().examine(&store);
+    let told = findings.iter().find(|finding| finding.check == "standstills").unwrap();
+    assert!(told.verdict == Verdict::Fail && told.remedy.as_ref().unwrap().contains("readside reset"), "{told:?}");
+    let site = Site { engine: &engine, events: &store, models: &store, projection: &ledger() };
+    engine.reset(NAME, Some("a"), &by()).unwrap();
+    eventually("the end", || !named(&engine, "a") && sums::<G>(&store, ["a", "b"]) == [6, 4]);
+    site.lawful();
+    forget();
+    eventually("the standstill", || named(&engine, "a"));
+    assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    eventually("the end", || !named(&engine, "a"));
+    engine.await_pushed(NAME, &push(&store, &moved("a", 1)), LONG).unwrap();
+    assert_eq!(sums::<G>(&store, ["a", "b"]), [7, 4]);
+    site.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L2, L5: all of them at once, by the statement that fires no trigger for each row.
+pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    let source = store.store_id().unwrap();
+    let signs = || LeaseStore::signs(&store, source).unwrap();
+    let before = signs();
+    ground.empty("projection_states");
+    assert_ne!(signs(), before, "whoever is calm looks again");
+    eventually("the standstills", || named(&engine, "a") && named(&engine, "b"));
+    engine.reset(NAME, None, &by()).unwrap();
+    Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
+    assert_eq!(sums::<G>(&store, ["a", "b"]), [5, 3]);
+    engine.shutdown(LONG).unwrap();
+}
+
+/// What the doctor says of logs.
+fn doctor<S: Inspect>(store: &S) -> (Verdict, String) {
+    let findings = Doctor::default().examine(store);
+    let found = findings.into_iter().find(|finding| finding.check == "events").unwrap();
+    (found.verdict, found.found)
+}
+
+// SPEC L1, L2, L11: an event that nobody has any more is missed by whoever begins with the log, wanted or not.
+pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    engine.await_pushed(NAME, &push(&store, &moved("b", 1)), LONG).unwrap();
+    push(&store, &noted("a", 3));
+    engine.await_pushed(NAME, &push(&store, &moved("a", 2)), LONG).unwrap();
+    assert_eq!(doctor(&store).0, Verdict::Ok);
+    ground.run("CREATE TABLE kept AS SELECT * FROM readside.events WHERE instance_id = 'a' AND position IN (2, 6, 7)");
+    for (positions, words) in [("2", "event 2 is missing"), ("6, 7", "events 6 to 7 are missing")] {
+        ground.run(&format!("DELETE FROM readside.events WHERE instance_id = 'a' AND position IN ({positions})"));
+        let (verdict, found) = doctor(&store);
+        assert!(verdict == Verdict::Fail && found.contains("\"a\"") && found.contains(words), "{found}");
+        let found = engine.verify(NAME, None).unwrap();
+        let named: Vec<&str> = found.differing.iter().map(|one| one.instance.as_str()).collect();
+        assert_eq!(named, ["a"]);
+        assert!(found.differing[0].others.iter().any(|other| other.contains(words)), "{found:?}");
+        for instance in [None, Some("a".to_owned())] {
+            let options = RebuildOptions { instance, ..RebuildOptions::default() };
+            let error = full(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
+            assert!(error.contains("\"a\"") && error.contains(words), "{error}");
+        }
+        engine.abandon(NAME, &by()).unwrap();
+        let put_back = "INSERT INTO readside.events SELECT * FROM kept WHERE position IN";
+        ground.run(&format!("{put_back} ({positions})"));
+        assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    }
+    Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC L3, L5: nobody looks for what lies above a head.
+pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    engine.shutdown(LONG).unwrap();
+    let of = "WHERE instance_id = 'a' AND aggregate_type = 'thing'";
+    ground.run(&format!("UPDATE readside.heads SET head = 3 {of}"));
+    let (verdict, found) = doctor(&store);
+    assert!(verdict == Verdict::Fail && found.contains("\"thing\" has event 5, and its head says 3"), "{found}");
+    ground.run(&format!("DELETE FROM readside.heads {of}"));
+    assert!(doctor(&store).1.contains("\"thing\" has event 5, and its head says 0"));
+    ground.run("INSERT INTO readside.heads (instance_id, aggregate_type, head) VALUES ('a', 'thing', 5)");
+    assert_eq!(doctor(&store).0, Verdict::Ok);
+    ground.run("UPDATE readside.instances SET head = 4 WHERE instance_id = 'a'");
+    assert!(doctor(&store).1.contains("event 5 lies above the head, which says 4"), "{:?}", doctor(&store));
+    ground.run("UPDATE readside.instances SET head = 7 WHERE instance_id = 'a'");
+    assert!(doctor(&store).1.contains("events 6 to 7 are missing"), "{:?}", doctor(&store));
+}
