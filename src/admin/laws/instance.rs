@@ -12,7 +12,7 @@ use crate::statement::Statement;
 use crate::store::ProjectionStore;
 
 /// Bytes of payload that are read at once.
-const BYTES: usize = 16 << 20;
+pub(super) const BYTES: usize = 16 << 20;
 
 /// What was seen on the way through a log.
 #[derive(Debug, Default)]
