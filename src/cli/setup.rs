@@ -19,13 +19,18 @@ pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
         if let Some(role) = &args.grant_to {
             sql.push_str(&session.store.grant_sql(role, &projections)?);
         }
-        session.out.raw(sql.as_bytes())?;
+        if session.out.is_json() {
+            session.out.object(&serde_json::json!({ "sql": sql }))?;
+        } else {
+            session.out.raw(sql.as_bytes())?;
+        }
         return Ok(Ended::Fine);
     }
     if args.check {
         session.store.verify(&projections)?;
     } else {
         session.store.setup(&projections)?;
+        session.out.changed("the tables are set up");
     }
     let schema = session.store.schema()?.found;
     let projections: Vec<String> = projections.iter().map(|projection| projection.name().to_owned()).collect();
