@@ -18,6 +18,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "held",
             "instruction",
             "life",
+            "plain",
             "query",
             "standstill",
             "statement",

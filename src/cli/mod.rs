@@ -49,6 +49,8 @@ enum Ended {
     Fine,
     /// The arguments were wrong.
     Misused,
+    /// It did not do what it was asked to, and has said why.
+    Failed,
     /// It found what scripts look out for.
     Found,
     /// A projection stands still that readers see.
@@ -61,6 +63,7 @@ impl From<Ended> for ExitCode {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Fine => ExitCode::SUCCESS,
+            Ended::Failed => ExitCode::FAILURE,
             Ended::Misused => ExitCode::from(2),
             Ended::Found => ExitCode::from(3),
             Ended::Stuck => ExitCode::from(4),
@@ -146,7 +149,11 @@ fn carry_out(args: Vec<OsString>, projections: &[Projection]) -> anyhow::Result<
             database::check_schema(&*session.events).context("checking the database of the events")?;
         }
     }
-    let outcome = dispatch(&mut session, &options.command).and_then(|ended| session.out.flush().map(|()| ended));
+    let outcome = dispatch(&mut session, &options.command).and_then(|ended| match ended {
+        // Whatever the output takes, that was said on standard error.
+        Ended::Failed => Ok(ended),
+        _ => session.out.flush().map(|()| ended),
+    });
     let ended = session.out.judged(outcome)?;
     if let Some((changed, error)) = session.out.untold() {
         let text = format!("{changed}, but the output did not take that: {}", crate::error::full(error.as_ref()));

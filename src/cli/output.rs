@@ -6,6 +6,8 @@ use anyhow::Context;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::plain::is_hidden;
+
 /// Who read the output went away. Nothing is wrong then.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]
@@ -73,7 +75,8 @@ impl Output {
     /// One line of JSON.
     pub(super) fn object(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string(value)?;
-        self.line(&text)
+        // Only texts in it can hold such characters, where an escape means the same. Scripts get it as it was given.
+        if self.terminal { self.line(&escaped(&text)) } else { self.line(&text) }
     }
 
     /// Text that is printed as it is.
@@ -121,6 +124,19 @@ impl Output {
     }
 }
 
+/// JSON without characters that a terminal would obey.
+fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_hidden(letter) {
+            shown.extend(letter.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
 /// An error once nobody can read the output any more, where the system tells before something is written.
 pub(super) fn check_reader() -> anyhow::Result<()> {
     if is_read() { Ok(()) } else { Err(ClosedOutput.into()) }
@@ -161,4 +177,17 @@ pub(super) const fn text(name: &'static str) -> Column {
 /// A column of numbers.
 pub(super) const fn number(name: &'static str) -> Column {
     Column { name, number: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_on_a_terminal_means_the_same() {
+        let value = serde_json::json!({"a": "\u{202e}\u{9b}\n\u{e0001}é", "b": ["\u{7f}", 1.5]});
+        let shown = escaped(&value.to_string());
+        assert!(!shown.contains(is_hidden), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 }

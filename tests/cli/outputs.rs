@@ -116,7 +116,7 @@ fn following_ends_when_its_reader_is_gone() {
         let mut out = process.stdout.take().unwrap();
         out.read_exact(&mut [0; 10]).unwrap();
         drop(out);
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while process.try_wait().unwrap().is_none() && Instant::now() < until {
             std::thread::park_timeout(Duration::from_millis(20));
         }

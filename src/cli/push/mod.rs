@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::options::PushArgs;
 use super::stop::Stop;
-use super::words::several;
+use super::words::{masked, several};
 use super::{Ended, Outcome, Session};
+use crate::plain::plain;
 use batch::{Batch, Read, Refused};
 use line::Defaults;
 use source::{Next, Source};
@@ -64,7 +65,10 @@ pub(super) fn run(session: &mut Session<'_>, args: &PushArgs) -> Outcome {
             done(session, args, &report)?;
             Ok(ended)
         }
-        Err(wrong) => failed(session, args, report, &wrong),
+        Err(wrong) => {
+            failed(session, args, report, &wrong);
+            Ok(Ended::Failed)
+        }
     }
 }
 
@@ -172,9 +176,9 @@ fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::
     Ok(())
 }
 
-fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) -> Outcome {
+fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) {
     let place = wrong.line.map_or(String::new(), |line| format!("line {line}: "));
-    let error = format!("{place}{}", wrong.why);
+    let error = format!("{place}{}", plain(&wrong.why));
     if session.out.is_json() {
         report.wrong_line = wrong.line;
         report.error = Some(error.clone());
@@ -191,5 +195,5 @@ fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong:
             wrong.from
         ),
     };
-    anyhow::bail!("{error}\nstored: {stored}{further}")
+    eprintln!("readside: {}\nstored: {stored}{further}", masked(&error));
 }
