@@ -15,7 +15,12 @@ struct Done {
 pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
     let projections: Vec<&Projection> = session.projections.iter().collect();
     if args.sql || args.grant_to.is_some() {
-        let mut sql = if args.sql { session.store.setup_sql(&projections)? } else { String::new() };
+        // Where all is set up, grants are all that is left to run.
+        let is_there = || session.store.verify(&projections).is_ok();
+        let mut sql = match &args.grant_to {
+            Some(_) if !args.sql || is_there() => String::new(),
+            _ => session.store.setup_sql(&projections)?,
+        };
         if let Some(role) = &args.grant_to {
             sql.push_str(&session.store.grant_sql(role, &projections)?);
         }

@@ -123,6 +123,7 @@ impl EngineConfig {
             self.lease >= Duration::from_millis(100) && self.lease <= day,
             "lease has to be between 100 ms, so that it can be renewed in time, and a day",
         );
+        expect(!self.name.contains('\0'), "name has to be without the character NUL");
         expect(self.workers <= 1000, "workers has to be 1000 or less");
         if let Err(error) = self.handler.check() {
             faults.extend(error.faults);

@@ -228,7 +228,9 @@ pub enum OperateError {
         error: String,
     },
     /// The engine was shut down; another one goes on with it.
-    #[error("the engine was shut down; another one that runs the projection goes on with it")]
+    #[error(
+        "the engine was shut down; what was asked for stays on record, and an engine that runs the projection does it: another one, or the next that starts"
+    )]
     ShutDown,
     /// See [`SwitchError`].
     #[error(transparent)]

@@ -139,8 +139,8 @@ pub enum InvalidCommand {
     /// It must not be empty.
     #[error("it is empty")]
     Empty,
-    /// It must be a positive number.
-    #[error("it is {0}, but has to be 1 or more")]
+    /// It must be a positive number that both databases hold.
+    #[error("it is {0}, but has to be between 1 and 2147483647")]
     NotPositive(i64),
     /// It is longer than an index takes.
     #[error("it has {length} bytes, {limit} are allowed; name it more shortly, long texts belong into the payload")]

@@ -57,6 +57,19 @@ pub(crate) fn pages_and_limits(fixture: &Fixture) {
 }
 
 // SPEC A5
+pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
+    fill(fixture);
+    let sub = || SubQuery::new();
+    for query in [sub().instance("a\0b"), sub().aggregate_id("\0"), sub().exclude_event_type("x\0")] {
+        let query = Query::new().or(query);
+        for error in [fixture.store.filter(&query).unwrap_err(), fixture.store.instance_ids(&query).unwrap_err()] {
+            assert_eq!(error.kind(), readside::error::StoreErrorKind::Data);
+            assert!(readside::error::full(&error).contains("holds the character NUL at byte"), "{error:?}");
+        }
+    }
+}
+
+// SPEC A5
 pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
     let user = |instance: &str, id: usize, bytes: usize| {
         Command::raw(instance, "user", &format!("u{id}"), "added")
