@@ -79,6 +79,7 @@ mod event;
 mod held;
 mod instruction;
 mod life;
+mod plain;
 mod query;
 mod standstill;
 mod state;

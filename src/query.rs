@@ -25,6 +25,7 @@ pub struct Query {
     pub(crate) any: Vec<SubQuery>,
     pub(crate) descending: bool,
     pub(crate) limit: usize,
+    pub(crate) max_bytes: usize,
     pub(crate) resume: Option<(String, i64)>,
 }
 
@@ -55,6 +56,14 @@ impl Query {
     /// At most so many events; 0 means no limit. Default: 0.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// At most so many bytes of payload and metadata, but one event in any case; 0 means no limit. Default: 0.
+    ///
+    /// There may be more events behind those that are found, however few these are: none are left when a page is empty.
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
         self
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::error::{StoreError, StoreErrorKind};
+use crate::plain::plain;
 use crate::state::{ProjectionKey, StopCause};
 
 /// Characters of a reason that are kept.
@@ -273,7 +274,7 @@ impl fmt::Display for Standstill {
         if let Some(instance) = &self.instance {
             write!(f, "instance {instance:?}: ")?;
         }
-        write!(f, "{}: {}", self.kind, self.reason)
+        write!(f, "{}: {}", self.kind, plain(&self.reason))
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, full};
 use crate::held::Blocked;
+use crate::plain::plain;
 use crate::standstill::{Standstill, StandstillKind};
 
 /// The name and version under which a projection keeps its state.
@@ -167,14 +168,16 @@ impl fmt::Display for StopCause {
                 f,
                 "its event fails ({}: {}), attempt {}, next in {:.1} s",
                 event.class,
-                event.error,
+                plain(&event.error),
                 event.attempts,
                 event.retry_in.as_secs_f64()
             ),
             Self::Stopped(event) => write!(
                 f,
                 "its event failed {} times ({}: {}) and waits for a person: mend the cause, then retry or discard it",
-                event.attempts, event.class, event.error
+                event.attempts,
+                event.class,
+                plain(&event.error)
             ),
             Self::HistoryDiverged { found } => write!(
                 f,

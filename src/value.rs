@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 pub(crate) use self::json::Json;
-use crate::error::TextFault;
+use crate::error::{StoreError, StoreErrorKind, TextFault};
 
 /// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
 pub(crate) const MAX_JSON_DEPTH: usize = 127;
@@ -187,7 +187,7 @@ pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
 
 /// Refuses NUL, which PostgreSQL cannot store and at which SQLite's own functions stop.
 pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
-    match text.bytes().position(|byte| byte == 0) {
+    match text.find('\0') {
         Some(at) => Err(TextFault::Nul { at }),
         None => Ok(()),
     }
@@ -420,6 +420,17 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Value::Null, Into::into)
     }
+}
+
+/// Refuses a text that only one of the databases could be asked for.
+#[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError> {
+    let refuse = |text: &str| check_text(text).map_err(|fault| StoreError::new(doing, StoreErrorKind::Data, fault));
+    params.iter().try_for_each(|param| match param {
+        Value::Text(text) | Value::Json(text) => refuse(text),
+        Value::TextArray(texts) => texts.iter().try_for_each(|text| refuse(text)),
+        _ => Ok(()),
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "held",
             "instruction",
             "life",
+            "plain",
             "query",
             "standstill",
             "statement",

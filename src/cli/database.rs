@@ -144,7 +144,12 @@ fn postgres(_: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
 
 #[cfg(feature = "sqlite")]
 fn sqlite(path: &Path, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
-    if path.exists() {
+    if path.to_str().is_some_and(|place| place.starts_with("file:")) {
+        // An URI: only SQLite reads it.
+        if !create {
+            look_inside(path)?;
+        }
+    } else if path.exists() {
         look_at_file(path, create)?;
     } else {
         ensure!(create, "there is no file \"{}\"; `readside setup` makes one", path.display());
@@ -168,16 +173,28 @@ fn look_at_file(path: &Path, create: bool) -> anyhow::Result<()> {
         begin.is_empty() || begin == b"SQLite format 3\0",
         "\"{shown}\" is no SQLite database; name the file of the service, or a postgres:// URL"
     );
-    if create {
-        return Ok(());
-    }
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create { Ok(()) } else { look_inside(path) }
+}
+
+#[cfg(feature = "sqlite")]
+fn look_inside(path: &Path) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use rusqlite::OpenFlags;
+
+    let shown = path.display();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let ours = rusqlite::Connection::open_with_flags(path, flags).and_then(|conn| {
         conn.busy_timeout(std::time::Duration::from_secs(5))?;
         let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'readside_schema_migrations'";
         conn.query_row(sql, [], |row| row.get::<_, i64>(0))
     });
-    let ours = ours.with_context(|| format!("reading \"{shown}\""))?;
+    let ours = ours.with_context(|| {
+        format!(
+            "reading \"{shown}\"; check that it is there, and that this user may write its folder and the files beside it that end \
+             in -wal and -shm, which SQLite makes also to read; where nobody writes it, \
+             `file:PATH?mode=ro&immutable=1` needs none of them"
+        )
+    })?;
     ensure!(ours > 0, "the SQLite database \"{shown}\" has no tables of readside; `readside setup` makes them");
     Ok(())
 }

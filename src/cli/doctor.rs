@@ -6,6 +6,7 @@ use super::options::DoctorArgs;
 use super::{Ended, Outcome, Session};
 use crate::admin::Doctor;
 use crate::inspect::{Finding, Verdict};
+use crate::plain::plain;
 
 #[derive(Serialize)]
 struct Report {
@@ -25,9 +26,11 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
         session.out.object(&Report { verdict, findings })?;
     } else {
         for Finding { check, verdict, found, remedy } in &findings {
-            session.out.line(&format!("{verdict:<4}  {check:<13}  {found}"))?;
-            if let Some(remedy) = remedy {
-                session.out.line(&format!("{:21}-> {remedy}", ""))?;
+            session.out.line(&format!("{verdict:<4}  {check:<13}  {}", plain(found)))?;
+            // It may hold statements to run, each on a line.
+            for (at, line) in remedy.iter().flat_map(|remedy| remedy.lines()).enumerate() {
+                let before = if at == 0 { format!("{:21}-> ", "") } else { String::new() };
+                session.out.line(&format!("{before}{}", plain(line)))?;
             }
         }
     }

@@ -226,10 +226,11 @@ impl Session<'_> {
             return Ok(held);
         }
         self.check_instance(instance)?;
-        let name = clean(projection.key.projection());
+        let name = projection.key.projection();
         bail!(
-            "event {position} of instance {:?} is not on record as failed in projection {name:?}; see `readside failed list {name}`",
-            clean(instance)
+            "event {position} of instance {:?} is not on record as failed in projection {name:?}; see `readside failed list {}`",
+            instance,
+            clean(name)
         )
     }
 }

@@ -109,7 +109,7 @@ fn print(session: &mut Session<'_>, projection: Option<&Build>, lines: &[Line], 
     session.out.table(&columns, lines.iter().map(row).collect())?;
     match lines.last() {
         Some(last) if is_full => {
-            let more = format!("there may be more: --after {:?}, or --limit 0 for all", clean(&last.instance));
+            let more = format!("there may be more: --after {:?}, or --limit 0 for all", last.instance);
             session.out.remark(&more)
         }
         _ => Ok(()),

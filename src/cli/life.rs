@@ -30,7 +30,9 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
         session.store.redact_dry_run(&redaction)?
     } else {
         let by = by::of(&args.by)?;
-        with_progress(session, |progress| Ok(session.store.redact(&redaction, &by, progress)?))?
+        let report = with_progress(session, |progress| Ok(session.store.redact(&redaction, &by, progress)?))?;
+        session.out.changed("what was asked for is erased");
+        report
     };
     if session.out.is_json() {
         return object(session, &report);
@@ -52,16 +54,17 @@ pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
         session.store.remove_instance_dry_run(instance)?
     } else {
         let by = by::of(&args.by)?;
-        with_progress(session, |progress| Ok(session.store.remove_instance(instance, &by, progress)?))?
+        let report = with_progress(session, |progress| Ok(session.store.remove_instance(instance, &by, progress)?))?;
+        session.out.changed(format!("instance {instance:?} is removed"));
+        report
     };
     if session.out.is_json() {
         return object(session, &report);
     }
     tables(session, &report.tables, report.dry_run, "removed")?;
-    let name = clean(instance);
     let words = if report.dry_run { "would be refused" } else { "are refused" };
     session.out.remark(&format!(
-        "pushes to {name:?} {words} until `readside reopen-instance`; its positions then go on after {}",
+        "pushes to {instance:?} {words} until `readside reopen-instance`; its positions then go on after {}",
         positions(report.head)
     ))?;
     remains(session, report.remains.as_deref())
@@ -69,10 +72,11 @@ pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
 
 pub(super) fn reopen(session: &mut Session<'_>, args: &ReopenArgs) -> Outcome {
     session.store.reopen_instance(&args.instance, &by::of_acts(&args.by)?)?;
+    session.out.changed(format!("instance {:?} is opened again", args.instance));
     if session.out.is_json() {
         return object(session, &serde_json::json!({ "instance": args.instance, "open": true }));
     }
-    session.out.remark(&format!("instance {:?} can be pushed to again", clean(&args.instance)))?;
+    session.out.remark(&format!("instance {:?} can be pushed to again", args.instance))?;
     Ok(Ended::Fine)
 }
 
@@ -85,7 +89,9 @@ pub(super) fn archive(session: &mut Session<'_>, args: &ArchiveArgs) -> Outcome 
         session.store.archive_dry_run(&archival)?
     } else {
         let by = by::of(&args.by)?;
-        with_progress(session, |progress| Ok(session.store.archive(&archival, &by, progress)?))?
+        let report = with_progress(session, |progress| Ok(session.store.archive(&archival, &by, progress)?))?;
+        session.out.changed("what was asked for is archived");
+        report
     };
     if session.out.is_json() {
         return object(session, &report);

@@ -51,6 +51,8 @@ enum Ended {
     Fine,
     /// The arguments were wrong.
     Misused,
+    /// It did not do what it was asked to, and has said why.
+    Failed,
     /// It found what scripts look out for.
     Found,
     /// A projection stands still that readers see.
@@ -63,6 +65,7 @@ impl From<Ended> for ExitCode {
     fn from(ended: Ended) -> Self {
         match ended {
             Ended::Fine => ExitCode::SUCCESS,
+            Ended::Failed => ExitCode::FAILURE,
             Ended::Misused => ExitCode::from(2),
             Ended::Found => ExitCode::from(3),
             Ended::Stuck => ExitCode::from(4),
@@ -150,33 +153,45 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
             database::check_schema(&*session.events).context("checking the database of the events")?;
         }
     }
-    let ended = match &options.command {
-        Command::Completions(_) => Ended::Fine,
-        Command::Setup(args) => setup::run(&mut session, args)?,
-        Command::Status(args) => status::run(&mut session, args)?,
-        Command::Instances(args) => instances::run(&mut session, args)?,
-        Command::Events(args) => events::run(&mut session, args)?,
-        Command::Push(args) => push::run(&mut session, args)?,
-        Command::Failed(args) => failed::run(&mut session, args)?,
-        Command::Pause(args) => pause::run(&mut session, args, true)?,
-        Command::Resume(args) => pause::run(&mut session, args, false)?,
-        Command::Leases(args) => leases::run(&mut session, args)?,
-        Command::Rebuild(args) => rebuild::rebuild(&mut session, args)?,
-        Command::Builds(args) => rebuild::builds(&mut session, args)?,
-        Command::Reset(args) => rebuild::reset(&mut session, args)?,
-        Command::Verify(args) => verify::verify(&mut session, args)?,
-        Command::Explain(args) => verify::explain(&mut session, args)?,
-        Command::Commands(args) => commands::run(&mut session, args)?,
-        Command::Redact(args) => life::redact(&mut session, args)?,
-        Command::RemoveInstance(args) => life::remove(&mut session, args)?,
-        Command::ReopenInstance(args) => life::reopen(&mut session, args)?,
-        Command::Archive(args) => life::archive(&mut session, args)?,
-        Command::Operations(args) => life::operations(&mut session, args)?,
-        Command::Bench(args) => bench::run(&mut session, args)?,
-        Command::Doctor(args) => doctor::run(&mut session, args)?,
-    };
-    session.out.flush()?;
+    let outcome = dispatch(&mut session, &options.command).and_then(|ended| match ended {
+        // Whatever the output takes, that was said on standard error.
+        Ended::Failed => Ok(ended),
+        _ => session.out.flush().map(|()| ended),
+    });
+    let ended = session.out.judged(outcome)?;
+    if let Some((changed, error)) = session.out.untold() {
+        let text = format!("{changed}, but the output did not take that: {}", crate::error::full(error.as_ref()));
+        eprintln!("readside: {}", words::masked(&text));
+    }
     Ok(ended)
+}
+
+fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
+    match command {
+        Command::Completions(_) => Ok(Ended::Fine),
+        Command::Setup(args) => setup::run(session, args),
+        Command::Status(args) => status::run(session, args),
+        Command::Instances(args) => instances::run(session, args),
+        Command::Events(args) => events::run(session, args),
+        Command::Push(args) => push::run(session, args),
+        Command::Failed(args) => failed::run(session, args),
+        Command::Pause(args) => pause::run(session, args, true),
+        Command::Resume(args) => pause::run(session, args, false),
+        Command::Leases(args) => leases::run(session, args),
+        Command::Rebuild(args) => rebuild::rebuild(session, args),
+        Command::Builds(args) => rebuild::builds(session, args),
+        Command::Reset(args) => rebuild::reset(session, args),
+        Command::Verify(args) => verify::verify(session, args),
+        Command::Explain(args) => verify::explain(session, args),
+        Command::Commands(args) => commands::run(session, args),
+        Command::Redact(args) => life::redact(session, args),
+        Command::RemoveInstance(args) => life::remove(session, args),
+        Command::ReopenInstance(args) => life::reopen(session, args),
+        Command::Archive(args) => life::archive(session, args),
+        Command::Operations(args) => life::operations(session, args),
+        Command::Bench(args) => bench::run(session, args),
+        Command::Doctor(args) => doctor::run(session, args),
+    }
 }
 
 /// Refuses what acts on the data of one database, whichever it holds.

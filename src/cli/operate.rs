@@ -55,8 +55,14 @@ impl Session<'_> {
     ) -> anyhow::Result<Told> {
         self.build(projection, None)?;
         let remote = self.store.remote()?;
-        match remote.ask(projection, instruction.clone(), by) {
-            Ok(id) if wait.detach => self.started(id),
+        let is_look = matches!(instruction, Instruction::Explain(_) | Instruction::Verify { repair: false, .. });
+        let what = format!("{} of projection {projection:?}", instruction.kind());
+        let mut ended = Ok(());
+        let told = match remote.ask(projection, instruction.clone(), by) {
+            Ok(id) if wait.detach => {
+                self.out.changed(format!("{what} is asked for as command {id}"));
+                self.started(id)
+            }
             Ok(id) => self.follow(&remote, id, wait),
             Err(error @ OperateError::NoEngine { .. }) => {
                 let Some(engine) = self.engine(projection)? else { return Err(error.into()) };
@@ -65,11 +71,16 @@ impl Session<'_> {
                 }
                 let id = engine.ask(projection, instruction, by)?;
                 let told = self.follow(&remote, id, wait);
-                engine.shutdown(END)?;
+                ended = engine.shutdown(END);
                 told
             }
             Err(error) => Err(error.into()),
+        }?;
+        if !is_look && matches!(told, Told::Answer(_)) {
+            self.out.changed(format!("{what} is carried out"));
         }
+        ended?;
+        Ok(told)
     }
 
     /// As [`operate`](Self::operate), and prints the report: as JSON, or by `words`, which judges it too.

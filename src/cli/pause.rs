@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::by;
 use super::options::PauseArgs;
-use super::words::clean;
 use super::{Ended, Outcome, Session};
 
 #[derive(Serialize)]
@@ -26,18 +25,19 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     let remote = session.store.remote()?;
     let changed =
         if on { remote.pause(projection, instance, &by)? } else { remote.resume(projection, instance, &by)? };
-    if session.out.is_json() {
-        session.out.object(&Done { projection, instance, paused: on, changed })?;
-        return Ok(Ended::Fine);
-    }
-    let of = instance.map_or(String::new(), |instance| format!(" in instance {:?}", clean(instance)));
-    let what = format!("projection {:?}{of}", clean(projection));
+    let of = instance.map_or(String::new(), |instance| format!(" in instance {instance:?}"));
+    let what = format!("projection {projection:?}{of}");
     let words = match (on, changed) {
         (true, true) => format!("{what} is paused; engines notice at their next tick"),
         (true, false) => format!("{what} was paused already"),
         (false, true) => format!("{what} goes on; engines notice at their next tick"),
         (false, false) => format!("{what} was not paused"),
     };
+    session.out.changed(&*words);
+    if session.out.is_json() {
+        session.out.object(&Done { projection, instance, paused: on, changed })?;
+        return Ok(Ended::Fine);
+    }
     session.out.remark(&words)?;
     let pauses = session.store.pauses()?;
     let whole = pauses.iter().any(|(name, of)| name == projection && of.is_none());

@@ -34,7 +34,6 @@ impl Session<'_> {
         if let Some(found) = of_name.iter().filter(wanted).max_by_key(rank) {
             return Ok((**found).clone());
         }
-        let name = clean(name);
         if let (Some(version), false) = (version, of_name.is_empty()) {
             let known: Vec<String> = of_name.iter().map(|build| build.key.version.to_string()).collect();
             bail!("projection {name:?} has no version {version} here, but {}", known.join(", "));
@@ -53,7 +52,7 @@ impl Session<'_> {
     pub(super) fn check_instance(&self, instance: &str) -> anyhow::Result<()> {
         let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
         if self.events.heads(&request)?.is_empty() {
-            bail!("there is no instance {:?} here; see `readside instances`", clean(instance));
+            bail!("there is no instance {instance:?} here; see `readside instances`");
         }
         Ok(())
     }

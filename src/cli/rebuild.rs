@@ -32,7 +32,7 @@ fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
     if let Some(comparison) = &report.comparison {
         compared(session, comparison)?;
     }
-    let of = report.instance.as_deref().map_or(String::new(), |instance| format!(", instance {:?}", clean(instance)));
+    let of = report.instance.as_deref().map_or(String::new(), |instance| format!(", instance {instance:?}"));
     let what = format!("{}{of}", shown(&report.projection, report.version, None));
     let words = match &report.waits_for {
         None if report.switched => format!("{what} is built anew, and readers see it"),

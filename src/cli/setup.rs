@@ -15,17 +15,27 @@ struct Done {
 pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
     let projections: Vec<&Projection> = session.projections.iter().collect();
     if args.sql || args.grant_to.is_some() {
-        let mut sql = if args.sql { session.store.setup_sql(&projections)? } else { String::new() };
+        // Where all is set up, grants are all that is left to run.
+        let is_there = || session.store.verify(&projections).is_ok();
+        let mut sql = match &args.grant_to {
+            Some(_) if !args.sql || is_there() => String::new(),
+            _ => session.store.setup_sql(&projections)?,
+        };
         if let Some(role) = &args.grant_to {
             sql.push_str(&session.store.grant_sql(role, &projections)?);
         }
-        session.out.raw(sql.as_bytes())?;
+        if session.out.is_json() {
+            session.out.object(&serde_json::json!({ "sql": sql }))?;
+        } else {
+            session.out.raw(sql.as_bytes())?;
+        }
         return Ok(Ended::Fine);
     }
     if args.check {
         session.store.verify(&projections)?;
     } else {
         session.store.setup(&projections)?;
+        session.out.changed("the tables are set up");
     }
     let schema = session.store.schema()?.found;
     let projections: Vec<String> = projections.iter().map(|projection| projection.name().to_owned()).collect();

@@ -212,7 +212,7 @@ fn standstills(projections: &[ProjectionStatus]) -> Vec<String> {
         .collect();
     let line = |(projection, one): &(&ProjectionStatus, &Standstill)| {
         let name = shown(&projection.name, projection.version, projection.build.as_deref());
-        let instance = one.instance.as_deref().map_or(String::new(), |name| format!(" in {:?}", clean(name)));
+        let instance = one.instance.as_deref().map_or(String::new(), |name| format!(" in {name:?}"));
         let since = one.since.map_or(String::new(), |since| format!(" since {}", moment(since)));
         format!("{name}{instance}{since}: {}: {}", one.kind, clean(&one.reason))
     };
@@ -235,7 +235,7 @@ fn pauses(projections: &[ProjectionStatus]) -> Vec<String> {
         .flat_map(|projection| projection.pauses.iter().map(move |paused| (projection.name.as_str(), paused)))
         .collect();
     let line = |(name, paused): &(&str, &Paused)| {
-        let instance = paused.instance.as_deref().map_or(String::new(), |name| format!(" in {:?}", clean(name)));
+        let instance = paused.instance.as_deref().map_or(String::new(), |name| format!(" in {name:?}"));
         let since = paused.since.map_or(String::new(), |since| format!(" since {}", moment(since)));
         let by = paused.by.as_ref().map_or(String::new(), |by| format!(" by {}: {}", clean(&by.who), clean(&by.why)));
         format!("{}{instance} is paused{since}{by}", clean(name))

@@ -80,7 +80,7 @@ fn describe(session: &mut Session<'_>, differing: &Differing, repaired: &str) ->
     let Differing { instance, position, rows, differing_rows, samples, others } = differing;
     let verb = if *differing_rows == 1 { "differs" } else { "differ" };
     let differ = format!("{} {verb}, of the {} there", several(*differing_rows, "row"), count(*rows));
-    session.out.line(&format!("instance {:?} at position {position}: {differ}{repaired}", clean(instance)))?;
+    session.out.line(&format!("instance {instance:?} at position {position}: {differ}{repaired}"))?;
     for Row { table, expected, found } in samples {
         session.out.line(&format!("  {}: is         {}", clean(table), json(found.as_ref())))?;
         session.out.line(&format!(
@@ -137,7 +137,7 @@ fn explained(session: &mut Session<'_>, found: &Explained, at_checkpoint: bool) 
     let differs = at_checkpoint && found.differs.unwrap_or_else(|| found.row != found.found);
     if !session.out.is_json() {
         let what = shown(&found.projection, found.version, None);
-        let place = format!("table {}, instance {:?}", clean(&found.table), clean(&found.instance));
+        let place = format!("table {}, instance {:?}", clean(&found.table), found.instance);
         session.out.line(&format!(
             "{what}, {place}, row {}, as of position {}",
             json(Some(&found.key)),

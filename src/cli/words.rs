@@ -7,6 +7,8 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::HumanCount;
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
+use crate::plain::plain;
+
 /// `12,345`.
 pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
@@ -50,11 +52,7 @@ pub(super) fn clean(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".to_owned();
     }
-    let hides = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|letter| if hides(letter) { letter.escape_unicode().to_string() } else { letter.into() }).collect()
+    plain(text).into_owned()
 }
 
 /// The first letters of a text.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::Conn;
 use super::row::{self, EVENT_COLUMNS};
+use super::{Conn, Row};
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::query::{Head, HeadsRequest, Query, SubQuery};
 use crate::sql::Dialect;
 use crate::value::Value;
+
+/// Events whose sizes are looked at before they are read.
+const MOST_SIZES: usize = 10_000;
 
 /// Conditions under way, with their parameters.
 struct Where {
@@ -80,17 +83,41 @@ impl Where {
 
 /// The events that a query finds.
 pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, StoreError> {
+    let limit = if query.max_bytes == 0 { query.limit } else { fitting(conn, query)? };
+    if limit == 0 && query.max_bytes > 0 {
+        return Ok(Vec::new());
+    }
+    row::events(&select(conn, EVENT_COLUMNS, query, limit)?)
+}
+
+/// How many of the events that a query finds there is room for; what they weigh is known without reading them.
+fn fitting(conn: &mut dyn Conn, query: &Query) -> Result<usize, StoreError> {
+    // Above this a page is cut too, so that its sizes are bounded as well.
+    let limit = if query.limit == 0 { MOST_SIZES } else { query.limit.min(MOST_SIZES) };
+    let (mut bytes, mut count) = (0_usize, 0);
+    for found in select(conn, "octet_length(payload) + octet_length(metadata)", query, limit)? {
+        bytes = bytes.saturating_add(usize::try_from(row::int(&found, 0)?).unwrap_or(0));
+        if bytes > query.max_bytes && count > 0 {
+            break;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// These columns of the first events that a query finds.
+fn select(conn: &mut dyn Conn, columns: &str, query: &Query, limit: usize) -> Result<Vec<Row>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Where::new(dialect);
-    let mut text = format!("SELECT {EVENT_COLUMNS} FROM {} WHERE {}", dialect.table("all_events"), sql.query(query));
+    let mut text = format!("SELECT {columns} FROM {} WHERE {}", dialect.table("all_events"), sql.query(query));
     let (order, than) = if query.descending { ("DESC", "<") } else { ("ASC", ">") };
     if let Some((instance, position)) = &query.resume {
         let (i, p) = (sql.bind(instance.as_str().into()), sql.bind((*position).into()));
         text += format!(" AND (instance_id, position) {than} (${i}, ${p})").as_str();
     }
     text += format!(" ORDER BY instance_id {order}, position {order}").as_str();
-    text.push_str(&sql.limit(query.limit));
-    row::events(&conn.query(&text, &sql.params)?)
+    text.push_str(&sql.limit(limit));
+    conn.query(&text, &sql.params)
 }
 
 /// The instances of the events that a query finds. Each table by itself, along its index where the query leaves it to that.

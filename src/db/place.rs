@@ -13,6 +13,8 @@ use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::value::Value;
 
+const NO_PLACE: &str = "; run setup() first; where a person abandoned or dropped the build, ask for the rebuild again";
+
 /// The projection as statements have to name its tables.
 pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Projection, StoreError> {
     if projection.place().is_some() || conn.dialect() == Dialect::Sqlite {
@@ -20,9 +22,9 @@ pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Pro
     }
     let place = conn.place(&projection.key())?;
     if place.is_none() && !projection.tables().is_empty() {
-        let why = "no schema is on record for them; run setup()";
+        let why = "no schema is on record for them: they were never set up, or the build was removed meanwhile";
         let doing = format!("looking for the tables of projection {:?}", projection.name());
-        return Err(StoreError::new(doing, StoreErrorKind::Schema, why));
+        return Err(StoreError::new(doing, StoreErrorKind::Schema, why).with_remedy(NO_PLACE));
     }
     Ok(projection.placed(place))
 }

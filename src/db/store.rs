@@ -27,6 +27,9 @@ use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransacti
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
 use crate::value::Value;
 
+/// Bytes in a page of a long read.
+const PAGE_BYTES: usize = 16 << 20;
+
 /// Event store and projection store in one database. Cloning is cheap; clones share connections and subscribers.
 ///
 /// Made by [`SqliteStore::open`](crate::SqliteStore) or, with the feature `postgres`, `PostgresStore::connect`.
@@ -111,7 +114,8 @@ impl<B: Backend> DbStore<B> {
         self.inner.backend.read(&doing, |conn| setup::read_rows(conn, projection, table))
     }
 
-    /// All events that a query finds, read in pages of `page` events, so that memory stays bounded by the page.
+    /// All events that a query finds, read in pages of `page` events and of 16 MiB at most, though of one event in any case: so
+    /// memory stays bounded.
     ///
     /// # Examples
     /// ```
@@ -427,9 +431,10 @@ pub struct EventStream<B: Backend> {
 impl<B: Backend> EventStream<B> {
     fn fetch(&mut self) -> Result<(), StoreError> {
         let size = self.page.min(self.left);
-        let events = self.store.filter(&self.query.clone().limit(size))?;
+        let bytes = if self.query.max_bytes == 0 { PAGE_BYTES } else { self.query.max_bytes.min(PAGE_BYTES) };
+        let events = self.store.filter(&self.query.clone().limit(size).max_bytes(bytes))?;
         self.left -= events.len();
-        self.done = events.len() < size || self.left == 0;
+        self.done = events.is_empty() || self.left == 0;
         if let Some(last) = events.last() {
             self.query = self.query.clone().resume(last.instance(), last.position());
         }

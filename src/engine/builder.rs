@@ -128,6 +128,7 @@ impl EngineConfig {
             "lease has to be between 100 ms, so that it can be renewed in time, and a day",
         );
         expect(self.longest_reducer > Duration::ZERO, "longest_reducer has to be longer than zero");
+        expect(!self.name.contains('\0'), "name has to be without the character NUL");
         expect(self.workers <= 1000, "workers has to be 1000 or less");
         if let Err(error) = self.handler.check() {
             faults.extend(error.faults);

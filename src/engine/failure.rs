@@ -7,6 +7,7 @@ use super::delay;
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::event::Event;
 use crate::held::{Attempt, Blocked, FailureClass, HeldState};
+use crate::plain::plain;
 use crate::projection::{Projection, ReduceFailure};
 use crate::state::State;
 
@@ -82,12 +83,7 @@ pub(super) fn blocked(attempt: &Attempt) -> Blocked {
 
 /// For the operator: what happened, to which projection and instance, what the engine does next.
 pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
-    let (name, max) = (projection.name(), config.max_failure_count);
-    let Attempt { instance, position, event_type, attempts, class, error, .. } = attempt;
-    let of = if *attempts <= max { format!(" of {max}") } else { String::new() };
-    let what = format!(
-        "projection {name:?}, instance {instance:?}: event {position} ({event_type}) failed, attempt {attempts}{of} ({class}: {error})"
-    );
+    let what = told(projection.name(), config.max_failure_count, attempt);
     match attempt.state {
         HeldState::Failing => {
             log::warn!("{what}; the instance waits, next attempt in {:.1} s", attempt.retry_in.as_secs_f64());
@@ -95,10 +91,45 @@ pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
         HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
         HeldState::Parked => log::error!(
             "{what}; later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
-            attempt.aggregate_type,
+            plain(&attempt.aggregate_type),
             attempt.aggregate_id
         ),
         HeldState::Behind => {}
         HeldState::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
+    }
+}
+
+fn told(projection: &str, max: u32, attempt: &Attempt) -> String {
+    let Attempt { instance, position, event_type, attempts, class, error, .. } = attempt;
+    let of = if *attempts <= max { format!(" of {max}") } else { String::new() };
+    format!(
+        "projection {projection:?}, instance {instance:?}: event {position} ({}) failed, attempt {attempts}{of} ({class}: {})",
+        plain(event_type),
+        plain(error)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC H1
+    #[test]
+    fn a_failure_is_told_on_one_line() {
+        let attempt = Attempt {
+            instance: "a\n".into(),
+            position: 7,
+            aggregate_type: "user".into(),
+            aggregate_id: "u".into(),
+            event_type: "added\n\t\u{202e}x".into(),
+            attempts: 1,
+            state: HeldState::Parked,
+            class: FailureClass::Reducer,
+            error: "no\nname\u{1b}[2J".to_owned(),
+            retry_in: Duration::ZERO,
+        };
+        let wanted = "projection \"users\", instance \"a\\n\": event 7 (added\\u{a}\\u{9}\\u{202e}x) failed, attempt 1 of 8 \
+                      (reducer: no\\u{a}name\\u{1b}[2J)";
+        assert_eq!(told("users", 8, &attempt), wanted);
     }
 }

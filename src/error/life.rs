@@ -1,6 +1,7 @@
 //! Forgetting and archiving.
 
 use super::StoreError;
+use crate::plain::plain;
 
 /// An operation on the life of the data that was not done, or not to its end; what it did so far stays, and a repetition
 /// goes on from there.
@@ -22,7 +23,7 @@ pub enum LifeError {
         position: i64,
     },
     /// There is no event of this aggregate.
-    #[error("instance {instance:?} has no event of {aggregate_type} {aggregate_id:?}; check its type and id")]
+    #[error("instance {instance:?} has no event of {} {aggregate_id:?}; check its type and id", plain(aggregate_type))]
     UnknownAggregate {
         /// The tenant.
         instance: String,

@@ -2,6 +2,7 @@
 
 use super::{StoreError, TriggerError};
 use crate::held::FailureClass;
+use crate::plain::plain;
 
 /// A failure that was not mended.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +42,8 @@ pub enum MendError {
     },
     /// The event is refused again.
     #[error(
-        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {error}); {applied} events were applied before"
+        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {applied} events were applied before",
+        plain(error)
     )]
     StillFails {
         /// The projection.

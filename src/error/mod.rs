@@ -24,6 +24,8 @@ pub use store::{StoreError, StoreErrorKind, TextFault};
 
 use std::error::Error as StdError;
 
+use crate::plain::plain;
+
 /// Any error of this library.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,7 +72,7 @@ pub enum Error {
 }
 
 /// The whole chain of an error on one line: what was being done, then each cause. Its length is bounded, and it does not
-/// panic, whatever the errors do.
+/// panic, whatever the errors do; line breaks and characters that are not seen are escaped.
 ///
 /// # Examples
 /// ```
@@ -79,5 +81,5 @@ pub enum Error {
 /// ```
 #[must_use]
 pub fn full(error: &(dyn StdError + 'static)) -> String {
-    net::chain(error, net::said)
+    net::bounded(&plain(&net::chain(error, net::said)))
 }

@@ -142,6 +142,13 @@ mod tests {
         assert_eq!(super::super::full(&FIRST), "itself");
     }
 
+    // SPEC H1
+    #[test]
+    fn a_chain_is_one_line() {
+        let error = Rude(|f| f.write_str("one\ntwo\u{202e}\u{1b}[31m"));
+        assert_eq!(super::super::full(&error), "one\\u{a}two\\u{202e}\\u{1b}[31m");
+    }
+
     // SPEC L8, H1
     #[test]
     fn a_text_that_cannot_be_made_is_told_so() {

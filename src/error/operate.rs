@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{MendError, SetupError, StatementError, StoreError};
 use crate::instruction::CommandState;
+use crate::plain::plain;
 
 /// A build that was not put in the place of the live one.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +184,8 @@ pub enum OperateError {
     },
     /// A build that cannot go on.
     #[error(
-        "the rebuild of projection {projection:?} is halted: {trouble}; mend that and ask for the rebuild again, it goes on where it was"
+        "the rebuild of projection {projection:?} is halted: {}; mend that and ask for the rebuild again, it goes on where it was",
+        plain(trouble)
     )]
     Halted {
         /// The projection.
@@ -220,13 +222,15 @@ pub enum OperateError {
         waited: Duration,
     },
     /// An engine could not carry it out; this is what it says.
-    #[error("{error}")]
+    #[error("{}", plain(error))]
     Answered {
         /// The engine's words.
         error: String,
     },
     /// The engine was shut down; another one goes on with it.
-    #[error("the engine was shut down; another one that runs the projection goes on with it")]
+    #[error(
+        "the engine was shut down; what was asked for stays on record, and an engine that runs the projection does it: another one, or the next that starts"
+    )]
     ShutDown,
     /// See [`SwitchError`].
     #[error(transparent)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{StoreError, TextFault};
 use crate::event::Expected;
+use crate::plain::plain;
 
 /// Who holds a lock that a push waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl fmt::Display for Holder {
 pub enum PushError {
     /// An expected version does not hold.
     #[error(
-        "nothing pushed: {aggregate_type} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew"
+        "nothing pushed: {} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew",
+        plain(aggregate_type)
     )]
     Conflict {
         /// The tenant.
@@ -52,7 +54,7 @@ pub enum PushError {
         found: i64,
     },
     /// A value that has to be unique is taken.
-    #[error("nothing pushed: {message} (unique constraint {constraint:?} of instance {instance:?})")]
+    #[error("nothing pushed: {} (unique constraint {constraint:?} of instance {instance:?})", plain(message))]
     UniqueViolation {
         /// The tenant.
         instance: String,
@@ -137,8 +139,8 @@ pub enum InvalidCommand {
     /// It must not be empty.
     #[error("it is empty")]
     Empty,
-    /// It must be a positive number.
-    #[error("it is {0}, but has to be 1 or more")]
+    /// It must be a positive number that both databases hold.
+    #[error("it is {0}, but has to be between 1 and 2147483647")]
     NotPositive(i64),
     /// It is longer than an index takes.
     #[error("it has {length} bytes, {limit} are allowed; name it more shortly, long texts belong into the payload")]
@@ -162,7 +164,8 @@ pub enum InvalidCommand {
 pub enum PayloadError {
     /// The text does not fit the type.
     #[error(
-        "payload of {event_type} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}"
+        "payload of {} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}",
+        plain(event_type)
     )]
     Decode {
         /// Type of the event.
@@ -179,7 +182,7 @@ pub enum PayloadError {
         source: serde_json::Error,
     },
     /// An upcast did not succeed.
-    #[error("upcast of {event_type} from revision {revision} failed")]
+    #[error("upcast of {} from revision {revision} failed", plain(event_type))]
     Upcast {
         /// Type of the event.
         event_type: String,

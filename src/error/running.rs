@@ -1,5 +1,6 @@
 //! Passes, waiting, stopping, and errors of reducers.
 
+use crate::plain::plain;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub enum AwaitError {
         projection: String,
     },
     /// It took too long; the read model may be older than what was waited for.
-    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {waited:?}, it is at {checkpoint}{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {waited:?}, it is at {checkpoint}{}", why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
     TimedOut {
         /// The projection.
         projection: String,

@@ -16,7 +16,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::query::ReadRequest;
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
-use crate::value::Value;
+use crate::value::{Value, refuse_nul};
 
 /// A connection of the pool's, or a transaction of the caller's.
 pub(super) struct Session<'c, C: GenericClient> {
@@ -110,12 +110,14 @@ impl<C: GenericClient> Conn for Session<'_, C> {
     }
 
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        refuse_nul("running a query", params)?;
         let params: Vec<Param<'_>> = params.iter().map(Param).collect();
         let rows = self.rows(sql, &typed(&params), "running a query")?;
         rows.iter().map(value::row).collect()
     }
 
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {
+        refuse_nul("running a statement", params)?;
         let params: Vec<Param<'_>> = params.iter().map(Param).collect();
         self.touch(sql, &typed(&params), "running a statement")
     }

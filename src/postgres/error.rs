@@ -13,10 +13,35 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
         Some(db) => {
             let code = db.code().code();
             let error = StoreError::new(doing, kind(code), said(db)).with_code(code);
-            if code == READ_ONLY { error.with_remedy(Access::Writes.remedy()) } else { error }
+            match limit(code, db.message()) {
+                _ if code == READ_ONLY => error.with_remedy(Access::Writes.remedy()),
+                Some(remedy) => error.with_remedy(remedy),
+                None => error,
+            }
         }
         None => StoreError::new(doing, other_kind(error), words(error)),
     }
+}
+
+/// What set the limit that ended a statement or a session.
+fn limit(code: &str, message: &str) -> Option<&'static str> {
+    Some(match code {
+        "57014" if message.contains("statement timeout") => {
+            "; try again; where statements have to take longer, raise PostgresOptions::statement_timeout"
+        }
+        // In other languages than English the server's words do not tell.
+        "57014" => {
+            "; try again; somebody cancelled it (pg_cancel_backend), or it took longer than PostgresOptions::statement_timeout"
+        }
+        "55P03" => "; somebody else holds it, try again; PostgresOptions::lock_timeout says how long it is waited for",
+        "25P03" => {
+            "; check the server and the network; the transaction stood idle for longer than \
+             PostgresOptions::idle_in_transaction_timeout, or half a lease, or the server's own \
+             idle_in_transaction_session_timeout"
+        }
+        "25P04" => "; try again; the transaction took longer than transaction_timeout of the server or the role allows",
+        _ => return None,
+    })
 }
 
 /// The server's code for what a role may not do.
@@ -148,6 +173,21 @@ fn kind(code: &str) -> Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ran_into_a_limit_names_its_setting() {
+        let statement = "canceling statement due to statement timeout";
+        for (code, message, setting) in [
+            ("57014", statement, "raise PostgresOptions::statement_timeout"),
+            ("57014", "canceling statement due to user request", "pg_cancel_backend"),
+            ("55P03", "canceling statement due to lock timeout", "PostgresOptions::lock_timeout"),
+            ("25P03", "terminating connection", "PostgresOptions::idle_in_transaction_timeout"),
+            ("25P04", "terminating connection", "transaction_timeout"),
+        ] {
+            assert!(limit(code, message).unwrap().contains(setting), "{code}");
+        }
+        assert_eq!(limit("23505", ""), None);
+    }
 
     // SPEC H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.
     #[test]

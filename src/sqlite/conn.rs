@@ -11,7 +11,7 @@ use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, Sliced, on_conflict
 use crate::error::StoreError;
 use crate::query::ReadRequest;
 use crate::sql::{Dialect, quote};
-use crate::value::{ColumnType, Value};
+use crate::value::{ColumnType, Value, refuse_nul};
 
 /// A connection, inside a transaction or not.
 pub(super) struct Handle<'c> {
@@ -31,6 +31,7 @@ impl<'c> Handle<'c> {
 
 /// Binds by the names `$1`, `$2` …, which may stand in any order and more than once.
 pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
+    refuse_nul("binding values", params)?;
     let mut bind = || {
         for (number, param) in (1..).zip(params) {
             if let Some(at) = statement.parameter_index(&format!("${number}"))? {

@@ -9,12 +9,18 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 /// The code of a write that waited too long for another one.
 pub(super) const BUSY: &str = "SQLite code 5";
 
+/// SQLite makes the files of its log in the folder, also to read.
+pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
+    file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
+
 pub(super) fn store(doing: &str, error: Error) -> StoreError {
     let kind = kind(&error);
     let code = error.sqlite_error().map(|error| format!("SQLite code {}", error.extended_code));
     let mut error = StoreError::new(doing, kind, error);
-    if kind == Kind::Replaced {
-        error = error.with_remedy(LOG_IS_GONE);
+    match kind {
+        Kind::Replaced => error = error.with_remedy(LOG_IS_GONE),
+        Kind::ReadOnly | Kind::CannotOpen => error = error.with_remedy(ACCESS),
+        _ => {}
     }
     match code {
         Some(code) => error.with_code(code),

@@ -8,9 +8,6 @@ use crate::db::{Backend, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::inspect::{Finding, bytes};
 
-/// A log as long as this is not written back, because somebody reads for long.
-const LONG_LOG: u64 = 256 << 20;
-
 /// The part of the file's pages, in percent, above which it pays to have them back.
 const MANY_FREE: i64 = 50;
 
@@ -20,7 +17,8 @@ pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
     let checks: &[(&'static str, &dyn Fn() -> Found)] = &[
         ("library", &|| Ok(Finding::ok("library", format!("SQLite {}", rusqlite::version())))),
         ("writing", &|| writing(sqlite)),
-        ("log", &|| Ok(log(sqlite))),
+        ("log", &|| sqlite.examine_log(super::log::WORTH_A_LOOK)),
+        ("filesystem", &|| Ok(super::mount::look(sqlite))),
         ("space", &|| space(sqlite)),
         #[cfg(feature = "cli")]
         ("disk", &|| super::disk::look(sqlite)),
@@ -49,16 +47,6 @@ fn writing(sqlite: &Sqlite) -> Found {
 /// Bytes of the write-ahead log of a file.
 pub(super) fn log_length(path: &Path) -> u64 {
     std::fs::metadata(super::place::log_of(path)).map_or(0, |found| found.len())
-}
-
-fn log(sqlite: &Sqlite) -> Finding {
-    let Some(path) = sqlite.file() else { return Finding::ok("log", "none, in memory") };
-    let length = log_length(path);
-    let text = format!("write-ahead log of {}", bytes(i64::try_from(length).unwrap_or(i64::MAX)));
-    if length < LONG_LOG {
-        return Finding::ok("log", text);
-    }
-    Finding::warn("log", text, "end long reads of this file: while one lasts, the log only grows")
 }
 
 fn space(sqlite: &Sqlite) -> Found {

@@ -9,6 +9,8 @@ mod disk;
 mod error;
 mod examine;
 mod left;
+mod log;
+mod mount;
 mod place;
 mod push;
 mod slices;
@@ -82,6 +84,8 @@ pub struct Sqlite {
     writer: Mutex<Connection>,
     /// Since when this process writes.
     writing: Mutex<Option<Instant>>,
+    /// When a long log was looked at last.
+    shortened: Mutex<Option<Instant>>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -92,7 +96,11 @@ impl DbStore<Sqlite> {
     /// a second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
     ///
     /// What looks like a connection string of PostgreSQL is refused (`Usage`) and not shown, since it may hold a password; a
-    /// path that looks so is taken with `./` before it. A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`.
+    /// path that looks so is taken with `./` before it.
+    ///
+    /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`. What may not be written
+    /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
+    /// nobody writes the file, `file:service.db?immutable=1` can.
     ///
     /// # Errors
     /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
@@ -234,16 +242,18 @@ fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
 fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     let doing = "opening the database";
     prepare(conn, options)?;
+    // Whatever its journal is, it can be read: the first read tells.
+    if conn.is_readonly("main").map_err(|error| error::store(doing, error))? {
+        return Ok(());
+    }
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| error::store(doing, error))?;
     if mode == "wal" {
-        return Ok(());
+        return log::limit(conn).map_err(|error| error::store(doing, error));
     }
     let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
-    let read_only = conn.is_readonly("main").unwrap_or(false);
-    let kind = if read_only { StoreErrorKind::ReadOnly } else { StoreErrorKind::CannotOpen };
-    Err(StoreError::new(doing, kind, why))
+    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
 }
 
 /// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
@@ -273,7 +283,8 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
 
 impl Sqlite {
     fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
-        Self { path, place, options, writer: Mutex::new(writer), writing: Mutex::default(), readers: Mutex::default() }
+        let (writing, shortened, readers) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { path, place, options, writer: Mutex::new(writer), writing, shortened, readers }
     }
 
     /// None in memory.
@@ -286,9 +297,26 @@ impl Sqlite {
         self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
     }
 
-    /// This error, or, where the file is not at its path any more, that.
+    /// This error, or, where the file is not at its path any more, that. What may not be written is named.
     fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
-        self.check(doing).err().unwrap_or_else(|| error::store(doing, error))
+        self.check(doing).err().unwrap_or_else(|| {
+            let error = error::store(doing, error);
+            if error.kind() == StoreErrorKind::ReadOnly { self.named(doing, error) } else { error }
+        })
+    }
+
+    /// SQLite refuses the first change only, where nobody knows any more what would have to be writable.
+    fn check_writable(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
+        if !conn.is_readonly("main").map_err(|error| self.failed(doing, error))? {
+            return Ok(());
+        }
+        let error = StoreError::new(doing, StoreErrorKind::ReadOnly, "the file is open for reading only");
+        Err(self.named(doing, error.with_remedy(error::ACCESS)))
+    }
+
+    fn named(&self, doing: &str, error: StoreError) -> StoreError {
+        let Some(place) = &self.place else { return error };
+        error.doing(format!("{doing}, {},", place.needed()))
     }
 
     /// Waits for other threads of this process.
@@ -314,6 +342,7 @@ impl Sqlite {
         wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
         // Under the lock of the file, which may have been waited for.
         self.check(doing)?;
+        self.check_writable(&transaction, doing)?;
         Ok(transaction)
     }
 
@@ -403,6 +432,7 @@ impl Backend for Sqlite {
         let done = work(&mut self.handle(&transaction))?;
         transaction.commit().map_err(|error| self.failed(doing, error))?;
         self.check("looking at the file after the commit").map_err(|error| unknown(doing, error))?;
+        self.shorten_log(&conn);
         Ok(done)
     }
 

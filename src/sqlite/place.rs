@@ -55,6 +55,13 @@ impl Place {
         &self.path
     }
 
+    /// What has to be writable for a write.
+    pub(super) fn needed(&self) -> String {
+        let (file, folder) = (self.file(), self.file().parent().unwrap_or(Path::new(".")));
+        let index = beside(file, "-shm");
+        format!("which writes {:?}, its folder {:?} and {:?}", file.display(), folder.display(), index.display())
+    }
+
     /// Remembers the log and its index, which are there once the connection has read. It must stay open from now on.
     pub(super) fn keep_log(&mut self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         let read = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));

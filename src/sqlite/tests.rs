@@ -119,3 +119,40 @@ fn who_has_no_time_left_does_not_wait_for_the_file() {
     other.execute_batch("ROLLBACK").unwrap();
     store.setup().unwrap();
 }
+
+// SPEC L9
+#[test]
+fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    let user =
+        |id: usize, bytes: usize| Command::raw("a", "user", &format!("u{id}"), "added").payload(&"x".repeat(bytes));
+    let length = || super::examine::log_length(&path);
+    let look = || store.backend().examine_log(1 << 20).unwrap();
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM readside_events").unwrap();
+    for id in 0..10 {
+        store.push(&[user(id, 4_000_000)]).unwrap();
+    }
+    assert!(length() > 40_000_000, "{}", length());
+    let found = look();
+    assert!(
+        found.found.contains("somebody reads") && found.remedy.unwrap().contains("end long reads"),
+        "{}",
+        found.found
+    );
+    assert!(length() > 40_000_000);
+    drop(reader);
+    store.push(&[user(10, 1)]).unwrap();
+    store.push(&[user(11, 1)]).unwrap();
+    assert!(length() <= 16 << 20, "{}", length());
+    // Nobody reads, so nobody is blamed.
+    store.push(&[user(12, 4_000_000)]).unwrap();
+    assert!(length() > 1 << 20);
+    let found = look();
+    assert!(found.remedy.is_none() && found.found.contains("it is emptied now"), "{}", found.found);
+    assert_eq!(length(), 0);
+    assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
+}

@@ -57,6 +57,49 @@ pub(crate) fn pages_and_limits(fixture: &Fixture) {
 }
 
 // SPEC A5
+pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
+    fill(fixture);
+    let sub = || SubQuery::new();
+    for query in [sub().instance("a\0b"), sub().aggregate_id("\0"), sub().exclude_event_type("x\0")] {
+        let query = Query::new().or(query);
+        for error in [fixture.store.filter(&query).unwrap_err(), fixture.store.instance_ids(&query).unwrap_err()] {
+            assert_eq!(error.kind(), readside::error::StoreErrorKind::Data);
+            assert!(readside::error::full(&error).contains("holds the character NUL at byte"), "{error:?}");
+        }
+    }
+}
+
+// SPEC A5
+pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
+    let user = |instance: &str, id: usize, bytes: usize| {
+        Command::raw(instance, "user", &format!("u{id}"), "added")
+            .payload_json(format!("\"{}\"", "x".repeat(bytes - 2)))
+    };
+    let sizes = [1000, 1000, 3000, 100, 100, 5000, 10, 10];
+    let commands: Vec<Command> =
+        sizes.iter().enumerate().map(|(at, size)| user(if at < 4 { "a" } else { "b" }, at, *size)).collect();
+    fixture.store.push(&commands).unwrap();
+    let pages = |query: Query| {
+        let (mut next, mut pages) = (query.clone(), Vec::new());
+        loop {
+            let events = fixture.store.filter(&next).unwrap();
+            let Some(last) = events.last() else { return pages };
+            next = query.clone().resume(last.instance(), last.position());
+            pages
+                .push(events.iter().map(|e| format!("{}{}", e.instance(), e.position())).collect::<Vec<_>>().join(" "));
+        }
+    };
+    // Metadata are `{}`.
+    let query = Query::new().max_bytes(2010);
+    assert_eq!(pages(query.clone()), ["a1 a2", "a3", "a4 b1", "b2", "b3 b4"]);
+    assert_eq!(pages(query.clone().descending()), ["b4 b3", "b2", "b1 a4", "a3", "a2 a1"]);
+    assert_eq!(pages(query.limit(1)).len(), 8);
+    assert_eq!(pages(Query::new().max_bytes(1)).len(), 8);
+    assert_eq!(pages(Query::new().max_bytes(usize::MAX)).len(), 1);
+    assert_eq!(fixture.store.all(Query::new(), 3).len(), 8);
+}
+
+// SPEC A5
 pub(crate) fn heads_and_instance_ids(fixture: &Fixture) {
     fill(fixture);
     let page = |after: Option<&str>, types: &[&str], limit| {

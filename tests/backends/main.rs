@@ -107,7 +107,7 @@ suite! {
     push: events_come_back_as_stored, a_push_is_all_or_nothing, expected_versions_decide, unique_values_are_taken_and_given_back,
         a_repeated_push_returns_the_first_events, bad_commands_are_refused_by_field, odd_texts_are_kept,
         large_payloads_are_kept, subscribers_hear_of_pushes;
-    filter: queries_find_what_they_name, pages_and_limits, heads_and_instance_ids;
+    filter: queries_find_what_they_name, pages_and_limits, pages_are_bounded_by_bytes, a_nul_is_refused_by_name, heads_and_instance_ids;
 
     project: a_read_model_follows_its_events, filtered_reads_move_the_checkpoint, a_poison_event_stops_its_instance_only,
         a_skipped_event_leaves_the_rest, an_exchanged_store_is_noticed, columns_and_conditions_do_what_they_say;

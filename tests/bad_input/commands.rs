@@ -42,6 +42,14 @@ pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Ar
     assert!(rows.iter().all(|row| row[0].1 == row[1].1 && row[1].1 == row[2].1), "{rows:?}");
 }
 
+// SPEC A8
+pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store + 'static>(store: &Arc<S>) {
+    for revision in [0, u32::MAX] {
+        let error = store.push(&[command("a", "u").revision(revision)]).unwrap_err();
+        assert!(error::full(&error).contains("has to be between 1 and 2147483647"), "{error:?}");
+    }
+}
+
 fn notes() -> Table {
     let table = Table::new("notes").column(text("id")).column(text("note")).column(text_array("tags"));
     table.primary_key(["id"])

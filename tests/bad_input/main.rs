@@ -273,7 +273,8 @@ macro_rules! on_both {
 
 on_both! {
     busy: a_push_that_waits_too_long_says_for_whom, positions_end_at_the_last_one;
-    commands: texts_that_look_like_sql_stay_texts, nothing_of_a_refused_push_is_stored, json_too_deep_for_a_column_fails_its_event_only,
+    commands: a_revision_beyond_the_last_is_refused_with_the_range,
+    texts_that_look_like_sql_stay_texts, nothing_of_a_refused_push_is_stored, json_too_deep_for_a_column_fails_its_event_only,
         values_of_the_wrong_type_fail_before_any_sql;
     names: odd_names_work_from_end_to_end, a_name_used_twice_is_refused;
     ranges: the_longest_ids_are_stored_fail_and_are_recorded, longer_ids_are_refused_by_name,

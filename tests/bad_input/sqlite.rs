@@ -47,10 +47,36 @@ fn a_read_only_database_is_read_and_not_written() {
     let read_only = SqliteStore::open(uri).unwrap();
     assert_eq!(read_only.filter(&Query::new()).unwrap().len(), 1);
     match read_only.push(&[command("a", "2")]) {
-        Err(PushError::Store(error)) => assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}"),
+        Err(PushError::Store(error)) => {
+            assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}");
+            let text = full(&error);
+            for named in
+                ["test.db\"", "its folder", "test.db-shm", "may write the file", "`file:PATH?mode=ro&immutable=1`"]
+            {
+                assert!(text.contains(named), "{named}: {text}");
+            }
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_without_a_log_is_read_by_an_uri() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    drop(store);
+    Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "delete").unwrap();
+    for uri in ["file:PATH?mode=ro", "file:PATH?immutable=1", "file:PATH?mode=ro&immutable=1"] {
+        let store = SqliteStore::open(uri.replace("PATH", path.to_str().unwrap())).unwrap();
+        assert_eq!(store.filter(&Query::new()).unwrap().len(), 1, "{uri}");
+        assert!(store.push(&[command("a", "2")]).is_err(), "{uri}");
+    }
+    let files = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(files, 1);
 }
 
 // SPEC I1

@@ -148,6 +148,8 @@ fn set_up_prints_what_a_role_needs() {
     assert!(grants.contains("GRANT SELECT ON TABLE \"public\".\"users\" TO \"a clerk\";"), "{grants}");
     let all = crate::service::service(&place, true, both).ok();
     assert!(all.ends_with(&grants) && all.lines().count() == script.lines().count() + grants.lines().count(), "{all}");
+    crate::service::service(&place, true, &["setup"]).ok();
+    assert_eq!(crate::service::service(&place, true, both).ok(), grants, "the tables are there");
     let error = file.run(&["setup", "--grant-to", "a clerk"]).failed();
     assert!(error.contains("this database has no roles"), "{error}");
 }

@@ -170,6 +170,35 @@ fn events_after_a_position_are_followed_too() {
     });
 }
 
+// Six events of 9 MB, printed by a process that has no room for two copies of all.
+#[cfg(target_os = "linux")]
+#[test]
+fn large_events_are_printed_one_after_the_other() {
+    on_both(|place| {
+        place.with(|store| {
+            let payload = format!("\"{}\"", "x".repeat(9_000_000));
+            for n in 0..6 {
+                let command = Command::raw("a", "user", &format!("u{n}"), "t").payload_json(payload.as_str());
+                store.push(&[command]).unwrap();
+            }
+        });
+        let mut process = std::process::Command::new("sh")
+            .args(["-c", "ulimit -v 130000; exec \"$0\" \"$@\""])
+            .arg(command().get_program())
+            .args(["-d", &place.name(), "events", "--limit", "0"])
+            .env("MALLOC_ARENA_MAX", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let count = lines.map_while(Result::ok).filter(|line| line.len() > 9_000_000).count();
+        let output = process.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((count, output.status.code(), err.as_str()), (6, Some(0), ""));
+    });
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     on_both(|place| {

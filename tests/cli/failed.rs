@@ -1,6 +1,6 @@
 //! Failed events: seen by anybody, mended by who has the code.
 
-use readside::{Command, HandlerConfig, Policy};
+use readside::{Command, HandlerConfig, Policy, Projection, ReduceError, Table, text};
 use serde_json::json;
 
 use crate::service::{service, users};
@@ -107,5 +107,60 @@ fn what_people_did_is_shown() {
         assert_eq!(shown["interventions"][0]["why"], "let us see");
         let shown = place.run(&["failed", "show", "users", "acme", "2"]).ok();
         assert!(shown.contains("retry by bob at "), "{shown}");
+    });
+}
+
+/// What a terminal would obey, or a person not see.
+fn is_hidden(letter: char) -> bool {
+    letter != '\n' && (letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
+}
+
+// SPEC H1
+#[test]
+fn no_text_breaks_a_line_or_turns_it() {
+    const KIND: &str = "us\u{202e}er\n";
+    const TYPE: &str = "added\n\t\u{1b}[2J\u{9b}";
+    const INSTANCE: &str = "a\u{202e}\r\nb";
+    let projection = || {
+        Projection::new("broken", 1).table(Table::new("broken").column(text("id")).primary_key(["id"])).on_raw(
+            KIND,
+            TYPE,
+            |_| Err(ReduceError::new("no\nname\u{1b}[31m\u{202e}\u{7}")),
+        )
+    };
+    on_both(|place| {
+        place.with(|store| {
+            let config = HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..HandlerConfig::default() };
+            let handler = store.handler(projection(), config);
+            store.push(&[Command::raw(INSTANCE, KIND, "i\u{2066}d", TYPE)]).unwrap();
+            let error = handler.trigger(&[INSTANCE]).unwrap_err();
+            assert!(!error.to_string().contains(is_hidden), "{error:?}");
+            assert!(!readside::error::full(&error).contains(is_hidden), "{error:?}");
+        });
+        let by = ["--who", "a\u{202e}da", "--why", "a\ttest\u{1b}"];
+        let pause = ["pause", "broken", "--instance", INSTANCE];
+        let said = place.run(&[&pause[..], &by].concat());
+        for (args, lines) in [
+            (&["failed", "list"][..], 2),
+            (&["failed", "show", "broken", INSTANCE, "1"], 8),
+            (&["failed", "show", "broken", "other\u{202e}", "1"], 1),
+            (&["failed", "discard", "broken", INSTANCE, "9", "--why", "x"], 1),
+            (&["instances"], 2),
+            (&["events", "--instance", INSTANCE], 1),
+            (&["commands"], 2),
+            (&["pause", "broken", "--instance", "\u{9b}", "--why", "x"], 1),
+            (&["status"], 8),
+        ] {
+            let ran = place.run(args);
+            let told = ran.out + &ran.err;
+            let is_json = args[0] == "events";
+            assert!(is_json || !told.contains(is_hidden), "{args:?}: {told:?}");
+            assert!(told.lines().count() <= lines, "{args:?}: {told}");
+        }
+        let doctor = place.run(&["doctor"]).out;
+        assert!(!doctor.contains(is_hidden), "{doctor:?}");
+        assert!(!(said.out + &said.err).contains(is_hidden));
+        let unknown = place.run(&["pause", "broken", "--instance", "", "--why", "x"]).failed();
+        assert!(unknown.contains("no instance \"\" here"), "{unknown}");
     });
 }

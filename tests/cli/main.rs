@@ -13,6 +13,7 @@ mod failed;
 mod help;
 mod life;
 mod operate;
+mod outputs;
 mod pause;
 mod places;
 mod push;

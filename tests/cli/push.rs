@@ -46,7 +46,8 @@ fn a_malformed_line_is_named_and_the_batches_before_it_stay() {
     on_both(|place| {
         let input = lines(20_000, Some((10_001, r#"{"instance":"t1","#)));
         let error = place.run_with(&["push"], &input).failed();
-        let wanted = "readside: line 10001: no JSON: EOF while parsing a value, at column 17\n\
+        let wanted = "readside: line 10001: no JSON: EOF while parsing a value, at column 17; an event has to stand on one line: \
+                      `jq -c .` makes such lines of objects over several\n\
                       stored: 10,000 events of lines 1 to 10000, and nothing from line 10001 on; --from-line 10001 goes on\n";
         assert_eq!(error, wanted);
         assert_eq!(stored(place), 10_000);
@@ -240,6 +241,50 @@ fn cloud_events_are_stored() {
         assert_eq!(stored["creator"], "/crm");
         assert_eq!(stored["payload"], json!({"name": "Ada"}));
         assert_eq!(stored["metadata"]["ce_time"], "2026-01-31T12:00:00Z");
+    });
+}
+
+// SPEC K1
+#[test]
+fn a_cloud_event_that_comes_again_is_stored_once() {
+    let event = |id: &str, source: &str, n: usize| {
+        format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","type":"added","subject":"u","data":{n}}}"#)
+    };
+    on_both(|place| {
+        let push = |lines: &[String], batch: &str| {
+            let args = ["push", "--instance", "acme", "--aggregate-type", "user", "--batch", batch];
+            place.run_with(&args, &lines.join("\n"))
+        };
+        let some = [event("1", "/a", 1), event("2", "/a", 2), event("1", "/b", 3)];
+        push(&some, "1000").ok();
+        push(&some, "2").ok();
+        assert_eq!(stored(place), 3);
+        // In one input, among lines without keys, and behind new ones.
+        let mixed = [&event("3", "/a", 4), &line(1), &event("3", "/a", 4), &event("3", "/a", 4), &some[0], &line(2)];
+        let mixed: Vec<String> = mixed.into_iter().cloned().collect();
+        assert_eq!(push(&mixed, "1000").ok(), "stored 6 events of lines 1 to 6\n");
+        assert_eq!(stored(place), 6);
+        // Of another instance it is another one.
+        place.run_with(&["push", "--instance", "other", "--aggregate-type", "user"], &some[0]).ok();
+        assert_eq!(stored(place), 7);
+        let error = push(&[event("9", "/a", 1), event("2", "/a", 77)], "1000").failed();
+        assert!(error.contains(r#"line 2: nothing pushed: push key "ce:[\"/a\",\"2\"]""#), "{error}");
+    });
+}
+
+#[test]
+fn what_stands_on_several_lines_is_refused_with_the_cause() {
+    on_both(|place| {
+        let array = format!("[\n{},\n{}\n]\n", line(1), line(2));
+        let error = place.run_with(&["push"], &array).failed();
+        assert!(error.starts_with("readside: line 1: no event: it begins a JSON array"), "{error}");
+        let object = line(1).replace(',', ",\n");
+        let error = place.run_with(&["push"], &object).failed();
+        assert!(error.starts_with("readside: line 1: no JSON") && error.contains("`jq -c .`"), "{error}");
+        assert_eq!(stored(place), 0);
+        // Two files, one behind the other.
+        place.run_with(&["push"], &format!("\u{feff}{}\n\u{feff}{}\n", line(1), line(2))).ok();
+        assert_eq!(stored(place), 2);
     });
 }
 

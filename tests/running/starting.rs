@@ -179,9 +179,10 @@ fn wrong_values_are_named_all_at_once() {
         backoff_cap: longest,
         policy: Policy::Park,
     };
-    let config = EngineConfig { requeue_every: longest, lease: longest, workers: most, handler, ..lazy() };
+    let name = "a\0b".to_owned();
+    let config = EngineConfig { name, requeue_every: longest, lease: longest, workers: most, handler, ..lazy() };
     let error = Engine::builder(store.clone()).config(config).start().map(drop).unwrap_err().to_string();
-    let names = ["requeue_every", "lease", "workers", "bulk_limit", "concurrent_instances", "retries"];
+    let names = ["name", "requeue_every", "lease", "workers", "bulk_limit", "concurrent_instances", "retries"];
     for name in names.into_iter().chain(["retry_failed_after", "backoff_cap"]) {
         assert!(error.contains(&format!("{name} has to be")), "{name}: {error}");
     }

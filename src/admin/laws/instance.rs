@@ -11,7 +11,7 @@ use crate::query::{Cursor, Flaw, ReadRequest, Slice, Span};
 use crate::statement::Statement;
 
 /// Bytes of payload that are read at once.
-const BYTES: usize = 16 << 20;
+pub(super) const BYTES: usize = 16 << 20;
 
 /// What was seen on the way through a log.
 #[derive(Debug, Default)]

@@ -120,7 +120,7 @@ impl<B: Backend> Models for DbStore<B> {
 pub fn check(source: &dyn EventStore, models: &dyn Models, projection: &Projection) -> Result<LawReport, Error> {
     let page = |instance: &Arc<str>, after: i64, head: i64| {
         let query = Query::new().or(SubQuery::new().instance(instance).after(after).before(head + 1));
-        source.filter(&query.limit(EVENTS))
+        source.filter(&query.limit(EVENTS).max_bytes(instance::BYTES))
     };
     let check = Check::new(source, Some(&page), models, projection)?;
     let mut report = LawReport::new(projection.name());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{conditions, pages};
 use crate::cli::options::EventsArgs;
+use crate::cli::output::check_reader;
 use crate::cli::stop::Stop;
 use crate::cli::{Ended, Outcome, Session, passes};
 use crate::query::{HeadsRequest, Query};
@@ -49,6 +50,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
             session.out.flush()?;
             looked = Some(Instant::now());
         }
+        check_reader()?;
     }
     Ok(Ended::Fine)
 }

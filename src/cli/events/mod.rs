@@ -15,6 +15,9 @@ type Add = fn(SubQuery, &str) -> SubQuery;
 /// Events in memory, at most.
 const PAGE: usize = 500;
 
+/// Bytes of events in memory, at most, unless one event has more.
+const BYTES: usize = 8 << 20;
+
 /// Without a limit of one's own.
 const LIMIT: usize = 100;
 
@@ -39,14 +42,11 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
 fn pages(session: &mut Session<'_>, mut query: Query, most: usize) -> anyhow::Result<usize> {
     let mut left = most;
     while left > 0 {
-        let size = left.min(PAGE);
-        let page = session.events.filter(&query.clone().limit(size))?;
+        let page = session.events.filter(&query.clone().limit(left.min(PAGE)).max_bytes(BYTES))?;
         page.iter().try_for_each(|event| print(&mut session.out, event))?;
         left -= page.len();
-        match page.last() {
-            Some(last) if page.len() == size => query = query.resume(last.instance(), last.position()),
-            _ => break,
-        }
+        let Some(last) = page.last() else { break };
+        query = query.resume(last.instance(), last.position());
     }
     Ok(most - left)
 }

@@ -96,6 +96,8 @@ Attributes of a CloudEvent 1.0 (a line with `specversion`):
   instance, owner, revision
                  as above
   all others, id, source and subject too, become metadata by their name behind `ce_`
+  source and id together are its push key, so that an event that comes again is stored once;
+  --key-prefix gives other keys
 
 Example: copy a tenant to another database; repeated, it stores nothing twice:
   readside -d old.db events --instance acme --limit 0 |

@@ -1,5 +1,7 @@
 //! Lines that are stored together.
 
+use std::collections::HashSet;
+
 use anyhow::Context;
 
 use super::line::{Defaults, command};
@@ -17,6 +19,33 @@ pub(super) struct Batch {
     commands: Vec<Command>,
     lines: Vec<u64>,
     bytes: usize,
+    /// Those of its commands, by instance. All of them bear one, or none does.
+    keys: HashSet<(String, String)>,
+}
+
+/// A line as a command.
+#[derive(Debug)]
+pub(super) struct Read {
+    command: Command,
+    line: u64,
+    bytes: usize,
+}
+
+impl Read {
+    /// With a prefix its push key is that and the number of the line.
+    pub(super) fn line(line: &Line, defaults: &Defaults<'_>, key_prefix: Option<&str>) -> anyhow::Result<Self> {
+        let text = std::str::from_utf8(&line.bytes).context("it is no UTF-8")?.trim_ascii_end();
+        let mut command = command(text, defaults)?;
+        if let Some(prefix) = key_prefix {
+            command = command.push_key(&format!("{prefix}:{}", line.number));
+        }
+        command.check(0).map_err(|error| anyhow::anyhow!("{}", reason(&error)))?;
+        Ok(Self { command, line: line.number, bytes: line.bytes.len() })
+    }
+
+    fn key(&self) -> Option<(String, String)> {
+        self.command.push_key.as_ref().map(|key| (self.command.instance().to_owned(), key.clone()))
+    }
 }
 
 /// Why a batch was not stored, or not all of it.
@@ -28,7 +57,7 @@ pub(super) struct Refused {
     pub(super) stored: usize,
     /// Why.
     pub(super) error: anyhow::Error,
-    /// True when it may be stored nevertheless.
+    /// True when it may be stored nevertheless, and a repetition would store it twice.
     pub(super) unknown: bool,
 }
 
@@ -49,23 +78,31 @@ impl Batch {
         self.lines.last().copied().unwrap_or(0)
     }
 
-    /// Reads a line and adds its command.
-    pub(super) fn add(&mut self, line: &Line, defaults: &Defaults<'_>, key_prefix: Option<&str>) -> anyhow::Result<()> {
-        let text = std::str::from_utf8(&line.bytes).context("it is no UTF-8")?.trim_ascii_end();
-        let mut command = command(text, defaults)?;
-        command.check(0).map_err(|error| anyhow::anyhow!("{}", reason(&error)))?;
-        if let Some(prefix) = key_prefix {
-            command = command.push_key(&format!("{prefix}:{}", line.number));
+    /// False for what has to wait until this batch is stored: a push has a key for each command or for none, and two under one
+    /// key would both be stored.
+    pub(super) fn takes(&self, read: &Read) -> bool {
+        match read.key() {
+            _ if self.commands.is_empty() => true,
+            Some(key) => self.is_keyed() && !self.keys.contains(&key),
+            None => !self.is_keyed(),
         }
-        self.commands.push(command);
-        self.lines.push(line.number);
-        self.bytes += line.bytes.len();
-        Ok(())
+    }
+
+    pub(super) fn add(&mut self, read: Read) {
+        self.keys.extend(read.key());
+        self.commands.push(read.command);
+        self.lines.push(read.line);
+        self.bytes += read.bytes;
+    }
+
+    /// True when it can be repeated.
+    fn is_keyed(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     /// Stores all of it, or nothing; of a repeated import what is not stored yet.
-    pub(super) fn store(&self, store: &dyn EventStore, keyed: bool) -> Result<(), Refused> {
-        match push(store, &self.commands, keyed) {
+    pub(super) fn store(&self, store: &dyn EventStore) -> Result<(), Refused> {
+        match push(store, &self.commands, self.is_keyed()) {
             Ok(()) => Ok(()),
             // An import with other batches may have stored a part of this one.
             Err(PushError::PushKeyReused { .. }) if self.len() > 1 => self.store_halves(store),
@@ -106,7 +143,7 @@ impl Batch {
         let line = at.and_then(|at| self.lines.get(stored + at)).copied();
         let unknown =
             matches!(&error, PushError::Store(error) if error.kind() == crate::error::StoreErrorKind::CommitUnknown);
-        Refused { line, stored, error: error.into(), unknown }
+        Refused { line, stored, error: error.into(), unknown: unknown && !self.is_keyed() }
     }
 }
 

@@ -55,8 +55,10 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
         "it is a CloudEvent without the extension `instance`; add it, or give --instance for all such lines",
     )?;
     let owner = attributes.text("owner")?.unwrap_or_default();
-    let mut command =
-        Command::raw(&instance, &aggregate_type, &aggregate_id, &event_type).creator(&source).owner(&owner);
+    let mut command = Command::raw(&instance, &aggregate_type, &aggregate_id, &event_type)
+        .creator(&source)
+        .owner(&owner)
+        .push_key(&key(&source, &id)?);
     if let Some(revision) = attributes.0.remove("revision") {
         let revision =
             serde_json::from_str(revision.get()).map_err(|_| anyhow::anyhow!("its `revision` is no number"))?;
@@ -75,6 +77,11 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
         }
     }
     Ok(command)
+}
+
+/// An event that comes again has source and id of the first time, and no other event has both.
+fn key(source: &str, id: &str) -> anyhow::Result<String> {
+    Ok(format!("ce:{}", serde_json::to_string(&[source, id])?))
 }
 
 /// The text of an attribute, none when it is null. Attributes hold no arrays and objects.
@@ -110,6 +117,7 @@ mod tests {
         let read = command(&event(more), &DEFAULTS).unwrap();
         assert_eq!((read.instance(), read.aggregate_type(), read.aggregate_id()), ("acme", "user", "u1"));
         assert_eq!((&*read.event_type, read.revision, &*read.creator, &*read.owner), ("user.added", 2, "/crm", "o"));
+        assert_eq!(read.push_key.as_deref(), Some(r#"ce:["/crm","e1"]"#));
         assert_eq!(&*read.payload.unwrap(), r#"{"n":1.10}"#);
         let kept: Vec<(&str, &str)> =
             read.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

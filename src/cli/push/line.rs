@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::cloud;
@@ -99,9 +100,16 @@ fn headers<'de, D: Deserializer<'de>>(decoder: D) -> Result<Headers, D::Error> {
 
 /// Reads a line.
 pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
-    if !text.trim_start().starts_with('{') {
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| reason(&error))?;
-        bail!("no event: it is no JSON object");
+    match text.trim_start().chars().next() {
+        Some('{') => {}
+        Some('[') => bail!(
+            "no event: it begins a JSON array, but each event has to be an object on a line of its own; \
+             `jq -c '.[]'` makes such lines of an array"
+        ),
+        _ => {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|error| reason(&error))?;
+            bail!("no event: it is no JSON object");
+        }
     }
     let kind: Kind = serde_json::from_str(text).map_err(|error| reason(&error))?;
     if kind.specversion.is_some() {
@@ -162,11 +170,12 @@ impl UniqueText {
 pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);
-    let what = match error.classify() {
-        serde_json::error::Category::Data => "no event",
-        _ => "no JSON",
+    let what = if error.classify() == Category::Data { "no event" } else { "no JSON" };
+    let hint = match error.classify() {
+        Category::Eof => "; an event has to stand on one line: `jq -c .` makes such lines of objects over several",
+        _ => "",
     };
-    anyhow::anyhow!("{what}: {said}, at column {}", error.column())
+    anyhow::anyhow!("{what}: {said}, at column {}{hint}", error.column())
 }
 
 #[cfg(test)]
@@ -219,8 +228,17 @@ mod tests {
 
     #[test]
     fn a_wrong_line_says_what_is_wrong() {
-        assert_eq!(refused("{\"a\""), "no JSON: EOF while parsing an object, at column 4");
-        assert_eq!(refused("[]"), "no event: it is no JSON object");
+        for cut in ["{", "{\"a\"", "{\"a\": [1,"] {
+            let said = refused(cut);
+            assert!(
+                said.starts_with("no JSON: EOF while parsing ") && said.contains("on one line: `jq -c .`"),
+                "{said}"
+            );
+        }
+        for array in ["[", "[{}]", " [ {},"] {
+            assert!(refused(array).contains("begins a JSON array") && refused(array).contains("`jq -c '.[]'`"));
+        }
+        assert_eq!(refused("7"), "no event: it is no JSON object");
         assert_eq!(refused("x"), "no JSON: expected value, at column 1");
         assert!(refused("{}").starts_with("no event: missing field `aggregate_type`"), "{}", refused("{}"));
         let typo = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","payloud":1}"#;

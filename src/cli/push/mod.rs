@@ -12,9 +12,10 @@ use serde::Serialize;
 
 use super::options::PushArgs;
 use super::stop::Stop;
-use super::words::several;
+use super::words::{masked, several};
 use super::{Ended, Outcome, Session};
-use batch::{Batch, Refused};
+use crate::plain::plain;
+use batch::{Batch, Read, Refused};
 use line::Defaults;
 use source::{Next, Source};
 
@@ -64,7 +65,10 @@ pub(super) fn run(session: &mut Session<'_>, args: &PushArgs) -> Outcome {
             done(session, args, &report)?;
             Ok(ended)
         }
-        Err(wrong) => failed(session, args, report, &wrong),
+        Err(wrong) => {
+            failed(session, args, report, &wrong);
+            Ok(Ended::Failed)
+        }
     }
 }
 
@@ -86,8 +90,13 @@ fn push(
             if line.number < args.from_line {
                 continue;
             }
-            let added = batch.add(&line, &defaults, args.key_prefix.as_deref());
-            added.map_err(|error| wrong(&batch, line.number, Some(line.number), &error))?;
+            let next = Read::line(&line, &defaults, args.key_prefix.as_deref());
+            let next = next.map_err(|error| wrong(&batch, line.number, Some(line.number), &error))?;
+            if !batch.takes(&next) {
+                store(session, args, &batch, report)?;
+                batch = Batch::default();
+            }
+            batch.add(next);
             (came, read, is_due) = (Instant::now(), line.end, false);
         }
         let is_full = batch.len() == args.batch || batch.bytes() >= BYTES;
@@ -113,7 +122,7 @@ fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> 
 
 fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Report) -> Result<(), Wrong> {
     if !args.dry_run {
-        batch.store(&*session.events, args.key_prefix.is_some()).map_err(|refused| {
+        batch.store(&*session.events).map_err(|refused| {
             let Refused { line, stored, error, unknown } = refused;
             report.events += stored as u64;
             let unknown_to = unknown.then(|| batch.last_line());
@@ -151,6 +160,9 @@ fn stored(report: &Report) -> String {
 }
 
 fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::Result<()> {
+    if !args.dry_run && report.events > 0 {
+        session.out.changed(format!("stored {}", stored(report)));
+    }
     if session.out.is_json() {
         return session.out.object(report);
     }
@@ -164,14 +176,14 @@ fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::
     Ok(())
 }
 
-fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) -> Outcome {
+fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) {
     let place = wrong.line.map_or(String::new(), |line| format!("line {line}: "));
-    let error = format!("{place}{}", wrong.why);
+    let error = format!("{place}{}", plain(&wrong.why));
     if session.out.is_json() {
         report.wrong_line = wrong.line;
         report.error = Some(error.clone());
-        session.out.object(&report)?;
-        session.out.flush()?;
+        // What is said on standard error tells the same, so an output that takes nothing is no matter.
+        let _ = session.out.object(&report).and_then(|()| session.out.flush());
     }
     let stored = if args.dry_run { "nothing".to_owned() } else { stored(&report) };
     let further = match (wrong.unknown_to, &args.key_prefix) {
@@ -183,5 +195,5 @@ fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong:
             wrong.from
         ),
     };
-    anyhow::bail!("{error}\nstored: {stored}{further}")
+    eprintln!("readside: {}\nstored: {stored}{further}", masked(&error));
 }

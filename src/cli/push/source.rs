@@ -14,6 +14,9 @@ const LONGEST: usize = 256 << 20;
 /// Lines that are read ahead.
 const AHEAD: usize = 16;
 
+/// Room for what is read ahead: parts of so many bytes, as many as lines. A longer line waits until the others are taken.
+const PART: usize = 1 << 20;
+
 /// A line that is not blank.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -38,6 +41,8 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Source {
     lines: Receiver<anyhow::Result<Line>>,
+    /// Holds a token for each part of what was read ahead.
+    room: Receiver<()>,
     /// Of the file, if it is one.
     pub(super) length: Option<u64>,
 }
@@ -57,22 +62,34 @@ impl Source {
     }
 
     fn start(reader: impl BufRead + Send + 'static, length: Option<u64>) -> anyhow::Result<Self> {
-        let (send, lines) = bounded(AHEAD);
+        let ((send, lines), (take, room)) = (bounded(AHEAD), bounded(AHEAD));
         let thread = std::thread::Builder::new().name("readside-lines".to_owned());
-        thread.spawn(move || read_all(reader, &send)).context("starting a thread")?;
-        Ok(Self { lines, length })
+        thread.spawn(move || read_all(reader, &send, &take)).context("starting a thread")?;
+        Ok(Self { lines, room, length })
     }
 
     pub(super) fn next(&self, wait: Duration) -> anyhow::Result<Next> {
         match self.lines.recv_timeout(wait) {
-            Ok(line) => line.map(Next::Line),
+            Ok(line) => {
+                let line = line?;
+                // All of them were put there before the line was sent.
+                self.room.try_iter().take(line.parts()).for_each(|()| {});
+                Ok(Next::Line(line))
+            }
             Err(RecvTimeoutError::Timeout) => Ok(Next::Nothing),
             Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
         }
     }
 }
 
-fn read_all(mut reader: impl BufRead, send: &Sender<anyhow::Result<Line>>) {
+impl Line {
+    /// What it takes of the room for lines ahead.
+    fn parts(&self) -> usize {
+        self.bytes.len().div_ceil(PART).clamp(1, AHEAD)
+    }
+}
+
+fn read_all(mut reader: impl BufRead, send: &Sender<anyhow::Result<Line>>, take: &Sender<()>) {
     let (mut number, mut end) = (0, 0);
     loop {
         number += 1;
@@ -80,7 +97,9 @@ fn read_all(mut reader: impl BufRead, send: &Sender<anyhow::Result<Line>>) {
         let Some(line) = line else { return };
         let is_last = line.is_err();
         let is_blank = line.as_ref().is_ok_and(|line| line.bytes.iter().all(u8::is_ascii_whitespace));
-        if !is_blank && send.send(line).is_err() || is_last {
+        let parts = line.as_ref().map_or(0, Line::parts);
+        let is_read = || (0..parts).all(|_| take.send(()).is_ok()) && send.send(line).is_ok();
+        if !is_blank && !is_read() || is_last {
             return;
         }
     }
@@ -96,8 +115,54 @@ fn read_line(reader: &mut impl BufRead, number: u64, end: &mut u64) -> anyhow::R
         return Ok(None);
     }
     *end += read as u64;
-    if number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+    // Files that begin with this mark may have been put one behind the other.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
     Ok(Some(Line { number, bytes, end: *end }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives out zeros and line breaks, and counts.
+    struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    const LENGTH: usize = 4 * PART;
+
+    impl Read for Counted {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            use std::sync::atomic::Ordering;
+
+            let at = self.0.load(Ordering::SeqCst);
+            let count = into.len().min(LENGTH - at % LENGTH);
+            into.iter_mut().take(count).for_each(|byte| *byte = b'0');
+            if (at + count).is_multiple_of(LENGTH) {
+                into[count - 1] = b'\n';
+            }
+            self.0.fetch_add(count, Ordering::SeqCst);
+            Ok(count)
+        }
+    }
+
+    // Not by lines alone: sixteen large ones may be all there is of memory.
+    #[test]
+    fn what_is_read_ahead_is_bounded_by_bytes() {
+        use std::sync::atomic::Ordering;
+
+        let read = std::sync::Arc::default();
+        let source = Source::start(BufReader::new(Counted(std::sync::Arc::clone(&read))), None).unwrap();
+        for number in 1..=5_u64 {
+            // The thread reads until it finds no more room.
+            let until = std::time::Instant::now() + Duration::from_mins(1);
+            while !source.room.is_full() && std::time::Instant::now() < until {
+                std::thread::yield_now();
+            }
+            let Next::Line(line) = source.next(Duration::from_mins(1)).unwrap() else { panic!("no line") };
+            assert_eq!((line.number, line.bytes.len()), (number, LENGTH));
+            let ahead = read.load(Ordering::SeqCst) - usize::try_from(number).unwrap() * LENGTH;
+            assert!((AHEAD * PART / 2..=AHEAD * PART + 2 * LENGTH).contains(&ahead), "{ahead} bytes ahead");
+        }
+    }
 }

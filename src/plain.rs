@@ -1,0 +1,46 @@
+//! Texts that anybody may have chosen, made fit for one line of a log, an error or a table.
+//!
+//! What stands in quotes goes through `{:?}`, which escapes as much.
+
+use std::borrow::Cow;
+
+/// The text without what would break the line, move a cursor, or turn or hide parts of it: each such character as its escape.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |letter: char| if is_hidden(letter) { letter.escape_unicode().to_string() } else { letter.into() };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
+/// Control characters, separators of lines, marks of direction, and what has no width.
+pub(crate) fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_breaks_a_line_or_turns_it() {
+        assert_eq!(plain("a\nb\t\u{1b}[2Jc\u{202e}d\u{9b}"), "a\\u{a}b\\u{9}\\u{1b}[2Jc\\u{202e}d\\u{9b}");
+        assert_eq!(plain("Zoë, 日本, \"x\" \\"), "Zoë, 日本, \"x\" \\");
+        // What is quoted is as safe.
+        for letter in (0..0x11_0000_u32).filter_map(char::from_u32).filter(|letter| is_hidden(*letter)) {
+            assert!(!format!("{:?}", letter.to_string()).contains(letter), "{letter:?}");
+        }
+    }
+}
