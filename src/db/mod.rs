@@ -13,6 +13,7 @@ mod lag;
 mod lease;
 mod life;
 pub(crate) mod model;
+pub(crate) mod objects;
 mod operate;
 mod pause;
 mod place;
@@ -103,6 +104,9 @@ pub trait Conn {
     fn look_into(&mut self, _schema: &Arc<str>) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// What this database knows of the things that people hang on tables.
+    fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;

@@ -10,13 +10,13 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, standstill, state, status};
+use super::{Backend, Conn, build, filter, held, lag, lease, life, pause, setup, standstill, state, status};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
-use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{Finding, Hanging, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest, Query, ReadRequest, Slice};
@@ -394,6 +394,10 @@ impl<B: Backend> Inspect for DbStore<B> {
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
         let doing = "comparing checkpoints with the log";
         self.inner.backend.read(doing, |conn| standstill::mismatches(conn, limit))
+    }
+
+    fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
+        self.inner.backend.read("reading what stands on read tables", build::hanging)
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

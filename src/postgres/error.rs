@@ -11,11 +11,17 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     match error.as_db_error() {
         Some(db) => {
             let code = db.code().code();
-            StoreError::new(doing, kind(code), said(db)).with_code(code)
+            // A session that was let in meets this in what a statement names, such as a view that nobody can write to.
+            let is_named = code == NOT_READY && db.parsed_severity() == Some(Severity::Error);
+            let kind = if is_named { Kind::Usage } else { kind(code) };
+            StoreError::new(doing, kind, said(db)).with_code(code)
         }
         None => StoreError::new(doing, other_kind(error), words(error)),
     }
 }
+
+/// The server's code for a thing that is not in the state for what is asked of it, a database included.
+const NOT_READY: &str = "55000";
 
 /// The server's code for what a role may not do.
 const DENIED: &str = "42501";

@@ -9,6 +9,7 @@ mod disk;
 mod error;
 mod examine;
 mod left;
+mod objects;
 mod place;
 mod push;
 mod slices;

@@ -5,23 +5,29 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::build::{Build, Phase};
+use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
+use crate::table::INSTANCE_COLUMN;
 
 /// The parts of a stored definition that are read back.
 #[derive(Debug, Deserialize)]
 struct Definition {
     schema: Option<String>,
     events: Vec<(String, Vec<String>)>,
-    tables: Vec<TableName>,
+    tables: Vec<DefinedTable>,
 }
 
 #[derive(Debug, Deserialize)]
-struct TableName {
+struct DefinedTable {
     name: String,
+    #[serde(default)]
+    uniques: Vec<Vec<String>>,
+    #[serde(default)]
+    indexes: Vec<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub(in crate::db) struct Stored {
     pub(in crate::db) place: Option<String>,
     /// Plain names.
     pub(in crate::db) tables: Vec<String>,
+    /// Indexes and unique constraints of each of them, as defined.
+    own: Vec<Own>,
 }
 
 impl Stored {
@@ -53,6 +61,39 @@ impl Stored {
     pub(super) fn has(&self, conn: &mut dyn Conn, table: &str) -> Result<bool, StoreError> {
         let raw = self.raw(conn.dialect(), table);
         Ok(catalog::relation(conn, self.schema.as_deref(), &raw)?.as_deref() == Some("table"))
+    }
+
+    /// A table of this build by its names.
+    pub(super) fn relation(&self, dialect: Dialect, table: &str) -> Relation {
+        Relation { raw: self.raw(dialect, table), quoted: self.quoted(dialect, table) }
+    }
+
+    /// The view that readers use for a table, by its names.
+    pub(super) fn view(&self, dialect: Dialect, table: &str) -> Relation {
+        let raw = sql::view_of(dialect, self.schema.as_deref(), table);
+        Relation { quoted: sql::in_schema(dialect, self.schema.as_deref(), &raw), raw }
+    }
+
+    /// The tables of this build that are there.
+    pub(super) fn relations(&self, conn: &mut dyn Conn) -> Result<Vec<Relation>, StoreError> {
+        let mut relations = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            if self.has(conn, table)? {
+                relations.push(self.relation(conn.dialect(), table));
+            }
+        }
+        Ok(relations)
+    }
+
+    /// The views that readers use for its tables.
+    pub(super) fn views(&self, dialect: Dialect) -> Vec<Relation> {
+        self.tables.iter().map(|table| self.view(dialect, table)).collect()
+    }
+
+    /// What the definition of a table says of its indexes.
+    pub(super) fn own(&self, table: &str) -> Own {
+        let at = self.tables.iter().position(|name| name == table);
+        at.and_then(|at| self.own.get(at)).cloned().unwrap_or_default()
     }
 
     /// The name under which the owner of a relation is kept.
@@ -91,6 +132,16 @@ pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Resu
     Ok(stored)
 }
 
+fn own(table: &DefinedTable) -> Own {
+    let full = |lists: &[Vec<String>]| -> Vec<Vec<String>> {
+        let full = |columns: &Vec<String>| {
+            std::iter::once(INSTANCE_COLUMN.to_owned()).chain(columns.iter().cloned()).collect()
+        };
+        lists.iter().map(full).collect()
+    };
+    Own { indexes: full(&table.indexes), uniques: full(&table.uniques) }
+}
+
 fn read(found: &Row) -> Result<Stored, StoreError> {
     let corrupt = |error| StoreError::new("reading the definition of a projection", StoreErrorKind::Corrupt, error);
     let definition: Definition = serde_json::from_str(row::text(found, 2)?).map_err(corrupt)?;
@@ -112,6 +163,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
         names_schema: definition.schema.is_some(),
         schema: definition.schema.or_else(|| place.clone()),
         place,
+        own: definition.tables.iter().map(own).collect(),
         tables: definition.tables.into_iter().map(|table| table.name).collect(),
     })
 }
