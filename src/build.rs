@@ -252,11 +252,12 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     fn builds(&self) -> Result<Vec<Build>, StoreError>;
 
     /// Makes the tables of a build where there are none, removes what is left of an earlier one that is not wanted any
-    /// more, and registers it as being built by this command. One that is under construction goes on.
+    /// more, and registers it as being built by this command. One that is under construction goes on. Its tables get what
+    /// people hung on those that readers see; returned is what they will be without.
     ///
     /// # Errors
-    /// See [`SetupError`].
-    fn begin(&self, build: &Projection, command: Uuid) -> Result<(), SetupError>;
+    /// See [`SwitchError`]: what would refuse the switch is said here.
+    fn begin(&self, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError>;
 
     /// Moves a build into another phase, unless it is in none of these; false then.
     ///
@@ -273,8 +274,8 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     /// Has a build that was kept be filled again, for this command.
     ///
     /// # Errors
-    /// When the store fails.
-    fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SetupError>;
+    /// As [`begin`](Self::begin).
+    fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SwitchError>;
 
     /// Instances that have a state in one of these builds, by bytes, behind `after`, at most `limit`.
     ///
@@ -324,7 +325,7 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     /// Removes a build that readers do not see: tables, states, failures; false when there is none.
     ///
     /// # Errors
-    /// When the store fails.
+    /// [`SetupError::Dependents`] where something of the service's own stands on its tables; when the store fails.
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError>;
 
     /// Empties these instances of a read model: rows, state and failures. Returns how many rows went.

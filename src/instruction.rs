@@ -46,11 +46,15 @@ pub struct RebuildOptions {
     /// may, and one is enough. Default: false.
     #[serde(default)]
     pub unless_live: bool,
+    /// True to have readers see it although the new tables lack something that guards the old ones or stands on them and
+    /// cannot be moved: policies, labels, rules, foreign keys. What that is, the refusal without it says. Default: false.
+    #[serde(default)]
+    pub accept_loss: bool,
 }
 
 impl Default for RebuildOptions {
     fn default() -> Self {
-        Self { instance: None, switch: Switch::default(), compare: true, unless_live: false }
+        Self { instance: None, switch: Switch::default(), compare: true, unless_live: false, accept_loss: false }
     }
 }
 

@@ -139,8 +139,8 @@ pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
 };
 pub use crate::inspect::{
-    Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion, Status,
-    Verdict,
+    Finding, Hanging, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion,
+    Status, Verdict,
 };
 pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};

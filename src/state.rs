@@ -22,6 +22,9 @@ pub struct ProjectionKey {
 /// Stands between the name of a projection and what marks a build beside its live one.
 pub(crate) const BESIDE: char = '#';
 
+/// The mark of a build of one instance, of which rows are taken and never the tables.
+pub(crate) const PART: &str = "part";
+
 impl ProjectionKey {
     /// The name of the projection that it is a build of.
     #[must_use]

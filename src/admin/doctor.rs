@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::apart::status_apart;
 use crate::build::Phase;
 use crate::error::{StoreError, full};
-use crate::inspect::{Finding, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::query::Flaw;
 use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
@@ -57,6 +57,7 @@ impl Doctor {
             findings.extend(self.projections(status));
             findings.push(history(store.mismatches(COMPARED), &builds));
             findings.push(whole(store.flawed(COUNTED)));
+            findings.extend(objects(store.hanging()));
         }
         findings
     }
@@ -79,6 +80,7 @@ impl Doctor {
         }
         if known && usable {
             findings.extend(self.projections(status_apart(events, models, false)));
+            findings.extend(objects(models.hanging()));
         }
         findings
     }
@@ -245,6 +247,53 @@ fn whole(found: Result<Vec<Flaw>, StoreError>) -> Finding {
     let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
     let text = format!("logs that are not whole: {}{more}", some.join("; "));
     Finding::fail(check, text, StandstillKind::Incomplete.remedy())
+}
+
+/// What stands on read tables: a rebuild would refuse, or a removal, and says so before anybody asks.
+fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
+    let check = "objects";
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return vec![unreadable(check, &error)],
+    };
+    let named = |which: &dyn Fn(&Hanging) -> bool| -> Vec<String> {
+        let which: Vec<&Hanging> = found.iter().filter(|one| which(one)).collect();
+        let mut words: Vec<String> =
+            which.iter().take(SHOWN).map(|one| format!("{} on table {:?}", one.what, one.table)).collect();
+        if which.len() > SHOWN {
+            words.push(format!("and {} more", which.len() - SHOWN));
+        }
+        words
+    };
+    let (moved, fixed, left) =
+        (named(&|one| one.is_live && one.moves), named(&|one| one.is_live && !one.moves), named(&|one| !one.is_live));
+    let mut findings = Vec::new();
+    if !fixed.is_empty() {
+        findings.push(Finding::warn(
+            check,
+            format!("a rebuild is refused, because it cannot move {}", fixed.join("; ")),
+            "have it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
+             anew afterwards; or leave it on the former table by `readside rebuild --accept-loss`",
+        ));
+    }
+    if !left.is_empty() {
+        findings.push(Finding::warn(
+            check,
+            format!("not what readers see, and its build cannot be removed: {}", left.join("; ")),
+            "drop it, or have it use the view that readers use; then remove the build by `readside builds drop-old`",
+        ));
+    }
+    if findings.is_empty() {
+        let text = if moved.is_empty() {
+            "nothing of the service's own stands on read tables".to_owned()
+        } else {
+            format!("a rebuild moves what stands on read tables: {}", moved.join("; "))
+        };
+        findings.push(Finding::ok(check, text));
+    } else if !moved.is_empty() {
+        findings.push(Finding::ok(check, format!("a rebuild moves {}", moved.join("; "))));
+    }
+    findings
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {

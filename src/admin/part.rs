@@ -11,10 +11,7 @@ use crate::build::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, full};
 use crate::projection::Projection;
-use crate::state::StopCause;
-
-/// The mark of a build of one instance.
-const PART: &str = "part";
+use crate::state::{PART, StopCause};
 
 /// How often the exchange is tried while others are in its way.
 const TRIES: u32 = 100;

@@ -50,6 +50,9 @@ pub struct RebuildReport {
     pub waits_for: Option<String>,
     /// How it differs from the old one, if they were compared.
     pub comparison: Option<Comparison>,
+    /// What people hung on the old tables and the new ones are without, with the reasons.
+    #[serde(default)]
+    pub left_behind: Vec<String>,
 }
 
 /// A build that is to take the live one's place.
@@ -127,7 +130,11 @@ pub(super) fn rebuild(
         report.switched = true;
         return Ok(report);
     }
-    insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    report.left_behind =
+        insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    for left in &report.left_behind {
+        log::warn!("projection {:?}: its new tables are without {left}", site.name());
+    }
     if !target.by_itself {
         empty_astray(site, &target, control)?;
     }
@@ -169,7 +176,11 @@ pub(super) fn insist<T>(
     let mut pause = LOOK_AGAIN.0;
     loop {
         match act() {
-            Err(OperateError::Store(error) | OperateError::Setup(SetupError::Store(error))) if error.passes() => {
+            Err(
+                OperateError::Store(error)
+                | OperateError::Setup(SetupError::Store(error))
+                | OperateError::Switch(SwitchError::Store(error) | SwitchError::Setup(SetupError::Store(error))),
+            ) if error.passes() => {
                 log::warn!("{}; trying again", full(&error));
             }
             other => return other,

@@ -20,6 +20,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
         switch: args.switch.into(),
         compare: !args.no_compare,
         unless_live: false,
+        accept_loss: args.accept_loss,
     };
     let by = by::of_acts(&args.by)?;
     session.operated(&args.projection, Instruction::Rebuild(options), &by, &args.wait, report)
@@ -40,6 +41,9 @@ fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
         Some(waits_for) => format!("{what} is built anew; readers do not see it yet: {waits_for}"),
     };
     session.out.remark(&words)?;
+    for left in &report.left_behind {
+        session.out.remark(&format!("its new tables are without {}", clean(left)))?;
+    }
     Ok(Ended::Fine)
 }
 

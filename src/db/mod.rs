@@ -13,6 +13,7 @@ mod lag;
 mod lease;
 mod life;
 pub(crate) mod model;
+pub(crate) mod objects;
 mod operate;
 mod pause;
 mod place;
@@ -100,6 +101,9 @@ pub trait Conn {
     fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         Ok(None)
     }
+
+    /// What this database knows of the things that people hang on tables.
+    fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;

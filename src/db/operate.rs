@@ -97,7 +97,7 @@ impl<B: Backend> BuildStore for DbStore<B> {
         self.backend().read("reading which builds there are", build::builds)
     }
 
-    fn begin(&self, build: &Projection, command: Uuid) -> Result<(), SetupError> {
+    fn begin(&self, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError> {
         let doing = format!("beginning a build of projection {:?}", build.name());
         self.backend().write(&doing, |conn| build::begin(conn, build, command))
     }
@@ -113,7 +113,7 @@ impl<B: Backend> BuildStore for DbStore<B> {
         self.backend().write(&doing, |conn| build::enter(conn, build, from, to, trouble))
     }
 
-    fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SetupError> {
+    fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SwitchError> {
         let doing = format!("filling a build of projection {:?} again", build.projection());
         self.backend().write(&doing, |conn| build::revive(conn, build, command))
     }

@@ -10,13 +10,13 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, filter, held, lag, lease, life, pause, setup, standstill, state, status, whole};
+use super::{Backend, Conn, build, filter, held, lag, lease, life, pause, setup, standstill, state, status, whole};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Command, Event};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
-use crate::inspect::{Finding, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{Finding, Hanging, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
@@ -409,6 +409,10 @@ impl<B: Backend> Inspect for DbStore<B> {
 
     fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
         self.inner.backend.read("looking whether logs are whole", |conn| whole::first_flaws(conn, events))
+    }
+
+    fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
+        self.inner.backend.read("reading what stands on read tables", build::hanging)
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

@@ -144,6 +144,32 @@ pub enum SetupError {
         /// The table that it is to read.
         table: String,
     },
+    /// Something of the service's own stands on the tables of a build that is to go. Nothing was removed.
+    #[error(
+        "{build} of projection {projection:?} is not removed, because it would take along what stands on its tables: \
+         {dependents}; drop that, or have it read the view that readers use, which follows each switch"
+    )]
+    Dependents {
+        /// The projection.
+        projection: String,
+        /// The build.
+        build: String,
+        /// What stands on its tables.
+        dependents: String,
+    },
+    /// The tables that are to take the place of those which readers see cannot be given all that people put on these.
+    /// Readers stay where they are.
+    #[error(
+        "readers of projection {projection:?} stay where they are, because its new tables would be without: {}; mend what \
+         each reason says, or move it by hand; or accept that by RebuildOptions::accept_loss (`readside rebuild \
+         --accept-loss`)", lost.join("; ")
+    )]
+    WouldLose {
+        /// The projection.
+        projection: String,
+        /// Each thing with the reason.
+        lost: Vec<String>,
+    },
     /// A table is missing and set-up is off.
     #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]
     Missing {

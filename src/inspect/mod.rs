@@ -24,6 +24,26 @@ pub struct SchemaVersion {
     pub known: i64,
 }
 
+/// Something that a service hung on a read table, which a switch or a removal has to do with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Hanging {
+    /// The projection.
+    pub projection: String,
+    /// The version of the build to which the table belongs.
+    pub version: u32,
+    /// The mark of a build beside the plain one.
+    pub build: Option<String>,
+    /// Readers see this build.
+    pub is_live: bool,
+    /// The table.
+    pub table: String,
+    /// What it is, with its name.
+    pub what: String,
+    /// A rebuild moves it to the new table.
+    pub moves: bool,
+}
+
 /// A store that can be looked into without the code of its projections: it knows them by what they registered.
 pub trait Inspect: fmt::Debug + Send + Sync {
     /// The version of the engine's tables, also when there are none.
@@ -60,6 +80,14 @@ pub trait Inspect: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
         let _ = events;
+        Ok(Vec::new())
+    }
+
+    /// What services hung on read tables that stands on them, or has to be moved in a switch. Default: nothing is looked at.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -8,9 +8,11 @@ use postgres::types::{ToSql, Type};
 
 use super::dial::Access;
 use super::error::End;
+use super::objects::Objects;
 use super::places::Places;
 use super::value::{self, Param};
 use super::{bulk, error, in_order, push, slices};
+use crate::db::objects::Catalogue;
 use crate::db::{Append, Bulk, Conn, Counters, Row, Sliced, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::query::ReadRequest;
@@ -107,6 +109,10 @@ fn typed<'p>(params: &'p [Param<'p>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
 impl<C: GenericClient> Conn for Session<'_, C> {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
+    }
+
+    fn catalogue(&self) -> &'static dyn Catalogue {
+        &Objects
     }
 
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {

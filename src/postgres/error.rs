@@ -12,7 +12,10 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     match error.as_db_error() {
         Some(db) => {
             let code = db.code().code();
-            let error = StoreError::new(doing, kind(code), said(db)).with_code(code);
+            // A session that was let in meets this in what a statement names, such as a view that nobody can write to.
+            let is_named = code == NOT_READY && db.parsed_severity() == Some(Severity::Error);
+            let kind = if is_named { Kind::Usage } else { kind(code) };
+            let error = StoreError::new(doing, kind, said(db)).with_code(code);
             match limit(code, db.message()) {
                 _ if code == READ_ONLY => error.with_remedy(Access::Writes.remedy()),
                 Some(remedy) => error.with_remedy(remedy),
@@ -43,6 +46,8 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+/// The server's code for a thing that is not in the state for what is asked of it, a database included.
+const NOT_READY: &str = "55000";
 
 /// The server's code for what a role may not do.
 const DENIED: &str = "42501";

@@ -12,6 +12,7 @@ mod examine;
 mod holder;
 mod in_order;
 mod link;
+mod objects;
 mod places;
 mod pool;
 mod push;

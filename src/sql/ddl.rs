@@ -186,6 +186,11 @@ fn fitting(name: &str) -> String {
     format!("{}_{hash:016x}", name.get(..end).unwrap_or_default())
 }
 
+/// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one
+/// table alone: behind the engine's back, into whichever build is live. The planner takes it away before it looks for a
+/// plan. It bears a name for whoever reads those words.
+pub(crate) const READ_ONLY: &str = "readside writes the table, nobody writes to the view";
+
 /// The view that readers use, with these columns of a table of a build.
 pub(crate) fn create_view(
     dialect: Dialect,
@@ -194,8 +199,12 @@ pub(crate) fn create_view(
     key: &ProjectionKey,
     columns: &[String],
 ) -> String {
+    let beside = match dialect {
+        Dialect::Postgres => format!(", (SELECT) AS {}", quote(READ_ONLY)),
+        Dialect::Sqlite => String::new(),
+    };
     format!(
-        "CREATE VIEW {} AS SELECT {} FROM {}",
+        "CREATE VIEW {} AS SELECT {} FROM {}{beside}",
         in_schema(dialect, schema, &view_of(dialect, schema, table)),
         quoted(columns).join(", "),
         in_schema(dialect, schema, &physical_of(dialect, schema, table, key))

@@ -6,7 +6,7 @@ mod ddl;
 mod render;
 
 pub(crate) use ddl::{
-    create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
+    READ_ONLY, create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
 };
 pub(crate) use render::render;
 
@@ -45,6 +45,13 @@ impl Dialect {
             Self::Sqlite => "",
         }
     }
+}
+
+/// True when SQL holds a name: quoted, or as a whole word. SQLite takes ASCII letters of either case for the same.
+pub(crate) fn mentions(sql: &str, name: &str) -> bool {
+    let (text, name) = (sql.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
+    text.contains(&quote(&name)) || words.any(|word| word == name)
 }
 
 /// A text and the values of its placeholders, in order from `$1`.

@@ -142,7 +142,7 @@ fn tables_carry_the_instance_in_front() {
     let names = ["instance_id", "id", "n", "f", "j", "tags"].map(str::to_owned);
     assert_eq!(
         create_view(Dialect::Postgres, Some("crm"), &first.name, &schema.key(), &names),
-        r#"CREATE VIEW "crm"."t" AS SELECT "instance_id", "id", "n", "f", "j", "tags" FROM "crm"."t_3""#
+        r#"CREATE VIEW "crm"."t" AS SELECT "instance_id", "id", "n", "f", "j", "tags" FROM "crm"."t_3", (SELECT) AS "readside writes the table, nobody writes to the view""#
     );
     assert!(
         create_view(Dialect::Sqlite, Some("crm"), &first.name, &schema.key(), &names)

@@ -5,8 +5,10 @@ use std::time::SystemTime;
 
 use rusqlite::{CachedStatement, Connection};
 
+use super::objects::Objects;
 use super::{error, push, slices, value};
 use crate::clock::Clock;
+use crate::db::objects::Catalogue;
 use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, Sliced, on_conflict};
 use crate::error::StoreError;
 use crate::query::ReadRequest;
@@ -54,6 +56,10 @@ pub(super) fn row(found: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
 impl Conn for Handle<'_> {
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+
+    fn catalogue(&self) -> &'static dyn Catalogue {
+        &Objects
     }
 
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {

@@ -11,6 +11,7 @@ mod examine;
 mod left;
 mod log;
 mod mount;
+mod objects;
 mod place;
 mod push;
 mod slices;

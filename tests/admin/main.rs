@@ -6,6 +6,8 @@
 mod common;
 
 mod builds;
+#[cfg(feature = "postgres")]
+mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
@@ -13,6 +15,7 @@ mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
 mod looking;
+mod objects;
 mod own_sql;
 #[cfg(feature = "postgres")]
 mod rights;
@@ -73,6 +76,16 @@ pub(crate) trait Place: Sync {
     fn sql(&self, sql: &str);
     /// Rows of a query as texts.
     fn query(&self, sql: &str) -> Vec<String>;
+    /// The words in which the database refuses SQL.
+    fn refusal(&self, sql: &str) -> String;
+    /// Drops a table, whatever stands on it.
+    fn forget(&self, table: &str);
+    /// A trigger that notes in `seen_by_trigger` each row that comes or changes.
+    fn own_trigger(&self, table: &str);
+    /// One that notes there what somebody would insert into a view.
+    fn own_instead_of(&self, view: &str);
+    /// Names of the indexes on a table which the engine did not make.
+    fn indexes(&self, table: &str) -> Vec<String>;
 }
 
 pub(crate) struct File(tempfile::TempDir);
@@ -115,6 +128,31 @@ impl Place for File {
         })
         .collect()
     }
+    fn refusal(&self, sql: &str) -> String {
+        self.connect().execute_batch(sql).unwrap_err().to_string()
+    }
+    fn forget(&self, table: &str) {
+        self.sql(&format!("DROP TABLE {table}"));
+    }
+    fn own_trigger(&self, table: &str) {
+        let note = "BEGIN INSERT INTO seen_by_trigger VALUES (NEW.thing); END";
+        self.sql(&format!(
+            "CREATE TABLE seen_by_trigger (thing TEXT); \
+             CREATE TRIGGER note_new AFTER INSERT ON {table} {note}; CREATE TRIGGER note_changed AFTER UPDATE ON {table} {note}"
+        ));
+    }
+    fn own_instead_of(&self, view: &str) {
+        self.sql(&format!(
+            "CREATE TABLE seen_by_trigger (thing TEXT); CREATE TRIGGER instead INSTEAD OF INSERT ON {view} \
+             BEGIN INSERT INTO seen_by_trigger VALUES (NEW.thing); END"
+        ));
+    }
+    fn indexes(&self, table: &str) -> Vec<String> {
+        self.query(&format!(
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = '{table}' AND sql NOT NULL \
+             AND name NOT LIKE '%\\_idx' ESCAPE '\\' ORDER BY name"
+        ))
+    }
 }
 
 #[cfg(feature = "postgres")]
@@ -147,6 +185,33 @@ impl Place for common::postgres::Database {
             })
             .collect()
     }
+    fn refusal(&self, sql: &str) -> String {
+        let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
+        client.batch_execute(sql).unwrap_err().as_db_error().unwrap().message().to_owned()
+    }
+    fn forget(&self, table: &str) {
+        self.sql(&format!("DROP TABLE {table} CASCADE"));
+    }
+    fn own_trigger(&self, table: &str) {
+        self.sql(&format!(
+            "CREATE TABLE seen_by_trigger (thing text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO seen_by_trigger VALUES (NEW.thing); RETURN NEW; END'; \
+             CREATE TRIGGER note AFTER INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION note()"
+        ));
+    }
+    fn own_instead_of(&self, view: &str) {
+        self.sql(&format!(
+            "CREATE TABLE seen_by_trigger (thing text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+             'BEGIN INSERT INTO seen_by_trigger VALUES (NEW.thing); RETURN NEW; END'; \
+             CREATE TRIGGER instead INSTEAD OF INSERT ON {view} FOR EACH ROW EXECUTE FUNCTION note()"
+        ));
+    }
+    fn indexes(&self, table: &str) -> Vec<String> {
+        self.query(&format!(
+            "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = '{table}'::regclass \
+             AND NOT i.indisprimary AND right(c.relname, 4) <> '_idx' ORDER BY 1"
+        ))
+    }
 }
 
 macro_rules! on_both {
@@ -175,6 +240,10 @@ on_both! {
     gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
         whose_fault_a_missing_table_is;
+    objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
+        a_build_that_something_stands_on_is_not_removed, a_view_on_the_table_follows_it, a_view_that_would_break_is_named_before, a_foreign_key_follows_the_table, a_foreign_key_follows_a_raised_version,
+        a_view_that_is_broken_already_stops_nothing,
+        triggers_on_the_view_outlast_switches, the_doctor_tells_what_stands_on_tables;
     crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
     versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, what_is_waited_for_is_what_readers_see,
         a_version_that_was_live_before_takes_over_by_itself, a_version_that_nobody_runs_is_named,

@@ -220,7 +220,7 @@ impl<S: EngineStore> BuildStore for Wrapped<S> {
     fn builds(&self) -> Result<Vec<Build>, StoreError> {
         self.inner.builds().unwrap().builds()
     }
-    fn begin(&self, build: &Projection, command: uuid::Uuid) -> Result<(), SetupError> {
+    fn begin(&self, build: &Projection, command: uuid::Uuid) -> Result<Vec<String>, SwitchError> {
         self.told("begin", |store| store.begin(build, command))
     }
     fn enter(
@@ -232,7 +232,7 @@ impl<S: EngineStore> BuildStore for Wrapped<S> {
     ) -> Result<bool, StoreError> {
         self.told("enter", |store| store.enter(build, from, to, trouble))
     }
-    fn revive(&self, build: &ProjectionKey, command: uuid::Uuid) -> Result<(), SetupError> {
+    fn revive(&self, build: &ProjectionKey, command: uuid::Uuid) -> Result<(), SwitchError> {
         self.told("revive", |store| store.revive(build, command))
     }
     fn instances_of(

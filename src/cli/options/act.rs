@@ -109,6 +109,10 @@ pub(in crate::cli) struct RebuildArgs {
     /// Do not compare old and new.
     #[arg(long)]
     pub(in crate::cli) no_compare: bool,
+    /// Have readers see it although the new tables are without something that guards the old ones or stands on them, such
+    /// as policies, labels, rules and foreign keys; the refusal without this says which.
+    #[arg(long, conflicts_with = "instance")]
+    pub(in crate::cli) accept_loss: bool,
     #[command(flatten)]
     pub(in crate::cli) by: ByArgs,
     #[command(flatten)]

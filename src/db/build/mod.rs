@@ -1,8 +1,9 @@
 //! Builds beside the live one: making, comparing, exchanging and removing them.
 //!
-//! `stored` is what is on record, `switch` exchanges builds, `views` moves what readers see, `compare` finds how two
-//! differ, `instance` exchanges or empties single instances.
+//! `stored` is what is on record, `switch` exchanges builds, `views` moves what readers see, `carry` takes along what people
+//! hung on tables, `compare` finds how two differ, `instance` exchanges or empties single instances.
 
+mod carry;
 mod compare;
 mod instance;
 pub(super) mod stored;
@@ -12,18 +13,22 @@ mod views;
 pub(super) use compare::compare;
 pub(super) use instance::{empty, exchange};
 pub(super) use switch::go_live;
+pub(super) use views::replace as replace_view;
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::setup::{self, catalog};
-use super::{Conn, Row, place};
+use super::objects::{Dependent, Relation};
+use super::setup;
+use super::{Conn, Row, command, place};
 use crate::build::{Build, Phase};
-use crate::error::{SetupError, StoreError};
+use crate::error::{SetupError, StoreError, SwitchError};
+use crate::inspect::Hanging;
+use crate::instruction::Instruction;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
-use crate::state::ProjectionKey;
+use crate::state::{PART, ProjectionKey};
 use crate::value::{Value, to_micros};
 use stored::Stored;
 
@@ -45,22 +50,62 @@ pub(super) fn builds(conn: &mut dyn Conn) -> Result<Vec<Build>, StoreError> {
     Ok(stored::list(conn, None)?.into_iter().map(|stored| stored.build).collect())
 }
 
-/// Registers a build as under construction, and makes its tables unless it was so before.
-pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), SetupError> {
+/// What services hung on the tables of all builds.
+pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
+    let (known, mut hanging) = (stored::list(conn, None)?, Vec::new());
+    for stored in &known {
+        let (tables, views) = (stored.relations(conn)?, stored.views(conn.dialect()));
+        let own: Vec<Relation> = tables.iter().cloned().chain(views).collect();
+        for table in &tables {
+            let found = conn.catalogue().dependents(conn, std::slice::from_ref(table), &own)?;
+            hanging.extend(found.into_iter().map(|Dependent { what, moves }| Hanging {
+                projection: stored.build.key.projection().to_owned(),
+                version: stored.build.key.version,
+                build: stored.build.key.mark().map(str::to_owned),
+                is_live: stored.live,
+                table: table.raw.clone(),
+                what,
+                moves,
+            }));
+        }
+    }
+    Ok(hanging)
+}
+
+/// Registers a build as under construction, and makes its tables unless it was so before. Gives what they will be without
+/// of all that people hung on the tables that readers see.
+pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError> {
     setup::lock(conn)?;
     let key = build.key();
     let known = stored::list(conn, Some(build.name()))?;
     let build = &place::settle(conn, build, &known)?;
     match known.iter().find(|stored| stored.build.key == key) {
-        Some(stored) if stored.build.phase == Phase::Live => Ok(()),
-        Some(stored) if stored.build.phase != Phase::Kept || !build.is_beside() => go_on(conn, stored, command),
+        Some(stored) if stored.build.phase == Phase::Live => return Ok(Vec::new()),
+        Some(stored) if stored.build.phase != Phase::Kept || !build.is_beside() => go_on(conn, stored, command)?,
         old => {
             if let Some(old) = old {
                 discard(conn, old)?;
             }
-            make(conn, build, command)
+            make(conn, build, command)?;
         }
     }
+    prepare(conn, &key, command)
+}
+
+/// Rows of a part go into the tables that there are; all other builds bring tables that take their place.
+fn prepare(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<Vec<String>, SwitchError> {
+    let known = stored::list(conn, Some(key.projection()))?;
+    let (live, new) = (known.iter().find(|stored| stored.live), known.iter().find(|stored| stored.build.key == *key));
+    let (Some(live), Some(new), false) = (live, new, key.mark() == Some(PART)) else { return Ok(Vec::new()) };
+    let losses = carry::prepare(conn, live, new)?;
+    Ok(losses.accepted(key.projection(), accepts_loss(conn, Some(command))?)?)
+}
+
+/// Whether who asked for a build said that it may take the place of what has more.
+fn accepts_loss(conn: &mut dyn Conn, command: Option<Uuid>) -> Result<bool, StoreError> {
+    let Some(command) = command else { return Ok(false) };
+    let asked = command::one(conn, command)?.map(|asked| asked.instruction);
+    Ok(matches!(asked, Some(Instruction::Rebuild(options)) if options.accept_loss))
 }
 
 /// A build that was halted, or kept current by its code, is under construction again.
@@ -77,15 +122,15 @@ fn go_on(conn: &mut dyn Conn, stored: &Stored, command: Uuid) -> Result<(), Setu
 }
 
 /// Has a build that was kept be filled again.
-pub(super) fn revive(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<(), SetupError> {
+pub(super) fn revive(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<(), SwitchError> {
     setup::lock(conn)?;
     let known = stored::list(conn, Some(key.projection()))?;
-    match known.iter().find(|stored| stored.build.key == *key && !stored.live) {
-        Some(stored) => go_on(conn, stored, command),
-        None => {
-            Err(SetupError::Missing { what: format!("{} of projection {:?}", stored::label(key), key.projection()) })
-        }
-    }
+    let Some(stored) = known.iter().find(|stored| stored.build.key == *key && !stored.live) else {
+        let what = format!("{} of projection {:?}", stored::label(key), key.projection());
+        return Err(SetupError::Missing { what }.into());
+    };
+    go_on(conn, stored, command)?;
+    prepare(conn, key, command).map(|_| ())
 }
 
 /// Instances with a state in one of these builds.
@@ -114,12 +159,14 @@ pub(super) fn instances_of(
 fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), SetupError> {
     let (dialect, key) = (conn.dialect(), build.key());
     forget(conn, &key)?;
+    let mut left = Vec::new();
     for table in build.tables() {
         let raw = sql::physical_raw(dialect, build, table);
         if setup::is_ours(conn, build, &raw, "table")? {
-            conn.batch(&format!("DROP TABLE {}", sql::physical_name(dialect, build, table)))?;
+            left.push(Relation { raw, quoted: sql::physical_name(dialect, build, table) });
         }
     }
+    drop_tables(conn, &key, &left)?;
     let tag = command.simple().to_string();
     let tag = tag.get(tag.len().saturating_sub(8)..).unwrap_or_default();
     for sql in sql::create_tables(dialect, build, Some(tag)) {
@@ -176,12 +223,10 @@ pub(super) fn remove(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<bool, S
 
 fn discard(conn: &mut dyn Conn, stored: &Stored) -> Result<(), SetupError> {
     let dialect = conn.dialect();
+    let tables = stored.relations(conn)?;
+    drop_tables(conn, &stored.build.key, &tables)?;
     for table in &stored.tables {
         let raw = stored.raw(dialect, table);
-        let found = catalog::relation(conn, stored.schema.as_deref(), &raw)?;
-        if found.as_deref() == Some("table") {
-            conn.batch(&format!("DROP TABLE {}{}", stored.quoted(dialect, table), cascade(dialect)))?;
-        }
         let sql =
             format!("DELETE FROM {} WHERE table_name = $1 AND projection = $2", dialect.table("projection_tables"));
         conn.execute(&sql, &[stored.owned(&raw).into(), stored.build.key.projection().into()])?;
@@ -192,12 +237,22 @@ fn discard(conn: &mut dyn Conn, stored: &Stored) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Its tables refer to each other.
-fn cascade(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::Postgres => " CASCADE",
-        Dialect::Sqlite => "",
+/// Removes tables of a build, which may refer to each other. What else stands on them is nobody's to remove but the
+/// service's.
+fn drop_tables(conn: &mut dyn Conn, key: &ProjectionKey, tables: &[Relation]) -> Result<(), SetupError> {
+    let dependents = conn.catalogue().dependents(conn, tables, &[])?;
+    if !dependents.is_empty() {
+        let dependents: Vec<String> = dependents.into_iter().map(|one| one.what).collect();
+        let (projection, build) = (key.projection().to_owned(), stored::label(key));
+        return Err(SetupError::Dependents { projection, build, dependents: dependents.join(", ") });
     }
+    let names: Vec<&str> = tables.iter().map(|table| table.quoted.as_str()).collect();
+    let drops = match conn.dialect() {
+        Dialect::Postgres if names.is_empty() => Vec::new(),
+        Dialect::Postgres => vec![names.join(", ")],
+        Dialect::Sqlite => names.into_iter().map(str::to_owned).collect(),
+    };
+    Ok(drops.iter().try_for_each(|names| conn.batch(&format!("DROP TABLE {names}")))?)
 }
 
 /// Removes states and failures of a build.

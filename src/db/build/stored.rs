@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::build::{Build, Phase};
+use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
@@ -19,13 +20,17 @@ use crate::value::ColumnType;
 struct Definition {
     schema: Option<String>,
     events: Vec<(String, Vec<String>)>,
-    tables: Vec<TableName>,
+    tables: Vec<DefinedTable>,
 }
 
 #[derive(Debug, Deserialize)]
-struct TableName {
+struct DefinedTable {
     name: String,
     columns: Vec<ColumnText>,
+    #[serde(default)]
+    uniques: Vec<Vec<String>>,
+    #[serde(default)]
+    indexes: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +53,8 @@ pub(in crate::db) struct Stored {
     pub(in crate::db) tables: Vec<String>,
     /// The types of the columns, by table and column.
     kinds: HashMap<String, HashMap<String, ColumnType>>,
+    /// Indexes and unique constraints of each of them, as defined.
+    own: Vec<Own>,
 }
 
 impl Stored {
@@ -70,6 +77,39 @@ impl Stored {
     pub(super) fn has(&self, conn: &mut dyn Conn, table: &str) -> Result<bool, StoreError> {
         let raw = self.raw(conn.dialect(), table);
         Ok(catalog::relation(conn, self.schema.as_deref(), &raw)?.as_deref() == Some("table"))
+    }
+
+    /// A table of this build by its names.
+    pub(super) fn relation(&self, dialect: Dialect, table: &str) -> Relation {
+        Relation { raw: self.raw(dialect, table), quoted: self.quoted(dialect, table) }
+    }
+
+    /// The view that readers use for a table, by its names.
+    pub(super) fn view(&self, dialect: Dialect, table: &str) -> Relation {
+        let raw = sql::view_of(dialect, self.schema.as_deref(), table);
+        Relation { quoted: sql::in_schema(dialect, self.schema.as_deref(), &raw), raw }
+    }
+
+    /// The tables of this build that are there.
+    pub(super) fn relations(&self, conn: &mut dyn Conn) -> Result<Vec<Relation>, StoreError> {
+        let mut relations = Vec::with_capacity(self.tables.len());
+        for table in &self.tables {
+            if self.has(conn, table)? {
+                relations.push(self.relation(conn.dialect(), table));
+            }
+        }
+        Ok(relations)
+    }
+
+    /// The views that readers use for its tables.
+    pub(super) fn views(&self, dialect: Dialect) -> Vec<Relation> {
+        self.tables.iter().map(|table| self.view(dialect, table)).collect()
+    }
+
+    /// What the definition of a table says of its indexes.
+    pub(super) fn own(&self, table: &str) -> Own {
+        let at = self.tables.iter().position(|name| name == table);
+        at.and_then(|at| self.own.get(at)).cloned().unwrap_or_default()
     }
 
     /// The name under which the owner of a relation is kept.
@@ -108,6 +148,16 @@ pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Resu
     Ok(stored)
 }
 
+fn own(table: &DefinedTable) -> Own {
+    let full = |lists: &[Vec<String>]| -> Vec<Vec<String>> {
+        let full = |columns: &Vec<String>| {
+            std::iter::once(INSTANCE_COLUMN.to_owned()).chain(columns.iter().cloned()).collect()
+        };
+        lists.iter().map(full).collect()
+    };
+    Own { indexes: full(&table.indexes), uniques: full(&table.uniques) }
+}
+
 fn read(found: &Row) -> Result<Stored, StoreError> {
     let corrupt = |error| StoreError::new("reading the definition of a projection", StoreErrorKind::Corrupt, error);
     let definition: Definition = serde_json::from_str(row::text(found, 2)?).map_err(corrupt)?;
@@ -116,7 +166,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
     let name: Arc<str> = row::shared(found, 0)?;
     let place = if row::is_null(found, 9) { None } else { Some(row::text(found, 9)?.to_owned()) };
     let kind = |column: &ColumnText| Some((column.name.clone(), ColumnType::named(&column.kind)?));
-    let kinds = |table: &TableName| (table.name.clone(), table.columns.iter().filter_map(kind).collect());
+    let kinds = |table: &DefinedTable| (table.name.clone(), table.columns.iter().filter_map(kind).collect());
     let kinds = definition.tables.iter().map(kinds).collect();
     Ok(Stored {
         kinds,
@@ -133,6 +183,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
         names_schema: definition.schema.is_some(),
         schema: definition.schema.or_else(|| place.clone()),
         place,
+        own: definition.tables.iter().map(own).collect(),
         tables: definition.tables.into_iter().map(|table| table.name).collect(),
     })
 }

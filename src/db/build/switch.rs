@@ -6,9 +6,11 @@
 
 use std::time::Duration;
 
+use super::carry::{self, Losses};
 use super::stored::{self, Stored};
-use super::{of, take_time, views};
+use super::{accepts_loss, of, take_time, views};
 use crate::build::{Behind, CatchUp, Phase};
+use crate::db::objects::Pair;
 use crate::db::state::Transaction;
 use crate::db::{Conn, row, setup};
 use crate::error::{StoreError, SwitchError};
@@ -36,29 +38,40 @@ pub(in crate::db) fn go_live(
         return Err(none());
     }
     let Some(live) = known.iter().find(|stored| stored.live) else {
-        views::point(conn, None, new)?;
+        views::point(conn, None, new, &mut Losses::default())?;
         return Ok(mark_live(conn, None, key)?);
     };
     take_time(conn)?;
     let within = live.build.key.version == key.version;
+    let (pairs, mut losses) = (carry::pairs(conn, live, new)?, Losses::default());
+    // What people made since the build began may take time, which readers need not wait for.
+    carry::give(conn, &pairs, &mut losses)?;
+    let accepts = accepts_loss(conn, new.build.command)?;
     lock_states(conn, &live.build.key)?;
     if within {
         lock_states(conn, key)?;
     }
     if let Some(catch_up) = catch_up {
         follow(conn, live, key, catch_up)?;
-        lock_tables(conn, live, within.then_some(new), patience)?;
+        lock_tables(conn, live, within.then_some(new), &pairs, patience)?;
         // Instances that were new in between stand still only now.
         follow(conn, live, key, catch_up)?;
         check(&behind(conn, &live.build.key, key)?, new, live)?;
     } else {
-        lock_tables(conn, live, within.then_some(new), patience)?;
+        lock_tables(conn, live, within.then_some(new), &pairs, patience)?;
     }
+    let before = conn.catalogue().broken(conn)?;
+    let following = carry::hand_over(conn, &pairs, &mut losses)?;
     if within {
-        exchange(conn, live, new)?;
+        exchange(conn, live, new, &mut losses)?;
     } else {
-        views::point(conn, Some(live), new)?;
+        views::point(conn, Some(live), new, &mut losses)?;
         mark_live(conn, Some(&live.build.key), key)?;
+    }
+    carry::take(conn, following, &mut losses)?;
+    carry::breaks(conn, before, &mut losses)?;
+    for lost in losses.accepted(key.projection(), accepts)? {
+        log::warn!("projection {:?}: the tables that readers see now are without {lost}", key.projection());
     }
     Ok(())
 }
@@ -97,6 +110,7 @@ fn lock_tables(
     conn: &mut dyn Conn,
     live: &Stored,
     within: Option<&Stored>,
+    pairs: &[Pair],
     patience: Duration,
 ) -> Result<(), StoreError> {
     let (dialect, schema) = (conn.dialect(), live.schema.as_deref());
@@ -107,6 +121,9 @@ fn lock_tables(
     let mut sql = vec![format!("SET LOCAL lock_timeout = '{millis}ms'")];
     for table in &live.tables {
         sql.extend(views::lock(conn, schema, table)?);
+    }
+    for pair in pairs {
+        sql.extend(conn.catalogue().locks(conn, pair)?);
     }
     for stored in std::iter::once(live).chain(within) {
         // What is gone is not in the way of another version. Within one it is: the names are exchanged.
@@ -141,15 +158,16 @@ pub(super) fn behind(
 }
 
 /// The two builds of one version take each other's name. The view's text is the same afterwards, on other tables.
-fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
+fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
     let (plain, beside) = (&live.build.key, &new.build.key);
     let aside = ProjectionKey { name: format!("{}#{ASIDE}", plain.projection()).into(), version: plain.version };
-    views::share(conn, live, new)?;
-    for (from, to) in [(plain, &aside), (beside, plain), (&aside, beside)] {
+    let renames = [(plain, &aside), (beside, plain), (&aside, beside)];
+    for (from, to) in renames {
         rename_rows(conn, from, to)?;
-        rename_tables(conn, live, from, to)?;
     }
-    views::point(conn, Some(live), live)?;
+    conn.catalogue()
+        .renaming(conn, &mut |conn| renames.iter().try_for_each(|(from, to)| rename_tables(conn, live, from, to)))?;
+    views::point(conn, Some(live), live, losses)?;
     let dialect = conn.dialect();
     let table = dialect.table("projections");
     let update = format!(

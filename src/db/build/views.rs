@@ -1,31 +1,68 @@
 //! The views that readers use: moved onto the tables of a build, with owner, grants and comments as they were.
 
+use super::carry::{self, Losses};
 use super::stored::Stored;
 use super::texts;
-use crate::db::setup::catalog;
+use crate::db::objects::Relation;
+use crate::db::setup::catalog::{self, Found};
 use crate::db::{Conn, row};
 use crate::error::{SetupError, StoreError, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::value::Value;
 
 /// Has the views show this build. Those of tables that it does not have go.
-pub(super) fn point(conn: &mut dyn Conn, old: Option<&Stored>, new: &Stored) -> Result<(), SwitchError> {
-    if let Some(old) = old.filter(|old| old.build.key != new.build.key) {
-        share(conn, old, new)?;
-    }
-    for table in old.into_iter().flat_map(|old| &old.tables) {
-        if !new.tables.contains(table) {
-            let view = View::of(conn, new, table);
-            if view.is_there(conn, new)? {
-                view.check_dependents(conn)?;
-                conn.batch(&format!("DROP VIEW {}", view.quoted))?;
-            }
-        }
+pub(super) fn point(
+    conn: &mut dyn Conn,
+    old: Option<&Stored>,
+    new: &Stored,
+    losses: &mut Losses,
+) -> Result<(), SwitchError> {
+    for view in vanishing(conn, old, new)? {
+        view.check_dependents(conn)?;
+        losses.vanish(conn.catalogue().restored(conn, &view.relation, &[])?);
+        conn.batch(&format!("DROP VIEW {}", view.relation.quoted))?;
     }
     for table in &new.tables {
-        move_one(conn, new, table)?;
+        move_one(conn, new, table, losses)?;
     }
     Ok(())
+}
+
+/// That nothing stands in the way of `point`, as far as that can be told without it.
+pub(super) fn check(conn: &mut dyn Conn, old: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
+    for view in vanishing(conn, Some(old), new)? {
+        view.check_dependents(conn)?;
+        losses.vanish(conn.catalogue().restored(conn, &view.relation, &[])?);
+    }
+    for table in &new.tables {
+        let view = View::of(conn, new, table);
+        if !view.is_there(conn, new)? {
+            continue;
+        }
+        let raw = new.raw(conn.dialect(), table);
+        let columns = catalog::columns(conn, view.schema, &raw)?;
+        if !view.has(conn, &columns)? {
+            view.check_dependents(conn)?;
+            losses.unfit(conn.catalogue().unfit(conn, &view.relation, &names(&columns))?);
+        }
+    }
+    Ok(())
+}
+
+/// The views of tables that the new build does not have.
+fn vanishing<'v>(conn: &mut dyn Conn, old: Option<&Stored>, new: &'v Stored) -> Result<Vec<View<'v>>, SwitchError> {
+    let mut vanishing = Vec::new();
+    for table in old.into_iter().flat_map(|old| &old.tables).filter(|table| !new.tables.contains(table)) {
+        let view = View::of(conn, new, table);
+        if view.is_there(conn, new)? {
+            vanishing.push(view);
+        }
+    }
+    Ok(vanishing)
+}
+
+fn names(columns: &[Found]) -> Vec<String> {
+    columns.iter().map(|column| column.name.clone()).collect()
 }
 
 /// The statement that locks a view and nothing beneath it, by giving it to whom it belongs; none where there is none.
@@ -37,25 +74,6 @@ pub(super) fn lock(conn: &mut dyn Conn, schema: Option<&str>, table: &str) -> Re
         &[quoted.into()],
     )?;
     rows.first().map(|found| row::text(found, 0).map(str::to_owned)).transpose()
-}
-
-/// Grants on the tables of one build hold for those of another: a view reads them with the rights of its owner.
-pub(super) fn share(conn: &mut dyn Conn, from: &Stored, to: &Stored) -> Result<(), StoreError> {
-    let dialect = conn.dialect();
-    if dialect == Dialect::Sqlite {
-        return Ok(());
-    }
-    for table in from.tables.iter().filter(|table| to.tables.contains(table)) {
-        if !from.has(conn, table)? {
-            continue;
-        }
-        let names =
-            [from.quoted(dialect, table).into(), to.quoted(dialect, table).into(), Value::TextArray(Vec::new())];
-        for found in conn.query(GRANTS, &names)? {
-            conn.batch(row::text(&found, 0)?)?;
-        }
-    }
-    Ok(())
 }
 
 /// Statements that grant on `$2` what is granted on `$1`, as a whole and on columns of these names.
@@ -74,22 +92,27 @@ const OPTIONS: &str = "SELECT format('ALTER VIEW %s SET (%s)', $1::text, array_t
 
 struct View<'v> {
     schema: Option<&'v str>,
-    raw: String,
-    quoted: String,
+    relation: Relation,
 }
 
 impl<'v> View<'v> {
     fn of(conn: &dyn Conn, stored: &'v Stored, table: &str) -> Self {
-        let (dialect, schema) = (conn.dialect(), stored.schema.as_deref());
-        let raw = sql::view_of(dialect, schema, table);
-        Self { schema, quoted: sql::in_schema(dialect, schema, &raw), raw }
+        Self { schema: stored.schema.as_deref(), relation: stored.view(conn.dialect(), table) }
+    }
+
+    /// True when it has these columns, in this order.
+    fn has(&self, conn: &mut dyn Conn, columns: &[Found]) -> Result<bool, StoreError> {
+        let before = catalog::columns(conn, self.schema, &self.relation.raw)?;
+        let pairs = before.iter().zip(columns);
+        let is_same = |(before, column): (&Found, &Found)| (&before.name, &before.kind) == (&column.name, &column.kind);
+        Ok(before.len() == columns.len() && pairs.into_iter().all(is_same))
     }
 
     /// True when it is the projection's own view; false when the name is free.
     fn is_there(&self, conn: &mut dyn Conn, stored: &Stored) -> Result<bool, SwitchError> {
-        let Some(kind) = catalog::relation(conn, self.schema, &self.raw)? else { return Ok(false) };
+        let Some(kind) = catalog::relation(conn, self.schema, &self.relation.raw)? else { return Ok(false) };
         let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
-        let owners = texts(&conn.query(&sql, &[stored.owned(&self.raw).into()])?)?;
+        let owners = texts(&conn.query(&sql, &[stored.owned(&self.relation.raw).into()])?)?;
         let name = stored.build.key.projection();
         if kind == "view" && owners.first().is_some_and(|owner| owner == name) {
             return Ok(true);
@@ -98,12 +121,12 @@ impl<'v> View<'v> {
             Some(owner) => format!("a {kind} of projection {owner:?}"),
             None => format!("a {kind} that is not readside's"),
         };
-        Err(SetupError::NameTaken { projection: name.to_owned(), name: self.raw.clone(), by }.into())
+        Err(SetupError::NameTaken { projection: name.to_owned(), name: self.relation.raw.clone(), by }.into())
     }
 
     /// The name as PostgreSQL reads it in a value.
     fn regclass(&self) -> Value {
-        self.quoted.as_str().into()
+        self.relation.quoted.as_str().into()
     }
 
     /// What of the service's own would go with the view. SQLite's views are looked up by name each time.
@@ -111,66 +134,60 @@ impl<'v> View<'v> {
         if conn.dialect() == Dialect::Sqlite {
             return Ok(());
         }
-        let rows = conn.query(
-            "SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass \
-             THEN (SELECT CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || c.oid::regclass::text \
-                   FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE r.oid = d.objid) \
-             ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END \
-             FROM pg_depend d WHERE d.refobjid = $1::text::regclass AND d.deptype = 'n' \
-             AND NOT (d.classid = 'pg_rewrite'::regclass AND EXISTS \
-               (SELECT 1 FROM pg_rewrite r WHERE r.oid = d.objid AND r.ev_class = d.refobjid)) ORDER BY 1",
-            &[self.regclass()],
-        )?;
-        let dependents = texts(&rows)?;
-        if dependents.is_empty() {
+        let found = conn.catalogue().dependents(conn, std::slice::from_ref(&self.relation), &[])?;
+        if found.is_empty() {
             return Ok(());
         }
-        Err(SwitchError::Dependents { view: self.raw.clone(), dependents: dependents.join(", ") })
+        let dependents: Vec<String> = found.into_iter().map(|one| one.what).collect();
+        Err(SwitchError::Dependents { view: self.relation.raw.clone(), dependents: dependents.join(", ") })
     }
 }
 
 /// Replaced in place where its columns stay; anew, with all that people have set on it, where they change.
-fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str) -> Result<(), SwitchError> {
+fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses) -> Result<(), SwitchError> {
     let dialect = conn.dialect();
     let view = View::of(conn, new, table);
     let is_there = view.is_there(conn, new)?;
     let columns = catalog::columns(conn, view.schema, &new.raw(dialect, table))?;
-    let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+    let names = names(&columns);
     let create = sql::create_view(dialect, view.schema, table, &new.build.key, &names);
-    if dialect == Dialect::Postgres && is_there {
-        let before = catalog::columns(conn, view.schema, &view.raw)?;
-        let same = before.len() == columns.len()
-            && before
-                .iter()
-                .zip(&columns)
-                .all(|(before, column)| (&before.name, &before.kind) == (&column.name, &column.kind));
-        if same {
-            // Owner, grants and comments stay, options do not.
-            let options = conn.query(OPTIONS, &[view.regclass()])?;
-            conn.batch(&create.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))?;
-            for found in &options {
-                conn.batch(row::text(found, 0)?)?;
-            }
-            return Ok(());
-        }
-        view.check_dependents(conn)?;
-        let settings = settings(conn, &view, &names)?;
-        conn.batch(&format!("DROP VIEW {}", view.quoted))?;
+    if !is_there {
         conn.batch(&create)?;
-        for setting in settings {
-            conn.batch(&setting)?;
-        }
+        let sql = format!(
+            "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
+            dialect.table("projection_tables")
+        );
+        let owned = new.owned(&view.relation.raw);
+        conn.execute(&sql, &[owned.into(), new.build.key.projection().into()])?;
         return Ok(());
     }
-    if is_there {
-        conn.batch(&format!("DROP VIEW {}", view.quoted))?;
+    let mut settings = Vec::new();
+    if dialect == Dialect::Postgres {
+        if view.has(conn, &columns)? {
+            return Ok(replace(conn, &view.relation, &create)?);
+        }
+        view.check_dependents(conn)?;
+        losses.unfit(conn.catalogue().unfit(conn, &view.relation, &names)?);
+        settings = self::settings(conn, &view, &names)?;
     }
+    let restored = conn.catalogue().restored(conn, &view.relation, &names)?;
+    conn.batch(&format!("DROP VIEW {}", view.relation.quoted))?;
     conn.batch(&create)?;
-    let sql = format!(
-        "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
-        dialect.table("projection_tables")
-    );
-    conn.execute(&sql, &[new.owned(&view.raw).into(), new.build.key.projection().into()])?;
+    // Before the view is another's again.
+    carry::take(conn, restored, losses)?;
+    for setting in settings {
+        conn.batch(&setting)?;
+    }
+    Ok(())
+}
+
+/// Gives a view of PostgreSQL other words, with the same columns. Owner, grants and comments stay, options do not.
+pub(in crate::db) fn replace(conn: &mut dyn Conn, view: &Relation, create: &str) -> Result<(), StoreError> {
+    let options = conn.query(OPTIONS, &[view.quoted.as_str().into()])?;
+    conn.batch(&create.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))?;
+    for found in &options {
+        conn.batch(row::text(found, 0)?)?;
+    }
     Ok(())
 }
 

@@ -57,16 +57,9 @@ pub(super) fn reads(conn: &mut dyn Conn, schema: Option<&str>, view: &str, table
             let sql = "SELECT sql FROM sqlite_master WHERE type = 'view' AND name = $1 COLLATE NOCASE";
             let rows = conn.query(sql, &one(view))?;
             let words = rows.first().map(|found| row::text(found, 0)).transpose()?.unwrap_or_default();
-            Ok(names(words, table))
+            Ok(sql::mentions(words, table))
         }
     }
-}
-
-/// True when SQL holds a name: quoted, or as a whole word. SQLite takes ASCII letters of either case for the same.
-fn names(sql: &str, name: &str) -> bool {
-    let (text, name) = (sql.to_ascii_lowercase(), name.to_ascii_lowercase());
-    let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
-    text.contains(&sql::quote(&name)) || words.any(|word| word == name)
 }
 
 /// A column as the database has it.

@@ -3,8 +3,9 @@
 use super::{catalog, check_version, current, ints, lock, migrate, texts};
 use crate::build::Phase;
 use crate::db::build::stored::{self, Stored};
-use crate::db::{Backend, Conn, place, row};
-use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::db::objects::Relation;
+use crate::db::{Backend, Conn, build, place, row};
+use crate::error::{SetupError, StoreError, StoreErrorKind, full};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::statement::find_table;
@@ -64,11 +65,45 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         }
         if is_ours(conn, projection, &view, "view")? {
             check_view(conn, projection, table)?;
+            close_view(conn, projection, table)?;
         } else {
             conn.batch(&create_view(dialect, projection, table))?;
             own(conn, projection, &view)?;
         }
     }
+    Ok(())
+}
+
+/// How long a set-up waits for readers of a view that it only words anew.
+const A_MOMENT: &str = "SET LOCAL lock_timeout = '200ms'";
+
+/// A view that an earlier version of this library made lets everybody write through it. It is worded anew where this role
+/// may do that and readers leave a moment for it; otherwise the next set-up, or switch, does it.
+fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), SetupError> {
+    let dialect = conn.dialect();
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    let raw = sql::view_raw(dialect, projection, table);
+    let view = Relation { quoted: sql::in_schema(dialect, projection.place(), &raw), raw };
+    let sql = "SELECT 1 FROM pg_class c WHERE c.oid = $1::text::regclass AND pg_has_role(c.relowner, 'USAGE') \
+               AND strpos(pg_get_viewdef(c.oid), $2::text) = 0";
+    if conn.query(sql, &[view.quoted.as_str().into(), sql::READ_ONLY.into()])?.is_empty() {
+        return Ok(());
+    }
+    let before = conn.query("SELECT current_setting('lock_timeout')", &[])?;
+    conn.batch("SAVEPOINT readside_view")?;
+    let words = create_view(dialect, projection, table);
+    match conn.batch(A_MOMENT).and_then(|()| build::replace_view(conn, &view, &words)) {
+        Ok(()) => conn.batch("RELEASE SAVEPOINT readside_view")?,
+        Err(error) if matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Denied) => {
+            conn.batch("ROLLBACK TO SAVEPOINT readside_view; RELEASE SAVEPOINT readside_view")?;
+            log::warn!("view {:?} can be written through until the next set-up: {}", view.raw, full(&error));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let before = before.into_iter().next().unwrap_or_default();
+    conn.query("SELECT set_config('lock_timeout', $1, true)", &before)?;
     Ok(())
 }
 

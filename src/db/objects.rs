@@ -1,0 +1,106 @@
+//! What people hang on the tables of a read model: indexes, policies, triggers, views, foreign keys, and so on.
+//!
+//! A build that takes the live one's place gets what the live tables have beyond their definition; what stands on these
+//! tables moves with them. Each database says by its [`Catalogue`] what there is and which statements bring it over.
+
+use super::Conn;
+use crate::error::StoreError;
+
+/// A table or view by its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relation {
+    /// Without schema and quotes.
+    pub(crate) raw: String,
+    /// Ready for SQL.
+    pub(crate) quoted: String,
+}
+
+/// Indexes that are part of a table's definition, by their columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) indexes: Vec<Vec<String>>,
+    pub(crate) uniques: Vec<Vec<String>>,
+}
+
+/// A table that readers see, and the one that takes its place.
+#[derive(Debug)]
+pub struct Pair {
+    pub(crate) old: Relation,
+    pub(crate) new: Relation,
+    /// What the definition of the old one brings.
+    pub(crate) own: Own,
+    /// All tables of the build that readers see, and their views.
+    pub(crate) tables: Vec<Relation>,
+    pub(crate) views: Vec<Relation>,
+    /// Both are of one version: the new one takes over the name.
+    pub(crate) within: bool,
+}
+
+/// Statements that bring one thing over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// In words.
+    pub(crate) what: String,
+    /// Nothing may go on without it unless a person says so.
+    pub(crate) guards: bool,
+    pub(crate) sql: String,
+    /// What follows in the same breath, and takes it from the old table.
+    pub(crate) then: String,
+    /// The first statements touch the new table alone, so that they can be tried while the old one is in use.
+    pub(crate) alone: bool,
+}
+
+/// Something that stands on a table, and would go, or be left, with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependent {
+    /// In words, with its name.
+    pub(crate) what: String,
+    /// It can be moved to a table of the same form.
+    pub(crate) moves: bool,
+}
+
+/// What a database knows of the things on its tables.
+pub trait Catalogue {
+    /// What the old table has and the new one lacks, and can have before it takes the old one's place. Statements that
+    /// only touch the new table, in order.
+    fn carried(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+
+    /// What goes from the old table to the new one as that takes its place, by the names from before.
+    fn moved(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+
+    /// What follows by name once the new tables have those of the old ones; asked for before that.
+    fn following(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+
+    /// What would be left on the old table; true where nothing may go on without it unless a person says so.
+    fn staying(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<(String, bool)>, StoreError>;
+
+    /// Statements that lock what `moved` and `following` change beside the tables themselves.
+    fn locks(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<String>, StoreError>;
+
+    /// What stands on these relations and belongs to none of them, nor to one of the views.
+    fn dependents(
+        &self,
+        conn: &mut dyn Conn,
+        relations: &[Relation],
+        views: &[Relation],
+    ) -> Result<Vec<Dependent>, StoreError>;
+
+    /// The statements that give a view again what people put on it, once it was made anew with these columns.
+    fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError>;
+
+    /// What of `restored` cannot be had with these columns.
+    fn unfit(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<String>, StoreError>;
+
+    /// What the service made and cannot be used as the tables are now, with the reason. Only where that can be tried
+    /// out: there a change of tables is tried too, because it keeps nobody waiting.
+    fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError>;
+
+    /// Runs work that renames tables so that nothing but foreign keys follows them by their new names.
+    fn renaming(
+        &self,
+        conn: &mut dyn Conn,
+        work: &mut dyn FnMut(&mut dyn Conn) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        work(conn)
+    }
+}

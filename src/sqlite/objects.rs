@@ -1,0 +1,238 @@
+//! What hangs on tables and views of SQLite, which keeps the words of whoever made it.
+//!
+//! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
+//! own words: for that moment the new table bears the name that they mean.
+
+use crate::db::objects::{Catalogue, Dependent, Pair, Relation, Step};
+use crate::db::{Conn, row};
+use crate::error::{StoreError, full};
+use crate::sql::{mentions, quote};
+use crate::value::Value;
+
+pub(super) struct Objects;
+
+/// The name that the old table bears meanwhile.
+const ASIDE: &str = "readside#aside";
+
+/// What a person may have made on a table or view.
+struct Made {
+    kind: String,
+    name: String,
+    words: String,
+}
+
+fn made_on(conn: &mut dyn Conn, relation: &str) -> Result<Vec<Made>, StoreError> {
+    let sql = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = $1 COLLATE NOCASE AND sql IS NOT NULL \
+               AND type IN ('index', 'trigger') ORDER BY type, name";
+    let one = |found: &crate::db::Row| {
+        let text = |at: usize| row::text(found, at).map(str::to_owned);
+        Ok(Made { kind: text(0)?, name: text(1)?, words: text(2)? })
+    };
+    conn.query(sql, &[relation.into()])?.iter().map(one).collect()
+}
+
+/// True for an index that the definition of its table brings.
+fn is_own(conn: &mut dyn Conn, pair: &Pair, index: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT name FROM pragma_index_info($1) WHERE name IS NOT NULL ORDER BY seqno";
+    let columns = texts(conn, sql, &[index.into()])?;
+    let sql = "SELECT 1 FROM pragma_index_list($1) WHERE name = $2 AND \"unique\" = 0 AND partial = 0";
+    let is_plain = !conn.query(sql, &[pair.old.raw.as_str().into(), index.into()])?.is_empty();
+    Ok(is_plain && pair.own.indexes.contains(&columns))
+}
+
+/// Other tables than these own ones with a foreign key to a table.
+fn referring(conn: &mut dyn Conn, table: &Relation, own: &[Relation]) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT DISTINCT m.name FROM sqlite_master m, pragma_foreign_key_list(m.name) k \
+               WHERE m.type = 'table' AND k.\"table\" = $1 COLLATE NOCASE ORDER BY m.name";
+    let mut referring = texts(conn, sql, &[table.raw.as_str().into()])?;
+    referring.retain(|name| !own.iter().any(|own| own.raw.eq_ignore_ascii_case(name)));
+    Ok(referring)
+}
+
+fn foreign_key(from: &str, to: &Relation) -> String {
+    format!("foreign key of table {from:?} to {:?}", to.raw)
+}
+
+fn texts(conn: &mut dyn Conn, sql: &str, params: &[Value]) -> Result<Vec<String>, StoreError> {
+    conn.query(sql, params)?.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
+}
+
+/// A text of SQL.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A foreign key follows its table by its new name. So while the old table bears a name that stands nowhere else, that is
+/// the word to change in what is kept of the other table; then each of its rows has to have its row in the new one.
+fn refer(from: &str, pair: &Pair) -> String {
+    let (old, aside, from) = (&pair.old.quoted, quote(ASIDE), literal(from));
+    format!(
+        "ALTER TABLE {old} RENAME TO {aside}; PRAGMA writable_schema = ON; \
+         UPDATE sqlite_master SET sql = replace(sql, {}, {}) WHERE type = 'table' AND name = {from}; \
+         PRAGMA writable_schema = RESET; ALTER TABLE {aside} RENAME TO {old}; \
+         CREATE TEMP TABLE readside_check (rows INTEGER CONSTRAINT \"rows without a row in the new table\" CHECK (rows = 0)); \
+         INSERT INTO readside_check SELECT count(*) FROM pragma_foreign_key_check({from}); DROP TABLE readside_check",
+        literal(&aside),
+        literal(&pair.new.quoted)
+    )
+}
+
+/// Views and triggers that name one of these relations, and are on none of them.
+fn naming(conn: &mut dyn Conn, relations: &[Relation], views: &[Relation]) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'trigger') AND sql IS NOT NULL \
+               AND name NOT LIKE 'readside\\_%' ESCAPE '\\' ORDER BY type, name";
+    let mut naming = Vec::new();
+    for found in conn.query(sql, &[])? {
+        let (kind, name, on) = (row::text(&found, 0)?, row::text(&found, 1)?, row::text(&found, 2)?);
+        let words = row::text(&found, 3)?;
+        let is_own = |own: &&Relation| own.raw.eq_ignore_ascii_case(on);
+        let is_on_own = relations.iter().chain(views).any(|own| is_own(&own));
+        if !is_on_own && relations.iter().any(|relation| mentions(words, &relation.raw)) {
+            naming.push(format!("{kind} {name:?}"));
+        }
+    }
+    Ok(naming)
+}
+
+/// All that can be compiled, in words, with the statement that compiles it.
+fn compilable(conn: &mut dyn Conn) -> Result<Vec<(String, String)>, StoreError> {
+    let sql = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name";
+    let mut all = Vec::new();
+    for found in conn.query(sql, &[])? {
+        let name = row::text(&found, 0)?;
+        all.push((format!("view {name:?}"), format!("EXPLAIN SELECT 1 FROM {}", quote(name))));
+    }
+    let sql = "SELECT tbl_name, group_concat(name, ', ') FROM sqlite_master WHERE type = 'trigger' \
+               AND tbl_name NOT LIKE 'readside\\_%' ESCAPE '\\' GROUP BY tbl_name ORDER BY tbl_name";
+    for found in conn.query(sql, &[])? {
+        let (on, names) = (row::text(&found, 0)?.to_owned(), row::text(&found, 1)?.to_owned());
+        // A view that does not compile is told by itself, and has no columns.
+        let Ok(columns) =
+            conn.query("SELECT name FROM pragma_table_info($1) ORDER BY cid", &[Value::from(on.as_str())])
+        else {
+            continue;
+        };
+        let set: Vec<String> = columns
+            .iter()
+            .map(|column| row::text(column, 0).map(|name| format!("{name} = {name}", name = quote(name))))
+            .collect::<Result<_, _>>()?;
+        let (table, what) = (quote(&on), format!("triggers on {on:?} ({names})"));
+        all.push((format!("{what}, as rows are deleted"), format!("EXPLAIN DELETE FROM {table}")));
+        all.push((format!("{what}, as rows are inserted"), format!("EXPLAIN INSERT INTO {table} DEFAULT VALUES")));
+        if !set.is_empty() {
+            let sql = format!("EXPLAIN UPDATE {table} SET {}", set.join(", "));
+            all.push((format!("{what}, as rows are changed"), sql));
+        }
+    }
+    Ok(all)
+}
+
+impl Catalogue for Objects {
+    fn carried(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<Step>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Indexes have no second name that they could bear beside the old ones, so that they are made in the switch.
+    fn moved(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError> {
+        let (old, new, aside) = (&pair.old.quoted, &pair.new.quoted, quote(ASIDE));
+        let mut moved = Vec::new();
+        for Made { kind, name, words } in made_on(conn, &pair.old.raw)? {
+            if kind == "index" && is_own(conn, pair, &name)? {
+                continue;
+            }
+            let sql = format!(
+                "DROP {kind} {}; ALTER TABLE {old} RENAME TO {aside}; ALTER TABLE {new} RENAME TO {old}; {words}; \
+                 ALTER TABLE {old} RENAME TO {new}; ALTER TABLE {aside} RENAME TO {old}",
+                quote(&name)
+            );
+            let what = format!("{kind} {name:?} of {:?}", pair.old.raw);
+            moved.push(Step { what, guards: false, sql, then: String::new(), alone: true });
+        }
+        for from in referring(conn, &pair.old, &pair.tables)? {
+            let (what, sql) = (foreign_key(&from, &pair.old), refer(&from, pair));
+            moved.push(Step { what, guards: true, sql, then: String::new(), alone: false });
+        }
+        Ok(moved)
+    }
+
+    /// Views follow by themselves.
+    fn following(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<Step>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn staying(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<(String, bool)>, StoreError> {
+        let sql = "SELECT DISTINCT k.\"to\" FROM pragma_foreign_key_list($1) k WHERE k.\"table\" = $2 COLLATE NOCASE \
+                   AND k.\"to\" IS NOT NULL AND k.\"to\" NOT IN (SELECT name FROM pragma_table_info($3))";
+        let mut stays = Vec::new();
+        for from in referring(conn, &pair.old, &pair.tables)? {
+            let params = [from.as_str().into(), pair.old.raw.as_str().into(), pair.new.raw.as_str().into()];
+            for column in texts(conn, sql, &params)? {
+                let what = foreign_key(&from, &pair.old);
+                stays.push((format!("{what}: {column:?} is no column of its successor"), true));
+            }
+        }
+        if !pair.within {
+            let naming = naming(conn, std::slice::from_ref(&pair.old), &pair.views)?;
+            stays.extend(naming.into_iter().map(|what| (format!("{what} reads {:?}", pair.old.raw), false)));
+        }
+        Ok(stays)
+    }
+
+    fn locks(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn dependents(
+        &self,
+        conn: &mut dyn Conn,
+        relations: &[Relation],
+        views: &[Relation],
+    ) -> Result<Vec<Dependent>, StoreError> {
+        let own: Vec<Relation> = relations.iter().chain(views).cloned().collect();
+        let mut dependents = Vec::new();
+        for table in relations {
+            let referring = referring(conn, table, &own)?;
+            dependents.extend(referring.iter().map(|from| Dependent { what: foreign_key(from, table), moves: true }));
+        }
+        dependents.extend(naming(conn, relations, views)?.into_iter().map(|what| Dependent { what, moves: true }));
+        Ok(dependents)
+    }
+
+    fn restored(&self, conn: &mut dyn Conn, view: &Relation, _: &[String]) -> Result<Vec<Step>, StoreError> {
+        let step = |Made { kind, name, words }: Made| Step {
+            what: format!("{kind} {name:?} on view {:?}", view.raw),
+            guards: true,
+            sql: words,
+            then: String::new(),
+            alone: false,
+        };
+        Ok(made_on(conn, &view.raw)?.into_iter().map(step).collect())
+    }
+
+    fn unfit(&self, _: &mut dyn Conn, _: &Relation, _: &[String]) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError> {
+        let mut broken = Vec::new();
+        for (what, sql) in compilable(conn)? {
+            match conn.query(&sql, &[]) {
+                Ok(_) => {}
+                Err(error) if error.passes() => return Err(error),
+                Err(error) => broken.push((what, full(&error))),
+            }
+        }
+        Ok(Some(broken))
+    }
+
+    fn renaming(
+        &self,
+        conn: &mut dyn Conn,
+        work: &mut dyn FnMut(&mut dyn Conn) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        conn.batch("PRAGMA legacy_alter_table = ON")?;
+        let outcome = work(conn);
+        conn.batch("PRAGMA legacy_alter_table = OFF; PRAGMA writable_schema = OFF")?;
+        outcome
+    }
+}

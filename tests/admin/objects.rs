@@ -1,0 +1,255 @@
+//! What a service hangs on read tables of its own accord: nothing of it is lost, and nothing goes without a word.
+
+use readside::error::OperateError;
+use readside::*;
+
+use crate::versions::{live, start_doubled};
+use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, lawful, seen, start, tenant};
+
+pub(crate) fn rebuild(engine: &Engine) -> Result<admin::RebuildReport, OperateError> {
+    engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {})
+}
+
+/// The words in which it was refused.
+pub(crate) fn refused<T: std::fmt::Debug>(outcome: Result<T, OperateError>) -> String {
+    match outcome {
+        Err(OperateError::Answered { error }) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn push(engine: &Engine, thing: &str) {
+    let pushed = engine.push(&[count(&tenant(0), thing, 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+}
+
+// SPEC B1: rows are written by the engine alone, into the build that they are for.
+pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    for sql in ["UPDATE counts SET n = 9", "DELETE FROM counts", "INSERT INTO counts (thing, n) VALUES ('a', 1)"] {
+        let error = place.refusal(sql);
+        assert!(error.contains("view"), "{sql}: {error}");
+    }
+    assert_eq!(seen(place).len(), 3);
+    rebuild(&engine).unwrap();
+    let error = place.refusal("UPDATE counts SET n = 9");
+    assert!(error.contains("view"), "behind a switch: {error}");
+}
+
+// SPEC H2: SQL that writes to a view which takes nothing is the fault of its event, and is not tried for ever.
+pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
+    let sql = Dialects::each(
+        "INSERT INTO totals (n) SELECT 1 WHERE $1::text IS NOT NULL",
+        "INSERT INTO totals (n) SELECT 1 WHERE $1 IS NOT NULL",
+    );
+    let notes = notes().sql("count", sql);
+    ProjectionStore::setup(&place.open(), &[&notes]).unwrap();
+    place.sql("CREATE VIEW totals AS SELECT count(*) AS n FROM notes");
+    let statement = exec("count", [0_i64; 0]).unwrap();
+    let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&notes, "a", &statement);
+    let error = place.open().transaction(apply).unwrap_err();
+    assert!(error.is_statements_fault(), "{error:?}");
+}
+
+/// Indexes and triggers of a service's own stay on the table that readers see, by their names, and act once.
+pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    place.own_trigger("counts_1");
+    place.sql(
+        "CREATE INDEX by_last ON counts_1 (last, n); CREATE UNIQUE INDEX only_once ON counts_1 (thing, instance_id)",
+    );
+    push(&engine, "x0");
+    assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["1"]);
+    for round in 1..=3 {
+        rebuild(&engine).unwrap();
+        assert_eq!(place.indexes("counts_1"), ["by_last", "only_once"], "round {round}");
+        assert_eq!(
+            place.query("SELECT count(*) FROM seen_by_trigger"),
+            [round.to_string()],
+            "a build sets nothing off"
+        );
+        push(&engine, "x0");
+        assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), [(round + 1).to_string()]);
+    }
+    engine.back("counts", false, &by()).unwrap();
+    push(&engine, "x0");
+    assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["5"]);
+    assert_eq!(place.indexes("counts_1"), ["by_last", "only_once"]);
+    lawful(place);
+}
+
+/// A version that is raised takes over what fits its columns, and names what does not.
+pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.own_trigger("counts_1");
+    place.sql("CREATE INDEX by_thing ON counts_1 (thing, n); CREATE INDEX by_last ON counts_1 (last)");
+    old.shutdown(LONG).unwrap();
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let answer = new.commands(None, 1).unwrap()[0].answer.clone().unwrap();
+    let left = answer["left_behind"].to_string();
+    assert!(left.contains("by_last") && !left.contains("by_thing") && !left.contains("_n_idx"), "{left}");
+    assert_eq!(place.indexes("counts_2"), ["by_thing"]);
+    push(&new, "x0");
+    assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["1"]);
+}
+
+/// What stands on a table that is kept is not torn down with it.
+pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    rebuild(&engine).unwrap();
+    place.sql("CREATE VIEW mine AS SELECT thing FROM \"counts_1#next\"");
+    let error = refused(engine.drop_old("counts", &by()));
+    assert!(error.contains("mine") && error.contains("is not removed"), "{error}");
+    let error = refused(rebuild(&engine));
+    assert!(error.contains("mine") && error.contains("is not removed"), "{error}");
+    assert_eq!(place.query("SELECT count(*) FROM mine"), ["3"]);
+    place.sql("DROP VIEW mine");
+    engine.drop_old("counts", &by()).unwrap();
+    rebuild(&engine).unwrap();
+    lawful(place);
+}
+
+/// A view of the service's own that names the table follows it, as often as it is built anew.
+pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    place.sql("CREATE VIEW mine AS SELECT thing, n FROM counts_1 WHERE n > 0");
+    for round in 1..=3 {
+        rebuild(&engine).unwrap();
+        push(&engine, &format!("new-{round}"));
+        assert_eq!(place.query("SELECT count(*) FROM mine"), [(3 + round).to_string()]);
+    }
+    engine.drop_old("counts", &by()).unwrap();
+    assert_eq!(place.query("SELECT count(*) FROM mine"), ["6"]);
+}
+
+/// A foreign key of the service's own refers to what readers see, as often as that is built anew.
+pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    place.sql(
+        "CREATE TABLE orders (id INTEGER, instance_id TEXT, thing TEXT, \
+         CONSTRAINT known FOREIGN KEY (instance_id, thing) REFERENCES counts_1 (instance_id, thing)); \
+         INSERT INTO orders VALUES (1, 'tenant-000', 'x1')",
+    );
+    for round in 1..=3 {
+        rebuild(&engine).unwrap();
+        push(&engine, &format!("new-{round}"));
+        place.sql(&format!("INSERT INTO orders VALUES ({}, 'tenant-000', 'new-{round}')", round + 1));
+        let error = place.refusal("INSERT INTO orders VALUES (9, 'tenant-000', 'nobody')").to_lowercase();
+        assert!(error.contains("foreign key"), "{error}");
+    }
+    engine.drop_old("counts", &by()).unwrap();
+    // What would be left without its row is named, and readers stay.
+    place.sql(
+        "INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1); \
+         INSERT INTO orders VALUES (5, 'tenant-000', 'by hand')",
+    );
+    let error = refused(rebuild(&engine));
+    assert!(
+        error.contains("foreign key") && error.contains("orders") && error.contains("stay where they are"),
+        "{error}"
+    );
+    assert_eq!(place.query("SELECT n FROM counts WHERE thing = 'by hand'"), ["1"]);
+    place.sql("DELETE FROM orders WHERE id = 5");
+    rebuild(&engine).unwrap();
+    assert!(place.refusal("DELETE FROM counts_1").to_lowercase().contains("foreign key"));
+    lawful(place);
+}
+
+/// And to the next version, where that has its columns.
+pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.sql(
+        "CREATE TABLE orders (instance_id TEXT, thing TEXT, FOREIGN KEY (instance_id, thing) REFERENCES counts_1 (instance_id, thing)); \
+         INSERT INTO orders VALUES ('tenant-000', 'x1')",
+    );
+    old.shutdown(LONG).unwrap();
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    push(&new, "new");
+    place.sql("INSERT INTO orders VALUES ('tenant-000', 'new')");
+    new.drop_old("counts", &by()).unwrap();
+    assert!(place.refusal("INSERT INTO orders VALUES ('tenant-000', 'nobody')").to_lowercase().contains("foreign key"));
+}
+
+/// What would not work any more is named before anything is built, and nobody else's trouble stands in the way.
+pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
+    let new = start_doubled(place.open(), eager());
+    let failed = || new.commands(None, 1).unwrap().first().is_some_and(|asked| asked.state == CommandState::Failed);
+    eventually("the refusal", failed);
+    let error = new.commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
+    assert!(error.contains("mine"), "{error}");
+    assert_eq!((live(place), place.query("SELECT count(*) FROM mine")), (1, vec!["3".to_owned()]));
+    place.sql("DROP VIEW mine");
+    new.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    assert_eq!(live(place), 2);
+}
+
+/// A view that works for nobody is its maker's affair.
+pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    place.sql("CREATE TABLE gone (n INTEGER)");
+    place.sql("CREATE VIEW broken AS SELECT n FROM gone");
+    place.forget("gone");
+    for _ in 0..2 {
+        rebuild(&engine).unwrap();
+    }
+    engine.drop_old("counts", &by()).unwrap();
+    lawful(place);
+}
+
+/// What is put on the view that readers use outlasts each switch.
+pub(crate) fn triggers_on_the_view_outlast_switches<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.own_instead_of("counts");
+    let insert = "INSERT INTO counts (instance_id, thing, n) VALUES ('a', 'by hand', 1)";
+    rebuild(&old).unwrap();
+    place.sql(insert);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    place.sql(insert);
+    assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["2"]);
+    drop((old, new));
+}
+
+fn notes() -> Projection {
+    let table = Table::new("notes").column(text("thing")).column(text("word").nullable()).primary_key(["thing"]);
+    Projection::new("notes", 1)
+        .table(table)
+        .on(|e, _: Counted| upsert(["thing"], [set("thing", e.aggregate_id()), set("word", "w")]))
+}
+
+/// What hangs on the tables is told before anybody builds or removes anything.
+pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
+    let engine = Engine::builder(place.open()).projection_with(notes(), handler()).config(eager()).start().unwrap();
+    let pushed = engine.push(&[count("a", "x", 1)]).unwrap();
+    engine.await_pushed("notes", &pushed, LONG).unwrap();
+    let look = || {
+        let found = admin::Doctor::default().examine(&place.open());
+        found.into_iter().filter(|finding| finding.check == "objects").collect::<Vec<_>>()
+    };
+    assert!(look().iter().all(|finding| finding.verdict == Verdict::Ok), "{:?}", look());
+    place
+        .sql("CREATE TABLE orders (instance_id TEXT, thing TEXT, FOREIGN KEY (instance_id, thing) REFERENCES notes_1)");
+    place.sql("CREATE VIEW mine AS SELECT thing FROM notes_1");
+    let told = format!("{:?}", look());
+    assert!(told.contains("mine") && told.contains("orders"), "{told}");
+    engine.rebuild("notes", RebuildOptions { accept_loss: true, ..RebuildOptions::default() }, &by(), |_| {}).unwrap();
+    place.sql("CREATE VIEW stale AS SELECT thing FROM \"notes_1#next\"");
+    let found = look();
+    let warned = found.iter().find(|finding| finding.verdict == Verdict::Warn).unwrap();
+    assert!(warned.found.contains("stale") && warned.remedy.is_some(), "{found:?}");
+}
