@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use super::shared::{Runner, Shared};
+use crate::clock::spoken;
 use crate::error::{Error, PushError, StoreError, full};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
@@ -376,8 +377,8 @@ impl Shared {
         let Some(first) = all.min_by_key(|one| one.since) else { return error };
         let age = first.since.and_then(|since| since.elapsed().ok()).unwrap_or_default();
         error.doing(format!(
-            "telling how projections get on, which stand still here for {} s ({})",
-            age.as_secs(),
+            "telling how projections get on, which stand still here for {} ({})",
+            spoken(age),
             first.kind
         ))
     }

@@ -12,7 +12,7 @@ use postgres::{Client, Config, NoTls};
 use super::PostgresOptions;
 use super::error::{self, End};
 use super::link::{Link, guarded};
-use crate::clock::deadline;
+use crate::clock::{deadline, spoken};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// A connection that was idle for longer is asked whether it lives before it is used.
@@ -174,7 +174,7 @@ impl Pool {
                 }
                 crowded = Some(error);
             } else if self.freed.wait_until(&mut state, deadline).timed_out() && state.idle.is_empty() {
-                let why = || format!("all {} connections were in use for {:?}", state.open, whole(since.elapsed()));
+                let why = || format!("all {} connections were in use for {}", state.open, spoken(since.elapsed()));
                 return Err(crowded.unwrap_or_else(|| StoreError::new(doing, StoreErrorKind::Timeout, why())));
             } else {
                 // One came back, or ended, which leaves room on the server.
@@ -229,11 +229,6 @@ impl Pool {
     }
 }
 
-/// Rounded down to milliseconds, for people.
-pub(super) fn whole(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
-}
-
 /// Hosts, port and database, for people; never user and password.
 fn address(config: &Config) -> String {
     let hosts: Vec<String> = config
@@ -260,7 +255,7 @@ fn connect(config: &Config, deadline: Instant, doing: &str) -> Result<Client, St
     });
     let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
     let Ok(connected) = receive.recv_deadline(deadline) else {
-        let why = format!("the server did not answer within {:?}", whole(since.elapsed()));
+        let why = format!("the server did not answer within {}", spoken(since.elapsed()));
         return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
     };
     let _ = thread.join();
