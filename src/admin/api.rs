@@ -185,7 +185,8 @@ impl Engine {
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {
-        let outcome = follow(commands(self.models().as_ref())?, id, changed, |time: Duration| self.wait(time));
+        let outcome =
+            follow(commands(self.models().as_ref())?, id, changed, |time: Duration, _: &Asked| self.wait(time));
         match outcome {
             Err(OperateError::NoAnswer { .. }) => Err(OperateError::ShutDown),
             other => other,

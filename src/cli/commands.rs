@@ -24,7 +24,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
         && let Some(id) = args.id
     {
         let wait = super::options::WaitArgs { timeout: args.wait.timeout, detach: false };
-        return match session.follow(&remote, id, &wait)? {
+        return match session.follow(&remote, id, &wait, (None, None))? {
             Told::Answer(answer) => {
                 session.out.object(&answer)?;
                 Ok(Ended::Fine)

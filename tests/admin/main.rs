@@ -157,7 +157,7 @@ macro_rules! on_both {
 }
 
 on_both! {
-    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over,
+    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over, what_nobody_is_left_for_is_told_and_withdrawn,
         two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
         a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
