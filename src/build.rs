@@ -121,6 +121,8 @@ pub enum Step {
     Comparing,
     /// The new one takes the place of the old one.
     Switching,
+    /// Failed events are tried again.
+    Retrying,
 }
 
 impl fmt::Display for Step {
@@ -129,6 +131,7 @@ impl fmt::Display for Step {
             Self::Filling => "filling",
             Self::Comparing => "comparing",
             Self::Switching => "switching",
+            Self::Retrying => "retrying",
         })
     }
 }

@@ -124,13 +124,14 @@ pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commands::CommandStore;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
-    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Mended, Policy,
-    Processed, ProjectionHandler, ProjectionHealth,
+    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
+    ProjectionHandler, ProjectionHealth,
 };
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
 pub use crate::held::{
-    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention, Mended,
+    Refused,
 };
 pub use crate::inspect::{
     Finding, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion, Status,

@@ -40,7 +40,6 @@ impl Operate for Operations {
         let (source, models) = (task.source(), task.models());
         let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
         let site = Site { source, models, projection, config, system, cancel };
-        let mend = || site.handler(site.projection.clone());
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.instruction {
             Instruction::Rebuild(options) => match &options.instance {
@@ -59,11 +58,12 @@ impl Operate for Operations {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
             Instruction::Retry { instance, position } => {
-                answer(&change::mended(&site, mend()?.retry(instance, *position, &by)?.applied))
+                answer(&change::retry(&site, Some((instance, *position)), &by, task)?)
             }
-            Instruction::RetryAll => answer(&change::mended(&site, mend()?.retry_all(&by)?.applied)),
+            Instruction::RetryAll => answer(&change::retry(&site, None, &by, task)?),
             Instruction::Discard { instance, position } => {
-                answer(&change::mended(&site, mend()?.discard(instance, *position, &by)?.applied))
+                let mended = site.handler(site.projection.clone())?.discard(instance, *position, &by)?;
+                answer(&change::mended(&site, mended, Some(*position)))
             }
         }
     }

@@ -1,15 +1,18 @@
 //! What is done with builds that there are: switch, go back, remove, start over.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::measure::{Pace, Standing};
 use super::rebuild::{self, insist, may_succeed_later, patience};
-use super::site::{Control, Site};
-use crate::build::{Build, Phase};
+use super::site::{Control, Site, answer};
+use crate::build::{Build, Phase, Step};
 use crate::engine::NEXT;
-use crate::error::{OperateError, SwitchError};
+use crate::error::{MendError, OperateError, SwitchError};
+use crate::held::{By, Mended};
 use crate::lease::Member;
 
 /// Instances that are emptied in one transaction.
@@ -17,6 +20,9 @@ const FEW: usize = 20;
 
 /// How often a switch to a build that others keep current is tried.
 const TRIES: u32 = 200;
+
+/// The time between two words about how far it is.
+const TELL: Duration = Duration::from_secs(1);
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +36,9 @@ pub struct Change {
     pub instances: u64,
     /// Rows that went.
     pub rows: u64,
+    /// What came of trying failed events again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<Box<Mended>>,
 }
 
 fn changed(site: &Site<'_>, done: impl Into<String>) -> Change {
@@ -221,7 +230,47 @@ pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Contr
     Ok(change)
 }
 
+/// Tries one failed event again, or all.
+pub(super) fn retry(
+    site: &Site<'_>,
+    event: Option<(&str, i64)>,
+    by: &By,
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
+    let handler = site.handler(site.projection.clone())?;
+    let (mut pace, mut last) = (Pace::new(), None::<Instant>);
+    let mut told = |applied: u64, of: u64| {
+        if last.is_some_and(|at| at.elapsed() < TELL) {
+            return;
+        }
+        last = Some(Instant::now());
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let standing = Standing { done: count(applied), total: count(of.max(applied)), ..Standing::default() };
+        if let Ok(progress) = answer(&pace.progress(Step::Retrying, &standing)) {
+            control.report(&progress);
+        }
+    };
+    let mended = match event {
+        Some((instance, position)) => handler.retry_telling(instance, position, by, &mut told)?,
+        None => match handler.retry_all_telling(by, &mut told) {
+            Err(MendError::SomeStillFail { mended, .. }) => *mended,
+            other => other?,
+        },
+    };
+    Ok(self::mended(site, mended, event.map(|(_, position)| position)))
+}
+
 /// What came of mending.
-pub(super) fn mended(site: &Site<'_>, applied: u64) -> Change {
-    changed(site, format!("{applied} events were applied"))
+pub(super) fn mended(site: &Site<'_>, mended: Mended, event: Option<i64>) -> Change {
+    let applied = format!("{} events were applied", mended.applied);
+    let done = match (event, mended.went_on) {
+        (Some(event), Some(first)) => {
+            format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")
+        }
+        (Some(_), None) => applied,
+        (None, _) => {
+            format!("{applied}; {} were on record as failed before, {} are now", mended.before, mended.after)
+        }
+    };
+    Change { mended: Some(Box::new(mended)), ..changed(site, done) }
 }
