@@ -117,7 +117,7 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::build::{
-    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, Model, Phase, RowDifference, Step,
+    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LeftOut, Model, Phase, RowDifference, Step,
     TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};

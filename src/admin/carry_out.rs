@@ -1,14 +1,16 @@
 //! What each command means to an engine that has taken it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::site::{Control, Site, answer};
 use super::{change, part, rebuild};
 use crate::engine::{Operate, Task};
-use crate::error::OperateError;
+use crate::error::{OperateError, StoreError};
 use crate::held::By;
 use crate::instruction::Instruction;
+use crate::lease::Pause;
 
 /// Carries out commands in an engine.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ impl Control for Task {
     fn announce(&self) {
         Task::announce(self);
     }
+
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Task::pauses(self)
+    }
 }
 
 impl Operate for Operations {
@@ -50,7 +56,7 @@ impl Operate for Operations {
             Instruction::Back { stale } => answer(&change::back(&site, asked.id, *stale, task)?),
             Instruction::DropOld => answer(&change::drop_old(&site, task)?),
             Instruction::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
-            Instruction::Reset { instance } => answer(&change::reset(&site, instance.as_deref(), task)?),
+            Instruction::Reset { instance } => answer(&change::reset(&site, asked, instance.as_deref(), task)?),
             Instruction::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             Instruction::Explain(question) => explain(&site, task, question),
             // A store that leaves it to engines does not keep its contract.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::left_out;
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
 use crate::build::{Behind, BuildProgress, Phase, Step};
@@ -46,11 +47,13 @@ pub(super) fn rebuild(
     }
     outcome?;
     control.announce();
+    let left_out = left_out::look(site, &site.projection.key(), Some(&*instance), control)?;
     Ok(RebuildReport {
         projection: site.name().to_owned(),
         version: part.version(),
         instance: Some(instance.to_string()),
         switched: true,
+        left_out: Box::new(left_out),
         ..RebuildReport::default()
     })
 }

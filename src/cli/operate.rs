@@ -184,7 +184,7 @@ impl Session<'_> {
 
 /// How far a command is, on a terminal.
 fn show(bar: &ProgressBar, asked: &Asked) {
-    let told: Option<BuildProgress> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
+    let told = asked.progress.as_ref().and_then(building);
     if let Some(told) = told {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
             bar.set_style(style);
@@ -196,6 +196,11 @@ fn show(bar: &ProgressBar, asked: &Asked) {
         bar.set_message(format!("{} of {}: {}", asked.instruction.kind(), clean(&asked.projection), asked.state));
     }
     bar.tick();
+}
+
+/// How far a build is; of a reset, the filling.
+pub(super) fn building(told: &Value) -> Option<BuildProgress> {
+    serde_json::from_value(told.get("progress").unwrap_or(told).clone()).ok()
 }
 
 /// `filling, 1,200 of 5,000 (24 %), 800 a second, 5 s left`.

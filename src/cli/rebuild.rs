@@ -10,7 +10,7 @@ use super::status::known;
 use super::words::{clean, count, positions, several, short};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
-use crate::build::{Comparison, RowDifference, TableComparison};
+use crate::build::{Comparison, LeftOut, RowDifference, TableComparison};
 use crate::held::{Mended, Refused};
 use crate::inspect::ProjectionStatus;
 use crate::instruction::{Instruction, RebuildOptions};
@@ -31,7 +31,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
 
 fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
     if session.out.is_json() {
-        return Ok(Ended::Fine);
+        return left_out(session, &report.left_out);
     }
     if let Some(comparison) = &report.comparison {
         compared(session, comparison)?;
@@ -44,7 +44,18 @@ fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
         Some(waits_for) => format!("{what} is built anew; readers do not see it yet: {waits_for}"),
     };
     session.out.remark(&words)?;
-    Ok(Ended::Fine)
+    left_out(session, &report.left_out)
+}
+
+/// What is not in a read model, although the log has it.
+fn left_out(session: &mut Session<'_>, left: &LeftOut) -> Outcome {
+    if left.is_empty() {
+        return Ok(Ended::Fine);
+    }
+    if !session.out.is_json() {
+        session.out.line(&format!("left out: {}", clean(&left.to_string())))?;
+    }
+    Ok(Ended::Found)
 }
 
 /// The difference between old and new.
@@ -122,7 +133,7 @@ fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
     session.out.remark(&format!("{}: {}", clean(&change.projection), clean(&change.done)))?;
     match change.mended.as_ref().filter(|mended| !mended.refused.is_empty()) {
         Some(mended) => refused(session, mended),
-        None => Ok(Ended::Fine),
+        None => left_out(session, &change.left_out),
     }
 }
 

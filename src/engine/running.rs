@@ -1,6 +1,6 @@
 //! A running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention, Mended};
+use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -367,6 +368,11 @@ impl Engine {
                 position: attempt.position,
             }),
         }
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Ok(self.shared.leases.pauses()?.into_iter().collect())
     }
 
     /// Takes in what was paused, or goes on, before the next tick reads it.
