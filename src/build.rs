@@ -122,6 +122,8 @@ pub enum Step {
     Comparing,
     /// The new one takes the place of the old one.
     Switching,
+    /// Failed events are tried again.
+    Retrying,
 }
 
 impl fmt::Display for Step {
@@ -130,6 +132,7 @@ impl fmt::Display for Step {
             Self::Filling => "filling",
             Self::Comparing => "comparing",
             Self::Switching => "switching",
+            Self::Retrying => "retrying",
         })
     }
 }
@@ -157,6 +160,48 @@ impl Comparison {
             && self.tables.iter().all(|table| {
                 table.added == 0 && table.gone == 0 && table.changed == 0 && table.not_comparable.is_none()
             })
+    }
+}
+
+/// What a read model lacks of the log, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// Events that failed and are parked.
+    pub parked: u64,
+    /// Events that wait behind a parked one of their aggregate.
+    pub behind: u64,
+    /// Events that failed and were skipped.
+    pub skipped: u64,
+    /// Instances that stand still: paused, before an event that fails, or because nobody moves them.
+    pub standing: u64,
+    /// Positions of these that are not handled.
+    pub waiting: u64,
+    /// Some of these instances, each with its reason.
+    pub reasons: Vec<String>,
+}
+
+impl LeftOut {
+    /// True when nothing is left out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parked + self.behind + self.skipped + self.standing == 0
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.parked, "failed events are parked"),
+            (self.behind, "wait behind them"),
+            (self.skipped, "failed events were skipped"),
+            (self.standing, "instances stand still"),
+            (self.waiting, "positions of these wait"),
+        ];
+        let words: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let reasons = self.reasons.iter().map(|reason| format!("; {reason}"));
+        write!(f, "{}{}", words.join(", "), reasons.collect::<String>())
     }
 }
 

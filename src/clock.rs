@@ -19,6 +19,26 @@ pub(crate) fn after(start: Instant, time: Duration) -> Instant {
     start.checked_add(time.min(FAR)).unwrap_or(start)
 }
 
+/// A duration for people, in at most two units: `250 ms`, `1.5 s`, `10 s`, `1 min 20 s`, `3 h 5 min`, `2 d 1 h`.
+pub(crate) fn spoken(time: Duration) -> String {
+    let two = |whole: u64, unit: &str, rest: u64, part: &str| match rest {
+        0 => format!("{whole} {unit}"),
+        rest => format!("{whole} {unit} {rest} {part}"),
+    };
+    let millis = time.saturating_add(Duration::from_micros(500)).as_millis();
+    let tenths = time.saturating_add(Duration::from_millis(50)).as_millis() / 100;
+    let seconds = time.saturating_add(Duration::from_millis(500)).as_secs();
+    match seconds {
+        _ if millis == 0 => "0 s".to_owned(),
+        _ if millis < 1000 => format!("{millis} ms"),
+        _ if tenths < 100 && !tenths.is_multiple_of(10) => format!("{}.{} s", tenths / 10, tenths % 10),
+        0..60 => format!("{seconds} s"),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..172_800 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
 /// Tells the time of day. Only the SQLite store asks it, where file and process share one clock; PostgreSQL uses
 /// the server's.
 pub trait Clock: fmt::Debug + Send + Sync {
@@ -70,5 +90,27 @@ mod tests {
         assert_eq!(after(now, Duration::from_secs(5)), now + Duration::from_secs(5));
         assert_eq!(after(now, Duration::MAX), now + FAR);
         assert!(deadline(Duration::MAX) >= now + FAR);
+    }
+
+    #[test]
+    fn durations_are_for_people() {
+        for (millis, told) in [
+            (0, "0 s"),
+            (3, "3 ms"),
+            (634, "634 ms"),
+            (1000, "1 s"),
+            (1540, "1.5 s"),
+            (9_970, "10 s"),
+            (10_400, "10 s"),
+            (59_600, "1 min"),
+            (80_000, "1 min 20 s"),
+            (3_600_000, "1 h"),
+            (11_100_000, "3 h 5 min"),
+            (176_400_000, "2 d 1 h"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(millis)), told);
+        }
+        assert_eq!(spoken(Duration::from_nanos(634_718_053)), "635 ms");
+        assert!(spoken(Duration::MAX).ends_with(" h"));
     }
 }

@@ -17,7 +17,8 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     /// same transaction, and on record with its answer.
     ///
     /// # Errors
-    /// [`OperateError::Busy`] when another one that excludes it goes on for the projection.
+    /// [`OperateError::Busy`] when another one that excludes it goes on for the projection. One that nobody is at, and that
+    /// no engine alive could take, is not in the way: it ends.
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError>;
 
     /// Takes commands that are asked for, or whose engine does not keep them any more, for these projections (name and
@@ -69,6 +70,24 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store fails.
     fn command(&self, id: Uuid) -> Result<Option<Asked>, StoreError>;
+
+    /// Whether a command that is not over comes to its end if nothing changes: an engine keeps it, or one is alive that may take
+    /// it. Default: it does.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn is_tended(&self, _id: Uuid) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Ends a command that no engine is at, before one begins it; false when one was faster. It is on record as failed then,
+    /// with this answer. Default: nothing is withdrawn.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn withdraw(&self, _id: Uuid, _answer: &serde_json::Value) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Commands, the latest first, at most `limit`; of one projection, if one is named.
     ///

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// An event that could not be applied and holds its instance up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Blocked {
 }
 
 /// What kind of error an event met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum FailureClass {
     /// The reducer returned an error.
@@ -279,6 +280,39 @@ impl By {
     pub fn new(who: impl Into<String>, why: impl Into<String>) -> Self {
         Self { who: who.into(), why: why.into() }
     }
+}
+
+/// What came of mending.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Mended {
+    /// Events that are in the read model now, and were not before.
+    pub applied: u64,
+    /// Events that were on record before: of the aggregate of a parked event, or, where all were tried, of the projection;
+    /// without those that were skipped.
+    pub before: u64,
+    /// Those that are on record afterwards.
+    pub after: u64,
+    /// Where the work began, when it was not at the event that was named: that one is done, or waits behind this one.
+    pub went_on: Option<i64>,
+    /// Events that are refused again, where all were tried; at most a hundred.
+    pub refused: Vec<Refused>,
+    /// How many more are.
+    pub not_named: u64,
+}
+
+/// An event that is refused again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The tenant.
+    pub instance: String,
+    /// The position of the event.
+    pub position: i64,
+    /// Class of the error; none when it could not be tried.
+    pub class: Option<FailureClass>,
+    /// Why.
+    pub error: String,
 }
 
 /// A record of what a person did.

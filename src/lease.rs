@@ -101,6 +101,14 @@ pub struct Member {
     pub projections: Vec<(String, u32)>,
 }
 
+impl Member {
+    /// Whether it runs this projection, in this version if one is named.
+    pub(crate) fn can_do(&self, projection: &str, version: Option<u32>) -> bool {
+        let fits = |(name, own): &(String, u32)| name == projection && version.is_none_or(|version| version == *own);
+        self.projections.iter().any(fits)
+    }
+}
+
 /// A projection, and the instance unless all of it is meant.
 pub type Pause = (String, Option<Arc<str>>);
 

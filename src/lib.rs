@@ -123,20 +123,21 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::build::{
-    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, Model, Phase, Replay, Replaying,
+    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LeftOut, Model, Phase, Replay, Replaying,
     RowDifference, Step, TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::commands::CommandStore;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
-    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Mended, Policy,
-    Processed, ProjectionHandler, ProjectionHealth,
+    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
+    ProjectionHandler, ProjectionHealth,
 };
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Command, Event, Expected, Payload, Unique};
 pub use crate::held::{
-    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention, Mended,
+    Refused,
 };
 pub use crate::inspect::{
     Finding, Hanging, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion,

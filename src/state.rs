@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::clock::spoken;
 use crate::error::{StoreError, full};
 use crate::held::Blocked;
 use crate::plain::plain;
@@ -169,11 +170,11 @@ impl fmt::Display for StopCause {
         match self {
             Self::Failing(event) => write!(
                 f,
-                "its event fails ({}: {}), attempt {}, next in {:.1} s",
+                "its event fails ({}: {}), attempt {}, next in {}",
                 event.class,
                 plain(&event.error),
                 event.attempts,
-                event.retry_in.as_secs_f64()
+                spoken(event.retry_in)
             ),
             Self::Stopped(event) => write!(
                 f,

@@ -150,6 +150,15 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError>;
 
+    /// How many failures a query finds; its limit is none of it. Default: it counts what [`held_events`](Self::held_events)
+    /// gives.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn held_count(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
+        Ok(self.held_events(projection, &query.clone().limit(0))?.len() as u64)
+    }
+
     /// How many failures are recorded in each state.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
         wire.deaf().unwrap_or_default()
     };
     let why = listen_until("a word that is missed", true);
-    assert!(why.contains("did not arrive within 500ms") && why.contains("a session of its own"), "{why}");
+    assert!(why.contains("did not arrive within 500 ms") && why.contains("a session of its own"), "{why}");
     let listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
          AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()";
     let mut client = connect(database.url());

@@ -99,7 +99,8 @@ impl Engine {
     }
 
     /// Empties a read model, or one instance of it, and fills it again in place: readers see it grow. Prefer
-    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when it is empty.
+    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when it is filled again, but for what
+    /// [`left_out`](Change::left_out) tells.
     ///
     /// # Errors
     /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
@@ -185,7 +186,8 @@ impl Engine {
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {
-        let outcome = follow(commands(self.models().as_ref())?, id, changed, |time: Duration| self.wait(time));
+        let outcome =
+            follow(commands(self.models().as_ref())?, id, changed, |time: Duration, _: &Asked| self.wait(time));
         match outcome {
             Err(OperateError::NoAnswer { .. }) => Err(OperateError::ShutDown),
             other => other,

@@ -1,14 +1,16 @@
 //! What each command means to an engine that has taken it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::site::{Control, Site, answer};
 use super::{change, part, rebuild};
 use crate::engine::{Operate, Task};
-use crate::error::OperateError;
+use crate::error::{OperateError, StoreError};
 use crate::held::By;
 use crate::instruction::Instruction;
+use crate::lease::Pause;
 
 /// Carries out commands in an engine.
 #[derive(Debug)]
@@ -30,6 +32,10 @@ impl Control for Task {
     fn announce(&self) {
         Task::announce(self);
     }
+
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Task::pauses(self)
+    }
 }
 
 impl Operate for Operations {
@@ -40,7 +46,6 @@ impl Operate for Operations {
         let (source, models) = (task.source(), task.models());
         let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
         let site = Site { source, models, projection, config, system, cancel };
-        let mend = || site.handler(site.projection.clone());
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.instruction {
             Instruction::Rebuild(options) => match &options.instance {
@@ -51,7 +56,7 @@ impl Operate for Operations {
             Instruction::Back { stale } => answer(&change::back(&site, asked.id, *stale, task)?),
             Instruction::DropOld => answer(&change::drop_old(&site, task)?),
             Instruction::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
-            Instruction::Reset { instance } => answer(&change::reset(&site, instance.as_deref(), task)?),
+            Instruction::Reset { instance } => answer(&change::reset(&site, asked, instance.as_deref(), task)?),
             Instruction::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             Instruction::Explain(question) => explain(&site, task, question),
             // A store that leaves it to engines does not keep its contract.
@@ -59,11 +64,12 @@ impl Operate for Operations {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
             Instruction::Retry { instance, position } => {
-                answer(&change::mended(&site, mend()?.retry(instance, *position, &by)?.applied))
+                answer(&change::retry(&site, Some((instance, *position)), &by, task)?)
             }
-            Instruction::RetryAll => answer(&change::mended(&site, mend()?.retry_all(&by)?.applied)),
+            Instruction::RetryAll => answer(&change::retry(&site, None, &by, task)?),
             Instruction::Discard { instance, position } => {
-                answer(&change::mended(&site, mend()?.discard(instance, *position, &by)?.applied))
+                let mended = site.handler(site.projection.clone())?.discard(instance, *position, &by)?;
+                answer(&change::mended(&site, mended, Some(*position)))
             }
         }
     }

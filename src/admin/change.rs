@@ -1,15 +1,20 @@
 //! What is done with builds that there are: switch, go back, remove, start over.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::left_out;
+use super::measure::{Pace, Standing};
 use super::rebuild::{self, insist, may_succeed_later, patience};
-use super::site::{Control, Site};
-use crate::build::{Build, Phase};
+use super::site::{Control, Site, answer};
+use crate::build::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::engine::NEXT;
-use crate::error::{OperateError, SwitchError};
+use crate::error::{MendError, OperateError, SwitchError};
+use crate::held::{By, Mended};
+use crate::instruction::Asked;
 use crate::lease::Member;
 
 /// Instances that are emptied in one transaction.
@@ -17,6 +22,9 @@ const FEW: usize = 20;
 
 /// How often a switch to a build that others keep current is tried.
 const TRIES: u32 = 200;
+
+/// The time between two words about how far it is.
+const TELL: Duration = Duration::from_secs(1);
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +38,12 @@ pub struct Change {
     pub instances: u64,
     /// Rows that went.
     pub rows: u64,
+    /// What came of trying failed events again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<Box<Mended>>,
+    /// What the read model that readers see lacks of the log, and why.
+    #[serde(default)]
+    pub left_out: Box<LeftOut>,
 }
 
 fn changed(site: &Site<'_>, done: impl Into<String>) -> Change {
@@ -53,7 +67,8 @@ pub(super) fn switch(site: &Site<'_>, control: &dyn Control) -> Result<Change, O
     control.announce();
     rebuild::fill(site, &target, control)?;
     rebuild::switch(site, &target, None, control)?;
-    Ok(changed(site, format!("readers see the new build of version {}", key.version)))
+    let left_out = Box::new(left_out::look(site, &site.projection.key(), None, control)?);
+    Ok(Change { left_out, ..changed(site, format!("readers see the new build of version {}", key.version)) })
 }
 
 /// Puts the build that was live before in front of the readers again.
@@ -76,7 +91,8 @@ pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Co
             control.announce();
             rebuild::fill(site, &target, control)?;
             rebuild::switch(site, &target, None, control)?;
-            Ok(changed(site, "readers see the former build again"))
+            let left_out = Box::new(left_out::look(site, &site.projection.key(), None, control)?);
+            Ok(Change { left_out, ..changed(site, "readers see the former build again") })
         }
         (_, Some(build)) => older_version(site, build, stale, control),
         _ => Err(site.refused("no former build is kept; it was removed, or there never was one")),
@@ -189,11 +205,39 @@ pub(super) fn abandon(site: &Site<'_>, who: &str, why: &str, control: &dyn Contr
     Ok(changed(site, done))
 }
 
-/// Empties all instances, or one, so that they are filled again in place.
-pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Control) -> Result<Change, OperateError> {
+/// Empties all instances, or one, and has them filled again in place; ends when they are.
+pub(super) fn reset(
+    site: &Site<'_>,
+    asked: &Asked,
+    instance: Option<&str>,
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
     site.check_live_is_ours("a reset")?;
-    let (key, mut change) =
-        (site.projection.key(), changed(site, "emptied; it is filled again in place, readers see it grow"));
+    // Whoever begins it anew does not empty what is being filled.
+    let before: Option<Emptied> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
+    let mut change = match before {
+        Some(Emptied { instances, rows, progress: _ }) => Change { instances, rows, ..changed(site, "") },
+        None => empty(site, instance, control)?,
+    };
+    let told = |progress: serde_json::Value| serde_json::json!({ "instances": change.instances, "rows": change.rows, "progress": progress });
+    *change.left_out = left_out::refill(site, instance, control, &told)?;
+    let part = if change.left_out.is_empty() { "" } else { " in part" };
+    change.done = format!("emptied and filled again{part}");
+    log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
+    Ok(change)
+}
+
+/// What was reported of a reset that has emptied all it had to.
+#[derive(Deserialize)]
+struct Emptied {
+    instances: u64,
+    rows: u64,
+    #[expect(dead_code, reason = "its presence says that nothing is left to empty")]
+    progress: BuildProgress,
+}
+
+fn empty(site: &Site<'_>, instance: Option<&str>, control: &dyn Control) -> Result<Change, OperateError> {
+    let (key, mut change) = (site.projection.key(), changed(site, ""));
     if let Some(instance) = instance {
         site.check_instance(instance)?;
         let one: [Arc<str>; 1] = [instance.into()];
@@ -218,11 +262,50 @@ pub(super) fn reset(site: &Site<'_>, instance: Option<&str>, control: &dyn Contr
     // Not before: an engine may be through with some instances while others are still to be emptied.
     insist(control, || Ok(site.builds()?.revoke(&key)?))?;
     control.announce();
-    log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
     Ok(change)
 }
 
+/// Tries one failed event again, or all.
+pub(super) fn retry(
+    site: &Site<'_>,
+    event: Option<(&str, i64)>,
+    by: &By,
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
+    let handler = site.handler(site.projection.clone())?;
+    let (mut pace, mut last) = (Pace::new(), None::<Instant>);
+    let mut told = |applied: u64, of: u64| {
+        if last.is_some_and(|at| at.elapsed() < TELL) {
+            return;
+        }
+        last = Some(Instant::now());
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let standing = Standing { done: count(applied), total: count(of.max(applied)), ..Standing::default() };
+        if let Ok(progress) = answer(&pace.progress(Step::Retrying, &standing)) {
+            control.report(&progress);
+        }
+    };
+    let mended = match event {
+        Some((instance, position)) => handler.retry_telling(instance, position, by, &mut told)?,
+        None => match handler.retry_all_telling(by, &mut told) {
+            Err(MendError::SomeStillFail { mended, .. }) => *mended,
+            other => other?,
+        },
+    };
+    Ok(self::mended(site, mended, event.map(|(_, position)| position)))
+}
+
 /// What came of mending.
-pub(super) fn mended(site: &Site<'_>, applied: u64) -> Change {
-    changed(site, format!("{applied} events were applied"))
+pub(super) fn mended(site: &Site<'_>, mended: Mended, event: Option<i64>) -> Change {
+    let applied = format!("{} events were applied", mended.applied);
+    let done = match (event, mended.went_on) {
+        (Some(event), Some(first)) => {
+            format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")
+        }
+        (Some(_), None) => applied,
+        (None, _) => {
+            format!("{applied}; {} were on record as failed before, {} are now", mended.before, mended.after)
+        }
+    };
+    Change { mended: Some(Box::new(mended)), ..changed(site, done) }
 }

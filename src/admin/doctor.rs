@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::apart::status_apart;
 use crate::build::Phase;
+use crate::clock::spoken;
 use crate::error::{StoreError, full};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::query::Flaw;
@@ -125,8 +126,8 @@ impl Doctor {
             );
         }
         let describe = |projection: &ProjectionStatus| {
-            let age = projection.lag_age.unwrap_or_default().as_secs();
-            format!("{} is {} events behind, the oldest waits for {age} s", shown(projection), projection.lag_events)
+            let age = spoken(projection.lag_age.unwrap_or_default());
+            format!("{} is {} events behind, the oldest waits for {age}", shown(projection), projection.lag_events)
         };
         if !late.is_empty() {
             let remedy = "see `readside status --watch` for whether it comes nearer, and `readside failed list` for what holds it up";
@@ -142,7 +143,7 @@ impl Doctor {
                 "let it go on with `readside resume`",
             );
         }
-        Finding::ok(check, format!("no event waits for more than {} s", self.longest_lag.as_secs()))
+        Finding::ok(check, format!("no event waits for more than {}", spoken(self.longest_lag)))
     }
 }
 
@@ -163,7 +164,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
     let name = |process| status.members.iter().find(|member| Some(member.process) == process).map(|m| m.name.as_str());
     let finding = |(projection, one): &(&ProjectionStatus, &Standstill)| {
         let since = one.since.and_then(|since| status.at.duration_since(since).ok());
-        let since = since.map_or(String::new(), |age| format!(", for {} s", age.as_secs()));
+        let since = since.map_or(String::new(), |age| format!(", for {}", spoken(age)));
         let by = name(one.process).map_or(String::new(), |name| format!(", says {name}"));
         let found = format!("{}{since}{by}: {one}", shown(projection));
         let remedy = remedy(one.kind, projection.phase);

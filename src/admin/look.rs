@@ -1,14 +1,16 @@
 //! Looking needs no command: it is done on the caller's thread, and leaves nothing behind.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::explain::{Explanation, explain};
 use super::site::Control;
 use super::verify::{Verification, verify};
 use crate::engine::Engine;
-use crate::error::OperateError;
+use crate::error::{OperateError, StoreError};
 use crate::held::By;
 use crate::instruction::{Instruction, Question};
+use crate::lease::Pause;
 
 impl Control for Engine {
     fn report(&self, _progress: &serde_json::Value) {}
@@ -23,6 +25,10 @@ impl Control for Engine {
 
     fn announce(&self) {
         Engine::announce(self);
+    }
+
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Engine::pauses(self)
     }
 }
 

@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 #[cfg(feature = "sqlite")]
 pub(crate) mod laws;
+mod left_out;
 #[cfg(feature = "sqlite")]
 mod look;
 mod lost;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::lost;
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
+use super::{left_out, lost};
 use crate::build::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, full};
@@ -44,11 +44,13 @@ pub(super) fn rebuild(
     }
     outcome?;
     control.announce();
+    let left_out = left_out::look(site, &site.projection.key(), Some(&*instance), control)?;
     Ok(RebuildReport {
         projection: site.name().to_owned(),
         version: part.version(),
         instance: Some(instance.to_string()),
         switched: true,
+        left_out: Box::new(left_out),
         ..RebuildReport::default()
     })
 }

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::change;
-use super::lost;
 use super::measure::{Pace, Standing};
 use super::site::{Control, PAGE, Site, answer};
-use crate::build::{Behind, Build, BuildProgress, Comparison, Phase, Step};
+use super::{left_out, lost};
+use crate::build::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, full};
 use crate::instruction::{Asked, RebuildOptions, Switch};
@@ -53,6 +53,9 @@ pub struct RebuildReport {
     /// What people hung on the old tables and the new ones are without, with the reasons.
     #[serde(default)]
     pub left_behind: Vec<String>,
+    /// What it lacks of the log, and why.
+    #[serde(default)]
+    pub left_out: Box<LeftOut>,
 }
 
 /// A build that is to take the live one's place.
@@ -123,6 +126,7 @@ pub(super) fn rebuild(
     };
     if site.is_done(asked.id)? {
         report.switched = true;
+        *report.left_out = left_out::look(site, &site.projection.key(), None, control)?;
         return Ok(report);
     }
     let target = Target { by_itself: asked.who == ITSELF, ..site.target()? };
@@ -164,6 +168,16 @@ pub(super) fn rebuild(
         }
         switch(site, &target, report.comparison.as_ref(), control)?;
         report.switched = true;
+    }
+    let key = if report.switched { site.projection.key() } else { target.projection.key() };
+    *report.left_out = left_out::look(site, &key, None, control)?;
+    if !report.left_out.is_empty() {
+        log::warn!(
+            "projection {:?}: the build of version {} lacks events: {}",
+            site.name(),
+            key.version,
+            report.left_out
+        );
     }
     Ok(report)
 }
@@ -296,6 +310,11 @@ fn trouble(site: &Site<'_>, key: &ProjectionKey) -> Result<Option<String>, Opera
     Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
 }
 
+/// Whether anything of the projection is paused.
+fn is_paused(site: &Site<'_>, control: &dyn Control) -> Result<bool, OperateError> {
+    Ok(insist(control, || Ok(control.pauses()?))?.iter().any(|(projection, _)| projection == site.name()))
+}
+
 /// Waits until the engines have brought it close to the live build.
 pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let (key, mut pace, mut pause) = (target.projection.key(), Pace::new(), LOOK_AGAIN.0);
@@ -307,6 +326,9 @@ pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> R
         let trouble = insist(control, || trouble(site, &key))?;
         let mut progress = pace.progress(Step::Filling, &standing);
         progress.waits_for = trouble.clone().or(progress.waits_for);
+        if progress.waits_for.is_none() && standing.behind > 0 && is_paused(site, control)? {
+            progress.waits_for = Some("the end of a pause: what is paused is not built either".to_owned());
+        }
         if told.as_ref().is_none_or(|(at, last): &(Instant, BuildProgress)| {
             at.elapsed() >= LOOK_AGAIN.1 || (last.done, &last.waits_for) != (progress.done, &progress.waits_for)
         }) {

@@ -1,13 +1,13 @@
 //! Asking running engines, from a process that need not know the projections.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
 use crate::build::{Build, BuildStore};
 use crate::commands::CommandStore;
-use crate::error::{OperateError, StoreError, StoreErrorKind, full};
+use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};
 use crate::held::By;
 use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::{Member, News, Wired};
@@ -16,6 +16,12 @@ use crate::store::ProjectionStore;
 
 /// The first wait between two looks for an answer, and the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// The time between two looks whether anybody is alive who could carry a command out.
+const WHO_IS_ALIVE: Duration = Duration::from_millis(500);
+
+/// For how long nobody may be: an engine may be started anew.
+const NOBODY: Duration = Duration::from_secs(2);
 
 /// Asks running engines to do something, and waits for their answers. It needs the database only.
 ///
@@ -117,6 +123,17 @@ impl Remote {
         if !instruction.is_at_once() {
             self.check_engine(projection, version)?;
         }
+        self.put(projection, version, instruction, by)
+    }
+
+    /// Puts a command on record, whoever is alive.
+    pub(crate) fn put(
+        &self,
+        projection: &str,
+        version: Option<u32>,
+        instruction: Instruction,
+        by: &By,
+    ) -> Result<Uuid, OperateError> {
         let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
         let id = self.store()?.ask(&command)?;
         if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
@@ -137,13 +154,13 @@ impl Remote {
 
     fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
         let members = self.store()?.members()?;
+        if members.iter().any(|member| member.can_do(projection, version)) {
+            return Ok(());
+        }
         let versions = members.iter().flat_map(|member| &member.projections);
         let mut running: Vec<u32> = versions.filter(|(name, _)| name == projection).map(|(_, v)| *v).collect();
         running.sort_unstable();
         running.dedup();
-        if running.iter().any(|running| version.is_none_or(|version| version == *running)) {
-            return Ok(());
-        }
         Err(OperateError::NoEngine { projection: projection.to_owned(), version, running })
     }
 
@@ -151,7 +168,8 @@ impl Remote {
     ///
     /// # Errors
     /// [`OperateError::Answered`] with the engine's words when it could not be carried out;
-    /// [`OperateError::NoAnswer`] when there is none in time, the command goes on then.
+    /// [`OperateError::NoAnswer`] when there is none in time, the command stays on record then, see
+    /// [`withdraw`](Self::withdraw); [`OperateError::NobodyLeft`] when no engine is alive any more that would give one.
     pub fn answer(&self, id: Uuid, timeout: Duration) -> Result<serde_json::Value, OperateError> {
         self.follow(id, timeout, |_| {})
     }
@@ -167,11 +185,41 @@ impl Remote {
         mut changed: impl FnMut(&Asked),
     ) -> Result<serde_json::Value, OperateError> {
         let start = Instant::now();
-        let pause = |time: Duration| {
+        let pause = |time: Duration, _: &Asked| {
             std::thread::park_timeout(time);
             start.elapsed() < timeout
         };
         follow(self.store()?, id, &mut changed, pause)
+    }
+
+    /// As [`follow`](Self::follow), as long as `pause` says so.
+    #[cfg(feature = "cli")]
+    pub(crate) fn follow_while(
+        &self,
+        id: Uuid,
+        changed: &mut dyn FnMut(&Asked),
+        pause: impl FnMut(Duration, &Asked) -> bool,
+    ) -> Result<serde_json::Value, OperateError> {
+        follow(self.store()?, id, changed, pause)
+    }
+
+    /// Ends a command that no engine has begun, so that none ever does and nothing waits for it. False when one has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn withdraw(&self, id: Uuid, by: &By) -> Result<bool, OperateError> {
+        let words = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
+        let answer = serde_json::json!({ "error": format!("withdrawn by {:?}{words}", by.who) });
+        Ok(self.store()?.withdraw(id, &answer)?)
+    }
+
+    /// How it stands with a command that has no answer yet.
+    ///
+    /// # Errors
+    /// [`OperateError::UnknownCommand`], or when the store cannot be read.
+    pub fn unanswered(&self, id: Uuid) -> Result<Unanswered, OperateError> {
+        let store = self.store()?;
+        how_it_stands(store, &store.command(id)?.ok_or(OperateError::UnknownCommand { id })?)
     }
 
     /// Commands, the latest first, at most `limit`; of one projection, if one is named.
@@ -215,15 +263,16 @@ pub(super) fn has_changed(answer: &serde_json::Value) -> Result<bool, OperateErr
     Ok(answer.get("changed").and_then(serde_json::Value::as_bool).ok_or_else(failed)?)
 }
 
-/// Looks until the command is over, or `pause` says that the time is.
+/// Looks until the command is over, or `pause` says that the time is, or nobody is alive who would bring it to its end.
 pub(super) fn follow(
     store: &dyn CommandStore,
     id: Uuid,
     changed: &mut dyn FnMut(&Asked),
-    mut pause: impl FnMut(Duration) -> bool,
+    mut pause: impl FnMut(Duration, &Asked) -> bool,
 ) -> Result<serde_json::Value, OperateError> {
     check_outside()?;
     let (start, mut wait, mut last) = (Instant::now(), LOOK_AGAIN.0, None);
+    let (mut asked_who, mut nobody): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         let asked = store.command(id)?.ok_or(OperateError::UnknownCommand { id })?;
         if last.as_ref() != Some(&asked) {
@@ -232,18 +281,36 @@ pub(super) fn follow(
         if asked.state.is_over() {
             return answered(asked);
         }
-        if !pause(wait) {
-            return Err(OperateError::NoAnswer {
-                id,
-                kind: asked.instruction.kind().to_owned(),
-                projection: asked.projection,
-                state: asked.state.to_string(),
-                waited: start.elapsed(),
-            });
+        if asked_who.is_none_or(|at| at.elapsed() >= WHO_IS_ALIVE) {
+            asked_who = Some(Instant::now());
+            nobody = if store.is_tended(id)? { None } else { nobody.or(asked_who) };
+        }
+        if nobody.is_some_and(|since| since.elapsed() >= NOBODY) {
+            let (kind, found) = (asked.instruction.kind().to_owned(), how_it_stands(store, &asked)?.into());
+            return Err(OperateError::NobodyLeft { id, kind, projection: asked.projection, found });
+        }
+        if !pause(wait, &asked) {
+            let (kind, found) = (asked.instruction.kind().to_owned(), how_it_stands(store, &asked)?.into());
+            let waited = start.elapsed();
+            return Err(OperateError::NoAnswer { id, kind, projection: asked.projection, found, waited });
         }
         last = Some(asked);
         wait = (wait * 2).min(LOOK_AGAIN.1);
     }
+}
+
+fn how_it_stands(store: &dyn CommandStore, asked: &Asked) -> Result<Unanswered, OperateError> {
+    let id = asked.id;
+    let (CommandState::Taken, Some(process)) = (asked.state, asked.taken_by) else {
+        return Ok(Unanswered::NotBegun { id });
+    };
+    if !store.is_tended(id)? {
+        return Ok(Unanswered::Left { id });
+    }
+    let name = store.members()?.into_iter().find(|member| member.process == process).map(|member| member.name);
+    let by = name.map_or_else(|| process.to_string(), |name| format!("{name:?} ({process})"));
+    let since = asked.taken_at.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
+    Ok(Unanswered::Begun { id, by, since })
 }
 
 fn answered(asked: Asked) -> Result<serde_json::Value, OperateError> {

@@ -1,10 +1,12 @@
 //! What an operation works on: a projection with its code, and the databases it lives in.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::build::{Build, BuildStore, Phase};
 use crate::engine::{Astray, Cancel, HandlerConfig, ProjectionHandler, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, full};
+use crate::lease::Pause;
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
@@ -35,6 +37,8 @@ pub(super) trait Control {
     fn wait(&self, time: std::time::Duration) -> bool;
     /// Has all engines look at once.
     fn announce(&self);
+    /// What is paused.
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError>;
 }
 
 impl Site<'_> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::operate::{Told, progress};
+use super::operate::{Told, building, progress};
 use super::options::CommandsArgs;
 use super::output::text;
 use super::words::{clean, moment, several, short};
@@ -24,7 +24,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
         && let Some(id) = args.id
     {
         let wait = super::options::WaitArgs { timeout: args.wait.timeout, detach: false };
-        return match session.follow(&remote, id, &wait)? {
+        return match session.follow(&remote, id, &wait, (None, None))? {
             Told::Answer(answer) => {
                 session.out.object(&answer)?;
                 Ok(Ended::Fine)
@@ -82,7 +82,7 @@ pub(super) fn outcome(asked: &Asked) -> String {
         return short(&words, ANSWER);
     }
     let told = asked.progress.clone().filter(|_| !asked.state.is_over());
-    told.and_then(|told| serde_json::from_value(told).ok()).map_or("-".to_owned(), |told| progress(&told))
+    told.as_ref().and_then(building).map_or("-".to_owned(), |told| progress(&told))
 }
 
 /// An answer in few words.

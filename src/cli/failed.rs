@@ -219,6 +219,20 @@ fn meaning(state: HeldState) -> &'static str {
 }
 
 impl Session<'_> {
+    /// That there is something to try again: the event, or others of its aggregate where it is done already.
+    pub(super) fn check_retry(&self, projection: &str, instance: &str, position: i64) -> anyhow::Result<()> {
+        let build = self.build(projection, None)?;
+        let Err(error) = self.held(&build, instance, position) else { return Ok(()) };
+        let sub =
+            SubQuery::new().instance(instance).after(position.saturating_sub(1)).before(position.saturating_add(1));
+        let found = self.events.filter(&Query::new().or(sub))?;
+        let Some(event) = found.first() else { return Err(error) };
+        let query =
+            HeldQuery::all().instance(instance).aggregate(event.aggregate_type(), event.aggregate_id()).limit(1);
+        let states = [HeldState::Parked, HeldState::Behind];
+        if self.store.held_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
+    }
+
     /// The record of a failed event.
     pub(super) fn held(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<HeldEvent> {
         let query = HeldQuery::all().instance(instance).positions(position, position);

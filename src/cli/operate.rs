@@ -16,14 +16,14 @@ use super::words::{clean, duration, positions};
 use super::{Ended, Outcome, Session};
 use crate::admin::Remote;
 use crate::build::BuildProgress;
-use crate::clock;
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
-use crate::error::OperateError;
+use crate::error::{OperateError, Unanswered};
 use crate::held::By;
-use crate::instruction::{Asked, Instruction};
+use crate::instruction::{Asked, CommandState, Instruction};
+use crate::projection::Projection;
 
-/// How soon a signal is noticed while an answer is waited for.
-const NOTICE: Duration = Duration::from_secs(1);
+/// How long an engine may take to begin what it is asked for, unless `--timeout` says otherwise.
+const BEGIN: Duration = Duration::from_mins(10);
 
 /// How long the threads of an engine of this process may take to end.
 const END: Duration = Duration::from_secs(10);
@@ -57,29 +57,31 @@ impl Session<'_> {
         let remote = self.store.remote()?;
         let is_look = matches!(instruction, Instruction::Explain(_) | Instruction::Verify { repair: false, .. });
         let what = format!("{} of projection {projection:?}", instruction.kind());
-        let mut ended = Ok(());
-        let told = match remote.ask(projection, instruction.clone(), by) {
+        let (id, engine) = match remote.ask(projection, instruction.clone(), by) {
             Ok(id) if wait.detach => {
                 self.out.changed(format!("{what} is asked for as command {id}"));
-                self.started(id)
+                return self.started(id);
             }
-            Ok(id) => self.follow(&remote, id, wait),
+            Ok(id) => (id, None),
             Err(error @ OperateError::NoEngine { .. }) => {
-                let Some(engine) = self.engine(projection)? else { return Err(error.into()) };
+                let Some(code) = self.code(projection) else { return Err(error.into()) };
                 if wait.detach {
                     bail!("no engine is alive that would go on with it: leave --detach out, and this process does it");
                 }
-                let id = engine.ask(projection, instruction, by)?;
-                let told = self.follow(&remote, id, wait);
-                ended = engine.shutdown(END);
-                told
+                // Before this process is one that could be waited for: whatever nobody is at makes way.
+                let id = remote.put(projection, Some(code.version()), instruction, by)?;
+                let engine = self.engine(projection);
+                if engine.is_err() {
+                    remote.withdraw(id, &By::new(by.who.as_str(), "no engine could be started"))?;
+                }
+                (id, engine?)
             }
-            Err(error) => Err(error.into()),
-        }?;
+            Err(error) => return Err(error.into()),
+        };
+        let told = self.follow(&remote, id, wait, (Some(by), engine))?;
         if !is_look && matches!(told, Told::Answer(_)) {
             self.out.changed(format!("{what} is carried out"));
         }
-        ended?;
         Ok(told)
     }
 
@@ -102,9 +104,14 @@ impl Session<'_> {
         words(self, &serde_json::from_value(answer)?)
     }
 
+    /// The code of a projection, when it is at hand.
+    fn code(&self, projection: &str) -> Option<&Projection> {
+        self.projections.iter().find(|code| code.name() == projection)
+    }
+
     /// An engine of this process, when the code of the projection is at hand.
     fn engine(&self, projection: &str) -> anyhow::Result<Option<Engine>> {
-        let Some(code) = self.projections.iter().find(|code| code.name() == projection) else { return Ok(None) };
+        let Some(code) = self.code(projection) else { return Ok(None) };
         // What becomes of events that fail is for the engines of the service to say, by their policy.
         let handler = HandlerConfig { max_failure_count: u32::MAX, ..HandlerConfig::default() };
         let config = EngineConfig { name: NAME.to_owned(), setup: false, handler, ..EngineConfig::default() };
@@ -122,31 +129,71 @@ impl Session<'_> {
         Ok(Told::GoesOn(Ended::Fine))
     }
 
-    /// Waits for the answer of a command, until a signal or the time-out ends that.
-    pub(super) fn follow(&mut self, remote: &Remote, id: Uuid, wait: &WaitArgs) -> anyhow::Result<Told> {
-        let stop = Stop::on_signals()?;
+    /// Waits for the answer of a command, until a signal or the time-out ends that. Where no engine is alive that would give
+    /// one, an engine of this process does the work, if the code is at hand. Whoever asked for it withdraws what nobody has
+    /// begun.
+    pub(super) fn follow(
+        &mut self,
+        remote: &Remote,
+        id: Uuid,
+        wait: &WaitArgs,
+        (asker, mut engine): (Option<&By>, Option<Engine>),
+    ) -> anyhow::Result<Told> {
+        let (stop, start) = (Stop::on_signals()?, Instant::now());
         let bar = if self.out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        let deadline = wait.timeout.map(clock::deadline);
-        let outcome = loop {
-            let left = deadline.map_or(NOTICE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            match remote.follow(id, left.min(NOTICE), |asked| show(&bar, asked)) {
-                Err(OperateError::NoAnswer { .. }) if stop.is_asked() => break None,
-                Err(OperateError::NoAnswer { .. }) if left > NOTICE || deadline.is_none() => {}
-                other => break Some(other),
+        let pause = |time: Duration, asked: &Asked| {
+            let is_begun = asked.state != CommandState::Asked;
+            let limit = wait.timeout.or((!is_begun).then_some(BEGIN)).unwrap_or(Duration::MAX);
+            let left = limit.saturating_sub(start.elapsed());
+            !left.is_zero() && stop.wait(time.min(left))
+        };
+        let told = loop {
+            match remote.follow_while(id, &mut |asked| show(&bar, asked), pause) {
+                Err(OperateError::NobodyLeft { projection, .. })
+                    if engine.is_none() && self.code(&projection).is_some() =>
+                {
+                    log::info!("no engine is alive that would carry out command {id}; this process does");
+                    engine = self.engine(&projection)?;
+                }
+                other => break other,
             }
         };
         bar.finish_and_clear();
-        let Some(answer) = outcome else {
-            eprintln!("readside: the command goes on; `readside commands --id {id} --wait` tells how far it is");
-            return Ok(Told::GoesOn(Ended::Interrupted));
+        let told = match (told, engine) {
+            (told, None) => told,
+            (told, Some(engine)) => {
+                engine.shutdown(END)?;
+                // It may have come to its end meanwhile.
+                if told.is_err() { remote.answer(id, Duration::ZERO) } else { told }
+            }
         };
-        Ok(Told::Answer(answer?))
+        let (kind, projection, has_nobody) = match told {
+            Err(OperateError::NoAnswer { kind, projection, .. }) => (kind, projection, false),
+            Err(OperateError::NobodyLeft { kind, projection, .. }) => (kind, projection, true),
+            other => return Ok(Told::Answer(other?)),
+        };
+        let waited = start.elapsed();
+        let withdrawn = |by: &By| {
+            let why = format!("nobody was at it after {}", duration(waited));
+            remote.withdraw(id, &By::new(by.who.as_str(), why))
+        };
+        let is_withdrawn = asker.map(withdrawn).transpose()?.unwrap_or(false);
+        let found = Box::new(if is_withdrawn { Unanswered::Withdrawn } else { remote.unanswered(id)? });
+        if stop.is_asked() {
+            eprintln!("readside: {found}");
+            return Ok(Told::GoesOn(Ended::Interrupted));
+        }
+        Err(if has_nobody {
+            OperateError::NobodyLeft { id, kind, projection, found }.into()
+        } else {
+            OperateError::NoAnswer { id, kind, projection, found, waited }.into()
+        })
     }
 }
 
 /// How far a command is, on a terminal.
 fn show(bar: &ProgressBar, asked: &Asked) {
-    let told: Option<BuildProgress> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
+    let told = asked.progress.as_ref().and_then(building);
     if let Some(told) = told {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
             bar.set_style(style);
@@ -158,6 +205,11 @@ fn show(bar: &ProgressBar, asked: &Asked) {
         bar.set_message(format!("{} of {}: {}", asked.instruction.kind(), clean(&asked.projection), asked.state));
     }
     bar.tick();
+}
+
+/// How far a build is; of a reset, the filling.
+pub(super) fn building(told: &Value) -> Option<BuildProgress> {
+    serde_json::from_value(told.get("progress").unwrap_or(told).clone()).ok()
 }
 
 /// `filling, 1,200 of 5,000 (24 %), 800 a second, 5 s left`.

@@ -7,12 +7,16 @@ use super::options::{
 use super::output::{number, text};
 use super::projections::shown;
 use super::status::known;
-use super::words::{clean, count, positions, several};
+use super::words::{clean, count, positions, several, short};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
-use crate::build::{Comparison, RowDifference, TableComparison};
+use crate::build::{Comparison, LeftOut, RowDifference, TableComparison};
+use crate::held::{Mended, Refused};
 use crate::inspect::ProjectionStatus;
 use crate::instruction::{Instruction, RebuildOptions};
+
+/// Letters of an error in a list.
+const ERROR: usize = 100;
 
 pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome {
     let options = RebuildOptions {
@@ -28,7 +32,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
 
 fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
     if session.out.is_json() {
-        return Ok(Ended::Fine);
+        return left_out(session, &report.left_out);
     }
     if let Some(comparison) = &report.comparison {
         compared(session, comparison)?;
@@ -44,7 +48,18 @@ fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
     for left in &report.left_behind {
         session.out.remark(&format!("its new tables are without {}", clean(left)))?;
     }
-    Ok(Ended::Fine)
+    left_out(session, &report.left_out)
+}
+
+/// What is not in a read model, although the log has it.
+fn left_out(session: &mut Session<'_>, left: &LeftOut) -> Outcome {
+    if left.is_empty() {
+        return Ok(Ended::Fine);
+    }
+    if !session.out.is_json() {
+        session.out.line(&format!("left out: {}", clean(&left.to_string())))?;
+    }
+    Ok(Ended::Found)
 }
 
 /// The difference between old and new.
@@ -120,7 +135,26 @@ fn change(session: &mut Session<'_>, args: &BuildChangeArgs, instruction: Instru
 
 fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
     session.out.remark(&format!("{}: {}", clean(&change.projection), clean(&change.done)))?;
-    Ok(Ended::Fine)
+    match change.mended.as_ref().filter(|mended| !mended.refused.is_empty()) {
+        Some(mended) => refused(session, mended),
+        None => left_out(session, &change.left_out),
+    }
+}
+
+/// What was tried again and is refused again.
+fn refused(session: &mut Session<'_>, mended: &Mended) -> Outcome {
+    if !session.out.is_json() {
+        let row = |one: &Refused| {
+            let class = one.class.map_or("not tried".to_owned(), |class| class.to_string());
+            vec![clean(&one.instance), one.position.to_string(), short(&format!("{class}: {}", one.error), ERROR)]
+        };
+        let columns = [text("INSTANCE"), number("POSITION"), text("FAILS AGAIN")];
+        session.out.table(&columns, mended.refused.iter().map(row).collect())?;
+        if mended.not_named > 0 {
+            session.out.remark(&format!("and {} more: see `readside failed list`", count(mended.not_named)))?;
+        }
+    }
+    Ok(Ended::Found)
 }
 
 pub(super) fn reset(session: &mut Session<'_>, args: &ResetArgs) -> Outcome {
@@ -133,7 +167,7 @@ pub(super) fn retry(session: &mut Session<'_>, args: &RetryArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
     let instruction = match (&args.instance, args.position) {
         (Some(instance), Some(position)) => {
-            session.held(&session.build(&args.projection, None)?, instance, position)?;
+            session.check_retry(&args.projection, instance, position)?;
             Instruction::Retry { instance: instance.clone(), position }
         }
         _ => Instruction::RetryAll,

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow, bail};
 use indicatif::HumanCount;
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
+pub(super) use crate::clock::spoken as duration;
 use crate::plain::plain;
 
 /// `12,345`.
@@ -22,19 +23,6 @@ pub(super) fn positions(number: i64) -> String {
 /// `1 event`, `2 events`.
 pub(super) fn several(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
-}
-
-/// A duration in its largest unit that makes sense.
-pub(super) fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.0} h", s / 3600.0),
-        s => format!("{:.0} d", s / 86400.0),
-    }
 }
 
 /// A moment as RFC 3339 has it, to the second.
@@ -211,7 +199,7 @@ mod tests {
     #[test]
     fn words_for_people() {
         assert_eq!(duration(Duration::from_millis(3)), "3 ms");
-        assert_eq!(duration(Duration::from_secs(200)), "3 min");
+        assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
         assert_eq!(several(1, "event"), "1 event");
         assert_eq!(several(12_000, "event"), "12,000 events");
         assert_eq!(clean("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");

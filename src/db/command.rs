@@ -26,6 +26,15 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
     let table = conn.dialect().table("commands");
     let sql = format!("SELECT {COLUMNS} FROM {table} WHERE exclusive = $1");
     let rows = conn.query(&sql, &[command.projection.as_str().into()])?;
+    // One that this code cannot read has an id all the same.
+    if let Some(found) = rows.first()
+        && let Some(left) = row::uuid(found, 0)?
+        && !is_tended(conn, left)?
+        && withdraw(conn, left, &superseded(command))?
+        && record(conn, id, command, None)?
+    {
+        return Ok(id);
+    }
     let running = rows.first().map(asked).transpose()?;
     let busy = |running: Asked| OperateError::Busy {
         projection: command.projection.clone(),
@@ -38,6 +47,43 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
     let gone =
         || StoreError::new("asking for a command", StoreErrorKind::Conflict, "one that was in its way has ended");
     Err(running.map_or_else(|| gone().into(), busy))
+}
+
+/// The answer of a command that nobody was at when another one was asked for.
+fn superseded(by: &NewCommand) -> serde_json::Value {
+    let (kind, who) = (by.instruction.kind(), &by.by.who);
+    serde_json::json!({ "error": format!("no engine was at it when {who:?} asked for {kind}, which takes its place") })
+}
+
+/// Whether somebody keeps a command, or is alive who may take it.
+pub(super) fn is_tended(conn: &mut dyn Conn, id: Uuid) -> Result<bool, StoreError> {
+    let table = conn.dialect().table("commands");
+    let mut sql = Sql::new(conn)?;
+    let (id, now) = (sql.bind(id), sql.now());
+    let text = format!(
+        "SELECT projection, version, answered_at IS NOT NULL OR (state = 'taken' AND kept_until > {now}) FROM {table} \
+         WHERE command_id = {id}"
+    );
+    let rows = conn.query(&text, &sql.params)?;
+    let Some(found) = rows.first() else { return Ok(false) };
+    if row::truth(found, 2)? {
+        return Ok(true);
+    }
+    let name = row::text(found, 0)?;
+    let version = if row::is_null(found, 1) { None } else { u32::try_from(row::int(found, 1)?).ok() };
+    Ok(members(conn)?.iter().any(|member| member.can_do(name, version)))
+}
+
+/// Ends a command that nobody keeps.
+pub(super) fn withdraw(conn: &mut dyn Conn, id: Uuid, answer: &serde_json::Value) -> Result<bool, StoreError> {
+    let table = conn.dialect().table("commands");
+    let mut sql = Sql::new(conn)?;
+    let (id, now, answer) = (sql.bind(id), sql.now(), sql.bind(text(answer)));
+    let text = format!(
+        "UPDATE {table} SET state = 'failed', answer = {answer}, answered_at = {now}, exclusive = NULL, \
+         kept_until = NULL WHERE command_id = {id} AND (state = 'asked' OR (state = 'taken' AND kept_until <= {now}))"
+    );
+    Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
 /// Writes a command down, with its answer if it has been carried out; false when another one is in its way.

@@ -141,11 +141,21 @@ pub(super) fn forget(
     instance: &str,
     positions: &[i64],
 ) -> Result<(), StoreError> {
-    let sql = format!("DELETE FROM {} WHERE {OF_INSTANCE} AND position = $4", conn.dialect().table("held_events"));
-    for position in positions {
-        let mut params = params(projection, instance);
-        params.push((*position).into());
-        conn.execute(&sql, &params)?;
+    let of_position = |position: &i64| {
+        let mut row = params(projection, instance);
+        row.push((*position).into());
+        row
+    };
+    if !positions.is_empty() {
+        conn.bulk(&Bulk {
+            table: conn.dialect().table("held_events"),
+            kind: BulkKind::Delete,
+            keys: columns().0,
+            columns: Vec::new(),
+            how: Vec::new(),
+            only_if: None,
+            rows: owned(positions.iter().map(of_position).collect()),
+        })?;
     }
     refresh(conn, projection, instance)
 }
@@ -187,7 +197,7 @@ fn blocked_of(found: &Row, now: SystemTime) -> Result<Blocked, StoreError> {
     let due = row::time(found, 4)?.unwrap_or(now);
     Ok(Blocked {
         position: row::int(found, 1)?,
-        attempts: count(row::int(found, 2)?),
+        attempts: times(row::int(found, 2)?),
         stopped: row::text(found, 3)? == HeldState::Stopped.as_str(),
         retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
         class: class(row::text(found, 5)?)?,
@@ -195,7 +205,7 @@ fn blocked_of(found: &Row, now: SystemTime) -> Result<Blocked, StoreError> {
     })
 }
 
-fn count(n: i64) -> u32 {
+fn times(n: i64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -250,6 +260,14 @@ pub(super) fn list(
     conn.query(&sql, &params)?.iter().map(|found| held(found, now)).collect()
 }
 
+/// How many those are.
+pub(super) fn count(conn: &mut dyn Conn, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
+    let (conditions, params) = conditions(conn, projection, query);
+    let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", conn.dialect().table("held_events"));
+    let rows = conn.query(&sql, &params)?;
+    Ok(rows.first().map_or(Ok(0), |found| row::int(found, 0))?.unsigned_abs())
+}
+
 fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &HeldQuery) -> (String, Vec<Value>) {
     let mut params: Vec<Value> = vec![Arc::clone(&projection.name).into(), projection.version.into()];
     let mut sql = "projection = $1 AND version = $2".to_owned();
@@ -295,7 +313,7 @@ fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
             aggregate_type: row::shared(found, 2)?,
             aggregate_id: row::shared(found, 3)?,
             event_type: row::shared(found, 4)?,
-            attempts: count(row::int(found, 5)?),
+            attempts: times(row::int(found, 5)?),
             state: HeldState::parse(state).ok_or_else(|| unknown("state", state))?,
             class: class(row::text(found, 7)?)?,
             error: row::text(found, 8)?.to_owned(),

@@ -79,6 +79,14 @@ impl<B: Backend> CommandStore for DbStore<B> {
         self.backend().read("reading a command", |conn| command::one(conn, id))
     }
 
+    fn is_tended(&self, id: Uuid) -> Result<bool, StoreError> {
+        self.backend().read("looking whether anybody is at a command", |conn| command::is_tended(conn, id))
+    }
+
+    fn withdraw(&self, id: Uuid, answer: &serde_json::Value) -> Result<bool, StoreError> {
+        self.backend().write("withdrawing a command", |conn| command::withdraw(conn, id, answer))
+    }
+
     fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError> {
         self.backend().read("reading commands", |conn| command::list(conn, projection, limit))
     }

@@ -259,6 +259,10 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.read("reading held events", |conn| held::list(conn, projection, query))
     }
 
+    fn held_count(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
+        self.inner.backend.read("counting failed events", |conn| held::count(conn, projection, query))
+    }
+
     fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
         self.inner.backend.read("counting held events", |conn| held::counts(conn, projection))
     }

@@ -193,7 +193,7 @@ impl Shared {
         let (text, again) = (full(error), may_pass.then(|| clock::deadline(wait)));
         let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
         match again {
-            Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {:.1} s", wait.as_secs_f64()),
+            Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {}", clock::spoken(wait)),
             None => log::error!("{what} is halted: {text}"),
         }
         let trouble = Trouble { text, again, times, is_told: false };

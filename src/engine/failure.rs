@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config::{HandlerConfig, Policy};
 use super::delay;
+use crate::clock::spoken;
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::event::Event;
 use crate::held::{Attempt, Blocked, FailureClass, HeldState};
@@ -86,7 +87,7 @@ pub(super) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
     let what = told(projection.name(), config.max_failure_count, attempt);
     match attempt.state {
         HeldState::Failing => {
-            log::warn!("{what}; the instance waits, next attempt in {:.1} s", attempt.retry_in.as_secs_f64());
+            log::warn!("{what}; the instance waits, next attempt in {}", spoken(attempt.retry_in));
         }
         HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
         HeldState::Parked => log::error!(

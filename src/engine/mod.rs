@@ -60,7 +60,6 @@ pub use fetch::Fetched;
 pub use handler::ProjectionHandler;
 pub use health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use history::{Astray, astray};
-pub use mend::Mended;
 pub(crate) use operator::{Operate, Task};
 pub use running::Engine;
 pub(crate) use unfed::ITSELF;

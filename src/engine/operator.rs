@@ -2,7 +2,7 @@
 //!
 //! What a command means is not known here; see [`Operate`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::thread;
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, full};
 use crate::instruction::{Asked, CommandState};
-use crate::lease::News;
+use crate::lease::{News, Pause};
 use crate::projection::Projection;
 use crate::store::{EventSource, ProjectionStore};
 
@@ -112,6 +112,11 @@ impl Task {
             Ok(false) => self.lose(),
             Err(error) => log::warn!("{}", full(&error)),
         }
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Ok(self.shared.leases.pauses()?.into_iter().collect())
     }
 
     /// Has all engines look at once.

@@ -1,6 +1,6 @@
 //! A running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use super::config::HandlerConfig;
 use super::handler::ProjectionHandler;
 use super::health::{self, Health};
 use super::history::{self, Spot};
-use super::mend::Mended;
 use super::shared::{Runner, Shared};
 use super::thread::{self, Pulse, Thread};
 use crate::clock;
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
-use crate::held::{By, HeldEvent, HeldQuery, Intervention};
+use crate::held::{By, HeldEvent, HeldQuery, Intervention, Mended};
+use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -374,6 +374,11 @@ impl Engine {
                 position: attempt.position,
             }),
         }
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Ok(self.shared.leases.pauses()?.into_iter().collect())
     }
 
     /// Takes in what was paused, or goes on, before the next tick reads it.

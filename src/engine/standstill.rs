@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::reducing::Hanging;
 use super::shared::{Runner, Shared};
+use crate::clock::spoken;
 use crate::error::{Error, PushError, StoreError, full, net};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
@@ -452,8 +453,8 @@ impl Shared {
         let Some(first) = all.min_by_key(|one| one.since) else { return error };
         let age = first.since.and_then(|since| since.elapsed().ok()).unwrap_or_default();
         error.doing(format!(
-            "telling how projections get on, which stand still here for {} s ({})",
-            age.as_secs(),
+            "telling how projections get on, which stand still here for {} ({})",
+            spoken(age),
             first.kind
         ))
     }

@@ -128,7 +128,7 @@ pub(super) fn start_loop(
             failures += 1;
             pulse.restarts.fetch_add(1, Ordering::Relaxed);
             let wait = delay::after(Duration::from_millis(100), LONGEST_RESTART, failures);
-            log::error!("thread {name} panicked; it goes on in {:.1} s", wait.as_secs_f64());
+            log::error!("thread {name} panicked; it goes on in {}", clock::spoken(wait));
             stop.wait(wait);
         }
         pulse.alive.store(false, Ordering::Relaxed);

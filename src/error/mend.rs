@@ -1,8 +1,11 @@
 //! Mending failures.
 
 use super::{StoreError, TriggerError};
-use crate::held::FailureClass;
+use crate::held::{FailureClass, Mended};
 use crate::plain::plain;
+
+/// Refused events that the text of an error names.
+const NAMED: usize = 5;
 
 /// A failure that was not mended.
 #[derive(Debug, thiserror::Error)]
@@ -26,20 +29,6 @@ pub enum MendError {
         /// The event.
         position: i64,
     },
-    /// The event waits behind another one.
-    #[error(
-        "event {position} of instance {instance:?} waits behind event {first} in projection {projection:?}; retry or discard that one"
-    )]
-    Behind {
-        /// The projection.
-        projection: String,
-        /// The tenant.
-        instance: String,
-        /// The event.
-        position: i64,
-        /// The event that is parked.
-        first: i64,
-    },
     /// The event is refused again.
     #[error(
         "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {applied} events were applied before",
@@ -58,6 +47,14 @@ pub enum MendError {
         class: FailureClass,
         /// Text of the error.
         error: String,
+    },
+    /// All failed events were tried again, and some of them are refused again.
+    #[error("projection {projection:?}: {} events were applied, {} of {} are still on record; refused again: {}", mended.applied, mended.after, mended.before, refused(mended))]
+    SomeStillFail {
+        /// The projection.
+        projection: String,
+        /// What came of it.
+        mended: Box<Mended>,
     },
     /// The event store does not have the event any more, or another one in its place.
     #[error(
@@ -85,4 +82,15 @@ pub enum MendError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn refused(mended: &Mended) -> String {
+    let named = mended.refused.iter().take(NAMED);
+    let mut words: Vec<String> =
+        named.map(|one| format!("event {} of instance {:?} ({})", one.position, one.instance, one.error)).collect();
+    let more = (mended.refused.len().saturating_sub(NAMED) as u64).saturating_add(mended.not_named);
+    if more > 0 {
+        words.push(format!("and {more} more"));
+    }
+    words.join(", ")
 }

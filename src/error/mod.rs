@@ -15,7 +15,7 @@ mod store;
 
 pub use life::LifeError;
 pub use mend::MendError;
-pub use operate::{OperateError, SwitchError};
+pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidCommand, PayloadError, PushError};
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};

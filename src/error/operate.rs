@@ -1,10 +1,12 @@
 //! What people ask engines to do, and why it is not done.
 
+use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{MendError, SetupError, StatementError, StoreError};
+use crate::clock::spoken;
 use crate::instruction::CommandState;
 use crate::plain::plain;
 
@@ -205,9 +207,10 @@ pub enum OperateError {
         /// The id.
         id: Uuid,
     },
-    /// There is no answer yet; the command stays on record.
+    /// There is no answer yet.
     #[error(
-        "command {id} ({kind} of projection {projection:?}) has no answer after {waited:?}, it is {state}; ask for its answer later"
+        "command {id} ({kind} of projection {projection:?}) has no answer after {}: {found}",
+        spoken(*waited)
     )]
     NoAnswer {
         /// The command.
@@ -216,10 +219,24 @@ pub enum OperateError {
         kind: String,
         /// The projection.
         projection: String,
-        /// How far it is.
-        state: String,
-        /// For how long.
+        /// How it stands with it, and what to do.
+        found: Box<Unanswered>,
+        /// For how long the answer was waited for.
         waited: Duration,
+    },
+    /// Nobody is alive who could carry it out.
+    #[error(
+        "no engine is alive that would carry out command {id} ({kind} of projection {projection:?}); start one, or use the service's own command line: {found}"
+    )]
+    NobodyLeft {
+        /// The command.
+        id: Uuid,
+        /// What was asked for.
+        kind: String,
+        /// The projection.
+        projection: String,
+        /// How it stands with it.
+        found: Box<Unanswered>,
     },
     /// An engine could not carry it out; this is what it says.
     #[error("{}", plain(error))]
@@ -253,6 +270,54 @@ pub enum OperateError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// How it stands with a command that has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// No engine has begun it; it stays on record until one does, or it is withdrawn.
+    NotBegun {
+        /// The command.
+        id: Uuid,
+    },
+    /// An engine has begun it, and goes on with it.
+    Begun {
+        /// The command.
+        id: Uuid,
+        /// The process, by its name where that is known.
+        by: String,
+        /// How long ago.
+        since: Duration,
+    },
+    /// An engine had begun it and has ended since; the next one goes on with it.
+    Left {
+        /// The command.
+        id: Uuid,
+    },
+    /// No engine has begun it, and none will any more.
+    Withdrawn,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotBegun { id } => {
+                write!(f, "no engine has begun it; `readside commands --id {id} --wait` tells when one does")
+            }
+            Self::Begun { id, by, since } => write!(
+                f,
+                "process {by} has begun it, {} ago, and goes on; `readside commands --id {id} --wait` tells how far it is",
+                spoken(*since)
+            ),
+            Self::Left { id } => write!(
+                f,
+                "the engine that had begun it has ended, the next one goes on with it; `readside commands --id {id} \
+                 --wait` tells how far it is"
+            ),
+            Self::Withdrawn => f.write_str("nobody was at it, and it was withdrawn; ask again"),
+        }
+    }
 }
 
 fn others(running: &[u32]) -> String {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{StoreError, TextFault};
+use crate::clock::spoken;
 use crate::event::Expected;
 use crate::plain::plain;
 
@@ -26,7 +27,7 @@ impl fmt::Display for Holder {
             write!(f, " ({})", self.application)?;
         }
         match self.since {
-            Some(since) => write!(f, ", since {:.1} s", since.as_secs_f64()),
+            Some(since) => write!(f, ", since {}", spoken(since)),
             None => Ok(()),
         }
     }
@@ -64,7 +65,7 @@ pub enum PushError {
         message: String,
     },
     /// The instance's counter was not had in time.
-    #[error("nothing pushed: instance {instance:?} was locked by another push for more than {waited:?}{}; try again", holder.as_ref().map(|h| format!(", held by {h}")).unwrap_or_default())]
+    #[error("nothing pushed: instance {instance:?} was locked by another push for more than {}{}; try again", spoken(*waited), holder.as_ref().map(|h| format!(", held by {h}")).unwrap_or_default())]
     Busy {
         /// The first of the tenants that were waited for.
         instance: String,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{StoreError, full};
+use crate::clock::spoken;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -75,7 +76,7 @@ pub enum AwaitError {
         projection: String,
     },
     /// It took too long; the read model may be older than what was waited for.
-    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {waited:?}, it is at {checkpoint}{}", why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
+    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {}, it is at {checkpoint}{}", spoken(*waited), why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
     TimedOut {
         /// The projection.
         projection: String,

@@ -248,7 +248,7 @@ fn within<T: Send + 'static>(
     });
     let thread = thread.map_err(|error| StoreError::new(doing, StoreErrorKind::Other, error))?;
     let Ok(done) = receive.recv_deadline(until) else {
-        let why = format!("{lack} within {:?}", super::pool::whole(since.elapsed()));
+        let why = format!("{lack} within {}", crate::clock::spoken(since.elapsed()));
         return Err(StoreError::new(doing, StoreErrorKind::Connection, why));
     };
     let _ = thread.join();

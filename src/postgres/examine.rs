@@ -7,6 +7,7 @@ use postgres::Client;
 
 use super::dial::Access;
 use super::{Postgres, error, rights, wire};
+use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::inspect::Finding;
@@ -148,10 +149,10 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Found {
     let heard = hear(postgres, &mut listener, patience);
     wire::unsubscribe(&mut listener, pid);
     Ok(match heard? {
-        Some(took) => Finding::ok("notifications", format!("arrive, after {:.1} ms", took.as_secs_f64() * 1000.0)),
+        Some(took) => Finding::ok("notifications", format!("arrive, after {}", spoken(took))),
         None => Finding::warn(
             "notifications",
-            format!("none arrived within {patience:?}: pushes of other processes are found by ticks only"),
+            format!("none arrived within {}: pushes of other processes are found by ticks only", spoken(patience)),
             remedy,
         ),
     })
@@ -195,16 +196,13 @@ fn transactions(postgres: &Postgres) -> Found {
         ));
     }
     if age < OLD_TRANSACTION {
-        return Ok(Finding::ok("transactions", format!("the oldest is {:.0} s old", age.as_secs_f64())));
+        return Ok(Finding::ok("transactions", format!("the oldest is {} old", spoken(age))));
     }
     let pid = row::int_or_zero(&found, 1)?;
     let application = if row::is_null(&found, 2) { "" } else { row::text(&found, 2)? };
     Ok(Finding::warn(
         "transactions",
-        format!(
-            "the oldest is {:.0} s old: pid {pid} ({application}); the server cannot clean up behind it",
-            age.as_secs_f64()
-        ),
+        format!("the oldest is {} old: pid {pid} ({application}); the server cannot clean up behind it", spoken(age)),
         format!("find out what it does; SELECT pg_terminate_backend({pid}) ends it"),
     ))
 }

@@ -13,7 +13,7 @@ use super::address::Address;
 use super::dial::{self, Access};
 use super::error::{self, End};
 use super::link::{Link, guarded};
-use crate::clock::deadline;
+use crate::clock::{deadline, spoken};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// A connection that was idle for longer is asked whether it lives before it is used.
@@ -157,7 +157,7 @@ impl Pool {
                 }
                 crowded = Some(error);
             } else if self.freed.wait_until(&mut state, deadline).timed_out() && state.idle.is_empty() {
-                let why = || format!("all {} connections were in use for {:?}", state.open, whole(since.elapsed()));
+                let why = || format!("all {} connections were in use for {}", state.open, spoken(since.elapsed()));
                 return Err(crowded.unwrap_or_else(|| StoreError::new(doing, StoreErrorKind::Timeout, why())));
             } else {
                 // One came back, or ended, which leaves room on the server.
@@ -215,11 +215,6 @@ impl Pool {
         link.try_driver(&format!("{doing}: connecting to {}", self.address))?;
         Ok(link)
     }
-}
-
-/// Rounded down to milliseconds, for people.
-pub(super) fn whole(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Refuses a server that cannot be used; returns the role.

@@ -13,7 +13,7 @@ use postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::{Postgres, error};
-use crate::clock::deadline;
+use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::lease::{News, Wire, Wired};
@@ -234,7 +234,7 @@ impl Listener {
         match &session.word {
             Word::Heard => self.deaf = None,
             Word::Said(_, until) if now >= *until => {
-                self.go_deaf(&format!("a word of this process to itself did not arrive within {patience:?}"));
+                self.go_deaf(&format!("a word of this process to itself did not arrive within {}", spoken(patience)));
             }
             Word::Due(time) if now >= *time => {
                 let said = say(self.store.backend());

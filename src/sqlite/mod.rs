@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
-use crate::clock::{Clock, SystemClock, deadline};
+use crate::clock::{Clock, SystemClock, deadline, spoken};
 use crate::conninfo::{Look, look};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
@@ -324,8 +324,7 @@ impl Sqlite {
     fn writer(&self, doing: &str, until: Instant) -> Result<MutexGuard<'_, Connection>, StoreError> {
         let since = Instant::now();
         self.writer.try_lock_until(until).ok_or_else(|| {
-            let waited = Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX));
-            let why = format!("another thread of this process held it for {waited:?}");
+            let why = format!("another thread of this process held it for {}", spoken(since.elapsed()));
             StoreError::new(doing, StoreErrorKind::Timeout, why).with_code(error::BUSY)
         })
     }

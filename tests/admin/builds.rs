@@ -209,10 +209,52 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     assert_eq!(engine.verify("counts", Some("tenant-001")).unwrap().differing, []);
     let all = engine.reset("counts", None, &by()).unwrap();
     assert!(all.instances == 3 && all.rows > 0, "{all:?}");
-    eventually("all rows", || seen(place) == before);
+    assert!(all.left_out.is_empty(), "{all:?}");
+    assert_eq!(seen(place), before);
     eventually("success again", || announced() == 2);
     lawful(place);
     assert!(matches!(engine.reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
+}
+
+// SPEC L11: what a report says is done is done; what is left out is counted, with the reason.
+pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    let events = [count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3), count("b", "z", 1)];
+    let pushed = engine.push(&events).unwrap();
+    engine.await_position("counts", "a", 4, LONG).unwrap();
+    engine.await_pushed("counts", &pushed[4..], LONG).unwrap();
+    let told = |left: &LeftOut| (left.parked, left.behind, left.standing, left.waiting);
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert_eq!((told(&built.left_out), built.switched), ((1, 1, 0, 0), true), "{}", built.left_out);
+    engine.pause("counts", Some("b"), &by()).unwrap();
+    engine.push(&[count("b", "z", 1), count("b", "z", 1)]).unwrap();
+    let of_a = RebuildOptions { instance: Some("a".into()), ..options() };
+    let one = engine.rebuild("counts", of_a, &by(), |_| {}).unwrap();
+    assert_eq!(told(&one.left_out), (1, 1, 0, 0), "of this instance alone: {}", one.left_out);
+    let reset = engine.reset("counts", None, &by()).unwrap();
+    assert_eq!(told(&reset.left_out), (1, 1, 1, 3), "{}", reset.left_out);
+    assert_eq!(reset.left_out.reasons, ["instance \"b\" stands at position 0: it is paused"]);
+    engine.resume("counts", Some("b"), &by()).unwrap();
+    engine.discard("counts", "a", 2, &by()).unwrap();
+    let reset = engine.reset("counts", Some("b"), &by()).unwrap();
+    assert!(reset.left_out.is_empty() && reset.done == "emptied and filled again", "{reset:?}");
+    assert!(seen(place).contains(&"b/z=3".to_owned()), "{:?}", seen(place));
+}
+
+// SPEC L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
+pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
+    let stops = HandlerConfig { policy: Policy::Stop, ..crate::handler() };
+    let engine = Engine::builder(place.open()).projection_with(crate::counts(1), stops).config(eager());
+    let engine = engine.start().unwrap();
+    engine.push(&(0..10).map(|n| count("a", "x", if n == 4 { 13 } else { 1 })).collect::<Vec<_>>()).unwrap();
+    let stopped = HeldQuery::all().states([HeldState::Stopped]);
+    eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let left = &built.left_out;
+    assert_eq!((built.switched, left.standing, left.waiting), (true, 1, 6), "{left}");
+    assert!(left.reasons[0].contains("instance \"a\" stands at position 4") && left.reasons[0].contains("bad luck"));
+    let switched = engine.back("counts", false, &by()).unwrap();
+    assert_eq!((switched.left_out.standing, switched.left_out.waiting), (1, 6), "{switched:?}");
 }
 
 /// Writes down what is asked of the build store.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use readside::admin::Remote;
-use readside::error::{AwaitError, OperateError, StoreError};
+use readside::error::{AwaitError, OperateError, StoreError, Unanswered};
 use readside::*;
 use uuid::Uuid;
 
@@ -71,6 +71,53 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     let asked = commands.command(id).unwrap().unwrap();
     assert_ne!(asked.taken_by, Some(dead));
     assert!(!commands.answer(id, dead, CommandState::Failed, &serde_json::Value::Null).unwrap(), "it is not his");
+    engine.shutdown(LONG).unwrap();
+}
+
+// SPEC J3: nobody waits for what nobody will do.
+pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let (remote, commands) = (remote(place), store.commands().unwrap());
+    let [asked, taken, lapsed] = asks(&store, 3).try_into().unwrap();
+    match remote.answer(asked, LONG) {
+        Err(OperateError::NobodyLeft { id, found, .. }) => {
+            assert_eq!((id, *found), (asked, Unanswered::NotBegun { id: asked }));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(remote.withdraw(asked, &By::new("ada", "nobody is there")).unwrap());
+    assert!(!remote.withdraw(asked, &by()).unwrap(), "it is over");
+    match remote.answer(asked, LONG) {
+        Err(OperateError::Answered { error }) => assert_eq!(error, "withdrawn by \"ada\": nobody is there"),
+        other => panic!("{other:?}"),
+    }
+    let one = |id, lease| {
+        let found = commands.take(Uuid::from_u128(7), &[("counts".into(), 1)], lease, 1).unwrap();
+        assert_eq!(found[0].id, id);
+    };
+    one(taken, LONG);
+    assert!(!remote.withdraw(taken, &by()).unwrap(), "somebody is at it");
+    match remote.answer(taken, Duration::from_millis(1)) {
+        Err(OperateError::NoAnswer { found, .. }) => {
+            let named = Uuid::from_u128(7).to_string();
+            assert!(matches!(&*found, Unanswered::Begun { by, .. } if *by == named), "{found}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let answer = serde_json::Value::Null;
+    assert!(commands.answer(taken, Uuid::from_u128(7), CommandState::Done, &answer).unwrap());
+    one(lapsed, Duration::from_millis(1));
+    match remote.answer(lapsed, LONG) {
+        Err(error @ OperateError::NobodyLeft { .. }) => {
+            let said = error.to_string();
+            assert!(said.contains("start one") && said.contains("that had begun it has ended"), "{said}");
+            assert!(said.contains(&format!("readside commands --id {lapsed}")), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let engine = start(store.clone(), lazy());
+    remote.answer(lapsed, LONG).unwrap();
     engine.shutdown(LONG).unwrap();
 }
 

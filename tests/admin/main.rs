@@ -223,7 +223,7 @@ macro_rules! on_both {
 }
 
 on_both! {
-    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over,
+    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over, what_nobody_is_left_for_is_told_and_withdrawn,
         two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
         a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
@@ -235,7 +235,8 @@ on_both! {
         what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,
         a_halted_build_is_told_with_its_trouble, notes_hold_as_long_as_somebody_stands_by_them;
     builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
-        an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
+        an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, what_is_left_out_is_told,
+        what_waits_behind_an_event_is_left_out, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
         a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
     gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,

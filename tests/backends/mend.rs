@@ -120,10 +120,6 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     bench.handler.trigger(&["a"]).unwrap();
     assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (2, 0));
     assert_eq!(bench.held(), [(2, Parked, 2), (3, Behind, 0), (5, Behind, 0)]);
-    match bench.handler.retry("a", 3, &by()) {
-        Err(MendError::Behind { first: 2, .. }) => {}
-        other => panic!("{other:?}"),
-    }
     bench.mend(-1);
     assert_eq!(bench.handler.retry("a", 2, &By::new("bob", "again")).unwrap().applied, 3);
     assert_eq!((bench.rows(), bench.held()), (vec!["x=5(4)".to_owned(), "y=3(1)".to_owned()], vec![]));
@@ -148,18 +144,75 @@ pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
 }
 
+// SPEC H3: a retry that was cut off is taken up by any event of the aggregate, also by one that is done.
+pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", 1), ("x", -1), ("x", 2), ("x", -2), ("x", 4), ("y", 5), ("x", 6)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    bench.mend(-1);
+    assert_eq!(still_fails(bench.handler.retry("a", 2, &by())), (4, 2));
+    bench.mend(-2);
+    let mended = bench.handler.retry("a", 2, &by()).unwrap();
+    assert_eq!((mended.applied, mended.went_on, mended.before, mended.after), (3, Some(4), 3, 0), "it was done");
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=6(6)".to_owned(), "y=5(1)".to_owned()], vec![]));
+    for done in [2, 4, 6, 99, 0, -5, i64::MIN, i64::MAX] {
+        let outcome = bench.handler.retry("a", done, &by());
+        assert!(matches!(outcome, Err(MendError::NotHeld { position, .. }) if position == done), "{outcome:?}");
+    }
+    bench.push(&[("z", -9), ("z", 8)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    bench.mend(-9);
+    let mended = bench.handler.retry("a", 9, &by()).unwrap();
+    assert_eq!((mended.applied, mended.went_on), (2, Some(8)), "it waited behind the one that is parked");
+}
+
+// SPEC H3: what is refused again is told, all of it.
+pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", -3), ("y", -1), ("y", -3), ("z", -2), ("z", 4), ("u", -3), ("u", 5)]);
+    bench.handler.trigger(&["a"]).unwrap();
+    bench.mend(-2);
+    let Err(error @ MendError::SomeStillFail { .. }) = bench.handler.retry_all(&by()) else { panic!("three fail") };
+    let said = error.to_string();
+    assert!(said.contains("3 events were applied, 4 of 7 are still on record"), "{said}");
+    let MendError::SomeStillFail { mended, .. } = error else { unreachable!() };
+    let refused: Vec<_> = mended.refused.iter().map(|one| (one.position, one.class, &*one.error)).collect();
+    let reducer = Some(FailureClass::Reducer);
+    assert_eq!(refused, [1, 3, 6].map(|at| (at, reducer, "not yet")));
+    assert!(refused.iter().all(|(at, _, _)| said.contains(&format!("event {at} of instance \"a\""))), "{said}");
+    assert_eq!((mended.applied, mended.before, mended.after, mended.not_named), (3, 7, 4, 0));
+    bench.mend(-3);
+    let mended = bench.handler.retry_all(&by()).unwrap();
+    assert_eq!((mended.applied, mended.before, mended.after), (4, 4, 0));
+}
+
+// SPEC H3: whatever lies between the events of an aggregate.
+pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    bench.push(&[("x", -1)]);
+    for n in 1..=20 {
+        let others = (0..n).map(|other| ("y", other)).chain([("x", n)]);
+        bench.push(&others.collect::<Vec<_>>());
+    }
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.held().len(), 21);
+    bench.mend(-1);
+    assert_eq!(bench.handler.retry("a", 1, &by()).unwrap().applied, 21);
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=20(21)".to_owned(), "y=19(210)".to_owned()], vec![]));
+}
+
 // SPEC H3: also when there is more behind it than one transaction takes.
 pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1)]);
     for value in 1..=5 {
-        bench.push(&(0..50).map(|n| ("x", value * 100 + n)).collect::<Vec<_>>());
+        bench.push(&(0..300).map(|n| ("x", value * 1000 + n)).collect::<Vec<_>>());
     }
     bench.handler.trigger(&["a"]).unwrap();
-    assert_eq!((bench.rows().len(), bench.held().len()), (0, 251));
+    assert_eq!((bench.rows().len(), bench.held().len()), (0, 1501));
     bench.mend(-1);
-    assert_eq!(bench.handler.retry_all(&by()).unwrap().applied, 251);
-    assert_eq!((bench.rows(), bench.held()), (vec!["x=549(251)".to_owned()], vec![]));
+    assert_eq!(bench.handler.retry_all(&by()).unwrap().applied, 1501);
+    assert_eq!((bench.rows(), bench.held()), (vec!["x=5299(1501)".to_owned()], vec![]));
 }
 
 // SPEC H3: an instance that is stopped goes on with the event, or without it.

@@ -82,6 +82,52 @@ fn a_service_that_has_the_code_mends_them() {
 
 // SPEC H3
 #[test]
+fn a_retry_of_all_tells_what_fails_again() {
+    on_both(|place| {
+        fail(place);
+        place.with(|store| {
+            let bad = Command::raw("beta", "user", "u9", "user.added").payload_json(r#"{"bad":2}"#);
+            store.push(&[bad]).unwrap();
+            let config = HandlerConfig { retries: 0, max_failure_count: 1, ..HandlerConfig::default() };
+            store.handler(users(false), config).trigger(&["beta"]).unwrap();
+        });
+        let all = ["failed", "retry", "users", "--all", "--why", "let us see"];
+        let told = service(place, false, &all);
+        assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+        assert!(
+            told.out.contains("0 events were applied; 3 were on record as failed before, 3 are now"),
+            "{}",
+            told.out
+        );
+        let lines =
+            |instance: &str| told.out.lines().any(|line| line.starts_with(instance) && line.contains("no name"));
+        assert!(lines("acme") && lines("beta"), "{}", told.out);
+        let told = service(place, false, &[&all[..], &["--json"]].concat());
+        assert_eq!(told.code, 3);
+        let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+        assert_eq!(report["mended"]["refused"][1]["instance"], "beta");
+        let done = service(place, true, &all).ok();
+        assert_eq!(done, "users: 3 events were applied; 3 were on record as failed before, 0 are now\n");
+    });
+}
+
+// SPEC H3
+#[test]
+fn a_retry_goes_on_where_it_was() {
+    on_both(|place| {
+        fail(place);
+        let retry = |position: &str| {
+            service(place, true, &["failed", "retry", "users", "acme", position, "--why", "the reducer is mended"])
+        };
+        let done = retry("3").ok();
+        assert!(done.contains("from event 2, the first that was held of the aggregate of event 3"), "{done}");
+        assert!(retry("2").failed().contains("is not on record as failed"));
+        assert_eq!(rows(place), 4);
+    });
+}
+
+// SPEC H3
+#[test]
 fn an_event_is_given_up() {
     on_both(|place| {
         fail(place);

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use readside::{Command, Engine, EngineConfig, HandlerConfig, Policy};
+use readside::{
+    By, Command, CommandState, Engine, EngineConfig, HandlerConfig, Instruction, Member, NewCommand, Policy,
+    RebuildOptions,
+};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::service::{service, users};
 use crate::wrong::execute;
-use crate::{Place, on_both};
+use crate::{Place, TestStore, on_both};
 
 const WHY: [&str; 2] = ["--why", "a test"];
 
@@ -138,6 +142,137 @@ fn commands_are_on_record() {
             let nil = "00000000-0000-0000-0000-000000000000";
             let error = place.run(&["commands", "--id", nil]).failed();
             assert!(error.contains("there is no command"), "{error}");
+        });
+    });
+}
+
+/// An engine as the others see it, which does nothing.
+fn announce(store: &dyn TestStore, name: &str, time_to_live: Duration) -> Uuid {
+    let process = Uuid::now_v7();
+    let member = Member { process, name: name.to_owned(), projections: vec![("users".to_owned(), 1)] };
+    store.heartbeat(&member, time_to_live).unwrap();
+    process
+}
+
+fn rebuild() -> NewCommand {
+    let instruction = Instruction::Rebuild(RebuildOptions::default());
+    NewCommand { projection: "users".into(), version: None, instruction, by: By::new("bob", "a column") }
+}
+
+// SPEC J3: a wait ends when nobody is left who could end it.
+#[test]
+fn an_engine_that_dies_is_waited_for_no_longer_than_its_lease() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        place.with(|store| {
+            announce(store, "dead", Duration::from_secs(1));
+            let error = place.run(&["verify", "users", "--timeout", "1min"]).failed();
+            assert!(error.contains("no engine is alive that would carry out command"), "{error}");
+            assert!(error.contains("it was withdrawn"), "{error}");
+            announce(store, "dead", Duration::from_secs(2));
+            let verified = service(place, true, &["verify", "users", "--timeout", "1min"]).ok();
+            assert!(verified.starts_with("users@1: no row differs"), "{verified}");
+        });
+    });
+}
+
+// SPEC J3
+#[test]
+fn what_nobody_has_begun_is_withdrawn_with_the_time_out() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        let again = ["rebuild", "users", "--why", "again"];
+        let error = service(place, true, &[&again[..], &["--timeout", "0s"]].concat()).failed();
+        assert!(error.contains("it was withdrawn"), "{error}");
+        place.with(|store| {
+            // An engine that is alive and takes nothing.
+            announce(store, "idle", Duration::from_mins(10));
+            for _ in 0..2 {
+                let error = place.run(&[&again[..], &["--timeout", "10ms"]].concat()).failed();
+                assert!(error.contains("it was withdrawn"), "{error}");
+            }
+            let record = place.run(&["commands", "users", "--json"]).lines();
+            let states: Vec<&str> = record.iter().map(|asked| asked["state"].as_str().unwrap()).collect();
+            assert_eq!(states, ["failed"; 3], "{record:?}");
+            assert!(record[0]["answer"]["error"].as_str().unwrap().starts_with("withdrawn by \"ada\""), "{record:?}");
+        });
+    });
+}
+
+// SPEC J3
+#[test]
+fn a_command_that_nobody_is_at_is_in_nobodys_way() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        place.with(|store| {
+            let left = store.commands().unwrap().ask(&rebuild()).unwrap();
+            service(place, true, &["rebuild", "users", "--why", "again"]).ok();
+            let answer = store.commands().unwrap().command(left).unwrap().unwrap().answer.unwrap();
+            assert!(answer["error"].as_str().unwrap().contains("takes its place"), "{answer}");
+            announce(store, "idle", Duration::from_mins(10));
+            store.commands().unwrap().ask(&rebuild()).unwrap();
+            let error = place.run(&["rebuild", "users", "--why", "again"]).failed();
+            assert!(error.contains("rebuild by \"bob\" goes on"), "one is alive who may take it: {error}");
+        });
+    });
+}
+
+// SPEC J3
+#[test]
+fn who_has_begun_is_named_when_the_time_is_over() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        place.with(|store| {
+            let worker = announce(store, "worker-7", Duration::from_mins(10));
+            let commands = store.commands().unwrap();
+            let id = commands.ask(&rebuild()).unwrap();
+            commands.take(worker, &[("users".into(), 1)], Duration::from_mins(10), 1).unwrap();
+            let error = place.run(&["commands", "--id", &id.to_string(), "--wait", "--timeout", "0s"]).failed();
+            assert!(error.contains("process \"worker-7\"") && error.contains("has begun it"), "{error}");
+            assert!(error.contains(&format!("readside commands --id {id} --wait")), "{error}");
+            assert_eq!(commands.command(id).unwrap().unwrap().state, CommandState::Taken);
+        });
+    });
+}
+
+// SPEC L11
+#[test]
+fn a_reset_without_engines_fills_all_again() {
+    on_both(|place| {
+        with_engine(place, |_| {});
+        place.with(|store| {
+            for page in 0..5 {
+                let commands = (0..2000).map(|n| Command::raw("acme", "user", &format!("v{page}-{n}"), "user.added"));
+                store.push(&commands.collect::<Vec<_>>()).unwrap();
+            }
+            let done = service(place, true, &["reset", "users", "--why", "x"]).ok();
+            assert_eq!(store.rows(&users(true)).len(), 10_003);
+            assert_eq!(done, "users: emptied and filled again\n");
+        });
+    });
+}
+
+// SPEC L11
+#[test]
+fn what_a_rebuild_leaves_out_is_found() {
+    on_both(|place| {
+        with_engine(place, |engine| {
+            let bad = |payload: &str| Command::raw("acme", "user", "u7", "user.added").payload_json(payload);
+            let pushed = engine.push(&[bad(r#"{"bad":1}"#), bad("{}")]).unwrap();
+            engine.await_position("users", "acme", pushed[1].position(), Duration::from_secs(30)).ok();
+            for (args, wanted) in [
+                (&["rebuild", "users", "--why", "x"][..], "is built anew, and readers see it"),
+                (&["builds", "back", "users", "--why", "x"], "readers see the former build again"),
+                (&["reset", "users", "--why", "x"], "emptied and filled again"),
+            ] {
+                let told = place.run(args);
+                assert_eq!(told.code, 3, "{}{}", told.out, told.err);
+                let left = "left out: 1 failed events are parked, 1 wait behind them";
+                assert!(told.out.contains(wanted) && told.out.contains(left), "{}", told.out);
+                let told = place.run(&[args, &["--json"]].concat());
+                let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+                assert_eq!((told.code, &report["left_out"]["parked"]), (3, &json!(1)), "{report}");
+            }
         });
     });
 }

@@ -28,6 +28,8 @@ Example:
   readside failed show users acme 17 --payload")]
     Show(FailedShowArgs),
     /// Try a failed event again, with all that waits behind it.
+    ///
+    /// Any event of the aggregate will do: it goes on with the first that is held, also after a retry that was cut off.
     #[command(after_long_help = "\
 Example:
   readside failed retry users acme 17 --why 'the reducer is mended'")]

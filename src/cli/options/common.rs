@@ -31,7 +31,8 @@ pub(in crate::cli) struct LookArgs {
 /// How long the answer of an engine is waited for.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WaitArgs {
-    /// Wait no longer than this for the answer; the engine goes on. Default: until it is there.
+    /// Wait no longer than this for the answer. An engine that has begun goes on; what none has begun is withdrawn. Default:
+    /// until the answer is there, and 10 minutes for an engine to begin.
     #[arg(long, value_name = "TIME", value_parser = words::parse_duration)]
     pub(in crate::cli) timeout: Option<Duration>,
     /// Only ask, and do not wait.

@@ -66,7 +66,8 @@ Exit codes:
   1    an error; standard error says which
   2    wrong arguments
   3    something was found: lag or failures above a limit (status), a failed check (doctor),
-       rows that differ (verify, explain)
+       rows that differ (verify, explain), events that fail again (failed retry --all),
+       events that are left out (rebuild, reset, builds switch and back)
   4    a projection that readers see is stuck (status), whatever the limits
   130  ended by a signal before it was through";
 

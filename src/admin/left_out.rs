@@ -1,0 +1,159 @@
+//! What a read model lacks of the log, and why; and the wait until it lacks nothing else.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::measure::Pace;
+use super::rebuild::insist;
+use super::site::{Control, PAGE, Site, answer};
+use crate::build::{LeftOut, Step};
+use crate::error::{OperateError, StoreError};
+use crate::held::{HeldQuery, HeldState};
+use crate::lease::Pause;
+use crate::query::{Head, HeadsRequest};
+use crate::state::{ProjectionKey, State, StopCause};
+
+/// Instances that are named, at most.
+const NAMED: usize = 10;
+
+/// The first wait between two looks, and the longest.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// After so long without a move engines are told once more, and after so long they are waited for no longer.
+const STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+
+/// Why an instance does not go on, if there is a reason.
+fn reason(site: &Site<'_>, pauses: &HashSet<Pause>, head: &Head, state: &State) -> Option<String> {
+    let name = || site.name().to_owned();
+    let whole = pauses.contains(&(name(), None));
+    if whole || pauses.contains(&(name(), Some(Arc::clone(&head.instance)))) {
+        return Some("it is paused".to_owned());
+    }
+    let blocked = state.blocked.as_ref().filter(|blocked| blocked.position > state.position)?;
+    let cause = if blocked.stopped { StopCause::Stopped } else { StopCause::Failing }(blocked.clone());
+    Some(cause.to_string())
+}
+
+fn add(found: &mut LeftOut, head: &Head, state: &State, why: &str) {
+    found.standing += 1;
+    found.waiting += u64::try_from(head.relevant - state.position).unwrap_or(0);
+    if found.reasons.len() < NAMED {
+        found.reasons.push(format!("instance {:?} stands at position {}: {why}", head.instance, state.position));
+    }
+}
+
+impl Site<'_> {
+    /// Heads behind `after` that count, in pages; of one instance, where one is meant.
+    fn heads_page(
+        &self,
+        instance: Option<&str>,
+        after: &mut Option<Arc<str>>,
+    ) -> Result<Option<Vec<Head>>, OperateError> {
+        let instances = instance.map(Into::into).into_iter().collect();
+        let aggregate_types = self.projection.wanted().aggregate_types;
+        let request = HeadsRequest { instances, aggregate_types, after: after.clone(), limit: PAGE };
+        let mut heads = self.source.heads(&request)?;
+        let Some(last) = heads.last() else { return Ok(None) };
+        *after = Some(Arc::clone(&last.instance));
+        heads.retain(|head| head.relevant > 0 && (self.system || instance.is_some() || !head.instance.is_empty()));
+        Ok(Some(heads))
+    }
+
+    fn count_held(&self, key: &ProjectionKey, instance: Option<&str>, found: &mut LeftOut) -> Result<(), StoreError> {
+        let counted = [
+            (HeldState::Parked, &mut found.parked),
+            (HeldState::Behind, &mut found.behind),
+            (HeldState::Skipped, &mut found.skipped),
+        ];
+        let all = if instance.is_none() { self.models.held_counts(key)? } else { Vec::new() };
+        for (state, count) in counted {
+            *count = match instance {
+                Some(instance) => self.models.held_count(key, &HeldQuery::all().instance(instance).states([state]))?,
+                None => all.iter().filter(|(other, _)| *other == state).map(|(_, count)| count).sum(),
+            };
+        }
+        Ok(())
+    }
+}
+
+/// What a build lacks for a reason, in all instances or in one. What engines are about to apply is not left out.
+pub(super) fn look(
+    site: &Site<'_>,
+    key: &ProjectionKey,
+    instance: Option<&str>,
+    control: &dyn Control,
+) -> Result<LeftOut, OperateError> {
+    let pauses = insist(control, || Ok(control.pauses()?))?;
+    let (mut found, mut after) = (LeftOut::default(), None);
+    insist(control, || Ok(site.count_held(key, instance, &mut found)?))?;
+    while let Some(heads) = insist(control, || site.heads_page(instance, &mut after))? {
+        let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
+        let states = insist(control, || Ok(site.models.states(key, &instances)?))?;
+        for (head, state) in heads.iter().zip(&states).filter(|(head, state)| state.position < head.relevant) {
+            if let Some(why) = reason(site, &pauses, head, state) {
+                add(&mut found, head, state, &why);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until a read model that was emptied holds again what was in the log when each instance was looked at first, and tells
+/// what it lacks then: what has a reason, and what did not move for a minute.
+pub(super) fn refill(
+    site: &Site<'_>,
+    instance: Option<&str>,
+    control: &dyn Control,
+    told: &dyn Fn(serde_json::Value) -> serde_json::Value,
+) -> Result<LeftOut, OperateError> {
+    let (key, mut pace, mut after, mut unmoved) = (site.projection.key(), Pace::new(), None, LeftOut::default());
+    let mut last: Option<Instant> = None;
+    // Heads only grow: each instance has to reach the head that it had when its page was read, so that this ends under any load.
+    while let Some(mut left) = insist(control, || site.heads_page(instance, &mut after))? {
+        let (mut pause, mut before, mut moved) = (LOOK_AGAIN.0, None, (Instant::now(), Instant::now()));
+        loop {
+            let pauses = insist(control, || Ok(control.pauses()?))?;
+            let instances: Vec<Arc<str>> = left.iter().map(|head| Arc::clone(&head.instance)).collect();
+            let states = if left.is_empty() {
+                Vec::new()
+            } else {
+                insist(control, || Ok(site.models.states(&key, &instances)?))?
+            };
+            let mut open: Vec<(Head, State)> = left.into_iter().zip(states).collect();
+            open.retain(|(head, state)| state.position < head.relevant && reason(site, &pauses, head, state).is_none());
+            if last.is_none_or(|at| at.elapsed() >= LOOK_AGAIN.1) {
+                let standing = insist(control, || Ok(site.standing(&key, &key)?))?;
+                control.report(&told(answer(&pace.progress(Step::Filling, &standing))?));
+                last = Some(Instant::now());
+            }
+            if open.is_empty() {
+                break;
+            }
+            let now: Vec<i64> = open.iter().map(|(_, state)| state.position).collect();
+            if before.as_ref() != Some(&now) {
+                (before, moved) = (Some(now), (Instant::now(), Instant::now()));
+            } else if moved.0.elapsed() >= STILL.1 {
+                let why = "no engine moved it for a minute; `readside status` tells what stands in the way";
+                for (head, state) in &open {
+                    add(&mut unmoved, head, state, why);
+                }
+                break;
+            } else if moved.1.elapsed() >= STILL.0 {
+                control.announce();
+                moved.1 = Instant::now();
+            }
+            left = open.into_iter().map(|(head, _)| head).collect();
+            if !control.wait(pause) {
+                return Err(OperateError::ShutDown);
+            }
+            pause = (pause * 2).min(LOOK_AGAIN.1);
+        }
+    }
+    let mut found = look(site, &key, instance, control)?;
+    found.standing += unmoved.standing;
+    found.waiting += unmoved.waiting;
+    found.reasons.extend(unmoved.reasons);
+    found.reasons.truncate(NAMED);
+    Ok(found)
+}
