@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::build::{Build, BuildStore, Phase};
-use crate::engine::{Astray, Cancel, HandlerConfig, ProjectionHandler, astray};
+use crate::engine::{Astray, HandlerConfig, ProjectionHandler, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, full};
 use crate::lease::Pause;
 use crate::projection::Projection;
@@ -24,7 +24,7 @@ pub(super) struct Site<'s> {
     /// The system instance counts too.
     pub(super) system: bool,
     /// Ends the passes of its handlers.
-    pub(super) cancel: Arc<Cancel>,
+    pub(super) cancel: Arc<Stop>,
 }
 
 /// What an operation tells while it goes on, and how it is ended.

@@ -17,15 +17,16 @@ use super::listener::Listener;
 use super::operator::{Operate, Operator};
 use super::pages::Pages;
 use super::progress::Progress;
+use super::renewal;
 use super::running::{Engine, Threads};
 use super::schedule::Schedule;
 use super::shared::{Runner, Shared};
 use super::standstill::Standstills;
+use super::stop::Stop;
 use super::subscriber::Subscriber;
-use super::thread::{self, Pulse, Stop, Thread};
+use super::thread::{self, Pulse, Thread};
 use super::ticker::Ticker;
 use super::windows::Windows;
-use super::{renewal, shared};
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
 use crate::lease::{LeaseStore, News, Wire, Wired};
 use crate::projection::Projection;
@@ -294,7 +295,6 @@ impl EngineBuilder {
             generation: AtomicU64::new(generation),
             forgotten: AtomicU64::new(0),
             pool: Mutex::new(None),
-            inbox: bounded::<shared::Trigger>(1024),
             tick_now,
             operate_now,
             hears_commands: self.together,

@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
-use super::cancel::Cancel;
 use super::config::HandlerConfig;
 use super::feed::Feed;
 use super::fetch::Fetched;
 use super::flight::{Flight, Flights, Landing, Pilot};
 use super::reducing::Reducing;
+use super::stop::Stop;
 use super::work::{Processed, Work};
 use crate::build::Behind;
 use crate::error::{Error, SetupError, StoreError, TriggerError, net};
@@ -60,7 +60,7 @@ pub(super) struct Inner {
     pub(super) projection: Projection,
     pub(super) key: ProjectionKey,
     pub(super) config: HandlerConfig,
-    pub(super) cancel: Arc<Cancel>,
+    pub(super) cancel: Arc<Stop>,
     log: OnceLock<Log>,
     /// What its reducers are at.
     pub(super) reducing: Reducing,
@@ -113,7 +113,7 @@ impl ProjectionHandler {
     }
 
     /// The same handler, cancelled with others.
-    pub(crate) fn cancelled_by(mut self, cancel: Arc<Cancel>) -> Self {
+    pub(crate) fn cancelled_by(mut self, cancel: Arc<Stop>) -> Self {
         self.inner.cancel = cancel;
         self
     }

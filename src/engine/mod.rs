@@ -9,7 +9,6 @@
 
 mod apply;
 mod attempt;
-mod cancel;
 mod careful;
 mod config;
 mod delay;
@@ -42,6 +41,7 @@ mod running;
 mod schedule;
 mod shared;
 mod standstill;
+mod stop;
 mod subscriber;
 mod thread;
 mod ticker;
@@ -53,7 +53,6 @@ mod shuttled;
 
 pub use builder::{EngineBuilder, EngineConfig, EngineStore};
 pub(crate) use builds::NEXT;
-pub(crate) use cancel::Cancel;
 pub(crate) use compare::compare;
 pub use config::{HandlerConfig, Policy};
 pub use fetch::Fetched;
@@ -62,5 +61,6 @@ pub use health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use history::{Astray, astray};
 pub(crate) use operator::{Operate, Task};
 pub use running::Engine;
+pub(crate) use stop::Stop;
 pub(crate) use unfed::ITSELF;
 pub use work::Processed;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use uuid::Uuid;
 
-use super::cancel::Cancel;
 use super::config::HandlerConfig;
 use super::shared::Shared;
+use super::stop::Stop;
 use super::thread;
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, full};
@@ -55,7 +55,7 @@ pub(crate) struct Task {
     /// Another engine has taken it over.
     lost: AtomicBool,
     /// Set when it may not go on.
-    cancel: Arc<Cancel>,
+    cancel: Arc<Stop>,
 }
 
 impl Task {
@@ -86,7 +86,7 @@ impl Task {
     }
 
     /// Ends the passes of the command's handlers when it may not go on.
-    pub(crate) fn cancel(&self) -> &Arc<Cancel> {
+    pub(crate) fn cancel(&self) -> &Arc<Stop> {
         &self.cancel
     }
 
@@ -226,7 +226,7 @@ impl Operator {
         log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
         self.begun += 1;
         let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
-        let cancel = Arc::new(Cancel::default());
+        let cancel = Arc::new(Stop::default());
         let task = Arc::new(Task { asked, number: self.begun, shared, lost, cancel: Arc::clone(&cancel) });
         let taken: Vec<usize> = self.running.values().map(|(slot, _)| *slot).collect();
         let slot = (0..MOST).find(|slot| !taken.contains(slot)).unwrap_or(MOST);

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use crate::sync::Mutex;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use super::builder::EngineConfig;
 use super::builds::{LiveBuild, Trouble};
-use super::cancel::Cancel;
 use super::feed::Feed;
 use super::handler::{Inner, ProjectionHandler};
 use super::holding::Holdings;
@@ -19,7 +18,8 @@ use super::members;
 use super::progress::{Moved, Progress};
 use super::schedule::{Job, Schedule};
 use super::standstill::Standstills;
-use super::thread::{Stop, Thread};
+use super::stop::Stop;
+use super::thread::Thread;
 use super::unfed::Unfed;
 use super::windows::Windows;
 use super::work::{Processed, Work};
@@ -33,13 +33,6 @@ use crate::store::{EventSource, EventStore, ProjectionStore};
 
 /// Passes after which an instance with a long backlog goes to the end of the line.
 const PASSES: usize = 20;
-
-/// Instances of a projection that may have work.
-#[derive(Debug)]
-pub(super) struct Trigger {
-    pub(super) projection: usize,
-    pub(super) instances: Vec<Arc<str>>,
-}
 
 /// A projection in an engine.
 #[derive(Debug)]
@@ -150,7 +143,6 @@ pub(super) struct Shared {
     /// How often the log was forgotten.
     pub(super) forgotten: AtomicU64,
     pub(super) pool: Mutex<Option<rayon::ThreadPool>>,
-    pub(super) inbox: (Sender<Trigger>, Receiver<Trigger>),
     pub(super) tick_now: Sender<()>,
     pub(super) operate_now: Sender<()>,
     /// Commands are announced by the wire.
@@ -160,7 +152,7 @@ pub(super) struct Shared {
     /// Held by whoever looks which builds there are.
     pub(super) looking: Mutex<()>,
     /// Threads that carry out commands.
-    pub(super) tasks: Mutex<Vec<(Thread, Arc<Cancel>)>>,
+    pub(super) tasks: Mutex<Vec<(Thread, Arc<Stop>)>>,
     /// Batches that ended by a panic.
     pub(super) worker_panics: AtomicU64,
     /// Tasks that are over and not taken off the operator's list yet, by their numbers.
@@ -234,25 +226,16 @@ impl Shared {
         let _ = self.tick_now.try_send(());
     }
 
-    /// Sends a trigger. While the channel is full the pool is told, and the sender waits, until stopped.
-    pub(super) fn send(self: &Arc<Self>, mut trigger: Trigger) {
-        while !self.stop.is_set() {
-            match self.inbox.0.send_timeout(trigger, std::time::Duration::from_millis(50)) {
-                Ok(()) => break,
-                Err(error) => trigger = error.into_inner(),
-            }
-            self.wake();
+    /// Puts instances that may have work on the schedule, and wakes the pool.
+    pub(super) fn trigger(self: &Arc<Self>, projection: usize, instances: &[Arc<str>]) {
+        for instance in instances {
+            self.schedule.add(projection, instance);
         }
         self.wake();
     }
 
-    /// Takes in what was sent, and starts as many jobs as there is work and workers for.
+    /// Starts as many jobs as there is work and workers for.
     pub(super) fn wake(self: &Arc<Self>) {
-        for trigger in self.inbox.1.try_iter() {
-            for instance in &trigger.instances {
-                self.schedule.add(trigger.projection, instance);
-            }
-        }
         let pool = self.pool.lock();
         let Some(pool) = pool.as_ref() else { return };
         while self.schedule.wants_job() {

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread;
 
-use super::cancel::Cancel;
 use super::flight::{Flights, Landing};
 use super::holding::{Holding, Holdings};
 use super::progress::{Moved, Progress};
 use super::schedule::Schedule;
-use super::thread::Stop;
+use super::stop::Stop;
 use crate::lease::{Lease, Renewal};
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
@@ -170,19 +169,11 @@ fn who_waits_for_a_move_wakes() {
 #[test]
 fn a_stop_ends_every_wait() {
     check(|| {
-        let (stop, cancel) = (Arc::new(Stop::default()), Arc::new(Cancel::default()));
-        let waiter = {
-            let stop = stop.clone();
-            thread::spawn(move || assert!(!stop.wait(long())))
-        };
-        let other = {
-            let cancel = cancel.clone();
-            thread::spawn(move || assert!(!cancel.wait(long())))
-        };
-        cancel.set();
+        let stop = Arc::new(Stop::default());
+        let wait = |stop: Arc<Stop>| thread::spawn(move || assert!(!stop.wait(long())));
+        let waiters = [wait(stop.clone()), wait(stop.clone())];
         stop.set();
-        waiter.join().unwrap();
-        other.join().unwrap();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
     });
 }
 

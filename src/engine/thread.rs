@@ -5,44 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex};
+use crate::sync::Mutex;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::delay;
+use super::stop::Stop;
 use crate::clock;
 
 /// The longest wait before a loop that panicked goes on.
 const LONGEST_RESTART: Duration = Duration::from_secs(30);
-
-/// Says stop, and ends waits at once.
-#[derive(Debug, Default)]
-pub(super) struct Stop {
-    set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    pub(super) fn set(&self) {
-        *self.set.lock() = true;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn is_set(&self) -> bool {
-        *self.set.lock()
-    }
-
-    /// Waits so long; false when it was stopped.
-    pub(super) fn wait(&self, time: Duration) -> bool {
-        let deadline = clock::deadline(time);
-        let mut set = self.set.lock();
-        while !*set {
-            if self.changed.wait_until(&mut set, deadline).timed_out() {
-                break;
-            }
-        }
-        !*set
-    }
-}
 
 /// How a loop is doing.
 #[derive(Debug, Default)]

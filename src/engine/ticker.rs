@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 
 use super::first_run::FirstRun;
 use super::lag::{Look, MOST};
-use super::shared::{Runner, Shared, Trigger};
+use super::shared::{Runner, Shared};
 use crate::clock;
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
@@ -104,7 +104,7 @@ impl Ticker {
             lags.extend(self.diverged()?);
         }
         for (projection, instances) in self.ours(lags) {
-            self.shared.send(Trigger { projection, instances });
+            self.shared.trigger(projection, &instances);
         }
         Ok(full)
     }

@@ -1,17 +1,18 @@
-//! A stop of passes that ends their waits at once.
+//! A stop that ends every wait at once.
 
 use std::time::Duration;
 
 use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
+/// Says stop to threads or passes, and ends their waits at once.
 #[derive(Debug, Default)]
-pub(crate) struct Cancel {
+pub(crate) struct Stop {
     set: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Cancel {
+impl Stop {
     pub(super) fn set(&self) {
         *self.set.lock() = true;
         self.changed.notify_all();
@@ -21,7 +22,7 @@ impl Cancel {
         *self.set.lock()
     }
 
-    /// Waits so long; true when nothing cancelled it.
+    /// Waits for this long. Returns false if it was stopped.
     pub(super) fn wait(&self, time: Duration) -> bool {
         let deadline = clock::deadline(time);
         let mut set = self.set.lock();
