@@ -96,6 +96,82 @@ impl HandlerConfig {
     }
 }
 
+/// How an engine runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The name of this process in the list of members, for people. Default: `readside`.
+    pub name: String,
+    /// Time between two looks for work; pushes are heard of at once without it. Default: 10 s.
+    pub requeue_every: Duration,
+    /// For how long an instance is leased without renewal: what a dead process held goes on after this time and one tick.
+    /// The same in all processes on one database: a lease that ends four times as late is not believed. A transaction of a
+    /// process that stands still is ended by the server within half of it (SQLite: it stops all writers of the file).
+    /// Default: 30 s.
+    pub lease: Duration,
+    /// A reducer that takes longer for one event is told as one that hangs (`StandstillKind::Hangs`); it is not ended, which
+    /// nobody can do to a thread. Default: 1 minute.
+    pub longest_reducer: Duration,
+    /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.
+    pub workers: usize,
+    /// True to create or migrate tables at start; false to check only. Default: true.
+    pub setup: bool,
+    /// True to keep read models of the system instance too. Default: false.
+    pub system_instance: bool,
+    /// True to have readers see a version that was raised in the code as soon as it has caught up, and one that was
+    /// deployed again (or rolled back to) once no living engine has run what they see for as long as a lease; false to
+    /// wait until somebody asks for the switch. Default: true.
+    pub auto_switch: bool,
+    /// What holds for projections that bring no configuration of their own.
+    pub handler: HandlerConfig,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            name: "readside".to_owned(),
+            requeue_every: Duration::from_secs(10),
+            lease: Duration::from_secs(30),
+            longest_reducer: Duration::from_mins(1),
+            workers: 0,
+            setup: true,
+            system_instance: false,
+            auto_switch: true,
+            handler: HandlerConfig::default(),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Checks all values together.
+    ///
+    /// # Errors
+    /// Each value that is not allowed, with what is.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut faults = Vec::new();
+        let mut expect = |holds: bool, fault: &str| {
+            if !holds {
+                faults.push(fault.to_owned());
+            }
+        };
+        let day = Duration::from_hours(24);
+        expect(
+            self.requeue_every > Duration::ZERO && self.requeue_every <= day,
+            "requeue_every has to be longer than zero and a day or less",
+        );
+        expect(
+            self.lease >= Duration::from_millis(100) && self.lease <= day,
+            "lease has to be between 100 ms, so that it can be renewed in time, and a day",
+        );
+        expect(self.longest_reducer > Duration::ZERO, "longest_reducer has to be longer than zero");
+        expect(!self.name.contains('\0'), "name has to be without the character NUL");
+        expect(self.workers <= 1000, "workers has to be 1000 or less");
+        if let Err(error) = self.handler.check() {
+            faults.extend(error.faults);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(ConfigError { faults }) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

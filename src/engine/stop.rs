@@ -13,17 +13,17 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         *self.set.lock() = true;
         self.changed.notify_all();
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         *self.set.lock()
     }
 
     /// Waits for this long. Returns false if it was stopped.
-    pub(super) fn wait(&self, time: Duration) -> bool {
+    pub(crate) fn wait(&self, time: Duration) -> bool {
         let deadline = clock::deadline(time);
         let mut set = self.set.lock();
         while !*set {

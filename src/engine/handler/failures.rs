@@ -1,0 +1,554 @@
+//! What a person does about failures: look at them, have them tried again, give them up.
+
+use crate::engine::pass::Pass;
+use crate::engine::pass::cancelled;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::engine::handler::ProjectionHandler;
+use crate::engine::pass::failure;
+use crate::error::{MendError, StoreError, StoreErrorKind, TriggerError, full};
+use crate::event::Event;
+use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention, Mended, Refused};
+use crate::projection::{ReduceFailure, is_reducing};
+use crate::query::{Cursor, ReadRequest};
+use crate::state::{Checkpoint, State, StopCause, Stopped};
+use crate::statement::Statement;
+use crate::store::ProjectionTransaction;
+
+/// Held events that are applied in one transaction, at most.
+const CHUNK: usize = 1000;
+
+/// Held events that are listed together.
+const PAGE: usize = 100;
+
+/// Refused events that a report names, at most.
+const NAMED: usize = 100;
+
+/// How many events one may read for each that is wanted, before those are looked up one by one.
+const SPARSE: usize = 8;
+
+/// Events that are looked up together: each may be as large as any.
+const TOGETHER: usize = 16;
+
+/// How often a transaction that met others is tried again.
+const TRIES: u32 = 5;
+
+/// An event that is still refused.
+struct Refusal {
+    position: i64,
+    failure: ReduceFailure,
+}
+
+/// What held events are reduced to, by position.
+type Steps = BTreeMap<i64, Result<Statement, ReduceFailure>>;
+
+/// What one transaction did to the held events of an aggregate.
+#[derive(Default)]
+struct Chunk {
+    applied: Vec<i64>,
+    refusal: Option<Refusal>,
+}
+
+impl ProjectionHandler {
+    /// Recorded failures of this projection, by instance and position.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn held_events(&self, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+        self.inner.models.held_events(&self.inner.key, query)
+    }
+
+    /// What people did about failures of this projection, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn interventions(&self, limit: usize) -> Result<Vec<Intervention>, StoreError> {
+        self.inner.models.interventions(&self.inner.key, limit)
+    }
+
+    /// Tries a failed event again, at once and on this thread. A parked one is applied with all that waits behind it, in
+    /// order, each exactly once; one that held its instance up is applied and the instance goes on; a skipped one is
+    /// applied late, behind events that came after it.
+    ///
+    /// Of a parked aggregate any event will do: it goes on with the first that is held ([`Mended::went_on`]). So a retry that
+    /// was cut off is taken up by the same call.
+    ///
+    /// # Errors
+    /// [`MendError::StillFails`] when it, or one behind it, is refused again; what was applied before stays.
+    pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.retry_telling(instance, position, by, &mut |_, _| {})
+    }
+
+    /// As [`retry`](Self::retry), and tells how many events are applied, of how many.
+    pub(crate) fn retry_telling(
+        &self,
+        instance: &str,
+        position: i64,
+        by: &By,
+        told: &mut dyn FnMut(u64, u64),
+    ) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
+        self.inner.check_cancel(instance)?;
+        let held = self.inner.find_or_go_on(instance, position)?;
+        self.inner.check_history(&held.attempt.instance)?;
+        log_intervention(self.inner.projection.name(), &held, Action::Retry, by);
+        let went_on = (held.attempt.position != position).then_some(held.attempt.position);
+        let mended = match held.attempt.state {
+            HeldState::Failing | HeldState::Stopped => self.retry_instance(&held, by)?,
+            HeldState::Skipped => self.inner.apply_skipped(&held, by)?,
+            HeldState::Parked | HeldState::Behind => {
+                self.inner.noted(&held, Action::Retry, by)?;
+                let before = self.inner.models.held_count(&self.inner.key, &Pass::of_aggregate(&held))?;
+                let applied = self.inner.apply_aggregate(&held, &mut |applied| told(applied, before))?;
+                Mended { applied, before, after: before.saturating_sub(applied), ..Mended::default() }
+            }
+        };
+        Ok(Mended { went_on, ..mended })
+    }
+
+    /// Tries all events again that failed for good and were not skipped, in all instances. Goes on behind those that are
+    /// not mended.
+    ///
+    /// # Errors
+    /// [`MendError::SomeStillFail`] with all that came of it, after all were tried, when some are refused again; what kept
+    /// the first from being mended, when that was something else. At once when the database is out of reach, or the work
+    /// was cancelled.
+    pub fn retry_all(&self, by: &By) -> Result<Mended, MendError> {
+        self.retry_all_telling(by, &mut |_, _| {})
+    }
+
+    /// As [`retry_all`](Self::retry_all), and tells how many events are applied, of how many.
+    pub(crate) fn retry_all_telling(&self, by: &By, told: &mut dyn FnMut(u64, u64)) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
+        let mut query =
+            HeldQuery::all().states([HeldState::Parked, HeldState::Stopped, HeldState::Failing]).limit(PAGE);
+        let before = self.inner.all_held()?;
+        let (mut mended, mut first, mut still) = (Mended { before, ..Mended::default() }, None, false);
+        loop {
+            let page = self.held_events(&query)?;
+            let Some(last) = page.last() else { break };
+            query = query.after(last);
+            for held in page {
+                let (instance, position, applied) = (&held.attempt.instance, held.attempt.position, mended.applied);
+                let so_far = &mut |more, _| told(applied + more, before);
+                match self.retry_telling(instance, position, by, so_far) {
+                    Ok(done) => mended.applied += done.applied,
+                    // Mended or given up by somebody else meanwhile.
+                    Err(MendError::NotHeld { .. }) => {}
+                    Err(error) if concerns_all(&error) => return Err(error),
+                    Err(error) => {
+                        still |= matches!(error, MendError::StillFails { .. });
+                        note_refusal(&mut mended, &held, &error);
+                        first.get_or_insert(error);
+                    }
+                }
+                told(mended.applied, before);
+            }
+        }
+        mended.after = self.inner.all_held()?;
+        match first {
+            None => Ok(mended),
+            Some(_) if still => {
+                let projection = self.inner.projection.name().to_owned();
+                Err(MendError::SomeStillFail { projection, mended: Box::new(mended) })
+            }
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Gives a failed event up: the projection goes on without it, for good. What was parked behind it is applied, in
+    /// order.
+    ///
+    /// # Errors
+    /// [`MendError::StillFails`] when one that was parked behind it is refused.
+    pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+        self.inner.check_outside()?;
+        self.inner.check_cancel(instance)?;
+        let held = self.inner.find_held(instance, position)?;
+        self.inner.check_history(&held.attempt.instance)?;
+        log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
+        self.inner.give_up(&held, by)?;
+        match held.attempt.state {
+            HeldState::Parked => {
+                let applied = self.inner.apply_aggregate(&held, &mut |_| {})?;
+                Ok(Mended { applied, ..Mended::default() })
+            }
+            _ => Ok(Mended::default()),
+        }
+    }
+
+    /// An event that holds up its instance is due now; the pass that follows applies it, and what comes behind it.
+    fn retry_instance(&self, held: &HeldEvent, by: &By) -> Result<Mended, MendError> {
+        let (instance, position) = (&held.attempt.instance, held.attempt.position);
+        self.inner.make_due(held, by)?;
+        let before = self.inner.state(instance)?.position;
+        match self.trigger(&[&**instance]) {
+            Ok(()) => {}
+            Err(TriggerError::Stopped { .. }) if self.inner.state(instance)?.position >= position => {}
+            Err(error) => return Err(self.inner.refused(held, error)),
+        }
+        let applied = u64::from(before < position);
+        Ok(Mended { applied, ..Mended::default() })
+    }
+}
+
+/// Adds to a report what kept an event from being mended.
+fn note_refusal(mended: &mut Mended, held: &HeldEvent, error: &MendError) {
+    let refused = match error {
+        MendError::StillFails { instance, position, applied, class, error, .. } => {
+            mended.applied += applied;
+            let (instance, error) = (instance.clone(), error.clone());
+            Refused { instance, position: *position, class: Some(*class), error }
+        }
+        other => {
+            let (instance, position) = (held.attempt.instance.to_string(), held.attempt.position);
+            Refused { instance, position, class: None, error: full(other) }
+        }
+    };
+    if mended.refused.len() < NAMED {
+        mended.refused.push(refused);
+    } else {
+        mended.not_named += 1;
+    }
+}
+
+/// Whether the next event would meet the same.
+fn concerns_all(error: &MendError) -> bool {
+    match error {
+        MendError::Store(error) | MendError::Trigger(TriggerError::Store(error)) => error.concerns_all(),
+        MendError::Trigger(TriggerError::Stopped { stopped, .. }) => {
+            stopped.iter().any(|stopped| match &stopped.cause {
+                StopCause::Store(error) => error.concerns_all(),
+                cause => matches!(cause, StopCause::Cancelled),
+            })
+        }
+        _ => false,
+    }
+}
+
+fn log_intervention(projection: &str, held: &HeldEvent, action: Action, by: &By) {
+    let Attempt { instance, position, state, .. } = &held.attempt;
+    log::info!(
+        "projection {projection:?}, instance {instance:?}: {action} of event {position}, which is {state}, by {:?}",
+        by.who
+    );
+}
+
+impl Pass {
+    fn name(&self) -> String {
+        self.projection.name().to_owned()
+    }
+
+    fn state(&self, instance: &Arc<str>) -> Result<State, StoreError> {
+        Ok(self.models.states(&self.key, std::slice::from_ref(instance))?.into_iter().next().unwrap_or_default())
+    }
+
+    fn check_outside(&self) -> Result<(), MendError> {
+        if is_reducing() { Err(MendError::InsideReducer { projection: self.name() }) } else { Ok(()) }
+    }
+
+    fn check_cancel(&self, instance: &str) -> Result<(), TriggerError> {
+        if !self.cancel.is_set() {
+            return Ok(());
+        }
+        Err(TriggerError::Stopped { projection: self.name(), stopped: vec![cancelled(instance.into())] })
+    }
+
+    fn find_held(&self, instance: &str, position: i64) -> Result<HeldEvent, MendError> {
+        let query = HeldQuery::all().instance(instance).positions(position, position);
+        let found = self.models.held_events(&self.key, &query)?.into_iter().next();
+        found.ok_or_else(|| MendError::NotHeld { projection: self.name(), instance: instance.to_owned(), position })
+    }
+
+    fn of_aggregate(held: &HeldEvent) -> HeldQuery {
+        Self::of_this(&held.attempt.instance, &held.attempt.aggregate_type, &held.attempt.aggregate_id)
+    }
+
+    fn of_this(instance: &str, aggregate_type: &str, aggregate_id: &str) -> HeldQuery {
+        let states = [HeldState::Parked, HeldState::Behind];
+        HeldQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id).states(states)
+    }
+
+    /// All that is on record and was not skipped.
+    fn all_held(&self) -> Result<u64, StoreError> {
+        let counts = self.models.held_counts(&self.key)?;
+        Ok(counts.iter().filter(|(state, _)| *state != HeldState::Skipped).map(|(_, count)| count).sum())
+    }
+
+    /// The event; or the first that is held of its aggregate, where it waits behind that, or is done already.
+    fn find_or_go_on(&self, instance: &str, position: i64) -> Result<HeldEvent, MendError> {
+        let (query, not_held) = match self.find_held(instance, position) {
+            Ok(held) if held.attempt.state == HeldState::Behind => {
+                let query = Self::of_aggregate(&held);
+                return Ok(self.models.held_events(&self.key, &query.limit(1))?.into_iter().next().unwrap_or(held));
+            }
+            Err(not_held @ MendError::NotHeld { .. }) => {
+                let cursors = vec![Cursor { instance: instance.into(), after: position.saturating_sub(1).max(0) }];
+                let wanted = self.projection.wanted();
+                let slices = self.source.read(&ReadRequest { cursors, wanted, limit: 1, max_bytes: 1 })?;
+                let event = slices.into_iter().flat_map(|slice| slice.events).find(|event| event.position == position);
+                let Some(event) = event else { return Err(not_held) };
+                (Self::of_this(instance, event.aggregate_type(), event.aggregate_id()), not_held)
+            }
+            other => return other,
+        };
+        self.models.held_events(&self.key, &query.limit(1))?.into_iter().next().ok_or(not_held)
+    }
+
+    fn refused(&self, held: &HeldEvent, error: TriggerError) -> MendError {
+        match self.find_held(&held.attempt.instance, held.attempt.position) {
+            Ok(again) if again.attempt.attempts > held.attempt.attempts => MendError::StillFails {
+                projection: self.name(),
+                instance: again.attempt.instance.to_string(),
+                position: again.attempt.position,
+                applied: 0,
+                class: again.attempt.class,
+                error: again.attempt.error,
+            },
+            _ => error.into(),
+        }
+    }
+
+    /// Runs a transaction under the lock of an instance's state; again when others were in its way, and when a commit was
+    /// cut off, since all that is done here is guarded by the records it removes.
+    fn under_lock(
+        &self,
+        instance: &Arc<str>,
+        work: &mut dyn FnMut(&mut dyn ProjectionTransaction, &State) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut tries = 0;
+        loop {
+            let outcome = self.models.transaction(&mut |tx| {
+                let states = tx.lock(&self.key, std::slice::from_ref(instance))?;
+                work(tx, states.first().unwrap_or(&State::default()))
+            });
+            match outcome {
+                Err(error) if error.is_transient() || error.kind() == StoreErrorKind::CommitUnknown => {
+                    tries += 1;
+                    if tries >= TRIES || !self.pause(tries) {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn noted(&self, held: &HeldEvent, action: Action, by: &By) -> Result<(), StoreError> {
+        let (instance, position) = (&held.attempt.instance, held.attempt.position);
+        self.models.transaction(&mut |tx| tx.note(&self.key, instance, position, action, by))
+    }
+
+    fn make_due(&self, held: &HeldEvent, by: &By) -> Result<(), StoreError> {
+        let due = Attempt { state: HeldState::Failing, retry_in: std::time::Duration::ZERO, ..held.attempt.clone() };
+        self.under_lock(&held.attempt.instance, &mut |tx, state| {
+            let same = state.blocked.as_ref().is_some_and(|blocked| blocked.position == due.position);
+            if !same {
+                return Ok(());
+            }
+            tx.note(&self.key, &due.instance, due.position, Action::Retry, by)?;
+            tx.record(&self.key, std::slice::from_ref(&due))
+        })
+    }
+
+    /// Removes the record. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
+    fn give_up(&self, held: &HeldEvent, by: &By) -> Result<(), MendError> {
+        let Attempt { instance, position, .. } = &held.attempt;
+        let (event, origin) = (self.standing(instance, *position)?.at, self.origin()?);
+        let mut gone = false;
+        self.under_lock(instance, &mut |tx, state| {
+            let query = HeldQuery::all().instance(instance).positions(*position, *position);
+            gone = tx.held_events(&self.key, &query)?.is_empty();
+            if gone {
+                return Ok(());
+            }
+            tx.note(&self.key, instance, *position, Action::Discard, by)?;
+            tx.forget(&self.key, instance, &[*position])?;
+            if state.blocked.as_ref().is_some_and(|blocked| blocked.position == *position) && state.position < *position
+            {
+                let (instance, store) = (Arc::clone(instance), origin.store);
+                let checkpoint = Checkpoint { instance, position: *position, event, store };
+                tx.save(&self.key, &[checkpoint], origin.log)?;
+            }
+            self.promote(tx, held, *position)
+        })?;
+        Ok(())
+    }
+
+    /// The first held event of an aggregate, behind this position, is the parked one.
+    fn promote(&self, tx: &mut dyn ProjectionTransaction, held: &HeldEvent, after: i64) -> Result<(), StoreError> {
+        let rest = Self::of_aggregate(held).positions(after.saturating_add(1), i64::MAX);
+        let first = tx.held_events(&self.key, &rest.limit(1))?;
+        match first.first() {
+            Some(first) if first.attempt.state == HeldState::Behind => {
+                tx.record(&self.key, &[Attempt { state: HeldState::Parked, ..first.attempt.clone() }])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn apply_skipped(&self, held: &HeldEvent, by: &By) -> Result<Mended, MendError> {
+        let position = held.attempt.position;
+        let (steps, _) = self.steps(std::slice::from_ref(held))?;
+        let query = HeldQuery::all().instance(&held.attempt.instance).positions(position, position);
+        let mut done = Chunk::default();
+        self.under_lock(&held.attempt.instance, &mut |tx, _| {
+            done = Chunk::default();
+            if tx.held_events(&self.key, &query)?.is_empty() {
+                return Ok(());
+            }
+            tx.note(&self.key, &held.attempt.instance, position, Action::Retry, by)?;
+            self.apply_chunk(tx, std::slice::from_ref(held), &steps, false, &mut done)
+        })?;
+        let applied = self.outcome(held, done, 0)?;
+        Ok(Mended { applied, ..Mended::default() })
+    }
+
+    /// Applies the held events of an aggregate, in order, until none is left or one is refused; gives how many were applied. `held`
+    /// is the first of them.
+    fn apply_aggregate(&self, held: &HeldEvent, told: &mut dyn FnMut(u64)) -> Result<u64, MendError> {
+        let (mut applied, mut from) = (0, held.attempt.position);
+        loop {
+            let query = Self::of_aggregate(held).positions(from, i64::MAX).limit(CHUNK);
+            let known = self.models.held_events(&self.key, &query)?;
+            let (steps, more) = self.steps(&known)?;
+            let Some((last, _)) = steps.last_key_value() else { return Ok(applied) };
+            let query = query.limit(steps.len());
+            let mut done = Chunk::default();
+            let apply = |whole: bool, done: &mut Chunk| {
+                self.under_lock(&held.attempt.instance, &mut |tx, _| {
+                    *done = Chunk::default();
+                    let now = tx.held_events(&self.key, &query)?;
+                    self.apply_chunk(tx, &now, &steps, whole, done)?;
+                    // What is done lies in front.
+                    self.promote(tx, held, done.applied.last().map_or(from - 1, |last| *last))
+                })
+            };
+            match apply(true, &mut done) {
+                // Step by step it shows which one is refused, and what goes before that.
+                Err(error) if error.is_statements_fault() || error.is_transient() => apply(false, &mut done)?,
+                other => other?,
+            }
+            applied += done.applied.len() as u64;
+            told(applied);
+            if done.refusal.is_some() {
+                return self.outcome(held, done, applied);
+            }
+            if !more && known.len() < CHUNK {
+                return Ok(applied);
+            }
+            from = if done.applied.is_empty() { from } else { last.saturating_add(1) };
+            self.check_cancel(&held.attempt.instance)?;
+        }
+    }
+
+    /// Applies those of the held events that were read and reduced, up to the first that is not, or is refused: all that can
+    /// be reduced at once, which is the same as one by one where it succeeds.
+    fn apply_chunk(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        held: &[HeldEvent],
+        steps: &Steps,
+        whole: bool,
+        done: &mut Chunk,
+    ) -> Result<(), StoreError> {
+        let Some(Attempt { instance, .. }) = held.first().map(|first| &first.attempt) else { return Ok(()) };
+        let mut left = held;
+        if whole {
+            let ready = held.iter().map_while(|event| steps.get(&event.attempt.position)?.as_ref().ok());
+            let ready: Vec<&Statement> = ready.collect();
+            let (these, others) = held.split_at(ready.len());
+            if !ready.is_empty() {
+                tx.apply(&self.projection, &[(Arc::clone(instance), ready)])?;
+            }
+            done.applied.extend(these.iter().map(|event| event.attempt.position));
+            left = others;
+        }
+        for event in left {
+            let position = event.attempt.position;
+            let Some(statement) = steps.get(&position) else { break };
+            let failure = match statement {
+                Err(failure) => failure.clone(),
+                Ok(statement) => match tx.apply_one(&self.projection, instance, statement) {
+                    Ok(()) => {
+                        done.applied.push(position);
+                        continue;
+                    }
+                    Err(error) if error.is_statements_fault() => failure::of_statement(&error),
+                    Err(error) => return Err(error),
+                },
+            };
+            let ReduceFailure { class, error } = failure.clone();
+            let state = if event.attempt.state == HeldState::Behind { HeldState::Parked } else { event.attempt.state };
+            let attempts = event.attempt.attempts.saturating_add(1);
+            tx.record(&self.key, &[Attempt { attempts, state, class, error, ..event.attempt.clone() }])?;
+            done.refusal = Some(Refusal { position, failure });
+            break;
+        }
+        tx.forget(&self.key, instance, &done.applied)
+    }
+
+    fn outcome(&self, held: &HeldEvent, done: Chunk, applied: u64) -> Result<u64, MendError> {
+        let applied = applied.max(done.applied.len() as u64);
+        let Some(Refusal { position, failure }) = done.refusal else { return Ok(applied) };
+        Err(MendError::StillFails {
+            projection: self.name(),
+            instance: held.attempt.instance.to_string(),
+            position,
+            applied,
+            class: failure.class,
+            error: failure.error,
+        })
+    }
+
+    /// Records of failures name positions. They mean the events that failed only as long as the checkpoint, which lies at
+    /// them or behind, is part of the log.
+    fn check_history(&self, instance: &Arc<str>) -> Result<(), MendError> {
+        let state = self.state(instance)?;
+        let Some(found) = self.contradiction(&state)? else { return Ok(()) };
+        let (instance, position) = (Arc::clone(instance), state.position);
+        let stopped = vec![Stopped { instance, position, cause: StopCause::HistoryDiverged { found } }];
+        Err(TriggerError::Stopped { projection: self.name(), stopped }.into())
+    }
+
+    /// The first of these events, as many as there is room for, reduced; and whether others are left.
+    fn steps(&self, held: &[HeldEvent]) -> Result<(Steps, bool), MendError> {
+        let Some(first) = held.first() else { return Ok((Steps::new(), false)) };
+        let mut wanted = self.projection.wanted();
+        wanted.aggregate_types.retain(|kind| **kind == *first.attempt.aggregate_type);
+        let types: HashSet<&str> = held.iter().map(|held| &*held.attempt.event_type).collect();
+        wanted.event_types.retain(|kind| types.contains(kind.as_str()));
+        let span = held.last().map_or(0, |last| last.attempt.position - first.attempt.position).saturating_add(1);
+        let span = usize::try_from(span).unwrap_or(usize::MAX);
+        let cursor = |held: &HeldEvent| Cursor {
+            instance: Arc::clone(&held.attempt.instance),
+            after: held.attempt.position - 1,
+        };
+        let bytes = self.config.fetch_bytes;
+        let (cursors, limit, max_bytes) = if span <= held.len().saturating_mul(SPARSE) {
+            (vec![cursor(first)], span, bytes)
+        } else {
+            (held.iter().take(TOGETHER).map(cursor).collect(), 1, (bytes / TOGETHER).max(1))
+        };
+        let slices = self.source.read(&ReadRequest { cursors, wanted, limit, max_bytes })?;
+        let events: HashMap<i64, &Event> =
+            slices.iter().flat_map(|slice| &slice.events).map(|event| (event.position, event)).collect();
+        let mut steps = Steps::new();
+        for Attempt { position, aggregate_id, .. } in held.iter().map(|held| &held.attempt) {
+            match events.get(position).filter(|event| event.aggregate_id() == &**aggregate_id) {
+                Some(event) => drop(steps.insert(*position, self.projection.reduce(event))),
+                None => break,
+            }
+            if steps.last_key_value().is_some_and(|(_, last)| last.is_err()) {
+                break;
+            }
+        }
+        if steps.is_empty() {
+            let (instance, position) = (first.attempt.instance.to_string(), first.attempt.position);
+            return Err(MendError::EventGone { projection: self.name(), instance, position });
+        }
+        let more = steps.len() < held.len();
+        Ok((steps, more))
+    }
+}

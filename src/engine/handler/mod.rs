@@ -1,0 +1,318 @@
+//! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
+
+pub(crate) mod failures;
+pub(crate) mod single_flight;
+
+use crate::engine::pass::Pass;
+use crate::engine::pass::cancelled;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use crate::build::Behind;
+use crate::engine::config::HandlerConfig;
+use crate::engine::handler::single_flight::{Flight, Flights, Landing, Pilot};
+use crate::engine::pass::reducing::Reducing;
+use crate::engine::pass::work::{Processed, Work};
+use crate::engine::read::fetch::Fetched;
+use crate::engine::read::read_ahead::Feed;
+use crate::engine::stop::Stop;
+use crate::error::{Error, SetupError, StoreError, TriggerError, net};
+use crate::event::Event;
+use crate::projection::{Projection, is_reducing};
+use crate::query::HeadsRequest;
+use crate::state::{Log, StopCause, Stopped};
+use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
+
+/// Instances that a trigger opens at once.
+const OPENED: usize = 10_000;
+
+/// Brings one projection up to date, exactly once, whoever else does the same at the same time.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use std::sync::Arc;
+/// use readside::{Command, EventStore, HandlerConfig, Projection, ProjectionHandler, SqliteStore, Table};
+/// use readside::{create, integer, set, text};
+///
+/// let logins = Projection::new("logins", 1)
+///     .table(Table::new("logins").column(integer("position")).column(text("user")).primary_key(["position"]))
+///     .on_raw("user", "user.logged_in", |e| create([set("position", e.position()), set("user", e.aggregate_id())]));
+///
+/// let store = Arc::new(SqliteStore::in_memory()?);
+/// let handler = ProjectionHandler::new(store.clone(), store.clone(), logins.clone(), HandlerConfig::default())?;
+/// handler.setup()?;
+/// store.push(&[Command::raw("main", "user", "u1", "user.logged_in")])?;
+/// handler.trigger(&["main"])?;
+/// assert_eq!(store.read_rows(&logins, "logins")?.len(), 1);
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ProjectionHandler {
+    pub(crate) inner: Pass,
+    flights: Flights,
+}
+
+impl ProjectionHandler {
+    /// A handler that reads from `source` and keeps its tables and checkpoints in `models`, which may be one store or
+    /// two.
+    ///
+    /// # Errors
+    /// When the projection or the configuration does not hold together.
+    pub fn new(
+        source: Arc<dyn EventSource>,
+        models: Arc<dyn ProjectionStore>,
+        projection: Projection,
+        config: HandlerConfig,
+    ) -> Result<Self, Error> {
+        projection.check()?;
+        config.check()?;
+        let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
+        let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
+        let reducing = Reducing::default();
+        let inner = Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
+        Ok(Self { inner, flights: Flights::default() })
+    }
+
+    /// The same handler, cancelled with others.
+    pub(crate) fn cancelled_by(mut self, cancel: Arc<Stop>) -> Self {
+        self.inner.cancel = cancel;
+        self
+    }
+
+    /// The projection.
+    pub fn projection(&self) -> &Projection {
+        &self.inner.projection
+    }
+
+    /// Creates or migrates the tables. Safe to repeat, and when many processes do it together.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn setup(&self) -> Result<(), SetupError> {
+        self.inner.models.setup(&[&self.inner.projection])
+    }
+
+    /// Brings these instances up to date: to their heads as they are now, at least.
+    ///
+    /// Pages of events behind the first are read, and reduced, ahead of the work on them by threads that end with the call.
+    /// Callers for the same instance at the same time share one pass. An instance that stops does not keep the others
+    /// from going on.
+    ///
+    /// # Errors
+    /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Stopped`] with each instance that did not get to
+    /// its head; [`TriggerError::Store`] when the event store or the states could not be read;
+    /// [`TriggerError::InsideReducer`] when a reducer calls it, since the pass could wait for that reducer.
+    pub fn trigger(&self, instances: &[&str]) -> Result<(), TriggerError> {
+        if is_reducing() {
+            return Err(TriggerError::InsideReducer { projection: self.name() });
+        }
+        // A source or a store of the service's own may panic; whoever waits for this pass sees it end.
+        net::caught(|| self.trigger_all(instances))
+            .unwrap_or_else(|panic| Err(TriggerError::Panicked { projection: self.name(), panic }))
+    }
+
+    fn trigger_all(&self, instances: &[&str]) -> Result<(), TriggerError> {
+        let mut todo: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
+        todo.sort_unstable();
+        todo.dedup();
+        if todo.is_empty() {
+            return Err(TriggerError::NoInstances { projection: self.name() });
+        }
+        let mut stopped = BTreeMap::new();
+        for batch in todo.chunks(OPENED) {
+            self.trigger_batch(batch, &mut stopped)?;
+        }
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        Err(TriggerError::Stopped { projection: self.name(), stopped: stopped.into_values().collect() })
+    }
+
+    /// Reads the events above the checkpoints of these instances, up to `bulk_limit` for each.
+    ///
+    /// # Errors
+    /// [`TriggerError::NoInstances`] when none is named; [`TriggerError::Store`] when they could not be read.
+    pub fn fetch_events(&self, instances: &[&str]) -> Result<Fetched, TriggerError> {
+        if instances.is_empty() {
+            return Err(TriggerError::NoInstances { projection: self.name() });
+        }
+        let mut ids: Vec<Arc<str>> = instances.iter().map(|&instance| Arc::from(instance)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(self.inner.fetch(&ids)?)
+    }
+
+    /// Applies what was fetched. Instances that could not even be fetched are among the stopped ones.
+    pub fn process(&self, mut fetched: Fetched) -> Processed {
+        self.process_fetched(&mut fetched)
+    }
+
+    fn process_fetched(&self, fetched: &mut Fetched) -> Processed {
+        let mut processed = self.inner.process(&mut fetched.works);
+        processed.stopped.append(&mut fetched.stopped);
+        processed.stopped.sort_by(|a, b| a.instance.cmp(&b.instance));
+        processed
+    }
+
+    /// Applies events at hand, for instance those of a subscription. In each instance they have to continue at the
+    /// checkpoint without a hole, whatever their types; an instance with a hole stops there with
+    /// [`StopCause::Gap`]. Those that are applied already are dropped.
+    pub fn process_events(&self, events: &[Event]) -> Processed {
+        let mut by_instance: BTreeMap<Arc<str>, Vec<Event>> = BTreeMap::new();
+        for event in events {
+            by_instance.entry(Arc::clone(&event.instance)).or_default().push(event.clone());
+        }
+        let work = |(instance, mut events): (Arc<str>, Vec<Event>)| {
+            events.sort_by_key(Event::position);
+            events.dedup_by_key(|event| event.position);
+            Work::new(instance, None, events)
+        };
+        let mut works: Vec<Work> = by_instance.into_iter().map(work).collect();
+        self.inner.process(&mut works)
+    }
+
+    /// Reads what [`follow`](Self::follow) must not read while it holds locks.
+    pub(crate) fn prepare_to_follow(&self) -> Result<(), StoreError> {
+        self.inner.origin().map(|_| ())
+    }
+
+    /// True when events and read models are in two databases.
+    pub(crate) fn is_apart(&self) -> Result<bool, StoreError> {
+        Ok(self.inner.origin()?.log == Log::Elsewhere)
+    }
+
+    /// Brings instances up to date inside a transaction of the caller's.
+    pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+        self.inner.follow(tx, behind)
+    }
+
+    /// Ends passes that run, at their next step, and refuses new ones: their instances stop with
+    /// [`StopCause::Cancelled`]. What is committed stays.
+    pub fn cancel(&self) {
+        self.inner.cancel.set();
+    }
+
+    fn name(&self) -> String {
+        self.inner.projection.name().to_owned()
+    }
+
+    /// Flies what nobody else flies, then waits for the others.
+    fn trigger_batch(&self, batch: &[Arc<str>], stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut todo = batch.to_vec();
+        while !todo.is_empty() {
+            let (mut pilots, mut others) = (Vec::new(), Vec::new());
+            for instance in &todo {
+                match self.flights.start(instance) {
+                    Ok(pilot) => pilots.push(pilot),
+                    Err(flight) => others.push((Arc::clone(instance), flight)),
+                }
+            }
+            let targets = self.heads(&others)?;
+            others.retain(|(instance, flight)| flight.raise(targets.get(instance).copied().unwrap_or(0)));
+            let flown: HashSet<Arc<str>> = pilots.iter().map(|pilot| Arc::clone(&pilot.instance)).collect();
+            let mut left: BTreeSet<Arc<str>> = todo.into_iter().filter(|instance| !flown.contains(instance)).collect();
+            self.fly(pilots, stopped)?;
+            for (instance, flight) in others {
+                if let Some(landing) = self.landing(&instance, &flight) {
+                    left.remove(&instance);
+                    if let Landing::Stopped(cause) = landing {
+                        stopped.insert(instance, cause);
+                    }
+                }
+            }
+            todo = left.into_iter().collect();
+        }
+        Ok(())
+    }
+
+    /// The relevant heads of instances that others fly, as they are on arrival.
+    fn heads(&self, others: &[(Arc<str>, Arc<Flight>)]) -> Result<BTreeMap<Arc<str>, i64>, StoreError> {
+        if others.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let request = HeadsRequest {
+            instances: others.iter().map(|(instance, _)| Arc::clone(instance)).collect(),
+            aggregate_types: self.inner.projection.wanted().aggregate_types,
+            after: None,
+            limit: others.len(),
+        };
+        Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
+    }
+
+    /// Waits for a flight of somebody else's; none when it was abandoned.
+    fn landing(&self, instance: &Arc<str>, flight: &Flight) -> Option<Landing> {
+        loop {
+            if self.inner.cancel.is_set() {
+                return Some(Landing::Stopped(cancelled(Arc::clone(instance))));
+            }
+            match flight.wait() {
+                Some(Landing::Abandoned) => return None,
+                None => {}
+                landed => return landed,
+            }
+        }
+    }
+
+    /// Passes until each instance is where its target is.
+    /// A source that promised more than it shows is not asked for ever.
+    fn fly(&self, pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut pilots: BTreeMap<Arc<str>, Pilot<'_>> =
+            pilots.into_iter().map(|pilot| (Arc::clone(&pilot.instance), pilot)).collect();
+        let (mut before, mut rereads) = (BTreeMap::new(), self.inner.config.retries.max(1));
+        while !pilots.is_empty() {
+            let instances: Vec<Arc<str>> = pilots.keys().cloned().collect();
+            if self.inner.cancel.is_set() {
+                end(&mut pilots, instances.into_iter().map(cancelled), stopped);
+                break;
+            }
+            let opened = self.inner.open(&instances)?.without_lease();
+            end(&mut pilots, opened.stopped, stopped);
+            let mut feed = Feed::new(opened.places, usize::MAX);
+            // Reduced may be here whatever is read: without a lease nobody looks for what kills the process.
+            let prepare = |fetched: &mut Fetched| {
+                let Pass { projection, reducing, cancel, .. } = &self.inner;
+                fetched.works.iter_mut().for_each(|work| work.reduce_ahead(projection, reducing, || cancel.is_set()));
+            };
+            self.inner.feed(&mut feed, &prepare, |fetched| {
+                let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
+                let processed = self.process_fetched(fetched).stopped;
+                // What was read of another history is read anew, by the next round of those that are not at their ends.
+                let is_changed = |stopped: &Stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. });
+                let (changed, ends): (Vec<Stopped>, Vec<Stopped>) =
+                    processed.into_iter().partition(|stopped| rereads > 0 && is_changed(stopped));
+                rereads = rereads.saturating_sub(u32::from(!changed.is_empty()));
+                let mut ended = end(&mut pilots, ends, stopped);
+                ended.extend(changed.into_iter().map(|stopped| stopped.instance));
+                for (instance, at) in seen.into_iter().filter(|(name, _)| !more.contains(name) && !ended.contains(name))
+                {
+                    let stands = before.insert(Arc::clone(&instance), at) == Some(at);
+                    if pilots.get(&instance).is_some_and(|pilot| pilot.land_at(at, stands)) {
+                        pilots.remove(&instance);
+                    }
+                }
+                ended
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends the flights of what stopped, and returns those instances.
+fn end(
+    pilots: &mut BTreeMap<Arc<str>, Pilot<'_>>,
+    ends: impl IntoIterator<Item = Stopped>,
+    stopped: &mut BTreeMap<Arc<str>, Stopped>,
+) -> Vec<Arc<str>> {
+    let mut ended = Vec::new();
+    for end in ends {
+        if let Some(pilot) = pilots.remove(&end.instance) {
+            pilot.stop(end.clone());
+        }
+        ended.push(Arc::clone(&end.instance));
+        stopped.insert(Arc::clone(&end.instance), end);
+    }
+    ended
+}

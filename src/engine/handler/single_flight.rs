@@ -1,0 +1,112 @@
+//! Single flight: while one caller brings an instance up to date, others raise its target and wait for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::sync::{Condvar, Mutex};
+
+use crate::state::Stopped;
+
+/// The longest single wait; waiting goes on, this only bounds what a lost wake-up costs.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How a flight ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Landing {
+    /// Every event up to the target was looked at.
+    Reached,
+    Stopped(Stopped),
+    /// The caller gave up, for instance by a panic: somebody else has to take the instance.
+    Abandoned,
+}
+
+#[derive(Debug, Default)]
+struct Course {
+    target: i64,
+    landing: Option<Landing>,
+}
+
+/// One instance on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Flight {
+    course: Mutex<Course>,
+    landed: Condvar,
+}
+
+impl Flight {
+    /// Raises the target; false when it has landed already.
+    pub(crate) fn raise(&self, target: i64) -> bool {
+        let mut course = self.course.lock();
+        course.target = course.target.max(target);
+        course.landing.is_none()
+    }
+
+    /// How it landed; none when that took longer than a while.
+    pub(crate) fn wait(&self) -> Option<Landing> {
+        let deadline = clock::deadline(LONGEST_WAIT);
+        let mut course = self.course.lock();
+        while course.landing.is_none() {
+            if self.landed.wait_until(&mut course, deadline).timed_out() {
+                break;
+            }
+        }
+        course.landing.clone()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    by_instance: Mutex<HashMap<Arc<str>, Arc<Flight>>>,
+}
+
+/// The right to fly an instance; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Pilot<'a> {
+    flights: &'a Flights,
+    pub(crate) instance: Arc<str>,
+    flight: Arc<Flight>,
+}
+
+impl Flights {
+    /// Starts a flight, or gives the one that is on its way.
+    pub(crate) fn start(&self, instance: &Arc<str>) -> Result<Pilot<'_>, Arc<Flight>> {
+        let mut flights = self.by_instance.lock();
+        if let Some(flight) = flights.get(instance) {
+            return Err(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight::default());
+        flights.insert(Arc::clone(instance), Arc::clone(&flight));
+        Ok(Pilot { flights: self, instance: Arc::clone(instance), flight })
+    }
+}
+
+impl Pilot<'_> {
+    /// Lands at this position, unless the target was raised above it and may be reached: then the flight has to go on.
+    pub(crate) fn land_at(&self, position: i64, stands: bool) -> bool {
+        let course = self.flight.course.lock();
+        if course.target > position && !stands {
+            return false;
+        }
+        self.end(course, Landing::Reached);
+        true
+    }
+
+    pub(crate) fn stop(&self, stopped: Stopped) {
+        self.end(self.flight.course.lock(), Landing::Stopped(stopped));
+    }
+
+    fn end(&self, mut course: crate::sync::MutexGuard<'_, Course>, landing: Landing) {
+        course.landing.get_or_insert(landing);
+        drop(course);
+        self.flight.landed.notify_all();
+    }
+}
+
+impl Drop for Pilot<'_> {
+    fn drop(&mut self) {
+        self.flights.by_instance.lock().remove(&self.instance);
+        self.end(self.flight.course.lock(), Landing::Abandoned);
+    }
+}

@@ -1,0 +1,444 @@
+//! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
+
+use crate::engine::pass::Origin;
+use crate::engine::pass::Pass;
+use crate::engine::pass::place::{self, Place};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::build::Behind;
+use crate::engine::pass::failure;
+use crate::engine::pass::history::{self, Spot};
+use crate::engine::pass::lease::Holding;
+use crate::engine::pass::plan::{self, Plan};
+use crate::engine::pass::work::{Status, Step, Work};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::event::Event;
+use crate::held::{Aggregates, Attempt, HeldState};
+use crate::projection::ReduceFailure;
+use crate::query::Cursor;
+use crate::state::{Checkpoint, Log, State, StopCause};
+use crate::statement::Statement;
+use crate::store::ProjectionTransaction;
+use uuid::Uuid;
+
+/// How statements are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// All at once; an error ends the transaction.
+    Together,
+    /// All at once, without waiting for locks, and in this share of the time that a statement may take: that was spent already.
+    Briefly {
+        /// One of so many.
+        share: u32,
+    },
+    /// One by one, up to the first that fails.
+    SingleSteps,
+}
+
+/// What holds for a whole transaction.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    origin: Origin,
+    way: Way,
+    /// True when a failure is to be recorded.
+    last: bool,
+}
+
+/// Leases that a transaction has extended, and when it asked for that.
+type Extended = (Instant, Vec<Arc<Holding>>);
+
+/// What a transaction did to one instance, true once it is committed.
+#[derive(Debug)]
+struct Effect {
+    /// The first step that this transaction has to do with; none where it does nothing.
+    first: usize,
+    next: usize,
+    checkpoint: Option<Checkpoint>,
+    attempt: Option<Attempt>,
+    /// Steps that wait behind a parked event of their aggregate.
+    behind: Vec<usize>,
+    /// True when an event failed, recorded or not.
+    failed: bool,
+    stop: Option<StopCause>,
+    clear: bool,
+    unmark: bool,
+    /// The checkpoint before, when all events from there on are applied, as far as is known for certain.
+    clean: Option<i64>,
+}
+
+impl Effect {
+    fn nothing(work: &Work) -> Self {
+        Self {
+            first: work.next,
+            next: work.next,
+            checkpoint: None,
+            attempt: None,
+            behind: Vec::new(),
+            failed: false,
+            stop: None,
+            clear: false,
+            unmark: false,
+            clean: None,
+        }
+    }
+}
+
+impl Pass {
+    /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
+    pub(crate) fn transact(&self, works: &mut [&mut Work], way: Way, last: bool) -> Result<(), StoreError> {
+        // Read before the transaction: event store and read model may be one database with one connection.
+        let round = Round { origin: self.origin_of(works)?, way, last };
+        let mut works: Vec<&mut Work> =
+            works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
+        if works.is_empty() {
+            return Ok(());
+        }
+        let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+        let (mut effects, mut extended) = (Vec::new(), None);
+        let outcome = self.models.transaction(&mut |tx| {
+            if let Way::Briefly { share } = way {
+                tx.be_brief(share)?;
+            }
+            let states = tx.lock(&self.key, &instances)?;
+            effects = self.apply_all(tx, works.iter().map(|work| &**work).zip(&states), round)?;
+            if way != Way::SingleSteps {
+                self.apply_together(tx, &works, &effects)?;
+            }
+            extended = self.extend(tx, &works, &effects)?;
+            self.finish(tx, &works, &effects, round.origin.log)
+        });
+        match outcome {
+            Err(error) if error.kind() == StoreErrorKind::CommitUnknown => {
+                self.resolve(&instances, &effects, error)?;
+                // Somebody else may have moved the checkpoint.
+                for effect in &mut effects {
+                    effect.clean = None;
+                }
+            }
+            other => {
+                other?;
+                if let Some((asked, holdings)) = extended {
+                    for holding in holdings {
+                        holding.extend(asked);
+                    }
+                }
+            }
+        }
+        for (work, effect) in works.iter_mut().zip(effects) {
+            self.take_over(work, effect);
+        }
+        Ok(())
+    }
+
+    /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
+    /// each; what it does not hold any more stops. In the same database the transaction sees for itself.
+    pub(crate) fn origin_of(&self, works: &mut [&mut Work]) -> Result<Origin, StoreError> {
+        let origin = self.origin()?;
+        if origin.log == Log::Here {
+            return Ok(origin);
+        }
+        let ends: Vec<Option<Spot>> = works.iter().map(|work| work.end()).collect();
+        let asked = works.iter().zip(&ends).filter_map(|(work, end)| Some((&work.instance, (*end)?.0)));
+        let cursors: Vec<Cursor> =
+            asked.map(|(instance, after)| Cursor { instance: Arc::clone(instance), after }).collect();
+        if cursors.is_empty() {
+            return Ok(origin);
+        }
+        let mut slices = history::standings(self.source.as_ref(), cursors)?.into_iter();
+        for (work, end) in works.iter_mut().zip(ends).filter_map(|(work, end)| Some((work, end?))) {
+            if let Some(found) = slices.next().and_then(|slice| history::diverged(end, &slice)) {
+                self.source.forget();
+                work.stop(StopCause::HistoryChanged { found });
+            }
+        }
+        // The events that were read last say which store they are of.
+        self.origin()
+    }
+
+    /// Brings instances up to date inside a transaction that somebody else began and commits. One of which an event
+    /// fails, or that is worked on with care, stays behind.
+    pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+        let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
+        let round = Round { origin: self.origin()?, way: Way::Together, last: false };
+        let states = tx.lock(&self.key, &instances)?;
+        let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
+        let request = self.request(states.iter().map(cursor).collect());
+        let slices = match tx.slices(round.origin.store, &request)? {
+            Some(slices) => slices,
+            None => self.source.read(&request)?,
+        };
+        let (mut works, mut standing) = (Vec::new(), Vec::new());
+        for (state, slice) in states.into_iter().zip(slices) {
+            if place::diverged(&Place::of(&state), &slice).is_none() {
+                let to = slice.scanned();
+                let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
+                work.to = Some(to);
+                work.reduce(&self.projection, &self.reducing);
+                works.push(work);
+                standing.push(state);
+            }
+        }
+        let effects = self.apply_all(tx, works.iter().zip(&standing), round)?;
+        let works: Vec<&mut Work> = works.iter_mut().collect();
+        self.apply_together(tx, &works, &effects)?;
+        self.finish(tx, &works, &effects, round.origin.log)
+    }
+
+    /// Plans each instance. The first events of one are applied only where its tables are empty: without a checkpoint nobody
+    /// knows which events rows are of.
+    fn apply_all<'w>(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        pairs: impl Iterator<Item = (&'w Work, &'w State)>,
+        round: Round,
+    ) -> Result<Vec<Effect>, StoreError> {
+        let pairs: Vec<(&Work, &State)> = pairs.collect();
+        let begins =
+            |(work, state): &&(&Work, &State)| plan::begins(work, state, round.origin, self.config.backoff_cap);
+        let fresh = pairs.iter().filter(begins);
+        let fresh: Vec<Arc<str>> = fresh.map(|(work, _)| Arc::clone(&work.instance)).collect();
+        let filled = if fresh.is_empty() { Vec::new() } else { tx.with_rows(&self.projection, &fresh)? };
+        let mut effects = Vec::with_capacity(pairs.len());
+        for (work, state) in pairs {
+            effects.push(if filled.contains(&work.instance) {
+                Effect { stop: Some(StopCause::RowsWithoutCheckpoint), ..Effect::nothing(work) }
+            } else {
+                self.apply(tx, work, state, round)?
+            });
+        }
+        Ok(effects)
+    }
+
+    /// Plans an instance; in single steps applies its statements too.
+    fn apply(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        state: &State,
+        round: Round,
+    ) -> Result<Effect, StoreError> {
+        let mut effect = Effect::nothing(work);
+        let store = round.origin.store;
+        let run = match plan::plan(work, state, round.origin, self.config.backoff_cap) {
+            Plan::Apply(run) => run,
+            Plan::Stop(cause) => {
+                effect.stop = Some(cause);
+                return Ok(effect);
+            }
+        };
+        let (end, gap) = (run.steps.end, run.gap);
+        let parked = if state.held { self.parked(tx, work, run.steps.clone())? } else { Aggregates::new() };
+        let failure = self.run(tx, work, run.steps, round.way, &parked, &mut effect)?;
+        effect.unmark = state.mark.is_some();
+        effect.checkpoint = checkpoint(work, state, &effect, end, store);
+        effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
+        effect.clean = Some(state.position);
+        if let Some(failure) = failure {
+            self.failed(work, state, &failure, round, &mut effect);
+        } else if let Some(checkpoint) = gap {
+            effect.stop = Some(StopCause::Gap { checkpoint });
+        }
+        Ok(effect)
+    }
+
+    /// The aggregates of these steps that are parked.
+    fn parked(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        steps: std::ops::Range<usize>,
+    ) -> Result<Aggregates, StoreError> {
+        let steps = work.steps.get(steps).unwrap_or_default();
+        let mut ids: Vec<Arc<str>> = steps.iter().map(|step| Arc::from(step.event.aggregate_id())).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        tx.parked(&self.key, &work.instance, &ids)
+    }
+
+    /// Goes up to the first step that fails.
+    fn run(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        steps: std::ops::Range<usize>,
+        way: Way,
+        parked: &Aggregates,
+        effect: &mut Effect,
+    ) -> Result<Option<ReduceFailure>, StoreError> {
+        (effect.first, effect.next) = (steps.start, steps.start);
+        for step in work.steps.get(steps).unwrap_or_default() {
+            if is_parked(parked, &step.event) {
+                effect.behind.push(effect.next);
+                effect.next += 1;
+                continue;
+            }
+            let statement = match step.statement() {
+                Some(Ok(statement)) => statement,
+                Some(Err(failure)) => return Ok(Some(failure.clone())),
+                None => return Err(not_reduced(work)),
+            };
+            if way == Way::SingleSteps {
+                match tx.apply_one(&self.projection, &work.instance, statement) {
+                    Err(error) if error.is_statements_fault() => return Ok(Some(failure::of_statement(&error))),
+                    other => other?,
+                }
+            }
+            effect.next += 1;
+        }
+        Ok(None)
+    }
+
+    fn failed(&self, work: &Work, state: &State, failure: &ReduceFailure, round: Round, effect: &mut Effect) {
+        effect.failed = true;
+        let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
+        let attempt = failure::decide(&self.config, state, &step.event, failure);
+        if passes(attempt.state) {
+            effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.origin.store));
+        }
+        effect.attempt = Some(attempt);
+    }
+
+    fn apply_together(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+    ) -> Result<(), StoreError> {
+        let batches = works.iter().zip(effects).map(|(work, effect)| todo(work, effect));
+        tx.apply(&self.projection, &batches.collect::<Vec<_>>())
+    }
+
+    /// Extends the leases that renewal has passed over, because this transaction has their rows locked: those, and when.
+    fn extend(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+    ) -> Result<Option<Extended>, StoreError> {
+        let moved = works.iter().zip(effects).filter(|(_, effect)| effect.checkpoint.is_some());
+        let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease.as_ref()?))));
+        let (instances, holdings): (Vec<_>, Vec<_>) = leased.filter(|(_, holding)| holding.is_overdue()).unzip();
+        let Some(first) = holdings.first() else { return Ok(None) };
+        let asked = Instant::now();
+        let extended = tx.extend(&self.key, &instances, first.owner(), first.lease())?;
+        Ok(extended.then_some((asked, holdings)))
+    }
+
+    fn finish(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        works: &[&mut Work],
+        effects: &[Effect],
+        log: Log,
+    ) -> Result<(), StoreError> {
+        for (work, effect) in works.iter().zip(effects) {
+            let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
+            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind(&step.event)).collect();
+            attempts.extend(effect.attempt.clone());
+            if !attempts.is_empty() {
+                tx.record(&self.key, &attempts)?;
+            }
+            if effect.unmark {
+                tx.mark(&self.key, &work.instance, None)?;
+            }
+        }
+        let checkpoints: Vec<Checkpoint> = effects.iter().filter_map(|effect| effect.checkpoint.clone()).collect();
+        for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {
+            tx.clear(&self.key, &checkpoint.instance, checkpoint.position)?;
+        }
+        if checkpoints.is_empty() { Ok(()) } else { tx.save(&self.key, &checkpoints, log) }
+    }
+
+    /// A commit of which nobody knows the outcome: what it should have moved tells.
+    fn resolve(&self, instances: &[Arc<str>], effects: &[Effect], error: StoreError) -> Result<(), StoreError> {
+        let states = self.models.states(&self.key, instances)?;
+        let name = self.projection.name();
+        if effects.iter().zip(&states).all(|(effect, state)| shows(effect, state)) {
+            log::warn!("projection {name:?}: a commit was cut off, but it did happen; going on");
+            return Ok(());
+        }
+        log::warn!("projection {name:?}: a commit was cut off and did not happen; its work is done again");
+        Err(error.of_kind(StoreErrorKind::Connection))
+    }
+
+    fn take_over(&self, work: &mut Work, effect: Effect) {
+        work.applied += effect.next.saturating_sub(work.next).saturating_sub(effect.behind.len());
+        work.next = effect.next;
+        if let (Some(from), Some(checkpoint)) = (&mut work.from, &effect.checkpoint) {
+            *from = checkpoint.position;
+        }
+        if let (Some(from), Some(checkpoint), None, []) =
+            (effect.clean, &effect.checkpoint, &effect.attempt, effect.behind.as_slice())
+        {
+            work.add_clean(from, checkpoint.position);
+        }
+        if let Some(attempt) = &effect.attempt {
+            failure::log(&self.projection, &self.config, attempt);
+        }
+        match (effect.stop, effect.attempt) {
+            (Some(cause), _) => work.stop(cause),
+            (None, Some(attempt)) => match attempt.state {
+                state if passes(state) => work.next += 1,
+                HeldState::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
+                _ => work.stop(StopCause::Failing(failure::blocked(&attempt))),
+            },
+            (None, None) if effect.failed => work.status = Status::Failed,
+            (None, None) => work.status = Status::Finished,
+        }
+    }
+}
+
+/// The statements of an instance that are to be applied: those of the steps that were planned. What was refused has none, also
+/// where it lies above a checkpoint that was set back.
+fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
+    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at);
+    let steps = work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo);
+    let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
+    (Arc::clone(&work.instance), statements.collect())
+}
+
+/// Whether the projection goes on behind an event in this state.
+pub(crate) fn passes(state: HeldState) -> bool {
+    matches!(state, HeldState::Skipped | HeldState::Parked)
+}
+
+fn is_parked(parked: &Aggregates, event: &Event) -> bool {
+    !parked.is_empty() && parked.contains(&(Arc::clone(&event.aggregate_type), Arc::from(event.aggregate_id())))
+}
+
+/// Its aggregate was parked when it was left unreduced, and is not any more.
+fn not_reduced(work: &Work) -> StoreError {
+    let found = format!("an event of instance {:?} was not reduced", work.instance);
+    StoreError::new("applying events", StoreErrorKind::Conflict, found)
+}
+
+/// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
+fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uuid) -> Option<Checkpoint> {
+    let complete = effect.next == end && end == work.steps.len();
+    let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
+    let applied = event.map(|event| (event.position, Some(event.id)));
+    let to = if complete { work.to.or(applied) } else { applied };
+    let (position, event) = to.filter(|(position, _)| *position > state.position)?;
+    Some(at(work, position, event, store))
+}
+
+pub(crate) fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -> Checkpoint {
+    Checkpoint { instance: Arc::clone(&work.instance), position, event, store }
+}
+
+/// True when the state is as the effect would have left it, or further.
+fn shows(effect: &Effect, state: &State) -> bool {
+    let moved = effect
+        .checkpoint
+        .as_ref()
+        .is_none_or(|to| state.position > to.position || (state.position == to.position && state.event == to.event));
+    let recorded = effect.attempt.as_ref().is_none_or(|attempt| {
+        state.position >= attempt.position
+            || state
+                .blocked
+                .as_ref()
+                .is_some_and(|blocked| blocked.position == attempt.position && blocked.attempts >= attempt.attempts)
+    });
+    moved && recorded
+}

@@ -1,0 +1,230 @@
+//! Attempts at some work: a shared transaction first, one for each instance when that fails, single steps where a
+//! statement is at fault.
+
+use crate::engine::pass::Pass;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::engine::pass::apply::Way;
+use crate::engine::pass::backoff;
+use crate::engine::pass::work::{Processed, Status, Work};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::state::StopCause;
+
+/// The longest wait between two attempts of one call.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+impl Pass {
+    /// Works through everything, with retries.
+    pub(crate) fn process(&self, works: &mut [Work]) -> Processed {
+        self.attempts(works, |works, last| {
+            self.attempt(works, last);
+            true
+        })
+    }
+
+    /// Works on one instance, with retries; but for more than one time-out it keeps nobody waiting.
+    pub(crate) fn process_alone(&self, works: &mut [Work]) -> Processed {
+        self.attempts(works, |works, last| {
+            self.attempt(works, last);
+            !works.iter().any(is_timed_out)
+        })
+    }
+
+    /// Works on several instances. Those that have trouble of their own, or are slow for their care, are given back as they
+    /// are, to be worked on alone.
+    pub(crate) fn process_together(&self, works: &mut [Work]) -> (Processed, Vec<Arc<str>>) {
+        let mut apart = Vec::new();
+        self.set_apart(works, &mut apart, Work::is_careful);
+        let processed = self.attempts(works, |works, _| {
+            self.attempt(works, false);
+            self.set_apart(works, &mut apart, has_own_trouble);
+            true
+        });
+        (processed, apart)
+    }
+
+    /// As many attempts as there may be, while they allow another one.
+    fn attempts(&self, works: &mut [Work], mut attempt: impl FnMut(&mut [Work], bool) -> bool) -> Processed {
+        for number in 0..=self.config.retries {
+            let last = number == self.config.retries;
+            if !self.may_go_on(number) || !attempt(works, last) || last || !self.reopen(works) {
+                break;
+            }
+        }
+        finish(works)
+    }
+
+    fn set_apart(&self, works: &mut [Work], apart: &mut Vec<Arc<str>>, is_one: impl Fn(&Work) -> bool) {
+        for work in works.iter_mut().filter(|work| is_one(work)) {
+            self.log_retry(work);
+            apart.push(Arc::clone(&work.instance));
+            work.status = Status::Finished;
+        }
+    }
+
+    fn may_go_on(&self, attempt: u32) -> bool {
+        match attempt {
+            0 => !self.cancel.is_set(),
+            _ => self.pause(attempt),
+        }
+    }
+
+    /// Waits before the next attempt; false when cancelled.
+    pub(crate) fn pause(&self, failures: u32) -> bool {
+        let cap = LONGEST_WAIT.max(self.config.retry_failed_after);
+        self.cancel.wait(backoff::after(self.config.retry_failed_after, cap, failures))
+    }
+
+    /// Opens again what another attempt may bring on; false when there is nothing.
+    fn reopen(&self, works: &mut [Work]) -> bool {
+        let mut any = false;
+        for work in works {
+            let again = match &work.status {
+                Status::Failed => true,
+                Status::Trouble(error) => error.is_transient(),
+                _ => false,
+            };
+            if again {
+                self.log_retry(work);
+                work.status = Status::Open;
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn log_retry(&self, work: &Work) {
+        let (name, instance, position) = (self.projection.name(), &work.instance, work.position());
+        match &work.status {
+            Status::Trouble(error) => log::warn!(
+                "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
+                crate::error::full(error)
+            ),
+            Status::Failed => {
+                log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again");
+            }
+            _ => log::debug!("projection {name:?}, instance {instance:?}: going on apart, event by event"),
+        }
+    }
+
+    /// One attempt. A skipped event leaves its instance open, so that it goes on at once.
+    fn attempt(&self, works: &mut [Work], last: bool) {
+        loop {
+            for work in works.iter_mut().filter(|work| work.is_open()) {
+                if work.lease.as_ref().is_some_and(|holding| !holding.is_trusted()) {
+                    work.stop(StopCause::LeaseLost);
+                }
+            }
+            for work in works.iter_mut().filter(|work| work.is_open() && work.is_careful()) {
+                self.work_carefully(work);
+            }
+            let mut open: Vec<&mut Work> = works.iter_mut().filter(|work| work.is_open()).collect();
+            if open.is_empty() {
+                return;
+            }
+            for work in &mut open {
+                work.reduce(&self.projection, &self.reducing);
+            }
+            self.together(&mut open, last);
+        }
+    }
+
+    fn together(&self, open: &mut [&mut Work], last: bool) {
+        let Err(error) = self.transact(open, Way::Together, last) else { return };
+        match open {
+            [work] => self.alone(work, error, last),
+            // A transaction of its own may help.
+            _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, last),
+            _ if !error.concerns_all() => {
+                for work in open {
+                    self.by_itself(work, Way::Together, last);
+                }
+            }
+            _ => {
+                for work in open {
+                    work.status = Status::Trouble(error.clone());
+                }
+            }
+        }
+    }
+
+    /// Whoever was waited for delays the others by that one time-out only, and by no more than another one for all of them
+    /// together. What takes longer comes last.
+    fn briefly(&self, open: &mut [&mut Work], last: bool) {
+        let share = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        for work in open.iter_mut() {
+            self.by_itself(work, Way::Briefly { share }, last);
+        }
+        for work in open.iter_mut().filter(|work| last && is_timed_out(work)) {
+            work.status = Status::Open;
+            self.by_itself(work, Way::Briefly { share: 1 }, last);
+        }
+    }
+
+    fn by_itself(&self, work: &mut Work, way: Way, last: bool) {
+        if let Err(error) = self.transact(&mut [&mut *work], way, last) {
+            self.alone(work, error, last);
+        }
+    }
+
+    /// A single instance failed with this error.
+    fn alone(&self, work: &mut Work, error: StoreError, last: bool) {
+        let outcome = if error.is_statements_fault() {
+            self.single_steps.fetch_add(1, Ordering::Relaxed);
+            let outcome = self.transact(&mut [&mut *work], Way::SingleSteps, last);
+            if outcome.is_ok() && matches!(work.status, Status::Finished) {
+                let (name, instance) = (self.projection.name(), &work.instance);
+                let why = crate::error::full(&error);
+                log::info!("projection {name:?}, instance {instance:?}: refused together, applied one by one ({why})");
+            }
+            outcome
+        } else {
+            Err(error)
+        };
+        match outcome {
+            Ok(()) => {}
+            // What is kept of the log is older than the log. The pass reads it again.
+            Err(error) if error.kind() == StoreErrorKind::Diverged => {
+                self.source.forget();
+                work.stop(StopCause::HistoryChanged { found: crate::error::full(&error) });
+            }
+            Err(error) => work.status = Status::Trouble(error),
+        }
+    }
+}
+
+fn is_timed_out(work: &Work) -> bool {
+    matches!(&work.status, Status::Trouble(error) if error.kind() == StoreErrorKind::Timeout)
+}
+
+/// Whether it is to be tried again, for a reason that others need not share.
+fn has_own_trouble(work: &Work) -> bool {
+    match &work.status {
+        Status::Failed => true,
+        Status::Trouble(error) => error.is_transient() && !error.concerns_all(),
+        _ => false,
+    }
+}
+
+fn finish(works: &mut [Work]) -> Processed {
+    let mut processed = Processed::default();
+    for work in works {
+        match std::mem::replace(&mut work.status, Status::Finished) {
+            Status::Finished => {}
+            Status::Stopped(stopped) => processed.stopped.push(stopped),
+            Status::Trouble(error) => stop(work, StopCause::Store(error), &mut processed),
+            Status::Open | Status::Failed => stop(work, StopCause::Cancelled, &mut processed),
+        }
+        processed.applied += work.applied;
+    }
+    processed
+}
+
+fn stop(work: &mut Work, cause: StopCause, processed: &mut Processed) {
+    work.stop(cause);
+    if let Status::Stopped(stopped) = std::mem::replace(&mut work.status, Status::Finished) {
+        processed.stopped.push(stopped);
+    }
+}

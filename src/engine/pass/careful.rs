@@ -1,0 +1,176 @@
+//! Work event by event, for an instance that a process died on: what is tried is written down before it is tried, so that
+//! an event that kills processes is found, counted, and left to the policy.
+
+use crate::engine::pass::Origin;
+use crate::engine::pass::Pass;
+use std::sync::Arc;
+
+use crate::engine::pass::apply::{Way, at, passes};
+use crate::engine::pass::failure;
+use crate::engine::pass::plan::held_back;
+use crate::engine::pass::work::{Status, Step, Work};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::held::{Attempt, HeldState};
+use crate::state::{State, StopCause};
+use crate::store::ProjectionTransaction;
+
+/// What was decided about an event before it is tried.
+#[derive(Debug)]
+enum Before {
+    /// It is written down as being tried.
+    Try,
+    /// Its aggregate is parked; it will not be reduced.
+    Leave,
+    /// It killed a process, and this was recorded.
+    Counted(Attempt),
+    Stop(StopCause),
+}
+
+impl Pass {
+    /// Tries the events one by one. Ends the carefulness when all are done.
+    pub(crate) fn work_carefully(&self, work: &mut Work) {
+        let count = work.steps.len();
+        while work.next < count && work.is_open() {
+            if self.cancel.is_set() {
+                return work.stop(StopCause::Cancelled);
+            }
+            if let Err(error) = self.step_carefully(work) {
+                work.status = Status::Trouble(error);
+            }
+        }
+        if !work.is_open() {
+            return;
+        }
+        if let Err(error) = self.end_carefully(work) {
+            work.status = Status::Trouble(error);
+        }
+    }
+
+    /// One event in a work of its own.
+    fn step_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
+        // A death that is counted may move the checkpoint: the log has to hold the event still.
+        self.origin_of(&mut [&mut *work])?;
+        if !work.is_open() {
+            return Ok(());
+        }
+        let Some(step) = work.steps.get(work.next) else { return Ok(()) };
+        match self.before(work, step)? {
+            Before::Stop(cause) => {
+                work.stop(cause);
+                Ok(())
+            }
+            Before::Counted(attempt) => {
+                failure::log(&self.projection, &self.config, &attempt);
+                counted(work, &attempt);
+                Ok(())
+            }
+            Before::Leave => self.alone_carefully(work, false),
+            Before::Try => self.alone_carefully(work, true),
+        }
+    }
+
+    fn alone_carefully(&self, work: &mut Work, reduce: bool) -> Result<(), StoreError> {
+        let Some(step) = work.steps.get(work.next) else { return Ok(()) };
+        let mut single = Work::new(Arc::clone(&work.instance), work.from, vec![step.event.clone()]);
+        single.lease.clone_from(&work.lease);
+        if work.next + 1 == work.steps.len() {
+            single.to = work.to;
+        }
+        while single.is_open() && single.next < single.steps.len() {
+            if reduce {
+                single.reduce(&self.projection, &self.reducing);
+            }
+            self.transact(&mut [&mut single], Way::SingleSteps, true)?;
+        }
+        work.from = single.from;
+        work.applied += single.applied;
+        match single.status {
+            Status::Finished | Status::Open => work.next += 1,
+            status => work.status = status,
+        }
+        Ok(())
+    }
+
+    /// Looks at the mark of a former holder, then sets one's own, in a transaction that is over before the event is tried.
+    fn before(&self, work: &Work, step: &Step) -> Result<Before, StoreError> {
+        let (Origin { store, log }, instances) = (self.origin()?, [Arc::clone(&work.instance)]);
+        let mut before = Before::Leave;
+        self.models.transaction(&mut |tx| {
+            let states = tx.lock(&self.key, &instances)?;
+            let state = states.first().cloned().unwrap_or_default();
+            before = self.look(tx, work, step, &state)?;
+            match &before {
+                Before::Try => tx.mark(&self.key, &work.instance, Some(step.event.position)),
+                Before::Counted(attempt) => {
+                    tx.mark(&self.key, &work.instance, None)?;
+                    tx.record(&self.key, std::slice::from_ref(attempt))?;
+                    if !passes(attempt.state) {
+                        return Ok(());
+                    }
+                    tx.save(&self.key, &[at(work, step.event.position, Some(step.event.id), store)], log)
+                }
+                Before::Leave | Before::Stop(_) => Ok(()),
+            }
+        })?;
+        Ok(before)
+    }
+
+    fn look(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        step: &Step,
+        state: &State,
+    ) -> Result<Before, StoreError> {
+        let Some(holding) = work.lease.as_ref().filter(|holding| holding.is_of(state) && holding.is_trusted()) else {
+            return Ok(Before::Stop(StopCause::LeaseLost));
+        };
+        let outlived = state.mark.filter(|mark| mark.epoch < holding.epoch() && mark.position == step.event.position);
+        if outlived.is_some() {
+            return Ok(Before::Counted(failure::decide(&self.config, state, &step.event, &failure::crash())));
+        }
+        if let Some(cause) = held_back(state, self.config.backoff_cap) {
+            return Ok(Before::Stop(cause));
+        }
+        let aggregate = (Arc::clone(&step.event.aggregate_type), Arc::from(step.event.aggregate_id()));
+        let parked = state.held
+            && tx.parked(&self.key, &work.instance, std::slice::from_ref(&aggregate.1))?.contains(&aggregate);
+        Ok(if parked { Before::Leave } else { Before::Try })
+    }
+
+    /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
+    fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
+        self.transact(&mut [&mut *work], Way::SingleSteps, true)?;
+        let Some(holding) = work.lease.clone() else { return Ok(()) };
+        if !matches!(work.status, Status::Finished) {
+            return Ok(());
+        }
+        self.models.transaction(&mut |tx| {
+            let states = tx.lock(&self.key, std::slice::from_ref(&work.instance))?;
+            if states.first().is_some_and(|state| holding.is_of(state)) {
+                return tx.relax(&self.key, &work.instance);
+            }
+            Err(StoreError::new("ending work event by event", StoreErrorKind::Conflict, "the lease is somebody else's"))
+        })?;
+        holding.relax();
+        log::info!(
+            "projection {:?}, instance {:?}: the events after a process's death are handled; going on in batches",
+            self.projection.name(),
+            work.instance
+        );
+        Ok(())
+    }
+}
+
+/// Goes on behind an event that was left out, or leaves the instance.
+fn counted(work: &mut Work, attempt: &Attempt) {
+    let blocked = failure::blocked(attempt);
+    match attempt.state {
+        state if passes(state) => {
+            work.from = Some(attempt.position);
+            work.next += 1;
+        }
+        HeldState::Stopped => work.stop(StopCause::Stopped(blocked)),
+        _ => work.stop(StopCause::Failing(blocked)),
+    }
+}

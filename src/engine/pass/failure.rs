@@ -1,0 +1,136 @@
+//! What becomes of an event after a failed attempt: it waits, stops its instance, or is left out.
+
+use std::time::Duration;
+
+use crate::clock::spoken;
+use crate::engine::config::{HandlerConfig, Policy};
+use crate::engine::pass::backoff;
+use crate::error::{StoreError, StoreErrorKind, full};
+use crate::event::Event;
+use crate::held::{Attempt, Blocked, FailureClass, HeldState};
+use crate::plain::plain;
+use crate::projection::{Projection, ReduceFailure};
+use crate::state::State;
+
+/// An error of the database that is the fault of the event's statement.
+pub(crate) fn of_statement(error: &StoreError) -> ReduceFailure {
+    let class = match error.kind() {
+        StoreErrorKind::Constraint => FailureClass::Constraint,
+        StoreErrorKind::Data => FailureClass::Data,
+        _ => FailureClass::Statement,
+    };
+    ReduceFailure { class, error: full(error) }
+}
+
+/// What is to be recorded of a failed attempt.
+pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failure: &ReduceFailure) -> Attempt {
+    let before = state.blocked.as_ref().filter(|blocked| blocked.position == event.position);
+    let attempts = before.map_or(0, |blocked| blocked.attempts).saturating_add(1);
+    let state = match config.policy {
+        _ if attempts < config.max_failure_count => HeldState::Failing,
+        Policy::Park => HeldState::Parked,
+        Policy::Stop => HeldState::Stopped,
+        Policy::Skip => HeldState::Skipped,
+    };
+    let retry_in = match state {
+        HeldState::Failing => backoff::after(config.backoff_base, config.backoff_cap, attempts),
+        _ => Duration::ZERO,
+    };
+    Attempt {
+        instance: event.instance.clone(),
+        position: event.position,
+        aggregate_type: event.aggregate_type.clone(),
+        aggregate_id: event.aggregate_id().into(),
+        event_type: event.event_type().into(),
+        attempts,
+        state,
+        class: failure.class,
+        error: failure.error.clone(),
+        retry_in,
+    }
+}
+
+/// What is to be recorded of an event whose aggregate is parked.
+pub(crate) fn behind(event: &Event) -> Attempt {
+    Attempt {
+        instance: event.instance.clone(),
+        position: event.position,
+        aggregate_type: event.aggregate_type.clone(),
+        aggregate_id: event.aggregate_id().into(),
+        event_type: event.event_type().into(),
+        attempts: 0,
+        state: HeldState::Behind,
+        class: FailureClass::Predecessor,
+        error: "an earlier event of its aggregate is parked".to_owned(),
+        retry_in: Duration::ZERO,
+    }
+}
+
+/// What a process left behind that did not survive an event.
+pub(crate) fn crash() -> ReduceFailure {
+    ReduceFailure { class: FailureClass::Crash, error: "the process died while it tried this event".to_owned() }
+}
+
+pub(crate) fn blocked(attempt: &Attempt) -> Blocked {
+    Blocked {
+        position: attempt.position,
+        attempts: attempt.attempts,
+        stopped: attempt.state == HeldState::Stopped,
+        retry_in: attempt.retry_in,
+        class: attempt.class,
+        error: attempt.error.clone(),
+    }
+}
+
+/// For the operator: what happened, to which projection and instance, what the engine does next.
+pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
+    let what = told(projection.name(), config.max_failure_count, attempt);
+    match attempt.state {
+        HeldState::Failing => {
+            log::warn!("{what}; the instance waits, next attempt in {}", spoken(attempt.retry_in));
+        }
+        HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
+        HeldState::Parked => log::error!(
+            "{what}; later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
+            plain(&attempt.aggregate_type),
+            attempt.aggregate_id
+        ),
+        HeldState::Behind => {}
+        HeldState::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
+    }
+}
+
+fn told(projection: &str, max: u32, attempt: &Attempt) -> String {
+    let Attempt { instance, position, event_type, attempts, class, error, .. } = attempt;
+    let of = if *attempts <= max { format!(" of {max}") } else { String::new() };
+    format!(
+        "projection {projection:?}, instance {instance:?}: event {position} ({}) failed, attempt {attempts}{of} ({class}: {})",
+        plain(event_type),
+        plain(error)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC H1
+    #[test]
+    fn a_failure_is_told_on_one_line() {
+        let attempt = Attempt {
+            instance: "a\n".into(),
+            position: 7,
+            aggregate_type: "user".into(),
+            aggregate_id: "u".into(),
+            event_type: "added\n\t\u{202e}x".into(),
+            attempts: 1,
+            state: HeldState::Parked,
+            class: FailureClass::Reducer,
+            error: "no\nname\u{1b}[2J".to_owned(),
+            retry_in: Duration::ZERO,
+        };
+        let wanted = "projection \"users\", instance \"a\\n\": event 7 (added\\u{a}\\u{9}\\u{202e}x) failed, attempt 1 of 8 \
+                      (reducer: no\\u{a}name\\u{1b}[2J)";
+        assert_eq!(told("users", 8, &attempt), wanted);
+    }
+}

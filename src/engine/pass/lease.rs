@@ -1,0 +1,124 @@
+//! Leases that this process holds, and for how long it trusts them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::sync::Mutex;
+use uuid::Uuid;
+
+use crate::lease::{Lease, Renewal};
+use crate::state::{ProjectionKey, State};
+
+/// For how much of its time a lease is trusted.
+const TRUST: f64 = 0.8;
+
+/// A lease and until when its holder trusts it, which is before the database gives it to others.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    owner: Uuid,
+    epoch: i64,
+    lease: Duration,
+    trusted: Mutex<Instant>,
+    careful: AtomicBool,
+}
+
+impl Holding {
+    /// True when the state row says that the lease is still this one.
+    pub(crate) fn is_of(&self, state: &State) -> bool {
+        state.owner == Some(self.owner) && state.epoch == self.epoch
+    }
+
+    /// The holder's epoch.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    pub(crate) fn owner(&self) -> Uuid {
+        self.owner
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    /// True when renewal must have passed over it, which does so where a row is locked.
+    pub(crate) fn is_overdue(&self) -> bool {
+        !self.is_trusted_at(Instant::now() + self.lease.mul_f64(TRUST - 0.4))
+    }
+
+    /// `asked` lies before the database was asked, so trust always ends before the lease does.
+    pub(crate) fn extend(&self, asked: Instant) {
+        *self.trusted.lock() = asked + self.lease.mul_f64(TRUST);
+    }
+
+    /// True when the work goes event by event.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.careful.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn relax(&self) {
+        self.careful.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_trusted_at(Instant::now())
+    }
+
+    pub(crate) fn is_trusted_at(&self, now: Instant) -> bool {
+        now < *self.trusted.lock()
+    }
+}
+
+type Key = (ProjectionKey, Arc<str>);
+
+/// All leases of this process.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    owner: Uuid,
+    lease: Duration,
+    held: Mutex<HashMap<Key, Arc<Holding>>>,
+}
+
+impl Holdings {
+    pub(crate) fn new(owner: Uuid, lease: Duration) -> Self {
+        Self { owner, lease, held: Mutex::default() }
+    }
+
+    pub(crate) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<Holding> {
+        let (owner, epoch, careful) = (self.owner, lease.epoch, lease.careful.into());
+        let holding = Arc::new(Holding { owner, epoch, lease: self.lease, trusted: Mutex::new(asked), careful });
+        holding.extend(asked);
+        let key = (projection.clone(), Arc::clone(&lease.instance));
+        self.held.lock().insert(key, Arc::clone(&holding));
+        holding
+    }
+
+    pub(crate) fn remove(&self, projection: &ProjectionKey, instances: &[Arc<str>]) {
+        let mut held = self.held.lock();
+        for instance in instances {
+            held.remove(&(projection.clone(), Arc::clone(instance)));
+        }
+    }
+
+    /// Extends the trust in those that were renewed. The others are not lost yet: a transaction of ours may have
+    /// locked their rows, which then is as good as the lease; their trust ends by itself.
+    pub(crate) fn renewed(&self, renewals: &[Renewal], asked: Instant) {
+        let held = self.held.lock();
+        for renewal in renewals {
+            let key = (renewal.projection.clone(), Arc::clone(&renewal.lease.instance));
+            if let Some(holding) = held.get(&key).filter(|holding| holding.epoch == renewal.lease.epoch) {
+                holding.extend(asked);
+            }
+        }
+    }
+
+    pub(crate) fn count(&self, projection: &ProjectionKey) -> usize {
+        self.held.lock().keys().filter(|(key, _)| key == projection).count()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.lock().is_empty()
+    }
+}

@@ -1,0 +1,72 @@
+//! One transaction's worth of work on one projection: events are reduced, applied, and the checkpoint moves. No threads.
+//!
+//! A pass works in attempts (`attempt.rs`), each of which is a few transactions (`apply.rs`) that do what was planned
+//! under the lock (`plan.rs`). `failure.rs` decides what becomes of an event that fails.
+
+pub(crate) mod apply;
+pub(crate) mod attempt;
+pub(crate) mod backoff;
+pub(crate) mod careful;
+pub(crate) mod failure;
+pub(crate) mod history;
+pub(crate) mod lease;
+pub(crate) mod place;
+pub(crate) mod plan;
+pub(crate) mod reducing;
+pub(crate) mod work;
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+
+use uuid::Uuid;
+
+use crate::engine::config::HandlerConfig;
+use crate::engine::pass::reducing::Reducing;
+use crate::engine::stop::Stop;
+use crate::error::StoreError;
+use crate::projection::Projection;
+use crate::state::{Log, ProjectionKey, StopCause, Stopped};
+use crate::store::{EventSource, ProjectionStore};
+
+/// What the parts of a pass share.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) source: Arc<dyn EventSource>,
+    pub(crate) models: Arc<dyn ProjectionStore>,
+    pub(crate) projection: Projection,
+    pub(crate) key: ProjectionKey,
+    pub(crate) config: HandlerConfig,
+    pub(crate) cancel: Arc<Stop>,
+    pub(crate) log: OnceLock<Log>,
+    /// What its reducers are at.
+    pub(crate) reducing: Reducing,
+    /// True while readers do not see what it fills.
+    pub(crate) is_hidden: AtomicBool,
+    /// How often a statement was refused together with others, and the events went one by one.
+    pub(crate) single_steps: AtomicU64,
+}
+
+impl Pass {
+    /// The id of the event store, and where its log is. Where that is does not change: a database that holds another event
+    /// store than before was exchanged.
+    pub(crate) fn origin(&self) -> Result<Origin, StoreError> {
+        let store = self.source.store_id()?;
+        if let Some(log) = self.log.get() {
+            return Ok(Origin { store, log: *log });
+        }
+        let log = if self.models.holds(store)? { Log::Here } else { Log::Elsewhere };
+        Ok(Origin { store, log: *self.log.get_or_init(|| log) })
+    }
+}
+
+/// Where events come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// The id of the event store.
+    pub(crate) store: Uuid,
+    pub(crate) log: Log,
+}
+
+pub(crate) fn cancelled(instance: Arc<str>) -> Stopped {
+    Stopped { instance, position: 0, cause: StopCause::Cancelled }
+}

@@ -1,0 +1,56 @@
+//! Where reading goes on in an instance.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::engine::pass::history;
+use crate::query::Slice;
+use crate::state::{State, StopCause, Stopped};
+
+/// Where reading goes on in an instance.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) instance: Arc<str>,
+    /// The checkpoint, or where the page before ended.
+    pub(crate) position: i64,
+    /// The event there.
+    pub(crate) event: Option<Uuid>,
+    /// Positions above it, as far as is known.
+    pub(crate) lag: usize,
+    /// Pages read so far.
+    pub(crate) pages: usize,
+    /// A process died that worked on it, as far as is known.
+    pub(crate) careful: bool,
+}
+
+/// The places of some instances, and those that cannot go on.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) places: Vec<Place>,
+    pub(crate) stopped: Vec<Stopped>,
+}
+
+impl Place {
+    pub(crate) fn of(state: &State) -> Self {
+        let instance = Arc::clone(&state.instance);
+        let (lag, pages, careful) = (usize::MAX, 0, state.careful);
+        Self { instance, position: state.position, event: state.event, lag, pages, careful }
+    }
+}
+
+impl Opened {
+    /// What has to be worked on with care is not for whoever has no lease.
+    pub(crate) fn without_lease(mut self) -> Self {
+        for place in self.places.extract_if(.., |place| place.careful) {
+            let (instance, position) = (place.instance, place.position);
+            self.stopped.push(Stopped { instance, position, cause: StopCause::Suspect });
+        }
+        self
+    }
+}
+
+/// In what the store's history is not the one that the place belongs to.
+pub(crate) fn diverged(place: &Place, slice: &Slice) -> Option<String> {
+    history::diverged((place.position, place.event), slice)
+}

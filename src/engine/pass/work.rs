@@ -1,0 +1,235 @@
+//! What a pass has to do in one instance, and how far it is.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::engine::pass::history::Spot;
+use crate::engine::pass::lease::Holding;
+use crate::engine::pass::reducing::Reducing;
+use crate::error::StoreError;
+use crate::event::Event;
+use crate::projection::{Projection, ReduceFailure};
+use crate::state::{State, StopCause, Stopped};
+use crate::statement::Statement;
+
+/// Events that are reduced ahead before one looks again whether that is over.
+const UNASKED: usize = 64;
+
+/// Events of a work that are remembered for those who wait for them; of more the database tells.
+const MOST_AWAITED: usize = 256;
+
+/// What became of some events.
+#[derive(Debug, Default)]
+#[must_use = "it says where the work stopped"]
+pub struct Processed {
+    /// Events, of those given, that are in the read model now; also those that were before.
+    pub applied: usize,
+    /// Instances that stopped before their last event, in order of instances.
+    pub stopped: Vec<Stopped>,
+}
+
+/// An event with its statement.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) event: Event,
+    statement: Option<Result<Statement, ReduceFailure>>,
+}
+
+impl Step {
+    /// The statement, or why there is none; nothing before it was reduced.
+    pub(crate) fn statement(&self) -> Option<Result<&Statement, &ReduceFailure>> {
+        self.statement.as_ref().map(Result::as_ref)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Status {
+    /// There is something to do at once.
+    Open,
+    /// An event failed in this attempt.
+    Failed,
+    /// The database failed in this attempt.
+    Trouble(StoreError),
+    /// Nothing more to do.
+    Finished,
+    Stopped(Stopped),
+}
+
+/// The events of one instance.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) instance: Arc<str>,
+    /// The checkpoint above which `steps` holds every wanted event; none for events given by hand, which have to be
+    /// dense.
+    pub(crate) from: Option<i64>,
+    pub(crate) steps: Vec<Step>,
+    /// The first that a pass has read of its instance: nothing that is not committed yet lies in front of it.
+    pub(crate) is_first: bool,
+    /// How many of the steps are behind us.
+    pub(crate) next: usize,
+    /// Where the checkpoint goes once all steps are applied, with the event there.
+    pub(crate) to: Option<(i64, Option<Uuid>)>,
+    pub(crate) applied: usize,
+    pub(crate) status: Status,
+    /// The lease it is done under; none on a caller's thread.
+    pub(crate) lease: Option<Arc<Holding>>,
+    /// The process that does it without a lease, which it leaves to whoever has one.
+    pub(crate) unleased: Option<Uuid>,
+    /// Every event above the first and up to the second of these positions was applied, and none of them held back.
+    pub(crate) clean: Option<(i64, i64)>,
+    /// What is known of the events in front of the first step, when they came from a queue.
+    pub(crate) known: Option<Known>,
+    /// Reduced ahead of the first attempt, which takes that as it is, failures too.
+    ahead: bool,
+}
+
+/// Events that came from a queue: all from position `from` on were seen, and none of the projection's types between
+/// `relevant` and the first step.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) from: i64,
+    pub(crate) relevant: i64,
+    /// Positions and ids of the last events in front of the first step.
+    pub(crate) last: Vec<(i64, Uuid)>,
+}
+
+impl Known {
+    /// True when the event at the checkpoint is one that came from the queue too: then the state belongs to this history.
+    fn proves(&self, state: &State, steps: &[Step]) -> bool {
+        let of_steps = steps.iter().map(|step| (step.event.position, step.event.id));
+        state.position == 0
+            || self
+                .last
+                .iter()
+                .copied()
+                .chain(of_steps)
+                .any(|(position, id)| position == state.position && state.event == Some(id))
+    }
+}
+
+impl Work {
+    pub(crate) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
+        let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
+        Self {
+            instance,
+            from,
+            steps,
+            is_first: false,
+            next: 0,
+            to: None,
+            applied: 0,
+            status: Status::Open,
+            lease: None,
+            unleased: None,
+            clean: None,
+            known: None,
+            ahead: false,
+        }
+    }
+
+    /// Takes note that all events between these positions were applied.
+    pub(crate) fn add_clean(&mut self, from: i64, to: i64) {
+        let begin = self.clean.filter(|(_, end)| *end == from).map_or(from, |(begin, _)| begin);
+        self.clean = Some((begin, to));
+    }
+
+    /// What is known of it, for those who wait for its events.
+    pub(crate) fn moved(&self) -> Moved {
+        let few = self.steps.get(..self.next).filter(|steps| self.clean.is_some() && steps.len() <= MOST_AWAITED);
+        let spot = |step: &Step| (step.event.position, Some(step.event.id));
+        Moved { clean: self.clean, events: few.unwrap_or_default().iter().map(spot).collect() }
+    }
+
+    /// True when it goes event by event.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.lease.as_ref().is_some_and(|holding| holding.is_careful())
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.status, Status::Open)
+    }
+
+    /// Reduces what is not reduced yet, or failed to in the attempt before.
+    pub(crate) fn reduce(&mut self, projection: &Projection, reducing: &Reducing) {
+        let inside = reducing.enter(&self.instance);
+        let ahead = std::mem::take(&mut self.ahead);
+        let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| ahead || reduced.is_ok());
+        for step in self.steps.iter_mut().skip(self.next).filter(|step| !is_reduced(step)) {
+            inside.at(step.event.position);
+            step.statement = Some(projection.reduce(&step.event));
+        }
+    }
+
+    /// Reduces before the first attempt, until that is over.
+    pub(crate) fn reduce_ahead(&mut self, projection: &Projection, reducing: &Reducing, is_over: impl Fn() -> bool) {
+        let inside = reducing.enter(&self.instance);
+        for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !is_over()) {
+            for step in steps {
+                inside.at(step.event.position);
+                step.statement = Some(projection.reduce(&step.event));
+            }
+        }
+        self.ahead = true;
+    }
+
+    /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
+    pub(crate) fn is_proved(&self, state: &State) -> bool {
+        self.known.as_ref().is_none_or(|known| known.proves(state, &self.steps))
+    }
+
+    /// Where the checkpoint goes at most: what stands there in the log proves all in front of it.
+    pub(crate) fn end(&self) -> Option<(i64, Option<Uuid>)> {
+        self.to.or_else(|| self.steps.last().map(|step| (step.event.position, Some(step.event.id))))
+    }
+
+    /// The position at which it stands: that of the next event, or the checkpoint.
+    pub(crate) fn position(&self) -> i64 {
+        let event = self.steps.get(self.next).or(self.steps.last());
+        event.map_or(self.from.unwrap_or(0), |step| step.event.position)
+    }
+
+    pub(crate) fn stop(&mut self, cause: StopCause) {
+        let stopped = Stopped { instance: Arc::clone(&self.instance), position: self.position(), cause };
+        self.status = Status::Stopped(stopped);
+    }
+}
+
+/// What is known of the work on an instance.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Moved {
+    /// Every event above the first and up to the second of these positions was applied.
+    pub(crate) clean: Option<(i64, i64)>,
+    /// Events of those, where they are few.
+    pub(crate) events: Vec<Spot>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::error::ReduceError;
+    use crate::statement::noop;
+
+    // SPEC H1: an attempt calls the reducer of an event once, also where that was done ahead of it.
+    #[test]
+    fn what_was_reduced_ahead_counts_for_one_attempt() {
+        let (calls, reducing) = (Arc::new(AtomicUsize::new(0)), Reducing::default());
+        let count = Arc::clone(&calls);
+        let projection = Projection::new("p", 1).on_raw("t", "e", move |event| {
+            count.fetch_add(1, Ordering::Relaxed);
+            if event.position() == 2 { Err(ReduceError::new("bad luck")) } else { noop() }
+        });
+        let events = (1..=3).map(|position| Event::new("a", "t", "1", "e").with_position(position));
+        let mut work = Work::new("a".into(), Some(0), events.collect());
+        let mut calls_of = |run: &mut dyn FnMut(&mut Work)| {
+            run(&mut work);
+            calls.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || true)), 0, "over before it began");
+        assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || false)), 3);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 0);
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 1, "the next attempt tries what failed");
+    }
+}

@@ -1,0 +1,309 @@
+//! Putting an engine together.
+
+use crate::engine::config::EngineConfig;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::standstills::Standstills;
+use crate::engine::run::state::Shared;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::sync::Mutex;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use uuid::Uuid;
+
+use crate::engine::config::HandlerConfig;
+use crate::engine::handler::ProjectionHandler;
+use crate::engine::pass::lease::Holdings;
+use crate::engine::read::shared_pages::Pages;
+use crate::engine::run::builds::NEXT;
+use crate::engine::run::engine::{Engine, Threads};
+use crate::engine::run::listener::Listener;
+use crate::engine::run::operator::{Operate, Operator};
+use crate::engine::run::progress::Progress;
+use crate::engine::run::renewal;
+use crate::engine::run::schedule::Schedule;
+use crate::engine::run::seen::Windows;
+use crate::engine::run::subscriber::Subscriber;
+use crate::engine::run::thread::{self, Pulse, Thread};
+use crate::engine::run::ticker::Ticker;
+use crate::engine::stop::Stop;
+use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
+use crate::lease::{LeaseStore, News, Wire, Wired};
+use crate::projection::Projection;
+use crate::store::{EventSource, EventStore, ProjectionStore};
+use crate::subscription::{Bus, Topics};
+
+/// Connections that the loops need beside those of the workers.
+const FOR_LOOPS: usize = 3;
+
+/// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
+pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Wired + 'static {}
+
+impl<S: EventStore + ProjectionStore + LeaseStore + Wired + 'static> EngineStore for S {}
+
+/// No news ever.
+#[derive(Debug)]
+struct Unwired;
+
+impl Wired for Unwired {
+    fn wire(&self) -> Box<dyn Wire> {
+        Box::new(Unwired)
+    }
+
+    fn announce(&self, _news: &News) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Wire for Unwired {
+    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+        std::thread::park_timeout(wait);
+        Ok(News::default())
+    }
+}
+
+impl Engine {
+    /// Begins an engine on a store that holds events and read models.
+    pub fn builder<S: EngineStore>(store: S) -> EngineBuilder {
+        EngineBuilder::new(store)
+    }
+}
+
+/// What an engine is made of.
+#[derive(Debug)]
+#[must_use = "an engine runs once it is started"]
+pub struct EngineBuilder {
+    /// None when events can only be read.
+    events: Option<Arc<dyn EventStore>>,
+    source: Arc<dyn EventSource>,
+    models: Arc<dyn ProjectionStore>,
+    leases: Arc<dyn LeaseStore>,
+    wired: Arc<dyn Wired>,
+    projections: Vec<(Projection, Option<HandlerConfig>)>,
+    config: EngineConfig,
+    initialized: Option<Receiver<()>>,
+    /// Events and read models are in one database, whose wire announces commands too.
+    together: bool,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new<S: EngineStore>(store: S) -> Self {
+        let store = Arc::new(store);
+        Self {
+            events: Some(store.clone()),
+            source: store.clone(),
+            models: store.clone(),
+            leases: store.clone(),
+            wired: store,
+            projections: Vec::new(),
+            config: EngineConfig::default(),
+            initialized: None,
+            together: true,
+        }
+    }
+
+    /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
+    /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
+    pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
+        self.source = Arc::new(source);
+        self.events = None;
+        self.wired = Arc::new(Unwired);
+        self.together = false;
+        self
+    }
+
+    /// Has [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is dropped: for
+    /// a service that has to finish something before any thread runs.
+    pub fn initialized(mut self, signal: Receiver<()>) -> Self {
+        self.initialized = Some(signal);
+        self
+    }
+
+    /// Keeps read models, states and leases in another database than the events.
+    pub fn models<S: ProjectionStore + LeaseStore + 'static>(mut self, store: S) -> Self {
+        let store = Arc::new(store);
+        self.models = store.clone();
+        self.leases = store;
+        self.together = false;
+        self
+    }
+
+    /// Adds a projection.
+    pub fn projection(mut self, projection: Projection) -> Self {
+        self.projections.push((projection, None));
+        self
+    }
+
+    /// Adds a projection with a configuration of its own.
+    pub fn projection_with(mut self, projection: Projection, config: HandlerConfig) -> Self {
+        self.projections.push((projection, Some(config)));
+        self
+    }
+
+    /// Sets how the engine runs.
+    pub fn config(mut self, config: EngineConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// As `start`, with what carries out commands.
+    pub(crate) fn start_with(self, operate: Arc<dyn Operate>) -> Result<Engine, Error> {
+        self.config.check()?;
+        let workers = self.workers()?;
+        self.leases.hold_within(self.config.lease);
+        let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
+        if self.config.setup {
+            self.models.setup(&projections)?;
+        } else {
+            self.models.verify(&projections)?;
+        }
+        if let Some(signal) = &self.initialized {
+            // Sent or dropped, both end the wait.
+            while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
+                log::info!("the engine waits to be told that its service is initialized");
+            }
+        }
+        let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
+        let shared = self.share(workers, tick_now, operate_now)?;
+        // Events at hand may come before the first tick's look.
+        shared.look_at_pauses()?;
+        renewal::renew(&shared)?;
+        shared.look_at_builds()?;
+        shared.tell_diverged()?;
+        let operator = Operator::new(Arc::clone(&shared), now, operate);
+        launch(&shared, workers, tick, operator)
+    }
+
+    fn workers(&self) -> Result<usize, ConfigError> {
+        let room = self.models.connections().map_or(usize::MAX, |connections| connections.saturating_sub(FOR_LOOPS));
+        let fault = |fault: String| Err(ConfigError { faults: vec![fault] });
+        if room == 0 {
+            return fault(format!("the store has to allow {} connections or more", FOR_LOOPS + 1));
+        }
+        if self.config.workers > room {
+            return fault(format!("workers has to be {room} or less: {FOR_LOOPS} connections are for the loops"));
+        }
+        if self.config.workers > 0 {
+            return Ok(self.config.workers);
+        }
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok((2 * processors).clamp(2, 16).min(room))
+    }
+
+    fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
+        let (mut runners, mut beside) = (Vec::new(), Vec::new());
+        let pages = Pages::new(Arc::clone(&self.source));
+        for (projection, config) in self.projections {
+            let config = config.unwrap_or_else(|| self.config.handler.clone());
+            let handler = |source, projection, config| {
+                ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
+            };
+            // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
+            let at_once = HandlerConfig { max_failure_count: 1, ..config.clone() };
+            beside.push(Runner::new(handler(Arc::clone(&self.source), projection.beside(NEXT), at_once)?));
+            let source = pages.reader(projection.wanted());
+            runners.push(Runner::new(handler(source, projection, config)?));
+        }
+        runners.extend(beside);
+        let (id, generation) = (Uuid::now_v7(), self.source.generation());
+        let batch = self.config.handler.concurrent_instances;
+        Ok(Arc::new(Shared {
+            id,
+            schedule: Schedule::new(runners.len(), workers, batch),
+            holdings: Holdings::new(id, self.config.lease),
+            config: self.config,
+            events: self.events,
+            source: self.source,
+            models: self.models,
+            leases: self.leases,
+            wired: self.wired,
+            runners,
+            stop: Arc::new(Stop::default()),
+            members: Mutex::default(),
+            pauses: Mutex::new(HashSet::new()),
+            progress: Progress::default(),
+            windows: Mutex::new(Windows::default()),
+            generation: AtomicU64::new(generation),
+            forgotten: AtomicU64::new(0),
+            pool: Mutex::new(None),
+            tick_now,
+            operate_now,
+            hears_commands: self.together,
+            deaf: Mutex::default(),
+            looking: Mutex::default(),
+            tasks: Mutex::default(),
+            over: Mutex::default(),
+            standstills: Standstills::default(),
+            worker_panics: AtomicU64::new(0),
+        }))
+    }
+}
+
+/// Starts the threads; those that run already are stopped again when one cannot be started.
+fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
+    let subscription = match &shared.events {
+        Some(events) => events.subscribe(Topics::all()),
+        None => Bus::default().subscribe(Topics::all()),
+    };
+    let subscription = Arc::new(subscription);
+    let mut threads =
+        Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
+    let started = start_all(shared, workers, now, operator, &mut threads);
+    let engine = Engine::new(Arc::clone(shared), threads);
+    match started {
+        Ok(()) => Ok(engine),
+        Err(error) => {
+            drop(engine);
+            Err(StoreError::new("starting the engine's threads", StoreErrorKind::Other, error).into())
+        }
+    }
+}
+
+type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn start_all(
+    shared: &Arc<Shared>,
+    workers: usize,
+    now: Receiver<()>,
+    mut operator: Operator,
+    threads: &mut Threads,
+) -> Started {
+    let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();
+    let keep = Arc::clone(&spawned);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(workers)
+        .panic_handler(|_| log::error!("a worker panicked outside of a batch; it goes on"))
+        .spawn_handler(move |worker| {
+            let name = format!("readside-worker-{}", worker.index());
+            keep.lock().push(thread::spawn(&name, move || worker.run())?);
+            Ok(())
+        })
+        .build()?;
+    threads.workers = std::mem::take(&mut *spawned.lock());
+    *shared.pool.lock() = Some(pool);
+    let subscription = Arc::clone(&threads.subscription);
+    let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
+    let mut listener = Listener::new(Arc::clone(shared));
+    let mut ticker = Ticker::new(Arc::clone(shared), now);
+    let renewing = Arc::clone(shared);
+    start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
+    start(shared, threads, "readside-subscription", move || subscriber.tick())?;
+    start(shared, threads, "readside-listener", move || listener.tick())?;
+    start(shared, threads, "readside-operator", move || operator.tick())?;
+    start(shared, threads, "readside-ticker", move || ticker.tick())
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    threads: &mut Threads,
+    name: &'static str,
+    tick: impl FnMut() + Send + 'static,
+) -> Started {
+    let pulse = Arc::new(Pulse::default());
+    let thread = thread::start_loop(name, Arc::clone(&shared.stop), Arc::clone(&pulse), tick)?;
+    threads.loops.push(thread);
+    threads.pulses.push((name, pulse));
+    Ok(())
+}

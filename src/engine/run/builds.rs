@@ -1,0 +1,221 @@
+//! Which builds there are, as the database says: which one is live, which are filled in the background, which are left
+//! alone.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::runner::Trouble;
+use crate::engine::run::state::Shared;
+use std::sync::atomic::Ordering;
+
+use crate::build::{Build, Phase};
+use crate::clock;
+use crate::engine::pass::backoff;
+use crate::engine::run::unfed::ITSELF;
+use crate::error::{OperateError, StoreError, StoreErrorKind, full};
+use crate::held::By;
+use crate::instruction::{Instruction, NewCommand, RebuildOptions, Switch};
+use crate::projection::Projection;
+
+/// The mark of a whole build beside the live one.
+pub(crate) const NEXT: &str = "next";
+
+impl Shared {
+    /// Takes in which builds there are, and says whether that has changed; none when the store does not tell.
+    pub(crate) fn look_at_builds(&self) -> Result<Option<bool>, StoreError> {
+        let Some(store) = self.models.builds() else { return Ok(None) };
+        // What is read later is taken in later.
+        let _looking = self.looking.lock();
+        let mut builds = store.builds()?;
+        if self.set_up_again(&builds) {
+            builds = store.builds()?;
+        }
+        let mut moved = false;
+        for (at, runner) in self.runners.iter().enumerate() {
+            let build = builds.iter().find(|build| build.key == *runner.key());
+            moved |= self.take_in(at, runner, build);
+            let live = builds.iter().find(|b| b.phase == Phase::Live && b.key.projection() == runner.name());
+            moved |= live.is_some_and(|live| runner.sees(live));
+            let others = builds.iter().filter(|b| b.key.projection() == runner.name() && b.key.mark().is_none());
+            let contested = others.into_iter().any(|b| b.key != *runner.key() && b.phase.is_filled());
+            runner.contested.store(contested, Ordering::Relaxed);
+            if let Some(build) = build {
+                self.mind_trouble(runner, build);
+                self.ask_for_switch(runner, build);
+            }
+            if let (false, Some(build), Some(live)) = (runner.is_beside(), build, live) {
+                self.mind_readers(runner, build, live);
+            }
+        }
+        if moved {
+            self.progress.all_moved();
+        }
+        Ok(Some(moved))
+    }
+
+    /// Own versions that are not on record any more, because the database of the read models was restored to before they
+    /// were set up, are set up again as at a start. One that is older than another on record was removed on purpose. True
+    /// when that was done.
+    fn set_up_again(&self, builds: &[Build]) -> bool {
+        let is_gone = |runner: &&Runner| {
+            let mut others = builds.iter().filter(|build| build.key.projection() == runner.name());
+            !runner.is_beside() && others.all(|other| other.key.version < runner.key().version)
+        };
+        let gone: Vec<&Runner> = self.runners.iter().filter(is_gone).collect();
+        if gone.is_empty() {
+            return false;
+        }
+        let names: Vec<String> =
+            gone.iter().map(|runner| format!("version {} of {:?}", runner.key().version, runner.name())).collect();
+        let names = names.join(", ");
+        if !self.config.setup {
+            log::error!(
+                "{names} is not on record any more, as after a restore, and this engine is not to set it up (`EngineConfig::setup`); \
+                 set it up, or run `readside rebuild`"
+            );
+            return false;
+        }
+        let projections: Vec<&Projection> = gone.iter().map(|runner| &runner.handler.inner.projection).collect();
+        if let Err(error) = self.models.setup(&projections) {
+            log::error!(
+                "{names} is not on record any more, as after a restore: {}; the next tick tries again",
+                full(&error)
+            );
+            return false;
+        }
+        log::warn!("{names} was not on record any more, as after a restore, and is set up again");
+        for runner in gone {
+            runner.asked.store(false, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn take_in(&self, at: usize, runner: &Runner, build: Option<&Build>) -> bool {
+        let phase = build.map(|build| build.phase);
+        let is_filled = match phase {
+            // A process that runs the code of an older version goes on with its tables.
+            None | Some(Phase::Kept) => !runner.is_beside(),
+            Some(phase) => phase.is_filled(),
+        };
+        let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(Trouble::holds);
+        runner.told.store(build.is_some_and(|build| build.trouble.is_some()), Ordering::Relaxed);
+        if let Some(build) = build {
+            runner.succeeded.store(build.succeeded, Ordering::Relaxed);
+            runner.resets.store(build.resets, Ordering::Relaxed);
+        }
+        let background = phase.is_some_and(|phase| phase != Phase::Live);
+        self.schedule.set_background(at, background);
+        let was =
+            (runner.active.swap(is_filled, Ordering::Relaxed), runner.background.swap(background, Ordering::Relaxed));
+        was != (is_filled, background)
+    }
+
+    /// What went wrong here is written down as soon as the database takes it. A record that a person has to act decides from
+    /// then on.
+    fn mind_trouble(&self, runner: &Runner, build: &Build) {
+        let Some(trouble) = runner.trouble.lock().clone() else { return };
+        if !matches!(build.phase, Phase::Building | Phase::Ready) {
+            *runner.trouble.lock() = None;
+        } else if !trouble.is_told {
+            self.write_trouble(runner, &trouble);
+        }
+    }
+
+    fn write_trouble(&self, runner: &Runner, trouble: &Trouble) {
+        let Some(store) = self.models.builds() else { return };
+        let outcome = if trouble.again.is_some() {
+            self.record(runner, Some(&trouble.text))
+        } else {
+            store.enter(runner.key(), &[Phase::Building, Phase::Ready], Phase::Halted, Some(&trouble.text)).map(|_| ())
+        };
+        match outcome {
+            Ok(()) if trouble.again.is_none() => *runner.trouble.lock() = None,
+            Ok(()) => {
+                runner.told.store(true, Ordering::Relaxed);
+                if let Some(known) = runner.trouble.lock().as_mut() {
+                    known.is_told = true;
+                }
+            }
+            Err(error) => log::warn!("{}; it is tried again at the next tick", full(&error)),
+        }
+    }
+
+    /// Puts on record why a build does not move, or that it does; it stays in its phase.
+    fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
+        let Some(store) = self.models.builds() else { return Ok(()) };
+        for phase in [Phase::Building, Phase::Ready] {
+            if store.enter(runner.key(), &[phase], phase, trouble)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a build alone that the database cannot take; what is live goes on. It is tried again, later and later, where
+    /// somebody may have made room or given rights meanwhile, also by processes that begin later. True when it was that.
+    pub(crate) fn halt(&self, runner: &Runner, error: &StoreError) -> bool {
+        use StoreErrorKind as K;
+        let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied | K::Schema);
+        if !(may_pass || error.kind() == K::Unsupported) || !runner.is_background() {
+            return false;
+        }
+        let mut known = runner.trouble.lock();
+        // Several of its jobs may end in the same way.
+        if !runner.active.swap(false, Ordering::Relaxed) && known.is_some() {
+            return true;
+        }
+        let config = &runner.handler.inner.config;
+        let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
+        let wait = backoff::after(config.backoff_base, config.backoff_cap, times);
+        let (text, again) = (full(error), may_pass.then(|| clock::deadline(wait)));
+        let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
+        match again {
+            Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {}", clock::spoken(wait)),
+            None => log::error!("{what} is halted: {text}"),
+        }
+        let trouble = Trouble { text, again, times, is_told: false };
+        *known = Some(trouble.clone());
+        drop(known);
+        self.standstills.halted(self.place(runner), &trouble.text);
+        self.write_trouble(runner, &trouble);
+        true
+    }
+
+    /// A build moves: what kept it from that is over.
+    pub(crate) fn relieve(&self, runner: &Runner) {
+        let had = runner.trouble.lock().take().is_some();
+        if (runner.told.swap(false, Ordering::Relaxed) || had)
+            && let Err(error) = self.record(runner, None)
+        {
+            // The next look sees that it is on record still.
+            log::debug!("{}", full(&error));
+        }
+    }
+
+    /// A version that was raised in the code takes the place of the live one without being told to. All engines ask; one
+    /// of them is heard.
+    fn ask_for_switch(&self, runner: &Runner, build: &Build) {
+        let Some(commands) = self.models.commands() else { return };
+        if runner.is_beside() || build.phase != Phase::Building || runner.asked.load(Ordering::Relaxed) {
+            return;
+        }
+        let switch = if self.config.auto_switch { Switch::CaughtUp } else { Switch::Asked };
+        let why = format!("version {} is in the code of {}", build.key.version, self.config.name);
+        let command = NewCommand {
+            projection: runner.name().to_owned(),
+            version: Some(build.key.version),
+            instruction: Instruction::Rebuild(RebuildOptions {
+                switch,
+                unless_live: true,
+                ..RebuildOptions::default()
+            }),
+            by: By::new(ITSELF, why),
+        };
+        match commands.ask(&command) {
+            Ok(_) => {
+                runner.asked.store(true, Ordering::Relaxed);
+                self.request_operation();
+            }
+            Err(OperateError::Busy { running: "rebuild", .. }) => {}
+            Err(error) => log::debug!("{}; the next tick asks again", full(&error)),
+        }
+    }
+}

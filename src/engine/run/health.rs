@@ -1,0 +1,213 @@
+//! How an engine is doing.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use crate::build::Phase;
+use crate::engine::run::standstill::unseen;
+use crate::engine::run::thread::Pulse;
+use crate::error::{StoreError, net};
+use crate::held::HeldState;
+use crate::lease::{Lag, Lagging};
+use crate::query::{Cursor, ReadRequest};
+use crate::standing::{Figures, Judged, Motion, Standing, judge};
+use crate::standstill::Standstill;
+use crate::state::ProjectionKey;
+
+/// Lagging instances of which the age is looked up, at most.
+const AGED: usize = 50;
+
+/// How an engine is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// Its loops.
+    pub loops: Vec<LoopHealth>,
+    /// Its projections.
+    pub projections: Vec<ProjectionHealth>,
+    /// Processes that share the work, with this one.
+    pub members: usize,
+    /// Batches of this process that ended by a panic outside of reducers, for instance in a source of the service's own;
+    /// its log says where. Their instances go on, each alone.
+    pub worker_panics: u64,
+    /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
+    pub deaf: Option<String>,
+}
+
+/// How a loop is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoopHealth {
+    /// Name of its thread.
+    pub name: &'static str,
+    /// False once it has ended.
+    pub alive: bool,
+    /// How long ago its last round began.
+    pub last_tick: Option<Duration>,
+    /// How often it was started again after a panic.
+    pub restarts: u64,
+}
+
+/// How a projection is doing, in all processes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProjectionHealth {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// How it gets on; see there for what each word means.
+    pub verdict: Motion,
+    /// Why, in a few words; none where there is nothing to say.
+    pub reason: Option<String>,
+    /// Since when, by the database's clock, if that is known.
+    pub since: Option<SystemTime>,
+    /// When one of its checkpoints moved last; none when that is not on record.
+    pub moved_at: Option<SystemTime>,
+    /// All that keeps it, or instances of it, from moving, the gravest first: what this process and all others know.
+    pub standstills: Vec<Standstill>,
+    /// Instances that are behind; counted up to 10,000 for all projections together, which take turns
+    /// in that.
+    pub lagging_instances: usize,
+    /// Positions that these are behind, in all.
+    pub lag_events: i64,
+    /// Age of the oldest event that is not handled yet, among the first 50 of these instances; none without lag.
+    pub lag_age: Option<Duration>,
+    /// Events that fail and are tried again.
+    pub failing: u64,
+    /// Events that stopped their instances.
+    pub stopped: u64,
+    /// Events that failed for good and hold back their aggregates.
+    pub parked: u64,
+    /// Events that wait behind these.
+    pub behind: u64,
+    /// Events that were left out.
+    pub skipped: u64,
+    /// Instances that this process works on now.
+    pub leases_here: usize,
+    /// How often this process had a batch refused and went through its events one by one, to find the one at fault; builds
+    /// beside the live one apart. That is many times slower: where it grows and failures do not, report it.
+    pub single_steps: u64,
+    /// True once all instances have been up to date.
+    pub succeeded: bool,
+    /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
+    pub unfed: Option<String>,
+}
+
+pub(crate) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
+    let health = |(name, pulse): &(&'static str, Arc<Pulse>)| LoopHealth {
+        name,
+        alive: pulse.is_alive(),
+        last_tick: pulse.age(),
+        restarts: pulse.restarts(),
+    };
+    pulses.iter().map(health).collect()
+}
+
+/// Of a store that does not tell.
+fn unknown(runner: &Runner) -> Standing {
+    Standing {
+        projection: runner.key().clone(),
+        at: SystemTime::now(),
+        // Not known: nothing shall be called stuck for that.
+        moved_at: Some(SystemTime::now()),
+        phase: if runner.is_background() { Phase::Building } else { Phase::Live },
+        succeeded: runner.succeeded.load(Ordering::Relaxed),
+        members: 1,
+        paused_instances: 0,
+        standstills: Vec::new(),
+    }
+}
+
+impl Shared {
+    pub(crate) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
+        let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
+        let mut lags = self.lags(Lagging::All, |runner| !runner.is_beside())?;
+        // They come in any order; the same ones shall be asked for their age each time.
+        lags.sort_unstable_by(|a, b| a.instance.cmp(&b.instance));
+        for lag in lags {
+            by_projection.entry(lag.projection).or_default().push(lag);
+        }
+        let runs: Vec<(usize, &Runner)> =
+            self.runners.iter().enumerate().filter(|(_, runner)| !runner.is_beside()).collect();
+        let seen = runs.iter().map(|(_, runner)| runner.seen().key.clone());
+        let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let standings =
+            self.models.standstills().map_or_else(|| Ok(Vec::new()), |store| store.standings(&keys, None))?;
+        let projections = runs
+            .into_iter()
+            .map(|(at, runner)| {
+                let of = |key: &ProjectionKey| standings.iter().find(|standing| standing.projection == *key);
+                let mut standing = of(runner.key()).cloned().unwrap_or_else(|| unknown(runner));
+                standing.standstills.extend(of(&runner.seen().key).and_then(|seen| unseen(runner, seen)));
+                standing.standstills.extend(self.standstills.unwritten(at));
+                self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default(), &standing)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let (worker_panics, deaf) = (self.worker_panics.load(Ordering::Relaxed), self.deaf.lock().clone());
+        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics, deaf })
+    }
+
+    fn projection_health(
+        &self,
+        runner: &Runner,
+        lags: &[Lag],
+        standing: &Standing,
+    ) -> Result<ProjectionHealth, StoreError> {
+        let key = &runner.handler.inner.key;
+        let held = self.models.held_counts(key)?;
+        let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
+        let lag_age = self.age(runner, lags)?;
+        let figures = Figures {
+            lagging: lags.len() as u64,
+            lag_age,
+            failing: count(HeldState::Failing),
+            stopped: count(HeldState::Stopped),
+            parked: count(HeldState::Parked),
+        };
+        let moved_at = standing.moved_at.filter(|_| self.models.standstills().is_some());
+        let Judged { motion, reason, since, standstills } = judge(standing, figures);
+        Ok(ProjectionHealth {
+            name: key.name.to_string(),
+            version: key.version,
+            verdict: motion,
+            reason,
+            since,
+            moved_at,
+            standstills,
+            lagging_instances: lags.len(),
+            lag_events: lags.iter().map(|lag| lag.relevant - lag.checkpoint).sum(),
+            lag_age,
+            failing: figures.failing,
+            stopped: figures.stopped,
+            parked: figures.parked,
+            behind: count(HeldState::Behind),
+            skipped: count(HeldState::Skipped),
+            leases_here: self.holdings.count(key),
+            single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
+            succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+            unfed: self.unfed(runner.name()),
+        })
+    }
+
+    fn age(&self, runner: &Runner, lags: &[Lag]) -> Result<Option<Duration>, StoreError> {
+        let cursors = lags.iter().take(AGED);
+        let cursors: Vec<Cursor> =
+            cursors.map(|lag| Cursor { instance: Arc::clone(&lag.instance), after: lag.checkpoint }).collect();
+        if cursors.is_empty() {
+            return Ok(None);
+        }
+        let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
+        // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
+        let Ok(slices) = net::caught(|| self.source.read(&request)) else { return Ok(None) };
+        let slices = slices?;
+        let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
+        Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))
+    }
+}

@@ -1,0 +1,235 @@
+//! What the threads of an engine share, and the work that its pool does.
+
+use crate::engine::pass::Pass;
+use crate::engine::pass::work::Moved;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::engine::pass::work::{Processed, Work};
+use crate::engine::read::read_ahead::Feed;
+use crate::engine::run::pass_leases::Leased;
+use crate::engine::run::schedule::Job;
+use crate::error::{StoreError, StoreErrorKind, full, net};
+use crate::projection::apart;
+use crate::standstill::Subject;
+use crate::state::{StopCause, Stopped};
+
+/// Passes after which an instance with a long backlog goes to the end of the line.
+const PASSES: usize = 20;
+
+impl Shared {
+    /// Puts instances that may have work on the schedule, and wakes the pool.
+    pub(crate) fn trigger(self: &Arc<Self>, projection: usize, instances: &[Arc<str>]) {
+        for instance in instances {
+            self.schedule.add(projection, instance);
+        }
+        self.wake();
+    }
+
+    /// Starts as many jobs as there is work and workers for.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let pool = self.pool.lock();
+        let Some(pool) = pool.as_ref() else { return };
+        while self.schedule.wants_job() {
+            let shared = Arc::clone(self);
+            pool.spawn(move || shared.work());
+        }
+    }
+
+    /// A job: works as long as there is work. Who waits is told when the instances are free for their next events.
+    fn work(self: &Arc<Self>) {
+        while let Some(mut job) = self.schedule.next() {
+            let direct = job.direct.take();
+            // A reducer that waits for threads of this pool may have called here: what is done here is not inside of it.
+            let moves = apart(|| net::caught(|| self.run(&job, direct)));
+            let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
+            self.write_new_standstills();
+            self.schedule.done(job.projection, &job.instances);
+            self.progress.worked(job.projection, moves);
+            self.wake();
+        }
+        self.progress.rested();
+    }
+
+    /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
+    fn note_panic(&self, job: &Job, panic: &str) -> Vec<Move> {
+        self.worker_panics.fetch_add(1, Ordering::Relaxed);
+        let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
+        let name = runner.map_or("", Runner::name);
+        log::error!("a batch of projection {name:?} with {count} instances panicked ({panic}); each goes on alone");
+        self.standstills.panicked(job.projection, &job.instances);
+        let retries = runner.map_or(0, |runner| runner.handler.inner.config.retries);
+        for instance in &job.instances {
+            self.schedule.trouble(job.projection, instance, retries);
+        }
+        unknown(&job.instances)
+    }
+
+    /// Does a job, and says how far that brought its instances, where it is known.
+    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<Move> {
+        let Some(runner) = self.runners.get(job.projection) else { return Vec::new() };
+        let moves = if let Some(works) = direct {
+            self.apply_direct(job.projection, runner, works)
+        } else {
+            if let Err(error) = self.catch_up(job.projection, runner, &job.instances)
+                && !self.halt(runner, &error)
+            {
+                self.standstills.failed(job.projection, Subject::Work, &error);
+                log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
+            }
+            unknown(&job.instances)
+        };
+        if runner.leads() {
+            self.request_tick();
+        }
+        moves
+    }
+
+    /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
+    /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
+    fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<Move> {
+        for work in &mut works {
+            work.unleased = Some(self.id);
+        }
+        let processed = self.process_alone(projection, &runner.handler.inner, &mut works);
+        for stopped in processed.stopped {
+            match stopped.cause {
+                StopCause::HistoryChanged { .. } => {
+                    self.log_stop(runner, &stopped);
+                    self.forget_history();
+                    self.schedule.add(projection, &stopped.instance);
+                }
+                StopCause::Gap { .. } => {
+                    self.windows.lock().forget(&stopped.instance);
+                    self.schedule.add(projection, &stopped.instance);
+                }
+                // A lease may have been left by the dead: whoever takes it sees.
+                StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
+                _ => self.log_stop(runner, &stopped),
+            }
+        }
+        moves_of(&works)
+    }
+
+    fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
+        let inner = &runner.handler.inner;
+        if !runner.is_active() {
+            return Ok(());
+        }
+        let pass = self.standstills.begin();
+        inner.is_hidden.store(runner.is_background(), Ordering::Relaxed);
+        let opened = inner.open(instances)?;
+        opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
+        let mut feed = Feed::new(opened.places, PASSES);
+        let leased = Leased::new(self, runner);
+        let (mut failed, mut yields) = (None, false);
+        inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
+            fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
+            let works = &mut fetched.works;
+            if let Err(error) = leased.lease(works.iter_mut()) {
+                failed = Some(error);
+                return leased.end(instances);
+            }
+            let mut ended: Vec<Arc<str>> =
+                works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
+            let (processed, apart) = self.process(projection, inner, works, instances);
+            self.standstills.keep(projection, ended.iter().chain(&apart));
+            self.progress.worked(projection, moves_of(works));
+            if runner.is_background() && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
+                self.relieve(runner);
+            }
+            processed.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
+            ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
+            ended.extend(apart);
+            yields |= runner.is_background() && self.schedule.has_live_work();
+            if self.stop.is_set() || yields || !runner.is_active() { leased.end(instances) } else { ended }
+        })?;
+        let left = feed.left.iter().map(|place| &place.instance);
+        for instance in left.chain(instances.iter().filter(|_| yields)) {
+            self.schedule.add(projection, instance);
+        }
+        if failed.is_none() {
+            self.standstills.passed(projection, instances, pass);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Shared {
+    /// What has trouble goes on in a job of its own, also the next time; those are told that are not done here.
+    fn process(
+        &self,
+        projection: usize,
+        inner: &Pass,
+        works: &mut [Work],
+        instances: &[Arc<str>],
+    ) -> (Processed, Vec<Arc<str>>) {
+        if instances.len() > 1 {
+            let (processed, apart) = inner.process_together(works);
+            for instance in &apart {
+                self.schedule.trouble(projection, instance, inner.config.retries);
+            }
+            return (processed, apart);
+        }
+        (self.process_alone(projection, inner, works), Vec::new())
+    }
+
+    fn process_alone(&self, projection: usize, inner: &Pass, works: &mut [Work]) -> Processed {
+        let processed = inner.process_alone(works);
+        let is_trouble = |stopped: &&Stopped| match &stopped.cause {
+            StopCause::Store(error) => error.is_transient() && !error.concerns_all(),
+            _ => false,
+        };
+        for stopped in processed.stopped.iter().filter(is_trouble) {
+            self.schedule.trouble(projection, &stopped.instance, inner.config.retries);
+        }
+        processed
+    }
+
+    /// A build that cannot go on is left alone, for a while or for good; what was read of another history is read anew; other
+    /// stops are only told.
+    fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
+        match &stopped.cause {
+            StopCause::Store(error) if self.halt(runner, error) => {}
+            // Whoever waits for the build hears why.
+            cause @ StopCause::LogIncomplete { .. } if runner.is_background() => {
+                let why = format!("instance {:?}: {cause}", stopped.instance);
+                self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));
+            }
+            StopCause::HistoryChanged { .. } => {
+                self.log_stop(runner, stopped);
+                self.forget_history();
+                self.schedule.trouble(projection, &stopped.instance, runner.handler.inner.config.retries);
+            }
+            _ => self.log_stop(runner, stopped),
+        }
+    }
+
+    /// Causes that were logged where they arose, are somebody else's work now, or stand as they stood, are not logged again.
+    fn log_stop(&self, runner: &Runner, stopped: &Stopped) {
+        let is_news = self.standstills.stopped(self.place(runner), stopped);
+        match &stopped.cause {
+            StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
+                log::debug!("projection {:?} stopped in {stopped}", runner.name());
+            }
+            _ if !is_news => log::debug!("projection {:?} still stands in {stopped}", runner.name()),
+            _ => log::warn!(
+                "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
+                runner.name()
+            ),
+        }
+    }
+}
+
+/// An instance, and what is known of the work on it.
+type Move = (Arc<str>, Moved);
+
+fn moves_of(works: &[Work]) -> Vec<Move> {
+    works.iter().map(|work| (Arc::clone(&work.instance), work.moved())).collect()
+}
+
+fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
+    instances.iter().map(|instance| (Arc::clone(instance), Moved::default())).collect()
+}

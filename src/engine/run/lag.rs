@@ -1,0 +1,171 @@
+//! Where there is work: one query when events and read models are in one database, heads against states otherwise.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::engine::pass::history;
+use crate::engine::pass::plan::held_back;
+use crate::engine::run::compare::compare;
+use crate::error::StoreError;
+use crate::lease::{Lag, LagRequest, Lagging, in_turns};
+use crate::query::Head;
+use crate::state::{State, StopCause};
+
+/// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
+pub(crate) const MOST: usize = 10_000;
+
+/// States that are compared with another database at once.
+const PAGE: usize = 1000;
+
+/// What a look found.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) lags: Vec<Lag>,
+    /// All instances in which anything is behind, also what has to wait; none when they are not known.
+    pub(crate) behind: Option<Vec<Arc<str>>>,
+}
+
+impl Shared {
+    /// The pairs of these projections that lag, in all instances. Each projection that lags has one among them.
+    pub(crate) fn lags(&self, lagging: Lagging, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
+        Ok(self.look(lagging, &[], of)?.lags)
+    }
+
+    /// The pairs of these projections that lag, in these instances or in all.
+    pub(crate) fn look(
+        &self,
+        lagging: Lagging,
+        instances: &[Arc<str>],
+        of: impl Fn(&Runner) -> bool,
+    ) -> Result<Look, StoreError> {
+        let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(|(_, runner)| of(runner)).collect();
+        if runners.is_empty() {
+            return Ok(Look { lags: Vec::new(), behind: Some(Vec::new()) });
+        }
+        let source = self.source.store_id()?;
+        let mut request = self.lag_request(lagging, instances, &runners);
+        let behind = self.leases.behind(source, &request)?.filter(|behind| behind.len() < MOST);
+        match &behind {
+            Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
+            Some(some) => request.instances.clone_from(some),
+            None => {}
+        }
+        let lags = match self.leases.lagging(source, &request)? {
+            Some(mut lags) => {
+                for lag in &mut lags {
+                    lag.projection = runners.get(lag.projection).map_or(usize::MAX, |(at, _)| *at);
+                }
+                lags
+            }
+            None => self.compared(lagging, &runners)?,
+        };
+        Ok(Look { lags, behind })
+    }
+
+    /// The pairs whose checkpoints are not part of the log; `relevant` is where the instance ends. Those above the end of the
+    /// log always, and where `thorough` those too at which another event stands.
+    pub(crate) fn diverged(&self, thorough: bool) -> Result<Vec<Lag>, StoreError> {
+        let is_filled = |(_, runner): &(usize, &Runner)| runner.is_active();
+        let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(is_filled).collect();
+        if runners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = self.lag_request(Lagging::All, &[], &runners);
+        let source = self.source.store_id()?;
+        if let Some(mut pairs) = self.leases.diverged(source, &request, thorough)? {
+            for pair in &mut pairs {
+                pair.projection = runners.get(pair.projection).map_or(usize::MAX, |(at, _)| *at);
+            }
+            return Ok(pairs);
+        }
+        let mut pairs = Vec::new();
+        for (projection, runner) in runners {
+            self.diverged_apart(projection, runner, &mut pairs)?;
+        }
+        Ok(pairs)
+    }
+
+    /// Checkpoints of one database that are not part of the log of another one.
+    fn diverged_apart(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
+        let source = self.source.as_ref();
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let mut states = self.models.states_after(runner.key(), after.as_deref(), PAGE)?;
+            let Some(last) = states.last() else { return Ok(()) };
+            after = Some(Arc::clone(&last.instance));
+            states.retain(|state| self.config.system_instance || !state.instance.is_empty());
+            for one in history::astray(source, &states)? {
+                pairs.push(Lag { projection, instance: one.instance, relevant: one.head, checkpoint: one.position });
+                if pairs.len() >= MOST {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Says which checkpoints are not part of the log, as an engine finds them when it starts.
+    pub(crate) fn tell_diverged(&self) -> Result<(), StoreError> {
+        let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
+        for pair in self.diverged(false)? {
+            by_projection.entry(pair.projection).or_default().push(pair);
+        }
+        for (projection, pairs) in by_projection {
+            let (Some(runner), Some(first)) = (self.runners.get(projection), pairs.first()) else { continue };
+            log::error!(
+                "projection {:?}: {} instances stand at checkpoints that are not part of the log, for instance {:?}, which is at \
+                 {} while its log ends at {}; connect the right store, or reset the projection so that it is rebuilt from \
+                 this one",
+                runner.name(),
+                pairs.len(),
+                first.instance,
+                first.checkpoint,
+                first.relevant
+            );
+        }
+        Ok(())
+    }
+
+    fn lag_request(&self, lagging: Lagging, instances: &[Arc<str>], runners: &[(usize, &Runner)]) -> LagRequest {
+        let cap = runners.iter().map(|(_, runner)| runner.handler.inner.config.backoff_cap).max().unwrap_or_default();
+        LagRequest {
+            projections: runners
+                .iter()
+                .map(|(_, runner)| (runner.key().clone(), runner.wanted.aggregate_types.clone()))
+                .collect(),
+            instances: instances.to_vec(),
+            owner: self.id,
+            lagging,
+            system: self.config.system_instance,
+            longest_wait: cap.saturating_mul(2),
+            lease: self.config.lease,
+            limit: MOST.max(runners.len()),
+        }
+    }
+
+    /// Heads of one database against states of another.
+    fn compared(&self, lagging: Lagging, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
+        let (mut lags, limit) = (Vec::new(), MOST.max(runners.len()));
+        for &(projection, runner) in runners {
+            let inner = &runner.handler.inner;
+            let of = (&inner.key, runner.wanted.aggregate_types.as_slice());
+            let most = lags.len() + limit;
+            let mut visit = |head: &Head, state: &State| {
+                let waits = || match (lagging, held_back(state, inner.config.backoff_cap)) {
+                    (Lagging::All, _) | (Lagging::Open, None | Some(StopCause::Failing(_))) => false,
+                    (Lagging::Free, None) => self.is_paused(projection, &head.instance),
+                    (Lagging::Free | Lagging::Open, Some(_)) => true,
+                };
+                if head.relevant > state.position && !waits() {
+                    let (relevant, checkpoint) = (head.relevant, state.position);
+                    lags.push(Lag { projection, instance: Arc::clone(&head.instance), relevant, checkpoint });
+                }
+                lags.len() < most
+            };
+            compare(self.source.as_ref(), self.models.as_ref(), of, self.config.system_instance, &mut visit)?;
+            in_turns(&mut lags, limit);
+        }
+        Ok(lags)
+    }
+}

@@ -1,0 +1,78 @@
+//! The listener: hears of other processes' pushes, and has the pool look at the instances concerned.
+
+use crate::engine::run::state::Shared;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::pass::backoff;
+use crate::error::full;
+use crate::lease::{News, Wire};
+
+/// One wait; a stop is noticed at its end at the latest.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// The longest wait before the next attempt to connect.
+const LONGEST: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(crate) struct Listener {
+    shared: Arc<Shared>,
+    wire: Box<dyn Wire>,
+    failures: u32,
+}
+
+impl Listener {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let wire = shared.wired.wire();
+        Self { shared, wire, failures: 0 }
+    }
+
+    pub(crate) fn tick(&mut self) {
+        self.shared.mind_generation();
+        match self.wire.listen(WAIT) {
+            Ok(news) => {
+                self.failures = 0;
+                self.tell(self.wire.deaf());
+                self.hear(&news);
+            }
+            Err(error) => {
+                self.failures += 1;
+                // Whoever answers next may not be who answered until now.
+                self.shared.forget_history();
+                let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
+                self.tell(Some(full(&error)));
+                self.shared.stop.wait(wait);
+            }
+        }
+    }
+
+    /// Shows why nothing is heard. The log says when that begins and when it is over, not each attempt in between.
+    fn tell(&self, deaf: Option<String>) {
+        let before = std::mem::replace(&mut *self.shared.deaf.lock(), deaf.clone());
+        match (before, deaf) {
+            (None, Some(why)) => log::warn!("{why}; ticks find the pushes of other processes meanwhile"),
+            (Some(_), None) => log::info!("listening for pushes of other processes again"),
+            _ => {}
+        }
+    }
+
+    fn hear(&self, news: &News) {
+        if news.is_empty() {
+            return;
+        }
+        for (instance, kind) in &news.instances {
+            for (projection, runner) in self.shared.runners.iter().enumerate() {
+                let wanted = runner.wanted.aggregate_types.iter().any(|name| **name == **kind);
+                if wanted && self.shared.is_ours(projection, instance) {
+                    self.shared.schedule.add(projection, instance);
+                }
+            }
+        }
+        if news.all {
+            self.shared.request_tick();
+            self.shared.request_operation();
+        }
+        self.shared.wake();
+        self.shared.progress.all_moved();
+    }
+}

@@ -1,0 +1,288 @@
+//! The operator: takes commands that people asked for, has each carried out on a thread of its own, and answers them.
+//!
+//! What a command means is not known here; see [`Operate`].
+
+use crate::engine::run::state::Shared;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use uuid::Uuid;
+
+use crate::commands::CommandStore;
+use crate::engine::config::HandlerConfig;
+use crate::engine::run::thread;
+use crate::engine::stop::Stop;
+use crate::error::{OperateError, StoreError, full};
+use crate::instruction::{Asked, CommandState};
+use crate::lease::{News, Pause};
+use crate::projection::Projection;
+use crate::store::{EventSource, ProjectionStore};
+
+/// Commands that an engine carries out at the same time, at most.
+const MOST: usize = 8;
+
+/// The longest time between two looks for commands that nobody announced.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// The same where nobody can announce them.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+/// For how long answers keep the rows that they show.
+const KEEP_ROWS: Duration = Duration::from_hours(1);
+
+/// The time between two waits for a database that does not take an answer.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Knows what commands mean.
+pub(crate) trait Operate: fmt::Debug + Send + Sync {
+    /// Carries out a command and returns its answer. It is begun anew, possibly by another process, when this one does
+    /// not come to an end.
+    fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError>;
+}
+
+/// A command that is carried out.
+#[derive(Debug)]
+pub(crate) struct Task {
+    asked: Asked,
+    /// Which beginning of a command it is: one that was lost may have to be begun again while it still ends.
+    number: u64,
+    shared: Arc<Shared>,
+    /// Another engine has taken it over.
+    lost: AtomicBool,
+    /// Set when it may not go on.
+    cancel: Arc<Stop>,
+}
+
+impl Task {
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
+        &self.shared.source
+    }
+
+    pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
+        &self.shared.models
+    }
+
+    /// The projection of the command with its configuration.
+    pub(crate) fn projection(&self) -> Option<(Projection, HandlerConfig)> {
+        self.shared.projection(&self.asked.projection)
+    }
+
+    /// True when the system instance is kept current too.
+    pub(crate) fn with_system(&self) -> bool {
+        self.shared.config.system_instance
+    }
+
+    pub(crate) fn may_go_on(&self) -> bool {
+        !self.cancel.is_set()
+    }
+
+    /// Ends the passes of the command's handlers when it may not go on.
+    pub(crate) fn cancel(&self) -> &Arc<Stop> {
+        &self.cancel
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+        self.cancel.set();
+    }
+
+    /// Waits so long; false when it may not go on.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
+        self.cancel.wait(time)
+    }
+
+    /// Writes down how far it is.
+    pub(crate) fn report(&self, progress: &serde_json::Value) {
+        let Some(commands) = self.shared.models.commands() else { return };
+        match commands.report(self.asked.id, self.shared.id, progress) {
+            Ok(true) => {}
+            Ok(false) => self.lose(),
+            Err(error) => log::warn!("{}", full(&error)),
+        }
+    }
+
+    /// What is paused.
+    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        Ok(self.shared.leases.pauses()?.into_iter().collect())
+    }
+
+    /// Has all engines look at once.
+    pub(crate) fn announce(&self) {
+        self.shared.tell_all();
+    }
+}
+
+impl Shared {
+    pub(crate) fn projection(&self, name: &str) -> Option<(Projection, HandlerConfig)> {
+        let runner = self.runners.iter().find(|runner| !runner.is_beside() && runner.name() == name)?;
+        let inner = &runner.handler.inner;
+        Some((inner.projection.clone(), inner.config.clone()))
+    }
+
+    /// Has the operator look at once.
+    pub(crate) fn request_operation(&self) {
+        let _ = self.operate_now.try_send(());
+    }
+
+    /// Has this engine and all others look at once.
+    pub(crate) fn tell_all(&self) {
+        if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
+            log::debug!("{}; other processes see it at their next tick", full(&error));
+        }
+        self.request_tick();
+        self.request_operation();
+        self.progress.all_moved();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Operator {
+    shared: Arc<Shared>,
+    now: Receiver<()>,
+    operate: Arc<dyn Operate>,
+    running: BTreeMap<Uuid, (usize, Arc<Task>)>,
+    begun: u64,
+    kept: Instant,
+    swept: Option<Instant>,
+}
+
+impl Operator {
+    pub(crate) fn new(shared: Arc<Shared>, now: Receiver<()>, operate: Arc<dyn Operate>) -> Self {
+        Self { shared, now, operate, running: BTreeMap::new(), begun: 0, kept: Instant::now(), swept: None }
+    }
+
+    /// One look, then the wait for the next one.
+    pub(crate) fn tick(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let Some(commands) = shared.models.commands() else {
+            shared.stop.wait(LONGEST);
+            return;
+        };
+        if let Err(error) = self.look(commands) {
+            log::warn!("{}; commands wait", full(&error));
+        }
+        let _ = self.now.recv_timeout(self.pause());
+    }
+
+    fn pause(&self) -> Duration {
+        let lease = self.shared.config.lease;
+        let hears = self.shared.hears_commands && self.shared.deaf.lock().is_none();
+        let unheard = if hears { LONGEST } else { UNHEARD };
+        let pause = self.shared.config.requeue_every.clamp(UNHEARD, LONGEST).min(unheard);
+        if self.running.is_empty() { pause } else { pause.min(lease / 3) }
+    }
+
+    fn look(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
+        let over: Vec<u64> = self.shared.over.lock().drain(..).collect();
+        self.running.retain(|_, (_, task)| !over.contains(&task.number));
+        let lease = self.shared.config.lease;
+        if self.kept.elapsed() >= lease / 4 {
+            self.keep(commands)?;
+        }
+        if self.swept.is_none_or(|swept| swept.elapsed() > KEEP_ROWS / 4) {
+            self.swept = Some(Instant::now());
+            commands.forget_rows(KEEP_ROWS)?;
+        }
+        let room = MOST.saturating_sub(self.running.len());
+        if room == 0 || self.shared.stop.is_set() {
+            return Ok(());
+        }
+        for asked in commands.take(self.shared.id, &self.shared.projections(), lease, room)? {
+            self.begin(asked);
+        }
+        Ok(())
+    }
+
+    /// Keeps what is carried out here and nothing else: what this process took and does not do, others have to get.
+    fn keep(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
+        let running = self.running.iter().filter(|(_, (_, task))| !task.is_lost());
+        let running: Vec<(Uuid, &Task)> = running.map(|(id, (_, task))| (*id, task.as_ref())).collect();
+        let ids: Vec<Uuid> = running.iter().map(|(id, _)| *id).collect();
+        let ours = commands.keep(self.shared.id, &ids, self.shared.config.lease)?;
+        running.iter().filter(|(id, _)| !ours.contains(id)).for_each(|(_, task)| task.lose());
+        self.kept = Instant::now();
+        Ok(())
+    }
+
+    fn begin(&mut self, asked: Asked) {
+        if self.running.get(&asked.id).is_some_and(|(_, task)| !task.is_lost()) {
+            // Its lease had lapsed before it was kept; nobody else has begun it.
+            return;
+        }
+        let (id, kind, projection) = (asked.id, asked.instruction.kind(), asked.projection.clone());
+        log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
+        self.begun += 1;
+        let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
+        let cancel = Arc::new(Stop::default());
+        let task = Arc::new(Task { asked, number: self.begun, shared, lost, cancel: Arc::clone(&cancel) });
+        let taken: Vec<usize> = self.running.values().map(|(slot, _)| *slot).collect();
+        let slot = (0..MOST).find(|slot| !taken.contains(slot)).unwrap_or(MOST);
+        let (operate, running) = (Arc::clone(&self.operate), Arc::clone(&task));
+        let name = format!("readside-command-{slot}");
+        match thread::spawn(&name, move || run(operate.as_ref(), &running)) {
+            Ok(thread) => {
+                let mut tasks = self.shared.tasks.lock();
+                tasks.retain(|(thread, _)| !thread.is_done());
+                if self.shared.stop.is_set() {
+                    // Whoever said so may have been here before it.
+                    cancel.set();
+                }
+                tasks.push((thread, cancel));
+                drop(tasks);
+                self.running.insert(id, (slot, task));
+            }
+            Err(error) => log::error!("starting a thread for command {id}: {error}; it is taken again later"),
+        }
+    }
+}
+
+fn run(operate: &dyn Operate, task: &Task) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
+    let outcome = match outcome {
+        Ok(Ok(answer)) => Some((CommandState::Done, answer)),
+        // An error of what was cut short is none of the command's; somebody begins it anew.
+        Ok(Err(_)) if !task.may_go_on() => None,
+        Ok(Err(OperateError::ShutDown)) => None,
+        Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": full(&error) }))),
+        Err(_) => Some((CommandState::Failed, serde_json::json!({ "error": "the engine panicked; see its log" }))),
+    };
+    match outcome {
+        _ if task.is_lost() => log::warn!("command {} was taken over by another process", task.asked.id),
+        Some((state, answer)) => answer_at_last(task, state, &answer),
+        None => {}
+    }
+    // Also what did not come to an end: whoever has it then, this process may get it again.
+    task.shared.over.lock().push(task.number);
+    task.shared.tell_all();
+}
+
+/// The database may be away for a while.
+fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) {
+    let Some(commands) = task.shared.models.commands() else { return };
+    let (kind, projection) = (task.asked.instruction.kind(), &task.asked.projection);
+    loop {
+        match commands.answer(task.asked.id, task.shared.id, state, answer) {
+            Ok(_) => break log::info!("projection {projection:?}: {kind} is {state} (command {})", task.asked.id),
+            Err(error) => log::warn!("{}; trying again", full(&error)),
+        }
+        if !task.wait(AGAIN) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The leases of a pass: taken ahead of the work on what is read, and given back when the pass is over.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::engine::pass::lease::Holding;
+use crate::engine::pass::work::Work;
+use crate::engine::read::fetch::Fetched;
+use crate::error::{StoreError, full};
+use crate::sync::Mutex;
+
+/// Leases of some instances; given back when dropped.
+pub(crate) struct Leased<'a> {
+    shared: &'a Shared,
+    runner: &'a Runner,
+    /// Those that were asked for, with what was obtained.
+    asked: Mutex<HashMap<Arc<str>, Option<Arc<Holding>>>>,
+    /// Nothing that is made ready from now on is worked on.
+    over: AtomicBool,
+}
+
+impl<'a> Leased<'a> {
+    pub(crate) fn new(shared: &'a Shared, runner: &'a Runner) -> Self {
+        Self { shared, runner, asked: Mutex::default(), over: AtomicBool::new(false) }
+    }
+
+    /// Leases and reduces ahead of the work on it what lies right behind a checkpoint, unless care is due: what kills the
+    /// process then leaves a lease, and lies where the next holder looks for it. What cannot be leased now is once more when
+    /// its turn comes.
+    pub(crate) fn prepare(&self, fetched: &mut Fetched) {
+        let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first).collect();
+        if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
+            log::debug!(
+                "projection {:?}: {}; the leases are asked for again when it is the turn of these events",
+                self.runner.name(),
+                full(&error)
+            );
+            return;
+        }
+        let inner = &self.runner.handler.inner;
+        let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
+        let may = |holding: &Arc<Holding>| holding.is_trusted() && !holding.is_careful();
+        for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
+            work.reduce_ahead(&inner.projection, &inner.reducing, is_over);
+        }
+    }
+
+    /// Marks works with their leases, which are taken where that was not tried yet, or lately.
+    pub(crate) fn lease<'w>(&self, works: impl IntoIterator<Item = &'w mut Work>) -> Result<(), StoreError> {
+        let mut works: Vec<&mut Work> = works.into_iter().collect();
+        let asked = self.asked.lock();
+        let is_asked = |work: &&mut Work| match asked.get(&work.instance) {
+            Some(Some(holding)) => holding.is_trusted(),
+            Some(None) => true,
+            None => false,
+        };
+        let new = works.iter().filter(|work| !is_asked(work)).map(|work| Arc::clone(&work.instance)).collect();
+        drop(asked);
+        self.ask(new)?;
+        let asked = self.asked.lock();
+        for work in &mut works {
+            work.lease = asked.get(&work.instance).cloned().flatten();
+        }
+        Ok(())
+    }
+
+    fn ask(&self, instances: Vec<Arc<str>>) -> Result<(), StoreError> {
+        if instances.is_empty() {
+            return Ok(());
+        }
+        let (key, shared, now) = (&self.runner.handler.inner.key, self.shared, Instant::now());
+        let leases = shared.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
+        let mut asked = self.asked.lock();
+        asked.extend(instances.into_iter().map(|instance| (instance, None)));
+        for lease in leases {
+            asked.insert(Arc::clone(&lease.instance), Some(shared.holdings.add(key, &lease, now)));
+        }
+        Ok(())
+    }
+
+    /// Ends the work on all of these.
+    pub(crate) fn end(&self, instances: &[Arc<str>]) -> Vec<Arc<str>> {
+        self.over.store(true, Ordering::Relaxed);
+        instances.to_vec()
+    }
+}
+
+impl Drop for Leased<'_> {
+    fn drop(&mut self) {
+        let key = &self.runner.handler.inner.key;
+        let asked = std::mem::take(&mut *self.asked.lock());
+        // Those too that were lost, and not obtained again.
+        let (mut instances, mut held) = (Vec::new(), Vec::new());
+        for (instance, holding) in asked {
+            instances.push(Arc::clone(&instance));
+            held.extend(holding.map(|_| instance));
+        }
+        self.shared.holdings.remove(key, &instances);
+        if held.is_empty() {
+            return;
+        }
+        if let Err(error) = self.shared.leases.release(key, &held, self.shared.id) {
+            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), full(&error));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The renewal thread: extends all leases in one statement, says that this process is alive, sees who else is, and keeps the
+//! leads of first runs.
+
+use crate::engine::run::state::Shared;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::error::{StoreError, full};
+use crate::lease::Member;
+
+/// One renewal, then the wait for the next one.
+pub(crate) fn tick(shared: &Arc<Shared>) {
+    if let Err(error) = renew(shared) {
+        log::warn!("{}; work goes on as long as its leases are trusted", full(&error));
+    }
+    shared.tick_if_unfed();
+    shared.stop.wait(shared.config.lease / 3);
+}
+
+/// Each part whatever becomes of the others; the first error.
+pub(crate) fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
+    let (leases, alive, leads) = (renew_leases(shared), announce(shared), renew_leads(shared));
+    leases.and(alive).and(leads)
+}
+
+fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
+    if shared.holdings.is_empty() {
+        return Ok(());
+    }
+    let asked = Instant::now();
+    let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
+    shared.holdings.renewed(&renewals, asked);
+    Ok(())
+}
+
+/// A tick may come less often than a lead lasts.
+fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
+    for runner in shared.runners.iter().filter(|runner| runner.leads()) {
+        if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
+            runner.leading.store(false, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+fn announce(shared: &Shared) -> Result<(), StoreError> {
+    let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
+    let members = shared.leases.heartbeat(&me, shared.config.lease)?;
+    let mut known = shared.members.lock();
+    if *known != members {
+        log::info!("{} processes share the work", members.len());
+        *known = members;
+        shared.request_tick();
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! A projection in an engine: what it may do now, and what readers see of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::build::Build;
+use crate::engine::handler::ProjectionHandler;
+use crate::query::Wanted;
+use crate::state::ProjectionKey;
+use crate::sync::Mutex;
+
+/// How often the log repeats that nobody runs what readers see.
+const TELL_AGAIN: Duration = Duration::from_mins(10);
+
+/// A projection in an engine.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pub(crate) handler: ProjectionHandler,
+    pub(crate) wanted: Wanted,
+    /// Its first run of all instances has succeeded once.
+    pub(crate) succeeded: AtomicBool,
+    /// This process leads its first run.
+    pub(crate) leading: AtomicBool,
+    /// It is kept current; a build beside the live one is only while there is one.
+    pub(crate) active: AtomicBool,
+    /// Readers do not see it; live work comes first.
+    pub(crate) background: AtomicBool,
+    /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
+    pub(crate) contested: AtomicBool,
+    /// This process has asked for its switch.
+    pub(crate) asked: AtomicBool,
+    /// How often it was reset.
+    pub(crate) resets: AtomicI64,
+    /// Why it is left alone: until that is on record, or until it moves again.
+    pub(crate) trouble: Mutex<Option<Trouble>>,
+    /// That it does not move is on record, by whichever process.
+    pub(crate) told: AtomicBool,
+    /// What readers see of its projection, once that is known.
+    pub(crate) live: Mutex<Option<Arc<LiveBuild>>>,
+    /// No living engine runs what readers see.
+    pub(crate) unfed: Mutex<Option<Unfed>>,
+}
+
+impl Runner {
+    pub(crate) fn new(handler: ProjectionHandler) -> Self {
+        let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_beside());
+        Self {
+            handler,
+            wanted,
+            succeeded: AtomicBool::new(false),
+            leading: AtomicBool::new(false),
+            active: AtomicBool::new(active),
+            background: AtomicBool::new(!active),
+            contested: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            resets: AtomicI64::new(0),
+            trouble: Mutex::new(None),
+            told: AtomicBool::new(false),
+            live: Mutex::new(None),
+            unfed: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.handler.projection().name()
+    }
+
+    pub(crate) fn key(&self) -> &ProjectionKey {
+        &self.handler.inner.key
+    }
+
+    /// True for a build beside the live one of its version.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.handler.projection().is_beside()
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_contested(&self) -> bool {
+        self.contested.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_background(&self) -> bool {
+        self.background.load(Ordering::Relaxed)
+    }
+
+    /// True when this process leads its first run.
+    pub(crate) fn leads(&self) -> bool {
+        self.leading.load(Ordering::Relaxed)
+    }
+
+    /// False while another process leads its first run, or while it is left alone.
+    pub(crate) fn may_work(&self) -> bool {
+        self.is_active() && (self.succeeded.load(Ordering::Relaxed) || self.leads())
+    }
+}
+
+impl Runner {
+    /// What readers see of its projection; itself, where the store does not tell.
+    pub(crate) fn seen(&self) -> Arc<LiveBuild> {
+        let own = || LiveBuild { key: self.key().clone(), aggregate_types: self.wanted.aggregate_types.clone() };
+        // A build beside the live one was asked for by its own name.
+        let known = self.live.lock().clone().filter(|_| !self.is_beside());
+        known.unwrap_or_else(|| Arc::new(own()))
+    }
+
+    /// Takes in which build is live; true when that is another one than before.
+    pub(crate) fn sees(&self, live: &Build) -> bool {
+        let mut known = self.live.lock();
+        if known.as_ref().is_some_and(|known| known.key == live.key) {
+            return false;
+        }
+        *known = Some(Arc::new(LiveBuild { key: live.key.clone(), aggregate_types: live.aggregate_types.clone() }));
+        true
+    }
+}
+
+/// Why a build is left alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) text: String,
+    /// When it is tried again; never where a person has to act.
+    pub(crate) again: Option<Instant>,
+    /// How often in a row.
+    pub(crate) times: u32,
+    pub(crate) is_told: bool,
+}
+
+impl Trouble {
+    pub(crate) fn holds(&self) -> bool {
+        self.again.is_none_or(|again| Instant::now() < again)
+    }
+}
+
+/// The live build of a projection: what readers see.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveBuild {
+    pub(crate) key: ProjectionKey,
+    pub(crate) aggregate_types: Vec<String>,
+}
+
+/// That no living engine runs what readers see.
+#[derive(Debug, Clone)]
+pub(crate) struct Unfed {
+    /// The version that readers see.
+    pub(crate) live: u32,
+    /// A person wants it so.
+    pub(crate) chosen: bool,
+    pub(crate) reason: String,
+    /// When the log said so last.
+    pub(crate) told: Option<Instant>,
+    /// When the switch is asked for, and how long after that again.
+    pub(crate) ask: (Instant, Duration),
+}
+
+impl Unfed {
+    /// True the first time, and after a long while again.
+    pub(crate) fn is_to_tell(&mut self, now: Instant) -> bool {
+        let is_due = self.told.is_none_or(|told| now.duration_since(told) >= TELL_AGAIN);
+        if is_due {
+            self.told = Some(now);
+        }
+        is_due
+    }
+}

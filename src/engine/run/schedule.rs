@@ -1,0 +1,402 @@
+//! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
+//!
+//! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or
+//! more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance gets the
+//! last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first trouble takes
+//! one time-out at most, and is remembered. An instance that has trouble of its own has jobs of its own.
+//!
+//! What readers do not see yet comes last, but has its turn when enough live jobs went before it.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::sync::Mutex;
+
+use crate::engine::pass::work::Work;
+
+/// Pairs that wait, at most; what comes after that is found by a later tick.
+const MOST_WAITING: usize = 100_000;
+
+/// Live jobs, after which work in the background has a turn, for one job.
+const BEFORE_A_TURN: usize = 8;
+
+/// Batches straight from the queue that wait, at most; the instances of the others are caught up instead.
+const MOST_DIRECT: usize = 256;
+
+/// Work for one job of the pool. Its instances are claimed.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) projection: usize,
+    pub(crate) instances: Vec<Arc<str>>,
+    /// Events at hand; without them the instances are caught up from the store.
+    pub(crate) direct: Option<Vec<Work>>,
+}
+
+/// Instances that wait, in the order in which they came, each once.
+#[derive(Debug, Default)]
+struct Line {
+    order: VecDeque<Arc<str>>,
+    known: HashSet<Arc<str>>,
+}
+
+impl Line {
+    /// False when it waits already.
+    fn add(&mut self, instance: &Arc<str>) -> bool {
+        let is_new = self.known.insert(Arc::clone(instance));
+        if is_new {
+            self.order.push_back(Arc::clone(instance));
+        }
+        is_new
+    }
+
+    /// The first so many that are free; the others keep their places.
+    fn take(&mut self, most: usize, is_free: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
+        let (mut taken, mut passed) = (Vec::new(), Vec::new());
+        while taken.len() < most
+            && let Some(instance) = self.order.pop_front()
+        {
+            if is_free(&instance) {
+                self.known.remove(&instance);
+                taken.push(instance);
+            } else {
+                passed.push(instance);
+            }
+        }
+        for instance in passed.into_iter().rev() {
+            self.order.push_front(instance);
+        }
+        taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.order.clear();
+        self.known.clear();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: Line,
+    direct: VecDeque<Vec<Work>>,
+    /// The last job was of events at hand: the next one is not, if it can be helped.
+    was_direct: bool,
+    running: usize,
+    /// Worked on when there is nothing else to do and another worker is free, or when it is its turn.
+    background: bool,
+}
+
+impl Lane {
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || !self.direct.is_empty()
+    }
+}
+
+/// How often an instance could not be worked on in a row.
+#[derive(Debug, Default)]
+struct Trouble {
+    times: u32,
+    /// Also in the job that runs.
+    again: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    lanes: Vec<Lane>,
+    waiting: usize,
+    claimed: HashSet<(usize, Arc<str>)>,
+    /// To be worked on in jobs of their own, so that what they wait for keeps no others waiting.
+    troubled: HashMap<(usize, Arc<str>), Trouble>,
+    /// Asked for while they were being worked on.
+    again: HashSet<(usize, Arc<str>)>,
+    /// Jobs by instance.
+    busy: HashMap<Arc<str>, usize>,
+    next: usize,
+    jobs: usize,
+    /// Live jobs since the last one in the background.
+    live: usize,
+    closed: bool,
+}
+
+impl Queues {
+    fn add(&mut self, projection: usize, instance: &Arc<str>) {
+        let background = self.lanes.get(projection).is_some_and(|lane| lane.background);
+        let most = if background { MOST_WAITING / 2 } else { MOST_WAITING };
+        if self.closed || self.waiting >= most {
+            return;
+        }
+        let pair = (projection, Arc::clone(instance));
+        if self.claimed.contains(&pair) {
+            self.again.insert(pair);
+            return;
+        }
+        let added = self.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.add(instance));
+        self.waiting += usize::from(added);
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    queues: Mutex<Queues>,
+    workers: usize,
+    batch: usize,
+}
+
+impl Schedule {
+    pub(crate) fn new(projections: usize, workers: usize, batch: usize) -> Self {
+        let lanes = (0..projections).map(|_| Lane::default()).collect();
+        Self { queues: Mutex::new(Queues { lanes, ..Queues::default() }), workers, batch: batch.max(1) }
+    }
+
+    /// How many jobs may have the same projection, or the same instance.
+    fn share(&self) -> usize {
+        self.workers.saturating_sub(1).max(1)
+    }
+
+    /// Adds an instance to catch up. One that is worked on is looked at again afterwards.
+    pub(crate) fn add(&self, projection: usize, instance: &Arc<str>) {
+        self.queues.lock().add(projection, instance);
+    }
+
+    /// An instance of a job that runs could not be worked on. Until a job goes well with it, it has jobs of its own: the next
+    /// one at once, at the end of the line, as often as there are retries; then when it is added.
+    pub(crate) fn trouble(&self, projection: usize, instance: &Arc<str>, retries: u32) {
+        let mut queues = self.queues.lock();
+        let pair = (projection, Arc::clone(instance));
+        if queues.troubled.len() >= MOST_WAITING && !queues.troubled.contains_key(&pair) {
+            return;
+        }
+        let trouble = queues.troubled.entry(pair).or_default();
+        (trouble.times, trouble.again) = (trouble.times.saturating_add(1), true);
+        if trouble.times <= retries.max(1) {
+            queues.add(projection, instance);
+        }
+    }
+
+    /// Adds events at hand. Where there is no room, or the instance is being worked on or has trouble, it is caught up
+    /// instead.
+    pub(crate) fn add_direct(&self, projection: usize, works: Vec<Work>) {
+        let mut queues = self.queues.lock();
+        if queues.closed {
+            return;
+        }
+        let room = queues.lanes.get(projection).is_some_and(|lane| lane.direct.len() < MOST_DIRECT);
+        let (mut free, mut other) = (Vec::new(), Vec::new());
+        for work in works {
+            let pair = (projection, Arc::clone(&work.instance));
+            if room && !queues.claimed.contains(&pair) && !queues.troubled.contains_key(&pair) {
+                queues.claimed.insert(pair);
+                free.push(work);
+            } else {
+                other.push(work.instance);
+            }
+        }
+        if let Some(lane) = queues.lanes.get_mut(projection).filter(|_| !free.is_empty()) {
+            lane.direct.push_back(free);
+        }
+        for instance in other {
+            queues.add(projection, &instance);
+        }
+    }
+
+    /// True when one more job should be started, which is counted then.
+    pub(crate) fn wants_job(&self) -> bool {
+        let mut queues = self.queues.lock();
+        let has_work =
+            |background: bool| queues.lanes.iter().any(|lane| lane.background == background && lane.has_work());
+        let room = has_work(false) || (has_work(true) && self.leaves_one(queues.jobs + 1));
+        if queues.closed || !room || queues.jobs >= self.workers {
+            return false;
+        }
+        queues.jobs += 1;
+        true
+    }
+
+    /// True when so many jobs leave a worker free, or when there is but one.
+    fn leaves_one(&self, jobs: usize) -> bool {
+        jobs < self.workers || self.workers == 1
+    }
+
+    /// Says whether a projection is worked on in the background.
+    pub(crate) fn set_background(&self, projection: usize, background: bool) {
+        if let Some(lane) = self.queues.lock().lanes.get_mut(projection) {
+            lane.background = background;
+        }
+    }
+
+    /// True when work waits that comes before what is done in the background.
+    pub(crate) fn has_live_work(&self) -> bool {
+        self.queues.lock().lanes.iter().any(|lane| !lane.background && lane.has_work())
+    }
+
+    /// The next work for a job, or none, which ends the job.
+    pub(crate) fn next(&self) -> Option<Job> {
+        let mut queues = self.queues.lock();
+        let job = if queues.closed { None } else { self.pick(&mut queues) };
+        if job.is_none() {
+            queues.jobs -= 1;
+        }
+        job
+    }
+
+    /// Live work first. What is done in the background would wait for ever where that never ends: it has a turn now and then,
+    /// also on the last worker, but on one worker only.
+    fn pick(&self, queues: &mut Queues) -> Option<Job> {
+        if queues.live >= BEFORE_A_TURN
+            && !queues.lanes.iter().any(|lane| lane.background && lane.running > 0)
+            && let Some(job) = self.pick_of(queues, true)
+        {
+            queues.live = 0;
+            return Some(job);
+        }
+        if let Some(job) = self.pick_of(queues, false) {
+            queues.live = queues.live.saturating_add(1);
+            return Some(job);
+        }
+        let job = self.leaves_one(queues.jobs).then(|| self.pick_of(queues, true)).flatten()?;
+        queues.live = 0;
+        Some(job)
+    }
+
+    /// An instance that has its share of workers comes after all others.
+    fn pick_of(&self, queues: &mut Queues, background: bool) -> Option<Job> {
+        self.pick_within(queues, background, false).or_else(|| self.pick_within(queues, background, true))
+    }
+
+    /// `beyond` the share of an instance, too, where the projection had no trouble with it.
+    fn pick_within(&self, queues: &mut Queues, background: bool, beyond: bool) -> Option<Job> {
+        let count = queues.lanes.len();
+        for turn in 0..count {
+            let projection = (queues.next + turn) % count;
+            let may = |lane: &Lane| lane.background == background && lane.running < self.share();
+            if !queues.lanes.get(projection).is_some_and(may) {
+                continue;
+            }
+            if let Some(job) = self.pick_from(queues, projection, beyond) {
+                queues.next = projection + 1;
+                for instance in &job.instances {
+                    queues.claimed.insert((projection, Arc::clone(instance)));
+                    *queues.busy.entry(Arc::clone(instance)).or_default() += 1;
+                }
+                if let Some(lane) = queues.lanes.get_mut(projection) {
+                    lane.running += 1;
+                }
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    fn pick_from(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
+        let was_direct = queues.lanes.get(projection)?.was_direct;
+        let job = if was_direct {
+            self.pick_waiting(queues, projection, beyond).or_else(|| self.pick_direct(queues, projection, beyond))
+        } else {
+            self.pick_direct(queues, projection, beyond).or_else(|| self.pick_waiting(queues, projection, beyond))
+        }?;
+        queues.lanes.get_mut(projection)?.was_direct = job.direct.is_some();
+        Some(job)
+    }
+
+    /// The first events at hand of which no instance has its share of workers; the others keep their places.
+    fn pick_direct(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
+        let Queues { lanes, busy, troubled, .. } = queues;
+        let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
+        let first = lane.direct.iter().position(|works| works.iter().all(|work| may(&work.instance)))?;
+        let works = lane.direct.remove(first)?;
+        let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
+        Some(Job { projection, instances, direct: Some(works) })
+    }
+
+    fn pick_waiting(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
+        let Queues { lanes, busy, troubled, claimed, .. } = queues;
+        let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
+        let is_free = |instance: &Arc<str>| !claimed.contains(&(projection, Arc::clone(instance))) && may(instance);
+        let is_alone = |instance: &Arc<str>| troubled.contains_key(&(projection, Arc::clone(instance)));
+        let mut instances = lane.waiting.take(1, is_free);
+        if !instances.first().is_some_and(is_alone) {
+            instances.extend(lane.waiting.take(self.batch - 1, |one| is_free(one) && !is_alone(one)));
+        }
+        queues.waiting -= instances.len();
+        (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
+    }
+
+    /// Whether a projection may have one more job of an instance.
+    fn may_have<'q>(
+        &self,
+        busy: &'q HashMap<Arc<str>, usize>,
+        troubled: &'q HashMap<(usize, Arc<str>), Trouble>,
+        projection: usize,
+        beyond: bool,
+    ) -> impl Fn(&Arc<str>) -> bool + use<'q> {
+        let share = self.share();
+        move |instance| {
+            busy.get(instance).is_none_or(|jobs| *jobs < share)
+                || (beyond && !troubled.contains_key(&(projection, Arc::clone(instance))))
+        }
+    }
+
+    /// Gives the instances of a job back. Those asked for meanwhile wait again, at once: in between nothing looks idle.
+    pub(crate) fn done(&self, projection: usize, instances: &[Arc<str>]) {
+        let mut queues = self.queues.lock();
+        let mut again = Vec::new();
+        for instance in instances {
+            let pair = (projection, Arc::clone(instance));
+            queues.claimed.remove(&pair);
+            if let Some(trouble) = queues.troubled.get_mut(&pair)
+                && !std::mem::take(&mut trouble.again)
+            {
+                queues.troubled.remove(&pair);
+            }
+            if queues.again.remove(&pair) {
+                again.push(Arc::clone(instance));
+            }
+            if let Some(jobs) = queues.busy.get_mut(instance) {
+                *jobs -= 1;
+                if *jobs == 0 {
+                    queues.busy.remove(instance);
+                }
+            }
+        }
+        if let Some(lane) = queues.lanes.get_mut(projection) {
+            lane.running -= 1;
+        }
+        for instance in again {
+            queues.add(projection, &instance);
+        }
+    }
+
+    /// Pairs that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queues.lock().waiting
+    }
+
+    /// True when nothing of this projection waits or runs.
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn is_idle(&self, projection: usize) -> bool {
+        let queues = self.queues.lock();
+        queues
+            .lanes
+            .get(projection)
+            .is_none_or(|lane| lane.waiting.is_empty() && lane.direct.is_empty() && lane.running == 0)
+    }
+
+    /// Refuses new work and forgets what waits; true when no job runs any more.
+    pub(crate) fn close(&self) -> bool {
+        let mut queues = self.queues.lock();
+        queues.closed = true;
+        queues.waiting = 0;
+        queues.troubled.clear();
+        for lane in &mut queues.lanes {
+            lane.waiting.clear();
+            lane.direct.clear();
+        }
+        queues.jobs == 0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! Random schedules of what threads share: built and run with `--cfg shuttle`, see `tests/run`.
+
+use crate::engine::pass::work::Moved;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use shuttle::thread;
+
+use crate::engine::handler::single_flight::{Flights, Landing};
+use crate::engine::pass::lease::{Holding, Holdings};
+use crate::engine::run::progress::Progress;
+use crate::engine::run::schedule::Schedule;
+use crate::engine::stop::Stop;
+use crate::lease::{Lease, Renewal};
+use crate::state::ProjectionKey;
+use crate::sync::Mutex;
+use uuid::Uuid;
+
+const SCHEDULES: usize = 3000;
+
+fn check(test: impl Fn() + Send + Sync + 'static) {
+    shuttle::check_random(test, SCHEDULES);
+}
+
+fn long() -> Duration {
+    Duration::from_secs(1000)
+}
+
+fn name(n: usize) -> Arc<str> {
+    format!("tenant-{n}").into()
+}
+
+/// A caller brings an instance up to date, by itself or with the one that is at it, and sees its own event.
+fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &AtomicUsize) {
+    let mine = head.fetch_add(1, SeqCst) + 1;
+    thread::yield_now();
+    loop {
+        match flights.start(&name(1)) {
+            Ok(pilot) => {
+                assert_eq!(flying.fetch_add(1, SeqCst), 0, "one at a time");
+                loop {
+                    let seen = head.load(SeqCst);
+                    thread::yield_now();
+                    applied.fetch_max(seen, SeqCst);
+                    flying.store(1, SeqCst);
+                    thread::yield_now();
+                    flying.store(0, SeqCst);
+                    if pilot.land_at(seen, false) {
+                        break;
+                    }
+                    flying.store(1, SeqCst);
+                }
+                break;
+            }
+            Err(flight) => {
+                if !flight.raise(mine) {
+                    continue;
+                }
+                match flight.wait() {
+                    Some(Landing::Reached) => break,
+                    Some(Landing::Abandoned | Landing::Stopped(_)) | None => {}
+                }
+            }
+        }
+    }
+    assert!(applied.load(SeqCst) >= mine, "a caller sees its own event");
+}
+
+// SPEC C1
+#[test]
+fn callers_of_one_flight_see_their_own_events() {
+    check(|| {
+        let (flights, head) = (Arc::new(Flights::default()), Arc::new(AtomicI64::new(0)));
+        let (applied, flying) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let callers: Vec<_> = (0..3)
+            .map(|_| {
+                let (flights, head) = (flights.clone(), head.clone());
+                let (applied, flying) = (applied.clone(), flying.clone());
+                thread::spawn(move || trigger(&flights, &head, &applied, &flying))
+            })
+            .collect();
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+/// What was asked of each pair, and what was done.
+#[derive(Default)]
+struct Ledger {
+    asked: Mutex<HashMap<(usize, Arc<str>), usize>>,
+    done: Mutex<HashMap<(usize, Arc<str>), usize>>,
+    running: Mutex<HashSet<(usize, Arc<str>)>>,
+}
+
+/// Starts jobs while there is work for them, as the engine's pool does.
+fn wake(schedule: &Arc<Schedule>, ledger: &Arc<Ledger>) {
+    while schedule.wants_job() {
+        let (schedule, ledger) = (schedule.clone(), ledger.clone());
+        thread::spawn(move || {
+            while let Some(job) = schedule.next() {
+                let pairs: Vec<_> = job.instances.iter().map(|instance| (job.projection, instance.clone())).collect();
+                for pair in &pairs {
+                    assert!(ledger.running.lock().insert(pair.clone()), "a pair is worked on by one job at a time");
+                    let asked = ledger.asked.lock().get(pair).copied().unwrap_or(0);
+                    ledger.done.lock().insert(pair.clone(), asked);
+                }
+                thread::yield_now();
+                pairs.iter().for_each(|pair| assert!(ledger.running.lock().remove(pair)));
+                schedule.done(job.projection, &job.instances);
+                wake(&schedule, &ledger);
+            }
+        });
+    }
+}
+
+// SPEC E3, F2: whatever is asked for is looked at afterwards, also when it was being worked on.
+#[test]
+fn whatever_is_asked_for_is_done_afterwards() {
+    check(|| {
+        let (schedule, ledger) = (Arc::new(Schedule::new(2, 2, 2)), Arc::new(Ledger::default()));
+        let askers: Vec<_> = (0..2)
+            .map(|n| {
+                let (schedule, ledger) = (schedule.clone(), ledger.clone());
+                thread::spawn(move || {
+                    for (projection, instance) in [(0, 1), (1, 1), (0, n)] {
+                        *ledger.asked.lock().entry((projection, name(instance))).or_default() += 1;
+                        schedule.add(projection, &name(instance));
+                        wake(&schedule, &ledger);
+                    }
+                })
+            })
+            .collect();
+        askers.into_iter().for_each(|asker| asker.join().unwrap());
+        while !(schedule.is_idle(0) && schedule.is_idle(1)) {
+            thread::yield_now();
+        }
+        assert_eq!(*ledger.asked.lock(), *ledger.done.lock());
+    });
+}
+
+// SPEC C6: who waits for an instance wakes when it moves.
+#[test]
+fn who_waits_for_a_move_wakes() {
+    check(|| {
+        let (progress, checkpoint) = (Arc::new(Progress::default()), Arc::new(AtomicI64::new(0)));
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let (progress, checkpoint) = (progress.clone(), checkpoint.clone());
+                thread::spawn(move || {
+                    loop {
+                        let since = progress.now();
+                        if checkpoint.load(SeqCst) > 0 {
+                            return;
+                        }
+                        thread::yield_now();
+                        progress.wait_for(since, 0, "tenant-1", Instant::now() + long());
+                    }
+                })
+            })
+            .collect();
+        progress.worked(0, [(name(2), Moved::default())]);
+        checkpoint.store(1, SeqCst);
+        progress.worked(0, [(name(1), Moved::default())]);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    });
+}
+
+// SPEC J3
+#[test]
+fn a_stop_ends_every_wait() {
+    check(|| {
+        let stop = Arc::new(Stop::default());
+        let wait = |stop: Arc<Stop>| thread::spawn(move || assert!(!stop.wait(long())));
+        let waiters = [wait(stop.clone()), wait(stop.clone())];
+        stop.set();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    });
+}
+
+/// The database's part of one lease, and the time, which passes only here.
+struct Database {
+    now: Instant,
+    owner: Option<Uuid>,
+    epoch: i64,
+    until: Instant,
+}
+
+const LEASE: Duration = Duration::from_secs(10);
+
+impl Database {
+    fn is_of(&self, owner: Uuid, epoch: i64) -> bool {
+        self.owner == Some(owner) && self.epoch == epoch && self.now < self.until
+    }
+}
+
+/// A process: its worker takes the lease, works and gives it back, its keeper renews.
+#[derive(Clone)]
+struct Process {
+    id: Uuid,
+    key: ProjectionKey,
+    holdings: Arc<Holdings>,
+    database: Arc<Mutex<Database>>,
+}
+
+impl Process {
+    fn new(id: u128, database: &Arc<Mutex<Database>>) -> Self {
+        let id = Uuid::from_u128(id);
+        let key = ProjectionKey { name: name(0), version: 1 };
+        Self { id, key, holdings: Arc::new(Holdings::new(id, LEASE)), database: database.clone() }
+    }
+
+    fn now(&self) -> Instant {
+        self.database.lock().now
+    }
+
+    fn acquire(&self) -> Option<Arc<Holding>> {
+        let asked = self.now();
+        thread::yield_now();
+        let epoch = {
+            let mut database = self.database.lock();
+            if database.owner.is_some() && database.now < database.until {
+                return None;
+            }
+            (database.owner, database.until) = (Some(self.id), database.now + LEASE);
+            database.epoch += 1;
+            database.epoch
+        };
+        thread::yield_now();
+        let lease = Lease { instance: name(1), epoch, careful: false };
+        Some(self.holdings.add(&self.key, &lease, asked))
+    }
+
+    fn renew(&self) {
+        let asked = self.now();
+        thread::yield_now();
+        let renewed: Vec<Renewal> = {
+            let mut database = self.database.lock();
+            let is_mine = database.owner == Some(self.id) && database.now < database.until;
+            if is_mine {
+                database.until = database.now + LEASE;
+            }
+            let lease = Lease { instance: name(1), epoch: database.epoch, careful: false };
+            is_mine.then(|| Renewal { projection: self.key.clone(), lease }).into_iter().collect()
+        };
+        thread::yield_now();
+        self.holdings.renewed(&renewed, asked);
+    }
+
+    fn work(&self) {
+        for _ in 0..2 {
+            let Some(holding) = self.acquire() else { continue };
+            for _ in 0..3 {
+                thread::yield_now();
+                let database = self.database.lock();
+                let trusted = holding.is_trusted_at(database.now);
+                assert!(!trusted || database.is_of(self.id, holding.epoch()), "trusted, and somebody else's");
+            }
+            self.holdings.remove(&self.key, &[name(1)]);
+            let mut database = self.database.lock();
+            if database.owner == Some(self.id) {
+                database.owner = None;
+            }
+        }
+    }
+}
+
+// SPEC F3, F5: whatever the order of renewals, expiry and other holders, trust ends before the lease does.
+#[test]
+fn a_lease_is_not_trusted_longer_than_it_lasts() {
+    let now = Instant::now();
+    check(move || {
+        let database = Arc::new(Mutex::new(Database { now, owner: None, epoch: 0, until: now }));
+        let processes = [Process::new(1, &database), Process::new(2, &database)];
+        let mut threads = Vec::new();
+        for process in &processes {
+            let (worker, keeper) = (process.clone(), process.clone());
+            threads.push(thread::spawn(move || worker.work()));
+            threads.push(thread::spawn(move || (0..3).for_each(|_| keeper.renew())));
+        }
+        for _ in 0..8 {
+            thread::yield_now();
+            database.lock().now += LEASE / 4;
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(processes.iter().all(|process| process.holdings.is_empty()));
+    });
+}

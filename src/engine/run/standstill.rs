@@ -1,0 +1,175 @@
+//! The one place that takes note of why projections and instances stand still here, and tells the store.
+//!
+//! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
+//! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::standstills::{Kept, Key};
+use crate::engine::run::state::Shared;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::spoken;
+use crate::engine::pass::reducing::Hanging;
+use crate::error::{Error, StoreError, full, net};
+use crate::query::{Cursor, ReadRequest};
+use crate::standing::Standing;
+use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
+use crate::state::{ProjectionKey, State, StopCause};
+
+/// That readers see another version than the one that is run here, and nobody runs that one.
+pub(crate) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {
+    if seen.projection == *runner.key() || seen.members > 0 {
+        return None;
+    }
+    let reason = format!("readers see version {}, which no living engine runs", seen.projection.version);
+    Some(Standstill::new(StandstillKind::Unseen, reason))
+}
+
+impl Shared {
+    /// What keeps an instance of a projection, as readers see it, from moving on: the gravest of all that is known.
+    pub(crate) fn why(
+        &self,
+        at: usize,
+        runner: &Runner,
+        live: &ProjectionKey,
+        state: &State,
+    ) -> Option<Box<StopCause>> {
+        if let Some(blocked) = &state.blocked {
+            return Some(Box::new(StopCause::Failing(blocked.clone())));
+        }
+        let mut found = if *live == *runner.key() { self.standstills.of(at, &state.instance) } else { Vec::new() };
+        let standings =
+            self.models.standstills().map(|store| store.standings(std::slice::from_ref(live), Some(&state.instance)));
+        match standings {
+            None => {}
+            Some(Ok(standings)) => {
+                found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state)));
+            }
+            Some(Err(error)) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&full(&error)))),
+        }
+        let gravest = found.into_iter().min_by_key(|one| one.kind)?;
+        Some(Box::new(StopCause::StandsStill(Box::new(gravest))))
+    }
+
+    fn reasons(&self, standing: &Standing, runner: &Runner, state: &State) -> Vec<Standstill> {
+        let mut found = standing.standstills.clone();
+        found.extend(unseen(runner, standing));
+        if !standing.succeeded {
+            found.push(Standstill::first_run());
+        }
+        if let Some(owner) = state.owner.filter(|owner| *owner != self.id) {
+            let reason = format!("process {owner} works on it, or did until it died");
+            found.push(Standstill::new(StandstillKind::Leased, reason).of(state.instance.to_string()));
+        }
+        found
+    }
+
+    /// Tells of reducers that hang. Asked by a thread that runs none.
+    pub(crate) fn mind_reducers(&self) {
+        for (at, runner) in self.runners.iter().enumerate() {
+            for hanging in runner.handler.inner.reducing.hanging(self.config.longest_reducer) {
+                let what =
+                    format!("event {}{} is inside its reducer", hanging.position, self.kind_of(runner, &hanging));
+                if self.standstills.hangs(at, &hanging, &what) {
+                    let (name, instance, age) = (runner.name(), &hanging.instance, hanging.age.as_secs());
+                    log::warn!("projection {name:?}, instance {instance:?}: {what} for {age} s");
+                }
+            }
+        }
+        self.write_new_standstills();
+    }
+
+    /// The types of an event, if the log tells.
+    fn kind_of(&self, runner: &Runner, hanging: &Hanging) -> String {
+        let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
+        let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
+        // A source of the service's own may panic.
+        let read = net::caught(|| self.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
+        let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
+        event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
+    }
+
+    /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
+    /// where nothing is behind, the reason may be gone.
+    pub(crate) fn tend_standstills(self: &Arc<Self>, looked: Result<(), &Error>) {
+        let runs = |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.is_active() && !runner.is_beside());
+        match looked {
+            Ok(()) => self.standstills.looked(self.runners.len()),
+            Err(error) => self.standstills.look_failed((0..self.runners.len()).filter(runs), error),
+        }
+        if !self.standstills.has_any() {
+            return;
+        }
+        self.write_standstills();
+        if looked.is_err() {
+            return;
+        }
+        for (projection, instance) in self.standstills.instances() {
+            let may_work = self.runners.get(projection).is_some_and(Runner::may_work);
+            if may_work && !self.is_paused(projection, &instance) {
+                self.schedule.add(projection, &instance);
+            }
+        }
+        self.wake();
+    }
+
+    /// Writes what is new, unless it waits for the next tick.
+    pub(crate) fn write_new_standstills(&self) {
+        if self.standstills.urgent.load(Ordering::Relaxed) {
+            self.write_standstills();
+        }
+    }
+
+    /// An error of whoever looks, with what was known before it.
+    pub(crate) fn with_standstill(&self, error: StoreError) -> StoreError {
+        let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
+        let Some(first) = all.min_by_key(|one| one.since) else { return error };
+        let age = first.since.and_then(|since| since.elapsed().ok()).unwrap_or_default();
+        error.doing(format!(
+            "telling how projections get on, which stand still here for {} ({})",
+            spoken(age),
+            first.kind
+        ))
+    }
+
+    fn write_standstills(&self) {
+        self.standstills.urgent.store(false, Ordering::Relaxed);
+        let (notes, gone) = self.unwritten_standstills();
+        if notes.is_empty() && gone.is_empty() {
+            return;
+        }
+        let name = |key: &Key| self.runners.get(key.0).map(|runner| runner.key().clone());
+        let forget: Vec<(ProjectionKey, Subject)> =
+            gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
+        let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
+        let outcome = self.models.standstills().map_or(Ok(()), |store| store.note(self.id, &write, &forget));
+        if let Err(error) = outcome {
+            log::debug!("{}; the next tick tries again", full(&error));
+            return;
+        }
+        self.standstills.with(|all| {
+            for (key, note) in &notes {
+                match all.kept.get_mut(key) {
+                    Some(kept) if kept.reason == note.reason && kept.kind == note.kind => kept.written = true,
+                    _ => {}
+                }
+            }
+            for key in &gone {
+                all.gone.remove(key);
+            }
+            false
+        });
+    }
+
+    fn unwritten_standstills(&self) -> (Vec<(Key, Note)>, Vec<Key>) {
+        let notes = self.standstills.notes.lock();
+        let written = |(key, kept): (&Key, &Kept)| {
+            let projection = self.runners.get(key.0)?.key().clone();
+            let (subject, kind, reason) = (key.1.clone(), kept.kind, kept.reason.clone());
+            Some((key.clone(), Note { projection, subject, kind, reason, age: kept.since.elapsed() }))
+        };
+        let new = notes.kept.iter().filter(|(_, kept)| !kept.written).filter_map(written).collect();
+        (new, notes.gone.iter().cloned().collect())
+    }
+}

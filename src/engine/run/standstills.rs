@@ -1,0 +1,449 @@
+//! Why projections and instances stand still here, as it is known here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::engine::pass::reducing::Hanging;
+use crate::error::{Error, PushError, StoreError, full};
+use crate::standstill::{Standstill, StandstillKind, Subject, bounded};
+use crate::state::{State, StopCause, Stopped};
+use crate::sync::Mutex;
+
+/// Instances of a projection that are noted one by one.
+const MOST: usize = 100;
+
+/// Further ones that are counted.
+const COUNTED: usize = 10_000;
+
+/// How often the log repeats what stands still for the same reason.
+const TELL_AGAIN: Duration = Duration::from_hours(1);
+
+pub(crate) type Key = (usize, Subject);
+
+/// A standstill as it is known here.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) kind: StandstillKind,
+    pub(crate) reason: String,
+    /// Where it stands, so that one that moved and stands still again is told as a new one.
+    pub(crate) position: i64,
+    pub(crate) since: Instant,
+    /// When the log said so last.
+    pub(crate) told: Instant,
+    /// The pass in which it was found last.
+    pub(crate) pass: u64,
+    pub(crate) written: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) kept: BTreeMap<Key, Kept>,
+    /// Instances beyond those that are kept, with the pass in which each was found last.
+    pub(crate) others: HashMap<usize, HashMap<Arc<str>, u64>>,
+    /// What was written and holds no more.
+    pub(crate) gone: BTreeSet<Key>,
+    /// Counts passes.
+    pub(crate) pass: u64,
+}
+
+impl Notes {
+    fn is_empty(&self) -> bool {
+        self.kept.is_empty() && self.gone.is_empty()
+    }
+
+    pub(crate) fn instances(&self, projection: usize) -> usize {
+        let is_one = |key: &&Key| key.0 == projection && matches!(key.1, Subject::Instance(_));
+        self.kept.keys().filter(is_one).count()
+    }
+
+    /// True when that is something new.
+    fn note(&mut self, key: Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+        let (reason, pass) = (bounded(reason), self.pass);
+        let known = self.kept.get_mut(&key).filter(|kept| kept.kind == kind && kept.position == position);
+        if let Some(kept) = known {
+            kept.pass = pass;
+            if kept.reason != reason {
+                (kept.reason, kept.written) = (reason, false);
+            }
+            return false;
+        }
+        let projection = key.0;
+        if let Subject::Instance(instance) = &key.1
+            && !self.kept.contains_key(&key)
+        {
+            if self.instances(projection) >= MOST {
+                return self.count(projection, instance, kind);
+            }
+            if let Some(others) = self.others.get_mut(&projection) {
+                others.remove(instance);
+            }
+        }
+        self.gone.remove(&key);
+        let now = Instant::now();
+        self.kept.insert(key, Kept { kind, reason, position, since: now, told: now, pass, written: false });
+        true
+    }
+
+    /// False when the log has said the same not long ago. Of instances that are only counted it says so once.
+    fn is_news(&mut self, key: &Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+        let now = Instant::now();
+        if let Some(kept) = self.kept.get_mut(key) {
+            let is_same = kept.kind == kind && kept.position == position && kept.reason == bounded(reason);
+            let is_news = !is_same || now.duration_since(kept.told) >= TELL_AGAIN;
+            if is_news {
+                kept.told = now;
+            }
+            return is_news;
+        }
+        match (&key.1, self.others.get(&key.0)) {
+            (Subject::Instance(instance), Some(others)) => others.len() < COUNTED && !others.contains_key(instance),
+            _ => true,
+        }
+    }
+
+    /// One of those that are only counted. Their number is written at the next tick.
+    fn count(&mut self, projection: usize, instance: &Arc<str>, kind: StandstillKind) -> bool {
+        let others = self.others.entry(projection).or_default();
+        if others.len() < COUNTED || others.contains_key(instance) {
+            others.insert(Arc::clone(instance), self.pass);
+        }
+        let count = others.len();
+        let reason = if count < COUNTED {
+            format!("{count} more instances stand still")
+        } else {
+            format!("{count} more instances, or more, stand still")
+        };
+        self.note((projection, Subject::More), kind, &reason, 0)
+    }
+
+    /// True when that changes what is written.
+    fn clear(&mut self, key: &Key) -> bool {
+        let Some(kept) = self.kept.remove(key) else { return false };
+        // What is being written now is not marked yet.
+        self.gone.insert(key.clone());
+        kept.written
+    }
+
+    /// The same, unless it was found again since this pass began.
+    fn clear_before(&mut self, key: &Key, pass: u64) -> bool {
+        self.kept.get(key).is_some_and(|kept| kept.pass < pass) && self.clear(key)
+    }
+
+    /// The same for one of those that are only counted.
+    fn clear_other(&mut self, projection: usize, instance: &Arc<str>, pass: u64) -> bool {
+        let Some(others) = self.others.get_mut(&projection) else { return false };
+        if others.get(instance).is_some_and(|found| *found < pass) {
+            others.remove(instance);
+        }
+        if !others.is_empty() {
+            return false;
+        }
+        self.others.remove(&projection);
+        self.clear(&(projection, Subject::More))
+    }
+}
+
+/// What stands still, as far as this process knows.
+#[derive(Debug, Default)]
+pub(crate) struct Standstills {
+    /// False while there is nothing to be looked at.
+    pub(crate) any: AtomicBool,
+    /// There is something new to be written, and no reason to wait for the next tick with it.
+    pub(crate) urgent: AtomicBool,
+    pub(crate) notes: Mutex<Notes>,
+}
+
+impl Standstills {
+    pub(crate) fn with(&self, work: impl FnOnce(&mut Notes) -> bool) {
+        let mut notes = self.notes.lock();
+        let is_new = work(&mut notes);
+        self.any.store(!notes.is_empty(), Ordering::Relaxed);
+        if is_new {
+            self.urgent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn has_any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// An instance stopped in a pass. True when the log is to say so: it has not lately said the same.
+    pub(crate) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
+        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return true };
+        let reason = match &stopped.cause {
+            StopCause::HistoryDiverged { found } | StopCause::LogIncomplete { found } => found.clone(),
+            cause => cause.to_string(),
+        };
+        let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, kind, &reason, stopped.position);
+            notes.note(key, kind, &reason, stopped.position)
+        });
+        is_news
+    }
+
+    /// A batch of these instances panicked.
+    pub(crate) fn panicked(&self, projection: usize, instances: &[Arc<str>]) {
+        let reason = "a batch with it panicked outside of user code; the log of that process tells where";
+        self.with(|notes| {
+            let mut is_new = false;
+            for instance in instances {
+                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                is_new |= notes.note(key, StandstillKind::Panicked, reason, 0);
+            }
+            is_new
+        });
+    }
+
+    /// An event of an instance is inside its reducer for so long. True when that is something new.
+    pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
+        let key = (projection, Subject::Instance(Arc::clone(&hanging.instance)));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, StandstillKind::Hangs, what, hanging.position);
+            let is_new = notes.note(key.clone(), StandstillKind::Hangs, what, hanging.position);
+            if let Some(kept) = notes.kept.get_mut(&key).filter(|_| is_new) {
+                kept.since = Instant::now().checked_sub(hanging.age).unwrap_or(kept.since);
+            }
+            is_new
+        });
+        is_news
+    }
+
+    /// All of a projection stands still.
+    pub(crate) fn failed(&self, projection: usize, subject: Subject, error: &StoreError) {
+        self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &full(error), 0));
+    }
+
+    /// A build was halted.
+    pub(crate) fn halted(&self, projection: usize, trouble: &str) {
+        self.with(|notes| notes.note((projection, Subject::Build), StandstillKind::Halted, trouble, 0));
+    }
+
+    /// A pass begins: what is found from now on is newer.
+    pub(crate) fn begin(&self) -> u64 {
+        if !self.has_any() {
+            return 0;
+        }
+        let mut notes = self.notes.lock();
+        notes.pass += 1;
+        notes.pass
+    }
+
+    /// A pass knows no more of these instances than was known before it.
+    pub(crate) fn keep<'i>(&self, projection: usize, instances: impl IntoIterator<Item = &'i Arc<str>>) {
+        if !self.has_any() {
+            return;
+        }
+        let mut notes = self.notes.lock();
+        let pass = notes.pass;
+        for instance in instances {
+            if let Some(kept) = notes.kept.get_mut(&(projection, Subject::Instance(Arc::clone(instance)))) {
+                kept.pass = pass;
+            } else if let Some(found) = notes.others.get_mut(&projection).and_then(|others| others.get_mut(instance)) {
+                *found = pass;
+            }
+        }
+    }
+
+    /// A pass over these instances came to its end: what it did not find holds no more.
+    pub(crate) fn passed(&self, projection: usize, instances: &[Arc<str>], pass: u64) {
+        if !self.has_any() {
+            return;
+        }
+        self.with(|notes| {
+            let mut changed = notes.clear_before(&(projection, Subject::Work), pass);
+            changed |= notes.clear_before(&(projection, Subject::Build), pass);
+            for instance in instances {
+                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                changed |= if notes.kept.contains_key(&key) {
+                    notes.clear_before(&key, pass)
+                } else {
+                    notes.clear_other(projection, instance, pass)
+                };
+            }
+            changed
+        });
+    }
+
+    /// Work could be looked for again.
+    pub(crate) fn looked(&self, projections: usize) {
+        if self.has_any() {
+            self.with(|notes| {
+                (0..projections).fold(false, |changed, projection| notes.clear(&(projection, Subject::Look)) | changed)
+            });
+        }
+    }
+
+    pub(crate) fn look_failed(&self, projections: impl IntoIterator<Item = usize>, error: &Error) {
+        let kind = match error {
+            Error::Store(error) | Error::Push(PushError::Store(error)) => StandstillKind::of(error),
+            _ => StandstillKind::Database,
+        };
+        let reason = full(error);
+        for projection in projections {
+            self.with(|notes| notes.note((projection, Subject::Look), kind, &reason, 0));
+        }
+    }
+
+    /// Instances that are noted, to be looked at again.
+    pub(crate) fn instances(&self) -> Vec<(usize, Arc<str>)> {
+        let notes = self.notes.lock();
+        let instance = |(projection, subject): &Key| match subject {
+            Subject::Instance(instance) => Some((*projection, Arc::clone(instance))),
+            _ => None,
+        };
+        notes.kept.keys().filter_map(instance).collect()
+    }
+
+    /// What the store does not know yet of a projection.
+    pub(crate) fn unwritten(&self, projection: usize) -> Vec<Standstill> {
+        self.find(projection, |_, kept| !kept.written)
+    }
+
+    /// What is known here of an instance: that, or what concerns all.
+    pub(crate) fn of(&self, projection: usize, instance: &str) -> Vec<Standstill> {
+        self.find(projection, |subject, _| match subject {
+            Subject::Instance(one) => **one == *instance,
+            Subject::More => false,
+            _ => true,
+        })
+    }
+
+    /// That this process has found rows where this state says that nothing was applied.
+    pub(crate) fn is_orphaned(&self, projection: usize, state: &State) -> bool {
+        let is_it = |one: &Standstill| one.kind == StandstillKind::Orphaned;
+        state.event.is_none() && self.of(projection, &state.instance).iter().any(is_it)
+    }
+
+    pub(crate) fn find(&self, projection: usize, is_one: impl Fn(&Subject, &Kept) -> bool) -> Vec<Standstill> {
+        if !self.has_any() {
+            return Vec::new();
+        }
+        let (notes, now) = (self.notes.lock(), SystemTime::now());
+        let of = notes.kept.iter().filter(|((at, subject), kept)| *at == projection && is_one(subject, kept));
+        let told = |(key, kept): (&Key, &Kept)| {
+            let found = Standstill::new(kept.kind, kept.reason.clone()).since(now.checked_sub(kept.since.elapsed()));
+            match &key.1 {
+                Subject::Instance(instance) => found.of(instance.to_string()),
+                _ => found,
+            }
+        };
+        of.map(told).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(all: &Standstills, instance: &str) {
+        let key = (0, Subject::Instance(instance.into()));
+        all.with(|notes| notes.note(key, StandstillKind::Locked, "a lock", 1));
+    }
+
+    fn known(all: &Standstills) -> Vec<Option<String>> {
+        all.unwritten(0).into_iter().map(|one| one.instance).collect()
+    }
+
+    // SPEC L11
+    #[test]
+    fn a_pass_clears_what_it_did_not_find_again() {
+        let all = Standstills::default();
+        assert_eq!((all.begin(), all.has_any()), (0, false));
+        noted(&all, "a");
+        all.passed(0, &["a".into()], 0);
+        assert_eq!(known(&all), [Some("a".to_owned())], "it was found in that pass");
+        noted(&all, "b");
+        let pass = all.begin();
+        noted(&all, "b");
+        all.passed(0, &["b".into()], pass);
+        all.passed(1, &["a".into()], pass);
+        assert_eq!(known(&all).len(), 2, "found again, and of another projection");
+        let pass = all.begin();
+        all.keep(0, [&"a".into()]);
+        all.passed(0, &["a".into(), "b".into()], pass);
+        assert_eq!(known(&all), [Some("a".to_owned())], "who knows no more keeps what was known");
+        let pass = all.begin();
+        all.passed(0, &["a".into()], pass);
+        assert_eq!(known(&all), []);
+        assert!(!all.notes.lock().gone.is_empty(), "it may be written just now");
+    }
+
+    // SPEC L9, L11: whether they are noted one by one or counted, and in whatever order they are found.
+    #[test]
+    fn many_are_counted_and_the_count_goes_down() {
+        let all = Standstills::default();
+        let names: Vec<Arc<str>> = (0..MOST + 5).map(|n| n.to_string().into()).collect();
+        for _ in 0..2 {
+            let pass = all.begin();
+            for name in &names {
+                noted(&all, name);
+            }
+            all.passed(0, &names, pass);
+            let found = all.unwritten(0);
+            assert_eq!(
+                (found.len(), found.last().unwrap().reason.as_str()),
+                (MOST + 1, "5 more instances stand still")
+            );
+        }
+        let pass = all.begin();
+        all.passed(0, &names[MOST..], pass);
+        assert_eq!((known(&all).len(), all.notes.lock().others.len()), (MOST, 0));
+        all.passed(0, &names, all.begin());
+        assert_eq!(known(&all), []);
+    }
+
+    // SPEC L11: each look finds a divergence again; the log has a line for what is new.
+    #[test]
+    fn the_log_says_the_same_once_an_hour() {
+        let all = Standstills::default();
+        let found = |instance: &str, position, found: &str| {
+            let cause = StopCause::HistoryDiverged { found: found.into() };
+            let pass = all.begin();
+            let is_news = all.stopped(0, &Stopped { instance: instance.into(), position, cause });
+            all.passed(0, &[instance.into()], pass);
+            is_news
+        };
+        assert!(found("a", 3, "another event"));
+        assert!(!found("a", 3, "another event"));
+        assert!(found("a", 3, "the end"), "another reason");
+        assert!(!found("a", 3, "the end"));
+        assert!(found("a", 4, "the end"), "it moved");
+        assert!(!found("a", 4, "the end"));
+        let long = "ä".repeat(900);
+        assert_eq!([found("b", 1, &long), found("b", 1, &long)], [true, false], "what is kept is bounded");
+        all.notes.lock().kept.values_mut().for_each(|kept| kept.told = Instant::now().checked_sub(TELL_AGAIN).unwrap());
+        assert_eq!([found("a", 4, "the end"), found("a", 4, "the end")], [true, false], "long ago");
+        for n in 0..MOST {
+            found(&n.to_string(), 1, "another event");
+        }
+        assert_eq!([found("z", 1, "another event"), found("z", 1, "another event")], [true, false], "counted");
+        all.passed(0, &["a".into()], all.begin());
+        assert!(found("a", 4, "the end"), "it went on in between");
+        let lost = Stopped { instance: "a".into(), position: 1, cause: StopCause::LeaseLost };
+        assert!(all.stopped(0, &lost) && all.stopped(0, &lost), "others decide about what is noted nowhere");
+    }
+
+    // SPEC L11: what moved and stands still again does so since then.
+    #[test]
+    fn what_moved_in_between_is_something_new() {
+        let all = Standstills::default();
+        let stopped = |position| Stopped {
+            instance: "a".into(),
+            position,
+            cause: StopCause::HistoryDiverged { found: "another".into() },
+        };
+        all.stopped(0, &stopped(3));
+        all.notes.lock().kept.values_mut().for_each(|kept| kept.written = true);
+        all.stopped(0, &stopped(3));
+        assert_eq!(known(&all), [], "that is written");
+        all.stopped(0, &stopped(4));
+        assert_eq!(known(&all), [Some("a".to_owned())]);
+        all.stopped(0, &Stopped { instance: "b".into(), position: 1, cause: StopCause::LeaseLost });
+        assert_eq!(known(&all).len(), 1, "that is another one's work");
+    }
+}

@@ -1,0 +1,148 @@
+//! The subscription thread: takes one event and all that is queued behind it, and hands the lot to the pool at once.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::pass::work::Work;
+use crate::error::full;
+use crate::event::Event;
+use crate::lease::News;
+use crate::subscription::{Received, Subscription};
+
+/// The shortest time between two announcements to other processes.
+const ANNOUNCE_EVERY: Duration = Duration::from_millis(10);
+
+/// The longest wait for an event; a stop ends it at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    shared: Arc<Shared>,
+    subscription: Arc<Subscription>,
+    /// What other processes have not been told yet.
+    untold: BTreeSet<(Arc<str>, Arc<str>)>,
+    all_untold: bool,
+    announced: Instant,
+}
+
+impl Subscriber {
+    pub(crate) fn new(shared: Arc<Shared>, subscription: Arc<Subscription>) -> Self {
+        Self { shared, subscription, untold: BTreeSet::new(), all_untold: false, announced: Instant::now() }
+    }
+
+    pub(crate) fn tick(&mut self) {
+        let wait = if self.has_untold() { ANNOUNCE_EVERY } else { LONGEST_WAIT };
+        let received = self.subscription.recv_timeout(wait);
+        self.take_in(&received);
+        if !received.is_empty() {
+            self.hand_on(&received);
+        }
+        if self.has_untold() && self.announced.elapsed() >= ANNOUNCE_EVERY {
+            self.announce();
+        }
+    }
+
+    fn has_untold(&self) -> bool {
+        self.all_untold || !self.untold.is_empty()
+    }
+
+    /// Remembers what others have to be told, if there are others.
+    fn take_in(&mut self, received: &Received) {
+        if self.shared.members.lock().len() < 2 {
+            return;
+        }
+        for event in &received.events {
+            self.untold.insert((Arc::clone(&event.instance), Arc::clone(&event.aggregate_type)));
+        }
+        self.all_untold |= received.all || !received.dirty.is_empty() || self.untold.len() > 10_000;
+    }
+
+    fn announce(&mut self) {
+        let news = News { instances: std::mem::take(&mut self.untold).into_iter().collect(), all: self.all_untold };
+        self.all_untold = false;
+        self.announced = Instant::now();
+        if let Err(error) = self.shared.wired.announce(&news) {
+            log::warn!("{}; other processes find the pushes by their next tick", full(&error));
+        }
+    }
+
+    fn hand_on(&self, received: &Received) {
+        self.shared.mind_generation();
+        for events in by_instance(&received.events) {
+            self.instance(&events);
+        }
+        for instance in &received.dirty {
+            self.shared.windows.lock().forget(instance);
+            for projection in 0..self.shared.runners.len() {
+                self.catch_up(projection, instance);
+            }
+        }
+        if received.all {
+            self.shared.windows.lock().forget_all();
+            self.shared.request_tick();
+        }
+        self.shared.wake();
+    }
+
+    /// Events of one instance. Projections that want none of them are left alone.
+    fn instance(&self, events: &[Event]) {
+        let Some(first) = events.first() else { return };
+        let seen = self.shared.windows.lock().take_in(events);
+        for (projection, runner) in self.shared.runners.iter().enumerate() {
+            if !events.iter().any(|event| wants(runner, event)) || !self.shared.is_ours(projection, &first.instance) {
+                continue;
+            }
+            let Some(seen) = seen.as_ref().filter(|_| !runner.is_background()) else {
+                self.shared.schedule.add(projection, &first.instance);
+                continue;
+            };
+            let mut work = Work::new(Arc::clone(&first.instance), None, events.to_vec());
+            work.known = Some(seen.known(&runner.wanted.aggregate_types));
+            self.shared.schedule.add_direct(projection, vec![work]);
+        }
+    }
+
+    fn catch_up(&self, projection: usize, instance: &Arc<str>) {
+        if self.shared.is_ours(projection, instance) {
+            self.shared.schedule.add(projection, instance);
+        }
+    }
+}
+
+/// The events of each instance, in order; instances in the order of their first events.
+fn by_instance(events: &[Event]) -> Vec<Vec<Event>> {
+    let (mut places, mut groups) = (HashMap::new(), Vec::<Vec<Event>>::new());
+    for event in events {
+        let place = *places.entry(&event.instance).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(event.clone()),
+            None => groups.push(vec![event.clone()]),
+        }
+    }
+    groups
+}
+
+fn wants(runner: &Runner, event: &Event) -> bool {
+    let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
+    named(&runner.wanted.aggregate_types, event.aggregate_type())
+        && named(&runner.wanted.event_types, event.event_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn interleaved_events_come_by_instance() {
+        let event = |(instance, at)| Event::new(instance, "t", "1", "t").with_position(at);
+        let events = [("b", 1), ("a", 5), ("b", 2), ("c", 1), ("a", 6)].map(event);
+        let groups = by_instance(&events);
+        let found: Vec<(&str, Vec<i64>)> = groups
+            .iter()
+            .map(|group| (&*group[0].instance, group.iter().map(|event| event.position).collect()))
+            .collect();
+        assert_eq!(found, [("b", vec![1, 2]), ("a", vec![5, 6]), ("c", vec![1])]);
+    }
+}

@@ -1,0 +1,272 @@
+//! The ticker: finds what lags, for all projections, and sends triggers; leads first runs.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::clock;
+use crate::engine::run::first_run::FirstRun;
+use crate::engine::run::lag::{Look, MOST};
+use crate::error::{Error, StoreError, full};
+use crate::event::Command;
+use crate::lease::{Lag, Lagging};
+
+/// The shortest time between two ticks, however often one is asked for.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// The most instances that are behind, for some to be remembered instead of all being looked at.
+const FEW: usize = 100;
+
+/// After so many ticks everything is looked at, whatever the signs say.
+const ANYWAY: u32 = 30;
+
+/// How long a wait for progress lasts before what waits is counted again.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
+
+/// What the last look at everything left: as long as the signs are the same, nothing is behind anywhere else.
+#[derive(Debug)]
+struct Calm {
+    signs: String,
+    behind: Vec<Arc<str>>,
+    ticks: u32,
+    /// How often the log had been forgotten.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    now: Receiver<()>,
+    /// The signs as they were before this tick's look.
+    signs: Option<(String, u64)>,
+    calm: Option<Calm>,
+    /// How often the log had been forgotten when all checkpoints were last compared with it.
+    compared: Option<u64>,
+    /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
+    left_to_others: HashMap<(usize, Arc<str>), i64>,
+    /// Those that this process leads.
+    first_runs: HashMap<usize, FirstRun>,
+}
+
+impl Ticker {
+    pub(crate) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
+        let (compared, left_to_others, first_runs) = (None, HashMap::new(), HashMap::new());
+        Self { shared, now, signs: None, calm: None, compared, left_to_others, first_runs }
+    }
+
+    /// One tick, then the wait for the next one.
+    pub(crate) fn tick(&mut self) {
+        let looked = self.look();
+        self.shared.mind_reducers();
+        self.shared.tend_standstills(looked.as_ref().map(|_| ()));
+        let more = looked.unwrap_or_else(|error| {
+            log::warn!("looking for work: {}; the next tick looks again", full(&error));
+            false
+        });
+        let wait = self.shared.config.requeue_every;
+        if !self.shared.stop.wait(SHORTEST.min(wait)) {
+            return;
+        }
+        if more {
+            self.let_work_run_low(clock::deadline(wait));
+        } else {
+            let _ = self.now.recv_timeout(wait.saturating_sub(SHORTEST));
+        }
+    }
+
+    /// There is more than one look takes; the next one comes when most of this one's is done.
+    fn let_work_run_low(&self, deadline: Instant) {
+        while self.shared.schedule.waiting() > MOST / 10 && Instant::now() < deadline && !self.shared.stop.is_set() {
+            let now = self.shared.progress.now();
+            self.shared.progress.wait(now, deadline.min(clock::deadline(LONGEST_LOOK)));
+        }
+    }
+
+    /// Looks once; true when there was more than one tick takes.
+    pub(crate) fn look(&mut self) -> Result<bool, Error> {
+        let (mut calm, mut known) = (self.still_calm()?, true);
+        if calm.is_none() || !self.is_settled() {
+            let builds = self.shared.look_at_builds()?;
+            known = builds.is_some();
+            calm = calm.filter(|_| builds != Some(true) && !self.has_first_runs());
+            self.shared.look_at_pauses()?;
+        }
+        self.take_leads(known)?;
+        let is_whole = calm.is_none();
+        let mut lags = self.lags(calm)?;
+        let full = lags.len() >= MOST;
+        self.end_first_runs()?;
+        if is_whole {
+            lags.extend(self.diverged()?);
+        }
+        for (projection, instances) in self.ours(lags) {
+            self.shared.trigger(projection, &instances);
+        }
+        Ok(full)
+    }
+
+    /// What is known from the looks before, unless the signs have changed. They are read before anything is looked at: what
+    /// happens in between changes the next ones.
+    fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
+        self.shared.mind_generation();
+        let (before, forgotten) = (self.calm.take(), self.shared.forgotten.load(Ordering::SeqCst));
+        let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
+        let is_calm =
+            |calm: &Calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && calm.forgotten == forgotten;
+        let calm = before.filter(is_calm);
+        self.signs = signs.map(|signs| (signs, forgotten));
+        Ok(calm)
+    }
+
+    /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
+    /// that it names at the first look, and when the log may be another one.
+    fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
+        let forgotten = self.shared.forgotten.load(Ordering::SeqCst);
+        let pairs = self.shared.diverged(self.compared != Some(forgotten))?;
+        self.compared = Some(forgotten);
+        Ok(pairs)
+    }
+
+    fn has_first_runs(&self) -> bool {
+        let is_open = |runner: &Runner| runner.is_active() && !runner.succeeded.load(Ordering::Relaxed);
+        self.shared.runners.iter().any(is_open)
+    }
+
+    /// True when nothing is under construction, so that builds are as they were as long as the signs are.
+    fn is_settled(&self) -> bool {
+        let is_settled = |runner: &Runner| !runner.is_background() && runner.trouble.lock().is_none();
+        !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
+    }
+
+    fn lags(&mut self, calm: Option<Calm>) -> Result<Vec<Lag>, StoreError> {
+        let look = match &calm {
+            Some(calm) if calm.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
+            Some(calm) => self.look_at(&calm.behind)?,
+            None => self.look_at(&[])?,
+        };
+        let behind = look.behind.filter(|behind| behind.len() <= FEW);
+        if let (Some((signs, forgotten)), Some(behind)) = (self.signs.take(), behind) {
+            self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1), forgotten });
+        }
+        Ok(look.lags)
+    }
+
+    /// What readers see apart from what is built, so that a build with much to do does not hide it.
+    fn look_at(&self, instances: &[Arc<str>]) -> Result<Look, StoreError> {
+        let of = |background: bool| {
+            self.shared.look(Lagging::Free, instances, move |runner| {
+                runner.is_active() && runner.is_background() == background
+            })
+        };
+        let (mut look, built) = (of(false)?, of(true)?);
+        look.lags.extend(built.lags);
+        look.behind = look.behind.zip(built.behind).map(|(mut behind, built)| {
+            behind.extend(built);
+            behind.sort_unstable();
+            behind.dedup();
+            behind
+        });
+        Ok(look)
+    }
+
+    /// Those for this process: where it leads the first run, where it is the one to take it first, and where the one that
+    /// should has not moved it since the last tick.
+    fn ours(&mut self, lags: Vec<Lag>) -> BTreeMap<usize, Vec<Arc<str>>> {
+        let mut ours: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
+        let before = std::mem::take(&mut self.left_to_others);
+        for lag in lags {
+            let Some(runner) = self.shared.runners.get(lag.projection).filter(|runner| runner.may_work()) else {
+                continue;
+            };
+            // Pausing a projection pauses its builds.
+            if runner.is_beside() && self.shared.is_paused(lag.projection, &lag.instance) {
+                continue;
+            }
+            let pair = (lag.projection, Arc::clone(&lag.instance));
+            let stuck = before.get(&pair) == Some(&lag.checkpoint);
+            if runner.leads() || stuck || self.shared.prefers(lag.projection, &lag.instance) {
+                ours.entry(lag.projection).or_default().push(lag.instance);
+            } else {
+                self.left_to_others.insert(pair, lag.checkpoint);
+            }
+        }
+        ours
+    }
+
+    /// Sees which first runs are over, and takes or keeps the lead of the others.
+    fn take_leads(&self, known: bool) -> Result<(), StoreError> {
+        let has_succeeded = |runner: &Runner| runner.succeeded.load(Ordering::Relaxed);
+        let (done, open): (Vec<&Runner>, Vec<&Runner>) =
+            self.shared.runners.iter().filter(|runner| runner.is_active()).partition(|runner| has_succeeded(runner));
+        for runner in done {
+            runner.leading.store(false, Ordering::Relaxed);
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = open.iter().map(|runner| runner.key().clone()).collect();
+        let succeeded = if known { vec![false; open.len()] } else { self.shared.leases.succeeded(&keys)? };
+        for (runner, succeeded) in open.into_iter().zip(succeeded) {
+            let key = &runner.handler.inner.key;
+            let leads = !succeeded && self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
+            runner.succeeded.store(succeeded, Ordering::Relaxed);
+            runner.leading.store(leads, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A first run that this process leads is over when every instance has reached the head that it had when the run began,
+    /// whatever has come since; only what waits for a person does not count.
+    fn end_first_runs(&mut self) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.first_runs.retain(|at, run| shared.runners.get(*at).is_some_and(|runner| run.is_of(runner)));
+        for (at, runner) in shared.runners.iter().enumerate().filter(|(_, runner)| runner.leads()) {
+            let run = self.first_runs.entry(at).or_insert_with(|| FirstRun::new(runner));
+            if shared.advance(runner, run)? {
+                shared.request_tick();
+            }
+            if run.is_over() {
+                // It may have been reset since the builds were looked at.
+                shared.look_at_builds()?;
+                if run.is_of(runner) {
+                    self.succeed(runner)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The event bears a push key, so that a process that dies here does not announce it twice.
+    fn succeed(&self, runner: &Runner) -> Result<(), Error> {
+        let key = &runner.handler.inner.key;
+        let event = Command::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
+            .payload(&serde_json::json!({ "name": &*key.name }))
+            .push_key(&push_key(runner));
+        if let Some(events) = &self.shared.events {
+            events.push(&[event])?;
+        }
+        let is_recorded = self.shared.leases.succeed(key, self.shared.id)?;
+        runner.leading.store(false, Ordering::Relaxed);
+        if !is_recorded {
+            // Another process leads, or has succeeded; the next tick sees.
+            return Ok(());
+        }
+        runner.succeeded.store(true, Ordering::Relaxed);
+        log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
+        Ok(())
+    }
+}
+
+/// After a reset the success is another one.
+fn push_key(runner: &Runner) -> String {
+    let key = runner.key();
+    match runner.resets.load(Ordering::Relaxed) {
+        0 => format!("readside: {} {} succeeded", key.name, key.version),
+        resets => format!("readside: {} {} succeeded after reset {resets}", key.name, key.version),
+    }
+}

@@ -1,0 +1,269 @@
+//! Readers see a version that no living engine runs: its code was rolled back, or a newer version was deployed again.
+//!
+//! What the engines alive keep current then is not what readers see. With
+//! [`auto_switch`](crate::EngineConfig::auto_switch) the version of the newest engine takes the place of the live one,
+//! once nobody has run that for as long as a lease: a process that is started anew, or a database that was away, moves
+//! no reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
+//! to a version as of where it stood has decided.
+
+use crate::engine::run::runner::Runner;
+use crate::engine::run::runner::Unfed;
+use crate::engine::run::state::Shared;
+use std::time::{Duration, Instant};
+
+use crate::build::{Build, Phase};
+use crate::error::{OperateError, StoreError, full};
+use crate::held::By;
+use crate::instruction::{Asked, CommandState, Instruction, NewCommand, RebuildOptions, Switch};
+use crate::lease::Member;
+
+/// The longest wait between two requests for a switch that does not come about.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// The last commands among which the one is that brought the live version before the readers.
+const LAST: usize = 50;
+
+/// Who runs what readers see.
+enum Feeding {
+    /// It is not known who is alive.
+    Unknown,
+    Somebody,
+    /// The engine of the projection that was started last runs this version.
+    Nobody {
+        newest: u32,
+    },
+}
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The own version is being built, and takes the place of the live one.
+    Built,
+    /// The own version takes its place by itself.
+    Own,
+    /// That of another engine does.
+    Newest(u32),
+    /// A person has to act.
+    Person,
+}
+
+impl Shared {
+    /// Why readers see nothing new of a projection, although engines run it, and what to do about it.
+    pub(crate) fn unfed(&self, projection: &str) -> Option<String> {
+        let runner = self.runners.iter().find(|runner| !runner.is_beside() && runner.name() == projection)?;
+        runner.unfed.lock().as_ref().map(|unfed| unfed.reason.clone())
+    }
+
+    /// While nobody runs what readers see, there is something to look at though nothing is pushed.
+    pub(crate) fn tick_if_unfed(&self) {
+        if self.runners.iter().any(|runner| runner.unfed.lock().is_some()) {
+            self.request_tick();
+        }
+    }
+
+    /// Takes in whether anybody runs what readers see; brings the own version before them where that is this engine's
+    /// to do.
+    pub(crate) fn mind_readers(&self, runner: &Runner, own: &Build, live: &Build) {
+        let feeding = self.feeding(runner, live).unwrap_or_else(|error| {
+            log::warn!("{}; the next tick looks again", full(&error));
+            Feeding::Unknown
+        });
+        let newest = match feeding {
+            Feeding::Unknown => return,
+            Feeding::Somebody => {
+                if runner.unfed.lock().take().is_some() {
+                    log::info!("projection {:?}: what readers see is kept current again", runner.name());
+                }
+                return;
+            }
+            Feeding::Nobody { newest } => newest,
+        };
+        let (now, lease) = (Instant::now(), self.config.lease);
+        let before = runner.unfed.lock().clone().filter(|unfed| unfed.live == live.key.version);
+        let mut unfed = match before {
+            Some(unfed) => unfed,
+            None => match self.is_chosen(runner.name()) {
+                Ok(chosen) => Unfed {
+                    live: live.key.version,
+                    chosen,
+                    reason: String::new(),
+                    told: None,
+                    ask: (now + lease, lease),
+                },
+                Err(error) => return log::warn!("{}; the next tick looks again", full(&error)),
+            },
+        };
+        let way = way(self.config.auto_switch && !unfed.chosen, own, newest);
+        unfed.reason = reason(way, own, live);
+        if unfed.is_to_tell(now) {
+            log::warn!("{}", unfed.reason);
+        }
+        if way == Way::Own && now >= unfed.ask.0 {
+            self.ask_for_readers(runner, own, live);
+            let pause = unfed.ask.1;
+            unfed.ask = (now + pause, (pause * 2).min(LONGEST.max(lease)));
+        }
+        *runner.unfed.lock() = Some(unfed);
+    }
+
+    /// By who was alive at the last heartbeat; that nobody does is asked of the database, which may know more by now.
+    fn feeding(&self, runner: &Runner, live: &Build) -> Result<Feeding, StoreError> {
+        if live.key == *runner.key() {
+            return Ok(Feeding::Somebody);
+        }
+        let known = self.feeding_among(&self.members.lock(), runner, live);
+        match (known, self.models.commands()) {
+            (Feeding::Nobody { .. }, Some(commands)) => Ok(self.feeding_among(&commands.members()?, runner, live)),
+            (known, _) => Ok(known),
+        }
+    }
+
+    /// Ids of processes grow with the time of their start.
+    fn feeding_among(&self, members: &[Member], runner: &Runner, live: &Build) -> Feeding {
+        if !members.iter().any(|member| member.process == self.id) {
+            return Feeding::Unknown;
+        }
+        let version = |member: &Member| {
+            let mut own = member.projections.iter().filter(|(name, _)| name == runner.name());
+            own.next().map(|(_, version)| (member.process, *version))
+        };
+        let versions: Vec<_> = members.iter().filter_map(version).collect();
+        if versions.iter().any(|(_, version)| *version == live.key.version) {
+            return Feeding::Somebody;
+        }
+        versions.into_iter().max().map_or(Feeding::Unknown, |(_, newest)| Feeding::Nobody { newest })
+    }
+
+    /// True when the last command that moved readers said that they may see a version as of where it stands, or that
+    /// they are to wait for a person.
+    fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
+        let Some(commands) = self.models.commands() else { return Ok(false) };
+        let last = commands.commands(Some(projection), LAST)?;
+        Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
+    }
+
+    /// All engines of the version may ask; one of them is heard. Whoever carries it out looks again at who is alive.
+    fn ask_for_readers(&self, runner: &Runner, own: &Build, live: &Build) {
+        let Some(commands) = self.models.commands() else { return };
+        let why = format!(
+            "readers see version {}, which no living engine runs; version {} is in the code of {}",
+            live.key.version, own.key.version, self.config.name
+        );
+        // The live one stands still: there is nothing to compare with.
+        let options = RebuildOptions { compare: false, unless_live: true, ..RebuildOptions::default() };
+        let command = NewCommand {
+            projection: runner.name().to_owned(),
+            version: Some(own.key.version),
+            instruction: Instruction::Rebuild(options),
+            by: By::new(ITSELF, why),
+        };
+        match commands.ask(&command) {
+            Ok(_) => self.request_operation(),
+            Err(OperateError::Busy { .. }) => {}
+            Err(error) => log::warn!("{}; it is asked again later", full(&error)),
+        }
+    }
+}
+
+/// Who asks for what engines do by themselves.
+pub(crate) const ITSELF: &str = "readside";
+
+/// Whether a command left what readers see to a person; none when it moves no reader.
+fn choice(asked: &Asked) -> Option<bool> {
+    match &asked.instruction {
+        Instruction::Back { stale } => Some(*stale),
+        Instruction::Switch => Some(false),
+        Instruction::Rebuild(options) if options.instance.is_none() => {
+            Some(options.switch != Switch::CaughtUp && asked.who != ITSELF)
+        }
+        _ => None,
+    }
+}
+
+fn way(by_itself: bool, own: &Build, newest: u32) -> Way {
+    match own.phase {
+        Phase::Kept | Phase::Ready if by_itself && newest == own.key.version => Way::Own,
+        Phase::Kept | Phase::Ready if by_itself => Way::Newest(newest),
+        Phase::Building if by_itself => Way::Built,
+        _ => Way::Person,
+    }
+}
+
+fn reason(way: Way, own: &Build, live: &Build) -> String {
+    let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
+    let what = match (way, own.phase) {
+        (Way::Built, _) => format!("version {number} takes its place as soon as it has caught up"),
+        (Way::Own, _) => format!("version {number}, which is kept current, is about to take its place"),
+        (Way::Newest(newest), _) => {
+            format!("version {newest}, which the newest engine runs, is about to take its place")
+        }
+        (Way::Person, Phase::Halted) => {
+            let trouble = own.trouble.as_deref().unwrap_or("it does not say why");
+            format!("version {number} is halted ({trouble}): mend that, then run `readside rebuild {name}`")
+        }
+        (Way::Person, Phase::Kept) if number < seen => format!(
+            "start an engine that does, or have readers see version {number}, which is kept current: \
+             run `readside builds back {name}`"
+        ),
+        (Way::Person, _) => format!(
+            "start an engine that does, or have readers see version {number}{}: run `readside builds switch {name}`",
+            if own.phase == Phase::Building { " once it has caught up" } else { ", which is kept current" }
+        ),
+    };
+    format!("readers see version {seen} of projection {name:?}, which no living engine runs; {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::ProjectionKey;
+
+    fn build(version: u32, phase: Phase) -> Build {
+        Build {
+            key: ProjectionKey { name: "users".into(), version },
+            phase,
+            succeeded: true,
+            resets: 0,
+            trouble: Some("disk full".to_owned()),
+            command: None,
+            aggregate_types: Vec::new(),
+        }
+    }
+
+    // SPEC L11
+    #[test]
+    fn the_log_says_it_at_once_and_then_now_and_then() {
+        let start = Instant::now();
+        let mut unfed =
+            Unfed { live: 2, chosen: false, reason: String::new(), told: None, ask: (start, Duration::ZERO) };
+        let told: Vec<u32> =
+            (0..200).filter(|ticks| unfed.is_to_tell(start + Duration::from_secs(10) * *ticks)).collect();
+        assert_eq!(told, [0, 60, 120, 180]);
+    }
+
+    // SPEC L11: each case says what becomes of it, or names the command to run.
+    #[test]
+    fn every_case_has_its_words() {
+        let cases = [
+            (true, 1, Phase::Kept, 1, Way::Own, "about to take its place"),
+            (true, 3, Phase::Ready, 3, Way::Own, "version 3, which is kept current"),
+            (true, 1, Phase::Kept, 3, Way::Newest(3), "version 3, which the newest engine runs"),
+            (true, 3, Phase::Building, 3, Way::Built, "as soon as it has caught up"),
+            (true, 3, Phase::Halted, 3, Way::Person, "(disk full): mend that, then run `readside rebuild users`"),
+            (false, 1, Phase::Kept, 1, Way::Person, "`readside builds back users`"),
+            (false, 3, Phase::Kept, 3, Way::Person, "`readside builds switch users`"),
+            (false, 3, Phase::Building, 3, Way::Person, "once it has caught up: run `readside builds switch users`"),
+        ];
+        let live = build(2, Phase::Live);
+        for (by_itself, version, phase, newest, wanted, words) in cases {
+            let own = build(version, phase);
+            let found = way(by_itself, &own, newest);
+            let text = reason(found, &own, &live);
+            assert_eq!(found, wanted, "{own:?}");
+            assert!(
+                text.starts_with("readers see version 2 of projection \"users\"") && text.contains(words),
+                "{text}"
+            );
+        }
+    }
+}
