@@ -66,6 +66,7 @@
 //! # Features
 //!
 //! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod error;
 
