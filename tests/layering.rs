@@ -1,7 +1,9 @@
-//! The map of the house, checked: modules use only their own layer and those below, the engine knows no database,
-//! and nothing is async. Reads the sources as text; comments and unit tests do not count.
+//! The map of the house, checked: modules use only their own layer and those below, so do the storeys of the engine, no
+//! two of its files need each other, it knows no database, and nothing is async. Reads the sources as text; comments and
+//! unit tests do not count.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +30,8 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "sync",
         ],
     ),
-    (1, &["projection", "store", "lease", "subscription", "observer", "inspect", "standing", "build", "commands"]),
-    (2, &["sql", "fold", "pool", "db", "postgres", "sqlite"]),
+    (1, &["projection", "store", "lease", "subscription", "inspect", "standing", "build", "commands"]),
+    (2, &["sql", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),
     (5, &["cli", "testing", "bin"]),
@@ -162,7 +164,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-// SPEC J4, and the layers of docs/design.md
+// Contract: J4
 #[test]
 fn imports_point_down_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -216,4 +218,87 @@ fn async_code_and_databases_in_the_engine_are_found() {
     assert_eq!(faults("engine/mod.rs", "fn f(store: &SqliteStore) {}").len(), 1);
     assert_eq!(faults("engine/pool.rs", "let url = \"postgres://x\";").len(), 1);
     assert_eq!(faults("sqlite/mod.rs", "use rusqlite::Connection;").len(), 0);
+}
+
+/// The storeys of the engine, each of which uses only those before it.
+const STOREYS: [&str; 4] = ["pass", "read", "handler", "run"];
+
+/// The files of the engine that a file of it uses, by their paths below `src/engine`: the longest path that is a file.
+fn used_files(code: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (at, begin) in code.match_indices("crate::engine::") {
+        let path: String = code[at + begin.len()..]
+            .chars()
+            .take_while(|letter| letter.is_alphanumeric() || *letter == '_' || *letter == ':')
+            .collect();
+        let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
+        let file = (1..=parts.len()).rev().find_map(|length| {
+            let path = parts[..length].join("/");
+            [format!("{path}.rs"), format!("{path}/mod.rs")].into_iter().find(|path| files.contains(path))
+        });
+        used.extend(file);
+    }
+    used
+}
+
+/// What is wrong with the engine, given its files by their paths below `src/engine`.
+fn faults_of_engine(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let files: BTreeSet<String> = sources.keys().filter(|path| *path != "mod.rs").cloned().collect();
+    let storey = |path: &str| STOREYS.iter().position(|name| path.split('/').next() == Some(name));
+    let (mut faults, mut uses) = (Vec::new(), BTreeMap::new());
+    for (path, text) in sources.iter().filter(|(path, _)| *path != "mod.rs") {
+        let code = code_of(path, text);
+        if code.contains("super::") {
+            faults.push(format!("{path} uses `super`: write `crate::engine::`"));
+        }
+        let used = used_files(&code, &files);
+        for other in used.iter().filter(|other| storey(other) > storey(path)) {
+            faults.push(format!("{path} uses {other}, which is on a higher storey"));
+        }
+        uses.insert(path.clone(), used);
+    }
+    for path in uses.keys() {
+        let (mut seen, mut todo) = (BTreeSet::new(), vec![path]);
+        while let Some(next) = todo.pop() {
+            todo.extend(uses.get(next).into_iter().flatten().filter(|used| seen.insert((*used).clone())));
+        }
+        if seen.contains(path) {
+            faults.push(format!("{path} needs itself, by way of what it uses"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn the_engine_has_storeys_and_no_circles() {
+    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+    let mut files = BTreeMap::new();
+    for file in sources(&engine) {
+        let path = file.strip_prefix(&engine).unwrap().to_str().unwrap().replace('\\', "/");
+        let is_test = path.ends_with("/tests.rs") || path.ends_with("shuttled.rs");
+        if !is_test {
+            files.insert(path, fs::read_to_string(&file).unwrap());
+        }
+    }
+    assert!(files.len() > 30, "the sources were not found");
+    let faults = faults_of_engine(&files);
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_circle_and_a_higher_storey_in_the_engine_are_found() {
+    let faults = |files: &[(&str, &str)]| {
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        faults_of_engine(&files).len()
+    };
+    let below = [("run/a.rs", "use crate::engine::pass::Pass;\nuse crate::engine::run::b::B;"), ("run/b.rs", "")];
+    assert_eq!(faults(&[&below[..], &[("pass/mod.rs", "pub struct Pass;")]].concat()), 0);
+    assert_eq!(faults(&[("pass/a.rs", "fn f(x: crate::engine::read::X) {}"), ("read/mod.rs", "")]), 1);
+    let circle = [
+        ("run/a.rs", "use crate::engine::run::b::B;"),
+        ("run/b.rs", "use crate::engine::run::c::{C, D};"),
+        ("run/c.rs", "use crate::engine::run::a::A;"),
+    ];
+    assert_eq!(faults(&circle), 3);
+    assert_eq!(faults(&[("run/a.rs", "use super::b::B;")]), 1);
 }
