@@ -83,7 +83,7 @@ impl Clock for ManualClock {
 mod tests {
     use super::*;
 
-    // SPEC J1: a wait without limit has a deadline too, and no time is too long for it.
+    // Contract: J1: a wait without limit has a deadline too, and no time is too long for it.
     #[test]
     fn the_longest_time_ends_in_a_hundred_years() {
         let now = Instant::now();

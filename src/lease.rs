@@ -274,7 +274,7 @@ pub trait Wired: fmt::Debug + Send + Sync {
 mod tests {
     use super::*;
 
-    // SPEC L4
+    // Contract: L4
     #[test]
     fn no_projection_crowds_out_another() {
         let lag = |projection| Lag { projection, instance: "a".into(), relevant: 1, checkpoint: 0 };

@@ -259,7 +259,7 @@ mod tests {
         (judged.motion, judged.standstills.first().map(|one| one.kind))
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn stuck_and_behind_but_moving_are_told_apart() {
         use StandstillKind as K;
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(verdict(&kept, behind(1, 61)), (Motion::Moving, None), "readers do not see it");
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn what_stands_in_the_way_decides_and_a_pause_is_a_persons_wish() {
         use StandstillKind as K;
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(judge(&some, Figures::default()).motion, Motion::Idle);
     }
 
-    // SPEC L11: an instance that waits for the next attempt at an event stands still for a known reason.
+    // Contract: L11: an instance that waits for the next attempt at an event stands still for a known reason.
     #[test]
     fn failures_explain_as_many_instances_as_they_are() {
         let failing = Figures { failing: 1, ..behind(1, 9000) };

@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(bounded(&"ä".repeat(900)).chars().count(), LONGEST + 1);
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn errors_of_databases_and_stops_have_kinds() {
         use StandstillKind as K;

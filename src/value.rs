@@ -437,7 +437,7 @@ pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError
 mod tests {
     use super::*;
 
-    // SPEC A8
+    // Contract: A8
     #[test]
     fn json_that_a_database_could_not_hold_is_refused_by_its_reason() {
         assert_eq!(check_json(r#"{"a":"\u0000"}"#), Err(TextFault::Nul { at: 6 }));
@@ -450,7 +450,7 @@ mod tests {
         assert!(matches!(check_json(""), Err(TextFault::NotJson { .. })));
     }
 
-    // SPEC A8
+    // Contract: A8
     #[test]
     fn json_that_both_databases_hold_is_accepted() {
         for text in [r#""\ud83d\ude00""#, r#"{"a":"\\u0000","b":"\"[[["}"#, "1e400", "null", "\"ß😀\""] {
@@ -499,7 +499,7 @@ mod tests {
         assert_eq!((within(between), within_above(between)), (from_micros(1), from_micros(2)));
     }
 
-    // SPEC A8: as a server was found to take and refuse them.
+    // Contract: A8: as a server was found to take and refuse them.
     #[test]
     fn numbers_of_json_are_those_that_jsonb_takes() {
         let digits = |count: usize| "1".repeat(count);

@@ -1,4 +1,4 @@
-//! Random batches of statements, folded and one by one: the same rows, and the same batches that fail: SPEC G3.
+//! Random batches of statements, folded and one by one: the same rows, and the same batches that fail: Contract: G3.
 //!
 //! `READSIDE_FOLD_CASES` sets the number of batches per backend.
 #![cfg(feature = "sqlite")]
@@ -341,7 +341,7 @@ fn comings_and_goings<S: testing::laws::Models + ProjectionStore>(store: &S, tab
     assert!(counts.into_inner().ends_with(&wanted));
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "sqlite")]
 #[test]
 fn rows_that_come_and_go_are_the_same_on_sqlite() {
@@ -351,7 +351,7 @@ fn rows_that_come_and_go_are_the_same_on_sqlite() {
     }
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "postgres")]
 #[test]
 fn rows_that_come_and_go_are_the_same_on_postgres() {
@@ -379,14 +379,14 @@ fn hash(n: u64) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(n)
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_row_too_wide_for_an_index_is_the_same_on_sqlite() {
     assert_eq!(too_wide(&SqliteStore::in_memory().unwrap()), [true, true]);
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "postgres")]
 #[test]
 fn a_row_too_wide_for_an_index_is_the_same_on_postgres() {
@@ -409,14 +409,14 @@ fn many<S: testing::laws::Models + ProjectionStore>(store: &S) {
     assert_eq!(counts.into_inner(), [true, false, true]);
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "sqlite")]
 #[test]
 fn what_is_folded_beside_the_writing_is_the_same_on_sqlite() {
     many(&SqliteStore::in_memory().unwrap());
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "postgres")]
 #[test]
 fn what_is_folded_beside_the_writing_is_the_same_on_postgres() {
@@ -424,14 +424,14 @@ fn what_is_folded_beside_the_writing_is_the_same_on_postgres() {
     many(&PostgresStore::connect(database.url()).unwrap());
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "sqlite")]
 #[test]
 fn no_overflow_is_folded_away_on_sqlite() {
     overflows(&SqliteStore::in_memory().unwrap());
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "postgres")]
 #[test]
 fn no_overflow_is_folded_away_on_postgres() {
@@ -439,14 +439,14 @@ fn no_overflow_is_folded_away_on_postgres() {
     overflows(&PostgresStore::connect(database.url()).unwrap());
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "sqlite")]
 #[test]
 fn folded_and_one_by_one_are_the_same_on_sqlite() {
     all(&SqliteStore::in_memory().unwrap(), 300);
 }
 
-// SPEC G3
+// Contract: G3
 #[cfg(feature = "postgres")]
 #[test]
 fn folded_and_one_by_one_are_the_same_on_postgres() {

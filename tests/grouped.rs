@@ -1,4 +1,4 @@
-//! SPEC A1-A3, A6, K1, L1, L6 where pushes wait for each other and share a transaction.
+//! Contract: A1-A3, A6, K1, L1, L6 where pushes wait for each other and share a transaction.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
@@ -82,7 +82,7 @@ fn together<P: Place>(place: &P, store: &P::Store, commands: &(dyn Fn(usize) -> 
     })
 }
 
-// SPEC A1, A6, L1
+// Contract: A1, A6, L1
 fn those_that_wait_share_a_transaction<P: Place>(place: &P) {
     let store = place.store();
     let heard = store.subscribe(Topics::all());
@@ -102,7 +102,7 @@ fn those_that_wait_share_a_transaction<P: Place>(place: &P) {
     assert_eq!(heard.drain().events, events, "subscribers hear them in order");
 }
 
-// SPEC A2
+// Contract: A2
 fn of_those_that_expect_the_same_version_one_wins<P: Place>(place: &P) {
     let store = place.store();
     for round in 0..20 {
@@ -125,7 +125,7 @@ fn of_those_that_expect_the_same_version_one_wins<P: Place>(place: &P) {
     assert_eq!(versions, (1..=20).collect::<Vec<i64>>());
 }
 
-// SPEC A3: and a push that is refused leaves no trace of what it would have taken.
+// Contract: A3: and a push that is refused leaves no trace of what it would have taken.
 fn a_unique_value_is_taken_once<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added")]).unwrap();
@@ -150,7 +150,7 @@ fn a_unique_value_is_taken_once<P: Place>(place: &P) {
     }
 }
 
-// SPEC A3: each sees what those before it gave back and took.
+// Contract: A3: each sees what those before it gave back and took.
 fn unique_values_go_from_hand_to_hand<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added").add_unique("name", "ada", "taken")]).unwrap();
@@ -159,7 +159,7 @@ fn unique_values_go_from_hand_to_hand<P: Place>(place: &P) {
     assert!(store.push(&[command("a", "u", "added").add_unique("name", "ada", "taken")]).is_err());
 }
 
-// SPEC K1
+// Contract: K1
 fn a_push_repeated_at_once_is_stored_once<P: Place>(place: &P) {
     let store = place.store();
     let heard = store.subscribe(Topics::all());
@@ -174,7 +174,7 @@ fn a_push_repeated_at_once_is_stored_once<P: Place>(place: &P) {
     assert!(matches!(other, Err(PushError::PushKeyReused { .. })));
 }
 
-// SPEC A1, A2: what is refused is refused alone.
+// Contract: A1, A2: what is refused is refused alone.
 fn a_refused_push_does_not_hurt_the_others<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added")]).unwrap();
@@ -193,7 +193,7 @@ fn a_refused_push_does_not_hurt_the_others<P: Place>(place: &P) {
     assert_eq!(shared, (1..=10).collect::<Vec<i64>>(), "versions of the refused do not count");
 }
 
-// SPEC A1: what the database refuses is refused alone too.
+// Contract: A1: what the database refuses is refused alone too.
 fn a_poisoned_push_does_not_hurt_the_others<P: Place>(place: &P) {
     let store = place.store();
     place.refuse_poison();
@@ -213,7 +213,7 @@ fn a_poisoned_push_does_not_hurt_the_others<P: Place>(place: &P) {
     assert_eq!((events.len(), transactions(&events[1..])), (THREADS, THREADS - 1), "each by itself");
 }
 
-// SPEC A1: those that wait in line are not longer patient than the one who waits for the database.
+// Contract: A1: those that wait in line are not longer patient than the one who waits for the database.
 fn all_that_wait_too_long_are_told_so<P: Place>(place: &P) {
     place.store().push(&[command("a", "first", "added")]).unwrap();
     let store = place.store_with(Duration::from_millis(200));
@@ -229,7 +229,7 @@ fn all_that_wait_too_long_are_told_so<P: Place>(place: &P) {
     store.push(&[command("a", "u", "added")]).unwrap();
 }
 
-// SPEC A1, A2: what a store remembers of versions is not believed once another process has pushed.
+// Contract: A1, A2: what a store remembers of versions is not believed once another process has pushed.
 fn versions_are_right_whoever_pushes<P: Place>(place: &P) {
     let (one, other) = (place.store(), place.store());
     for n in 0..30 {
@@ -288,7 +288,7 @@ mod on_sqlite {
         }
     }
 
-    // SPEC A1, L1: where there is one writer, pushes to all instances share a transaction.
+    // Contract: A1, L1: where there is one writer, pushes to all instances share a transaction.
     #[test]
     fn pushes_to_different_instances_share_a_transaction() {
         let place = Folder::new();
@@ -385,7 +385,7 @@ mod on_postgres {
         }
     }
 
-    // SPEC L6, K1: when the commit of a group is lost or unanswered, nobody knows, and a repeated push finds out.
+    // Contract: L6, K1: when the commit of a group is lost or unanswered, nobody knows, and a repeated push finds out.
     #[test]
     fn a_commit_of_a_group_may_be_lost_or_unanswered() {
         let place = made();
@@ -415,7 +415,7 @@ mod on_postgres {
         }
     }
 
-    // SPEC L1, L6, K1
+    // Contract: L1, L6, K1
     #[test]
     fn pushes_are_stored_once_whatever_becomes_of_commits() {
         let place = made();
@@ -457,7 +457,7 @@ mod on_postgres {
         assert_eq!(shared, (1..).take(8 * pushes).collect::<Vec<i64>>());
     }
 
-    // SPEC L1, L4: who waits for two tenants holds up neither, and is not joined to those that wait for one.
+    // Contract: L1, L4: who waits for two tenants holds up neither, and is not joined to those that wait for one.
     #[test]
     fn a_tenant_that_is_held_holds_up_no_other() {
         let place = made();

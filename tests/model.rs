@@ -323,14 +323,14 @@ fn check<S: Rows + 'static>(store: &Arc<S>, default_cases: u32) {
     }
 }
 
-// SPEC B2, B3, B5, G1, G2, G3, L2
+// Contract: B2, B3, B5, G1, G2, G3, L2
 #[cfg(feature = "sqlite")]
 #[test]
 fn sqlite_equals_the_model() {
     check(&Arc::new(SqliteStore::in_memory().unwrap()), 200);
 }
 
-// SPEC B2, B3, B5, G1, G2, G3, L2
+// Contract: B2, B3, B5, G1, G2, G3, L2
 #[cfg(feature = "postgres")]
 #[test]
 fn postgres_equals_the_model() {

@@ -1,4 +1,4 @@
-//! SPEC L1: who sees a position sees every position below, while pushes run side by side, roll back and are held open.
+//! Contract: L1: who sees a position sees every position below, while pushes run side by side, roll back and are held open.
 //!
 //! The same reader that finds no hole in the stores finds those of a reader and of a push that are wrong on purpose.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
@@ -140,7 +140,7 @@ mod sqlite {
         })
     }
 
-    // SPEC L1
+    // Contract: L1
     #[test]
     fn sqlite_leaves_no_holes() {
         let folder = tempfile::tempdir().unwrap();
@@ -173,7 +173,7 @@ mod sqlite {
         }
     }
 
-    // SPEC L1, L3: the mutation is caught.
+    // Contract: L1, L3: the mutation is caught.
     #[test]
     fn a_reader_that_reads_heads_after_events_loses_some() {
         let store = SqliteStore::in_memory().unwrap();
@@ -207,7 +207,7 @@ mod postgres {
         })
     }
 
-    // SPEC L1
+    // Contract: L1
     #[test]
     fn postgres_leaves_no_holes() {
         let database = common::postgres::database();
@@ -218,7 +218,7 @@ mod postgres {
         no_holes(&store, &held(store.clone(), database.url().to_owned()));
     }
 
-    // SPEC L1, A4: counters are locked in one order, also where some of them have to be made first.
+    // Contract: L1, A4: counters are locked in one order, also where some of them have to be made first.
     #[test]
     fn a_push_that_waits_for_a_new_instance_holds_no_other() {
         let database = common::postgres::database();
@@ -278,7 +278,7 @@ mod postgres {
         }
     }
 
-    // SPEC L1: the mutation is caught.
+    // Contract: L1: the mutation is caught.
     #[test]
     fn a_push_that_allots_positions_without_the_lock_leaves_holes() {
         let database = common::postgres::database();

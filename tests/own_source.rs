@@ -106,7 +106,7 @@ fn orders() -> Projection {
         .on_raw("order", "added", |e| update([increment("total", e.payload::<i64>()?)], [eq("id", e.aggregate_id())]))
 }
 
-// SPEC A0
+// Contract: A0
 #[test]
 fn a_read_model_follows_a_table_of_the_services_own() {
     let log = Arc::new(AuditLog::new());
@@ -148,7 +148,7 @@ impl EventSource for SharedLog {
     }
 }
 
-// SPEC A0, G5, J1
+// Contract: A0, G5, J1
 #[test]
 fn an_engine_runs_on_a_source_of_the_services_own() {
     let (log, patience) = (SharedLog(Arc::new(AuditLog::new())), std::time::Duration::from_secs(30));
@@ -190,7 +190,7 @@ impl EventSource for Broken {
     }
 }
 
-// SPEC L4, L8: a panic outside of a reducer; the others of its batch go on without it, and somebody can see it.
+// Contract: L4, L8: a panic outside of a reducer; the others of its batch go on without it, and somebody can see it.
 #[test]
 fn a_source_that_panics_for_one_instance_keeps_no_others() {
     let (log, patience) = (Arc::new(AuditLog::new()), std::time::Duration::from_secs(30));

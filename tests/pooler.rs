@@ -90,7 +90,7 @@ fn subscribed(database: &Database, pooler: &Pooler) -> usize {
     subscribed
 }
 
-// SPEC A7, L7, L11
+// Contract: A7, L7, L11
 #[test]
 fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
     log::set_logger(&WARNINGS).unwrap();
@@ -114,7 +114,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
     assert_eq!(told.len(), 1, "{told:?}");
 }
 
-// SPEC A7, L7, L11: where the session is its own, only a word that does not arrive tells. The wire looks again.
+// Contract: A7, L7, L11: where the session is its own, only a word that does not arrive tells. The wire looks again.
 #[test]
 fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     let database = database();

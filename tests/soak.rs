@@ -38,13 +38,13 @@ fn soak_for(minutes: f64, arguments: &[&str]) {
     assert!(last.starts_with("soak: events=") && !last.contains("events=0 ") && !last.contains("faults=0 "), "{last}");
 }
 
-// SPEC L2, L4, L7, F4, F7, H2, H3
+// Contract: L2, L4, L7, F4, F7, H2, H3
 #[test]
 fn a_short_soak_on_sqlite_loses_nothing() {
     soak(&["--seed", "1"]);
 }
 
-// SPEC L2, L4, L6, L7, F4, F7, F8, H2, H3
+// Contract: L2, L4, L6, L7, F4, F7, F8, H2, H3
 #[cfg(feature = "postgres")]
 #[test]
 fn a_short_soak_on_postgres_loses_nothing() {
@@ -52,13 +52,13 @@ fn a_short_soak_on_postgres_loses_nothing() {
     soak(&["--seed", "2", "--database", database.url()]);
 }
 
-// SPEC L10: an older copy is restored in place, and another file takes the place of the one that is open.
+// Contract: L10: an older copy is restored in place, and another file takes the place of the one that is open.
 #[test]
 fn a_short_soak_survives_restores_on_sqlite() {
     soak(&["--seed", "3", "--restores", "sqlite"]);
 }
 
-// SPEC L10: an older copy of the server's folder is put back, and a standby that lags is promoted.
+// Contract: L10: an older copy of the server's folder is put back, and a standby that lags is promoted.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_short_soak_survives_restores_on_postgres() {

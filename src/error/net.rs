@@ -134,7 +134,7 @@ mod tests {
 
     impl StdError for Rude {}
 
-    // SPEC L8, H1
+    // Contract: L8, H1
     #[test]
     fn a_chain_without_end_ends() {
         static FIRST: Endless = Endless { another: None };
@@ -142,14 +142,14 @@ mod tests {
         assert_eq!(super::super::full(&FIRST), "itself");
     }
 
-    // SPEC H1
+    // Contract: H1
     #[test]
     fn a_chain_is_one_line() {
         let error = Rude(|f| f.write_str("one\ntwo\u{202e}\u{1b}[31m"));
         assert_eq!(super::super::full(&error), "one\\u{a}two\\u{202e}\\u{1b}[31m");
     }
 
-    // SPEC L8, H1
+    // Contract: L8, H1
     #[test]
     fn a_text_that_cannot_be_made_is_told_so() {
         let panics = Rude(|f| f.write_str("so far").map(|()| panic!("and no further")));
@@ -160,7 +160,7 @@ mod tests {
         assert!(long.len() < LONGEST_TEXT + 4 && long.ends_with('…'), "{}", long.len());
     }
 
-    // SPEC L8
+    // Contract: L8
     #[test]
     fn a_panic_whose_drop_panics_is_caught() {
         struct Bomb(u32);

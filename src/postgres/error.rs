@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(limit("23505", ""), None);
     }
 
-    // SPEC H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.
+    // Contract: H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.
     #[test]
     fn what_a_statement_meets_each_time_is_its_fault() {
         for code in "21000 22003 23505 23514 27000 38000 39P01 44000 54000 P0001 09000".split(' ') {
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    // SPEC L6
+    // Contract: L6
     #[test]
     fn only_what_proves_a_roll_back_says_that_nothing_was_committed() {
         let proves =
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    // SPEC L10
+    // Contract: L10
     #[test]
     fn connections_end_by_what_the_server_says() {
         let said = |code| StoreError::new("a test", kind(code), "x").with_code(code);

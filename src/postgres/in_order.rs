@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    // SPEC G3: a server may have taken the rows in another order, in which each value was free when it was wanted.
+    // Contract: G3: a server may have taken the rows in another order, in which each value was free when it was wanted.
     #[test]
     fn a_value_that_is_given_away_only_later_is_not_free() {
         let unique = ["name".to_owned()];

@@ -125,7 +125,7 @@ mod tests {
         assert!((0..100).map(|_| random()).all(|random| (0.0..=1.0).contains(&random)));
     }
 
-    // SPEC J4: a panic of another kind stays one.
+    // Contract: J4: a panic of another kind stays one.
     #[test]
     fn only_a_runtimes_panic_becomes_an_error() {
         let words = "Cannot start a runtime from within a runtime.";

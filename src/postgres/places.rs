@@ -48,7 +48,7 @@ impl Places {
 mod tests {
     use super::*;
 
-    // SPEC L10
+    // Contract: L10
     #[test]
     fn what_was_read_before_all_was_forgotten_is_not_kept() {
         let (places, place) = (Places::default(), Arc::from("app"));

@@ -336,7 +336,7 @@ mod tests {
     use super::*;
     use crate::query::{Cursor, Wanted};
 
-    // SPEC L9: and events of usual sizes come at once, however many instances share a page.
+    // Contract: L9: and events of usual sizes come at once, however many instances share a page.
     #[test]
     fn what_counts_as_large_follows_from_the_events_that_are_there() {
         let slice = |relevant| Slice {

@@ -116,7 +116,7 @@ mod tests {
         Projection::new("users", version).on_raw("user", "user.added", |_| noop()).table(table.primary_key(["id"]))
     }
 
-    // SPEC B1, I2
+    // Contract: B1, I2
     #[test]
     fn only_what_changes_the_read_model_changes_the_definition() {
         let one = users(1, Table::new("users").column(text("id")).column(integer("n").default(1)));
@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    // SPEC I2: the text is stored, so its form must not change by accident.
+    // Contract: I2: the text is stored, so its form must not change by accident.
     #[test]
     fn the_text_is_stable() {
         let table =

@@ -201,7 +201,7 @@ mod tests {
         projection.reduce(event).unwrap_err()
     }
 
-    // SPEC B1
+    // Contract: B1
     #[test]
     fn an_event_is_reduced_by_the_reducer_of_both_its_types() {
         let statement = users().reduce(&event(r#"{"name":"Ada","age":36}"#)).unwrap();
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(users().reduce(&other).unwrap(), Statement::Noop);
     }
 
-    // SPEC A9
+    // Contract: A9
     #[test]
     fn upcasts_follow_each_other_until_none_matches() {
         let projection = users().upcast::<String, (String, i64)>("user.added", 1, |name| (name, 0)).upcast(
@@ -228,7 +228,7 @@ mod tests {
         assert!(failure.error.contains("revision 1"), "{}", failure.error);
     }
 
-    // SPEC A9
+    // Contract: A9
     #[test]
     fn there_is_no_revision_above_the_highest() {
         let projection = users().upcast("user.added", u32::MAX, |added: Added| added);
@@ -236,7 +236,7 @@ mod tests {
         assert!(failure.error.ends_with("there is no higher revision"), "{}", failure.error);
     }
 
-    // SPEC H1
+    // Contract: H1
     #[test]
     fn errors_and_panics_are_told_apart() {
         let fails = |reducer: fn(&Event) -> Reduced| {
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(statement.class, FailureClass::Statement);
     }
 
-    // SPEC H1
+    // Contract: H1
     #[test]
     fn the_text_of_a_failure_does_not_quote_the_payload() {
         let secret = r#"tell nobody, expected \"x"#;
@@ -273,7 +273,7 @@ mod tests {
         assert!(!json_words(&custom).contains("nobody"));
     }
 
-    // SPEC C1: a reducer that waits for a pool may have its thread do work of the engine's, which is not inside of it.
+    // Contract: C1: a reducer that waits for a pool may have its thread do work of the engine's, which is not inside of it.
     #[test]
     fn what_a_thread_does_for_others_is_not_inside_the_reducer() {
         let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| {
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(projection.reduce(&event("no json")).unwrap(), Statement::Noop);
     }
 
-    // SPEC K2
+    // Contract: K2
     #[test]
     fn an_erased_event_is_passed_over_unless_there_is_a_reducer_for_it() {
         let erased = event(r#"{"name":"Ada","age":36}"#).with_revision(1).redacted();

@@ -42,7 +42,7 @@ fn one(statement: Reduced) -> String {
     texts.into_iter().next().unwrap()
 }
 
-// SPEC B2, B4
+// Contract: B2, B4
 #[test]
 fn statements_are_rendered_with_bound_values_and_the_instance() {
     assert_eq!(
@@ -68,7 +68,7 @@ fn statements_are_rendered_with_bound_values_and_the_instance() {
     );
 }
 
-// SPEC B2: conflicts write what was selected, under the name of the column written.
+// Contract: B2: conflicts write what was selected, under the name of the column written.
 #[test]
 fn copies_name_their_targets() {
     let (texts, _) = both(copy(
@@ -91,7 +91,7 @@ fn copies_name_their_targets() {
     );
 }
 
-// SPEC B3: NULL never shifts the numbering.
+// Contract: B3: NULL never shifts the numbering.
 #[test]
 fn nulls_take_no_placeholder() {
     let (texts, params) =
@@ -109,7 +109,7 @@ fn nulls_take_no_placeholder() {
     );
 }
 
-// SPEC B3
+// Contract: B3
 #[test]
 fn arrays_and_documents_differ_by_database() {
     let (texts, _) = both(update([array_append("tags", "x")], [contains("tags", "y"), json_contains("j", &1)]));
@@ -122,7 +122,7 @@ fn arrays_and_documents_differ_by_database() {
     );
 }
 
-// SPEC B1, I1
+// Contract: B1, I1
 #[test]
 fn tables_carry_the_instance_in_front() {
     assert_eq!(

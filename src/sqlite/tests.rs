@@ -41,7 +41,7 @@ fn with_file() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {
     (folder, path, store)
 }
 
-// SPEC L6, L10: what is committed while somebody takes the file away is not acknowledged, nor is it said not to be stored.
+// Contract: L6, L10: what is committed while somebody takes the file away is not acknowledged, nor is it said not to be stored.
 #[cfg(unix)]
 #[test]
 fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
@@ -59,7 +59,7 @@ fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
     assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
-// SPEC L6, L10: the same for the log, in which it lies.
+// Contract: L6, L10: the same for the log, in which it lies.
 #[cfg(unix)]
 #[test]
 fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
@@ -78,7 +78,7 @@ fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
     assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
-// SPEC A7, L10: the watcher does not follow the path to another file.
+// Contract: A7, L10: the watcher does not follow the path to another file.
 #[cfg(unix)]
 #[test]
 fn nothing_is_heard_from_another_file() {
@@ -96,7 +96,7 @@ fn nothing_is_heard_from_another_file() {
     assert!(wire.listen(Duration::ZERO).unwrap().all);
 }
 
-// SPEC A1: one deadline for a call. What was waited for other threads is not had for other processes.
+// Contract: A1: one deadline for a call. What was waited for other threads is not had for other processes.
 #[test]
 fn who_has_no_time_left_does_not_wait_for_the_file() {
     use crate::db::Backend;
@@ -120,7 +120,7 @@ fn who_has_no_time_left_does_not_wait_for_the_file() {
     store.setup().unwrap();
 }
 
-// SPEC L9
+// Contract: L9
 #[test]
 fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     let folder = tempfile::tempdir().unwrap();

@@ -502,7 +502,7 @@ mod tests {
         own.of(dialect).unwrap().fill(|name| format!("<{name}>"), |name| format!("\"{name}\""))
     }
 
-    // SPEC B2
+    // Contract: B2
     #[test]
     fn tables_are_filled_in_where_braces_are_sql() {
         let everywhere = "UPDATE {items} AS i SET n = $2, {items.items} = '{items} items_1' -- {items} don't\n \
@@ -528,7 +528,7 @@ mod tests {
         assert!(read(Dialects::sqlite(sqlite)).unwrap().of(Dialect::Postgres).is_none());
     }
 
-    // SPEC B2: a plain name would mean the live build, whichever is written.
+    // Contract: B2: a plain name would mean the live build, whichever is written.
     #[test]
     fn the_name_of_a_table_of_the_projection_is_refused() {
         for text in [
@@ -551,7 +551,7 @@ mod tests {
         }
     }
 
-    // SPEC B2, B3
+    // Contract: B2, B3
     #[test]
     fn what_cannot_be_filled_in_or_bound_is_refused() {
         for (text, wanted) in [

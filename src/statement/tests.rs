@@ -17,7 +17,7 @@ fn nowhere() -> [Condition; 0] {
     []
 }
 
-// SPEC B2
+// Contract: B2
 #[test]
 fn statements_without_values_are_refused() {
     let no_values = |statement| StatementError::NoValues { statement };
@@ -29,7 +29,7 @@ fn statements_without_values_are_refused() {
     assert_eq!(refused(copy(["id"], nothing, [], [eq("id", 1)])), no_values("copy"));
 }
 
-// SPEC B2: no condition wins over no values.
+// Contract: B2: no condition wins over no values.
 #[test]
 fn statements_without_condition_are_refused() {
     let no_condition = |statement| StatementError::NoCondition { statement };
@@ -40,14 +40,14 @@ fn statements_without_condition_are_refused() {
     assert_eq!(refused(update([set("a", 1)], nowhere())), no_condition("update"));
 }
 
-// SPEC B2
+// Contract: B2
 #[test]
 fn copy_needs_as_many_sources_as_targets() {
     let unequal = refused(copy(["id"], ["id", "n"], [source_value(1)], [eq("id", 1)]));
     assert_eq!(unequal, StatementError::UnequalColumns { to: 2, from: 1 });
 }
 
-// SPEC B2
+// Contract: B2
 #[test]
 fn upsert_knows_its_conflict_columns() {
     let nothing: [&str; 0] = [];
@@ -57,14 +57,14 @@ fn upsert_knows_its_conflict_columns() {
     assert_eq!(valueless, StatementError::ConflictColumnWithoutValue { column: "id".into() });
 }
 
-// SPEC B2: one part that cannot be built spoils all of a multi.
+// Contract: B2: one part that cannot be built spoils all of a multi.
 #[test]
 fn a_multi_is_refused_with_its_parts() {
     let spoiled = refused(multi([create([set("id", 1)]), delete(nowhere())]));
     assert_eq!(spoiled, StatementError::NoCondition { statement: "delete" });
 }
 
-// SPEC B3
+// Contract: B3
 #[test]
 fn values_that_no_database_could_hold_are_refused() {
     let nul = refused(create([set("id", "a\0b")]));
@@ -86,7 +86,7 @@ fn values_that_no_database_could_hold_are_refused() {
     ));
 }
 
-// SPEC B3
+// Contract: B3
 #[test]
 fn null_is_compared_by_equality_only() {
     assert!(delete([eq("n", None::<i64>), ne("n", None::<i64>)]).is_ok());
@@ -94,7 +94,7 @@ fn null_is_compared_by_equality_only() {
     assert_eq!(never, StatementError::NullComparison { column: "n".into(), operator: "<" });
 }
 
-// SPEC B4
+// Contract: B4
 #[test]
 fn a_reducer_can_neither_name_the_instance_nor_a_column_twice() {
     let reserved = |error| matches!(error, StatementError::Name(NameError::Reserved { .. }));
@@ -108,7 +108,7 @@ fn a_reducer_can_neither_name_the_instance_nor_a_column_twice() {
     assert!(matches!(refused(create([set("", 1)])), StatementError::Name(NameError::Empty { .. })));
 }
 
-// SPEC B2: changes that need a row, or a new one, have their places.
+// Contract: B2: changes that need a row, or a new one, have their places.
 #[test]
 fn changes_stand_where_they_make_sense() {
     let not_here = |error| matches!(error, StatementError::NotHere { .. });
@@ -128,7 +128,7 @@ fn misfit(built: Reduced) -> StatementError {
     built.expect("it is built").check(&tables(), &|_| None).expect_err("it does not fit")
 }
 
-// SPEC B4, B5
+// Contract: B4, B5
 #[test]
 fn statements_have_to_fit_their_tables() {
     let wrong = |error| matches!(error, StatementError::WrongType { .. });

@@ -22,7 +22,7 @@ fn name(n: usize) -> Arc<str> {
     format!("tenant-{n}").into()
 }
 
-// SPEC A6, D1, J3: nothing published is missed, and closing wakes who waits.
+// Contract: A6, D1, J3: nothing published is missed, and closing wakes who waits.
 #[test]
 fn subscribers_miss_nothing_and_wake_at_the_close() {
     check(|| {

@@ -14,7 +14,7 @@ fn small(events: usize, dirty: usize) -> Limits {
     Limits { events, dirty, ..Limits::default() }
 }
 
-// SPEC A6
+// Contract: A6
 #[test]
 fn events_come_in_order_and_once() {
     let bus = Bus::default();
@@ -27,7 +27,7 @@ fn events_come_in_order_and_once() {
     assert!(subscription.recv_timeout(Duration::ZERO).is_empty());
 }
 
-// SPEC A6
+// Contract: A6
 #[test]
 fn topics_join_aggregate_and_event_types_by_or() {
     let bus = Bus::default();
@@ -38,7 +38,7 @@ fn topics_join_aggregate_and_event_types_by_or() {
     assert!(subscription.drain().is_empty());
 }
 
-// SPEC A6, L9
+// Contract: A6, L9
 #[test]
 fn overflow_marks_the_instance_and_keeps_it_marked_until_taken() {
     let bus = Bus::default();
@@ -56,7 +56,7 @@ fn overflow_marks_the_instance_and_keeps_it_marked_until_taken() {
     assert_eq!(positions(&subscription.drain()), [("a".into(), 5)]);
 }
 
-// SPEC L9
+// Contract: L9
 #[test]
 fn too_many_dirty_instances_become_all() {
     let bus = Bus::default();
@@ -68,7 +68,7 @@ fn too_many_dirty_instances_become_all() {
     assert!(subscription.drain().is_empty());
 }
 
-// SPEC L9
+// Contract: L9
 #[test]
 fn bytes_are_bounded_too() {
     let bus = Bus::default();
@@ -83,7 +83,7 @@ fn bytes_are_bounded_too() {
 
 /// Whatever the sizes, each event is either handed over or stood for by a mark that comes with or after those
 /// before it.
-// SPEC A6
+// Contract: A6
 #[test]
 fn nothing_is_lost_in_any_size_of_queue() {
     for (capacity, dirty, step) in (0..4).flat_map(|c| (0..3).flat_map(move |d| (1..7).map(move |s| (c, d, s)))) {
@@ -113,7 +113,7 @@ fn nothing_is_lost_in_any_size_of_queue() {
     }
 }
 
-// SPEC A6
+// Contract: A6
 #[test]
 fn a_dropped_subscription_is_forgotten() {
     let bus = Bus::default();
@@ -124,7 +124,7 @@ fn a_dropped_subscription_is_forgotten() {
     assert_eq!(second.drain().events.len(), 1);
 }
 
-// SPEC J3
+// Contract: J3
 #[test]
 fn close_wakes_a_waiting_receiver() {
     let bus = Bus::default();
@@ -142,7 +142,7 @@ fn close_wakes_a_waiting_receiver() {
     assert!(subscription.is_closed() && subscription.drain().is_empty());
 }
 
-// SPEC A4
+// Contract: A4
 #[test]
 fn a_token_marks_only_when_it_is_fired() {
     let bus = Arc::new(Bus::default());

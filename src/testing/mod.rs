@@ -180,7 +180,7 @@ mod tests {
         *std::panic::catch_unwind(test).unwrap_err().downcast::<String>().unwrap()
     }
 
-    // SPEC B6
+    // Contract: B6
     #[test]
     fn statements_are_compared_in_order() {
         let projection = counts();
@@ -195,7 +195,7 @@ mod tests {
         assert!(said.contains("cannot be built"), "{said}");
     }
 
-    // SPEC B6
+    // Contract: B6
     #[test]
     fn failures_are_compared_by_class() {
         let projection = counts();
@@ -206,7 +206,7 @@ mod tests {
         assert!(message(|| given.expect_statements([noop()])).contains("failed (statement)"));
     }
 
-    // SPEC B6
+    // Contract: B6
     #[test]
     fn a_reducer_that_is_not_pure_is_found() {
         static CALLS: AtomicI64 = AtomicI64::new(0);

@@ -131,7 +131,7 @@ mod tests {
         *std::panic::catch_unwind(test).unwrap_err().downcast::<String>().unwrap()
     }
 
-    // SPEC B6
+    // Contract: B6
     #[test]
     fn rows_are_those_that_a_service_would_read() {
         let projection = counts();

@@ -162,7 +162,7 @@ mod tests {
         (slice.events.iter().map(Event::position).collect(), slice)
     }
 
-    // SPEC A0, L3
+    // Contract: A0, L3
     #[test]
     fn a_slice_says_how_far_it_scanned() {
         let (positions, slice) = read(0, 100, 1000);
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!((read(9, 100, 1000).0.len(), read(9, 100, 1000).1.at), (0, None));
     }
 
-    // SPEC A0
+    // Contract: A0
     #[test]
     fn heads_come_in_pages() {
         let request = HeadsRequest { limit: 1, aggregate_types: vec!["order".into()], ..HeadsRequest::default() };

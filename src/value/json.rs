@@ -169,7 +169,7 @@ mod tests {
         Json::parse(text).unwrap_or_else(|| panic!("{text}"))
     }
 
-    // SPEC B3
+    // Contract: B3
     #[test]
     fn documents_are_equal_by_meaning() {
         for (one, other) in [
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    // SPEC B3
+    // Contract: B3
     #[test]
     fn contains_is_what_postgresql_says() {
         for (document, part, wanted) in [

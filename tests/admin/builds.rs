@@ -1,4 +1,6 @@
 //! Rebuilds beside the live build.
+//!
+//! Contract: O1
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,7 +180,7 @@ impl Hook for CutOff {
     }
 }
 
-// SPEC L6
+// Contract: L6
 pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     let cut_off = Arc::new(CutOff::default());
     let engine = start(Wrapped { inner: place.open(), hook: cut_off.clone() }, eager());
@@ -191,7 +193,7 @@ pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
 
-// SPEC E5: a reset revokes the success, which is announced again.
+// Contract: E5: a reset revokes the success, which is announced again.
 pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
@@ -216,7 +218,7 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     assert!(matches!(engine.reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
 }
 
-// SPEC L11: what a report says is done is done; what is left out is counted, with the reason.
+// Contract: L11: what a report says is done is done; what is left out is counted, with the reason.
 pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let events = [count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3), count("b", "z", 1)];
@@ -241,7 +243,7 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     assert!(seen(place).contains(&"b/z=3".to_owned()), "{:?}", seen(place));
 }
 
-// SPEC L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
+// Contract: L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
 pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     let stops = HandlerConfig { policy: Policy::Stop, ..crate::handler() };
     let engine = Engine::builder(place.open()).projection_with(crate::counts(1), stops).config(eager());
@@ -267,7 +269,7 @@ impl Hook for Calls {
     }
 }
 
-// SPEC E5: a success that is revoked while instances are still to be emptied would be announced again too early.
+// Contract: E5: a success that is revoked while instances are still to be emptied would be announced again too early.
 pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P) {
     let calls = Arc::new(Calls::default());
     let engine = start(Wrapped { inner: place.open(), hook: calls.clone() }, eager());
@@ -277,7 +279,7 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
     assert_eq!(calls, ["empty", "empty", "revoke"]);
 }
 
-// SPEC L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
+// Contract: L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
 pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
     let in_small_pages = HandlerConfig { bulk_limit: 100, ..crate::handler() };
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
@@ -338,7 +340,7 @@ fn start_on<S: EngineStore>(inner: S, disk: &Arc<Disk>) -> Engine {
     builder.config(eager()).start().unwrap()
 }
 
-// SPEC L4, L11: what is live goes on, the reason is seen, and a build goes on by itself once there is room: in the engine that
+// Contract: L4, L11: what is live goes on, the reason is seen, and a build goes on by itself once there is room: in the engine that
 // had to stop, and in one that begins later.
 pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
@@ -370,7 +372,7 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     }
 }
 
-// SPEC L11: one that was given up is not tried again.
+// Contract: L11: one that was given up is not tried again.
 pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let engine = start_on(place.open(), &disk);
@@ -447,7 +449,7 @@ pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
     assert!(looks > 3, "{looks} looks");
 }
 
-// SPEC G5: the events are in one database, the read models and their builds in another one.
+// Contract: G5: the events are in one database, the read models and their builds in another one.
 pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     let (events, models) = (place.elsewhere(), place.open());
     events.setup(&[]).unwrap();
@@ -471,7 +473,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     assert!(report.is_lawful(), "{report}");
 }
 
-// SPEC K3: an exchange that meets a removal leaves nothing behind.
+// Contract: K3: an exchange that meets a removal leaves nothing behind.
 pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);

@@ -1,4 +1,6 @@
 //! What only PostgreSQL lets people put on tables and views: a rebuild takes it along, or says before that it cannot.
+//!
+//! Contract: O1
 
 use readside::*;
 
@@ -51,7 +53,7 @@ impl<P: Place> Drop for Role<'_, P> {
     }
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn a_rebuild_takes_along_all_that_is_on_a_table() {
     let place = common::postgres::database();
@@ -106,7 +108,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     lawful(&place);
 }
 
-// SPEC B1: a role that sees some rows sees no others behind a switch.
+// Contract: B1: a role that sees some rows sees no others behind a switch.
 #[test]
 fn rows_that_are_kept_from_a_role_stay_so() {
     let place = common::postgres::database();
@@ -280,7 +282,7 @@ const ON_VIEW: &str = "SELECT concat_ws(E'\\n', (SELECT string_agg(concat_ws(' '
      (SELECT string_agg(attname || ' ' || pg_get_expr(adbin, adrelid), ',') FROM pg_attrdef JOIN pg_attribute \
        ON attrelid = adrelid AND attnum = adnum WHERE adrelid = c.oid), c.reloptions) FROM pg_class c WHERE c.oid = 'counts'::regclass";
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn what_is_on_a_view_outlasts_other_columns() {
     let place = common::postgres::database();

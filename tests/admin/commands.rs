@@ -1,4 +1,6 @@
 //! Commands of processes that do not know the projections.
+//!
+//! Contract: O2
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -74,7 +76,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC J3: nobody waits for what nobody will do.
+// Contract: J3: nobody waits for what nobody will do.
 pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -170,7 +172,7 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let commands = store.commands().unwrap();
     commands.forget_rows(LONG).unwrap();
     assert_eq!(commands.command(id).unwrap().unwrap().answer.unwrap()["row"]["n"], 1, "not yet");
-    // SPEC K2: what is erased goes from here too, and with it who was asked about.
+    // Contract: K2: what is erased goes from here too, and with it who was asked about.
     place.redact("tenant-000", "x1");
     assert_eq!(commands.command(id).unwrap(), None);
 }
@@ -301,7 +303,7 @@ impl Hook for Gate {
     }
 }
 
-// SPEC J1, J3
+// Contract: J1, J3
 pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let ((reached, here), (release, let_go)) = (channel(), channel());
     let (armed, writes) = (AtomicBool::new(false), AtomicU32::new(0));

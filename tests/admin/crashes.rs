@@ -113,7 +113,7 @@ fn spoil<P: Place>(place: &P) {
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
 }
 
-// SPEC L2, L6
+// Contract: L2, L6
 pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
     let rebuild = Instruction::Rebuild(RebuildOptions::default());
@@ -123,7 +123,7 @@ pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
     }
 }
 
-// SPEC L2, L6: somewhere inside the transaction of the switch, or just after it.
+// Contract: L2, L6: somewhere inside the transaction of the switch, or just after it.
 pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     filled(place);
     let rebuild = Instruction::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });

@@ -36,7 +36,7 @@ fn filled<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L2: a checkpoint never stands above rows that are not there.
+// Contract: L2: a checkpoint never stands above rows that are not there.
 pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(place: &P) {
     filled(place);
     place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
@@ -50,7 +50,7 @@ pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(
     assert_eq!(place.query("SELECT sum(times) FROM counts"), ["41"]);
 }
 
-// SPEC L2
+// Contract: L2
 pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
     filled(place);
     let before = seen(place);
@@ -63,7 +63,7 @@ pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
     lawful(place);
 }
 
-// SPEC L2: where nothing was applied yet, nothing is lost.
+// Contract: L2: where nothing was applied yet, nothing is lost.
 pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     ProjectionStore::setup(&place.open(), &[&counts(1)]).unwrap();
     place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
@@ -72,7 +72,7 @@ pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     lawful(place);
 }
 
-// SPEC L2: readers would see old rows for ever.
+// Contract: L2: readers would see old rows for ever.
 pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
     filled(place);
     place.sql(
@@ -100,7 +100,7 @@ pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT count(*) FROM counts_log"), ["40"]);
 }
 
-// SPEC L11: a table that is gone is no event's fault.
+// Contract: L11: a table that is gone is no event's fault.
 pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 3);
@@ -151,7 +151,7 @@ fn fault<P: Place>(place: &P, words: &'static str) -> bool {
     place.open().transaction(apply).unwrap_err().is_statements_fault()
 }
 
-// SPEC L11: only what a statement names by itself is its fault.
+// Contract: L11: only what a statement names by itself is its fault.
 pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
     let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE {notes} SET word = 'a' WHERE instance_id = $1");
     ProjectionStore::setup(&place.open(), &[&by_hand(never)]).unwrap();

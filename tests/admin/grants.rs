@@ -30,7 +30,7 @@ fn unset(place: &impl Place, role: &str) {
     ));
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn owner_grants_and_comments_outlast_switches() {
     let place = common::postgres::database();

@@ -87,6 +87,7 @@ fn shown() -> Projection {
 }
 
 // One comparison for all that compares, and rows that differ never look the same.
+// Contract: O3
 pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: Place>(place: &P) {
     let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
     let engine = Engine::builder(place.open()).projection_with(shown(), config).config(eager()).start().unwrap();
@@ -172,7 +173,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
     }
 }
 
-// SPEC C6: the highest numbers and the longest time are no limit.
+// Contract: C6: the highest numbers and the longest time are no limit.
 pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);

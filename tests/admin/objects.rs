@@ -1,4 +1,6 @@
 //! What a service hangs on read tables of its own accord: nothing of it is lost, and nothing goes without a word.
+//!
+//! Contract: O1
 
 use readside::error::OperateError;
 use readside::*;
@@ -23,7 +25,7 @@ fn push(engine: &Engine, thing: &str) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// SPEC B1: rows are written by the engine alone, into the build that they are for.
+// Contract: B1: rows are written by the engine alone, into the build that they are for.
 pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -37,7 +39,7 @@ pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
     assert!(error.contains("view"), "behind a switch: {error}");
 }
 
-// SPEC H2: SQL that writes to a view which takes nothing is the fault of its event, and is not tried for ever.
+// Contract: H2: SQL that writes to a view which takes nothing is the fault of its event, and is not tried for ever.
 pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
     let sql = Dialects::each(
         "INSERT INTO totals (n) SELECT 1 WHERE $1::text IS NOT NULL",

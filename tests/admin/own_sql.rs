@@ -78,7 +78,7 @@ fn is_clean<P: Place>(place: &P, engine: &Engine, projection: &Projection) -> bo
     found.is_clean()
 }
 
-// SPEC B2: a raised version writes its own tables, and readers see nothing of it before the switch.
+// Contract: B2: a raised version writes its own tables, and readers see nothing of it before the switch.
 pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
     let old = start(place, &items(1, 1), true);
     fill(&old);
@@ -95,7 +95,7 @@ pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT n FROM items_1 WHERE id = 'b'"), ["2"]);
 }
 
-// SPEC B2: so does a rebuild, of all or of one instance.
+// Contract: B2: so does a rebuild, of all or of one instance.
 pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
@@ -109,7 +109,7 @@ pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     assert!(is_clean(place, &engine, &items(1, 1)));
 }
 
-// SPEC B2: what verifies and explains says what the database of the read models would say.
+// Contract: B2: what verifies and explains says what the database of the read models would say.
 pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
@@ -130,7 +130,7 @@ pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     assert_eq!(seen(place), expected(1), "nothing was changed by looking");
 }
 
-// SPEC G2, G3: it runs by itself among what is folded, and in single steps when a batch fails.
+// Contract: G2, G3: it runs by itself among what is folded, and in single steps when a batch fails.
 pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     let commands = [
@@ -146,7 +146,7 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     assert!(engine.verify("items", None).unwrap().is_clean());
 }
 
-// SPEC B2: one text suffices for a service on one database, and a text for the other is no text.
+// Contract: B2: one text suffices for a service on one database, and a text for the other is no text.
 pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     let is_postgres = place.address().starts_with("postgres");
     let with = |sql| {
@@ -175,7 +175,7 @@ pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT id FROM notes"), ["x"]);
 }
 
-// SPEC B2: what can be known is refused before any thread or SQL; the rest is the failure of its event.
+// Contract: B2: what can be known is refused before any thread or SQL; the rest is the failure of its event.
 pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     let with = |sql: &'static str, values: usize| {
         Projection::new("notes", 1)
@@ -209,7 +209,7 @@ pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     }
 }
 
-// SPEC I1: who may not make temporary tables is told what to ask for.
+// Contract: I1: who may not make temporary tables is told what to ask for.
 #[cfg(feature = "postgres")]
 #[test]
 fn rights_that_a_verification_lacks_are_named() {

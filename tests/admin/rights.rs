@@ -107,7 +107,7 @@ fn privileges(store: &PostgresStore) -> Finding {
     findings.into_iter().find(|finding| finding.check == "privileges").unwrap()
 }
 
-// SPEC I1: what is printed suffices, and each of it is missed by name.
+// Contract: I1: what is printed suffices, and each of it is missed by name.
 #[test]
 fn what_is_granted_is_what_running_needs() {
     let place = database();
@@ -146,7 +146,7 @@ fn what_is_granted_is_what_running_needs() {
     assert_eq!(registered, defined);
 }
 
-// SPEC I1: whatever a migration adds has to be decided about.
+// Contract: I1: whatever a migration adds has to be decided about.
 #[test]
 fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
     let place = database();
@@ -165,7 +165,7 @@ fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
     );
 }
 
-// SPEC I1: on a database without tables the script and the grants go together.
+// Contract: I1: on a database without tables the script and the grants go together.
 #[test]
 fn script_and_grants_set_an_empty_database_up() {
     let place = database();

@@ -67,7 +67,7 @@ fn push(engine: &Engine, thing: &str, events: i64) {
 
 const ALL: [&str; 4] = ["app.counts", "app.counts_1", "app.counts_log", "app.counts_log_1"];
 
-// SPEC B1, L2: whoever works on it, all rows of a read model are beside each other.
+// Contract: B1, L2: whoever works on it, all rows of a read model are beside each other.
 #[test]
 fn sessions_with_another_search_path_write_to_the_same_tables() {
     let place = database();
@@ -83,7 +83,7 @@ fn sessions_with_another_search_path_write_to_the_same_tables() {
     assert!(second.verify("counts", None).unwrap().differing.is_empty());
 }
 
-// SPEC B1, L2
+// Contract: B1, L2
 #[test]
 fn a_role_that_cannot_reach_the_tables_is_refused() {
     let place = database();
@@ -121,7 +121,7 @@ fn a_role_that_cannot_reach_the_tables_is_refused() {
     );
 }
 
-// SPEC B1, L2: `"$user", public` means another schema once there is one of the role's name.
+// Contract: B1, L2: `"$user", public` means another schema once there is one of the role's name.
 #[test]
 fn a_schema_of_the_roles_name_that_is_made_later_takes_nothing() {
     let place = common::postgres::database();
@@ -138,7 +138,7 @@ fn a_schema_of_the_roles_name_that_is_made_later_takes_nothing() {
     assert_eq!(number(&place, &format!("pg_class WHERE relnamespace = '{}'::regnamespace", role.1)), ["0"]);
 }
 
-// SPEC B1: also what moves, compares, empties and removes tables.
+// Contract: B1: also what moves, compares, empties and removes tables.
 #[test]
 fn every_operation_finds_the_tables_where_they_are() {
     let place = database();
@@ -193,7 +193,7 @@ fn notes(schema: Option<&str>) -> Projection {
     }
 }
 
-// SPEC B2: SQL of the service's own writes where the tables are, also behind one that was refused.
+// Contract: B2: SQL of the service's own writes where the tables are, also behind one that was refused.
 #[test]
 fn sql_of_the_services_own_writes_to_the_same_tables() {
     let place = database();
@@ -227,7 +227,7 @@ fn forget_places(place: &Database) {
     );
 }
 
-// SPEC B1, I1: what an earlier version of the library set up is looked for where it is.
+// Contract: B1, I1: what an earlier version of the library set up is looked for where it is.
 #[test]
 fn tables_of_the_version_before_are_found() {
     let place = database();
@@ -250,7 +250,7 @@ fn tables_of_the_version_before_are_found() {
     assert_eq!(number(&place, "app.counts_log_1"), ["40"]);
 }
 
-// SPEC B1, L2: rows that were split over two schemas before are not gone on with.
+// Contract: B1, L2: rows that were split over two schemas before are not gone on with.
 #[test]
 fn tables_in_two_schemas_are_refused_by_name() {
     let place = database();
@@ -274,7 +274,7 @@ fn tables_in_two_schemas_are_refused_by_name() {
     store.setup_of(&counts(1)).unwrap();
 }
 
-// SPEC B1, L2: a table that was moved away is not made a second time under the old checkpoints.
+// Contract: B1, L2: a table that was moved away is not made a second time under the old checkpoints.
 #[test]
 fn tables_that_were_moved_are_missed() {
     let place = database();
@@ -299,7 +299,7 @@ fn tables_that_were_moved_are_missed() {
     store.setup_of(&counts(1)).unwrap();
 }
 
-// SPEC B1: what a process has kept in mind ends with the first statement that it does not fit.
+// Contract: B1: what a process has kept in mind ends with the first statement that it does not fit.
 #[test]
 fn a_record_that_was_changed_is_read_again() {
     let place = database();
@@ -322,7 +322,7 @@ fn a_record_that_was_changed_is_read_again() {
     assert_eq!(place.query("SELECT n FROM late.counts"), ["2"]);
 }
 
-// SPEC I2: to write the name of the recorded schema into the code changes nothing.
+// Contract: I2: to write the name of the recorded schema into the code changes nothing.
 #[test]
 fn the_recorded_schema_may_be_named_in_the_code() {
     let place = database();
@@ -338,7 +338,7 @@ fn the_recorded_schema_may_be_named_in_the_code() {
     assert_eq!(relations(&place), ["app.notes", "app.notes_1"]);
 }
 
-// SPEC I1: the script puts on record where its reader's session makes the tables.
+// Contract: I1: the script puts on record where its reader's session makes the tables.
 #[test]
 fn the_script_records_where_it_makes_tables() {
     let place = database();

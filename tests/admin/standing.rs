@@ -1,4 +1,4 @@
-//! What stands still is told by everybody: `health`, `status`, `doctor` and the errors of waits: SPEC L11.
+//! What stands still is told by everybody: `health`, `status`, `doctor` and the errors of waits: Contract: L11.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ fn exchange<P: Place>(place: &P, on: bool) {
     place.sql(&format!("UPDATE readside.projection_states SET event = {event} WHERE position > 0"));
 }
 
-// SPEC L11
+// Contract: L11
 pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 3);
@@ -94,7 +94,7 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     assert_eq!(doctor(place, "history")[0].verdict, Verdict::Ok);
 }
 
-// SPEC L11: nothing lags, and nobody pushes; the look shows it all the same.
+// Contract: L11: nothing lags, and nobody pushes; the look shows it all the same.
 pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
     fill(&engine, 1, 3);
@@ -110,7 +110,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
     assert_eq!(doctor(place, "standstills")[0].verdict, Verdict::Fail);
 }
 
-// SPEC L9, L11
+// Contract: L9, L11
 pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let all: Vec<Command> = (0..150).map(|n| count(&tenant(n), "x", 1)).collect();
@@ -129,7 +129,7 @@ pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>
     assert_eq!(place.query("SELECT CAST(sum(n) AS integer) FROM counts"), ["300"]);
 }
 
-// SPEC L11
+// Contract: L11
 pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -150,7 +150,7 @@ pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
 }
 
-// SPEC L11
+// Contract: L11
 pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -172,7 +172,7 @@ fn long_ago(table: &str, column: &str, which: &str) -> String {
     format!("UPDATE {table} SET {column} = '2020-01-01T00:00:00.000000Z' WHERE {which}")
 }
 
-// SPEC L11: behind for long, and no checkpoint moves, though nobody says why.
+// Contract: L11: behind for long, and no checkpoint moves, though nobody says why.
 pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
@@ -197,7 +197,7 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
     assert_eq!(status(place).verdict, Motion::Idle);
 }
 
-// SPEC L11
+// Contract: L11
 pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P) {
     let (store, other, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -224,7 +224,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     assert_eq!(kinds(&status(place).standstills), []);
 }
 
-// SPEC L11
+// Contract: L11
 pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -246,7 +246,7 @@ pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
     assert_eq!((of_second().verdict, kinds(&of_second().standstills)), (Motion::Building, Vec::new()));
 }
 
-// SPEC L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
+// Contract: L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
 pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P) {
     let (store, dead, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -287,7 +287,7 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
     drop(engine);
 }
 
-// SPEC L11: nobody can write, so the note waits in the process that has it, which shows it.
+// Contract: L11: nobody can write, so the note waits in the process that has it, which shows it.
 #[test]
 fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
     let place = crate::File(tempfile::tempdir().unwrap());
@@ -320,7 +320,7 @@ mod on_the_server {
     use super::*;
     use crate::common::postgres::database;
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn a_lock_that_is_waited_for_is_told_until_it_is_gone() {
         let place = database();
@@ -348,7 +348,7 @@ mod on_the_server {
         assert_eq!((status(&place).verdict, health(&engine).verdict), (Motion::Idle, Motion::Idle));
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn missing_rights_are_told_until_they_are_granted() {
         let place = database();
@@ -378,7 +378,7 @@ mod on_the_server {
         place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     }
 
-    // SPEC L11: who looks is told since when, and nothing of it is left when the database is back.
+    // Contract: L11: who looks is told since when, and nothing of it is left when the database is back.
     #[test]
     fn a_database_out_of_reach_is_told_by_the_error() {
         let place = database();
@@ -402,7 +402,7 @@ mod on_the_server {
         eventually("no notes", || place.query("SELECT subject FROM readside.standstills").is_empty());
     }
 
-    // SPEC L11: readers were put back to a version that nobody runs.
+    // Contract: L11: readers were put back to a version that nobody runs.
     #[test]
     fn a_version_that_readers_see_and_nobody_runs_is_told() {
         let place = database();

@@ -29,7 +29,7 @@ pub(crate) fn live<P: Place>(place: &P) -> u32 {
     builds.iter().find(|build| build.phase == Phase::Live).unwrap().key.version
 }
 
-// SPEC B1, E5
+// Contract: B1, E5
 pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 3, 4);
@@ -105,7 +105,7 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=4");
 }
 
-// SPEC C6: nobody tells of the switch; an engine that knows that there may be one looks before it says that all is there.
+// Contract: C6: nobody tells of the switch; an engine that knows that there may be one looks before it says that all is there.
 pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     let old = start(place.open(), crate::lazy());
     fill(&old, 1, 4);
@@ -145,7 +145,7 @@ fn if_asked() -> EngineConfig {
     EngineConfig { auto_switch: false, ..eager() }
 }
 
-// SPEC B1, L11: the code is rolled back, and the newer one is deployed again.
+// Contract: B1, L11: the code is rolled back, and the newer one is deployed again.
 pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -171,7 +171,7 @@ pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(plac
     assert_eq!((push(&new), live(place)), ("tenant-000/x0=12".to_owned(), 2));
 }
 
-// SPEC C6, L11
+// Contract: C6, L11
 pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -211,7 +211,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     assert_eq!((live(place), seen(place).remove(0), unfed(&new)), (2, "tenant-000/x0=10".to_owned(), None));
 }
 
-// SPEC B1: one engine that runs what readers see is enough for all to stay as it is.
+// Contract: B1: one engine that runs what readers see is enough for all to stay as it is.
 pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -234,7 +234,7 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
     assert_eq!((live(place), asked(place), unfed(&old), unfed(&new)), (1, before, None, None));
 }
 
-// SPEC B1: of several engines that ask for the switch of their version, one may come when it is done.
+// Contract: B1: of several engines that ask for the switch of their version, one may come when it is done.
 pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 4);
@@ -244,7 +244,7 @@ pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     assert_eq!(engine.builds("counts").unwrap().len(), 1);
 }
 
-// SPEC B1: who goes back to where a version stands has decided.
+// Contract: B1: who goes back to where a version stands has decided.
 pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);

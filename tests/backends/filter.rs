@@ -1,4 +1,4 @@
-//! SPEC A5 on every backend.
+//! Contract: A5 on every backend.
 
 use readside::{HeadsRequest, Query, SubQuery};
 
@@ -22,7 +22,7 @@ fn found(fixture: &Fixture, query: &Query) -> Vec<String> {
     fixture.store.filter(query).unwrap().iter().map(name).collect()
 }
 
-// SPEC A5
+// Contract: A5
 pub(crate) fn queries_find_what_they_name(fixture: &Fixture) {
     fill(fixture);
     let sub = || SubQuery::new().instance("a");
@@ -43,7 +43,7 @@ pub(crate) fn queries_find_what_they_name(fixture: &Fixture) {
     assert_eq!(found(fixture, &either), ["a1", "b1"]);
 }
 
-// SPEC A5
+// Contract: A5
 pub(crate) fn pages_and_limits(fixture: &Fixture) {
     fill(fixture);
     let query = Query::new().or(SubQuery::new().aggregate_type("org"));
@@ -56,7 +56,7 @@ pub(crate) fn pages_and_limits(fixture: &Fixture) {
     assert_eq!(found(fixture, &query.descending().resume("a", 4).limit(2)), ["a2", "B6"]);
 }
 
-// SPEC A5
+// Contract: A5
 pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
     fill(fixture);
     let sub = || SubQuery::new();
@@ -69,7 +69,7 @@ pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
     }
 }
 
-// SPEC A5
+// Contract: A5
 pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
     let user = |instance: &str, id: usize, bytes: usize| {
         Command::raw(instance, "user", &format!("u{id}"), "added")
@@ -99,7 +99,7 @@ pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
     assert_eq!(fixture.store.all(Query::new(), 3).len(), 8);
 }
 
-// SPEC A5
+// Contract: A5
 pub(crate) fn heads_and_instance_ids(fixture: &Fixture) {
     fill(fixture);
     let page = |after: Option<&str>, types: &[&str], limit| {

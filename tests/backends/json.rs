@@ -24,7 +24,7 @@ fn copies() -> Projection {
         .on_raw("thing", "thing.copied", |_| noop())
 }
 
-// SPEC B2: which of several rows would stay is chance, so that none is taken.
+// Contract: B2: which of several rows would stay is chance, so that none is taken.
 pub(crate) fn rows_copied_onto_one_key_are_refused(fixture: &Fixture) {
     let projection = copies();
     fixture.store.setup(&[&projection]).unwrap();
@@ -141,7 +141,7 @@ mod alike {
         }
     }
 
-    // SPEC B3: documents are compared by their meaning, whatever they are written like.
+    // Contract: B3: documents are compared by their meaning, whatever they are written like.
     #[test]
     fn conditions_on_documents_mean_the_same_on_both_databases() {
         let stores = [crate::sqlite(), crate::postgres()];

@@ -1,4 +1,4 @@
-//! What a person does about failures, on every backend: SPEC H2, H3, B5.
+//! What a person does about failures, on every backend: Contract: H2, H3, B5.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -95,7 +95,7 @@ fn still_fails(outcome: Result<Mended, MendError>) -> (i64, u64) {
 
 use HeldState::{Behind, Parked, Skipped, Stopped};
 
-// SPEC H2: only the aggregate of the failing event is held back, in order.
+// Contract: H2: only the aggregate of the failing event is held back, in order.
 pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("y", 3), ("x", 4), ("x", 5), ("y", 6)]);
@@ -113,7 +113,7 @@ pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     assert_eq!((next.len(), next[0].attempt.position), (1, 7));
 }
 
-// SPEC H3: what was parked is applied in order, each once, and the record of who did it stays.
+// Contract: H3: what was parked is applied in order, each once, and the record of who did it stays.
 pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", 4), ("y", 3), ("x", 5)]);
@@ -132,7 +132,7 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     assert_eq!(who, [(2, Action::Retry, "bob"), (2, Action::Retry, "ada")]);
 }
 
-// SPEC H3: the next poison event behind it becomes the one that is parked.
+// Contract: H3: the next poison event behind it becomes the one that is parked.
 pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
@@ -144,7 +144,7 @@ pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
 }
 
-// SPEC H3: a retry that was cut off is taken up by any event of the aggregate, also by one that is done.
+// Contract: H3: a retry that was cut off is taken up by any event of the aggregate, also by one that is done.
 pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", 2), ("x", -2), ("x", 4), ("y", 5), ("x", 6)]);
@@ -166,7 +166,7 @@ pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     assert_eq!((mended.applied, mended.went_on), (2, Some(8)), "it waited behind the one that is parked");
 }
 
-// SPEC H3: what is refused again is told, all of it.
+// Contract: H3: what is refused again is told, all of it.
 pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -3), ("y", -1), ("y", -3), ("z", -2), ("z", 4), ("u", -3), ("u", 5)]);
@@ -186,7 +186,7 @@ pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     assert_eq!((mended.applied, mended.before, mended.after), (4, 4, 0));
 }
 
-// SPEC H3: whatever lies between the events of an aggregate.
+// Contract: H3: whatever lies between the events of an aggregate.
 pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1)]);
@@ -201,7 +201,7 @@ pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=20(21)".to_owned(), "y=19(210)".to_owned()], vec![]));
 }
 
-// SPEC H3: also when there is more behind it than one transaction takes.
+// Contract: H3: also when there is more behind it than one transaction takes.
 pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1)]);
@@ -215,7 +215,7 @@ pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixtu
     assert_eq!((bench.rows(), bench.held()), (vec!["x=5299(1501)".to_owned()], vec![]));
 }
 
-// SPEC H3: an instance that is stopped goes on with the event, or without it.
+// Contract: H3: an instance that is stopped goes on with the event, or without it.
 pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Stop);
     bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
@@ -231,7 +231,7 @@ pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
 }
 
-// SPEC H3: a skipped event can be applied late, or given up for good.
+// Contract: H3: a skipped event can be applied late, or given up for good.
 pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Skip);
     bench.push(&[("x", 1), ("y", -1), ("x", -1), ("x", 4)]);
@@ -245,7 +245,7 @@ pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(2)".to_owned(), "y=-1(1)".to_owned()], vec![]));
 }
 
-// SPEC H2: attempts and waits are kept with the read model; a new process goes on counting.
+// Contract: H2: attempts and waits are kept with the read model; a new process goes on counting.
 pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1), ("x", 2)]);

@@ -1,4 +1,4 @@
-//! One pass, on every backend: SPEC B, C1, G, H1-H2, L2-L4.
+//! One pass, on every backend: Contract: C1, G1, H1, H2, L2, L3, L4.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn position(fixture: &Fixture, projection: &Projection, instance: &str) -> i64 {
     fixture.store.states(&projection.key(), &[Arc::from(instance)]).unwrap()[0].position
 }
 
-// SPEC C1, L2
+// Contract: C1, L2
 pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
     for bulk_limit in [1, 2, 500] {
         let projection = Projection::clone(&users());
@@ -89,7 +89,7 @@ pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
     ));
 }
 
-// SPEC L3
+// Contract: L3
 pub(crate) fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig::default());
     let other = |kind: &str| Command::raw("a", "user", "u", kind);
@@ -105,7 +105,7 @@ fn once() -> HandlerConfig {
     HandlerConfig { retries: 0, ..HandlerConfig::default() }
 }
 
-// SPEC G2, H1, H2, L4
+// Contract: G2, H1, H2, L4
 pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..once() });
     fixture
@@ -137,7 +137,7 @@ pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     );
 }
 
-// SPEC H2
+// Contract: H2
 pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     let config = HandlerConfig { max_failure_count: 1, policy: Policy::Skip, ..once() };
     let projection = users().on_raw("user", "user.bad", |_| Err(ReduceError::new("cannot")));
@@ -167,7 +167,7 @@ impl EventSource for Exchanged {
     }
 }
 
-// SPEC G6
+// Contract: G6
 pub(crate) fn an_exchanged_store_is_noticed(fixture: &Fixture) {
     fixture.store.push(&[add("a", "u1", "n")]).unwrap();
     handler(fixture, users(), once()).trigger(&["a"]).unwrap();
@@ -231,7 +231,7 @@ fn every_type() -> Projection {
         })
 }
 
-// SPEC B2, B3
+// Contract: B2, B3
 pub(crate) fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
     let handler = handler(fixture, every_type(), once());
     let push = |id: &str, kind: &str| fixture.store.push(&[Command::raw("a", "t", id, kind)]).unwrap();

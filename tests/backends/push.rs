@@ -1,4 +1,4 @@
-//! SPEC A1-A3, A6, A8, K1 on every backend.
+//! Contract: A1-A3, A6, A8, K1 on every backend.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn stored(fixture: &Fixture, instance: &str) -> Vec<Event> {
     fixture.store.filter(&Query::new().or(SubQuery::new().instance(instance))).unwrap()
 }
 
-// SPEC A1
+// Contract: A1
 pub(crate) fn events_come_back_as_stored(fixture: &Fixture) {
     let pushed = fixture
         .store
@@ -37,7 +37,7 @@ pub(crate) fn events_come_back_as_stored(fixture: &Fixture) {
     assert!(fixture.store.push(&[]).unwrap().is_empty());
 }
 
-// SPEC A1, L1
+// Contract: A1, L1
 pub(crate) fn a_push_is_all_or_nothing(fixture: &Fixture) {
     fixture.store.push(&[command("a", "u1", "added")]).unwrap();
     let refused = fixture.store.push(&[command("a", "u2", "added"), command("a", "u1", "added").expect(Expected::New)]);
@@ -47,7 +47,7 @@ pub(crate) fn a_push_is_all_or_nothing(fixture: &Fixture) {
     assert_eq!(next[0].position(), 2, "a refused push leaves no hole");
 }
 
-// SPEC A2
+// Contract: A2
 pub(crate) fn expected_versions_decide(fixture: &Fixture) {
     let push = |id: &str, expected| fixture.store.push(&[command("a", id, "added").expect(expected)]);
     push("u1", Expected::New).unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn expected_versions_decide(fixture: &Fixture) {
     assert_eq!(both.unwrap()[1].version(), 2, "earlier commands of a push count");
 }
 
-// SPEC A3
+// Contract: A3
 pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
     let add =
         |instance, value: &str| command(instance, "u", "added").add_unique("mail", value, "this address is taken");
@@ -93,7 +93,7 @@ pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
     assert!(store.push(&[add("b", "x")]).is_err(), "another instance keeps its values");
 }
 
-// SPEC K1
+// Contract: K1
 pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
     let push = |ids: &[&str]| {
         let commands: Vec<Command> = ids.iter().map(|id| command("a", id, "added").push_key("k")).collect();
@@ -110,7 +110,7 @@ pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
     assert!(matches!(mixed, Err(PushError::Transaction { .. })));
 }
 
-// SPEC A1, A8
+// Contract: A1, A8
 pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
     let field = |command: Command| match fixture.store.push(&[super::push::command("a", "ok", "ok"), command]) {
         Err(PushError::Invalid { index: 1, field, .. }) => field,
@@ -132,7 +132,7 @@ pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
     assert!(stored(fixture, "a").is_empty());
 }
 
-// SPEC A8
+// Contract: A8
 pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
     for text in ["'; DROP TABLE events; --", "\"quoted\" $1 ?1 \\", "ß😀\u{202e}\u{feff}", "", "\u{1}\n\t"] {
         let id = format!("x{text}");
@@ -152,14 +152,14 @@ pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
     }
 }
 
-// SPEC A8
+// Contract: A8
 pub(crate) fn large_payloads_are_kept(fixture: &Fixture) {
     let json = format!("\"{}\"", "ä".repeat(5 << 20));
     fixture.store.push(&[command("a", "u", "large").payload_json(json.clone())]).unwrap();
     assert!(stored(fixture, "a")[0].payload_json() == json);
 }
 
-// SPEC A6
+// Contract: A6
 pub(crate) fn subscribers_hear_of_pushes(fixture: &Fixture) {
     let subscription = fixture.store.subscribe(Topics::all());
     let pushed = fixture.store.push(&[command("a", "u1", "added"), command("a", "u2", "added")]).unwrap();

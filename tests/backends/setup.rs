@@ -1,4 +1,4 @@
-//! SPEC I1-I3, B1 on every backend.
+//! Contract: I1-I3, B1 on every backend.
 
 use readside::error::SetupError;
 use readside::*;
@@ -11,7 +11,7 @@ fn projection(name: &str, version: u32) -> Projection {
         .on_raw("t", "x", |e| create([set("id", e.aggregate_id()), set("odd \"name\" $1", "v")]))
 }
 
-// SPEC I1, I2, I3
+// Contract: I1, I2, I3
 pub(crate) fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
     let store = &fixture.store;
     let one = projection("select", 1);
@@ -26,7 +26,7 @@ pub(crate) fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
     assert!(store.setup(&[&one, &one]).is_err(), "a name used twice");
 }
 
-// SPEC B1
+// Contract: B1
 pub(crate) fn taken_names_are_refused(fixture: &Fixture) {
     fixture.store.setup(&[&projection("users", 1)]).unwrap();
     let thief = Projection::new("thief", 1).table(Table::new("users").column(text("id")).primary_key(["id"])).on_raw(
@@ -43,7 +43,7 @@ pub(crate) fn taken_names_are_refused(fixture: &Fixture) {
     }
 }
 
-// SPEC B1
+// Contract: B1
 pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
     let handler = |version| {
         let p = projection("things", version);

@@ -1,4 +1,4 @@
-//! Several tables, schemas, free SQL, and long reads: SPEC A5, B1, B2, B5, I2.
+//! Several tables, schemas, free SQL, and long reads: Contract: A5, B1, B2, B5, I2.
 
 use readside::error::SetupError;
 use readside::*;
@@ -43,7 +43,7 @@ fn orders() -> Projection {
         .on_raw("order", "gone", |e| delete([eq("id", e.aggregate_id())]))
 }
 
-// SPEC B1, B2, B5
+// Contract: B1, B2, B5
 pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     let projection = orders();
     let handler = handler(fixture, &projection);
@@ -71,7 +71,7 @@ pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     assert_eq!(fixture.read_rows(&projection, "lines").len(), 2, "the lines of the order went with it");
 }
 
-// SPEC I2
+// Contract: I2
 pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
     let things = |version| {
         Projection::new("things", version)
@@ -100,7 +100,7 @@ fn alter(fixture: &Fixture, sql: &'static str) {
     handler(fixture, &hand).trigger(&["hand"]).unwrap();
 }
 
-// SPEC A5: a long read in pages gives each event once, in order, also while events are added.
+// Contract: A5: a long read in pages gives each event once, in order, also while events are added.
 pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
     let push = |n: usize| {
         let commands: Vec<Command> = (0..n).map(|n| Command::raw(["a", "b"][n % 2], "t", "x", "e")).collect();

@@ -1,4 +1,4 @@
-//! Locks held by others, and the end of all positions: SPEC A1, L4.
+//! Locks held by others, and the end of all positions: Contract: A1, L4.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use readside::error::{PushError, full};
 
 use crate::{PATIENCE, Store, command, positions};
 
-// SPEC A1: the error says for whom it waited, and that nothing was stored.
+// Contract: A1: the error says for whom it waited, and that nothing was stored.
 pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store: &Arc<S>) {
     store.push(&[command("a", "0")]).unwrap();
     store.transaction_of_ones_own(true, &mut |tx| {
@@ -22,7 +22,7 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store
     assert_eq!(positions(store.as_ref(), "a"), [1, 2, 3]);
 }
 
-// SPEC A1
+// Contract: A1
 pub(crate) fn positions_end_at_the_last_one<S: Store + 'static>(store: &Arc<S>) {
     store.push(&[command("a", "0")]).unwrap();
     store.sql(&format!("UPDATE {} SET head = 9223372036854775806", store.table("instances")));
@@ -37,7 +37,7 @@ pub(crate) fn positions_end_at_the_last_one<S: Store + 'static>(store: &Arc<S>) 
     assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::PositionsExhausted { .. })));
 }
 
-// SPEC A1: who holds the lock, and L4: another tenant is not held up.
+// Contract: A1: who holds the lock, and L4: another tenant is not held up.
 #[cfg(feature = "postgres")]
 #[test]
 fn the_holder_is_named_and_others_are_not_held_up() {
@@ -74,7 +74,7 @@ fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::p
     client
 }
 
-// SPEC A1: neither an older session that holds another counter nor one that waits too is taken for the holder, also when the
+// Contract: A1: neither an older session that holds another counter nor one that waits too is taken for the holder, also when the
 // counter is only being made.
 #[cfg(feature = "postgres")]
 #[test]
@@ -117,7 +117,7 @@ fn of_several_sessions_the_holder_is_named() {
     }
 }
 
-// SPEC A1: on a file it is a thread of this process, when it is one; a process that waits itself is none.
+// Contract: A1: on a file it is a thread of this process, when it is one; a process that waits itself is none.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_writer_of_this_process_is_named_and_no_other() {
@@ -150,7 +150,7 @@ fn a_writer_of_this_process_is_named_and_no_other() {
     });
 }
 
-// SPEC A1, A4: a transaction that has not begun to write waits for the file inside of the push.
+// Contract: A1, A4: a transaction that has not begun to write waits for the file inside of the push.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
@@ -177,7 +177,7 @@ fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
     store.push_in(&transaction, &[command("a", "1")]).unwrap().token.fire();
 }
 
-// SPEC A1: times never decrease with positions, whatever the clock does.
+// Contract: A1: times never decrease with positions, whatever the clock does.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_clock_that_jumps_back_does_not_turn_times_round() {

@@ -1,4 +1,4 @@
-//! What pushes and reducers bring: SPEC A8, B4.
+//! What pushes and reducers bring: Contract: A8, B4.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{Store, command, positions};
 const ODD: [&str; 7] =
     ["'; DROP TABLE users; --", "$1 ?1 :a @b", "\"`[]", "\u{202e}\u{feff}ß😀\u{10ffff}", "\t\r\n\\", "%_*", "NULL"];
 
-// SPEC A8, B4
+// Contract: A8, B4
 pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Arc<S>) {
     for odd in ODD {
         let payload = serde_json::json!({ odd: odd });
@@ -42,7 +42,7 @@ pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Ar
     assert!(rows.iter().all(|row| row[0].1 == row[1].1 && row[1].1 == row[2].1), "{rows:?}");
 }
 
-// SPEC A8
+// Contract: A8
 pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store + 'static>(store: &Arc<S>) {
     for revision in [0, u32::MAX] {
         let error = store.push(&[command("a", "u").revision(revision)]).unwrap_err();
@@ -55,7 +55,7 @@ fn notes() -> Table {
     table.primary_key(["id"])
 }
 
-// SPEC A8
+// Contract: A8
 pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Arc<S>) {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bad: [(&str, Command); 10] = [
@@ -78,7 +78,7 @@ pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Ar
     assert_eq!(positions(store.as_ref(), "a"), [0; 0]);
 }
 
-// SPEC A8, H1: never a stuck projection, and no other event lost.
+// Contract: A8, H1: never a stuck projection, and no other event lost.
 pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {
@@ -98,7 +98,7 @@ pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store + 'static
     assert_eq!(store.rows(&projection, "docs").len(), 2);
 }
 
-// SPEC B4
+// Contract: B4
 pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("typed").column(text("id")).column(integer("n")).primary_key(["id"]);
     let wrong = |projection: Projection, kind: &str, column: &'static str, value: Value| {

@@ -1,4 +1,4 @@
-//! What a server answers to COMMIT, and what that says about the outcome: SPEC L6.
+//! What a server answers to COMMIT, and what that says about the outcome: Contract: L6.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn fails_once_at_commit(client: &mut Client, table: &str, code: &str) {
         .unwrap();
 }
 
-// SPEC L6: proxies and distributed servers answer COMMIT so when they do not know either. Only what proves that the server
+// Contract: L6: proxies and distributed servers answer COMMIT so when they do not know either. Only what proves that the server
 // rolled back is taken for that.
 #[test]
 fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
@@ -55,7 +55,7 @@ fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
     }
 }
 
-// SPEC L2, L6: what an unknown commit should have moved is read again, and then done again.
+// Contract: L2, L6: what an unknown commit should have moved is read again, and then done again.
 #[test]
 fn an_unknown_commit_of_a_read_model_is_resolved() {
     let store = Arc::new(OnPostgres::new());

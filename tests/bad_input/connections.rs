@@ -54,7 +54,7 @@ fn generation(store: &PostgresStore) -> u64 {
     number.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
-// SPEC L10: a server that cannot be written to any more, or says that it goes, is left with all connections.
+// Contract: L10: a server that cannot be written to any more, or says that it goes, is left with all connections.
 #[test]
 fn a_server_that_goes_or_only_reads_is_left_with_all_connections() {
     let store = OnPostgres::new();
@@ -82,7 +82,7 @@ fn a_server_that_goes_or_only_reads_is_left_with_all_connections() {
     }
 }
 
-// SPEC L10: also those that were idle, or in use, when they ended.
+// Contract: L10: also those that were idle, or in use, when they ended.
 #[test]
 fn a_lost_connection_is_counted() {
     let store = OnPostgres::new();
@@ -177,7 +177,7 @@ fn refused(error: &error::StoreError) {
     assert!(text.contains("asynchronous runtime") && text.contains("spawn_blocking"), "{text}");
 }
 
-// SPEC J4: the driver panics on such threads, and would panic again while that unwinds, which ends the process.
+// Contract: J4: the driver panics on such threads, and would panic again while that unwinds, which ends the process.
 #[test]
 fn calls_on_a_thread_of_an_asynchronous_runtime_are_refused() {
     let store = OnPostgres::new();

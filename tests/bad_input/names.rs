@@ -1,4 +1,4 @@
-//! Names of tables and columns: SPEC B1, B4.
+//! Names of tables and columns: Contract: B1, B4.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) fn people(table: &str, version: u32) -> Projection {
     )
 }
 
-// SPEC B4
+// Contract: B4
 pub(crate) fn odd_names_work_from_end_to_end<S: Store + 'static>(store: &Arc<S>) {
     let longest = "x".repeat(61);
     let names = ["select", "a \"quoted\" name", "order", "Größe", "semi;colon--", "$1", longest.as_str()];
@@ -53,7 +53,7 @@ pub(crate) fn odd_names_work_from_end_to_end<S: Store + 'static>(store: &Arc<S>)
     assert!(people("p", 1).table(twice).check().is_err());
 }
 
-// SPEC B1
+// Contract: B1
 pub(crate) fn a_name_used_twice_is_refused<S: Store + 'static>(store: &Arc<S>) {
     let (one, other) = (people("people", 1), people("people", 2));
     let error = ProjectionStore::setup(store.as_ref(), &[&one, &other]).unwrap_err();

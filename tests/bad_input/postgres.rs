@@ -97,7 +97,7 @@ fn another_encoding_is_refused() {
     drop(database);
 }
 
-// SPEC I1: a role without rights runs on what an owner set up by script.
+// Contract: I1: a role without rights runs on what an owner set up by script.
 #[test]
 fn a_role_without_rights_runs_on_what_the_script_made() {
     let store = OnPostgres::new();
@@ -138,7 +138,7 @@ fn a_role_without_rights_runs_on_what_the_script_made() {
     owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
 }
 
-// SPEC L11: who may not, what, and what helps.
+// Contract: L11: who may not, what, and what helps.
 #[test]
 fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     let store = OnPostgres::new();
@@ -167,7 +167,7 @@ fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     assert!(!text.contains("check user, password"), "{text}");
 }
 
-// SPEC L6, K1: the connection is cut while the push waits; nothing is stored, and the next push works.
+// Contract: L6, K1: the connection is cut while the push waits; nothing is stored, and the next push works.
 #[test]
 fn a_connection_cut_during_a_push_is_an_error_and_the_next_push_works() {
     let store = OnPostgres::new();
@@ -201,7 +201,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-// SPEC L6: as after a restart of the server. Nothing was begun on them, so nobody has to hear of it.
+// Contract: L6: as after a restart of the server. Nothing was begun on them, so nobody has to hear of it.
 #[test]
 fn connections_that_ended_while_idle_are_replaced() {
     let store = OnPostgres::new();
@@ -225,7 +225,7 @@ fn connections_that_ended_while_idle_are_replaced() {
     patient.push(&[command("a", "0")]).unwrap();
 }
 
-// SPEC I1
+// Contract: I1
 #[test]
 fn a_newer_schema_is_named() {
     let store = OnPostgres::new();

@@ -1,4 +1,4 @@
-//! A push inside the caller's own transaction: SPEC A4.
+//! A push inside the caller's own transaction: Contract: A4.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use readside::{Expected, Topics};
 
 use crate::{Store, command, positions};
 
-// SPEC A4, L1
+// Contract: A4, L1
 pub(crate) fn rows_and_events_are_stored_together<S: Store + 'static>(store: &Arc<S>) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     for (id, commits) in [("1", true), ("2", false), ("3", true)] {
@@ -21,7 +21,7 @@ pub(crate) fn rows_and_events_are_stored_together<S: Store + 'static>(store: &Ar
     assert_eq!((positions(store.as_ref(), "a"), positions(store.as_ref(), "b")), (vec![1, 2], vec![1, 2]));
 }
 
-// SPEC A4
+// Contract: A4
 pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store + 'static>(store: &Arc<S>) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     store.push(&[command("a", "1").add_unique("name", "ada", "taken")]).unwrap();
@@ -38,7 +38,7 @@ pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store + 'static>(sto
     assert_eq!((positions(store.as_ref(), "a"), positions(store.as_ref(), "c")), (vec![1, 2], vec![]));
 }
 
-// SPEC A4, A6
+// Contract: A4, A6
 pub(crate) fn a_token_wakes_subscribers<S: Store + 'static>(store: &Arc<S>) {
     let subscription = store.subscribe(Topics::all());
     let mut tokens = Vec::new();
@@ -49,7 +49,7 @@ pub(crate) fn a_token_wakes_subscribers<S: Store + 'static>(store: &Arc<S>) {
     assert_eq!((received.events.len(), received.dirty), (0, vec![Arc::from("a")]));
 }
 
-// SPEC A4
+// Contract: A4
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_deferred_transaction_that_has_read_is_refused() {
@@ -71,7 +71,7 @@ fn a_deferred_transaction_that_has_read_is_refused() {
     assert_eq!(readside::EventStore::filter(&store, &readside::Query::new()).unwrap().len(), 1);
 }
 
-// SPEC A4: the session's settings are as found, after success and after failure.
+// Contract: A4: the session's settings are as found, after success and after failure.
 #[cfg(feature = "postgres")]
 #[test]
 fn settings_of_the_session_stay() {
@@ -89,7 +89,7 @@ fn settings_of_the_session_stay() {
     tx.commit().unwrap();
 }
 
-// SPEC A1, A4: a snapshot older than another push's commit leads to an error that can be retried, not to wrong versions.
+// Contract: A1, A4: a snapshot older than another push's commit leads to an error that can be retried, not to wrong versions.
 #[cfg(feature = "postgres")]
 #[test]
 fn an_old_snapshot_is_refused() {

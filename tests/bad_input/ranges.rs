@@ -41,7 +41,7 @@ fn states(handler: &ProjectionHandler, query: &HeldQuery) -> Vec<(i64, HeldState
     held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
 }
 
-// SPEC A1, A8, H1
+// Contract: A1, A8, H1
 pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'static>(store: &Arc<S>) {
     let (name, id) = (letters(500), letters(1500));
     let longest = || Command::raw(&name, &name, &id, &name).push_key(&id).add_unique(&name, &id, "taken");
@@ -62,7 +62,7 @@ pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'stati
     assert_eq!(store.filter(&Query::new().or(query)).unwrap().len(), 2);
 }
 
-// SPEC A1, A8
+// Contract: A1, A8
 pub(crate) fn longer_ids_are_refused_by_name<S: Store + 'static>(store: &Arc<S>) {
     for (length, only_names) in [
         (501, true),
@@ -99,7 +99,7 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store + 'static>(store: &Arc<S>)
     }
 }
 
-// SPEC H1, A8: stored before there was a limit.
+// Contract: H1, A8: stored before there was a limit.
 pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store + 'static>(store: &Arc<S>) {
     for length in [2600, 2640, 2672] {
         let (instance, id) = (format!("i{length}"), letters(length));
@@ -131,7 +131,7 @@ fn outcomes<S: Store + 'static>(store: &Arc<S>, projection: &Projection, ids: &[
     pushed.iter().map(of).collect()
 }
 
-// SPEC G3, H1: what an index of PostgreSQL could not hold fails its event, on both.
+// Contract: G3, H1: what an index of PostgreSQL could not hold fails its event, on both.
 pub(crate) fn values_too_long_for_an_index_fail_their_event<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("keyed").column(integer("n")).column(text("id")).column(text("a")).column(text("b"));
     let table = table.column(json("j").nullable()).column(text_array("l").nullable()).column(text("free").nullable());
@@ -185,7 +185,7 @@ fn micros(micros: i64) -> SystemTime {
 const FIRST: i64 = -62_135_596_800_000_000;
 const LAST: i64 = 253_402_300_799_999_999;
 
-// SPEC A8, B3: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+// Contract: A8, B3: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
 pub(crate) fn times_have_one_range<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("times").column(text("id")).column(timestamp("at")).primary_key(["at"]);
     let times = [("first", FIRST), ("last", LAST), ("before", FIRST - 1), ("after", LAST + 1), ("far", i64::MAX)];
@@ -222,7 +222,7 @@ pub(crate) fn times_have_one_range<S: Store + 'static>(store: &Arc<S>) {
     assert_eq!(count(SubQuery::new().created_after(last)), 0);
 }
 
-// SPEC A8, G3
+// Contract: A8, G3
 pub(crate) fn minus_zero_is_zero<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("floats").column(text("id")).column(float("f")).column(float("d").default(-0.0));
     let table = table.column(float("raw").default(Value::Float(-0.0))).primary_key(["id"]);
@@ -236,7 +236,7 @@ pub(crate) fn minus_zero_is_zero<S: Store + 'static>(store: &Arc<S>) {
     assert_eq!(shown, [zeros, zeros]);
 }
 
-// SPEC A8, H1
+// Contract: A8, H1
 pub(crate) fn numbers_of_json_columns_have_one_range<S: Store + 'static>(store: &Arc<S>) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {

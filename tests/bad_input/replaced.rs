@@ -1,4 +1,4 @@
-//! Database files that are moved, replaced or removed while they are open: SPEC L10.
+//! Database files that are moved, replaced or removed while they are open: Contract: L10.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ fn in_folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-// SPEC L10: nothing is acknowledged into a file that is gone, nothing is read from it, and all goes on when it is back.
+// Contract: L10: nothing is acknowledged into a file that is gone, nothing is read from it, and all goes on when it is back.
 #[test]
 fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
     for (what, deed, undo) in DEEDS {
@@ -74,7 +74,7 @@ fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
     }
 }
 
-// SPEC L10: a reader that was never open opens the path, which may be another file's by then.
+// Contract: L10: a reader that was never open opens the path, which may be another file's by then.
 #[test]
 fn no_reader_is_opened_on_another_file() {
     let (_folder, path) = in_folder();
@@ -90,7 +90,7 @@ fn no_reader_is_opened_on_another_file() {
     assert_eq!(EventSource::store_id(&store).unwrap_err().kind(), Kind::Replaced);
 }
 
-// SPEC L10: a path may be named by a link, which may be turned to another file; the name of a file may be an URI.
+// Contract: L10: a path may be named by a link, which may be turned to another file; the name of a file may be an URI.
 #[test]
 fn links_and_uris_are_followed() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,7 +126,7 @@ fn links_and_uris_are_followed() {
     }
 }
 
-// SPEC L10, A4
+// Contract: L10, A4
 #[test]
 fn a_push_in_a_transaction_of_the_callers_is_refused_too() {
     let (_folder, path) = in_folder();
@@ -141,7 +141,7 @@ fn a_push_in_a_transaction_of_the_callers_is_refused_too() {
     }
 }
 
-// SPEC L10: the log of a file that was removed would be taken for that of the new one.
+// Contract: L10: the log of a file that was removed would be taken for that of the new one.
 #[test]
 fn a_log_without_its_file_is_not_opened() {
     let (_folder, path) = in_folder();
@@ -167,7 +167,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-// SPEC L10: what is committed lies in the log first. Without it nothing is acknowledged, and nothing is read.
+// Contract: L10: what is committed lies in the log first. Without it nothing is acknowledged, and nothing is read.
 #[test]
 fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
     for (what, deed, undo) in DEEDS {
@@ -194,7 +194,7 @@ fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
     }
 }
 
-// SPEC L10: who comes later finds an empty log, and the index of the one that was removed.
+// Contract: L10: who comes later finds an empty log, and the index of the one that was removed.
 #[test]
 fn who_opens_beside_a_log_that_was_removed_is_told_so() {
     let (_folder, path) = in_folder();
@@ -211,7 +211,7 @@ fn who_opens_beside_a_log_that_was_removed_is_told_so() {
     assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::Store(error)) if error.kind() == Kind::Replaced));
 }
 
-// SPEC L10: while a store is open, SQLite itself keeps the log where it is.
+// Contract: L10: while a store is open, SQLite itself keeps the log where it is.
 #[test]
 fn what_others_may_do_to_the_log_goes_on() {
     let (_folder, path) = in_folder();
@@ -230,7 +230,7 @@ fn what_others_may_do_to_the_log_goes_on() {
     }
 }
 
-// SPEC L10: each name of a file has a log of its own, so two names are two databases that overwrite each other.
+// Contract: L10: each name of a file has a log of its own, so two names are two databases that overwrite each other.
 #[test]
 fn a_file_with_two_names_is_not_opened() {
     let (_folder, path) = in_folder();
@@ -276,7 +276,7 @@ fn open_at_once(path: &Path) -> Vec<Result<SqliteStore, StoreError>> {
     })
 }
 
-// SPEC L2: what a process that was killed leaves is taken, also where rows break a rule of the service's own.
+// Contract: L2: what a process that was killed leaves is taken, also where rows break a rule of the service's own.
 #[test]
 fn a_log_that_was_left_behind_is_taken() {
     let (_folder, path) = in_folder();
@@ -294,7 +294,7 @@ fn a_log_that_was_left_behind_is_taken() {
     }
 }
 
-// SPEC L10: the pages of the log were written for another state of the file. Either they make up all of the
+// Contract: L10: the pages of the log were written for another state of the file. Either they make up all of the
 // newer one, or the two are refused.
 #[test]
 fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {

@@ -79,7 +79,7 @@ fn a_file_without_a_log_is_read_by_an_uri() {
     assert_eq!(files, 1);
 }
 
-// SPEC I1
+// Contract: I1
 #[test]
 fn a_newer_schema_and_a_missing_one_are_named() {
     let store = SqliteStore::in_memory().unwrap();

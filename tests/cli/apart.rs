@@ -130,7 +130,7 @@ fn what_is_not_known_is_not_called_zero() {
     });
 }
 
-// SPEC L11: the events were put back below the checkpoints, of one tenant to before its first one.
+// Contract: L11: the events were put back below the checkpoints, of one tenant to before its first one.
 #[test]
 fn checkpoints_above_the_heads_of_the_other_are_stuck() {
     both_ways(|apart| {

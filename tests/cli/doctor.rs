@@ -115,7 +115,7 @@ fn a_role_without_rights_is_told_which_it_lacks() {
     assert!(ran.out.contains(&grant), "{}", ran.out);
 }
 
-// SPEC L11: the tables of projections count too, and what is printed mends it.
+// Contract: L11: the tables of projections count too, and what is printed mends it.
 #[test]
 fn a_role_without_rights_on_a_read_table_is_told_what_to_grant() {
     let [_, place] = fresh();
@@ -136,7 +136,7 @@ fn a_role_without_rights_on_a_read_table_is_told_what_to_grant() {
     assert_eq!(verdict(&role.run(&["doctor", "--json"]), "privileges"), "warn", "it is not the owner");
 }
 
-// SPEC I1
+// Contract: I1
 #[test]
 fn set_up_prints_what_a_role_needs() {
     let [file, place] = fresh();

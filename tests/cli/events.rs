@@ -33,7 +33,7 @@ fn found(place: &Place, args: &[&str]) -> Vec<String> {
     lines.iter().map(|line| format!("{}{}", line["instance"].as_str().unwrap(), line["position"])).collect()
 }
 
-// SPEC A5
+// Contract: A5
 #[test]
 fn every_condition_filters() {
     on_both(|place| {
@@ -63,7 +63,7 @@ fn every_condition_filters() {
     });
 }
 
-// SPEC A8
+// Contract: A8
 #[test]
 fn an_event_is_printed_as_it_was_given() {
     on_both(|place| {

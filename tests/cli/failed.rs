@@ -63,7 +63,7 @@ fn failures_are_listed_and_shown() {
     });
 }
 
-// SPEC H3
+// Contract: H3
 #[test]
 fn a_service_that_has_the_code_mends_them() {
     on_both(|place| {
@@ -80,7 +80,7 @@ fn a_service_that_has_the_code_mends_them() {
     });
 }
 
-// SPEC H3
+// Contract: H3
 #[test]
 fn a_retry_of_all_tells_what_fails_again() {
     on_both(|place| {
@@ -111,7 +111,7 @@ fn a_retry_of_all_tells_what_fails_again() {
     });
 }
 
-// SPEC H3
+// Contract: H3
 #[test]
 fn a_retry_goes_on_where_it_was() {
     on_both(|place| {
@@ -126,7 +126,7 @@ fn a_retry_goes_on_where_it_was() {
     });
 }
 
-// SPEC H3
+// Contract: H3
 #[test]
 fn an_event_is_given_up() {
     on_both(|place| {
@@ -161,7 +161,7 @@ fn is_hidden(letter: char) -> bool {
     letter != '\n' && (letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
 }
 
-// SPEC H1
+// Contract: H1
 #[test]
 fn no_text_breaks_a_line_or_turns_it() {
     const KIND: &str = "us\u{202e}er\n";

@@ -22,7 +22,7 @@ fn payloads(place: &Place) -> Vec<serde_json::Value> {
     place.run(&["events"]).lines().into_iter().map(|event| event["payload"].clone()).collect()
 }
 
-// SPEC K2
+// Contract: K2
 #[test]
 fn a_person_is_forgotten() {
     on_both(|place| {
@@ -54,7 +54,7 @@ fn a_person_is_forgotten() {
     });
 }
 
-// SPEC K3
+// Contract: K3
 #[test]
 fn a_tenant_is_removed_and_opened_again() {
     on_both(|place| {
@@ -79,7 +79,7 @@ fn a_tenant_is_removed_and_opened_again() {
     });
 }
 
-// SPEC K4
+// Contract: K4
 #[test]
 fn old_events_move_and_are_read_as_before() {
     on_both(|place| {

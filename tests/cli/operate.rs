@@ -159,7 +159,7 @@ fn rebuild() -> NewCommand {
     NewCommand { projection: "users".into(), version: None, instruction, by: By::new("bob", "a column") }
 }
 
-// SPEC J3: a wait ends when nobody is left who could end it.
+// Contract: J3: a wait ends when nobody is left who could end it.
 #[test]
 fn an_engine_that_dies_is_waited_for_no_longer_than_its_lease() {
     on_both(|place| {
@@ -176,7 +176,7 @@ fn an_engine_that_dies_is_waited_for_no_longer_than_its_lease() {
     });
 }
 
-// SPEC J3
+// Contract: J3
 #[test]
 fn what_nobody_has_begun_is_withdrawn_with_the_time_out() {
     on_both(|place| {
@@ -199,7 +199,7 @@ fn what_nobody_has_begun_is_withdrawn_with_the_time_out() {
     });
 }
 
-// SPEC J3
+// Contract: J3
 #[test]
 fn a_command_that_nobody_is_at_is_in_nobodys_way() {
     on_both(|place| {
@@ -217,7 +217,7 @@ fn a_command_that_nobody_is_at_is_in_nobodys_way() {
     });
 }
 
-// SPEC J3
+// Contract: J3
 #[test]
 fn who_has_begun_is_named_when_the_time_is_over() {
     on_both(|place| {
@@ -235,7 +235,7 @@ fn who_has_begun_is_named_when_the_time_is_over() {
     });
 }
 
-// SPEC L11
+// Contract: L11
 #[test]
 fn a_reset_without_engines_fills_all_again() {
     on_both(|place| {
@@ -252,7 +252,7 @@ fn a_reset_without_engines_fills_all_again() {
     });
 }
 
-// SPEC L11
+// Contract: L11
 #[test]
 fn what_a_rebuild_leaves_out_is_found() {
     on_both(|place| {

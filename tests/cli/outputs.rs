@@ -35,7 +35,7 @@ fn untold(place: &Place, args: &[&str], input: &str, output: Stdio) -> (i32, Str
 
 const LINE: &str = r#"{"instance":"acme","aggregate_type":"user","aggregate_id":"u","type":"user.added"}"#;
 
-// SPEC A4
+// Contract: A4
 #[test]
 fn what_was_changed_is_said_whatever_becomes_of_the_output() {
     on_both(|place| {

@@ -14,7 +14,7 @@ fn the_environment_may_name_the_database() {
     }
 }
 
-// SPEC I1
+// Contract: I1
 #[test]
 fn what_is_not_set_up_is_found_by_the_check() {
     for place in fresh() {

@@ -64,7 +64,7 @@ fn a_malformed_line_is_named_and_the_batches_before_it_stay() {
     });
 }
 
-// SPEC A1
+// Contract: A1
 #[test]
 fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
     on_both(|place| {
@@ -103,7 +103,7 @@ fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
     });
 }
 
-// SPEC K1
+// Contract: K1
 #[test]
 fn a_push_with_a_key_prefix_can_be_repeated_whatever_its_batches() {
     on_both(|place| {
@@ -183,7 +183,7 @@ fn told(lines: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
     lines.lines().map(told).collect()
 }
 
-// SPEC A8, K2: what was erased stays erased, and what is null is not absent.
+// Contract: A8, K2: what was erased stays erased, and what is null is not absent.
 #[test]
 fn printing_pushing_and_printing_again_changes_nothing() {
     let [sqlite, postgres] = fresh();
@@ -244,7 +244,7 @@ fn cloud_events_are_stored() {
     });
 }
 
-// SPEC K1
+// Contract: K1
 #[test]
 fn a_cloud_event_that_comes_again_is_stored_once() {
     let event = |id: &str, source: &str, n: usize| {

@@ -1,4 +1,6 @@
 //! Connection strings, with slips and without: never a file, never shown, wherever they are given.
+//!
+//! Contract: O4
 
 use std::process::Command;
 

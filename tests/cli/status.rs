@@ -106,7 +106,7 @@ fn in_tables(place: &Place, sql: &str) -> String {
     }
 }
 
-// SPEC L11: the log was put back below a checkpoint; nothing lags and nothing failed.
+// Contract: L11: the log was put back below a checkpoint; nothing lags and nothing failed.
 #[test]
 fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
     on_both(|place| {
@@ -142,7 +142,7 @@ fn push_more(place: &Place, instance: &str, count: usize) {
     });
 }
 
-// SPEC L11
+// Contract: L11
 #[test]
 fn stuck_and_behind_but_moving_differ_in_one_call() {
     on_both(|place| {

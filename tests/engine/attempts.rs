@@ -1,4 +1,4 @@
-//! Attempts, back-off, and what is recorded: SPEC C5, H1, H2, L4.
+//! Attempts, back-off, and what is recorded: Contract: C5, H1, H2, L4.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ fn limited(max_failure_count: u32) -> HandlerConfig {
     HandlerConfig { max_failure_count, policy: Policy::Stop, ..config() }
 }
 
-// SPEC H1
+// Contract: H1
 #[test]
 fn a_failing_event_is_recorded_with_all_that_is_known() {
     let (store, _) = store();
@@ -42,7 +42,7 @@ fn a_failing_event_is_recorded_with_all_that_is_known() {
     assert_eq!(rows(&store), ["a/x=1"], "what precedes it is applied");
 }
 
-// SPEC C5, H2
+// Contract: C5, H2
 #[test]
 fn the_instance_waits_until_the_next_attempt_is_due_and_stops_at_the_limit() {
     let (store, clock) = store();
@@ -63,7 +63,7 @@ fn the_instance_waits_until_the_next_attempt_is_due_and_stops_at_the_limit() {
     assert_eq!(store.held_events(&counts().key(), &readside::HeldQuery::all()).unwrap()[0].attempt.attempts, 3);
 }
 
-// SPEC H2: a clock that was wrong keeps nobody waiting for years.
+// Contract: H2: a clock that was wrong keeps nobody waiting for years.
 #[test]
 fn a_wait_that_no_back_off_can_have_set_is_over() {
     let (store, clock) = store();
@@ -92,7 +92,7 @@ fn flaky_handler(store: &SqliteStore, projection: Projection, config: HandlerCon
     ProjectionHandler::new(store.clone(), store, projection, config).unwrap()
 }
 
-// SPEC C5
+// Contract: C5
 #[test]
 fn attempts_are_retries_and_one_and_one_call_counts_once() {
     let (store, clock) = store();
@@ -114,7 +114,7 @@ fn attempts_are_retries_and_one_and_one_call_counts_once() {
     );
 }
 
-// SPEC H2
+// Contract: H2
 #[test]
 fn a_later_success_clears_the_record() {
     let (store, clock) = store();
@@ -130,7 +130,7 @@ fn a_later_success_clears_the_record() {
     assert_eq!(rows(&store), ["a/flaky=1", "a/x=1"]);
 }
 
-// SPEC C5: what is not the event's fault is retried and never counted.
+// Contract: C5: what is not the event's fault is retried and never counted.
 #[test]
 fn trouble_of_the_database_is_not_counted() {
     for kind in [StoreErrorKind::Connection, StoreErrorKind::Conflict, StoreErrorKind::Timeout, StoreErrorKind::Full] {
@@ -147,7 +147,7 @@ fn trouble_of_the_database_is_not_counted() {
     }
 }
 
-// SPEC G2, G3, L4: the table refuses one event; the others of its instance before it, and all other instances, go on.
+// Contract: G2, G3, L4: the table refuses one event; the others of its instance before it, and all other instances, go on.
 #[test]
 fn a_refused_statement_is_found_by_single_steps() {
     let (store, _) = store();
@@ -168,7 +168,7 @@ fn a_refused_statement_is_found_by_single_steps() {
     assert!(rows(&store).contains(&"i9/x=11".to_owned()));
 }
 
-// SPEC H2
+// Contract: H2
 #[test]
 fn skip_goes_on_at_once_and_keeps_the_record() {
     let (store, _) = store();
@@ -180,7 +180,7 @@ fn skip_goes_on_at_once_and_keeps_the_record() {
     assert!(held.len() == 2 && held.iter().all(|held| held.attempt.state == HeldState::Skipped));
 }
 
-// SPEC C2
+// Contract: C2
 #[test]
 fn no_instances_is_an_error() {
     let (store, _) = store();

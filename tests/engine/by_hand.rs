@@ -1,4 +1,4 @@
-//! Events that a caller has at hand: SPEC C4, G1, D2's ground.
+//! Events that a caller has at hand: Contract: C4, G1, D2's ground.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use readside::{EventStore, Query, StopCause, SubQuery};
 
 use crate::{config, count, handler, position, push, rows, store};
 
-// SPEC C4, G1
+// Contract: C4, G1
 #[test]
 fn events_that_continue_at_the_checkpoint_are_applied_and_others_dropped() {
     let (store, _) = store();
@@ -26,7 +26,7 @@ fn events_that_continue_at_the_checkpoint_are_applied_and_others_dropped() {
     assert_eq!((position(&store, "a"), position(&store, "b")), (3, 1));
 }
 
-// SPEC D2: a gap is not jumped over.
+// Contract: D2: a gap is not jumped over.
 #[test]
 fn a_gap_stops_its_instance_there() {
     let (store, _) = store();
@@ -40,7 +40,7 @@ fn a_gap_stops_its_instance_there() {
     assert_eq!(rows(&store), ["a/x=1", "b/x=7"]);
 }
 
-// SPEC G1: another worker was faster; what it applied is dropped, not applied again.
+// Contract: G1: another worker was faster; what it applied is dropped, not applied again.
 #[test]
 fn what_was_fetched_before_another_worker_went_on_is_dropped() {
     let (store, _) = store();
@@ -55,7 +55,7 @@ fn what_was_fetched_before_another_worker_went_on_is_dropped() {
     assert_eq!((rows(&store), position(&store, "a")), (vec!["a/x=7".to_owned()], 3));
 }
 
-// SPEC C3
+// Contract: C3
 #[test]
 fn one_busy_instance_does_not_starve_others() {
     let (store, _) = store();

@@ -87,13 +87,13 @@ fn whichever_call_fails_each_event_counts_once<S: Tried>(store: &S) {
     assert!(report.is_lawful(), "{report}");
 }
 
-// SPEC L2, L6, G1, G2, C5
+// Contract: L2, L6, G1, G2, C5
 #[test]
 fn whichever_call_fails_each_event_counts_once_on_sqlite() {
     whichever_call_fails_each_event_counts_once(&store().0);
 }
 
-// SPEC L2, L6, G1, G2, C5
+// Contract: L2, L6, G1, G2, C5
 #[cfg(feature = "postgres")]
 #[test]
 fn whichever_call_fails_each_event_counts_once_on_postgres() {
@@ -103,7 +103,7 @@ fn whichever_call_fails_each_event_counts_once_on_postgres() {
     whichever_call_fails_each_event_counts_once(&store);
 }
 
-// SPEC L6: a commit that did happen is not repeated, one that did not is.
+// Contract: L6: a commit that did happen is not repeated, one that did not is.
 #[test]
 fn a_commit_of_unknown_outcome_is_looked_up() {
     for (way, transactions) in [(Fault::CommitDone, 1), (Fault::CommitLost, 2)] {

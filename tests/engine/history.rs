@@ -1,4 +1,4 @@
-//! Checkpoints that do not belong to the store's history, and a read model in another database: SPEC G5, G6.
+//! Checkpoints that do not belong to the store's history, and a read model in another database: Contract: G5, G6.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ fn two(source: &SqliteStore, models: &SqliteStore) -> ProjectionHandler {
     ProjectionHandler::new(Arc::new(source.clone()), Arc::new(models.clone()), counts(), config()).unwrap()
 }
 
-// SPEC G5
+// Contract: G5
 #[test]
 fn the_read_model_may_live_in_another_database() {
     let ((events, _), (models, _)) = (store(), store());
@@ -27,7 +27,7 @@ fn diverged(source: &SqliteStore, models: &SqliteStore) -> String {
     stopped[0].to_string()
 }
 
-// SPEC G6: a backup was restored: the same store, but shorter, or with other events after it.
+// Contract: G6: a backup was restored: the same store, but shorter, or with other events after it.
 #[test]
 fn a_store_restored_to_an_older_state_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn a_store_restored_to_an_older_state_is_noticed() {
     assert!(text.contains("belongs to event store"), "{text}");
 }
 
-// SPEC G1: a checkpoint that was set back while events were on their way.
+// Contract: G1: a checkpoint that was set back while events were on their way.
 #[test]
 fn a_checkpoint_that_was_set_back_stops_the_work() {
     let (store, _) = store();
@@ -137,13 +137,13 @@ fn what_was_read_of_a_lost_history_is_not_written<S: Both>(store: &S, other: &S,
     lawful(store);
 }
 
-// SPEC L10
+// Contract: L10
 #[test]
 fn what_was_read_of_a_lost_history_is_not_written_on_sqlite() {
     on_sqlite(what_was_read_of_a_lost_history_is_not_written);
 }
 
-// SPEC L10
+// Contract: L10
 #[cfg(feature = "postgres")]
 #[test]
 fn what_was_read_of_a_lost_history_is_not_written_on_postgres() {
@@ -172,13 +172,13 @@ fn events_by_hand_of_a_lost_history_are_not_written<S: Both>(store: &S, other: &
     lawful(store);
 }
 
-// SPEC L10
+// Contract: L10
 #[test]
 fn events_by_hand_of_a_lost_history_are_not_written_on_sqlite() {
     on_sqlite(events_by_hand_of_a_lost_history_are_not_written);
 }
 
-// SPEC L10
+// Contract: L10
 #[cfg(feature = "postgres")]
 #[test]
 fn events_by_hand_of_a_lost_history_are_not_written_on_postgres() {
@@ -206,13 +206,13 @@ fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other
     assert_eq!(rows(&models), ["a/x=1"]);
 }
 
-// SPEC L10, H3
+// Contract: L10, H3
 #[test]
 fn a_record_of_a_lost_event_is_not_applied_to_another_on_sqlite() {
     on_sqlite(a_record_of_a_lost_event_is_not_applied_to_another);
 }
 
-// SPEC L10, H3
+// Contract: L10, H3
 #[cfg(feature = "postgres")]
 #[test]
 fn a_record_of_a_lost_event_is_not_applied_to_another_on_postgres() {
@@ -234,13 +234,13 @@ fn a_log_in_another_database_is_asked_before_the_commit<S: Both>(events: &S, oth
     assert_eq!(rows(&models), ["a/x=11"]);
 }
 
-// SPEC L10, G5
+// Contract: L10, G5
 #[test]
 fn a_log_in_another_database_is_asked_before_the_commit_on_sqlite() {
     on_sqlite(a_log_in_another_database_is_asked_before_the_commit);
 }
 
-// SPEC L10, G5
+// Contract: L10, G5
 #[cfg(feature = "postgres")]
 #[test]
 fn a_log_in_another_database_is_asked_before_the_commit_on_postgres() {
@@ -284,13 +284,13 @@ fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _o
     assert!(rows.contains("Integer(2)"), "nothing was written again: {rows}");
 }
 
-// SPEC L2
+// Contract: L2
 #[test]
 fn what_is_set_back_between_attempts_is_not_written_again_on_sqlite() {
     on_sqlite(what_is_set_back_between_attempts_is_not_written_again);
 }
 
-// SPEC L2
+// Contract: L2
 #[cfg(feature = "postgres")]
 #[test]
 fn what_is_set_back_between_attempts_is_not_written_again_on_postgres() {

@@ -1,4 +1,4 @@
-//! Memory is bounded by configuration: SPEC C3, L9.
+//! Memory is bounded by configuration: Contract: C3, L9.
 
 use readside::{Command, HandlerConfig, Payload};
 
@@ -9,7 +9,7 @@ fn large(instance: &str, bytes: usize) -> Command {
     Command::raw(instance, Counted::AGGREGATE, "x", Counted::TYPE).payload_json(payload)
 }
 
-// SPEC C3
+// Contract: C3
 #[test]
 fn a_fetch_holds_no_more_bytes_than_it_may_but_at_least_an_event() {
     let (store, _) = store();
@@ -29,7 +29,7 @@ fn a_fetch_holds_no_more_bytes_than_it_may_but_at_least_an_event() {
     assert_eq!(rows(&store)[0], "a/x=32");
 }
 
-// SPEC L9: many instances are worked through in batches.
+// Contract: L9: many instances are worked through in batches.
 #[test]
 fn instances_share_a_fetch_in_batches() {
     let (store, _) = store();

@@ -1,4 +1,4 @@
-//! Mending under faults: each call of a retry and of a discard fails once, in each way: SPEC H3, L2, L6.
+//! Mending under faults: each call of a retry and of a discard fails once, in each way: Contract: H3, L2, L6.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn run(way: Fault, at: usize) -> usize {
     calls
 }
 
-// SPEC H3, L2, L6
+// Contract: H3, L2, L6
 #[test]
 fn whichever_call_of_a_mending_fails_each_event_counts_once() {
     for way in WAYS {
@@ -102,7 +102,7 @@ fn whichever_call_of_a_mending_fails_each_event_counts_once() {
     }
 }
 
-// SPEC H3: a long queue is applied as it would be caught up, not event by event.
+// Contract: H3: a long queue is applied as it would be caught up, not event by event.
 #[test]
 fn a_parked_aggregate_is_applied_in_few_calls() {
     let (store, _) = store();
@@ -123,7 +123,7 @@ fn a_parked_aggregate_is_applied_in_few_calls() {
     assert_eq!((rows(&store), held(&store)), (vec!["a/x=2601".to_owned()], vec![]));
 }
 
-// SPEC L4: what one instance meets keeps no other one from being mended, and is told in the end.
+// Contract: L4: what one instance meets keeps no other one from being mended, and is told in the end.
 #[test]
 fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {
     for at in 2.. {

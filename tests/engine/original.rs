@@ -15,7 +15,7 @@ fn failing(at: usize, kind: Kind) -> (readside::SqliteStore, ProjectionHandler) 
     (store, ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config()).unwrap())
 }
 
-// SPEC C1: query error, event store error -> that error; nothing is written.
+// Contract: C1: query error, event store error -> that error; nothing is written.
 #[test]
 fn errors_of_reading_are_returned() {
     for at in 1..=3 {
@@ -29,7 +29,7 @@ fn errors_of_reading_are_returned() {
     }
 }
 
-// SPEC G1: begin, lock, save or commit fails -> rolled back, the cause kept.
+// Contract: G1: begin, lock, save or commit fails -> rolled back, the cause kept.
 #[test]
 fn errors_of_the_transaction_are_returned_and_roll_back() {
     // store id, states, read; then begin, lock, apply, save, commit
@@ -41,7 +41,7 @@ fn errors_of_the_transaction_are_returned_and_roll_back() {
     }
 }
 
-// SPEC C1: no events -> Ok, and no state row is made for them.
+// Contract: C1: no events -> Ok, and no state row is made for them.
 #[test]
 fn nothing_to_do_is_well() {
     let (store, _) = store();
@@ -55,7 +55,7 @@ fn nothing_to_do_is_well() {
     assert_eq!((nothing.applied, nothing.stopped.len()), (0, 0));
 }
 
-// SPEC C3: smaller than, equal to, and above the limit.
+// Contract: C3: smaller than, equal to, and above the limit.
 #[test]
 fn more_says_that_the_limit_ended_the_fetch() {
     let (store, _) = store();
@@ -68,7 +68,7 @@ fn more_says_that_the_limit_ended_the_fetch() {
     assert_eq!(rows(&store), ["a/x=2"]);
 }
 
-// SPEC C4: the original lost the events before a reducer's error; its retries could skip some after an inserted one.
+// Contract: C4: the original lost the events before a reducer's error; its retries could skip some after an inserted one.
 #[test]
 fn a_reducers_error_loses_nothing_before_it_and_counts_are_the_callers() {
     let (store, _) = store();

@@ -1,4 +1,4 @@
-//! Callers at the same time: SPEC C1 (single flight), L2, C5 (a stop interrupts).
+//! Callers at the same time: Contract: C1 (single flight), L2, C5 (a stop interrupts).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,7 @@ impl EventSource for Gate {
     }
 }
 
-// SPEC C1: the second caller raises the target of the running one to the head it finds, and waits for that.
+// Contract: C1: the second caller raises the target of the running one to the head it finds, and waits for that.
 #[test]
 fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     let (store, _) = store();
@@ -65,7 +65,7 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     assert!(gate.reads.load(Ordering::SeqCst) <= 3, "one caller did the work");
 }
 
-// SPEC L2: many callers of many handlers, while events come in.
+// Contract: L2: many callers of many handlers, while events come in.
 #[test]
 fn many_callers_apply_each_event_once() {
     let (store, _) = store();
@@ -90,7 +90,7 @@ fn many_callers_apply_each_event_once() {
     assert_eq!(rows(&store), ["a/x=20", "a/y=60", "b/x=20", "c/x=20"]);
 }
 
-// SPEC C5, J3: a back-off of an hour ends with the cancellation.
+// Contract: C5, J3: a back-off of an hour ends with the cancellation.
 #[test]
 fn cancel_interrupts_the_wait_between_attempts() {
     let (store, _) = store();

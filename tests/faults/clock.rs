@@ -1,4 +1,4 @@
-//! A system clock that jumps back and forth beneath the engine: SPEC L5, F1, A1.
+//! A system clock that jumps back and forth beneath the engine: Contract: L5, F1, A1.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use readside::*;
 use crate::common::random::{Random, seed};
 use crate::load::{Acknowledged, LONG, eventually, instances, lawful, start, under_load};
 
-// SPEC L5: leases, heartbeats and back-offs are made on a clock that is off by up to a day in either direction.
+// Contract: L5: leases, heartbeats and back-offs are made on a clock that is off by up to a day in either direction.
 #[test]
 fn the_engine_does_not_care_what_time_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -44,7 +44,7 @@ fn the_engine_does_not_care_what_time_it_is() {
     println!("{jumps} jumps of the clock: {report}");
 }
 
-// SPEC L5, F6: what a process that died held ends, also when the clock was set back by a day after it died.
+// Contract: L5, F6: what a process that died held ends, also when the clock was set back by a day after it died.
 #[test]
 fn a_lease_from_a_clock_that_was_wrong_does_not_last_for_ever() {
     let clock = ManualClock::at(SystemTime::now() + Duration::from_hours(24));

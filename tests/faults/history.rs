@@ -1,4 +1,4 @@
-//! An event store that was restored to an older backup beneath a running engine: SPEC G6.
+//! An event store that was restored to an older backup beneath a running engine: Contract: G6.
 
 use std::time::Duration;
 
@@ -60,14 +60,14 @@ mod beneath {
         (database, store, engine)
     }
 
-    // SPEC G6
+    // Contract: G6
     #[test]
     fn a_checkpoint_ahead_of_a_restored_log_is_reported() {
         let (_database, store, engine) = restored();
         diverged(&engine, &store, &store, 10);
     }
 
-    // SPEC G6: new events take the places of those that were lost; those up to the checkpoint must not be passed over.
+    // Contract: G6: new events take the places of those that were lost; those up to the checkpoint must not be passed over.
     #[test]
     fn events_pushed_by_another_process_after_a_restore_are_not_skipped() {
         let (database, _store, engine) = restored();
@@ -76,7 +76,7 @@ mod beneath {
         diverged(&engine, &other, &other, 10);
     }
 
-    // SPEC G6: the same through the engine itself, which sees them in its queue and need not read them.
+    // Contract: G6: the same through the engine itself, which sees them in its queue and need not read them.
     #[test]
     fn events_pushed_by_the_engine_itself_after_a_restore_are_not_skipped() {
         let (_database, store, engine) = restored();
@@ -90,7 +90,7 @@ mod beneath {
     }
 }
 
-// SPEC G6: the file with the events is put back between two engines; the read model lives in another one.
+// Contract: G6: the file with the events is put back between two engines; the read model lives in another one.
 #[test]
 fn a_file_put_back_is_found_out_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();

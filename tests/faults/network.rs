@@ -1,4 +1,4 @@
-//! A network between engine and PostgreSQL that delays, cuts, resets and freezes: SPEC L2, L6, L7, F3.
+//! A network between engine and PostgreSQL that delays, cuts, resets and freezes: Contract: L2, L6, L7, F3.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn step() -> usize {
     std::env::var("READSIDE_FAULT_STEP").map_or(31, |step| step.parse().expect("READSIDE_FAULT_STEP is a number"))
 }
 
-// SPEC L2, L6: at every byte of a stretch of the conversation, in both directions.
+// Contract: L2, L6: at every byte of a stretch of the conversation, in both directions.
 #[test]
 fn a_connection_may_be_cut_after_any_byte() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -52,7 +52,7 @@ fn a_connection_may_be_cut_after_any_byte() {
     println!("cuts {}: {report}", proxy.counts().0);
 }
 
-// SPEC L6: exactly when COMMIT is sent, and exactly when it is answered.
+// Contract: L6: exactly when COMMIT is sent, and exactly when it is answered.
 #[test]
 fn a_commit_may_be_lost_or_unanswered() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -72,7 +72,7 @@ fn a_commit_may_be_lost_or_unanswered() {
     println!("commits lost {}, unanswered {}: {report}", proxy.counts().1, proxy.counts().2);
 }
 
-// SPEC L6: the same for the commits of pushes: an error says that nothing was stored, or that it is not known.
+// Contract: L6: the same for the commits of pushes: an error says that nothing was stored, or that it is not known.
 #[test]
 fn a_pushers_commit_may_be_lost_or_unanswered() {
     let (database, store, proxy, engine) = behind_proxy();
@@ -107,7 +107,7 @@ fn a_pushers_commit_may_be_lost_or_unanswered() {
     println!("commits lost {}, unanswered {}: {report}", proxy.counts().1, proxy.counts().2);
 }
 
-// SPEC L2, L7
+// Contract: L2, L7
 #[test]
 fn delays_and_resets_change_nothing() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -126,7 +126,7 @@ fn delays_and_resets_change_nothing() {
     println!("resets {}: {report}", proxy.counts().0);
 }
 
-// SPEC F3, F8: what was frozen past its lease and arrives afterwards is refused.
+// Contract: F3, F8: what was frozen past its lease and arrives afterwards is refused.
 #[test]
 fn a_frozen_network_is_overtaken_and_then_refused() {
     let (database, store, proxy, engine) = behind_proxy();

@@ -1,4 +1,4 @@
-//! Processes killed with -9 at random moments, while they project and push: SPEC L1, L2, E5, F6.
+//! Processes killed with -9 at random moments, while they project and push: Contract: L1, L2, E5, F6.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ fn kill_at_random<S: EngineStore + Models + Clone>(place: &str, store: &S) {
     println!("{} processes killed, {} events acknowledged: {report}", kills(), acknowledged.len());
 }
 
-// SPEC L1, L2, F6
+// Contract: L1, L2, F6
 #[test]
 fn killed_processes_on_a_file_lose_and_double_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ mod postgres {
         run(&store, &held);
     }
 
-    // SPEC L1, L2, F6
+    // Contract: L1, L2, F6
     #[test]
     fn killed_processes_on_postgres_lose_and_double_nothing() {
         let database = database();

@@ -1,4 +1,4 @@
-//! A PostgreSQL server that dies and comes back, and backends that are terminated: SPEC L2, L6, A7, E6.
+//! A PostgreSQL server that dies and comes back, and backends that are terminated: Contract: L2, L6, A7, E6.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::common::random::{Random, seed};
 use crate::common::server::Server;
 use crate::load::{Acknowledged, LONG, eventually, lawful, start, under_load};
 
-// SPEC L2, L6: the whole server, and single backends, which makes the server start anew too.
+// Contract: L2, L6: the whole server, and single backends, which makes the server start anew too.
 #[test]
 fn a_server_killed_under_load_loses_and_doubles_nothing() {
     let mut server = Server::start();
@@ -63,7 +63,7 @@ fn kill_a_backend(server: &Server, random: &mut Random) {
     eventually("a restart of the server", || witness.batch_execute("").is_err());
 }
 
-// SPEC L2, L6, A7: connections end at any moment of any statement.
+// Contract: L2, L6, A7: connections end at any moment of any statement.
 #[test]
 fn backends_terminated_at_random_lose_and_double_nothing() {
     let database = database();

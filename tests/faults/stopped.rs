@@ -1,4 +1,4 @@
-//! Processes that stand still for longer than their lease, also with rows locked: SPEC F3, F4, F8, L4.
+//! Processes that stand still for longer than their lease, also with rows locked: Contract: F3, F4, F8, L4.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ fn slow() -> Projection {
     })
 }
 
-// SPEC F3, F4: what a process does when it wakes is refused if another one took over.
+// Contract: F3, F4: what a process does when it wakes is refused if another one took over.
 #[test]
 fn processes_stopped_past_their_lease_do_no_harm() {
     let database = database();
@@ -92,7 +92,7 @@ fn processes_stopped_past_their_lease_do_no_harm() {
     println!("4 stops: {report}");
 }
 
-// SPEC F8, L4: its state rows are let go by the server, and the others do its work.
+// Contract: F8, L4: its state rows are let go by the server, and the others do its work.
 #[test]
 fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     let database = database();
@@ -127,7 +127,7 @@ fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     println!("others went on after {took:?}");
 }
 
-// SPEC F8: nobody waits for a push of a process that stands still for longer than the server allows.
+// Contract: F8: nobody waits for a push of a process that stands still for longer than the server allows.
 #[test]
 fn a_pusher_stopped_with_its_instance_locked_lets_go_of_it() {
     let database = database();

@@ -1,4 +1,4 @@
-//! A process on an SQLite file killed between any two statements, and at any byte that it writes: SPEC L2, G1.
+//! A process on an SQLite file killed between any two statements, and at any byte that it writes: Contract: L2, G1.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -182,7 +182,7 @@ fn in_the_end(path: &Path, acknowledged: &Acknowledged) -> testing::laws::LawRep
     lawful(&store, acknowledged)
 }
 
-// SPEC L2, G1
+// Contract: L2, G1
 #[test]
 fn killed_between_any_two_statements() {
     let ((_folder, path), acknowledged) = (file(), Acknowledged::default());
@@ -194,7 +194,7 @@ fn killed_between_any_two_statements() {
     println!("killed at {killed} places: {}", in_the_end(&path, &acknowledged));
 }
 
-// SPEC L2: a limit on the size of files kills the writer in the middle of a write, which leaves half of it.
+// Contract: L2: a limit on the size of files kills the writer in the middle of a write, which leaves half of it.
 #[test]
 fn killed_at_any_block_that_is_written() {
     let ((_folder, path), acknowledged) = (file(), Acknowledged::default());

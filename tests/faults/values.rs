@@ -28,7 +28,7 @@ fn all_types() -> Projection {
     })
 }
 
-// SPEC L2
+// Contract: L2
 #[test]
 fn values_that_are_spelled_otherwise_are_equal() {
     let database = database();

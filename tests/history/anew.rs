@@ -9,7 +9,7 @@ fn state(models: &dyn ProjectionStore, instance: &str) -> State {
     models.states(&ledger().key(), &[instance.into()]).unwrap().remove(0)
 }
 
-// SPEC L10, G6: events apart from the read models. What was built from the old store diverges; what begins in the new
+// Contract: L10, G6: events apart from the read models. What was built from the old store diverges; what begins in the new
 // one belongs to it, also after a restart.
 pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
@@ -42,7 +42,7 @@ pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10: events and read models together. Nothing is left of the old store, so all goes on with the new one.
+// Contract: L10: events and read models together. Nothing is left of the old store, so all goes on with the new one.
 pub(crate) fn a_database_made_anew_is_projected_anew<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));

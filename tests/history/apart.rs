@@ -22,7 +22,7 @@ fn restored<G: Ground>(ground: &mut G) -> (G::Store, G::Store, Engine) {
     (events, models, engine)
 }
 
-// SPEC L10, C6, G6: also at the checkpoint itself, and behind it.
+// Contract: L10, C6, G6: also at the checkpoint itself, and behind it.
 pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
     for (count, last) in [(1, 51), (48, 99), (1, 100), (1, 101)] {
@@ -40,7 +40,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Grou
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10, G6: the engine that starts knows nothing from before.
+// Contract: L10, G6: the engine that starts knows nothing from before.
 pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
     engine.shutdown(LONG).unwrap();
@@ -57,7 +57,7 @@ pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC K3, L10, L11: the log holds again what was removed from the read models too; a reset does not help, what is named does.
+// Contract: K3, L10, L11: the log holds again what was removed from the read models too; a reset does not help, what is named does.
 pub(crate) fn a_removed_instance_that_is_in_the_log_again_is_named<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = start(&events, &models);

@@ -89,7 +89,7 @@ fn healed<G: Ground>(ground: &G, models: &G::Store, engine: &Engine) {
     Site { engine, events: &ground.open(), models, projection: &projection }.lawful();
 }
 
-// SPEC B1, L10: nobody asked; the log is set back while the switch itself brings instance b up to date.
+// Contract: B1, L10: nobody asked; the log is set back while the switch itself brings instance b up to date.
 pub(crate) fn a_switch_under_way_does_not_show_lost_events<G: Ground>(ground: &mut G) {
     let gate = Arc::new(Gate::default());
     gate.close();
@@ -102,7 +102,7 @@ pub(crate) fn a_switch_under_way_does_not_show_lost_events<G: Ground>(ground: &m
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC B1, L10
+// Contract: B1, L10
 pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(ground: &mut G) {
     let (models, engine) = raised_beyond_the_backup(ground, false, &Arc::default());
     let key = raised(Arc::default()).key();
@@ -117,7 +117,7 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC B1, L10: the log and the read models are those from before version 2 was set up, beneath the engine that runs it.
+// Contract: B1, L10: the log and the read models are those from before version 2 was set up, beneath the engine that runs it.
 pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let old = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));
@@ -138,7 +138,7 @@ pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground:
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC B1, L10, L11: the build that readers saw before knows lost events; it cannot be brought up to date.
+// Contract: B1, L10, L11: the build that readers saw before knows lost events; it cannot be brought up to date.
 pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(eager()));
@@ -196,7 +196,7 @@ fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     outcome
 }
 
-// SPEC B1, L10: the remedy that is named for a checkpoint above the end of the log.
+// Contract: B1, L10: the remedy that is named for a checkpoint above the end of the log.
 pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     let engine = Arc::new(engine);
@@ -216,7 +216,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC B1, L10
+// Contract: B1, L10
 pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     let engine = Arc::new(engine);
@@ -229,7 +229,7 @@ pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC B1, L10: it may be connected to the wrong store. A person may ask.
+// Contract: B1, L10: it may be connected to the wrong store. A person may ask.
 pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     engine.shutdown(LONG).unwrap();

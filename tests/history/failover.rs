@@ -74,7 +74,7 @@ impl Pair {
     }
 }
 
-// SPEC L10: what the engine has in its hands when the primary dies was never pushed to the new one.
+// Contract: L10: what the engine has in its hands when the primary dies was never pushed to the new one.
 #[test]
 fn events_that_the_new_primary_never_had_are_not_applied() {
     let pair = Pair::new();
@@ -105,7 +105,7 @@ fn events_that_the_new_primary_never_had_are_not_applied() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10: as above, for a pass on the caller's thread with pages read ahead.
+// Contract: L10: as above, for a pass on the caller's thread with pages read ahead.
 #[test]
 fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
     let pair = Pair::new();
@@ -145,7 +145,7 @@ fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
     assert_eq!(check().events(), 4 * 30);
 }
 
-// SPEC L10: pages that two projections share outlive neither their connection nor their server.
+// Contract: L10: pages that two projections share outlive neither their connection nor their server.
 #[test]
 fn pages_of_the_old_primary_are_not_applied_to_the_new_one() {
     let pair = Pair::new();
@@ -163,7 +163,7 @@ fn pages_of_the_old_primary_are_not_applied_to_the_new_one() {
     two.engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10, L2: at any moment, while the service pushes all the time; what was lost is pushed again by somebody else.
+// Contract: L10, L2: at any moment, while the service pushes all the time; what was lost is pushed again by somebody else.
 // Of many tenants some have nothing but what was lost, which then continues where the new primary stands.
 #[test]
 fn a_failover_under_load_leaves_nothing_that_is_not_in_the_log() {

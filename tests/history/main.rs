@@ -1,4 +1,4 @@
-//! What a process remembers of the log, while the log beneath it becomes another one: SPEC L10, G6.
+//! What a process remembers of the log, while the log beneath it becomes another one: Contract: L10, G6.
 //!
 //! The right outcome is always one of two: every event of the log that is there is applied exactly once, or the
 //! instance has diverged and every wait says so. `READSIDE_FAULT_SEED` makes other choices.

@@ -48,7 +48,7 @@ impl Two {
     }
 }
 
-// SPEC L10: the page was read from a history that is gone.
+// Contract: L10: the page was read from a history that is gone.
 pub(crate) fn kept_pages_of_a_lost_history_are_not_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let two = Two::start(store.clone());

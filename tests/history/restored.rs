@@ -3,7 +3,7 @@
 use crate::ground::Ground;
 use crate::{LONG, NAME, Site, calm, eager, instances, ledger, moved, noted, push, start, told};
 
-// SPEC L10, G6: what the engine remembers of the lost events says nothing about those that took their places.
+// Contract: L10, G6: what the engine remembers of the lost events says nothing about those that took their places.
 pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = start(store.clone(), calm());
@@ -33,7 +33,7 @@ pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10, G6: nobody pushes; the engine finds by its own look that a checkpoint lies above the head.
+// Contract: L10, G6: nobody pushes; the engine finds by its own look that a checkpoint lies above the head.
 pub(crate) fn events_set_back_by_hand_stop_the_instance<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = start(store.clone(), eager());

@@ -1,4 +1,4 @@
-//! SPEC K4: old events move out of the hot table; whoever reads finds them there, in order.
+//! Contract: K4: old events move out of the hot table; whoever reads finds them there, in order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -43,7 +43,7 @@ fn read<S: Store>(store: &S, instance: &str, after: i64, limit: usize, max_bytes
     }
 }
 
-// SPEC K4
+// Contract: K4
 pub(crate) fn archived_events_are_read_in_order<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     fill(&store, 40);
@@ -88,7 +88,7 @@ pub(crate) fn archived_events_are_read_in_order<P: Place>(place: &P) {
     assert!(operations[0].subject.starts_with("{\"before\":\"2"), "{}", operations[0].subject);
 }
 
-// SPEC K4, K1, A2
+// Contract: K4, K1, A2
 pub(crate) fn versions_and_push_keys_outlive_the_archive<P: Place>(place: &P) {
     let store = store(place, &[]);
     let push = || store.push(&[add("a", "u1", ADA).push_key("k"), add("a", "u2", ADA).push_key("k")]);
@@ -111,7 +111,7 @@ pub(crate) fn versions_and_push_keys_outlive_the_archive<P: Place>(place: &P) {
     assert_eq!(store.push(&[rename("a", "u1", BOB)]).unwrap()[0].version(), 4);
 }
 
-// SPEC K4, C3, L3
+// Contract: K4, C3, L3
 pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
     let store = store(place, &[]);
     fill(&store, 30);
@@ -146,7 +146,7 @@ pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
     }
 }
 
-// SPEC K4, L1, L2
+// Contract: K4, L1, L2
 pub(crate) fn archiving_goes_on_beside_everything_else<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     let stop = AtomicBool::new(false);
@@ -192,7 +192,7 @@ pub(crate) fn archiving_goes_on_beside_everything_else<P: Place>(place: &P) {
     assert_lawful(&store, &users(1));
 }
 
-// SPEC K2, K3, K4
+// Contract: K2, K3, K4
 pub(crate) fn archived_events_are_erased_and_removed_too<P: Place>(place: &P) {
     let store = store(place, &[]);
     fill(&store, 12);
@@ -212,7 +212,7 @@ pub(crate) fn archived_events_are_erased_and_removed_too<P: Place>(place: &P) {
     assert_eq!(store.positions(Query::new().or(SubQuery::new().instance("a")), 10), [("a".to_owned(), 17)]);
 }
 
-// SPEC K4
+// Contract: K4
 pub(crate) fn a_dry_run_counts_what_is_archived<P: Place>(place: &P) {
     let store = store(place, &[]);
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! A process is killed between two steps of an operation; a repetition finishes it: SPEC K2-K4.
+//! A process is killed between two steps of an operation; a repetition finishes it: Contract: K2-K4.
 
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
@@ -74,7 +74,7 @@ fn finished<S: Store>(store: &S) {
     assert_eq!(store.operations().iter().filter(|operation| operation.tables.is_empty()).count(), 1, "the killed one");
 }
 
-// SPEC K2
+// Contract: K2
 pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "redact", 2);
@@ -86,7 +86,7 @@ pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
     finished(&store);
 }
 
-// SPEC K3
+// Contract: K3
 pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     // Three steps each for the two read tables, then the events from the end.
@@ -105,7 +105,7 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     store.reopen("a").unwrap();
 }
 
-// SPEC K4
+// Contract: K4
 pub(crate) fn a_killed_archival_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "archive", 1);

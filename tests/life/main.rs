@@ -1,4 +1,4 @@
-//! The life of the data, on every backend: payloads erased, instances removed, old events archived: SPEC K2-K4.
+//! The life of the data, on every backend: payloads erased, instances removed, old events archived: Contract: K2-K4.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(all(feature = "sqlite", unix))]
 

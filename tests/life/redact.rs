@@ -1,4 +1,4 @@
-//! SPEC K2: payload and metadata of an event, or of all events of an aggregate, are erased.
+//! Contract: K2: payload and metadata of an event, or of all events of an aggregate, are erased.
 
 use readside::error::LifeError;
 use readside::*;
@@ -29,7 +29,7 @@ fn fill<S: Store>(store: &S) {
     answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
 }
 
-// SPEC K2
+// Contract: K2
 pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     let store = store(place, &[&users(1), &strict()]);
     fill(&store);
@@ -82,7 +82,7 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     assert_eq!(operations[2].tables, report.tables);
 }
 
-// SPEC K2
+// Contract: K2
 pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {
     let store = store(place, &[&users(1), &strict()]);
     fill(&store);
@@ -94,7 +94,7 @@ pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {
     assert_eq!(dry.rebuild, real.rebuild);
 }
 
-// SPEC K2
+// Contract: K2
 pub(crate) fn one_event_is_erased<P: Place>(place: &P) {
     let seen = Projection::new("seen", 1)
         .table(Table::new("seen").column(integer("position")).column(boolean("erased")).primary_key(["position"]))
@@ -132,7 +132,7 @@ fn laws_rows<S: Store>(store: &S, projection: &Projection) -> Vec<(i64, bool)> {
     rows
 }
 
-// SPEC K1, K2: a push that is repeated after its events were erased still finds them.
+// Contract: K1, K2: a push that is repeated after its events were erased still finds them.
 pub(crate) fn a_repeated_push_finds_its_erased_events<P: Place>(place: &P) {
     let store = store(place, &[]);
     let push = || store.push(&[add("a", "u1", ADA).push_key("k").creator(ADA), add("a", "u2", BOB).push_key("k")]);
@@ -145,7 +145,7 @@ pub(crate) fn a_repeated_push_finds_its_erased_events<P: Place>(place: &P) {
     assert!(matches!(other, readside::error::PushError::PushKeyReused { .. }), "{other:?}");
 }
 
-// SPEC K2
+// Contract: K2
 pub(crate) fn what_is_not_there_is_not_erased<P: Place>(place: &P) {
     let store = store(place, &[]);
     store.push(&[add("a", "u1", ADA)]).unwrap();
@@ -158,7 +158,7 @@ pub(crate) fn what_is_not_there_is_not_erased<P: Place>(place: &P) {
     assert_eq!(store.operations(), []);
 }
 
-// SPEC K2, K3: SQLite's file and its log hold nothing of it either.
+// Contract: K2, K3: SQLite's file and its log hold nothing of it either.
 #[test]
 fn the_files_bytes_are_gone_too() {
     let file = crate::File(tempfile::tempdir().unwrap());

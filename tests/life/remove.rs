@@ -1,4 +1,4 @@
-//! SPEC K3: a tenant goes, in bounded steps; its counter stays.
+//! Contract: K3: a tenant goes, in bounded steps; its counter stays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -38,7 +38,7 @@ fn fill<S: Store>(store: &S) {
     answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
 }
 
-// SPEC K3
+// Contract: K3
 pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
     let store = store(place, &[&users(1), &strict()]);
     fill(&store);
@@ -74,7 +74,7 @@ fn names(row: &str, text: &str) -> bool {
     row.split(['|', ',', '(', ')']).any(|column| column.trim_matches('"') == text)
 }
 
-// SPEC K3
+// Contract: K3
 pub(crate) fn a_dry_run_counts_what_is_removed<P: Place>(place: &P) {
     let store = store(place, &[&users(1), &strict()]);
     fill(&store);
@@ -87,7 +87,7 @@ pub(crate) fn a_dry_run_counts_what_is_removed<P: Place>(place: &P) {
     assert!(counted(&dry).contains(&("users_names_1".to_owned(), MORE as u64 + 1)), "{:?}", counted(&dry));
 }
 
-// SPEC K3, L1: positions never start again.
+// Contract: K3, L1: positions never start again.
 pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     let first = store.push(&[add("a", "u1", ADA), add("a", "u2", ADA)]).unwrap();
@@ -136,7 +136,7 @@ enum When {
     Reopened,
 }
 
-// SPEC K3, L2: whoever still holds events of the instance, whatever it knows of the checkpoint, writes nothing any more.
+// Contract: K3, L2: whoever still holds events of the instance, whatever it knows of the checkpoint, writes nothing any more.
 pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     for when in [When::Between, When::After, When::Reopened] {
@@ -186,7 +186,7 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
     }
 }
 
-// SPEC K3, G5: events and read models in two databases.
+// Contract: K3, G5: events and read models in two databases.
 pub(crate) fn read_models_elsewhere_are_removed_too<P: Place>(place: &P) {
     let (events, models) = (store(place, &[]), place.elsewhere());
     ProjectionStore::setup(&models, &[&users(1)]).unwrap();
@@ -210,7 +210,7 @@ pub(crate) fn read_models_elsewhere_are_removed_too<P: Place>(place: &P) {
     assert!(report.is_lawful(), "{report}");
 }
 
-// SPEC K3, L1: a push beside the removal is removed with the rest, or refused.
+// Contract: K3, L1: a push beside the removal is removed with the rest, or refused.
 pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     fill_some(&store);
@@ -252,7 +252,7 @@ fn fill_some<S: Store>(store: &S) {
     }
 }
 
-// SPEC K3, L4
+// Contract: K3, L4
 pub(crate) fn an_engine_goes_on_beside_a_removal<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     let config = EngineConfig { requeue_every: Duration::from_millis(20), workers: 2, ..EngineConfig::default() };
@@ -270,7 +270,7 @@ pub(crate) fn an_engine_goes_on_beside_a_removal<P: Place>(place: &P) {
     assert_lawful(&store, &users(1));
 }
 
-// SPEC K3
+// Contract: K3
 pub(crate) fn what_cannot_be_removed_is_refused<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     for (instance, wanted) in [("", "system instance"), ("nobody", "there is no instance \"nobody\"")] {

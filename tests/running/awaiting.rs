@@ -1,4 +1,4 @@
-//! Reading one's own writes: SPEC C6, D1, D2.
+//! Reading one's own writes: Contract: C6, D1, D2.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use readside::*;
 
 use crate::{LONG, Place, count, counts, lazy, start, sum};
 
-// SPEC C6, D2
+// Contract: C6, D2
 pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], lazy());
@@ -21,7 +21,7 @@ pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC C6
+// Contract: C6
 pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
@@ -67,7 +67,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     assert_eq!(health.projections[2].lag_events, 2);
 }
 
-// SPEC C6, D2, G4: awaiting them succeeds, and no checkpoint is rewritten.
+// Contract: C6, D2, G4: awaiting them succeeds, and no checkpoint is rewritten.
 pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts"], lazy());

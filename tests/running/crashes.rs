@@ -1,4 +1,4 @@
-//! An event that kills the process that handles it: SPEC F7.
+//! An event that kills the process that handles it: Contract: F7.
 #![cfg(unix)]
 
 use std::process::{Child, Command as Process, Stdio};
@@ -103,7 +103,7 @@ fn held<S: EngineStore>(store: &S, instance: &str) -> Vec<(i64, HeldState, Failu
 const FOUND: (HeldState, FailureClass) = (HeldState::Parked, FailureClass::Crash);
 const BEHIND: (HeldState, FailureClass) = (HeldState::Behind, FailureClass::Predecessor);
 
-// SPEC F7
+// Contract: F7
 fn found<P: Place>(place: &P, address: &str) {
     let store = place.open();
     store.setup(&[&deadly()]).unwrap();
@@ -138,7 +138,7 @@ fn an_event_that_kills_processes_is_found_on_postgres() {
     found(&database, &address);
 }
 
-// SPEC F7: what a dead process held is worked on with care, what a slow one lost is not; triggers wait for the outcome.
+// Contract: F7: what a dead process held is worked on with care, what a slow one lost is not; triggers wait for the outcome.
 pub(crate) fn work_of_the_dead_goes_on_with_care<P: Place>(place: &P) {
     let store = place.open();
     let key = counts("counts").key();
@@ -211,7 +211,7 @@ fn catch_up<P: Place>(place: &P, projection: Projection, config: HandlerConfig, 
     engine.shutdown(crate::LONG).unwrap();
 }
 
-// SPEC F7: everything is reduced under a lease, and so near its checkpoint that whoever comes after a death looks there.
+// Contract: F7: everything is reduced under a lease, and so near its checkpoint that whoever comes after a death looks there.
 pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
     const LIMIT: usize = 5;
     const EVENTS: i64 = 30;
@@ -232,7 +232,7 @@ pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
     assert_eq!(unleased.load(Ordering::Relaxed), 0);
 }
 
-// SPEC F7
+// Contract: F7
 pub(crate) fn what_the_dead_left_is_marked_before_it_is_reduced<P: Place>(place: &P) {
     const EVENTS: i64 = 4;
     let (store, key) = (place.open(), counts("counts").key());
@@ -252,7 +252,7 @@ pub(crate) fn what_the_dead_left_is_marked_before_it_is_reduced<P: Place>(place:
     assert_eq!(unmarked.load(Ordering::Relaxed), 0);
 }
 
-// SPEC F7: whoever has no lease does not even reduce what is worked on with care.
+// Contract: F7: whoever has no lease does not even reduce what is worked on with care.
 pub(crate) fn a_trigger_leaves_what_the_dead_left<P: Place>(place: &P) {
     let (store, key) = (place.open(), counts("counts").key());
     let calls = Arc::new(AtomicI64::new(0));

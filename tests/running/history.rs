@@ -1,4 +1,4 @@
-//! The log is set back beneath running engines: SPEC L10, C6, G6.
+//! The log is set back beneath running engines: Contract: L10, C6, G6.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn is_diverged(outcome: &Result<(), AwaitError>) -> bool {
         if matches!(stopped.cause, StopCause::HistoryDiverged { .. }))
 }
 
-// SPEC L10, C6: another event has its position, and was applied.
+// Contract: L10, C6: another event has its position, and was applied.
 pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], lazy());
@@ -56,7 +56,7 @@ pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P)
     );
 }
 
-// SPEC L10, C6, G6: the read model stands at a position that the log has again, with another event or none.
+// Contract: L10, C6, G6: the read model stands at a position that the log has again, with another event or none.
 pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &P) {
     let (events, models) = (place.open(), place.elsewhere());
     ProjectionStore::setup(&events, &[]).unwrap();
@@ -77,7 +77,7 @@ pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// SPEC L10: by positions nothing lags.
+// Contract: L10: by positions nothing lags.
 pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], eager());
@@ -91,7 +91,7 @@ pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(pla
     assert!(is_diverged(&outcome), "{outcome:?}");
 }
 
-// SPEC L10, L7: what the queue showed of the old log is forgotten; the ticks find the new one.
+// Contract: L10, L7: what the queue showed of the old log is forgotten; the ticks find the new one.
 pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], eager());

@@ -1,4 +1,4 @@
-//! Leases, members and lag, straight on the stores: SPEC F1, F3, F5, F6, E2.
+//! Leases, members and lag, straight on the stores: Contract: F1, F3, F5, F6, E2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn ready<P: Place>(place: &P) -> (P::Store, ProjectionKey, Uuid, Uuid) {
     (store, counts("counts").key(), Uuid::from_u128(1), Uuid::from_u128(2))
 }
 
-// SPEC F1, F5
+// Contract: F1, F5
 pub(crate) fn leases_go_to_one_at_a_time<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     assert_eq!(got(&store.acquire(&key, &names(&["a", "b"]), me, LEASE).unwrap()), ["a", "b"]);
@@ -49,7 +49,7 @@ pub(crate) fn leases_go_to_one_at_a_time<P: Place>(place: &P) {
     assert_eq!(renewed, ["a", "c"]);
 }
 
-// SPEC F3
+// Contract: F3
 pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let epoch = |owner, lease| store.acquire(&key, &names(&["a"]), owner, lease).unwrap().first().map(|l| l.epoch);
@@ -62,7 +62,7 @@ pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
     assert_eq!((states[0].owner, states[0].epoch, states[0].position), (Some(me), 3, 0));
 }
 
-// SPEC F7: a holder takes its own mark away when it ends, never the one of a process that died.
+// Contract: F7: a holder takes its own mark away when it ends, never the one of a process that died.
 pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P) {
     let (store, key, me, dead) = ready(place);
     let mark = |position| store.transaction(&mut |tx| tx.mark(&key, "a", Some(position))).unwrap();
@@ -87,7 +87,7 @@ pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P
     }
 }
 
-// SPEC F6
+// Contract: F6
 pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     assert_eq!(alive(&store, me, LEASE), [me]);
@@ -103,7 +103,7 @@ pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
     eventually("the death of a member", || alive(&store, other, LEASE) == [other]);
 }
 
-// SPEC E2
+// Contract: E2
 pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let source = store.store_id().unwrap();
@@ -184,7 +184,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     );
 }
 
-// SPEC L4, L5: neither a projection nor an instance is hidden for good by many pairs that are behind and do not move.
+// Contract: L4, L5: neither a projection nor an instance is hidden for good by many pairs that are behind and do not move.
 pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
     let source = store.store_id().unwrap();
@@ -223,7 +223,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     });
 }
 
-// SPEC L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.
+// Contract: L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.
 pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
     let source = store.store_id().unwrap();

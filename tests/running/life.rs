@@ -1,4 +1,4 @@
-//! Start, stop, and what may happen in between: SPEC J1-J3, L4, L8.
+//! Start, stop, and what may happen in between: Contract: J1-J3, L4, L8.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ fn cycles() -> usize {
     std::env::var("READSIDE_STRESS_CYCLES").map_or(25, |text| text.parse().unwrap())
 }
 
-// SPEC E4, J1, J2: nothing is left of an engine that was stopped at any point.
+// Contract: E4, J1, J2: nothing is left of an engine that was stopped at any point.
 pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[&counts("counts")]).unwrap();
@@ -42,7 +42,7 @@ pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
     assert_eq!(engine.health().unwrap().members, 1, "who left is off the list");
 }
 
-// SPEC J3, C5
+// Contract: J3, C5
 pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     let store = place.open();
     let slow = HandlerConfig { retries: 5, retry_failed_after: Duration::from_hours(1), ..HandlerConfig::default() };
@@ -60,7 +60,7 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
 
-// SPEC J1: as long as a thread lives, no shutdown says that all have ended.
+// Contract: J1: as long as a thread lives, no shutdown says that all have ended.
 pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place: &P) {
     let (running, reduces) = std::sync::mpsc::channel();
     let (go_on, waits) = std::sync::mpsc::channel::<()>();
@@ -85,7 +85,7 @@ pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place
     engine.shutdown(Duration::ZERO).unwrap();
 }
 
-// SPEC J1, C6: the longest time is no limit, and so is the highest number.
+// Contract: J1, C6: the longest time is no limit, and so is the highest number.
 pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     let store = place.open();
     let heard = store.subscribe(Topics::all());
@@ -105,7 +105,7 @@ pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     assert_eq!(store.states(&counts("counts").key(), &["a".into()]).unwrap()[0].owner, None, "no lease is left");
 }
 
-// SPEC D3, L4, L8
+// Contract: D3, L4, L8
 pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     let store = place.open();
     let bad = counts("bad").on_raw("thing", "thing.bad", |_| panic!("on purpose"));
@@ -120,7 +120,7 @@ pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     assert!(health.loops.iter().all(|l| l.alive && l.restarts == 0));
 }
 
-// SPEC F4: code of the user's that takes longer than the lease cannot starve its renewal. The event is pushed by a process that
+// Contract: F4: code of the user's that takes longer than the lease cannot starve its renewal. The event is pushed by a process that
 // runs no engine: events from the queue go without a lease.
 pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
@@ -149,7 +149,7 @@ pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     assert!(wait.try_recv().is_err(), "it was reduced once");
 }
 
-// SPEC F4: a transaction that takes longer than the lease keeps it too: renewal passes over rows that are locked, and the
+// Contract: F4: a transaction that takes longer than the lease keeps it too: renewal passes over rows that are locked, and the
 // checkpoint write makes up for that.
 #[cfg(feature = "postgres")]
 #[test]
@@ -183,7 +183,7 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
     assert_eq!((state.position, state.epoch), (1, 1), "it was not lost and taken again");
 }
 
-// SPEC J2: the number of threads does not grow with projections, and all of them have names and end.
+// Contract: J2: the number of threads does not grow with projections, and all of them have names and end.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
 fn the_number_of_threads_is_fixed() {

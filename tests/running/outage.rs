@@ -1,4 +1,4 @@
-//! A database that is cut off, vanishes, or holds a row locked: SPEC C5, E6, L4, L6, L7.
+//! A database that is cut off, vanishes, or holds a row locked: Contract: C5, E6, L4, L6, L7.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ fn all_counted(store: &PostgresStore, engine: &Engine, pushed: i64) {
     assert!(engine.health().unwrap().loops.iter().all(|l| l.alive && l.restarts == 0));
 }
 
-// SPEC L6, L7: every connection is cut again and again, at any point of a commit.
+// Contract: L6, L7: every connection is cut again and again, at any point of a commit.
 #[test]
 fn connections_that_are_cut_lose_and_repeat_nothing() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -47,7 +47,7 @@ fn connections_that_are_cut_lose_and_repeat_nothing() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC C5, E6: it comes back by itself when the database does.
+// Contract: C5, E6: it comes back by itself when the database does.
 #[test]
 fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -65,7 +65,7 @@ fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     all_counted(&store, &engine, 51);
 }
 
-// SPEC J1: a driver's call that hangs is reported, not waited for.
+// Contract: J1: a driver's call that hangs is reported, not waited for.
 #[test]
 fn a_frozen_connection_does_not_hold_up_the_stop() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -81,7 +81,7 @@ fn a_frozen_connection_does_not_hold_up_the_stop() {
     proxy.cut();
 }
 
-// SPEC L4: a state row that somebody holds locked delays the other tenants by one time-out at most.
+// Contract: L4: a state row that somebody holds locked delays the other tenants by one time-out at most.
 #[test]
 fn one_tenants_lock_does_not_hold_up_the_others() {
     let database = database();

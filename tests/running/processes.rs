@@ -1,4 +1,4 @@
-//! Real processes on one database; one is killed, one is stopped past its lease: SPEC F4, F6, L2.
+//! Real processes on one database; one is killed, one is stopped past its lease: Contract: F4, F6, L2.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -146,7 +146,7 @@ fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
     assert_eq!(totals(rows).0, expected);
 }
 
-// SPEC F4, F6, L2
+// Contract: F4, F6, L2
 #[cfg(feature = "postgres")]
 #[test]
 fn processes_share_postgres_and_outlive_each_other() {
@@ -157,7 +157,7 @@ fn processes_share_postgres_and_outlive_each_other() {
     share(&store, &rows, database.url(), true);
 }
 
-// SPEC F6, L2. A process stopped inside a write transaction would stop all writers of the file, so none is.
+// Contract: F6, L2. A process stopped inside a write transaction would stop all writers of the file, so none is.
 #[cfg(feature = "sqlite")]
 #[test]
 fn processes_share_a_file_and_outlive_each_other() {

@@ -1,4 +1,4 @@
-//! A file that is taken away or replaced under a running engine: SPEC L10.
+//! A file that is taken away or replaced under a running engine: Contract: L10.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ fn is_replaced(error: &AwaitError) -> bool {
     matches!(error, AwaitError::Store(error) if error.kind() == Kind::Replaced)
 }
 
-// SPEC L10, L11: pushes are refused, waits answer an error, health does not say that all is well, and nothing is lost.
+// Contract: L10, L11: pushes are refused, waits answer an error, health does not say that all is well, and nothing is lost.
 #[test]
 fn an_engine_on_a_replaced_file_stores_nothing_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,14 +99,14 @@ fn models_are_taken_away<S: EngineStore + EventStore + Clone>(events: &S) {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L10, G5
+// Contract: L10, G5
 #[test]
 fn read_models_in_a_replaced_file_stand_still_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     models_are_taken_away(&SqliteStore::open(at(&folder, "events.db")).unwrap());
 }
 
-// SPEC L10, G5
+// Contract: L10, G5
 #[cfg(feature = "postgres")]
 #[test]
 fn read_models_in_a_replaced_file_beside_a_server_stand_still_and_say_so() {

@@ -1,4 +1,4 @@
-//! Several engines on one database: SPEC A7, F6, L2, L7.
+//! Several engines on one database: Contract: A7, F6, L2, L7.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start
 
 const INSTANCES: usize = 40;
 
-// SPEC L2, F6
+// Contract: L2, F6
 pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: &P) {
     let stores: Vec<P::Store> = (0..3).map(|_| place.open()).collect();
     let names = ["one", "two"];
@@ -37,7 +37,7 @@ pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: 
     eventually("two members", || engines[0].health().unwrap().members == 2);
 }
 
-// SPEC A7: no tick comes; the other engine hears of it by itself.
+// Contract: A7: no tick comes; the other engine hears of it by itself.
 pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
     let (one, other) = (place.open(), place.open());
     let working = start(one.clone(), &["counts"], lazy());
@@ -286,7 +286,7 @@ fn run<P: Place>(place: &P, silent: bool) {
     assert_eq!(sum::<P>(&stores[0], "counts", None), 50);
 }
 
-// SPEC D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
+// Contract: D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
 pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     let store = place.open();
     let heard = Unreliable::new(store.clone(), true, false);
@@ -300,7 +300,7 @@ pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     }
 }
 
-// SPEC D2: one transaction for an event from the queue, and no lease to take and give back.
+// Contract: D2: one transaction for an event from the queue, and no lease to take and give back.
 pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), true, false);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(lazy()).start().unwrap();
@@ -321,7 +321,7 @@ pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store.inner, "counts", None), applied);
 }
 
-// SPEC D2: what another process has a lease of is left to it, until the lease ends.
+// Contract: D2: what another process has a lease of is left to it, until the lease ends.
 pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), true, false);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
@@ -341,7 +341,7 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// SPEC J1: what was paused before an engine started is so before its first look, too.
+// Contract: J1: what was paused before an engine started is so before its first look, too.
 pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     let engine = start(place.open(), &["counts"], eager());
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
@@ -368,7 +368,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     assert!(error.to_string().contains("reading what is paused"), "{error}");
 }
 
-// SPEC E5: the success is announced once, also when it could not be recorded at first.
+// Contract: E5: the success is announced once, also when it could not be recorded at first.
 pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), false, false);
     store.unsuccessful.store(3, Ordering::SeqCst);
@@ -379,7 +379,7 @@ pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Pla
     assert_eq!(store.unsuccessful.load(Ordering::SeqCst), 0);
 }
 
-// SPEC E5: what is paused, or what another process holds, is not done; the first run is over when it is.
+// Contract: E5: what is paused, or what another process holds, is not done; the first run is over when it is.
 pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place: &P) {
     let events = place.open();
     events.setup(&[]).unwrap();
@@ -409,7 +409,7 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
     }
 }
 
-// SPEC E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
+// Contract: E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
 pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
     let store = place.open();
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
@@ -437,7 +437,7 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
     engine.await_pushed("counts", &later, LONG).unwrap();
 }
 
-// SPEC E5, L9: all instances count, however many pages they are.
+// Contract: E5, L9: all instances count, however many pages they are.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_first_run_is_not_over_before_the_last_page_is_done() {
@@ -461,7 +461,7 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC E5, F4: also where ticks come less often than a lead lasts.
+// Contract: E5, F4: also where ticks come less often than a lead lasts.
 pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), true, true);
     store.setup(&[&counts("counts")]).unwrap();
@@ -473,7 +473,7 @@ pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     drop(engine);
 }
 
-// SPEC F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
+// Contract: F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
 pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts"], eager());
@@ -490,7 +490,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
     }
 }
 
-// SPEC E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
+// Contract: E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
 pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     let store = Unreliable::new(place.open(), true, true);
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
@@ -511,12 +511,12 @@ pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     assert!(looks().1 > before.1);
 }
 
-// SPEC L7
+// Contract: L7
 pub(crate) fn the_ticker_alone_suffices<P: Place>(place: &P) {
     run(place, true);
 }
 
-// SPEC L7
+// Contract: L7
 pub(crate) fn everything_heard_twice_happens_once<P: Place>(place: &P) {
     run(place, false);
 }

@@ -1,4 +1,4 @@
-//! First runs and what was there before: SPEC E1, E5, G5, I1, J1, J5, L5.
+//! First runs and what was there before: Contract: E1, E5, G5, I1, J1, J5, L5.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use readside::*;
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 
-// SPEC I1
+// Contract: I1
 pub(crate) fn many_first_set_ups_at_once_make_one_schema<P: Place>(place: &P) {
     let stores: Vec<P::Store> = (0..6).map(|_| place.open()).collect();
     let together = std::sync::Barrier::new(stores.len());
@@ -23,7 +23,7 @@ pub(crate) fn many_first_set_ups_at_once_make_one_schema<P: Place>(place: &P) {
     stores[0].verify(&[&counts("counts"), &counts("others")]).unwrap();
 }
 
-// SPEC L5, E1
+// Contract: L5, E1
 pub(crate) fn a_backlog_is_caught_up_without_a_new_event<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[]).unwrap();
@@ -48,7 +48,7 @@ fn announced(store: &impl EventStore) -> Vec<String> {
     events.iter().map(|event| event.payload_json().to_owned()).collect()
 }
 
-// SPEC E5
+// Contract: E5
 pub(crate) fn the_first_run_is_announced_once<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[]).unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn the_first_run_is_announced_once<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store, "counts", None), 1);
 }
 
-// SPEC G5
+// Contract: G5
 pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
     let events = place.open();
     events.setup(&[]).unwrap();
@@ -101,7 +101,7 @@ fn seldom() -> EngineConfig {
     EngineConfig { requeue_every: BEFORE_ANYWAY / 25, ..eager() }
 }
 
-// SPEC L5: nothing was pushed, and nobody told the engine.
+// Contract: L5: nothing was pushed, and nobody told the engine.
 pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(place.open(), &["counts", "others"], seldom());
@@ -116,7 +116,7 @@ pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place
     assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "others", None), 3);
 }
 
-// SPEC L5: an instance that had to wait while nothing else happened goes on when it may.
+// Contract: L5: an instance that had to wait while nothing else happened goes on when it may.
 pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(place.open(), &["counts"], seldom());
@@ -132,7 +132,7 @@ pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     engine.await_position("counts", "b", 2, BEFORE_ANYWAY).unwrap();
 }
 
-// SPEC E2: whoever tells of its events, the system instance is left out unless asked for.
+// Contract: E2: whoever tells of its events, the system instance is left out unless asked for.
 pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P) {
     let store = place.open();
     for (system_instance, expected) in [(false, 0), (true, 2)] {
@@ -152,7 +152,7 @@ pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P
     }
 }
 
-// SPEC J5
+// Contract: J5
 #[cfg(feature = "sqlite")]
 #[test]
 fn wrong_values_are_named_all_at_once() {
@@ -193,7 +193,7 @@ fn wrong_values_are_named_all_at_once() {
     assert!(matches!(outcome, Err(Error::Setup(error::SetupError::Missing { .. }))), "{outcome:?}");
 }
 
-// SPEC E3: never more workers than connections.
+// Contract: E3: never more workers than connections.
 #[cfg(feature = "postgres")]
 #[test]
 fn more_workers_than_connections_are_refused() {
@@ -210,7 +210,7 @@ fn more_workers_than_connections_are_refused() {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// SPEC F4
+// Contract: F4
 #[cfg(feature = "postgres")]
 #[test]
 fn leases_are_kept_while_all_connections_are_in_use() {

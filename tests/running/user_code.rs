@@ -134,7 +134,7 @@ fn at_once() -> HandlerConfig {
     HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() }
 }
 
-// SPEC L4, L8, H1: in one batch with others, which go on.
+// Contract: L4, L8, H1: in one batch with others, which go on.
 pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[&rude()]).unwrap();
@@ -153,7 +153,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
     assert_eq!(engine.health().unwrap().worker_panics, 0);
 }
 
-// SPEC C1, L8, H1
+// Contract: C1, L8, H1
 pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
     let store = Arc::new(place.open());
     let handler = ProjectionHandler::new(store.clone(), store.clone(), rude(), at_once()).unwrap();
@@ -191,7 +191,7 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
     ]
 }
 
-// SPEC C1, L4: what waits for a pass is refused where the pass would wait for it.
+// Contract: C1, L4: what waits for a pass is refused where the pass would wait for it.
 pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     let engine: Arc<OnceLock<Weak<Engine>>> = Arc::default();
     let (heard, answers) = crossbeam_channel::bounded(8);
@@ -212,7 +212,7 @@ pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     started.shutdown(LONG).unwrap();
 }
 
-// SPEC L11: what hangs is named, with its event.
+// Contract: L11: what hangs is named, with its event.
 pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let opened = std::sync::Mutex::new(opened);

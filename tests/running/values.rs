@@ -13,7 +13,7 @@ fn tagged() -> Projection {
     })
 }
 
-// SPEC G2, G3, L11: what folding admits can be written in bulk; going through single steps shows.
+// Contract: G2, G3, L11: what folding admits can be written in bulk; going through single steps shows.
 pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) {
     let store = place.open();
     let engine = Engine::builder(store.clone()).projection(tagged()).config(lazy()).start().unwrap();

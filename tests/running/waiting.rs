@@ -1,4 +1,4 @@
-//! Waits for locks and slow statements: who is kept waiting by them, and what is seen afterwards: SPEC G1, H2, L4.
+//! Waits for locks and slow statements: who is kept waiting by them, and what is seen afterwards: Contract: G1, H2, L4.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -25,7 +25,7 @@ fn failing() -> Attempt {
     }
 }
 
-// SPEC G1, H2: a statement that waited for a lock sees the locked row as it is now, but all other rows as they were.
+// Contract: G1, H2: a statement that waited for a lock sees the locked row as it is now, but all other rows as they were.
 #[test]
 fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
     let database = database();
@@ -59,7 +59,7 @@ fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
     assert_eq!(state.blocked.map(|blocked| (blocked.position, blocked.attempts)), Some((1, 3)));
 }
 
-// SPEC L4: a slow statement of one instance uses up one time-out of the others and a share of a second; with all the time it may
+// Contract: L4: a slow statement of one instance uses up one time-out of the others and a share of a second; with all the time it may
 // have it comes last.
 #[test]
 fn slow_statements_of_an_instance_come_last() {
@@ -91,7 +91,7 @@ fn slow_statements_of_an_instance_come_last() {
     assert_eq!(store.read_rows(&counts("counts"), "counts").unwrap().len(), 2);
 }
 
-// SPEC L4: the retries of an instance whose row somebody has locked keep no other one waiting.
+// Contract: L4: the retries of an instance whose row somebody has locked keep no other one waiting.
 #[test]
 fn a_locked_row_keeps_no_other_instance_waiting() {
     let database = database();
@@ -122,7 +122,7 @@ fn a_locked_row_keeps_no_other_instance_waiting() {
     engine.await_position("counts", "b", 8, LONG).unwrap();
 }
 
-// SPEC E4: a lease that was taken ahead and lost before its turn is nobody's work, and not counted as held any more.
+// Contract: E4: a lease that was taken ahead and lost before its turn is nobody's work, and not counted as held any more.
 #[test]
 fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     const LEASE: Duration = Duration::from_secs(3);
@@ -163,7 +163,7 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L4: a projection whose table somebody has locked keeps no other projection of the same tenants waiting: the last worker
+// Contract: L4: a projection whose table somebody has locked keeps no other projection of the same tenants waiting: the last worker
 // is never its. It waits for the lock all the time.
 #[test]
 fn a_locked_table_keeps_no_other_projection_waiting() {
@@ -195,7 +195,7 @@ fn a_locked_table_keeps_no_other_projection_waiting() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC F8: a process that stands still inside a transaction lets go of its rows within its lease, whatever the options of its
+// Contract: F8: a process that stands still inside a transaction lets go of its rows within its lease, whatever the options of its
 // store say.
 #[test]
 fn a_transaction_that_stands_still_ends_within_the_lease() {
@@ -216,7 +216,7 @@ fn a_transaction_that_stands_still_ends_within_the_lease() {
     engine.shutdown(LONG).unwrap();
 }
 
-// SPEC L2: what is read as of one moment is of one build, also where a switch exchanges the names of the tables meanwhile.
+// Contract: L2: what is read as of one moment is of one build, also where a switch exchanges the names of the tables meanwhile.
 #[test]
 fn a_model_is_read_of_one_build_while_names_are_exchanged() {
     let database = database();

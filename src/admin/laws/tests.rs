@@ -101,7 +101,7 @@ fn an_event_on_record_counts_as_not_applied() {
     assert!(report.to_string().contains("neither applied nor on record: reducer: bad luck"), "{report}");
 }
 
-// SPEC L2
+// Contract: L2
 #[test]
 fn rows_that_differ_are_found() {
     let (found, said) = fault("UPDATE counts_1 SET n = 7 WHERE instance_id = 'b'");
@@ -116,7 +116,7 @@ fn rows_that_differ_are_found() {
     assert!(said.contains("instance \"c\"") && said.contains("unexpected"), "{said}");
 }
 
-// SPEC L2, L3
+// Contract: L2, L3
 #[test]
 fn wrong_checkpoints_are_found() {
     let b = "WHERE instance_id = 'b'";
@@ -133,7 +133,7 @@ fn wrong_checkpoints_are_found() {
     assert!(matches!(fault(ahead).0, Fault::Ahead { position: 2, head: 0, .. }));
 }
 
-// SPEC L1
+// Contract: L1
 #[test]
 fn holes_in_the_log_are_found() {
     // Without their event the rows differ too.
@@ -183,7 +183,7 @@ impl EventStore for Doubling {
     }
 }
 
-// SPEC L1
+// Contract: L1
 #[test]
 fn a_position_that_comes_twice_is_found() {
     let store = projected();
@@ -202,7 +202,7 @@ fn faults_without_end_are_counted_only() {
     assert!(said.contains("1500 faults") && said.ends_with("and 500 more"), "{said}");
 }
 
-// SPEC L9: pages of instances and of events.
+// Contract: L9: pages of instances and of events.
 #[test]
 fn long_logs_and_many_instances_are_read_in_pages() {
     let store = SqliteStore::in_memory().unwrap();

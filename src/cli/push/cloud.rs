@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(kept, wanted);
     }
 
-    // SPEC A8
+    // Contract: A8
     #[test]
     fn null_is_not_absent_and_numbers_are_kept() {
         let payload = |more: &str| {

@@ -210,7 +210,7 @@ mod tests {
         assert!(error.contains("names no instance"), "{error}");
     }
 
-    // SPEC K2
+    // Contract: K2
     #[test]
     fn null_is_not_absent() {
         let line = |more: &str| {

@@ -228,7 +228,7 @@ mod tests {
     use crate::store::{EventStore, ProjectionStore};
     use crate::table::{Table, text};
 
-    // SPEC K3: a build of the instance that is exchanged for the live one meanwhile brings nothing back.
+    // Contract: K3: a build of the instance that is exchanged for the live one meanwhile brings nothing back.
     #[test]
     fn an_exchange_beside_a_removal_brings_nothing_back() {
         let store = SqliteStore::in_memory().unwrap();
@@ -263,7 +263,7 @@ mod tests {
         }
     }
 
-    // SPEC K3: whoever adds a table decides what a removal does about it.
+    // Contract: K3: whoever adds a table decides what a removal does about it.
     #[test]
     fn every_table_with_rows_of_instances_is_known() {
         let store = SqliteStore::in_memory().unwrap();

@@ -90,7 +90,7 @@ mod tests {
         known.learn(&counters(before), ledger);
     }
 
-    // SPEC A1, A2: what was known is not believed when another process has pushed.
+    // Contract: A1, A2: what was known is not believed when another process has pushed.
     #[test]
     fn versions_hold_as_long_as_the_head_is_the_same() {
         let mut known = Known::default();
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(known.aggregates, 1);
     }
 
-    // SPEC L9
+    // Contract: L9
     #[test]
     fn not_more_is_remembered_than_is_allowed() {
         let mut known = Known::default();

@@ -234,7 +234,7 @@ mod tests {
         accepted.events.iter().map(|event| (event.position, event.version)).collect()
     }
 
-    // SPEC A1, A2
+    // Contract: A1, A2
     #[test]
     fn each_push_sees_those_before_it() {
         let mut ledger = ledger(3);
@@ -247,7 +247,7 @@ mod tests {
         assert!(ids.is_sorted() && ids.iter().all(|id| id.get_version_num() == 7));
     }
 
-    // SPEC A1-A3
+    // Contract: A1-A3
     #[test]
     fn a_refused_push_changes_nothing() {
         let mut ledger = ledger(3);
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(places(&decide(&mut ledger, &[user()]).unwrap()), [(i64::MAX, 1)]);
     }
 
-    // SPEC K1
+    // Contract: K1
     #[test]
     fn a_push_is_repeated_with_the_same_commands_only() {
         let mut ledger = ledger(0);

@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(format!("{line:?}"), "Line { taken: 0, waiting: 0 }");
     }
 
-    // SPEC L1, L4: nobody waits for another tenant than those it was waiting for anyway.
+    // Contract: L1, L4: nobody waits for another tenant than those it was waiting for anyway.
     #[test]
     fn those_join_that_wait_for_nothing_else_in_order_and_as_far_as_they_fit() {
         let line = Numbers::default();

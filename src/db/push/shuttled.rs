@@ -69,13 +69,13 @@ fn run(forgets: bool) -> Vec<usize> {
     done
 }
 
-// SPEC A1, L1: leaders of overlapping instances go one after the other, each push is done once, and none waits for ever.
+// Contract: A1, L1: leaders of overlapping instances go one after the other, each push is done once, and none waits for ever.
 #[test]
 fn each_push_is_done_once() {
     check(|| assert_eq!(run(false), [0, 1, 2, 3, 4]));
 }
 
-// SPEC L8: who joined a leader that went without a word hears of it, and the others go on.
+// Contract: L8: who joined a leader that went without a word hears of it, and the others go on.
 #[test]
 fn a_leader_that_goes_leaves_nobody_waiting() {
     check(|| assert!(run(true).starts_with(&[0])));

@@ -27,7 +27,7 @@ fn random() -> f64 {
 mod tests {
     use super::*;
 
-    // SPEC H2
+    // Contract: H2
     #[test]
     fn waits_double_up_to_the_cap() {
         let seconds = |n| full(Duration::from_secs(5), Duration::from_mins(5), n).as_secs();

@@ -114,7 +114,7 @@ fn told(projection: &str, max: u32, attempt: &Attempt) -> String {
 mod tests {
     use super::*;
 
-    // SPEC H1
+    // Contract: H1
     #[test]
     fn a_failure_is_told_on_one_line() {
         let attempt = Attempt {

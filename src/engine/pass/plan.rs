@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    // SPEC G1
+    // Contract: G1
     #[test]
     fn what_is_applied_is_dropped_and_what_was_set_back_refused() {
         let fetched = work(Some(4), &[5, 8, 9]);
@@ -190,7 +190,7 @@ mod tests {
         assert!(matches!(refused(&fetched, &elsewhere), StopCause::HistoryDiverged { .. }));
     }
 
-    // SPEC D2
+    // Contract: D2
     #[test]
     fn events_from_a_queue_continue_only_where_nothing_lies_between() {
         let mut queued = work(None, &[5, 6, 8]);
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(run(&queued, &at(5)), (1..2, Some(6)));
     }
 
-    // SPEC L10: by-hand events of two histories have no hole in their positions.
+    // Contract: L10: by-hand events of two histories have no hole in their positions.
     #[test]
     fn events_by_hand_follow_the_event_that_they_name() {
         let chained = |previous: u128, id: u128, position| Event {
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(run(&by_hand(vec![chained(44, 5, 5)]), &state), (0..0, Some(4)), "another event stands at 4");
     }
 
-    // SPEC G6: the store was restored to an older state, and pushed to again.
+    // Contract: G6: the store was restored to an older state, and pushed to again.
     #[test]
     fn events_from_a_queue_do_not_continue_another_history() {
         let other = Some(Uuid::from_u128(7));
@@ -238,7 +238,7 @@ mod tests {
         assert!(matches!(refused(&queued, &at(9)), StopCause::Gap { .. }), "they lie in front of it");
     }
 
-    // SPEC L10, K3: the instance was removed beside the read models, and not from the log.
+    // Contract: L10, K3: the instance was removed beside the read models, and not from the log.
     #[test]
     fn a_fence_in_another_database_hides_no_events() {
         let fence = State { instance: "a".into(), position: 50, ..State::default() };
@@ -253,7 +253,7 @@ mod tests {
         );
     }
 
-    // SPEC F3
+    // Contract: F3
     #[test]
     fn work_under_a_lease_that_moved_on_is_refused() {
         let (me, key) = (Uuid::from_u128(1), ProjectionKey { name: "p".into(), version: 1 });
@@ -268,7 +268,7 @@ mod tests {
         assert!(matches!(refused(&leased, &at(0)), StopCause::LeaseLost));
     }
 
-    // SPEC D2, F7: also where it has expired: whoever had it may have died of the next event.
+    // Contract: D2, F7: also where it has expired: whoever had it may have died of the next event.
     #[test]
     fn work_without_a_lease_is_left_to_whoever_has_one() {
         let me = Uuid::from_u128(1);

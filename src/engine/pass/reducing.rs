@@ -77,7 +77,7 @@ impl Drop for Inside<'_> {
 mod tests {
     use super::*;
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn an_event_hangs_that_is_seen_again_and_again() {
         let reducing = Reducing::default();

@@ -212,7 +212,7 @@ mod tests {
     use crate::error::ReduceError;
     use crate::statement::noop;
 
-    // SPEC H1: an attempt calls the reducer of an event once, also where that was done ahead of it.
+    // Contract: H1: an attempt calls the reducer of an event once, also where that was done ahead of it.
     #[test]
     fn what_was_reduced_ahead_counts_for_one_attempt() {
         let (calls, reducing) = (Arc::new(AtomicUsize::new(0)), Reducing::default());

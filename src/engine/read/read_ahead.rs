@@ -208,7 +208,7 @@ mod tests {
         HandlerConfig { bulk_limit, concurrent_instances, ..HandlerConfig::default() }
     }
 
-    // SPEC L9, C3
+    // Contract: L9, C3
     #[test]
     fn a_page_has_as_many_instances_as_it_has_room_for() {
         let unknown = usize::MAX;

@@ -31,7 +31,7 @@ mod tests {
         (0..1000).filter(|n| prefers(members.iter().copied(), me, &pair(*n).0, &pair(*n).1)).collect()
     }
 
-    // SPEC F6
+    // Contract: F6
     #[test]
     fn shares_are_even_and_few_pairs_move() {
         let members: Vec<Uuid> = (1..=4).map(|n| Uuid::from_u128(n * 7919)).collect();

@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    // SPEC C6
+    // Contract: C6
     #[test]
     fn only_what_was_applied_since_then_without_a_hole_is_known_to_be() {
         let progress = Progress::default();
@@ -164,7 +164,7 @@ mod tests {
         assert!(!applied(3, 10));
     }
 
-    // SPEC C6
+    // Contract: C6
     #[test]
     fn only_moves_of_ones_own_instance_end_a_wait() {
         let progress = Progress::default();

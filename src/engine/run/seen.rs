@@ -119,7 +119,7 @@ mod tests {
         (known.from, known.relevant)
     }
 
-    // SPEC D2
+    // Contract: D2
     #[test]
     fn what_lies_in_front_is_known_from_where_the_window_begins() {
         let mut windows = Windows::default();
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(known(windows.take_in(&[event("org", 15)]), "org"), (15, 0));
     }
 
-    // SPEC L10: the log was restored; events that this process never saw took the places of those that it had seen.
+    // Contract: L10: the log was restored; events that this process never saw took the places of those that it had seen.
     #[test]
     fn positions_alone_do_not_continue_a_window() {
         let mut windows = Windows::default();
@@ -144,7 +144,7 @@ mod tests {
         assert!(windows.take_in(&[first, other]).is_none(), "nor do they within what came together");
     }
 
-    // SPEC G6
+    // Contract: G6
     #[test]
     fn the_last_events_are_remembered_by_their_ids() {
         let mut windows = Windows::default();

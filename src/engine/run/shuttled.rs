@@ -68,7 +68,7 @@ fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &At
     assert!(applied.load(SeqCst) >= mine, "a caller sees its own event");
 }
 
-// SPEC C1
+// Contract: C1
 #[test]
 fn callers_of_one_flight_see_their_own_events() {
     check(|| {
@@ -114,7 +114,7 @@ fn wake(schedule: &Arc<Schedule>, ledger: &Arc<Ledger>) {
     }
 }
 
-// SPEC E3, F2: whatever is asked for is looked at afterwards, also when it was being worked on.
+// Contract: E3, F2: whatever is asked for is looked at afterwards, also when it was being worked on.
 #[test]
 fn whatever_is_asked_for_is_done_afterwards() {
     check(|| {
@@ -139,7 +139,7 @@ fn whatever_is_asked_for_is_done_afterwards() {
     });
 }
 
-// SPEC C6: who waits for an instance wakes when it moves.
+// Contract: C6: who waits for an instance wakes when it moves.
 #[test]
 fn who_waits_for_a_move_wakes() {
     check(|| {
@@ -166,7 +166,7 @@ fn who_waits_for_a_move_wakes() {
     });
 }
 
-// SPEC J3
+// Contract: J3
 #[test]
 fn a_stop_ends_every_wait() {
     check(|| {
@@ -265,7 +265,7 @@ impl Process {
     }
 }
 
-// SPEC F3, F5: whatever the order of renewals, expiry and other holders, trust ends before the lease does.
+// Contract: F3, F5: whatever the order of renewals, expiry and other holders, trust ends before the lease does.
 #[test]
 fn a_lease_is_not_trusted_longer_than_it_lasts() {
     let now = Instant::now();

@@ -349,7 +349,7 @@ mod tests {
         all.unwritten(0).into_iter().map(|one| one.instance).collect()
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn a_pass_clears_what_it_did_not_find_again() {
         let all = Standstills::default();
@@ -373,7 +373,7 @@ mod tests {
         assert!(!all.notes.lock().gone.is_empty(), "it may be written just now");
     }
 
-    // SPEC L9, L11: whether they are noted one by one or counted, and in whatever order they are found.
+    // Contract: L9, L11: whether they are noted one by one or counted, and in whatever order they are found.
     #[test]
     fn many_are_counted_and_the_count_goes_down() {
         let all = Standstills::default();
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(known(&all), []);
     }
 
-    // SPEC L11: each look finds a divergence again; the log has a line for what is new.
+    // Contract: L11: each look finds a divergence again; the log has a line for what is new.
     #[test]
     fn the_log_says_the_same_once_an_hour() {
         let all = Standstills::default();
@@ -428,7 +428,7 @@ mod tests {
         assert!(all.stopped(0, &lost) && all.stopped(0, &lost), "others decide about what is noted nowhere");
     }
 
-    // SPEC L11: what moved and stands still again does so since then.
+    // Contract: L11: what moved and stands still again does so since then.
     #[test]
     fn what_moved_in_between_is_something_new() {
         let all = Standstills::default();

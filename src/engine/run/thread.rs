@@ -110,7 +110,7 @@ pub(crate) fn start_loop(
 mod tests {
     use super::*;
 
-    // SPEC L8
+    // Contract: L8
     #[test]
     fn a_loop_that_panics_goes_on_and_shows_it() {
         let (stop, pulse) = (Arc::new(Stop::default()), Arc::new(Pulse::default()));
@@ -130,7 +130,7 @@ mod tests {
         assert!(!pulse.is_alive());
     }
 
-    // SPEC J1
+    // Contract: J1
     #[test]
     fn a_thread_that_does_not_end_is_named() {
         let (send, receive) = bounded::<()>(0);

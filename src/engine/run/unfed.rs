@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    // SPEC L11
+    // Contract: L11
     #[test]
     fn the_log_says_it_at_once_and_then_now_and_then() {
         let start = Instant::now();
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(told, [0, 60, 120, 180]);
     }
 
-    // SPEC L11: each case says what becomes of it, or names the command to run.
+    // Contract: L11: each case says what becomes of it, or names the command to run.
     #[test]
     fn every_case_has_its_words() {
         let cases = [

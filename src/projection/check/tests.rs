@@ -20,7 +20,7 @@ fn fault(projection: &Projection) -> String {
     crate::error::full(&projection.check().unwrap_err())
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn a_definition_that_holds_together_is_accepted() {
     assert_eq!(empty().check(), Ok(()), "tables are not required");
@@ -37,7 +37,7 @@ fn a_definition_that_holds_together_is_accepted() {
     assert_eq!(Projection::new("pg_x", 1).on_raw("a", "b", |_| noop()).check(), Ok(()));
 }
 
-// SPEC B2, J5
+// Contract: B2, J5
 #[test]
 fn name_version_and_reducers_are_required() {
     let named = |name, version| Projection::new(name, version).on_raw("a", "b", |_| noop());
@@ -52,7 +52,7 @@ fn name_version_and_reducers_are_required() {
     assert!(fault(&empty().on_raw("a", "", |_| noop())).contains("event type has an empty name"));
 }
 
-// SPEC A9, J5
+// Contract: A9, J5
 #[test]
 fn upcasts_that_could_not_run_are_refused() {
     let same = |text: String| text;
@@ -62,7 +62,7 @@ fn upcasts_that_could_not_run_are_refused() {
     assert_eq!(empty().upcast("user.added", 1, same).upcast("user.added", 2, same).check(), Ok(()));
 }
 
-// SPEC B1, B4
+// Contract: B1, B4
 #[test]
 fn names_leave_room_for_what_the_engine_adds() {
     let name = "x".repeat(61);
@@ -75,7 +75,7 @@ fn names_leave_room_for_what_the_engine_adds() {
     assert!(fault(&empty().table(table("users").column(text("ID")))).contains("used twice"));
 }
 
-// SPEC B1, B5
+// Contract: B1, B5
 #[test]
 fn tables_are_told_apart_by_every_name_they_have() {
     assert!(fault(&empty().table(table("users")).table(table("Users"))).contains("used twice"));
@@ -86,7 +86,7 @@ fn tables_are_told_apart_by_every_name_they_have() {
     assert!(fault(&empty().table(Table::new("users").column(text("id")))).contains("no primary key"));
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn foreign_keys_fit_a_table_that_comes_before() {
     let refers = |key: Table| fault(&empty().table(table("users")).table(key).table(table("later")));
@@ -96,7 +96,7 @@ fn foreign_keys_fit_a_table_that_comes_before() {
     assert!(refers(table("x").column(text("n")).references_primary(["id", "n"])).contains("other columns"));
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn projections_share_neither_name_nor_table() {
     let other = |name: &str| Projection::new(name, 1).on_raw("a", "b", |_| noop());

@@ -70,7 +70,7 @@ impl Backend for Panics {
     }
 }
 
-// SPEC A1, L8: members of a leader that panics hear that the outcome is not known, and the line goes on.
+// Contract: A1, L8: members of a leader that panics hear that the outcome is not known, and the line goes on.
 #[test]
 fn a_leader_that_panics_leaves_nobody_waiting() {
     let store = SqliteStore::in_memory().unwrap();

@@ -65,7 +65,7 @@ fn read_all(reader: &Arc<dyn EventSource>, kinds: &[&str], limit: usize) -> Vec<
     }
 }
 
-// SPEC L3
+// Contract: L3
 #[test]
 fn projections_at_the_same_place_read_a_page_once() {
     let log = Arc::new(Log::default());
@@ -79,7 +79,7 @@ fn projections_at_the_same_place_read_a_page_once() {
     assert_eq!(log.reads.load(Ordering::Relaxed), 9 + 5);
 }
 
-// SPEC L3: what was pushed after a page was read is found, also when the page held the end of the log.
+// Contract: L3: what was pushed after a page was read is found, also when the page held the end of the log.
 #[test]
 fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
     let log = Arc::new(Log::default());
@@ -93,7 +93,7 @@ fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
     assert!(read(&readers[1], &["a", "b"], 40, 100).more, "whatever the page held");
 }
 
-// SPEC L3: what a page was not read for it does not hold, and a page without one's own events says nothing.
+// Contract: L3: what a page was not read for it does not hold, and a page without one's own events says nothing.
 #[test]
 fn projections_of_different_types_get_each_theirs_whatever_was_read_for_others() {
     let log = Arc::new(Log::default());
@@ -123,7 +123,7 @@ fn projections_of_different_types_get_each_theirs_whatever_was_read_for_others()
     assert!(reads < turns, "{reads} reads for {turns} pages");
 }
 
-// SPEC L9
+// Contract: L9
 #[test]
 fn what_is_kept_is_bounded() {
     let pages = Pages::new(Arc::new(Log::default()));
@@ -147,7 +147,7 @@ fn what_is_kept_is_bounded() {
     assert!(kept.bytes <= MOST_BYTES && kept.pages["i"].len() == (MOST_BYTES >> 20) - 1, "{}", kept.pages["i"].len());
 }
 
-// SPEC K2: what was erased meanwhile is not read from memory.
+// Contract: K2: what was erased meanwhile is not read from memory.
 #[test]
 fn an_old_page_is_read_anew() {
     let log = Arc::new(Log::default());
@@ -167,7 +167,7 @@ fn an_old_page_is_read_anew() {
     assert_eq!((kept.pages["i"].len(), kept.order.len()), (1, 1));
 }
 
-// SPEC L8: a read that fails, or panics, leaves nobody waiting.
+// Contract: L8: a read that fails, or panics, leaves nobody waiting.
 #[test]
 fn who_reads_and_fails_leaves_the_page_to_others() {
     #[derive(Debug)]

@@ -16,7 +16,7 @@ fn names(job: &Job) -> (usize, Vec<&str>) {
     (job.projection, job.instances.iter().map(AsRef::as_ref).collect())
 }
 
-// SPEC E3, L4
+// Contract: E3, L4
 #[test]
 fn projections_take_turns_and_no_instance_has_all_workers() {
     let schedule = schedule(3, 3);
@@ -30,7 +30,7 @@ fn projections_take_turns_and_no_instance_has_all_workers() {
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["c"]));
 }
 
-// SPEC L4
+// Contract: L4
 #[test]
 fn one_projection_leaves_a_worker_to_the_others() {
     let schedule = Schedule::new(2, 2, 1);
@@ -51,7 +51,7 @@ fn one_projection_leaves_a_worker_to_the_others() {
     assert!(schedule.next().is_none(), "never for the projection that has the other one");
 }
 
-// SPEC L4: whether an instance or a projection is to blame shows after one time-out; from then on what is to blame waits.
+// Contract: L4: whether an instance or a projection is to blame shows after one time-out; from then on what is to blame waits.
 #[test]
 fn an_instance_that_is_to_blame_leaves_a_worker() {
     let schedule = Schedule::new(3, 2, 1);
@@ -87,7 +87,7 @@ fn at_hand(names: &[&str]) -> Vec<Work> {
     names.iter().map(|name| Work::new(Arc::from(*name), None, Vec::new())).collect()
 }
 
-// SPEC L4, E3: one tenant that pushes what all projections want.
+// Contract: L4, E3: one tenant that pushes what all projections want.
 #[test]
 fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     let schedule = Schedule::new(3, 2, 1);
@@ -108,7 +108,7 @@ fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
 }
 
-// SPEC L5, C3: however much is pushed, what is behind is caught up.
+// Contract: L5, C3: however much is pushed, what is behind is caught up.
 #[test]
 fn events_at_hand_and_what_is_behind_take_turns() {
     let schedule = Schedule::new(1, 1, 1);
@@ -126,7 +126,7 @@ fn events_at_hand_and_what_is_behind_take_turns() {
     assert_eq!(order, ["a", "z", "b", "y"]);
 }
 
-// SPEC C3, L4: a long backlog goes to the end of the line, whatever its name.
+// Contract: C3, L4: a long backlog goes to the end of the line, whatever its name.
 #[test]
 fn instances_wait_in_the_order_in_which_they_came() {
     let schedule = Schedule::new(1, 2, 1);
@@ -147,7 +147,7 @@ fn instances_wait_in_the_order_in_which_they_came() {
     assert_eq!(names(&queued), (0, vec!["a"]));
 }
 
-// SPEC L4: a rebuild never keeps live work waiting.
+// Contract: L4: a rebuild never keeps live work waiting.
 #[test]
 fn background_work_comes_last_and_leaves_a_worker() {
     let schedule = Schedule::new(2, 2, 1);
@@ -169,7 +169,7 @@ fn background_work_comes_last_and_leaves_a_worker() {
     assert!(alone.wants_job() && alone.next().is_some(), "a single worker does it when it has nothing else");
 }
 
-// SPEC L4: live work that never ends does not keep a build waiting for ever, and waits for one job of it at most.
+// Contract: L4: live work that never ends does not keep a build waiting for ever, and waits for one job of it at most.
 #[test]
 fn background_work_has_its_turn_also_where_live_work_never_ends() {
     let schedule = Schedule::new(2, 1, 1);
@@ -189,7 +189,7 @@ fn background_work_has_its_turn_also_where_live_work_never_ends() {
     assert_eq!(had, [round.clone(), round].concat());
 }
 
-// SPEC L4: also where the other workers are busy; but of several workers one at most.
+// Contract: L4: also where the other workers are busy; but of several workers one at most.
 #[test]
 fn the_turn_of_background_work_takes_one_worker_at_most() {
     let schedule = Schedule::new(4, 3, 1);
@@ -228,7 +228,7 @@ fn the_turn_of_background_work_takes_one_worker_at_most() {
     assert_eq!(take(), (3, "built".to_owned()));
 }
 
-// SPEC F2
+// Contract: F2
 #[test]
 fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     let schedule = Schedule::new(1, 2, 1);
@@ -246,7 +246,7 @@ fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     assert!(schedule.next().is_none() && schedule.next().is_none() && schedule.close());
 }
 
-// SPEC L4: what waits for something of its own keeps no others waiting.
+// Contract: L4: what waits for something of its own keeps no others waiting.
 #[test]
 fn an_instance_with_trouble_has_jobs_of_its_own() {
     let schedule = Schedule::new(1, 3, 3);
