@@ -4,7 +4,7 @@
 //! its heartbeats, answered, and stays as history.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -42,6 +42,10 @@ pub struct RebuildOptions {
     pub switch: Switch,
     /// True to compare it with the old one first. Default: true.
     pub compare: bool,
+    /// How long it waits for others who hold the tables before it gives the switch up. Default: 10 minutes; engines that ask by
+    /// themselves wait until it is made.
+    #[serde(default)]
+    pub switch_within: Option<Duration>,
     /// True to do nothing where readers see this version already, as engines have it that ask by themselves: several
     /// may, and one is enough. Default: false.
     #[serde(default)]
@@ -54,7 +58,14 @@ pub struct RebuildOptions {
 
 impl Default for RebuildOptions {
     fn default() -> Self {
-        Self { instance: None, switch: Switch::default(), compare: true, unless_live: false, accept_loss: false }
+        Self {
+            instance: None,
+            switch: Switch::default(),
+            compare: true,
+            switch_within: None,
+            unless_live: false,
+            accept_loss: false,
+        }
     }
 }
 
@@ -66,11 +77,18 @@ pub enum Instruction {
     /// Build the read model anew beside the old one, or go on with a build that was halted.
     Rebuild(RebuildOptions),
     /// Have readers see the build that is ready.
-    Switch,
+    Switch {
+        /// How long it waits for others who hold the tables; 10 minutes unless named.
+        #[serde(default)]
+        within: Option<Duration>,
+    },
     /// Have readers see the build that was live before.
     Back {
         /// True to go back although the old one is not as far as the live one, and nobody may bring it there.
         stale: bool,
+        /// How long it waits for others who hold the tables; 10 minutes unless named.
+        #[serde(default)]
+        within: Option<Duration>,
     },
     /// Remove the build that was live before.
     DropOld,
@@ -137,7 +155,7 @@ impl Instruction {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Rebuild(_) => "rebuild",
-            Self::Switch => "switch",
+            Self::Switch { .. } => "switch",
             Self::Back { .. } => "back",
             Self::DropOld => "drop-old",
             Self::Abandon => "abandon",
@@ -158,7 +176,7 @@ impl Instruction {
         matches!(
             self,
             Self::Rebuild(_)
-                | Self::Switch
+                | Self::Switch { .. }
                 | Self::Back { .. }
                 | Self::DropOld
                 | Self::Reset { .. }
@@ -280,4 +298,19 @@ pub struct Asked {
     pub answered_at: Option<SystemTime>,
     /// The report, or `{"error": …}`. Rows of read models are removed from it an hour after the answer.
     pub answer: Option<serde_json::Value>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_older_version_asked_for_is_read() {
+        let read = |text: &str| serde_json::from_str::<Instruction>(text).unwrap();
+        assert_eq!(read(r#"{"kind":"switch"}"#), Instruction::Switch { within: None });
+        assert_eq!(read(r#"{"kind":"back","stale":true}"#), Instruction::Back { stale: true, within: None });
+        let rebuild = r#"{"kind":"rebuild","instance":null,"switch":"caught-up","compare":true}"#;
+        assert_eq!(read(rebuild), Instruction::Rebuild(RebuildOptions::default()));
+    }
 }

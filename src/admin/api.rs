@@ -68,7 +68,7 @@ impl Engine {
     /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
     /// as [`rebuild`](Self::rebuild).
     pub fn switch(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Switch, by)
+        self.carry_out(projection, Instruction::Switch { within: None }, by)
     }
 
     /// Has readers see the build that was live before the last switch. Within a version it is brought up to date first;
@@ -79,7 +79,7 @@ impl Engine {
     /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
     /// not have any more.
     pub fn back(&self, projection: &str, stale: bool, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Back { stale }, by)
+        self.carry_out(projection, Instruction::Back { stale, within: None }, by)
     }
 
     /// Removes the builds that readers saw before.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::left_out;
 use super::measure::{Pace, Standing};
-use super::rebuild::{self, insist, may_succeed_later, patience};
+use super::rebuild::{self, Tries, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
 use crate::build::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::engine::NEXT;
@@ -51,7 +51,7 @@ fn changed(site: &Site<'_>, done: impl Into<String>) -> Change {
 }
 
 /// Puts the build that is ready before the readers.
-pub(super) fn switch(site: &Site<'_>, control: &dyn Control) -> Result<Change, OperateError> {
+pub(super) fn switch(site: &Site<'_>, within: Option<Duration>, control: &dyn Control) -> Result<Change, OperateError> {
     let target = site.target()?;
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
@@ -66,13 +66,18 @@ pub(super) fn switch(site: &Site<'_>, control: &dyn Control) -> Result<Change, O
     }
     control.announce();
     rebuild::fill(site, &target, control)?;
-    rebuild::switch(site, &target, None, control)?;
+    rebuild::switch(site, &target, None, within, control)?;
     let left_out = Box::new(left_out::look(site, &site.projection.key(), None, control)?);
     Ok(Change { left_out, ..changed(site, format!("readers see the new build of version {}", key.version)) })
 }
 
 /// Puts the build that was live before in front of the readers again.
-pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Control) -> Result<Change, OperateError> {
+pub(super) fn back(
+    site: &Site<'_>,
+    command: Uuid,
+    (stale, within): (bool, Option<Duration>),
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
     let live = site.live()?;
     if live.command == Some(command) {
         return Ok(changed(site, "readers see the former build again"));
@@ -90,34 +95,41 @@ pub(super) fn back(site: &Site<'_>, command: Uuid, stale: bool, control: &dyn Co
             insist(control, || Ok(site.builds()?.revive(&build.key, command)?))?;
             control.announce();
             rebuild::fill(site, &target, control)?;
-            rebuild::switch(site, &target, None, control)?;
+            rebuild::switch(site, &target, None, within, control)?;
             let left_out = Box::new(left_out::look(site, &site.projection.key(), None, control)?);
             Ok(Change { left_out, ..changed(site, "readers see the former build again") })
         }
-        (_, Some(build)) => older_version(site, build, stale, control),
+        (_, Some(build)) => older_version(site, build, (stale, within), control),
         _ => Err(site.refused("no former build is kept; it was removed, or there never was one")),
     }
 }
 
 /// A version whose code may run elsewhere, or nowhere.
-fn older_version(site: &Site<'_>, build: &Build, stale: bool, control: &dyn Control) -> Result<Change, OperateError> {
+fn older_version(
+    site: &Site<'_>,
+    build: &Build,
+    (stale, within): (bool, Option<Duration>),
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
     let version = build.key.version;
     let runs = is_run(site, version)?;
-    let mut tries = 0;
+    let (mut tries, mut waits) = (0, Tries::new(within));
     loop {
         // Also where it stands still on purpose: what another history led to was never right.
         insist(control, || site.of_log(&build.key))??;
-        let error = match site.builds()?.go_live(&build.key, patience(tries), Some(&mut |_, _| Ok(()))) {
+        let mut error = match site.builds()?.go_live(&build.key, waits.patience(), Some(&mut |_, _| Ok(()))) {
             Ok(()) => break,
             Err(error) => error,
         };
-        tries += 1;
+        if !matches!(error, SwitchError::Held { .. }) {
+            tries += 1;
+        }
         let behind = matches!(error, SwitchError::NotCaughtUp { .. });
         if behind && stale && (!runs || tries >= TRIES) {
-            match site.builds()?.go_live(&build.key, patience(tries), None) {
+            match site.builds()?.go_live(&build.key, waits.patience(), None) {
                 Ok(()) => break,
                 Err(error) if !may_succeed_later(&error) => return Err(error.into()),
-                Err(_) => {}
+                Err(other) => error = other,
             }
         } else if behind && !runs {
             return Err(site.refused(format!(
@@ -127,9 +139,7 @@ fn older_version(site: &Site<'_>, build: &Build, stale: bool, control: &dyn Cont
         } else if !may_succeed_later(&error) || tries >= TRIES {
             return Err(error.into());
         }
-        if !control.wait(std::time::Duration::from_millis(50)) {
-            return Err(OperateError::ShutDown);
-        }
+        waits.again(error, control)?;
     }
     control.announce();
     Ok(changed(site, format!("readers see version {version} again")))

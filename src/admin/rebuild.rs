@@ -34,6 +34,12 @@ const FEW: usize = 500;
 /// How often a comparison looks again at instances that are not at one position.
 const ROUNDS: u32 = 25;
 
+/// How long readers may have to wait in one try of a switch: less than the second after which a server looks for deadlocks.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// When a switch is given up, unless somebody says otherwise.
+const GIVE_UP: Duration = Duration::from_mins(10);
+
 /// The outcome of a rebuild.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -166,7 +172,8 @@ pub(super) fn rebuild(
             insist(control, || Ok(site.builds()?.enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
             return Err(error);
         }
-        switch(site, &target, report.comparison.as_ref(), control)?;
+        let within = if asked.who == ITSELF { Some(Duration::MAX) } else { options.switch_within };
+        switch(site, &target, report.comparison.as_ref(), within, control)?;
         report.switched = true;
     }
     let key = if report.switched { site.projection.key() } else { target.projection.key() };
@@ -421,11 +428,11 @@ pub(super) fn switch(
     site: &Site<'_>,
     target: &Target,
     comparison: Option<&Comparison>,
+    within: Option<Duration>,
     control: &dyn Control,
 ) -> Result<(), OperateError> {
     let key = target.projection.key();
-    let mut pause = LOOK_AGAIN.0;
-    let (mut told, mut tries) = (String::new(), 0);
+    let (mut told, mut tries) = (String::new(), Tries::new(within));
     loop {
         insist(control, || Ok(target.handler.prepare_to_follow()?))?;
         let (instances, is_apart) = (check_history(site, target, control)?, target.handler.is_apart()?);
@@ -437,20 +444,21 @@ pub(super) fn switch(
             // A log in another database may have been set back while reducers were at it.
             if is_apart { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
-        let (why, is_behind) = match site.builds()?.go_live(&key, patience(tries), Some(&mut follow)) {
+        let error = match site.builds()?.go_live(&key, tries.patience(), Some(&mut follow)) {
             Ok(()) => break,
-            Err(error) if may_succeed_later(&error) => (full(&error), matches!(error, SwitchError::NotCaughtUp { .. })),
+            Err(error) if may_succeed_later(&error) => error,
             Err(error) => return Err(error.into()),
         };
         if insist(control, || is_live(site, target))? {
             break;
         }
-        tries += 1;
-        if is_behind && displace(site, target, control)? {
+        if matches!(error, SwitchError::NotCaughtUp { .. }) && displace(site, target, control)? {
             continue;
         }
         insist(control, || check(site, target))?;
+        let why = waits_for(&error);
         if why != told {
+            let why = full(&error);
             log::info!("projection {:?}: the switch waits: {why}", site.name());
             let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
             let progress = Pace::new().progress(Step::Switching, &standing);
@@ -458,10 +466,7 @@ pub(super) fn switch(
             control.report(&answer(&progress)?);
             told = why;
         }
-        if !control.wait(pause) {
-            return Err(OperateError::ShutDown);
-        }
-        pause = (pause * 2).min(LOOK_AGAIN.1);
+        tries.again(error, control)?;
     }
     log::info!("projection {:?}: readers see the new build of version {}", site.name(), key.version);
     control.announce();
@@ -481,12 +486,64 @@ fn displace(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<b
     Err(site.refused(format!("{found}, so that its build never gets as far; readers stay where they are; {remedy}")))
 }
 
-/// How long readers are waited for: less than the second after which a server looks for deadlocks, at first; longer where
-/// there never is a gap between long reads.
-pub(super) fn patience(tries: u32) -> Duration {
-    match tries {
-        0..=30 => (Duration::from_millis(50) * (tries + 1)).min(Duration::from_millis(800)),
-        _ => Duration::from_secs(5),
+/// What a switch waits for, without how long it has done so: of one that waits long, one word is enough.
+fn waits_for(error: &SwitchError) -> String {
+    match error {
+        SwitchError::Held { holders, .. } => {
+            format!("{:?}", holders.iter().map(|holder| holder.pid).collect::<Vec<_>>())
+        }
+        other => full(other),
+    }
+}
+
+/// How a switch waits for its moment.
+pub(super) struct Tries {
+    start: Instant,
+    within: Duration,
+    made: u32,
+    pause: Duration,
+    asked: Duration,
+}
+
+impl Tries {
+    pub(super) fn new(within: Option<Duration>) -> Self {
+        let within = within.unwrap_or(GIVE_UP);
+        Self { start: Instant::now(), within, made: 0, pause: LOOK_AGAIN.0, asked: Duration::ZERO }
+    }
+
+    /// How long readers may have to wait in one try.
+    pub(super) fn patience(&self) -> Duration {
+        (Duration::from_millis(50) * (self.made + 1)).min(PATIENCE)
+    }
+
+    /// Waits until the next try. Gives the error back when others have held the tables for too long.
+    pub(super) fn again(&mut self, error: SwitchError, control: &dyn Control) -> Result<(), OperateError> {
+        let pause = self.pause_after(error, self.start.elapsed())?;
+        if control.wait(pause) { Ok(()) } else { Err(OperateError::ShutDown) }
+    }
+
+    /// Twenty times as long as readers had to wait in this try, so that they hardly notice.
+    fn pause_after(&mut self, error: SwitchError, spent: Duration) -> Result<Duration, SwitchError> {
+        let asked = match &error {
+            SwitchError::Held { asked, .. } => Some(*asked),
+            SwitchError::Store(error) if error.kind() == StoreErrorKind::Timeout => Some(self.patience()),
+            _ => None,
+        };
+        self.asked = self.asked.saturating_add(asked.unwrap_or_default());
+        if asked.is_some() && spent >= self.within {
+            return Err(match error {
+                SwitchError::Held { projection, holders, .. } => {
+                    SwitchError::Held { projection, holders, asked: self.asked, gave_up: Some(spent) }
+                }
+                other => other,
+            });
+        }
+        self.made = self.made.saturating_add(1).min(100);
+        let rest = self.pause;
+        self.pause = (self.pause * 2).min(LOOK_AGAIN.1);
+        // The last try is at the end of the time, unless readers need their rest.
+        let left = if asked.is_some() { self.within.saturating_sub(spent) } else { Duration::MAX };
+        Ok(rest.min(left).max(asked.unwrap_or_default() * 20))
     }
 }
 
@@ -503,4 +560,50 @@ fn is_live(site: &Site<'_>, target: &Target) -> Result<bool, OperateError> {
     // Within a version the names were exchanged: what bears this one now was live before.
     let wanted = if target.projection.is_beside() { Phase::Kept } else { Phase::Live };
     Ok(site.known()?.iter().any(|build| build.key == key && build.phase == wanted))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn held(asked: Duration) -> SwitchError {
+        SwitchError::Held { projection: "users".to_owned(), holders: Vec::new(), asked, gave_up: None }
+    }
+
+    #[test]
+    fn a_switch_rests_twenty_times_as_long_as_readers_waited() {
+        let (mut tries, mut spent, mut all) = (Tries::new(None), Duration::ZERO, Duration::ZERO);
+        let given_up = loop {
+            let asked = tries.patience();
+            assert!(asked <= PATIENCE);
+            (spent, all) = (spent + asked, all + asked);
+            match tries.pause_after(held(asked), spent) {
+                Ok(pause) => {
+                    assert!(pause >= asked * 20, "{pause:?} after {asked:?}");
+                    spent += pause;
+                }
+                Err(error) => break error,
+            }
+        };
+        assert!(spent >= GIVE_UP && all * 20 <= spent, "{all:?} of {spent:?}");
+        let SwitchError::Held { asked, gave_up, .. } = given_up else { panic!("{given_up:?}") };
+        assert_eq!((asked, gave_up), (all, Some(spent)));
+    }
+
+    #[test]
+    fn only_others_who_hold_the_tables_end_a_switch() {
+        let mut tries = Tries::new(Some(Duration::ZERO));
+        let behind = SwitchError::NotCaughtUp {
+            projection: "users".to_owned(),
+            build: "the new build".to_owned(),
+            behind: 1,
+            instance: "a".to_owned(),
+            from: 1,
+            to: 2,
+        };
+        assert!(tries.pause_after(behind, GIVE_UP).unwrap() >= LOOK_AGAIN.0);
+        assert!(tries.pause_after(held(Duration::ZERO), Duration::ZERO).is_err());
+        assert!(Tries::new(Some(Duration::MAX)).pause_after(held(Duration::ZERO), GIVE_UP * 100).is_ok());
+    }
 }

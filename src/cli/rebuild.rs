@@ -23,6 +23,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
         instance: args.instance.clone(),
         switch: args.switch.into(),
         compare: !args.no_compare,
+        switch_within: args.switch_within,
         unless_live: false,
         accept_loss: args.accept_loss,
     };
@@ -99,9 +100,9 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
 pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
     match &args.command {
         BuildsCommand::List => list(session),
-        BuildsCommand::Switch(args) => change(session, args, Instruction::Switch),
-        BuildsCommand::Back(BackArgs { change: args, stale }) => {
-            change(session, args, Instruction::Back { stale: *stale })
+        BuildsCommand::Switch(args) => change(session, &args.change, Instruction::Switch { within: args.within }),
+        BuildsCommand::Back(BackArgs { switch, stale }) => {
+            change(session, &switch.change, Instruction::Back { stale: *stale, within: switch.within })
         }
         BuildsCommand::DropOld(args) => change(session, args, Instruction::DropOld),
         BuildsCommand::Abandon(args) => change(session, args, Instruction::Abandon),

@@ -105,6 +105,12 @@ pub trait Conn {
     /// What this database knows of the things that people hang on tables.
     fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
+    /// The sessions that hold locks on these relations, given as quoted names, the longest first: whoever wants one alone waits
+    /// for them, and all who come after wait for him. None where nobody waits so.
+    fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// The time on the database's clock, also while a transaction is open.
     fn now(&mut self) -> Result<SystemTime, StoreError>;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{MendError, SetupError, StatementError, StoreError};
+use super::{Holder, MendError, SetupError, StatementError, StoreError};
 use crate::clock::spoken;
 use crate::instruction::CommandState;
 use crate::plain::plain;
@@ -31,6 +31,18 @@ pub enum SwitchError {
         from: i64,
         /// The position of the live build.
         to: i64,
+    },
+    /// Others hold the tables. Nobody waits for them meanwhile: the switch is made between their locks.
+    #[error("the switch of projection {projection:?} waits for {}{}", list(holders), given_up(gave_up.as_ref()))]
+    Held {
+        /// The projection.
+        projection: String,
+        /// Who, the longest first.
+        holders: Vec<Holder>,
+        /// For how long locks were asked for, which readers had to wait for; zero when it was only looked.
+        asked: Duration,
+        /// After how long it was given up.
+        gave_up: Option<Duration>,
     },
     /// The new build was filled from events that the log does not have any more.
     #[error(
@@ -84,6 +96,7 @@ impl SwitchError {
             Self::Dependents { .. } | Self::Diverged { .. } => {
                 StoreError::new("switching", super::StoreErrorKind::Unsupported, self).into()
             }
+            Self::Held { .. } => StoreError::new("switching", super::StoreErrorKind::Timeout, self).into(),
             Self::NoBuild { .. } => SetupError::Missing { what: self.to_string() },
         }
     }
@@ -92,7 +105,7 @@ impl SwitchError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NotCaughtUp { .. } => true,
+            Self::NotCaughtUp { .. } | Self::Held { .. } => true,
             Self::Store(error) | Self::Setup(SetupError::Store(error)) => error.passes(),
             _ => false,
         }
@@ -318,6 +331,20 @@ impl fmt::Display for Unanswered {
             Self::Withdrawn => f.write_str("nobody was at it, and it was withdrawn; ask again"),
         }
     }
+}
+
+fn list(holders: &[Holder]) -> String {
+    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and for ")
+}
+
+fn given_up(after: Option<&Duration>) -> String {
+    after.map_or(String::new(), |after| {
+        format!(
+            "; given up after {}, readers stay where they are: end that session (`SELECT pg_terminate_backend(PID)`), or wait \
+             for its end, and ask for the switch with `readside builds switch`",
+            spoken(*after)
+        )
+    })
 }
 
 fn others(running: &[u32]) -> String {

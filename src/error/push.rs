@@ -9,7 +9,7 @@ use crate::clock::spoken;
 use crate::event::Expected;
 use crate::plain::plain;
 
-/// Who holds a lock that a push waited for.
+/// Who holds a lock that others wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Process id of the database session, or of this process.
@@ -18,6 +18,8 @@ pub struct Holder {
     pub application: String,
     /// How long its transaction had been open, if known.
     pub since: Option<Duration>,
+    /// What the database says that it does, as far as it does; possibly empty.
+    pub state: String,
 }
 
 impl fmt::Display for Holder {
@@ -26,10 +28,10 @@ impl fmt::Display for Holder {
         if !self.application.is_empty() {
             write!(f, " ({})", self.application)?;
         }
-        match self.since {
-            Some(since) => write!(f, ", since {}", spoken(since)),
-            None => Ok(()),
+        if let Some(since) = self.since {
+            write!(f, ", since {}", spoken(since))?;
         }
+        if self.state.is_empty() { Ok(()) } else { write!(f, ", {}", self.state) }
     }
 }
 

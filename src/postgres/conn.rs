@@ -11,10 +11,10 @@ use super::error::End;
 use super::objects::Objects;
 use super::places::Places;
 use super::value::{self, Param};
-use super::{bulk, error, in_order, push, slices};
+use super::{bulk, error, holder, in_order, push, slices};
 use crate::db::objects::Catalogue;
 use crate::db::{Append, Bulk, Conn, Counters, Row, Sliced, row};
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::{Holder, StoreError, StoreErrorKind};
 use crate::query::ReadRequest;
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
@@ -102,6 +102,15 @@ impl<'c, C: GenericClient> Session<'c, C> {
     }
 }
 
+/// Who holds locks on relations; without a session, what a prepared transaction holds.
+const IN_THE_WAY: &str = "SELECT l.pid::int8, a.application_name, \
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8, a.state \
+     FROM (SELECT DISTINCT k.pid FROM pg_locks k WHERE k.granted AND k.locktype = 'relation' \
+       AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) \
+       AND k.relation IN (SELECT to_regclass(n)::oid FROM unnest($1::text[]) n) \
+       AND k.pid IS DISTINCT FROM pg_backend_pid()) l \
+     LEFT JOIN pg_stat_activity a ON a.pid = l.pid ORDER BY a.xact_start NULLS FIRST LIMIT 5";
+
 fn typed<'p>(params: &'p [Param<'p>]) -> Vec<(&'p (dyn ToSql + Sync), Type)> {
     params.iter().map(|param| (param as &(dyn ToSql + Sync), param.kind())).collect()
 }
@@ -120,6 +129,11 @@ impl<C: GenericClient> Conn for Session<'_, C> {
         let params: Vec<Param<'_>> = params.iter().map(Param).collect();
         let rows = self.rows(sql, &typed(&params), "running a query")?;
         rows.iter().map(value::row).collect()
+    }
+
+    fn in_the_way(&mut self, relations: &[String]) -> Result<Vec<Holder>, StoreError> {
+        let rows = self.query(IN_THE_WAY, &[Value::TextArray(relations.to_vec())])?;
+        Ok(rows.iter().map(holder::of_lock).collect())
     }
 
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError> {

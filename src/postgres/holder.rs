@@ -90,5 +90,18 @@ fn holder(found: &Row) -> Option<Holder> {
     let [Value::Integer(pid), application, since] = found.as_slice() else { return None };
     let application = if let Value::Text(name) = application { name.clone() } else { String::new() };
     let since = if let Value::Float(seconds) = since { Duration::try_from_secs_f64(*seconds).ok() } else { None };
-    Some(Holder { pid: *pid, application, since })
+    Some(Holder { pid: *pid, application, since, state: String::new() })
+}
+
+/// Who holds a lock on a relation. What is prepared has no session, and lasts until somebody ends it.
+pub(super) fn of_lock(found: &Row) -> Holder {
+    let known = holder(&found.iter().take(3).cloned().collect());
+    let prepared = || Holder {
+        pid: 0,
+        application: "a prepared transaction, see pg_prepared_xacts".to_owned(),
+        since: Some(crate::clock::FAR),
+        state: String::new(),
+    };
+    let state = if let Some(Value::Text(state)) = found.get(3) { state.clone() } else { String::new() };
+    known.map_or_else(prepared, |holder| Holder { state, ..holder })
 }

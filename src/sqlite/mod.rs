@@ -443,6 +443,7 @@ impl Backend for Sqlite {
             pid: i64::from(std::process::id()),
             application: "this process".to_owned(),
             since: Some(since.elapsed()),
+            state: String::new(),
         })
     }
 

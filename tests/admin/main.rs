@@ -22,6 +22,8 @@ mod rights;
 #[cfg(feature = "postgres")]
 mod schemas;
 mod standing;
+#[cfg(feature = "postgres")]
+mod switching;
 mod versions;
 mod wrapped;
 

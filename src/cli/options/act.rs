@@ -1,8 +1,11 @@
 //! Arguments of what is done about projections.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::common::{ByArgs, WaitArgs};
+use crate::cli::words;
 use crate::held::HeldState;
 use crate::instruction::Switch;
 
@@ -115,6 +118,9 @@ pub(in crate::cli) struct RebuildArgs {
     /// as policies, labels, rules and foreign keys; the refusal without this says which.
     #[arg(long, conflicts_with = "instance")]
     pub(in crate::cli) accept_loss: bool,
+    /// Give the switch up when others hold the tables for so long. Default: 10min.
+    #[arg(long, value_name = "TIME", value_parser = words::parse_duration)]
+    pub(in crate::cli) switch_within: Option<Duration>,
     #[command(flatten)]
     pub(in crate::cli) by: ByArgs,
     #[command(flatten)]
@@ -152,7 +158,7 @@ pub(in crate::cli) enum BuildsCommand {
     /// List all builds of all projections.
     List,
     /// Have readers see the build that waits for its switch.
-    Switch(BuildChangeArgs),
+    Switch(BuildSwitchArgs),
     /// Have readers see the build again that was live before the last switch.
     Back(BackArgs),
     /// Remove the builds that readers saw before.
@@ -172,9 +178,18 @@ pub(in crate::cli) struct BuildChangeArgs {
 }
 
 #[derive(Debug, Args)]
-pub(in crate::cli) struct BackArgs {
+pub(in crate::cli) struct BuildSwitchArgs {
     #[command(flatten)]
     pub(in crate::cli) change: BuildChangeArgs,
+    /// Give the switch up when others hold the tables for so long. Default: 10min.
+    #[arg(long = "switch-within", value_name = "TIME", value_parser = words::parse_duration)]
+    pub(in crate::cli) within: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct BackArgs {
+    #[command(flatten)]
+    pub(in crate::cli) switch: BuildSwitchArgs,
     /// Go back to an older version too that nobody keeps current: readers see it as of where it stands.
     #[arg(long)]
     pub(in crate::cli) stale: bool,

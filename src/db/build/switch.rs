@@ -4,7 +4,7 @@
 //! plain name afterwards, so that whoever works by that name goes on with it. State rows are locked before tables, in
 //! the order in which every pass does it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::carry::{self, Losses};
 use super::stored::{self, Stored};
@@ -13,7 +13,7 @@ use crate::build::{Behind, CatchUp, Phase};
 use crate::db::objects::Pair;
 use crate::db::state::Transaction;
 use crate::db::{Conn, row, setup};
-use crate::error::{StoreError, SwitchError};
+use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 
@@ -41,6 +41,7 @@ pub(in crate::db) fn go_live(
         views::point(conn, None, new, &mut Losses::default())?;
         return Ok(mark_live(conn, None, key)?);
     };
+    look_ahead(conn, live, new)?;
     take_time(conn)?;
     let within = live.build.key.version == key.version;
     let (pairs, mut losses) = (carry::pairs(conn, live, new)?, Losses::default());
@@ -103,8 +104,71 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
     conn.query(&sql, &of(key)).map(|_| ())
 }
 
+/// Whose transaction holds a lock for so long is not waited for in line, where all who come later would wait behind.
+const LONG: Duration = Duration::from_secs(1);
+
+/// How long readers may wait for a switch that waits itself.
+const MOST: Duration = Duration::from_millis(500);
+
+/// How long the clean-up of a table is waited for; nobody waits behind that.
+const CLEAN_UP: &str = "SET LOCAL lock_timeout = '2s'";
+
+const BEFORE: &str = "SELECT current_setting('lock_timeout')";
+const AS_BEFORE: &str = "SELECT set_config('lock_timeout', $1, true)";
+
+/// The relations that a switch wants alone, those of them that there are.
+fn wanted(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let (dialect, schema) = (conn.dialect(), live.schema.as_deref());
+    let mut tables = Vec::new();
+    for stored in [live, new] {
+        for table in &stored.tables {
+            if stored.has(conn, table)? {
+                tables.push(stored.quoted(dialect, table));
+            }
+        }
+    }
+    let view = |table: &String| sql::in_schema(dialect, schema, &sql::view_of(dialect, schema, table));
+    Ok((tables, live.tables.iter().map(view).collect()))
+}
+
+/// Who holds these for long, or else whoever holds them.
+fn holders(conn: &mut dyn Conn, of: &[String], long: bool) -> Result<Vec<Holder>, StoreError> {
+    let mut found = conn.in_the_way(of)?;
+    found.retain(|holder| !long || holder.since.is_some_and(|since| since >= LONG));
+    Ok(found)
+}
+
+fn held(live: &Stored, holders: Vec<Holder>, asked: Duration) -> SwitchError {
+    let projection = live.build.key.projection().to_owned();
+    SwitchError::Held { projection, holders, asked, gave_up: None }
+}
+
+/// Looks who is in the way before anybody has to wait. The lock that is taken first is in the way of no reader and no writer, but
+/// of the server's own clean-up of tables, which gives way to it.
+fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
+    if conn.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let (tables, views) = wanted(conn, live, new)?;
+    let all = [tables.as_slice(), views.as_slice()].concat();
+    let seen = holders(conn, &all, false)?;
+    if !tables.is_empty() {
+        let before = conn.query(BEFORE, &[])?.into_iter().flatten().collect::<Vec<_>>();
+        let lock = format!("{CLEAN_UP}; LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE", tables.join(", "));
+        match conn.batch(&lock) {
+            Err(error) if error.kind() == StoreErrorKind::Timeout && !seen.is_empty() => {
+                return Err(held(live, seen, Duration::ZERO));
+            }
+            other => other?,
+        }
+        conn.query(AS_BEFORE, &before)?;
+    }
+    let long = holders(conn, &all, true)?;
+    if long.is_empty() { Ok(()) } else { Err(held(live, long, Duration::ZERO)) }
+}
+
 /// Nobody writes to these tables or reads from them any more. Readers lock a view before its tables, and so does this.
-/// Each lock is waited for less long than it takes a server to look for deadlocks: whoever is in its way by order of
+/// All locks together are waited for less long than it takes a server to look for deadlocks: whoever is in its way by order of
 /// tables is not the one to lose.
 fn lock_tables(
     conn: &mut dyn Conn,
@@ -112,13 +176,19 @@ fn lock_tables(
     within: Option<&Stored>,
     pairs: &[Pair],
     patience: Duration,
-) -> Result<(), StoreError> {
+) -> Result<(), SwitchError> {
     let (dialect, schema) = (conn.dialect(), live.schema.as_deref());
     if dialect == Dialect::Sqlite {
         return Ok(());
     }
-    let millis = patience.as_millis().clamp(1, 60_000);
-    let mut sql = vec![format!("SET LOCAL lock_timeout = '{millis}ms'")];
+    let (all, views) = wanted(conn, live, within.unwrap_or(live))?;
+    let all = [all, views].concat();
+    let long = holders(conn, &all, true)?;
+    if !long.is_empty() {
+        return Err(held(live, long, Duration::ZERO));
+    }
+    let seen = holders(conn, &all, false)?;
+    let mut sql = Vec::new();
     for table in &live.tables {
         sql.extend(views::lock(conn, schema, table)?);
     }
@@ -133,7 +203,17 @@ fn lock_tables(
             }
         }
     }
-    conn.batch(&sql.join("; ")).map_err(|error| error.doing("waiting for readers of the tables"))
+    let (start, patience) = (Instant::now(), patience.min(MOST));
+    for lock in sql {
+        let left = patience.saturating_sub(start.elapsed()).as_millis().max(1);
+        match conn.batch(&format!("SET LOCAL lock_timeout = '{left}ms'; {lock}")) {
+            Err(error) if error.kind() == StoreErrorKind::Timeout && !seen.is_empty() => {
+                return Err(held(live, seen, start.elapsed()));
+            }
+            other => other.map_err(|error| error.doing("waiting for readers of the tables"))?,
+        }
+    }
+    Ok(())
 }
 
 /// The instances in which one build is behind another.

@@ -171,8 +171,8 @@ pub(crate) const ITSELF: &str = "readside";
 /// Whether a command left what readers see to a person; none when it moves no reader.
 fn choice(asked: &Asked) -> Option<bool> {
     match &asked.instruction {
-        Instruction::Back { stale } => Some(*stale),
-        Instruction::Switch => Some(false),
+        Instruction::Back { stale, .. } => Some(*stale),
+        Instruction::Switch { .. } => Some(false),
         Instruction::Rebuild(options) if options.instance.is_none() => {
             Some(options.switch != Switch::CaughtUp && asked.who != ITSELF)
         }
