@@ -251,11 +251,11 @@ fn faults_of_engine(sources: &BTreeMap<String, String>) -> Vec<String> {
         if code.contains("super::") {
             faults.push(format!("{path} uses `super`: write `crate::engine::`"));
         }
-        let used = used_files(&code, &files);
-        for other in used.iter().filter(|other| storey(other) > storey(path)) {
+        let others = used_files(&code, &files);
+        for other in others.iter().filter(|other| storey(other) > storey(path)) {
             faults.push(format!("{path} uses {other}, which is on a higher storey"));
         }
-        uses.insert(path.clone(), used);
+        uses.insert(path.clone(), others);
     }
     for path in uses.keys() {
         let (mut seen, mut todo) = (BTreeSet::new(), vec![path]);
