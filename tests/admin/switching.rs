@@ -21,7 +21,7 @@ fn reader_who_left(place: &Database) -> (Client, i32) {
     (client, pid)
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
     let place = database();
@@ -64,7 +64,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
     lawful(&place);
 }
 
-// SPEC B1
+// Contract: B1
 #[test]
 fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {
     let place = database();
