@@ -106,7 +106,7 @@ pub(super) fn column(found: &Found, at: usize) -> Result<Value, StoreError> {
         Type::TEXT | Type::VARCHAR | Type::NAME | Type::BPCHAR | Type::UNKNOWN => get::<String>(found, at),
         Type::BYTEA => get::<Vec<u8>>(found, at),
         Type::TIMESTAMPTZ => get::<SystemTime>(found, at),
-        Type::TEXT_ARRAY => get::<Vec<String>>(found, at),
+        Type::TEXT_ARRAY => texts(found, at),
         Type::UUID => get::<Uuid>(found, at),
         Type::JSON | Type::JSONB => {
             let json: Option<Json> = found.try_get(at).map_err(|error| error::store("reading a value", &error))?;
@@ -115,6 +115,18 @@ pub(super) fn column(found: &Found, at: usize) -> Result<Value, StoreError> {
         Type::VOID => Ok(Value::Null),
         _ => Err(StoreError::new("reading a value", StoreErrorKind::Usage, format!("the type {kind} is not known"))),
     }
+}
+
+/// An array with NULL in it, which only SQL of others makes, is shown as a JSON text; so does SQLite.
+fn texts(found: &Found, at: usize) -> Result<Value, StoreError> {
+    let doing =
+        || format!("reading the array in column {:?}", found.columns().get(at).map_or("", |column| column.name()));
+    let texts: Option<Vec<Option<String>>> = found.try_get(at).map_err(|error| error::store(&doing(), &error))?;
+    let Some(texts) = texts else { return Ok(Value::Null) };
+    if texts.iter().all(Option::is_some) {
+        return Ok(Value::TextArray(texts.into_iter().flatten().collect()));
+    }
+    Ok(Value::Text(serde_json::Value::from(texts).to_string()))
 }
 
 fn get<'r, T: FromSql<'r> + Into<Value>>(found: &'r Found, at: usize) -> Result<Value, StoreError> {

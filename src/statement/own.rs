@@ -132,6 +132,8 @@ pub(crate) struct OwnText {
     names: Vec<String>,
     /// The numbers of its `$n`.
     numbers: BTreeSet<usize>,
+    /// The word by which it returns rows.
+    reads: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -186,6 +188,9 @@ impl OwnText {
         }
         if names_table && !self.numbers.contains(&1) {
             return Err("has no $1, so that it would touch the rows of every instance; add instance_id = $1".to_owned());
+        }
+        if let Some(word) = self.reads {
+            return Err(format!("returns rows, which nobody reads; leave {word} out"));
         }
         Ok(())
     }
@@ -273,6 +278,8 @@ struct Reader {
     is_first: bool,
     /// Behind the semicolon at the end.
     is_over: bool,
+    /// Parentheses that are open.
+    depth: usize,
 }
 
 impl OwnText {
@@ -287,6 +294,7 @@ impl OwnText {
             behind_dot: false,
             is_first: true,
             is_over: false,
+            depth: 0,
         };
         while let Some(c) = reader.rest.chars().next() {
             reader.step(c)?;
@@ -332,9 +340,17 @@ impl Reader {
                 Ok(())
             }
             c if is_of_word(c) => self.word(word, behind_dot, is_first),
+            '&' if self.rest.starts_with("&\"") && word.is_some_and(|word| word.eq_ignore_ascii_case("u")) => {
+                Err("has a name with escapes (U&); write it as it is".to_owned())
+            }
             c => {
                 self.behind_dot = c == '.';
                 self.is_over = c == ';';
+                match c {
+                    '(' => self.depth += 1,
+                    ')' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                }
                 self.skip(c.len_utf8());
                 Ok(())
             }
@@ -467,6 +483,11 @@ impl Reader {
         if is_first && is_one_of(word, &TRANSACTIONS) {
             return Err(format!("begins with {word}; the transaction is the engine's"));
         }
+        let reads = is_first && self.dialect == Dialect::Sqlite && is_one_of(word, &["select", "values"]);
+        let returns = self.depth == 0 && !behind_dot && word.eq_ignore_ascii_case("returning");
+        if reads || returns {
+            self.text.reads = Some(word);
+        }
         let is_call = self.rest.trim_start().starts_with('(');
         let names_table = before.is_some_and(|before| is_one_of(before, &BEFORE_TABLES)) || behind_dot;
         if names_table || !is_call && !is_one_of(word, &RESERVED) {
@@ -547,7 +568,9 @@ mod tests {
             assert!(error.contains("names ") && error.contains("write {items"), "{text}: {error}");
         }
         for other in ["items_of", "items_1_old", "my_items", "crm_item", "tags"] {
-            assert!(read(Dialects::both(Box::leak(format!("SELECT $1 FROM {other}").into_boxed_str()))).is_ok());
+            assert!(
+                read(Dialects::both(Box::leak(format!("DELETE FROM {other} WHERE a = $1").into_boxed_str()))).is_ok()
+            );
         }
     }
 
@@ -566,6 +589,9 @@ mod tests {
             ("UPDATE {items} SET n = $0 WHERE instance_id = $1", "has $0; values are $2"),
             ("UPDATE {items} SET n = 1", "has no $1"),
             ("UPDATE {items} SET n = 1 WHERE instance_id = $1; DELETE FROM {items}", "more than one statement"),
+            ("UPDATE {items} SET n = 1 WHERE instance_id = $1 RETURNING n", "leave RETURNING out"),
+            ("SELECT $1", "leave SELECT out"),
+            ("UPDATE U&\"item\\0073\" SET n = 1 WHERE instance_id = $1", "a name with escapes"),
             (" COMMIT", "begins with COMMIT"),
             ("SELECT 'a", "a quote without an end"),
             ("SELECT 1 /* a", "a comment without an end"),
@@ -578,7 +604,8 @@ mod tests {
             let error = read(Dialects::sqlite(text)).unwrap_err();
             assert!(error.contains("values are $2"), "{text}: {error}");
         }
-        let error = read(Dialects::each("SELECT $1, $2", "SELECT $1")).unwrap_err();
+        let error =
+            read(Dialects::each("DELETE FROM a WHERE b IN ($1, $2)", "DELETE FROM a WHERE b = $1")).unwrap_err();
         assert!(error.contains("takes 0 values, the text for the other database 1"), "{error}");
     }
 }

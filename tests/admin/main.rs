@@ -231,7 +231,8 @@ on_both! {
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
     looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, values_are_compared_alike_and_look_different_where_they_differ, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
     own_sql: a_raised_version_is_filled_by_it, a_rebuild_is_filled_by_it, it_is_verified_and_explained,
-        a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused;
+        a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused,
+        an_array_with_null_is_read;
     standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
         many_standstills_are_counted_and_go_when_they_are_mended, a_pause_is_told_as_one, what_nobody_runs_is_told_once_it_is_late,
         what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,

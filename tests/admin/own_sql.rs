@@ -196,7 +196,11 @@ pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
             outcome => panic!("{sql}: {outcome:?}"),
         }
     }
-    let twice = with("SELECT $1", 0).sql("write", "SELECT $1").check().unwrap_err().to_string();
+    let twice = with("DELETE FROM other WHERE a = $1", 0)
+        .sql("write", "DELETE FROM other WHERE a = $1")
+        .check()
+        .unwrap_err()
+        .to_string();
     assert!(twice.contains("declared twice"), "{twice}");
     let projection = with("INSERT INTO {notes} (instance_id, id) VALUES ($1, $2)", 2);
     for (kind, wanted) in [
@@ -232,4 +236,24 @@ fn rights_that_a_verification_lacks_are_named() {
         outcome => panic!("{outcome:?}"),
     }
     place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+// Contract: O3: an array that only SQL of others makes is shown, alike on both databases, and ends no look at the table.
+pub(crate) fn an_array_with_null_is_read<P: Place>(place: &P) {
+    let sql = Dialects::each(
+        "INSERT INTO {tagged} (instance_id, id, tags) VALUES ($1, $2, ARRAY['x', NULL])",
+        "INSERT INTO {tagged} (instance_id, id, tags) VALUES ($1, $2, '[\"x\",null]')",
+    );
+    let tagged = Projection::new("tagged", 1)
+        .table(Table::new("tagged").column(text("id")).column(text_array("tags").nullable()).primary_key(["id"]))
+        .sql("write", sql)
+        .on(|e, _: Counted| exec("write", [e.aggregate_id()]));
+    let engine = Engine::builder(place.open()).projection(tagged).config(eager()).start().unwrap();
+    let pushed = engine.push(&[count("a", "t1", 1)]).unwrap();
+    engine.await_pushed("tagged", &pushed, LONG).unwrap();
+    let verified = engine.verify("tagged", None).unwrap();
+    assert!(verified.differing.is_empty(), "{verified:?}");
+    let question = Question { instance: "a".into(), table: None, key: vec!["t1".into()], at: None };
+    let explained = engine.explain("tagged", &question).unwrap();
+    assert!(format!("{explained:?}").contains("null"), "{explained:?}");
 }

@@ -184,7 +184,7 @@ fn notes(schema: Option<&str>) -> Projection {
     let notes = Projection::new("notes", 1)
         .table(Table::new("notes").column(text("id")).primary_key(["id"]))
         .sql("write", "INSERT INTO {notes} (instance_id, id) VALUES ($1, $2)")
-        .sql("break", "SELECT 1 / 0")
+        .sql("break", Dialects::postgres("SELECT 1 / 0"))
         .on_raw("note", "note.written", |e| exec("write", [e.aggregate_id()]))
         .on_raw("note", "note.broken", |_| exec::<Value>("break", []));
     match schema {
