@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use common::pooler::Pooler;
@@ -90,9 +90,14 @@ fn subscribed(database: &Database, pooler: &Pooler) -> usize {
     subscribed
 }
 
+/// Held by tests with engines, so that each sees the warnings of its own.
+static ENGINES: Mutex<()> = Mutex::new(());
+
 // Contract: A7, L7, L11
 #[test]
 fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
+    let _alone = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    WARNINGS.0.lock().unwrap().clear();
     log::set_logger(&WARNINGS).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     let database = database();
@@ -155,6 +160,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
 // A program that ends before it has found out leaves nothing behind either.
 #[test]
 fn an_engine_that_ends_at_once_takes_its_subscription_back() {
+    let _alone = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     let database = database();
     let pooler = Pooler::before(database.url());
     let engine = start(open(pooler.url()), Duration::from_hours(1));

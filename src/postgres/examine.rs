@@ -147,7 +147,7 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Found {
     }
     let pid = wire::subscribe(&mut listener)?;
     let heard = hear(postgres, &mut listener, patience);
-    wire::unsubscribe(&mut listener, pid);
+    wire::unsubscribe(postgres, &mut listener, pid);
     Ok(match heard? {
         Some(took) => Finding::ok("notifications", format!("arrive, after {}", spoken(took))),
         None => Finding::warn(

@@ -32,8 +32,8 @@ const WORD: &str = "readside.word";
 /// Times that one looks whether a session stays the same: by chance it may, where others use the pooler meanwhile.
 const LOOKS: usize = 3;
 
-/// Times that a subscription is taken back, until that happens in the session that has it.
-const TRIES: usize = 10;
+/// Sessions that are kept busy until a subscription is taken back in the one that has it; each takes a connection of the pool.
+const TRIES: usize = 5;
 
 /// Who does not hear looks again after so many times its patience.
 const REST: u32 = 30;
@@ -135,12 +135,25 @@ pub(super) fn subscribe(client: &mut Client) -> Result<i64, StoreError> {
     pid(client, "LISTEN readside; SELECT pg_backend_pid()")
 }
 
-/// Takes the subscription back. A pooler may give one other sessions than the one that has it; so this may fail.
-pub(super) fn unsubscribe(client: &mut Client, subscribed: i64) {
-    let is_done = |_| pid(client, "UNLISTEN readside; SELECT pg_backend_pid()").is_ok_and(|pid| pid == subscribed);
-    if !(0..TRIES).any(is_done) {
+/// Takes the subscription back. A pooler gives a session that was used last to whoever comes next, and it may be another one
+/// than that which is subscribed: those are kept busy by transactions meanwhile. Where too many others come and go, it fails.
+pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
+    if !take_back(postgres, client, subscribed, TRIES) {
         log::debug!("a session of a pooler stays subscribed, process {subscribed} of the server");
     }
+}
+
+fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: usize) -> bool {
+    if pid(client, "UNLISTEN readside; SELECT pg_backend_pid()").is_ok_and(|pid| pid == subscribed) {
+        return true;
+    }
+    tries > 0
+        && postgres
+            .read("taking back a subscription", |conn| {
+                conn.query("SELECT 1", &[])?;
+                Ok::<_, StoreError>(take_back(postgres, client, subscribed, tries - 1))
+            })
+            .unwrap_or(false)
 }
 
 /// Instances by aggregate type, or `*` when they would be too many.
@@ -218,7 +231,7 @@ impl Listener {
 
     fn go_deaf(&mut self, why: &str) {
         if let Some(mut session) = self.session.take() {
-            unsubscribe(&mut session.client, session.pid);
+            unsubscribe(self.store.backend(), &mut session.client, session.pid);
         }
         self.deaf = Some(format!(
             "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let the URL of the \
