@@ -238,6 +238,10 @@ pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G
     let new = Engine::builder(events.clone()).models(models.clone()).projection(projection.clone()).config(eager());
     let new = Arc::new(new.start().unwrap());
     eventually("the end of the build", || build(&models, &key).is_some_and(|build| build.phase == Phase::Halted));
+    // The command of the engine itself ends behind that.
+    let commands = ProjectionStore::commands(&models).unwrap();
+    let is_over = |asked: &Asked| matches!(asked.state, CommandState::Done | CommandState::Failed);
+    eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
     let trouble = build(&models, &key).unwrap().trouble.unwrap();
     assert!(trouble.contains("instance \"a\"") && trouble.contains("readside rebuild"), "{trouble}");
     assert_eq!((live(&models), at(&models, &ledger().key(), "a")), (1, 100));
