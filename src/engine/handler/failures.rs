@@ -1,12 +1,10 @@
 //! What a person does about failures: look at them, have them tried again, give them up.
 
-use crate::engine::pass::Pass;
-use crate::engine::pass::cancelled;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::engine::handler::ProjectionHandler;
-use crate::engine::pass::failure;
+use crate::engine::pass::{Pass, cancelled, failure};
 use crate::error::{MendError, StoreError, StoreErrorKind, TriggerError, full};
 use crate::event::Event;
 use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention, Mended, Refused};

@@ -3,8 +3,6 @@
 pub(crate) mod failures;
 pub(crate) mod single_flight;
 
-use crate::engine::pass::Pass;
-use crate::engine::pass::cancelled;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
@@ -14,6 +12,7 @@ use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{Flight, Flights, Landing, Pilot};
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::pass::work::{Processed, Work};
+use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
 use crate::engine::read::read_ahead::Feed;
 use crate::engine::stop::Stop;

@@ -1,17 +1,17 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
-use crate::engine::pass::Origin;
-use crate::engine::pass::Pass;
-use crate::engine::pass::place::{self, Place};
 use std::sync::Arc;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use crate::build::Behind;
-use crate::engine::pass::failure;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::Holding;
+use crate::engine::pass::place::{self, Place};
 use crate::engine::pass::plan::{self, Plan};
 use crate::engine::pass::work::{Status, Step, Work};
+use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::held::{Aggregates, Attempt, HeldState};
@@ -20,7 +20,6 @@ use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State, StopCause};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
-use uuid::Uuid;
 
 /// How statements are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

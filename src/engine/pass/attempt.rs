@@ -1,14 +1,13 @@
 //! Attempts at some work: a shared transaction first, one for each instance when that fails, single steps where a
 //! statement is at fault.
 
-use crate::engine::pass::Pass;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::engine::pass::apply::Way;
-use crate::engine::pass::backoff;
 use crate::engine::pass::work::{Processed, Status, Work};
+use crate::engine::pass::{Pass, backoff};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::state::StopCause;
 

@@ -1,14 +1,12 @@
 //! Work event by event, for an instance that a process died on: what is tried is written down before it is tried, so that
 //! an event that kills processes is found, counted, and left to the policy.
 
-use crate::engine::pass::Origin;
-use crate::engine::pass::Pass;
 use std::sync::Arc;
 
 use crate::engine::pass::apply::{Way, at, passes};
-use crate::engine::pass::failure;
 use crate::engine::pass::plan::held_back;
 use crate::engine::pass::work::{Status, Step, Work};
+use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::held::{Attempt, HeldState};
 use crate::state::{State, StopCause};

@@ -1,15 +1,14 @@
 //! What is to be done in an instance, decided under the lock of its state. Pure.
 
-use crate::engine::pass::Origin;
 use std::ops::Range;
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::engine::pass::Origin;
 use crate::engine::pass::work::{Step, Work};
 use crate::held::Blocked;
 use crate::state::{Log, State, StopCause};
-
-use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) enum Plan {

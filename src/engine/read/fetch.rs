@@ -1,15 +1,13 @@
 //! Reading what lies above the checkpoints, and checking that checkpoints belong to the store's history.
 
-use crate::engine::pass::Pass;
-use crate::engine::pass::place::Opened;
-use crate::engine::pass::place::{Place, diverged};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::pass::history;
+use crate::engine::pass::place::{Opened, Place, diverged};
 use crate::engine::pass::plan::held_back;
 use crate::engine::pass::work::Work;
+use crate::engine::pass::{Pass, history};
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::query::{Cursor, Flaw, HeadsRequest, ReadRequest, Slice, Span};

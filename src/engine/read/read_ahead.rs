@@ -1,7 +1,5 @@
 //! Page after page of events for some instances: the next ones are made ready while the last one is worked on.
 
-use crate::engine::pass::Pass;
-use crate::engine::pass::place::Place;
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -10,6 +8,8 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::engine::config::HandlerConfig;
+use crate::engine::pass::Pass;
+use crate::engine::pass::place::Place;
 use crate::engine::read::fetch::Fetched;
 use crate::error::{StoreError, StoreErrorKind};
 

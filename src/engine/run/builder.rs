@@ -1,19 +1,14 @@
 //! Putting an engine together.
 
-use crate::engine::config::EngineConfig;
-use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::Standstills;
-use crate::engine::run::state::Shared;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use crate::sync::Mutex;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use uuid::Uuid;
 
-use crate::engine::config::HandlerConfig;
+use crate::engine::config::{EngineConfig, HandlerConfig};
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::lease::Holdings;
 use crate::engine::read::shared_pages::Pages;
@@ -23,8 +18,11 @@ use crate::engine::run::listener::Listener;
 use crate::engine::run::operator::{Operate, Operator};
 use crate::engine::run::progress::Progress;
 use crate::engine::run::renewal;
+use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::run::seen::Windows;
+use crate::engine::run::standstills::Standstills;
+use crate::engine::run::state::Shared;
 use crate::engine::run::subscriber::Subscriber;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
@@ -34,6 +32,7 @@ use crate::lease::{LeaseStore, News, Wire, Wired};
 use crate::projection::Projection;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::subscription::{Bus, Topics};
+use crate::sync::Mutex;
 
 /// Connections that the loops need beside those of the workers.
 const FOR_LOOPS: usize = 3;

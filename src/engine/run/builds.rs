@@ -1,14 +1,13 @@
 //! Which builds there are, as the database says: which one is live, which are filled in the background, which are left
 //! alone.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::runner::Trouble;
-use crate::engine::run::state::Shared;
 use std::sync::atomic::Ordering;
 
 use crate::build::{Build, Phase};
 use crate::clock;
 use crate::engine::pass::backoff;
+use crate::engine::run::runner::{Runner, Trouble};
+use crate::engine::run::state::Shared;
 use crate::engine::run::unfed::ITSELF;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;

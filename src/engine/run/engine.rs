@@ -1,21 +1,18 @@
 //! A running engine.
 
-use crate::engine::run::runner::LiveBuild;
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::sync::Mutex;
-
 use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::run::health::{self, Health};
+use crate::engine::run::runner::{LiveBuild, Runner};
+use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Command, Event};
@@ -26,6 +23,7 @@ use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
+use crate::sync::Mutex;
 
 /// How long dropping an engine waits for its threads.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);

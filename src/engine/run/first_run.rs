@@ -4,14 +4,14 @@
 //! there are many, the look goes on as they reach theirs. At its end every instance there was has been at a head that is not
 //! older than the beginning, since heads only grow. New events raise none of them, so there is an end to it.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::pass::plan::held_back;
 use crate::engine::run::compare::{Page, page};
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
 use crate::error::StoreError;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{State, StopCause};

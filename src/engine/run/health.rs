@@ -1,14 +1,14 @@
 //! How an engine is doing.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::build::Phase;
+use crate::engine::run::runner::Runner;
 use crate::engine::run::standstill::unseen;
+use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
 use crate::error::{StoreError, net};
 use crate::held::HeldState;

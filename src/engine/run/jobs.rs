@@ -1,16 +1,15 @@
-//! What the threads of an engine share, and the work that its pool does.
+//! What the workers of the pool do: they take a job from the schedule, and apply events at hand or catch up.
 
-use crate::engine::pass::Pass;
-use crate::engine::pass::work::Moved;
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::pass::work::{Processed, Work};
+use crate::engine::pass::Pass;
+use crate::engine::pass::work::{Moved, Processed, Work};
 use crate::engine::read::read_ahead::Feed;
 use crate::engine::run::pass_leases::Leased;
+use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Job;
+use crate::engine::run::state::Shared;
 use crate::error::{StoreError, StoreErrorKind, full, net};
 use crate::projection::apart;
 use crate::standstill::Subject;

@@ -1,13 +1,13 @@
 //! Where there is work: one query when events and read models are in one database, heads against states otherwise.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::pass::history;
 use crate::engine::pass::plan::held_back;
 use crate::engine::run::compare::compare;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::query::Head;

@@ -1,10 +1,10 @@
 //! The listener: hears of other processes' pushes, and has the pool look at the instances concerned.
 
-use crate::engine::run::state::Shared;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::pass::backoff;
+use crate::engine::run::state::Shared;
 use crate::error::full;
 use crate::lease::{News, Wire};
 

@@ -2,7 +2,6 @@
 //!
 //! What a command means is not known here; see [`Operate`].
 
-use crate::engine::run::state::Shared;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +14,7 @@ use uuid::Uuid;
 
 use crate::commands::CommandStore;
 use crate::engine::config::HandlerConfig;
+use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
 use crate::error::{OperateError, StoreError, full};

@@ -1,7 +1,5 @@
 //! The leases of a pass: taken ahead of the work on what is read, and given back when the pass is over.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +8,8 @@ use std::time::Instant;
 use crate::engine::pass::lease::Holding;
 use crate::engine::pass::work::Work;
 use crate::engine::read::fetch::Fetched;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
 use crate::error::{StoreError, full};
 use crate::sync::Mutex;
 

@@ -1,11 +1,11 @@
 //! Tells those who wait that their instance may have moved, and leaves the others asleep.
 
-use crate::engine::pass::work::Moved;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::pass::history::Spot;
+use crate::engine::pass::work::Moved;
 use crate::sync::{Condvar, Mutex};
 
 /// Moves that are remembered; who slept through more looks for itself.

@@ -1,11 +1,11 @@
 //! The renewal thread: extends all leases in one statement, says that this process is alive, sees who else is, and keeps the
 //! leads of first runs.
 
-use crate::engine::run::state::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::engine::run::state::Shared;
 use crate::error::{StoreError, full};
 use crate::lease::Member;
 

@@ -1,22 +1,22 @@
 //! Random schedules of what threads share: built and run with `--cfg shuttle`, see `tests/run`.
 
-use crate::engine::pass::work::Moved;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use shuttle::thread;
+use uuid::Uuid;
 
 use crate::engine::handler::single_flight::{Flights, Landing};
 use crate::engine::pass::lease::{Holding, Holdings};
+use crate::engine::pass::work::Moved;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::stop::Stop;
 use crate::lease::{Lease, Renewal};
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
-use uuid::Uuid;
 
 const SCHEDULES: usize = 3000;
 

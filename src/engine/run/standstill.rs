@@ -1,16 +1,16 @@
-//! The one place that takes note of why projections and instances stand still here, and tells the store.
+//! Tells the store, and whoever asks, why projections and instances stand still here (`standstills.rs`).
 //!
 //! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
 //! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::{Kept, Key};
-use crate::engine::run::state::Shared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::spoken;
 use crate::engine::pass::reducing::Hanging;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::standstills::{Kept, Key};
+use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, full, net};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;

@@ -1,8 +1,5 @@
 //! What the threads of an engine share: its stores, its projections, and what each thread tells the others.
 
-use crate::engine::config::EngineConfig;
-use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::Standstills;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::Sender;
 use uuid::Uuid;
 
+use crate::engine::config::EngineConfig;
 use crate::engine::pass::lease::Holdings;
 use crate::engine::run::members;
 use crate::engine::run::progress::Progress;
+use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::run::seen::Windows;
+use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::error::StoreError;

@@ -1,12 +1,12 @@
 //! The subscription thread: takes one event and all that is queued behind it, and hands the lot to the pool at once.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::pass::work::Work;
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
 use crate::error::full;
 use crate::event::Event;
 use crate::lease::News;

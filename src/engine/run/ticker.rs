@@ -1,7 +1,5 @@
-//! The ticker: finds what lags, for all projections, and sends triggers; leads first runs.
+//! The ticker: finds what lags, for all projections, and puts it on the schedule; leads first runs.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::state::Shared;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +10,8 @@ use crossbeam_channel::Receiver;
 use crate::clock;
 use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
+use crate::engine::run::runner::Runner;
+use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, full};
 use crate::event::Command;
 use crate::lease::{Lag, Lagging};

@@ -6,12 +6,11 @@
 //! no reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
 //! to a version as of where it stood has decided.
 
-use crate::engine::run::runner::Runner;
-use crate::engine::run::runner::Unfed;
-use crate::engine::run::state::Shared;
 use std::time::{Duration, Instant};
 
 use crate::build::{Build, Phase};
+use crate::engine::run::runner::{Runner, Unfed};
+use crate::engine::run::state::Shared;
 use crate::error::{OperateError, StoreError, full};
 use crate::held::By;
 use crate::instruction::{Asked, CommandState, Instruction, NewCommand, RebuildOptions, Switch};
