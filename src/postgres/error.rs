@@ -46,6 +46,7 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
         _ => return None,
     })
 }
+
 /// The server's code for a thing that is not in the state for what is asked of it, a database included.
 const NOT_READY: &str = "55000";
 
