@@ -571,6 +571,7 @@ mod tests {
         SwitchError::Held { projection: "users".to_owned(), holders: Vec::new(), asked, gave_up: None }
     }
 
+    // Contract: O1: while a switch waits, readers lose a twentieth of the time at most.
     #[test]
     fn a_switch_rests_twenty_times_as_long_as_readers_waited() {
         let (mut tries, mut spent, mut all) = (Tries::new(None), Duration::ZERO, Duration::ZERO);
@@ -591,6 +592,7 @@ mod tests {
         assert_eq!((asked, gave_up), (all, Some(spent)));
     }
 
+    // Contract: O1
     #[test]
     fn only_others_who_hold_the_tables_end_a_switch() {
         let mut tries = Tries::new(Some(Duration::ZERO));
