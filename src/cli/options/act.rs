@@ -37,9 +37,9 @@ Example:
 Example:
   readside failed retry users acme 17 --why 'the reducer is mended'")]
     Retry(RetryArgs),
-    /// Give a failed event up: the projection goes on without it, for good.
+    /// Give a failed event up: the read model goes on without it.
     ///
-    /// What was parked behind it is applied, in order.
+    /// What was parked behind it is applied, in order. A reset, a rebuild and a raised version meet the event again.
     #[command(after_long_help = "\
 Example:
   readside failed discard users acme 17 --why 'a test that went astray'")]

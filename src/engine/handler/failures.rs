@@ -155,8 +155,8 @@ impl ProjectionHandler {
         }
     }
 
-    /// Gives a failed event up: the projection goes on without it, for good. What was parked behind it is applied, in
-    /// order.
+    /// Gives a failed event up: the read model goes on without it. What was parked behind it is applied, in order. A reset, a
+    /// rebuild and a raised version meet the event again.
     ///
     /// # Errors
     /// [`MendError::StillFails`] when one that was parked behind it is refused.
