@@ -12,7 +12,7 @@ pub(crate) enum Fault {
     #[error("it neither begins with postgres:// nor consists of keyword=value")]
     Neither,
     #[error(
-        "the host holds an @, or the name of the database an @ / : , [ or ]: write %40 for an @ of user, password or \
+        "the host holds an @, the user or password a ? and =, or the name of the database an @ / : , [ or ]: write %40 for an @ of user, password or \
          database, %2F for a /, %3A for a :, %3F for a ? and %2C for a ,"
     )]
     At,

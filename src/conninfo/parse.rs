@@ -49,6 +49,10 @@ impl Parts {
         // The first @ ends the password, unless a / comes before it.
         if let Some(at) = url.find(['@', '/']).filter(|at| url.get(*at..).is_some_and(|rest| rest.starts_with('@'))) {
             let (credentials, behind) = url.split_at(at);
+            // The / in front of the parameters is missing, and a password among them has an @: not a host's name follows.
+            if credentials.split_once('?').is_some_and(|(_, parameters)| parameters.contains('=')) {
+                return Err(Fault::At);
+            }
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
             self.keep("user", decoded(user)?);
             self.keep("password", decoded(password)?);

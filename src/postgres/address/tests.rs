@@ -100,12 +100,19 @@ fn written(form: usize, password: &str) -> String {
 }
 
 /// One slip: a letter that is left out, doubled, in the other case, or another one in its place. The mark stays.
+///
+/// So does the @ that ends a password with an @ of its own: without it, the string names another host, and nobody can
+/// tell that it was meant otherwise.
 fn slipped(text: &str, at: usize, kind: usize) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     let mark: Vec<char> = MARK.chars().collect();
     let marks: Vec<usize> = (0..letters.len()).filter(|at| letters[*at..].starts_with(&mark)).collect();
     let at = at % letters.len();
     if marks.iter().any(|mark| (*mark..mark + MARK.len()).contains(&at)) {
+        return text.to_owned();
+    }
+    let ends = letters.iter().filter(|letter| **letter == '@').count() > 1 && letters[at] == '@';
+    if ends && matches!(kind, 0 | 5) {
         return text.to_owned();
     }
     match kind {
@@ -120,6 +127,19 @@ fn slipped(text: &str, at: usize, kind: usize) -> String {
         _ => {}
     }
     letters.into_iter().collect()
+}
+
+/// A : in place of the / makes a user of the host, and a host of what follows the @ of the password.
+#[test]
+fn a_password_among_parameters_is_no_host() {
+    for text in [
+        "postgres://host:db?user=ada&password=@zQ7x",
+        "postgres://host:5432:db?password=a@zQ7x&user=ada",
+        "postgresql://host:?sslpassword=@zQ7x",
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(full(&error).contains("%3F for a ?") && !full(&error).contains("zQ7x"), "{text}: {error}");
+    }
 }
 
 proptest! {
