@@ -38,6 +38,13 @@ fn at(models: &dyn ProjectionStore, key: &ProjectionKey, instance: &str) -> i64 
     models.states(key, &[instance.into()]).unwrap()[0].position
 }
 
+/// A build is ready or halted a little before the engine's own command ends, and until then others are refused.
+fn all_answered(models: &dyn ProjectionStore) {
+    let commands = models.commands().unwrap();
+    let is_over = |asked: &Asked| matches!(asked.state, CommandState::Done | CommandState::Failed);
+    eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
+}
+
 /// What readers see of a thing of an instance.
 fn seen(models: &dyn ProjectionStore, projection: &Projection, instance: &str) -> String {
     let row = models.builds().unwrap().find(projection, &projection.tables()[0], instance, &["x".into()]).unwrap();
@@ -107,6 +114,7 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
     let (models, engine) = raised_beyond_the_backup(ground, false, &Arc::default());
     let key = raised(Arc::default()).key();
     eventually("the build", || build(&models, &key).unwrap().phase == Phase::Ready);
+    all_answered(&models);
     ground.put_back();
     match engine.switch(NAME, &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("instance \"a\""), "{error}"),
@@ -238,10 +246,7 @@ pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G
     let new = Engine::builder(events.clone()).models(models.clone()).projection(projection.clone()).config(eager());
     let new = Arc::new(new.start().unwrap());
     eventually("the end of the build", || build(&models, &key).is_some_and(|build| build.phase == Phase::Halted));
-    // The command of the engine itself ends behind that.
-    let commands = ProjectionStore::commands(&models).unwrap();
-    let is_over = |asked: &Asked| matches!(asked.state, CommandState::Done | CommandState::Failed);
-    eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
+    all_answered(&models);
     let trouble = build(&models, &key).unwrap().trouble.unwrap();
     assert!(trouble.contains("instance \"a\"") && trouble.contains("readside rebuild"), "{trouble}");
     assert_eq!((live(&models), at(&models, &ledger().key(), "a")), (1, 100));
