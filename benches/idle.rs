@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::place::{Database, Postgres};
 use common::{Settings, engine, instances, median, process, report, timed};
 use readside::{
-    Checkpoint, Command, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, Projection,
+    Checkpoint, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, NewEvent, Projection,
     ReadRequest, Slice, SqliteStore, Table, Wanted, create, set, text,
 };
 use uuid::Uuid;
@@ -99,7 +99,7 @@ impl Pairs {
     /// One event in each instance, which all projections have handled; their first runs are over.
     fn fill<S: EngineStore>(&self, store: &S) {
         store.setup(&self.projections.iter().collect::<Vec<_>>()).unwrap();
-        common::fill(store, self.instances.iter().map(|name| Command::raw(name, "idler", "u", "idler.added")));
+        common::fill(store, self.instances.iter().map(|name| NewEvent::raw(name, "idler", "u", "idler.added")));
         let (source, owner) = (store.store_id().unwrap(), Uuid::now_v7());
         let first = |name: &Arc<str>| Cursor { instance: Arc::clone(name), after: 1 };
         let wanted = Wanted::default();
@@ -133,7 +133,7 @@ impl Pairs {
         let behind = BEHIND.min(self.projections.len());
         let step = self.instances.len() / behind;
         let lagging: Vec<(usize, Arc<str>)> = (0..behind).map(|n| (n, Arc::clone(&self.instances[n * step]))).collect();
-        let event = |(n, name): &(usize, Arc<str>)| Command::raw(name, &own_type(*n), "u", "idler.added");
+        let event = |(n, name): &(usize, Arc<str>)| NewEvent::raw(name, &own_type(*n), "u", "idler.added");
         store.push(&lagging.iter().map(event).collect::<Vec<_>>()).unwrap();
         let config = EngineConfig::default();
         let request = LagRequest {

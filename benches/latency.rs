@@ -12,7 +12,7 @@ use common::place::{Commit, Database, Postgres, connect};
 use common::process::{Other, role, until_told};
 use common::{Settings, engine, median, report, share};
 use readside::postgres_driver::{Client, Statement};
-use readside::{Command, Engine, Event, PostgresStore, Projection, Table, increment, integer, set, text, upsert};
+use readside::{Engine, Event, NewEvent, PostgresStore, Projection, Table, increment, integer, set, text, upsert};
 
 /// Fifty events a second.
 const GAP: Duration = Duration::from_millis(20);
@@ -99,7 +99,7 @@ fn measure(events: usize, engine: &Engine, mut visible: impl FnMut(&[Event], i64
     for number in 1..=events + FIRST {
         next += GAP;
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
-        let pushed = engine.push(&[Command::raw("tenant", "user", "u", "user.seen")]).unwrap();
+        let pushed = engine.push(&[NewEvent::raw("tenant", "user", "u", "user.seen")]).unwrap();
         let stored = Instant::now();
         times.push(visible(&pushed, i64::try_from(number).unwrap()) - stored);
     }

@@ -15,7 +15,7 @@ use common::{Settings, median, report, share, timed};
 use criterion::{Criterion, SamplingMode, Throughput};
 use readside::postgres_driver::{Client, Statement};
 use readside::rusqlite::{Connection, params};
-use readside::{Command, Event, EventStore, PostgresStore, SqliteStore};
+use readside::{Event, EventStore, NewEvent, PostgresStore, SqliteStore};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -81,7 +81,7 @@ fn change(user: usize, round: i64) -> Changed {
 }
 
 fn push(store: &dyn EventStore, round: i64) {
-    let command = |user| Command::raw(INSTANCE, "user", &id(user), "user.changed").payload(&change(user, round));
+    let command = |user| NewEvent::raw(INSTANCE, "user", &id(user), "user.changed").payload(&change(user, round));
     let events = store.push(&(0..BATCH).map(command).collect::<Vec<_>>()).unwrap();
     assert_eq!(events.len(), BATCH);
     assert!(events.iter().all(|event| event.version() == round + 1), "every user has one event a round");
@@ -220,7 +220,7 @@ fn threads(settings: &Settings, server: &Postgres) {
 fn push_singly(store: &PostgresStore, threads: usize, each: usize) -> Duration {
     let round = |thread: usize| {
         (0..each).for_each(|n| {
-            let command = Command::raw("one", "user", &id(thread), "user.changed");
+            let command = NewEvent::raw("one", "user", &id(thread), "user.changed");
             let stored = store.push(&[command.payload(&change(thread, n.try_into().unwrap()))]).unwrap();
             assert_eq!(stored.len(), 1);
         });

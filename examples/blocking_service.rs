@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Parser;
 use readside::error::StoreError;
 use readside::{
-    Command, Engine, EngineStore, Expected, Payload, Projection, Table, Value, create, eq, increment, integer, set,
+    Engine, EngineStore, Expected, NewEvent, Payload, Projection, Table, Value, create, eq, increment, integer, set,
     text, update,
 };
 use serde::{Deserialize, Serialize};
@@ -197,10 +197,10 @@ fn put(service: &Service, tenant: &str, id: &str, query: &str) -> Outcome<(u16, 
     let Some(name) = query.strip_prefix("name=").filter(|name| !name.is_empty()) else {
         return Ok((400, "name is missing: ?name=NAME\n".to_owned()));
     };
-    let add = Command::new(tenant, id, &Added { name: name.to_owned() }).expect(Expected::New);
+    let add = NewEvent::new(tenant, id, &Added { name: name.to_owned() }).expect(Expected::New);
     let pushed = match service.engine.push(&[add]) {
         Err(readside::error::PushError::Conflict { .. }) => {
-            service.engine.push(&[Command::new(tenant, id, &Renamed { name: name.to_owned() })])?
+            service.engine.push(&[NewEvent::new(tenant, id, &Renamed { name: name.to_owned() })])?
         }
         other => other?,
     };

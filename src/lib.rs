@@ -6,7 +6,7 @@
 //!
 //! # One event, from push to row
 //!
-//! 1. A service makes a [`Command`] from a [`Payload`] and pushes it ([`EventStore::push`]). The push locks the counter
+//! 1. A service makes a [`NewEvent`] from a [`Payload`] and pushes it ([`EventStore::push`]). The push locks the counter
 //!    row of its instance (a tenant), so that positions of an instance are dense and appear in order, and returns the
 //!    stored [`Event`].
 //! 2. [`ProjectionHandler::trigger`] reads the checkpoint of the projection in that instance and fetches what lies above
@@ -23,7 +23,7 @@
 //! ```
 //! # #[cfg(feature = "sqlite")] {
 //! use std::sync::Arc;
-//! use readside::{Command, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
+//! use readside::{NewEvent, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
 //! use readside::{create, eq, set, text, update};
 //! use serde::{Deserialize, Serialize};
 //!
@@ -43,8 +43,8 @@
 //! let store = Arc::new(SqliteStore::in_memory()?);
 //! let handler = ProjectionHandler::new(store.clone(), store.clone(), users.clone(), HandlerConfig::default())?;
 //! handler.setup()?;
-//! store.push(&[Command::new("main", "u1", &Added { name: "Ada".into() })])?;
-//! store.push(&[Command::new("main", "u1", &Renamed { name: "Lady Ada".into() })])?;
+//! store.push(&[NewEvent::new("main", "u1", &Added { name: "Ada".into() })])?;
+//! store.push(&[NewEvent::new("main", "u1", &Renamed { name: "Lady Ada".into() })])?;
 //! handler.trigger(&["main"])?;
 //! let rows = store.read_rows(&users, "users")?;
 //! assert_eq!(rows[0][2], ("name".to_owned(), "Lady Ada".into()));
@@ -54,7 +54,7 @@
 //!
 //! # Where to look
 //!
-//! - Events and what is pushed: [`Command`], [`Expected`], [`Unique`], [`Query`], [`Subscription`].
+//! - Events and what is pushed: [`NewEvent`], [`Expected`], [`Unique`], [`Query`], [`Subscription`].
 //! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
 //! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
 //!   [`ProjectionStore`].
@@ -135,7 +135,7 @@ pub use crate::engine::{
     ProjectionHandler, ProjectionHealth,
 };
 pub use crate::error::{Error, ReduceError};
-pub use crate::event::{Command, Event, Expected, Payload, Unique};
+pub use crate::event::{Event, Expected, NewEvent, Payload, Unique};
 pub use crate::held::{
     Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention, Mended,
     Refused,

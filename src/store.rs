@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
-use crate::event::{Command, Event};
+use crate::event::{Event, NewEvent};
 use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::projection::Projection;
 use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
@@ -83,7 +83,7 @@ pub trait EventStore: EventSource {
     ///
     /// # Errors
     /// See [`PushError`].
-    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError>;
+    fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError>;
 
     /// The events that a query finds, in order of instance and position.
     ///

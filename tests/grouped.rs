@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use readside::error::{PushError, StoreErrorKind as Kind};
-use readside::{Command, Event, EventStore, Expected, Query, SubQuery, Topics};
+use readside::{Event, EventStore, Expected, NewEvent, Query, SubQuery, Topics};
 
 const THREADS: usize = 16;
 
@@ -29,8 +29,8 @@ trait Place: Sync {
     fn refuse_poison(&self);
 }
 
-fn command(instance: &str, id: &str, kind: &str) -> Command {
-    Command::raw(instance, "user", id, kind)
+fn command(instance: &str, id: &str, kind: &str) -> NewEvent {
+    NewEvent::raw(instance, "user", id, kind)
 }
 
 fn stored(store: &dyn EventStore, instance: &str) -> Vec<Event> {
@@ -54,7 +54,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Threads that push the commands which their numbers name, all at once.
-fn at_once(store: &dyn EventStore, threads: usize, commands: &(dyn Fn(usize) -> Vec<Command> + Sync)) -> Vec<Outcome> {
+fn at_once(store: &dyn EventStore, threads: usize, commands: &(dyn Fn(usize) -> Vec<NewEvent> + Sync)) -> Vec<Outcome> {
     let barrier = Barrier::new(threads);
     std::thread::scope(|scope| {
         let push = |thread| {
@@ -70,7 +70,7 @@ fn at_once(store: &dyn EventStore, threads: usize, commands: &(dyn Fn(usize) -> 
 }
 
 /// The same, but all of them wait until the last one has come, the first one for the database and the others for it.
-fn together<P: Place>(place: &P, store: &P::Store, commands: &(dyn Fn(usize) -> Vec<Command> + Sync)) -> Vec<Outcome> {
+fn together<P: Place>(place: &P, store: &P::Store, commands: &(dyn Fn(usize) -> Vec<NewEvent> + Sync)) -> Vec<Outcome> {
     let waiting = format!("waiting: {}", THREADS - 1);
     std::thread::scope(|scope| {
         let mut pushing = None;
@@ -372,7 +372,7 @@ mod on_postgres {
     }
 
     /// Pushes until there is an answer, which a push key makes safe; gives the events and how often it was not known.
-    fn insist(store: &PostgresStore, commands: &[Command]) -> (Vec<Event>, usize) {
+    fn insist(store: &PostgresStore, commands: &[NewEvent]) -> (Vec<Event>, usize) {
         let mut unknown = 0;
         loop {
             match store.push(commands) {

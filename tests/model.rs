@@ -264,8 +264,8 @@ fn run<S: Rows + 'static>(store: &Arc<S>, program: &Program) -> Outcome {
     };
     let handler = ProjectionHandler::new(store.clone(), store.clone(), items(), config).unwrap();
     for (events, triggers) in &program.pushes {
-        let commands: Vec<Command> =
-            events.iter().map(|(second, op)| Command::new(&names[usize::from(*second)], "i", op)).collect();
+        let commands: Vec<NewEvent> =
+            events.iter().map(|(second, op)| NewEvent::new(&names[usize::from(*second)], "i", op)).collect();
         store.push(&commands).unwrap();
         if *triggers {
             handler.trigger(&[&names[0], &names[1]]).unwrap();

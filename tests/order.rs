@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::full;
-use readside::{Command, Cursor, EventSource, EventStore, Expected, ReadRequest, Wanted};
+use readside::{Cursor, EventSource, EventStore, Expected, NewEvent, ReadRequest, Wanted};
 
 const PUSHERS: usize = 6;
 const PUSHES: usize = 40;
 const INSTANCES: [&str; 2] = ["a", "b"];
 
-fn command(instance: &str, id: &str) -> Command {
-    Command::raw(instance, "user", id, "added")
+fn command(instance: &str, id: &str) -> NewEvent {
+    NewEvent::raw(instance, "user", id, "added")
 }
 
 /// Follows the instances as a projection does, and counts what it should never see.
@@ -63,7 +63,7 @@ impl Reader {
 }
 
 /// A push inside a transaction of the pusher's own, held open while `meanwhile` runs, then committed or rolled back.
-type Held = Box<dyn Fn(&[Command], &mut dyn FnMut(), bool) -> bool + Send + Sync>;
+type Held = Box<dyn Fn(&[NewEvent], &mut dyn FnMut(), bool) -> bool + Send + Sync>;
 
 /// Every third push fails after it had taken its place in line, every fourth is held open, every eighth rolled back.
 fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {

@@ -168,7 +168,7 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
     log.0.write("t2", "placed", "o2", "null");
     engine.await_position("orders", "t2", 1, patience).unwrap();
     assert_eq!(models.read_rows(&orders(), "orders").unwrap().len(), 2);
-    let refused = engine.push(&[Command::raw("t1", "order", "o1", "added")]).unwrap_err();
+    let refused = engine.push(&[NewEvent::raw("t1", "order", "o1", "added")]).unwrap_err();
     assert!(refused.to_string().contains("source of its service's own"), "{refused}");
     engine.shutdown(patience).unwrap();
 }

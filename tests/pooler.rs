@@ -51,8 +51,8 @@ fn things() -> Projection {
     )
 }
 
-fn made(instance: &str) -> Command {
-    Command::raw(instance, "thing", "x", "thing.made")
+fn made(instance: &str) -> NewEvent {
+    NewEvent::raw(instance, "thing", "x", "thing.made")
 }
 
 /// A store that gives up after a second what usually takes milliseconds.

@@ -74,7 +74,7 @@ fn a_database_that_is_used_already_is_refused() {
     let path = folder.path().join("used.db");
     let store = SqliteStore::open(&path).unwrap();
     store.setup().unwrap();
-    store.push(&[readside::Command::raw("a", "item", "1", "item.changed")]).unwrap();
+    store.push(&[readside::NewEvent::raw("a", "item", "1", "item.changed")]).unwrap();
     drop(store);
     let output = Command::new(example()).args(["--minutes", "0.01", "--database"]).arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use readside::postgres_driver::Client;
-use readside::{Command, PostgresStore, Projection};
+use readside::{NewEvent, PostgresStore, Projection};
 
 use super::place::{Database, Postgres};
 use super::{catch_up, fresh, handler, timed};
@@ -30,7 +30,7 @@ pub(crate) struct Filled<W> {
 }
 
 impl<W: Work> Filled<W> {
-    pub(crate) fn new(server: &Postgres, work: W, log: impl IntoIterator<Item = Command>) -> Self {
+    pub(crate) fn new(server: &Postgres, work: W, log: impl IntoIterator<Item = NewEvent>) -> Self {
         let database = server.database();
         let store = database.store();
         super::fill(&store, log);

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use readside::{Command, EventStore, HandlerConfig, Projection, ProjectionHandler, ProjectionStore};
+use readside::{EventStore, HandlerConfig, NewEvent, Projection, ProjectionHandler, ProjectionStore};
 
 /// Commands in one push while a log is filled.
 const FILL: usize = 2_000;
@@ -106,10 +106,10 @@ pub(crate) fn fresh() -> u32 {
 }
 
 /// Stores events by pushes, many in each.
-pub(crate) fn fill(store: &dyn EventStore, commands: impl IntoIterator<Item = Command>) {
+pub(crate) fn fill(store: &dyn EventStore, commands: impl IntoIterator<Item = NewEvent>) {
     let mut commands = commands.into_iter().peekable();
     while commands.peek().is_some() {
-        let next: Vec<Command> = commands.by_ref().take(FILL).collect();
+        let next: Vec<NewEvent> = commands.by_ref().take(FILL).collect();
         store.push(&next).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use readside::postgres_driver::{Row, Statement, Transaction};
-use readside::{Command, Event, Payload, Projection, Table, create, eq, integer, set, text, update};
+use readside::{Event, NewEvent, Payload, Projection, Table, create, eq, integer, set, text, update};
 use serde::{Deserialize, Serialize};
 
 use super::filled::{Floor, Work};
@@ -53,7 +53,7 @@ impl Log {
     }
 
     /// The events in a random order that keeps each user's own.
-    pub(crate) fn commands(self) -> impl Iterator<Item = Command> {
+    pub(crate) fn commands(self) -> impl Iterator<Item = NewEvent> {
         let mut random = Random::new(1);
         (0..self.instances).flat_map(move |n| {
             let turns = turns(&mut random, self.users, self.versions);
@@ -93,13 +93,13 @@ pub(crate) fn turns(random: &mut Random, users: usize, versions: usize) -> Vec<(
     slots.into_iter().map(next).collect()
 }
 
-fn command(n: usize, user: usize, version: usize) -> Command {
+fn command(n: usize, user: usize, version: usize) -> NewEvent {
     let id = format!("user-{n:05}-{user:02}");
     let email = format!("v{version}.{id}@example.com");
     if version == 1 {
-        Command::new(&instance(n), &id, &Added { name: format!("Name {id}"), email })
+        NewEvent::new(&instance(n), &id, &Added { name: format!("Name {id}"), email })
     } else {
-        Command::new(&instance(n), &id, &Changed { email })
+        NewEvent::new(&instance(n), &id, &Changed { email })
     }
 }
 

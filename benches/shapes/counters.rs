@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use readside::{Command, Event, Payload, Projection, Table, increment, integer, set, text, upsert};
+use readside::{Event, NewEvent, Payload, Projection, Table, increment, integer, set, text, upsert};
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;
@@ -47,8 +47,8 @@ impl Work for Counters {
     }
 }
 
-pub(crate) fn commands(n: usize) -> Vec<Command> {
-    let command = |hit| Command::new(&instance(n), &format!("page-{}", hit % PAGES), &Hit { by: by(hit) });
+pub(crate) fn commands(n: usize) -> Vec<NewEvent> {
+    let command = |hit| NewEvent::new(&instance(n), &format!("page-{}", hit % PAGES), &Hit { by: by(hit) });
     (0..EVENTS).map(command).collect()
 }
 

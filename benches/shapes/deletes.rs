@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use readside::postgres_driver::{Row, Statement, Transaction};
-use readside::{Command, Event, Payload, Projection, Table, create, delete, eq, integer, set, text, update};
+use readside::{Event, NewEvent, Payload, Projection, Table, create, delete, eq, integer, set, text, update};
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;
@@ -50,19 +50,19 @@ impl Work for Deletes {
     }
 }
 
-pub(crate) fn commands(n: usize) -> Vec<Command> {
+pub(crate) fn commands(n: usize) -> Vec<NewEvent> {
     let turns = turns(&mut Random::new(n as u64), EVENTS / STAYS.len(), STAYS.len());
     turns.into_iter().map(|(user, version)| command(n, user, version)).collect()
 }
 
-fn command(n: usize, user: usize, version: usize) -> Command {
+fn command(n: usize, user: usize, version: usize) -> NewEvent {
     let (what, end) = if user.is_multiple_of(2) { (STAYS, "stays") } else { (GOES, "goes") };
     let (instance, id) = (instance(n), format!("user-{n:05}-{user:02}-{end}"));
     let email = format!("v{version}.{id}");
     match what.as_bytes()[version - 1] {
-        b'a' => Command::new(&instance, &id, &Added { name: format!("Name {id}"), email }),
-        b'c' => Command::new(&instance, &id, &Changed { email }),
-        _ => Command::new(&instance, &id, &Removed {}),
+        b'a' => NewEvent::new(&instance, &id, &Added { name: format!("Name {id}"), email }),
+        b'c' => NewEvent::new(&instance, &id, &Changed { email }),
+        _ => NewEvent::new(&instance, &id, &Removed {}),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Every event makes a row of its own.
 
-use readside::{Command, Event, Payload, Projection, Table, create, integer, set, text};
+use readside::{Event, NewEvent, Payload, Projection, Table, create, integer, set, text};
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;
@@ -36,10 +36,10 @@ impl Work for Inserts {
     }
 }
 
-pub(crate) fn commands(n: usize) -> Vec<Command> {
+pub(crate) fn commands(n: usize) -> Vec<NewEvent> {
     let command = |thing| {
         let id = format!("thing-{n:05}-{thing:04}");
-        Command::new(&instance(n), &id, &Made { name: format!("Name {id}"), size: i64::try_from(id.len()).unwrap() })
+        NewEvent::new(&instance(n), &id, &Made { name: format!("Name {id}"), size: i64::try_from(id.len()).unwrap() })
     };
     (0..EVENTS).map(command).collect()
 }

@@ -1,6 +1,6 @@
 //! Tables with a second unique index and a foreign key, whose statements have to run one by one.
 
-use readside::{Command, Event, Payload, Projection, Table, create, eq, in_table, integer, set, text, update};
+use readside::{Event, NewEvent, Payload, Projection, Table, create, eq, in_table, integer, set, text, update};
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;
@@ -61,20 +61,20 @@ impl Work for Keyed {
     }
 }
 
-pub(crate) fn commands(n: usize) -> Vec<Command> {
+pub(crate) fn commands(n: usize) -> Vec<NewEvent> {
     let turns = turns(&mut Random::new(n as u64), EVENTS / VERSIONS, VERSIONS);
     turns.into_iter().map(|(user, version)| command(n, user, version)).collect()
 }
 
-fn command(n: usize, user: usize, version: usize) -> Command {
+fn command(n: usize, user: usize, version: usize) -> NewEvent {
     let (instance, id) = (instance(n), format!("user-{n:05}-{user:02}"));
     let email = format!("v{version}.{id}");
     if version == 1 {
-        Command::new(&instance, &id, &Joined { email })
+        NewEvent::new(&instance, &id, &Joined { email })
     } else if version.is_multiple_of(2) {
-        Command::new(&instance, &id, &Changed { email })
+        NewEvent::new(&instance, &id, &Changed { email })
     } else {
-        Command::new(&instance, &id, &PhoneAdded { phone: format!("phone-{version}") })
+        NewEvent::new(&instance, &id, &PhoneAdded { phone: format!("phone-{version}") })
     }
 }
 

@@ -15,7 +15,7 @@ mod orders;
 use common::filled::{Filled, Floor, Work};
 use common::place::{Database, Postgres};
 use common::{Settings, instances, report};
-use readside::Command;
+use readside::NewEvent;
 
 fn main() {
     let settings = Settings::read();
@@ -43,7 +43,7 @@ impl Run<'_> {
         question: &str,
         full: usize,
         work: impl FnOnce(usize) -> W,
-        commands: fn(usize) -> Vec<Command>,
+        commands: fn(usize) -> Vec<NewEvent>,
         floor: fn(&Database) -> Floor,
         reach: f64,
     ) {

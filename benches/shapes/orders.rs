@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use readside::{
-    Command, Event, Payload, Projection, Table, create, in_table, increment, integer, multi, set, text, upsert,
+    Event, NewEvent, Payload, Projection, Table, create, in_table, increment, integer, multi, set, text, upsert,
 };
 use serde::{Deserialize, Serialize};
 
@@ -67,11 +67,11 @@ impl Work for Orders {
     }
 }
 
-pub(crate) fn commands(n: usize) -> Vec<Command> {
+pub(crate) fn commands(n: usize) -> Vec<NewEvent> {
     let line = |pieces| Line { article: format!("article-{pieces}"), pieces };
     let command = |order| {
         let placed = Placed { customer: format!("customer-{}", order % CUSTOMERS), lines: (1..=2).map(line).collect() };
-        Command::new(&instance(n), &format!("order-{n:05}-{order:04}"), &placed)
+        NewEvent::new(&instance(n), &format!("order-{n:05}-{order:04}"), &placed)
     };
     (0..EVENTS).map(command).collect()
 }

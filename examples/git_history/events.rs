@@ -1,6 +1,6 @@
 //! What happens in a history, as events.
 
-use readside::{Command, Payload};
+use readside::{NewEvent, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::parse::Commit;
@@ -53,7 +53,7 @@ impl Payload for FileRenamed {
 }
 
 /// The commands of a commit: its author's, then its files' in git's order.
-pub(crate) fn commands(instance: &str, number: u64, commit: &Commit) -> Vec<Command> {
+pub(crate) fn commands(instance: &str, number: u64, commit: &Commit) -> Vec<NewEvent> {
     let authored = CommitAuthored {
         number,
         hash: commit.hash.clone(),
@@ -62,12 +62,12 @@ pub(crate) fn commands(instance: &str, number: u64, commit: &Commit) -> Vec<Comm
         added: commit.files.iter().map(|file| file.added).sum(),
         removed: commit.files.iter().map(|file| file.removed).sum(),
     };
-    let mut commands = vec![Command::new(instance, &commit.author, &authored)];
+    let mut commands = vec![NewEvent::new(instance, &commit.author, &authored)];
     commands.extend(commit.files.iter().map(|file| {
         let (author, at, added, removed) = (commit.author.clone(), commit.at, file.added, file.removed);
         match file.from.clone() {
-            Some(from) => Command::new(instance, &file.path, &FileRenamed { from, author, at, added, removed }),
-            None => Command::new(instance, &file.path, &FileChanged { author, at, added, removed }),
+            Some(from) => NewEvent::new(instance, &file.path, &FileRenamed { from, author, at, added, removed }),
+            None => NewEvent::new(instance, &file.path, &FileChanged { author, at, added, removed }),
         }
     }));
     commands

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use readside::{Command, Error, Payload, Query, SubQuery};
+use readside::{Error, NewEvent, Payload, Query, SubQuery};
 
 use super::Failure;
 use super::events::{self, CommitAuthored};
@@ -82,14 +82,14 @@ fn check_same(instance: &str, stored: &CommitAuthored, found: &str) -> Result<()
 struct Batch<'a> {
     store: &'a dyn Store,
     instance: &'a str,
-    commands: Vec<Command>,
+    commands: Vec<NewEvent>,
     /// The same commits always have the same key, so that two runs at the same time store them once.
     key: String,
     events: u64,
 }
 
 impl Batch<'_> {
-    fn add(&mut self, number: u64, commands: Vec<Command>) -> Result<(), Failure> {
+    fn add(&mut self, number: u64, commands: Vec<NewEvent>) -> Result<(), Failure> {
         if self.commands.is_empty() {
             self.key = format!("commits from {number}");
         }

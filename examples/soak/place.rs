@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use readside::testing::laws::Models;
-use readside::{Command, EngineStore, Event, SqliteOptions, SqliteStore, rusqlite};
+use readside::{EngineStore, Event, NewEvent, SqliteOptions, SqliteStore, rusqlite};
 
 use crate::Result;
 use crate::chance::Chance;
@@ -24,7 +24,7 @@ pub(crate) trait Place: Clone + Send + Sync + 'static {
     fn push_slowly(
         &self,
         store: &Self::Store,
-        commands: &[Command],
+        commands: &[NewEvent],
         open: Duration,
         commit: bool,
     ) -> Result<Vec<Event>>;
@@ -57,7 +57,7 @@ impl Place for File {
     fn push_slowly(
         &self,
         store: &SqliteStore,
-        commands: &[Command],
+        commands: &[NewEvent],
         open: Duration,
         commit: bool,
     ) -> Result<Vec<Event>> {
@@ -113,7 +113,7 @@ impl Place for Server {
     fn push_slowly(
         &self,
         store: &Self::Store,
-        commands: &[Command],
+        commands: &[NewEvent],
         open: Duration,
         commit: bool,
     ) -> Result<Vec<Event>> {

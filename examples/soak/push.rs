@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use readside::error::{PushError, full};
-use readside::{Command, Event, EventStore, Expected};
+use readside::{Event, EventStore, Expected, NewEvent};
 
 use crate::Tally;
 use crate::chance::Chance;
@@ -32,7 +32,7 @@ pub(crate) fn until_stopped<P: Place>(place: &P, store: &P::Store, number: u16, 
 
 /// One to five events, of one tenant or two; a few tenants get most of them. Where the database becomes another one all
 /// get some, so that there are many whose last event is on its way.
-fn commands(chance: &mut Chance, tally: &Tally) -> Vec<Command> {
+fn commands(chance: &mut Chance, tally: &Tally) -> Vec<NewEvent> {
     let count = 1 + chance.below(5);
     (0..count)
         .map(|_| {
@@ -40,13 +40,13 @@ fn commands(chance: &mut Chance, tally: &Tally) -> Vec<Command> {
             let (instance, item) =
                 (format!("tenant-{}", chance.below(tenants)), format!("item-{}", chance.below(ITEMS)));
             if chance.once_in(12) {
-                return Command::new(&instance, &item, &Removed {});
+                return NewEvent::new(&instance, &item, &Removed {});
             }
             let poison = if tally.speaks { Poison::None } else { poison(chance) };
             if poison != Poison::None {
                 tally.faults.add(Kind::Poison);
             }
-            Command::new(&instance, &item, &Changed { by: 1, poison })
+            NewEvent::new(&instance, &item, &Changed { by: 1, poison })
         })
         .collect()
 }
@@ -64,8 +64,8 @@ fn poison(chance: &mut Chance) -> Poison {
 }
 
 /// Repeats a push with its key until its outcome is known.
-fn surely<S: EventStore>(store: &S, commands: Vec<Command>, key: &str, tally: &Tally) {
-    let commands: Vec<Command> = commands.into_iter().map(|command| command.push_key(key)).collect();
+fn surely<S: EventStore>(store: &S, commands: Vec<NewEvent>, key: &str, tally: &Tally) {
+    let commands: Vec<NewEvent> = commands.into_iter().map(|command| command.push_key(key)).collect();
     loop {
         let began = heard::now();
         match store.push(&commands) {
@@ -95,7 +95,7 @@ fn refuse(began: u64, error: &PushError, tally: &Tally) {
 }
 
 /// Its outcome may stay unknown; whatever it was, the log tells.
-fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[Command], chance: &mut Chance, tally: &Tally) {
+fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[NewEvent], chance: &mut Chance, tally: &Tally) {
     let (open, commit) = (Duration::from_millis(chance.below(60)), chance.once_in(2));
     tally.faults.add(if commit { Kind::HeldOpen } else { Kind::RolledBack });
     let began = heard::now();
@@ -107,8 +107,8 @@ fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[Command], chance: &
 }
 
 /// A push that has to be refused.
-fn conflict<S: EventStore>(store: &S, commands: Vec<Command>, tally: &Tally) {
-    let expected: Vec<Command> =
+fn conflict<S: EventStore>(store: &S, commands: Vec<NewEvent>, tally: &Tally) {
+    let expected: Vec<NewEvent> =
         commands.into_iter().map(|command| command.expect(Expected::Version(i64::MAX / 2))).collect();
     match store.push(&expected) {
         Err(PushError::Conflict { .. }) => tally.faults.add(Kind::Conflict),

@@ -30,13 +30,13 @@ impl Engine {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use readside::{By, Command, Engine, Projection, RebuildOptions, SqliteStore, Table, create, set, text};
+    /// use readside::{By, NewEvent, Engine, Projection, RebuildOptions, SqliteStore, Table, create, set, text};
     ///
     /// let logins = Projection::new("logins", 1)
     ///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     ///     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
     /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
-    /// engine.push(&[Command::raw("main", "user", "ada", "user.logged_in")])?;
+    /// engine.push(&[NewEvent::raw("main", "user", "ada", "user.logged_in")])?;
     ///
     /// let by = By::new("ada", "a column was edited by hand");
     /// let report = engine.rebuild("logins", RebuildOptions::default(), &by, |progress| {

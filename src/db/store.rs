@@ -14,7 +14,7 @@ use super::{Backend, Conn, build, filter, held, lag, lease, life, pause, setup, 
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
-use crate::event::{Command, Event};
+use crate::event::{Event, NewEvent};
 use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
 use crate::inspect::{Finding, Hanging, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
@@ -142,22 +142,22 @@ impl<B: Backend> DbStore<B> {
 
     /// Stores the commands inside a transaction of the caller's.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
-    pub(crate) fn push_on(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        self.inner.pushes.push_in(conn, commands)
+    pub(crate) fn push_on(&self, conn: &mut dyn Conn, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+        self.inner.pushes.push_in(conn, events)
     }
 
     /// What the caller of `push_in` hears that has waited for a lock since then.
     #[cfg(feature = "sqlite")]
-    pub(crate) fn busy(&self, commands: &[Command], since: std::time::Instant) -> PushError {
-        let instances = push::instances(commands);
+    pub(crate) fn busy(&self, events: &[NewEvent], since: std::time::Instant) -> PushError {
+        let instances = push::instances(events);
         let names: Vec<String> = instances.iter().map(ToString::to_string).collect();
         push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
     /// What the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
-    pub(crate) fn dirty_token(&self, commands: &[Command]) -> DirtyToken {
-        DirtyToken::new(Arc::clone(&self.inner.bus), push::instances(commands))
+    pub(crate) fn dirty_token(&self, events: &[NewEvent]) -> DirtyToken {
+        DirtyToken::new(Arc::clone(&self.inner.bus), push::instances(events))
     }
 }
 
@@ -207,8 +207,8 @@ impl<B: Backend> EventSource for DbStore<B> {
 }
 
 impl<B: Backend> EventStore for DbStore<B> {
-    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        self.inner.pushes.push(&self.inner.backend, &self.inner.bus, commands)
+    fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+        self.inner.pushes.push(&self.inner.backend, &self.inner.bus, events)
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {

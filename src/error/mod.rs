@@ -17,7 +17,7 @@ pub use life::LifeError;
 pub use mend::MendError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
-pub use push::{Holder, InvalidCommand, PayloadError, PushError};
+pub use push::{Holder, InvalidEvent, PayloadError, PushError};
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
 pub use statement::{NameError, StatementError};
 pub use store::{StoreError, StoreErrorKind, TextFault};

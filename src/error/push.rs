@@ -78,7 +78,7 @@ pub enum PushError {
     },
     /// The push key was used before, for other commands.
     #[error(
-        "nothing pushed: push key {key:?} of instance {instance:?} was used before for other commands; a repeated push must bring the same ones"
+        "nothing pushed: push key {key:?} of instance {instance:?} was used before for other events; a repeated push must bring the same ones"
     )]
     PushKeyReused {
         /// The tenant.
@@ -87,14 +87,14 @@ pub enum PushError {
         key: String,
     },
     /// A command cannot be stored.
-    #[error("nothing pushed: the {field} of command {index} cannot be stored")]
+    #[error("nothing pushed: the {field} of event {index} cannot be stored")]
     Invalid {
         /// Which command of the push, from 0.
         index: usize,
         /// The field that is at fault.
         field: &'static str,
         /// Why.
-        source: InvalidCommand,
+        source: InvalidEvent,
     },
     /// The positions of an instance are used up.
     #[error("nothing pushed: instance {instance:?} stands at position {head} and has no room for {wanted} more events")]
@@ -138,7 +138,7 @@ impl PushError {
 /// Why a command cannot be stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidCommand {
+pub enum InvalidEvent {
     /// It must not be empty.
     #[error("it is empty")]
     Empty,

@@ -1,12 +1,12 @@
 //! Events as they are stored, and the commands that become events.
 //!
-//! A service makes a [`Command`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
+//! A service makes a [`NewEvent`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
 //! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
 
-mod command;
+mod new_event;
 mod texts;
 
-pub use command::{Command, Expected, Unique};
+pub use new_event::{Expected, NewEvent, Unique};
 pub(crate) use texts::{Texts, Which};
 
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ use postgres::Transaction;
 
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{Holder, PushError, SetupError, StoreError, StoreErrorKind};
-use crate::event::Command;
+use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::projection::Projection;
 use crate::sql::Dialect;
@@ -176,7 +176,7 @@ impl DbStore<Postgres> {
     ///
     /// # Errors
     /// As [`push`](crate::EventStore::push).
-    pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
+    pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[NewEvent]) -> Result<PushedIn, PushError> {
         let mut session = Session::new(transaction, None);
         session.batch("SAVEPOINT readside_push")?;
         let outcome = self.push_in_savepoint(&mut session, commands);
@@ -189,7 +189,7 @@ impl DbStore<Postgres> {
     }
 
     /// Says who held what was waited for in vain, after the roll-back to the savepoint.
-    fn name_holder(&self, session: &mut dyn Conn, commands: &[Command], error: PushError) -> PushError {
+    fn name_holder(&self, session: &mut dyn Conn, commands: &[NewEvent], error: PushError) -> PushError {
         let PushError::Busy { instance, waited, holder: None } = error else { return error };
         let own = session.query("SELECT pg_backend_pid()::int8", &[]);
         let own = own.ok().and_then(|rows| rows.first().and_then(|own| row::int(own, 0).ok()));
@@ -201,7 +201,7 @@ impl DbStore<Postgres> {
     fn push_in_savepoint(
         &self,
         session: &mut dyn Conn,
-        commands: &[Command],
+        commands: &[NewEvent],
     ) -> Result<Vec<crate::event::Event>, PushError> {
         let before = session.query("SELECT current_setting('lock_timeout'), current_setting('enable_sort')", &[])?;
         let patience = millis(self.backend().options.lock_timeout);

@@ -29,7 +29,7 @@ use crate::clock::{Clock, SystemClock, deadline, spoken};
 use crate::conninfo::{Look, look};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
-use crate::event::Command;
+use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
@@ -151,7 +151,7 @@ impl DbStore<Sqlite> {
     /// # Errors
     /// As [`push`](crate::EventStore::push); [`PushError::Transaction`] for a deferred transaction that has read
     /// already: begin it with `TransactionBehavior::Immediate`.
-    pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[Command]) -> Result<PushedIn, PushError> {
+    pub fn push_in(&self, transaction: &Transaction<'_>, commands: &[NewEvent]) -> Result<PushedIn, PushError> {
         let doing = "pushing events in a transaction of the caller's";
         self.backend().check(doing)?;
         let since = Instant::now();

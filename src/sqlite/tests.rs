@@ -2,7 +2,7 @@
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
-use crate::event::Command;
+use crate::event::NewEvent;
 use crate::query::Query;
 use crate::store::EventStore;
 
@@ -16,9 +16,9 @@ fn a_full_disk_stores_nothing_and_goes_on_when_there_is_room() {
         let _: i64 = writer.pragma_update_and_check(None, "max_page_count", pages, |row| row.get(0)).unwrap();
     };
     limit(40);
-    let large = || Command::raw("a", "user", "u", "added").payload(&"x".repeat(100_000));
-    store.push(&[Command::raw("a", "user", "u", "added")]).unwrap();
-    match store.push(&[Command::raw("a", "user", "u", "added"), large(), large()]) {
+    let large = || NewEvent::raw("a", "user", "u", "added").payload(&"x".repeat(100_000));
+    store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap();
+    match store.push(&[NewEvent::raw("a", "user", "u", "added"), large(), large()]) {
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), StoreErrorKind::Full);
             assert!(error.to_string().contains("free some space, nothing was stored"), "{error}");
@@ -37,7 +37,7 @@ fn with_file() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {
     let path = folder.path().join("test.db");
     let store = SqliteStore::open(&path).unwrap();
     store.setup().unwrap();
-    store.push(&[Command::raw("a", "user", "u", "added")]).unwrap();
+    store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap();
     (folder, path, store)
 }
 
@@ -56,7 +56,7 @@ fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
     let text = crate::error::full(&error);
     assert!(text.contains("may have happened") && text.contains("was removed or moved"), "{text}");
     std::fs::rename(path.with_extension("aside"), &path).unwrap();
-    assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
+    assert_eq!(store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
 // Contract: L6, L10: the same for the log, in which it lies.
@@ -75,7 +75,7 @@ fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
     let text = crate::error::full(&error);
     assert!(text.contains("may have happened") && text.contains("integrity_check"), "{text}");
     std::fs::rename(path.with_extension("aside"), &log).unwrap();
-    assert_eq!(store.push(&[Command::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
+    assert_eq!(store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
 // Contract: A7, L10: the watcher does not follow the path to another file.
@@ -128,7 +128,7 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     let store = SqliteStore::open(&path).unwrap();
     store.setup().unwrap();
     let user =
-        |id: usize, bytes: usize| Command::raw("a", "user", &format!("u{id}"), "added").payload(&"x".repeat(bytes));
+        |id: usize, bytes: usize| NewEvent::raw("a", "user", &format!("u{id}"), "added").payload(&"x".repeat(bytes));
     let length = || super::examine::log_length(&path);
     let look = || store.backend().examine_log(1 << 20).unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();

@@ -199,11 +199,11 @@ impl Queue {
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
-/// use readside::{Command, EventStore, SqliteStore, Topics};
+/// use readside::{NewEvent, EventStore, SqliteStore, Topics};
 /// let store = SqliteStore::in_memory()?;
 /// store.setup()?;
 /// let subscription = store.subscribe(Topics::all().aggregate_type("user"));
-/// store.push(&[Command::raw("main", "user", "u1", "user.added")])?;
+/// store.push(&[NewEvent::raw("main", "user", "u1", "user.added")])?;
 /// let received = subscription.recv_timeout(Duration::from_secs(1));
 /// assert_eq!(received.events.len(), 1);
 /// # }

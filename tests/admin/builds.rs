@@ -285,7 +285,7 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
     let engine = builder.config(eager()).start().unwrap();
     // More than the switch itself makes up.
-    let commands: Vec<Command> = (0..100).map(|n| count("busy", &format!("x{n}"), 1)).collect();
+    let commands: Vec<NewEvent> = (0..100).map(|n| count("busy", &format!("x{n}"), 1)).collect();
     for _ in 0..16 {
         let pushed = engine.push(&commands).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();

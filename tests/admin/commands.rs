@@ -318,7 +318,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let stops = HandlerConfig { policy: Policy::Stop, bulk_limit: 1, ..crate::handler() };
     let builder = Engine::builder(Wrapped { inner: store.clone(), hook: hook.clone() }).projection_with(counts, stops);
     let engine = builder.config(eager()).start().unwrap();
-    let events: Vec<Command> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
+    let events: Vec<NewEvent> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
     engine.push(&events).unwrap();
     let stopped = HeldQuery::all().states([HeldState::Stopped]);
     eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());

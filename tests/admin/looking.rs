@@ -104,9 +104,9 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
         ("1.0", "\"1\""),
     ];
     let command = |(n, (text, _)): (usize, &(&str, &str))| {
-        Command::raw("a", "doc", &format!("d{n}"), "doc.told").payload_json(*text)
+        NewEvent::raw("a", "doc", &format!("d{n}"), "doc.told").payload_json(*text)
     };
-    let commands: Vec<Command> = documents.iter().enumerate().map(command).collect();
+    let commands: Vec<NewEvent> = documents.iter().enumerate().map(command).collect();
     let pushed = engine.push(&commands).unwrap();
     engine.await_pushed("shown", &pushed, LONG).unwrap();
     let explain = |id: &str| {

@@ -61,8 +61,8 @@ pub(crate) fn counts(version: u32) -> Projection {
         })
 }
 
-pub(crate) fn count(instance: &str, thing: &str, by: i64) -> Command {
-    Command::new(instance, thing, &Counted { by })
+pub(crate) fn count(instance: &str, thing: &str, by: i64) -> NewEvent {
+    NewEvent::new(instance, thing, &Counted { by })
 }
 
 /// A database that can be opened many times, as by many processes.
@@ -284,7 +284,7 @@ pub(crate) fn remote<P: Place>(place: &P) -> Remote {
 /// Some tenants with some events each, projected.
 pub(crate) fn fill(engine: &Engine, tenants: usize, events: i64) {
     for n in 0..tenants {
-        let commands: Vec<Command> =
+        let commands: Vec<NewEvent> =
             (1..=events).map(|by| count(&tenant(n), &format!("x{}", by % 3), if by == 13 { 14 } else { by })).collect();
         let pushed = engine.push(&commands).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();

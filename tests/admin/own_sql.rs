@@ -136,7 +136,7 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let commands = [
         count("a", "x", 1),
         count("a", "x", 2),
-        Command::raw("a", "thing", "nobody", "thing.broken"),
+        NewEvent::raw("a", "thing", "nobody", "thing.broken"),
         count("a", "x", 3),
     ];
     let pushed = engine.push(&commands).unwrap();

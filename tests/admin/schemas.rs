@@ -60,7 +60,7 @@ impl Drop for Role<'_> {
 }
 
 fn push(engine: &Engine, thing: &str, events: i64) {
-    let commands: Vec<Command> = (0..events).map(|_| count("tenant-000", thing, 1)).collect();
+    let commands: Vec<NewEvent> = (0..events).map(|_| count("tenant-000", thing, 1)).collect();
     let pushed = engine.push(&commands).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
@@ -204,7 +204,7 @@ fn sql_of_the_services_own_writes_to_the_same_tables() {
     let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
     let shared = std::sync::Arc::new(store.clone());
     let by_hand = ProjectionHandler::new(shared.clone(), shared, notes(None), config).unwrap();
-    let written = |id: &str, kind: &str| Command::raw("a", "note", id, kind);
+    let written = |id: &str, kind: &str| NewEvent::raw("a", "note", id, kind);
     store
         .push(&[
             written("n1", "note.written"),

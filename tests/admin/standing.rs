@@ -113,7 +113,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
 // Contract: L9, L11
 pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
-    let all: Vec<Command> = (0..150).map(|n| count(&tenant(n), "x", 1)).collect();
+    let all: Vec<NewEvent> = (0..150).map(|n| count(&tenant(n), "x", 1)).collect();
     engine.await_pushed("counts", &engine.push(&all).unwrap(), LONG).unwrap();
     eventually("the first run", || health(&engine).succeeded);
     exchange(place, true);

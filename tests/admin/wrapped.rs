@@ -40,7 +40,7 @@ impl<S: EngineStore> EventSource for Wrapped<S> {
     }
 }
 impl<S: EngineStore> EventStore for Wrapped<S> {
-    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, error::PushError> {
+    fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, error::PushError> {
         self.inner.push(commands)
     }
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {

@@ -4,14 +4,14 @@ use readside::{HeadsRequest, Query, SubQuery};
 
 use crate::Fixture;
 use crate::push::command;
-use readside::Command;
+use readside::NewEvent;
 
 fn fill(fixture: &Fixture) {
-    let mut commands: Vec<Command> = Vec::new();
+    let mut commands: Vec<NewEvent> = Vec::new();
     for instance in ["b", "a", "ä", "B"] {
         for n in 1..=3 {
             commands.push(command(instance, &format!("u{n}"), "added").owner(&format!("o{n}")).creator("c"));
-            commands.push(Command::raw(instance, "org", &format!("g{n}"), "org.added"));
+            commands.push(NewEvent::raw(instance, "org", &format!("g{n}"), "org.added"));
         }
     }
     fixture.store.push(&commands).unwrap();
@@ -72,11 +72,11 @@ pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
 // Contract: A5
 pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
     let user = |instance: &str, id: usize, bytes: usize| {
-        Command::raw(instance, "user", &format!("u{id}"), "added")
+        NewEvent::raw(instance, "user", &format!("u{id}"), "added")
             .payload_json(format!("\"{}\"", "x".repeat(bytes - 2)))
     };
     let sizes = [1000, 1000, 3000, 100, 100, 5000, 10, 10];
-    let commands: Vec<Command> =
+    let commands: Vec<NewEvent> =
         sizes.iter().enumerate().map(|(at, size)| user(if at < 4 { "a" } else { "b" }, at, *size)).collect();
     fixture.store.push(&commands).unwrap();
     let pages = |query: Query| {

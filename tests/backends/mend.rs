@@ -62,7 +62,7 @@ fn by() -> By {
 
 impl Bench<'_> {
     fn push(&self, values: &[(&str, i64)]) {
-        let put = |(id, value): &(&str, i64)| Command::new("a", id, &Put { value: *value });
+        let put = |(id, value): &(&str, i64)| NewEvent::new("a", id, &Put { value: *value });
         self.fixture.store.push(&values.iter().map(put).collect::<Vec<_>>()).unwrap();
     }
 

@@ -47,12 +47,12 @@ fn handler(fixture: &Fixture, projection: Projection, config: HandlerConfig) -> 
     handler
 }
 
-fn add(instance: &str, id: &str, name: &str) -> Command {
-    Command::new(instance, id, &Added { name: name.into() })
+fn add(instance: &str, id: &str, name: &str) -> NewEvent {
+    NewEvent::new(instance, id, &Added { name: name.into() })
 }
 
-fn rename(instance: &str, id: &str, name: &str) -> Command {
-    Command::new(instance, id, &Renamed { name: name.into() })
+fn rename(instance: &str, id: &str, name: &str) -> NewEvent {
+    NewEvent::new(instance, id, &Renamed { name: name.into() })
 }
 
 /// Rows as texts, without caring which backend it is.
@@ -72,7 +72,7 @@ pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
         let projection = Projection::clone(&users());
         let handler = handler(fixture, projection.clone(), HandlerConfig { bulk_limit, ..HandlerConfig::default() });
         let id = format!("u{bulk_limit}");
-        let push = |commands: &[Command]| fixture.store.push(commands).unwrap();
+        let push = |commands: &[NewEvent]| fixture.store.push(commands).unwrap();
         push(&[add("a", &id, &id), add("b", &id, "x"), rename("a", &id, "tmp"), rename("a", &id, &format!("{id}!"))]);
         handler.trigger(&["a", "b", "none"]).unwrap();
         handler.trigger(&["a"]).unwrap();
@@ -92,11 +92,11 @@ pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
 // Contract: L3
 pub(crate) fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig::default());
-    let other = |kind: &str| Command::raw("a", "user", "u", kind);
+    let other = |kind: &str| NewEvent::raw("a", "user", "u", kind);
     fixture.store.push(&[add("a", "u1", "n"), other("user.seen"), other("user.seen")]).unwrap();
     handler.trigger(&["a"]).unwrap();
     assert_eq!(position(fixture, &users(), "a"), 3);
-    fixture.store.push(&[Command::raw("a", "org", "o", "org.added")]).unwrap();
+    fixture.store.push(&[NewEvent::raw("a", "org", "o", "org.added")]).unwrap();
     handler.trigger(&["a"]).unwrap();
     assert_eq!(position(fixture, &users(), "a"), 3, "what does not concern it rewrites nothing");
 }
@@ -142,7 +142,7 @@ pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     let config = HandlerConfig { max_failure_count: 1, policy: Policy::Skip, ..once() };
     let projection = users().on_raw("user", "user.bad", |_| Err(ReduceError::new("cannot")));
     let handler = handler(fixture, projection.clone(), config);
-    let bad = Command::raw("a", "user", "u1", "user.bad");
+    let bad = NewEvent::raw("a", "user", "u1", "user.bad");
     fixture.store.push(&[add("a", "u1", "n"), bad, add("a", "u1", "twice"), add("a", "u2", "o")]).unwrap();
     handler.trigger(&["a"]).unwrap();
     assert_eq!(position(fixture, &projection, "a"), 4);
@@ -234,7 +234,7 @@ fn every_type() -> Projection {
 // Contract: B2, B3
 pub(crate) fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
     let handler = handler(fixture, every_type(), once());
-    let push = |id: &str, kind: &str| fixture.store.push(&[Command::raw("a", "t", id, kind)]).unwrap();
+    let push = |id: &str, kind: &str| fixture.store.push(&[NewEvent::raw("a", "t", id, kind)]).unwrap();
     push("full", "full");
     push("empty", "empty");
     handler.trigger(&["a"]).unwrap();

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use readside::error::PushError;
-use readside::{Command, Event, Expected, Query, SubQuery, Topics, Unique};
+use readside::{Event, Expected, NewEvent, Query, SubQuery, Topics, Unique};
 use serde_json::json;
 
 use crate::Fixture;
 
-pub(crate) fn command(instance: &str, id: &str, kind: &str) -> Command {
-    Command::raw(instance, "user", id, kind).payload(&json!({"of": id}))
+pub(crate) fn command(instance: &str, id: &str, kind: &str) -> NewEvent {
+    NewEvent::raw(instance, "user", id, kind).payload(&json!({"of": id}))
 }
 
 fn stored(fixture: &Fixture, instance: &str) -> Vec<Event> {
@@ -96,7 +96,7 @@ pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
 // Contract: K1
 pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
     let push = |ids: &[&str]| {
-        let commands: Vec<Command> = ids.iter().map(|id| command("a", id, "added").push_key("k")).collect();
+        let commands: Vec<NewEvent> = ids.iter().map(|id| command("a", id, "added").push_key("k")).collect();
         fixture.store.push(&commands)
     };
     let first = push(&["u1", "u2"]).unwrap();
@@ -112,16 +112,16 @@ pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
 
 // Contract: A1, A8
 pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
-    let field = |command: Command| match fixture.store.push(&[super::push::command("a", "ok", "ok"), command]) {
+    let field = |command: NewEvent| match fixture.store.push(&[super::push::command("a", "ok", "ok"), command]) {
         Err(PushError::Invalid { index: 1, field, .. }) => field,
         other => panic!("{other:?}"),
     };
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-    assert_eq!(field(Command::raw("a", "", "u", "t")), "aggregate type");
-    assert_eq!(field(Command::raw("a", "x", "", "t")), "aggregate id");
-    assert_eq!(field(Command::raw("a", "x", "u", "")), "event type");
-    assert_eq!(field(Command::raw("a\0", "x", "u", "t")), "instance");
-    assert_eq!(field(Command::raw("a", "x", "u\0", "t")), "aggregate id");
+    assert_eq!(field(NewEvent::raw("a", "", "u", "t")), "aggregate type");
+    assert_eq!(field(NewEvent::raw("a", "x", "", "t")), "aggregate id");
+    assert_eq!(field(NewEvent::raw("a", "x", "u", "")), "event type");
+    assert_eq!(field(NewEvent::raw("a\0", "x", "u", "t")), "instance");
+    assert_eq!(field(NewEvent::raw("a", "x", "u\0", "t")), "aggregate id");
     assert_eq!(field(command("a", "u", "t").revision(0)), "revision");
     assert_eq!(field(command("a", "u", "t").metadata("k", "\0")), "metadata");
     assert_eq!(field(command("a", "u", "t").payload_json("{\"a\":\"\\u0000\"}")), "payload");
@@ -139,7 +139,7 @@ pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
         let json = serde_json::to_string(&json!({"deep": [text, 1.10, 123_456_789_012_345_678_901_f64]})).unwrap();
         let pushed = fixture
             .store
-            .push(&[Command::raw(text, &id, &id, &id)
+            .push(&[NewEvent::raw(text, &id, &id, &id)
                 .creator(text)
                 .owner(text)
                 .metadata(text, text)

@@ -51,7 +51,7 @@ pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
         handler.setup().unwrap();
         handler
     };
-    fixture.store.push(&[Command::raw("a", "t", "1", "x")]).unwrap();
+    fixture.store.push(&[NewEvent::raw("a", "t", "1", "x")]).unwrap();
     let (old, new) = (handler(1), handler(2));
     old.trigger(&["a"]).unwrap();
     assert!(matches!(fixture.store.switch(&projection("things", 2)), Err(SetupError::NotCaughtUp { .. })));

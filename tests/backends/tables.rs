@@ -48,7 +48,7 @@ pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     let projection = orders();
     let handler = handler(fixture, &projection);
     let push = |instance: &str, id: &str, kind: &str| {
-        fixture.store.push(&[Command::raw(instance, "order", id, kind)]).unwrap();
+        fixture.store.push(&[NewEvent::raw(instance, "order", id, kind)]).unwrap();
     };
     for instance in ["a", "b"] {
         push(instance, "o1", "placed");
@@ -96,14 +96,14 @@ pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
 fn alter(fixture: &Fixture, sql: &'static str) {
     let hand =
         Projection::new("hand", 1).sql("ddl", sql).on_raw("t", "by_hand", move |_| multi([exec::<Value>("ddl", [])]));
-    fixture.store.push(&[Command::raw("hand", "t", "h", "by_hand")]).unwrap();
+    fixture.store.push(&[NewEvent::raw("hand", "t", "h", "by_hand")]).unwrap();
     handler(fixture, &hand).trigger(&["hand"]).unwrap();
 }
 
 // Contract: A5: a long read in pages gives each event once, in order, also while events are added.
 pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
     let push = |n: usize| {
-        let commands: Vec<Command> = (0..n).map(|n| Command::raw(["a", "b"][n % 2], "t", "x", "e")).collect();
+        let commands: Vec<NewEvent> = (0..n).map(|n| NewEvent::raw(["a", "b"][n % 2], "t", "x", "e")).collect();
         fixture.store.push(&commands).unwrap();
     };
     push(25);

@@ -14,7 +14,7 @@ const ODD: [&str; 7] =
 pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Arc<S>) {
     for odd in ODD {
         let payload = serde_json::json!({ odd: odd });
-        let command = Command::raw(odd, odd, odd, odd)
+        let command = NewEvent::raw(odd, odd, odd, odd)
             .payload(&payload)
             .creator(odd)
             .owner(odd)
@@ -58,7 +58,7 @@ fn notes() -> Table {
 // Contract: A8
 pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Arc<S>) {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    let bad: [(&str, Command); 10] = [
+    let bad: [(&str, NewEvent); 10] = [
         ("payload", command("a", "1").payload_json(r#"{"x":"\u0000"}"#)),
         ("payload", command("a", "1").payload_json(r#""\ud800""#)),
         ("payload", command("a", "1").payload_json(deep)),
@@ -67,8 +67,8 @@ pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Ar
         ("metadata", command("a", "1").metadata("h", "\0")),
         ("instance", command("a\0", "1")),
         ("aggregate id", command("a", "")),
-        ("aggregate type", Command::raw("a", "", "1", "t")),
-        ("event type", Command::raw("a", "t", "1", "")),
+        ("aggregate type", NewEvent::raw("a", "", "1", "t")),
+        ("event type", NewEvent::raw("a", "t", "1", "")),
     ];
     for (wanted, bad) in bad {
         let error = store.push(&[command("a", "good"), bad]).unwrap_err();
@@ -113,7 +113,7 @@ pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store + 'static>(s
         (1, "unknown", FailureClass::Statement, "table \"typed\" has no column \"m\""),
         (1, "null", FailureClass::Constraint, ""),
     ] {
-        store.push(&[Command::raw(kind, "user", "u", kind)]).unwrap();
+        store.push(&[NewEvent::raw(kind, "user", "u", kind)]).unwrap();
         assert!(crate::trigger(store, &projection, &[kind]).is_err());
         let held = store.held_events(&projection.key(), &readside::HeldQuery::all()).unwrap();
         let held = held.iter().find(|held| &*held.attempt.instance == kind).unwrap();

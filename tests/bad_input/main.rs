@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use readside::error::PushError;
-use readside::{Command, Event, EventStore, Projection, ProjectionStore, Query, Value};
+use readside::{Event, EventStore, NewEvent, Projection, ProjectionStore, Query, Value};
 
 /// What a caller does inside a transaction of its own, with the push as a closure.
 pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
@@ -35,7 +35,7 @@ pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
 /// A transaction of the caller's, on either database.
 pub(crate) trait Transaction {
     fn sql(&mut self, sql: &str);
-    fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError>;
+    fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError>;
 }
 
 /// A store that waits for locks for a tenth of a second, and a way around it.
@@ -115,7 +115,7 @@ macro_rules! forward {
         }
         #[cfg(feature = $feature)]
         impl EventStore for $type {
-            fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+            fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
                 self.store.push(commands)
             }
             fn filter(&self, query: &Query) -> Result<Vec<Event>, readside::error::StoreError> {
@@ -211,7 +211,7 @@ impl Store for OnSqlite {
             fn sql(&mut self, sql: &str) {
                 self.1.execute_batch(sql).unwrap();
             }
-            fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError> {
+            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError> {
                 self.0.push_in(&self.1, commands)
             }
         }
@@ -245,7 +245,7 @@ impl Store for OnPostgres {
             fn sql(&mut self, sql: &str) {
                 self.1.batch_execute(sql).unwrap();
             }
-            fn push(&mut self, commands: &[Command]) -> Result<readside::PushedIn, PushError> {
+            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError> {
                 self.0.push_in(&mut self.1, commands)
             }
         }
@@ -283,8 +283,8 @@ on_both! {
     push_in: rows_and_events_are_stored_together, a_transaction_goes_on_after_a_refused_push, a_token_wakes_subscribers;
 }
 
-pub(crate) fn command(instance: &str, id: &str) -> Command {
-    Command::raw(instance, "user", id, "added")
+pub(crate) fn command(instance: &str, id: &str) -> NewEvent {
+    NewEvent::raw(instance, "user", id, "added")
 }
 
 pub(crate) fn positions(store: &dyn Store, instance: &str) -> Vec<i64> {

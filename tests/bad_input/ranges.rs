@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use readside::error::{InvalidCommand, PushError};
+use readside::error::{InvalidEvent, PushError};
 use readside::*;
 
 use crate::common::random::Random;
@@ -44,15 +44,15 @@ fn states(handler: &ProjectionHandler, query: &HeldQuery) -> Vec<(i64, HeldState
 // Contract: A1, A8, H1
 pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'static>(store: &Arc<S>) {
     let (name, id) = (letters(500), letters(1500));
-    let longest = || Command::raw(&name, &name, &id, &name).push_key(&id).add_unique(&name, &id, "taken");
+    let longest = || NewEvent::raw(&name, &name, &id, &name).push_key(&id).add_unique(&name, &id, "taken");
     let pushed = store.push(&[longest()]).unwrap();
     assert_eq!(store.push(&[longest()]).unwrap(), pushed, "the push key is found");
-    let taken = Command::raw(&name, &name, &id, &name).add_unique(&name, &id, "taken");
+    let taken = NewEvent::raw(&name, &name, &id, &name).add_unique(&name, &id, "taken");
     assert!(matches!(store.push(&[taken]), Err(PushError::UniqueViolation { .. })));
     let projection = failing(&name, &name);
     let handler = handler(store, &projection);
     handler.trigger(&[&name]).unwrap();
-    store.push(&[Command::raw(&name, &name, &id, &name)]).unwrap();
+    store.push(&[NewEvent::raw(&name, &name, &id, &name)]).unwrap();
     handler.trigger(&[&name]).unwrap();
     let parked = [(1, HeldState::Parked), (2, HeldState::Behind)];
     assert_eq!(states(&handler, &HeldQuery::all().instance(&name).aggregate(&name, &id)), parked);
@@ -76,17 +76,17 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store + 'static>(store: &Arc<S>)
     ] {
         let long = letters(length);
         let bad = [
-            ("instance", 500, Command::raw(&long, "t", "1", "e")),
-            ("aggregate type", 500, Command::raw("a", &long, "1", "e")),
-            ("event type", 500, Command::raw("a", "t", "1", &long)),
+            ("instance", 500, NewEvent::raw(&long, "t", "1", "e")),
+            ("aggregate type", 500, NewEvent::raw("a", &long, "1", "e")),
+            ("event type", 500, NewEvent::raw("a", "t", "1", &long)),
             ("unique constraint", 500, command("a", "1").add_unique(&long, "v", "taken")),
-            ("aggregate id", 1500, Command::raw("a", "t", &long, "e")),
+            ("aggregate id", 1500, NewEvent::raw("a", "t", &long, "e")),
             ("push key", 1500, command("a", "1").push_key(&long)),
             ("unique constraint", 1500, command("a", "1").add_unique("c", &long, "taken")),
         ];
         for (wanted, most, bad) in bad.into_iter().filter(|(_, most, _)| !only_names || *most == 500) {
             let error = store.push(&[bad]).unwrap_err();
-            let PushError::Invalid { field, source: InvalidCommand::TooLong { length: found, limit }, .. } = &error
+            let PushError::Invalid { field, source: InvalidEvent::TooLong { length: found, limit }, .. } = &error
             else {
                 panic!("{error:?}")
             };
@@ -119,7 +119,7 @@ pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store + 'static>(
 
 /// What became of an event of each of these ids, by the words of its failure.
 fn outcomes<S: Store + 'static>(store: &Arc<S>, projection: &Projection, ids: &[&str]) -> Vec<Option<String>> {
-    let commands: Vec<Command> = ids.iter().map(|id| command("a", id)).collect();
+    let commands: Vec<NewEvent> = ids.iter().map(|id| command("a", id)).collect();
     let pushed = store.push(&commands).unwrap();
     let handler = handler(store, projection);
     handler.trigger(&["a"]).unwrap();

@@ -23,7 +23,7 @@ fn relations(place: &Place) -> Vec<String> {
 #[test]
 fn a_measurement_compares_and_cleans_up() {
     on_both(|place| {
-        place.with(|store| drop(store.push(&[readside::Command::raw("acme", "user", "u", "t")]).unwrap()));
+        place.with(|store| drop(store.push(&[readside::NewEvent::raw("acme", "user", "u", "t")]).unwrap()));
         let before = relations(place);
         let report = place.run(&["bench", "--events", "2000", "--instances", "4", "--json"]).json();
         assert_eq!((report["events"].as_u64(), report["instances"].as_u64()), (Some(2000), Some(4)));

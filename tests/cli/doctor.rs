@@ -48,7 +48,7 @@ fn what_is_wrong_is_found_with_a_remedy() {
     on_both(|place| {
         place.with(|store| {
             store.handler(users(true), HandlerConfig::default());
-            store.push(&[readside::Command::raw("acme", "user", "u", "user.added")]).unwrap();
+            store.push(&[readside::NewEvent::raw("acme", "user", "u", "user.added")]).unwrap();
         });
         let ran = place.run(&["doctor", "--json", "--max-lag", "0s"]);
         assert_eq!(ran.code, 0, "warnings are no failures");

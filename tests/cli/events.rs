@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use readside::Command;
+use readside::NewEvent;
 use serde_json::json;
 
 use crate::common::child::send;
@@ -11,7 +11,7 @@ use crate::{Place, command, on_both};
 
 fn fill(place: &Place) {
     let command = |instance: &str, kind: &str, id: &str, event: &str| {
-        Command::raw(instance, kind, id, event).creator(&format!("by-{id}")).owner(&format!("of-{id}"))
+        NewEvent::raw(instance, kind, id, event).creator(&format!("by-{id}")).owner(&format!("of-{id}"))
     };
     place.with(|store| {
         let commands = [
@@ -99,7 +99,7 @@ fn an_event_is_printed_as_it_was_given() {
 fn a_long_list_comes_in_pages() {
     on_both(|place| {
         place.with(|store| {
-            let command = |n: usize| Command::raw("a", "user", &format!("u{n}"), "user.added");
+            let command = |n: usize| NewEvent::raw("a", "user", &format!("u{n}"), "user.added");
             store.push(&(0..1700).map(command).collect::<Vec<_>>()).unwrap();
         });
         assert_eq!(found(place, &[]).len(), 100);
@@ -138,7 +138,7 @@ fn followed_events_come_as_they_are_pushed() {
                         for (instance, event) in
                             [("b", "user.added"), ("a", "user.gone"), ("a", "user.added"), ("new", "user.added")]
                         {
-                            store.push(&[Command::raw(instance, "user", "u9", event)]).unwrap();
+                            store.push(&[NewEvent::raw(instance, "user", "u9", event)]).unwrap();
                         }
                         std::thread::park_timeout(std::time::Duration::from_millis(20));
                     }
@@ -178,7 +178,7 @@ fn large_events_are_printed_one_after_the_other() {
         place.with(|store| {
             let payload = format!("\"{}\"", "x".repeat(9_000_000));
             for n in 0..6 {
-                let command = Command::raw("a", "user", &format!("u{n}"), "t").payload_json(payload.as_str());
+                let command = NewEvent::raw("a", "user", &format!("u{n}"), "t").payload_json(payload.as_str());
                 store.push(&[command]).unwrap();
             }
         });
@@ -204,7 +204,7 @@ fn a_reader_that_goes_away_is_no_error() {
     on_both(|place| {
         place.with(|store| {
             let payload = format!("\"{}\"", "x".repeat(10_000));
-            let command = |n: usize| Command::raw("a", "user", &format!("u{n}"), "t").payload_json(payload.as_str());
+            let command = |n: usize| NewEvent::raw("a", "user", &format!("u{n}"), "t").payload_json(payload.as_str());
             store.push(&(0..200).map(command).collect::<Vec<_>>()).unwrap();
         });
         let mut process = command()

@@ -1,6 +1,6 @@
 //! Failed events: seen by anybody, mended by who has the code.
 
-use readside::{Command, HandlerConfig, Policy, Projection, ReduceError, Table, text};
+use readside::{HandlerConfig, NewEvent, Policy, Projection, ReduceError, Table, text};
 use serde_json::json;
 
 use crate::service::{service, users};
@@ -9,7 +9,7 @@ use crate::{Place, on_both};
 /// One event of `acme` is parked, one waits behind it.
 fn fail(place: &Place) {
     place.with(|store| {
-        let command = |id: &str, payload: &str| Command::raw("acme", "user", id, "user.added").payload_json(payload);
+        let command = |id: &str, payload: &str| NewEvent::raw("acme", "user", id, "user.added").payload_json(payload);
         let commands = [command("u1", "{}"), command("u2", r#"{"bad":1}"#), command("u2", "{}"), command("u3", "{}")];
         store.push(&commands).unwrap();
         let config =
@@ -86,7 +86,7 @@ fn a_retry_of_all_tells_what_fails_again() {
     on_both(|place| {
         fail(place);
         place.with(|store| {
-            let bad = Command::raw("beta", "user", "u9", "user.added").payload_json(r#"{"bad":2}"#);
+            let bad = NewEvent::raw("beta", "user", "u9", "user.added").payload_json(r#"{"bad":2}"#);
             store.push(&[bad]).unwrap();
             let config = HandlerConfig { retries: 0, max_failure_count: 1, ..HandlerConfig::default() };
             store.handler(users(false), config).trigger(&["beta"]).unwrap();
@@ -178,7 +178,7 @@ fn no_text_breaks_a_line_or_turns_it() {
         place.with(|store| {
             let config = HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..HandlerConfig::default() };
             let handler = store.handler(projection(), config);
-            store.push(&[Command::raw(INSTANCE, KIND, "i\u{2066}d", TYPE)]).unwrap();
+            store.push(&[NewEvent::raw(INSTANCE, KIND, "i\u{2066}d", TYPE)]).unwrap();
             let error = handler.trigger(&[INSTANCE]).unwrap_err();
             assert!(!error.to_string().contains(is_hidden), "{error:?}");
             assert!(!readside::error::full(&error).contains(is_hidden), "{error:?}");

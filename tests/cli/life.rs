@@ -1,6 +1,6 @@
 //! Forgetting and archiving.
 
-use readside::{Command, HandlerConfig};
+use readside::{HandlerConfig, NewEvent};
 use serde_json::json;
 
 use crate::service::users;
@@ -10,7 +10,7 @@ fn fill(place: &Place) {
     place.with(|store| {
         let handler = store.handler(users(true), HandlerConfig::default());
         let command = |instance: &str, id: &str| {
-            Command::raw(instance, "user", id, "user.added").payload(&"ada lovelace").creator("ada").owner("ada")
+            NewEvent::raw(instance, "user", id, "user.added").payload(&"ada lovelace").creator("ada").owner("ada")
         };
         let claim = command("acme", "u1").add_unique("email", "ada@x", "taken");
         store.push(&[claim, command("acme", "u2"), command("other", "u1")]).unwrap();
@@ -99,7 +99,7 @@ fn archived_events_that_are_not_handled_are_lag_too() {
     on_both(|place| {
         place.with(|store| {
             store.handler(users(true), HandlerConfig::default());
-            store.push(&[Command::raw("acme", "user", "u", "user.added")]).unwrap();
+            store.push(&[NewEvent::raw("acme", "user", "u", "user.added")]).unwrap();
         });
         place.run(&["archive", "--before", "0s", "--why", "old"]).ok();
         let status = place.run(&["status", "--json"]).json();

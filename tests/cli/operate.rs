@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use readside::{
-    By, Command, CommandState, Engine, EngineConfig, HandlerConfig, Instruction, Member, NewCommand, Policy,
+    By, CommandState, Engine, EngineConfig, HandlerConfig, Instruction, Member, NewCommand, NewEvent, Policy,
     RebuildOptions,
 };
 use serde_json::json;
@@ -22,8 +22,8 @@ fn with_engine(place: &Place, test: impl FnOnce(&Engine)) {
             HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
         let config = EngineConfig { handler, ..EngineConfig::default() };
         let engine = store.engine(users(false), config);
-        let commands: Vec<Command> =
-            ["u1", "u2", "u1"].iter().map(|id| Command::raw("acme", "user", id, "user.added")).collect();
+        let commands: Vec<NewEvent> =
+            ["u1", "u2", "u1"].iter().map(|id| NewEvent::raw("acme", "user", id, "user.added")).collect();
         let pushed = engine.push(&commands).unwrap();
         engine.await_pushed("users", &pushed, Duration::from_secs(30)).unwrap();
         test(&engine);
@@ -104,7 +104,7 @@ fn a_read_model_is_built_anew_and_back_again() {
 fn engines_mend_failures() {
     on_both(|place| {
         with_engine(place, |engine| {
-            let bad = Command::raw("acme", "user", "u7", "user.added").payload_json(r#"{"bad":1}"#);
+            let bad = NewEvent::raw("acme", "user", "u7", "user.added").payload_json(r#"{"bad":1}"#);
             engine.push(&[bad]).unwrap();
             while place.run(&["failed", "list", "--json"]).lines().is_empty() {}
             let error = place.run(&["failed", "retry", "users", "acme", "4", "--why", "let us see"]).failed();
@@ -242,7 +242,7 @@ fn a_reset_without_engines_fills_all_again() {
         with_engine(place, |_| {});
         place.with(|store| {
             for page in 0..5 {
-                let commands = (0..2000).map(|n| Command::raw("acme", "user", &format!("v{page}-{n}"), "user.added"));
+                let commands = (0..2000).map(|n| NewEvent::raw("acme", "user", &format!("v{page}-{n}"), "user.added"));
                 store.push(&commands.collect::<Vec<_>>()).unwrap();
             }
             let done = service(place, true, &["reset", "users", "--why", "x"]).ok();
@@ -257,7 +257,7 @@ fn a_reset_without_engines_fills_all_again() {
 fn what_a_rebuild_leaves_out_is_found() {
     on_both(|place| {
         with_engine(place, |engine| {
-            let bad = |payload: &str| Command::raw("acme", "user", "u7", "user.added").payload_json(payload);
+            let bad = |payload: &str| NewEvent::raw("acme", "user", "u7", "user.added").payload_json(payload);
             let pushed = engine.push(&[bad(r#"{"bad":1}"#), bad("{}")]).unwrap();
             engine.await_position("users", "acme", pushed[1].position(), Duration::from_secs(30)).ok();
             for (args, wanted) in [

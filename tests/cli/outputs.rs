@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use readside::{Command, HandlerConfig};
+use readside::{HandlerConfig, NewEvent};
 
 use crate::service::users;
 use crate::{Place, command, on_both};
@@ -41,7 +41,7 @@ fn what_was_changed_is_said_whatever_becomes_of_the_output() {
     on_both(|place| {
         place.with(|store| {
             store.handler(users(true), HandlerConfig::default());
-            store.push(&[Command::raw("acme", "user", "u", "user.added")]).unwrap();
+            store.push(&[NewEvent::raw("acme", "user", "u", "user.added")]).unwrap();
         });
         let cases: [(&[&str], &str); 11] = [
             (&["setup"], "the tables are set up"),
@@ -105,7 +105,7 @@ fn the_sql_of_a_set_up_is_json_where_that_is_asked_for() {
 fn following_ends_when_its_reader_is_gone() {
     on_both(|place| {
         place.with(|store| {
-            store.push(&[Command::raw("acme", "user", "u", "user.added")]).unwrap();
+            store.push(&[NewEvent::raw("acme", "user", "u", "user.added")]).unwrap();
         });
         let mut process = command()
             .args(["-d", &place.name(), "events", "--follow", "--after", "0"])

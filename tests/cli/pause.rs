@@ -11,7 +11,7 @@ fn a_pause_is_kept_until_it_is_lifted() {
     on_both(|place| {
         place.with(|store| {
             store.handler(users(true), HandlerConfig::default());
-            store.push(&[readside::Command::raw("acme", "user", "u", "user.added")]).unwrap();
+            store.push(&[readside::NewEvent::raw("acme", "user", "u", "user.added")]).unwrap();
         });
         assert_eq!(place.run(&["pause", "users"]).code, 2, "a reason is kept on record");
         let done = place.run(&["pause", "users", "--why", "rows are wrong", "--json"]).json();

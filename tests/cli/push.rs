@@ -135,7 +135,7 @@ fn what_is_printed_can_be_pushed_elsewhere() {
 }
 
 /// Any event that can be stored: the forms of JSON, of texts and of headers that have bitten somebody.
-fn any_command(random: &mut Random) -> readside::Command {
+fn any_command(random: &mut Random) -> readside::NewEvent {
     const WORDS: [&str; 9] = ["", "a", "ü\u{202e}\u{1f600}", "a\tb\nc", "null", "{}", "'\"\\", " ", "ce_id"];
     const JSON: [&str; 12] = [
         "null",
@@ -155,7 +155,7 @@ fn any_command(random: &mut Random) -> readside::Command {
     let id = format!("u{}{}", random.below(20), word(random));
     let instance = ["", "t1", "t 2"][random.below(3)];
     let mut command =
-        readside::Command::raw(instance, ["user", "org\""][random.below(2)], &id, &format!("e{}", word(random)))
+        readside::NewEvent::raw(instance, ["user", "org\""][random.below(2)], &id, &format!("e{}", word(random)))
             .revision(1 + u32::try_from(random.below(3)).unwrap())
             .creator(word(random))
             .owner(word(random));
@@ -189,7 +189,7 @@ fn printing_pushing_and_printing_again_changes_nothing() {
     let [sqlite, postgres] = fresh();
     let [other, another] = fresh();
     let mut random = Random::new(seed());
-    let commands: Vec<readside::Command> = (0..400).map(|_| any_command(&mut random)).collect();
+    let commands: Vec<readside::NewEvent> = (0..400).map(|_| any_command(&mut random)).collect();
     for (from, to) in [(&sqlite, &another), (&postgres, &other)] {
         for place in [from, to] {
             place.run(&["setup"]).ok();

@@ -52,7 +52,7 @@ fn a_standby_is_read_whatever_the_role_defaults_are_and_a_write_names_the_primar
     let error = run(&url, &["setup"]);
     assert_eq!(error.code, 0, "there is nothing to be written: {}", error.err);
     let store = PostgresStore::connect(&url).unwrap();
-    match store.push(&[readside::Command::raw("acme", "user", "1", "user.added")]) {
+    match store.push(&[readside::NewEvent::raw("acme", "user", "1", "user.added")]) {
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}");
             assert!(
@@ -73,7 +73,8 @@ fn a_list_of_hosts_is_searched_for_the_wanted_server() {
     filled(&primary.url());
     let standby = primary.standby();
     let (one, other) = (primary.port(), standby.port());
-    let push = |store: &PostgresStore| store.push(&[readside::Command::raw("acme", "user", "1", "user.added")]).is_ok();
+    let push =
+        |store: &PostgresStore| store.push(&[readside::NewEvent::raw("acme", "user", "1", "user.added")]).is_ok();
     for (wanted, takes_writes) in
         [("read-write", true), ("primary", true), ("standby", false), ("read-only", false), ("prefer-standby", false)]
     {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use readside::{Command, HandlerConfig, Member, ProjectionKey};
+use readside::{HandlerConfig, Member, NewEvent, ProjectionKey};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{Place, command, on_both};
 
 fn push(place: &Place, instance: &str, count: usize) {
     place.with(|store| {
-        let command = |n: usize| Command::raw(instance, "user", &format!("u{n}"), "user.added");
+        let command = |n: usize| NewEvent::raw(instance, "user", &format!("u{n}"), "user.added");
         store.push(&(0..count).map(command).collect::<Vec<_>>()).unwrap();
     });
 }
@@ -137,7 +137,7 @@ fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
 /// Events of new users.
 fn push_more(place: &Place, instance: &str, count: usize) {
     place.with(|store| {
-        let command = |n: usize| Command::raw(instance, "user", &format!("new{n}"), "user.added");
+        let command = |n: usize| NewEvent::raw(instance, "user", &format!("new{n}"), "user.added");
         store.push(&(0..count).map(command).collect::<Vec<_>>()).unwrap();
     });
 }
@@ -236,7 +236,7 @@ fn instances_show_where_a_projection_stands() {
 fn many_instances_come_in_pages() {
     on_both(|place| {
         place.with(|store| {
-            let command = |n: usize| Command::raw(&format!("t{n:04}"), "user", "u", "user.added");
+            let command = |n: usize| NewEvent::raw(&format!("t{n:04}"), "user", "u", "user.added");
             store.push(&(0..1500).map(command).collect::<Vec<_>>()).unwrap();
         });
         assert_eq!(place.run(&["instances", "--json"]).lines().len(), 100);

@@ -96,7 +96,7 @@ fn flaky_handler(store: &SqliteStore, projection: Projection, config: HandlerCon
 #[test]
 fn attempts_are_retries_and_one_and_one_call_counts_once() {
     let (store, clock) = store();
-    push(&store, &[readside::Command::raw("a", "thing", "f", "thing.flaky")]);
+    push(&store, &[readside::NewEvent::raw("a", "thing", "f", "thing.flaky")]);
     let (projection, calls) = flaky(usize::MAX);
     let handler = flaky_handler(&store, projection, HandlerConfig { retries: 2, ..config() });
     stopped(handler.trigger(&["a"]));
@@ -118,7 +118,7 @@ fn attempts_are_retries_and_one_and_one_call_counts_once() {
 #[test]
 fn a_later_success_clears_the_record() {
     let (store, clock) = store();
-    push(&store, &[readside::Command::raw("a", "thing", "f", "thing.flaky"), count("a", "x", 1)]);
+    push(&store, &[readside::NewEvent::raw("a", "thing", "f", "thing.flaky"), count("a", "x", 1)]);
     let (projection, _) = flaky(2);
     let handler = flaky_handler(&store, projection, config());
     for _ in 0..2 {

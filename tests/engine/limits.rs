@@ -1,12 +1,12 @@
 //! Memory is bounded by configuration: Contract: C3, L9.
 
-use readside::{Command, HandlerConfig, Payload};
+use readside::{HandlerConfig, NewEvent, Payload};
 
 use crate::{Counted, config, handler, push, rows, store};
 
-fn large(instance: &str, bytes: usize) -> Command {
+fn large(instance: &str, bytes: usize) -> NewEvent {
     let payload = format!(r#"{{"by":1,"ballast":"{}"}}"#, "x".repeat(bytes));
-    Command::raw(instance, Counted::AGGREGATE, "x", Counted::TYPE).payload_json(payload)
+    NewEvent::raw(instance, Counted::AGGREGATE, "x", Counted::TYPE).payload_json(payload)
 }
 
 // Contract: C3

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use readside::error::TriggerError;
 use readside::{
-    Command, EventStore, HandlerConfig, ManualClock, Payload, Projection, ProjectionHandler, ProjectionStore,
+    EventStore, HandlerConfig, ManualClock, NewEvent, Payload, Projection, ProjectionHandler, ProjectionStore,
     SqliteOptions, SqliteStore, Stopped, Table, Value, eq, increment, integer, set, text, upsert,
 };
 use serde::{Deserialize, Serialize};
@@ -48,8 +48,8 @@ pub(crate) fn counts() -> Projection {
         })
 }
 
-pub(crate) fn count(instance: &str, thing: &str, by: i64) -> Command {
-    Command::new(instance, thing, &Counted { by })
+pub(crate) fn count(instance: &str, thing: &str, by: i64) -> NewEvent {
+    NewEvent::new(instance, thing, &Counted { by })
 }
 
 pub(crate) fn store() -> (SqliteStore, ManualClock) {
@@ -69,7 +69,7 @@ pub(crate) fn handler(store: &SqliteStore, config: HandlerConfig) -> ProjectionH
     ProjectionHandler::new(store.clone(), store, counts(), config).unwrap()
 }
 
-pub(crate) fn push(store: &SqliteStore, commands: &[Command]) {
+pub(crate) fn push(store: &SqliteStore, commands: &[NewEvent]) {
     store.push(commands).unwrap();
 }
 

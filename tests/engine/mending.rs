@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use readside::error::{MendError, StoreErrorKind as Kind};
 use readside::{
-    By, Command, HandlerConfig, HeldQuery, HeldState, Projection, ProjectionHandler, ProjectionStore, ReduceError,
+    By, HandlerConfig, HeldQuery, HeldState, NewEvent, Projection, ProjectionHandler, ProjectionStore, ReduceError,
     SqliteStore, eq, increment, update,
 };
 
@@ -69,7 +69,7 @@ fn run(way: Fault, at: usize) -> usize {
     let (store, _) = store();
     let mended = Arc::new(AtomicBool::new(false));
     let projection = late(&mended);
-    let bad = Command::raw("a", "thing", "x", "thing.late");
+    let bad = NewEvent::raw("a", "thing", "x", "thing.late");
     push(&store, &[count("a", "x", 1), bad, count("a", "x", 2), count("a", "y", 3), count("a", "x", 13)]);
     push(&store, &[count("a", "x", 4)]);
     let well = handler(&store, &projection, Faults::nth(usize::MAX, Fault::Panics));
@@ -108,7 +108,7 @@ fn a_parked_aggregate_is_applied_in_few_calls() {
     let (store, _) = store();
     let mended = Arc::new(AtomicBool::new(false));
     let projection = late(&mended);
-    let bad = Command::raw("a", "thing", "x", "thing.late");
+    let bad = NewEvent::raw("a", "thing", "x", "thing.late");
     push(&store, &[count("a", "x", 1), bad]);
     push(&store, &(0..2500).map(|_| count("a", "x", 1)).collect::<Vec<_>>());
     let faults = Faults::nth(usize::MAX, Fault::Panics);
@@ -130,7 +130,7 @@ fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {
         let (store, _) = store();
         let mended = Arc::new(AtomicBool::new(false));
         let projection = late(&mended);
-        let bad = |instance| Command::raw(instance, "thing", "x", "thing.late");
+        let bad = |instance| NewEvent::raw(instance, "thing", "x", "thing.late");
         push(&store, &[count("a", "x", 1), bad("a"), count("b", "x", 2), bad("b")]);
         let well = handler(&store, &projection, Faults::nth(usize::MAX, Fault::Panics));
         well.trigger(&["a", "b"]).unwrap();

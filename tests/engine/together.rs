@@ -100,7 +100,7 @@ fn cancel_interrupts_the_wait_between_attempts() {
         let _ = reduced.try_send(());
         Err(readside::ReduceError::new("no"))
     });
-    push(&store, &[readside::Command::raw("b", "thing", "s", "thing.signal")]);
+    push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
     let waits = HandlerConfig { retries: 1, retry_failed_after: Duration::from_hours(1), ..config() };
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, projection, waits).unwrap();

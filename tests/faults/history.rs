@@ -10,7 +10,7 @@ use crate::load::start;
 use crate::load::{LONG, eager, ledger, moved};
 
 fn push(store: &dyn EventStore, instance: &str, count: usize) -> Vec<Event> {
-    let commands: Vec<Command> = (0..count).map(|_| moved(instance, "x", 1)).collect();
+    let commands: Vec<NewEvent> = (0..count).map(|_| moved(instance, "x", 1)).collect();
     store.push(&commands).unwrap()
 }
 

@@ -48,8 +48,8 @@ pub(crate) fn instances() -> Vec<String> {
     (0..INSTANCES).map(instance).collect()
 }
 
-pub(crate) fn moved(instance: &str, thing: &str, by: i64) -> Command {
-    Command::new(instance, thing, &Moved { by })
+pub(crate) fn moved(instance: &str, thing: &str, by: i64) -> NewEvent {
+    NewEvent::new(instance, thing, &Moved { by })
 }
 
 /// Ticks often, tries again at once, and has short leases.
@@ -104,7 +104,7 @@ pub(crate) fn say(events: &[Event]) {
 }
 
 /// One or several commands, for one or two instances.
-pub(crate) fn some_commands(random: &mut Random) -> Vec<Command> {
+pub(crate) fn some_commands(random: &mut Random) -> Vec<NewEvent> {
     let count = 1 + random.below(3);
     let two = [random.below(INSTANCES), random.below(INSTANCES)];
     let one = |n: usize, random: &mut Random| {

@@ -84,7 +84,7 @@ fn a_pushers_commit_may_be_lost_or_unanswered() {
     for n in 0..60 {
         let key = format!("push-{n}");
         // A push key resolves what is not known: the push is repeated until it is answered.
-        let commands: Vec<Command> =
+        let commands: Vec<NewEvent> =
             crate::load::some_commands(&mut random).into_iter().map(|each| each.push_key(&key)).collect();
         eventually("an answer", || match pusher.push(&commands) {
             Ok(events) => {

@@ -19,7 +19,7 @@ fn kills() -> usize {
 }
 
 /// A push in a transaction of the service's own, held open for a while, then committed or rolled back.
-type Held<'h> = &'h (dyn Fn(&[Command], Duration, bool) -> Vec<Event> + Sync);
+type Held<'h> = &'h (dyn Fn(&[NewEvent], Duration, bool) -> Vec<Event> + Sync);
 
 /// A process of the tests below: an engine, and threads that push until its input ends.
 #[test]
@@ -31,7 +31,7 @@ fn process() {
         return postgres::process(&place);
     }
     let store = open(&place);
-    let held = |commands: &[Command], wait: Duration, commits: bool| {
+    let held = |commands: &[NewEvent], wait: Duration, commits: bool| {
         let mut db = Connection::open(&place).unwrap();
         db.busy_timeout(LONG).unwrap();
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
@@ -127,7 +127,7 @@ mod postgres {
         let second = Duration::from_secs(1);
         let options = PostgresOptions { idle_in_transaction_timeout: second, ..PostgresOptions::default() };
         let store = PostgresStore::connect_with(place, options).unwrap();
-        let held = |commands: &[Command], wait: Duration, commits: bool| {
+        let held = |commands: &[NewEvent], wait: Duration, commits: bool| {
             let mut client = Client::connect(place, NoTls).unwrap();
             let mut tx = client.transaction().unwrap();
             let Ok(pushed) = store.push_in(&mut tx, commands) else { return Vec::new() };

@@ -154,7 +154,7 @@ fn pass() {
 /// Pushes a few events and has a process project them that dies in the way given; true when it did not die.
 fn survives(path: &Path, acknowledged: &Acknowledged, before: &str, calls: usize) -> bool {
     let store = SqliteStore::open(path).unwrap();
-    let commands: Vec<Command> = (0..10).map(|n| moved(&instance(n % 2), "x", 1)).collect();
+    let commands: Vec<NewEvent> = (0..10).map(|n| moved(&instance(n % 2), "x", 1)).collect();
     acknowledged.add(&store.push(&commands).unwrap());
     // While it is open here, the log of the file is kept.
     let (place, calls) = (path.to_str().unwrap(), calls.to_string());

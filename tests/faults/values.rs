@@ -36,7 +36,7 @@ fn values_that_are_spelled_otherwise_are_equal() {
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, all_types(), HandlerConfig::default()).unwrap();
     handler.setup().unwrap();
-    store.push(&[Command::raw("a", "thing", "1", "made"), Command::raw("a", "thing", "2", "made")]).unwrap();
+    store.push(&[NewEvent::raw("a", "thing", "1", "made"), NewEvent::raw("a", "thing", "2", "made")]).unwrap();
     handler.trigger(&["a"]).unwrap();
     let report = laws::check(&store, &store, &all_types()).unwrap();
     assert!(report.is_lawful() && report.rows() == 2, "{report}");

@@ -117,13 +117,13 @@ impl Gate {
     }
 }
 
-pub(crate) fn moved(instance: &str, count: usize) -> Vec<Command> {
-    (0..count).map(|_| Command::new(instance, "x", &Moved { by: 1 })).collect()
+pub(crate) fn moved(instance: &str, count: usize) -> Vec<NewEvent> {
+    (0..count).map(|_| NewEvent::new(instance, "x", &Moved { by: 1 })).collect()
 }
 
 /// Events that no projection wants.
-pub(crate) fn noted(instance: &str, count: usize) -> Vec<Command> {
-    (0..count).map(|_| Command::raw(instance, "note", "n", "note.written")).collect()
+pub(crate) fn noted(instance: &str, count: usize) -> Vec<NewEvent> {
+    (0..count).map(|_| NewEvent::raw(instance, "note", "n", "note.written")).collect()
 }
 
 pub(crate) fn instances(count: usize) -> Vec<String> {
@@ -131,7 +131,7 @@ pub(crate) fn instances(count: usize) -> Vec<String> {
 }
 
 /// Pushes as a service does whose connections are lost now and then.
-pub(crate) fn push(store: &dyn EventStore, commands: &[Command]) -> Vec<Event> {
+pub(crate) fn push(store: &dyn EventStore, commands: &[NewEvent]) -> Vec<Event> {
     let mut events = Vec::new();
     eventually("a push", || match store.push(commands) {
         Ok(pushed) => {

@@ -67,12 +67,12 @@ pub(crate) fn strict() -> Projection {
     Projection::new("strict", 1).on(|_, p: Added| Err(ReduceError::new(format!("{} may not be", p.name))))
 }
 
-pub(crate) fn add(instance: &str, id: &str, name: &str) -> Command {
-    Command::new(instance, id, &Added { name: name.into() })
+pub(crate) fn add(instance: &str, id: &str, name: &str) -> NewEvent {
+    NewEvent::new(instance, id, &Added { name: name.into() })
 }
 
-pub(crate) fn rename(instance: &str, id: &str, name: &str) -> Command {
-    Command::new(instance, id, &Renamed { name: name.into() })
+pub(crate) fn rename(instance: &str, id: &str, name: &str) -> NewEvent {
+    NewEvent::new(instance, id, &Renamed { name: name.into() })
 }
 
 pub(crate) fn by() -> By {

@@ -73,7 +73,7 @@ pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let engine = start(store.clone(), &["counts"], lazy());
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    let pushed = engine.push(&[Command::raw("a", "other", "o", "other.added")]).unwrap();
+    let pushed = engine.push(&[NewEvent::raw("a", "other", "o", "other.added")]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     let states = store.states(&counts("counts").key(), &["a".into()]).unwrap();
     assert_eq!(states[0].position, 1);

@@ -75,8 +75,8 @@ fn process(place: &str) -> Process {
     process
 }
 
-fn put(instance: &str, thing: &str, by: i64) -> Command {
-    Command::new(instance, thing, &Counted { by })
+fn put(instance: &str, thing: &str, by: i64) -> NewEvent {
+    NewEvent::new(instance, thing, &Counted { by })
 }
 
 /// Starts a process as often as it dies, until the work is done; counts the deaths.

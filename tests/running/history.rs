@@ -22,7 +22,7 @@ fn cut<P: Place>(place: &P, instance: &str, position: i64) {
     ));
 }
 
-fn counted(events: usize) -> Vec<Command> {
+fn counted(events: usize) -> Vec<NewEvent> {
     std::iter::repeat_with(|| count("a", 1)).take(events).collect()
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Pl
     let engine = start(store.clone(), &["counts"], eager());
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    let unwanted = || Command::raw("a", "other", "o", "other.added");
+    let unwanted = || NewEvent::raw("a", "other", "o", "other.added");
     engine.push(&std::iter::repeat_with(unwanted).take(5).collect::<Vec<_>>()).unwrap();
     cut(place, "a", 1);
     let kept = other.push(&counted(5)).unwrap();

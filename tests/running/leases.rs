@@ -140,7 +140,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     assert_eq!(lags(Lagging::All), none);
     assert_eq!(behind(), names(&[]));
     store
-        .push(&[count("a", 1), count("a", 1), Command::raw("a", "other", "o", "x"), count("", 1), count("b", 1)])
+        .push(&[count("a", 1), count("a", 1), NewEvent::raw("a", "other", "o", "x"), count("", 1), count("b", 1)])
         .unwrap();
     assert_eq!(lags(Lagging::Free), ["0a:0/2", "0b:0/1", "1a:0/2", "1b:0/1"], "without the system instance");
     let checkpoint = Checkpoint { instance: "a".into(), position: 2, event: None, store: source };
@@ -191,7 +191,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     let other = ProjectionKey { name: "others".into(), ..key.clone() };
     let stuck: Vec<Arc<str>> = (0..12).map(|n| crate::instance(n).into()).collect();
     store.push(&stuck.iter().map(|name| count(name, 1)).collect::<Vec<_>>()).unwrap();
-    store.push(&[Command::raw("z", "last", "o", "x")]).unwrap();
+    store.push(&[NewEvent::raw("z", "last", "o", "x")]).unwrap();
     // More than are named in one query; only the first and the last ones are there.
     let mut named = stuck.clone();
     named.extend((0..1000).map(|n| Arc::from(format!("u-{n:04}"))));
@@ -239,7 +239,7 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
     store.push(&[count("a", 1), count("a", 1)]).unwrap();
     let pushed = signs();
     assert_ne!(pushed, begin, "a push");
-    store.push(&[Command::raw("b", "other", "o", "x")]).unwrap();
+    store.push(&[NewEvent::raw("b", "other", "o", "x")]).unwrap();
     let elsewhere = signs();
     assert_ne!(elsewhere, pushed, "a push elsewhere");
     save(2).unwrap();

@@ -111,7 +111,7 @@ pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     let bad = counts("bad").on_raw("thing", "thing.bad", |_| panic!("on purpose"));
     let engine =
         Engine::builder(store.clone()).projection(bad).projection(counts("good")).config(lazy()).start().unwrap();
-    engine.push(&[Command::raw("a", "thing", "x", "thing.bad"), count("a", 1), count("b", 2)]).unwrap();
+    engine.push(&[NewEvent::raw("a", "thing", "x", "thing.bad"), count("a", 1), count("b", 2)]).unwrap();
     engine.await_position("bad", "b", 1, LONG).unwrap();
     engine.await_position("good", "a", 2, LONG).unwrap();
     engine.await_position("good", "b", 1, LONG).unwrap();
@@ -137,7 +137,7 @@ pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     let stores = [place.open(), place.open()];
     let engines =
         stores.clone().map(|store| Engine::builder(store).projection(slow()).config(config.clone()).start().unwrap());
-    let pushed = place.open().push(&[Command::raw("a", "thing", "s", "thing.slow")]).unwrap();
+    let pushed = place.open().push(&[NewEvent::raw("a", "thing", "s", "thing.slow")]).unwrap();
     wait.recv_timeout(LONG).unwrap();
     let epoch = || stores[0].states(&counts("counts").key(), &["a".into()]).unwrap()[0].epoch;
     let (before, begin) = (epoch(), Instant::now());
@@ -168,7 +168,7 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
             let _ = opened.recv_timeout(LONG);
             noop()
         });
-    let events = ["thing.slow", "thing.held"].map(|name| Command::raw("a", "thing", "s", name));
+    let events = ["thing.slow", "thing.held"].map(|name| NewEvent::raw("a", "thing", "s", name));
     let pushed = store.push(&events).unwrap();
     let config = EngineConfig {
         lease: Duration::from_secs(1),

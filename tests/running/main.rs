@@ -57,8 +57,8 @@ pub(crate) fn pause(store: &dyn ProjectionStore, projection: &str, instance: Opt
     common::pause(store, projection, instance, on, &by());
 }
 
-pub(crate) fn count(instance: &str, by: i64) -> Command {
-    Command::new(instance, "x", &Counted { by })
+pub(crate) fn count(instance: &str, by: i64) -> NewEvent {
+    NewEvent::new(instance, "x", &Counted { by })
 }
 
 /// A database that can be opened many times, as by many processes.

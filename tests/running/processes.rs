@@ -94,7 +94,7 @@ fn totals(rows: Rows<'_>) -> (i64, BTreeMap<i64, usize>) {
 fn push(store: &dyn EventStore, rounds: usize) -> i64 {
     for _ in 0..rounds {
         for n in (0..INSTANCES).step_by(20) {
-            let commands: Vec<Command> = (n..n + 20).map(|n| count(&instance(n), 1)).collect();
+            let commands: Vec<NewEvent> = (n..n + 20).map(|n| count(&instance(n), 1)).collect();
             store.push(&commands).unwrap();
         }
     }

@@ -138,7 +138,7 @@ impl<S: EngineStore> EventSource for Unreliable<S> {
 }
 
 impl<S: EngineStore> EventStore for Unreliable<S> {
-    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, error::PushError> {
+    fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, error::PushError> {
         self.inner.push(commands)
     }
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
@@ -420,7 +420,7 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
         noop()
     });
     store.setup(&[&held]).unwrap();
-    store.push(&[Command::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
+    store.push(&[NewEvent::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
     let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
     let config = EngineConfig { handler: alone, workers: 3, ..eager() };
     let engine = Engine::builder(store.clone()).projection(held).config(config).start().unwrap();
@@ -444,7 +444,7 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
     let store = Unreliable::new(SqliteStore::in_memory().unwrap(), true, true);
     store.setup(&[&counts("counts")]).unwrap();
     for page in 0..5 {
-        let commands: Vec<Command> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
+        let commands: Vec<NewEvent> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
         store.push(&commands).unwrap();
     }
     crate::pause(&store, "counts", Some("t-02499"), true);

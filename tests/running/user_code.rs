@@ -110,7 +110,7 @@ fn kinds() -> Vec<String> {
 
 /// An event of each kind in an instance of its own, and well-behaved events in others.
 fn pushed(store: &impl EventStore) -> Vec<Event> {
-    let bad = kinds().into_iter().map(|kind| Command::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
+    let bad = kinds().into_iter().map(|kind| NewEvent::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
     store.push(&bad).unwrap();
     store.push(&[count("A-first", 1), count("Z-last", 2)]).unwrap()
 }
@@ -204,7 +204,7 @@ pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     let started = Engine::builder(place.open()).projection(projection).config(lazy()).start().unwrap();
     let started = Arc::new(started);
     engine.set(Arc::downgrade(&started)).unwrap();
-    let events = [1, 2].map(|_| Command::raw("a", "thing", "x", "thing.calls"));
+    let events = [1, 2].map(|_| NewEvent::raw("a", "thing", "x", "thing.calls"));
     let pushed = started.push(&events).unwrap();
     started.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(answers.recv_timeout(LONG).unwrap(), vec!["true true"; 7]);

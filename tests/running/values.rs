@@ -17,8 +17,8 @@ fn tagged() -> Projection {
 pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) {
     let store = place.open();
     let engine = Engine::builder(store.clone()).projection(tagged()).config(lazy()).start().unwrap();
-    let tags: Vec<Command> =
-        (0..5).map(|_| Command::raw("a", "thing", "x", "tagged").payload(r#"a "quoted", \ one"#)).collect();
+    let tags: Vec<NewEvent> =
+        (0..5).map(|_| NewEvent::raw("a", "thing", "x", "tagged").payload(r#"a "quoted", \ one"#)).collect();
     engine.await_pushed("tagged", &engine.push(&tags).unwrap(), LONG).unwrap();
     for _ in 0..4 {
         let report = engine.rebuild("tagged", RebuildOptions::default(), &by(), |_| {}).unwrap();
@@ -30,7 +30,7 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
     let held: Vec<&Value> = rows.iter().map(|row| &row[2].1).collect();
     assert_eq!(held, [&Value::Null, &full, &Value::Null, &full, &Value::Null]);
     assert_eq!(engine.health().unwrap().projections[0].single_steps, 0); // A row that is refused is looked for event by event, and that shows.
-    let _ = engine.push(&[Command::raw("a", "thing", "x", "twice")]).unwrap();
+    let _ = engine.push(&[NewEvent::raw("a", "thing", "x", "twice")]).unwrap();
     let held = || engine.held_events("tagged", &HeldQuery::all()).unwrap();
     eventually("a record of it", || !held().is_empty());
     assert_eq!(held()[0].attempt.class, FailureClass::Constraint);

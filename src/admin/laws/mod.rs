@@ -8,7 +8,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use readside::testing::laws;
-//! use readside::{Command, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
+//! use readside::{NewEvent, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
 //! use readside::{increment, integer, set, text, upsert};
 //! use serde::{Deserialize, Serialize};
 //!
@@ -23,7 +23,7 @@
 //! let handler = ProjectionHandler::new(
 //!     Arc::new(store.clone()), Arc::new(store.clone()), counts.clone(), HandlerConfig::default())?;
 //! handler.setup()?;
-//! store.push(&[Command::new("main", "x", &Counted { by: 1 })])?;
+//! store.push(&[NewEvent::new("main", "x", &Counted { by: 1 })])?;
 //! handler.trigger(&["main"])?;
 //!
 //! let report = laws::check(&store, &store, &counts)?;       // the event store, then the store of the read model

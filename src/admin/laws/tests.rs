@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::engine::{HandlerConfig, Policy, ProjectionHandler};
 use crate::error::{PushError, ReduceError};
-use crate::event::{Command, Event, Payload};
+use crate::event::{Event, NewEvent, Payload};
 use crate::query::{Head, Query, ReadRequest, Slice};
 use crate::statement::{create, in_table, increment, multi, set, upsert};
 use crate::store::EventSource;
@@ -40,7 +40,7 @@ fn counts() -> Projection {
 }
 
 fn push(store: &SqliteStore, instance: &str, by: i64) {
-    store.push(&[Command::new(instance, "x", &Counted { by })]).unwrap();
+    store.push(&[NewEvent::new(instance, "x", &Counted { by })]).unwrap();
 }
 
 /// Two instances of three events each, projected.
@@ -167,7 +167,7 @@ impl EventSource for Doubling {
 }
 
 impl EventStore for Doubling {
-    fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+    fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         self.0.push(commands)
     }
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
@@ -210,9 +210,9 @@ fn long_logs_and_many_instances_are_read_in_pages() {
     let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), counts(), config).unwrap();
     handler.setup().unwrap();
     let names: Vec<String> = (0..=PAGE).map(|n| format!("t{n:04}")).collect();
-    let one: Vec<Command> = names.iter().map(|name| Command::new(name, "x", &Counted { by: 1 })).collect();
+    let one: Vec<NewEvent> = names.iter().map(|name| NewEvent::new(name, "x", &Counted { by: 1 })).collect();
     store.push(&one).unwrap();
-    let many: Vec<Command> = (0..250).map(|by| Command::new("t0000", "x", &Counted { by: by % 7 })).collect();
+    let many: Vec<NewEvent> = (0..250).map(|by| NewEvent::new("t0000", "x", &Counted { by: by % 7 })).collect();
     store.push(&many).unwrap();
     handler.trigger(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
     let report = check(&store, &store, &counts()).unwrap();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::options::BenchArgs;
 use crate::db::SCRATCH;
-use crate::event::{Command, Payload};
+use crate::event::{NewEvent, Payload};
 use crate::projection::Projection;
 use crate::statement::{create, eq, increment, set, update};
 use crate::table::{Table, integer, text};
@@ -123,9 +123,9 @@ fn event(account: usize, version: usize) -> Event {
     Event { account: format!("account-{account:06}"), version, kind, payload }
 }
 
-pub(super) fn commands(instance: &str, events: &[Event]) -> Vec<Command> {
+pub(super) fn commands(instance: &str, events: &[Event]) -> Vec<NewEvent> {
     let command = |event: &Event| {
-        Command::raw(instance, Opened::AGGREGATE, &event.account, event.kind).payload_json(event.payload.as_str())
+        NewEvent::raw(instance, Opened::AGGREGATE, &event.account, event.kind).payload_json(event.payload.as_str())
     };
     events.iter().map(command).collect()
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::line::{Defaults, command};
 use super::source::Line;
 use crate::error::PushError;
-use crate::event::Command;
+use crate::event::NewEvent;
 use crate::store::EventStore;
 
 /// How often a push is repeated of which the outcome is not known, or for which others left no room.
@@ -16,7 +16,7 @@ const TRIES: u32 = 5;
 /// Commands with the numbers of their lines; never empty when it is stored.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    commands: Vec<Command>,
+    commands: Vec<NewEvent>,
     lines: Vec<u64>,
     bytes: usize,
     /// Those of its commands, by instance. All of them bear one, or none does.
@@ -26,7 +26,7 @@ pub(super) struct Batch {
 /// A line as a command.
 #[derive(Debug)]
 pub(super) struct Read {
-    command: Command,
+    command: NewEvent,
     line: u64,
     bytes: usize,
 }
@@ -126,7 +126,7 @@ impl Batch {
         Ok(())
     }
 
-    fn refused(&self, part: &[Command], stored: usize, error: PushError) -> Refused {
+    fn refused(&self, part: &[NewEvent], stored: usize, error: PushError) -> Refused {
         let at = match &error {
             PushError::PushKeyReused { .. } if part.len() == 1 => Some(0),
             PushError::Invalid { index, .. } => Some(*index),
@@ -148,7 +148,7 @@ impl Batch {
 }
 
 /// Pushes; again when that may help and cannot store anything twice.
-fn push(store: &dyn EventStore, commands: &[Command], keyed: bool) -> Result<(), PushError> {
+fn push(store: &dyn EventStore, commands: &[NewEvent], keyed: bool) -> Result<(), PushError> {
     let mut tries = 1;
     loop {
         match store.push(commands) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::line::{Defaults, reason};
-use crate::event::Command;
+use crate::event::NewEvent;
 
 /// The attributes by name, each as its JSON text.
 struct Attributes<'l>(BTreeMap<String, &'l RawValue>);
@@ -30,7 +30,7 @@ impl Attributes<'_> {
 }
 
 /// Reads a `CloudEvent`.
-pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
+pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<NewEvent> {
     let mut attributes = Attributes(serde_json::from_str(text).map_err(|error| reason(&error))?);
     let version = attributes.required("specversion")?;
     ensure!(version == "1.0", "it is a CloudEvent {version}; 1.0 can be read");
@@ -55,7 +55,7 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
         "it is a CloudEvent without the extension `instance`; add it, or give --instance for all such lines",
     )?;
     let owner = attributes.text("owner")?.unwrap_or_default();
-    let mut command = Command::raw(&instance, &aggregate_type, &aggregate_id, &event_type)
+    let mut command = NewEvent::raw(&instance, &aggregate_type, &aggregate_id, &event_type)
         .creator(&source)
         .owner(&owner)
         .push_key(&key(&source, &id)?);

@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::cloud;
-use crate::event::{Command, Expected, Unique};
+use crate::event::{Expected, NewEvent, Unique};
 
 /// What stands in for what a line does not say.
 #[derive(Debug, Default)]
@@ -99,7 +99,7 @@ fn headers<'de, D: Deserializer<'de>>(decoder: D) -> Result<Headers, D::Error> {
 }
 
 /// Reads a line.
-pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Command> {
+pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<NewEvent> {
     match text.trim_start().chars().next() {
         Some('{') => {}
         Some('[') => bail!(
@@ -118,7 +118,7 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<Com
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;
     let instance = line.instance.as_deref().or(defaults.instance);
     let instance = instance.context("it names no instance; add one, or give --instance for all such lines")?;
-    let mut command = Command::raw(instance, &line.aggregate_type, &line.aggregate_id, &line.event_type)
+    let mut command = NewEvent::raw(instance, &line.aggregate_type, &line.aggregate_id, &line.event_type)
         .revision(line.revision.unwrap_or(1))
         .creator(line.creator.as_deref().unwrap_or_default())
         .owner(line.owner.as_deref().unwrap_or_default());

@@ -42,10 +42,10 @@ impl<B: Backend> DbStore<B> {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use readside::{By, Command, EventStore, Query, Redaction, SqliteStore};
+    /// use readside::{By, NewEvent, EventStore, Query, Redaction, SqliteStore};
     /// let store = SqliteStore::in_memory()?;
     /// store.setup()?;
-    /// store.push(&[Command::raw("main", "user", "u1", "user.added").payload(&"Ada")])?;
+    /// store.push(&[NewEvent::raw("main", "user", "u1", "user.added").payload(&"Ada")])?;
     /// store.redact(&Redaction::of_aggregate("main", "user", "u1"), &By::new("me", "her request"), |_| {})?;
     /// assert!(store.filter(&Query::new())?[0].is_redacted());
     /// # }

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
     use crate::build::BuildStore;
     use crate::engine::{HandlerConfig, ProjectionHandler};
-    use crate::event::Command;
+    use crate::event::NewEvent;
     use crate::projection::Projection;
     use crate::sqlite::SqliteStore;
     use crate::statement::{create, set};
@@ -238,7 +238,7 @@ mod tests {
         let build = live.beside("i");
         ProjectionStore::setup(&store, &[&live]).unwrap();
         store.begin(&build, Uuid::from_u128(1)).unwrap();
-        let users = (0..1500).map(|n| Command::raw("a", "user", &format!("u{n}"), "user.added"));
+        let users = (0..1500).map(|n| NewEvent::raw("a", "user", &format!("u{n}"), "user.added"));
         store.push(&users.collect::<Vec<_>>()).unwrap();
         for projection in [&live, &build] {
             let shared = Arc::new(store.clone());

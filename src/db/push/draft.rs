@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use uuid::Uuid;
 
 use crate::error::PushError;
-use crate::event::{Command, ERASED, Event, Expected, Texts, Unique};
+use crate::event::{ERASED, Event, Expected, NewEvent, Texts, Unique};
 
 /// The commands of one push. It shares their texts, so that another thread can do its work.
 #[derive(Debug)]
@@ -28,17 +28,17 @@ pub(super) struct Draft {
 
 impl Push {
     /// Checks all that needs no database.
-    pub(crate) fn of(commands: &[Command]) -> Result<Self, PushError> {
-        let drafts = commands.iter().enumerate().map(|(index, command)| Draft::of(index, command));
+    pub(crate) fn of(events: &[NewEvent]) -> Result<Self, PushError> {
+        let drafts = events.iter().enumerate().map(|(index, new)| Draft::of(index, new));
         let drafts = drafts.collect::<Result<Vec<Draft>, PushError>>()?;
         let keyed = drafts.iter().filter(|draft| draft.push_key.is_some()).count();
         if keyed != 0 && keyed != drafts.len() {
             return Err(PushError::Transaction {
-                reason: "some commands bear a push key and some do not; give all of them one, so that the push can be repeated",
+                reason: "some events bear a push key and some do not; give all of them one, so that the push can be repeated",
             });
         }
         let bytes = drafts.iter().map(|draft| draft.event.texts.size()).sum();
-        Ok(Self { drafts, instances: instances(commands), bytes })
+        Ok(Self { drafts, instances: instances(events), bytes })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -62,39 +62,32 @@ impl Push {
 }
 
 /// The instances of commands, each once, by bytes.
-pub(crate) fn instances(commands: &[Command]) -> Vec<Arc<str>> {
-    let mut instances: Vec<Arc<str>> = commands.iter().map(|command| Arc::clone(&command.instance)).collect();
+pub(crate) fn instances(events: &[NewEvent]) -> Vec<Arc<str>> {
+    let mut instances: Vec<Arc<str>> = events.iter().map(|new| Arc::clone(&new.instance)).collect();
     instances.sort_unstable();
     instances.dedup();
     instances
 }
 
 impl Draft {
-    fn of(index: usize, command: &Command) -> Result<Self, PushError> {
-        command.check(index)?;
+    fn of(index: usize, new: &NewEvent) -> Result<Self, PushError> {
+        new.check(index)?;
         // Without one it is refused by the check.
-        let payload = command.payload.as_deref().ok().filter(|_| !command.erased).unwrap_or(ERASED);
-        let metadata = command.metadata_json();
+        let payload = new.payload.as_deref().ok().filter(|_| !new.erased).unwrap_or(ERASED);
+        let metadata = new.metadata_json();
         let event = Event {
             id: Uuid::nil(),
             previous: None,
-            instance: Arc::clone(&command.instance),
+            instance: Arc::clone(&new.instance),
             position: 0,
-            aggregate_type: Arc::clone(&command.aggregate_type),
+            aggregate_type: Arc::clone(&new.aggregate_type),
             version: 0,
-            revision: command.revision,
+            revision: new.revision,
             created_at: SystemTime::UNIX_EPOCH,
-            texts: Texts::of([
-                &command.aggregate_id,
-                &command.event_type,
-                &command.creator,
-                &command.owner,
-                payload,
-                &metadata,
-            ]),
+            texts: Texts::of([&new.aggregate_id, &new.event_type, &new.creator, &new.owner, payload, &metadata]),
         };
-        let push_key = command.push_key.as_deref().map(Arc::from);
-        Ok(Self { event, expected: command.expected, unique: command.unique.clone(), push_key })
+        let push_key = new.push_key.as_deref().map(Arc::from);
+        Ok(Self { event, expected: new.expected, unique: new.unique.clone(), push_key })
     }
 
     /// True when a stored event is what this command would have become. Of an erased one only the types are left.

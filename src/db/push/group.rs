@@ -15,7 +15,7 @@ use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
 use crate::db::{Backend, Conn};
 use crate::error::{PushError, StoreError, StoreErrorKind};
-use crate::event::{Command, Event};
+use crate::event::{Event, NewEvent};
 use crate::subscription::Bus;
 use crate::sync::Mutex;
 
@@ -86,9 +86,9 @@ impl Pushes {
         &self,
         backend: &B,
         bus: &Bus,
-        commands: &[Command],
+        events: &[NewEvent],
     ) -> Result<Vec<Event>, PushError> {
-        let push = Arc::new(Push::of(commands)?);
+        let push = Arc::new(Push::of(events)?);
         if push.is_empty() {
             return Ok(Vec::new());
         }
@@ -109,8 +109,8 @@ impl Pushes {
     }
 
     /// Stores one push in a transaction of the caller's.
-    pub(crate) fn push_in(&self, conn: &mut dyn Conn, commands: &[Command]) -> Result<Vec<Event>, PushError> {
-        let push = Push::of(commands)?;
+    pub(crate) fn push_in(&self, conn: &mut dyn Conn, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+        let push = Push::of(events)?;
         if push.is_empty() {
             return Ok(Vec::new());
         }

@@ -206,7 +206,7 @@ fn conflict(draft: &Draft, found: i64) -> PushError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Command;
+    use crate::event::NewEvent;
 
     const HEAD: i64 = 7;
 
@@ -221,13 +221,13 @@ mod tests {
         }
     }
 
-    fn user() -> Command {
-        Command::raw("a", "user", "u", "added")
+    fn user() -> NewEvent {
+        NewEvent::raw("a", "user", "u", "added")
     }
 
-    fn decide(ledger: &mut Ledger, commands: &[Command]) -> Result<Accepted, PushError> {
-        let push = Push::of(commands)?;
-        ledger.decide(&Numbered { push: &push, aggregates: vec![0; commands.len()] })
+    fn decide(ledger: &mut Ledger, events: &[NewEvent]) -> Result<Accepted, PushError> {
+        let push = Push::of(events)?;
+        ledger.decide(&Numbered { push: &push, aggregates: vec![0; events.len()] })
     }
 
     fn places(accepted: &Accepted) -> Vec<(i64, i64)> {
@@ -258,8 +258,8 @@ mod tests {
             vec![take("eve"), user().remove_unique("name", "ada"), take("eve")],
             vec![user(), user(), take("ada")],
         ];
-        for commands in refused {
-            decide(&mut ledger, &commands).unwrap_err();
+        for events in refused {
+            decide(&mut ledger, &events).unwrap_err();
             assert_eq!((ledger.versions[0], ledger.counters["a"].head), (4, HEAD + 1));
         }
         decide(&mut ledger, &[take("ada")]).unwrap_err();

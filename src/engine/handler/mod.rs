@@ -32,7 +32,7 @@ const OPENED: usize = 10_000;
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::sync::Arc;
-/// use readside::{Command, EventStore, HandlerConfig, Projection, ProjectionHandler, SqliteStore, Table};
+/// use readside::{NewEvent, EventStore, HandlerConfig, Projection, ProjectionHandler, SqliteStore, Table};
 /// use readside::{create, integer, set, text};
 ///
 /// let logins = Projection::new("logins", 1)
@@ -42,7 +42,7 @@ const OPENED: usize = 10_000;
 /// let store = Arc::new(SqliteStore::in_memory()?);
 /// let handler = ProjectionHandler::new(store.clone(), store.clone(), logins.clone(), HandlerConfig::default())?;
 /// handler.setup()?;
-/// store.push(&[Command::raw("main", "user", "u1", "user.logged_in")])?;
+/// store.push(&[NewEvent::raw("main", "user", "u1", "user.logged_in")])?;
 /// handler.trigger(&["main"])?;
 /// assert_eq!(store.read_rows(&logins, "logins")?.len(), 1);
 /// # }

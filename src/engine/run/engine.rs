@@ -15,7 +15,7 @@ use crate::engine::run::runner::{LiveBuild, Runner};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
-use crate::event::{Command, Event};
+use crate::event::{Event, NewEvent};
 use crate::held::{By, HeldEvent, HeldQuery, Intervention, Mended};
 use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
@@ -50,7 +50,7 @@ const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
-/// use readside::{Command, Engine, Projection, SqliteStore, Table, create, set, text};
+/// use readside::{NewEvent, Engine, Projection, SqliteStore, Table, create, set, text};
 ///
 /// let logins = Projection::new("logins", 1)
 ///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
@@ -58,7 +58,7 @@ const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// let store = SqliteStore::in_memory()?;
 /// let engine = Engine::builder(store.clone()).projection(logins.clone()).start()?;
-/// let pushed = engine.push(&[Command::raw("main", "user", "ada", "user.logged_in")])?;
+/// let pushed = engine.push(&[NewEvent::raw("main", "user", "ada", "user.logged_in")])?;
 /// engine.await_pushed("logins", &pushed, Duration::from_secs(5))?;
 /// assert_eq!(store.read_rows(&logins, "logins")?.len(), 1);
 /// engine.shutdown(Duration::from_secs(5))?;
@@ -146,7 +146,7 @@ impl Engine {
     ///
     /// # Errors
     /// See [`PushError`].
-    pub fn push(&self, commands: &[Command]) -> Result<Vec<Event>, PushError> {
+    pub fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         let reason = "this engine reads from a source of its service's own; push where that source stores its events";
         let events = self.shared.events.as_ref().ok_or(PushError::Transaction { reason })?;
         events.push(commands)

@@ -13,7 +13,7 @@ use crate::engine::run::lag::{Look, MOST};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, full};
-use crate::event::Command;
+use crate::event::NewEvent;
 use crate::lease::{Lag, Lagging};
 
 /// The shortest time between two ticks, however often one is asked for.
@@ -244,7 +244,7 @@ impl Ticker {
     /// The event bears a push key, so that a process that dies here does not announce it twice.
     fn succeed(&self, runner: &Runner) -> Result<(), Error> {
         let key = &runner.handler.inner.key;
-        let event = Command::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
+        let event = NewEvent::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
             .payload(&serde_json::json!({ "name": &*key.name }))
             .push_key(&push_key(runner));
         if let Some(events) = &self.shared.events {

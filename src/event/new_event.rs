@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{ERASED, Payload};
-use crate::error::{InvalidCommand, PushError};
+use crate::error::{InvalidEvent, PushError};
 use crate::value::{check_json, check_text};
 
 /// Most bytes of what names a kind or a tenant: instance, aggregate type, event type, type of a unique constraint.
@@ -85,8 +85,8 @@ pub enum Unique {
 ///
 /// # Examples
 /// ```
-/// use readside::{Command, Expected};
-/// let command = Command::raw("tenant-1", "user", "u1", "user.added")
+/// use readside::{NewEvent, Expected};
+/// let command = NewEvent::raw("tenant-1", "user", "u1", "user.added")
 ///     .payload(&serde_json::json!({"name": "Ada"}))
 ///     .creator("admin")
 ///     .expect(Expected::New)
@@ -94,8 +94,8 @@ pub enum Unique {
 /// assert_eq!(command.aggregate_id(), "u1");
 /// ```
 #[derive(Debug)]
-#[must_use = "a command does nothing until it is pushed"]
-pub struct Command {
+#[must_use = "a new event does nothing until it is pushed"]
+pub struct NewEvent {
     pub(crate) instance: Arc<str>,
     pub(crate) aggregate_type: Arc<str>,
     pub(crate) aggregate_id: Arc<str>,
@@ -112,7 +112,7 @@ pub struct Command {
     pub(crate) erased: bool,
 }
 
-impl Command {
+impl NewEvent {
     /// A command with this payload, and the types that the payload's type names. A payload that cannot be
     /// serialized is reported by push.
     pub fn new<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Self {
@@ -247,14 +247,14 @@ impl Command {
     /// Checks everything that can be checked without the database. `index` is its place in the push.
     pub(crate) fn check(&self, index: usize) -> Result<(), PushError> {
         let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
-        let text = |field, text: &str| check_text(text).map_err(InvalidCommand::Text).map_err(fail(field));
+        let text = |field, text: &str| check_text(text).map_err(InvalidEvent::Text).map_err(fail(field));
         for (field, required, limit) in [
             ("aggregate type", &self.aggregate_type, MAX_NAME),
             ("aggregate id", &self.aggregate_id, MAX_ID),
             ("event type", &self.event_type, MAX_NAME),
         ] {
             if required.is_empty() {
-                return Err(fail(field)(InvalidCommand::Empty));
+                return Err(fail(field)(InvalidEvent::Empty));
             }
             check_key(required, limit).map_err(fail(field))?;
         }
@@ -262,7 +262,7 @@ impl Command {
         text("creator", &self.creator)?;
         text("owner", &self.owner)?;
         if i32::try_from(self.revision).is_err() || self.revision == 0 {
-            return Err(fail("revision")(InvalidCommand::NotPositive(self.revision.into())));
+            return Err(fail("revision")(InvalidEvent::NotPositive(self.revision.into())));
         }
         for (name, value) in &self.metadata {
             text("metadata", name)?;
@@ -273,16 +273,16 @@ impl Command {
             return Ok(());
         }
         match &self.payload {
-            Ok(json) => check_json(json).map_err(InvalidCommand::Text).map_err(fail("payload")),
+            Ok(json) => check_json(json).map_err(InvalidEvent::Text).map_err(fail("payload")),
             // Serializers report by value; the error is made again from its words.
-            Err(error) => Err(fail("payload")(InvalidCommand::Serialize(serde::ser::Error::custom(error)))),
+            Err(error) => Err(fail("payload")(InvalidEvent::Serialize(serde::ser::Error::custom(error)))),
         }
     }
 
     fn check_keys(&self, index: usize) -> Result<(), PushError> {
         let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
         match self.push_key.as_deref() {
-            Some("") => return Err(fail("push key")(InvalidCommand::Empty)),
+            Some("") => return Err(fail("push key")(InvalidEvent::Empty)),
             Some(key) => check_key(key, MAX_ID).map_err(fail("push key"))?,
             None => {}
         }
@@ -291,7 +291,7 @@ impl Command {
                 continue;
             };
             if constraint.is_empty() {
-                return Err(fail("unique constraint")(InvalidCommand::Empty));
+                return Err(fail("unique constraint")(InvalidEvent::Empty));
             }
             // A longer one that was taken before there were limits can be given back.
             let is_new = matches!(change, Unique::Add { .. });
@@ -304,9 +304,9 @@ impl Command {
 }
 
 /// Refuses what would not fit an index.
-fn check_key(text: &str, limit: usize) -> Result<(), InvalidCommand> {
+fn check_key(text: &str, limit: usize) -> Result<(), InvalidEvent> {
     if text.len() > limit {
-        return Err(InvalidCommand::TooLong { length: text.len(), limit });
+        return Err(InvalidEvent::TooLong { length: text.len(), limit });
     }
     Ok(check_text(text)?)
 }
