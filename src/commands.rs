@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{OperateError, StoreError};
-use crate::instruction::{Asked, CommandState, NewCommand};
 use crate::lease::Member;
 
 /// Where commands are kept: beside the states of the projections.
 ///
 /// All times are on this database's clock.
 pub trait CommandStore: fmt::Debug + Send + Sync {
-    /// Puts a command on record and returns its id. One that is [at once](crate::Instruction::is_at_once) is carried out in the
+    /// Puts a command on record and returns its id. One that is [at once](crate::AdminCommand::is_immediate) is carried out in the
     /// same transaction, and on record with its answer.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
         projections: &[(String, u32)],
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<Asked>, StoreError>;
+    ) -> Result<Vec<CommandRecord>, StoreError>;
 
     /// Keeps those of these commands that are still the owner's, and returns their ids.
     ///
@@ -69,7 +69,7 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn command(&self, id: Uuid) -> Result<Option<Asked>, StoreError>;
+    fn command(&self, id: Uuid) -> Result<Option<CommandRecord>, StoreError>;
 
     /// Whether a command that is not over comes to its end if nothing changes: an engine keeps it, or one is alive that may take
     /// it. Default: it does.
@@ -93,7 +93,7 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError>;
+    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
 
     /// Removes the rows of read models from answers that are older than this.
     ///

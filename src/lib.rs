@@ -71,6 +71,7 @@
 pub mod error;
 
 mod clock;
+mod command;
 #[cfg_attr(
     not(feature = "postgres"),
     allow(dead_code, unused_imports, reason = "without PostgreSQL connection strings are only told from paths")
@@ -78,7 +79,6 @@ mod clock;
 mod conninfo;
 mod event;
 mod held;
-mod instruction;
 mod life;
 mod plain;
 mod query;
@@ -128,6 +128,9 @@ pub use crate::build::{
     RowDifference, Step, TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};
+pub use crate::command::{
+    AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
+};
 pub use crate::commands::CommandStore;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
@@ -144,7 +147,6 @@ pub use crate::inspect::{
     Finding, Hanging, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion,
     Status, Verdict,
 };
-pub use crate::instruction::{Asked, CommandState, Instruction, NewCommand, Question, RebuildOptions, Switch};
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 pub use crate::life::{
     Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,

@@ -19,7 +19,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "conninfo",
             "event",
             "held",
-            "instruction",
+            "command",
             "life",
             "plain",
             "query",

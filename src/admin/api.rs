@@ -11,10 +11,10 @@ use super::rebuild::RebuildReport;
 use super::remote::{check_outside, commands, follow, has_changed};
 use super::site::Site;
 use crate::build::{Build, BuildProgress};
+use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError, StoreErrorKind};
 use crate::held::By;
-use crate::instruction::{Asked, Instruction, NewCommand, RebuildOptions};
 
 impl Engine {
     /// Builds a read model anew beside the one that readers see, compares the two, and has readers see the new one in one
@@ -53,7 +53,7 @@ impl Engine {
         by: &By,
         mut progress: impl FnMut(&BuildProgress),
     ) -> Result<RebuildReport, OperateError> {
-        let id = self.ask(projection, Instruction::Rebuild(options), by)?;
+        let id = self.ask(projection, AdminCommand::Rebuild(options), by)?;
         self.answer_of(id, &mut |asked| {
             let told = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
             if let Some(told) = told {
@@ -68,7 +68,7 @@ impl Engine {
     /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
     /// as [`rebuild`](Self::rebuild).
     pub fn switch(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Switch { within: None }, by)
+        self.carry_out(projection, AdminCommand::Switch { within: None }, by)
     }
 
     /// Has readers see the build that was live before the last switch. Within a version it is brought up to date first;
@@ -79,7 +79,7 @@ impl Engine {
     /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
     /// not have any more.
     pub fn back(&self, projection: &str, stale: bool, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Back { stale, within: None }, by)
+        self.carry_out(projection, AdminCommand::Back { stale, within: None }, by)
     }
 
     /// Removes the builds that readers saw before.
@@ -87,7 +87,7 @@ impl Engine {
     /// # Errors
     /// [`OperateError::Refused`] when there are none, or when a process runs their code.
     pub fn drop_old(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::DropOld, by)
+        self.carry_out(projection, AdminCommand::DropOld, by)
     }
 
     /// Gives the build under construction up: its rebuild ends, its tables go.
@@ -95,7 +95,7 @@ impl Engine {
     /// # Errors
     /// [`OperateError::Refused`] when there is none.
     pub fn abandon(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Abandon, by)
+        self.carry_out(projection, AdminCommand::Abandon, by)
     }
 
     /// Empties a read model, or one instance of it, and fills it again in place: readers see it grow. Prefer
@@ -105,7 +105,7 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
     pub fn reset(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, Instruction::Reset { instance: instance.map(str::to_owned) }, by)
+        self.carry_out(projection, AdminCommand::Reset { instance: instance.map(str::to_owned) }, by)
     }
 
     /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and why
@@ -115,7 +115,7 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownProjection`]; [`OperateError::Unsupported`] when the store keeps no commands.
     pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
-        let pause = Instruction::Pause { instance: instance.map(str::to_owned) };
+        let pause = AdminCommand::Pause { instance: instance.map(str::to_owned) };
         has_changed(&self.carry_out(projection, pause, by)?)
     }
 
@@ -124,7 +124,7 @@ impl Engine {
     /// # Errors
     /// As [`pause`](Self::pause).
     pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
-        let resume = Instruction::Resume { instance: instance.map(str::to_owned) };
+        let resume = AdminCommand::Resume { instance: instance.map(str::to_owned) };
         has_changed(&self.carry_out(projection, resume, by)?)
     }
 
@@ -132,17 +132,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`OperateError::UnknownProjection`], [`OperateError::Busy`], [`OperateError::InsideReducer`].
-    pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
+    pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
         check_outside()?;
         let Some((own, _)) = self.projection(projection) else {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
         // What is paused, is so for all versions.
-        let version = (!instruction.is_at_once()).then(|| own.version());
-        let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
+        let version = (!command.is_immediate()).then(|| own.version());
+        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
         let id = commands(self.models().as_ref())?.ask(&command)?;
-        if let Some((instance, on)) = command.instruction.pausing() {
+        if let Some((instance, on)) = command.command.pausing() {
             self.note_pause(projection, instance, on);
         }
         self.announce();
@@ -161,7 +161,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, OperateError> {
+    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
         Ok(commands(self.models().as_ref())?.commands(projection, limit)?)
     }
 
@@ -185,16 +185,20 @@ impl Engine {
         Ok(Site { source, models, projection: own, config, system, cancel })
     }
 
-    fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<serde_json::Value, OperateError> {
+    fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&CommandRecord)) -> Result<serde_json::Value, OperateError> {
         let outcome =
-            follow(commands(self.models().as_ref())?, id, changed, |time: Duration, _: &Asked| self.wait(time));
+            follow(commands(self.models().as_ref())?, id, changed, |time: Duration, _: &CommandRecord| self.wait(time));
         match outcome {
             Err(OperateError::NoAnswer { .. }) => Err(OperateError::ShutDown),
             other => other,
         }
     }
 
-    fn answer_of<T: DeserializeOwned>(&self, id: Uuid, changed: &mut dyn FnMut(&Asked)) -> Result<T, OperateError> {
+    fn answer_of<T: DeserializeOwned>(
+        &self,
+        id: Uuid,
+        changed: &mut dyn FnMut(&CommandRecord),
+    ) -> Result<T, OperateError> {
         let answer = self.follow(id, changed)?;
         let failed = |error| StoreError::new("reading an answer", StoreErrorKind::Corrupt, error);
         Ok(serde_json::from_value(answer).map_err(failed)?)
@@ -203,10 +207,10 @@ impl Engine {
     pub(super) fn carry_out<T: DeserializeOwned>(
         &self,
         projection: &str,
-        instruction: Instruction,
+        command: AdminCommand,
         by: &By,
     ) -> Result<T, OperateError> {
-        let id = self.ask(projection, instruction, by)?;
+        let id = self.ask(projection, command, by)?;
         self.answer_of(id, &mut |_| {})
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::site::{Control, Site, answer};
 use super::{change, part, rebuild};
+use crate::command::AdminCommand;
 use crate::engine::{Operate, Task};
 use crate::error::{OperateError, StoreError};
 use crate::held::By;
-use crate::instruction::Instruction;
 use crate::lease::Pause;
 
 /// Carries out commands in an engine.
@@ -47,27 +47,27 @@ impl Operate for Operations {
         let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
         let site = Site { source, models, projection, config, system, cancel };
         let by = By::new(asked.who.as_str(), asked.why.as_str());
-        match &asked.instruction {
-            Instruction::Rebuild(options) => match &options.instance {
+        match &asked.command {
+            AdminCommand::Rebuild(options) => match &options.instance {
                 Some(instance) => answer(&part::rebuild(&site, asked.id, instance, task)?),
                 None => answer(&rebuild::rebuild(&site, asked, options, task)?),
             },
-            Instruction::Switch { within } => answer(&change::switch(&site, *within, task)?),
-            Instruction::Back { stale, within } => answer(&change::back(&site, asked.id, (*stale, *within), task)?),
-            Instruction::DropOld => answer(&change::drop_old(&site, task)?),
-            Instruction::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
-            Instruction::Reset { instance } => answer(&change::reset(&site, asked, instance.as_deref(), task)?),
-            Instruction::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
-            Instruction::Explain(question) => explain(&site, task, question),
+            AdminCommand::Switch { within } => answer(&change::switch(&site, *within, task)?),
+            AdminCommand::Back { stale, within } => answer(&change::back(&site, asked.id, (*stale, *within), task)?),
+            AdminCommand::DropOld => answer(&change::drop_old(&site, task)?),
+            AdminCommand::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
+            AdminCommand::Reset { instance } => answer(&change::reset(&site, asked, instance.as_deref(), task)?),
+            AdminCommand::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
+            AdminCommand::Explain(question) => explain(&site, task, question),
             // A store that leaves it to engines does not keep its contract.
-            at_once @ (Instruction::Pause { .. } | Instruction::Resume { .. }) => Err(OperateError::Unsupported {
+            at_once @ (AdminCommand::Pause { .. } | AdminCommand::Resume { .. }) => Err(OperateError::Unsupported {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
-            Instruction::Retry { instance, position } => {
+            AdminCommand::Retry { instance, position } => {
                 answer(&change::retry(&site, Some((instance, *position)), &by, task)?)
             }
-            Instruction::RetryAll => answer(&change::retry(&site, None, &by, task)?),
-            Instruction::Discard { instance, position } => {
+            AdminCommand::RetryAll => answer(&change::retry(&site, None, &by, task)?),
+            AdminCommand::Discard { instance, position } => {
                 let mended = site.handler(site.projection.clone())?.discard(instance, *position, &by)?;
                 answer(&change::mended(&site, mended, Some(*position)))
             }
@@ -97,7 +97,7 @@ fn verify(
 fn explain(
     site: &Site<'_>,
     task: &Task,
-    question: &crate::instruction::Question,
+    question: &crate::command::ExplainRequest,
 ) -> Result<serde_json::Value, OperateError> {
     answer(&super::explain::explain(site, question, task)?)
 }
@@ -108,7 +108,7 @@ fn verify(_: &Site<'_>, _: &Task, _: Option<&str>, _: bool) -> Result<serde_json
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn explain(_: &Site<'_>, _: &Task, _: &crate::instruction::Question) -> Result<serde_json::Value, OperateError> {
+fn explain(_: &Site<'_>, _: &Task, _: &crate::command::ExplainRequest) -> Result<serde_json::Value, OperateError> {
     Err(without_scratch())
 }
 

@@ -11,10 +11,10 @@ use super::measure::{Pace, Standing};
 use super::rebuild::{self, Tries, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
 use crate::build::{Build, BuildProgress, LeftOut, Phase, Step};
+use crate::command::CommandRecord;
 use crate::engine::NEXT;
 use crate::error::{MendError, OperateError, SwitchError};
 use crate::held::{By, Mended};
-use crate::instruction::Asked;
 use crate::lease::Member;
 
 /// Instances that are emptied in one transaction.
@@ -218,7 +218,7 @@ pub(super) fn abandon(site: &Site<'_>, who: &str, why: &str, control: &dyn Contr
 /// Empties all instances, or one, and has them filled again in place; ends when they are.
 pub(super) fn reset(
     site: &Site<'_>,
-    asked: &Asked,
+    asked: &CommandRecord,
     instance: Option<&str>,
     control: &dyn Control,
 ) -> Result<Change, OperateError> {

@@ -11,10 +11,10 @@ use super::laws::{Columns, Memory, same};
 use super::site::{Control, Site, lower};
 use super::words::{self, json};
 use crate::build::{JsonRow, Replay};
+use crate::command::ExplainRequest;
 use crate::error::{Error, OperateError, StoreError, full};
 use crate::event::Event;
 use crate::held::HeldQuery;
-use crate::instruction::Question;
 use crate::query::{Cursor, ReadRequest};
 use crate::statement::{Statement, find_table};
 use crate::table::Table;
@@ -95,7 +95,7 @@ struct Told<'r> {
 /// Answers a question.
 pub(super) fn explain(
     site: &Site<'_>,
-    question: &Question,
+    question: &ExplainRequest,
     control: &dyn Control,
 ) -> Result<Explanation, OperateError> {
     site.check_live_is_ours("explain")?;
@@ -138,7 +138,7 @@ pub(super) fn explain(
 }
 
 /// The position that is meant.
-fn as_of(site: &Site<'_>, question: &Question) -> Result<i64, OperateError> {
+fn as_of(site: &Site<'_>, question: &ExplainRequest) -> Result<i64, OperateError> {
     site.check_instance(&question.instance)?;
     let Some(position) = question.at else {
         return Ok(site.state(&site.projection.key(), &question.instance)?.position);

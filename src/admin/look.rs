@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::explain::{Explanation, explain};
 use super::site::Control;
 use super::verify::{Verification, verify};
+use crate::command::{AdminCommand, ExplainRequest};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError};
 use crate::held::By;
-use crate::instruction::{Instruction, Question};
 use crate::lease::Pause;
 
 impl Control for Engine {
@@ -48,7 +48,7 @@ impl Engine {
     /// As [`verify`](Self::verify) and [`rebuild`](Self::rebuild).
     pub fn repair(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<Verification, OperateError> {
         let instance = instance.map(str::to_owned);
-        self.carry_out(projection, Instruction::Verify { instance, repair: true }, by)
+        self.carry_out(projection, AdminCommand::Verify { instance, repair: true }, by)
     }
 
     /// Tells which events and statements made a row, in order, with the row after each.
@@ -56,7 +56,7 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownInstance`], [`OperateError::UnknownPosition`], [`OperateError::BadKey`], or when a store
     /// cannot be read.
-    pub fn explain(&self, projection: &str, question: &Question) -> Result<Explanation, OperateError> {
+    pub fn explain(&self, projection: &str, question: &ExplainRequest) -> Result<Explanation, OperateError> {
         explain(&self.site(projection)?, question, self)
     }
 }

@@ -14,9 +14,9 @@ use super::measure::{Pace, Standing};
 use super::site::{Control, PAGE, Site, answer};
 use super::{left_out, lost};
 use crate::build::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
+use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, full};
-use crate::instruction::{Asked, RebuildOptions, Switch};
 use crate::projection::Projection;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
@@ -118,7 +118,7 @@ impl Site<'_> {
 /// Carries out a rebuild of the whole projection.
 pub(super) fn rebuild(
     site: &Site<'_>,
-    asked: &Asked,
+    asked: &CommandRecord,
     options: &RebuildOptions,
     control: &dyn Control,
 ) -> Result<RebuildReport, OperateError> {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 use crate::build::{Build, BuildStore};
+use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};
 use crate::held::By;
-use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::{Member, News, Wired};
 use crate::projection::is_reducing;
 use crate::store::ProjectionStore;
@@ -30,7 +30,7 @@ const NOBODY: Duration = Duration::from_secs(2);
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
 /// use readside::admin::Remote;
-/// use readside::{By, Engine, Instruction, Projection, SqliteStore, Table, create, set, text};
+/// use readside::{By, Engine, AdminCommand, Projection, SqliteStore, Table, create, set, text};
 ///
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("service.db");
@@ -41,7 +41,7 @@ const NOBODY: Duration = Duration::from_secs(2);
 ///
 /// // Another process:
 /// let remote = Remote::new(SqliteStore::open(&path)?)?;
-/// let verify = Instruction::Verify { instance: None, repair: false };
+/// let verify = AdminCommand::Verify { instance: None, repair: false };
 /// let id = remote.ask("logins", verify, &By::new("ada", "after the incident"))?;
 /// let report = remote.answer(id, Duration::from_secs(30))?;
 /// assert_eq!(report["differing"], serde_json::json!([]));
@@ -80,7 +80,7 @@ impl Remote {
     /// # Errors
     /// [`OperateError::UnknownProjection`], or when the store fails.
     pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
-        self.at_once(projection, Instruction::Pause { instance: instance.map(str::to_owned) }, by)
+        self.at_once(projection, AdminCommand::Pause { instance: instance.map(str::to_owned) }, by)
     }
 
     /// Lets a projection, or one instance of it, go on. False when it was not paused.
@@ -88,11 +88,11 @@ impl Remote {
     /// # Errors
     /// As [`pause`](Self::pause).
     pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
-        self.at_once(projection, Instruction::Resume { instance: instance.map(str::to_owned) }, by)
+        self.at_once(projection, AdminCommand::Resume { instance: instance.map(str::to_owned) }, by)
     }
 
-    fn at_once(&self, projection: &str, instruction: Instruction, by: &By) -> Result<bool, OperateError> {
-        let id = self.ask(projection, instruction, by)?;
+    fn at_once(&self, projection: &str, command: AdminCommand, by: &By) -> Result<bool, OperateError> {
+        let id = self.ask(projection, command, by)?;
         has_changed(&self.answer(id, Duration::ZERO)?)
     }
 
@@ -101,10 +101,10 @@ impl Remote {
     ///
     /// # Errors
     /// [`OperateError::UnknownProjection`] by its name; [`OperateError::NoEngine`] when nobody is alive who could do it and
-    /// somebody has to ([`Instruction::is_at_once`]);
+    /// somebody has to ([`AdminCommand::is_immediate`]);
     /// [`OperateError::Busy`] while another command is in its way.
-    pub fn ask(&self, projection: &str, instruction: Instruction, by: &By) -> Result<Uuid, OperateError> {
-        self.ask_version(projection, None, instruction, by)
+    pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
+        self.ask_version(projection, None, command, by)
     }
 
     /// As [`ask`](Self::ask), for engines that run this version.
@@ -115,15 +115,15 @@ impl Remote {
         &self,
         projection: &str,
         version: Option<u32>,
-        instruction: Instruction,
+        command: AdminCommand,
         by: &By,
     ) -> Result<Uuid, OperateError> {
         check_outside()?;
         self.check_known(projection)?;
-        if !instruction.is_at_once() {
+        if !command.is_immediate() {
             self.check_engine(projection, version)?;
         }
-        self.put(projection, version, instruction, by)
+        self.put(projection, version, command, by)
     }
 
     /// Puts a command on record, whoever is alive.
@@ -131,10 +131,10 @@ impl Remote {
         &self,
         projection: &str,
         version: Option<u32>,
-        instruction: Instruction,
+        command: AdminCommand,
         by: &By,
     ) -> Result<Uuid, OperateError> {
-        let command = NewCommand { projection: projection.to_owned(), version, instruction, by: by.clone() };
+        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
         let id = self.store()?.ask(&command)?;
         if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
             log::debug!("{}; engines find the command by their next look", full(&error));
@@ -182,10 +182,10 @@ impl Remote {
         &self,
         id: Uuid,
         timeout: Duration,
-        mut changed: impl FnMut(&Asked),
+        mut changed: impl FnMut(&CommandRecord),
     ) -> Result<serde_json::Value, OperateError> {
         let start = Instant::now();
-        let pause = |time: Duration, _: &Asked| {
+        let pause = |time: Duration, _: &CommandRecord| {
             std::thread::park_timeout(time);
             start.elapsed() < timeout
         };
@@ -197,8 +197,8 @@ impl Remote {
     pub(crate) fn follow_while(
         &self,
         id: Uuid,
-        changed: &mut dyn FnMut(&Asked),
-        pause: impl FnMut(Duration, &Asked) -> bool,
+        changed: &mut dyn FnMut(&CommandRecord),
+        pause: impl FnMut(Duration, &CommandRecord) -> bool,
     ) -> Result<serde_json::Value, OperateError> {
         follow(self.store()?, id, changed, pause)
     }
@@ -226,7 +226,7 @@ impl Remote {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, OperateError> {
+    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
         Ok(self.store()?.commands(projection, limit)?)
     }
 
@@ -267,8 +267,8 @@ pub(super) fn has_changed(answer: &serde_json::Value) -> Result<bool, OperateErr
 pub(super) fn follow(
     store: &dyn CommandStore,
     id: Uuid,
-    changed: &mut dyn FnMut(&Asked),
-    mut pause: impl FnMut(Duration, &Asked) -> bool,
+    changed: &mut dyn FnMut(&CommandRecord),
+    mut pause: impl FnMut(Duration, &CommandRecord) -> bool,
 ) -> Result<serde_json::Value, OperateError> {
     check_outside()?;
     let (start, mut wait, mut last) = (Instant::now(), LOOK_AGAIN.0, None);
@@ -286,11 +286,11 @@ pub(super) fn follow(
             nobody = if store.is_tended(id)? { None } else { nobody.or(asked_who) };
         }
         if nobody.is_some_and(|since| since.elapsed() >= NOBODY) {
-            let (kind, found) = (asked.instruction.kind().to_owned(), how_it_stands(store, &asked)?.into());
+            let (kind, found) = (asked.command.kind().to_owned(), how_it_stands(store, &asked)?.into());
             return Err(OperateError::NobodyLeft { id, kind, projection: asked.projection, found });
         }
         if !pause(wait, &asked) {
-            let (kind, found) = (asked.instruction.kind().to_owned(), how_it_stands(store, &asked)?.into());
+            let (kind, found) = (asked.command.kind().to_owned(), how_it_stands(store, &asked)?.into());
             let waited = start.elapsed();
             return Err(OperateError::NoAnswer { id, kind, projection: asked.projection, found, waited });
         }
@@ -299,7 +299,7 @@ pub(super) fn follow(
     }
 }
 
-fn how_it_stands(store: &dyn CommandStore, asked: &Asked) -> Result<Unanswered, OperateError> {
+fn how_it_stands(store: &dyn CommandStore, asked: &CommandRecord) -> Result<Unanswered, OperateError> {
     let id = asked.id;
     let (CommandState::Taken, Some(process)) = (asked.state, asked.taken_by) else {
         return Ok(Unanswered::NotBegun { id });
@@ -313,7 +313,7 @@ fn how_it_stands(store: &dyn CommandStore, asked: &Asked) -> Result<Unanswered, 
     Ok(Unanswered::Begun { id, by, since })
 }
 
-fn answered(asked: Asked) -> Result<serde_json::Value, OperateError> {
+fn answered(asked: CommandRecord) -> Result<serde_json::Value, OperateError> {
     let answer = asked.answer.unwrap_or_default();
     if asked.state == CommandState::Done {
         return Ok(answer);

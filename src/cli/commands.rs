@@ -7,7 +7,7 @@ use super::options::CommandsArgs;
 use super::output::text;
 use super::words::{clean, moment, several, short};
 use super::{Ended, Outcome, Session};
-use crate::instruction::Asked;
+use crate::command::CommandRecord;
 
 /// Commands in memory, at most.
 const MOST: usize = 100_000;
@@ -45,17 +45,17 @@ pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
     print(session, &commands)
 }
 
-fn print(session: &mut Session<'_>, commands: &[Asked]) -> Outcome {
+fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
     if commands.is_empty() {
         session.out.remark("no engine was asked for anything")?;
         return Ok(Ended::Fine);
     }
-    let row = |asked: &Asked| {
+    let row = |asked: &CommandRecord| {
         vec![
             moment(asked.asked_at),
             asked.id.to_string(),
             clean(&asked.projection),
-            asked.instruction.kind().to_owned(),
+            asked.command.kind().to_owned(),
             asked.state.to_string(),
             outcome(asked),
             clean(&asked.who),
@@ -77,7 +77,7 @@ fn print(session: &mut Session<'_>, commands: &[Asked]) -> Outcome {
 }
 
 /// What came of it, or how far it is.
-pub(super) fn outcome(asked: &Asked) -> String {
+pub(super) fn outcome(asked: &CommandRecord) -> String {
     if let Some(words) = asked.answer.as_ref().and_then(said) {
         return short(&words, ANSWER);
     }

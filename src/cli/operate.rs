@@ -16,10 +16,10 @@ use super::words::{clean, duration, positions};
 use super::{Ended, Outcome, Session};
 use crate::admin::Remote;
 use crate::build::BuildProgress;
+use crate::command::{AdminCommand, CommandRecord, CommandState};
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
 use crate::error::{OperateError, Unanswered};
 use crate::held::By;
-use crate::instruction::{Asked, CommandState, Instruction};
 use crate::projection::Projection;
 
 /// How long an engine may take to begin what it is asked for, unless `--timeout` says otherwise.
@@ -49,15 +49,15 @@ impl Session<'_> {
     pub(super) fn operate(
         &mut self,
         projection: &str,
-        instruction: Instruction,
+        command: AdminCommand,
         by: &By,
         wait: &WaitArgs,
     ) -> anyhow::Result<Told> {
         self.build(projection, None)?;
         let remote = self.store.remote()?;
-        let is_look = matches!(instruction, Instruction::Explain(_) | Instruction::Verify { repair: false, .. });
-        let what = format!("{} of projection {projection:?}", instruction.kind());
-        let (id, engine) = match remote.ask(projection, instruction.clone(), by) {
+        let is_look = matches!(command, AdminCommand::Explain(_) | AdminCommand::Verify { repair: false, .. });
+        let what = format!("{} of projection {projection:?}", command.kind());
+        let (id, engine) = match remote.ask(projection, command.clone(), by) {
             Ok(id) if wait.detach => {
                 self.out.changed(format!("{what} is asked for as command {id}"));
                 return self.started(id);
@@ -69,7 +69,7 @@ impl Session<'_> {
                     bail!("no engine is alive that would go on with it: leave --detach out, and this process does it");
                 }
                 // Before this process is one that could be waited for: whatever nobody is at makes way.
-                let id = remote.put(projection, Some(code.version()), instruction, by)?;
+                let id = remote.put(projection, Some(code.version()), command, by)?;
                 let engine = self.engine(projection);
                 if engine.is_err() {
                     remote.withdraw(id, &By::new(by.who.as_str(), "no engine could be started"))?;
@@ -89,12 +89,12 @@ impl Session<'_> {
     pub(super) fn operated<T: DeserializeOwned>(
         &mut self,
         projection: &str,
-        instruction: Instruction,
+        command: AdminCommand,
         by: &By,
         wait: &WaitArgs,
         words: impl FnOnce(&mut Self, &T) -> Outcome,
     ) -> Outcome {
-        let answer = match self.operate(projection, instruction, by, wait)? {
+        let answer = match self.operate(projection, command, by, wait)? {
             Told::Answer(answer) => answer,
             Told::GoesOn(ended) => return Ok(ended),
         };
@@ -141,7 +141,7 @@ impl Session<'_> {
     ) -> anyhow::Result<Told> {
         let (stop, start) = (Stop::on_signals()?, Instant::now());
         let bar = if self.out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        let pause = |time: Duration, asked: &Asked| {
+        let pause = |time: Duration, asked: &CommandRecord| {
             let is_begun = asked.state != CommandState::Asked;
             let limit = wait.timeout.or((!is_begun).then_some(BEGIN)).unwrap_or(Duration::MAX);
             let left = limit.saturating_sub(start.elapsed());
@@ -192,7 +192,7 @@ impl Session<'_> {
 }
 
 /// How far a command is, on a terminal.
-fn show(bar: &ProgressBar, asked: &Asked) {
+fn show(bar: &ProgressBar, asked: &CommandRecord) {
     let told = asked.progress.as_ref().and_then(building);
     if let Some(told) = told {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
@@ -202,7 +202,7 @@ fn show(bar: &ProgressBar, asked: &Asked) {
         bar.set_position(u64::try_from(told.done).unwrap_or(0));
         bar.set_message(progress(&told));
     } else {
-        bar.set_message(format!("{} of {}: {}", asked.instruction.kind(), clean(&asked.projection), asked.state));
+        bar.set_message(format!("{} of {}: {}", asked.command.kind(), clean(&asked.projection), asked.state));
     }
     bar.tick();
 }

@@ -11,9 +11,9 @@ use super::words::{clean, count, positions, several, short};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
 use crate::build::{Comparison, LeftOut, RowDifference, TableComparison};
+use crate::command::{AdminCommand, RebuildOptions};
 use crate::held::{Mended, Refused};
 use crate::inspect::ProjectionStatus;
-use crate::instruction::{Instruction, RebuildOptions};
 
 /// Letters of an error in a list.
 const ERROR: usize = 100;
@@ -28,7 +28,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
         accept_loss: args.accept_loss,
     };
     let by = by::of_acts(&args.by)?;
-    session.operated(&args.projection, Instruction::Rebuild(options), &by, &args.wait, report)
+    session.operated(&args.projection, AdminCommand::Rebuild(options), &by, &args.wait, report)
 }
 
 fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
@@ -100,12 +100,12 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
 pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
     match &args.command {
         BuildsCommand::List => list(session),
-        BuildsCommand::Switch(args) => change(session, &args.change, Instruction::Switch { within: args.within }),
+        BuildsCommand::Switch(args) => change(session, &args.change, AdminCommand::Switch { within: args.within }),
         BuildsCommand::Back(BackArgs { switch, stale }) => {
-            change(session, &switch.change, Instruction::Back { stale: *stale, within: switch.within })
+            change(session, &switch.change, AdminCommand::Back { stale: *stale, within: switch.within })
         }
-        BuildsCommand::DropOld(args) => change(session, args, Instruction::DropOld),
-        BuildsCommand::Abandon(args) => change(session, args, Instruction::Abandon),
+        BuildsCommand::DropOld(args) => change(session, args, AdminCommand::DropOld),
+        BuildsCommand::Abandon(args) => change(session, args, AdminCommand::Abandon),
     }
 }
 
@@ -129,9 +129,9 @@ fn list(session: &mut Session<'_>) -> Outcome {
     Ok(Ended::Fine)
 }
 
-fn change(session: &mut Session<'_>, args: &BuildChangeArgs, instruction: Instruction) -> Outcome {
+fn change(session: &mut Session<'_>, args: &BuildChangeArgs, command: AdminCommand) -> Outcome {
     let by = by::of_acts(&args.by)?;
-    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+    session.operated(&args.projection, command, &by, &args.wait, changed)
 }
 
 fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
@@ -160,25 +160,25 @@ fn refused(session: &mut Session<'_>, mended: &Mended) -> Outcome {
 
 pub(super) fn reset(session: &mut Session<'_>, args: &ResetArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
-    let instruction = Instruction::Reset { instance: args.instance.clone() };
-    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+    let command = AdminCommand::Reset { instance: args.instance.clone() };
+    session.operated(&args.projection, command, &by, &args.wait, changed)
 }
 
 pub(super) fn retry(session: &mut Session<'_>, args: &RetryArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
-    let instruction = match (&args.instance, args.position) {
+    let command = match (&args.instance, args.position) {
         (Some(instance), Some(position)) => {
             session.check_retry(&args.projection, instance, position)?;
-            Instruction::Retry { instance: instance.clone(), position }
+            AdminCommand::Retry { instance: instance.clone(), position }
         }
-        _ => Instruction::RetryAll,
+        _ => AdminCommand::RetryAll,
     };
-    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+    session.operated(&args.projection, command, &by, &args.wait, changed)
 }
 
 pub(super) fn discard(session: &mut Session<'_>, args: &DiscardArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
     session.held(&session.build(&args.projection, None)?, &args.instance, args.position)?;
-    let instruction = Instruction::Discard { instance: args.instance.clone(), position: args.position };
-    session.operated(&args.projection, instruction, &by, &args.wait, changed)
+    let command = AdminCommand::Discard { instance: args.instance.clone(), position: args.position };
+    session.operated(&args.projection, command, &by, &args.wait, changed)
 }

@@ -12,8 +12,8 @@ use super::projections::shown;
 use super::stop::Stop;
 use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
+use crate::command::CommandRecord;
 use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
-use crate::instruction::Asked;
 use crate::standing::Motion;
 use crate::standstill::{Standstill, StandstillKind};
 
@@ -51,7 +51,7 @@ struct Report<'s> {
     #[serde(flatten)]
     status: &'s Status,
     /// What engines are asked for and have not answered yet.
-    commands: &'s [Asked],
+    commands: &'s [CommandRecord],
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
@@ -86,7 +86,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
     }
 }
 
-fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<Asked>)> {
+fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<CommandRecord>)> {
     let mut status = session.status(args.system)?;
     let mut commands = session.store.remote()?.commands(args.projection.as_deref(), COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
@@ -115,7 +115,12 @@ fn judge(args: &StatusArgs, status: &Status) -> Outcome {
     Ok(if over { Ended::Found } else { Ended::Fine })
 }
 
-fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands: &[Asked]) -> anyhow::Result<()> {
+fn print(
+    session: &mut Session<'_>,
+    args: &StatusArgs,
+    status: &Status,
+    commands: &[CommandRecord],
+) -> anyhow::Result<()> {
     if session.out.is_json() {
         return session.out.object(&Report { status, commands });
     }
@@ -144,7 +149,7 @@ fn print(session: &mut Session<'_>, args: &StatusArgs, status: &Status, commands
         session.out.line(&line)?;
     }
     for asked in commands {
-        let (kind, name) = (asked.instruction.kind(), clean(&asked.projection));
+        let (kind, name) = (asked.command.kind(), clean(&asked.projection));
         session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;
     }
     session.out.remark(&members(&status.members))

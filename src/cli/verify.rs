@@ -8,7 +8,7 @@ use super::options::{ExplainArgs, VerifyArgs};
 use super::projections::shown;
 use super::words::{clean, count, several};
 use super::{Ended, Outcome, Session};
-use crate::instruction::{Instruction, Question};
+use crate::command::{AdminCommand, ExplainRequest};
 
 /// What of an engine's reports is shown; that engine may be built otherwise than this command.
 #[derive(Deserialize)]
@@ -44,8 +44,8 @@ struct Row {
 
 pub(super) fn verify(session: &mut Session<'_>, args: &VerifyArgs) -> Outcome {
     let by = by::of_looks(&args.by);
-    let instruction = Instruction::Verify { instance: args.instance.clone(), repair: args.repair };
-    session.operated(&args.projection, instruction, &by, &args.wait, verified)
+    let command = AdminCommand::Verify { instance: args.instance.clone(), repair: args.repair };
+    session.operated(&args.projection, command, &by, &args.wait, verified)
 }
 
 fn verified(session: &mut Session<'_>, found: &Verified) -> Outcome {
@@ -126,11 +126,15 @@ struct Step {
 
 pub(super) fn explain(session: &mut Session<'_>, args: &ExplainArgs) -> Outcome {
     let by = by::of_looks(&args.by);
-    let question =
-        Question { instance: args.instance.clone(), table: args.table.clone(), key: args.key.clone(), at: args.at };
+    let question = ExplainRequest {
+        instance: args.instance.clone(),
+        table: args.table.clone(),
+        key: args.key.clone(),
+        at: args.at,
+    };
     let at_checkpoint = args.at.is_none();
     let words = |session: &mut Session<'_>, found: &Explained| explained(session, found, at_checkpoint);
-    session.operated(&args.projection, Instruction::Explain(question), &by, &args.wait, words)
+    session.operated(&args.projection, AdminCommand::Explain(question), &by, &args.wait, words)
 }
 
 fn explained(session: &mut Session<'_>, found: &Explained, at_checkpoint: bool) -> Outcome {

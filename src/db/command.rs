@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::lease::Sql;
 use super::{Conn, Row, pause, row};
+use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::error::{OperateError, StoreError, StoreErrorKind};
-use crate::instruction::{Asked, CommandState, Instruction, NewCommand};
 use crate::lease::Member;
 use crate::value::{Value, to_micros};
 
@@ -16,10 +16,10 @@ const COLUMNS: &str = "command_id, projection, version, instruction, state, who,
 
 /// Puts a command on record, unless another one is in its way; carries it out when that is done at once.
 pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, OperateError> {
-    if let Some((instance, on)) = command.instruction.pausing() {
+    if let Some((instance, on)) = command.command.pausing() {
         return Ok(pause::carry_out(conn, command, instance, on)?);
     }
-    let (id, kind) = (Uuid::now_v7(), command.instruction.kind());
+    let (id, kind) = (Uuid::now_v7(), command.command.kind());
     if record(conn, id, command, None)? {
         return Ok(id);
     }
@@ -36,10 +36,10 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
         return Ok(id);
     }
     let running = rows.first().map(asked).transpose()?;
-    let busy = |running: Asked| OperateError::Busy {
+    let busy = |running: CommandRecord| OperateError::Busy {
         projection: command.projection.clone(),
         kind,
-        running: running.instruction.kind(),
+        running: running.command.kind(),
         id: running.id,
         who: running.who,
         state: running.state,
@@ -51,7 +51,7 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
 
 /// The answer of a command that nobody was at when another one was asked for.
 fn superseded(by: &NewCommand) -> serde_json::Value {
-    let (kind, who) = (by.instruction.kind(), &by.by.who);
+    let (kind, who) = (by.command.kind(), &by.by.who);
     serde_json::json!({ "error": format!("no engine was at it when {who:?} asked for {kind}, which takes its place") })
 }
 
@@ -99,15 +99,15 @@ pub(super) fn record(
          ON CONFLICT (exclusive) DO NOTHING",
         conn.dialect().table("commands")
     );
-    let exclusive = command.instruction.is_exclusive().then(|| command.projection.clone());
+    let exclusive = command.command.is_exclusive().then(|| command.projection.clone());
     let state = if answer.is_some() { CommandState::Done } else { CommandState::Asked };
     let now = to_micros(conn.now()?);
     let params = [
         id.into(),
-        command.instruction.kind().into(),
+        command.command.kind().into(),
         command.projection.as_str().into(),
         command.version.into(),
-        serde_json::to_string(&command.instruction).map_err(corrupt)?.into(),
+        serde_json::to_string(&command.command).map_err(corrupt)?.into(),
         plain(&command.by.who),
         plain(&command.by.why),
         Value::Timestamp(now),
@@ -139,15 +139,15 @@ fn json(found: &Row, at: usize) -> Result<Option<serde_json::Value>, StoreError>
     serde_json::from_str(row::text(found, at)?).map(Some).map_err(corrupt)
 }
 
-fn asked(found: &Row) -> Result<Asked, StoreError> {
+fn asked(found: &Row) -> Result<CommandRecord, StoreError> {
     let unknown = |word: &str| corrupt(serde::de::Error::custom(format!("state {word:?} is not known")));
     let version = if row::is_null(found, 2) { None } else { u32::try_from(row::int(found, 2)?).ok() };
     let state = row::text(found, 4)?;
-    Ok(Asked {
+    Ok(CommandRecord {
         id: row::uuid(found, 0)?.unwrap_or_default(),
         projection: row::text(found, 1)?.to_owned(),
         version,
-        instruction: serde_json::from_str::<Instruction>(row::text(found, 3)?).map_err(corrupt)?,
+        command: serde_json::from_str::<AdminCommand>(row::text(found, 3)?).map_err(corrupt)?,
         state: CommandState::parse(state).ok_or_else(|| unknown(state))?,
         who: row::text(found, 5)?.to_owned(),
         why: row::text(found, 6)?.to_owned(),
@@ -207,7 +207,12 @@ pub(super) fn free(
 }
 
 /// Takes one of them, unless somebody else was faster.
-pub(super) fn take(conn: &mut dyn Conn, id: Uuid, owner: Uuid, lease: Duration) -> Result<Option<Asked>, StoreError> {
+pub(super) fn take(
+    conn: &mut dyn Conn,
+    id: Uuid,
+    owner: Uuid,
+    lease: Duration,
+) -> Result<Option<CommandRecord>, StoreError> {
     let table = conn.dialect().table("commands");
     let mut sql = Sql::new(conn)?;
     let (id, me, now, until) = (sql.bind(id), sql.bind(owner), sql.now(), sql.after(lease));
@@ -272,12 +277,16 @@ pub(super) fn give_back(conn: &mut dyn Conn, owner: Uuid) -> Result<(), StoreErr
     conn.execute(&sql, &[owner.into()]).map(|_| ())
 }
 
-pub(super) fn one(conn: &mut dyn Conn, id: Uuid) -> Result<Option<Asked>, StoreError> {
+pub(super) fn one(conn: &mut dyn Conn, id: Uuid) -> Result<Option<CommandRecord>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE command_id = $1", conn.dialect().table("commands"));
     conn.query(&sql, &[id.into()])?.first().map(asked).transpose()
 }
 
-pub(super) fn list(conn: &mut dyn Conn, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError> {
+pub(super) fn list(
+    conn: &mut dyn Conn,
+    projection: Option<&str>,
+    limit: usize,
+) -> Result<Vec<CommandRecord>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM {} WHERE CAST($1 AS text) IS NULL OR projection = $1 ORDER BY command_id DESC LIMIT $2",
         conn.dialect().table("commands")

@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::place::placed;
 use super::{Backend, DbStore, build, command, model, replay};
 use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
+use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, full};
-use crate::instruction::{Asked, CommandState, NewCommand};
 use crate::lease::Member;
 use crate::projection::Projection;
 use crate::sql::Dialect;
@@ -20,7 +20,7 @@ use crate::value::Value;
 
 impl<B: Backend> CommandStore for DbStore<B> {
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError> {
-        let doing = format!("asking for {} of projection {:?}", command.instruction.kind(), command.projection);
+        let doing = format!("asking for {} of projection {:?}", command.command.kind(), command.projection);
         self.backend().write(&doing, |conn| command::ask(conn, command))
     }
 
@@ -31,7 +31,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
         projections: &[(String, u32)],
         lease: Duration,
         limit: usize,
-    ) -> Result<Vec<Asked>, StoreError> {
+    ) -> Result<Vec<CommandRecord>, StoreError> {
         let free =
             self.backend().read("looking for commands", |conn| command::free(conn, projections, lease, limit))?;
         let mut taken = Vec::new();
@@ -75,7 +75,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
         self.backend().write("giving back commands", |conn| command::give_back(conn, owner))
     }
 
-    fn command(&self, id: Uuid) -> Result<Option<Asked>, StoreError> {
+    fn command(&self, id: Uuid) -> Result<Option<CommandRecord>, StoreError> {
         self.backend().read("reading a command", |conn| command::one(conn, id))
     }
 
@@ -87,7 +87,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
         self.backend().write("withdrawing a command", |conn| command::withdraw(conn, id, answer))
     }
 
-    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<Asked>, StoreError> {
+    fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, StoreError> {
         self.backend().read("reading commands", |conn| command::list(conn, projection, limit))
     }
 

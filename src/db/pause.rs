@@ -5,10 +5,10 @@
 use uuid::Uuid;
 
 use super::{Conn, command, row};
+use crate::command::NewCommand;
 use crate::error::StoreError;
 use crate::held::By;
 use crate::inspect::Paused;
-use crate::instruction::NewCommand;
 use crate::lease::Pause;
 
 /// Pauses a projection, or one instance of it, or ends that; the command is on record as done.
@@ -77,9 +77,9 @@ pub(super) fn on_record(conn: &mut dyn Conn) -> Result<Vec<(String, Paused)>, St
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
+    use crate::command::AdminCommand;
     use crate::commands::CommandStore;
     use crate::db::Backend;
-    use crate::instruction::Instruction;
     use crate::lease::LeaseStore;
     use crate::sqlite::SqliteStore;
 
@@ -90,9 +90,9 @@ mod tests {
         let sql = "CREATE TRIGGER no BEFORE INSERT ON readside_commands BEGIN SELECT RAISE(ABORT, 'no'); END";
         let refuse: Result<(), StoreError> = store.backend().write("testing", |conn| conn.batch(sql));
         refuse.unwrap();
-        let instruction = Instruction::Pause { instance: None };
+        let command = AdminCommand::Pause { instance: None };
         let by = By::new("ada", "a test");
-        let command = NewCommand { projection: "users".to_owned(), version: None, instruction, by };
+        let command = NewCommand { projection: "users".to_owned(), version: None, command, by };
         store.ask(&command).unwrap_err();
         assert_eq!(store.pauses().unwrap(), []);
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Holder, MendError, SetupError, StatementError, StoreError};
 use crate::clock::spoken;
-use crate::instruction::CommandState;
+use crate::command::CommandState;
 use crate::plain::plain;
 
 /// A build that was not put in the place of the live one.

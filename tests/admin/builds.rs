@@ -131,7 +131,7 @@ pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     // One that is under way ends with the reason.
     engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
-    let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
     engine.abandon("counts", &by()).unwrap();
     match engine.answer(id) {
@@ -301,7 +301,7 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
             last
         });
         ready.wait();
-        let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+        let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
         let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
         let deadline = std::time::Instant::now() + 3 * LONG;
         while !is_over() && std::time::Instant::now() < deadline {
@@ -349,7 +349,7 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     fill(&engine, 1, 1050);
     for restart in [false, true] {
         disk.is_full.store(true, Ordering::SeqCst);
-        let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+        let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
         let told = || engine.commands(None, 1).unwrap().remove(0);
         let waits = || told().progress.is_some_and(|told| told["waits_for"].to_string().contains("no space left"));
         eventually("the reason", || waits() || told().state.is_over());
@@ -377,7 +377,7 @@ pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let engine = start_on(place.open(), &disk);
     fill(&engine, 1, 1050);
-    let id = engine.ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     let trouble = || place.open().builds().unwrap().builds().unwrap().get(1).and_then(|next| next.trouble.clone());
     eventually("the reason", || trouble().is_some());
     engine.abandon("counts", &by()).unwrap();
@@ -392,7 +392,7 @@ pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
     engine.pause("counts", None, &by()).unwrap();
-    let id = remote(place).ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let id = remote(place).ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
     let progress = || engine.commands(None, 1).unwrap()[0].progress.clone();
     eventually("a look at it", || progress().is_some());
@@ -462,7 +462,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     fill(&engine, 3, 20);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
     // Nobody announces a command here; it is found soon.
-    let id = remote(place).ask("counts", Instruction::Rebuild(options()), &by()).unwrap();
+    let id = remote(place).ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     let report = remote(place).answer(id, LONG).unwrap();
     assert_eq!((&report["switched"], &report["comparison"]["tables"][0]["changed"]), (&true.into(), &3.into()));
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");

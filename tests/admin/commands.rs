@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::wrapped::{Hook, Wrapped};
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
 
-fn verify() -> Instruction {
-    Instruction::Verify { instance: None, repair: false }
+fn verify() -> AdminCommand {
+    AdminCommand::Verify { instance: None, repair: false }
 }
 
 // An engine that does not tick hears of it, does it and answers; the record stays.
@@ -59,7 +59,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     let engine = start(store.clone(), eager());
     fill(&engine, 1, 2);
     engine.shutdown(LONG).unwrap();
-    let command = NewCommand { projection: "counts".into(), version: None, instruction: verify(), by: by() };
+    let command = NewCommand { projection: "counts".into(), version: None, command: verify(), by: by() };
     let commands = store.commands().unwrap();
     let id = commands.ask(&command).unwrap();
     let dead = Uuid::from_u128(7);
@@ -130,8 +130,8 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     let waits = RebuildOptions { switch: Switch::Asked, ..RebuildOptions::default() };
     engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
-    let id = engine.ask("counts", Instruction::Rebuild(waits.clone()), &by()).unwrap();
-    match Remote::new(store).unwrap().ask("counts", Instruction::Rebuild(waits), &By::new("bob", "again")) {
+    let id = engine.ask("counts", AdminCommand::Rebuild(waits.clone()), &by()).unwrap();
+    match Remote::new(store).unwrap().ask("counts", AdminCommand::Rebuild(waits), &By::new("bob", "again")) {
         Err(error @ OperateError::Busy { .. }) => {
             let said = error.to_string();
             assert!(said.contains("rebuild by \"ada\"") && said.contains(&id.to_string()), "{said}");
@@ -148,13 +148,13 @@ pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
     engine.await_position("counts", "a", 4, LONG).unwrap();
     let remote = remote(place);
-    let retry = Instruction::Retry { instance: "a".into(), position: 2 };
+    let retry = AdminCommand::Retry { instance: "a".into(), position: 2 };
     let id = remote.ask("counts", retry, &by()).unwrap();
     match remote.answer(id, LONG) {
         Err(OperateError::Answered { error }) => assert!(error.contains("still fails"), "{error}"),
         other => panic!("{other:?}"),
     }
-    let discard = Instruction::Discard { instance: "a".into(), position: 2 };
+    let discard = AdminCommand::Discard { instance: "a".into(), position: 2 };
     let id = remote.ask("counts", discard, &by()).unwrap();
     assert_eq!(remote.answer(id, LONG).unwrap()["done"], "1 events were applied");
     assert!(engine.held_events("counts", &HeldQuery::all()).unwrap().is_empty());
@@ -166,8 +166,8 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
     fill(&engine, 1, 1);
-    let question = Question { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
-    let id = engine.ask("counts", Instruction::Explain(question), &by()).unwrap();
+    let question = ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
+    let id = engine.ask("counts", AdminCommand::Explain(question), &by()).unwrap();
     assert_eq!(engine.answer(id).unwrap()["row"]["n"], 1);
     let commands = store.commands().unwrap();
     commands.forget_rows(LONG).unwrap();
@@ -206,30 +206,30 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     assert_eq!(paused(), []);
     let mut history = remote.commands(Some("counts"), 10).unwrap();
     history.reverse();
-    let told: Vec<_> = history.iter().map(|asked| (asked.instruction.clone(), &*asked.who, said(asked))).collect();
+    let told: Vec<_> = history.iter().map(|asked| (asked.command.clone(), &*asked.who, said(asked))).collect();
     let a = || Some("a".to_owned());
     let wanted = [
-        (Instruction::Pause { instance: a() }, "ada", "instance \"a\" is paused"),
-        (Instruction::Pause { instance: a() }, "bob", "instance \"a\" was paused already"),
-        (Instruction::Pause { instance: None }, "bob", "the whole projection is paused"),
-        (Instruction::Resume { instance: None }, "ada", "the whole projection goes on"),
-        (Instruction::Resume { instance: a() }, "bob", "instance \"a\" goes on"),
+        (AdminCommand::Pause { instance: a() }, "ada", "instance \"a\" is paused"),
+        (AdminCommand::Pause { instance: a() }, "bob", "instance \"a\" was paused already"),
+        (AdminCommand::Pause { instance: None }, "bob", "the whole projection is paused"),
+        (AdminCommand::Resume { instance: None }, "ada", "the whole projection goes on"),
+        (AdminCommand::Resume { instance: a() }, "bob", "instance \"a\" goes on"),
     ];
-    assert_eq!(told, wanted.map(|(instruction, who, done)| (instruction, who, done.to_owned())));
+    assert_eq!(told, wanted.map(|(command, who, done)| (command, who, done.to_owned())));
     assert!(history.iter().all(|asked| asked.state == CommandState::Done && asked.answered_at == Some(asked.asked_at)));
     assert_eq!(first[0].since, Some(history[0].asked_at));
 }
 
-fn said(asked: &Asked) -> String {
+fn said(asked: &CommandRecord) -> String {
     asked.answer.as_ref().unwrap()["done"].as_str().unwrap().to_owned()
 }
 
 fn asks(store: &impl EngineStore, count: usize) -> Vec<Uuid> {
-    let command = NewCommand { projection: "counts".into(), version: None, instruction: verify(), by: by() };
+    let command = NewCommand { projection: "counts".into(), version: None, command: verify(), by: by() };
     (0..count).map(|_| store.commands().unwrap().ask(&command).unwrap()).collect()
 }
 
-fn ids(taken: &[Asked]) -> Vec<Uuid> {
+fn ids(taken: &[CommandRecord]) -> Vec<Uuid> {
     taken.iter().map(|asked| asked.id).collect()
 }
 
@@ -323,7 +323,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let stopped = HeldQuery::all().states([HeldState::Stopped]);
     eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());
     hook.armed.store(true, Ordering::SeqCst);
-    let id = engine.ask("counts", Instruction::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
+    let id = engine.ask("counts", AdminCommand::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
     here.recv_timeout(LONG).unwrap();
     std::thread::scope(|scope| {
         let shutdown = scope.spawn(|| engine.shutdown(LONG));

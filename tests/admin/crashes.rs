@@ -80,7 +80,7 @@ fn process() {
 }
 
 /// A process takes the command and dies at this point; another one brings it to its end.
-fn killed<P: Place>(place: &P, instruction: &Instruction, point: &str, after: u64) {
+fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) {
     let after = after.to_string();
     let env =
         [("READSIDE_TEST_PLACE", &*place.address()), ("READSIDE_TEST_POINT", point), ("READSIDE_TEST_AFTER", &after)];
@@ -90,7 +90,7 @@ fn killed<P: Place>(place: &P, instruction: &Instruction, point: &str, after: u6
     });
     let remote = Remote::new(place.open()).unwrap();
     eventually("the process", || !remote.members().unwrap().is_empty());
-    let id = remote.ask("counts", instruction.clone(), &by()).unwrap();
+    let id = remote.ask("counts", command.clone(), &by()).unwrap();
     // Its output ends with it.
     while hear.recv_timeout(LONG).is_ok() {}
     drop(child);
@@ -116,7 +116,7 @@ fn spoil<P: Place>(place: &P) {
 // Contract: L2, L6
 pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
-    let rebuild = Instruction::Rebuild(RebuildOptions::default());
+    let rebuild = AdminCommand::Rebuild(RebuildOptions::default());
     for point in ["begin", "begin.", "apply", "compare", "compare.", "enter", "enter.", "go_live", "go_live."] {
         spoil(place);
         killed(place, &rebuild, point, 0);
@@ -126,7 +126,7 @@ pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
 // Contract: L2, L6: somewhere inside the transaction of the switch, or just after it.
 pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     filled(place);
-    let rebuild = Instruction::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });
+    let rebuild = AdminCommand::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });
     for after in [100, 300, 700, 1200, 2000, 4000, 8000] {
         spoil(place);
         killed(place, &rebuild, "go_live", after);
@@ -146,7 +146,7 @@ pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
         ("remove.", 0),
     ] {
         place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1' AND instance_id = 'tenant-001'");
-        killed(place, &Instruction::Rebuild(one.clone()), point, after);
+        killed(place, &AdminCommand::Rebuild(one.clone()), point, after);
     }
     assert_eq!(place.open().builds().unwrap().builds().unwrap().len(), 1);
 }
@@ -155,7 +155,7 @@ pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
     for point in ["empty", "empty.", "revoke", "revoke."] {
         spoil(place);
-        killed(place, &Instruction::Reset { instance: None }, point, 0);
+        killed(place, &AdminCommand::Reset { instance: None }, point, 0);
     }
     assert!(seen(place).contains(&"tenant-000/x1=71".to_owned()), "{:?}", seen(place));
 }

@@ -46,7 +46,7 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     let commands = [("x", 1), ("y", 5), ("x", 2), ("z", 13), ("x", 4)].map(|(thing, by)| count("a", thing, by));
     let pushed = engine.push(&commands).unwrap();
     engine.await_position("counts", "a", 5, LONG).unwrap();
-    let question = |at| Question { instance: "a".into(), table: None, key: vec!["x".into()], at };
+    let question = |at| ExplainRequest { instance: "a".into(), table: None, key: vec!["x".into()], at };
     let told = engine.explain("counts", &question(None)).unwrap();
     let steps: Vec<_> =
         told.steps.iter().map(|step| (step.position, step.row.as_ref().unwrap()["n"].clone())).collect();
@@ -58,10 +58,10 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     assert!(step.statement.starts_with("upsert counts (thing = \"x\", n = n + 2, last = "), "{}", step.statement);
     let before = engine.explain("counts", &question(Some(4))).unwrap();
     assert_eq!((before.steps.len(), before.row.unwrap()["n"].clone(), before.found), (2, 3.into(), None));
-    let log = Question { table: Some("log".into()), key: vec!["y".into(), "2".into()], ..question(None) };
+    let log = ExplainRequest { table: Some("log".into()), key: vec!["y".into(), "2".into()], ..question(None) };
     let told = engine.explain("counts", &log).unwrap();
     assert_eq!((told.steps.len(), &told.steps[0].row.as_ref().unwrap()["by"]), (1, &5.into()));
-    let nobody = Question { key: vec!["nobody".into()], ..question(None) };
+    let nobody = ExplainRequest { key: vec!["nobody".into()], ..question(None) };
     let told = engine.explain("counts", &nobody).unwrap();
     assert_eq!((told.steps.len(), told.row, told.found), (0, None, None));
 }
@@ -110,7 +110,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
     let pushed = engine.push(&commands).unwrap();
     engine.await_pushed("shown", &pushed, LONG).unwrap();
     let explain = |id: &str| {
-        let question = Question { instance: "a".into(), table: None, key: vec![id.into()], at: None };
+        let question = ExplainRequest { instance: "a".into(), table: None, key: vec![id.into()], at: None };
         engine.explain("shown", &question).unwrap()
     };
     let rebuilt = || {
@@ -180,8 +180,8 @@ pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     let store = place.open();
     let (remote, leases) = (crate::remote(place), LeaseQuery::all().limit(usize::MAX));
     let explain = |at| {
-        let question = Question { instance: crate::tenant(0), table: None, key: vec!["x1".into()], at };
-        remote.ask("counts", Instruction::Explain(question), &by()).unwrap()
+        let question = ExplainRequest { instance: crate::tenant(0), table: None, key: vec!["x1".into()], at };
+        remote.ask("counts", AdminCommand::Explain(question), &by()).unwrap()
     };
     match remote.answer(explain(Some(i64::MAX)), Duration::MAX) {
         Err(OperateError::Answered { error }) => assert!(error.contains("has positions 1 to 3"), "{error}"),
@@ -201,21 +201,21 @@ pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
 pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
-    let question = || Question { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
-    let ask = |question: Question| engine.explain("counts", &question).unwrap_err();
-    match ask(Question { at: Some(4), ..question() }) {
+    let question = || ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
+    let ask = |question: ExplainRequest| engine.explain("counts", &question).unwrap_err();
+    match ask(ExplainRequest { at: Some(4), ..question() }) {
         OperateError::UnknownPosition { position: 4, head: 3, .. } => {}
         other => panic!("{other:?}"),
     }
-    assert!(matches!(ask(Question { at: Some(0), ..question() }), OperateError::UnknownPosition { .. }));
+    assert!(matches!(ask(ExplainRequest { at: Some(0), ..question() }), OperateError::UnknownPosition { .. }));
     assert!(matches!(
-        ask(Question { instance: "tenant".into(), ..question() }),
+        ask(ExplainRequest { instance: "tenant".into(), ..question() }),
         OperateError::UnknownInstance { instance, .. } if instance == "tenant"
     ));
-    assert!(matches!(ask(Question { table: Some("users".into()), ..question() }), OperateError::Statement(_)));
-    let said = ask(Question { key: vec!["x1".into(), "2".into()], ..question() }).to_string();
+    assert!(matches!(ask(ExplainRequest { table: Some("users".into()), ..question() }), OperateError::Statement(_)));
+    let said = ask(ExplainRequest { key: vec!["x1".into(), "2".into()], ..question() }).to_string();
     assert!(said.contains("(thing)") && said.contains("1 columns, 2 values"), "{said}");
-    let number = Question { table: Some("log".into()), key: vec!["x1".into(), "two".into()], ..question() };
+    let number = ExplainRequest { table: Some("log".into()), key: vec!["x1".into(), "two".into()], ..question() };
     let said = ask(number).to_string();
     assert!(said.contains("\"position\" holds Integer"), "{said}");
     assert!(matches!(engine.explain("users", &question()), Err(OperateError::UnknownProjection { .. })));

@@ -114,7 +114,7 @@ pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
     assert!(is_clean(place, &engine, &items(1, 1)));
-    let question = |at| Question { instance: tenant(0), table: None, key: vec!["a".into()], at };
+    let question = |at| ExplainRequest { instance: tenant(0), table: None, key: vec!["a".into()], at };
     let told = engine.explain("items", &question(None)).unwrap();
     let steps: Vec<_> =
         told.steps.iter().map(|step| (step.position, step.row.as_ref().unwrap()["n"].clone())).collect();
@@ -253,7 +253,7 @@ pub(crate) fn an_array_with_null_is_read<P: Place>(place: &P) {
     engine.await_pushed("tagged", &pushed, LONG).unwrap();
     let verified = engine.verify("tagged", None).unwrap();
     assert!(verified.differing.is_empty(), "{verified:?}");
-    let question = Question { instance: "a".into(), table: None, key: vec!["t1".into()], at: None };
+    let question = ExplainRequest { instance: "a".into(), table: None, key: vec!["t1".into()], at: None };
     let explained = engine.explain("tagged", &question).unwrap();
     assert!(format!("{explained:?}").contains("null"), "{explained:?}");
 }

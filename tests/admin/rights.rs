@@ -85,11 +85,13 @@ fn run(role: &Role<'_>, instance: &str) {
     }
     engine.trigger("counts", &[instance]).unwrap();
     let remote = Remote::new(store.clone()).unwrap();
-    let verify = Instruction::Verify { instance: Some(instance.to_owned()), repair: false };
+    let verify = AdminCommand::Verify { instance: Some(instance.to_owned()), repair: false };
     let id = remote.ask("sums", verify, &by()).unwrap();
     remote.answer(id, LONG).unwrap();
-    let asked = engine
-        .explain("counts", &Question { instance: instance.to_owned(), table: None, key: vec!["x".into()], at: None });
+    let asked = engine.explain(
+        "counts",
+        &ExplainRequest { instance: instance.to_owned(), table: None, key: vec!["x".into()], at: None },
+    );
     assert_eq!(asked.unwrap().row.unwrap()["n"], serde_json::json!(9));
     eventually("the first run", || engine.health().unwrap().projections.iter().all(|each| each.succeeded));
     store.status(true).unwrap();

@@ -157,7 +157,7 @@ fn every_operation_finds_the_tables_where_they_are() {
     place.sql("UPDATE app.counts_1 SET n = 7");
     assert_eq!(engine.verify("counts", None).unwrap().differing.len(), 1);
     assert_eq!(engine.repair("counts", None, &by()).unwrap().repaired, ["tenant-000"]);
-    let question = Question { instance: "tenant-000".into(), table: None, key: vec!["x0".into()], at: None };
+    let question = ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x0".into()], at: None };
     assert_eq!(engine.explain("counts", &question).unwrap().steps.len(), 20);
     engine.reset("counts", None, &by()).unwrap();
     engine.await_position("counts", "tenant-000", 20, LONG).unwrap();

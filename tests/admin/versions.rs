@@ -45,7 +45,7 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=8");
     assert_eq!(place.query("SELECT sum(times) FROM counts"), ["13"]);
     let record = &new.commands(Some("counts"), 1).unwrap()[0];
-    assert_eq!((record.instruction.kind(), &*record.who), ("rebuild", "readside"));
+    assert_eq!((record.command.kind(), &*record.who), ("rebuild", "readside"));
     eventually("the record", || new.commands(Some("counts"), 1).unwrap()[0].state == CommandState::Done);
     // The old one is run by a process, which stays as it is; its tables must not go.
     match new.drop_old("counts", &by()) {
@@ -164,7 +164,7 @@ pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(plac
     assert_eq!((push(&old), live(place)), ("tenant-000/x0=5".to_owned(), 1));
     eventually("peace", || unfed(&old).is_none());
     let record = &old.commands(Some("counts"), 1).unwrap()[0];
-    assert_eq!((record.instruction.kind(), &*record.who, record.version), ("rebuild", "readside", Some(1)));
+    assert_eq!((record.command.kind(), &*record.who, record.version), ("rebuild", "readside", Some(1)));
     eventually("the end of the rebuild", || old.commands(None, 1).unwrap()[0].state == CommandState::Done);
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), eager());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use readside::{
-    By, CommandState, Engine, EngineConfig, HandlerConfig, Instruction, Member, NewCommand, NewEvent, Policy,
+    AdminCommand, By, CommandState, Engine, EngineConfig, HandlerConfig, Member, NewCommand, NewEvent, Policy,
     RebuildOptions,
 };
 use serde_json::json;
@@ -155,8 +155,8 @@ fn announce(store: &dyn TestStore, name: &str, time_to_live: Duration) -> Uuid {
 }
 
 fn rebuild() -> NewCommand {
-    let instruction = Instruction::Rebuild(RebuildOptions::default());
-    NewCommand { projection: "users".into(), version: None, instruction, by: By::new("bob", "a column") }
+    let command = AdminCommand::Rebuild(RebuildOptions::default());
+    NewCommand { projection: "users".into(), version: None, command, by: By::new("bob", "a column") }
 }
 
 // Contract: J3: a wait ends when nobody is left who could end it.

@@ -27,9 +27,9 @@ pub(crate) fn pause(
     by: &readside::By,
 ) {
     let instance = instance.map(str::to_owned);
-    let instruction =
-        if on { readside::Instruction::Pause { instance } } else { readside::Instruction::Resume { instance } };
+    let command =
+        if on { readside::AdminCommand::Pause { instance } } else { readside::AdminCommand::Resume { instance } };
     let (projection, by) = (projection.to_owned(), by.clone());
-    let command = readside::NewCommand { projection, version: None, instruction, by };
+    let command = readside::NewCommand { projection, version: None, command, by };
     store.commands().unwrap().ask(&command).unwrap();
 }

@@ -41,7 +41,7 @@ fn at(models: &dyn ProjectionStore, key: &ProjectionKey, instance: &str) -> i64 
 /// A build is ready or halted a little before the engine's own command ends, and until then others are refused.
 fn all_answered(models: &dyn ProjectionStore) {
     let commands = models.commands().unwrap();
-    let is_over = |asked: &Asked| matches!(asked.state, CommandState::Done | CommandState::Failed);
+    let is_over = |asked: &CommandRecord| matches!(asked.state, CommandState::Done | CommandState::Failed);
     eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
 }
 

@@ -259,15 +259,15 @@ pub(crate) fn store<P: Place>(place: &P, projections: &[&Projection]) -> P::Stor
 }
 
 /// A command that was carried out, and showed this.
-pub(crate) fn answered<S: Store>(store: &S, instruction: Instruction, shown: &str) {
+pub(crate) fn answered<S: Store>(store: &S, command: AdminCommand, shown: &str) {
     let (owner, minute) = (uuid::Uuid::from_u128(7), std::time::Duration::from_mins(1));
-    let id = store.ask(&NewCommand { projection: "users".into(), version: None, instruction, by: by() }).unwrap();
+    let id = store.ask(&NewCommand { projection: "users".into(), version: None, command, by: by() }).unwrap();
     assert_eq!(store.take(owner, &[("users".into(), 1)], minute, 10).unwrap().len(), 1);
     assert!(store.answer(id, owner, CommandState::Done, &serde_json::json!({ "row": shown })).unwrap());
 }
 
-pub(crate) fn question(instance: &str, key: &str) -> Instruction {
-    Instruction::Explain(Question { instance: instance.into(), table: None, key: vec![key.into()], at: None })
+pub(crate) fn question(instance: &str, key: &str) -> AdminCommand {
+    AdminCommand::Explain(ExplainRequest { instance: instance.into(), table: None, key: vec![key.into()], at: None })
 }
 
 /// Everything that is there, in large pages.

@@ -26,7 +26,7 @@ fn fill<S: Store>(store: &S) {
     let _ = handler(store, strict()).trigger(&["a", "b"]);
     answered(store, question("a", ADA), ADA);
     answered(store, question("b", BOB), BOB);
-    answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
+    answered(store, AdminCommand::Verify { instance: None, repair: false }, ADA);
 }
 
 // Contract: K2
@@ -45,8 +45,8 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     let wanted = [("commands", 4), ("events", MORE as u64 + 1), ("held_events", 1), ("unique_constraints", 1)];
     assert_eq!(by_table(&report.tables), wanted.map(|(table, rows)| (table.to_owned(), rows)));
     let questions: Vec<_> =
-        CommandStore::commands(&store, None, 10).unwrap().into_iter().map(|asked| asked.instruction).collect();
-    assert_eq!(questions, [Instruction::Verify { instance: None, repair: false }, question("b", BOB)]);
+        CommandStore::commands(&store, None, 10).unwrap().into_iter().map(|asked| asked.command).collect();
+    assert_eq!(questions, [AdminCommand::Verify { instance: None, repair: false }, question("b", BOB)]);
     assert!(!report.dry_run && serde_json::to_string(&report).unwrap().contains("\"projection\":\"users\""));
 
     // That it happened stays.

@@ -35,7 +35,7 @@ fn fill<S: Store>(store: &S) {
         crate::common::pause(store, "users", Some(instance), on, &By::new("eve", why));
     }
     answered(store, question("a", ADA), "nothing");
-    answered(store, Instruction::Verify { instance: None, repair: false }, ADA);
+    answered(store, AdminCommand::Verify { instance: None, repair: false }, ADA);
 }
 
 // Contract: K3

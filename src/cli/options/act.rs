@@ -6,8 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::common::{ByArgs, WaitArgs};
 use crate::cli::words;
+use crate::command::Switch;
 use crate::held::HeldState;
-use crate::instruction::Switch;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FailedArgs {

@@ -23,9 +23,9 @@ use super::objects::{Dependent, Relation};
 use super::setup;
 use super::{Conn, Row, command, place};
 use crate::build::{Build, Phase};
+use crate::command::AdminCommand;
 use crate::error::{SetupError, StoreError, SwitchError};
 use crate::inspect::Hanging;
-use crate::instruction::Instruction;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::state::{PART, ProjectionKey};
@@ -104,8 +104,8 @@ fn prepare(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<Ve
 /// Whether who asked for a build said that it may take the place of what has more.
 fn accepts_loss(conn: &mut dyn Conn, command: Option<Uuid>) -> Result<bool, StoreError> {
     let Some(command) = command else { return Ok(false) };
-    let asked = command::one(conn, command)?.map(|asked| asked.instruction);
-    Ok(matches!(asked, Some(Instruction::Rebuild(options)) if options.accept_loss))
+    let asked = command::one(conn, command)?.map(|asked| asked.command);
+    Ok(matches!(asked, Some(AdminCommand::Rebuild(options)) if options.accept_loss))
 }
 
 /// A build that was halted, or kept current by its code, is under construction again.

@@ -22,7 +22,7 @@ const KEY: i64 = 2;
 
 /// What has to be asked for.
 #[derive(Debug, Default)]
-struct Asked {
+struct CommandRecord {
     /// Numbers of aggregates in the ledger.
     aggregates: Vec<usize>,
     uniques: Vec<UniqueValue>,
@@ -47,7 +47,7 @@ pub(super) fn complete<'p>(
         }
     }
     drop(known);
-    let asked = Asked {
+    let asked = CommandRecord {
         aggregates: unknown,
         uniques: distinct(pushes.iter().flat_map(|push| unique::wanted(push))),
         keys: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(key))),
@@ -75,8 +75,8 @@ fn distinct<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> 
     values.collect::<HashSet<T>>().into_iter().collect()
 }
 
-fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), StoreError> {
-    let mut question = Question { dialect: conn.dialect(), parts: Vec::new(), params: Vec::new() };
+fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Result<(), StoreError> {
+    let mut question = ExplainRequest { dialect: conn.dialect(), parts: Vec::new(), params: Vec::new() };
     let [events, archive, all] = ["events", "events_archive", "all_events"].map(|name| conn.dialect().table(name));
     let constraints = conn.dialect().table("unique_constraints");
     // Along the index of versions, which orders them. Archived are the first ones.
@@ -121,13 +121,13 @@ fn ask(conn: &mut dyn Conn, asked: &Asked, ledger: &mut Ledger) -> Result<(), St
 }
 
 /// Several queries about texts, made one.
-struct Question {
+struct ExplainRequest {
     dialect: Dialect,
     parts: Vec<String>,
     params: Vec<Value>,
 }
 
-impl Question {
+impl ExplainRequest {
     /// Asks for a value about each of some triples `r.a`, `r.b`, `r.c`: a row of the kind, the triple's number from 1, and
     /// the value.
     fn add<'t>(

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use crate::build::{Build, Phase};
 use crate::clock;
+use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
 use crate::engine::run::runner::{Runner, Trouble};
 use crate::engine::run::state::Shared;
 use crate::engine::run::unfed::ITSELF;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
 use crate::held::By;
-use crate::instruction::{Instruction, NewCommand, RebuildOptions, Switch};
 use crate::projection::Projection;
 
 /// The mark of a whole build beside the live one.
@@ -201,11 +201,7 @@ impl Shared {
         let command = NewCommand {
             projection: runner.name().to_owned(),
             version: Some(build.key.version),
-            instruction: Instruction::Rebuild(RebuildOptions {
-                switch,
-                unless_live: true,
-                ..RebuildOptions::default()
-            }),
+            command: AdminCommand::Rebuild(RebuildOptions { switch, unless_live: true, ..RebuildOptions::default() }),
             by: By::new(ITSELF, why),
         };
         match commands.ask(&command) {

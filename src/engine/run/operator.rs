@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use uuid::Uuid;
 
+use crate::command::{CommandRecord, CommandState};
 use crate::commands::CommandStore;
 use crate::engine::config::HandlerConfig;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
 use crate::error::{OperateError, StoreError, full};
-use crate::instruction::{Asked, CommandState};
 use crate::lease::{News, Pause};
 use crate::projection::Projection;
 use crate::store::{EventSource, ProjectionStore};
@@ -48,7 +48,7 @@ pub(crate) trait Operate: fmt::Debug + Send + Sync {
 /// A command that is carried out.
 #[derive(Debug)]
 pub(crate) struct Task {
-    asked: Asked,
+    asked: CommandRecord,
     /// Which beginning of a command it is: one that was lost may have to be begun again while it still ends.
     number: u64,
     shared: Arc<Shared>,
@@ -59,7 +59,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn asked(&self) -> &Asked {
+    pub(crate) fn asked(&self) -> &CommandRecord {
         &self.asked
     }
 
@@ -217,12 +217,12 @@ impl Operator {
         Ok(())
     }
 
-    fn begin(&mut self, asked: Asked) {
+    fn begin(&mut self, asked: CommandRecord) {
         if self.running.get(&asked.id).is_some_and(|(_, task)| !task.is_lost()) {
             // Its lease had lapsed before it was kept; nobody else has begun it.
             return;
         }
-        let (id, kind, projection) = (asked.id, asked.instruction.kind(), asked.projection.clone());
+        let (id, kind, projection) = (asked.id, asked.command.kind(), asked.projection.clone());
         log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
         self.begun += 1;
         let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
@@ -272,7 +272,7 @@ fn run(operate: &dyn Operate, task: &Task) {
 /// The database may be away for a while.
 fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) {
     let Some(commands) = task.shared.models.commands() else { return };
-    let (kind, projection) = (task.asked.instruction.kind(), &task.asked.projection);
+    let (kind, projection) = (task.asked.command.kind(), &task.asked.projection);
     loop {
         match commands.answer(task.asked.id, task.shared.id, state, answer) {
             Ok(_) => break log::info!("projection {projection:?}: {kind} is {state} (command {})", task.asked.id),

@@ -9,11 +9,11 @@
 use std::time::{Duration, Instant};
 
 use crate::build::{Build, Phase};
+use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand, RebuildOptions, Switch};
 use crate::engine::run::runner::{Runner, Unfed};
 use crate::engine::run::state::Shared;
 use crate::error::{OperateError, StoreError, full};
 use crate::held::By;
-use crate::instruction::{Asked, CommandState, Instruction, NewCommand, RebuildOptions, Switch};
 use crate::lease::Member;
 
 /// The longest wait between two requests for a switch that does not come about.
@@ -153,7 +153,7 @@ impl Shared {
         let command = NewCommand {
             projection: runner.name().to_owned(),
             version: Some(own.key.version),
-            instruction: Instruction::Rebuild(options),
+            command: AdminCommand::Rebuild(options),
             by: By::new(ITSELF, why),
         };
         match commands.ask(&command) {
@@ -168,11 +168,11 @@ impl Shared {
 pub(crate) const ITSELF: &str = "readside";
 
 /// Whether a command left what readers see to a person; none when it moves no reader.
-fn choice(asked: &Asked) -> Option<bool> {
-    match &asked.instruction {
-        Instruction::Back { stale, .. } => Some(*stale),
-        Instruction::Switch { .. } => Some(false),
-        Instruction::Rebuild(options) if options.instance.is_none() => {
+fn choice(asked: &CommandRecord) -> Option<bool> {
+    match &asked.command {
+        AdminCommand::Back { stale, .. } => Some(*stale),
+        AdminCommand::Switch { .. } => Some(false),
+        AdminCommand::Rebuild(options) if options.instance.is_none() => {
             Some(options.switch != Switch::CaughtUp && asked.who != ITSELF)
         }
         _ => None,

@@ -5,8 +5,8 @@
 use crossbeam_channel::{Sender, bounded};
 
 use super::*;
+use crate::command::{AdminCommand, NewCommand};
 use crate::held::By;
-use crate::instruction::{Instruction, NewCommand};
 use crate::{Engine, EngineConfig, SqliteStore, Table, create, set, text};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -49,8 +49,8 @@ fn comes_back(ends_before: bool) {
     let builder = Engine::builder(store.clone()).projection(logins).config(config);
     let engine = builder.start_with(Arc::new(Held { began, stopped, finish, let_go })).unwrap();
     let commands = ProjectionStore::commands(&store).unwrap();
-    let instruction = Instruction::Reset { instance: None };
-    let command = NewCommand { projection: "logins".into(), version: None, instruction, by: By::new("ada", "a test") };
+    let command = AdminCommand::Reset { instance: None };
+    let command = NewCommand { projection: "logins".into(), version: None, command, by: By::new("ada", "a test") };
     let id = commands.ask(&command).unwrap();
     engine.announce();
     begins.recv_timeout(LONG).unwrap();

@@ -73,7 +73,7 @@ impl Default for RebuildOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Instruction {
+pub enum AdminCommand {
     /// Build the read model anew beside the old one, or go on with a build that was halted.
     Rebuild(RebuildOptions),
     /// Have readers see the build that is ready.
@@ -102,7 +102,7 @@ pub enum Instruction {
         repair: bool,
     },
     /// Tell which events made a row.
-    Explain(Question),
+    Explain(ExplainRequest),
     /// Empty the tables and start from the first event, in place: readers see it grow.
     Reset {
         /// Only this instance.
@@ -138,7 +138,7 @@ pub enum Instruction {
 
 /// A row whose origin is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Question {
+pub struct ExplainRequest {
     /// The tenant.
     pub instance: String,
     /// The table, by name or suffix; the primary one unless named.
@@ -149,7 +149,7 @@ pub struct Question {
     pub at: Option<i64>,
 }
 
-impl Instruction {
+impl AdminCommand {
     /// The word by which it is stored and shown.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -186,7 +186,7 @@ impl Instruction {
 
     /// True when the store carries it out itself, as it is asked for, whether an engine is alive or not.
     #[must_use]
-    pub fn is_at_once(&self) -> bool {
+    pub fn is_immediate(&self) -> bool {
         self.pausing().is_some()
     }
 
@@ -260,7 +260,7 @@ pub struct NewCommand {
     /// Only an engine that runs this version takes it; any version unless named.
     pub version: Option<u32>,
     /// What to do.
-    pub instruction: Instruction,
+    pub command: AdminCommand,
     /// Who asks, and why.
     pub by: By,
 }
@@ -268,7 +268,7 @@ pub struct NewCommand {
 /// A command as it is on record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Asked {
+pub struct CommandRecord {
     /// Its id; later ones are greater.
     pub id: Uuid,
     /// The projection.
@@ -276,7 +276,7 @@ pub struct Asked {
     /// The version of code that has to carry it out, if one was named.
     pub version: Option<u32>,
     /// What to do.
-    pub instruction: Instruction,
+    pub command: AdminCommand,
     /// Who asked.
     pub who: String,
     /// Why.
@@ -306,10 +306,10 @@ mod tests {
 
     #[test]
     fn what_an_older_version_asked_for_is_read() {
-        let read = |text: &str| serde_json::from_str::<Instruction>(text).unwrap();
-        assert_eq!(read(r#"{"kind":"switch"}"#), Instruction::Switch { within: None });
-        assert_eq!(read(r#"{"kind":"back","stale":true}"#), Instruction::Back { stale: true, within: None });
+        let read = |text: &str| serde_json::from_str::<AdminCommand>(text).unwrap();
+        assert_eq!(read(r#"{"kind":"switch"}"#), AdminCommand::Switch { within: None });
+        assert_eq!(read(r#"{"kind":"back","stale":true}"#), AdminCommand::Back { stale: true, within: None });
         let rebuild = r#"{"kind":"rebuild","instance":null,"switch":"caught-up","compare":true}"#;
-        assert_eq!(read(rebuild), Instruction::Rebuild(RebuildOptions::default()));
+        assert_eq!(read(rebuild), AdminCommand::Rebuild(RebuildOptions::default()));
     }
 }
