@@ -78,7 +78,7 @@ mod command;
 )]
 mod conninfo;
 mod event;
-mod held;
+mod failure;
 mod life;
 mod plain;
 mod query;
@@ -139,13 +139,13 @@ pub use crate::engine::{
 };
 pub use crate::error::{Error, ReduceError};
 pub use crate::event::{Event, Expected, NewEvent, Payload, Unique};
-pub use crate::held::{
-    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention, Mended,
-    Refused,
+pub use crate::failure::{
+    Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,
+    Refused, RetryOutcome,
 };
 pub use crate::inspect::{
-    Finding, Hanging, HeldLease, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, SchemaVersion,
-    Status, Verdict,
+    ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
+    SchemaVersion, Status, Verdict,
 };
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
 pub use crate::life::{

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::held::By;
+use crate::failure::By;
 
 /// Whose payload and metadata are to be erased.
 ///

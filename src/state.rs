@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::clock::spoken;
 use crate::error::{StoreError, full};
-use crate::held::Blocked;
+use crate::failure::Blocked;
 use crate::plain::plain;
 use crate::standstill::{Standstill, StandstillKind};
 

@@ -12,7 +12,7 @@ use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Event, NewEvent};
-use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention};
+use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::projection::Projection;
 use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
 use crate::standing::StandstillStore;
@@ -148,22 +148,22 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError>;
+    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError>;
 
-    /// How many failures a query finds; its limit is none of it. Default: it counts what [`held_events`](Self::held_events)
+    /// How many failures a query finds; its limit is none of it. Default: it counts what [`failed_events`](Self::failed_events)
     /// gives.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_count(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
-        Ok(self.held_events(projection, &query.clone().limit(0))?.len() as u64)
+    fn held_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
+        Ok(self.failed_events(projection, &query.clone().limit(0))?.len() as u64)
     }
 
     /// How many failures are recorded in each state.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError>;
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError>;
 
     /// What people did about failures, the latest first, at most `limit`.
     ///
@@ -301,11 +301,15 @@ pub trait ProjectionTransaction {
     /// When the store fails.
     fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError>;
 
-    /// Recorded failures, as [`ProjectionStore::held_events`] gives them, as this transaction sees them.
+    /// Recorded failures, as [`ProjectionStore::failed_events`] gives them, as this transaction sees them.
     ///
     /// # Errors
     /// When the store fails.
-    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError>;
+    fn failed_events(
+        &mut self,
+        projection: &ProjectionKey,
+        query: &FailureQuery,
+    ) -> Result<Vec<FailedEvent>, StoreError>;
 
     /// Type and id of those aggregates, of those with these ids, of which events are parked.
     ///

@@ -18,7 +18,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "clock",
             "conninfo",
             "event",
-            "held",
+            "failure",
             "command",
             "life",
             "plain",

@@ -296,7 +296,7 @@ fn found(store: &dyn Rows, names: &[String; 2]) -> Outcome {
         let tags = tags.iter().map(|tag| number(tag)).collect();
         outcome[at].0.insert(number(&id), Item { n, name, tags });
     }
-    for held in store.held_events(&items().key(), &readside::HeldQuery::all()).unwrap() {
+    for held in store.failed_events(&items().key(), &readside::FailureQuery::all()).unwrap() {
         if let Some(at) = names.iter().position(|name| **name == *held.attempt.instance) {
             outcome[at].1.push(held.attempt.position);
         }

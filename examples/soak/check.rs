@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use readside::error::MendError;
+use readside::error::FailureError;
 use readside::testing::laws::{self, Columns, Fault};
-use readside::{By, Engine, HeldQuery, HeldState, ProjectionHandler, Value};
+use readside::{By, Engine, FailureQuery, FailureStatus, ProjectionHandler, Value};
 
 use crate::place::Place;
 use crate::work;
@@ -119,9 +119,9 @@ fn left(engine: &Engine) -> Result<Left> {
 }
 
 /// A retry that a worker is in the middle of, or that the database cut off, is made again.
-fn mendable(error: MendError) -> Result<()> {
+fn mendable(error: FailureError) -> Result<()> {
     match error {
-        MendError::UnknownProjection { .. } | MendError::EventGone { .. } => Err(error.into()),
+        FailureError::UnknownProjection { .. } | FailureError::EventGone { .. } => Err(error.into()),
         error => {
             log::info!("a retry is made again: {error}");
             Ok(())
@@ -136,10 +136,10 @@ pub(crate) fn mend_until_stopped<P: Place>(store: &P::Store, tally: &Tally) -> R
     for (projection, config) in work::projections() {
         handlers.push(ProjectionHandler::new(store.clone(), store.clone(), projection, config)?);
     }
-    let given_up = HeldQuery::all().states([HeldState::Parked, HeldState::Stopped]).limit(5);
+    let given_up = FailureQuery::all().states([FailureStatus::Parked, FailureStatus::Stopped]).limit(5);
     while !tally.stop.load(Ordering::SeqCst) {
         for handler in &handlers {
-            for held in handler.held_events(&given_up).unwrap_or_default() {
+            for held in handler.failed_events(&given_up).unwrap_or_default() {
                 let (instance, position) = (&held.attempt.instance, held.attempt.position);
                 if let Err(error) = handler.retry(instance, position, &By::new("soak", "mended")) {
                     mendable(error)?;

@@ -14,7 +14,7 @@ use crate::build::{Build, BuildProgress};
 use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError, StoreErrorKind};
-use crate::held::By;
+use crate::failure::By;
 
 impl Engine {
     /// Builds a read model anew beside the one that readers see, compares the two, and has readers see the new one in one

@@ -9,7 +9,7 @@ use super::{change, part, rebuild};
 use crate::command::AdminCommand;
 use crate::engine::{Operate, Task};
 use crate::error::{OperateError, StoreError};
-use crate::held::By;
+use crate::failure::By;
 use crate::lease::Pause;
 
 /// Carries out commands in an engine.

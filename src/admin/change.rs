@@ -13,8 +13,8 @@ use super::site::{Control, Site, answer};
 use crate::build::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
 use crate::engine::NEXT;
-use crate::error::{MendError, OperateError, SwitchError};
-use crate::held::{By, Mended};
+use crate::error::{FailureError, OperateError, SwitchError};
+use crate::failure::{By, RetryOutcome};
 use crate::lease::Member;
 
 /// Instances that are emptied in one transaction.
@@ -40,7 +40,7 @@ pub struct Change {
     pub rows: u64,
     /// What came of trying failed events again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mended: Option<Box<Mended>>,
+    pub mended: Option<Box<RetryOutcome>>,
     /// What the read model that readers see lacks of the log, and why.
     #[serde(default)]
     pub left_out: Box<LeftOut>,
@@ -298,7 +298,7 @@ pub(super) fn retry(
     let mended = match event {
         Some((instance, position)) => handler.retry_telling(instance, position, by, &mut told)?,
         None => match handler.retry_all_telling(by, &mut told) {
-            Err(MendError::SomeStillFail { mended, .. }) => *mended,
+            Err(FailureError::SomeStillFail { mended, .. }) => *mended,
             other => other?,
         },
     };
@@ -306,7 +306,7 @@ pub(super) fn retry(
 }
 
 /// What came of mending.
-pub(super) fn mended(site: &Site<'_>, mended: Mended, event: Option<i64>) -> Change {
+pub(super) fn mended(site: &Site<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
     let applied = format!("{} events were applied", mended.applied);
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {

@@ -9,7 +9,7 @@ use super::rebuild::insist;
 use super::site::{Control, PAGE, Site, answer};
 use crate::build::{LeftOut, Step};
 use crate::error::{OperateError, StoreError};
-use crate::held::{HeldQuery, HeldState};
+use crate::failure::{FailureQuery, FailureStatus};
 use crate::lease::Pause;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause};
@@ -62,14 +62,16 @@ impl Site<'_> {
 
     fn count_held(&self, key: &ProjectionKey, instance: Option<&str>, found: &mut LeftOut) -> Result<(), StoreError> {
         let counted = [
-            (HeldState::Parked, &mut found.parked),
-            (HeldState::Behind, &mut found.behind),
-            (HeldState::Skipped, &mut found.skipped),
+            (FailureStatus::Parked, &mut found.parked),
+            (FailureStatus::Behind, &mut found.behind),
+            (FailureStatus::Skipped, &mut found.skipped),
         ];
         let all = if instance.is_none() { self.models.held_counts(key)? } else { Vec::new() };
         for (state, count) in counted {
             *count = match instance {
-                Some(instance) => self.models.held_count(key, &HeldQuery::all().instance(instance).states([state]))?,
+                Some(instance) => {
+                    self.models.held_count(key, &FailureQuery::all().instance(instance).states([state]))?
+                }
                 None => all.iter().filter(|(other, _)| *other == state).map(|(_, count)| count).sum(),
             };
         }

@@ -9,7 +9,7 @@ use super::verify::{Verification, verify};
 use crate::command::{AdminCommand, ExplainRequest};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError};
-use crate::held::By;
+use crate::failure::By;
 use crate::lease::Pause;
 
 impl Control for Engine {

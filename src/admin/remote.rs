@@ -9,7 +9,7 @@ use crate::build::{Build, BuildStore};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};
-use crate::held::By;
+use crate::failure::By;
 use crate::lease::{Member, News, Wired};
 use crate::projection::is_reducing;
 use crate::store::ProjectionStore;

@@ -10,7 +10,7 @@ use super::site::{Control, Site, lower};
 use super::words::json;
 use crate::build::{BuildStore, JsonRow, Replaying};
 use crate::error::{Error, OperateError, StoreError};
-use crate::held::Action;
+use crate::failure::Action;
 use crate::projection::Projection;
 
 /// Rows of one instance that are shown.

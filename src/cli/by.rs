@@ -3,7 +3,7 @@
 use anyhow::ensure;
 
 use super::options::{ByArgs, DryRunArgs, LookArgs};
-use crate::held::By;
+use crate::failure::By;
 
 /// Of an action that can be tried dry; only the real one needs a reason.
 pub(super) fn of(args: &DryRunArgs) -> anyhow::Result<By> {

@@ -9,7 +9,7 @@ use crate::conninfo::{Look, look};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
 use crate::error::{LifeError, OperateError, SetupError, StoreError};
-use crate::held::By;
+use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
 use crate::lease::{LeaseStore, Wired};
 use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};

@@ -11,7 +11,7 @@ use super::projections::shown_build;
 use super::words::{clean, exact_moment, moment, positions, short};
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::build::Build;
-use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
+use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::query::{Query, SubQuery};
 
 /// Records in memory, at most.
@@ -70,13 +70,13 @@ fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
     let mut is_full = false;
     for projection in &projections {
         let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
-        let mut query = HeldQuery::all().states(args.state.iter().map(|state| HeldState::from(*state)));
+        let mut query = FailureQuery::all().states(args.state.iter().map(|state| FailureStatus::from(*state)));
         if let Some(instance) = &args.instance {
             query = query.instance(instance);
         }
         while left > 0 {
             let size = left.min(PAGE);
-            let page = session.store.held_events(&projection.key, &query.clone().limit(size))?;
+            let page = session.store.failed_events(&projection.key, &query.clone().limit(size))?;
             left -= page.len();
             for held in &page {
                 if session.out.is_json() {
@@ -117,7 +117,7 @@ fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>, is_full: bool) -> an
     if is_full { session.out.remark("there may be more: --limit 0 for all") } else { Ok(()) }
 }
 
-fn row(projection: &Build, held: &HeldEvent) -> Vec<String> {
+fn row(projection: &Build, held: &FailedEvent) -> Vec<String> {
     let attempt = &held.attempt;
     vec![
         shown_build(projection),
@@ -132,7 +132,7 @@ fn row(projection: &Build, held: &HeldEvent) -> Vec<String> {
     ]
 }
 
-fn line<'h>(projection: &'h Build, held: &'h HeldEvent, interventions: Option<Vec<Done<'h>>>) -> Line<'h> {
+fn line<'h>(projection: &'h Build, held: &'h FailedEvent, interventions: Option<Vec<Done<'h>>>) -> Line<'h> {
     let attempt = &held.attempt;
     Line {
         projection: projection.key.projection(),
@@ -183,7 +183,7 @@ fn intervention(done: &Intervention) -> Done<'_> {
 fn describe(
     session: &mut Session<'_>,
     projection: &Build,
-    held: &HeldEvent,
+    held: &FailedEvent,
     done: &[&Intervention],
 ) -> anyhow::Result<()> {
     let attempt = &held.attempt;
@@ -208,13 +208,13 @@ fn describe(
     Ok(())
 }
 
-fn meaning(state: HeldState) -> &'static str {
+fn meaning(state: FailureStatus) -> &'static str {
     match state {
-        HeldState::Failing => "it is tried again, its instance waits",
-        HeldState::Stopped => "its instance waits for a person",
-        HeldState::Parked => "later events of its aggregate wait behind it",
-        HeldState::Behind => "it waits behind a parked event of its aggregate",
-        HeldState::Skipped => "the projection went on without it",
+        FailureStatus::Failing => "it is tried again, its instance waits",
+        FailureStatus::Stopped => "its instance waits for a person",
+        FailureStatus::Parked => "later events of its aggregate wait behind it",
+        FailureStatus::Behind => "it waits behind a parked event of its aggregate",
+        FailureStatus::Skipped => "the projection went on without it",
     }
 }
 
@@ -228,15 +228,15 @@ impl Session<'_> {
         let found = self.events.filter(&Query::new().or(sub))?;
         let Some(event) = found.first() else { return Err(error) };
         let query =
-            HeldQuery::all().instance(instance).aggregate(event.aggregate_type(), event.aggregate_id()).limit(1);
-        let states = [HeldState::Parked, HeldState::Behind];
-        if self.store.held_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
+            FailureQuery::all().instance(instance).aggregate(event.aggregate_type(), event.aggregate_id()).limit(1);
+        let states = [FailureStatus::Parked, FailureStatus::Behind];
+        if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
     }
 
     /// The record of a failed event.
-    pub(super) fn held(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<HeldEvent> {
-        let query = HeldQuery::all().instance(instance).positions(position, position);
-        if let Some(held) = self.store.held_events(&projection.key, &query)?.into_iter().next() {
+    pub(super) fn held(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<FailedEvent> {
+        let query = FailureQuery::all().instance(instance).positions(position, position);
+        if let Some(held) = self.store.failed_events(&projection.key, &query)?.into_iter().next() {
             return Ok(held);
         }
         self.check_instance(instance)?;

@@ -7,12 +7,12 @@ use super::output::{number, text};
 use super::projections::shown;
 use super::words::{clean, count, duration};
 use super::{Ended, Outcome, Session};
-use crate::inspect::{HeldLease, LeaseQuery, MemberStatus};
+use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus};
 
 #[derive(Serialize)]
 struct Report {
     members: Vec<MemberStatus>,
-    leases: Vec<HeldLease>,
+    leases: Vec<ActiveLease>,
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: &LeasesArgs) -> Outcome {
@@ -22,7 +22,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &LeasesArgs) -> Outcome {
         query = query.projection(name);
     }
     let members = session.store.status(false)?.members;
-    let leases = session.store.held_leases(&query)?;
+    let leases = session.store.active_leases(&query)?;
     if session.out.is_json() {
         session.out.object(&Report { members, leases })?;
         return Ok(Ended::Fine);
@@ -46,11 +46,11 @@ fn print_members(session: &mut Session<'_>, members: &[MemberStatus]) -> anyhow:
     session.out.table(&columns, members.iter().map(row).collect())
 }
 
-fn print_leases(session: &mut Session<'_>, leases: &[HeldLease], limit: usize) -> anyhow::Result<()> {
+fn print_leases(session: &mut Session<'_>, leases: &[ActiveLease], limit: usize) -> anyhow::Result<()> {
     if leases.is_empty() {
         return session.out.line("no instance is leased: there is no work");
     }
-    let row = |lease: &HeldLease| {
+    let row = |lease: &ActiveLease| {
         let ends = lease.time_left.map_or("over".to_owned(), |left| format!("in {}", duration(left)));
         let process = lease.process.to_string();
         vec![

@@ -19,7 +19,7 @@ use crate::build::BuildProgress;
 use crate::command::{AdminCommand, CommandRecord, CommandState};
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
 use crate::error::{OperateError, Unanswered};
-use crate::held::By;
+use crate::failure::By;
 use crate::projection::Projection;
 
 /// How long an engine may take to begin what it is asked for, unless `--timeout` says otherwise.

@@ -12,7 +12,7 @@ use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
 use crate::build::{Comparison, LeftOut, RowDifference, TableComparison};
 use crate::command::{AdminCommand, RebuildOptions};
-use crate::held::{Mended, Refused};
+use crate::failure::{Refused, RetryOutcome};
 use crate::inspect::ProjectionStatus;
 
 /// Letters of an error in a list.
@@ -143,7 +143,7 @@ fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
 }
 
 /// What was tried again and is refused again.
-fn refused(session: &mut Session<'_>, mended: &Mended) -> Outcome {
+fn refused(session: &mut Session<'_>, mended: &RetryOutcome) -> Outcome {
     if !session.out.is_json() {
         let row = |one: &Refused| {
             let class = one.class.map_or("not tried".to_owned(), |class| class.to_string());

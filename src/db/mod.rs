@@ -6,9 +6,9 @@
 mod build;
 mod checkpoint;
 mod command;
+mod failure;
 mod filter;
 mod fold;
-mod held;
 mod lag;
 mod lease;
 mod life;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Conn, command, row};
 use crate::command::NewCommand;
 use crate::error::StoreError;
-use crate::held::By;
+use crate::failure::By;
 use crate::inspect::Paused;
 use crate::lease::Pause;
 

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::place::placed;
 use super::setup::catalog;
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{checkpoint, fold, held, lease, model, owned, row, setup};
+use super::{checkpoint, failure, fold, lease, model, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::held::{Action, Aggregates, Attempt, By, HeldEvent, HeldQuery};
+use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery};
 use crate::projection::Projection;
 use crate::query::{ReadRequest, Slice};
 use crate::sql::{self, Dialect};
@@ -111,19 +111,23 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
-        held::record(self.conn, projection, attempts)
+        failure::record(self.conn, projection, attempts)
     }
 
     fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
-        held::clear(self.conn, projection, instance, up_to)
+        failure::clear(self.conn, projection, instance, up_to)
     }
 
     fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
-        held::forget(self.conn, projection, instance, positions)
+        failure::forget(self.conn, projection, instance, positions)
     }
 
-    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        held::list(self.conn, projection, query)
+    fn failed_events(
+        &mut self,
+        projection: &ProjectionKey,
+        query: &FailureQuery,
+    ) -> Result<Vec<FailedEvent>, StoreError> {
+        failure::list(self.conn, projection, query)
     }
 
     fn parked(
@@ -132,15 +136,15 @@ impl ProjectionTransaction for Transaction<'_> {
         instance: &str,
         ids: &[Arc<str>],
     ) -> Result<Aggregates, StoreError> {
-        held::parked(self.conn, projection, instance, ids)
+        failure::parked(self.conn, projection, instance, ids)
     }
 
     fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
-        held::mark(self.conn, projection, instance, event)
+        failure::mark(self.conn, projection, instance, event)
     }
 
     fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
-        held::relax(self.conn, projection, instance)
+        failure::relax(self.conn, projection, instance)
     }
 
     fn note(
@@ -151,7 +155,7 @@ impl ProjectionTransaction for Transaction<'_> {
         action: Action,
         by: &By,
     ) -> Result<(), StoreError> {
-        held::note(self.conn, projection, instance, position, (action, by))
+        failure::note(self.conn, projection, instance, position, (action, by))
     }
 }
 
@@ -335,7 +339,7 @@ fn read(
     let rows = conn.query(&sql, &[name(projection), version(projection), ids])?;
     let mut states = rows.iter().map(state).collect::<Result<Vec<_>, _>>()?;
     let held = states.iter().filter(|state| state.held).map(|state| state.instance.to_string()).collect();
-    for (instance, blocked) in held::blocked(conn, projection, held)? {
+    for (instance, blocked) in failure::blocked(conn, projection, held)? {
         if let Some(state) = states.iter_mut().find(|state| state.instance == instance) {
             state.blocked = Some(blocked);
         }

@@ -9,7 +9,7 @@ use super::standstill::{self, Known};
 use super::{Conn, Row, build, pause, row, setup};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::inspect::{HeldLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
+use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
 use crate::standing::Motion;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
@@ -236,7 +236,7 @@ pub(super) fn members(
 }
 
 /// Leases one by one.
-pub(super) fn held_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError> {
+pub(super) fn active_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError> {
     let mut params = Vec::new();
     let mut sql = format!(
         "SELECT projection, version, instance_id, owner, leased_until, epoch, marked FROM {} WHERE owner IS NOT NULL",
@@ -259,13 +259,13 @@ pub(super) fn held_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<Vec
     rows.iter().map(|found| held_lease(found, now, &members)).collect()
 }
 
-fn held_lease(found: &Row, now: SystemTime, members: &HashMap<Uuid, MemberStatus>) -> Result<HeldLease, StoreError> {
+fn held_lease(found: &Row, now: SystemTime, members: &HashMap<Uuid, MemberStatus>) -> Result<ActiveLease, StoreError> {
     let Of(name, version) = Of::read(found)?;
     let key = ProjectionKey { name: name.into(), version };
     let process = row::uuid(found, 3)?.unwrap_or_default();
     let until = row::time(found, 4)?.unwrap_or(SystemTime::UNIX_EPOCH);
     let member = members.get(&process);
-    Ok(HeldLease {
+    Ok(ActiveLease {
         projection: key.projection().to_owned(),
         version,
         build: key.mark().map(str::to_owned),

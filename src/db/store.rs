@@ -10,13 +10,13 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, build, filter, held, lag, lease, life, pause, setup, standstill, state, status, whole};
+use super::{Backend, Conn, build, failure, filter, lag, lease, life, pause, setup, standstill, state, status, whole};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Event, NewEvent};
-use crate::held::{HeldEvent, HeldQuery, HeldState, Intervention};
-use crate::inspect::{Finding, Hanging, HeldLease, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
@@ -255,20 +255,20 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.write("updating read models", |conn| work(&mut Transaction { conn }))
     }
 
-    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.backend.read("reading held events", |conn| held::list(conn, projection, query))
+    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.backend.read("reading held events", |conn| failure::list(conn, projection, query))
     }
 
-    fn held_count(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
-        self.inner.backend.read("counting failed events", |conn| held::count(conn, projection, query))
+    fn held_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
+        self.inner.backend.read("counting failed events", |conn| failure::count(conn, projection, query))
     }
 
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
-        self.inner.backend.read("counting held events", |conn| held::counts(conn, projection))
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
+        self.inner.backend.read("counting held events", |conn| failure::counts(conn, projection))
     }
 
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
-        self.inner.backend.read("reading interventions", |conn| held::interventions(conn, projection, limit))
+        self.inner.backend.read("reading interventions", |conn| failure::interventions(conn, projection, limit))
     }
 
     fn holds(&self, source: Uuid) -> Result<bool, StoreError> {
@@ -402,8 +402,8 @@ impl<B: Backend> Inspect for DbStore<B> {
         self.inner.backend.read("reading how projections are doing", |conn| status::status(conn, system))
     }
 
-    fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError> {
-        self.inner.backend.read("reading leases", |conn| status::held_leases(conn, query))
+    fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError> {
+        self.inner.backend.read("reading leases", |conn| status::active_leases(conn, query))
     }
 
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {

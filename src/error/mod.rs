@@ -3,8 +3,8 @@
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`full`] prints the
 //! whole chain on one line.
 
+mod failure;
 mod life;
-mod mend;
 pub(crate) mod net;
 mod operate;
 mod projection;
@@ -13,8 +13,8 @@ mod running;
 mod statement;
 mod store;
 
+pub use failure::FailureError;
 pub use life::LifeError;
-pub use mend::MendError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidEvent, PayloadError, PushError};
@@ -57,9 +57,9 @@ pub enum Error {
     /// See [`AwaitError`].
     #[error(transparent)]
     Await(#[from] AwaitError),
-    /// See [`MendError`].
+    /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] MendError),
+    Mend(#[from] FailureError),
     /// See [`LifeError`].
     #[error(transparent)]
     Life(#[from] LifeError),

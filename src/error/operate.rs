@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Holder, MendError, SetupError, StatementError, StoreError};
+use super::{FailureError, Holder, SetupError, StatementError, StoreError};
 use crate::clock::spoken;
 use crate::command::CommandState;
 use crate::plain::plain;
@@ -265,9 +265,9 @@ pub enum OperateError {
     /// See [`SwitchError`].
     #[error(transparent)]
     Switch(#[from] SwitchError),
-    /// See [`MendError`].
+    /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] MendError),
+    Mend(#[from] FailureError),
     /// See [`StatementError`].
     #[error(transparent)]
     Statement(#[from] StatementError),

@@ -5,7 +5,7 @@ mod status;
 mod words;
 
 pub use finding::{Finding, Verdict};
-pub use status::{HeldLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
+pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use words::bytes;
 
@@ -62,7 +62,7 @@ pub trait Inspect: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_leases(&self, query: &LeaseQuery) -> Result<Vec<HeldLease>, StoreError>;
+    fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
 
     /// Checkpoints of this store whose event is not the one in the log, among `limit` of those at or below their head.
     /// Default: none are looked at.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::words;
 use crate::build::Phase;
-use crate::held::By;
+use crate::failure::By;
 use crate::standing::{Figures, Judged, Motion, Standing, judge};
 use crate::standstill::Standstill;
 
@@ -151,7 +151,7 @@ pub struct MemberStatus {
 /// A lease.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
-pub struct HeldLease {
+pub struct ActiveLease {
     /// The projection.
     pub projection: String,
     /// Its version.

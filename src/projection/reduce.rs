@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Projection, Reducer};
 use crate::error::{PayloadError, ReduceError, StatementError, net};
 use crate::event::Event;
-use crate::held::FailureClass;
+use crate::failure::FailureClass;
 use crate::statement::{Reduced, Statement};
 
 thread_local! {

@@ -54,7 +54,7 @@ pub use rows::{Row, row};
 
 use crate::error::full;
 use crate::event::Event;
-use crate::held::FailureClass;
+use crate::failure::FailureClass;
 use crate::projection::Projection;
 use crate::statement::{Reduced, Statement};
 

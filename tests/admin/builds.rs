@@ -249,8 +249,8 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     let engine = Engine::builder(place.open()).projection_with(crate::counts(1), stops).config(eager());
     let engine = engine.start().unwrap();
     engine.push(&(0..10).map(|n| count("a", "x", if n == 4 { 13 } else { 1 })).collect::<Vec<_>>()).unwrap();
-    let stopped = HeldQuery::all().states([HeldState::Stopped]);
-    eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());
+    let stopped = FailureQuery::all().states([FailureStatus::Stopped]);
+    eventually("the stop", || !engine.failed_events("counts", &stopped).unwrap().is_empty());
     let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
     let left = &built.left_out;
     assert_eq!((built.switched, left.standing, left.waiting), (true, 1, 6), "{left}");
@@ -407,11 +407,11 @@ pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) 
     let engine = start(place.open(), eager());
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
     engine.await_position("counts", "a", 4, LONG).unwrap();
-    let held = || -> Vec<(i64, HeldState)> {
-        let held = engine.held_events("counts", &HeldQuery::all()).unwrap();
+    let held = || -> Vec<(i64, FailureStatus)> {
+        let held = engine.failed_events("counts", &FailureQuery::all()).unwrap();
         held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
     };
-    let parked = [(2, HeldState::Parked), (3, HeldState::Behind)];
+    let parked = [(2, FailureStatus::Parked), (3, FailureStatus::Behind)];
     assert_eq!(held(), parked);
     let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.unwrap().is_same());

@@ -157,7 +157,7 @@ pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
     let discard = AdminCommand::Discard { instance: "a".into(), position: 2 };
     let id = remote.ask("counts", discard, &by()).unwrap();
     assert_eq!(remote.answer(id, LONG).unwrap()["done"], "1 events were applied");
-    assert!(engine.held_events("counts", &HeldQuery::all()).unwrap().is_empty());
+    assert!(engine.failed_events("counts", &FailureQuery::all()).unwrap().is_empty());
     crate::lawful_but_for(place, 2);
 }
 
@@ -320,8 +320,8 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let engine = builder.config(eager()).start().unwrap();
     let events: Vec<NewEvent> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
     engine.push(&events).unwrap();
-    let stopped = HeldQuery::all().states([HeldState::Stopped]);
-    eventually("the stop", || !engine.held_events("counts", &stopped).unwrap().is_empty());
+    let stopped = FailureQuery::all().states([FailureStatus::Stopped]);
+    eventually("the stop", || !engine.failed_events("counts", &stopped).unwrap().is_empty());
     hook.armed.store(true, Ordering::SeqCst);
     let id = engine.ask("counts", AdminCommand::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
     here.recv_timeout(LONG).unwrap();

@@ -35,7 +35,7 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     lawful(place);
     // What was parked is parked still.
-    let held = engine.held_events("counts", &HeldQuery::all()).unwrap();
+    let held = engine.failed_events("counts", &FailureQuery::all()).unwrap();
     assert_eq!(held.iter().map(|held| held.attempt.position).collect::<Vec<_>>(), [7, 8]);
     let builds = place.open().builds().unwrap().builds().unwrap();
     assert_eq!(builds.len(), 1, "nothing is left beside: {builds:?}");
@@ -191,11 +191,11 @@ pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     assert_eq!(remote.answer(id, Duration::MAX).unwrap()["row"]["n"], 1);
     assert_eq!(engine.commands(Some("counts"), usize::MAX).unwrap()[0].id, id);
     assert_eq!(remote.commands(None, usize::MAX).unwrap()[0].id, id);
-    assert!(store.held_leases(&leases).unwrap().len() <= 1);
+    assert!(store.active_leases(&leases).unwrap().len() <= 1);
     let (key, other) = (counts(1).key(), uuid::Uuid::from_u128(5));
     assert_eq!(store.acquire(&key, &["for ever".into()], other, Duration::MAX).unwrap().len(), 1);
     assert_eq!(store.renew(other, Duration::MAX).unwrap().len(), 1);
-    assert!(store.held_leases(&leases).unwrap().iter().any(|lease| lease.process == other));
+    assert!(store.active_leases(&leases).unwrap().iter().any(|lease| lease.process == other));
 }
 
 pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {

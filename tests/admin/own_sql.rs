@@ -142,7 +142,7 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let pushed = engine.push(&commands).unwrap();
     engine.await_position("items", "a", pushed[3].position(), LONG).unwrap();
     assert_eq!(place.query("SELECT n FROM items"), ["6"]);
-    assert_eq!(engine.held_events("items", &HeldQuery::all()).unwrap().len(), 1);
+    assert_eq!(engine.failed_events("items", &FailureQuery::all()).unwrap().len(), 1);
     assert!(engine.verify("items", None).unwrap().is_clean());
 }
 

@@ -71,10 +71,10 @@ fn run(role: &Role<'_>, instance: &str) {
     engine.push(&[count(instance, "x", 3).remove_unique("thing.name", "x")]).unwrap();
     engine.push(&[count(instance, "z", 13), count(instance, "z", 4)]).unwrap();
     eventually("the failure", || {
-        engine.held_events("counts", &HeldQuery::all().instance(instance)).unwrap().len() == 2
+        engine.failed_events("counts", &FailureQuery::all().instance(instance)).unwrap().len() == 2
     });
     let again = engine.retry("counts", instance, 4, &by());
-    assert!(matches!(again, Err(readside::error::MendError::StillFails { .. })), "{again:?}");
+    assert!(matches!(again, Err(readside::error::FailureError::StillFails { .. })), "{again:?}");
     engine.discard("counts", instance, 4, &by()).unwrap();
     assert!(!engine.interventions("counts", 10).unwrap().is_empty());
     common::pause(&store, "counts", Some(instance), true, &by());

@@ -216,7 +216,7 @@ fn sql_of_the_services_own_writes_to_the_same_tables() {
     by_hand.trigger(&["a"]).unwrap();
     assert_eq!(place.query("SELECT id FROM app.notes_1 ORDER BY id"), ["n1", "n3", "n4"]);
     assert_eq!(number(&place, "other.notes_1"), ["0"]);
-    assert_eq!(store.held_events(&notes(None).key(), &HeldQuery::all()).unwrap().len(), 1);
+    assert_eq!(store.failed_events(&notes(None).key(), &FailureQuery::all()).unwrap().len(), 1);
 }
 
 /// As the version before left it: nothing is on record of schemas.

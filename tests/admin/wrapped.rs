@@ -75,10 +75,10 @@ impl<S: EngineStore> ProjectionStore for Wrapped<S> {
     ) -> Result<(), StoreError> {
         self.inner.transaction(&mut |tx| work(&mut WrappedTransaction(tx, self.hook.as_ref())))
     }
-    fn held_events(&self, key: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(key, query)
+    fn failed_events(&self, key: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.failed_events(key, query)
     }
-    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
         self.inner.held_counts(key)
     }
     fn interventions(&self, key: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
@@ -183,8 +183,8 @@ impl ProjectionTransaction for WrappedTransaction<'_, '_> {
     fn forget(&mut self, key: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
         self.0.forget(key, instance, positions)
     }
-    fn held_events(&mut self, key: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.0.held_events(key, query)
+    fn failed_events(&mut self, key: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.0.failed_events(key, query)
     }
     fn parked(&mut self, key: &ProjectionKey, instance: &str, ids: &[Arc<str>]) -> Result<Aggregates, StoreError> {
         self.0.parked(key, instance, ids)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use readside::error::MendError;
+use readside::error::FailureError;
 use readside::*;
 use serde::{Deserialize, Serialize};
 
@@ -79,21 +79,21 @@ impl Bench<'_> {
         rows.iter().map(|row| format!("{}={}({})", id(&row[1].1), number(&row[2].1), number(&row[3].1))).collect()
     }
 
-    fn held(&self) -> Vec<(i64, HeldState, u32)> {
-        let held = self.handler.held_events(&HeldQuery::all()).unwrap();
+    fn held(&self) -> Vec<(i64, FailureStatus, u32)> {
+        let held = self.handler.failed_events(&FailureQuery::all()).unwrap();
         held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.attempts)).collect()
     }
 }
 
 /// Where a retry ended, and how many it applied before.
-fn still_fails(outcome: Result<Mended, MendError>) -> (i64, u64) {
+fn still_fails(outcome: Result<RetryOutcome, FailureError>) -> (i64, u64) {
     match outcome {
-        Err(MendError::StillFails { position, applied, .. }) => (position, applied),
+        Err(FailureError::StillFails { position, applied, .. }) => (position, applied),
         other => panic!("{other:?}"),
     }
 }
 
-use HeldState::{Behind, Parked, Skipped, Stopped};
+use FailureStatus::{Behind, Parked, Skipped, Stopped};
 
 // Contract: H2: only the aggregate of the failing event is held back, in order.
 pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
@@ -106,10 +106,10 @@ pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     bench.handler.trigger(&["a"]).unwrap();
     assert_eq!(bench.rows(), ["x=1(1)", "y=6(2)", "z=8(1)"]);
     assert_eq!(bench.held().last(), Some(&(7, Behind, 0)));
-    let query = HeldQuery::all().instance("a").aggregate("item", "x").states([Behind]).positions(5, 9).limit(1);
-    let found = bench.handler.held_events(&query).unwrap();
+    let query = FailureQuery::all().instance("a").aggregate("item", "x").states([Behind]).positions(5, 9).limit(1);
+    let found = bench.handler.failed_events(&query).unwrap();
     assert_eq!((found.len(), found[0].attempt.position), (1, 5));
-    let next = bench.handler.held_events(&HeldQuery::all().after(&found[0])).unwrap();
+    let next = bench.handler.failed_events(&FailureQuery::all().after(&found[0])).unwrap();
     assert_eq!((next.len(), next[0].attempt.position), (1, 7));
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     bench.mend(-1);
     assert_eq!(bench.handler.retry("a", 2, &By::new("bob", "again")).unwrap().applied, 3);
     assert_eq!((bench.rows(), bench.held()), (vec!["x=5(4)".to_owned(), "y=3(1)".to_owned()], vec![]));
-    assert!(matches!(bench.handler.retry("a", 2, &by()), Err(MendError::NotHeld { position: 2, .. })));
+    assert!(matches!(bench.handler.retry("a", 2, &by()), Err(FailureError::NotHeld { position: 2, .. })));
     bench.push(&[("x", 9)]);
     bench.handler.trigger(&["a"]).unwrap();
     assert_eq!(bench.rows()[0], "x=9(5)");
@@ -157,7 +157,7 @@ pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=6(6)".to_owned(), "y=5(1)".to_owned()], vec![]));
     for done in [2, 4, 6, 99, 0, -5, i64::MIN, i64::MAX] {
         let outcome = bench.handler.retry("a", done, &by());
-        assert!(matches!(outcome, Err(MendError::NotHeld { position, .. }) if position == done), "{outcome:?}");
+        assert!(matches!(outcome, Err(FailureError::NotHeld { position, .. }) if position == done), "{outcome:?}");
     }
     bench.push(&[("z", -9), ("z", 8)]);
     bench.handler.trigger(&["a"]).unwrap();
@@ -172,10 +172,10 @@ pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     bench.push(&[("x", -3), ("y", -1), ("y", -3), ("z", -2), ("z", 4), ("u", -3), ("u", 5)]);
     bench.handler.trigger(&["a"]).unwrap();
     bench.mend(-2);
-    let Err(error @ MendError::SomeStillFail { .. }) = bench.handler.retry_all(&by()) else { panic!("three fail") };
+    let Err(error @ FailureError::SomeStillFail { .. }) = bench.handler.retry_all(&by()) else { panic!("three fail") };
     let said = error.to_string();
     assert!(said.contains("3 events were applied, 4 of 7 are still on record"), "{said}");
-    let MendError::SomeStillFail { mended, .. } = error else { unreachable!() };
+    let FailureError::SomeStillFail { mended, .. } = error else { unreachable!() };
     let refused: Vec<_> = mended.refused.iter().map(|one| (one.position, one.class, &*one.error)).collect();
     let reducer = Some(FailureClass::Reducer);
     assert_eq!(refused, [1, 3, 6].map(|at| (at, reducer, "not yet")));

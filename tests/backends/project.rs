@@ -127,11 +127,11 @@ pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     assert_eq!(position(fixture, &users(), "a"), 2);
     assert_eq!(position(fixture, &users(), "b"), 1);
     assert_eq!(rows(fixture, &users(), "users").len(), 2);
-    let held = fixture.store.held_events(&users().key(), &readside::HeldQuery::all()).unwrap();
-    assert_eq!((held.len(), held[0].attempt.attempts, held[0].attempt.state), (1, 1, HeldState::Stopped));
+    let held = fixture.store.failed_events(&users().key(), &readside::FailureQuery::all()).unwrap();
+    assert_eq!((held.len(), held[0].attempt.attempts, held[0].attempt.state), (1, 1, FailureStatus::Stopped));
     assert!(matches!(handler.trigger(&["a"]), Err(TriggerError::Stopped { .. })));
     assert_eq!(
-        fixture.store.held_events(&users().key(), &readside::HeldQuery::all()).unwrap()[0].attempt.attempts,
+        fixture.store.failed_events(&users().key(), &readside::FailureQuery::all()).unwrap()[0].attempt.attempts,
         1,
         "no further attempt"
     );
@@ -147,7 +147,7 @@ pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     handler.trigger(&["a"]).unwrap();
     assert_eq!(position(fixture, &projection, "a"), 4);
     assert_eq!(rows(fixture, &projection, "users").len(), 2);
-    let held = fixture.store.held_events(&projection.key(), &readside::HeldQuery::all()).unwrap();
+    let held = fixture.store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
     let classes: Vec<_> = held.iter().map(|held| (held.attempt.position, held.attempt.class)).collect();
     assert_eq!(classes, [(2, FailureClass::Reducer), (3, FailureClass::Constraint)]);
 }

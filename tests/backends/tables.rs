@@ -63,7 +63,7 @@ pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     assert_eq!(value("lines", 0, 3), "o1".into());
     push("b", "o1", "broken");
     assert!(handler.trigger(&["b"]).is_err());
-    let held = fixture.store.held_events(&projection.key(), &readside::HeldQuery::all()).unwrap();
+    let held = fixture.store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
     assert_eq!(held[0].attempt.class, FailureClass::Constraint);
     assert_eq!(fixture.read_rows(&projection, "orders").last().unwrap()[2].1, 2.into(), "all of a multi or nothing");
     push("a", "o1", "gone");

@@ -92,7 +92,7 @@ pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store + 'static
         other => panic!("{other:?}"),
     };
     assert_eq!((stopped.len(), stopped[0].position), (1, 2));
-    let held = store.held_events(&projection.key(), &readside::HeldQuery::all()).unwrap().remove(0).attempt;
+    let held = store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap().remove(0).attempt;
     assert_eq!(held.class, FailureClass::Statement);
     assert!(held.error.contains("deeper than 127 levels"), "{}", held.error);
     assert_eq!(store.rows(&projection, "docs").len(), 2);
@@ -115,7 +115,7 @@ pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store + 'static>(s
     ] {
         store.push(&[NewEvent::raw(kind, "user", "u", kind)]).unwrap();
         assert!(crate::trigger(store, &projection, &[kind]).is_err());
-        let held = store.held_events(&projection.key(), &readside::HeldQuery::all()).unwrap();
+        let held = store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
         let held = held.iter().find(|held| &*held.attempt.instance == kind).unwrap();
         assert_eq!((held.attempt.position, held.attempt.class), (at, class), "{held:?}");
         assert!(held.attempt.error.contains(words), "{}", held.attempt.error);

@@ -103,7 +103,7 @@ fn a_lost_connection_is_counted() {
     before = generation(&named);
     let cut = named.transaction(&mut |tx| {
         end_all();
-        tx.held_events(&people("people", 1).key(), &HeldQuery::all()).map(|_| ())
+        tx.failed_events(&people("people", 1).key(), &FailureQuery::all()).map(|_| ())
     });
     assert_eq!(cut.unwrap_err().kind(), Kind::Connection);
     assert!(generation(&named) > before);

@@ -162,17 +162,17 @@ macro_rules! forward {
             ) -> Result<(), readside::error::StoreError> {
                 self.store.transaction(work)
             }
-            fn held_events(
+            fn failed_events(
                 &self,
                 p: &readside::ProjectionKey,
-                query: &readside::HeldQuery,
-            ) -> Result<Vec<readside::HeldEvent>, readside::error::StoreError> {
-                self.store.held_events(p, query)
+                query: &readside::FailureQuery,
+            ) -> Result<Vec<readside::FailedEvent>, readside::error::StoreError> {
+                self.store.failed_events(p, query)
             }
             fn held_counts(
                 &self,
                 p: &readside::ProjectionKey,
-            ) -> Result<Vec<(readside::HeldState, u64)>, readside::error::StoreError> {
+            ) -> Result<Vec<(readside::FailureStatus, u64)>, readside::error::StoreError> {
                 self.store.held_counts(p)
             }
             fn interventions(

@@ -36,8 +36,8 @@ fn failing(aggregate_type: &str, event_type: &str) -> Projection {
     )
 }
 
-fn states(handler: &ProjectionHandler, query: &HeldQuery) -> Vec<(i64, HeldState)> {
-    let held = handler.held_events(query).unwrap();
+fn states(handler: &ProjectionHandler, query: &FailureQuery) -> Vec<(i64, FailureStatus)> {
+    let held = handler.failed_events(query).unwrap();
     held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
 }
 
@@ -54,10 +54,10 @@ pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'stati
     handler.trigger(&[&name]).unwrap();
     store.push(&[NewEvent::raw(&name, &name, &id, &name)]).unwrap();
     handler.trigger(&[&name]).unwrap();
-    let parked = [(1, HeldState::Parked), (2, HeldState::Behind)];
-    assert_eq!(states(&handler, &HeldQuery::all().instance(&name).aggregate(&name, &id)), parked);
-    assert_eq!(states(&handler, &HeldQuery::all().aggregate(&name, &id)), parked);
-    assert_eq!(states(&handler, &HeldQuery::all().aggregate(&name, "another")), []);
+    let parked = [(1, FailureStatus::Parked), (2, FailureStatus::Behind)];
+    assert_eq!(states(&handler, &FailureQuery::all().instance(&name).aggregate(&name, &id)), parked);
+    assert_eq!(states(&handler, &FailureQuery::all().aggregate(&name, &id)), parked);
+    assert_eq!(states(&handler, &FailureQuery::all().aggregate(&name, "another")), []);
     let query = SubQuery::new().instance(&name).aggregate_type(&name).aggregate_id(&id).event_type(&name);
     assert_eq!(store.filter(&Query::new().or(query)).unwrap().len(), 2);
 }
@@ -110,10 +110,10 @@ pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store + 'static>(
         ));
         let handler = handler(store, &failing("user", "added"));
         handler.trigger(&[&instance]).unwrap();
-        let of_long = HeldQuery::all().instance(&instance).aggregate("user", &id);
-        assert_eq!(states(&handler, &of_long), [(1, HeldState::Parked)]);
+        let of_long = FailureQuery::all().instance(&instance).aggregate("user", &id);
+        assert_eq!(states(&handler, &of_long), [(1, FailureStatus::Parked)]);
         handler.discard(&instance, 1, &By::new("ada", "a test")).unwrap();
-        assert_eq!(states(&handler, &HeldQuery::all().instance(&instance)), [(2, HeldState::Parked)]);
+        assert_eq!(states(&handler, &FailureQuery::all().instance(&instance)), [(2, FailureStatus::Parked)]);
     }
 }
 
@@ -123,7 +123,7 @@ fn outcomes<S: Store + 'static>(store: &Arc<S>, projection: &Projection, ids: &[
     let pushed = store.push(&commands).unwrap();
     let handler = handler(store, projection);
     handler.trigger(&["a"]).unwrap();
-    let held = handler.held_events(&HeldQuery::all()).unwrap();
+    let held = handler.failed_events(&FailureQuery::all()).unwrap();
     let of = |event: &Event| {
         let attempt = held.iter().map(|held| &held.attempt).find(|attempt| attempt.position == event.position())?;
         Some(format!("{}: {}", attempt.class, attempt.error))

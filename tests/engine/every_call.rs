@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use readside::error::StoreErrorKind as Kind;
 use readside::testing::laws::{self, Models};
-use readside::{EngineStore, EventStore, HandlerConfig, HeldQuery, HeldState, Policy, ProjectionHandler, Value};
+use readside::{EngineStore, EventStore, FailureQuery, FailureStatus, HandlerConfig, Policy, ProjectionHandler, Value};
 
 use crate::faults::{Fault, Faults, Faulty};
 use crate::{config, count, counts, rows, show, store};
@@ -66,10 +66,10 @@ fn run<S: Tried>(store: &S, way: Fault, at: usize, retries: u32) -> usize {
     handler.trigger(&[&a, &b]).unwrap();
     assert_eq!(found(store, &a), (7, ["x=8", "y=2", "z=5"].map(str::to_owned).to_vec()), "{way:?} at call {at}");
     assert_eq!(found(store, &b), (2, ["x=100", "y=7"].map(str::to_owned).to_vec()), "{way:?} at call {at}");
-    let held = store.held_events(&counts().key(), &HeldQuery::all().instance(&a)).unwrap();
+    let held = store.failed_events(&counts().key(), &FailureQuery::all().instance(&a)).unwrap();
     let held: Vec<_> =
         held.iter().map(|held| (held.attempt.position, held.attempt.attempts, held.attempt.state)).collect();
-    assert_eq!(held, [(4, 1, HeldState::Skipped), (6, 1, HeldState::Skipped)], "{way:?} at call {at}");
+    assert_eq!(held, [(4, 1, FailureStatus::Skipped), (6, 1, FailureStatus::Skipped)], "{way:?} at call {at}");
     calls
 }
 

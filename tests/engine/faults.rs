@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::{SetupError, StoreError, StoreErrorKind};
 use readside::{
-    Action, Attempt, By, Checkpoint, EventSource, Head, HeadsRequest, HeldEvent, HeldQuery, HeldState, Intervention,
-    Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State, Statement,
+    Action, Attempt, By, Checkpoint, EventSource, FailedEvent, FailureQuery, FailureStatus, Head, HeadsRequest,
+    Intervention, Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State,
+    Statement,
 };
 
 /// How a call fails.
@@ -122,11 +123,11 @@ impl<S: ProjectionStore> ProjectionStore for Faulty<S> {
         })?;
         if cut_off { Err(unknown()) } else { Ok(()) }
     }
-    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
         self.faults.call()?;
-        self.inner.held_events(projection, query)
+        self.inner.failed_events(projection, query)
     }
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
         self.inner.held_counts(projection)
     }
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
@@ -179,9 +180,13 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
         self.faults.call()?;
         self.inner.forget(projection, instance, positions)
     }
-    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
+    fn failed_events(
+        &mut self,
+        projection: &ProjectionKey,
+        query: &FailureQuery,
+    ) -> Result<Vec<FailedEvent>, StoreError> {
         self.faults.call()?;
-        self.inner.held_events(projection, query)
+        self.inner.failed_events(projection, query)
     }
     fn parked(
         &mut self,

@@ -198,7 +198,7 @@ fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other
     let by = readside::By::new("ada", "the reducer is mended");
     for outcome in [handler.retry("a", 2, &by), handler.discard("a", 2, &by)] {
         assert!(
-            matches!(&outcome, Err(readside::error::MendError::Trigger(TriggerError::Stopped { stopped, .. }))
+            matches!(&outcome, Err(readside::error::FailureError::Trigger(TriggerError::Stopped { stopped, .. }))
                 if matches!(stopped[0].cause, StopCause::HistoryDiverged { .. })),
             "{outcome:?}"
         );

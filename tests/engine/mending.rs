@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use readside::error::{MendError, StoreErrorKind as Kind};
+use readside::error::{FailureError, StoreErrorKind as Kind};
 use readside::{
-    By, HandlerConfig, HeldQuery, HeldState, NewEvent, Projection, ProjectionHandler, ProjectionStore, ReduceError,
-    SqliteStore, eq, increment, update,
+    By, FailureQuery, FailureStatus, HandlerConfig, NewEvent, Projection, ProjectionHandler, ProjectionStore,
+    ReduceError, SqliteStore, eq, increment, update,
 };
 
 use crate::faults::{Fault, Faults, Faulty};
@@ -23,7 +23,7 @@ const WAYS: [Fault; 7] = [
     Fault::CommitDone,
 ];
 
-use HeldState::{Behind, Parked};
+use FailureStatus::{Behind, Parked};
 
 /// Counts; a late event adds 100, once it can be reduced.
 fn late(mended: &Arc<AtomicBool>) -> Projection {
@@ -47,20 +47,20 @@ fn by() -> By {
 }
 
 /// Applies what can be applied, and gives up the event at 5, which nobody can.
-fn mend(handler: &ProjectionHandler) -> Result<(), MendError> {
+fn mend(handler: &ProjectionHandler) -> Result<(), FailureError> {
     match handler.retry_all(&by()) {
         Ok(_) => {}
-        Err(MendError::SomeStillFail { mended, .. }) if mended.refused[0].position == 5 => {}
+        Err(FailureError::SomeStillFail { mended, .. }) if mended.refused[0].position == 5 => {}
         Err(error) => return Err(error),
     }
     match handler.discard("a", 5, &by()) {
-        Ok(_) | Err(MendError::NotHeld { .. }) => Ok(()),
+        Ok(_) | Err(FailureError::NotHeld { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-fn held(store: &SqliteStore) -> Vec<(i64, HeldState)> {
-    let held = store.held_events(&counts().key(), &HeldQuery::all()).unwrap();
+fn held(store: &SqliteStore) -> Vec<(i64, FailureStatus)> {
+    let held = store.failed_events(&counts().key(), &FailureQuery::all()).unwrap();
     held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
 }
 
@@ -142,7 +142,7 @@ fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {
             assert!(outcome.is_ok() && at > 10, "{outcome:?} at {at}");
             break;
         }
-        let Err(MendError::Store(error)) = outcome else { panic!("{outcome:?} at {at}") };
+        let Err(FailureError::Store(error)) = outcome else { panic!("{outcome:?} at {at}") };
         assert_eq!(error.kind(), Kind::Unsupported);
         assert!(held(&store).len() < 2, "both are left at {at}");
     }

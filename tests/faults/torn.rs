@@ -56,10 +56,10 @@ impl ProjectionStore for Mortal {
         self.live();
         Ok(())
     }
-    fn held_events(&self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(projection, query)
+    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.failed_events(projection, query)
     }
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
         self.inner.held_counts(projection)
     }
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
@@ -106,8 +106,12 @@ impl ProjectionTransaction for MortalTransaction<'_> {
     fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
         self.inner.forget(projection, instance, positions)
     }
-    fn held_events(&mut self, projection: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(projection, query)
+    fn failed_events(
+        &mut self,
+        projection: &ProjectionKey,
+        query: &FailureQuery,
+    ) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.failed_events(projection, query)
     }
     fn parked(
         &mut self,

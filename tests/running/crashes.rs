@@ -95,13 +95,13 @@ fn outlive(address: &str, mut done: impl FnMut() -> bool) -> u32 {
 }
 
 /// What is held in an instance.
-fn held<S: EngineStore>(store: &S, instance: &str) -> Vec<(i64, HeldState, FailureClass)> {
-    let held = store.held_events(&deadly().key(), &HeldQuery::all().instance(instance)).unwrap();
+fn held<S: EngineStore>(store: &S, instance: &str) -> Vec<(i64, FailureStatus, FailureClass)> {
+    let held = store.failed_events(&deadly().key(), &FailureQuery::all().instance(instance)).unwrap();
     held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.class)).collect()
 }
 
-const FOUND: (HeldState, FailureClass) = (HeldState::Parked, FailureClass::Crash);
-const BEHIND: (HeldState, FailureClass) = (HeldState::Behind, FailureClass::Predecessor);
+const FOUND: (FailureStatus, FailureClass) = (FailureStatus::Parked, FailureClass::Crash);
+const BEHIND: (FailureStatus, FailureClass) = (FailureStatus::Behind, FailureClass::Predecessor);
 
 // Contract: F7
 fn found<P: Place>(place: &P, address: &str) {

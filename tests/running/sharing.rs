@@ -174,10 +174,10 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
     ) -> Result<(), StoreError> {
         self.inner.transaction(work)
     }
-    fn held_events(&self, key: &ProjectionKey, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.held_events(key, query)
+    fn failed_events(&self, key: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.failed_events(key, query)
     }
-    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
         self.inner.held_counts(key)
     }
     fn interventions(&self, key: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {

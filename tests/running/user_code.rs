@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
-use readside::error::{AwaitError, MendError, OperateError, TriggerError};
+use readside::error::{AwaitError, FailureError, OperateError, TriggerError};
 use readside::*;
 
 use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, lazy, sum};
@@ -115,7 +115,7 @@ fn pushed(store: &impl EventStore) -> Vec<Event> {
     store.push(&[count("A-first", 1), count("Z-last", 2)]).unwrap()
 }
 
-fn check_failures(held: &[HeldEvent]) {
+fn check_failures(held: &[FailedEvent]) {
     let of = |kind: &str| held.iter().map(|held| &held.attempt).find(|attempt| *attempt.event_type == *kind).unwrap();
     for kind in kinds() {
         let attempt = of(&kind);
@@ -123,7 +123,7 @@ fn check_failures(held: &[HeldEvent]) {
             "Bomb" | "Picky" | "Upcast" => FailureClass::Panic,
             _ => FailureClass::Reducer,
         };
-        assert_eq!((attempt.state, attempt.class), (HeldState::Parked, class), "{attempt:?}");
+        assert_eq!((attempt.state, attempt.class), (FailureStatus::Parked, class), "{attempt:?}");
         assert!(!attempt.error.is_empty() && attempt.error.len() < 5000, "{attempt:?}");
     }
     assert!(of("DisplayPanics").error.contains("its Display panics (no text)"));
@@ -142,7 +142,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
     let config = EngineConfig { handler: at_once(), ..eager() };
     let engine = Engine::builder(store.clone()).projection(rude()).config(config).start().unwrap();
     engine.await_pushed("rude", &good, LONG).unwrap();
-    let held = || engine.held_events("rude", &HeldQuery::all()).unwrap();
+    let held = || engine.failed_events("rude", &FailureQuery::all()).unwrap();
     eventually("a record of each", || held().len() == kinds().len());
     check_failures(&held());
     // Straight from the queue too.
@@ -163,7 +163,7 @@ pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
     instances.extend(["A-first".to_owned(), "Z-last".to_owned()]);
     let instances: Vec<&str> = instances.iter().map(String::as_str).collect();
     handler.trigger(&instances).unwrap();
-    check_failures(&handler.held_events(&HeldQuery::all()).unwrap());
+    check_failures(&handler.failed_events(&FailureQuery::all()).unwrap());
     assert_eq!(sum::<P>(&store, "rude", None), 3);
 }
 
@@ -184,8 +184,8 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
         inside(matches!(trigger, TriggerError::InsideReducer { .. }), trigger.to_string()),
         inside(matches!(wait, AwaitError::InsideReducer { .. }), wait.to_string()),
         inside(matches!(read, AwaitError::InsideReducer { .. }), read.to_string()),
-        inside(matches!(retry, MendError::InsideReducer { .. }), retry.to_string()),
-        inside(matches!(all, MendError::InsideReducer { .. }), all.to_string()),
+        inside(matches!(retry, FailureError::InsideReducer { .. }), retry.to_string()),
+        inside(matches!(all, FailureError::InsideReducer { .. }), all.to_string()),
         inside(matches!(rebuild, OperateError::InsideReducer), rebuild.to_string()),
         inside(matches!(reset, OperateError::InsideReducer), reset.to_string()),
     ]

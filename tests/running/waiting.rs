@@ -18,7 +18,7 @@ fn failing() -> Attempt {
         aggregate_id: "x".into(),
         event_type: "thing.counted".into(),
         attempts: 3,
-        state: HeldState::Failing,
+        state: FailureStatus::Failing,
         class: FailureClass::Reducer,
         error: "bad luck".into(),
         retry_in: Duration::from_mins(1),

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::common::{ByArgs, WaitArgs};
 use crate::cli::words;
 use crate::command::Switch;
-use crate::held::HeldState;
+use crate::failure::FailureStatus;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FailedArgs {
@@ -73,7 +73,7 @@ pub(in crate::cli) enum StateArg {
     Skipped,
 }
 
-impl From<StateArg> for HeldState {
+impl From<StateArg> for FailureStatus {
     fn from(state: StateArg) -> Self {
         match state {
             StateArg::Failing => Self::Failing,

@@ -8,7 +8,7 @@ use super::operation::{self, Asked};
 use super::{Tally, count, counter, lock, number, step, unknown};
 use crate::db::{Backend, Conn, EVENT_COLUMNS, row};
 use crate::error::{LifeError, StoreError};
-use crate::held::By;
+use crate::failure::By;
 use crate::life::{Archival, Archived, OperationKind, Touched};
 use crate::value::{Value, time_text, within_above};
 

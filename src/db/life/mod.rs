@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use super::{Backend, Conn, DbStore, row};
 use crate::error::{LifeError, StoreError, StoreErrorKind};
-use crate::held::By;
+use crate::failure::By;
 use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
 use crate::value::to_micros;
 

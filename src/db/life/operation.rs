@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::now;
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::held::By;
+use crate::failure::By;
 use crate::life::{Operation, OperationKind, Touched};
 use crate::value::Value;
 

@@ -7,7 +7,7 @@ use super::{Tally, count, counted, lock, number, step};
 use crate::db::{Backend, Conn, Row, command, row};
 use crate::error::{LifeError, StoreError, StoreErrorKind};
 use crate::event::ERASED;
-use crate::held::By;
+use crate::failure::By;
 use crate::life::{Affected, OperationKind, Redacted, Redaction, Subject, Touched};
 use crate::value::Value;
 

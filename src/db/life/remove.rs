@@ -10,7 +10,7 @@ use super::operation::{self, Asked};
 use super::{Tally, count, counted, counter, lock, now, number, step, unknown};
 use crate::db::{Backend, Conn, command, row, setup};
 use crate::error::{LifeError, StoreError};
-use crate::held::By;
+use crate::failure::By;
 use crate::life::{OperationKind, Removed, Touched};
 use crate::sql::{self, Dialect};
 use crate::table::INSTANCE_COLUMN;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::{Pass, cancelled, failure};
-use crate::error::{MendError, StoreError, StoreErrorKind, TriggerError, full};
+use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, full};
 use crate::event::Event;
-use crate::held::{Action, Attempt, By, HeldEvent, HeldQuery, HeldState, Intervention, Mended, Refused};
+use crate::failure::{
+    Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, Refused, RetryOutcome,
+};
 use crate::projection::{ReduceFailure, is_reducing};
 use crate::query::{Cursor, ReadRequest};
 use crate::state::{Checkpoint, State, StopCause, Stopped};
@@ -53,8 +55,8 @@ impl ProjectionHandler {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn held_events(&self, query: &HeldQuery) -> Result<Vec<HeldEvent>, StoreError> {
-        self.inner.models.held_events(&self.inner.key, query)
+    pub fn failed_events(&self, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
+        self.inner.models.failed_events(&self.inner.key, query)
     }
 
     /// What people did about failures of this projection, the latest first, at most `limit`.
@@ -69,12 +71,12 @@ impl ProjectionHandler {
     /// order, each exactly once; one that held its instance up is applied and the instance goes on; a skipped one is
     /// applied late, behind events that came after it.
     ///
-    /// Of a parked aggregate any event will do: it goes on with the first that is held ([`Mended::went_on`]). So a retry that
+    /// Of a parked aggregate any event will do: it goes on with the first that is held ([`RetryOutcome::went_on`]). So a retry that
     /// was cut off is taken up by the same call.
     ///
     /// # Errors
-    /// [`MendError::StillFails`] when it, or one behind it, is refused again; what was applied before stays.
-    pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+    /// [`FailureError::StillFails`] when it, or one behind it, is refused again; what was applied before stays.
+    pub fn retry(&self, instance: &str, position: i64, by: &By) -> Result<RetryOutcome, FailureError> {
         self.retry_telling(instance, position, by, &mut |_, _| {})
     }
 
@@ -85,7 +87,7 @@ impl ProjectionHandler {
         position: i64,
         by: &By,
         told: &mut dyn FnMut(u64, u64),
-    ) -> Result<Mended, MendError> {
+    ) -> Result<RetryOutcome, FailureError> {
         self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_or_go_on(instance, position)?;
@@ -93,38 +95,43 @@ impl ProjectionHandler {
         log_intervention(self.inner.projection.name(), &held, Action::Retry, by);
         let went_on = (held.attempt.position != position).then_some(held.attempt.position);
         let mended = match held.attempt.state {
-            HeldState::Failing | HeldState::Stopped => self.retry_instance(&held, by)?,
-            HeldState::Skipped => self.inner.apply_skipped(&held, by)?,
-            HeldState::Parked | HeldState::Behind => {
+            FailureStatus::Failing | FailureStatus::Stopped => self.retry_instance(&held, by)?,
+            FailureStatus::Skipped => self.inner.apply_skipped(&held, by)?,
+            FailureStatus::Parked | FailureStatus::Behind => {
                 self.inner.noted(&held, Action::Retry, by)?;
                 let before = self.inner.models.held_count(&self.inner.key, &Pass::of_aggregate(&held))?;
                 let applied = self.inner.apply_aggregate(&held, &mut |applied| told(applied, before))?;
-                Mended { applied, before, after: before.saturating_sub(applied), ..Mended::default() }
+                RetryOutcome { applied, before, after: before.saturating_sub(applied), ..RetryOutcome::default() }
             }
         };
-        Ok(Mended { went_on, ..mended })
+        Ok(RetryOutcome { went_on, ..mended })
     }
 
     /// Tries all events again that failed for good and were not skipped, in all instances. Goes on behind those that are
     /// not mended.
     ///
     /// # Errors
-    /// [`MendError::SomeStillFail`] with all that came of it, after all were tried, when some are refused again; what kept
+    /// [`FailureError::SomeStillFail`] with all that came of it, after all were tried, when some are refused again; what kept
     /// the first from being mended, when that was something else. At once when the database is out of reach, or the work
     /// was cancelled.
-    pub fn retry_all(&self, by: &By) -> Result<Mended, MendError> {
+    pub fn retry_all(&self, by: &By) -> Result<RetryOutcome, FailureError> {
         self.retry_all_telling(by, &mut |_, _| {})
     }
 
     /// As [`retry_all`](Self::retry_all), and tells how many events are applied, of how many.
-    pub(crate) fn retry_all_telling(&self, by: &By, told: &mut dyn FnMut(u64, u64)) -> Result<Mended, MendError> {
+    pub(crate) fn retry_all_telling(
+        &self,
+        by: &By,
+        told: &mut dyn FnMut(u64, u64),
+    ) -> Result<RetryOutcome, FailureError> {
         self.inner.check_outside()?;
-        let mut query =
-            HeldQuery::all().states([HeldState::Parked, HeldState::Stopped, HeldState::Failing]).limit(PAGE);
+        let mut query = FailureQuery::all()
+            .states([FailureStatus::Parked, FailureStatus::Stopped, FailureStatus::Failing])
+            .limit(PAGE);
         let before = self.inner.all_held()?;
-        let (mut mended, mut first, mut still) = (Mended { before, ..Mended::default() }, None, false);
+        let (mut mended, mut first, mut still) = (RetryOutcome { before, ..RetryOutcome::default() }, None, false);
         loop {
-            let page = self.held_events(&query)?;
+            let page = self.failed_events(&query)?;
             let Some(last) = page.last() else { break };
             query = query.after(last);
             for held in page {
@@ -133,10 +140,10 @@ impl ProjectionHandler {
                 match self.retry_telling(instance, position, by, so_far) {
                     Ok(done) => mended.applied += done.applied,
                     // Mended or given up by somebody else meanwhile.
-                    Err(MendError::NotHeld { .. }) => {}
+                    Err(FailureError::NotHeld { .. }) => {}
                     Err(error) if concerns_all(&error) => return Err(error),
                     Err(error) => {
-                        still |= matches!(error, MendError::StillFails { .. });
+                        still |= matches!(error, FailureError::StillFails { .. });
                         note_refusal(&mut mended, &held, &error);
                         first.get_or_insert(error);
                     }
@@ -149,7 +156,7 @@ impl ProjectionHandler {
             None => Ok(mended),
             Some(_) if still => {
                 let projection = self.inner.projection.name().to_owned();
-                Err(MendError::SomeStillFail { projection, mended: Box::new(mended) })
+                Err(FailureError::SomeStillFail { projection, mended: Box::new(mended) })
             }
             Some(error) => Err(error),
         }
@@ -159,8 +166,8 @@ impl ProjectionHandler {
     /// rebuild and a raised version meet the event again.
     ///
     /// # Errors
-    /// [`MendError::StillFails`] when one that was parked behind it is refused.
-    pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+    /// [`FailureError::StillFails`] when one that was parked behind it is refused.
+    pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<RetryOutcome, FailureError> {
         self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
         let held = self.inner.find_held(instance, position)?;
@@ -168,16 +175,16 @@ impl ProjectionHandler {
         log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
         self.inner.give_up(&held, by)?;
         match held.attempt.state {
-            HeldState::Parked => {
+            FailureStatus::Parked => {
                 let applied = self.inner.apply_aggregate(&held, &mut |_| {})?;
-                Ok(Mended { applied, ..Mended::default() })
+                Ok(RetryOutcome { applied, ..RetryOutcome::default() })
             }
-            _ => Ok(Mended::default()),
+            _ => Ok(RetryOutcome::default()),
         }
     }
 
     /// An event that holds up its instance is due now; the pass that follows applies it, and what comes behind it.
-    fn retry_instance(&self, held: &HeldEvent, by: &By) -> Result<Mended, MendError> {
+    fn retry_instance(&self, held: &FailedEvent, by: &By) -> Result<RetryOutcome, FailureError> {
         let (instance, position) = (&held.attempt.instance, held.attempt.position);
         self.inner.make_due(held, by)?;
         let before = self.inner.state(instance)?.position;
@@ -187,14 +194,14 @@ impl ProjectionHandler {
             Err(error) => return Err(self.inner.refused(held, error)),
         }
         let applied = u64::from(before < position);
-        Ok(Mended { applied, ..Mended::default() })
+        Ok(RetryOutcome { applied, ..RetryOutcome::default() })
     }
 }
 
 /// Adds to a report what kept an event from being mended.
-fn note_refusal(mended: &mut Mended, held: &HeldEvent, error: &MendError) {
+fn note_refusal(mended: &mut RetryOutcome, held: &FailedEvent, error: &FailureError) {
     let refused = match error {
-        MendError::StillFails { instance, position, applied, class, error, .. } => {
+        FailureError::StillFails { instance, position, applied, class, error, .. } => {
             mended.applied += applied;
             let (instance, error) = (instance.clone(), error.clone());
             Refused { instance, position: *position, class: Some(*class), error }
@@ -212,10 +219,10 @@ fn note_refusal(mended: &mut Mended, held: &HeldEvent, error: &MendError) {
 }
 
 /// Whether the next event would meet the same.
-fn concerns_all(error: &MendError) -> bool {
+fn concerns_all(error: &FailureError) -> bool {
     match error {
-        MendError::Store(error) | MendError::Trigger(TriggerError::Store(error)) => error.concerns_all(),
-        MendError::Trigger(TriggerError::Stopped { stopped, .. }) => {
+        FailureError::Store(error) | FailureError::Trigger(TriggerError::Store(error)) => error.concerns_all(),
+        FailureError::Trigger(TriggerError::Stopped { stopped, .. }) => {
             stopped.iter().any(|stopped| match &stopped.cause {
                 StopCause::Store(error) => error.concerns_all(),
                 cause => matches!(cause, StopCause::Cancelled),
@@ -225,7 +232,7 @@ fn concerns_all(error: &MendError) -> bool {
     }
 }
 
-fn log_intervention(projection: &str, held: &HeldEvent, action: Action, by: &By) {
+fn log_intervention(projection: &str, held: &FailedEvent, action: Action, by: &By) {
     let Attempt { instance, position, state, .. } = &held.attempt;
     log::info!(
         "projection {projection:?}, instance {instance:?}: {action} of event {position}, which is {state}, by {:?}",
@@ -242,8 +249,8 @@ impl Pass {
         Ok(self.models.states(&self.key, std::slice::from_ref(instance))?.into_iter().next().unwrap_or_default())
     }
 
-    fn check_outside(&self) -> Result<(), MendError> {
-        if is_reducing() { Err(MendError::InsideReducer { projection: self.name() }) } else { Ok(()) }
+    fn check_outside(&self) -> Result<(), FailureError> {
+        if is_reducing() { Err(FailureError::InsideReducer { projection: self.name() }) } else { Ok(()) }
     }
 
     fn check_cancel(&self, instance: &str) -> Result<(), TriggerError> {
@@ -253,35 +260,35 @@ impl Pass {
         Err(TriggerError::Stopped { projection: self.name(), stopped: vec![cancelled(instance.into())] })
     }
 
-    fn find_held(&self, instance: &str, position: i64) -> Result<HeldEvent, MendError> {
-        let query = HeldQuery::all().instance(instance).positions(position, position);
-        let found = self.models.held_events(&self.key, &query)?.into_iter().next();
-        found.ok_or_else(|| MendError::NotHeld { projection: self.name(), instance: instance.to_owned(), position })
+    fn find_held(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
+        let query = FailureQuery::all().instance(instance).positions(position, position);
+        let found = self.models.failed_events(&self.key, &query)?.into_iter().next();
+        found.ok_or_else(|| FailureError::NotHeld { projection: self.name(), instance: instance.to_owned(), position })
     }
 
-    fn of_aggregate(held: &HeldEvent) -> HeldQuery {
+    fn of_aggregate(held: &FailedEvent) -> FailureQuery {
         Self::of_this(&held.attempt.instance, &held.attempt.aggregate_type, &held.attempt.aggregate_id)
     }
 
-    fn of_this(instance: &str, aggregate_type: &str, aggregate_id: &str) -> HeldQuery {
-        let states = [HeldState::Parked, HeldState::Behind];
-        HeldQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id).states(states)
+    fn of_this(instance: &str, aggregate_type: &str, aggregate_id: &str) -> FailureQuery {
+        let states = [FailureStatus::Parked, FailureStatus::Behind];
+        FailureQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id).states(states)
     }
 
     /// All that is on record and was not skipped.
     fn all_held(&self) -> Result<u64, StoreError> {
         let counts = self.models.held_counts(&self.key)?;
-        Ok(counts.iter().filter(|(state, _)| *state != HeldState::Skipped).map(|(_, count)| count).sum())
+        Ok(counts.iter().filter(|(state, _)| *state != FailureStatus::Skipped).map(|(_, count)| count).sum())
     }
 
     /// The event; or the first that is held of its aggregate, where it waits behind that, or is done already.
-    fn find_or_go_on(&self, instance: &str, position: i64) -> Result<HeldEvent, MendError> {
+    fn find_or_go_on(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
         let (query, not_held) = match self.find_held(instance, position) {
-            Ok(held) if held.attempt.state == HeldState::Behind => {
+            Ok(held) if held.attempt.state == FailureStatus::Behind => {
                 let query = Self::of_aggregate(&held);
-                return Ok(self.models.held_events(&self.key, &query.limit(1))?.into_iter().next().unwrap_or(held));
+                return Ok(self.models.failed_events(&self.key, &query.limit(1))?.into_iter().next().unwrap_or(held));
             }
-            Err(not_held @ MendError::NotHeld { .. }) => {
+            Err(not_held @ FailureError::NotHeld { .. }) => {
                 let cursors = vec![Cursor { instance: instance.into(), after: position.saturating_sub(1).max(0) }];
                 let wanted = self.projection.wanted();
                 let slices = self.source.read(&ReadRequest { cursors, wanted, limit: 1, max_bytes: 1 })?;
@@ -291,12 +298,12 @@ impl Pass {
             }
             other => return other,
         };
-        self.models.held_events(&self.key, &query.limit(1))?.into_iter().next().ok_or(not_held)
+        self.models.failed_events(&self.key, &query.limit(1))?.into_iter().next().ok_or(not_held)
     }
 
-    fn refused(&self, held: &HeldEvent, error: TriggerError) -> MendError {
+    fn refused(&self, held: &FailedEvent, error: TriggerError) -> FailureError {
         match self.find_held(&held.attempt.instance, held.attempt.position) {
-            Ok(again) if again.attempt.attempts > held.attempt.attempts => MendError::StillFails {
+            Ok(again) if again.attempt.attempts > held.attempt.attempts => FailureError::StillFails {
                 projection: self.name(),
                 instance: again.attempt.instance.to_string(),
                 position: again.attempt.position,
@@ -333,13 +340,14 @@ impl Pass {
         }
     }
 
-    fn noted(&self, held: &HeldEvent, action: Action, by: &By) -> Result<(), StoreError> {
+    fn noted(&self, held: &FailedEvent, action: Action, by: &By) -> Result<(), StoreError> {
         let (instance, position) = (&held.attempt.instance, held.attempt.position);
         self.models.transaction(&mut |tx| tx.note(&self.key, instance, position, action, by))
     }
 
-    fn make_due(&self, held: &HeldEvent, by: &By) -> Result<(), StoreError> {
-        let due = Attempt { state: HeldState::Failing, retry_in: std::time::Duration::ZERO, ..held.attempt.clone() };
+    fn make_due(&self, held: &FailedEvent, by: &By) -> Result<(), StoreError> {
+        let due =
+            Attempt { state: FailureStatus::Failing, retry_in: std::time::Duration::ZERO, ..held.attempt.clone() };
         self.under_lock(&held.attempt.instance, &mut |tx, state| {
             let same = state.blocked.as_ref().is_some_and(|blocked| blocked.position == due.position);
             if !same {
@@ -351,13 +359,13 @@ impl Pass {
     }
 
     /// Removes the record. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
-    fn give_up(&self, held: &HeldEvent, by: &By) -> Result<(), MendError> {
+    fn give_up(&self, held: &FailedEvent, by: &By) -> Result<(), FailureError> {
         let Attempt { instance, position, .. } = &held.attempt;
         let (event, origin) = (self.standing(instance, *position)?.at, self.origin()?);
         let mut gone = false;
         self.under_lock(instance, &mut |tx, state| {
-            let query = HeldQuery::all().instance(instance).positions(*position, *position);
-            gone = tx.held_events(&self.key, &query)?.is_empty();
+            let query = FailureQuery::all().instance(instance).positions(*position, *position);
+            gone = tx.failed_events(&self.key, &query)?.is_empty();
             if gone {
                 return Ok(());
             }
@@ -375,41 +383,41 @@ impl Pass {
     }
 
     /// The first held event of an aggregate, behind this position, is the parked one.
-    fn promote(&self, tx: &mut dyn ProjectionTransaction, held: &HeldEvent, after: i64) -> Result<(), StoreError> {
+    fn promote(&self, tx: &mut dyn ProjectionTransaction, held: &FailedEvent, after: i64) -> Result<(), StoreError> {
         let rest = Self::of_aggregate(held).positions(after.saturating_add(1), i64::MAX);
-        let first = tx.held_events(&self.key, &rest.limit(1))?;
+        let first = tx.failed_events(&self.key, &rest.limit(1))?;
         match first.first() {
-            Some(first) if first.attempt.state == HeldState::Behind => {
-                tx.record(&self.key, &[Attempt { state: HeldState::Parked, ..first.attempt.clone() }])
+            Some(first) if first.attempt.state == FailureStatus::Behind => {
+                tx.record(&self.key, &[Attempt { state: FailureStatus::Parked, ..first.attempt.clone() }])
             }
             _ => Ok(()),
         }
     }
 
-    fn apply_skipped(&self, held: &HeldEvent, by: &By) -> Result<Mended, MendError> {
+    fn apply_skipped(&self, held: &FailedEvent, by: &By) -> Result<RetryOutcome, FailureError> {
         let position = held.attempt.position;
         let (steps, _) = self.steps(std::slice::from_ref(held))?;
-        let query = HeldQuery::all().instance(&held.attempt.instance).positions(position, position);
+        let query = FailureQuery::all().instance(&held.attempt.instance).positions(position, position);
         let mut done = Chunk::default();
         self.under_lock(&held.attempt.instance, &mut |tx, _| {
             done = Chunk::default();
-            if tx.held_events(&self.key, &query)?.is_empty() {
+            if tx.failed_events(&self.key, &query)?.is_empty() {
                 return Ok(());
             }
             tx.note(&self.key, &held.attempt.instance, position, Action::Retry, by)?;
             self.apply_chunk(tx, std::slice::from_ref(held), &steps, false, &mut done)
         })?;
         let applied = self.outcome(held, done, 0)?;
-        Ok(Mended { applied, ..Mended::default() })
+        Ok(RetryOutcome { applied, ..RetryOutcome::default() })
     }
 
     /// Applies the held events of an aggregate, in order, until none is left or one is refused; gives how many were applied. `held`
     /// is the first of them.
-    fn apply_aggregate(&self, held: &HeldEvent, told: &mut dyn FnMut(u64)) -> Result<u64, MendError> {
+    fn apply_aggregate(&self, held: &FailedEvent, told: &mut dyn FnMut(u64)) -> Result<u64, FailureError> {
         let (mut applied, mut from) = (0, held.attempt.position);
         loop {
             let query = Self::of_aggregate(held).positions(from, i64::MAX).limit(CHUNK);
-            let known = self.models.held_events(&self.key, &query)?;
+            let known = self.models.failed_events(&self.key, &query)?;
             let (steps, more) = self.steps(&known)?;
             let Some((last, _)) = steps.last_key_value() else { return Ok(applied) };
             let query = query.limit(steps.len());
@@ -417,7 +425,7 @@ impl Pass {
             let apply = |whole: bool, done: &mut Chunk| {
                 self.under_lock(&held.attempt.instance, &mut |tx, _| {
                     *done = Chunk::default();
-                    let now = tx.held_events(&self.key, &query)?;
+                    let now = tx.failed_events(&self.key, &query)?;
                     self.apply_chunk(tx, &now, &steps, whole, done)?;
                     // What is done lies in front.
                     self.promote(tx, held, done.applied.last().map_or(from - 1, |last| *last))
@@ -446,7 +454,7 @@ impl Pass {
     fn apply_chunk(
         &self,
         tx: &mut dyn ProjectionTransaction,
-        held: &[HeldEvent],
+        held: &[FailedEvent],
         steps: &Steps,
         whole: bool,
         done: &mut Chunk,
@@ -478,7 +486,8 @@ impl Pass {
                 },
             };
             let ReduceFailure { class, error } = failure.clone();
-            let state = if event.attempt.state == HeldState::Behind { HeldState::Parked } else { event.attempt.state };
+            let state =
+                if event.attempt.state == FailureStatus::Behind { FailureStatus::Parked } else { event.attempt.state };
             let attempts = event.attempt.attempts.saturating_add(1);
             tx.record(&self.key, &[Attempt { attempts, state, class, error, ..event.attempt.clone() }])?;
             done.refusal = Some(Refusal { position, failure });
@@ -487,10 +496,10 @@ impl Pass {
         tx.forget(&self.key, instance, &done.applied)
     }
 
-    fn outcome(&self, held: &HeldEvent, done: Chunk, applied: u64) -> Result<u64, MendError> {
+    fn outcome(&self, held: &FailedEvent, done: Chunk, applied: u64) -> Result<u64, FailureError> {
         let applied = applied.max(done.applied.len() as u64);
         let Some(Refusal { position, failure }) = done.refusal else { return Ok(applied) };
-        Err(MendError::StillFails {
+        Err(FailureError::StillFails {
             projection: self.name(),
             instance: held.attempt.instance.to_string(),
             position,
@@ -502,7 +511,7 @@ impl Pass {
 
     /// Records of failures name positions. They mean the events that failed only as long as the checkpoint, which lies at
     /// them or behind, is part of the log.
-    fn check_history(&self, instance: &Arc<str>) -> Result<(), MendError> {
+    fn check_history(&self, instance: &Arc<str>) -> Result<(), FailureError> {
         let state = self.state(instance)?;
         let Some(found) = self.contradiction(&state)? else { return Ok(()) };
         let (instance, position) = (Arc::clone(instance), state.position);
@@ -511,7 +520,7 @@ impl Pass {
     }
 
     /// The first of these events, as many as there is room for, reduced; and whether others are left.
-    fn steps(&self, held: &[HeldEvent]) -> Result<(Steps, bool), MendError> {
+    fn steps(&self, held: &[FailedEvent]) -> Result<(Steps, bool), FailureError> {
         let Some(first) = held.first() else { return Ok((Steps::new(), false)) };
         let mut wanted = self.projection.wanted();
         wanted.aggregate_types.retain(|kind| **kind == *first.attempt.aggregate_type);
@@ -519,7 +528,7 @@ impl Pass {
         wanted.event_types.retain(|kind| types.contains(kind.as_str()));
         let span = held.last().map_or(0, |last| last.attempt.position - first.attempt.position).saturating_add(1);
         let span = usize::try_from(span).unwrap_or(usize::MAX);
-        let cursor = |held: &HeldEvent| Cursor {
+        let cursor = |held: &FailedEvent| Cursor {
             instance: Arc::clone(&held.attempt.instance),
             after: held.attempt.position - 1,
         };
@@ -544,7 +553,7 @@ impl Pass {
         }
         if steps.is_empty() {
             let (instance, position) = (first.attempt.instance.to_string(), first.attempt.position);
-            return Err(MendError::EventGone { projection: self.name(), instance, position });
+            return Err(FailureError::EventGone { projection: self.name(), instance, position });
         }
         let more = steps.len() < held.len();
         Ok((steps, more))

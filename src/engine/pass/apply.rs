@@ -14,7 +14,7 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::held::{Aggregates, Attempt, HeldState};
+use crate::failure::{Aggregates, Attempt, FailureStatus};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State, StopCause};
@@ -379,7 +379,7 @@ impl Pass {
             (Some(cause), _) => work.stop(cause),
             (None, Some(attempt)) => match attempt.state {
                 state if passes(state) => work.next += 1,
-                HeldState::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
+                FailureStatus::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
                 _ => work.stop(StopCause::Failing(failure::blocked(&attempt))),
             },
             (None, None) if effect.failed => work.status = Status::Failed,
@@ -398,8 +398,8 @@ fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
 }
 
 /// Whether the projection goes on behind an event in this state.
-pub(crate) fn passes(state: HeldState) -> bool {
-    matches!(state, HeldState::Skipped | HeldState::Parked)
+pub(crate) fn passes(state: FailureStatus) -> bool {
+    matches!(state, FailureStatus::Skipped | FailureStatus::Parked)
 }
 
 fn is_parked(parked: &Aggregates, event: &Event) -> bool {

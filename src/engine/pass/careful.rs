@@ -8,7 +8,7 @@ use crate::engine::pass::plan::held_back;
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::held::{Attempt, HeldState};
+use crate::failure::{Attempt, FailureStatus};
 use crate::state::{State, StopCause};
 use crate::store::ProjectionTransaction;
 
@@ -168,7 +168,7 @@ fn counted(work: &mut Work, attempt: &Attempt) {
             work.from = Some(attempt.position);
             work.next += 1;
         }
-        HeldState::Stopped => work.stop(StopCause::Stopped(blocked)),
+        FailureStatus::Stopped => work.stop(StopCause::Stopped(blocked)),
         _ => work.stop(StopCause::Failing(blocked)),
     }
 }

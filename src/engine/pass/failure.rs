@@ -7,7 +7,7 @@ use crate::engine::config::{HandlerConfig, Policy};
 use crate::engine::pass::backoff;
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::event::Event;
-use crate::held::{Attempt, Blocked, FailureClass, HeldState};
+use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus};
 use crate::plain::plain;
 use crate::projection::{Projection, ReduceFailure};
 use crate::state::State;
@@ -27,13 +27,13 @@ pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
     let before = state.blocked.as_ref().filter(|blocked| blocked.position == event.position);
     let attempts = before.map_or(0, |blocked| blocked.attempts).saturating_add(1);
     let state = match config.policy {
-        _ if attempts < config.max_failure_count => HeldState::Failing,
-        Policy::Park => HeldState::Parked,
-        Policy::Stop => HeldState::Stopped,
-        Policy::Skip => HeldState::Skipped,
+        _ if attempts < config.max_failure_count => FailureStatus::Failing,
+        Policy::Park => FailureStatus::Parked,
+        Policy::Stop => FailureStatus::Stopped,
+        Policy::Skip => FailureStatus::Skipped,
     };
     let retry_in = match state {
-        HeldState::Failing => backoff::after(config.backoff_base, config.backoff_cap, attempts),
+        FailureStatus::Failing => backoff::after(config.backoff_base, config.backoff_cap, attempts),
         _ => Duration::ZERO,
     };
     Attempt {
@@ -59,7 +59,7 @@ pub(crate) fn behind(event: &Event) -> Attempt {
         aggregate_id: event.aggregate_id().into(),
         event_type: event.event_type().into(),
         attempts: 0,
-        state: HeldState::Behind,
+        state: FailureStatus::Behind,
         class: FailureClass::Predecessor,
         error: "an earlier event of its aggregate is parked".to_owned(),
         retry_in: Duration::ZERO,
@@ -75,7 +75,7 @@ pub(crate) fn blocked(attempt: &Attempt) -> Blocked {
     Blocked {
         position: attempt.position,
         attempts: attempt.attempts,
-        stopped: attempt.state == HeldState::Stopped,
+        stopped: attempt.state == FailureStatus::Stopped,
         retry_in: attempt.retry_in,
         class: attempt.class,
         error: attempt.error.clone(),
@@ -86,17 +86,17 @@ pub(crate) fn blocked(attempt: &Attempt) -> Blocked {
 pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
     let what = told(projection.name(), config.max_failure_count, attempt);
     match attempt.state {
-        HeldState::Failing => {
+        FailureStatus::Failing => {
             log::warn!("{what}; the instance waits, next attempt in {}", spoken(attempt.retry_in));
         }
-        HeldState::Skipped => log::error!("{what}; going on without it, it stays on record"),
-        HeldState::Parked => log::error!(
+        FailureStatus::Skipped => log::error!("{what}; going on without it, it stays on record"),
+        FailureStatus::Parked => log::error!(
             "{what}; later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
             plain(&attempt.aggregate_type),
             attempt.aggregate_id
         ),
-        HeldState::Behind => {}
-        HeldState::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
+        FailureStatus::Behind => {}
+        FailureStatus::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
             aggregate_id: "u".into(),
             event_type: "added\n\t\u{202e}x".into(),
             attempts: 1,
-            state: HeldState::Parked,
+            state: FailureStatus::Parked,
             class: FailureClass::Reducer,
             error: "no\nname\u{1b}[2J".to_owned(),
             retry_in: Duration::ZERO,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::engine::pass::Origin;
 use crate::engine::pass::work::{Step, Work};
-use crate::held::Blocked;
+use crate::failure::Blocked;
 use crate::state::{Log, State, StopCause};
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::engine::run::runner::{Runner, Trouble};
 use crate::engine::run::state::Shared;
 use crate::engine::run::unfed::ITSELF;
 use crate::error::{OperateError, StoreError, StoreErrorKind, full};
-use crate::held::By;
+use crate::failure::By;
 use crate::projection::Projection;
 
 /// The mark of a whole build beside the live one.

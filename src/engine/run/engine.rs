@@ -14,9 +14,9 @@ use crate::engine::run::health::{self, Health};
 use crate::engine::run::runner::{LiveBuild, Runner};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
-use crate::error::{AwaitError, MendError, PushError, ShutdownError, StoreError, TriggerError, full};
+use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, full};
 use crate::event::{Event, NewEvent};
-use crate::held::{By, HeldEvent, HeldQuery, Intervention, Mended};
+use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
 use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
@@ -357,8 +357,8 @@ impl Engine {
     fn check_held_back(&self, key: &ProjectionKey, instance: &Arc<str>, events: &[Spot]) -> Result<(), AwaitError> {
         let positions: Vec<i64> = events.iter().map(|(position, _)| *position).collect();
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
-        let query = HeldQuery::all().instance(instance).positions(*first, *last);
-        let held = self.shared.models.held_events(key, &query)?;
+        let query = FailureQuery::all().instance(instance).positions(*first, *last);
+        let held = self.shared.models.failed_events(key, &query)?;
         match held.iter().map(|held| &held.attempt).find(|attempt| positions.contains(&attempt.position)) {
             None => Ok(()),
             Some(attempt) => Err(AwaitError::HeldBack {
@@ -388,50 +388,62 @@ impl Engine {
     /// Recorded failures of a projection, by instance and position.
     ///
     /// # Errors
-    /// [`MendError::UnknownProjection`], or when the store cannot be read.
-    pub fn held_events(&self, projection: &str, query: &HeldQuery) -> Result<Vec<HeldEvent>, MendError> {
-        Ok(self.handler(projection)?.held_events(query)?)
+    /// [`FailureError::UnknownProjection`], or when the store cannot be read.
+    pub fn failed_events(&self, projection: &str, query: &FailureQuery) -> Result<Vec<FailedEvent>, FailureError> {
+        Ok(self.handler(projection)?.failed_events(query)?)
     }
 
     /// What people did about failures of a projection, the latest first, at most `limit`.
     ///
     /// # Errors
-    /// [`MendError::UnknownProjection`], or when the store cannot be read.
-    pub fn interventions(&self, projection: &str, limit: usize) -> Result<Vec<Intervention>, MendError> {
+    /// [`FailureError::UnknownProjection`], or when the store cannot be read.
+    pub fn interventions(&self, projection: &str, limit: usize) -> Result<Vec<Intervention>, FailureError> {
         Ok(self.handler(projection)?.interventions(limit)?)
     }
 
     /// Tries a failed event again on this thread, see [`ProjectionHandler::retry`].
     ///
     /// # Errors
-    /// See [`MendError`].
-    pub fn retry(&self, projection: &str, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+    /// See [`FailureError`].
+    pub fn retry(
+        &self,
+        projection: &str,
+        instance: &str,
+        position: i64,
+        by: &By,
+    ) -> Result<RetryOutcome, FailureError> {
         self.mended(self.handler(projection)?.retry(instance, position, by))
     }
 
     /// Tries all failed events of a projection again, see [`ProjectionHandler::retry_all`].
     ///
     /// # Errors
-    /// See [`MendError`].
-    pub fn retry_all(&self, projection: &str, by: &By) -> Result<Mended, MendError> {
+    /// See [`FailureError`].
+    pub fn retry_all(&self, projection: &str, by: &By) -> Result<RetryOutcome, FailureError> {
         self.mended(self.handler(projection)?.retry_all(by))
     }
 
     /// Gives a failed event up, see [`ProjectionHandler::discard`].
     ///
     /// # Errors
-    /// See [`MendError`].
-    pub fn discard(&self, projection: &str, instance: &str, position: i64, by: &By) -> Result<Mended, MendError> {
+    /// See [`FailureError`].
+    pub fn discard(
+        &self,
+        projection: &str,
+        instance: &str,
+        position: i64,
+        by: &By,
+    ) -> Result<RetryOutcome, FailureError> {
         self.mended(self.handler(projection)?.discard(instance, position, by))
     }
 
-    fn handler(&self, projection: &str) -> Result<&ProjectionHandler, MendError> {
-        let unknown = || MendError::UnknownProjection { projection: projection.to_owned() };
+    fn handler(&self, projection: &str) -> Result<&ProjectionHandler, FailureError> {
+        let unknown = || FailureError::UnknownProjection { projection: projection.to_owned() };
         Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
     }
 
     /// What waited for the event may go on.
-    fn mended(&self, outcome: Result<Mended, MendError>) -> Result<Mended, MendError> {
+    fn mended(&self, outcome: Result<RetryOutcome, FailureError>) -> Result<RetryOutcome, FailureError> {
         self.shared.progress.all_moved();
         self.shared.request_tick();
         outcome

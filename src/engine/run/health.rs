@@ -11,7 +11,7 @@ use crate::engine::run::standstill::unseen;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
 use crate::error::{StoreError, net};
-use crate::held::HeldState;
+use crate::failure::FailureStatus;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::{Figures, Judged, Motion, Standing, judge};
@@ -167,9 +167,9 @@ impl Shared {
         let figures = Figures {
             lagging: lags.len() as u64,
             lag_age,
-            failing: count(HeldState::Failing),
-            stopped: count(HeldState::Stopped),
-            parked: count(HeldState::Parked),
+            failing: count(FailureStatus::Failing),
+            stopped: count(FailureStatus::Stopped),
+            parked: count(FailureStatus::Parked),
         };
         let moved_at = standing.moved_at.filter(|_| self.models.standstills().is_some());
         let Judged { motion, reason, since, standstills } = judge(standing, figures);
@@ -187,8 +187,8 @@ impl Shared {
             failing: figures.failing,
             stopped: figures.stopped,
             parked: figures.parked,
-            behind: count(HeldState::Behind),
-            skipped: count(HeldState::Skipped),
+            behind: count(FailureStatus::Behind),
+            skipped: count(FailureStatus::Skipped),
             leases_here: self.holdings.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),

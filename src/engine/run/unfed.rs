@@ -13,7 +13,7 @@ use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand, Rebu
 use crate::engine::run::runner::{Runner, Unfed};
 use crate::engine::run::state::Shared;
 use crate::error::{OperateError, StoreError, full};
-use crate::held::By;
+use crate::failure::By;
 use crate::lease::Member;
 
 /// The longest wait between two requests for a switch that does not come about.

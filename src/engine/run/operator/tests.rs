@@ -6,7 +6,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::*;
 use crate::command::{AdminCommand, NewCommand};
-use crate::held::By;
+use crate::failure::By;
 use crate::{Engine, EngineConfig, SqliteStore, Table, create, set, text};
 
 const LONG: Duration = Duration::from_secs(30);

@@ -90,7 +90,7 @@ impl fmt::Display for FailureClass {
 /// What becomes of an event after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum HeldState {
+pub enum FailureStatus {
     /// It is tried again after a while; the instance waits.
     Failing,
     /// The instance waits for a person.
@@ -103,7 +103,7 @@ pub enum HeldState {
     Skipped,
 }
 
-impl HeldState {
+impl FailureStatus {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Failing, Self::Stopped, Self::Parked, Self::Behind, Self::Skipped];
 
@@ -126,7 +126,7 @@ impl HeldState {
     }
 }
 
-impl fmt::Display for HeldState {
+impl fmt::Display for FailureStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -148,7 +148,7 @@ pub struct Attempt {
     /// Attempts, with this one.
     pub attempts: u32,
     /// What becomes of the event.
-    pub state: HeldState,
+    pub state: FailureStatus,
     /// Class of the error.
     pub class: FailureClass,
     /// Text of the error.
@@ -160,7 +160,7 @@ pub struct Attempt {
 /// A recorded failure.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct HeldEvent {
+pub struct FailedEvent {
     /// The last attempt.
     pub attempt: Attempt,
     /// When it failed first.
@@ -176,21 +176,21 @@ pub type Aggregates = HashSet<(Arc<str>, Arc<str>)>;
 ///
 /// # Examples
 /// ```
-/// use readside::{HeldQuery, HeldState};
-/// let query = HeldQuery::all().instance("main").states([HeldState::Parked, HeldState::Stopped]).limit(20);
+/// use readside::{FailureQuery, FailureStatus};
+/// let query = FailureQuery::all().instance("main").states([FailureStatus::Parked, FailureStatus::Stopped]).limit(20);
 /// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "it is a question"]
-pub struct HeldQuery {
+pub struct FailureQuery {
     pub(crate) instance: Option<Arc<str>>,
     pub(crate) aggregate: Option<(Arc<str>, Arc<str>)>,
-    pub(crate) states: Vec<HeldState>,
+    pub(crate) states: Vec<FailureStatus>,
     pub(crate) positions: Option<(i64, i64)>,
     pub(crate) after: Option<(Arc<str>, i64)>,
     pub(crate) limit: usize,
 }
 
-impl HeldQuery {
+impl FailureQuery {
     /// All.
     pub fn all() -> Self {
         Self::default()
@@ -209,7 +209,7 @@ impl HeldQuery {
     }
 
     /// Only in these states.
-    pub fn states(mut self, states: impl IntoIterator<Item = HeldState>) -> Self {
+    pub fn states(mut self, states: impl IntoIterator<Item = FailureStatus>) -> Self {
         self.states = states.into_iter().collect();
         self
     }
@@ -221,7 +221,7 @@ impl HeldQuery {
     }
 
     /// Only those behind this one, which ended the page before.
-    pub fn after(mut self, last: &HeldEvent) -> Self {
+    pub fn after(mut self, last: &FailedEvent) -> Self {
         self.after = Some((Arc::clone(&last.attempt.instance), last.attempt.position));
         self
     }
@@ -285,7 +285,7 @@ impl By {
 /// What came of mending.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Mended {
+pub struct RetryOutcome {
     /// Events that are in the read model now, and were not before.
     pub applied: u64,
     /// Events that were on record before: of the aggregate of a parked event, or, where all were tried, of the projection;

@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::row;
 use super::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::held::{
-    Action, Aggregates, Attempt, Blocked, By, FailureClass, HeldEvent, HeldQuery, HeldState, Intervention,
+use crate::failure::{
+    Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,
 };
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
@@ -38,7 +38,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
     }
     let now = to_micros(conn.now()?);
     let (untried, tried): (Vec<&Attempt>, Vec<&Attempt>) =
-        attempts.iter().partition(|attempt| attempt.state == HeldState::Behind);
+        attempts.iter().partition(|attempt| attempt.state == FailureStatus::Behind);
     for attempt in tried {
         record_one(conn, projection, attempt, now)?;
     }
@@ -198,7 +198,7 @@ fn blocked_of(found: &Row, now: SystemTime) -> Result<Blocked, StoreError> {
     Ok(Blocked {
         position: row::int(found, 1)?,
         attempts: times(row::int(found, 2)?),
-        stopped: row::text(found, 3)? == HeldState::Stopped.as_str(),
+        stopped: row::text(found, 3)? == FailureStatus::Stopped.as_str(),
         retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
         class: class(row::text(found, 5)?)?,
         error: row::text(found, 6)?.to_owned(),
@@ -243,8 +243,8 @@ pub(super) fn parked(
 pub(super) fn list(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
-    query: &HeldQuery,
-) -> Result<Vec<HeldEvent>, StoreError> {
+    query: &FailureQuery,
+) -> Result<Vec<FailedEvent>, StoreError> {
     let (conditions, params) = conditions(conn, projection, query);
     let limit = match i64::try_from(query.limit) {
         Ok(limit @ 1..) => format!(" LIMIT {limit}"),
@@ -261,14 +261,14 @@ pub(super) fn list(
 }
 
 /// How many those are.
-pub(super) fn count(conn: &mut dyn Conn, projection: &ProjectionKey, query: &HeldQuery) -> Result<u64, StoreError> {
+pub(super) fn count(conn: &mut dyn Conn, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
     let (conditions, params) = conditions(conn, projection, query);
     let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", conn.dialect().table("held_events"));
     let rows = conn.query(&sql, &params)?;
     Ok(rows.first().map_or(Ok(0), |found| row::int(found, 0))?.unsigned_abs())
 }
 
-fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &HeldQuery) -> (String, Vec<Value>) {
+fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &FailureQuery) -> (String, Vec<Value>) {
     let mut params: Vec<Value> = vec![Arc::clone(&projection.name).into(), projection.version.into()];
     let mut sql = "projection = $1 AND version = $2".to_owned();
     let mut add = |text: &dyn Fn(usize) -> String, values: Vec<Value>| {
@@ -302,11 +302,11 @@ fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &HeldQuery) ->
     (sql, params)
 }
 
-fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
+fn held(found: &Row, now: SystemTime) -> Result<FailedEvent, StoreError> {
     let epoch = SystemTime::UNIX_EPOCH;
     let due = row::time(found, 11)?.unwrap_or(now);
     let state = row::text(found, 6)?;
-    Ok(HeldEvent {
+    Ok(FailedEvent {
         attempt: Attempt {
             instance: row::shared(found, 0)?,
             position: row::int(found, 1)?,
@@ -314,7 +314,7 @@ fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
             aggregate_id: row::shared(found, 3)?,
             event_type: row::shared(found, 4)?,
             attempts: times(row::int(found, 5)?),
-            state: HeldState::parse(state).ok_or_else(|| unknown("state", state))?,
+            state: FailureStatus::parse(state).ok_or_else(|| unknown("state", state))?,
             class: class(row::text(found, 7)?)?,
             error: row::text(found, 8)?.to_owned(),
             retry_in: due.duration_since(now).unwrap_or(Duration::ZERO),
@@ -325,7 +325,7 @@ fn held(found: &Row, now: SystemTime) -> Result<HeldEvent, StoreError> {
 }
 
 /// How many records there are in each state.
-pub(super) fn counts(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<Vec<(HeldState, u64)>, StoreError> {
+pub(super) fn counts(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
     let sql = format!(
         "SELECT state, count(*) FROM {} WHERE projection = $1 AND version = $2 GROUP BY state",
         conn.dialect().table("held_events")
@@ -335,7 +335,7 @@ pub(super) fn counts(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<
         .iter()
         .map(|found| {
             let state = row::text(found, 0)?;
-            let state = HeldState::parse(state).ok_or_else(|| unknown("state", state))?;
+            let state = FailureStatus::parse(state).ok_or_else(|| unknown("state", state))?;
             Ok((state, u64::try_from(row::int(found, 1)?).unwrap_or(0)))
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Mending failures.
 
 use super::{StoreError, TriggerError};
-use crate::held::{FailureClass, Mended};
+use crate::failure::{FailureClass, RetryOutcome};
 use crate::plain::plain;
 
 /// Refused events that the text of an error names.
@@ -10,7 +10,7 @@ const NAMED: usize = 5;
 /// A failure that was not mended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum MendError {
+pub enum FailureError {
     /// The engine runs no projection of this name.
     #[error("the engine runs no projection {projection:?}")]
     UnknownProjection {
@@ -54,7 +54,7 @@ pub enum MendError {
         /// The projection.
         projection: String,
         /// What came of it.
-        mended: Box<Mended>,
+        mended: Box<RetryOutcome>,
     },
     /// The event store does not have the event any more, or another one in its place.
     #[error(
@@ -84,7 +84,7 @@ pub enum MendError {
     Store(#[from] StoreError),
 }
 
-fn refused(mended: &Mended) -> String {
+fn refused(mended: &RetryOutcome) -> String {
     let named = mended.refused.iter().take(NAMED);
     let mut words: Vec<String> =
         named.map(|one| format!("event {} of instance {:?} ({})", one.position, one.instance, one.error)).collect();
