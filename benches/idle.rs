@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::place::{Database, Postgres};
 use common::{Settings, engine, instances, median, process, report, timed};
 use readside::{
-    Checkpoint, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, LagRequest, Lagging, NewEvent, Projection,
-    ReadRequest, Slice, SqliteStore, Table, Wanted, create, set, text,
+    Checkpoint, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, EventBatch, EventFilter, LagRequest, Lagging,
+    NewEvent, Projection, ReadRequest, SqliteStore, Table, create, set, text,
 };
 use uuid::Uuid;
 
@@ -102,11 +102,11 @@ impl Pairs {
         common::fill(store, self.instances.iter().map(|name| NewEvent::raw(name, "idler", "u", "idler.added")));
         let (source, owner) = (store.store_id().unwrap(), Uuid::now_v7());
         let first = |name: &Arc<str>| Cursor { instance: Arc::clone(name), after: 1 };
-        let wanted = Wanted::default();
+        let wanted = EventFilter::default();
         let request =
             ReadRequest { cursors: self.instances.iter().map(first).collect(), wanted, limit: 1, max_bytes: 1 };
         let handled =
-            |slice: Slice| Checkpoint { instance: slice.instance, position: 1, event: slice.at, store: source };
+            |slice: EventBatch| Checkpoint { instance: slice.instance, position: 1, event: slice.at, store: source };
         let checkpoints: Vec<Checkpoint> = store.read(&request).unwrap().into_iter().map(handled).collect();
         for projection in &self.projections {
             let key = projection.key();

@@ -154,7 +154,7 @@ pub use crate::life::{
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
-pub use crate::query::{Cursor, Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span, SubQuery, Wanted};
+pub use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Query, ReadRequest, Span, SubQuery};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use crate::sql::render_for_fuzzing;

@@ -152,7 +152,7 @@ impl SubQuery {
 /// Which events a projection wants. An event is wanted when both its types are listed; a source may return more
 /// events of the listed aggregate types, never fewer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
+pub struct EventFilter {
     /// Aggregate types; they decide what the relevant head is.
     pub aggregate_types: Vec<String>,
     /// Event types.
@@ -194,7 +194,7 @@ pub struct ReadRequest {
     /// One entry per instance, each instance once.
     pub cursors: Vec<Cursor>,
     /// Which events.
-    pub wanted: Wanted,
+    pub wanted: EventFilter,
     /// At most so many events per instance, 1 or more.
     pub limit: usize,
     /// At most so many bytes of payload per instance, but always at least one event.
@@ -206,7 +206,7 @@ pub struct ReadRequest {
 /// `head` and `relevant` are read before, or in one snapshot with, the events: an event that becomes visible later
 /// lies above `head`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Slice {
+pub struct EventBatch {
     /// The tenant.
     pub instance: Arc<str>,
     /// The cursor's position.
@@ -225,7 +225,7 @@ pub struct Slice {
     pub more: bool,
 }
 
-impl Slice {
+impl EventBatch {
     /// The position up to which every wanted event is in `events`, with the id of the event there.
     #[must_use]
     pub fn scanned(&self) -> (i64, Option<Uuid>) {

@@ -14,7 +14,7 @@ use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Event, NewEvent};
 use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::projection::Projection;
-use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
+use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
 use crate::standing::StandstillStore;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
@@ -41,11 +41,11 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError>;
 
-    /// One slice for each cursor, in the order of the cursors. See [`Slice`] for what it owes.
+    /// One slice for each cursor, in the order of the cursors. See [`EventBatch`] for what it owes.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError>;
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError>;
 
     /// The position up to which the events of an instance were removed for good: its log begins behind it. Default: 0, none
     /// were.
@@ -233,7 +233,7 @@ pub trait ProjectionTransaction {
     ///
     /// # Errors
     /// When the store fails.
-    fn slices(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
+    fn slices(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
         Ok(None)
     }
 

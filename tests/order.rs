@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::full;
-use readside::{Cursor, EventSource, EventStore, Expected, NewEvent, ReadRequest, Wanted};
+use readside::{Cursor, EventFilter, EventSource, EventStore, Expected, NewEvent, ReadRequest};
 
 const PUSHERS: usize = 6;
 const PUSHES: usize = 40;
@@ -33,7 +33,7 @@ impl Reader {
     fn read(&mut self, source: &dyn EventSource) {
         let cursor = |name: &&'static str| Cursor { instance: Arc::from(*name), after: self.at(name) };
         let cursors: Vec<Cursor> = INSTANCES.iter().map(cursor).collect();
-        let wanted = Wanted { aggregate_types: vec!["user".into()], event_types: vec!["added".into()] };
+        let wanted = EventFilter { aggregate_types: vec!["user".into()], event_types: vec!["added".into()] };
         let request = ReadRequest { cursors, wanted, limit: 7, max_bytes: usize::MAX };
         for (name, slice) in INSTANCES.into_iter().zip(source.read(&request).unwrap()) {
             let mut last = self.at(name);
@@ -123,7 +123,7 @@ fn no_holes(store: &dyn EventStore, held: &Held) {
 mod sqlite {
     use super::*;
     use readside::rusqlite::{Connection, TransactionBehavior};
-    use readside::{Head, HeadsRequest, Slice, SqliteStore, error::StoreError};
+    use readside::{EventBatch, Head, HeadsRequest, SqliteStore, error::StoreError};
 
     fn held(store: SqliteStore, path: std::path::PathBuf) -> Held {
         Box::new(move |commands, meanwhile, commits| {
@@ -163,7 +163,7 @@ mod sqlite {
         fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
             self.0.heads(request)
         }
-        fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
             let mut slices = self.0.read(request)?;
             self.0.push(&[command("a", "between")]).unwrap();
             for (slice, later) in slices.iter_mut().zip(self.0.read(request)?) {

@@ -62,13 +62,13 @@ impl EventSource for AuditLog {
         rows.collect::<Result<_, _>>().map_err(failed)
     }
 
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         let db = self.db.lock();
         request.cursors.iter().map(|cursor| slice(&db, cursor, request)).collect()
     }
 }
 
-fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
+fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<EventBatch, StoreError> {
     let tenant = &*cursor.instance;
     let head: i64 = db
         .query_row("SELECT coalesce(max(number), 0) FROM audit WHERE tenant = ?1", [tenant], |row| row.get(0))
@@ -87,7 +87,7 @@ fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Slic
         })
         .map_err(failed)?;
     let events: Vec<Event> = events.collect::<Result<_, _>>().map_err(failed)?;
-    Ok(Slice {
+    Ok(EventBatch {
         instance: cursor.instance.clone(),
         after: cursor.after,
         at: (1..=head).contains(&cursor.after).then(|| id(tenant, cursor.after)),
@@ -143,7 +143,7 @@ impl EventSource for SharedLog {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         self.0.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.0.read(request)
     }
 }
@@ -184,7 +184,7 @@ impl EventSource for Broken {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         self.0.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         assert!(request.cursors.iter().all(|cursor| *cursor.instance != *"broken"), "a bug of the service's own");
         self.0.read(request)
     }

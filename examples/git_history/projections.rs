@@ -8,9 +8,9 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use readside::error::StoreError;
 use readside::{
-    Error, EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest, Reduced, Slice,
-    Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if, source_column, source_value, text,
-    timestamp, upsert,
+    Error, EventBatch, EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest,
+    Reduced, Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if, source_column,
+    source_value, text, timestamp, upsert,
 };
 use uuid::Uuid;
 
@@ -178,7 +178,7 @@ impl EventSource for Counted {
         self.store.heads(request)
     }
 
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         let slices = self.store.read(request)?;
         let count = slices.iter().map(|slice| slice.events.len() as u64).sum();
         self.events.fetch_add(count, Ordering::Relaxed);

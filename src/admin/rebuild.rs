@@ -417,7 +417,7 @@ fn same_place(site: &Site<'_>, others: &[Behind]) -> Result<Vec<Behind>, Operate
         max_bytes: 1,
     };
     let slices = site.source.read(&request)?;
-    let is_empty = |(pair, slice): &(&Behind, crate::query::Slice)| {
+    let is_empty = |(pair, slice): &(&Behind, crate::query::EventBatch)| {
         slice.events.first().is_none_or(|event| event.position > pair.from.max(pair.to))
     };
     Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())

@@ -46,7 +46,7 @@ use std::time::SystemTime;
 use crate::error::{Holder, SetupError, StoreError, StoreErrorKind};
 use crate::inspect::Finding;
 use crate::projection::Projection;
-use crate::query::{ReadRequest, Slice};
+use crate::query::{EventBatch, ReadRequest};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType, Value};
@@ -81,8 +81,8 @@ pub trait Conn {
         self.bulk(write)
     }
 
-    /// The events above cursors, see [`Slice`]; heads and events from one snapshot, or heads first.
-    fn slices(&mut self, request: &ReadRequest) -> Result<Sliced, StoreError>;
+    /// The events above cursors, see [`EventBatch`]; heads and events from one snapshot, or heads first.
+    fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError>;
 
     /// A value read from a column of this type, as that type has it.
     fn typed(&self, value: Value, _kind: ColumnType) -> Value {
@@ -117,8 +117,8 @@ pub trait Conn {
 
 /// What one snapshot holds above cursors.
 #[derive(Debug)]
-pub struct Sliced {
-    pub(crate) slices: Vec<Slice>,
+pub struct BatchRow {
+    pub(crate) slices: Vec<EventBatch>,
     /// The event store of that snapshot, unless it holds none of these instances.
     pub(crate) store: Option<uuid::Uuid>,
 }

@@ -13,7 +13,7 @@ use super::{checkpoint, failure, fold, lease, model, owned, row, setup};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery};
 use crate::projection::Projection;
-use crate::query::{ReadRequest, Slice};
+use crate::query::{EventBatch, ReadRequest};
 use crate::sql::{self, Dialect};
 use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
 use crate::statement::Statement;
@@ -48,7 +48,7 @@ impl ProjectionTransaction for Transaction<'_> {
         model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
     }
 
-    fn slices(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
+    fn slices(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
         // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
         // more; another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;

@@ -19,7 +19,7 @@ use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
-use crate::query::{Flaw, Head, HeadsRequest, Query, ReadRequest, Slice, Span};
+use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
 use crate::standing::{Standing, StandstillStore};
 use crate::standstill::{Note, Subject};
 use crate::state::{ProjectionKey, State};
@@ -175,7 +175,7 @@ impl<B: Backend> EventSource for DbStore<B> {
         self.inner.backend.read("reading heads", |conn| filter::heads(conn, request))
     }
 
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         if request.cursors.is_empty() {
             return Ok(Vec::new());
         }

@@ -11,10 +11,10 @@ use uuid::Uuid;
 use super::conn::Session;
 use super::error;
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, Sliced, row};
+use crate::db::{BatchRow, Conn, EVENT_COLUMNS, row};
 use crate::error::StoreError;
 use crate::event::{Event, Which};
-use crate::query::{ReadRequest, Slice};
+use crate::query::{EventBatch, ReadRequest};
 
 /// Columns of a row before those of its event: the number of its slice.
 const BEFORE_EVENT: usize = 1;
@@ -44,13 +44,13 @@ type Param<'p> = (&'p (dyn ToSql + Sync), Type);
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
-) -> Result<Sliced, StoreError> {
+) -> Result<BatchRow, StoreError> {
     session.batch(&format!("{ONE_SNAPSHOT}; {ALONG_THE_INDEX}"))?;
     let Places { mut slices, archived, store } = places(session, request)?;
-    let lags = |(_, slice): &(usize, &Slice)| slice.relevant > slice.after;
+    let lags = |(_, slice): &(usize, &EventBatch)| slice.relevant > slice.after;
     let lagging: Vec<usize> = slices.iter().enumerate().filter(lags).map(|(at, _)| at).collect();
     if lagging.is_empty() {
-        return Ok(Sliced { slices, store });
+        return Ok(BatchRow { slices, store });
     }
     let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
     let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
@@ -67,20 +67,20 @@ pub(super) fn read<C: GenericClient>(
         (slice.events, slice.more) = (page.events, page.more);
     }
     fill(session, &mut slices, &large)?;
-    Ok(Sliced { slices, store })
+    Ok(BatchRow { slices, store })
 }
 
 /// Where instances stand.
 struct Places {
     /// A slice without events for each cursor, in their order.
-    slices: Vec<Slice>,
+    slices: Vec<EventBatch>,
     /// Up to where the events of each instance are archived.
     archived: Vec<i64>,
     store: Option<Uuid>,
 }
 
 fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<Places, StoreError> {
-    let none = |cursor: &crate::query::Cursor| Slice {
+    let none = |cursor: &crate::query::Cursor| EventBatch {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
         head: 0,
@@ -90,7 +90,7 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
         events: Vec::new(),
         more: false,
     };
-    let mut slices: Vec<Slice> = request.cursors.iter().map(none).collect();
+    let mut slices: Vec<EventBatch> = request.cursors.iter().map(none).collect();
     let instances: Vec<&str> = slices.iter().map(|slice| slice.instance.as_ref()).collect();
     let after: Vec<i64> = slices.iter().map(|slice| slice.after).collect();
     let params: [Param<'_>; 3] = [
@@ -124,19 +124,19 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
 }
 
 /// Events of this slice, at most.
-fn expected(request: &ReadRequest, slice: &Slice) -> usize {
+fn expected(request: &ReadRequest, slice: &EventBatch) -> usize {
     usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
 }
 
 /// Of larger texts only the sizes come first: so many bytes that the payloads of all fit twice, and their metadata too.
-fn large(request: &ReadRequest, slices: &[Slice]) -> i64 {
+fn large(request: &ReadRequest, slices: &[EventBatch]) -> i64 {
     let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
     let bytes = request.max_bytes.saturating_mul(slices.len());
     i64::try_from(bytes.saturating_mul(2) / events.max(1)).unwrap_or(i64::MAX)
 }
 
 /// Slices whose events are read at once: so many that the driver's rows, which take more than the events, are few.
-fn parts(request: &ReadRequest, slices: &[Slice], wanting: &[usize]) -> Vec<Vec<usize>> {
+fn parts(request: &ReadRequest, slices: &[EventBatch], wanting: &[usize]) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut rows = MOST_ROWS;
     for at in wanting {
@@ -159,7 +159,7 @@ fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
     (request, large): (&ReadRequest, i64),
     table: &str,
-    slices: &[Slice],
+    slices: &[EventBatch],
     wanting: &[usize],
     pages: &mut [Page],
 ) -> Result<(), StoreError> {
@@ -242,7 +242,7 @@ impl Page {
 /// Gives large events their texts.
 fn fill<C: GenericClient>(
     session: &mut Session<'_, C>,
-    slices: &mut [Slice],
+    slices: &mut [EventBatch],
     large: &[(usize, i64)],
 ) -> Result<(), StoreError> {
     if large.is_empty() {
@@ -334,12 +334,12 @@ fn sql(table: &str, one_type: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::{Cursor, Wanted};
+    use crate::query::{Cursor, EventFilter};
 
     // Contract: L9: and events of usual sizes come at once, however many instances share a page.
     #[test]
     fn what_counts_as_large_follows_from_the_events_that_are_there() {
-        let slice = |relevant| Slice {
+        let slice = |relevant| EventBatch {
             instance: "a".into(),
             after: 10,
             at: None,
@@ -350,7 +350,7 @@ mod tests {
             more: false,
         };
         let cursors = vec![Cursor { instance: "a".into(), after: 10 }; 100];
-        let wanted = Wanted { aggregate_types: Vec::new(), event_types: Vec::new() };
+        let wanted = EventFilter { aggregate_types: Vec::new(), event_types: Vec::new() };
         let request = ReadRequest { cursors, wanted, limit: 1_000, max_bytes: 10_000 };
         let of = |relevant| large(&request, &vec![slice(relevant); 100]);
         assert_eq!((of(9), of(12), of(20)), (2_000_000, 10_000, 2_000));

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::PayloadError;
 use crate::event::{Event, Payload};
-use crate::query::Wanted;
+use crate::query::EventFilter;
 use crate::state::{BESIDE, ProjectionKey};
 use crate::statement::{Dialects, OwnSql, Reduced};
 use crate::table::Table;
@@ -319,11 +319,11 @@ impl Projection {
 
     /// Which events it handles.
     #[must_use]
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> EventFilter {
         let mut event_types: Vec<String> = self.inner.reducers.values().flat_map(BTreeMap::keys).cloned().collect();
         event_types.sort_unstable();
         event_types.dedup();
-        Wanted { aggregate_types: self.inner.reducers.keys().cloned().collect(), event_types }
+        EventFilter { aggregate_types: self.inner.reducers.keys().cloned().collect(), event_types }
     }
 }
 

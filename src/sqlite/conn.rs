@@ -9,7 +9,7 @@ use super::objects::Objects;
 use super::{error, push, slices, value};
 use crate::clock::Clock;
 use crate::db::objects::Catalogue;
-use crate::db::{Append, Bulk, BulkKind, Conn, Counters, Row, Sliced, on_conflict};
+use crate::db::{Append, BatchRow, Bulk, BulkKind, Conn, Counters, Row, on_conflict};
 use crate::error::StoreError;
 use crate::query::ReadRequest;
 use crate::sql::{Dialect, quote};
@@ -98,7 +98,7 @@ impl Conn for Handle<'_> {
         Ok(touched as u64)
     }
 
-    fn slices(&mut self, request: &ReadRequest) -> Result<Sliced, StoreError> {
+    fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError> {
         slices::read(self, request)
     }
 

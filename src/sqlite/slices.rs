@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::conn::{Handle, bind};
 use super::{error, value};
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, Sliced, row, store_id};
+use crate::db::{BatchRow, Conn, EVENT_COLUMNS, row, store_id};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::query::{Cursor, ReadRequest, Slice, Wanted};
+use crate::query::{Cursor, EventBatch, EventFilter, ReadRequest};
 use crate::value::Value;
 
 const EVENTS: &str = "readside_events";
@@ -21,7 +21,7 @@ const EVENTS: &str = "readside_events";
 const ARCHIVE: &str = "readside_events_archive";
 
 /// One transaction around all reads, so that heads and events are of one moment.
-pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Sliced, StoreError> {
+pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<BatchRow, StoreError> {
     if !handle.conn.is_autocommit() {
         return read_all(handle, request);
     }
@@ -31,13 +31,13 @@ pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Sli
     slices
 }
 
-fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Sliced, StoreError> {
+fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<BatchRow, StoreError> {
     let store = Some(store_id(handle)?);
     let slices = request.cursors.iter().map(|cursor| slice(handle, cursor, request)).collect::<Result<_, _>>()?;
-    Ok(Sliced { slices, store })
+    Ok(BatchRow { slices, store })
 }
 
-fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<Slice, StoreError> {
+fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<EventBatch, StoreError> {
     let instance = Value::from(Arc::clone(&cursor.instance));
     let found = handle.query(
         "SELECT head, head_event, archived, removed FROM readside_instances WHERE instance_id = $1",
@@ -48,7 +48,7 @@ fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Res
         None => (0, None, 0, 0),
     };
     let relevant = relevant(handle, &instance, &request.wanted)?;
-    let mut slice = Slice {
+    let mut slice = EventBatch {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
         at: if cursor.after > removed { event_at(handle, &instance, cursor.after, archived)? } else { None },
@@ -67,7 +67,7 @@ fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Res
     Ok(slice)
 }
 
-fn relevant(handle: &mut Handle<'_>, instance: &Value, wanted: &Wanted) -> Result<i64, StoreError> {
+fn relevant(handle: &mut Handle<'_>, instance: &Value, wanted: &EventFilter) -> Result<i64, StoreError> {
     let rows = handle.query(
         "SELECT max(head) FROM readside_heads WHERE instance_id = $1 \
          AND aggregate_type IN (SELECT value FROM json_each($2))",

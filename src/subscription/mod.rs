@@ -12,7 +12,7 @@ use crate::clock;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::event::Event;
-use crate::query::Wanted;
+use crate::query::EventFilter;
 
 /// The longest that one call waits, also when it was asked to wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
@@ -62,8 +62,8 @@ impl Topics {
 }
 
 /// The aggregate types that a projection wants: all that can move its relevant head.
-impl From<&Wanted> for Topics {
-    fn from(wanted: &Wanted) -> Self {
+impl From<&EventFilter> for Topics {
+    fn from(wanted: &EventFilter) -> Self {
         Self { aggregate_types: wanted.aggregate_types.clone(), event_types: Vec::new() }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, Head, HeadsRequest, ReadRequest, Slice, Wanted};
+use crate::query::{Cursor, EventBatch, EventFilter, Head, HeadsRequest, ReadRequest};
 use crate::store::EventSource;
 
 /// Events in memory. It also shows what a source of one's own has to do: each method answers from one state of the
@@ -94,7 +94,7 @@ impl EventSource for MemorySource {
             .collect())
     }
 
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         let instances = self.inner.instances.read();
         let slice = |cursor: &Cursor| {
             let events = instances.get(&cursor.instance).map_or(&[][..], Vec::as_slice);
@@ -104,7 +104,7 @@ impl EventSource for MemorySource {
     }
 }
 
-fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
+fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> EventBatch {
     let above = usize::try_from(cursor.after).unwrap_or(0).min(events.len());
     let at = events.iter().find(|event| event.position == cursor.after);
     let mut wanted = events.iter().skip(above).filter(|event| wants(&request.wanted, event)).peekable();
@@ -116,7 +116,7 @@ fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
         bytes = bytes.saturating_add(event.payload_json().len());
         found.push(event.clone());
     }
-    Slice {
+    EventBatch {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
         at: at.map(Event::id),
@@ -128,7 +128,7 @@ fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> Slice {
     }
 }
 
-fn wants(wanted: &Wanted, event: &Event) -> bool {
+fn wants(wanted: &EventFilter, event: &Event) -> bool {
     let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
     named(&wanted.aggregate_types, event.aggregate_type()) && named(&wanted.event_types, event.event_type())
 }
@@ -155,8 +155,8 @@ mod tests {
         source
     }
 
-    fn read(after: i64, limit: usize, max_bytes: usize) -> (Vec<i64>, Slice) {
-        let wanted = Wanted { aggregate_types: vec!["user".into()], event_types: vec!["done".into()] };
+    fn read(after: i64, limit: usize, max_bytes: usize) -> (Vec<i64>, EventBatch) {
+        let wanted = EventFilter { aggregate_types: vec!["user".into()], event_types: vec!["done".into()] };
         let cursors = vec![Cursor { instance: "a".into(), after }];
         let slice = source().read(&ReadRequest { cursors, wanted, limit, max_bytes }).unwrap().remove(0);
         (slice.events.iter().map(Event::position).collect(), slice)

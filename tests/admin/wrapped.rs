@@ -35,7 +35,7 @@ impl<S: EngineStore> EventSource for Wrapped<S> {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         self.inner.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.inner.read(request)
     }
 }
@@ -161,7 +161,7 @@ impl ProjectionTransaction for WrappedTransaction<'_, '_> {
     fn lock(&mut self, key: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         self.0.lock(key, instances)
     }
-    fn slices(&mut self, source: uuid::Uuid, request: &ReadRequest) -> Result<Option<Vec<Slice>>, StoreError> {
+    fn slices(&mut self, source: uuid::Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
         self.0.slices(source, request)
     }
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {

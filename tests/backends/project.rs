@@ -162,7 +162,7 @@ impl EventSource for Exchanged {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, error::StoreError> {
         self.0.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, error::StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, error::StoreError> {
         self.0.read(request)
     }
 }

@@ -109,7 +109,7 @@ macro_rules! forward {
             fn heads(&self, r: &readside::HeadsRequest) -> Result<Vec<readside::Head>, readside::error::StoreError> {
                 self.store.heads(r)
             }
-            fn read(&self, r: &readside::ReadRequest) -> Result<Vec<readside::Slice>, readside::error::StoreError> {
+            fn read(&self, r: &readside::ReadRequest) -> Result<Vec<readside::EventBatch>, readside::error::StoreError> {
                 self.store.read(r)
             }
         }

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::{SetupError, StoreError, StoreErrorKind};
 use readside::{
-    Action, Attempt, By, Checkpoint, EventSource, FailedEvent, FailureQuery, FailureStatus, Head, HeadsRequest,
-    Intervention, Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest, Slice, State,
-    Statement,
+    Action, Attempt, By, Checkpoint, EventBatch, EventSource, FailedEvent, FailureQuery, FailureStatus, Head,
+    HeadsRequest, Intervention, Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest,
+    State, Statement,
 };
 
 /// How a call fails.
@@ -72,7 +72,7 @@ impl<S: EventSource> EventSource for Faulty<S> {
         self.faults.call()?;
         self.inner.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.faults.call()?;
         self.inner.read(request)
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use readside::{EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest, Slice};
+use readside::{
+    EventBatch, EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest,
+};
 use readside::{SqliteStore, StopCause, error::StoreError};
 
 use crate::{config, count, counts, handler, push, rows, stopped, store};
@@ -28,7 +30,7 @@ impl EventSource for Gate {
         self.heads.fetch_add(1, Ordering::SeqCst);
         heads
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         let slices = self.inner.read(request);
         if self.reads.fetch_add(1, Ordering::SeqCst) == 0 {
             self.entered.send(()).unwrap();

@@ -28,7 +28,7 @@ fn fill<S: Store>(store: &S, count: usize) {
 }
 
 /// What a projection is given from a cursor on, page by page.
-fn read<S: Store>(store: &S, instance: &str, after: i64, limit: usize, max_bytes: usize) -> Vec<Slice> {
+fn read<S: Store>(store: &S, instance: &str, after: i64, limit: usize, max_bytes: usize) -> Vec<EventBatch> {
     let (mut cursor, mut slices) = (after, Vec::new());
     loop {
         let cursors = vec![Cursor { instance: instance.into(), after: cursor }];
@@ -121,7 +121,7 @@ pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
     store.archive(&all(), &mut |_| ()).unwrap();
     store.push(&[rename("a", "u1", &large)]).unwrap();
     fill(&store, 10);
-    let positions = |slices: &[Slice]| -> Vec<i64> {
+    let positions = |slices: &[EventBatch]| -> Vec<i64> {
         slices.iter().flat_map(|slice| slice.events.iter().map(Event::position)).collect()
     };
     let ids: Vec<_> = store.filter(&Query::new().or(SubQuery::new().instance("a"))).unwrap();

@@ -132,7 +132,7 @@ impl<S: EngineStore> EventSource for Unreliable<S> {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         self.inner.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.inner.read(request)
     }
 }

@@ -7,7 +7,7 @@ use super::{Check, EVENTS, Model, rows};
 use crate::build::Replay;
 use crate::error::{Error, StoreError, full};
 use crate::event::Event;
-use crate::query::{Cursor, Flaw, ReadRequest, Slice, Span};
+use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
 
 /// Bytes of payload that are read at once.
@@ -50,7 +50,7 @@ impl Check<'_> {
         Ok(model.state.position)
     }
 
-    fn slice(&self, instance: &Arc<str>, after: i64) -> Result<Slice, Error> {
+    fn slice(&self, instance: &Arc<str>, after: i64) -> Result<EventBatch, Error> {
         let cursors = vec![Cursor { instance: Arc::clone(instance), after }];
         let request = ReadRequest { cursors, wanted: self.projection.wanted(), limit: 1, max_bytes: 1 };
         let mut slices = self.source.read(&request)?;
@@ -103,7 +103,7 @@ impl Check<'_> {
         replay: &mut dyn Replay,
         instance: &Arc<str>,
         model: &Model,
-        slice: &Slice,
+        slice: &EventBatch,
         report: &mut LawReport,
     ) -> Result<Log, Error> {
         let whole = Span { instance: Arc::clone(instance), after: 0, to: slice.head };
@@ -143,7 +143,7 @@ impl Check<'_> {
         }
     }
 
-    fn checkpoint(&self, model: &Model, slice: &Slice, log: &Log, report: &mut LawReport) {
+    fn checkpoint(&self, model: &Model, slice: &EventBatch, log: &Log, report: &mut LawReport) {
         let (state, instance) = (&model.state, Arc::clone(&slice.instance));
         if state.position == 0 {
             // Not begun: it names no event and no store.
@@ -172,7 +172,7 @@ fn dense(log: &Log, event: &Event, report: &mut LawReport) {
     }
 }
 
-fn relevant_head(slice: &Slice, log: &Log, report: &mut LawReport) {
+fn relevant_head(slice: &EventBatch, log: &Log, report: &mut LawReport) {
     if slice.relevant != log.relevant {
         let instance = Arc::clone(&slice.instance);
         report.add(Fault::RelevantHead { instance, expected: log.relevant, found: slice.relevant });

@@ -6,7 +6,7 @@ use super::*;
 use crate::engine::{HandlerConfig, Policy, ProjectionHandler};
 use crate::error::{PushError, ReduceError};
 use crate::event::{Event, NewEvent, Payload};
-use crate::query::{Head, Query, ReadRequest, Slice};
+use crate::query::{EventBatch, Head, Query, ReadRequest};
 use crate::statement::{create, in_table, increment, multi, set, upsert};
 use crate::store::EventSource;
 use crate::subscription::{Subscription, Topics};
@@ -161,7 +161,7 @@ impl EventSource for Doubling {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         self.0.heads(request)
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.0.read(request)
     }
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::build::Behind;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::Holding;
-use crate::engine::pass::place::{self, Place};
 use crate::engine::pass::plan::{self, Plan};
+use crate::engine::pass::read_position::{self, ReadPosition};
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
@@ -169,7 +169,7 @@ impl Pass {
         };
         let (mut works, mut standing) = (Vec::new(), Vec::new());
         for (state, slice) in states.into_iter().zip(slices) {
-            if place::diverged(&Place::of(&state), &slice).is_none() {
+            if read_position::diverged(&ReadPosition::of(&state), &slice).is_none() {
                 let to = slice.scanned();
                 let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
                 work.to = Some(to);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::error::{StoreError, StoreErrorKind};
-use crate::query::{Cursor, ReadRequest, Slice, Wanted};
+use crate::query::{Cursor, EventBatch, EventFilter, ReadRequest};
 use crate::state::State;
 use crate::store::EventSource;
 
@@ -20,15 +20,18 @@ pub(crate) fn standing<S: EventSource + ?Sized>(
     source: &S,
     instance: &Arc<str>,
     position: i64,
-) -> Result<Slice, StoreError> {
+) -> Result<EventBatch, StoreError> {
     let slices = standings(source, vec![Cursor { instance: Arc::clone(instance), after: position }])?;
     let nothing = || StoreError::new("asking what stands in the log", StoreErrorKind::Corrupt, "the source is silent");
     slices.into_iter().next().ok_or_else(nothing)
 }
 
 /// What stands at these places, in their order, without events: nothing is wanted.
-pub(crate) fn standings<S: EventSource + ?Sized>(source: &S, cursors: Vec<Cursor>) -> Result<Vec<Slice>, StoreError> {
-    source.read(&ReadRequest { cursors, wanted: Wanted::default(), limit: 1, max_bytes: 1 })
+pub(crate) fn standings<S: EventSource + ?Sized>(
+    source: &S,
+    cursors: Vec<Cursor>,
+) -> Result<Vec<EventBatch>, StoreError> {
+    source.read(&ReadRequest { cursors, wanted: EventFilter::default(), limit: 1, max_bytes: 1 })
 }
 
 /// In what the source's history is not the one that a state belongs to.
@@ -63,7 +66,7 @@ pub(crate) fn astray<S: EventSource + ?Sized>(source: &S, states: &[State]) -> R
     let slices = standings(source, cursors)?;
     // The events that were read last say which store they are of.
     let store = source.store_id()?;
-    let one = |(state, slice): (&State, Slice)| {
+    let one = |(state, slice): (&State, EventBatch)| {
         let found = foreign(state, store).or_else(|| diverged((state.position, state.event), &slice))?;
         Some(Astray { instance: Arc::clone(&state.instance), position: state.position, head: slice.head, found })
     };
@@ -77,7 +80,7 @@ pub(crate) fn foreign(state: &State, store: Uuid) -> Option<String> {
 }
 
 /// In what a slice, read from a checkpoint on, is not of the history that the checkpoint belongs to.
-pub(crate) fn diverged((position, event): Spot, slice: &Slice) -> Option<String> {
+pub(crate) fn diverged((position, event): Spot, slice: &EventBatch) -> Option<String> {
     if position == 0 {
         return None;
     }

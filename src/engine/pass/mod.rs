@@ -10,8 +10,8 @@ pub(crate) mod careful;
 pub(crate) mod failure;
 pub(crate) mod history;
 pub(crate) mod lease;
-pub(crate) mod place;
 pub(crate) mod plan;
+pub(crate) mod read_position;
 pub(crate) mod reducing;
 pub(crate) mod work;
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::pass::place::{Opened, Place, diverged};
 use crate::engine::pass::plan::held_back;
+use crate::engine::pass::read_position::{ReadPosition, StartPositions, diverged};
 use crate::engine::pass::work::Work;
 use crate::engine::pass::{Pass, history};
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, Flaw, HeadsRequest, ReadRequest, Slice, Span};
+use crate::query::{Cursor, EventBatch, Flaw, HeadsRequest, ReadRequest, Span};
 use crate::state::{State, StopCause, Stopped};
 
 /// What lies above the checkpoints of some instances.
@@ -21,7 +21,7 @@ pub struct Fetched {
     pub(crate) stopped: Vec<Stopped>,
     pub(crate) more: Vec<Arc<str>>,
     /// Where reading goes on in those.
-    pub(crate) next: Vec<Place>,
+    pub(crate) next: Vec<ReadPosition>,
     /// Up to where each instance was looked at.
     pub(crate) seen: Vec<(Arc<str>, i64)>,
 }
@@ -54,7 +54,7 @@ impl Pass {
     }
 
     /// Reads where instances stand, again where trying again may help.
-    pub(crate) fn open(&self, instances: &[Arc<str>]) -> Result<Opened, StoreError> {
+    pub(crate) fn open(&self, instances: &[Arc<str>]) -> Result<StartPositions, StoreError> {
         self.with_retries(|| {
             let mut opened = self.open_once(instances)?;
             self.measure(&mut opened.places)?;
@@ -63,7 +63,7 @@ impl Pass {
     }
 
     /// Reads a page, again where trying again may help.
-    pub(crate) fn read(&self, places: &[Place]) -> Result<Fetched, StoreError> {
+    pub(crate) fn read(&self, places: &[ReadPosition]) -> Result<Fetched, StoreError> {
         self.with_retries(|| self.read_once(places))
     }
 
@@ -83,14 +83,14 @@ impl Pass {
         }
     }
 
-    fn open_once(&self, instances: &[Arc<str>]) -> Result<Opened, StoreError> {
+    fn open_once(&self, instances: &[Arc<str>]) -> Result<StartPositions, StoreError> {
         let store = self.origin()?.store;
-        let mut opened = Opened::default();
+        let mut opened = StartPositions::default();
         for state in self.models.states(&self.key, instances)? {
             let other = || history::foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
             match held_back(&state, self.config.backoff_cap).or_else(other) {
                 Some(cause) => opened.stopped.push(stopped(&state, cause)),
-                None => opened.places.push(Place::of(&state)),
+                None => opened.places.push(ReadPosition::of(&state)),
             }
         }
         if self.projection.is_beside() || self.is_hidden.load(Ordering::Relaxed) {
@@ -101,9 +101,9 @@ impl Pass {
 
     /// Whoever builds anew sees first whether the log is whole: later a position without an event cannot be told from one that
     /// nobody wants. It takes a count of all events, which is much where few of them are wanted and somebody waits.
-    fn check_whole(&self, opened: &mut Opened) -> Result<(), StoreError> {
+    fn check_whole(&self, opened: &mut StartPositions) -> Result<(), StoreError> {
         let new = opened.places.iter().filter(|place| place.position == 0);
-        let span = |place: &Place| Span { instance: Arc::clone(&place.instance), after: 0, to: i64::MAX };
+        let span = |place: &ReadPosition| Span { instance: Arc::clone(&place.instance), after: 0, to: i64::MAX };
         let spans: Vec<Span> = new.map(span).collect();
         if spans.is_empty() {
             return Ok(());
@@ -116,7 +116,7 @@ impl Pass {
     }
 
     /// Finds out how far the instances are behind, where that decides how many share a page.
-    fn measure(&self, places: &mut [Place]) -> Result<(), StoreError> {
+    fn measure(&self, places: &mut [ReadPosition]) -> Result<(), StoreError> {
         if places.len() < 2 {
             return Ok(());
         }
@@ -135,9 +135,9 @@ impl Pass {
         Ok(())
     }
 
-    fn read_once(&self, places: &[Place]) -> Result<Fetched, StoreError> {
+    fn read_once(&self, places: &[ReadPosition]) -> Result<Fetched, StoreError> {
         let mut fetched = Fetched::default();
-        let cursor = |place: &Place| Cursor { instance: Arc::clone(&place.instance), after: place.position };
+        let cursor = |place: &ReadPosition| Cursor { instance: Arc::clone(&place.instance), after: place.position };
         let request = self.request(places.iter().map(cursor).collect());
         for (place, slice) in places.iter().zip(self.source.read(&request)?) {
             match diverged(place, &slice) {
@@ -153,7 +153,7 @@ impl Pass {
     }
 
     /// What stands at a position of an instance, without events.
-    pub(crate) fn standing(&self, instance: &Arc<str>, position: i64) -> Result<Slice, StoreError> {
+    pub(crate) fn standing(&self, instance: &Arc<str>, position: i64) -> Result<EventBatch, StoreError> {
         history::standing(self.source.as_ref(), instance, position)
     }
 
@@ -169,7 +169,7 @@ impl Pass {
 }
 
 impl Fetched {
-    fn add(&mut self, place: &Place, slice: Slice) {
+    fn add(&mut self, place: &ReadPosition, slice: EventBatch) {
         if slice.relevant <= slice.after {
             self.seen.push((slice.instance, slice.after));
             return;
@@ -182,7 +182,7 @@ impl Fetched {
             let (position, event) = to;
             let instance = Arc::clone(&slice.instance);
             let (pages, careful) = (place.pages + 1, place.careful);
-            self.next.push(Place { instance, position, event, lag, pages, careful });
+            self.next.push(ReadPosition { instance, position, event, lag, pages, careful });
         }
         let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
         (work.to, work.is_first) = (Some(to), place.pages == 0);

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::engine::config::HandlerConfig;
 use crate::engine::pass::Pass;
-use crate::engine::pass::place::Place;
+use crate::engine::pass::read_position::ReadPosition;
 use crate::engine::read::fetch::Fetched;
 use crate::error::{StoreError, StoreErrorKind};
 
@@ -19,24 +19,24 @@ const MOST_EVENTS: usize = 10_000;
 /// The places that are still to be read from.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    places: VecDeque<Place>,
+    places: VecDeque<ReadPosition>,
     /// Pages for one instance, at most.
     pages: usize,
     /// Places that have had so many.
-    pub(crate) left: Vec<Place>,
+    pub(crate) left: Vec<ReadPosition>,
 }
 
 impl Feed {
-    pub(crate) fn new(places: Vec<Place>, pages: usize) -> Self {
+    pub(crate) fn new(places: Vec<ReadPosition>, pages: usize) -> Self {
         Self { places: places.into(), pages, left: Vec::new() }
     }
 
-    fn add(&mut self, place: Place) {
+    fn add(&mut self, place: ReadPosition) {
         if place.pages < self.pages { self.places.push_back(place) } else { self.left.push(place) }
     }
 
     /// Places whose events together fit a page.
-    fn page(&mut self, config: &HandlerConfig) -> Vec<Place> {
+    fn page(&mut self, config: &HandlerConfig) -> Vec<ReadPosition> {
         let mut page = Vec::new();
         let mut events = 0_usize;
         while let Some(place) = self.places.front() {
@@ -72,7 +72,7 @@ struct Reader<'s, 'e> {
 }
 
 struct Ahead<'s> {
-    asked: Sender<(Vec<Place>, Option<Fetched>)>,
+    asked: Sender<(Vec<ReadPosition>, Option<Fetched>)>,
     read: Receiver<Result<Fetched, StoreError>>,
     thread: thread::ScopedJoinHandle<'s, ()>,
     /// Instances that have stopped since.
@@ -80,7 +80,7 @@ struct Ahead<'s> {
 }
 
 impl<'s> Reader<'s, '_> {
-    fn ask(&mut self, page: Vec<Place>) -> Result<(), StoreError> {
+    fn ask(&mut self, page: Vec<ReadPosition>) -> Result<(), StoreError> {
         let ahead = match self.idle.pop() {
             Some(ahead) => ahead,
             None => self.start()?,
@@ -92,7 +92,7 @@ impl<'s> Reader<'s, '_> {
     }
 
     fn start(&self) -> Result<Ahead<'s>, StoreError> {
-        let (asked, pages) = bounded::<(Vec<Place>, Option<Fetched>)>(1);
+        let (asked, pages) = bounded::<(Vec<ReadPosition>, Option<Fetched>)>(1);
         let (send, read) = bounded(1);
         let (inner, prepare) = (self.inner, self.prepare);
         let run = move || {
@@ -173,7 +173,7 @@ impl Pass {
         })
     }
 
-    fn ready(&self, page: &[Place], prepare: Prepare<'_>) -> Result<Fetched, StoreError> {
+    fn ready(&self, page: &[ReadPosition], prepare: Prepare<'_>) -> Result<Fetched, StoreError> {
         let mut fetched = self.read(page)?;
         prepare(&mut fetched);
         Ok(fetched)
@@ -196,11 +196,11 @@ impl Pass {
 mod tests {
     use super::*;
 
-    fn place(instance: &str, lag: usize, pages: usize) -> Place {
-        Place { instance: instance.into(), position: 0, event: None, lag, pages, careful: false }
+    fn place(instance: &str, lag: usize, pages: usize) -> ReadPosition {
+        ReadPosition { instance: instance.into(), position: 0, event: None, lag, pages, careful: false }
     }
 
-    fn names(page: &[Place]) -> Vec<&str> {
+    fn names(page: &[ReadPosition]) -> Vec<&str> {
         page.iter().map(|place| place.instance.as_ref()).collect()
     }
 

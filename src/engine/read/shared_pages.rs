@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, Flaw, Head, HeadsRequest, ReadRequest, Slice, Span, Wanted};
+use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
@@ -42,7 +42,7 @@ struct Page {
     head: i64,
     head_id: Option<Uuid>,
     relevant: i64,
-    wanted: Arc<Wanted>,
+    wanted: Arc<EventFilter>,
     events: Vec<Event>,
     bytes: usize,
     read_at: Instant,
@@ -79,14 +79,14 @@ struct Kept {
     /// The pages in the order in which they were read.
     order: VecDeque<(Arc<str>, i64)>,
     bytes: usize,
-    readers: HashMap<u64, Arc<Wanted>>,
+    readers: HashMap<u64, Arc<EventFilter>>,
     next_reader: u64,
     /// Where each projection has read last, by instance.
     places: HashMap<Arc<str>, HashMap<u64, i64>>,
     /// How often all pages were dropped.
     forgotten: u64,
     /// What is being read.
-    reading: HashMap<(Arc<str>, i64), Arc<Wanted>>,
+    reading: HashMap<(Arc<str>, i64), Arc<EventFilter>>,
 }
 
 /// The pages that the projections of an engine share.
@@ -102,7 +102,7 @@ pub(crate) struct Pages {
 struct Reader {
     pages: Arc<Pages>,
     id: u64,
-    wanted: Arc<Wanted>,
+    wanted: Arc<EventFilter>,
 }
 
 impl Pages {
@@ -111,7 +111,7 @@ impl Pages {
     }
 
     /// A source for one more projection.
-    pub(crate) fn reader(self: &Arc<Self>, wanted: Wanted) -> Arc<dyn EventSource> {
+    pub(crate) fn reader(self: &Arc<Self>, wanted: EventFilter) -> Arc<dyn EventSource> {
         let wanted = Arc::new(wanted);
         let mut kept = self.kept.lock();
         let id = kept.next_reader;
@@ -141,11 +141,11 @@ impl EventSource for Reader {
         self.pages.source.heads(request)
     }
 
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         if *self.wanted != request.wanted || self.pages.kept.lock().readers.len() < 2 {
             return self.pages.source.read(request);
         }
-        let mut slices: HashMap<Arc<str>, Slice> = HashMap::new();
+        let mut slices: HashMap<Arc<str>, EventBatch> = HashMap::new();
         let missing = self.take(request, &mut slices);
         if !missing.is_empty() {
             let read = Reading { pages: &self.pages, missing };
@@ -194,7 +194,7 @@ impl Drop for Reading<'_> {
 
 impl Reader {
     /// Takes what is kept, and waits for what another projection reads. The cursors left over are this one's to read.
-    fn take(&self, request: &ReadRequest, slices: &mut HashMap<Arc<str>, Slice>) -> Vec<Cursor> {
+    fn take(&self, request: &ReadRequest, slices: &mut HashMap<Arc<str>, EventBatch>) -> Vec<Cursor> {
         let deadline = Instant::now() + LONGEST_WAIT;
         let mut kept = self.pages.kept.lock();
         kept.drop_old();
@@ -229,13 +229,13 @@ impl Reader {
     }
 
     /// Reads for this projection and those right behind it, keeps what these can use, and returns what this one wanted.
-    fn read_for_all(&self, request: &ReadRequest, missing: &[Cursor]) -> Result<Vec<Slice>, StoreError> {
+    fn read_for_all(&self, request: &ReadRequest, missing: &[Cursor]) -> Result<Vec<EventBatch>, StoreError> {
         let kept = self.pages.kept.lock();
         let wanted = Arc::new(kept.wanted(self.id, &self.wanted, missing, request.limit));
         let forgotten = kept.forgotten;
         drop(kept);
         let own = *wanted == *self.wanted;
-        let read = |cursors: Vec<Cursor>, wanted: &Wanted| {
+        let read = |cursors: Vec<Cursor>, wanted: &EventFilter| {
             self.pages.source.read(&ReadRequest { cursors, wanted: wanted.clone(), ..request.clone() })
         };
         let mut slices = read(missing.to_vec(), &wanted)?;
@@ -253,7 +253,7 @@ impl Reader {
             slice.events.retain(|event| wants(&self.wanted, event));
         }
         // A full page without an event of one's own tells nothing.
-        let nothing = |slice: &Slice| slice.more && slice.events.is_empty();
+        let nothing = |slice: &EventBatch| slice.more && slice.events.is_empty();
         let again: Vec<Cursor> =
             missing.iter().zip(&slices).filter(|(_, slice)| nothing(slice)).map(|(c, _)| c.clone()).collect();
         if !again.is_empty() {
@@ -283,8 +283,8 @@ impl Kept {
     }
 
     /// What this reader wants, and what those want that come right behind it.
-    fn wanted(&self, reader: u64, own: &Arc<Wanted>, cursors: &[Cursor], limit: usize) -> Wanted {
-        let mut wanted = Wanted::clone(own);
+    fn wanted(&self, reader: u64, own: &Arc<EventFilter>, cursors: &[Cursor], limit: usize) -> EventFilter {
+        let mut wanted = EventFilter::clone(own);
         for (other, theirs) in self.readers.iter().filter(|(other, _)| **other != reader) {
             let comes = |cursor: &Cursor| self.follows(*other, &cursor.instance, cursor.after, limit) == Some(true);
             if !covers(&wanted, theirs) && cursors.iter().any(comes) {
@@ -296,8 +296,8 @@ impl Kept {
     }
 
     /// Keeps a page that another reader may use, unless it is so short that reading it anew costs no more.
-    fn keep(&mut self, reader: u64, slice: &Slice, wanted: &Arc<Wanted>, limit: usize) {
-        let useful = |(other, theirs): (&u64, &Arc<Wanted>)| {
+    fn keep(&mut self, reader: u64, slice: &EventBatch, wanted: &Arc<EventFilter>, limit: usize) {
+        let useful = |(other, theirs): (&u64, &Arc<EventFilter>)| {
             *other != reader
                 && covers(wanted, theirs)
                 && self.follows(*other, &slice.instance, slice.after, limit) != Some(false)
@@ -356,11 +356,11 @@ impl Kept {
     }
 
     /// What the kept pages hold above the cursor, from one page to the next; none where they hold nothing.
-    fn slice(&self, cursor: &Cursor, request: &ReadRequest) -> Option<Slice> {
+    fn slice(&self, cursor: &Cursor, request: &ReadRequest) -> Option<EventBatch> {
         let pages = self.pages.get(&cursor.instance)?;
         let usable = |page: &&Arc<Page>| covers(&page.wanted, &request.wanted);
         let first = pages.iter().filter(usable).find(|page| page.begins_at(cursor.after))?;
-        let mut slice = Slice {
+        let mut slice = EventBatch {
             instance: Arc::clone(&cursor.instance),
             after: cursor.after,
             at: first.at(cursor.after),
@@ -389,13 +389,13 @@ impl Kept {
     }
 }
 
-fn wants(wanted: &Wanted, event: &Event) -> bool {
+fn wants(wanted: &EventFilter, event: &Event) -> bool {
     wanted.event_types.iter().any(|name| **name == *event.event_type())
         && wanted.aggregate_types.iter().any(|name| **name == *event.aggregate_type)
 }
 
 /// True when whoever reads the first reads the second too.
-fn covers(wanted: &Wanted, theirs: &Wanted) -> bool {
+fn covers(wanted: &EventFilter, theirs: &EventFilter) -> bool {
     theirs.aggregate_types.iter().all(|name| wanted.aggregate_types.contains(name))
         && theirs.event_types.iter().all(|name| wanted.event_types.contains(name))
 }

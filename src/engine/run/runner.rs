@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::Build;
 use crate::engine::handler::ProjectionHandler;
-use crate::query::Wanted;
+use crate::query::EventFilter;
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
 
@@ -17,7 +17,7 @@ const TELL_AGAIN: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: EventFilter,
     /// Its first run of all instances has succeeded once.
     pub(crate) succeeded: AtomicBool,
     /// This process leads its first run.

@@ -26,7 +26,7 @@ impl EventSource for Log {
     fn heads(&self, _: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         Ok(Vec::new())
     }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let slice = |cursor: &Cursor| {
             let above = (cursor.after + 1..=100).map(event).filter(|event| wants(&request.wanted, event));
@@ -35,17 +35,17 @@ impl EventSource for Log {
             events.truncate(request.limit);
             let at = (cursor.after > 0).then(|| id(cursor.after));
             let (instance, after) = (Arc::clone(&cursor.instance), cursor.after);
-            Slice { instance, after, at, head: 100, head_id: Some(id(100)), relevant: 100, events, more }
+            EventBatch { instance, after, at, head: 100, head_id: Some(id(100)), relevant: 100, events, more }
         };
         Ok(request.cursors.iter().map(slice).collect())
     }
 }
 
-fn wanted(kinds: &[&str]) -> Wanted {
-    Wanted { aggregate_types: vec!["t".into()], event_types: kinds.iter().map(ToString::to_string).collect() }
+fn wanted(kinds: &[&str]) -> EventFilter {
+    EventFilter { aggregate_types: vec!["t".into()], event_types: kinds.iter().map(ToString::to_string).collect() }
 }
 
-fn read(reader: &Arc<dyn EventSource>, kinds: &[&str], after: i64, limit: usize) -> Slice {
+fn read(reader: &Arc<dyn EventSource>, kinds: &[&str], after: i64, limit: usize) -> EventBatch {
     let cursors = vec![Cursor { instance: "i".into(), after }];
     let request = ReadRequest { cursors, wanted: wanted(kinds), limit, max_bytes: usize::MAX };
     reader.read(&request).unwrap().remove(0)
@@ -132,7 +132,7 @@ fn what_is_kept_is_bounded() {
     let large = event(2).with_payload(format!("\"{}\"", "x".repeat(1 << 20)));
     for after in 0..100 {
         let events = vec![large.clone().with_position(after + 1)];
-        let slice = Slice {
+        let slice = EventBatch {
             instance: "i".into(),
             after,
             at: None,
@@ -179,7 +179,7 @@ fn who_reads_and_fails_leaves_the_page_to_others() {
         fn heads(&self, _: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
             Ok(Vec::new())
         }
-        fn read(&self, _: &ReadRequest) -> Result<Vec<Slice>, StoreError> {
+        fn read(&self, _: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
             panic!("broken")
         }
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::engine::pass::history;
-use crate::query::Slice;
+use crate::query::EventBatch;
 use crate::state::{State, StopCause, Stopped};
 
 /// Where reading goes on in an instance.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct ReadPosition {
     pub(crate) instance: Arc<str>,
     /// The checkpoint, or where the page before ended.
     pub(crate) position: i64,
@@ -26,12 +26,12 @@ pub(crate) struct Place {
 
 /// The places of some instances, and those that cannot go on.
 #[derive(Debug, Default)]
-pub(crate) struct Opened {
-    pub(crate) places: Vec<Place>,
+pub(crate) struct StartPositions {
+    pub(crate) places: Vec<ReadPosition>,
     pub(crate) stopped: Vec<Stopped>,
 }
 
-impl Place {
+impl ReadPosition {
     pub(crate) fn of(state: &State) -> Self {
         let instance = Arc::clone(&state.instance);
         let (lag, pages, careful) = (usize::MAX, 0, state.careful);
@@ -39,7 +39,7 @@ impl Place {
     }
 }
 
-impl Opened {
+impl StartPositions {
     /// What has to be worked on with care is not for whoever has no lease.
     pub(crate) fn without_lease(mut self) -> Self {
         for place in self.places.extract_if(.., |place| place.careful) {
@@ -51,6 +51,6 @@ impl Opened {
 }
 
 /// In what the store's history is not the one that the place belongs to.
-pub(crate) fn diverged(place: &Place, slice: &Slice) -> Option<String> {
+pub(crate) fn diverged(place: &ReadPosition, slice: &EventBatch) -> Option<String> {
     history::diverged((place.position, place.event), slice)
 }
