@@ -228,14 +228,14 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
 
 /// News of other processes' pushes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct News {
+pub struct Notifications {
     /// Instances with new events, each with the aggregate types of some of them.
     pub instances: Vec<(Arc<str>, Arc<str>)>,
     /// There may be more, anywhere.
     pub all: bool,
 }
 
-impl News {
+impl Notifications {
     /// True when there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -244,13 +244,13 @@ impl News {
 }
 
 /// How a process hears of the pushes of others. A hint for speed: polling alone suffices.
-pub trait Wire: fmt::Debug + Send {
+pub trait NotificationListener: fmt::Debug + Send {
     /// Waits for news for so long at most; connects, and connects again, by itself. After each new connection the
     /// news are `all`.
     ///
     /// # Errors
     /// When the connection is lost; the next call tries again.
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError>;
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError>;
 
     /// Why this wire hears nothing although it is connected, once it has found that out; none while it hears.
     fn deaf(&self) -> Option<String> {
@@ -259,15 +259,15 @@ pub trait Wire: fmt::Debug + Send {
 }
 
 /// A store whose pushes other processes can hear of.
-pub trait Wired: fmt::Debug + Send + Sync {
+pub trait Notifier: fmt::Debug + Send + Sync {
     /// A wire of one's own.
-    fn wire(&self) -> Box<dyn Wire>;
+    fn wire(&self) -> Box<dyn NotificationListener>;
 
     /// Tells other processes of pushes that were committed here.
     ///
     /// # Errors
     /// When the store fails; nobody hears of it then before their next poll.
-    fn announce(&self, news: &News) -> Result<(), StoreError>;
+    fn announce(&self, news: &Notifications) -> Result<(), StoreError>;
 }
 
 #[cfg(test)]

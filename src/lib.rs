@@ -58,7 +58,7 @@
 //! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
 //! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
 //!   [`ProjectionStore`].
-//! - Running: [`Engine`], [`EngineConfig`], [`Health`]; [`LeaseStore`] and [`Wired`] are what it asks of a store beyond
+//! - Running: [`Engine`], [`EngineConfig`], [`Health`]; [`LeaseStore`] and [`Notifier`] are what it asks of a store beyond
 //!   events and read models.
 //! - Looking into a store without the code of its projections: [`Inspect`], [`admin::Doctor`].
 //! - What fails, and what then: [`HandlerConfig`], [`Policy`], [`StopCause`], [`mod@error`].
@@ -147,7 +147,9 @@ pub use crate::inspect::{
     ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
     SchemaVersion, Status, Verdict,
 };
-pub use crate::lease::{Lag, LagRequest, Lagging, Lease, LeaseStore, Member, News, Pause, Renewal, Wire, Wired};
+pub use crate::lease::{
+    Lag, LagRequest, Lagging, Lease, LeaseStore, Member, NotificationListener, Notifications, Notifier, Pause, Renewal,
+};
 pub use crate::life::{
     Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,
 };

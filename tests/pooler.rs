@@ -147,7 +147,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     listen_until("a word that arrives", false);
     // It is said once for each connection.
     proxy.mute(true);
-    assert_eq!(wire.listen(Duration::from_secs(1)).unwrap(), News::default());
+    assert_eq!(wire.listen(Duration::from_secs(1)).unwrap(), Notifications::default());
     assert_eq!(wire.deaf(), None);
     proxy.cut();
     assert!(wire.listen(LONG).is_err(), "the connection is lost");

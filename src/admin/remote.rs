@@ -10,7 +10,7 @@ use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};
 use crate::failure::By;
-use crate::lease::{Member, News, Wired};
+use crate::lease::{Member, Notifications, Notifier};
 use crate::projection::is_reducing;
 use crate::store::ProjectionStore;
 
@@ -51,7 +51,7 @@ const NOBODY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Remote {
     models: Arc<dyn ProjectionStore>,
-    wired: Arc<dyn Wired>,
+    notifier: Arc<dyn Notifier>,
 }
 
 impl Remote {
@@ -59,9 +59,9 @@ impl Remote {
     ///
     /// # Errors
     /// [`OperateError::Unsupported`] when the store keeps no commands.
-    pub fn new<S: ProjectionStore + Wired + 'static>(store: S) -> Result<Self, OperateError> {
+    pub fn new<S: ProjectionStore + Notifier + 'static>(store: S) -> Result<Self, OperateError> {
         let store = Arc::new(store);
-        let remote = Self { models: store.clone(), wired: store };
+        let remote = Self { models: store.clone(), notifier: store };
         remote.store()?;
         Ok(remote)
     }
@@ -136,7 +136,7 @@ impl Remote {
     ) -> Result<Uuid, OperateError> {
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
         let id = self.store()?.ask(&command)?;
-        if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
+        if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
             log::debug!("{}; engines find the command by their next look", full(&error));
         }
         Ok(id)

@@ -11,7 +11,7 @@ use crate::engine::{Engine, EngineBuilder};
 use crate::error::{LifeError, OperateError, SetupError, StoreError};
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
-use crate::lease::{LeaseStore, Wired};
+use crate::lease::{LeaseStore, Notifier};
 use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
 use crate::projection::Projection;
 use crate::store::{EventStore, ProjectionStore};
@@ -21,7 +21,7 @@ use crate::value::Value;
 pub(super) type Progress<'p> = &'p mut dyn FnMut(&Touched);
 
 /// What commands need of a store.
-pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Wired + Inspect {
+pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect {
     /// See [`DbStore::setup_sql`].
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
     /// See [`DbStore::grant_sql`].
@@ -56,7 +56,7 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Wired + Insp
 
 impl<B: Backend> Store for DbStore<B>
 where
-    Self: Wired,
+    Self: Notifier,
 {
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         self.setup_sql(projections)

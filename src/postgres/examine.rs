@@ -6,12 +6,12 @@ use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
 use super::dial::Access;
-use super::{Postgres, error, rights, wire};
+use super::{Postgres, error, notify, rights};
 use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, full};
 use crate::inspect::Finding;
-use crate::lease::News;
+use crate::lease::Notifications;
 
 /// An older transaction keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);
@@ -121,7 +121,7 @@ fn privileges(postgres: &Postgres) -> Found {
 /// A pooler in transaction mode gives the server's session to somebody else between two statements.
 fn pooler(postgres: &Postgres) -> Found {
     let mut client = postgres.pool().connect_anew("looking for a pooler")?;
-    Ok(if wire::is_shared(postgres, &mut client)? {
+    Ok(if notify::is_shared(postgres, &mut client)? {
         Finding::warn(
             "pooler",
             "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
@@ -141,13 +141,13 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Found {
     }
     let mut listener = postgres.pool().connect_anew(doing)?;
     let remedy = "let engines connect past a pooler in transaction mode";
-    if wire::is_shared(postgres, &mut listener)? {
+    if notify::is_shared(postgres, &mut listener)? {
         let found = "none arrive where sessions are shared: pushes of other processes are found by ticks only";
         return Ok(Finding::warn("notifications", found, remedy));
     }
-    let pid = wire::subscribe(&mut listener)?;
+    let pid = notify::subscribe(&mut listener)?;
     let heard = hear(postgres, &mut listener, patience);
-    wire::unsubscribe(postgres, &mut listener, pid);
+    notify::unsubscribe(postgres, &mut listener, pid);
     Ok(match heard? {
         Some(took) => Finding::ok("notifications", format!("arrive, after {}", spoken(took))),
         None => Finding::warn(
@@ -162,12 +162,12 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Found {
 fn hear(postgres: &Postgres, listener: &mut Client, patience: Duration) -> Result<Option<Duration>, StoreError> {
     let failed = |error: postgres::Error| error::store("testing notifications", &error);
     let started = Instant::now();
-    let word = wire::say(postgres)?;
+    let word = notify::say(postgres)?;
     let mut notifications = listener.notifications();
     while started.elapsed() < patience {
         let left = patience.saturating_sub(started.elapsed());
         if let Some(heard) = notifications.timeout_iter(left).next().map_err(failed)?
-            && wire::read(heard.payload(), &mut News::default()).contains(&word)
+            && notify::read(heard.payload(), &mut Notifications::default()).contains(&word)
         {
             return Ok(Some(started.elapsed()));
         }

@@ -12,6 +12,7 @@ mod examine;
 mod holder;
 mod in_order;
 mod link;
+mod notify;
 mod objects;
 mod places;
 mod pool;
@@ -19,7 +20,6 @@ mod push;
 mod rights;
 mod slices;
 mod value;
-mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

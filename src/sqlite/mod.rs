@@ -11,12 +11,12 @@ mod examine;
 mod left;
 mod log;
 mod mount;
+mod notify;
 mod objects;
 mod place;
 mod push;
 mod slices;
 mod value;
-mod wire;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

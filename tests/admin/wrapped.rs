@@ -149,11 +149,11 @@ impl<S: EngineStore> LeaseStore for Wrapped<S> {
         self.inner.pauses()
     }
 }
-impl<S: EngineStore> Wired for Wrapped<S> {
-    fn wire(&self) -> Box<dyn Wire> {
+impl<S: EngineStore> Notifier for Wrapped<S> {
+    fn wire(&self) -> Box<dyn NotificationListener> {
         self.inner.wire()
     }
-    fn announce(&self, news: &News) -> Result<(), StoreError> {
+    fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
         self.inner.announce(news)
     }
 }

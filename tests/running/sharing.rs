@@ -90,10 +90,10 @@ impl<S> Unreliable<S> {
 }
 
 #[derive(Debug)]
-struct Babble(Box<dyn Wire>, u32);
+struct Babble(Box<dyn NotificationListener>, u32);
 
-impl Wire for Babble {
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+impl NotificationListener for Babble {
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         self.1 += 1;
         if self.1.is_multiple_of(5) {
             return Err(StoreError::new("listening", error::StoreErrorKind::Connection, "cut off on purpose"));
@@ -108,20 +108,20 @@ impl Wire for Babble {
 #[derive(Debug)]
 struct Silence;
 
-impl Wire for Silence {
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+impl NotificationListener for Silence {
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         std::thread::park_timeout(wait);
-        Ok(News::default())
+        Ok(Notifications::default())
     }
 }
 
-impl<S: Wired> Wired for Unreliable<S> {
-    fn wire(&self) -> Box<dyn Wire> {
+impl<S: Notifier> Notifier for Unreliable<S> {
+    fn wire(&self) -> Box<dyn NotificationListener> {
         if self.deaf_wire { Box::new(Silence) } else { Box::new(Babble(self.inner.wire(), 0)) }
     }
-    fn announce(&self, news: &News) -> Result<(), StoreError> {
+    fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
         self.inner.announce(news)?;
-        self.inner.announce(&News { instances: Vec::new(), all: true })
+        self.inner.announce(&Notifications { instances: Vec::new(), all: true })
     }
 }
 

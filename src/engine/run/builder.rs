@@ -28,7 +28,7 @@ use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
 use crate::engine::stop::Stop;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
-use crate::lease::{LeaseStore, News, Wire, Wired};
+use crate::lease::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::projection::Projection;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::subscription::{Bus, Topics};
@@ -38,28 +38,28 @@ use crate::sync::Mutex;
 const FOR_LOOPS: usize = 3;
 
 /// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
-pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Wired + 'static {}
+pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Notifier + 'static {}
 
-impl<S: EventStore + ProjectionStore + LeaseStore + Wired + 'static> EngineStore for S {}
+impl<S: EventStore + ProjectionStore + LeaseStore + Notifier + 'static> EngineStore for S {}
 
 /// No news ever.
 #[derive(Debug)]
-struct Unwired;
+struct NoNotifier;
 
-impl Wired for Unwired {
-    fn wire(&self) -> Box<dyn Wire> {
-        Box::new(Unwired)
+impl Notifier for NoNotifier {
+    fn wire(&self) -> Box<dyn NotificationListener> {
+        Box::new(NoNotifier)
     }
 
-    fn announce(&self, _news: &News) -> Result<(), StoreError> {
+    fn announce(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-impl Wire for Unwired {
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+impl NotificationListener for NoNotifier {
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         std::thread::park_timeout(wait);
-        Ok(News::default())
+        Ok(Notifications::default())
     }
 }
 
@@ -79,7 +79,7 @@ pub struct EngineBuilder {
     source: Arc<dyn EventSource>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
-    wired: Arc<dyn Wired>,
+    notifier: Arc<dyn Notifier>,
     projections: Vec<(Projection, Option<HandlerConfig>)>,
     config: EngineConfig,
     initialized: Option<Receiver<()>>,
@@ -95,7 +95,7 @@ impl EngineBuilder {
             source: store.clone(),
             models: store.clone(),
             leases: store.clone(),
-            wired: store,
+            notifier: store,
             projections: Vec::new(),
             config: EngineConfig::default(),
             initialized: None,
@@ -108,7 +108,7 @@ impl EngineBuilder {
     pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
         self.source = Arc::new(source);
         self.events = None;
-        self.wired = Arc::new(Unwired);
+        self.notifier = Arc::new(NoNotifier);
         self.together = false;
         self
     }
@@ -217,7 +217,7 @@ impl EngineBuilder {
             source: self.source,
             models: self.models,
             leases: self.leases,
-            wired: self.wired,
+            notifier: self.notifier,
             runners,
             stop: Arc::new(Stop::default()),
             members: Mutex::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::pass::backoff;
 use crate::engine::run::state::Shared;
 use crate::error::full;
-use crate::lease::{News, Wire};
+use crate::lease::{NotificationListener, Notifications};
 
 /// One wait; a stop is noticed at its end at the latest.
 const WAIT: Duration = Duration::from_millis(100);
@@ -17,13 +17,13 @@ const LONGEST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Listener {
     shared: Arc<Shared>,
-    wire: Box<dyn Wire>,
+    wire: Box<dyn NotificationListener>,
     failures: u32,
 }
 
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wire = shared.wired.wire();
+        let wire = shared.notifier.wire();
         Self { shared, wire, failures: 0 }
     }
 
@@ -56,7 +56,7 @@ impl Listener {
         }
     }
 
-    fn hear(&self, news: &News) {
+    fn hear(&self, news: &Notifications) {
         if news.is_empty() {
             return;
         }

@@ -19,7 +19,7 @@ use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
 use crate::error::{OperateError, StoreError, full};
-use crate::lease::{News, Pause};
+use crate::lease::{Notifications, Pause};
 use crate::projection::Projection;
 use crate::store::{EventSource, ProjectionStore};
 
@@ -139,7 +139,7 @@ impl Shared {
 
     /// Has this engine and all others look at once.
     pub(crate) fn tell_all(&self) {
-        if let Err(error) = self.wired.announce(&News { instances: Vec::new(), all: true }) {
+        if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
             log::debug!("{}; other processes see it at their next tick", full(&error));
         }
         self.request_tick();

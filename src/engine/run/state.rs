@@ -18,7 +18,7 @@ use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::error::StoreError;
-use crate::lease::{LeaseStore, Member, Pause, Wired};
+use crate::lease::{LeaseStore, Member, Notifier, Pause};
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::sync::Mutex;
 
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) source: Arc<dyn EventSource>,
     pub(crate) models: Arc<dyn ProjectionStore>,
     pub(crate) leases: Arc<dyn LeaseStore>,
-    pub(crate) wired: Arc<dyn Wired>,
+    pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) runners: Vec<Runner>,
     pub(crate) schedule: Schedule,
     pub(crate) stop: Arc<Stop>,

@@ -9,7 +9,7 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::full;
 use crate::event::Event;
-use crate::lease::News;
+use crate::lease::Notifications;
 use crate::subscription::{Received, Subscription};
 
 /// The shortest time between two announcements to other processes.
@@ -61,10 +61,11 @@ impl Subscriber {
     }
 
     fn announce(&mut self) {
-        let news = News { instances: std::mem::take(&mut self.untold).into_iter().collect(), all: self.all_untold };
+        let news =
+            Notifications { instances: std::mem::take(&mut self.untold).into_iter().collect(), all: self.all_untold };
         self.all_untold = false;
         self.announced = Instant::now();
-        if let Err(error) = self.shared.wired.announce(&news) {
+        if let Err(error) = self.shared.notifier.announce(&news) {
             log::warn!("{}; other processes find the pushes by their next tick", full(&error));
         }
     }

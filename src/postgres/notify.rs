@@ -16,7 +16,7 @@ use super::{Postgres, error};
 use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, full};
-use crate::lease::{News, Wire, Wired};
+use crate::lease::{NotificationListener, Notifications, Notifier};
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
@@ -74,12 +74,12 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-impl Wired for DbStore<Postgres> {
-    fn wire(&self) -> Box<dyn Wire> {
+impl Notifier for DbStore<Postgres> {
+    fn wire(&self) -> Box<dyn NotificationListener> {
         Box::new(Listener { store: self.clone(), session: None, deaf: None, again: None })
     }
 
-    fn announce(&self, news: &News) -> Result<(), StoreError> {
+    fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
         self.backend().read("telling other processes of pushes", |conn| tell(conn, &message(news)))
     }
 }
@@ -89,8 +89,8 @@ fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
 }
 
 /// A word that only the one listens for who says it.
-fn word(token: &str) -> News {
-    News { instances: vec![(token.into(), WORD.into())], all: false }
+fn word(token: &str) -> Notifications {
+    Notifications { instances: vec![(token.into(), WORD.into())], all: false }
 }
 
 /// Says a word as pushes are announced, and returns what to listen for.
@@ -159,7 +159,7 @@ fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: u
 }
 
 /// Instances by aggregate type, or `*` when they would be too many.
-fn message(news: &News) -> String {
+fn message(news: &Notifications) -> String {
     let mut by_type: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (instance, kind) in &news.instances {
         by_type.entry(kind).or_default().push(instance);
@@ -171,7 +171,7 @@ fn message(news: &News) -> String {
 }
 
 /// Adds the news of a message, and returns the words in it that listeners said to themselves.
-pub(super) fn read(message: &str, news: &mut News) -> Vec<String> {
+pub(super) fn read(message: &str, news: &mut Notifications) -> Vec<String> {
     let Ok(mut by_type) = serde_json::from_str::<BTreeMap<String, Vec<String>>>(message) else {
         news.all = true;
         return Vec::new();
@@ -186,11 +186,11 @@ pub(super) fn read(message: &str, news: &mut News) -> Vec<String> {
 
 impl Session {
     /// Waits for news for so long at most.
-    fn hear(&mut self, wait: Duration) -> Result<News, StoreError> {
+    fn hear(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));
         }
-        let (mut news, mut words) = (News::default(), Vec::new());
+        let (mut news, mut words) = (Notifications::default(), Vec::new());
         let mut notifications = self.client.notifications();
         let failed = |error: postgres::Error| error::store(DOING, &error);
         if let Some(first) = notifications.timeout_iter(wait).next().map_err(failed)? {
@@ -213,7 +213,7 @@ impl Listener {
         self.store.backend().options.connect_timeout
     }
 
-    fn connect(&mut self) -> Result<News, StoreError> {
+    fn connect(&mut self) -> Result<Notifications, StoreError> {
         self.again = None;
         let postgres = self.store.backend();
         let mut client = postgres.pool().connect_anew(DOING)?;
@@ -228,7 +228,7 @@ impl Listener {
             let life = (postgres.pool().generation(), deadline(postgres.options.max_lifetime.max(SHORTEST_LIFE)));
             self.session = Some(Session { client, pid, word: Word::Due(Instant::now()), life });
         }
-        Ok(News { instances: Vec::new(), all: true })
+        Ok(Notifications { instances: Vec::new(), all: true })
     }
 
     fn go_deaf(&mut self, why: &str) {
@@ -266,11 +266,11 @@ impl Listener {
     }
 }
 
-impl Wire for Listener {
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+impl NotificationListener for Listener {
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         if self.again.is_some_and(|again| Instant::now() < again) {
             std::thread::park_timeout(wait);
-            return Ok(News::default());
+            return Ok(Notifications::default());
         }
         let (generation, now) = (self.store.backend().pool().generation(), Instant::now());
         let is_over = |session: &mut Session| session.life.0 != generation || session.life.1 <= now;

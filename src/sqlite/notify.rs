@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::{Sqlite, error};
 use crate::db::DbStore;
 use crate::error::StoreError;
-use crate::lease::{News, Wire, Wired};
+use crate::lease::{NotificationListener, Notifications, Notifier};
 
 /// How often the file is looked at, which is a few microseconds of work.
 const EVERY: Duration = Duration::from_millis(10);
@@ -36,13 +36,13 @@ struct Watched {
     commands: (i64, i64),
 }
 
-impl Wired for DbStore<Sqlite> {
-    fn wire(&self) -> Box<dyn Wire> {
+impl Notifier for DbStore<Sqlite> {
+    fn wire(&self) -> Box<dyn NotificationListener> {
         Box::new(Watcher { store: self.clone(), watched: None })
     }
 
     /// Nothing to do: the file itself tells.
-    fn announce(&self, _news: &News) -> Result<(), StoreError> {
+    fn announce(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -74,10 +74,10 @@ impl Watched {
         read.map_err(|error| error::store(DOING, error))
     }
 
-    fn news(&mut self) -> Result<News, StoreError> {
+    fn news(&mut self) -> Result<Notifications, StoreError> {
         let version = self.data_version()?;
         if version == self.version {
-            return Ok(News::default());
+            return Ok(Notifications::default());
         }
         self.version = version;
         let (last, newest) = (self.last, self.newest()?);
@@ -86,9 +86,9 @@ impl Watched {
         let (before, commands) = (self.commands, self.newest_commands()?);
         self.commands = commands;
         if newest < last || newest - last > MANY || before != commands {
-            return Ok(News { instances: Vec::new(), all: true });
+            return Ok(Notifications { instances: Vec::new(), all: true });
         }
-        Ok(News { instances: self.since(last)?, all: false })
+        Ok(Notifications { instances: self.since(last)?, all: false })
     }
 
     fn since(&self, last: i64) -> Result<Vec<Concerned>, StoreError> {
@@ -104,16 +104,16 @@ impl Watched {
     }
 }
 
-impl Wire for Watcher {
-    fn listen(&mut self, wait: Duration) -> Result<News, StoreError> {
+impl NotificationListener for Watcher {
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         let Some(path) = &self.store.backend().path else {
             // Nobody else can write into the memory of this process.
             std::thread::park_timeout(wait);
-            return Ok(News::default());
+            return Ok(Notifications::default());
         };
         let Some(watched) = &mut self.watched else {
             self.watched = Some(Watched::open(path, &self.store)?);
-            return Ok(News { instances: Vec::new(), all: true });
+            return Ok(Notifications { instances: Vec::new(), all: true });
         };
         let deadline = crate::clock::deadline(wait);
         loop {
