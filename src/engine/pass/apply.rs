@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::build::Behind;
 use crate::engine::pass::history::{self, Spot};
-use crate::engine::pass::lease::Holding;
+use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::plan::{self, Plan};
 use crate::engine::pass::read_position::{self, ReadPosition};
 use crate::engine::pass::work::{Status, Step, Work};
@@ -45,7 +45,7 @@ struct Round {
 }
 
 /// Leases that a transaction has extended, and when it asked for that.
-type Extended = (Instant, Vec<Arc<Holding>>);
+type Extended = (Instant, Vec<Arc<LeaseHandle>>);
 
 /// What a transaction did to one instance, true once it is committed.
 #[derive(Debug)]
@@ -117,9 +117,9 @@ impl Pass {
             }
             other => {
                 other?;
-                if let Some((asked, holdings)) = extended {
-                    for holding in holdings {
-                        holding.extend(asked);
+                if let Some((asked, lease_registry)) = extended {
+                    for handle in lease_registry {
+                        handle.extend(asked);
                     }
                 }
             }
@@ -317,11 +317,11 @@ impl Pass {
     ) -> Result<Option<Extended>, StoreError> {
         let moved = works.iter().zip(effects).filter(|(_, effect)| effect.checkpoint.is_some());
         let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease.as_ref()?))));
-        let (instances, holdings): (Vec<_>, Vec<_>) = leased.filter(|(_, holding)| holding.is_overdue()).unzip();
-        let Some(first) = holdings.first() else { return Ok(None) };
+        let (instances, lease_registry): (Vec<_>, Vec<_>) = leased.filter(|(_, handle)| handle.is_overdue()).unzip();
+        let Some(first) = lease_registry.first() else { return Ok(None) };
         let asked = Instant::now();
         let extended = tx.extend(&self.key, &instances, first.owner(), first.lease())?;
-        Ok(extended.then_some((asked, holdings)))
+        Ok(extended.then_some((asked, lease_registry)))
     }
 
     fn finish(

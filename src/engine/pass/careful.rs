@@ -120,10 +120,10 @@ impl Pass {
         step: &Step,
         state: &State,
     ) -> Result<Before, StoreError> {
-        let Some(holding) = work.lease.as_ref().filter(|holding| holding.is_of(state) && holding.is_trusted()) else {
+        let Some(handle) = work.lease.as_ref().filter(|handle| handle.is_of(state) && handle.is_trusted()) else {
             return Ok(Before::Stop(StopCause::LeaseLost));
         };
-        let outlived = state.mark.filter(|mark| mark.epoch < holding.epoch() && mark.position == step.event.position);
+        let outlived = state.mark.filter(|mark| mark.epoch < handle.epoch() && mark.position == step.event.position);
         if outlived.is_some() {
             return Ok(Before::Counted(failure::decide(&self.config, state, &step.event, &failure::crash())));
         }
@@ -139,18 +139,18 @@ impl Pass {
     /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
     fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
         self.transact(&mut [&mut *work], Way::SingleSteps, true)?;
-        let Some(holding) = work.lease.clone() else { return Ok(()) };
+        let Some(handle) = work.lease.clone() else { return Ok(()) };
         if !matches!(work.status, Status::Finished) {
             return Ok(());
         }
         self.models.transaction(&mut |tx| {
             let states = tx.lock(&self.key, std::slice::from_ref(&work.instance))?;
-            if states.first().is_some_and(|state| holding.is_of(state)) {
+            if states.first().is_some_and(|state| handle.is_of(state)) {
                 return tx.relax(&self.key, &work.instance);
             }
             Err(StoreError::new("ending work event by event", StoreErrorKind::Conflict, "the lease is somebody else's"))
         })?;
-        holding.relax();
+        handle.relax();
         log::info!(
             "projection {:?}, instance {:?}: the events after a process's death are handled; going on in batches",
             self.projection.name(),

@@ -16,7 +16,7 @@ const TRUST: f64 = 0.8;
 
 /// A lease and until when its holder trusts it, which is before the database gives it to others.
 #[derive(Debug)]
-pub(crate) struct Holding {
+pub(crate) struct LeaseHandle {
     owner: Uuid,
     epoch: i64,
     lease: Duration,
@@ -24,7 +24,7 @@ pub(crate) struct Holding {
     careful: AtomicBool,
 }
 
-impl Holding {
+impl LeaseHandle {
     /// True when the state row says that the lease is still this one.
     pub(crate) fn is_of(&self, state: &State) -> bool {
         state.owner == Some(self.owner) && state.epoch == self.epoch
@@ -75,24 +75,24 @@ type Key = (ProjectionKey, Arc<str>);
 
 /// All leases of this process.
 #[derive(Debug)]
-pub(crate) struct Holdings {
+pub(crate) struct LeaseRegistry {
     owner: Uuid,
     lease: Duration,
-    held: Mutex<HashMap<Key, Arc<Holding>>>,
+    held: Mutex<HashMap<Key, Arc<LeaseHandle>>>,
 }
 
-impl Holdings {
+impl LeaseRegistry {
     pub(crate) fn new(owner: Uuid, lease: Duration) -> Self {
         Self { owner, lease, held: Mutex::default() }
     }
 
-    pub(crate) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<Holding> {
+    pub(crate) fn add(&self, projection: &ProjectionKey, lease: &Lease, asked: Instant) -> Arc<LeaseHandle> {
         let (owner, epoch, careful) = (self.owner, lease.epoch, lease.careful.into());
-        let holding = Arc::new(Holding { owner, epoch, lease: self.lease, trusted: Mutex::new(asked), careful });
-        holding.extend(asked);
+        let handle = Arc::new(LeaseHandle { owner, epoch, lease: self.lease, trusted: Mutex::new(asked), careful });
+        handle.extend(asked);
         let key = (projection.clone(), Arc::clone(&lease.instance));
-        self.held.lock().insert(key, Arc::clone(&holding));
-        holding
+        self.held.lock().insert(key, Arc::clone(&handle));
+        handle
     }
 
     pub(crate) fn remove(&self, projection: &ProjectionKey, instances: &[Arc<str>]) {
@@ -108,8 +108,8 @@ impl Holdings {
         let held = self.held.lock();
         for renewal in renewals {
             let key = (renewal.projection.clone(), Arc::clone(&renewal.lease.instance));
-            if let Some(holding) = held.get(&key).filter(|holding| holding.epoch == renewal.lease.epoch) {
-                holding.extend(asked);
+            if let Some(handle) = held.get(&key).filter(|handle| handle.epoch == renewal.lease.epoch) {
+                handle.extend(asked);
             }
         }
     }

@@ -80,8 +80,8 @@ fn refusal(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) ->
     if work.from.is_some_and(|from| state.position < from) {
         return Some(StopCause::Reset);
     }
-    if let Some(holding) = &work.lease
-        && !holding.is_of(state)
+    if let Some(handle) = &work.lease
+        && !handle.is_of(state)
     {
         return Some(StopCause::LeaseLost);
     }
@@ -143,7 +143,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::engine::pass::lease::Holdings;
+    use crate::engine::pass::lease::LeaseRegistry;
     use crate::engine::pass::work::Known;
     use crate::event::Event;
     use crate::lease::Lease;
@@ -256,10 +256,13 @@ mod tests {
     #[test]
     fn work_under_a_lease_that_moved_on_is_refused() {
         let (me, key) = (Uuid::from_u128(1), ProjectionKey { name: "p".into(), version: 1 });
-        let holdings = Holdings::new(me, Duration::from_mins(1));
+        let lease_registry = LeaseRegistry::new(me, Duration::from_mins(1));
         let mut leased = work(Some(0), &[1]);
-        leased.lease =
-            Some(holdings.add(&key, &Lease { instance: Arc::from("a"), epoch: 7, careful: false }, Instant::now()));
+        leased.lease = Some(lease_registry.add(
+            &key,
+            &Lease { instance: Arc::from("a"), epoch: 7, careful: false },
+            Instant::now(),
+        ));
         let state = |owner, epoch| State { owner: Some(owner), epoch, ..at(0) };
         assert_eq!(run(&leased, &state(me, 7)), (0..1, None));
         assert!(matches!(refused(&leased, &state(me, 8)), StopCause::LeaseLost));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::engine::pass::history::Spot;
-use crate::engine::pass::lease::Holding;
+use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::reducing::Reducing;
 use crate::error::StoreError;
 use crate::event::Event;
@@ -73,7 +73,7 @@ pub(crate) struct Work {
     pub(crate) applied: usize,
     pub(crate) status: Status,
     /// The lease it is done under; none on a caller's thread.
-    pub(crate) lease: Option<Arc<Holding>>,
+    pub(crate) lease: Option<Arc<LeaseHandle>>,
     /// The process that does it without a lease, which it leaves to whoever has one.
     pub(crate) unleased: Option<Uuid>,
     /// Every event above the first and up to the second of these positions was applied, and none of them held back.
@@ -143,7 +143,7 @@ impl Work {
 
     /// True when it goes event by event.
     pub(crate) fn is_careful(&self) -> bool {
-        self.lease.as_ref().is_some_and(|holding| holding.is_careful())
+        self.lease.as_ref().is_some_and(|handle| handle.is_careful())
     }
 
     pub(crate) fn is_open(&self) -> bool {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::engine::config::{EngineConfig, HandlerConfig};
 use crate::engine::handler::ProjectionHandler;
-use crate::engine::pass::lease::Holdings;
+use crate::engine::pass::lease::LeaseRegistry;
 use crate::engine::read::shared_pages::Pages;
 use crate::engine::run::builds::NEXT;
 use crate::engine::run::engine::{Engine, Threads};
@@ -211,7 +211,7 @@ impl EngineBuilder {
         Ok(Arc::new(Shared {
             id,
             schedule: Schedule::new(runners.len(), workers, batch),
-            holdings: Holdings::new(id, self.config.lease),
+            lease_registry: LeaseRegistry::new(id, self.config.lease),
             config: self.config,
             events: self.events,
             source: self.source,

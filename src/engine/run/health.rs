@@ -189,7 +189,7 @@ impl Shared {
             parked: figures.parked,
             behind: count(FailureStatus::Behind),
             skipped: count(FailureStatus::Skipped),
-            leases_here: self.holdings.count(key),
+            leases_here: self.lease_registry.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
             unfed: self.unfed(runner.name()),

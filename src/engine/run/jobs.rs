@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::engine::pass::Pass;
 use crate::engine::pass::work::{Moved, Processed, Work};
 use crate::engine::read::read_ahead::Feed;
-use crate::engine::run::pass_leases::Leased;
+use crate::engine::run::pass_leases::PassLeases;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Job;
 use crate::engine::run::state::Shared;
@@ -122,7 +122,7 @@ impl Shared {
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = Feed::new(opened.places, PASSES);
-        let leased = Leased::new(self, runner);
+        let leased = PassLeases::new(self, runner);
         let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));

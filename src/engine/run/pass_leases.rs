@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::engine::pass::lease::Holding;
+use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::work::Work;
 use crate::engine::read::fetch::Fetched;
 use crate::engine::run::runner::Runner;
@@ -14,16 +14,16 @@ use crate::error::{StoreError, full};
 use crate::sync::Mutex;
 
 /// Leases of some instances; given back when dropped.
-pub(crate) struct Leased<'a> {
+pub(crate) struct PassLeases<'a> {
     shared: &'a Shared,
     runner: &'a Runner,
     /// Those that were asked for, with what was obtained.
-    asked: Mutex<HashMap<Arc<str>, Option<Arc<Holding>>>>,
+    asked: Mutex<HashMap<Arc<str>, Option<Arc<LeaseHandle>>>>,
     /// Nothing that is made ready from now on is worked on.
     over: AtomicBool,
 }
 
-impl<'a> Leased<'a> {
+impl<'a> PassLeases<'a> {
     pub(crate) fn new(shared: &'a Shared, runner: &'a Runner) -> Self {
         Self { shared, runner, asked: Mutex::default(), over: AtomicBool::new(false) }
     }
@@ -43,7 +43,7 @@ impl<'a> Leased<'a> {
         }
         let inner = &self.runner.handler.inner;
         let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
-        let may = |holding: &Arc<Holding>| holding.is_trusted() && !holding.is_careful();
+        let may = |handle: &Arc<LeaseHandle>| handle.is_trusted() && !handle.is_careful();
         for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
             work.reduce_ahead(&inner.projection, &inner.reducing, is_over);
         }
@@ -54,7 +54,7 @@ impl<'a> Leased<'a> {
         let mut works: Vec<&mut Work> = works.into_iter().collect();
         let asked = self.asked.lock();
         let is_asked = |work: &&mut Work| match asked.get(&work.instance) {
-            Some(Some(holding)) => holding.is_trusted(),
+            Some(Some(handle)) => handle.is_trusted(),
             Some(None) => true,
             None => false,
         };
@@ -77,7 +77,7 @@ impl<'a> Leased<'a> {
         let mut asked = self.asked.lock();
         asked.extend(instances.into_iter().map(|instance| (instance, None)));
         for lease in leases {
-            asked.insert(Arc::clone(&lease.instance), Some(shared.holdings.add(key, &lease, now)));
+            asked.insert(Arc::clone(&lease.instance), Some(shared.lease_registry.add(key, &lease, now)));
         }
         Ok(())
     }
@@ -89,17 +89,17 @@ impl<'a> Leased<'a> {
     }
 }
 
-impl Drop for Leased<'_> {
+impl Drop for PassLeases<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
         let asked = std::mem::take(&mut *self.asked.lock());
         // Those too that were lost, and not obtained again.
         let (mut instances, mut held) = (Vec::new(), Vec::new());
-        for (instance, holding) in asked {
+        for (instance, handle) in asked {
             instances.push(Arc::clone(&instance));
-            held.extend(holding.map(|_| instance));
+            held.extend(handle.map(|_| instance));
         }
-        self.shared.holdings.remove(key, &instances);
+        self.shared.lease_registry.remove(key, &instances);
         if held.is_empty() {
             return;
         }

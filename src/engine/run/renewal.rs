@@ -25,12 +25,12 @@ pub(crate) fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
 }
 
 fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
-    if shared.holdings.is_empty() {
+    if shared.lease_registry.is_empty() {
         return Ok(());
     }
     let asked = Instant::now();
     let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
-    shared.holdings.renewed(&renewals, asked);
+    shared.lease_registry.renewed(&renewals, asked);
     Ok(())
 }
 

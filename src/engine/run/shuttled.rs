@@ -9,7 +9,7 @@ use shuttle::thread;
 use uuid::Uuid;
 
 use crate::engine::handler::single_flight::{Flights, Landing};
-use crate::engine::pass::lease::{Holding, Holdings};
+use crate::engine::pass::lease::{LeaseHandle, LeaseRegistry};
 use crate::engine::pass::work::Moved;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::schedule::Schedule;
@@ -199,7 +199,7 @@ impl Database {
 struct Process {
     id: Uuid,
     key: ProjectionKey,
-    holdings: Arc<Holdings>,
+    lease_registry: Arc<LeaseRegistry>,
     database: Arc<Mutex<Database>>,
 }
 
@@ -207,14 +207,14 @@ impl Process {
     fn new(id: u128, database: &Arc<Mutex<Database>>) -> Self {
         let id = Uuid::from_u128(id);
         let key = ProjectionKey { name: name(0), version: 1 };
-        Self { id, key, holdings: Arc::new(Holdings::new(id, LEASE)), database: database.clone() }
+        Self { id, key, lease_registry: Arc::new(LeaseRegistry::new(id, LEASE)), database: database.clone() }
     }
 
     fn now(&self) -> Instant {
         self.database.lock().now
     }
 
-    fn acquire(&self) -> Option<Arc<Holding>> {
+    fn acquire(&self) -> Option<Arc<LeaseHandle>> {
         let asked = self.now();
         thread::yield_now();
         let epoch = {
@@ -228,7 +228,7 @@ impl Process {
         };
         thread::yield_now();
         let lease = Lease { instance: name(1), epoch, careful: false };
-        Some(self.holdings.add(&self.key, &lease, asked))
+        Some(self.lease_registry.add(&self.key, &lease, asked))
     }
 
     fn renew(&self) {
@@ -244,19 +244,19 @@ impl Process {
             is_mine.then(|| Renewal { projection: self.key.clone(), lease }).into_iter().collect()
         };
         thread::yield_now();
-        self.holdings.renewed(&renewed, asked);
+        self.lease_registry.renewed(&renewed, asked);
     }
 
     fn work(&self) {
         for _ in 0..2 {
-            let Some(holding) = self.acquire() else { continue };
+            let Some(handle) = self.acquire() else { continue };
             for _ in 0..3 {
                 thread::yield_now();
                 let database = self.database.lock();
-                let trusted = holding.is_trusted_at(database.now);
-                assert!(!trusted || database.is_of(self.id, holding.epoch()), "trusted, and somebody else's");
+                let trusted = handle.is_trusted_at(database.now);
+                assert!(!trusted || database.is_of(self.id, handle.epoch()), "trusted, and somebody else's");
             }
-            self.holdings.remove(&self.key, &[name(1)]);
+            self.lease_registry.remove(&self.key, &[name(1)]);
             let mut database = self.database.lock();
             if database.owner == Some(self.id) {
                 database.owner = None;
@@ -283,6 +283,6 @@ fn a_lease_is_not_trusted_longer_than_it_lasts() {
             database.lock().now += LEASE / 4;
         }
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert!(processes.iter().all(|process| process.holdings.is_empty()));
+        assert!(processes.iter().all(|process| process.lease_registry.is_empty()));
     });
 }

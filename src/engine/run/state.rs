@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use crate::engine::config::EngineConfig;
-use crate::engine::pass::lease::Holdings;
+use crate::engine::pass::lease::LeaseRegistry;
 use crate::engine::run::members;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::runner::Runner;
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) runners: Vec<Runner>,
     pub(crate) schedule: Schedule,
     pub(crate) stop: Arc<Stop>,
-    pub(crate) holdings: Holdings,
+    pub(crate) lease_registry: LeaseRegistry,
     pub(crate) members: Mutex<Vec<Member>>,
     /// Paused projections (without instance) and instances.
     pub(crate) pauses: Mutex<HashSet<Pause>>,
