@@ -257,7 +257,7 @@ pub trait ProjectionTransaction {
     ///
     /// # Errors
     /// When the store fails.
-    fn be_brief(&mut self, _share: u32) -> Result<(), StoreError> {
+    fn limit_waits(&mut self, _share: u32) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -66,7 +66,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     /// SQLite's one lock is had already by whoever is inside a transaction.
-    fn be_brief(&mut self, share: u32) -> Result<(), StoreError> {
+    fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
             Dialect::Postgres => {
                 let set = "SELECT set_config('lock_timeout', '10ms', true), \

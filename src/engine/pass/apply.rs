@@ -23,23 +23,23 @@ use crate::store::ProjectionTransaction;
 
 /// How statements are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum ApplyMode {
     /// All at once; an error ends the transaction.
-    Together,
+    Batch,
     /// All at once, without waiting for locks, and in this share of the time that a statement may take: that was spent already.
-    Briefly {
+    BatchNoWait {
         /// One of so many.
         share: u32,
     },
     /// One by one, up to the first that fails.
-    SingleSteps,
+    StepByStep,
 }
 
 /// What holds for a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     origin: Origin,
-    way: Way,
+    way: ApplyMode,
     /// True when a failure is to be recorded.
     last: bool,
 }
@@ -85,7 +85,7 @@ impl Effect {
 
 impl Pass {
     /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
-    pub(crate) fn transact(&self, works: &mut [&mut Work], way: Way, last: bool) -> Result<(), StoreError> {
+    pub(crate) fn transact(&self, works: &mut [&mut Work], way: ApplyMode, last: bool) -> Result<(), StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
         let round = Round { origin: self.origin_of(works)?, way, last };
         let mut works: Vec<&mut Work> =
@@ -96,12 +96,12 @@ impl Pass {
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         let (mut effects, mut extended) = (Vec::new(), None);
         let outcome = self.models.transaction(&mut |tx| {
-            if let Way::Briefly { share } = way {
-                tx.be_brief(share)?;
+            if let ApplyMode::BatchNoWait { share } = way {
+                tx.limit_waits(share)?;
             }
             let states = tx.lock(&self.key, &instances)?;
             effects = self.apply_all(tx, works.iter().map(|work| &**work).zip(&states), round)?;
-            if way != Way::SingleSteps {
+            if way != ApplyMode::StepByStep {
                 self.apply_together(tx, &works, &effects)?;
             }
             extended = self.extend(tx, &works, &effects)?;
@@ -159,7 +159,7 @@ impl Pass {
     /// fails, or that is worked on with care, stays behind.
     pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
-        let round = Round { origin: self.origin()?, way: Way::Together, last: false };
+        let round = Round { origin: self.origin()?, way: ApplyMode::Batch, last: false };
         let states = tx.lock(&self.key, &instances)?;
         let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
         let request = self.request(states.iter().map(cursor).collect());
@@ -261,7 +261,7 @@ impl Pass {
         tx: &mut dyn ProjectionTransaction,
         work: &Work,
         steps: std::ops::Range<usize>,
-        way: Way,
+        way: ApplyMode,
         parked: &Aggregates,
         effect: &mut Effect,
     ) -> Result<Option<ReduceFailure>, StoreError> {
@@ -277,7 +277,7 @@ impl Pass {
                 Some(Err(failure)) => return Ok(Some(failure.clone())),
                 None => return Err(not_reduced(work)),
             };
-            if way == Way::SingleSteps {
+            if way == ApplyMode::StepByStep {
                 match tx.apply_one(&self.projection, &work.instance, statement) {
                     Err(error) if error.is_statements_fault() => return Ok(Some(failure::of_statement(&error))),
                     other => other?,

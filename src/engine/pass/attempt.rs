@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::engine::pass::apply::Way;
+use crate::engine::pass::apply::ApplyMode;
 use crate::engine::pass::work::{Processed, Status, Work};
 use crate::engine::pass::{Pass, backoff};
 use crate::error::{StoreError, StoreErrorKind};
@@ -131,14 +131,14 @@ impl Pass {
     }
 
     fn together(&self, open: &mut [&mut Work], last: bool) {
-        let Err(error) = self.transact(open, Way::Together, last) else { return };
+        let Err(error) = self.transact(open, ApplyMode::Batch, last) else { return };
         match open {
             [work] => self.alone(work, error, last),
             // A transaction of its own may help.
             _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, last),
             _ if !error.concerns_all() => {
                 for work in open {
-                    self.by_itself(work, Way::Together, last);
+                    self.by_itself(work, ApplyMode::Batch, last);
                 }
             }
             _ => {
@@ -154,15 +154,15 @@ impl Pass {
     fn briefly(&self, open: &mut [&mut Work], last: bool) {
         let share = u32::try_from(open.len()).unwrap_or(u32::MAX);
         for work in open.iter_mut() {
-            self.by_itself(work, Way::Briefly { share }, last);
+            self.by_itself(work, ApplyMode::BatchNoWait { share }, last);
         }
         for work in open.iter_mut().filter(|work| last && is_timed_out(work)) {
             work.status = Status::Open;
-            self.by_itself(work, Way::Briefly { share: 1 }, last);
+            self.by_itself(work, ApplyMode::BatchNoWait { share: 1 }, last);
         }
     }
 
-    fn by_itself(&self, work: &mut Work, way: Way, last: bool) {
+    fn by_itself(&self, work: &mut Work, way: ApplyMode, last: bool) {
         if let Err(error) = self.transact(&mut [&mut *work], way, last) {
             self.alone(work, error, last);
         }
@@ -172,7 +172,7 @@ impl Pass {
     fn alone(&self, work: &mut Work, error: StoreError, last: bool) {
         let outcome = if error.is_statements_fault() {
             self.single_steps.fetch_add(1, Ordering::Relaxed);
-            let outcome = self.transact(&mut [&mut *work], Way::SingleSteps, last);
+            let outcome = self.transact(&mut [&mut *work], ApplyMode::StepByStep, last);
             if outcome.is_ok() && matches!(work.status, Status::Finished) {
                 let (name, instance) = (self.projection.name(), &work.instance);
                 let why = crate::error::full(&error);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::pass::apply::{Way, at, passes};
+use crate::engine::pass::apply::{ApplyMode, at, passes};
 use crate::engine::pass::plan::held_back;
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
@@ -78,7 +78,7 @@ impl Pass {
             if reduce {
                 single.reduce(&self.projection, &self.reducing);
             }
-            self.transact(&mut [&mut single], Way::SingleSteps, true)?;
+            self.transact(&mut [&mut single], ApplyMode::StepByStep, true)?;
         }
         work.from = single.from;
         work.applied += single.applied;
@@ -138,7 +138,7 @@ impl Pass {
 
     /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
     fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
-        self.transact(&mut [&mut *work], Way::SingleSteps, true)?;
+        self.transact(&mut [&mut *work], ApplyMode::StepByStep, true)?;
         let Some(handle) = work.lease.clone() else { return Ok(()) };
         if !matches!(work.status, Status::Finished) {
             return Ok(());
