@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::build::Behind;
 use crate::engine::config::HandlerConfig;
-use crate::engine::handler::single_flight::{Flight, Flights, Landing, Pilot};
+use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::pass::work::{Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
@@ -51,7 +51,7 @@ const OPENED: usize = 10_000;
 #[derive(Debug)]
 pub struct ProjectionHandler {
     pub(crate) inner: Pass,
-    flights: Flights,
+    flights: SingleFlight,
 }
 
 impl ProjectionHandler {
@@ -72,7 +72,7 @@ impl ProjectionHandler {
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
         let reducing = Reducing::default();
         let inner = Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
-        Ok(Self { inner, flights: Flights::default() })
+        Ok(Self { inner, flights: SingleFlight::default() })
     }
 
     /// The same handler, cancelled with others.
@@ -202,22 +202,22 @@ impl ProjectionHandler {
     fn trigger_batch(&self, batch: &[Arc<str>], stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
         let mut todo = batch.to_vec();
         while !todo.is_empty() {
-            let (mut pilots, mut others) = (Vec::new(), Vec::new());
+            let (mut leaders, mut others) = (Vec::new(), Vec::new());
             for instance in &todo {
                 match self.flights.start(instance) {
-                    Ok(pilot) => pilots.push(pilot),
+                    Ok(leader) => leaders.push(leader),
                     Err(flight) => others.push((Arc::clone(instance), flight)),
                 }
             }
             let targets = self.heads(&others)?;
             others.retain(|(instance, flight)| flight.raise(targets.get(instance).copied().unwrap_or(0)));
-            let flown: HashSet<Arc<str>> = pilots.iter().map(|pilot| Arc::clone(&pilot.instance)).collect();
+            let flown: HashSet<Arc<str>> = leaders.iter().map(|leader| Arc::clone(&leader.instance)).collect();
             let mut left: BTreeSet<Arc<str>> = todo.into_iter().filter(|instance| !flown.contains(instance)).collect();
-            self.fly(pilots, stopped)?;
+            self.fly(leaders, stopped)?;
             for (instance, flight) in others {
-                if let Some(landing) = self.landing(&instance, &flight) {
+                if let Some(outcome) = self.outcome(&instance, &flight) {
                     left.remove(&instance);
-                    if let Landing::Stopped(cause) = landing {
+                    if let FlightOutcome::Stopped(cause) = outcome {
                         stopped.insert(instance, cause);
                     }
                 }
@@ -228,7 +228,7 @@ impl ProjectionHandler {
     }
 
     /// The relevant heads of instances that others fly, as they are on arrival.
-    fn heads(&self, others: &[(Arc<str>, Arc<Flight>)]) -> Result<BTreeMap<Arc<str>, i64>, StoreError> {
+    fn heads(&self, others: &[(Arc<str>, Arc<InFlight>)]) -> Result<BTreeMap<Arc<str>, i64>, StoreError> {
         if others.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -242,13 +242,13 @@ impl ProjectionHandler {
     }
 
     /// Waits for a flight of somebody else's; none when it was abandoned.
-    fn landing(&self, instance: &Arc<str>, flight: &Flight) -> Option<Landing> {
+    fn outcome(&self, instance: &Arc<str>, flight: &InFlight) -> Option<FlightOutcome> {
         loop {
             if self.inner.cancel.is_set() {
-                return Some(Landing::Stopped(cancelled(Arc::clone(instance))));
+                return Some(FlightOutcome::Stopped(cancelled(Arc::clone(instance))));
             }
             match flight.wait() {
-                Some(Landing::Abandoned) => return None,
+                Some(FlightOutcome::Abandoned) => return None,
                 None => {}
                 landed => return landed,
             }
@@ -257,18 +257,18 @@ impl ProjectionHandler {
 
     /// Passes until each instance is where its target is.
     /// A source that promised more than it shows is not asked for ever.
-    fn fly(&self, pilots: Vec<Pilot<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
-        let mut pilots: BTreeMap<Arc<str>, Pilot<'_>> =
-            pilots.into_iter().map(|pilot| (Arc::clone(&pilot.instance), pilot)).collect();
+    fn fly(&self, leaders: Vec<Leader<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
+        let mut leaders: BTreeMap<Arc<str>, Leader<'_>> =
+            leaders.into_iter().map(|leader| (Arc::clone(&leader.instance), leader)).collect();
         let (mut before, mut rereads) = (BTreeMap::new(), self.inner.config.retries.max(1));
-        while !pilots.is_empty() {
-            let instances: Vec<Arc<str>> = pilots.keys().cloned().collect();
+        while !leaders.is_empty() {
+            let instances: Vec<Arc<str>> = leaders.keys().cloned().collect();
             if self.inner.cancel.is_set() {
-                end(&mut pilots, instances.into_iter().map(cancelled), stopped);
+                end(&mut leaders, instances.into_iter().map(cancelled), stopped);
                 break;
             }
             let opened = self.inner.open(&instances)?.without_lease();
-            end(&mut pilots, opened.stopped, stopped);
+            end(&mut leaders, opened.stopped, stopped);
             let mut feed = Feed::new(opened.places, usize::MAX);
             // Reduced may be here whatever is read: without a lease nobody looks for what kills the process.
             let prepare = |fetched: &mut Fetched| {
@@ -283,13 +283,13 @@ impl ProjectionHandler {
                 let (changed, ends): (Vec<Stopped>, Vec<Stopped>) =
                     processed.into_iter().partition(|stopped| rereads > 0 && is_changed(stopped));
                 rereads = rereads.saturating_sub(u32::from(!changed.is_empty()));
-                let mut ended = end(&mut pilots, ends, stopped);
+                let mut ended = end(&mut leaders, ends, stopped);
                 ended.extend(changed.into_iter().map(|stopped| stopped.instance));
                 for (instance, at) in seen.into_iter().filter(|(name, _)| !more.contains(name) && !ended.contains(name))
                 {
                     let stands = before.insert(Arc::clone(&instance), at) == Some(at);
-                    if pilots.get(&instance).is_some_and(|pilot| pilot.land_at(at, stands)) {
-                        pilots.remove(&instance);
+                    if leaders.get(&instance).is_some_and(|leader| leader.land_at(at, stands)) {
+                        leaders.remove(&instance);
                     }
                 }
                 ended
@@ -301,14 +301,14 @@ impl ProjectionHandler {
 
 /// Ends the flights of what stopped, and returns those instances.
 fn end(
-    pilots: &mut BTreeMap<Arc<str>, Pilot<'_>>,
+    leaders: &mut BTreeMap<Arc<str>, Leader<'_>>,
     ends: impl IntoIterator<Item = Stopped>,
     stopped: &mut BTreeMap<Arc<str>, Stopped>,
 ) -> Vec<Arc<str>> {
     let mut ended = Vec::new();
     for end in ends {
-        if let Some(pilot) = pilots.remove(&end.instance) {
-            pilot.stop(end.clone());
+        if let Some(leader) = leaders.remove(&end.instance) {
+            leader.stop(end.clone());
         }
         ended.push(Arc::clone(&end.instance));
         stopped.insert(Arc::clone(&end.instance), end);

@@ -14,7 +14,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How a flight ended.
 #[derive(Debug, Clone)]
-pub(crate) enum Landing {
+pub(crate) enum FlightOutcome {
     /// Every event up to the target was looked at.
     Reached,
     Stopped(Stopped),
@@ -23,90 +23,90 @@ pub(crate) enum Landing {
 }
 
 #[derive(Debug, Default)]
-struct Course {
+struct FlightState {
     target: i64,
-    landing: Option<Landing>,
+    outcome: Option<FlightOutcome>,
 }
 
 /// One instance on its way.
 #[derive(Debug, Default)]
-pub(crate) struct Flight {
-    course: Mutex<Course>,
+pub(crate) struct InFlight {
+    course: Mutex<FlightState>,
     landed: Condvar,
 }
 
-impl Flight {
+impl InFlight {
     /// Raises the target; false when it has landed already.
     pub(crate) fn raise(&self, target: i64) -> bool {
         let mut course = self.course.lock();
         course.target = course.target.max(target);
-        course.landing.is_none()
+        course.outcome.is_none()
     }
 
     /// How it landed; none when that took longer than a while.
-    pub(crate) fn wait(&self) -> Option<Landing> {
+    pub(crate) fn wait(&self) -> Option<FlightOutcome> {
         let deadline = clock::deadline(LONGEST_WAIT);
         let mut course = self.course.lock();
-        while course.landing.is_none() {
+        while course.outcome.is_none() {
             if self.landed.wait_until(&mut course, deadline).timed_out() {
                 break;
             }
         }
-        course.landing.clone()
+        course.outcome.clone()
     }
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Flights {
-    by_instance: Mutex<HashMap<Arc<str>, Arc<Flight>>>,
+pub(crate) struct SingleFlight {
+    by_instance: Mutex<HashMap<Arc<str>, Arc<InFlight>>>,
 }
 
 /// The right to fly an instance; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Pilot<'a> {
-    flights: &'a Flights,
+pub(crate) struct Leader<'a> {
+    flights: &'a SingleFlight,
     pub(crate) instance: Arc<str>,
-    flight: Arc<Flight>,
+    flight: Arc<InFlight>,
 }
 
-impl Flights {
+impl SingleFlight {
     /// Starts a flight, or gives the one that is on its way.
-    pub(crate) fn start(&self, instance: &Arc<str>) -> Result<Pilot<'_>, Arc<Flight>> {
+    pub(crate) fn start(&self, instance: &Arc<str>) -> Result<Leader<'_>, Arc<InFlight>> {
         let mut flights = self.by_instance.lock();
         if let Some(flight) = flights.get(instance) {
             return Err(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight::default());
+        let flight = Arc::new(InFlight::default());
         flights.insert(Arc::clone(instance), Arc::clone(&flight));
-        Ok(Pilot { flights: self, instance: Arc::clone(instance), flight })
+        Ok(Leader { flights: self, instance: Arc::clone(instance), flight })
     }
 }
 
-impl Pilot<'_> {
+impl Leader<'_> {
     /// Lands at this position, unless the target was raised above it and may be reached: then the flight has to go on.
     pub(crate) fn land_at(&self, position: i64, stands: bool) -> bool {
         let course = self.flight.course.lock();
         if course.target > position && !stands {
             return false;
         }
-        self.end(course, Landing::Reached);
+        self.end(course, FlightOutcome::Reached);
         true
     }
 
     pub(crate) fn stop(&self, stopped: Stopped) {
-        self.end(self.flight.course.lock(), Landing::Stopped(stopped));
+        self.end(self.flight.course.lock(), FlightOutcome::Stopped(stopped));
     }
 
-    fn end(&self, mut course: crate::sync::MutexGuard<'_, Course>, landing: Landing) {
-        course.landing.get_or_insert(landing);
+    fn end(&self, mut course: crate::sync::MutexGuard<'_, FlightState>, outcome: FlightOutcome) {
+        course.outcome.get_or_insert(outcome);
         drop(course);
         self.flight.landed.notify_all();
     }
 }
 
-impl Drop for Pilot<'_> {
+impl Drop for Leader<'_> {
     fn drop(&mut self) {
         self.flights.by_instance.lock().remove(&self.instance);
-        self.end(self.flight.course.lock(), Landing::Abandoned);
+        self.end(self.flight.course.lock(), FlightOutcome::Abandoned);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 use uuid::Uuid;
 
-use crate::engine::handler::single_flight::{Flights, Landing};
+use crate::engine::handler::single_flight::{FlightOutcome, SingleFlight};
 use crate::engine::pass::lease::{LeaseHandle, LeaseRegistry};
 use crate::engine::pass::work::Moved;
 use crate::engine::run::progress::Progress;
@@ -33,12 +33,12 @@ fn name(n: usize) -> Arc<str> {
 }
 
 /// A caller brings an instance up to date, by itself or with the one that is at it, and sees its own event.
-fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &AtomicUsize) {
+fn trigger(flights: &SingleFlight, head: &AtomicI64, applied: &AtomicI64, flying: &AtomicUsize) {
     let mine = head.fetch_add(1, SeqCst) + 1;
     thread::yield_now();
     loop {
         match flights.start(&name(1)) {
-            Ok(pilot) => {
+            Ok(leader) => {
                 assert_eq!(flying.fetch_add(1, SeqCst), 0, "one at a time");
                 loop {
                     let seen = head.load(SeqCst);
@@ -47,7 +47,7 @@ fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &At
                     flying.store(1, SeqCst);
                     thread::yield_now();
                     flying.store(0, SeqCst);
-                    if pilot.land_at(seen, false) {
+                    if leader.land_at(seen, false) {
                         break;
                     }
                     flying.store(1, SeqCst);
@@ -59,8 +59,8 @@ fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &At
                     continue;
                 }
                 match flight.wait() {
-                    Some(Landing::Reached) => break,
-                    Some(Landing::Abandoned | Landing::Stopped(_)) | None => {}
+                    Some(FlightOutcome::Reached) => break,
+                    Some(FlightOutcome::Abandoned | FlightOutcome::Stopped(_)) | None => {}
                 }
             }
         }
@@ -72,7 +72,7 @@ fn trigger(flights: &Flights, head: &AtomicI64, applied: &AtomicI64, flying: &At
 #[test]
 fn callers_of_one_flight_see_their_own_events() {
     check(|| {
-        let (flights, head) = (Arc::new(Flights::default()), Arc::new(AtomicI64::new(0)));
+        let (flights, head) = (Arc::new(SingleFlight::default()), Arc::new(AtomicI64::new(0)));
         let (applied, flying) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
         let callers: Vec<_> = (0..3)
             .map(|_| {
