@@ -213,7 +213,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn signs(&self, source: Uuid) -> Result<Option<String>, StoreError> {
+    fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError> {
         let _ = source;
         Ok(None)
     }

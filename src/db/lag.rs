@@ -25,7 +25,7 @@ const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET
 /// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow. A log
 /// that was restored may come to the same sum again, but not to the same newest event.
 /// `setbacks` are changed by the database itself, in the transaction that sets a state back.
-pub(crate) fn signs(conn: &mut dyn Conn) -> Result<String, StoreError> {
+pub(crate) fn change_token(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let dialect = conn.dialect();
     let newest = match dialect {
         Dialect::Postgres => "CAST(head_event AS text)",
@@ -42,12 +42,12 @@ pub(crate) fn signs(conn: &mut dyn Conn) -> Result<String, StoreError> {
         dialect.table("projections"),
         dialect.table("pauses")
     );
-    let mut signs = String::new();
+    let mut change_token = String::new();
     for found in conn.query(&sql, &[])? {
         let (what, name) = (row::text(&found, 0)?, row::text(&found, 1)?);
-        let _ = write!(signs, "{what:?} {name:?} {} {};", row::int(&found, 2)?, row::int(&found, 3)?);
+        let _ = write!(change_token, "{what:?} {name:?} {} {};", row::int(&found, 2)?, row::int(&found, 3)?);
     }
-    Ok(signs)
+    Ok(change_token)
 }
 
 /// Instances in which any of these projections is behind, whatever keeps it from being worked on.

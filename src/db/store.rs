@@ -380,11 +380,11 @@ impl<B: Backend> LeaseStore for DbStore<B> {
         self.inner.backend.read(doing, |conn| lag::diverged(conn, request, thorough)).map(Some)
     }
 
-    fn signs(&self, source: Uuid) -> Result<Option<String>, StoreError> {
+    fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError> {
         if self.store_id()? != source {
             return Ok(None);
         }
-        self.inner.backend.read("looking for signs of lag", lag::signs).map(Some)
+        self.inner.backend.read("looking for signs of lag", lag::change_token).map(Some)
     }
 
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {

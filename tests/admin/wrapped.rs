@@ -142,8 +142,8 @@ impl<S: EngineStore> LeaseStore for Wrapped<S> {
     ) -> Result<Option<Vec<Lag>>, StoreError> {
         self.inner.diverged(source, request, thorough)
     }
-    fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
-        self.inner.signs(source)
+    fn change_token(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
+        self.inner.change_token(source)
     }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.inner.pauses()

@@ -152,7 +152,7 @@ pub(crate) fn eager() -> EngineConfig {
 }
 
 /// Ticks so seldom that what it hears and remembers decides.
-pub(crate) fn calm() -> EngineConfig {
+pub(crate) fn last_scan() -> EngineConfig {
     EngineConfig { requeue_every: Duration::from_secs(10), ..eager() }
 }
 

@@ -1,12 +1,12 @@
 //! One database that becomes an older one beneath a running engine.
 
 use crate::ground::Ground;
-use crate::{LONG, NAME, Site, calm, eager, instances, ledger, moved, noted, push, start, told};
+use crate::{LONG, NAME, Site, eager, instances, last_scan, ledger, moved, noted, push, start, told};
 
 // Contract: L10, G6: what the engine remembers of the lost events says nothing about those that took their places.
 pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
-    let engine = start(store.clone(), calm());
+    let engine = start(store.clone(), last_scan());
     let tenants = instances(20);
     for tenant in &tenants {
         let pushed = push(&store, &moved(tenant, 20));

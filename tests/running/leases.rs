@@ -227,7 +227,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
 pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
     let source = store.store_id().unwrap();
-    let signs = || store.signs(source).unwrap().unwrap();
+    let change_token = || store.change_token(source).unwrap().unwrap();
     let save = |position| {
         let checkpoint = Checkpoint { instance: "a".into(), position, event: None, store: source };
         store.transaction(&mut |tx| {
@@ -235,28 +235,28 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
             tx.save(&key, std::slice::from_ref(&checkpoint), Log::Elsewhere)
         })
     };
-    let begin = signs();
+    let begin = change_token();
     store.push(&[count("a", 1), count("a", 1)]).unwrap();
-    let pushed = signs();
+    let pushed = change_token();
     assert_ne!(pushed, begin, "a push");
     store.push(&[NewEvent::raw("b", "other", "o", "x")]).unwrap();
-    let elsewhere = signs();
+    let elsewhere = change_token();
     assert_ne!(elsewhere, pushed, "a push elsewhere");
     save(2).unwrap();
     store.acquire(&key, &names(&["a"]), me, LEASE).unwrap();
     store.release(&key, &names(&["a"]), me).unwrap();
-    assert_eq!(signs(), elsewhere, "work that goes on makes nothing lag");
+    assert_eq!(change_token(), elsewhere, "work that goes on makes nothing lag");
     save(1).unwrap();
-    let back = signs();
+    let back = change_token();
     assert_ne!(back, elsewhere, "a checkpoint that was set back");
     save(2).unwrap();
-    assert_eq!(signs(), back);
+    assert_eq!(change_token(), back);
     save(0).unwrap();
-    let again = signs();
+    let again = change_token();
     assert_ne!(again, back, "again");
     crate::pause(&store, "counts", Some("a"), true);
-    assert_ne!(signs(), again, "a pause");
+    assert_ne!(change_token(), again, "a pause");
     crate::pause(&store, "counts", Some("a"), false);
-    assert_eq!(signs(), again);
-    assert_eq!(store.signs(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
+    assert_eq!(change_token(), again);
+    assert_eq!(store.change_token(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
 }

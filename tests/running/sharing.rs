@@ -251,12 +251,12 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
     ) -> Result<Option<Vec<Lag>>, StoreError> {
         self.inner.diverged(source, request, thorough)
     }
-    fn signs(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
+    fn change_token(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
         self.looks.0.fetch_add(1, Ordering::SeqCst);
         if let Some(held_up) = &self.held_up {
             let _ = held_up.recv_timeout(LONG);
         }
-        self.inner.signs(source)
+        self.inner.change_token(source)
     }
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         if self.forgetful {

@@ -20,7 +20,7 @@ use crate::engine::run::progress::Progress;
 use crate::engine::run::renewal;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
-use crate::engine::run::seen::Windows;
+use crate::engine::run::seen::SeenRanges;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::state::Shared;
 use crate::engine::run::subscriber::Subscriber;
@@ -223,7 +223,7 @@ impl EngineBuilder {
             members: Mutex::default(),
             pauses: Mutex::new(HashSet::new()),
             progress: Progress::default(),
-            windows: Mutex::new(Windows::default()),
+            seen_ranges: Mutex::new(SeenRanges::default()),
             generation: AtomicU64::new(generation),
             forgotten: AtomicU64::new(0),
             pool: Mutex::new(None),

@@ -77,7 +77,7 @@ pub struct Engine {
 
 /// What the log and the read model say of some events.
 #[derive(Debug)]
-enum Seen {
+enum LogView {
     Reached,
     NotYet,
     /// One of them is not in the log any more.
@@ -261,22 +261,22 @@ impl Engine {
                 doubt = Instant::now() + DOUBT_AGAIN;
             }
             match self.look(&live, &state, events, doubts)? {
-                Seen::Reached if self.is_still_seen(runner, &live)? => {
+                LogView::Reached if self.is_still_seen(runner, &live)? => {
                     return self.check_held_back(&live.key, &instance, events);
                 }
-                Seen::Lost { position } => {
+                LogView::Lost { position } => {
                     let (projection, instance) = (projection.to_owned(), instance.to_string());
                     return Err(AwaitError::EventLost { projection, instance, position });
                 }
-                Seen::Diverged { found } if self.is_still(&live, &state)? => {
+                LogView::Diverged { found } if self.is_still(&live, &state)? => {
                     let (instance, position) = (Arc::clone(&instance), state.position);
                     let stopped = Stopped { instance, position, cause: StopCause::HistoryDiverged { found } };
                     return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
                 }
                 // Another version is live now.
-                Seen::Reached => continue,
+                LogView::Reached => continue,
                 // What was found of a checkpoint that moved meanwhile tells nothing.
-                Seen::NotYet | Seen::Diverged { .. } => {}
+                LogView::NotYet | LogView::Diverged { .. } => {}
             }
             if let Some(error) = stopped(projection, &state, last.0) {
                 return Err(error);
@@ -322,25 +322,25 @@ impl Engine {
     /// The checkpoint is there, or the events are and none of them concerns the projection any more. The log has to say so
     /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
     /// the wait would end, and in between where it `doubts`.
-    fn look(&self, live: &LiveBuild, state: &State, events: &[Spot], doubts: bool) -> Result<Seen, StoreError> {
+    fn look(&self, live: &LiveBuild, state: &State, events: &[Spot], doubts: bool) -> Result<LogView, StoreError> {
         let (instance, source) = (&state.instance, self.shared.source.as_ref());
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or_default();
         let head = if state.position >= last { None } else { Some(self.head(live, instance)?) };
         let is_reached = head.as_ref().is_none_or(|head| head.head >= last && state.position >= head.relevant);
         let is_ahead = head.as_ref().is_some_and(|head| state.position > head.head);
         if !is_reached && !is_ahead && !doubts {
-            return Ok(Seen::NotYet);
+            return Ok(LogView::NotYet);
         }
         if let Some(found) = history::contradiction(source, state)? {
-            return Ok(Seen::Diverged { found });
+            return Ok(LogView::Diverged { found });
         }
         for (position, id) in ends(events).into_iter().filter(|(_, id)| state.event != Some(*id)) {
             let stands = history::standing(source, instance, position)?;
             if stands.at != Some(id) && stands.head >= position && source.removed(instance)? < position {
-                return Ok(Seen::Lost { position });
+                return Ok(LogView::Lost { position });
             }
         }
-        Ok(if is_reached { Seen::Reached } else { Seen::NotYet })
+        Ok(if is_reached { LogView::Reached } else { LogView::NotYet })
     }
 
     fn head(&self, live: &LiveBuild, instance: &Arc<str>) -> Result<Head, StoreError> {

@@ -28,31 +28,31 @@ struct Window {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Windows {
-    windows: HashMap<Arc<str>, Window>,
+pub(crate) struct SeenRanges {
+    seen_ranges: HashMap<Arc<str>, Window>,
 }
 
-impl Windows {
+impl SeenRanges {
     /// Takes in events of one instance that follow each other, and says what is known of those in front of them that are of
     /// these aggregate types. None when the events themselves do not follow each other.
-    pub(crate) fn take_in(&mut self, events: &[Event]) -> Option<Seen> {
+    pub(crate) fn take_in(&mut self, events: &[Event]) -> Option<SeenRange> {
         let (first, last) = (events.first()?, events.last()?);
         let chained = events
             .windows(2)
             .all(|pair| matches!(pair, [before, event] if follows(event, (before.position, before.id))));
         if !chained {
-            self.windows.remove(&first.instance);
+            self.seen_ranges.remove(&first.instance);
             return None;
         }
-        if self.windows.len() >= MOST && !self.windows.contains_key(&first.instance) {
-            self.windows.clear();
+        if self.seen_ranges.len() >= MOST && !self.seen_ranges.contains_key(&first.instance) {
+            self.seen_ranges.clear();
         }
-        let window = self.windows.entry(Arc::clone(&first.instance)).or_default();
+        let window = self.seen_ranges.entry(Arc::clone(&first.instance)).or_default();
         if !window.last.back().is_some_and(|end| follows(first, *end)) {
             *window = Window { from: first.position, to: first.position - 1, ..Window::default() };
         }
         let last_seen = window.last.iter().copied().collect();
-        let seen = Seen { from: window.from, types: window.types.clone(), last: last_seen };
+        let seen = SeenRange { from: window.from, types: window.types.clone(), last: last_seen };
         window.to = last.position;
         window.last.extend(events.iter().rev().take(EVIDENCE).rev().map(|event| (event.position, event.id)));
         while window.last.len() > EVIDENCE {
@@ -66,11 +66,11 @@ impl Windows {
 
     /// Forgets what was seen of an instance.
     pub(crate) fn forget(&mut self, instance: &str) {
-        self.windows.remove(instance);
+        self.seen_ranges.remove(instance);
     }
 
     pub(crate) fn forget_all(&mut self) {
-        self.windows.clear();
+        self.seen_ranges.clear();
     }
 }
 
@@ -81,13 +81,13 @@ fn follows(event: &Event, (position, id): (i64, Uuid)) -> bool {
 
 /// What was seen in front of some events.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenRange {
     from: i64,
     types: HashMap<Arc<str>, i64>,
     last: Vec<(i64, Uuid)>,
 }
 
-impl Seen {
+impl SeenRange {
     pub(crate) fn known(&self, wanted: &[String]) -> Known {
         let relevant = wanted.iter().filter_map(|kind| self.types.get(kind.as_str())).max();
         Known { from: self.from, relevant: relevant.copied().unwrap_or(0), last: self.last.clone() }
@@ -114,7 +114,7 @@ mod tests {
         Event { id: id(HISTORY, position), previous, ..Event::new("a", kind, "1", "t").with_position(position) }
     }
 
-    fn known(seen: Option<Seen>, kind: &str) -> (i64, i64) {
+    fn known(seen: Option<SeenRange>, kind: &str) -> (i64, i64) {
         let known = seen.unwrap().known(&[kind.to_owned()]);
         (known.from, known.relevant)
     }
@@ -122,37 +122,37 @@ mod tests {
     // Contract: D2
     #[test]
     fn what_lies_in_front_is_known_from_where_the_window_begins() {
-        let mut windows = Windows::default();
-        assert_eq!(known(windows.take_in(&[event("user", 5), event("org", 6)]), "user"), (5, 0));
-        assert_eq!(known(windows.take_in(&[event("org", 7)]), "user"), (5, 5));
-        assert_eq!(known(windows.take_in(&[event("org", 8)]), "org"), (5, 7));
-        assert!(windows.take_in(&[event("org", 9), event("org", 11)]).is_none(), "a hole");
-        assert_eq!(known(windows.take_in(&[event("org", 12)]), "org"), (12, 0));
-        assert_eq!(known(windows.take_in(&[event("org", 14)]), "org"), (14, 0), "13 was not seen");
-        windows.forget("a");
-        assert_eq!(known(windows.take_in(&[event("org", 15)]), "org"), (15, 0));
+        let mut seen_ranges = SeenRanges::default();
+        assert_eq!(known(seen_ranges.take_in(&[event("user", 5), event("org", 6)]), "user"), (5, 0));
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 7)]), "user"), (5, 5));
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 8)]), "org"), (5, 7));
+        assert!(seen_ranges.take_in(&[event("org", 9), event("org", 11)]).is_none(), "a hole");
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 12)]), "org"), (12, 0));
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 14)]), "org"), (14, 0), "13 was not seen");
+        seen_ranges.forget("a");
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 15)]), "org"), (15, 0));
     }
 
     // Contract: L10: the log was restored; events that this process never saw took the places of those that it had seen.
     #[test]
     fn positions_alone_do_not_continue_a_window() {
-        let mut windows = Windows::default();
-        assert_eq!(known(windows.take_in(&[event("org", 5), event("org", 6)]), "user"), (5, 0));
+        let mut seen_ranges = SeenRanges::default();
+        assert_eq!(known(seen_ranges.take_in(&[event("org", 5), event("org", 6)]), "user"), (5, 0));
         let restored = behind((2, 6), "user", 7);
-        assert_eq!(known(windows.take_in(&[restored]), "user"), (7, 0), "another event stands at 6 now");
+        assert_eq!(known(seen_ranges.take_in(&[restored]), "user"), (7, 0), "another event stands at 6 now");
         let (first, other) = (event("user", 8), behind((2, 8), "user", 9));
-        assert!(windows.take_in(&[first, other]).is_none(), "nor do they within what came together");
+        assert!(seen_ranges.take_in(&[first, other]).is_none(), "nor do they within what came together");
     }
 
     // Contract: G6
     #[test]
     fn the_last_events_are_remembered_by_their_ids() {
-        let mut windows = Windows::default();
+        let mut seen_ranges = SeenRanges::default();
         let many: Vec<Event> = (1..=40).map(|position| event("user", position)).collect();
-        assert!(windows.take_in(&many).unwrap().last.is_empty());
-        let last = windows.take_in(&[event("user", 41)]).unwrap().last;
+        assert!(seen_ranges.take_in(&many).unwrap().last.is_empty());
+        let last = seen_ranges.take_in(&[event("user", 41)]).unwrap().last;
         assert_eq!((last.len(), last.first().map(|(p, _)| *p), last.last().map(|(p, _)| *p)), (16, Some(25), Some(40)));
-        let last = windows.take_in(&[event("user", 30)]).unwrap().last;
+        let last = seen_ranges.take_in(&[event("user", 30)]).unwrap().last;
         assert!(last.is_empty(), "the history went back");
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::run::members;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
-use crate::engine::run::seen::Windows;
+use crate::engine::run::seen::SeenRanges;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     /// Paused projections (without instance) and instances.
     pub(crate) pauses: Mutex<HashSet<Pause>>,
     pub(crate) progress: Progress,
-    pub(crate) windows: Mutex<Windows>,
+    pub(crate) seen_ranges: Mutex<SeenRanges>,
     /// The generation of the source up to which the log was forgotten.
     pub(crate) generation: AtomicU64,
     /// How often the log was forgotten.
@@ -109,7 +109,7 @@ impl Shared {
     /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id; and has the ticker look at
     /// everything.
     pub(crate) fn forget_history(&self) {
-        self.windows.lock().forget_all();
+        self.seen_ranges.lock().forget_all();
         self.source.forget();
         for runner in &self.runners {
             runner.handler.inner.source.forget();

@@ -76,13 +76,13 @@ impl Subscriber {
             self.instance(&events);
         }
         for instance in &received.dirty {
-            self.shared.windows.lock().forget(instance);
+            self.shared.seen_ranges.lock().forget(instance);
             for projection in 0..self.shared.runners.len() {
                 self.catch_up(projection, instance);
             }
         }
         if received.all {
-            self.shared.windows.lock().forget_all();
+            self.shared.seen_ranges.lock().forget_all();
             self.shared.request_tick();
         }
         self.shared.wake();
@@ -91,7 +91,7 @@ impl Subscriber {
     /// Events of one instance. Projections that want none of them are left alone.
     fn instance(&self, events: &[Event]) {
         let Some(first) = events.first() else { return };
-        let seen = self.shared.windows.lock().take_in(events);
+        let seen = self.shared.seen_ranges.lock().take_in(events);
         for (projection, runner) in self.shared.runners.iter().enumerate() {
             if !events.iter().any(|event| wants(runner, event)) || !self.shared.is_ours(projection, &first.instance) {
                 continue;

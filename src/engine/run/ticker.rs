@@ -30,8 +30,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
 /// What the last look at everything left: as long as the signs are the same, nothing is behind anywhere else.
 #[derive(Debug)]
-struct Calm {
-    signs: String,
+struct LastScan {
+    change_token: String,
     behind: Vec<Arc<str>>,
     ticks: u32,
     /// How often the log had been forgotten.
@@ -43,8 +43,8 @@ pub(crate) struct Ticker {
     shared: Arc<Shared>,
     now: Receiver<()>,
     /// The signs as they were before this tick's look.
-    signs: Option<(String, u64)>,
-    calm: Option<Calm>,
+    change_token: Option<(String, u64)>,
+    last_scan: Option<LastScan>,
     /// How often the log had been forgotten when all checkpoints were last compared with it.
     compared: Option<u64>,
     /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
@@ -56,7 +56,7 @@ pub(crate) struct Ticker {
 impl Ticker {
     pub(crate) fn new(shared: Arc<Shared>, now: Receiver<()>) -> Self {
         let (compared, left_to_others, first_runs) = (None, HashMap::new(), HashMap::new());
-        Self { shared, now, signs: None, calm: None, compared, left_to_others, first_runs }
+        Self { shared, now, change_token: None, last_scan: None, compared, left_to_others, first_runs }
     }
 
     /// One tick, then the wait for the next one.
@@ -89,16 +89,16 @@ impl Ticker {
 
     /// Looks once; true when there was more than one tick takes.
     pub(crate) fn look(&mut self) -> Result<bool, Error> {
-        let (mut calm, mut known) = (self.still_calm()?, true);
-        if calm.is_none() || !self.is_settled() {
+        let (mut last_scan, mut known) = (self.unchanged_scan()?, true);
+        if last_scan.is_none() || !self.is_settled() {
             let builds = self.shared.look_at_builds()?;
             known = builds.is_some();
-            calm = calm.filter(|_| builds != Some(true) && !self.has_first_runs());
+            last_scan = last_scan.filter(|_| builds != Some(true) && !self.has_first_runs());
             self.shared.look_at_pauses()?;
         }
         self.take_leads(known)?;
-        let is_whole = calm.is_none();
-        let mut lags = self.lags(calm)?;
+        let is_whole = last_scan.is_none();
+        let mut lags = self.lags(last_scan)?;
         let full = lags.len() >= MOST;
         self.end_first_runs()?;
         if is_whole {
@@ -112,15 +112,18 @@ impl Ticker {
 
     /// What is known from the looks before, unless the signs have changed. They are read before anything is looked at: what
     /// happens in between changes the next ones.
-    fn still_calm(&mut self) -> Result<Option<Calm>, StoreError> {
+    fn unchanged_scan(&mut self) -> Result<Option<LastScan>, StoreError> {
         self.shared.mind_generation();
-        let (before, forgotten) = (self.calm.take(), self.shared.forgotten.load(Ordering::SeqCst));
-        let signs = self.shared.leases.signs(self.shared.source.store_id()?)?;
-        let is_calm =
-            |calm: &Calm| Some(&calm.signs) == signs.as_ref() && calm.ticks < ANYWAY && calm.forgotten == forgotten;
-        let calm = before.filter(is_calm);
-        self.signs = signs.map(|signs| (signs, forgotten));
-        Ok(calm)
+        let (before, forgotten) = (self.last_scan.take(), self.shared.forgotten.load(Ordering::SeqCst));
+        let change_token = self.shared.leases.change_token(self.shared.source.store_id()?)?;
+        let is_calm = |last_scan: &LastScan| {
+            Some(&last_scan.change_token) == change_token.as_ref()
+                && last_scan.ticks < ANYWAY
+                && last_scan.forgotten == forgotten
+        };
+        let last_scan = before.filter(is_calm);
+        self.change_token = change_token.map(|change_token| (change_token, forgotten));
+        Ok(last_scan)
     }
 
     /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
@@ -143,15 +146,20 @@ impl Ticker {
         !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
     }
 
-    fn lags(&mut self, calm: Option<Calm>) -> Result<Vec<Lag>, StoreError> {
-        let look = match &calm {
-            Some(calm) if calm.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
-            Some(calm) => self.look_at(&calm.behind)?,
+    fn lags(&mut self, last_scan: Option<LastScan>) -> Result<Vec<Lag>, StoreError> {
+        let look = match &last_scan {
+            Some(last_scan) if last_scan.behind.is_empty() => Look { lags: Vec::new(), behind: Some(Vec::new()) },
+            Some(last_scan) => self.look_at(&last_scan.behind)?,
             None => self.look_at(&[])?,
         };
         let behind = look.behind.filter(|behind| behind.len() <= FEW);
-        if let (Some((signs, forgotten)), Some(behind)) = (self.signs.take(), behind) {
-            self.calm = Some(Calm { signs, behind, ticks: calm.map_or(0, |calm| calm.ticks + 1), forgotten });
+        if let (Some((change_token, forgotten)), Some(behind)) = (self.change_token.take(), behind) {
+            self.last_scan = Some(LastScan {
+                change_token,
+                behind,
+                ticks: last_scan.map_or(0, |last_scan| last_scan.ticks + 1),
+                forgotten,
+            });
         }
         Ok(look.lags)
     }
