@@ -79,9 +79,9 @@ mod command;
 mod conninfo;
 mod event;
 mod failure;
-mod life;
 mod plain;
 mod query;
+mod retention;
 mod standstill;
 mod state;
 mod statement;
@@ -150,13 +150,13 @@ pub use crate::inspect::{
 pub use crate::lease::{
     Lag, LagRequest, Lagging, Lease, LeaseStore, Member, NotificationListener, Notifications, Notifier, Pause, Renewal,
 };
-pub use crate::life::{
-    Affected, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, Touched,
-};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Query, ReadRequest, Span, SubQuery};
+pub use crate::retention::{
+    AffectedProjection, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, TableRows,
+};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use crate::sql::render_for_fuzzing;

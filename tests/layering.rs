@@ -20,7 +20,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "event",
             "failure",
             "command",
-            "life",
+            "retention",
             "plain",
             "query",
             "standstill",

@@ -8,17 +8,17 @@ use crate::admin::Remote;
 use crate::conninfo::{Look, look};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
-use crate::error::{LifeError, OperateError, SetupError, StoreError};
+use crate::error::{OperateError, RetentionError, SetupError, StoreError};
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
 use crate::lease::{LeaseStore, Notifier};
-use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
 use crate::projection::Projection;
+use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::store::{EventStore, ProjectionStore};
 use crate::value::Value;
 
 /// Hears of each step.
-pub(super) type Progress<'p> = &'p mut dyn FnMut(&Touched);
+pub(super) type Progress<'p> = &'p mut dyn FnMut(&TableRows);
 
 /// What commands need of a store.
 pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect {
@@ -29,19 +29,19 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     /// See [`DbStore::read_rows`].
     fn read_rows(&self, projection: &Projection, table: &str) -> Result<Vec<Vec<(String, Value)>>, StoreError>;
     /// See [`DbStore::redact`].
-    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, LifeError>;
+    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, RetentionError>;
     /// See [`DbStore::redact_dry_run`].
-    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError>;
+    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, RetentionError>;
     /// See [`DbStore::remove_instance`].
-    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, LifeError>;
+    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, RetentionError>;
     /// See [`DbStore::remove_instance_dry_run`].
-    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError>;
+    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError>;
     /// See [`DbStore::reopen_instance`].
-    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError>;
+    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError>;
     /// See [`DbStore::archive`].
-    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, LifeError>;
+    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, RetentionError>;
     /// See [`DbStore::archive_dry_run`].
-    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError>;
+    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, RetentionError>;
     /// See [`DbStore::operations`].
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
     /// Asks running engines.
@@ -70,31 +70,31 @@ where
         self.read_rows(projection, table)
     }
 
-    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, LifeError> {
+    fn redact(&self, redaction: &Redaction, by: &By, progress: Progress<'_>) -> Result<Redacted, RetentionError> {
         self.redact(redaction, by, progress)
     }
 
-    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError> {
+    fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, RetentionError> {
         self.redact_dry_run(redaction)
     }
 
-    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, LifeError> {
+    fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, RetentionError> {
         self.remove_instance(instance, by, progress)
     }
 
-    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+    fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
         self.remove_instance_dry_run(instance)
     }
 
-    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError> {
+    fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError> {
         self.reopen_instance(instance, by)
     }
 
-    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, LifeError> {
+    fn archive(&self, archival: &Archival, by: &By, progress: Progress<'_>) -> Result<Archived, RetentionError> {
         self.archive(archival, by, progress)
     }
 
-    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError> {
+    fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, RetentionError> {
         self.archive_dry_run(archival)
     }
 

@@ -14,7 +14,6 @@ mod failed;
 mod hidden;
 mod instances;
 mod leases;
-mod life;
 mod operate;
 mod options;
 mod output;
@@ -22,6 +21,7 @@ mod pause;
 mod projections;
 mod push;
 mod rebuild;
+mod retention;
 mod setup;
 mod status;
 mod stop;
@@ -184,11 +184,11 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
         Command::Verify(args) => verify::verify(session, args),
         Command::Explain(args) => verify::explain(session, args),
         Command::Commands(args) => commands::run(session, args),
-        Command::Redact(args) => life::redact(session, args),
-        Command::RemoveInstance(args) => life::remove(session, args),
-        Command::ReopenInstance(args) => life::reopen(session, args),
-        Command::Archive(args) => life::archive(session, args),
-        Command::Operations(args) => life::operations(session, args),
+        Command::Redact(args) => retention::redact(session, args),
+        Command::RemoveInstance(args) => retention::remove(session, args),
+        Command::ReopenInstance(args) => retention::reopen(session, args),
+        Command::Archive(args) => retention::archive(session, args),
+        Command::Operations(args) => retention::operations(session, args),
         Command::Bench(args) => bench::run(session, args),
         Command::Doctor(args) => doctor::run(session, args),
     }

@@ -11,7 +11,6 @@ mod filter;
 mod fold;
 mod lag;
 mod lease;
-mod life;
 pub(crate) mod model;
 pub(crate) mod objects;
 mod operate;
@@ -19,6 +18,7 @@ mod pause;
 mod place;
 mod push;
 mod replay;
+mod retention;
 pub(crate) mod row;
 #[cfg(feature = "cli")]
 mod scratch;

@@ -10,7 +10,9 @@ use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
 use super::scratch;
 use super::state::Transaction;
-use super::{Backend, Conn, build, failure, filter, lag, lease, life, pause, setup, standstill, state, status, whole};
+use super::{
+    Backend, Conn, build, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
+};
 use crate::build::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
@@ -187,7 +189,7 @@ impl<B: Backend> EventSource for DbStore<B> {
     }
 
     fn removed(&self, instance: &str) -> Result<i64, StoreError> {
-        self.inner.backend.read("reading what was removed", |conn| life::removed(conn, instance))
+        self.inner.backend.read("reading what was removed", |conn| retention::removed(conn, instance))
     }
 
     fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {

@@ -4,20 +4,20 @@
 //! whole chain on one line.
 
 mod failure;
-mod life;
 pub(crate) mod net;
 mod operate;
 mod projection;
 mod push;
+mod retention;
 mod running;
 mod statement;
 mod store;
 
 pub use failure::FailureError;
-pub use life::LifeError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidEvent, PayloadError, PushError};
+pub use retention::RetentionError;
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
 pub use statement::{NameError, StatementError};
 pub use store::{StoreError, StoreErrorKind, TextFault};
@@ -60,9 +60,9 @@ pub enum Error {
     /// See [`FailureError`].
     #[error(transparent)]
     Mend(#[from] FailureError),
-    /// See [`LifeError`].
+    /// See [`RetentionError`].
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Life(#[from] RetentionError),
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),

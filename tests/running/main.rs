@@ -8,7 +8,7 @@ mod awaiting;
 mod crashes;
 mod history;
 mod leases;
-mod life;
+mod lifecycle;
 #[cfg(feature = "postgres")]
 mod outage;
 mod processes;
@@ -152,7 +152,7 @@ on_both! {
         a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait, a_first_run_ends_although_events_keep_coming, a_lead_is_kept_between_ticks,
         pairs_that_their_first_taker_leaves_alone_are_taken,
         a_calm_engine_looks_for_signs_only;
-    life: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_shutdown_that_is_repeated_waits_for_what_is_left, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,
+    lifecycle: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_shutdown_that_is_repeated_waits_for_what_is_left, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,
         a_reducer_slower_than_the_lease_keeps_it;
     user_code: a_reducer_that_hangs_is_told, whatever_user_code_does_fails_its_event_only, a_trigger_outlives_whatever_user_code_does, a_reducer_cannot_wait_for_itself;
     values: arrays_and_their_absence_are_written_in_bulk;

@@ -97,7 +97,7 @@ impl Archival {
 
 /// Rows of a table that were touched, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Touched {
+pub struct TableRows {
     /// The table as SQL names it.
     pub table: String,
     /// How many of its rows.
@@ -107,7 +107,7 @@ pub struct Touched {
 /// A projection version whose read rows may hold what was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Affected {
+pub struct AffectedProjection {
     /// Its name.
     pub projection: String,
     /// Its version.
@@ -127,10 +127,10 @@ pub struct Redacted {
     /// The tenant.
     pub instance: String,
     /// Rows by table; events that were erased before do not count.
-    pub tables: Vec<Touched>,
+    pub tables: Vec<TableRows>,
     /// Projections of this database that handle these events: this instance of them has to be rebuilt to be rid of what
     /// they took from the events before.
-    pub rebuild: Vec<Affected>,
+    pub rebuild: Vec<AffectedProjection>,
     /// What of it the database's files may still hold, and what to do about that.
     pub remains: Option<String>,
 }
@@ -146,7 +146,7 @@ pub struct Removed {
     /// Its last position; if it is opened again its next event comes behind it.
     pub head: i64,
     /// Rows by table.
-    pub tables: Vec<Touched>,
+    pub tables: Vec<TableRows>,
     /// What of it the database's files may still hold, and what to do about that.
     pub remains: Option<String>,
 }
@@ -224,5 +224,5 @@ pub struct Operation {
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub ended_at: Option<SystemTime>,
     /// Rows by table, once it has ended.
-    pub tables: Vec<Touched>,
+    pub tables: Vec<TableRows>,
 }

@@ -6,11 +6,11 @@ use super::now;
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::By;
-use crate::life::{Operation, OperationKind, Touched};
+use crate::retention::{Operation, OperationKind, TableRows};
 use crate::value::Value;
 
 /// What identifies an operation that is repeated.
-pub(super) struct Asked<'a> {
+pub(super) struct OperationRequest<'a> {
     pub(super) kind: OperationKind,
     pub(super) instance: Option<&'a str>,
     /// A JSON document.
@@ -28,7 +28,7 @@ pub(super) fn subject<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
 }
 
 /// Writes down that it begins.
-pub(super) fn begin(conn: &mut dyn Conn, asked: &Asked<'_>, by: &By) -> Result<Uuid, StoreError> {
+pub(super) fn begin(conn: &mut dyn Conn, asked: &OperationRequest<'_>, by: &By) -> Result<Uuid, StoreError> {
     let id = Uuid::now_v7();
     let now = now(conn)?;
     let sql = format!(
@@ -51,7 +51,12 @@ pub(super) fn begin(conn: &mut dyn Conn, asked: &Asked<'_>, by: &By) -> Result<U
 }
 
 /// Writes down that it has ended, and with it those that it is the repetition of.
-pub(super) fn end(conn: &mut dyn Conn, id: Uuid, asked: &Asked<'_>, tables: &[Touched]) -> Result<(), StoreError> {
+pub(super) fn end(
+    conn: &mut dyn Conn,
+    id: Uuid,
+    asked: &OperationRequest<'_>,
+    tables: &[TableRows],
+) -> Result<(), StoreError> {
     let now = Value::Timestamp(now(conn)?);
     let table = conn.dialect().table("operations");
     let sql = format!("UPDATE {table} SET ended_at = $2, touched = $3 WHERE operation_id = $1");

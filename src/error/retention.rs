@@ -7,7 +7,7 @@ use crate::plain::plain;
 /// goes on from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LifeError {
+pub enum RetentionError {
     /// The database knows nothing of this instance.
     #[error("there is no instance {instance:?}; list those there are")]
     UnknownInstance {

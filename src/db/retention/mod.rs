@@ -11,9 +11,9 @@ mod remove;
 use std::time::SystemTime;
 
 use super::{Backend, Conn, DbStore, row};
-use crate::error::{LifeError, StoreError, StoreErrorKind};
+use crate::error::{RetentionError, StoreError, StoreErrorKind};
 use crate::failure::By;
-use crate::life::{Archival, Archived, Operation, Redacted, Redaction, Removed, Touched};
+use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::value::to_micros;
 
 pub(super) use remove::removed;
@@ -53,14 +53,14 @@ impl<B: Backend> DbStore<B> {
     /// ```
     ///
     /// # Errors
-    /// [`LifeError::UnknownEvent`], [`LifeError::UnknownAggregate`], or the database's; what was erased by then stays so, and
+    /// [`RetentionError::UnknownEvent`], [`RetentionError::UnknownAggregate`], or the database's; what was erased by then stays so, and
     /// a repetition goes on.
     pub fn redact(
         &self,
         redaction: &Redaction,
         by: &By,
-        mut progress: impl FnMut(&Touched),
-    ) -> Result<Redacted, LifeError> {
+        mut progress: impl FnMut(&TableRows),
+    ) -> Result<Redacted, RetentionError> {
         redact::redact(self.backend(), redaction, by, &mut progress)
     }
 
@@ -68,7 +68,7 @@ impl<B: Backend> DbStore<B> {
     ///
     /// # Errors
     /// As [`redact`](Self::redact).
-    pub fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, LifeError> {
+    pub fn redact_dry_run(&self, redaction: &Redaction) -> Result<Redacted, RetentionError> {
         self.backend().read("counting what would be erased", |conn| redact::dry_run(conn, redaction))
     }
 
@@ -85,14 +85,14 @@ impl<B: Backend> DbStore<B> {
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`LifeError::UnknownInstance`], [`LifeError::SystemInstance`], or the database's; what was removed by then stays so,
+    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`], or the database's; what was removed by then stays so,
     /// and a repetition goes on.
     pub fn remove_instance(
         &self,
         instance: &str,
         by: &By,
-        mut progress: impl FnMut(&Touched),
-    ) -> Result<Removed, LifeError> {
+        mut progress: impl FnMut(&TableRows),
+    ) -> Result<Removed, RetentionError> {
         remove::remove(self.backend(), instance, by, &mut progress)
     }
 
@@ -100,15 +100,15 @@ impl<B: Backend> DbStore<B> {
     ///
     /// # Errors
     /// As [`remove_instance`](Self::remove_instance).
-    pub fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+    pub fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
         self.backend().read("counting what would be removed", |conn| remove::dry_run(conn, instance))
     }
 
     /// Lets a removed instance be pushed to again. Its positions go on where they ended; what was removed stays so.
     ///
     /// # Errors
-    /// [`LifeError::NotRemoved`]; [`LifeError::Unfinished`] when its removal was cut off.
-    pub fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), LifeError> {
+    /// [`RetentionError::NotRemoved`]; [`RetentionError::Unfinished`] when its removal was cut off.
+    pub fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError> {
         remove::reopen(self.backend(), instance, by)
     }
 
@@ -118,13 +118,13 @@ impl<B: Backend> DbStore<B> {
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`LifeError::UnknownInstance`], or the database's; what was archived by then stays so, and a repetition goes on.
+    /// [`RetentionError::UnknownInstance`], or the database's; what was archived by then stays so, and a repetition goes on.
     pub fn archive(
         &self,
         archival: &Archival,
         by: &By,
-        mut progress: impl FnMut(&Touched),
-    ) -> Result<Archived, LifeError> {
+        mut progress: impl FnMut(&TableRows),
+    ) -> Result<Archived, RetentionError> {
         archive::archive(self.backend(), archival, by, &mut progress)
     }
 
@@ -132,7 +132,7 @@ impl<B: Backend> DbStore<B> {
     ///
     /// # Errors
     /// As [`archive`](Self::archive).
-    pub fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, LifeError> {
+    pub fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, RetentionError> {
         self.backend().read("counting what would be archived", |conn| archive::dry_run(conn, archival))
     }
 
@@ -173,8 +173,8 @@ fn counter(conn: &mut dyn Conn, instance: &str, lock: &str) -> Result<Option<Cou
     rows.first().map(read).transpose()
 }
 
-fn unknown(instance: &str) -> LifeError {
-    LifeError::UnknownInstance { instance: instance.to_owned() }
+fn unknown(instance: &str) -> RetentionError {
+    RetentionError::UnknownInstance { instance: instance.to_owned() }
 }
 
 fn now(conn: &mut dyn Conn) -> Result<SystemTime, StoreError> {
@@ -185,12 +185,14 @@ fn now(conn: &mut dyn Conn) -> Result<SystemTime, StoreError> {
 fn step<B: Backend, T>(
     backend: &B,
     doing: &str,
-    mut work: impl FnMut(&mut dyn Conn) -> Result<T, LifeError>,
-) -> Result<T, LifeError> {
+    mut work: impl FnMut(&mut dyn Conn) -> Result<T, RetentionError>,
+) -> Result<T, RetentionError> {
     let mut tries = 0;
     loop {
         match backend.write(doing, &mut work) {
-            Err(LifeError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < TRIES => tries += 1,
+            Err(RetentionError::Store(error)) if error.kind() == StoreErrorKind::Conflict && tries < TRIES => {
+                tries += 1;
+            }
             other => return other,
         }
     }
@@ -203,12 +205,12 @@ fn number(conn: &mut dyn Conn, sql: &str, params: &[crate::value::Value]) -> Res
 
 /// Rows by table, in the order in which they were touched first.
 struct Tally<'p> {
-    tables: Vec<Touched>,
-    progress: &'p mut dyn FnMut(&Touched),
+    tables: Vec<TableRows>,
+    progress: &'p mut dyn FnMut(&TableRows),
 }
 
 impl<'p> Tally<'p> {
-    fn new(progress: &'p mut dyn FnMut(&Touched)) -> Self {
+    fn new(progress: &'p mut dyn FnMut(&TableRows)) -> Self {
         Self { tables: Vec::new(), progress }
     }
 
@@ -220,9 +222,9 @@ impl<'p> Tally<'p> {
         let table = plain(table);
         match self.tables.iter_mut().find(|touched| touched.table == table) {
             Some(touched) => touched.rows += rows,
-            None => self.tables.push(Touched { table: table.clone(), rows }),
+            None => self.tables.push(TableRows { table: table.clone(), rows }),
         }
-        (self.progress)(&Touched { table, rows });
+        (self.progress)(&TableRows { table, rows });
     }
 }
 
@@ -236,6 +238,6 @@ fn count(rows: i64) -> u64 {
 }
 
 /// Counts without doing.
-fn counted(table: &str, rows: u64) -> Option<Touched> {
-    (rows > 0).then(|| Touched { table: plain(table), rows })
+fn counted(table: &str, rows: u64) -> Option<TableRows> {
+    (rows > 0).then(|| TableRows { table: plain(table), rows })
 }

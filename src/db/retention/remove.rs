@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use super::operation::{self, Asked};
+use super::operation::{self, OperationRequest};
 use super::{Tally, count, counted, counter, lock, now, number, step, unknown};
 use crate::db::{Backend, Conn, command, row, setup};
-use crate::error::{LifeError, StoreError};
+use crate::error::{RetentionError, StoreError};
 use crate::failure::By;
-use crate::life::{OperationKind, Removed, Touched};
+use crate::retention::{OperationKind, Removed, TableRows};
 use crate::sql::{self, Dialect};
 use crate::table::INSTANCE_COLUMN;
 use crate::value::Value;
@@ -39,8 +39,8 @@ pub(super) fn remove<B: Backend>(
     backend: &B,
     instance: &str,
     by: &By,
-    progress: &mut dyn FnMut(&Touched),
-) -> Result<Removed, LifeError> {
+    progress: &mut dyn FnMut(&TableRows),
+) -> Result<Removed, RetentionError> {
     let asked = asked(OperationKind::Remove, instance);
     let (Found { head, states }, id, answers) = step(backend, DOING, |conn| {
         let (found, id) = close(conn, instance, &asked, by)?;
@@ -65,7 +65,7 @@ pub(super) fn remove<B: Backend>(
 }
 
 /// Step by step, until nothing of the instance is left in the table.
-fn empty<B: Backend>(backend: &B, instance: &str, part: &Part, tally: &mut Tally<'_>) -> Result<(), LifeError> {
+fn empty<B: Backend>(backend: &B, instance: &str, part: &Part, tally: &mut Tally<'_>) -> Result<(), RetentionError> {
     loop {
         let rows = step(backend, DOING, |conn| {
             lock(conn, instance)?;
@@ -78,8 +78,8 @@ fn empty<B: Backend>(backend: &B, instance: &str, part: &Part, tally: &mut Tally
     }
 }
 
-fn asked(kind: OperationKind, instance: &str) -> Asked<'_> {
-    Asked { kind, instance: Some(instance), subject: "{}".to_owned() }
+fn asked(kind: OperationKind, instance: &str) -> OperationRequest<'_> {
+    OperationRequest { kind, instance: Some(instance), subject: "{}".to_owned() }
 }
 
 /// What there is of an instance.
@@ -90,9 +90,9 @@ struct Found {
     states: u64,
 }
 
-fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, LifeError> {
+fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, RetentionError> {
     if instance.is_empty() {
-        return Err(LifeError::SystemInstance);
+        return Err(RetentionError::SystemInstance);
     }
     let counter = counter(conn, instance, "")?;
     let sql = format!(
@@ -109,7 +109,12 @@ fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, LifeError> {
     }
 }
 
-fn close(conn: &mut dyn Conn, instance: &str, asked: &Asked<'_>, by: &By) -> Result<(Found, Uuid), LifeError> {
+fn close(
+    conn: &mut dyn Conn,
+    instance: &str,
+    asked: &OperationRequest<'_>,
+    by: &By,
+) -> Result<(Found, Uuid), RetentionError> {
     lock(conn, instance)?;
     let found = find(conn, instance)?;
     let head = found.head;
@@ -145,7 +150,7 @@ fn fence(conn: &mut dyn Conn, instance: &str, head: i64) -> Result<(), StoreErro
     conn.execute(&sql, &[instance.into(), head.into(), false.into()]).map(|_| ())
 }
 
-fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, LifeError> {
+fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, RetentionError> {
     let dialect = conn.dialect();
     let mut parts: Vec<Part> = setup::read_tables(conn)?.into_iter().map(|table| part(dialect, table)).collect();
     for name in OWN {
@@ -176,7 +181,7 @@ fn part(dialect: Dialect, table: String) -> Part {
     Part { table, delete }
 }
 
-pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, LifeError> {
+pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, RetentionError> {
     let Found { head, states } = find(conn, instance)?;
     let mut tables = Vec::new();
     let answers = command::about(conn, instance, false)?.rows();
@@ -190,17 +195,17 @@ pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, Li
     Ok(Removed { dry_run: true, instance: instance.into(), head, tables, remains: None })
 }
 
-pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result<(), LifeError> {
+pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result<(), RetentionError> {
     let asked = asked(OperationKind::Reopen, instance);
     step(backend, "opening a removed instance", |conn| {
         let counter = lock(conn, instance)?.ok_or_else(|| unknown(instance))?;
         if counter.closed_at.is_none() {
-            return Err(LifeError::NotRemoved { instance: instance.to_owned() });
+            return Err(RetentionError::NotRemoved { instance: instance.to_owned() });
         }
         let dialect = conn.dialect();
         let left = format!("SELECT 1 FROM {} WHERE instance_id = $1 LIMIT 1", dialect.table("all_events"));
         if !conn.query(&left, &[instance.into()])?.is_empty() {
-            return Err(LifeError::Unfinished { instance: instance.to_owned() });
+            return Err(RetentionError::Unfinished { instance: instance.to_owned() });
         }
         let open = format!("UPDATE {} SET closed_at = NULL WHERE instance_id = $1", dialect.table("instances"));
         conn.execute(&open, &[instance.into()])?;
@@ -250,7 +255,7 @@ mod tests {
         let [of_live, of_build] = [&live, &build].map(|p| sql::physical_name(Dialect::Sqlite, p, &p.tables()[0]));
         let (mut steps, by) = (Vec::new(), By::new("eve", "why not"));
         // When the live table is empty already, and that of the build is not.
-        let exchange = |step: &Touched| {
+        let exchange = |step: &TableRows| {
             steps.push(sql::quote(&step.table));
             if steps == [&*of_live, &*of_live, &*of_build] {
                 store.exchange(&build, &Arc::from("a"), &mut |_, _| Ok(())).unwrap_err();

@@ -188,7 +188,7 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
 #[test]
 fn the_number_of_threads_is_fixed() {
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "life::counting_threads", "--ignored", "--test-threads", "1"])
+        .args(["--exact", "lifecycle::counting_threads", "--ignored", "--test-threads", "1"])
         .output()
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::operation::{self, Asked};
+use super::operation::{self, OperationRequest};
 use super::{Tally, count, counted, lock, number, step};
 use crate::db::{Backend, Conn, Row, command, row};
-use crate::error::{LifeError, StoreError, StoreErrorKind};
+use crate::error::{RetentionError, StoreError, StoreErrorKind};
 use crate::event::ERASED;
 use crate::failure::By;
-use crate::life::{Affected, OperationKind, Redacted, Redaction, Subject, Touched};
+use crate::retention::{AffectedProjection, OperationKind, Redacted, Redaction, Subject, TableRows};
 use crate::value::Value;
 
 const DOING: &str = "erasing events";
@@ -35,7 +35,7 @@ impl Scope {
     }
 }
 
-fn scope(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Scope, LifeError> {
+fn scope(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Scope, RetentionError> {
     let all = conn.dialect().table("all_events");
     let instance = redaction.instance.clone();
     match &redaction.subject {
@@ -45,7 +45,7 @@ fn scope(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Scope, LifeError>
                  WHERE instance_id = $1 AND position = $2"
             );
             let rows = conn.query(&sql, &[instance.clone().into(), (*position).into()])?;
-            let unknown = || LifeError::UnknownEvent { instance: instance.clone(), position: *position };
+            let unknown = || RetentionError::UnknownEvent { instance: instance.clone(), position: *position };
             let found = rows.first().ok_or_else(unknown)?;
             let version = row::int(found, 2)?;
             Ok(Scope {
@@ -68,7 +68,7 @@ fn scope(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Scope, LifeError>
                 scope.to = scope.to.max(row::int(found, 1)?);
             }
             if scope.to == 0 {
-                return Err(LifeError::UnknownAggregate {
+                return Err(RetentionError::UnknownAggregate {
                     instance: scope.instance,
                     aggregate_type: scope.aggregate_type,
                     aggregate_id: scope.aggregate_id,
@@ -83,8 +83,8 @@ pub(super) fn redact<B: Backend>(
     backend: &B,
     redaction: &Redaction,
     by: &By,
-    progress: &mut dyn FnMut(&Touched),
-) -> Result<Redacted, LifeError> {
+    progress: &mut dyn FnMut(&TableRows),
+) -> Result<Redacted, RetentionError> {
     let asked = asked(redaction)?;
     let mut tally = Tally::new(progress);
     let (id, scope, given_back, answers) = step(backend, DOING, |conn| {
@@ -103,7 +103,7 @@ pub(super) fn redact<B: Backend>(
             lock(conn, &scope.instance)?;
             Ok(erase(conn, &scope, (from, to), redaction.creator_and_owner)?)
         })?;
-        for Touched { table, rows } in touched {
+        for TableRows { table, rows } in touched {
             tally.add(&table, rows);
         }
         from = to + 1;
@@ -118,7 +118,7 @@ pub(super) fn redact<B: Backend>(
     Ok(Redacted { dry_run: false, instance: scope.instance, tables: tally.tables, rebuild, remains })
 }
 
-pub(super) fn dry_run(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Redacted, LifeError> {
+pub(super) fn dry_run(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Redacted, RetentionError> {
     let scope = scope(conn, redaction)?;
     let mut tables = Vec::new();
     let answers = command::about(conn, &redaction.instance, true)?.rows();
@@ -140,7 +140,7 @@ pub(super) fn dry_run(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Reda
 }
 
 /// Unique values are personal data themselves: only their number is recorded.
-fn asked(redaction: &Redaction) -> Result<Asked<'_>, StoreError> {
+fn asked(redaction: &Redaction) -> Result<OperationRequest<'_>, StoreError> {
     #[derive(serde::Serialize)]
     struct Text<'r> {
         #[serde(flatten)]
@@ -154,7 +154,7 @@ fn asked(redaction: &Redaction) -> Result<Asked<'_>, StoreError> {
         unique_values: redaction.unique.len(),
     };
     let subject = operation::subject(&text)?;
-    Ok(Asked { kind: OperationKind::Redact, instance: Some(&redaction.instance), subject })
+    Ok(OperationRequest { kind: OperationKind::Redact, instance: Some(&redaction.instance), subject })
 }
 
 const OF_VALUE: &str = "instance_id = $1 AND constraint_type = $2 AND value = $3";
@@ -191,14 +191,14 @@ fn erase(
     scope: &Scope,
     (from, to): (i64, i64),
     creator_and_owner: bool,
-) -> Result<Vec<Touched>, StoreError> {
+) -> Result<Vec<TableRows>, StoreError> {
     let people = if creator_and_owner { ", creator = '', owner = ''" } else { "" };
     let events = format!("payload = '{ERASED}', metadata = '{ERASED}'{people}");
     let held = format!("error = '{ERROR}'");
     let mut touched = Vec::new();
     for ((table, condition), set) in parts(conn, creator_and_owner).into_iter().zip([&events, &events, &held]) {
         let rows = conn.execute(&format!("UPDATE {table} SET {set} WHERE {condition}"), &scope.params(from, to))?;
-        touched.push(Touched { table, rows });
+        touched.push(TableRows { table, rows });
     }
     Ok(touched)
 }
@@ -211,7 +211,7 @@ struct Handles {
 
 /// The projections that handle one of these events. One that has not come so far counts too: its process may hold the
 /// event in a queue.
-fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<Affected>, StoreError> {
+fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<AffectedProjection>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
         "SELECT p.name, p.version, p.live, coalesce(s.position, 0), p.definition FROM {} p LEFT JOIN {} s \
@@ -222,7 +222,7 @@ fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<Affected>, StoreEr
     let mut found = Vec::new();
     for projection in conn.query(&sql, &[scope.instance.clone().into()])? {
         if handles(&projection, scope)? {
-            found.push(Affected {
+            found.push(AffectedProjection {
                 projection: row::text(&projection, 0)?.to_owned(),
                 version: u32::try_from(row::int(&projection, 1)?).unwrap_or(0),
                 live: row::truth(&projection, 2)?,

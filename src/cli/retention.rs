@@ -8,7 +8,7 @@ use super::options::{ArchiveArgs, OperationsArgs, RedactArgs, RemoveArgs, Reopen
 use super::output::{number, text};
 use super::words::{clean, count, moment, positions, several};
 use super::{Ended, Outcome, Session};
-use crate::life::{Archival, Operation, Redaction, Touched};
+use crate::retention::{Archival, Operation, Redaction, TableRows};
 
 /// Operations in memory, at most.
 const MOST: usize = 100_000;
@@ -143,7 +143,7 @@ fn object(session: &mut Session<'_>, report: &impl Serialize) -> Outcome {
 /// Counts rows on a terminal while the work goes on.
 fn with_progress<T>(
     session: &Session<'_>,
-    work: impl FnOnce(&mut dyn FnMut(&Touched)) -> anyhow::Result<T>,
+    work: impl FnOnce(&mut dyn FnMut(&TableRows)) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let bar = if session.out.shows_progress() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let mut rows = 0;
@@ -156,13 +156,13 @@ fn with_progress<T>(
     outcome
 }
 
-fn tables(session: &mut Session<'_>, touched: &[Touched], dry_run: bool, done: &str) -> anyhow::Result<()> {
-    let rows: Vec<&Touched> = touched.iter().filter(|touched| touched.rows > 0).collect();
+fn tables(session: &mut Session<'_>, touched: &[TableRows], dry_run: bool, done: &str) -> anyhow::Result<()> {
+    let rows: Vec<&TableRows> = touched.iter().filter(|touched| touched.rows > 0).collect();
     if rows.is_empty() {
         return session.out.remark(&format!("nothing is left to be {done}"));
     }
     let word = if dry_run { format!("would be {done}") } else { done.to_owned() };
-    let row = |touched: &&Touched| vec![clean(&touched.table), count(touched.rows), word.clone()];
+    let row = |touched: &&TableRows| vec![clean(&touched.table), count(touched.rows), word.clone()];
     session.out.table(&[text("TABLE"), number("ROWS"), text("")], rows.iter().map(row).collect())
 }
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::operation::{self, Asked};
+use super::operation::{self, OperationRequest};
 use super::{Tally, count, counter, lock, number, step, unknown};
 use crate::db::{Backend, Conn, EVENT_COLUMNS, row};
-use crate::error::{LifeError, StoreError};
+use crate::error::{RetentionError, StoreError};
 use crate::failure::By;
-use crate::life::{Archival, Archived, OperationKind, Touched};
+use crate::retention::{Archival, Archived, OperationKind, TableRows};
 use crate::value::{Value, time_text, within_above};
 
 const DOING: &str = "archiving events";
@@ -21,8 +21,8 @@ pub(super) fn archive<B: Backend>(
     backend: &B,
     archival: &Archival,
     by: &By,
-    progress: &mut dyn FnMut(&Touched),
-) -> Result<Archived, LifeError> {
+    progress: &mut dyn FnMut(&TableRows),
+) -> Result<Archived, RetentionError> {
     let asked = asked(archival)?;
     let id = step(backend, DOING, |conn| {
         check(conn, archival)?;
@@ -43,17 +43,17 @@ pub(super) fn archive<B: Backend>(
     Ok(Archived { dry_run: false, instances, events })
 }
 
-fn asked(archival: &Archival) -> Result<Asked<'_>, StoreError> {
+fn asked(archival: &Archival) -> Result<OperationRequest<'_>, StoreError> {
     #[derive(serde::Serialize)]
     struct Before {
         before: String,
     }
     let before = time_text(within_above(archival.before));
     let subject = operation::subject(&Before { before })?;
-    Ok(Asked { kind: OperationKind::Archive, instance: archival.instance.as_deref(), subject })
+    Ok(OperationRequest { kind: OperationKind::Archive, instance: archival.instance.as_deref(), subject })
 }
 
-fn check(conn: &mut dyn Conn, archival: &Archival) -> Result<(), LifeError> {
+fn check(conn: &mut dyn Conn, archival: &Archival) -> Result<(), RetentionError> {
     match &archival.instance {
         Some(instance) if counter(conn, instance, "")?.is_none() => Err(unknown(instance)),
         _ => Ok(()),
@@ -86,7 +86,7 @@ fn archive_one<B: Backend>(
     instance: &str,
     before: SystemTime,
     tally: &mut Tally<'_>,
-) -> Result<bool, LifeError> {
+) -> Result<bool, RetentionError> {
     let table = backend.dialect().table("events");
     let mut any = false;
     loop {
@@ -124,7 +124,7 @@ fn move_some(conn: &mut dyn Conn, instance: &str, before: SystemTime) -> Result<
     Ok(moved)
 }
 
-pub(super) fn dry_run(conn: &mut dyn Conn, archival: &Archival) -> Result<Archived, LifeError> {
+pub(super) fn dry_run(conn: &mut dyn Conn, archival: &Archival) -> Result<Archived, RetentionError> {
     check(conn, archival)?;
     let dialect = conn.dialect();
     let sql = format!(

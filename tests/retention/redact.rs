@@ -1,6 +1,6 @@
 //! Contract: K2: payload and metadata of an event, or of all events of an aggregate, are erased.
 
-use readside::error::LifeError;
+use readside::error::RetentionError;
 use readside::*;
 
 use crate::{
@@ -150,8 +150,8 @@ pub(crate) fn what_is_not_there_is_not_erased<P: Place>(place: &P) {
     let store = store(place, &[]);
     store.push(&[add("a", "u1", ADA)]).unwrap();
     for what in [Redaction::of_event("a", 2), Redaction::of_event("x", 1)] {
-        assert!(matches!(store.redact(&what, &mut |_| ()), Err(LifeError::UnknownEvent { .. })));
-        assert!(matches!(store.redact_dry_run(&what), Err(LifeError::UnknownEvent { .. })));
+        assert!(matches!(store.redact(&what, &mut |_| ()), Err(RetentionError::UnknownEvent { .. })));
+        assert!(matches!(store.redact_dry_run(&what), Err(RetentionError::UnknownEvent { .. })));
     }
     let error = store.redact(&Redaction::of_aggregate("a", "user", "u9"), &mut |_| ()).unwrap_err();
     assert_eq!(error.to_string(), "instance \"a\" has no event of user \"u9\"; check its type and id");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use readside::error::{LifeError, PushError};
+use readside::error::{PushError, RetentionError};
 use readside::*;
 
 use crate::{
@@ -93,7 +93,7 @@ pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(pla
     let first = store.push(&[add("a", "u1", ADA), add("a", "u2", ADA)]).unwrap();
     let handler = handler(&store, users(1));
     handler.trigger(&["a"]).unwrap();
-    assert!(matches!(store.reopen("a"), Err(LifeError::NotRemoved { .. })));
+    assert!(matches!(store.reopen("a"), Err(RetentionError::NotRemoved { .. })));
     store.remove("a", &mut |_| ()).unwrap();
 
     let refused = store.push(&[add("b", "u1", BOB), add("a", "u1", BOB)]).unwrap_err();
@@ -106,7 +106,7 @@ pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(pla
     assert_eq!(store.filter(&Query::new()).unwrap(), []);
 
     store.reopen("a").unwrap();
-    assert!(matches!(store.reopen("a"), Err(LifeError::NotRemoved { .. })));
+    assert!(matches!(store.reopen("a"), Err(RetentionError::NotRemoved { .. })));
     let pushed = store.push(&[add("a", "u1", BOB).expect(Expected::New), rename("a", "u1", BOB)]).unwrap();
     assert_eq!(pushed.iter().map(|event| (event.position(), event.version())).collect::<Vec<_>>(), [(3, 1), (4, 2)]);
     assert!(pushed[0].created_at() >= first[1].created_at());
@@ -163,7 +163,7 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
         let _ = slow.process(fetched);
         let _ = slow.process_events(&events);
     };
-    let mut between = |step: &Touched| {
+    let mut between = |step: &TableRows| {
         // When the read tables have been emptied already.
         match fetched.take() {
             Some(fetched) if when == When::Between && step.table.ends_with("events") => work(fetched),
@@ -279,6 +279,6 @@ pub(crate) fn what_cannot_be_removed_is_refused<P: Place>(place: &P) {
             assert!(error.contains(wanted), "{error}");
         }
     }
-    assert!(matches!(store.reopen("nobody"), Err(LifeError::UnknownInstance { .. })));
+    assert!(matches!(store.reopen("nobody"), Err(RetentionError::UnknownInstance { .. })));
     assert_eq!(store.operations(), []);
 }

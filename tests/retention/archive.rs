@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use readside::error::{LifeError, PushError};
+use readside::error::{PushError, RetentionError};
 use readside::*;
 
 use crate::{ADA, BOB, Place, Store, add, assert_lawful, handler, handler_with, rename, store, users};
@@ -234,6 +234,6 @@ pub(crate) fn a_dry_run_counts_what_is_archived<P: Place>(place: &P) {
     for error in
         [store.archive(&all().instance("x"), &mut |_| ()).err(), store.archive_dry_run(&all().instance("x")).err()]
     {
-        assert!(matches!(error, Some(LifeError::UnknownInstance { .. })), "{error:?}");
+        assert!(matches!(error, Some(RetentionError::UnknownInstance { .. })), "{error:?}");
     }
 }

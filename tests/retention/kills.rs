@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_mins(1);
 /// Stops for good after so many steps, and says so.
 fn run<S: Store>(store: &S, operation: &str, steps: usize) {
     let mut left = steps;
-    let mut progress = |_: &Touched| {
+    let mut progress = |_: &TableRows| {
         left -= 1;
         if left == 0 {
             println!("\nsteps are done");
@@ -97,7 +97,7 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     // In this state nobody is stuck, nobody pushes, and it cannot be opened.
     handler(&store, users(1)).trigger(&["a"]).unwrap();
     assert!(matches!(store.push(&[add("a", "u", ADA)]), Err(error::PushError::InstanceRemoved { .. })));
-    assert!(matches!(store.reopen("a"), Err(error::LifeError::Unfinished { .. })));
+    assert!(matches!(store.reopen("a"), Err(error::RetentionError::Unfinished { .. })));
     let report = store.remove("a", &mut |_| ()).unwrap();
     assert_eq!(report.head, 2501);
     assert_eq!(place.traces(ADA), [""; 0]);

@@ -11,7 +11,7 @@ mod remove;
 
 use std::sync::Arc;
 
-use readside::error::LifeError;
+use readside::error::RetentionError;
 use readside::testing::laws::{self, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
@@ -81,13 +81,13 @@ pub(crate) fn by() -> By {
 
 /// What these tests need of a store, whichever it is.
 pub(crate) trait Store: EngineStore + CommandStore + Models + Clone + 'static {
-    fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&Touched)) -> Result<Redacted, LifeError>;
-    fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, LifeError>;
-    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&Touched)) -> Result<Removed, LifeError>;
-    fn remove_dry_run(&self, instance: &str) -> Result<Removed, LifeError>;
-    fn reopen(&self, instance: &str) -> Result<(), LifeError>;
-    fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&Touched)) -> Result<Archived, LifeError>;
-    fn archive_dry_run(&self, what: &Archival) -> Result<Archived, LifeError>;
+    fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&TableRows)) -> Result<Redacted, RetentionError>;
+    fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, RetentionError>;
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) -> Result<Removed, RetentionError>;
+    fn remove_dry_run(&self, instance: &str) -> Result<Removed, RetentionError>;
+    fn reopen(&self, instance: &str) -> Result<(), RetentionError>;
+    fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&TableRows)) -> Result<Archived, RetentionError>;
+    fn archive_dry_run(&self, what: &Archival) -> Result<Archived, RetentionError>;
     fn operations(&self) -> Vec<Operation>;
     fn names(&self, projection: &Projection) -> Vec<String>;
     fn positions(&self, query: Query, page: usize) -> Vec<(String, i64)>;
@@ -96,25 +96,33 @@ pub(crate) trait Store: EngineStore + CommandStore + Models + Clone + 'static {
 macro_rules! store {
     ($store:ty) => {
         impl Store for $store {
-            fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&Touched)) -> Result<Redacted, LifeError> {
+            fn redact(
+                &self,
+                what: &Redaction,
+                progress: &mut dyn FnMut(&TableRows),
+            ) -> Result<Redacted, RetentionError> {
                 self.redact(what, &by(), progress)
             }
-            fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, LifeError> {
+            fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, RetentionError> {
                 self.redact_dry_run(what)
             }
-            fn remove(&self, instance: &str, progress: &mut dyn FnMut(&Touched)) -> Result<Removed, LifeError> {
+            fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) -> Result<Removed, RetentionError> {
                 self.remove_instance(instance, &by(), progress)
             }
-            fn remove_dry_run(&self, instance: &str) -> Result<Removed, LifeError> {
+            fn remove_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
                 self.remove_instance_dry_run(instance)
             }
-            fn reopen(&self, instance: &str) -> Result<(), LifeError> {
+            fn reopen(&self, instance: &str) -> Result<(), RetentionError> {
                 self.reopen_instance(instance, &by())
             }
-            fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&Touched)) -> Result<Archived, LifeError> {
+            fn archive(
+                &self,
+                what: &Archival,
+                progress: &mut dyn FnMut(&TableRows),
+            ) -> Result<Archived, RetentionError> {
                 self.archive(what, &by(), progress)
             }
-            fn archive_dry_run(&self, what: &Archival) -> Result<Archived, LifeError> {
+            fn archive_dry_run(&self, what: &Archival) -> Result<Archived, RetentionError> {
                 self.archive_dry_run(what)
             }
             fn operations(&self) -> Vec<Operation> {
@@ -292,7 +300,7 @@ pub(crate) fn assert_lawful<S: Store>(store: &S, projection: &Projection) {
 }
 
 /// Rows by table, without the schema's name.
-pub(crate) fn by_table(tables: &[Touched]) -> Vec<(String, u64)> {
+pub(crate) fn by_table(tables: &[TableRows]) -> Vec<(String, u64)> {
     let plain = |name: &str| {
         let name = name.to_owned();
         let name = name.trim_start_matches("public.");
