@@ -145,7 +145,7 @@ pub use crate::failure::{
 };
 pub use crate::inspect::{
     ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
-    SchemaVersion, Status, Verdict,
+    SchemaVersion, Severity, Status,
 };
 pub use crate::lease::{
     Lag, LagRequest, Lagging, Lease, LeaseStore, Member, NotificationListener, Notifications, Notifier, Pause, Renewal,
@@ -162,7 +162,7 @@ pub use crate::retention::{
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::standing::{Motion, Standing, StandstillStore};
+pub use crate::standing::{Standing, StandstillStore, Verdict};
 pub use crate::standstill::{Note, Standstill, StandstillKind, Subject as StandstillSubject};
 pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;

@@ -71,7 +71,7 @@ pub trait StandstillStore: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Motion {
+pub enum Verdict {
     /// Nothing is behind.
     Idle,
     /// It is behind, and a checkpoint of it moved within the last minute.
@@ -88,7 +88,7 @@ pub enum Motion {
     Stuck,
 }
 
-impl fmt::Display for Motion {
+impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Idle => "idle",
@@ -115,7 +115,7 @@ pub(crate) struct Figures {
 /// A verdict with its reasons.
 #[derive(Debug)]
 pub(crate) struct Judged {
-    pub(crate) motion: Motion,
+    pub(crate) motion: Verdict,
     /// The reason in a few words.
     pub(crate) reason: Option<String>,
     pub(crate) since: Option<SystemTime>,
@@ -131,7 +131,7 @@ pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
     let motion = motion(standing, figures, &standstills);
     let shown = standstills.iter().find(|one| shows(motion, one.kind));
     let (reason, since) = match (shown, motion) {
-        (_, Motion::Failing) => (Some(failures(figures)), None),
+        (_, Verdict::Failing) => (Some(failures(figures)), None),
         (Some(one), _) => {
             let alike = standstills.iter().filter(|one| shows(motion, one.kind)).count();
             (Some(with_more(one, alike - 1)), one.since)
@@ -142,11 +142,11 @@ pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
 }
 
 /// Whether a verdict follows from something of this kind.
-fn shows(motion: Motion, kind: StandstillKind) -> bool {
+fn shows(motion: Verdict, kind: StandstillKind) -> bool {
     match motion {
-        Motion::Paused => kind == StandstillKind::Paused,
-        Motion::Building => kind == StandstillKind::FirstRun,
-        Motion::Stuck => !matches!(kind, StandstillKind::FirstRun | StandstillKind::Paused),
+        Verdict::Paused => kind == StandstillKind::Paused,
+        Verdict::Building => kind == StandstillKind::FirstRun,
+        Verdict::Stuck => !matches!(kind, StandstillKind::FirstRun | StandstillKind::Paused),
         _ => true,
     }
 }
@@ -197,37 +197,37 @@ fn has_moved(standing: &Standing) -> bool {
         .is_some_and(|moved| standing.at.duration_since(moved).is_ok_and(|age| age <= STILL) || moved > standing.at)
 }
 
-fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> Motion {
+fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> Verdict {
     use StandstillKind as K;
     let has = |kind| standstills.iter().any(|one| one.kind == kind);
     if standstills.iter().any(|one| one.kind == K::Paused && one.instance.is_none()) {
-        return Motion::Paused;
+        return Verdict::Paused;
     }
     if standstills.iter().any(|one| one.kind.is_stop()) || (has(K::NoEngine) && is_late(figures)) {
-        return Motion::Stuck;
+        return Verdict::Stuck;
     }
     if figures.failing + figures.stopped > 0 {
-        return Motion::Failing;
+        return Verdict::Failing;
     }
     if has(K::Unmoved) {
-        return Motion::Stuck;
+        return Verdict::Stuck;
     }
     if figures.parked > 0 {
-        return Motion::Failing;
+        return Verdict::Failing;
     }
     if matches!(standing.phase, Phase::Building | Phase::Ready) {
-        return Motion::Building;
+        return Verdict::Building;
     }
     if figures.lagging == 0 {
-        return Motion::Idle;
+        return Verdict::Idle;
     }
     if standing.paused_instances >= figures.lagging {
-        return Motion::Paused;
+        return Verdict::Paused;
     }
     if !standing.succeeded && standing.members > 0 {
-        return Motion::Building;
+        return Verdict::Building;
     }
-    if has_moved(standing) { Motion::Moving } else { Motion::Behind }
+    if has_moved(standing) { Verdict::Moving } else { Verdict::Behind }
 }
 
 #[cfg(test)]
@@ -254,7 +254,7 @@ mod tests {
         Figures { lagging: instances, lag_age: Some(Duration::from_secs(seconds)), ..Figures::default() }
     }
 
-    fn verdict(standing: &Standing, figures: Figures) -> (Motion, Option<StandstillKind>) {
+    fn verdict(standing: &Standing, figures: Figures) -> (Verdict, Option<StandstillKind>) {
         let judged = judge(standing, figures);
         (judged.motion, judged.standstills.first().map(|one| one.kind))
     }
@@ -264,19 +264,19 @@ mod tests {
     fn stuck_and_behind_but_moving_are_told_apart() {
         use StandstillKind as K;
         let none = Figures::default();
-        assert_eq!(verdict(&standing(Some(9000)), none), (Motion::Idle, None));
-        assert_eq!(verdict(&standing(Some(9000)), behind(1, 5)), (Motion::Behind, None), "its event is new");
-        assert_eq!(verdict(&standing(Some(5)), behind(3, 9000)), (Motion::Moving, None));
-        assert_eq!(verdict(&standing(Some(61)), behind(3, 61)), (Motion::Stuck, Some(K::Unmoved)));
-        assert_eq!(verdict(&standing(None), behind(3, 61)), (Motion::Stuck, Some(K::Unmoved)));
+        assert_eq!(verdict(&standing(Some(9000)), none), (Verdict::Idle, None));
+        assert_eq!(verdict(&standing(Some(9000)), behind(1, 5)), (Verdict::Behind, None), "its event is new");
+        assert_eq!(verdict(&standing(Some(5)), behind(3, 9000)), (Verdict::Moving, None));
+        assert_eq!(verdict(&standing(Some(61)), behind(3, 61)), (Verdict::Stuck, Some(K::Unmoved)));
+        assert_eq!(verdict(&standing(None), behind(3, 61)), (Verdict::Stuck, Some(K::Unmoved)));
         let nobody = Standing { members: 0, ..standing(Some(5)) };
-        assert_eq!(verdict(&nobody, none), (Motion::Idle, None));
-        assert_eq!(verdict(&nobody, behind(1, 5)), (Motion::Moving, Some(K::NoEngine)));
-        assert_eq!(verdict(&nobody, behind(1, 61)), (Motion::Stuck, Some(K::NoEngine)));
+        assert_eq!(verdict(&nobody, none), (Verdict::Idle, None));
+        assert_eq!(verdict(&nobody, behind(1, 5)), (Verdict::Moving, Some(K::NoEngine)));
+        assert_eq!(verdict(&nobody, behind(1, 61)), (Verdict::Stuck, Some(K::NoEngine)));
         let first = Standing { succeeded: false, ..standing(Some(5)) };
-        assert_eq!(verdict(&first, behind(1, 61)), (Motion::Building, Some(K::FirstRun)));
+        assert_eq!(verdict(&first, behind(1, 61)), (Verdict::Building, Some(K::FirstRun)));
         let kept = Standing { phase: Phase::Kept, members: 0, ..standing(Some(5)) };
-        assert_eq!(verdict(&kept, behind(1, 61)), (Motion::Moving, None), "readers do not see it");
+        assert_eq!(verdict(&kept, behind(1, 61)), (Verdict::Moving, None), "readers do not see it");
     }
 
     // Contract: L11
@@ -287,31 +287,31 @@ mod tests {
         stuck.standstills.push(Standstill::new(K::Locked, "a lock").of("a"));
         stuck.standstills.push(Standstill::new(K::Diverged, "another event").of("b"));
         let judged = judge(&stuck, Figures::default());
-        assert_eq!((judged.motion, judged.standstills[0].kind), (Motion::Stuck, K::Diverged));
+        assert_eq!((judged.motion, judged.standstills[0].kind), (Verdict::Stuck, K::Diverged));
         assert_eq!(
             judged.reason.as_deref(),
             Some("instance \"b\": history diverged: another event (and 1 more)"),
             "the gravest first"
         );
         stuck.standstills.push(Standstill::new(K::Paused, "by ada"));
-        assert_eq!(judge(&stuck, Figures::default()).motion, Motion::Paused);
+        assert_eq!(judge(&stuck, Figures::default()).motion, Verdict::Paused);
         let mut some = standing(Some(9000));
         some.standstills.push(Standstill::new(K::Paused, "by ada").of("a"));
         some.paused_instances = 1;
-        assert_eq!(judge(&some, behind(1, 9000)).motion, Motion::Paused);
-        assert_eq!(judge(&some, behind(2, 9000)).motion, Motion::Stuck, "the other one is not paused");
-        assert_eq!(judge(&some, Figures::default()).motion, Motion::Idle);
+        assert_eq!(judge(&some, behind(1, 9000)).motion, Verdict::Paused);
+        assert_eq!(judge(&some, behind(2, 9000)).motion, Verdict::Stuck, "the other one is not paused");
+        assert_eq!(judge(&some, Figures::default()).motion, Verdict::Idle);
     }
 
     // Contract: L11: an instance that waits for the next attempt at an event stands still for a known reason.
     #[test]
     fn failures_explain_as_many_instances_as_they_are() {
         let failing = Figures { failing: 1, ..behind(1, 9000) };
-        assert_eq!(judge(&standing(Some(9000)), failing).motion, Motion::Failing);
+        assert_eq!(judge(&standing(Some(9000)), failing).motion, Verdict::Failing);
         let judged = judge(&standing(Some(9000)), Figures { failing: 1, ..behind(2, 9000) });
         assert_eq!(judged.standstills[0].kind, StandstillKind::Unmoved);
         let parked = Figures { parked: 2, ..Figures::default() };
         let judged = judge(&standing(Some(5)), parked);
-        assert_eq!((judged.motion, judged.reason.as_deref()), (Motion::Failing, Some("failed events: 2 put aside")));
+        assert_eq!((judged.motion, judged.reason.as_deref()), (Verdict::Failing, Some("failed events: 2 put aside")));
     }
 }

@@ -180,7 +180,7 @@ fn the_look_at_notifications_takes_its_subscription_back() {
     let findings = doctor.examine(&store);
     for check in ["pooler", "notifications"] {
         let finding = findings.iter().find(|finding| finding.check == check).unwrap();
-        assert_eq!(finding.verdict, Verdict::Warn, "{finding:?}");
+        assert_eq!(finding.verdict, Severity::Warn, "{finding:?}");
     }
     drop(store);
     assert_eq!(subscribed(&database, &pooler), 0);

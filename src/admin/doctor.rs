@@ -25,11 +25,11 @@ const SHOWN: usize = 20;
 /// # Examples
 /// ```
 /// # #[cfg(feature = "sqlite")] {
-/// use readside::{SqliteStore, Verdict, admin::Doctor};
+/// use readside::{SqliteStore, Severity, admin::Doctor};
 /// let store = SqliteStore::in_memory()?;
 /// store.setup()?;
 /// let findings = Doctor::default().examine(&store);
-/// assert!(findings.iter().all(|finding| finding.verdict == Verdict::Ok));
+/// assert!(findings.iter().all(|finding| finding.verdict == Severity::Ok));
 /// # }
 /// # Ok::<(), readside::Error>(())
 /// ```

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::options::DoctorArgs;
 use super::{Ended, Outcome, Session};
 use crate::admin::Doctor;
-use crate::inspect::{Finding, Verdict};
+use crate::inspect::{Finding, Severity};
 use crate::plain::plain;
 
 #[derive(Serialize)]
 struct Report {
-    verdict: Verdict,
+    verdict: Severity,
     findings: Vec<Finding>,
 }
 
@@ -21,7 +21,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
     } else {
         doctor.examine(&*session.store)
     };
-    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Ok);
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Severity::Ok);
     if session.out.is_json() {
         session.out.object(&Report { verdict, findings })?;
     } else {
@@ -34,6 +34,6 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
             }
         }
     }
-    let bad = if args.strict { Verdict::Warn } else { Verdict::Fail };
+    let bad = if args.strict { Severity::Warn } else { Severity::Fail };
     Ok(if verdict >= bad { Ended::Found } else { Ended::Fine })
 }

@@ -14,7 +14,7 @@ use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
 use crate::command::CommandRecord;
 use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
-use crate::standing::Motion;
+use crate::standing::Verdict;
 use crate::standstill::{Standstill, StandstillKind};
 
 const COLUMNS: [Column; 10] = [
@@ -98,7 +98,7 @@ fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec
 
 /// Whether what readers see stands still, or passes a limit.
 fn judge(args: &StatusArgs, status: &Status) -> Outcome {
-    let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Motion::Stuck;
+    let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
     if status.projections.iter().any(is_stuck) {
         return Ok(Ended::Stuck);
     }
@@ -197,8 +197,8 @@ fn state(projection: &ProjectionStatus) -> String {
 /// The verdict with its reason in two words, and for how long.
 fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
     let explains = |one: &&Standstill| match projection.verdict {
-        Motion::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
-        Motion::Behind | Motion::Moving => true,
+        Verdict::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
+        Verdict::Behind | Verdict::Moving => true,
         _ => false,
     };
     let reason = projection.standstills.iter().find(explains);

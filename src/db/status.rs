@@ -10,7 +10,7 @@ use super::{Conn, Row, build, pause, row, setup};
 use crate::build::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
-use crate::standing::Motion;
+use crate::standing::Verdict;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
 
@@ -78,7 +78,7 @@ fn projection_status(
         leases: held_by().map(|leases| leases.count).sum(),
         owners: held_by().count() as u64,
         members: members.iter().filter(|member| member.alive).filter(runs).count() as u64,
-        verdict: Motion::Idle,
+        verdict: Verdict::Idle,
         reason: None,
         since: None,
         moved_at: None,

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Severity {
     /// As it should be.
     Ok,
     /// It works, but slower, or not for ever.
@@ -16,7 +16,7 @@ pub enum Verdict {
     Fail,
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ok => "OK",
@@ -32,7 +32,7 @@ pub struct Finding {
     /// What was looked at, one or two words.
     pub check: &'static str,
     /// How bad it is.
-    pub verdict: Verdict,
+    pub verdict: Severity,
     /// What was found.
     pub found: String,
     /// What to do, unless all is well.
@@ -42,16 +42,16 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, found: found.into(), remedy: None }
+        Self { check, verdict: Severity::Ok, found: found.into(), remedy: None }
     }
 
     /// Something to keep an eye on.
     pub fn warn(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warn, found: found.into(), remedy: Some(remedy.into()) }
+        Self { check, verdict: Severity::Warn, found: found.into(), remedy: Some(remedy.into()) }
     }
 
     /// Something that has to be mended.
     pub fn fail(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Fail, found: found.into(), remedy: Some(remedy.into()) }
+        Self { check, verdict: Severity::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 }

@@ -4,7 +4,7 @@ mod finding;
 mod status;
 mod words;
 
-pub use finding::{Finding, Verdict};
+pub use finding::{Finding, Severity};
 pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use words::bytes;

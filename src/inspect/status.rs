@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::words;
 use crate::build::Phase;
 use crate::failure::By;
-use crate::standing::{Figures, Judged, Motion, Standing, judge};
+use crate::standing::{Figures, Judged, Standing, Verdict, judge};
 use crate::standstill::Standstill;
 
 /// How everything is doing.
@@ -79,7 +79,7 @@ pub struct ProjectionStatus {
     /// Living processes that run it.
     pub members: u64,
     /// How it gets on.
-    pub verdict: Motion,
+    pub verdict: Verdict,
     /// Why, in a few words; none where there is nothing to say.
     pub reason: Option<String>,
     /// Since when, by the database's clock, if that is known.

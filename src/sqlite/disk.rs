@@ -43,7 +43,7 @@ fn judge(file: u64, left: u64, total: u64) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::Verdict;
+    use crate::inspect::Severity;
 
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
@@ -52,23 +52,23 @@ mod tests {
     fn room_is_judged_by_the_file_and_by_the_disk() {
         let cases = [
             // A small database, by disks of several sizes.
-            (MIB, GIB, 5 * GIB, Verdict::Ok),
-            (MIB, GIB - 1, 5 * GIB, Verdict::Warn),
-            (MIB, 5 * GIB, 50 * GIB, Verdict::Ok),
-            (MIB, 5 * GIB - 1, 50 * GIB, Verdict::Warn),
-            (MIB, 10 * GIB, 4000 * GIB, Verdict::Ok),
-            (MIB, 10 * GIB - 1, 4000 * GIB, Verdict::Warn),
+            (MIB, GIB, 5 * GIB, Severity::Ok),
+            (MIB, GIB - 1, 5 * GIB, Severity::Warn),
+            (MIB, 5 * GIB, 50 * GIB, Severity::Ok),
+            (MIB, 5 * GIB - 1, 50 * GIB, Severity::Warn),
+            (MIB, 10 * GIB, 4000 * GIB, Severity::Ok),
+            (MIB, 10 * GIB - 1, 4000 * GIB, Severity::Warn),
             // A large one needs as much again.
-            (30 * GIB, 30 * GIB, 100 * GIB, Verdict::Ok),
-            (30 * GIB, 30 * GIB - 1, 100 * GIB, Verdict::Warn),
+            (30 * GIB, 30 * GIB, 100 * GIB, Severity::Ok),
+            (30 * GIB, 30 * GIB - 1, 100 * GIB, Severity::Warn),
             // What file systems may say.
-            (0, 0, 0, Verdict::Warn),
-            (MIB, u64::MAX, u64::MAX, Verdict::Ok),
+            (0, 0, 0, Severity::Warn),
+            (MIB, u64::MAX, u64::MAX, Severity::Ok),
         ];
         for (file, left, total, wanted) in cases {
             let found = judge(file, left, total);
             assert_eq!(found.verdict, wanted, "{file} {left} {total}: {}", found.found);
-            assert_eq!(found.remedy.is_some(), wanted == Verdict::Warn);
+            assert_eq!(found.remedy.is_some(), wanted == Severity::Warn);
         }
         let found = judge(3 * GIB, 2 * GIB, 40 * GIB);
         assert_eq!(found.found, "2.0 GiB of 40.0 GiB left (5 %), the database takes 3.0 GiB");

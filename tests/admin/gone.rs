@@ -109,7 +109,7 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     engine.push(&[count(&tenant(0), "x", 1), count(&tenant(1), "x", 1)]).unwrap();
     let found = || engine.health().unwrap().projections.remove(0);
     eventually("a standstill or a failure", || {
-        found().verdict == Motion::Stuck || place.query("SELECT count(*) FROM readside.held_events") != ["0"]
+        found().verdict == Verdict::Stuck || place.query("SELECT count(*) FROM readside.held_events") != ["0"]
     });
     assert_eq!(place.query("SELECT count(*) FROM readside.held_events"), ["0"]);
     assert_eq!(found().standstills[0].kind, StandstillKind::Missing);
@@ -124,13 +124,13 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     });
     let findings = admin::Doctor::default().examine(&place.open());
     let finding = findings.iter().find(|finding| finding.check == "standstills").unwrap();
-    assert!(finding.verdict == Verdict::Fail && finding.remedy.as_ref().unwrap().contains("put back"), "{finding:?}");
+    assert!(finding.verdict == Severity::Fail && finding.remedy.as_ref().unwrap().contains("put back"), "{finding:?}");
     refused(place, "counts_log_1");
     place.sql("ALTER TABLE counts_old RENAME TO counts_log_1");
     for n in 0..2 {
         engine.await_position("counts", &tenant(n), 4, LONG).unwrap();
     }
-    eventually("the end", || found().standstills.is_empty() && found().verdict == Motion::Idle);
+    eventually("the end", || found().standstills.is_empty() && found().verdict == Verdict::Idle);
     assert_eq!(place.query("SELECT count(*) FROM readside.held_events"), ["0"]);
     lawful(place);
 }

@@ -243,7 +243,7 @@ pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
         let found = admin::Doctor::default().examine(&place.open());
         found.into_iter().filter(|finding| finding.check == "objects").collect::<Vec<_>>()
     };
-    assert!(look().iter().all(|finding| finding.verdict == Verdict::Ok), "{:?}", look());
+    assert!(look().iter().all(|finding| finding.verdict == Severity::Ok), "{:?}", look());
     place
         .sql("CREATE TABLE orders (instance_id TEXT, thing TEXT, FOREIGN KEY (instance_id, thing) REFERENCES notes_1)");
     place.sql("CREATE VIEW mine AS SELECT thing FROM notes_1");
@@ -252,6 +252,6 @@ pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
     engine.rebuild("notes", RebuildOptions { accept_loss: true, ..RebuildOptions::default() }, &by(), |_| {}).unwrap();
     place.sql("CREATE VIEW stale AS SELECT thing FROM \"notes_1#next\"");
     let found = look();
-    let warned = found.iter().find(|finding| finding.verdict == Verdict::Warn).unwrap();
+    let warned = found.iter().find(|finding| finding.verdict == Severity::Warn).unwrap();
     assert!(warned.found.contains("stale") && warned.remedy.is_some(), "{found:?}");
 }

@@ -121,7 +121,7 @@ fn what_is_granted_is_what_running_needs() {
     run(&role, "a");
     let store = role.open();
     let fine = privileges(&store);
-    assert!(fine.verdict == Verdict::Warn && fine.found.contains("not set up and rebuild"), "{fine:?}");
+    assert!(fine.verdict == Severity::Warn && fine.found.contains("not set up and rebuild"), "{fine:?}");
     let grants: Vec<&str> = sql.lines().filter(|line| line.starts_with("GRANT ")).collect();
     for grant in &grants {
         let (rights, rest) = grant.strip_prefix("GRANT ").unwrap().split_once(" ON ").unwrap();
@@ -131,7 +131,7 @@ fn what_is_granted_is_what_running_needs() {
             place.sql(&one.replacen("GRANT", "REVOKE", 1).replacen(" TO ", " FROM ", 1));
             let found = privileges(&store);
             let name = object.trim_start_matches("TABLE ").replace("SCHEMA ", "schema ");
-            assert_eq!(found.verdict, Verdict::Fail, "{one}: {found:?}");
+            assert_eq!(found.verdict, Severity::Fail, "{one}: {found:?}");
             assert!(found.found.contains(&format!("{right} on {name}")), "{one}: {found:?}");
             let remedy = found.remedy.unwrap();
             assert!(remedy.lines().any(|line| line == one), "{one}: {remedy}");
@@ -174,7 +174,7 @@ fn script_and_grants_set_an_empty_database_up() {
     let role = Role::new(&place);
     let store = role.open();
     let lacking = privileges(&store);
-    assert!(lacking.verdict == Verdict::Fail && lacking.remedy.unwrap().contains("--grant-to"), "{}", lacking.found);
+    assert!(lacking.verdict == Severity::Fail && lacking.remedy.unwrap().contains("--grant-to"), "{}", lacking.found);
     let projections = [&counts(1), &sums()];
     let owner = place.open();
     place.sql(&owner.setup_sql(&projections).unwrap());

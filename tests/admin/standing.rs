@@ -65,17 +65,17 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     eventually("the note", || kinds(&status(place).standstills) == [StandstillKind::Diverged]);
     let seen = status(place);
     let (one, name) = (&seen.standstills[0], tenant(0));
-    assert_eq!((seen.verdict, one.instance.as_deref()), (Motion::Stuck, Some(name.as_str())));
+    assert_eq!((seen.verdict, one.instance.as_deref()), (Verdict::Stuck, Some(name.as_str())));
     assert!(one.since.unwrap() >= moved && one.process.is_some(), "{one:?}");
     assert_eq!(seen.since, one.since);
     assert!(seen.reason.unwrap().contains("another event stands at the checkpoint 3"));
     let found = health(&engine);
-    assert_eq!((found.verdict, kinds(&found.standstills)), (Motion::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!((found.verdict, kinds(&found.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
     let findings = doctor(place, "standstills");
-    assert_eq!((findings.len(), findings[0].verdict), (1, Verdict::Fail));
+    assert_eq!((findings.len(), findings[0].verdict), (1, Severity::Fail));
     assert!(findings[0].found.contains(&name) && findings[0].remedy.as_ref().unwrap().contains("readside reset"));
     let history = &doctor(place, "history")[0];
-    assert!(history.verdict == Verdict::Fail && history.found.contains("stands at 3"), "{history:?}");
+    assert!(history.verdict == Severity::Fail && history.found.contains("stands at 3"), "{history:?}");
     // At once, not when the time is over.
     for waits in [engine, start(place.open(), eager())] {
         match waits.await_position("counts", &name, 4, LONG) {
@@ -87,11 +87,11 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     }
     let engine = start(place.open(), eager());
     exchange(place, false);
-    eventually("the end", || status(place).standstills.is_empty() && status(place).verdict == Motion::Idle);
+    eventually("the end", || status(place).standstills.is_empty() && status(place).verdict == Verdict::Idle);
     engine.await_position("counts", &name, 4, LONG).unwrap();
     assert!(status(place).moved_at.unwrap() > moved);
-    assert_eq!(doctor(place, "standstills")[0].verdict, Verdict::Ok);
-    assert_eq!(doctor(place, "history")[0].verdict, Verdict::Ok);
+    assert_eq!(doctor(place, "standstills")[0].verdict, Severity::Ok);
+    assert_eq!(doctor(place, "history")[0].verdict, Severity::Ok);
 }
 
 // Contract: L11: nothing lags, and nobody pushes; the look shows it all the same.
@@ -104,10 +104,10 @@ pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
          WHERE e.position = 1 AND e.instance_id = readside.instances.instance_id)",
     );
     let seen = status(place);
-    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
     assert_eq!(seen.standstills[0].instance, Some(tenant(0)));
-    assert_eq!(health(&engine).verdict, Motion::Stuck);
-    assert_eq!(doctor(place, "standstills")[0].verdict, Verdict::Fail);
+    assert_eq!(health(&engine).verdict, Verdict::Stuck);
+    assert_eq!(doctor(place, "standstills")[0].verdict, Severity::Fail);
 }
 
 // Contract: L9, L11
@@ -122,10 +122,10 @@ pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>
     eventually("the notes", || rows().first().is_some_and(|row| row == "more 50 more instances stand still"));
     assert_eq!(rows().len(), 101);
     let seen = status(place);
-    assert_eq!((seen.verdict, seen.standstills.len()), (Motion::Stuck, 101));
+    assert_eq!((seen.verdict, seen.standstills.len()), (Verdict::Stuck, 101));
     exchange(place, false);
     eventually("the end", || rows().is_empty());
-    eventually("nothing behind", || status(place).verdict == Motion::Idle);
+    eventually("nothing behind", || status(place).verdict == Verdict::Idle);
     assert_eq!(place.query("SELECT CAST(sum(n) AS integer) FROM counts"), ["300"]);
 }
 
@@ -139,15 +139,15 @@ pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
     let found = why(&engine, &tenant(0), 4);
     assert_eq!((found.kind, found.instance), (StandstillKind::Paused, Some(tenant(0))));
     assert!(found.reason.contains("ada") && found.reason.contains("a test") && found.since.is_some());
-    assert_eq!((status(place).verdict, health(&engine).verdict), (Motion::Paused, Motion::Paused));
+    assert_eq!((status(place).verdict, health(&engine).verdict), (Verdict::Paused, Verdict::Paused));
     engine.pause("counts", None, &by()).unwrap();
     assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Paused);
     let seen = status(place);
-    assert!(seen.verdict == Motion::Paused && seen.reason.unwrap().contains("ada"));
+    assert!(seen.verdict == Verdict::Paused && seen.reason.unwrap().contains("ada"));
     engine.resume("counts", None, &by()).unwrap();
     engine.resume("counts", Some(&tenant(0)), &by()).unwrap();
     engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
-    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
 }
 
 // Contract: L11
@@ -156,15 +156,15 @@ pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     fill(&engine, 1, 3);
     eventually("the first run", || health(&engine).succeeded);
     engine.shutdown(LONG).unwrap();
-    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
     place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
-    assert_ne!(status(place).verdict, Motion::Stuck, "a service that is started anew");
+    assert_ne!(status(place).verdict, Verdict::Stuck, "a service that is started anew");
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::NoEngine]);
     place.sql(&long_ago("readside.events", "created_at", "position = 4"));
-    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Motion::Stuck, Verdict::Warn));
+    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Warn));
     let engine = start(place.open(), eager());
     engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
-    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Idle, Vec::new()));
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
 }
 
 /// Sets a time back; any text of that form is one to SQLite.
@@ -183,18 +183,18 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
     store.heartbeat(&member, LONG).unwrap();
     place.sql("UPDATE readside.projections SET succeeded_at = '2020-01-01T00:00:00.000000Z'");
     store.push(&[count(&tenant(0), "x", 1)]).unwrap();
-    assert_eq!((status(place).verdict, status(place).moved_at), (Motion::Behind, None));
+    assert_eq!((status(place).verdict, status(place).moved_at), (Verdict::Behind, None));
     handler.trigger(&[&tenant(0)]).unwrap();
-    assert_eq!((status(place).verdict, status(place).moved_at.is_some()), (Motion::Idle, true));
+    assert_eq!((status(place).verdict, status(place).moved_at.is_some()), (Verdict::Idle, true));
     store.push(&[count(&tenant(0), "x", 1)]).unwrap();
     place.sql(&long_ago("readside.events", "created_at", "position = 2"));
-    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Motion::Moving, Vec::new()));
+    assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Moving, Vec::new()));
     place.sql(&long_ago("readside.projection_states", "moved_at", "position > 0"));
     let seen = status(place);
-    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Unmoved]));
-    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Verdict::Warn));
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Unmoved]));
+    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Severity::Warn));
     handler.trigger(&[&tenant(0)]).unwrap();
-    assert_eq!(status(place).verdict, Motion::Idle);
+    assert_eq!(status(place).verdict, Verdict::Idle);
 }
 
 // Contract: L11
@@ -207,7 +207,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     let engine = start(place.open(), EngineConfig { lease: LONG, ..eager() });
     engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_eq!(why(&engine, &tenant(0), 1).kind, StandstillKind::FirstRun);
-    assert_eq!(status(place).verdict, Motion::Building);
+    assert_eq!(status(place).verdict, Verdict::Building);
     // The other one has it and does nothing; nobody else may work yet.
     assert_eq!(store.acquire(&key, &[tenant(0).into()], other, LONG).unwrap().len(), 1);
     assert!(store.succeed(&key, other).unwrap());
@@ -216,9 +216,9 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     assert_eq!(kinds(&status(place).standstills), [], "it began just now");
     place.sql(&long_ago("readside.projection_states", "leased_at", "owner IS NOT NULL"));
     let seen = status(place);
-    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Leased]));
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Leased]));
     assert!(seen.reason.unwrap().contains("the other"));
-    assert_eq!(health(&engine).verdict, Motion::Stuck);
+    assert_eq!(health(&engine).verdict, Verdict::Stuck);
     store.release(&key, &[tenant(0).into()], other).unwrap();
     engine.await_position("counts", &tenant(0), 1, LONG).unwrap();
     assert_eq!(kinds(&status(place).standstills), []);
@@ -235,15 +235,15 @@ pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
         let found = store.status(false).unwrap().projections;
         found.into_iter().find(|projection| projection.version == 2).unwrap()
     };
-    assert_eq!(of_second().verdict, Motion::Building);
+    assert_eq!(of_second().verdict, Verdict::Building);
     assert!(enter(Phase::Halted, Some("no room left")));
     let seen = of_second();
-    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Motion::Stuck, vec![StandstillKind::Halted]));
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Halted]));
     assert!(seen.reason.unwrap().contains("no room left"));
     let found = &doctor(place, "standstills")[0];
-    assert!(found.verdict == Verdict::Warn && found.found.contains("no room left"), "{found:?}");
+    assert!(found.verdict == Severity::Warn && found.found.contains("no room left"), "{found:?}");
     assert!(enter(Phase::Building, None));
-    assert_eq!((of_second().verdict, kinds(&of_second().standstills)), (Motion::Building, Vec::new()));
+    assert_eq!((of_second().verdict, kinds(&of_second().standstills)), (Verdict::Building, Vec::new()));
 }
 
 // Contract: L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
@@ -334,10 +334,10 @@ mod on_the_server {
         lock.batch_execute("LOCK TABLE counts_1 IN ACCESS EXCLUSIVE MODE").unwrap();
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
         eventually("the note", || kinds(&status(&place).standstills) == [StandstillKind::Locked]);
-        assert_eq!((status(&place).verdict, health(&engine).verdict), (Motion::Stuck, Motion::Stuck));
+        assert_eq!((status(&place).verdict, health(&engine).verdict), (Verdict::Stuck, Verdict::Stuck));
         assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Locked);
         let found = &doctor(&place, "standstills")[0];
-        assert!(found.verdict == Verdict::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
+        assert!(found.verdict == Severity::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
         // What is known is not written again and again.
         let written = place.query("SELECT xmin::text FROM readside.standstills");
         why(&engine, &tenant(0), 4);
@@ -345,7 +345,7 @@ mod on_the_server {
         lock.rollback().unwrap();
         engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
         eventually("the end", || place.query("SELECT subject FROM readside.standstills").is_empty());
-        assert_eq!((status(&place).verdict, health(&engine).verdict), (Motion::Idle, Motion::Idle));
+        assert_eq!((status(&place).verdict, health(&engine).verdict), (Verdict::Idle, Verdict::Idle));
     }
 
     // Contract: L11
@@ -364,13 +364,13 @@ mod on_the_server {
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
         eventually("the note", || kinds(&status(&place).standstills).first() == Some(&StandstillKind::Denied));
         let seen = status(&place);
-        assert!(seen.verdict == Motion::Stuck && seen.reason.unwrap().contains("permission denied"));
+        assert!(seen.verdict == Verdict::Stuck && seen.reason.unwrap().contains("permission denied"));
         assert_eq!(
             (health(&engine).verdict, why(&engine, &tenant(0), 1).kind),
-            (Motion::Stuck, StandstillKind::Denied)
+            (Verdict::Stuck, StandstillKind::Denied)
         );
         let found = &doctor(&place, "standstills")[0];
-        assert!(found.verdict == Verdict::Fail && found.remedy.as_ref().unwrap().contains("grant"), "{found:?}");
+        assert!(found.verdict == Severity::Fail && found.remedy.as_ref().unwrap().contains("grant"), "{found:?}");
         place.sql(&format!("GRANT ALL ON counts_1, counts_log_1 TO {role}"));
         engine.await_position("counts", &tenant(0), 1, LONG).unwrap();
         eventually("the end", || status(&place).standstills.is_empty());
@@ -396,7 +396,7 @@ mod on_the_server {
         eventually("the end", || {
             engine.health().is_ok_and(|health| {
                 let projection = &health.projections[0];
-                projection.verdict == Motion::Idle && projection.standstills.is_empty()
+                projection.verdict == Verdict::Idle && projection.standstills.is_empty()
             })
         });
         eventually("no notes", || place.query("SELECT subject FROM readside.standstills").is_empty());
@@ -413,7 +413,7 @@ mod on_the_server {
                    INSERT INTO readside.projections (name, version, definition, live, phase, succeeded_at) \
                    SELECT name, 2, definition, true, 'live', succeeded_at FROM readside.projections WHERE version = 1 AND name = 'counts'");
         eventually("the note", || kinds(&health(&engine).standstills) == [StandstillKind::Unseen]);
-        assert_eq!(health(&engine).verdict, Motion::Stuck);
+        assert_eq!(health(&engine).verdict, Verdict::Stuck);
         assert!(health(&engine).reason.unwrap().contains("readers see version 2, which no living engine runs"));
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
         match engine.await_position("counts", &tenant(0), 4, SHORT) {

@@ -173,7 +173,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     // What is to be done concerns the build that readers do not see.
     let findings = Doctor::default().examine_apart(&events, &models);
     let told: Vec<&Finding> = findings.iter().filter(|finding| finding.check == "standstills").collect();
-    assert!(told.iter().any(|finding| finding.verdict == Verdict::Warn), "{told:?}");
+    assert!(told.iter().any(|finding| finding.verdict == Severity::Warn), "{told:?}");
     for remedy in told.iter().map(|finding| finding.remedy.as_ref().unwrap()) {
         assert!(remedy.contains("drop-old") && !remedy.contains("readside reset"), "{told:?}");
     }

@@ -68,7 +68,7 @@ pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
     });
     let findings = Doctor::default().examine(&store);
     let told = findings.iter().find(|finding| finding.check == "standstills").unwrap();
-    assert!(told.verdict == Verdict::Fail && told.remedy.as_ref().unwrap().contains("readside reset"), "{told:?}");
+    assert!(told.verdict == Severity::Fail && told.remedy.as_ref().unwrap().contains("readside reset"), "{told:?}");
     let site = Site { engine: &engine, events: &store, models: &store, projection: &ledger() };
     engine.reset(NAME, Some("a"), &by()).unwrap();
     eventually("the end", || !named(&engine, "a") && sums::<G>(&store, ["a", "b"]) == [6, 4]);
@@ -99,7 +99,7 @@ pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &m
 }
 
 /// What the doctor says of logs.
-fn doctor<S: Inspect>(store: &S) -> (Verdict, String) {
+fn doctor<S: Inspect>(store: &S) -> (Severity, String) {
     let findings = Doctor::default().examine(store);
     let found = findings.into_iter().find(|finding| finding.check == "events").unwrap();
     (found.verdict, found.found)
@@ -111,12 +111,12 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
     engine.await_pushed(NAME, &push(&store, &moved("b", 1)), LONG).unwrap();
     push(&store, &noted("a", 3));
     engine.await_pushed(NAME, &push(&store, &moved("a", 2)), LONG).unwrap();
-    assert_eq!(doctor(&store).0, Verdict::Ok);
+    assert_eq!(doctor(&store).0, Severity::Ok);
     ground.run("CREATE TABLE kept AS SELECT * FROM readside.events WHERE instance_id = 'a' AND position IN (2, 6, 7)");
     for (positions, words) in [("2", "event 2 is missing"), ("6, 7", "events 6 to 7 are missing")] {
         ground.run(&format!("DELETE FROM readside.events WHERE instance_id = 'a' AND position IN ({positions})"));
         let (verdict, found) = doctor(&store);
-        assert!(verdict == Verdict::Fail && found.contains("\"a\"") && found.contains(words), "{found}");
+        assert!(verdict == Severity::Fail && found.contains("\"a\"") && found.contains(words), "{found}");
         let found = engine.verify(NAME, None).unwrap();
         let named: Vec<&str> = found.differing.iter().map(|one| one.instance.as_str()).collect();
         assert_eq!(named, ["a"]);
@@ -142,11 +142,11 @@ pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut
     let of = "WHERE instance_id = 'a' AND aggregate_type = 'thing'";
     ground.run(&format!("UPDATE readside.heads SET head = 3 {of}"));
     let (verdict, found) = doctor(&store);
-    assert!(verdict == Verdict::Fail && found.contains("\"thing\" has event 5, and its head says 3"), "{found}");
+    assert!(verdict == Severity::Fail && found.contains("\"thing\" has event 5, and its head says 3"), "{found}");
     ground.run(&format!("DELETE FROM readside.heads {of}"));
     assert!(doctor(&store).1.contains("\"thing\" has event 5, and its head says 0"));
     ground.run("INSERT INTO readside.heads (instance_id, aggregate_type, head) VALUES ('a', 'thing', 5)");
-    assert_eq!(doctor(&store).0, Verdict::Ok);
+    assert_eq!(doctor(&store).0, Severity::Ok);
     ground.run("UPDATE readside.instances SET head = 4 WHERE instance_id = 'a'");
     assert!(doctor(&store).1.contains("event 5 lies above the head, which says 4"), "{:?}", doctor(&store));
     ground.run("UPDATE readside.instances SET head = 7 WHERE instance_id = 'a'");

@@ -240,7 +240,7 @@ pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     assert!(reason.contains("event 2") && reason.contains("thing.counted") && reason.contains("\"thing\""), "{reason}");
     let status = || place.open().status(false).unwrap().projections.remove(0);
     eventually("the note", || hangs(&status().standstills).is_some_and(|one| one.since.is_some()));
-    assert_eq!(status().verdict, Motion::Stuck);
+    assert_eq!(status().verdict, Verdict::Stuck);
     drop(open);
     engine.await_pushed("counts", &hanging, LONG).unwrap();
     eventually("the end", || told().is_none() && status().standstills.is_empty());

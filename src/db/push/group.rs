@@ -28,13 +28,13 @@ const MOST_EVENTS: usize = 2_000;
 const MOST_BYTES: usize = 4 << 20;
 
 /// What a leader says to a member.
-enum Verdict {
+enum Severity {
     Is(Result<Vec<Event>, PushError>),
     /// The database failed and all was rolled back: push by yourself.
     Alone,
 }
 
-type Joined = Member<Arc<Push>, Verdict>;
+type Joined = Member<Arc<Push>, Severity>;
 
 /// What a transaction has to commit.
 struct Stored {
@@ -66,7 +66,7 @@ impl From<PushError> for Stop {
 /// The pushes of a store in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Pushes {
-    line: Line<Arc<Push>, Verdict>,
+    line: Line<Arc<Push>, Severity>,
     known: Mutex<Known>,
 }
 
@@ -100,8 +100,8 @@ impl Pushes {
         loop {
             match self.line.enter(lanes, &push, may_join, store.deadline) {
                 Turn::Leads(lead) => return self.lead(store, lead, &push, may_join),
-                Turn::Told(Verdict::Is(outcome)) => return outcome,
-                Turn::Told(Verdict::Alone) => may_join = false,
+                Turn::Told(Severity::Is(outcome)) => return outcome,
+                Turn::Told(Severity::Alone) => may_join = false,
                 Turn::Left => return Err(unknown().into()),
                 Turn::Late => return Err(store.busy(&push)),
             }
@@ -121,7 +121,7 @@ impl Pushes {
     fn lead<B: Backend>(
         &self,
         store: Store<'_, B>,
-        lead: Lead<'_, Arc<Push>, Verdict>,
+        lead: Lead<'_, Arc<Push>, Severity>,
         push: &Arc<Push>,
         mut shares: bool,
     ) -> Result<Vec<Event>, PushError> {
@@ -141,8 +141,8 @@ impl Pushes {
                 Err(Stop::Failed(error)) if !members.is_empty() => {
                     let unknown = commit_unknown(&error);
                     for member in members {
-                        let unknown = unknown.clone().map(|error| Verdict::Is(Err(error.into())));
-                        member.tell(unknown.unwrap_or(Verdict::Alone));
+                        let unknown = unknown.clone().map(|error| Severity::Is(Err(error.into())));
+                        member.tell(unknown.unwrap_or(Severity::Alone));
                     }
                     if unknown.is_some() {
                         return Err(error);
@@ -161,7 +161,7 @@ impl Pushes {
         &self,
         conn: &mut dyn Conn,
         push: &Push,
-        lead: Option<&Lead<'_, Arc<Push>, Verdict>>,
+        lead: Option<&Lead<'_, Arc<Push>, Severity>>,
         members: &mut Vec<Joined>,
     ) -> Result<Stored, Stop> {
         let mut ledger = Ledger::default();
@@ -186,7 +186,7 @@ impl<B: Backend> Store<'_, B> {
     /// Publishes what is stored, lets the next push begin, and says to all what became of theirs.
     fn settle(
         self,
-        lead: Lead<'_, Arc<Push>, Verdict>,
+        lead: Lead<'_, Arc<Push>, Severity>,
         push: &Push,
         decisions: Decisions,
         members: Vec<Joined>,
@@ -204,7 +204,7 @@ impl<B: Backend> Store<'_, B> {
         let mut outcomes = decisions.into_iter().map(|decision| decision.map(|accepted| accepted.events));
         let own = outcomes.next().unwrap_or_else(|| Err(unknown().into()));
         for (member, outcome) in members.into_iter().zip(outcomes) {
-            member.tell(Verdict::Is(outcome));
+            member.tell(Severity::Is(outcome));
         }
         own
     }
@@ -221,7 +221,7 @@ impl<B: Backend> Store<'_, B> {
 }
 
 /// Those that wait for no other instances than this push does, as many as one transaction may hold.
-fn gather(lead: &Lead<'_, Arc<Push>, Verdict>, push: &Push) -> Vec<Joined> {
+fn gather(lead: &Lead<'_, Arc<Push>, Severity>, push: &Push) -> Vec<Joined> {
     let (mut pushes, mut events, mut bytes) = (1, push.len(), push.bytes());
     lead.gather(|joining| {
         pushes += 1;

@@ -14,7 +14,7 @@ use crate::error::{StoreError, net};
 use crate::failure::FailureStatus;
 use crate::lease::{Lag, Lagging};
 use crate::query::{Cursor, ReadRequest};
-use crate::standing::{Figures, Judged, Motion, Standing, judge};
+use crate::standing::{Figures, Judged, Standing, Verdict, judge};
 use crate::standstill::Standstill;
 use crate::state::ProjectionKey;
 
@@ -61,7 +61,7 @@ pub struct ProjectionHealth {
     /// Its version.
     pub version: u32,
     /// How it gets on; see there for what each word means.
-    pub verdict: Motion,
+    pub verdict: Verdict,
     /// Why, in a few words; none where there is nothing to say.
     pub reason: Option<String>,
     /// Since when, by the database's clock, if that is known.
