@@ -89,7 +89,7 @@ mod sync;
 mod table;
 mod value;
 
-mod build;
+mod builds;
 mod commands;
 mod inspect;
 mod lease;
@@ -123,7 +123,7 @@ pub mod cli;
 pub mod engine;
 pub mod testing;
 
-pub use crate::build::{
+pub use crate::builds::{
     Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LeftOut, Model, Phase, Replay, Replaying,
     RowDifference, Step, TableComparison,
 };

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::build::Phase;
+use crate::builds::Phase;
 use crate::error::StoreError;
 use crate::standstill::{Note, Standstill, StandstillKind, Subject};
 use crate::state::ProjectionKey;

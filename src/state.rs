@@ -21,7 +21,7 @@ pub struct ProjectionKey {
 }
 
 /// Stands between the name of a projection and what marks a build beside its live one.
-pub(crate) const BESIDE: char = '#';
+pub(crate) const SHADOW: char = '#';
 
 /// The mark of a build of one instance, of which rows are taken and never the tables.
 pub(crate) const PART: &str = "part";
@@ -30,13 +30,13 @@ impl ProjectionKey {
     /// The name of the projection that it is a build of.
     #[must_use]
     pub fn projection(&self) -> &str {
-        self.name.split(BESIDE).next().unwrap_or_default()
+        self.name.split(SHADOW).next().unwrap_or_default()
     }
 
     /// The mark of a build beside the live one of its version; none for the one under the plain name.
     #[must_use]
     pub fn mark(&self) -> Option<&str> {
-        self.name.split_once(BESIDE).map(|(_, mark)| mark)
+        self.name.split_once(SHADOW).map(|(_, mark)| mark)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::build::BuildStore;
+use crate::builds::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError};
 use crate::event::{Event, NewEvent};

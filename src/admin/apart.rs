@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::build::{Build, BuildStore};
+use crate::builds::{Build, BuildStore};
 use crate::engine::compare;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Inspect, ProjectionStatus, Status};

@@ -10,7 +10,7 @@ use super::change::Change;
 use super::rebuild::RebuildReport;
 use super::remote::{check_outside, commands, follow, has_changed};
 use super::site::Site;
-use crate::build::{Build, BuildProgress};
+use crate::builds::{Build, BuildProgress};
 use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
 use crate::engine::Engine;
 use crate::error::{OperateError, StoreError, StoreErrorKind};

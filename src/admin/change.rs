@@ -10,7 +10,7 @@ use super::left_out;
 use super::measure::{Pace, Standing};
 use super::rebuild::{self, Tries, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
-use crate::build::{Build, BuildProgress, LeftOut, Phase, Step};
+use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
 use crate::engine::NEXT;
 use crate::error::{FailureError, OperateError, SwitchError};
@@ -58,7 +58,7 @@ pub(super) fn switch(site: &Site<'_>, within: Option<Duration>, control: &dyn Co
         Some(Phase::Ready) => {}
         // A raised version from which readers went back to the one before, or of which the rebuild was refused: none goes on
         // beside this.
-        Some(Phase::Kept | Phase::Building) if !target.projection.is_beside() => {
+        Some(Phase::Kept | Phase::Building) if !target.projection.is_shadow() => {
             insist(control, || Ok(site.builds()?.begin(&target.projection, Uuid::nil())?))?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),

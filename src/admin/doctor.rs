@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::apart::status_apart;
-use crate::build::Phase;
+use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, full};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::laws::{Columns, Memory, same};
 use super::site::{Control, Site, lower};
 use super::words::{self, json};
-use crate::build::{JsonRow, Replay};
+use crate::builds::{JsonRow, Replay};
 use crate::command::ExplainRequest;
 use crate::error::{Error, OperateError, StoreError, full};
 use crate::event::Event;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::measure::Pace;
 use super::rebuild::insist;
 use super::site::{Control, PAGE, Site, answer};
-use crate::build::{LeftOut, Step};
+use crate::builds::{LeftOut, Step};
 use crate::error::{OperateError, StoreError};
 use crate::failure::{FailureQuery, FailureStatus};
 use crate::lease::Pause;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::site::{PAGE, Site};
-use crate::build::{BuildProgress, Step};
+use crate::builds::{BuildProgress, Step};
 use crate::error::StoreError;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause};

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::site::{Control, Site, answer};
 use super::{left_out, lost};
-use crate::build::{Behind, BuildProgress, Phase, Step};
+use crate::builds::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, full};
 use crate::projection::Projection;

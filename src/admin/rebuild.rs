@@ -13,7 +13,7 @@ use super::change;
 use super::measure::{Pace, Standing};
 use super::site::{Control, PAGE, Site, answer};
 use super::{left_out, lost};
-use crate::build::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
+use crate::builds::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, full};
@@ -136,7 +136,7 @@ pub(super) fn rebuild(
         return Ok(report);
     }
     let target = Target { by_itself: asked.who == ITSELF, ..site.target()? };
-    if options.unless_live && target.projection.is_beside() {
+    if options.unless_live && target.projection.is_shadow() {
         report.switched = true;
         return Ok(report);
     }
@@ -303,7 +303,7 @@ fn check_movable(
     control: &dyn Control,
 ) -> Result<(), OperateError> {
     check_history(site, target, control)?;
-    let Some(stopped) = standing.stopped.as_ref().filter(|_| target.projection.is_beside()) else { return Ok(()) };
+    let Some(stopped) = standing.stopped.as_ref().filter(|_| target.projection.is_shadow()) else { return Ok(()) };
     lay_aside(site, target, stopped, control)?;
     Err(site.refused(format!(
         "its build cannot be brought up to date: {stopped}; readers stay where they are; mend what the reason says, remove \
@@ -558,7 +558,7 @@ pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
 fn is_live(site: &Site<'_>, target: &Target) -> Result<bool, OperateError> {
     let key = target.projection.key();
     // Within a version the names were exchanged: what bears this one now was live before.
-    let wanted = if target.projection.is_beside() { Phase::Kept } else { Phase::Live };
+    let wanted = if target.projection.is_shadow() { Phase::Kept } else { Phase::Live };
     Ok(site.known()?.iter().any(|build| build.key == key && build.phase == wanted))
 }
 

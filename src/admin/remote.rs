@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::build::{Build, BuildStore};
+use crate::builds::{Build, BuildStore};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};

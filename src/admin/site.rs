@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::build::{Build, BuildStore, Phase};
+use crate::builds::{Build, BuildStore, Phase};
 use crate::engine::{Astray, HandlerConfig, ProjectionHandler, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, full};
 use crate::lease::Pause;
@@ -81,7 +81,7 @@ impl Site<'_> {
     pub(super) fn handler(&self, projection: Projection) -> Result<ProjectionHandler, OperateError> {
         // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
         let mut config = self.config.clone();
-        if projection.is_beside() {
+        if projection.is_shadow() {
             config.max_failure_count = 1;
         }
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::laws::{Check, Fault, LawReport, Model, Models};
 use super::site::{Control, Site, lower};
 use super::words::json;
-use crate::build::{BuildStore, JsonRow, Replaying};
+use crate::builds::{BuildStore, JsonRow, Replaying};
 use crate::error::{Error, OperateError, StoreError};
 use crate::failure::Action;
 use crate::projection::Projection;

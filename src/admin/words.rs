@@ -1,6 +1,6 @@
 //! Rows and statements for people.
 
-use crate::build::JsonRow;
+use crate::builds::JsonRow;
 use crate::projection::Projection;
 use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Statement, Test};
 use crate::value::Value;

@@ -10,7 +10,7 @@ use super::output::{number, text};
 use super::projections::shown_build;
 use super::words::{clean, exact_moment, moment, positions, short};
 use super::{Ended, Outcome, Session, events, rebuild};
-use crate::build::Build;
+use crate::builds::Build;
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::query::{Query, SubQuery};
 

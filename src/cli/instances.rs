@@ -8,7 +8,7 @@ use super::options::InstancesArgs;
 use super::output::{number, text};
 use super::words::{clean, positions};
 use super::{Ended, Outcome, Session};
-use crate::build::Build;
+use crate::builds::Build;
 use crate::query::{Head, HeadsRequest};
 
 const PAGE: usize = 1000;

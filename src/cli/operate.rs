@@ -15,7 +15,7 @@ use super::stop::Stop;
 use super::words::{clean, duration, positions};
 use super::{Ended, Outcome, Session};
 use crate::admin::Remote;
-use crate::build::BuildProgress;
+use crate::builds::BuildProgress;
 use crate::command::{AdminCommand, CommandRecord, CommandState};
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
 use crate::error::{OperateError, Unanswered};

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 
 use super::Session;
 use super::words::clean;
-use crate::build::{Build, Phase};
+use crate::builds::{Build, Phase};
 use crate::query::HeadsRequest;
 
 /// `users@3`, or `users@3 (next)` for a build beside the one of this name.

@@ -10,7 +10,7 @@ use super::status::known;
 use super::words::{clean, count, positions, several, short};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
-use crate::build::{Comparison, LeftOut, RowDifference, TableComparison};
+use crate::builds::{Comparison, LeftOut, RowDifference, TableComparison};
 use crate::command::{AdminCommand, RebuildOptions};
 use crate::failure::{Refused, RetryOutcome};
 use crate::inspect::ProjectionStatus;
@@ -84,7 +84,7 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
     session.out.table(&columns, comparison.tables.iter().map(row).collect())?;
     for table in &comparison.tables {
         for RowDifference { old, new } in &table.samples {
-            let shown = |row: &Option<crate::build::JsonRow>| {
+            let shown = |row: &Option<crate::builds::JsonRow>| {
                 row.as_ref().map_or("none".to_owned(), |row| clean(&serde_json::Value::Object(row.clone()).to_string()))
             };
             session.out.line(&format!("{}: old {}, new {}", clean(&table.table), shown(old), shown(new)))?;

@@ -3,7 +3,7 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
-mod build;
+mod builds;
 mod checkpoint;
 mod command;
 mod failure;

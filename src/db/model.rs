@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::place::placed;
 use super::{Conn, Row, row, state};
-use crate::build::Model;
+use crate::builds::Model;
 use crate::error::StoreError;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};

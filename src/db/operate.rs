@@ -6,8 +6,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, build, command, model, replay};
-use crate::build::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
+use super::{Backend, DbStore, builds, command, model, replay};
+use crate::builds::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, full};
@@ -102,12 +102,12 @@ impl<B: Backend> CommandStore for DbStore<B> {
 
 impl<B: Backend> BuildStore for DbStore<B> {
     fn builds(&self) -> Result<Vec<Build>, StoreError> {
-        self.backend().read("reading which builds there are", build::builds)
+        self.backend().read("reading which builds there are", builds::builds)
     }
 
     fn begin(&self, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError> {
         let doing = format!("beginning a build of projection {:?}", build.name());
-        self.backend().write(&doing, |conn| build::begin(conn, build, command))
+        self.backend().write(&doing, |conn| builds::begin(conn, build, command))
     }
 
     fn enter(
@@ -118,12 +118,12 @@ impl<B: Backend> BuildStore for DbStore<B> {
         trouble: Option<&str>,
     ) -> Result<bool, StoreError> {
         let doing = format!("marking a build of projection {:?} as {to}", build.projection());
-        self.backend().write(&doing, |conn| build::enter(conn, build, from, to, trouble))
+        self.backend().write(&doing, |conn| builds::enter(conn, build, from, to, trouble))
     }
 
     fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SwitchError> {
         let doing = format!("filling a build of projection {:?} again", build.projection());
-        self.backend().write(&doing, |conn| build::revive(conn, build, command))
+        self.backend().write(&doing, |conn| builds::revive(conn, build, command))
     }
 
     fn instances_of(
@@ -132,7 +132,7 @@ impl<B: Backend> BuildStore for DbStore<B> {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Arc<str>>, StoreError> {
-        self.backend().read("listing instances", |conn| build::instances_of(conn, builds, after, limit))
+        self.backend().read("listing instances", |conn| builds::instances_of(conn, builds, after, limit))
     }
 
     fn compare(
@@ -145,7 +145,7 @@ impl<B: Backend> BuildStore for DbStore<B> {
     ) -> Result<Vec<Behind>, StoreError> {
         let doing = format!("comparing two builds of projection {:?}", old.projection());
         let mut found = into.clone();
-        let others = self.backend().read(&doing, |conn| build::compare(conn, old, new, instances, equal, &mut found));
+        let others = self.backend().read(&doing, |conn| builds::compare(conn, old, new, instances, equal, &mut found));
         let others = others.map_err(|error: StoreError| error.doing(doing))?;
         *into = found;
         Ok(others)
@@ -158,28 +158,28 @@ impl<B: Backend> BuildStore for DbStore<B> {
         catch_up: Option<CatchUp<'_>>,
     ) -> Result<(), SwitchError> {
         let doing = format!("switching projection {:?}", build.projection());
-        self.backend().write(&doing, |conn| build::go_live(conn, build, patience, catch_up))
+        self.backend().write(&doing, |conn| builds::go_live(conn, build, patience, catch_up))
     }
 
     fn exchange(&self, build: &Projection, instance: &Arc<str>, catch_up: CatchUp<'_>) -> Result<(), SwitchError> {
         let doing = format!("exchanging instance {instance:?} of projection {:?}", build.name());
         let live = build.plain();
-        self.backend().write(&doing, |conn| build::exchange(conn, build, &live, instance, catch_up))
+        self.backend().write(&doing, |conn| builds::exchange(conn, build, &live, instance, catch_up))
     }
 
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError> {
         let doing = format!("removing a build of projection {:?}", build.projection());
-        self.backend().write(&doing, |conn| build::remove(conn, build))
+        self.backend().write(&doing, |conn| builds::remove(conn, build))
     }
 
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError> {
         let doing = format!("emptying projection {:?}", projection.name());
-        self.backend().write(&doing, |conn| build::empty(conn, projection, instances))
+        self.backend().write(&doing, |conn| builds::empty(conn, projection, instances))
     }
 
     fn revoke(&self, projection: &ProjectionKey) -> Result<(), StoreError> {
         let doing = format!("taking back the success of projection {:?}", projection.name);
-        self.backend().write(&doing, |conn| build::revoke(conn, projection))
+        self.backend().write(&doing, |conn| builds::revoke(conn, projection))
     }
 
     fn instances(

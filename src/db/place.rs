@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::build::stored::{self, Stored};
+use super::builds::stored::{self, Stored};
 use super::{Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;

@@ -1,7 +1,7 @@
 //! Events applied anew to tables that nobody sees: for what verifies and explains.
 
 use super::{Backend, Conn, model, state};
-use crate::build::{Replay, Replaying};
+use crate::builds::{Replay, Replaying};
 use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sql;

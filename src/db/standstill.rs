@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::{Bulk, BulkKind, Conn, Row, build, owned, pause, row, setup, status};
-use crate::build::{Build, Phase};
+use super::{Bulk, BulkKind, Conn, Row, builds, owned, pause, row, setup, status};
+use crate::builds::{Build, Phase};
 use crate::error::StoreError;
 use crate::inspect::{MemberStatus, Mismatch, Paused};
 use crate::standing::{STILL, Standing};
@@ -101,7 +101,7 @@ pub(super) fn read(
     projections: &[ProjectionKey],
     instance: Option<&str>,
 ) -> Result<Vec<Standing>, StoreError> {
-    let mut builds = build::builds(conn)?;
+    let mut builds = builds::builds(conn)?;
     builds.retain(|build| projections.contains(&build.key));
     let at = to_micros(conn.now()?);
     let members = status::members(conn, &[], at)?;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::standstill::{self, Known};
-use super::{Conn, Row, build, pause, row, setup};
-use crate::build::Build;
+use super::{Conn, Row, builds, pause, row, setup};
+use crate::builds::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
 use crate::standing::Verdict;
@@ -19,7 +19,7 @@ const AGED: i64 = 10_000;
 
 /// How all projections are doing.
 pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
-    let (builds, at) = (build::builds(conn)?, to_micros(conn.now()?));
+    let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let (members, own) = (members(conn, &leases, at)?, setup::store_id(conn)?);
     let known = Known { at, members: &members, pauses: &pauses };

@@ -11,9 +11,9 @@ use super::push::{self, Pushes};
 use super::scratch;
 use super::state::Transaction;
 use super::{
-    Backend, Conn, build, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
+    Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
 };
-use crate::build::BuildStore;
+use crate::builds::BuildStore;
 use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, full};
 use crate::event::{Event, NewEvent};
@@ -418,7 +418,7 @@ impl<B: Backend> Inspect for DbStore<B> {
     }
 
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
-        self.inner.backend.read("reading what stands on read tables", build::hanging)
+        self.inner.backend.read("reading what stands on read tables", builds::hanging)
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::words;
-use crate::build::Phase;
+use crate::builds::Phase;
 use crate::failure::By;
 use crate::standing::{Figures, Judged, Standing, Verdict, judge};
 use crate::standstill::Standstill;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Projection;
 use crate::error::{NameError, ProjectionError};
-use crate::state::BESIDE;
+use crate::state::SHADOW;
 use crate::statement::Dialect;
 use crate::table::{ForeignKey, Table, TableFault, check_name};
 use crate::value::check_text;
@@ -59,7 +59,7 @@ impl Projection {
 
     /// The name is stored, not used as an identifier, so no name is reserved.
     fn check_own_name(&self) -> Result<(), NameError> {
-        if self.name().contains(BESIDE) {
+        if self.name().contains(SHADOW) {
             let why = "what follows a # marks a build beside the live one";
             return Err(NameError::Reserved { what: "projection", name: self.name().to_owned(), why });
         }

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::error::PayloadError;
 use crate::event::{Event, Payload};
 use crate::query::EventFilter;
-use crate::state::{BESIDE, ProjectionKey};
+use crate::state::{ProjectionKey, SHADOW};
 use crate::statement::{Dialects, OwnSql, Reduced};
 use crate::table::Table;
 
@@ -256,7 +256,7 @@ impl Projection {
     pub fn key(&self) -> ProjectionKey {
         let name = match self.inner.mark {
             None => Arc::clone(&self.inner.name),
-            Some(mark) => format!("{}{BESIDE}{mark}", self.inner.name).into(),
+            Some(mark) => format!("{}{SHADOW}{mark}", self.inner.name).into(),
         };
         ProjectionKey { name, version: self.inner.version }
     }
@@ -272,7 +272,7 @@ impl Projection {
     }
 
     /// True for a build beside the live one.
-    pub(crate) fn is_beside(&self) -> bool {
+    pub(crate) fn is_shadow(&self) -> bool {
         self.inner.mark.is_some()
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Dialect, quote, quoted};
 use crate::projection::Projection;
-use crate::state::{BESIDE, ProjectionKey};
+use crate::state::{ProjectionKey, SHADOW};
 use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
 use crate::value::{ColumnType as T, Value, time_text, unsigned_zero};
 
@@ -16,7 +16,7 @@ pub(crate) fn physical_of(dialect: Dialect, schema: Option<&str>, table: &str, k
     let plain = format!("{}_{}", view_of(dialect, schema, table), key.version);
     match key.mark() {
         None => plain,
-        Some(mark) => fitting(&format!("{plain}{BESIDE}{mark}")),
+        Some(mark) => fitting(&format!("{plain}{SHADOW}{mark}")),
     }
 }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::find_table;
-use crate::state::BESIDE;
+use crate::state::SHADOW;
 use crate::table::{INSTANCE_COLUMN, Table};
 
 /// Which database's SQL.
@@ -201,7 +201,7 @@ fn is_name_of(name: &str, table: &Table, schema: Option<&str>) -> bool {
     let is = |own: &str| {
         let Some((head, rest)) = name.split_at_checked(own.len()) else { return false };
         let version = rest.strip_prefix('_').unwrap_or_default();
-        let version = version.split_once(BESIDE).map_or(version, |(version, _)| version);
+        let version = version.split_once(SHADOW).map_or(version, |(version, _)| version);
         let is_version = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
         head.eq_ignore_ascii_case(own) && (rest.is_empty() || is_version)
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::report::{Behind, Fault, LawReport};
 use super::{Check, EVENTS, Model, rows};
-use crate::build::Replay;
+use crate::builds::Replay;
 use crate::error::{Error, StoreError, full};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};

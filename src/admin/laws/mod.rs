@@ -43,11 +43,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::build::Model;
+pub use crate::builds::Model;
 pub use report::{Behind, Fault, LawReport};
 pub(crate) use rows::same;
 
-use crate::build::{BuildStore, Replaying};
+use crate::builds::{BuildStore, Replaying};
 use crate::db::{Backend, DbStore, Scratch, leaving_nothing};
 use crate::error::{Error, StoreError};
 use crate::event::Event;

@@ -224,7 +224,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::build::BuildStore;
+    use crate::builds::BuildStore;
     use crate::engine::{HandlerConfig, ProjectionHandler};
     use crate::event::NewEvent;
     use crate::projection::Projection;

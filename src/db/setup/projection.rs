@@ -1,10 +1,10 @@
 //! Tables and views of projections: making, checking, switching, reading.
 
 use super::{catalog, check_version, current, ints, lock, migrate, texts};
-use crate::build::Phase;
-use crate::db::build::stored::{self, Stored};
+use crate::builds::Phase;
+use crate::db::builds::stored::{self, Stored};
 use crate::db::objects::Relation;
-use crate::db::{Backend, Conn, build, place, row};
+use crate::db::{Backend, Conn, builds, place, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind, full};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -94,7 +94,7 @@ fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
     let before = conn.query("SELECT current_setting('lock_timeout')", &[])?;
     conn.batch("SAVEPOINT readside_view")?;
     let words = create_view(dialect, projection, table);
-    match conn.batch(A_MOMENT).and_then(|()| build::replace_view(conn, &view, &words)) {
+    match conn.batch(A_MOMENT).and_then(|()| builds::replace_view(conn, &view, &words)) {
         Ok(()) => conn.batch("RELEASE SAVEPOINT readside_view")?,
         Err(error) if matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Denied) => {
             conn.batch("ROLLBACK TO SAVEPOINT readside_view; RELEASE SAVEPOINT readside_view")?;

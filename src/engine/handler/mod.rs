@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use crate::build::Behind;
+use crate::builds::Behind;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
 use crate::engine::pass::reducing::Reducing;

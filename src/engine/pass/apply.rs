@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::build::Behind;
+use crate::builds::Behind;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::plan::{self, Plan};

@@ -93,7 +93,7 @@ impl Pass {
                 None => opened.places.push(ReadPosition::of(&state)),
             }
         }
-        if self.projection.is_beside() || self.is_hidden.load(Ordering::Relaxed) {
+        if self.projection.is_shadow() || self.is_hidden.load(Ordering::Relaxed) {
             self.check_whole(&mut opened)?;
         }
         Ok(opened)

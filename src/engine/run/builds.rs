@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::build::{Build, Phase};
+use crate::builds::{Build, Phase};
 use crate::clock;
 use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
@@ -40,7 +40,7 @@ impl Shared {
                 self.mind_trouble(runner, build);
                 self.ask_for_switch(runner, build);
             }
-            if let (false, Some(build), Some(live)) = (runner.is_beside(), build, live) {
+            if let (false, Some(build), Some(live)) = (runner.is_shadow(), build, live) {
                 self.mind_readers(runner, build, live);
             }
         }
@@ -56,7 +56,7 @@ impl Shared {
     fn set_up_again(&self, builds: &[Build]) -> bool {
         let is_gone = |runner: &&Runner| {
             let mut others = builds.iter().filter(|build| build.key.projection() == runner.name());
-            !runner.is_beside() && others.all(|other| other.key.version < runner.key().version)
+            !runner.is_shadow() && others.all(|other| other.key.version < runner.key().version)
         };
         let gone: Vec<&Runner> = self.runners.iter().filter(is_gone).collect();
         if gone.is_empty() {
@@ -91,7 +91,7 @@ impl Shared {
         let phase = build.map(|build| build.phase);
         let is_filled = match phase {
             // A process that runs the code of an older version goes on with its tables.
-            None | Some(Phase::Kept) => !runner.is_beside(),
+            None | Some(Phase::Kept) => !runner.is_shadow(),
             Some(phase) => phase.is_filled(),
         };
         let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(Trouble::holds);
@@ -193,7 +193,7 @@ impl Shared {
     /// of them is heard.
     fn ask_for_switch(&self, runner: &Runner, build: &Build) {
         let Some(commands) = self.models.commands() else { return };
-        if runner.is_beside() || build.phase != Phase::Building || runner.asked.load(Ordering::Relaxed) {
+        if runner.is_shadow() || build.phase != Phase::Building || runner.asked.load(Ordering::Relaxed) {
             return;
         }
         let switch = if self.config.auto_switch { Switch::CaughtUp } else { Switch::Asked };

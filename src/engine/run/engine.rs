@@ -301,7 +301,7 @@ impl Engine {
 
     /// While another version may take the place of the live one, the database says whether it has.
     fn is_still_seen(&self, runner: &Runner, live: &LiveBuild) -> Result<bool, StoreError> {
-        if !runner.is_contested() || runner.is_beside() {
+        if !runner.is_contested() || runner.is_shadow() {
             return Ok(true);
         }
         self.shared.look_at_builds()?;

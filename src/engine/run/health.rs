@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use crate::build::Phase;
+use crate::builds::Phase;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::standstill::unseen;
 use crate::engine::run::state::Shared;
@@ -126,14 +126,14 @@ fn unknown(runner: &Runner) -> Standing {
 impl Shared {
     pub(crate) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
-        let mut lags = self.lags(Lagging::All, |runner| !runner.is_beside())?;
+        let mut lags = self.lags(Lagging::All, |runner| !runner.is_shadow())?;
         // They come in any order; the same ones shall be asked for their age each time.
         lags.sort_unstable_by(|a, b| a.instance.cmp(&b.instance));
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);
         }
         let runs: Vec<(usize, &Runner)> =
-            self.runners.iter().enumerate().filter(|(_, runner)| !runner.is_beside()).collect();
+            self.runners.iter().enumerate().filter(|(_, runner)| !runner.is_shadow()).collect();
         let seen = runs.iter().map(|(_, runner)| runner.seen().key.clone());
         let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
         keys.sort_unstable();

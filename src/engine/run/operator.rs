@@ -127,7 +127,7 @@ impl Task {
 
 impl Shared {
     pub(crate) fn projection(&self, name: &str) -> Option<(Projection, HandlerConfig)> {
-        let runner = self.runners.iter().find(|runner| !runner.is_beside() && runner.name() == name)?;
+        let runner = self.runners.iter().find(|runner| !runner.is_shadow() && runner.name() == name)?;
         let inner = &runner.handler.inner;
         Some((inner.projection.clone(), inner.config.clone()))
     }

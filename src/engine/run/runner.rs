@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::build::Build;
+use crate::builds::Build;
 use crate::engine::handler::ProjectionHandler;
 use crate::query::EventFilter;
 use crate::state::ProjectionKey;
@@ -44,7 +44,7 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(handler: ProjectionHandler) -> Self {
-        let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_beside());
+        let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_shadow());
         Self {
             handler,
             wanted,
@@ -71,8 +71,8 @@ impl Runner {
     }
 
     /// True for a build beside the live one of its version.
-    pub(crate) fn is_beside(&self) -> bool {
-        self.handler.projection().is_beside()
+    pub(crate) fn is_shadow(&self) -> bool {
+        self.handler.projection().is_shadow()
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -103,7 +103,7 @@ impl Runner {
     pub(crate) fn seen(&self) -> Arc<LiveBuild> {
         let own = || LiveBuild { key: self.key().clone(), aggregate_types: self.wanted.aggregate_types.clone() };
         // A build beside the live one was asked for by its own name.
-        let known = self.live.lock().clone().filter(|_| !self.is_beside());
+        let known = self.live.lock().clone().filter(|_| !self.is_shadow());
         known.unwrap_or_else(|| Arc::new(own()))
     }
 

@@ -93,7 +93,7 @@ impl Shared {
     /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
     /// where nothing is behind, the reason may be gone.
     pub(crate) fn tend_standstills(self: &Arc<Self>, looked: Result<(), &Error>) {
-        let runs = |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.is_active() && !runner.is_beside());
+        let runs = |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.is_active() && !runner.is_shadow());
         match looked {
             Ok(()) => self.standstills.looked(self.runners.len()),
             Err(error) => self.standstills.look_failed((0..self.runners.len()).filter(runs), error),

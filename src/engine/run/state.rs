@@ -120,7 +120,7 @@ impl Shared {
 
     /// Names and versions of the projections that it runs.
     pub(crate) fn projections(&self) -> Vec<(String, u32)> {
-        let runners = self.runners.iter().filter(|runner| !runner.is_beside());
+        let runners = self.runners.iter().filter(|runner| !runner.is_shadow());
         runners.map(|runner| (runner.name().to_owned(), runner.key().version)).collect()
     }
 

@@ -192,7 +192,7 @@ impl Ticker {
                 continue;
             };
             // Pausing a projection pauses its builds.
-            if runner.is_beside() && self.shared.is_paused(lag.projection, &lag.instance) {
+            if runner.is_shadow() && self.shared.is_paused(lag.projection, &lag.instance) {
                 continue;
             }
             let pair = (lag.projection, Arc::clone(&lag.instance));

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::build::{Build, Phase};
+use crate::builds::{Build, Phase};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand, RebuildOptions, Switch};
 use crate::engine::run::runner::{Runner, Unfed};
 use crate::engine::run::state::Shared;
@@ -49,7 +49,7 @@ enum Way {
 impl Shared {
     /// Why readers see nothing new of a projection, although engines run it, and what to do about it.
     pub(crate) fn unfed(&self, projection: &str) -> Option<String> {
-        let runner = self.runners.iter().find(|runner| !runner.is_beside() && runner.name() == projection)?;
+        let runner = self.runners.iter().find(|runner| !runner.is_shadow() && runner.name() == projection)?;
         runner.unfed.lock().as_ref().map(|unfed| unfed.reason.clone())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{enter, of, take_time};
-use crate::build::{Behind, CatchUp, Phase};
+use crate::builds::{Behind, CatchUp, Phase};
 use crate::db::place::placed;
 use crate::db::state::Transaction;
 use crate::db::{Conn, model};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::build::{Build, Phase};
+use crate::builds::{Build, Phase};
 use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
 use crate::db::{Conn, Row, row};

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::objects::{Dependent, Relation};
 use super::setup;
 use super::{Conn, Row, command, place};
-use crate::build::{Build, Phase};
+use crate::builds::{Build, Phase};
 use crate::command::AdminCommand;
 use crate::error::{SetupError, StoreError, SwitchError};
 use crate::inspect::Hanging;
@@ -81,7 +81,7 @@ pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> R
     let build = &place::settle(conn, build, &known)?;
     match known.iter().find(|stored| stored.build.key == key) {
         Some(stored) if stored.build.phase == Phase::Live => return Ok(Vec::new()),
-        Some(stored) if stored.build.phase != Phase::Kept || !build.is_beside() => go_on(conn, stored, command)?,
+        Some(stored) if stored.build.phase != Phase::Kept || !build.is_shadow() => go_on(conn, stored, command)?,
         old => {
             if let Some(old) = old {
                 discard(conn, old)?;

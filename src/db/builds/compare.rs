@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::of;
 use super::stored::{self, Stored};
-use crate::build::{Behind, Comparison, JsonRow, RowDifference, SAMPLES, TableComparison};
+use crate::builds::{Behind, Comparison, JsonRow, RowDifference, SAMPLES, TableComparison};
 use crate::db::setup::catalog::{self, Found};
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::carry::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
-use crate::build::{Behind, CatchUp, Phase};
+use crate::builds::{Behind, CatchUp, Phase};
 use crate::db::objects::Pair;
 use crate::db::state::Transaction;
 use crate::db::{Conn, row, setup};
