@@ -89,7 +89,7 @@ fn main() -> ExitCode {
     match open(&options).and_then(|service| serve(&options, service)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("blocking_service: {}", readside::error::full(error.as_ref()));
+            eprintln!("blocking_service: {}", readside::error::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -135,7 +135,7 @@ fn serve(options: &Options, service: Service) -> Outcome<()> {
         service.running.fetch_add(1, Ordering::SeqCst);
         std::thread::Builder::new().name("request".to_owned()).spawn(move || {
             if let Err(error) = answer(&service, stream) {
-                log::warn!("a request failed: {}", readside::error::full(error.as_ref()));
+                log::warn!("a request failed: {}", readside::error::chain(error.as_ref()));
             }
             service.running.fetch_sub(1, Ordering::SeqCst);
         })?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::clock::spoken;
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, chain};
 use crate::failure::Blocked;
 use crate::plain::plain;
 use crate::standstill::{Standstill, StandstillKind};
@@ -211,7 +211,7 @@ impl fmt::Display for StopCause {
             Self::LeaseLost => f.write_str("another process has taken it over"),
             Self::Unfed { why } => f.write_str(why),
             Self::Cancelled => f.write_str("the work was cancelled"),
-            Self::Store(error) => f.write_str(&full(error)),
+            Self::Store(error) => f.write_str(&chain(error)),
             Self::StandsStill(found) => write!(f, "{found}; {}", found.kind.remedy()),
         }
     }

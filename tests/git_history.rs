@@ -184,7 +184,7 @@ fn the_report_is_aligned_and_holds_no_control_characters() {
 fn failures_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("none.db");
-    let said = |options: Options| readside::error::full(&run(&options, &mut Vec::new()).unwrap_err());
+    let said = |options: Options| readside::error::chain(&run(&options, &mut Vec::new()).unwrap_err());
     let log = |name: &str| Some(folder.path().join(name));
     let no_file = said(Options { log: log("missing.log"), ..options(&database) });
     assert!(no_file.contains("cannot be read; check the path given to --log"), "{no_file}");

@@ -380,7 +380,7 @@ mod on_postgres {
                 Err(PushError::Store(error)) if error.is_transient() => {
                     unknown += usize::from(error.kind() == Kind::CommitUnknown);
                 }
-                Err(error) => panic!("{}", readside::error::full(&error)),
+                Err(error) => panic!("{}", readside::error::chain(&error)),
             }
         }
     }

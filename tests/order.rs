@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use readside::error::full;
+use readside::error::chain;
 use readside::{Cursor, EventFilter, EventSource, EventStore, Expected, NewEvent, ReadRequest};
 
 const PUSHERS: usize = 6;
@@ -82,7 +82,7 @@ fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {
         }
         match store.push(&commands) {
             Ok(events) => stored += events.len(),
-            Err(error) => assert!(fails, "{}", full(&error)),
+            Err(error) => assert!(fails, "{}", chain(&error)),
         }
     }
     stored

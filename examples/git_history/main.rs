@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(failure) if failure.is_reader_gone() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("git_history: {}", readside::error::full(&failure));
+            eprintln!("git_history: {}", readside::error::chain(&failure));
             ExitCode::FAILURE
         }
     }

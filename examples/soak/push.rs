@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use readside::error::{PushError, full};
+use readside::error::{PushError, chain};
 use readside::{Event, EventStore, Expected, NewEvent};
 
 use crate::Tally;
@@ -90,7 +90,7 @@ fn acknowledge(began: u64, events: &[Event], tally: &Tally) {
 fn refuse(began: u64, error: &PushError, tally: &Tally) {
     log::info!("a push is repeated: {error}");
     if tally.speaks && !matches!(error, PushError::Busy { .. }) {
-        heard::say_refused(began, &full(error));
+        heard::say_refused(began, &chain(error));
     }
 }
 

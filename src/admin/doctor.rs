@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::apart::status_apart;
 use crate::builds::Phase;
 use crate::clock::spoken;
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, chain};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::query::Flaw;
 use crate::standstill::{Standstill, StandstillKind};
@@ -298,7 +298,7 @@ fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, full(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "mend what the error says and look again")
 }
 
 fn schema_finding(version: SchemaVersion) -> Finding {

@@ -12,7 +12,7 @@ use super::site::{Control, Site, lower};
 use super::words::{self, json};
 use crate::builds::{JsonRow, Replay};
 use crate::command::ExplainRequest;
-use crate::error::{Error, OperateError, StoreError, full};
+use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
 use crate::failure::FailureQuery;
 use crate::query::{Cursor, ReadRequest};
@@ -232,7 +232,7 @@ impl Told<'_> {
             Ok(Statement::Noop) => return Ok(()),
             Ok(statement) => {
                 let outcome = replay.apply(&event.instance, &statement);
-                (words::statement(projection, &statement), outcome.err().map(|error| full(&error)))
+                (words::statement(projection, &statement), outcome.err().map(|error| chain(&error)))
             }
             Err(failure) => (String::new(), Some(format!("{}: {}", failure.class, failure.error))),
         };

@@ -9,7 +9,7 @@ use super::site::{Control, Site, answer};
 use super::{left_out, lost};
 use crate::builds::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
-use crate::error::{OperateError, SwitchError, TriggerError, full};
+use crate::error::{OperateError, SwitchError, TriggerError, chain};
 use crate::projection::Projection;
 use crate::state::{PART, StopCause};
 
@@ -81,7 +81,7 @@ fn fill(
         let fetched = insist(control, || match handler.fetch_events(&[&**instance]) {
             Ok(fetched) => Ok(fetched),
             Err(TriggerError::Store(error)) => Err(error.into()),
-            Err(other) => Err(OperateError::Unsupported { what: full(&other) }),
+            Err(other) => Err(OperateError::Unsupported { what: chain(&other) }),
         })?;
         let more = !fetched.more().is_empty();
         let processed = handler.process(fetched);
@@ -140,7 +140,7 @@ fn exchange(
             Some(Phase::Building) if may_succeed_later(&error) && tries < TRIES => {}
             _ => return Err(error.into()),
         }
-        log::info!("projection {:?}, instance {instance:?}: the exchange waits: {}", site.name(), full(&error));
+        log::info!("projection {:?}, instance {instance:?}: the exchange waits: {}", site.name(), chain(&error));
         if !control.wait(std::time::Duration::from_millis(50)) {
             return Err(OperateError::ShutDown);
         }

@@ -16,7 +16,7 @@ use super::{left_out, lost};
 use crate::builds::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
-use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, full};
+use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, chain};
 use crate::projection::Projection;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
@@ -202,7 +202,7 @@ pub(super) fn insist<T>(
                 | OperateError::Setup(SetupError::Store(error))
                 | OperateError::Switch(SwitchError::Store(error) | SwitchError::Setup(SetupError::Store(error))),
             ) if error.passes() => {
-                log::warn!("{}; trying again", full(&error));
+                log::warn!("{}; trying again", chain(&error));
             }
             other => return other,
         }
@@ -262,7 +262,7 @@ fn check_history(site: &Site<'_>, target: &Target, control: &dyn Control) -> Res
         Err(error) => {
             let trouble = match &error {
                 SwitchError::Diverged { instance, found, .. } => format!("instance {instance:?}: {found}"),
-                other => full(other),
+                other => chain(other),
             };
             lay_aside(site, target, &trouble, control)?;
             Err(error.into())
@@ -458,7 +458,7 @@ pub(super) fn switch(
         insist(control, || check(site, target))?;
         let why = waits_for(&error);
         if why != told {
-            let why = full(&error);
+            let why = chain(&error);
             log::info!("projection {:?}: the switch waits: {why}", site.name());
             let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
             let progress = Pace::new().progress(Step::Switching, &standing);
@@ -492,7 +492,7 @@ fn waits_for(error: &SwitchError) -> String {
         SwitchError::Held { holders, .. } => {
             format!("{:?}", holders.iter().map(|holder| holder.pid).collect::<Vec<_>>())
         }
-        other => full(other),
+        other => chain(other),
     }
 }
 

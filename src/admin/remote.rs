@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::builds::{Build, BuildStore};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
-use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, full};
+use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, chain};
 use crate::failure::By;
 use crate::lease::{Member, Notifications, Notifier};
 use crate::projection::is_reducing;
@@ -137,7 +137,7 @@ impl Remote {
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
         let id = self.store()?.ask(&command)?;
         if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
-            log::debug!("{}; engines find the command by their next look", full(&error));
+            log::debug!("{}; engines find the command by their next look", chain(&error));
         }
         Ok(id)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::builds::{Build, BuildStore, Phase};
 use crate::engine::{Astray, HandlerConfig, ProjectionHandler, Stop, astray};
-use crate::error::{Error, OperateError, StoreError, SwitchError, full};
+use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
 use crate::lease::Pause;
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
@@ -150,7 +150,7 @@ pub(super) fn lower(error: Error) -> OperateError {
         Error::Statement(error) => error.into(),
         Error::Mend(error) => error.into(),
         Error::Operate(error) => error,
-        other => OperateError::Unsupported { what: full(&other) },
+        other => OperateError::Unsupported { what: chain(&other) },
     }
 }
 

@@ -119,7 +119,7 @@ pub fn run_from(args: impl IntoIterator<Item = impl Into<OsString>>, projections
         Ok(ended) => ended.into(),
         Err(error) if error.is::<ClosedOutput>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("readside: {}", hidden.masked(&crate::error::full(error.as_ref())));
+            eprintln!("readside: {}", hidden.masked(&crate::error::chain(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -160,7 +160,7 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
     });
     let ended = session.out.judged(outcome)?;
     if let Some((changed, error)) = session.out.untold() {
-        let text = format!("{changed}, but the output did not take that: {}", crate::error::full(error.as_ref()));
+        let text = format!("{changed}, but the output did not take that: {}", crate::error::chain(error.as_ref()));
         eprintln!("readside: {}", words::masked(&text));
     }
     Ok(ended)
@@ -223,7 +223,7 @@ fn passes(error: anyhow::Error) -> anyhow::Result<()> {
     if !passes {
         return Err(error);
     }
-    eprintln!("readside: {}; looking again", words::masked(&crate::error::full(error.as_ref())));
+    eprintln!("readside: {}; looking again", words::masked(&crate::error::chain(error.as_ref())));
     Ok(())
 }
 

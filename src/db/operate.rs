@@ -10,7 +10,7 @@ use super::{Backend, DbStore, builds, command, model, replay};
 use crate::builds::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
-use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, full};
+use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
 use crate::lease::Member;
 use crate::projection::Projection;
 use crate::sql::Dialect;
@@ -42,7 +42,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
                 Err(error) if taken.is_empty() => return Err(error),
                 // The caller has to know of those that are its own now; the next look meets the error again.
                 Err(error) => {
-                    log::warn!("{}; the others wait", full(&error));
+                    log::warn!("{}; the others wait", chain(&error));
                     break;
                 }
             }

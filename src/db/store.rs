@@ -15,7 +15,7 @@ use super::{
 };
 use crate::builds::BuildStore;
 use crate::commands::CommandStore;
-use crate::error::{PushError, SetupError, StoreError, full};
+use crate::error::{PushError, SetupError, StoreError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
@@ -73,7 +73,7 @@ impl<B: Backend> DbStore<B> {
         let mut told = self.inner.strange.lock();
         if command > *told {
             *told = command;
-            log::warn!("command {command} is left to an engine of another version: {}", full(error));
+            log::warn!("command {command} is left to an engine of another version: {}", chain(error));
         }
     }
 

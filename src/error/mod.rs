@@ -1,6 +1,6 @@
 //! What can go wrong, one enum per family of operation, all of which turn into [`Error`].
 //!
-//! `Display` says what was being done and what to do about it; the cause is in `source()`. [`full`] prints the
+//! `Display` says what was being done and what to do about it; the cause is in `source()`. [`chain`] prints the
 //! whole chain on one line.
 
 mod failure;
@@ -77,9 +77,9 @@ pub enum Error {
 /// # Examples
 /// ```
 /// let error = "x".parse::<i32>().unwrap_err();
-/// assert_eq!(readside::error::full(&error), "invalid digit found in string");
+/// assert_eq!(readside::error::chain(&error), "invalid digit found in string");
 /// ```
 #[must_use]
-pub fn full(error: &(dyn StdError + 'static)) -> String {
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
     net::bounded(&plain(&net::chain(error, net::said)))
 }

@@ -138,22 +138,22 @@ mod tests {
     #[test]
     fn a_chain_without_end_ends() {
         static FIRST: Endless = Endless { another: None };
-        assert_eq!(super::super::full(&Endless { another: Some(&FIRST) }), "ping: itself");
-        assert_eq!(super::super::full(&FIRST), "itself");
+        assert_eq!(super::super::chain(&Endless { another: Some(&FIRST) }), "ping: itself");
+        assert_eq!(super::super::chain(&FIRST), "itself");
     }
 
     // Contract: H1
     #[test]
     fn a_chain_is_one_line() {
         let error = Rude(|f| f.write_str("one\ntwo\u{202e}\u{1b}[31m"));
-        assert_eq!(super::super::full(&error), "one\\u{a}two\\u{202e}\\u{1b}[31m");
+        assert_eq!(super::super::chain(&error), "one\\u{a}two\\u{202e}\\u{1b}[31m");
     }
 
     // Contract: L8, H1
     #[test]
     fn a_text_that_cannot_be_made_is_told_so() {
         let panics = Rude(|f| f.write_str("so far").map(|()| panic!("and no further")));
-        let text = super::super::full(&panics);
+        let text = super::super::chain(&panics);
         assert!(text.starts_with("so far…") && text.contains("its Display panics (and no further)"), "{text}");
         assert!(said(&Rude(|_| Err(fmt::Error))).contains("its Display fails"));
         let long = said(&Rude(|f| (0..).try_for_each(|_| f.write_str("ß, und so weiter"))));

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use super::{StoreError, full};
+use super::{StoreError, chain};
 use crate::clock::spoken;
 
 type Cause = Box<dyn StdError + Send + Sync>;
@@ -197,6 +197,6 @@ impl fmt::Debug for ReduceError {
 
 impl fmt::Display for ReduceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&full(self.source.as_ref()))
+        f.write_str(&chain(self.source.as_ref()))
     }
 }

@@ -9,7 +9,7 @@ use super::dial::Access;
 use super::{Postgres, error, notify, rights};
 use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
-use crate::error::{StoreError, StoreErrorKind, full};
+use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::Finding;
 use crate::lease::Notifications;
 
@@ -37,7 +37,7 @@ pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, full(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "mend what the error says and look again")
 }
 
 /// The one row of a query.

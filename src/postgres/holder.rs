@@ -64,7 +64,7 @@ fn stand_in_line(postgres: &Postgres, instance: &str, send: &Sender<i64>) {
         Err(StoreError::new(DOING, StoreErrorKind::Other, "nobody holds it any more"))
     });
     if let Err(error) = outcome {
-        log::debug!("{}", crate::error::full(&error));
+        log::debug!("{}", crate::error::chain(&error));
     }
 }
 

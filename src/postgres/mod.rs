@@ -261,7 +261,7 @@ impl Postgres {
     /// Who holds counters that were waited for, which is not this session.
     fn holder_but(&self, instances: &[String], session: i64) -> Option<Holder> {
         let found = holder::find(self, instances, session);
-        found.map_err(|error| log::debug!("{}", crate::error::full(&error))).ok()?
+        found.map_err(|error| log::debug!("{}", crate::error::chain(&error))).ok()?
     }
 
     /// A connection on which a transaction is open. Nothing is lost with those that ended while they were idle: there is

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{Postgres, error};
 use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
-use crate::error::{StoreError, StoreErrorKind, full};
+use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::lease::{NotificationListener, Notifications, Notifier};
 
 /// A notification carries less than 8,000 bytes.
@@ -218,7 +218,7 @@ impl Listener {
         let postgres = self.store.backend();
         let mut client = postgres.pool().connect_anew(DOING)?;
         let shared = is_shared(postgres, &mut client).unwrap_or_else(|error| {
-            log::debug!("{}; whether it hears shows later", full(&error));
+            log::debug!("{}; whether it hears shows later", chain(&error));
             false
         });
         if shared {
@@ -255,7 +255,7 @@ impl Listener {
                 let said = say(self.store.backend());
                 session.word = said.map_or_else(
                     |error| {
-                        log::debug!("{}; it is said later", full(&error));
+                        log::debug!("{}; it is said later", chain(&error));
                         Word::Due(deadline(patience))
                     },
                     |token| Word::Said(token, deadline(patience)),

@@ -129,7 +129,7 @@ fn describe(error: &ReduceError) -> String {
     without_payload(error.cause())
 }
 
-/// The chain of an error on one line, like [`full`](crate::error::full), but with decoders' words shortened to what
+/// The chain of an error on one line, like [`chain`](crate::error::chain), but with decoders' words shortened to what
 /// does not quote the payload.
 fn without_payload(error: &(dyn StdError + 'static)) -> String {
     net::chain(error, |error| match error.downcast_ref::<serde_json::Error>() {

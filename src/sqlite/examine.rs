@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Sqlite;
 use crate::db::{Backend, row};
-use crate::error::{StoreError, StoreErrorKind, full};
+use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Finding, bytes};
 
 /// The part of the file's pages, in percent, above which it pays to have them back.
@@ -27,7 +27,7 @@ pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, full(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "mend what the error says and look again")
 }
 
 /// Begins a write and ends it without a change.
@@ -37,7 +37,7 @@ fn writing(sqlite: &Sqlite) -> Found {
         Ok(()) => Ok(Finding::ok("writing", "the file can be written")),
         Err(error) if error.kind() == StoreErrorKind::Timeout => Ok(Finding::warn(
             "writing",
-            full(&error),
+            chain(&error),
             "find the process that writes for so long, or was stopped while it wrote; it stops all writers",
         )),
         Err(error) => Err(error),

@@ -72,7 +72,7 @@ impl Sqlite {
             Ok(emptied) => log::debug!("emptying the log of {:?}: {emptied:?}", path.display()),
             Err(error) => {
                 let error = error::store("emptying the write-ahead log", error);
-                log::debug!("{}", crate::error::full(&error));
+                log::debug!("{}", crate::error::chain(&error));
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::db::objects::{Catalogue, Dependent, Pair, Relation, Step};
 use crate::db::{Conn, row};
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, chain};
 use crate::sql::{mentions, quote};
 use crate::value::Value;
 
@@ -219,7 +219,7 @@ impl Catalogue for Objects {
             match conn.query(&sql, &[]) {
                 Ok(_) => {}
                 Err(error) if error.passes() => return Err(error),
-                Err(error) => broken.push((what, full(&error))),
+                Err(error) => broken.push((what, chain(&error))),
             }
         }
         Ok(Some(broken))

@@ -53,7 +53,7 @@ fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
     });
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::CommitUnknown, "{error:?}");
-    let text = crate::error::full(&error);
+    let text = crate::error::chain(&error);
     assert!(text.contains("may have happened") && text.contains("was removed or moved"), "{text}");
     std::fs::rename(path.with_extension("aside"), &path).unwrap();
     assert_eq!(store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
@@ -72,7 +72,7 @@ fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
     });
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::CommitUnknown, "{error:?}");
-    let text = crate::error::full(&error);
+    let text = crate::error::chain(&error);
     assert!(text.contains("may have happened") && text.contains("integrity_check"), "{text}");
     std::fs::rename(path.with_extension("aside"), &log).unwrap();
     assert_eq!(store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);

@@ -52,7 +52,7 @@ pub use source::MemorySource;
 #[cfg(feature = "sqlite")]
 pub use rows::{Row, row};
 
-use crate::error::full;
+use crate::error::chain;
 use crate::event::Event;
 use crate::failure::FailureClass;
 use crate::projection::Projection;
@@ -76,7 +76,7 @@ pub struct Given<'p> {
 #[track_caller]
 pub fn given(projection: &Projection, events: impl IntoIterator<Item = Event>) -> Given<'_> {
     if let Err(error) = projection.check() {
-        fail(&full(&error));
+        fail(&chain(&error));
     }
     let source = MemorySource::default();
     let events = events.into_iter().map(|event| source.append(event)).collect();

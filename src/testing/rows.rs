@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Given, fail};
 use crate::engine::{HandlerConfig, ProjectionHandler};
-use crate::error::{Error, full};
+use crate::error::{Error, chain};
 use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
 use crate::value::{Value, canonical};
@@ -32,7 +32,7 @@ impl Given<'_> {
     pub fn expect_rows(&self, table: &str, expected: impl IntoIterator<Item = Row>) {
         let found = match self.apply(table) {
             Ok(rows) => rows,
-            Err(error) => fail(&full(&error)),
+            Err(error) => fail(&chain(&error)),
         };
         let expected: Vec<Row> = expected.into_iter().collect();
         if let Some(difference) = difference(&expected, found) {

@@ -1,6 +1,6 @@
 //! Read tables that somebody drops or renames beneath their checkpoints.
 
-use readside::error::{SetupError, full};
+use readside::error::{SetupError, chain};
 use readside::*;
 
 use crate::versions::{live, start_doubled};
@@ -18,7 +18,7 @@ fn refused<P: Place>(place: &P, gone: &str) {
     for outcome in [ProjectionStore::setup(&store, &[&counts(1)]), ProjectionStore::verify(&store, &[&counts(1)])] {
         match outcome {
             Err(error @ SetupError::TableGone { .. }) => {
-                let text = full(&error);
+                let text = chain(&error);
                 for word in ["\"counts\"", gone, "rename it back", "raise the version"] {
                     assert!(text.contains(word), "{word}: {text}");
                 }
@@ -85,7 +85,7 @@ pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
     for outcome in [ProjectionStore::setup(&store, &[&counts(1)]), ProjectionStore::verify(&store, &[&counts(1)])] {
         match outcome {
             Err(error @ SetupError::ViewElsewhere { .. }) => {
-                let text = full(&error);
+                let text = chain(&error);
                 for word in ["\"counts\"", "\"counts_log\"", "\"counts_log_1\"", "DROP VIEW"] {
                     assert!(text.contains(word), "{word}: {text}");
                 }

@@ -194,7 +194,7 @@ fn a_role_that_cannot_be_is_refused() {
     match SqliteStore::in_memory().unwrap().grant_sql("clerk", &[]) {
         Err(SetupError::Store(error)) => {
             assert_eq!(error.kind(), StoreErrorKind::Unsupported);
-            assert!(readside::error::full(&error).contains("this database has no roles"), "{error}");
+            assert!(readside::error::chain(&error).contains("this database has no roles"), "{error}");
         }
         other => panic!("{other:?}"),
     }

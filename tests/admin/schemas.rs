@@ -1,6 +1,6 @@
 //! Read tables without a schema of their own, in databases where sessions disagree about the search path.
 
-use readside::error::{SetupError, StoreErrorKind, full};
+use readside::error::{SetupError, StoreErrorKind, chain};
 use readside::postgres_driver::{Client, NoTls};
 use readside::*;
 
@@ -99,7 +99,7 @@ fn a_role_that_cannot_reach_the_tables_is_refused() {
     for outcome in [store.setup_of(&counts(1)), store.verify(&[&counts(1)])] {
         match outcome {
             Err(error @ SetupError::SchemaOutOfReach { .. }) => {
-                let text = full(&error);
+                let text = chain(&error);
                 for word in ["\"app\"", "\"other\"", "GRANT USAGE ON SCHEMA", "search_path", "Projection::schema"] {
                     assert!(text.contains(word), "{word}: {text}");
                 }
@@ -265,7 +265,7 @@ fn tables_in_two_schemas_are_refused_by_name() {
     let store = connect(&looking_into(&place, "app"));
     match store.setup_of(&counts(1)) {
         Err(error @ SetupError::SchemasDisagree { .. }) => {
-            let text = full(&error);
+            let text = chain(&error);
             assert!(text.contains("app, other") && text.contains("rebuild"), "{text}");
         }
         other => panic!("{other:?}"),
@@ -286,7 +286,7 @@ fn tables_that_were_moved_are_missed() {
     for outcome in [store.setup_of(&counts(1)), store.verify(&[&counts(1)])] {
         match outcome {
             Err(error @ SetupError::TableMoved { .. }) => {
-                let text = full(&error);
+                let text = chain(&error);
                 assert!(
                     text.contains("\"app\"") && text.contains("\"other\"") && text.contains("SET SCHEMA"),
                     "{text}"

@@ -388,7 +388,7 @@ mod on_the_server {
         fill(&engine, 1, 3);
         proxy.vanish(true);
         eventually("the error", || {
-            let error = engine.health().err().map(|error| error::full(&error));
+            let error = engine.health().err().map(|error| error::chain(&error));
             error.is_some_and(|error| error.contains("which stand still here for") && error.contains("out of reach"))
         });
         proxy.vanish(false);

@@ -64,7 +64,7 @@ pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
         let query = Query::new().or(query);
         for error in [fixture.store.filter(&query).unwrap_err(), fixture.store.instance_ids(&query).unwrap_err()] {
             assert_eq!(error.kind(), readside::error::StoreErrorKind::Data);
-            assert!(readside::error::full(&error).contains("holds the character NUL at byte"), "{error:?}");
+            assert!(readside::error::chain(&error).contains("holds the character NUL at byte"), "{error:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use readside::error::{PushError, full};
+use readside::error::{PushError, chain};
 
 use crate::{PATIENCE, Store, command, positions};
 
@@ -14,7 +14,7 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store
         let error = store.push(&[command("a", "2")]).unwrap_err();
         let PushError::Busy { instance, waited, .. } = &error else { panic!("{error:?}") };
         assert_eq!((instance.as_str(), *waited >= PATIENCE), ("a", true), "{waited:?}");
-        let text = full(&error);
+        let text = chain(&error);
         assert!(text.starts_with("nothing pushed: instance \"a\" was locked") && text.ends_with("try again"), "{text}");
         assert!(error.is_transient());
     });

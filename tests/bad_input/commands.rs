@@ -46,7 +46,7 @@ pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Ar
 pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store + 'static>(store: &Arc<S>) {
     for revision in [0, u32::MAX] {
         let error = store.push(&[command("a", "u").revision(revision)]).unwrap_err();
-        assert!(error::full(&error).contains("has to be between 1 and 2147483647"), "{error:?}");
+        assert!(error::chain(&error).contains("has to be between 1 and 2147483647"), "{error:?}");
     }
 }
 

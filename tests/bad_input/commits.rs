@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
 use readside::{EventStore, HandlerConfig, ProjectionHandler, ProjectionStore};
 
@@ -45,7 +45,7 @@ fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
         match store.push(&push) {
             Err(PushError::Store(error)) => {
                 assert_eq!((error.kind(), error.code()), (wanted, Some(code)));
-                let text = full(&error);
+                let text = chain(&error);
                 assert!(!text.contains("backup"), "{text}");
                 assert_eq!(text.contains("may have happened"), wanted == Kind::CommitUnknown, "{text}");
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
 use readside::*;
 
@@ -172,7 +172,7 @@ fn a_call_waits_for_a_connection_when_the_server_takes_no_more() {
 }
 
 fn refused(error: &error::StoreError) {
-    let text = full(error);
+    let text = chain(error);
     assert_eq!(error.kind(), Kind::Usage, "{text}");
     assert!(text.contains("asynchronous runtime") && text.contains("spawn_blocking"), "{text}");
 }

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use readside::error::{StoreErrorKind as Kind, full};
+use readside::error::{StoreErrorKind as Kind, chain};
 use readside::{EventStore, PostgresOptions, PostgresStore, Query};
 
 use crate::{OnPostgres, common::postgres::Database};
@@ -65,7 +65,7 @@ fn each_host_is_told_with_its_own_port_and_cause() {
     let url = format!("postgres://me:secret@127.0.0.1:1,{silent},nobody.invalid:7/db?connect_timeout=1");
     let error = connect(&url).unwrap_err();
     assert_eq!(error.kind(), Kind::Connection);
-    let text = full(&error);
+    let text = chain(&error);
     assert!(text.contains(&format!("connecting to 127.0.0.1:1,{silent},nobody.invalid:7/db failed")), "{text}");
     for cause in [
         "127.0.0.1:1: error connecting to server",
@@ -85,7 +85,7 @@ fn a_server_that_refuses_a_password_ends_the_search() {
     let wrong = crate::postgres::wrong_password();
     let error = connect(&format!("postgres://me:secret@127.0.0.1:{wrong},{address}/{name}")).unwrap_err();
     assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("28P01")));
-    let text = full(&error);
+    let text = chain(&error);
     assert!(text.contains(&format!("connecting to 127.0.0.1:{wrong}/{name} failed")), "{text}");
 }
 
@@ -97,7 +97,7 @@ fn a_second_at_sign_is_refused() {
     {
         let error = connect(url).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
-        let text = format!("{} {error:?}", full(&error));
+        let text = format!("{} {error:?}", chain(&error));
         assert!(text.contains("write %40 for an @") && !text.contains("secret"), "{text}");
     }
 }
@@ -108,7 +108,7 @@ fn a_connection_string_is_no_path_of_a_file() {
     for text in ["postgres://me:secret@h/db", "postgres:/me:secret@h/db", "me:secret@h", "host=h password=secret"] {
         let error = readside::SqliteStore::open(text).unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
-        let text = format!("{} {error:?}", full(&error));
+        let text = format!("{} {error:?}", chain(&error));
         assert!(text.contains("PostgresStore") && !text.contains("secret"), "{text}");
     }
     assert!(!std::path::Path::new("me:secret@h").exists());

@@ -34,7 +34,7 @@ fn a_file_takes_any_time_out() {
 #[cfg(feature = "postgres")]
 #[test]
 fn a_server_takes_any_option_or_refuses_it_by_name() {
-    use readside::error::{StoreErrorKind as Kind, full};
+    use readside::error::{StoreErrorKind as Kind, chain};
     use readside::{PostgresOptions, PostgresStore};
     type Change = (&'static str, fn(&mut PostgresOptions, Duration), bool);
     let database = crate::common::postgres::database();
@@ -48,7 +48,7 @@ fn a_server_takes_any_option_or_refuses_it_by_name() {
     ];
     let refused = |options: PostgresOptions, name: &str| {
         let error = PostgresStore::connect_with(database.url(), options).unwrap_err();
-        let text = full(&error);
+        let text = chain(&error);
         assert!(error.kind() == Kind::Usage && text.contains(name), "{text}");
     };
     for (name, change, may_be_zero) in changes {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
 use readside::{EventStore, PostgresOptions, PostgresStore, ProjectionStore, Query};
 
 use crate::{OnPostgres, Store, command, common, names::people};
@@ -19,7 +19,7 @@ fn a_server_that_is_not_there_is_named() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = refused(&format!("postgres://me:secret@127.0.0.1:{port}/x"));
     assert_eq!(error.kind(), Kind::Connection, "{error:?}");
-    let text = full(&error);
+    let text = chain(&error);
     assert!(
         text.contains("check that the server runs") && text.contains("refused") && !text.contains("secret"),
         "{text}"
@@ -32,7 +32,7 @@ fn a_server_that_never_answers_is_given_up() {
     let start = Instant::now();
     let error = refused(&format!("postgres://me@127.0.0.1:{}/x", listener.local_addr().unwrap().port()));
     assert_eq!(error.kind(), Kind::Connection, "{error:?}");
-    assert!(full(&error).contains("the server did not answer within "), "{}", full(&error));
+    assert!(chain(&error).contains("the server did not answer within "), "{}", chain(&error));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn wrong_password() -> u16 {
 fn a_wrong_password_is_denied_and_not_shown() {
     let error = refused(&format!("postgres://me:secret@127.0.0.1:{}/x", wrong_password()));
     assert_eq!((error.kind(), error.code()), (Kind::Denied, Some("28P01")));
-    let text = format!("{} {error:?}", full(&error));
+    let text = format!("{} {error:?}", chain(&error));
     assert!(
         text.contains("check user, password") && text.contains("for user \\\"me\\\"") && !text.contains("secret"),
         "{text}"
@@ -73,11 +73,11 @@ fn users_and_databases_that_do_not_exist_are_denied() {
     let (base, name) = database.url().rsplit_once('/').unwrap();
     let error = refused(&format!("{base}/nobodys_database"));
     assert_eq!(error.kind(), Kind::Denied);
-    assert!(full(&error).contains("nobodys_database"), "{}", full(&error));
+    assert!(chain(&error).contains("nobodys_database"), "{}", chain(&error));
     let address = base.rsplit_once('@').unwrap().1;
     let error = refused(&format!("postgres://nobody_at_all@{address}/{name}"));
     assert_eq!(error.kind(), Kind::Denied);
-    assert!(full(&error).contains("nobody_at_all"), "{}", full(&error));
+    assert!(chain(&error).contains("nobody_at_all"), "{}", chain(&error));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_url_that_cannot_be_read_does_not_show_its_password() {
     for url in ["postgres://me:secret@host:notaport/x", "nonsense secret", "postgres://me:secret@h/x?frobnicate=1"] {
         let error = refused(url);
         assert_eq!(error.kind(), Kind::Usage, "{error:?}");
-        assert!(!format!("{} {error:?}", full(&error)).contains("secret"), "{error:?}");
+        assert!(!format!("{} {error:?}", chain(&error)).contains("secret"), "{error:?}");
     }
 }
 
@@ -160,7 +160,7 @@ fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     let readside::error::TriggerError::Stopped { stopped, .. } = &error else { panic!("{error:?}") };
     let readside::StopCause::Store(denied) = &stopped[0].cause else { panic!("{error:?}") };
     assert_eq!((denied.kind(), denied.code()), (Kind::Denied, Some("42501")));
-    let text = full(denied);
+    let text = chain(denied);
     for part in [format!("role \"{role}\""), "table people_1".to_owned(), "`readside doctor`".to_owned()] {
         assert!(text.contains(&part), "{part}: {text}");
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use readside::error::{PushError, StoreError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreError, StoreErrorKind as Kind, chain};
 use readside::rusqlite::{Connection, TransactionBehavior};
 use readside::{EventSource, EventStore, ProjectionStore, Query, SqliteStore};
 
@@ -54,7 +54,7 @@ fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
                 Err(PushError::Store(error)) => {
                     assert_eq!(error.kind(), Kind::Replaced, "{what}: {error:?}");
                     assert!(!error.is_transient());
-                    let text = full(&error);
+                    let text = chain(&error);
                     assert!(text.contains(path.to_str().unwrap()) && text.contains("-wal"), "{text}");
                 }
                 other => panic!("{what}: {other:?}"),
@@ -152,7 +152,7 @@ fn a_log_without_its_file_is_not_opened() {
         for _ in 0..2 {
             let error = SqliteStore::open(&name).unwrap_err();
             assert_eq!(error.kind(), Kind::Replaced, "{error:?}");
-            assert!(full(&error).contains("test.db-wal"), "{}", full(&error));
+            assert!(chain(&error).contains("test.db-wal"), "{}", chain(&error));
         }
     }
     assert!(path.with_extension("db-wal").exists());
@@ -181,7 +181,7 @@ fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
             match store.push(&[command("a", "2")]) {
                 Err(PushError::Store(error)) => {
                     assert_eq!(error.kind(), Kind::Replaced, "{what} {ending}: {error:?}");
-                    let text = full(&error);
+                    let text = chain(&error);
                     assert!(text.contains(log.to_str().unwrap()) && text.contains("integrity_check"), "{text}");
                 }
                 other => panic!("{what} {ending}: {other:?}"),
@@ -207,7 +207,7 @@ fn who_opens_beside_a_log_that_was_removed_is_told_so() {
     let _ = other.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     let error = SqliteStore::open(&path).unwrap_err();
     assert_eq!(error.kind(), Kind::Replaced, "{error:?}");
-    assert!(full(&error).contains("-wal"), "{}", full(&error));
+    assert!(chain(&error).contains("-wal"), "{}", chain(&error));
     assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::Store(error)) if error.kind() == Kind::Replaced));
 }
 
@@ -244,7 +244,7 @@ fn a_file_with_two_names_is_not_opened() {
         for name in [name.display().to_string(), format!("file:{}", name.display())] {
             let error = SqliteStore::open(&name).unwrap_err();
             assert_eq!(error.kind(), Kind::CannotOpen, "{error:?}");
-            let text = full(&error);
+            let text = chain(&error);
             assert!(text.contains("2 names") && text.contains("symbolic link"), "{text}");
         }
     }
@@ -331,7 +331,7 @@ fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
         for opened in opened {
             let error = opened.unwrap_err();
             assert_eq!(error.kind(), Kind::Corrupt, "{error:?}");
-            let text = full(&error);
+            let text = chain(&error);
             assert!(text.contains(log.to_str().unwrap()) && text.contains("remove the files"), "{text}");
         }
         assert!(was == (fs::read(&path).unwrap(), fs::read(&log).unwrap()), "neither is touched");

@@ -1,6 +1,6 @@
 //! Files that are no databases, or not ours, or not to be written.
 
-use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
 use readside::rusqlite::Connection;
 use readside::{EventStore, ProjectionStore, Query, SqliteOptions, SqliteStore};
 
@@ -12,7 +12,7 @@ fn opened(path: &std::path::Path) -> Result<SqliteStore, StoreError> {
 
 fn refused(path: &std::path::Path) -> StoreError {
     let error = opened(path).unwrap_err();
-    let text = full(&error);
+    let text = chain(&error);
     assert!(text.starts_with("opening the database") && text.contains(path.to_str().unwrap()), "{text}");
     error
 }
@@ -49,7 +49,7 @@ fn a_read_only_database_is_read_and_not_written() {
     match read_only.push(&[command("a", "2")]) {
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}");
-            let text = full(&error);
+            let text = chain(&error);
             for named in
                 ["test.db\"", "its folder", "test.db-shm", "may write the file", "`file:PATH?mode=ro&immutable=1`"]
             {
@@ -86,7 +86,7 @@ fn a_newer_schema_and_a_missing_one_are_named() {
     match store.push(&[command("a", "1")]) {
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), Kind::Schema);
-            assert!(full(&error).contains("run setup() first"), "{}", full(&error));
+            assert!(chain(&error).contains("run setup() first"), "{}", chain(&error));
         }
         other => panic!("{other:?}"),
     }

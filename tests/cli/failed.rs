@@ -181,7 +181,7 @@ fn no_text_breaks_a_line_or_turns_it() {
             store.push(&[NewEvent::raw(INSTANCE, KIND, "i\u{2066}d", TYPE)]).unwrap();
             let error = handler.trigger(&[INSTANCE]).unwrap_err();
             assert!(!error.to_string().contains(is_hidden), "{error:?}");
-            assert!(!readside::error::full(&error).contains(is_hidden), "{error:?}");
+            assert!(!readside::error::chain(&error).contains(is_hidden), "{error:?}");
         });
         let by = ["--who", "a\u{202e}da", "--why", "a\ttest\u{1b}"];
         let pause = ["pause", "broken", "--instance", INSTANCE];

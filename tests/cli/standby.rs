@@ -1,6 +1,6 @@
 //! What the command does where the server only reads: on a hot standby, and where somebody has set it so.
 
-use readside::error::{PushError, StoreErrorKind as Kind, full};
+use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
 use readside::{EventStore, PostgresStore, Query};
 
@@ -56,9 +56,9 @@ fn a_standby_is_read_whatever_the_role_defaults_are_and_a_write_names_the_primar
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), Kind::ReadOnly, "{error:?}");
             assert!(
-                full(&error).contains("this server is a standby: connect to the primary server"),
+                chain(&error).contains("this server is a standby: connect to the primary server"),
                 "{}",
-                full(&error)
+                chain(&error)
             );
         }
         other => panic!("{other:?}"),
@@ -91,7 +91,7 @@ fn a_list_of_hosts_is_searched_for_the_wanted_server() {
     let url = format!("postgres://tester@127.0.0.1:{other}/postgres?target_session_attrs=primary");
     let error = PostgresStore::connect(&url).unwrap_err();
     assert_eq!(error.kind(), Kind::Connection);
-    let text = full(&error);
+    let text = chain(&error);
     assert!(text.contains("wants the primary server; this server is a standby"), "{text}");
     assert!(text.contains("target_session_attrs of the connection string asks for another server"), "{text}");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use readside::error::{PushError, full};
+use readside::error::{PushError, chain};
 use readside::testing::laws::{self, LawReport, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
@@ -126,7 +126,7 @@ pub(crate) fn push(store: &dyn EventStore, random: &mut Random) -> Vec<Event> {
         Err(PushError::Busy { .. }) => Vec::new(),
         Err(PushError::Conflict { .. }) if fails => Vec::new(),
         Err(PushError::Store(error)) if error.is_transient() => Vec::new(),
-        Err(error) => panic!("{}", full(&error)),
+        Err(error) => panic!("{}", chain(&error)),
     }
 }
 
@@ -162,8 +162,8 @@ pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowled
             Ok(report) if report.behind().is_empty() || !report.is_lawful() => break report,
             Ok(report) => format!("stuck: {report}\n{:?}", report.behind()),
             // A connection that the fault has ended may be found only now.
-            Err(Error::Store(error)) if error.is_transient() => full(&error),
-            Err(error) => panic!("{}", full(&error)),
+            Err(Error::Store(error)) if error.is_transient() => chain(&error),
+            Err(error) => panic!("{}", chain(&error)),
         };
         assert!(Instant::now() < deadline, "{said}");
         std::thread::sleep(Duration::from_millis(50));

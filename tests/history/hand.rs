@@ -1,7 +1,7 @@
 //! What people do to the engine's tables by hand, or by restoring some of them without the others.
 
 use readside::admin::Doctor;
-use readside::error::{AwaitError, TriggerError, full};
+use readside::error::{AwaitError, TriggerError, chain};
 use readside::*;
 
 use crate::ground::Ground;
@@ -123,7 +123,7 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
         assert!(found.differing[0].others.iter().any(|other| other.contains(words)), "{found:?}");
         for instance in [None, Some("a".to_owned())] {
             let options = RebuildOptions { instance, ..RebuildOptions::default() };
-            let error = full(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
+            let error = chain(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
             assert!(error.contains("\"a\"") && error.contains(words), "{error}");
         }
         engine.abandon(NAME, &by()).unwrap();

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use readside::error::{AwaitError, PushError, TriggerError, full};
+use readside::error::{AwaitError, PushError, TriggerError, chain};
 use readside::testing::laws::{self, LawReport, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
@@ -139,7 +139,7 @@ pub(crate) fn push(store: &dyn EventStore, commands: &[NewEvent]) -> Vec<Event> 
             true
         }
         Err(PushError::Store(error)) if error.is_transient() => false,
-        Err(error) => panic!("{}", full(&error)),
+        Err(error) => panic!("{}", chain(&error)),
     });
     events
 }
@@ -195,7 +195,7 @@ impl Site<'_> {
             let report = match laws::check(self.events, self.models, self.projection) {
                 Ok(report) => report,
                 Err(Error::Store(error)) if error.is_transient() => return false,
-                Err(error) => panic!("{}", full(&error)),
+                Err(error) => panic!("{}", chain(&error)),
             };
             assert_eq!(report.held(), 0, "no event is at fault: {report}");
             let faulty: BTreeSet<&str> = report.faults().iter().map(laws::Fault::instance).collect();
@@ -230,7 +230,7 @@ impl Site<'_> {
             Ok(()) => false,
             Err(AwaitError::Store(error)) if error.is_transient() => false,
             Err(error) => {
-                assert!(is_divergence(&error), "{instance:?}: {}, and {report}", full(&error));
+                assert!(is_divergence(&error), "{instance:?}: {}, and {report}", chain(&error));
                 true
             }
         }
@@ -241,7 +241,7 @@ impl Site<'_> {
         let name = self.projection.name();
         for position in [1, 1000] {
             let error = self.engine.await_position(name, instance, position, LONG).unwrap_err();
-            assert!(is_divergence(&error), "{}", full(&error));
+            assert!(is_divergence(&error), "{}", chain(&error));
         }
         match self.engine.trigger(name, &[instance]) {
             Err(TriggerError::Stopped { stopped, .. }) => {
@@ -270,6 +270,6 @@ pub(crate) fn told(outcome: Result<(), AwaitError>) -> bool {
     match outcome {
         Ok(()) => true,
         Err(error) if is_divergence(&error) => false,
-        Err(error) => panic!("{}", full(&error)),
+        Err(error) => panic!("{}", chain(&error)),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::report::{Behind, Fault, LawReport};
 use super::{Check, EVENTS, Model, rows};
 use crate::builds::Replay;
-use crate::error::{Error, StoreError, full};
+use crate::error::{Error, StoreError, chain};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
@@ -134,7 +134,7 @@ impl Check<'_> {
                 Ok(Statement::Noop) => continue,
                 Ok(statement) => match replay.apply(&event.instance, &statement) {
                     Ok(()) => continue,
-                    Err(error) => full(&error),
+                    Err(error) => chain(&error),
                 },
                 Err(failure) => format!("{}: {}", failure.class, failure.error),
             };

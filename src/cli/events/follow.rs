@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
         let told = match wire.listen(NOTICE) {
             Ok(news) => !news.is_empty(),
             Err(error) => {
-                log::debug!("{}", crate::error::full(&error));
+                log::debug!("{}", crate::error::chain(&error));
                 stop.wait(NOTICE);
                 false
             }

@@ -158,7 +158,7 @@ fn push(store: &dyn EventStore, commands: &[NewEvent], keyed: bool) -> Result<()
                     && (error.is_transient()
                         || (keyed && error.kind() == crate::error::StoreErrorKind::CommitUnknown)) =>
             {
-                log::warn!("{}; trying again", crate::error::full(&error));
+                log::warn!("{}; trying again", crate::error::chain(&error));
                 tries += 1;
             }
             Err(error) => return Err(error),
@@ -170,8 +170,8 @@ fn push(store: &dyn EventStore, commands: &[NewEvent], keyed: bool) -> Result<()
 fn reason(error: &PushError) -> String {
     match error {
         PushError::Invalid { field, source, .. } => {
-            format!("its {field} cannot be stored: {}", crate::error::full(source))
+            format!("its {field} cannot be stored: {}", crate::error::chain(source))
         }
-        other => crate::error::full(other),
+        other => crate::error::chain(other),
     }
 }

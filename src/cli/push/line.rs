@@ -185,7 +185,7 @@ mod tests {
     const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: Some("user") };
 
     fn refused(text: &str) -> String {
-        crate::error::full(command(text, &DEFAULTS).unwrap_err().as_ref())
+        crate::error::chain(command(text, &DEFAULTS).unwrap_err().as_ref())
     }
 
     #[test]

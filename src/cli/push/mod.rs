@@ -117,7 +117,7 @@ fn push(
 /// A line that cannot be read: nothing of its batch is stored.
 fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> Wrong {
     let from = if batch.len() == 0 { next } else { batch.first_line() };
-    Wrong { line, why: crate::error::full(error.as_ref()), from, unknown_to: None }
+    Wrong { line, why: crate::error::chain(error.as_ref()), from, unknown_to: None }
 }
 
 fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Report) -> Result<(), Wrong> {
@@ -126,7 +126,7 @@ fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Rep
             let Refused { line, stored, error, unknown } = refused;
             report.events += stored as u64;
             let unknown_to = unknown.then(|| batch.last_line());
-            Wrong { line, why: crate::error::full(error.as_ref()), from: batch.first_line(), unknown_to }
+            Wrong { line, why: crate::error::chain(error.as_ref()), from: batch.first_line(), unknown_to }
         })?;
     }
     if report.events == 0 {

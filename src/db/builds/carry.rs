@@ -10,7 +10,7 @@ use super::stored::Stored;
 use super::views;
 use crate::db::Conn;
 use crate::db::objects::{Pair, Step};
-use crate::error::{SetupError, StoreError, StoreErrorKind, SwitchError, full};
+use crate::error::{SetupError, StoreError, StoreErrorKind, SwitchError, chain};
 
 /// What the new tables will be without.
 #[derive(Debug, Default)]
@@ -178,7 +178,7 @@ fn attempt(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreEr
             conn.batch("RELEASE SAVEPOINT readside_object")?;
             return Ok(Ok(()));
         }
-        Err(error) if is_refusal(&error) => full(&error),
+        Err(error) if is_refusal(&error) => chain(&error),
         Err(error) => return Err(error),
     };
     conn.batch(UNDO)?;
@@ -192,7 +192,7 @@ fn try_out(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreEr
     let catalogue = conn.catalogue();
     catalogue.renaming(conn, &mut |conn| {
         outcome = match conn.batch(sql) {
-            Err(error) if is_refusal(&error) => Ok(Err(full(&error))),
+            Err(error) if is_refusal(&error) => Ok(Err(chain(&error))),
             other => other.map(Ok),
         };
         Ok(())

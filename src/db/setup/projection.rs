@@ -5,7 +5,7 @@ use crate::builds::Phase;
 use crate::db::builds::stored::{self, Stored};
 use crate::db::objects::Relation;
 use crate::db::{Backend, Conn, builds, place, row};
-use crate::error::{SetupError, StoreError, StoreErrorKind, full};
+use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::statement::find_table;
@@ -98,7 +98,7 @@ fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
         Ok(()) => conn.batch("RELEASE SAVEPOINT readside_view")?,
         Err(error) if matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Denied) => {
             conn.batch("ROLLBACK TO SAVEPOINT readside_view; RELEASE SAVEPOINT readside_view")?;
-            log::warn!("view {:?} can be written through until the next set-up: {}", view.raw, full(&error));
+            log::warn!("view {:?} can be written through until the next set-up: {}", view.raw, chain(&error));
         }
         Err(error) => return Err(error.into()),
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::{Pass, cancelled, failure};
-use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, full};
+use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, chain};
 use crate::event::Event;
 use crate::failure::{
     Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, Refused, RetryOutcome,
@@ -208,7 +208,7 @@ fn note_refusal(mended: &mut RetryOutcome, held: &FailedEvent, error: &FailureEr
         }
         other => {
             let (instance, position) = (held.attempt.instance.to_string(), held.attempt.position);
-            Refused { instance, position, class: None, error: full(other) }
+            Refused { instance, position, class: None, error: chain(other) }
         }
     };
     if mended.refused.len() < NAMED {

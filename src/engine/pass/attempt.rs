@@ -99,7 +99,7 @@ impl Pass {
         match &work.status {
             Status::Trouble(error) => log::warn!(
                 "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
-                crate::error::full(error)
+                crate::error::chain(error)
             ),
             Status::Failed => {
                 log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again");
@@ -175,7 +175,7 @@ impl Pass {
             let outcome = self.transact(&mut [&mut *work], ApplyMode::StepByStep, last);
             if outcome.is_ok() && matches!(work.status, Status::Finished) {
                 let (name, instance) = (self.projection.name(), &work.instance);
-                let why = crate::error::full(&error);
+                let why = crate::error::chain(&error);
                 log::info!("projection {name:?}, instance {instance:?}: refused together, applied one by one ({why})");
             }
             outcome
@@ -187,7 +187,7 @@ impl Pass {
             // What is kept of the log is older than the log. The pass reads it again.
             Err(error) if error.kind() == StoreErrorKind::Diverged => {
                 self.source.forget();
-                work.stop(StopCause::HistoryChanged { found: crate::error::full(&error) });
+                work.stop(StopCause::HistoryChanged { found: crate::error::chain(&error) });
             }
             Err(error) => work.status = Status::Trouble(error),
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// The wait after the n-th failure, from 1: `base`, twice as long each time, at most `cap`, then up to a tenth off.
 pub(crate) fn after(base: Duration, cap: Duration, failures: u32) -> Duration {
-    jittered(full(base, cap, failures), random())
+    jittered(chain(base, cap, failures), random())
 }
 
-fn full(base: Duration, cap: Duration, failures: u32) -> Duration {
+fn chain(base: Duration, cap: Duration, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(30);
     base.saturating_mul(1 << doublings).min(cap)
 }
@@ -30,7 +30,7 @@ mod tests {
     // Contract: H2
     #[test]
     fn waits_double_up_to_the_cap() {
-        let seconds = |n| full(Duration::from_secs(5), Duration::from_mins(5), n).as_secs();
+        let seconds = |n| chain(Duration::from_secs(5), Duration::from_mins(5), n).as_secs();
         assert_eq!((1..=8).map(seconds).collect::<Vec<_>>(), [5, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(seconds(u32::MAX), 300);
         // Eight attempts lie about ten minutes apart in all.

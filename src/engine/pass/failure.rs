@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::spoken;
 use crate::engine::config::{HandlerConfig, Policy};
 use crate::engine::pass::backoff;
-use crate::error::{StoreError, StoreErrorKind, full};
+use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::event::Event;
 use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus};
 use crate::plain::plain;
@@ -19,7 +19,7 @@ pub(crate) fn of_statement(error: &StoreError) -> ReduceFailure {
         StoreErrorKind::Data => FailureClass::Data,
         _ => FailureClass::Statement,
     };
-    ReduceFailure { class, error: full(error) }
+    ReduceFailure { class, error: chain(error) }
 }
 
 /// What is to be recorded of a failed attempt.

@@ -73,7 +73,11 @@ impl Pass {
             match attempt() {
                 Err(error) if error.is_transient() && failures < self.config.retries => {
                     failures += 1;
-                    log::warn!("projection {:?}: {}; trying again", self.projection.name(), crate::error::full(&error));
+                    log::warn!(
+                        "projection {:?}: {}; trying again",
+                        self.projection.name(),
+                        crate::error::chain(&error)
+                    );
                     if !self.pause(failures) {
                         return Err(error);
                     }

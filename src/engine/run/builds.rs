@@ -10,7 +10,7 @@ use crate::engine::pass::backoff;
 use crate::engine::run::runner::{Runner, Trouble};
 use crate::engine::run::state::Shared;
 use crate::engine::run::unfed::ITSELF;
-use crate::error::{OperateError, StoreError, StoreErrorKind, full};
+use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
 use crate::failure::By;
 use crate::projection::Projection;
 
@@ -76,7 +76,7 @@ impl Shared {
         if let Err(error) = self.models.setup(&projections) {
             log::error!(
                 "{names} is not on record any more, as after a restore: {}; the next tick tries again",
-                full(&error)
+                chain(&error)
             );
             return false;
         }
@@ -133,7 +133,7 @@ impl Shared {
                     known.is_told = true;
                 }
             }
-            Err(error) => log::warn!("{}; it is tried again at the next tick", full(&error)),
+            Err(error) => log::warn!("{}; it is tried again at the next tick", chain(&error)),
         }
     }
 
@@ -164,7 +164,7 @@ impl Shared {
         let config = &runner.handler.inner.config;
         let times = known.as_ref().map_or(0, |known| known.times).saturating_add(1);
         let wait = backoff::after(config.backoff_base, config.backoff_cap, times);
-        let (text, again) = (full(error), may_pass.then(|| clock::deadline(wait)));
+        let (text, again) = (chain(error), may_pass.then(|| clock::deadline(wait)));
         let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
         match again {
             Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {}", clock::spoken(wait)),
@@ -185,7 +185,7 @@ impl Shared {
             && let Err(error) = self.record(runner, None)
         {
             // The next look sees that it is on record still.
-            log::debug!("{}", full(&error));
+            log::debug!("{}", chain(&error));
         }
     }
 
@@ -210,7 +210,7 @@ impl Shared {
                 self.request_operation();
             }
             Err(OperateError::Busy { running: "rebuild", .. }) => {}
-            Err(error) => log::debug!("{}; the next tick asks again", full(&error)),
+            Err(error) => log::debug!("{}; the next tick asks again", chain(&error)),
         }
     }
 }

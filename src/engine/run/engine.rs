@@ -14,7 +14,7 @@ use crate::engine::run::health::{self, Health};
 use crate::engine::run::runner::{LiveBuild, Runner};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
-use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, full};
+use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
 use crate::lease::Pause;
@@ -512,10 +512,10 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
             if let Some(Err(error)) = shared.models.commands().map(|commands| commands.give_back(shared.id)) {
-                log::warn!("{}; other processes take the commands over in time", full(&error));
+                log::warn!("{}; other processes take the commands over in time", chain(&error));
             }
             if let Err(error) = shared.leases.leave(shared.id) {
-                log::warn!("{}; the leases of this process end by themselves", full(&error));
+                log::warn!("{}; the leases of this process end by themselves", chain(&error));
             }
         };
         let name = "readside-leave";

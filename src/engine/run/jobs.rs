@@ -10,7 +10,7 @@ use crate::engine::run::pass_leases::PassLeases;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Job;
 use crate::engine::run::state::Shared;
-use crate::error::{StoreError, StoreErrorKind, full, net};
+use crate::error::{StoreError, StoreErrorKind, chain, net};
 use crate::projection::apart;
 use crate::standstill::Subject;
 use crate::state::{StopCause, Stopped};
@@ -76,7 +76,7 @@ impl Shared {
                 && !self.halt(runner, &error)
             {
                 self.standstills.failed(job.projection, Subject::Work, &error);
-                log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), full(&error));
+                log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), chain(&error));
             }
             unknown(&job.instances)
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::pass::backoff;
 use crate::engine::run::state::Shared;
-use crate::error::full;
+use crate::error::chain;
 use crate::lease::{NotificationListener, Notifications};
 
 /// One wait; a stop is noticed at its end at the latest.
@@ -40,7 +40,7 @@ impl Listener {
                 // Whoever answers next may not be who answered until now.
                 self.shared.forget_history();
                 let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
-                self.tell(Some(full(&error)));
+                self.tell(Some(chain(&error)));
                 self.shared.stop.wait(wait);
             }
         }

@@ -18,7 +18,7 @@ use crate::engine::config::HandlerConfig;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
-use crate::error::{OperateError, StoreError, full};
+use crate::error::{OperateError, StoreError, chain};
 use crate::lease::{Notifications, Pause};
 use crate::projection::Projection;
 use crate::store::{EventSource, ProjectionStore};
@@ -110,7 +110,7 @@ impl Task {
         match commands.report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
             Ok(false) => self.lose(),
-            Err(error) => log::warn!("{}", full(&error)),
+            Err(error) => log::warn!("{}", chain(&error)),
         }
     }
 
@@ -140,7 +140,7 @@ impl Shared {
     /// Has this engine and all others look at once.
     pub(crate) fn tell_all(&self) {
         if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
-            log::debug!("{}; other processes see it at their next tick", full(&error));
+            log::debug!("{}; other processes see it at their next tick", chain(&error));
         }
         self.request_tick();
         self.request_operation();
@@ -172,7 +172,7 @@ impl Operator {
             return;
         };
         if let Err(error) = self.look(commands) {
-            log::warn!("{}; commands wait", full(&error));
+            log::warn!("{}; commands wait", chain(&error));
         }
         let _ = self.now.recv_timeout(self.pause());
     }
@@ -256,7 +256,7 @@ fn run(operate: &dyn Operate, task: &Task) {
         // An error of what was cut short is none of the command's; somebody begins it anew.
         Ok(Err(_)) if !task.may_go_on() => None,
         Ok(Err(OperateError::ShutDown)) => None,
-        Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": full(&error) }))),
+        Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": chain(&error) }))),
         Err(_) => Some((CommandState::Failed, serde_json::json!({ "error": "the engine panicked; see its log" }))),
     };
     match outcome {
@@ -276,7 +276,7 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
     loop {
         match commands.answer(task.asked.id, task.shared.id, state, answer) {
             Ok(_) => break log::info!("projection {projection:?}: {kind} is {state} (command {})", task.asked.id),
-            Err(error) => log::warn!("{}; trying again", full(&error)),
+            Err(error) => log::warn!("{}; trying again", chain(&error)),
         }
         if !task.wait(AGAIN) {
             return;

@@ -10,7 +10,7 @@ use crate::engine::pass::work::Work;
 use crate::engine::read::fetch::Fetched;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, chain};
 use crate::sync::Mutex;
 
 /// Leases of some instances; given back when dropped.
@@ -37,7 +37,7 @@ impl<'a> PassLeases<'a> {
             log::debug!(
                 "projection {:?}: {}; the leases are asked for again when it is the turn of these events",
                 self.runner.name(),
-                full(&error)
+                chain(&error)
             );
             return;
         }
@@ -104,7 +104,7 @@ impl Drop for PassLeases<'_> {
             return;
         }
         if let Err(error) = self.shared.leases.release(key, &held, self.shared.id) {
-            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), full(&error));
+            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), chain(&error));
         }
     }
 }

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::engine::run::state::Shared;
-use crate::error::{StoreError, full};
+use crate::error::{StoreError, chain};
 use crate::lease::Member;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
     if let Err(error) = renew(shared) {
-        log::warn!("{}; work goes on as long as its leases are trusted", full(&error));
+        log::warn!("{}; work goes on as long as its leases are trusted", chain(&error));
     }
     shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);

@@ -11,7 +11,7 @@ use crate::engine::pass::reducing::Hanging;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::standstills::{Kept, Key};
 use crate::engine::run::state::Shared;
-use crate::error::{Error, StoreError, full, net};
+use crate::error::{Error, StoreError, chain, net};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
@@ -46,7 +46,7 @@ impl Shared {
             Some(Ok(standings)) => {
                 found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state)));
             }
-            Some(Err(error)) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&full(&error)))),
+            Some(Err(error)) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&chain(&error)))),
         }
         let gravest = found.into_iter().min_by_key(|one| one.kind)?;
         Some(Box::new(StopCause::StandsStill(Box::new(gravest))))
@@ -145,7 +145,7 @@ impl Shared {
         let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
         let outcome = self.models.standstills().map_or(Ok(()), |store| store.note(self.id, &write, &forget));
         if let Err(error) = outcome {
-            log::debug!("{}; the next tick tries again", full(&error));
+            log::debug!("{}; the next tick tries again", chain(&error));
             return;
         }
         self.standstills.with(|all| {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::pass::reducing::Hanging;
-use crate::error::{Error, PushError, StoreError, full};
+use crate::error::{Error, PushError, StoreError, chain};
 use crate::standstill::{Standstill, StandstillKind, Subject, bounded};
 use crate::state::{State, StopCause, Stopped};
 use crate::sync::Mutex;
@@ -215,7 +215,7 @@ impl Standstills {
 
     /// All of a projection stands still.
     pub(crate) fn failed(&self, projection: usize, subject: Subject, error: &StoreError) {
-        self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &full(error), 0));
+        self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
     }
 
     /// A build was halted.
@@ -283,7 +283,7 @@ impl Standstills {
             Error::Store(error) | Error::Push(PushError::Store(error)) => StandstillKind::of(error),
             _ => StandstillKind::Database,
         };
-        let reason = full(error);
+        let reason = chain(error);
         for projection in projections {
             self.with(|notes| notes.note((projection, Subject::Look), kind, &reason, 0));
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::engine::pass::work::Work;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
-use crate::error::full;
+use crate::error::chain;
 use crate::event::Event;
 use crate::lease::Notifications;
 use crate::subscription::{Received, Subscription};
@@ -66,7 +66,7 @@ impl Subscriber {
         self.all_untold = false;
         self.announced = Instant::now();
         if let Err(error) = self.shared.notifier.announce(&news) {
-            log::warn!("{}; other processes find the pushes by their next tick", full(&error));
+            log::warn!("{}; other processes find the pushes by their next tick", chain(&error));
         }
     }
 

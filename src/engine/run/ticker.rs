@@ -12,7 +12,7 @@ use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
-use crate::error::{Error, StoreError, full};
+use crate::error::{Error, StoreError, chain};
 use crate::event::NewEvent;
 use crate::lease::{Lag, Lagging};
 
@@ -65,7 +65,7 @@ impl Ticker {
         self.shared.mind_reducers();
         self.shared.tend_standstills(looked.as_ref().map(|_| ()));
         let more = looked.unwrap_or_else(|error| {
-            log::warn!("looking for work: {}; the next tick looks again", full(&error));
+            log::warn!("looking for work: {}; the next tick looks again", chain(&error));
             false
         });
         let wait = self.shared.config.requeue_every;

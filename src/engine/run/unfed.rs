@@ -12,7 +12,7 @@ use crate::builds::{Build, Phase};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand, RebuildOptions, Switch};
 use crate::engine::run::runner::{Runner, Unfed};
 use crate::engine::run::state::Shared;
-use crate::error::{OperateError, StoreError, full};
+use crate::error::{OperateError, StoreError, chain};
 use crate::failure::By;
 use crate::lease::Member;
 
@@ -64,7 +64,7 @@ impl Shared {
     /// to do.
     pub(crate) fn mind_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let feeding = self.feeding(runner, live).unwrap_or_else(|error| {
-            log::warn!("{}; the next tick looks again", full(&error));
+            log::warn!("{}; the next tick looks again", chain(&error));
             Feeding::Unknown
         });
         let newest = match feeding {
@@ -89,7 +89,7 @@ impl Shared {
                     told: None,
                     ask: (now + lease, lease),
                 },
-                Err(error) => return log::warn!("{}; the next tick looks again", full(&error)),
+                Err(error) => return log::warn!("{}; the next tick looks again", chain(&error)),
             },
         };
         let way = way(self.config.auto_switch && !unfed.chosen, own, newest);
@@ -159,7 +159,7 @@ impl Shared {
         match commands.ask(&command) {
             Ok(_) => self.request_operation(),
             Err(OperateError::Busy { .. }) => {}
-            Err(error) => log::warn!("{}; it is asked again later", full(&error)),
+            Err(error) => log::warn!("{}; it is asked again later", chain(&error)),
         }
     }
 }

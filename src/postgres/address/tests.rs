@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::conninfo::{Look, look};
-use crate::error::full;
+use crate::error::chain;
 
 fn read(text: &str) -> Result<Address, StoreError> {
     Address::read(text, &PostgresOptions::default())
@@ -69,7 +69,7 @@ fn what_cannot_be_kept_is_named() {
     ] {
         let error = read(text).unwrap_err();
         assert_eq!(error.kind(), kind, "{text}");
-        assert!(full(&error).contains(named), "{text}: {}", full(&error));
+        assert!(chain(&error).contains(named), "{text}: {}", chain(&error));
     }
 }
 
@@ -138,7 +138,7 @@ fn a_password_among_parameters_is_no_host() {
         "postgresql://host:?sslpassword=@zQ7x",
     ] {
         let error = read(text).unwrap_err();
-        assert!(full(&error).contains("%3F for a ?") && !full(&error).contains("zQ7x"), "{text}: {error}");
+        assert!(chain(&error).contains("%3F for a ?") && !chain(&error).contains("zQ7x"), "{text}: {error}");
     }
 }
 
@@ -154,7 +154,7 @@ proptest! {
         prop_assert_ne!(look(&text), Look::File, "{}", text);
         let shown = match read(&text) {
             Ok(address) => format!("{address} {address:?}"),
-            Err(error) => format!("{} {error:?}", full(&error)),
+            Err(error) => format!("{} {error:?}", chain(&error)),
         };
         prop_assert!(!shown.contains(MARK), "{}: {}", text, shown);
     }

@@ -17,7 +17,7 @@ fn with_id(table: Table) -> Table {
 }
 
 fn fault(projection: &Projection) -> String {
-    crate::error::full(&projection.check().unwrap_err())
+    crate::error::chain(&projection.check().unwrap_err())
 }
 
 // Contract: B1
