@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::site::{Control, Site, answer};
-use super::{change, part, rebuild};
+use super::context::{Context, Control, answer};
+use super::{rebuild, rebuild_instance, switch};
 use crate::command::AdminCommand;
-use crate::engine::{Operate, Task};
+use crate::engine::{CommandHandler, Task};
 use crate::error::{OperateError, StoreError};
 use crate::failure::By;
 use crate::lease::Pause;
 
 /// Carries out commands in an engine.
 #[derive(Debug)]
-pub(super) struct Operations;
+pub(super) struct AdminHandler;
 
 impl Control for Task {
     fn report(&self, progress: &serde_json::Value) {
@@ -38,25 +38,25 @@ impl Control for Task {
     }
 }
 
-impl Operate for Operations {
+impl CommandHandler for AdminHandler {
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError> {
         let asked = task.asked();
         let unknown = || OperateError::UnknownProjection { projection: asked.projection.clone(), known: Vec::new() };
         let (projection, config) = task.projection().ok_or_else(unknown)?;
         let (source, models) = (task.source(), task.models());
         let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
-        let site = Site { source, models, projection, config, system, cancel };
+        let site = Context { source, models, projection, config, system, cancel };
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.command {
             AdminCommand::Rebuild(options) => match &options.instance {
-                Some(instance) => answer(&part::rebuild(&site, asked.id, instance, task)?),
+                Some(instance) => answer(&rebuild_instance::rebuild(&site, asked.id, instance, task)?),
                 None => answer(&rebuild::rebuild(&site, asked, options, task)?),
             },
-            AdminCommand::Switch { within } => answer(&change::switch(&site, *within, task)?),
-            AdminCommand::Back { stale, within } => answer(&change::back(&site, asked.id, (*stale, *within), task)?),
-            AdminCommand::DropOld => answer(&change::drop_old(&site, task)?),
-            AdminCommand::Abandon => answer(&change::abandon(&site, &asked.who, &asked.why, task)?),
-            AdminCommand::Reset { instance } => answer(&change::reset(&site, asked, instance.as_deref(), task)?),
+            AdminCommand::Switch { within } => answer(&switch::switch(&site, *within, task)?),
+            AdminCommand::Back { stale, within } => answer(&switch::back(&site, asked.id, (*stale, *within), task)?),
+            AdminCommand::DropOld => answer(&switch::drop_old(&site, task)?),
+            AdminCommand::Abandon => answer(&switch::abandon(&site, &asked.who, &asked.why, task)?),
+            AdminCommand::Reset { instance } => answer(&switch::reset(&site, asked, instance.as_deref(), task)?),
             AdminCommand::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             AdminCommand::Explain(question) => explain(&site, task, question),
             // A store that leaves it to engines does not keep its contract.
@@ -64,12 +64,12 @@ impl Operate for Operations {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
             AdminCommand::Retry { instance, position } => {
-                answer(&change::retry(&site, Some((instance, *position)), &by, task)?)
+                answer(&switch::retry(&site, Some((instance, *position)), &by, task)?)
             }
-            AdminCommand::RetryAll => answer(&change::retry(&site, None, &by, task)?),
+            AdminCommand::RetryAll => answer(&switch::retry(&site, None, &by, task)?),
             AdminCommand::Discard { instance, position } => {
                 let mended = site.handler(site.projection.clone())?.discard(instance, *position, &by)?;
-                answer(&change::mended(&site, mended, Some(*position)))
+                answer(&switch::mended(&site, mended, Some(*position)))
             }
         }
     }
@@ -78,7 +78,7 @@ impl Operate for Operations {
 /// Verifies, and rebuilds the instances that differ if that is wanted.
 #[cfg(feature = "sqlite")]
 fn verify(
-    site: &Site<'_>,
+    site: &Context<'_>,
     task: &Task,
     instance: Option<&str>,
     repair: bool,
@@ -86,7 +86,7 @@ fn verify(
     let mut found = super::verify::verify(site, instance, task)?;
     if repair {
         for differing in &found.differing {
-            part::rebuild(site, task.asked().id, &differing.instance, task)?;
+            rebuild_instance::rebuild(site, task.asked().id, &differing.instance, task)?;
             found.repaired.push(differing.instance.clone());
         }
     }
@@ -95,7 +95,7 @@ fn verify(
 
 #[cfg(feature = "sqlite")]
 fn explain(
-    site: &Site<'_>,
+    site: &Context<'_>,
     task: &Task,
     question: &crate::command::ExplainRequest,
 ) -> Result<serde_json::Value, OperateError> {
@@ -103,12 +103,12 @@ fn explain(
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn verify(_: &Site<'_>, _: &Task, _: Option<&str>, _: bool) -> Result<serde_json::Value, OperateError> {
+fn verify(_: &Context<'_>, _: &Task, _: Option<&str>, _: bool) -> Result<serde_json::Value, OperateError> {
     Err(without_scratch())
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn explain(_: &Site<'_>, _: &Task, _: &crate::command::ExplainRequest) -> Result<serde_json::Value, OperateError> {
+fn explain(_: &Context<'_>, _: &Task, _: &crate::command::ExplainRequest) -> Result<serde_json::Value, OperateError> {
     Err(without_scratch())
 }
 

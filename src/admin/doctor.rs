@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::apart::status_apart;
+use super::two_databases::status_apart;
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::context::{Context, Control, lower};
+use super::format::{self, json};
 use super::laws::{Columns, Memory, same};
-use super::site::{Control, Site, lower};
-use super::words::{self, json};
 use crate::builds::{JsonRow, Replay};
 use crate::command::ExplainRequest;
 use crate::error::{Error, OperateError, StoreError, chain};
@@ -82,7 +82,7 @@ pub struct ExplanationStep {
 
 /// A replay under way.
 struct Told<'r> {
-    site: &'r Site<'r>,
+    site: &'r Context<'r>,
     table: &'r Table,
     key: Vec<Value>,
     held: BTreeSet<i64>,
@@ -94,7 +94,7 @@ struct Told<'r> {
 
 /// Answers a question.
 pub(super) fn explain(
-    site: &Site<'_>,
+    site: &Context<'_>,
     question: &ExplainRequest,
     control: &dyn Control,
 ) -> Result<Explanation, OperateError> {
@@ -138,7 +138,7 @@ pub(super) fn explain(
 }
 
 /// The position that is meant.
-fn as_of(site: &Site<'_>, question: &ExplainRequest) -> Result<i64, OperateError> {
+fn as_of(site: &Context<'_>, question: &ExplainRequest) -> Result<i64, OperateError> {
     site.check_instance(&question.instance)?;
     let Some(position) = question.at else {
         return Ok(site.state(&site.projection.key(), &question.instance)?.position);
@@ -232,7 +232,7 @@ impl Told<'_> {
             Ok(Statement::Noop) => return Ok(()),
             Ok(statement) => {
                 let outcome = replay.apply(&event.instance, &statement);
-                (words::statement(projection, &statement), outcome.err().map(|error| chain(&error)))
+                (format::statement(projection, &statement), outcome.err().map(|error| chain(&error)))
             }
             Err(failure) => (String::new(), Some(format!("{}: {}", failure.class, failure.error))),
         };

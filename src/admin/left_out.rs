@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::measure::Pace;
+use super::context::{Context, Control, PAGE, answer};
+use super::pace::Pace;
 use super::rebuild::insist;
-use super::site::{Control, PAGE, Site, answer};
 use crate::builds::{LeftOut, Step};
 use crate::error::{OperateError, StoreError};
 use crate::failure::{FailureQuery, FailureStatus};
@@ -24,7 +24,7 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::f
 const STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
 /// Why an instance does not go on, if there is a reason.
-fn reason(site: &Site<'_>, pauses: &HashSet<Pause>, head: &Head, state: &State) -> Option<String> {
+fn reason(site: &Context<'_>, pauses: &HashSet<Pause>, head: &Head, state: &State) -> Option<String> {
     let name = || site.name().to_owned();
     let whole = pauses.contains(&(name(), None));
     if whole || pauses.contains(&(name(), Some(Arc::clone(&head.instance)))) {
@@ -43,7 +43,7 @@ fn add(found: &mut LeftOut, head: &Head, state: &State, why: &str) {
     }
 }
 
-impl Site<'_> {
+impl Context<'_> {
     /// Heads behind `after` that count, in pages; of one instance, where one is meant.
     fn heads_page(
         &self,
@@ -81,7 +81,7 @@ impl Site<'_> {
 
 /// What a build lacks for a reason, in all instances or in one. What engines are about to apply is not left out.
 pub(super) fn look(
-    site: &Site<'_>,
+    site: &Context<'_>,
     key: &ProjectionKey,
     instance: Option<&str>,
     control: &dyn Control,
@@ -104,7 +104,7 @@ pub(super) fn look(
 /// Waits until a read model that was emptied holds again what was in the log when each instance was looked at first, and tells
 /// what it lacks then: what has a reason, and what did not move for a minute.
 pub(super) fn refill(
-    site: &Site<'_>,
+    site: &Context<'_>,
     instance: Option<&str>,
     control: &dyn Control,
     told: &dyn Fn(serde_json::Value) -> serde_json::Value,

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use super::site::Site;
+use super::context::Context;
 use crate::error::OperateError;
 use crate::state::{Checkpoint, Log, ProjectionKey};
 
 /// The first instance in which the live build stands above another one, by events that the log does not have; in words.
 pub(super) fn first(
-    site: &Site<'_>,
+    site: &Context<'_>,
     live: &ProjectionKey,
     build: &ProjectionKey,
 ) -> Result<Option<String>, OperateError> {
@@ -25,7 +25,7 @@ pub(super) fn first(
 
 /// Has these checkpoints give way, of one instance or all; how many did.
 pub(super) fn give_way(
-    site: &Site<'_>,
+    site: &Context<'_>,
     live: &ProjectionKey,
     build: &ProjectionKey,
     only: Option<&str>,
@@ -64,7 +64,7 @@ struct Lost {
 }
 
 fn each(
-    site: &Site<'_>,
+    site: &Context<'_>,
     live: &ProjectionKey,
     build: &ProjectionKey,
     visit: &mut dyn FnMut(Lost) -> Result<(), OperateError>,

@@ -5,36 +5,36 @@
 //! (`carry_out.rs`): `rebuild` makes a build beside the live one, `part` one instance alone, `change` does what is left
 //! to do with builds, `verify` and `explain` apply the log anew to tables that nobody sees. `doctor` and `apart` look at whole databases.
 
-mod apart;
-mod api;
 mod carry_out;
-mod change;
+mod context;
 mod doctor;
+mod engine_commands;
+#[cfg(feature = "sqlite")]
+mod engine_inspect;
 #[cfg(feature = "sqlite")]
 mod explain;
 #[cfg(feature = "sqlite")]
+mod format;
+#[cfg(feature = "sqlite")]
 pub(crate) mod laws;
 mod left_out;
-#[cfg(feature = "sqlite")]
-mod look;
 mod lost;
-mod measure;
-mod part;
+mod pace;
 mod rebuild;
+mod rebuild_instance;
 mod remote;
-mod site;
+mod switch;
+mod two_databases;
 #[cfg(feature = "sqlite")]
 mod verify;
-#[cfg(feature = "sqlite")]
-mod words;
 
-pub use apart::status_apart;
-pub use change::Change;
 pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]
 pub use explain::{Explanation, ExplanationStep};
 pub use rebuild::RebuildReport;
 pub use remote::Remote;
+pub use switch::Change;
+pub use two_databases::status_apart;
 #[cfg(feature = "sqlite")]
 pub use verify::{DifferingInstance, DifferingRow, Verification};
 
@@ -49,6 +49,6 @@ impl EngineBuilder {
     /// # Errors
     /// When configuration or projections do not hold together, or the databases cannot be set up.
     pub fn start(self) -> Result<Engine, Error> {
-        self.start_with(Arc::new(carry_out::Operations))
+        self.start_with(Arc::new(carry_out::AdminHandler))
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::change;
-use super::measure::{Pace, Standing};
-use super::site::{Control, PAGE, Site, answer};
+use super::context::{Context, Control, PAGE, answer};
+use super::pace::{Pace, Standing};
+use super::switch;
 use super::{left_out, lost};
 use crate::builds::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
@@ -81,7 +81,7 @@ impl Target {
     }
 }
 
-impl Site<'_> {
+impl Context<'_> {
     pub(super) fn next(&self) -> Projection {
         self.projection.beside(NEXT)
     }
@@ -100,7 +100,7 @@ impl Site<'_> {
     /// A version older than what readers see takes its place only where no engine runs that any more.
     fn check_older(&self, live: &Build) -> Result<(), OperateError> {
         let (own, seen) = (self.projection.version(), live.key.version);
-        if seen <= own || !change::is_run(self, seen)? {
+        if seen <= own || !switch::is_run(self, seen)? {
             return Ok(());
         }
         Err(self.refused(format!(
@@ -117,7 +117,7 @@ impl Site<'_> {
 
 /// Carries out a rebuild of the whole projection.
 pub(super) fn rebuild(
-    site: &Site<'_>,
+    site: &Context<'_>,
     asked: &CommandRecord,
     options: &RebuildOptions,
     control: &dyn Control,
@@ -214,13 +214,13 @@ pub(super) fn insist<T>(
 }
 
 /// Moves the build on, unless it was halted or given up meanwhile.
-fn enter(site: &Site<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
+fn enter(site: &Context<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
     let (builds, key) = (site.builds()?, target.projection.key());
     if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
 }
 
 /// That the build is still wanted.
-pub(super) fn check(site: &Site<'_>, target: &Target) -> Result<(), OperateError> {
+pub(super) fn check(site: &Context<'_>, target: &Target) -> Result<(), OperateError> {
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key) {
         Some(build) if build.phase.is_filled() => Ok(()),
@@ -233,7 +233,7 @@ pub(super) fn check(site: &Site<'_>, target: &Target) -> Result<(), OperateError
 
 /// A person wants this build from this log: instances of it that belong to another history are filled again. Nobody sees
 /// them meanwhile. No engine does that by itself, which may have been connected to the wrong store.
-fn empty_astray(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
+fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let key = target.projection.key();
     let is_hidden = |build: &Build| build.key == key && matches!(build.phase, Phase::Building | Phase::Ready);
     if !insist(control, || site.known())?.iter().any(is_hidden) {
@@ -256,7 +256,7 @@ fn empty_astray(site: &Site<'_>, target: &Target, control: &dyn Control) -> Resu
 
 /// No reader may see what another history led to: positions do not tell, so that every checkpoint is compared with the log.
 /// Gives the instances.
-fn check_history(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<Vec<Arc<str>>, OperateError> {
+fn check_history(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Vec<Arc<str>>, OperateError> {
     match insist(control, || site.of_log(&target.projection.key()))? {
         Ok(instances) => Ok(instances),
         Err(error) => {
@@ -272,7 +272,7 @@ fn check_history(site: &Site<'_>, target: &Target, control: &dyn Control) -> Res
 
 /// The same inside the transaction of the switch. What it finds, the next try names.
 fn confirm(
-    site: &Site<'_>,
+    site: &Context<'_>,
     key: &ProjectionKey,
     instances: &[Arc<str>],
     tx: &mut dyn ProjectionTransaction,
@@ -288,7 +288,7 @@ fn confirm(
 }
 
 /// Engines leave the build alone; why, is on record.
-fn lay_aside(site: &Site<'_>, target: &Target, trouble: &str, control: &dyn Control) -> Result<(), OperateError> {
+fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn Control) -> Result<(), OperateError> {
     let (key, from) = (target.projection.key(), [Phase::Building, Phase::Ready]);
     insist(control, || Ok(site.builds()?.enter(&key, &from, target.otherwise, Some(trouble))?))?;
     control.announce();
@@ -297,7 +297,7 @@ fn lay_aside(site: &Site<'_>, target: &Target, trouble: &str, control: &dyn Cont
 
 /// Whether a build that does not move ever will. Nobody can retry or discard an event in a build beside the live one.
 fn check_movable(
-    site: &Site<'_>,
+    site: &Context<'_>,
     target: &Target,
     standing: &Standing,
     control: &dyn Control,
@@ -312,18 +312,18 @@ fn check_movable(
 }
 
 /// Why the engines cannot go on with it for now.
-fn trouble(site: &Site<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
+fn trouble(site: &Context<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
     let build = site.known()?.into_iter().find(|build| build.key == *key);
     Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
 }
 
 /// Whether anything of the projection is paused.
-fn is_paused(site: &Site<'_>, control: &dyn Control) -> Result<bool, OperateError> {
+fn is_paused(site: &Context<'_>, control: &dyn Control) -> Result<bool, OperateError> {
     Ok(insist(control, || Ok(control.pauses()?))?.iter().any(|(projection, _)| projection == site.name()))
 }
 
 /// Waits until the engines have brought it close to the live build.
-pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
+pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let (key, mut pace, mut pause) = (target.projection.key(), Pace::new(), LOOK_AGAIN.0);
     let (mut told, mut done) = (None, None);
     loop {
@@ -361,7 +361,7 @@ pub(super) fn fill(site: &Site<'_>, target: &Target, control: &dyn Control) -> R
 }
 
 /// Compares old and new in all instances, each as of one position.
-fn compare(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
+fn compare(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
     let (old, new) = (&target.live.key, target.projection.key());
     let mut found = Comparison::default();
     let mut after: Option<Arc<str>> = None;
@@ -384,7 +384,7 @@ fn compare(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<Co
 }
 
 fn compare_page(
-    site: &Site<'_>,
+    site: &Context<'_>,
     old: &ProjectionKey,
     new: &ProjectionKey,
     page: Vec<Arc<str>>,
@@ -408,7 +408,7 @@ fn compare_page(
 }
 
 /// Of these, those between whose two positions nothing lies that concerns the projection.
-fn same_place(site: &Site<'_>, others: &[Behind]) -> Result<Vec<Behind>, OperateError> {
+fn same_place(site: &Context<'_>, others: &[Behind]) -> Result<Vec<Behind>, OperateError> {
     let cursor = |pair: &Behind| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
     let request = ReadRequest {
         cursors: others.iter().map(cursor).collect(),
@@ -425,7 +425,7 @@ fn same_place(site: &Site<'_>, others: &[Behind]) -> Result<Vec<Behind>, Operate
 
 /// Puts the build before the readers: again and again, until the live one can be made to stand still beside it.
 pub(super) fn switch(
-    site: &Site<'_>,
+    site: &Context<'_>,
     target: &Target,
     comparison: Option<&Comparison>,
     within: Option<Duration>,
@@ -475,7 +475,7 @@ pub(super) fn switch(
 
 /// Where readers see a lost history, which no build ever reaches, it gives way to what a person asked for; true then. An engine
 /// by itself may be connected to the wrong store.
-fn displace(site: &Site<'_>, target: &Target, control: &dyn Control) -> Result<bool, OperateError> {
+fn displace(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<bool, OperateError> {
     let (live, key) = (&target.live.key, target.projection.key());
     if !target.by_itself {
         return insist(control, || Ok(lost::give_way(site, live, &key, None)? > 0));
@@ -555,7 +555,7 @@ pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
 }
 
 /// After a commit of unknown outcome: what the database says.
-fn is_live(site: &Site<'_>, target: &Target) -> Result<bool, OperateError> {
+fn is_live(site: &Context<'_>, target: &Target) -> Result<bool, OperateError> {
     let key = target.projection.key();
     // Within a version the names were exchanged: what bears this one now was live before.
     let wanted = if target.projection.is_shadow() { Phase::Kept } else { Phase::Live };

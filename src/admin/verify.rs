@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::context::{Context, Control, lower};
+use super::format::json;
 use super::laws::{Check, Fault, LawReport, Model, Models};
-use super::site::{Control, Site, lower};
-use super::words::json;
 use crate::builds::{BuildStore, JsonRow, Replaying};
 use crate::error::{Error, OperateError, StoreError};
 use crate::failure::Action;
@@ -113,7 +113,7 @@ impl Models for Seen<'_> {
 
 /// Looks at one instance, or all, while engines go on.
 pub(super) fn verify(
-    site: &Site<'_>,
+    site: &Context<'_>,
     instance: Option<&str>,
     control: &dyn Control,
 ) -> Result<Verification, OperateError> {

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use super::format::{clean, moment, several, short};
 use super::operate::{Told, building, progress};
 use super::options::CommandsArgs;
 use super::output::text;
-use super::words::{clean, moment, several, short};
 use super::{Ended, Outcome, Session};
 use crate::command::CommandRecord;
 

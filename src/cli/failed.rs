@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
+use super::format::{clean, exact_moment, moment, positions, short};
 use super::options::{FailedArgs, FailedCommand, FailedListArgs, FailedShowArgs};
 use super::output::{number, text};
 use super::projections::shown_build;
-use super::words::{clean, exact_moment, moment, positions, short};
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::builds::Build;
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
 
-use super::words;
+use super::format;
 use crate::conninfo::{Look, follows_secret_word, look};
 
 /// Nothing shows these.
@@ -41,11 +41,11 @@ impl Hidden {
         for hidden in &self.0 {
             let quoted = format!("{hidden:?}");
             let quoted = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or(hidden);
-            for form in [hidden.as_str(), quoted, &words::clean(hidden)] {
+            for form in [hidden.as_str(), quoted, &format::clean(hidden)] {
                 shown = shown.replace(form, "***");
             }
         }
-        words::masked(&shown)
+        format::masked(&shown)
     }
 
     /// What is said of wrong arguments when their own text would show one of these, or a part of it.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::format::{clean, positions};
 use super::options::InstancesArgs;
 use super::output::{number, text};
-use super::words::{clean, positions};
 use super::{Ended, Outcome, Session};
 use crate::builds::Build;
 use crate::query::{Head, HeadsRequest};

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::format::{clean, count, duration};
 use super::options::LeasesArgs;
 use super::output::{number, text};
 use super::projections::shown;
-use super::words::{clean, count, duration};
 use super::{Ended, Outcome, Session};
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus};
 

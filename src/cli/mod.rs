@@ -11,6 +11,7 @@ mod database;
 mod doctor;
 mod events;
 mod failed;
+mod format;
 mod hidden;
 mod instances;
 mod leases;
@@ -26,7 +27,6 @@ mod setup;
 mod status;
 mod stop;
 mod verify;
-mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -161,7 +161,7 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
     let ended = session.out.judged(outcome)?;
     if let Some((changed, error)) = session.out.untold() {
         let text = format!("{changed}, but the output did not take that: {}", crate::error::chain(error.as_ref()));
-        eprintln!("readside: {}", words::masked(&text));
+        eprintln!("readside: {}", format::masked(&text));
     }
     Ok(ended)
 }
@@ -223,7 +223,7 @@ fn passes(error: anyhow::Error) -> anyhow::Result<()> {
     if !passes {
         return Err(error);
     }
-    eprintln!("readside: {}; looking again", words::masked(&crate::error::chain(error.as_ref())));
+    eprintln!("readside: {}; looking again", format::masked(&crate::error::chain(error.as_ref())));
     Ok(())
 }
 

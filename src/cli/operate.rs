@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::format::{clean, duration, positions};
 use super::options::WaitArgs;
 use super::stop::Stop;
-use super::words::{clean, duration, positions};
 use super::{Ended, Outcome, Session};
 use crate::admin::Remote;
 use crate::builds::BuildProgress;

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 
 use super::Session;
-use super::words::clean;
+use super::format::clean;
 use crate::builds::{Build, Phase};
 use crate::query::HeadsRequest;
 

@@ -1,13 +1,13 @@
 //! Building read models anew, and which build readers see.
 
 use super::by;
+use super::format::{clean, count, positions, several, short};
 use super::options::{
     BackArgs, BuildChangeArgs, BuildsArgs, BuildsCommand, DiscardArgs, RebuildArgs, ResetArgs, RetryArgs,
 };
 use super::output::{number, text};
 use super::projections::shown;
 use super::status::known;
-use super::words::{clean, count, positions, several, short};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
 use crate::builds::{Comparison, LeftOut, RowDifference, TableComparison};

@@ -4,9 +4,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::by;
+use super::format::{clean, count, moment, positions, several};
 use super::options::{ArchiveArgs, OperationsArgs, RedactArgs, RemoveArgs, ReopenArgs};
 use super::output::{number, text};
-use super::words::{clean, count, moment, positions, several};
 use super::{Ended, Outcome, Session};
 use crate::retention::{Archival, Operation, Redaction, TableRows};
 

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::commands::outcome;
+use super::format::{clean, count, duration, moment, positions, several};
 use super::options::StatusArgs;
 use super::output::{Column, number, text};
 use super::projections::shown;
 use super::stop::Stop;
-use super::words::{clean, count, duration, moment, positions, several};
 use super::{Ended, Outcome, Session, passes};
 use crate::command::CommandRecord;
 use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};

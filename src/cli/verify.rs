@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::by;
+use super::format::{clean, count, several};
 use super::options::{ExplainArgs, VerifyArgs};
 use super::projections::shown;
-use super::words::{clean, count, several};
 use super::{Ended, Outcome, Session};
 use crate::command::{AdminCommand, ExplainRequest};
 

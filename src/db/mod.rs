@@ -3,6 +3,8 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
+#[cfg(feature = "cli")]
+mod bench_cleanup;
 mod builds;
 mod checkpoint;
 mod command;
@@ -20,8 +22,6 @@ mod push;
 mod replay;
 mod retention;
 pub(crate) mod row;
-#[cfg(feature = "cli")]
-mod scratch;
 mod setup;
 mod standstill;
 mod state;
@@ -29,12 +29,12 @@ mod status;
 mod store;
 mod whole;
 
+#[cfg(feature = "cli")]
+pub(crate) use bench_cleanup::PREFIX as SCRATCH;
 pub(crate) use push::{Append, Counter, Counters};
 #[cfg(feature = "sqlite")]
 pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;
-#[cfg(feature = "cli")]
-pub(crate) use scratch::PREFIX as SCRATCH;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
 pub use store::{DbStore, EventStream};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use uuid::Uuid;
 
-use super::push::{self, Pushes};
 #[cfg(feature = "cli")]
-use super::scratch;
+use super::bench_cleanup;
+use super::push::{self, Pushes};
 use super::state::Transaction;
 use super::{
     Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
@@ -139,7 +139,7 @@ impl<B: Backend> DbStore<B> {
     /// Removes the instances, tables and records of a measurement.
     #[cfg(feature = "cli")]
     pub(crate) fn erase_scratch(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {
-        scratch::erase(&self.inner.backend, tag, projection)
+        bench_cleanup::erase(&self.inner.backend, tag, projection)
     }
 
     /// Stores the commands inside a transaction of the caller's.

@@ -28,6 +28,6 @@ pub(crate) use run::builds::NEXT;
 pub(crate) use run::compare::compare;
 pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
-pub(crate) use run::operator::{Operate, Task};
+pub(crate) use run::operator::{CommandHandler, Task};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;

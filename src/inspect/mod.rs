@@ -1,13 +1,13 @@
 //! What operators look at: how projections are doing, who works on what, and whether the database is fit for it.
 
 mod finding;
+mod format;
 mod status;
-mod words;
 
 pub use finding::{Finding, Severity};
-pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub(crate) use words::bytes;
+pub(crate) use format::bytes;
+pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 
 use std::fmt;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::words;
+use super::format;
 use crate::builds::Phase;
 use crate::failure::By;
 use crate::standing::{Figures, Judged, Standing, Verdict, judge};
@@ -60,7 +60,7 @@ pub struct ProjectionStatus {
     /// Positions that are handled, in all; grows with the work.
     pub handled: i64,
     /// Age of the oldest event that is not handled, among the first 10,000 that are due; none without lag.
-    #[serde(rename = "lag_seconds", serialize_with = "words::seconds")]
+    #[serde(rename = "lag_seconds", serialize_with = "format::seconds")]
     pub lag_age: Option<Duration>,
     /// Events that fail and are tried again.
     pub failing: u64,
@@ -96,7 +96,7 @@ pub struct ProjectionStatus {
     /// Positions handled in a second, between two looks.
     pub per_second: Option<f64>,
     /// Time until it has caught up if all goes on as between two looks; none when it does not come nearer.
-    #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
+    #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
 }
 
@@ -170,7 +170,7 @@ pub struct ActiveLease {
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub until: SystemTime,
     /// Time until then; none when it is over.
-    #[serde(rename = "seconds_left", serialize_with = "words::seconds")]
+    #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
     /// Counts the holders.
     pub epoch: i64,

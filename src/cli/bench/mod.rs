@@ -16,10 +16,10 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::format::positions;
 use super::options::BenchArgs;
 use super::output::{number, text};
 use super::stop::Stop;
-use super::words::positions;
 use super::{Ended, Outcome, Session};
 use crate::conninfo::{Look, look};
 use crate::engine::{HandlerConfig, ProjectionHandler};

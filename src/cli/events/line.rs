@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::cli::format::exact_moment;
 use crate::cli::output::Output;
-use crate::cli::words::exact_moment;
 use crate::event::Event;
 
 /// The fields and their order are what scripts rely on, and what `readside push` reads.

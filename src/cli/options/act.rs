@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::common::{ByArgs, WaitArgs};
-use crate::cli::words;
+use crate::cli::format;
 use crate::command::Switch;
 use crate::failure::FailureStatus;
 
@@ -119,7 +119,7 @@ pub(in crate::cli) struct RebuildArgs {
     #[arg(long, conflicts_with = "instance")]
     pub(in crate::cli) accept_loss: bool,
     /// Give the switch up when others hold the tables for so long. Default: 10min.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) switch_within: Option<Duration>,
     #[command(flatten)]
     pub(in crate::cli) by: ByArgs,
@@ -182,7 +182,7 @@ pub(in crate::cli) struct BuildSwitchArgs {
     #[command(flatten)]
     pub(in crate::cli) change: BuildChangeArgs,
     /// Give the switch up when others hold the tables for so long. Default: 10min.
-    #[arg(long = "switch-within", value_name = "TIME", value_parser = words::parse_duration)]
+    #[arg(long = "switch-within", value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) within: Option<Duration>,
 }
 

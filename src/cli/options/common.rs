@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::words;
+use crate::cli::format;
 
 /// Who acts, and why; kept on record.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ pub(in crate::cli) struct LookArgs {
 pub(in crate::cli) struct WaitArgs {
     /// Wait no longer than this for the answer. An engine that has begun goes on; what none has begun is withdrawn. Default:
     /// until the answer is there, and 10 minutes for an engine to begin.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) timeout: Option<Duration>,
     /// Only ask, and do not wait.
     #[arg(long, conflicts_with = "timeout")]

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use clap::Args;
 
 use super::common::{ByArgs, DryRunArgs};
-use crate::cli::words;
+use crate::cli::format;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PushArgs {
@@ -19,7 +19,7 @@ pub(in crate::cli) struct PushArgs {
     #[arg(long, value_name = "TYPE")]
     pub(in crate::cli) aggregate_type: Option<String>,
     /// Lines that are stored together, all or nothing; fewer when they are large, or come slowly.
-    #[arg(long, default_value_t = 1000, value_name = "LINES", value_parser = words::parse_batch)]
+    #[arg(long, default_value_t = 1000, value_name = "LINES", value_parser = format::parse_batch)]
     pub(in crate::cli) batch: usize,
     /// Gives each event the push key `PREFIX:LINE`, so that a push of the same file can be repeated: what is stored already is
     /// not stored again.
@@ -52,7 +52,7 @@ pub(in crate::cli) struct RedactArgs {
     #[arg(long)]
     pub(in crate::cli) creator_and_owner: bool,
     /// Give this unique value back; may be given several times.
-    #[arg(long, value_name = "CONSTRAINT=VALUE", value_parser = words::parse_pair)]
+    #[arg(long, value_name = "CONSTRAINT=VALUE", value_parser = format::parse_pair)]
     pub(in crate::cli) unique: Vec<(String, String)>,
     #[command(flatten)]
     pub(in crate::cli) by: DryRunArgs,
@@ -77,7 +77,7 @@ pub(in crate::cli) struct ReopenArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ArchiveArgs {
     /// Events stored before: `2026-01-31T12:00:00Z`, `2026-01-31` (UTC), or so long ago: `365d`.
-    #[arg(long, value_name = "WHEN", value_parser = words::parse_time)]
+    #[arg(long, value_name = "WHEN", value_parser = format::parse_time)]
     pub(in crate::cli) before: SystemTime,
     /// Only of this instance.
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 
 use super::common::{LookArgs, WaitArgs};
-use crate::cli::words;
+use crate::cli::format;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
@@ -15,10 +15,10 @@ pub(in crate::cli) struct StatusArgs {
     #[arg(long, short)]
     pub(in crate::cli) watch: bool,
     /// Time between two looks.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration, default_value = "2s", requires = "watch")]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration, default_value = "2s", requires = "watch")]
     pub(in crate::cli) every: Duration,
     /// Exit with 3 when an event waits for longer, for instance `30s` or `5min`.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) max_lag: Option<Duration>,
     /// Exit with 3 when a projection is further behind.
     #[arg(long, value_name = "EVENTS")]
@@ -88,10 +88,10 @@ pub(in crate::cli) struct EventsArgs {
     #[arg(long, value_name = "POSITION")]
     pub(in crate::cli) before: Option<i64>,
     /// Only events stored later: `2026-01-31T12:00:00Z`, `2026-01-31` (UTC), or so long ago: `2h`.
-    #[arg(long, value_name = "WHEN", value_parser = words::parse_time)]
+    #[arg(long, value_name = "WHEN", value_parser = format::parse_time)]
     pub(in crate::cli) created_after: Option<SystemTime>,
     /// Only events stored earlier.
-    #[arg(long, value_name = "WHEN", value_parser = words::parse_time)]
+    #[arg(long, value_name = "WHEN", value_parser = format::parse_time)]
     pub(in crate::cli) created_before: Option<SystemTime>,
     /// Last instance and position first.
     #[arg(long, conflicts_with = "follow")]
@@ -162,7 +162,7 @@ pub(in crate::cli) struct WaitForArgs {
     #[arg(long, requires = "id")]
     pub(in crate::cli) wait: bool,
     /// Wait no longer than this.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration, requires = "wait")]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration, requires = "wait")]
     pub(in crate::cli) timeout: Option<Duration>,
 }
 
@@ -185,10 +185,10 @@ pub(in crate::cli) struct LeasesArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DoctorArgs {
     /// How long an answer of the database is waited for.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration, default_value = "2s")]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration, default_value = "2s")]
     pub(in crate::cli) patience: Duration,
     /// An event that waits for longer is worth a warning.
-    #[arg(long, value_name = "TIME", value_parser = words::parse_duration, default_value = "1min")]
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration, default_value = "1min")]
     pub(in crate::cli) max_lag: Duration,
     /// Exit with 3 on warnings too.
     #[arg(long)]

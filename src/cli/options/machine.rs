@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::cli::words;
+use crate::cli::format;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupArgs {
@@ -23,13 +23,13 @@ pub(in crate::cli) struct SetupArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArgs {
     /// Events in all.
-    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = words::parse_events)]
+    #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = format::parse_events)]
     pub(in crate::cli) events: usize,
     /// Instances that they are spread over.
-    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = words::parse_batch)]
+    #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = format::parse_batch)]
     pub(in crate::cli) instances: usize,
     /// Events in one push.
-    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = words::parse_batch)]
+    #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = format::parse_batch)]
     pub(in crate::cli) batch: usize,
     /// Only remove what runs that were killed left behind.
     #[arg(long)]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::format::{masked, several};
 use super::options::PushArgs;
 use super::stop::Stop;
-use super::words::{masked, several};
 use super::{Ended, Outcome, Session};
 use crate::plain::plain;
 use batch::{Batch, Read, Refused};

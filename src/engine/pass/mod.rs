@@ -6,11 +6,11 @@
 pub(crate) mod apply;
 pub(crate) mod attempt;
 pub(crate) mod backoff;
-pub(crate) mod careful;
 pub(crate) mod failure;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod plan;
+pub(crate) mod probe;
 pub(crate) mod read_position;
 pub(crate) mod reducing;
 pub(crate) mod work;

@@ -15,7 +15,7 @@ use crate::engine::read::shared_pages::Pages;
 use crate::engine::run::builds::NEXT;
 use crate::engine::run::engine::{Engine, Threads};
 use crate::engine::run::listener::Listener;
-use crate::engine::run::operator::{Operate, Operator};
+use crate::engine::run::operator::{CommandHandler, Operator};
 use crate::engine::run::progress::Progress;
 use crate::engine::run::renewal;
 use crate::engine::run::runner::Runner;
@@ -148,7 +148,7 @@ impl EngineBuilder {
     }
 
     /// As `start`, with what carries out commands.
-    pub(crate) fn start_with(self, operate: Arc<dyn Operate>) -> Result<Engine, Error> {
+    pub(crate) fn start_with(self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
         self.leases.hold_within(self.config.lease);

@@ -1,6 +1,6 @@
 //! The operator: takes commands that people asked for, has each carried out on a thread of its own, and answers them.
 //!
-//! What a command means is not known here; see [`Operate`].
+//! What a command means is not known here; see [`CommandHandler`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -39,7 +39,7 @@ const KEEP_ROWS: Duration = Duration::from_hours(1);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Knows what commands mean.
-pub(crate) trait Operate: fmt::Debug + Send + Sync {
+pub(crate) trait CommandHandler: fmt::Debug + Send + Sync {
     /// Carries out a command and returns its answer. It is begun anew, possibly by another process, when this one does
     /// not come to an end.
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError>;
@@ -152,7 +152,7 @@ impl Shared {
 pub(crate) struct Operator {
     shared: Arc<Shared>,
     now: Receiver<()>,
-    operate: Arc<dyn Operate>,
+    operate: Arc<dyn CommandHandler>,
     running: BTreeMap<Uuid, (usize, Arc<Task>)>,
     begun: u64,
     kept: Instant,
@@ -160,7 +160,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    pub(crate) fn new(shared: Arc<Shared>, now: Receiver<()>, operate: Arc<dyn Operate>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, now: Receiver<()>, operate: Arc<dyn CommandHandler>) -> Self {
         Self { shared, now, operate, running: BTreeMap::new(), begun: 0, kept: Instant::now(), swept: None }
     }
 
@@ -249,7 +249,7 @@ impl Operator {
     }
 }
 
-fn run(operate: &dyn Operate, task: &Task) {
+fn run(operate: &dyn CommandHandler, task: &Task) {
     let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
     let outcome = match outcome {
         Ok(Ok(answer)) => Some((CommandState::Done, answer)),

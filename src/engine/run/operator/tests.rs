@@ -22,7 +22,7 @@ struct Held {
     let_go: Receiver<()>,
 }
 
-impl Operate for Held {
+impl CommandHandler for Held {
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError> {
         self.began.send(()).unwrap();
         while task.wait(Duration::from_millis(2)) {

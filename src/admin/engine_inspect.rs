@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::context::Control;
 use super::explain::{Explanation, explain};
-use super::site::Control;
 use super::verify::{Verification, verify};
 use crate::command::{AdminCommand, ExplainRequest};
 use crate::engine::Engine;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::change::Change;
+use super::context::Context;
 use super::rebuild::RebuildReport;
 use super::remote::{check_outside, commands, follow, has_changed};
-use super::site::Site;
+use super::switch::Change;
 use crate::builds::{Build, BuildProgress};
 use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
 use crate::engine::Engine;
@@ -175,14 +175,14 @@ impl Engine {
         Ok(known)
     }
 
-    pub(super) fn site(&self, projection: &str) -> Result<Site<'_>, OperateError> {
+    pub(super) fn site(&self, projection: &str) -> Result<Context<'_>, OperateError> {
         let Some((own, config)) = self.projection(projection) else {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
         let (source, models) = (self.source(), self.models());
         let (system, cancel) = (self.with_system(), Arc::default());
-        Ok(Site { source, models, projection: own, config, system, cancel })
+        Ok(Context { source, models, projection: own, config, system, cancel })
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&CommandRecord)) -> Result<serde_json::Value, OperateError> {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::context::{Context, Control, answer};
 use super::left_out;
-use super::measure::{Pace, Standing};
+use super::pace::{Pace, Standing};
 use super::rebuild::{self, Tries, insist, may_succeed_later};
-use super::site::{Control, Site, answer};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
 use crate::engine::NEXT;
@@ -46,12 +46,16 @@ pub struct Change {
     pub left_out: Box<LeftOut>,
 }
 
-fn changed(site: &Site<'_>, done: impl Into<String>) -> Change {
+fn changed(site: &Context<'_>, done: impl Into<String>) -> Change {
     Change { projection: site.name().to_owned(), done: done.into(), ..Change::default() }
 }
 
 /// Puts the build that is ready before the readers.
-pub(super) fn switch(site: &Site<'_>, within: Option<Duration>, control: &dyn Control) -> Result<Change, OperateError> {
+pub(super) fn switch(
+    site: &Context<'_>,
+    within: Option<Duration>,
+    control: &dyn Control,
+) -> Result<Change, OperateError> {
     let target = site.target()?;
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
@@ -73,7 +77,7 @@ pub(super) fn switch(site: &Site<'_>, within: Option<Duration>, control: &dyn Co
 
 /// Puts the build that was live before in front of the readers again.
 pub(super) fn back(
-    site: &Site<'_>,
+    site: &Context<'_>,
     command: Uuid,
     (stale, within): (bool, Option<Duration>),
     control: &dyn Control,
@@ -106,7 +110,7 @@ pub(super) fn back(
 
 /// A version whose code may run elsewhere, or nowhere.
 fn older_version(
-    site: &Site<'_>,
+    site: &Context<'_>,
     build: &Build,
     (stale, within): (bool, Option<Duration>),
     control: &dyn Control,
@@ -145,7 +149,7 @@ fn older_version(
     Ok(changed(site, format!("readers see version {version} again")))
 }
 
-fn running(site: &Site<'_>) -> Result<Vec<Member>, OperateError> {
+fn running(site: &Context<'_>) -> Result<Vec<Member>, OperateError> {
     Ok(match site.models.commands() {
         Some(commands) => commands.members()?,
         None => Vec::new(),
@@ -153,7 +157,7 @@ fn running(site: &Site<'_>) -> Result<Vec<Member>, OperateError> {
 }
 
 /// True when a living engine runs this version.
-pub(super) fn is_run(site: &Site<'_>, version: u32) -> Result<bool, OperateError> {
+pub(super) fn is_run(site: &Context<'_>, version: u32) -> Result<bool, OperateError> {
     Ok(running(site)?.iter().any(|member| runs(member, site.name(), version)))
 }
 
@@ -162,7 +166,7 @@ fn runs(member: &Member, projection: &str, version: u32) -> bool {
 }
 
 /// Removes builds that readers saw before.
-pub(super) fn drop_old(site: &Site<'_>, control: &dyn Control) -> Result<Change, OperateError> {
+pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Change, OperateError> {
     let members = running(site)?;
     let (mut removed, mut used) = (Vec::new(), Vec::new());
     for build in site.known()?.into_iter().filter(|build| build.phase == Phase::Kept) {
@@ -190,7 +194,7 @@ pub(super) fn drop_old(site: &Site<'_>, control: &dyn Control) -> Result<Change,
 }
 
 /// Gives the build under construction up.
-pub(super) fn abandon(site: &Site<'_>, who: &str, why: &str, control: &dyn Control) -> Result<Change, OperateError> {
+pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Control) -> Result<Change, OperateError> {
     let under_way = |build: &&Build| matches!(build.phase, Phase::Building | Phase::Ready | Phase::Halted);
     let known = site.known()?;
     let Some(build) = known.iter().find(under_way) else {
@@ -217,7 +221,7 @@ pub(super) fn abandon(site: &Site<'_>, who: &str, why: &str, control: &dyn Contr
 
 /// Empties all instances, or one, and has them filled again in place; ends when they are.
 pub(super) fn reset(
-    site: &Site<'_>,
+    site: &Context<'_>,
     asked: &CommandRecord,
     instance: Option<&str>,
     control: &dyn Control,
@@ -246,7 +250,7 @@ struct Emptied {
     progress: BuildProgress,
 }
 
-fn empty(site: &Site<'_>, instance: Option<&str>, control: &dyn Control) -> Result<Change, OperateError> {
+fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> Result<Change, OperateError> {
     let (key, mut change) = (site.projection.key(), changed(site, ""));
     if let Some(instance) = instance {
         site.check_instance(instance)?;
@@ -277,7 +281,7 @@ fn empty(site: &Site<'_>, instance: Option<&str>, control: &dyn Control) -> Resu
 
 /// Tries one failed event again, or all.
 pub(super) fn retry(
-    site: &Site<'_>,
+    site: &Context<'_>,
     event: Option<(&str, i64)>,
     by: &By,
     control: &dyn Control,
@@ -306,7 +310,7 @@ pub(super) fn retry(
 }
 
 /// What came of mending.
-pub(super) fn mended(site: &Site<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
+pub(super) fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
     let applied = format!("{} events were applied", mended.applied);
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::site::{PAGE, Site};
+use super::context::{Context, PAGE};
 use crate::builds::{BuildProgress, Step};
 use crate::error::StoreError;
 use crate::query::{Head, HeadsRequest};
@@ -27,7 +27,7 @@ pub(super) struct Standing {
     pub(super) stopped: Option<String>,
 }
 
-impl Site<'_> {
+impl Context<'_> {
     /// Looks at all instances.
     pub(super) fn standing(&self, build: &ProjectionKey, live: &ProjectionKey) -> Result<Standing, StoreError> {
         let mut standing = Standing::default();

@@ -16,7 +16,7 @@ use crate::store::{EventSource, ProjectionStore};
 pub(super) const PAGE: usize = 500;
 
 #[derive(Debug)]
-pub(super) struct Site<'s> {
+pub(super) struct Context<'s> {
     pub(super) source: &'s Arc<dyn EventSource>,
     pub(super) models: &'s Arc<dyn ProjectionStore>,
     pub(super) projection: Projection,
@@ -41,7 +41,7 @@ pub(super) trait Control {
     fn pauses(&self) -> Result<HashSet<Pause>, StoreError>;
 }
 
-impl Site<'_> {
+impl Context<'_> {
     pub(super) fn name(&self) -> &str {
         self.projection.name()
     }

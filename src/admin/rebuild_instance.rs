@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::context::{Context, Control, answer};
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
-use super::site::{Control, Site, answer};
 use super::{left_out, lost};
 use crate::builds::{Behind, BuildProgress, Phase, Step};
 use crate::engine::ProjectionHandler;
@@ -18,7 +18,7 @@ const TRIES: u32 = 100;
 
 /// Builds one instance anew, on this thread, and exchanges it.
 pub(super) fn rebuild(
-    site: &Site<'_>,
+    site: &Context<'_>,
     command: Uuid,
     instance: &str,
     control: &dyn Control,
@@ -57,7 +57,7 @@ pub(super) fn rebuild(
 
 /// How far this command is with its build: it is kept once it was exchanged.
 fn phase(
-    site: &Site<'_>,
+    site: &Context<'_>,
     part: &Projection,
     command: Uuid,
     control: &dyn Control,
@@ -69,7 +69,7 @@ fn phase(
 
 /// Pass by pass, so that a stop is heard.
 fn fill(
-    site: &Site<'_>,
+    site: &Context<'_>,
     handler: &ProjectionHandler,
     instance: &Arc<str>,
     control: &dyn Control,
@@ -117,7 +117,7 @@ fn fill(
 }
 
 fn exchange(
-    site: &Site<'_>,
+    site: &Context<'_>,
     part: &Projection,
     command: Uuid,
     handler: &ProjectionHandler,
