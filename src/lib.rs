@@ -163,7 +163,7 @@ pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
 pub use crate::standing::{Standing, StandstillStore, Verdict};
-pub use crate::standstill::{Note, Standstill, StandstillKind, Subject as StandstillSubject};
+pub use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
 pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
 pub use crate::statement::*;
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::builds::Phase;
 use crate::error::StoreError;
-use crate::standstill::{Note, Standstill, StandstillKind, Subject};
+use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
 use crate::state::ProjectionKey;
 
 /// A projection that is behind and has moved no checkpoint for this long is stuck, also where nobody says why.
@@ -54,7 +54,12 @@ pub trait StandstillStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn note(&self, process: Uuid, notes: &[Note], gone: &[(ProjectionKey, Subject)]) -> Result<(), StoreError>;
+    fn note(
+        &self,
+        process: Uuid,
+        notes: &[Note],
+        gone: &[(ProjectionKey, StandstillSubject)],
+    ) -> Result<(), StoreError>;
 
     /// How these builds get on, of those that are registered; with an instance only what concerns that one.
     ///

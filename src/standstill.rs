@@ -294,7 +294,7 @@ pub(crate) fn bounded(text: &str) -> String {
 /// What of a projection stands still.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Subject {
+pub enum StandstillSubject {
     /// All of it: its work cannot even be looked for.
     Look,
     /// All of it: states, events or leases cannot be had.
@@ -307,7 +307,7 @@ pub enum Subject {
     More,
 }
 
-impl Subject {
+impl StandstillSubject {
     /// The word under which it is stored, and the instance, empty where none is meant.
     pub(crate) fn stored(&self) -> (&'static str, &str) {
         match self {
@@ -326,7 +326,7 @@ pub struct Note {
     /// The projection.
     pub projection: ProjectionKey,
     /// What of it.
-    pub subject: Subject,
+    pub subject: StandstillSubject,
     /// Why.
     pub kind: StandstillKind,
     /// In words, bounded.

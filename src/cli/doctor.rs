@@ -9,7 +9,7 @@ use crate::inspect::{Finding, Severity};
 use crate::plain::plain;
 
 #[derive(Serialize)]
-struct Report {
+struct DoctorReport {
     verdict: Severity,
     findings: Vec<Finding>,
 }
@@ -23,7 +23,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
     };
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Severity::Ok);
     if session.out.is_json() {
-        session.out.object(&Report { verdict, findings })?;
+        session.out.object(&DoctorReport { verdict, findings })?;
     } else {
         for Finding { check, verdict, found, remedy } in &findings {
             session.out.line(&format!("{verdict:<4}  {check:<13}  {}", plain(found)))?;

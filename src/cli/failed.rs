@@ -24,7 +24,7 @@ const INTERVENTIONS: usize = 10_000;
 const ERROR: usize = 100;
 
 #[derive(Serialize)]
-struct Line<'h> {
+struct FailedLine<'h> {
     projection: &'h str,
     version: u32,
     build: Option<&'h str>,
@@ -41,11 +41,11 @@ struct Line<'h> {
     first_at: Option<String>,
     last_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    interventions: Option<Vec<Done<'h>>>,
+    interventions: Option<Vec<MendLine<'h>>>,
 }
 
 #[derive(Serialize)]
-struct Done<'h> {
+struct MendLine<'h> {
     action: &'static str,
     who: &'h str,
     why: &'h str,
@@ -132,9 +132,9 @@ fn row(projection: &Build, held: &FailedEvent) -> Vec<String> {
     ]
 }
 
-fn line<'h>(projection: &'h Build, held: &'h FailedEvent, interventions: Option<Vec<Done<'h>>>) -> Line<'h> {
+fn line<'h>(projection: &'h Build, held: &'h FailedEvent, interventions: Option<Vec<MendLine<'h>>>) -> FailedLine<'h> {
     let attempt = &held.attempt;
-    Line {
+    FailedLine {
         projection: projection.key.projection(),
         version: projection.key.version,
         build: projection.key.mark(),
@@ -176,8 +176,8 @@ fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
     Ok(Ended::Fine)
 }
 
-fn intervention(done: &Intervention) -> Done<'_> {
-    Done { action: done.action.as_str(), who: &done.by.who, why: &done.by.why, at: exact_moment(done.at) }
+fn intervention(done: &Intervention) -> MendLine<'_> {
+    MendLine { action: done.action.as_str(), who: &done.by.who, why: &done.by.why, at: exact_moment(done.at) }
 }
 
 fn describe(

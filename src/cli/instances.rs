@@ -14,7 +14,7 @@ use crate::query::{Head, HeadsRequest};
 const PAGE: usize = 1000;
 
 #[derive(Serialize)]
-struct Line {
+struct InstanceLine {
     instance: String,
     head: i64,
     #[serde(flatten)]
@@ -66,8 +66,8 @@ pub(super) fn run(session: &mut Session<'_>, args: &InstancesArgs) -> Outcome {
     Ok(Ended::Fine)
 }
 
-fn lines(session: &Session<'_>, projection: Option<&Build>, heads: &[Head]) -> anyhow::Result<Vec<Line>> {
-    let bare = |head: &Head, standing| Line { instance: head.instance.to_string(), head: head.head, standing };
+fn lines(session: &Session<'_>, projection: Option<&Build>, heads: &[Head]) -> anyhow::Result<Vec<InstanceLine>> {
+    let bare = |head: &Head, standing| InstanceLine { instance: head.instance.to_string(), head: head.head, standing };
     let Some(projection) = projection else { return Ok(heads.iter().map(|head| bare(head, None)).collect()) };
     let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
     let states = session.store.states(&projection.key, &instances)?;
@@ -90,12 +90,17 @@ fn lines(session: &Session<'_>, projection: Option<&Build>, heads: &[Head]) -> a
     Ok(heads.iter().zip(&states).map(standing).collect())
 }
 
-fn print(session: &mut Session<'_>, projection: Option<&Build>, lines: &[Line], is_full: bool) -> anyhow::Result<()> {
+fn print(
+    session: &mut Session<'_>,
+    projection: Option<&Build>,
+    lines: &[InstanceLine],
+    is_full: bool,
+) -> anyhow::Result<()> {
     let mut columns = vec![text("INSTANCE"), number("HEAD")];
     if projection.is_some() {
         columns.extend([number("RELEVANT"), number("CHECKPOINT"), number("LAG"), text("STATE")]);
     }
-    let row = |line: &Line| {
+    let row = |line: &InstanceLine| {
         let mut cells = vec![clean(&line.instance), positions(line.head)];
         if let Some(Standing { relevant_head, checkpoint, lag_events, state }) = &line.standing {
             cells.extend([*relevant_head, *checkpoint, *lag_events].map(positions));

@@ -10,7 +10,7 @@ use super::{Ended, Outcome, Session};
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus};
 
 #[derive(Serialize)]
-struct Report {
+struct LeasesReport {
     members: Vec<MemberStatus>,
     leases: Vec<ActiveLease>,
 }
@@ -24,7 +24,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &LeasesArgs) -> Outcome {
     let members = session.store.status(false)?.members;
     let leases = session.store.active_leases(&query)?;
     if session.out.is_json() {
-        session.out.object(&Report { members, leases })?;
+        session.out.object(&LeasesReport { members, leases })?;
         return Ok(Ended::Fine);
     }
     print_members(session, &members)?;

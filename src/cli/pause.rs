@@ -7,7 +7,7 @@ use super::options::PauseArgs;
 use super::{Ended, Outcome, Session};
 
 #[derive(Serialize)]
-struct Done<'a> {
+struct PauseLine<'a> {
     projection: &'a str,
     instance: Option<&'a str>,
     paused: bool,
@@ -35,7 +35,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     };
     session.out.changed(&*words);
     if session.out.is_json() {
-        session.out.object(&Done { projection, instance, paused: on, changed })?;
+        session.out.object(&PauseLine { projection, instance, paused: on, changed })?;
         return Ok(Ended::Fine);
     }
     session.out.remark(&words)?;

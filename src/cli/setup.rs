@@ -7,7 +7,7 @@ use super::{Ended, Outcome, Session};
 use crate::projection::Projection;
 
 #[derive(Serialize)]
-struct Done {
+struct SetupLine {
     schema: i64,
     projections: Vec<String>,
 }
@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
     let schema = session.store.schema()?.found;
     let projections: Vec<String> = projections.iter().map(|projection| projection.name().to_owned()).collect();
     if session.out.is_json() {
-        session.out.object(&Done { schema, projections })?;
+        session.out.object(&SetupLine { schema, projections })?;
     } else {
         let tables =
             if projections.is_empty() { String::new() } else { format!(", and of {}", projections.join(", ")) };

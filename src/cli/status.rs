@@ -47,7 +47,7 @@ const STANDSTILLS: usize = 10;
 const PAUSES: usize = 10;
 
 #[derive(Serialize)]
-struct Report<'s> {
+struct StatusReport<'s> {
     #[serde(flatten)]
     status: &'s Status,
     /// What engines are asked for and have not answered yet.
@@ -122,7 +122,7 @@ fn print(
     commands: &[CommandRecord],
 ) -> anyhow::Result<()> {
     if session.out.is_json() {
-        return session.out.object(&Report { status, commands });
+        return session.out.object(&StatusReport { status, commands });
     }
     if status.projections.is_empty() {
         return session.out.line("no projection is registered here; the service registers them when it starts");

@@ -63,9 +63,9 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
     instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))
 }
 
-type Columns = Vec<(&'static str, T)>;
+type TypedColumns = Vec<(&'static str, T)>;
 
-fn columns() -> (Columns, Columns) {
+fn columns() -> (TypedColumns, TypedColumns) {
     let keys =
         vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer), ("position", T::Integer)];
     let texts = ["aggregate_type", "aggregate_id", "event_type", "state"].map(|name| (name, T::Text));

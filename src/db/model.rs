@@ -13,7 +13,7 @@ use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
 /// A row of a read table: names and values of its columns, the instance first.
-type Columns = Vec<(String, Value)>;
+type NamedValues = Vec<(String, Value)>;
 
 /// Reads it from one snapshot. The projection is placed; the connection must not have read in this transaction.
 ///
@@ -50,7 +50,7 @@ pub(crate) fn all_rows(
     conn: &mut dyn Conn,
     projection: &Projection,
     instance: &str,
-) -> Result<Vec<Vec<Columns>>, StoreError> {
+) -> Result<Vec<Vec<NamedValues>>, StoreError> {
     projection.tables().iter().map(|table| rows(conn, projection, table, instance)).collect()
 }
 
@@ -68,7 +68,7 @@ fn rows(
     projection: &Projection,
     table: &Table,
     instance: &str,
-) -> Result<Vec<Columns>, StoreError> {
+) -> Result<Vec<NamedValues>, StoreError> {
     let own = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
     let columns: Vec<(&str, ColumnType)> = std::iter::once((INSTANCE_COLUMN, ColumnType::Text)).chain(own).collect();
     let names: Vec<String> = columns.iter().map(|(name, _)| sql::quote(name)).collect();
@@ -89,7 +89,7 @@ pub(crate) fn find(
     table: &Table,
     instance: &str,
     key: &[Value],
-) -> Result<Option<Columns>, StoreError> {
+) -> Result<Option<NamedValues>, StoreError> {
     let projection = &placed(conn, projection)?;
     let own = table.columns.iter().map(|column| (column.name.as_str(), column.kind));
     let columns: Vec<(&str, ColumnType)> = std::iter::once((INSTANCE_COLUMN, ColumnType::Text)).chain(own).collect();

@@ -24,7 +24,7 @@ pub(crate) struct Own {
 
 /// A table that readers see, and the one that takes its place.
 #[derive(Debug)]
-pub struct Pair {
+pub struct TablePair {
     pub(crate) old: Relation,
     pub(crate) new: Relation,
     /// What the definition of the old one brings.
@@ -63,19 +63,19 @@ pub struct Dependent {
 pub trait Catalogue {
     /// What the old table has and the new one lacks, and can have before it takes the old one's place. Statements that
     /// only touch the new table, in order.
-    fn carried(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+    fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What goes from the old table to the new one as that takes its place, by the names from before.
-    fn moved(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+    fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What follows by name once the new tables have those of the old ones; asked for before that.
-    fn following(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError>;
+    fn following(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What would be left on the old table; true where nothing may go on without it unless a person says so.
-    fn staying(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<(String, bool)>, StoreError>;
+    fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError>;
 
     /// Statements that lock what `moved` and `following` change beside the tables themselves.
-    fn locks(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<String>, StoreError>;
+    fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError>;
 
     /// What stands on these relations and belongs to none of them, nor to one of the views.
     fn dependents(

@@ -10,7 +10,7 @@ use crate::builds::{Build, Phase};
 use crate::error::StoreError;
 use crate::inspect::{MemberStatus, Mismatch, Paused};
 use crate::standing::{STILL, Standing};
-use crate::standstill::{Note, Standstill, StandstillKind as Kind, Subject, more};
+use crate::standstill::{Note, Standstill, StandstillKind as Kind, StandstillSubject, more};
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
 
@@ -30,7 +30,7 @@ fn keys() -> Vec<(&'static str, T)> {
     ]
 }
 
-fn key(process: Uuid, projection: &ProjectionKey, subject: &Subject) -> Row {
+fn key(process: Uuid, projection: &ProjectionKey, subject: &StandstillSubject) -> Row {
     let (subject, instance) = subject.stored();
     vec![projection.name.as_ref().into(), projection.version.into(), process.into(), subject.into(), instance.into()]
 }
@@ -40,7 +40,7 @@ pub(super) fn note(
     conn: &mut dyn Conn,
     process: Uuid,
     notes: &[Note],
-    gone: &[(ProjectionKey, Subject)],
+    gone: &[(ProjectionKey, StandstillSubject)],
 ) -> Result<(), StoreError> {
     let (table, now) = (conn.dialect().table("standstills"), to_micros(conn.now()?));
     let delete = Bulk {
@@ -89,7 +89,7 @@ pub(super) fn forget_dead(conn: &mut dyn Conn) -> Result<(), StoreError> {
 }
 
 /// What is read once for all builds.
-pub(super) struct Known<'k> {
+pub(super) struct SharedFacts<'k> {
     pub(super) at: SystemTime,
     pub(super) members: &'k [MemberStatus],
     pub(super) pauses: &'k [(String, Paused)],
@@ -109,7 +109,7 @@ pub(super) fn read(
     if let Some(instance) = instance {
         pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));
     }
-    standings(conn, &builds, instance, &Known { at, members: &members, pauses: &pauses })
+    standings(conn, &builds, instance, &SharedFacts { at, members: &members, pauses: &pauses })
 }
 
 /// The same, of builds and with members and pauses that are read already.
@@ -117,7 +117,7 @@ pub(super) fn standings(
     conn: &mut dyn Conn,
     builds: &[Build],
     instance: Option<&str>,
-    known: &Known<'_>,
+    known: &SharedFacts<'_>,
 ) -> Result<Vec<Standing>, StoreError> {
     let states = states(conn, builds, instance, known)?;
     let notes = notes(conn, instance, known.at)?;
@@ -135,7 +135,7 @@ fn standing(
     build: &Build,
     states: &States,
     notes: &[Noted],
-    known: &Known<'_>,
+    known: &SharedFacts<'_>,
 ) -> Result<Standing, StoreError> {
     let name = build.key.projection();
     let runs = |member: &&MemberStatus| {
@@ -207,7 +207,7 @@ fn states(
     conn: &mut dyn Conn,
     builds: &[Build],
     instance: Option<&str>,
-    known: &Known<'_>,
+    known: &SharedFacts<'_>,
 ) -> Result<HashMap<ProjectionKey, States>, StoreError> {
     let dialect = conn.dialect();
     let names: Vec<String> = builds.iter().map(|build| build.key.name.to_string()).collect();
@@ -256,7 +256,7 @@ fn leased(
     build: &Build,
     instance: &str,
     count: i64,
-    known: &Known<'_>,
+    known: &SharedFacts<'_>,
 ) -> Result<Standstill, StoreError> {
     let sql = format!(
         "SELECT owner, leased_at FROM {} WHERE projection = $1 AND version = $2 AND instance_id = $3",

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::standstill::{self, Known};
+use super::standstill::{self, SharedFacts};
 use super::{Conn, Row, builds, pause, row, setup};
 use crate::builds::Build;
 use crate::error::{StoreError, StoreErrorKind};
@@ -22,7 +22,7 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
     let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let (members, own) = (members(conn, &leases, at)?, setup::store_id(conn)?);
-    let known = Known { at, members: &members, pauses: &pauses };
+    let known = SharedFacts { at, members: &members, pauses: &pauses };
     let standings = standstill::standings(conn, &builds, None, &known)?;
     let mut projections = Vec::with_capacity(builds.len());
     for (build, standing) in builds.iter().zip(standings) {

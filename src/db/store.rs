@@ -23,7 +23,7 @@ use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
 use crate::standing::{Standing, StandstillStore};
-use crate::standstill::{Note, Subject};
+use crate::standstill::{Note, StandstillSubject};
 use crate::state::{ProjectionKey, State};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
@@ -302,7 +302,12 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
 }
 
 impl<B: Backend> StandstillStore for DbStore<B> {
-    fn note(&self, process: Uuid, notes: &[Note], gone: &[(ProjectionKey, Subject)]) -> Result<(), StoreError> {
+    fn note(
+        &self,
+        process: Uuid,
+        notes: &[Note],
+        gone: &[(ProjectionKey, StandstillSubject)],
+    ) -> Result<(), StoreError> {
         let doing = "writing down why projections stand still";
         self.inner.backend.write_apart(doing, |conn| standstill::note(conn, process, notes, gone))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{StoreError, chain};
 use crate::clock::spoken;
 
-type Cause = Box<dyn StdError + Send + Sync>;
+type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// A pass over some instances that did not bring all of them to the head.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,7 @@ pub struct ShutdownError {
 /// assert!(reduce("x").unwrap_err().downcast_ref::<std::num::ParseIntError>().is_some());
 /// ```
 pub struct ReduceError {
-    source: Cause,
+    source: BoxedError,
 }
 
 impl ReduceError {

@@ -9,9 +9,9 @@ use postgres::types::{ToSql, Type};
 use super::dial::Access;
 use super::error::End;
 use super::objects::Objects;
-use super::places::Places;
+use super::places::TableSchemas;
 use super::value::{self, Param};
-use super::{bulk, error, holder, in_order, push, slices};
+use super::{bulk, error, event_batches, holder, in_order, push};
 use crate::db::objects::Catalogue;
 use crate::db::{Append, BatchRow, Bulk, Conn, Counters, Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
@@ -32,7 +32,7 @@ pub(super) struct Session<'c, C: GenericClient> {
     /// A statement did not find its table or schema.
     missed: bool,
     /// Where read tables are, as the pool's connections know it.
-    places: Option<(&'c Places, u64)>,
+    places: Option<(&'c TableSchemas, u64)>,
     /// Why the connection is to be given up afterwards.
     end: Option<End>,
 }
@@ -44,7 +44,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
     }
 
     /// One that knows, and tells, where read tables are.
-    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, access: Access, places: &'c Places) -> Self {
+    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, access: Access, places: &'c TableSchemas) -> Self {
         Self { places: Some((places, places.generation())), access, ..Self::new(client, role) }
     }
 
@@ -160,7 +160,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
     }
 
     fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError> {
-        slices::read(self, request)
+        event_batches::read(self, request)
     }
 
     fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError> {

@@ -19,10 +19,10 @@ const OLD_TRANSACTION: Duration = Duration::from_mins(5);
 /// The part of the server's connections above which it becomes tight, in percent.
 const TIGHT: i64 = 80;
 
-type Found = Result<Finding, StoreError>;
+type Examined = Result<Finding, StoreError>;
 
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
-    let checks: [(&'static str, &dyn Fn() -> Found); 9] = [
+    let checks: [(&'static str, &dyn Fn() -> Examined); 9] = [
         ("server", &|| server(postgres)),
         ("durability", &|| durability(postgres)),
         ("privileges", &|| privileges(postgres)),
@@ -46,7 +46,7 @@ fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
     rows.into_iter().next().ok_or_else(|| StoreError::new(doing, StoreErrorKind::Corrupt, "the server gave no row"))
 }
 
-fn server(postgres: &Postgres) -> Found {
+fn server(postgres: &Postgres) -> Examined {
     let doing = "asking for the server's version";
     let sql = "SELECT current_setting('server_version'), current_database()::text, current_user::text";
     let found = one(postgres, doing, sql)?;
@@ -68,7 +68,7 @@ fn access(postgres: &Postgres, doing: &str) -> Result<Access, StoreError> {
     Ok(postgres.pool().connect(doing)?.access())
 }
 
-fn durability(postgres: &Postgres) -> Found {
+fn durability(postgres: &Postgres) -> Examined {
     let sql =
         "SELECT current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')";
     let found = one(postgres, "asking for the server's settings", sql)?;
@@ -91,7 +91,7 @@ fn durability(postgres: &Postgres) -> Found {
 }
 
 /// What running needs, with the statements that grant what is missing.
-fn privileges(postgres: &Postgres) -> Found {
+fn privileges(postgres: &Postgres) -> Examined {
     let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('readside') IS NOT NULL, \
          coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
     let (check, doing) = ("privileges", "asking for privileges");
@@ -119,7 +119,7 @@ fn privileges(postgres: &Postgres) -> Found {
 }
 
 /// A pooler in transaction mode gives the server's session to somebody else between two statements.
-fn pooler(postgres: &Postgres) -> Found {
+fn pooler(postgres: &Postgres) -> Examined {
     let mut client = postgres.pool().connect_anew("looking for a pooler")?;
     Ok(if notify::is_shared(postgres, &mut client)? {
         Finding::warn(
@@ -134,7 +134,7 @@ fn pooler(postgres: &Postgres) -> Found {
 
 /// Says a word to itself, as engines do. Where the session is not its own it would hear nothing, and leave the session
 /// subscribed.
-fn notifications(postgres: &Postgres, patience: Duration) -> Found {
+fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
     let doing = "testing notifications";
     if access(postgres, doing)? == Access::Standby {
         return Ok(Finding::warn("notifications", "none on a standby", "connect to the primary server"));
@@ -175,7 +175,7 @@ fn hear(postgres: &Postgres, listener: &mut Client, patience: Duration) -> Resul
     Ok(None)
 }
 
-fn transactions(postgres: &Postgres) -> Found {
+fn transactions(postgres: &Postgres) -> Examined {
     let sql = "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - a.xact_start)), 0)::float8, \
          (SELECT pid::int8 FROM pg_stat_activity b WHERE b.xact_start = min(a.xact_start) LIMIT 1), \
          (SELECT application_name FROM pg_stat_activity b WHERE b.xact_start = min(a.xact_start) LIMIT 1), \
@@ -207,7 +207,7 @@ fn transactions(postgres: &Postgres) -> Found {
     ))
 }
 
-fn connections(postgres: &Postgres) -> Found {
+fn connections(postgres: &Postgres) -> Examined {
     let sql = "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), \
          current_setting('max_connections')::int8";
     let found = one(postgres, "counting connections", sql)?;
@@ -220,7 +220,7 @@ fn connections(postgres: &Postgres) -> Found {
     })
 }
 
-fn space(postgres: &Postgres) -> Found {
+fn space(postgres: &Postgres) -> Examined {
     let sql = "SELECT pg_database_size(current_database()), (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 \
          FROM pg_class c WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r')";
     let found = one(postgres, "measuring the database", sql)?;
@@ -231,7 +231,7 @@ fn space(postgres: &Postgres) -> Found {
 }
 
 /// No SQL tells how much room the server's file system has left.
-fn disk(postgres: &Postgres) -> Found {
+fn disk(postgres: &Postgres) -> Examined {
     let found = one(postgres, "measuring the database", "SELECT pg_database_size(current_database())")?;
     let size = crate::inspect::bytes(row::int(&found, 0)?);
     let text = format!("the database takes {size}; SQL does not tell what its disk has left: watch that on the server");

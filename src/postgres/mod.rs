@@ -8,6 +8,7 @@ mod bulk;
 mod conn;
 mod dial;
 mod error;
+mod event_batches;
 mod examine;
 mod holder;
 mod in_order;
@@ -18,7 +19,6 @@ mod places;
 mod pool;
 mod push;
 mod rights;
-mod slices;
 mod value;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ use crate::subscription::PushedIn;
 use crate::value::Value;
 use address::Address;
 use conn::Session;
-use places::Places;
+use places::TableSchemas;
 use pool::{Checked, Pool};
 
 /// Event store and projection store in one PostgreSQL database.
@@ -124,7 +124,7 @@ pub struct Postgres {
     pool: Pool,
     /// For what keeps leases, however busy the pool is.
     reserve: Pool,
-    places: Places,
+    places: TableSchemas,
     options: PostgresOptions,
     /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
     longest_idle: AtomicU64,
@@ -164,7 +164,7 @@ impl DbStore<Postgres> {
         }
         let pool = Pool::open(address, &options)?;
         let (longest_idle, places) =
-            (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), Places::default());
+            (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), TableSchemas::default());
         Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle, places }))
     }
 

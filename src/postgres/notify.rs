@@ -43,14 +43,14 @@ const DOING: &str = "listening for pushes of other processes";
 /// A connection that listens, when there is one.
 struct Listener {
     store: DbStore<Postgres>,
-    session: Option<Session>,
+    session: Option<Subscription>,
     /// Why it does not hear.
     deaf: Option<String>,
     /// While it does not hear, when it looks again.
     again: Option<Instant>,
 }
 
-struct Session {
+struct Subscription {
     client: Client,
     /// The server's process that is subscribed.
     pid: i64,
@@ -184,7 +184,7 @@ pub(super) fn read(message: &str, news: &mut Notifications) -> Vec<String> {
     words
 }
 
-impl Session {
+impl Subscription {
     /// Waits for news for so long at most.
     fn hear(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
@@ -226,7 +226,7 @@ impl Listener {
         } else {
             let pid = subscribe(&mut client)?;
             let life = (postgres.pool().generation(), deadline(postgres.options.max_lifetime.max(SHORTEST_LIFE)));
-            self.session = Some(Session { client, pid, word: Word::Due(Instant::now()), life });
+            self.session = Some(Subscription { client, pid, word: Word::Due(Instant::now()), life });
         }
         Ok(Notifications { instances: Vec::new(), all: true })
     }
@@ -273,7 +273,7 @@ impl NotificationListener for Listener {
             return Ok(Notifications::default());
         }
         let (generation, now) = (self.store.backend().pool().generation(), Instant::now());
-        let is_over = |session: &mut Session| session.life.0 != generation || session.life.1 <= now;
+        let is_over = |session: &mut Subscription| session.life.0 != generation || session.life.1 <= now;
         drop(self.session.take_if(is_over));
         let Some(session) = &mut self.session else { return self.connect() };
         let heard = session.hear(wait);

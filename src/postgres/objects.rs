@@ -3,7 +3,7 @@
 //! Each query gives `what`, `guards` and `sql`. A definition that the server prints names the table that it is on; what
 //! is behind that name is used for the new table.
 
-use crate::db::objects::{Catalogue, Dependent, Own, Pair, Relation, Step};
+use crate::db::objects::{Catalogue, Dependent, Own, Relation, Step, TablePair};
 use crate::db::{Conn, row};
 use crate::error::StoreError;
 use crate::value::Value;
@@ -330,8 +330,8 @@ fn json(lists: &[Vec<String>]) -> Value {
 }
 
 /// The values of [`GIVEN`].
-fn given(pair: &Pair) -> Vec<Value> {
-    let Pair { old, new, own: Own { indexes, uniques }, tables, within, .. } = pair;
+fn given(pair: &TablePair) -> Vec<Value> {
+    let TablePair { old, new, own: Own { indexes, uniques }, tables, within, .. } = pair;
     vec![
         old.quoted.as_str().into(),
         new.quoted.as_str().into(),
@@ -362,14 +362,14 @@ fn texts(conn: &mut dyn Conn, sql: &str, params: &[Value]) -> Result<Vec<String>
 }
 
 /// The values of [`GIVEN`] and [`VIEWS`].
-fn with_views(pair: &Pair) -> Vec<Value> {
+fn with_views(pair: &TablePair) -> Vec<Value> {
     let mut params = given(pair);
     params.push(names(&pair.views));
     params
 }
 
 impl Catalogue for Objects {
-    fn carried(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let (params, version) = (given(pair), version(conn)?);
         let mut queries = vec![GRANTS.to_owned(), OPTIONS.to_owned(), STORAGE.to_owned(), COLUMNS.to_owned()];
         if version >= 140_000 {
@@ -385,7 +385,7 @@ impl Catalogue for Objects {
         Ok(carried)
     }
 
-    fn moved(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let params = given(pair);
         let mut moved = Vec::new();
         // Not asked with what is carried: that makes the index which may be the identity.
@@ -403,11 +403,11 @@ impl Catalogue for Objects {
         Ok(moved)
     }
 
-    fn following(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn following(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         steps(conn, &format!("{GIVEN}{VIEWS}{FOLLOWING}"), &with_views(pair), false)
     }
 
-    fn staying(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<(String, bool)>, StoreError> {
+    fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError> {
         let found = conn.query(&format!("{GIVEN}{STAYS}"), &given(pair))?;
         let stay = |found: &crate::db::Row| Ok((row::text(found, 0)?.to_owned(), row::truth(found, 1)?));
         let mut stays: Vec<(String, bool)> = found.iter().map(stay).collect::<Result<_, StoreError>>()?;
@@ -421,7 +421,7 @@ impl Catalogue for Objects {
         Ok(stays)
     }
 
-    fn locks(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<String>, StoreError> {
+    fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError> {
         let mut locks = texts(conn, &format!("{GIVEN}{VIEWS}{LOCK_VIEWS}"), &with_views(pair))?;
         locks.extend(texts(conn, &format!("{GIVEN}{LOCK_TABLES}"), &given(pair))?);
         Ok(locks)

@@ -10,16 +10,16 @@ use crate::state::ProjectionKey;
 /// The schemas on record, by build; as many as builds in the code. They are believed until a new connection is made,
 /// which may lead to another database, or until a statement does not find its table.
 #[derive(Debug, Default)]
-pub(super) struct Places(Mutex<Known>);
+pub(super) struct TableSchemas(Mutex<KnownSchemas>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownSchemas {
     /// Grows each time that all is forgotten.
     generation: u64,
     schemas: HashMap<ProjectionKey, Arc<str>>,
 }
 
-impl Places {
+impl TableSchemas {
     /// To tell whether all was forgotten since.
     pub(super) fn generation(&self) -> u64 {
         self.0.lock().generation
@@ -51,7 +51,7 @@ mod tests {
     // Contract: L10
     #[test]
     fn what_was_read_before_all_was_forgotten_is_not_kept() {
-        let (places, place) = (Places::default(), Arc::from("app"));
+        let (places, place) = (TableSchemas::default(), Arc::from("app"));
         let key = ProjectionKey { name: "users".into(), version: 1 };
         let before = places.generation();
         places.keep(before, &key, &place);

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rusqlite::{CachedStatement, Connection};
 
 use super::objects::Objects;
-use super::{error, push, slices, value};
+use super::{error, event_batches, push, value};
 use crate::clock::Clock;
 use crate::db::objects::Catalogue;
 use crate::db::{Append, BatchRow, Bulk, BulkKind, Conn, Counters, Row, on_conflict};
@@ -99,7 +99,7 @@ impl Conn for Handle<'_> {
     }
 
     fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError> {
-        slices::read(self, request)
+        event_batches::read(self, request)
     }
 
     fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError> {

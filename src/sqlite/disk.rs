@@ -1,7 +1,7 @@
 //! How much room the file system of the file has left.
 
 use super::Sqlite;
-use super::examine::{Found, log_length};
+use super::examine::{Examined, log_length};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Finding, bytes};
 
@@ -11,7 +11,7 @@ const LEAST: u64 = 1 << 30;
 /// With more than this left it is not, however large the file system is.
 const ENOUGH: u64 = 10 << 30;
 
-pub(super) fn look(sqlite: &Sqlite) -> Found {
+pub(super) fn look(sqlite: &Sqlite) -> Examined {
     let Some(path) = sqlite.file() else { return Ok(Finding::ok("disk", "none, in memory")) };
     let failed = |error| StoreError::new("asking for the room on the disk", StoreErrorKind::Other, error);
     let file = std::fs::metadata(path).map_err(failed)?.len() + log_length(path);

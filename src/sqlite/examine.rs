@@ -11,10 +11,10 @@ use crate::inspect::{Finding, bytes};
 /// The part of the file's pages, in percent, above which it pays to have them back.
 const MANY_FREE: i64 = 50;
 
-pub(super) type Found = Result<Finding, StoreError>;
+pub(super) type Examined = Result<Finding, StoreError>;
 
 pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
-    let checks: &[(&'static str, &dyn Fn() -> Found)] = &[
+    let checks: &[(&'static str, &dyn Fn() -> Examined)] = &[
         ("library", &|| Ok(Finding::ok("library", format!("SQLite {}", rusqlite::version())))),
         ("writing", &|| writing(sqlite)),
         ("log", &|| sqlite.examine_log(super::log::WORTH_A_LOOK)),
@@ -31,7 +31,7 @@ fn failed(check: &'static str, error: &StoreError) -> Finding {
 }
 
 /// Begins a write and ends it without a change.
-fn writing(sqlite: &Sqlite) -> Found {
+fn writing(sqlite: &Sqlite) -> Examined {
     let begun: Result<(), StoreError> = sqlite.write("testing whether the file can be written", |_| Ok(()));
     match begun {
         Ok(()) => Ok(Finding::ok("writing", "the file can be written")),
@@ -49,7 +49,7 @@ pub(super) fn log_length(path: &Path) -> u64 {
     std::fs::metadata(super::place::log_of(path)).map_or(0, |found| found.len())
 }
 
-fn space(sqlite: &Sqlite) -> Found {
+fn space(sqlite: &Sqlite) -> Examined {
     let pages = sqlite.read("counting pages", |conn| {
         let sql = "SELECT (SELECT page_count FROM pragma_page_count), (SELECT freelist_count FROM pragma_freelist_count), \
              (SELECT page_size FROM pragma_page_size), (SELECT max_page_count FROM pragma_max_page_count)";

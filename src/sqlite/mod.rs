@@ -7,6 +7,7 @@ mod contains;
 #[cfg(feature = "cli")]
 mod disk;
 mod error;
+mod event_batches;
 mod examine;
 mod left;
 mod log;
@@ -15,7 +16,6 @@ mod notify;
 mod objects;
 mod place;
 mod push;
-mod slices;
 mod value;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
 //! own words: for that moment the new table bears the name that they mean.
 
-use crate::db::objects::{Catalogue, Dependent, Pair, Relation, Step};
+use crate::db::objects::{Catalogue, Dependent, Relation, Step, TablePair};
 use crate::db::{Conn, row};
 use crate::error::{StoreError, chain};
 use crate::sql::{mentions, quote};
@@ -32,7 +32,7 @@ fn made_on(conn: &mut dyn Conn, relation: &str) -> Result<Vec<Made>, StoreError>
 }
 
 /// True for an index that the definition of its table brings.
-fn is_own(conn: &mut dyn Conn, pair: &Pair, index: &str) -> Result<bool, StoreError> {
+fn is_own(conn: &mut dyn Conn, pair: &TablePair, index: &str) -> Result<bool, StoreError> {
     let sql = "SELECT name FROM pragma_index_info($1) WHERE name IS NOT NULL ORDER BY seqno";
     let columns = texts(conn, sql, &[index.into()])?;
     let sql = "SELECT 1 FROM pragma_index_list($1) WHERE name = $2 AND \"unique\" = 0 AND partial = 0";
@@ -64,7 +64,7 @@ fn literal(text: &str) -> String {
 
 /// A foreign key follows its table by its new name. So while the old table bears a name that stands nowhere else, that is
 /// the word to change in what is kept of the other table; then each of its rows has to have its row in the new one.
-fn refer(from: &str, pair: &Pair) -> String {
+fn refer(from: &str, pair: &TablePair) -> String {
     let (old, aside, from) = (&pair.old.quoted, quote(ASIDE), literal(from));
     format!(
         "ALTER TABLE {old} RENAME TO {aside}; PRAGMA writable_schema = ON; \
@@ -128,12 +128,12 @@ fn compilable(conn: &mut dyn Conn) -> Result<Vec<(String, String)>, StoreError> 
 }
 
 impl Catalogue for Objects {
-    fn carried(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn carried(&self, _: &mut dyn Conn, _: &TablePair) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
 
     /// Indexes have no second name that they could bear beside the old ones, so that they are made in the switch.
-    fn moved(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let (old, new, aside) = (&pair.old.quoted, &pair.new.quoted, quote(ASIDE));
         let mut moved = Vec::new();
         for Made { kind, name, words } in made_on(conn, &pair.old.raw)? {
@@ -156,11 +156,11 @@ impl Catalogue for Objects {
     }
 
     /// Views follow by themselves.
-    fn following(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<Step>, StoreError> {
+    fn following(&self, _: &mut dyn Conn, _: &TablePair) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
 
-    fn staying(&self, conn: &mut dyn Conn, pair: &Pair) -> Result<Vec<(String, bool)>, StoreError> {
+    fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError> {
         let sql = "SELECT DISTINCT k.\"to\" FROM pragma_foreign_key_list($1) k WHERE k.\"table\" = $2 COLLATE NOCASE \
                    AND k.\"to\" IS NOT NULL AND k.\"to\" NOT IN (SELECT name FROM pragma_table_info($3))";
         let mut stays = Vec::new();
@@ -178,7 +178,7 @@ impl Catalogue for Objects {
         Ok(stays)
     }
 
-    fn locks(&self, _: &mut dyn Conn, _: &Pair) -> Result<Vec<String>, StoreError> {
+    fn locks(&self, _: &mut dyn Conn, _: &TablePair) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }
 

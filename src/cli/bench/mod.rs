@@ -47,7 +47,7 @@ const TOGETHER: usize = 10;
 const TAG: usize = 12;
 
 #[derive(Serialize)]
-struct Report {
+struct BenchReport {
     events: u64,
     instances: usize,
     batch: usize,
@@ -135,7 +135,7 @@ fn measure(
     floor: &mut dyn Floor,
     stop: &Stop,
     bar: &ProgressBar,
-) -> anyhow::Result<Option<Report>> {
+) -> anyhow::Result<Option<BenchReport>> {
     let config = HandlerConfig { bulk_limit: PAGE, ..HandlerConfig::default() };
     let handler =
         ProjectionHandler::new(session.store.clone(), session.store.clone(), work.projection.clone(), config)?;
@@ -171,7 +171,7 @@ fn measure(
         bar.inc(work.events() * chunk.len() as u64 / instances.len() as u64);
     }
     compare(session, work, floor)?;
-    Ok(Some(Report {
+    Ok(Some(BenchReport {
         events: work.events(),
         instances: instances.len(),
         batch: work.batch,
@@ -203,12 +203,12 @@ impl Times {
     }
 }
 
-fn print(session: &mut Session<'_>, report: &Report) -> Outcome {
+fn print(session: &mut Session<'_>, report: &BenchReport) -> Outcome {
     if session.out.is_json() {
         session.out.object(report)?;
         return Ok(Ended::Fine);
     }
-    let Report { events, instances, batch, push, catch_up } = report;
+    let BenchReport { events, instances, batch, push, catch_up } = report;
     let rows = [(format!("push, {batch} a call"), push), ("catch-up from nothing".to_owned(), catch_up)];
     #[expect(clippy::cast_possible_truncation, reason = "whole events are shown")]
     let speed = |per_second: f64| positions(per_second.round() as i64);

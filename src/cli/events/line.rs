@@ -13,7 +13,7 @@ use crate::event::Event;
 
 /// The fields and their order are what scripts rely on, and what `readside push` reads.
 #[derive(Serialize)]
-struct Line<'e> {
+struct EventLine<'e> {
     id: Uuid,
     instance: &'e str,
     position: i64,
@@ -38,7 +38,7 @@ pub(in crate::cli) fn print(out: &mut Output, event: &Event) -> anyhow::Result<(
         let doing = || format!("reading event {} of instance {:?}", event.position(), event.instance());
         serde_json::from_str::<&RawValue>(text).with_context(doing)
     };
-    out.object(&Line {
+    out.object(&EventLine {
         id: event.id(),
         instance: event.instance(),
         position: event.position(),

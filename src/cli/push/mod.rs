@@ -30,7 +30,7 @@ const IDLE: Duration = Duration::from_secs(1);
 
 /// What was stored; `events` counts those that an earlier import had stored too.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct PushReport {
     events: u64,
     /// The last line that is stored.
     last_line: u64,
@@ -56,7 +56,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &PushArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
     let stop = Stop::on_signals()?;
     let bar = bar(session, &source);
-    let mut report = Report::default();
+    let mut report = PushReport::default();
     let outcome = push(session, args, &source, &stop, &bar, &mut report);
     bar.finish_and_clear();
     match outcome {
@@ -78,7 +78,7 @@ fn push(
     source: &Source,
     stop: &Stop,
     bar: &ProgressBar,
-    report: &mut Report,
+    report: &mut PushReport,
 ) -> Result<Ended, Wrong> {
     let defaults = Defaults { instance: args.instance.as_deref(), aggregate_type: args.aggregate_type.as_deref() };
     let mut batch = Batch::default();
@@ -120,7 +120,7 @@ fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> 
     Wrong { line, why: crate::error::chain(error.as_ref()), from, unknown_to: None }
 }
 
-fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut Report) -> Result<(), Wrong> {
+fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut PushReport) -> Result<(), Wrong> {
     if !args.dry_run {
         batch.store(&*session.events).map_err(|refused| {
             let Refused { line, stored, error, unknown } = refused;
@@ -150,7 +150,7 @@ fn bar(session: &Session<'_>, source: &Source) -> ProgressBar {
 }
 
 /// `1 event of line 7`, `12,000 events of lines 1 to 12,000`.
-fn stored(report: &Report) -> String {
+fn stored(report: &PushReport) -> String {
     let events = several(report.events, "event");
     match (report.first_line, report.last_line) {
         _ if report.events == 0 => "nothing".to_owned(),
@@ -159,7 +159,7 @@ fn stored(report: &Report) -> String {
     }
 }
 
-fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::Result<()> {
+fn done(session: &mut Session<'_>, args: &PushArgs, report: &PushReport) -> anyhow::Result<()> {
     if !args.dry_run && report.events > 0 {
         session.out.changed(format!("stored {}", stored(report)));
     }
@@ -176,7 +176,7 @@ fn done(session: &mut Session<'_>, args: &PushArgs, report: &Report) -> anyhow::
     Ok(())
 }
 
-fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: Report, wrong: &Wrong) {
+fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: PushReport, wrong: &Wrong) {
     let place = wrong.line.map_or(String::new(), |line| format!("line {line}: "));
     let error = format!("{place}{}", plain(&wrong.why));
     if session.out.is_json() {

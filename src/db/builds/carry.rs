@@ -9,7 +9,7 @@ use std::fmt;
 use super::stored::Stored;
 use super::views;
 use crate::db::Conn;
-use crate::db::objects::{Pair, Step};
+use crate::db::objects::{Step, TablePair};
 use crate::error::{SetupError, StoreError, StoreErrorKind, SwitchError, chain};
 
 /// What the new tables will be without.
@@ -65,12 +65,12 @@ impl Losses {
 }
 
 /// The tables that both builds have.
-pub(super) fn pairs(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<Vec<Pair>, StoreError> {
+pub(super) fn pairs(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<Vec<TablePair>, StoreError> {
     let (dialect, tables) = (conn.dialect(), live.relations(conn)?);
     let mut pairs = Vec::new();
     for table in live.tables.iter().filter(|table| new.tables.contains(table)) {
         if live.has(conn, table)? && new.has(conn, table)? {
-            pairs.push(Pair {
+            pairs.push(TablePair {
                 old: live.relation(dialect, table),
                 new: new.relation(dialect, table),
                 own: live.own(table),
@@ -124,7 +124,7 @@ pub(super) fn breaks(
 }
 
 /// What touches nothing but the new tables.
-pub(super) fn give(conn: &mut dyn Conn, pairs: &[Pair], losses: &mut Losses) -> Result<(), StoreError> {
+pub(super) fn give(conn: &mut dyn Conn, pairs: &[TablePair], losses: &mut Losses) -> Result<(), StoreError> {
     for pair in pairs {
         let steps = conn.catalogue().carried(conn, pair)?;
         take(conn, steps, losses)?;
@@ -132,7 +132,7 @@ pub(super) fn give(conn: &mut dyn Conn, pairs: &[Pair], losses: &mut Losses) -> 
     Ok(())
 }
 
-fn stays(conn: &mut dyn Conn, pairs: &[Pair], losses: &mut Losses) -> Result<(), StoreError> {
+fn stays(conn: &mut dyn Conn, pairs: &[TablePair], losses: &mut Losses) -> Result<(), StoreError> {
     for pair in pairs {
         for (what, guards) in conn.catalogue().staying(conn, pair)? {
             losses.add(what, None, guards);
@@ -143,7 +143,11 @@ fn stays(conn: &mut dyn Conn, pairs: &[Pair], losses: &mut Losses) -> Result<(),
 
 /// Moves what is on one table at a time, or stands on it, while nobody reads from both. Gives what is to follow once the
 /// new tables have the names of the old ones.
-pub(super) fn hand_over(conn: &mut dyn Conn, pairs: &[Pair], losses: &mut Losses) -> Result<Vec<Step>, StoreError> {
+pub(super) fn hand_over(
+    conn: &mut dyn Conn,
+    pairs: &[TablePair],
+    losses: &mut Losses,
+) -> Result<Vec<Step>, StoreError> {
     let catalogue = conn.catalogue();
     give(conn, pairs, losses)?;
     let mut following = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::of;
 use super::stored::{self, Stored};
 use crate::builds::{Behind, Comparison, JsonRow, RowDifference, SAMPLES, TableComparison};
-use crate::db::setup::catalog::{self, Found};
+use crate::db::setup::catalog::{self, CatalogColumn};
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
@@ -15,7 +15,7 @@ use crate::table::INSTANCE_COLUMN;
 use crate::value::{ColumnType, Value, canonical};
 
 /// The two builds, and the instances that are compared.
-struct Pair<'p> {
+struct ComparedBuilds<'p> {
     old: &'p Stored,
     new: &'p Stored,
     instances: Value,
@@ -73,7 +73,7 @@ fn compare_all(
         }
     }
     into.instances += same.len() as u64;
-    let pair = Pair { old: stored_old, new: stored_new, instances: Value::TextArray(same) };
+    let pair = ComparedBuilds { old: stored_old, new: stored_new, instances: Value::TextArray(same) };
     let mut tables: Vec<&String> = pair.old.tables.iter().chain(&pair.new.tables).collect();
     tables.sort_unstable();
     tables.dedup();
@@ -108,7 +108,7 @@ fn positions(
         .collect()
 }
 
-impl Pair<'_> {
+impl ComparedBuilds<'_> {
     fn count(&self, conn: &mut dyn Conn, stored: &Stored, table: &str) -> Result<u64, StoreError> {
         let dialect = conn.dialect();
         let which = dialect.any(&sql::quote(INSTANCE_COLUMN), 1);
@@ -150,19 +150,19 @@ impl Pair<'_> {
 }
 
 /// The columns of a primary key with their types, in order.
-fn key(columns: &[Found]) -> Vec<(&str, &str)> {
-    let mut key: Vec<&Found> = columns.iter().filter(|column| column.key > 0).collect();
+fn key(columns: &[CatalogColumn]) -> Vec<(&str, &str)> {
+    let mut key: Vec<&CatalogColumn> = columns.iter().filter(|column| column.key > 0).collect();
     key.sort_by_key(|column| column.key);
     key.into_iter().map(|column| (column.name.as_str(), column.kind.as_str())).collect()
 }
 
 /// The rows of one table in both builds.
 struct Rows<'r> {
-    pair: &'r Pair<'r>,
+    pair: &'r ComparedBuilds<'r>,
     dialect: Dialect,
     table: &'r str,
-    old: Vec<Found>,
-    new: Vec<Found>,
+    old: Vec<CatalogColumn>,
+    new: Vec<CatalogColumn>,
 }
 
 impl Rows<'_> {
@@ -193,12 +193,12 @@ impl Rows<'_> {
             Dialect::Postgres => "IS DISTINCT FROM",
             Dialect::Sqlite => "IS NOT",
         };
-        let kind = |stored: &Stored, column: &Found| stored.kind(self.table, &column.name);
+        let kind = |stored: &Stored, column: &CatalogColumn| stored.kind(self.table, &column.name);
         let common = self.old.iter().filter(|column| {
             self.new.iter().any(|other| other.name == column.name && other.kind == column.kind)
                 && kind(self.pair.old, column) == kind(self.pair.new, column)
         });
-        let part = |column: &Found| {
+        let part = |column: &CatalogColumn| {
             let name = sql::quote(&column.name);
             match (self.dialect, kind(self.pair.new, column)) {
                 // Documents are compared by meaning.
@@ -225,7 +225,7 @@ impl Rows<'_> {
         if count == 0 || room == 0 {
             return Ok(count);
         }
-        let side = |wanted: bool, alias: &'static str, columns: &[Found]| -> Vec<String> {
+        let side = |wanted: bool, alias: &'static str, columns: &[CatalogColumn]| -> Vec<String> {
             let columns = columns.iter().filter(|_| wanted);
             columns.map(|column| format!("{alias}.{}", sql::quote(&column.name))).collect()
         };
@@ -245,8 +245,8 @@ impl Rows<'_> {
     }
 
     /// The row as every report shows one.
-    fn shown(&self, conn: &dyn Conn, row: Row, (stored, columns): (&Stored, &[Found])) -> JsonRow {
-        let value = |(value, column): (Value, &Found)| {
+    fn shown(&self, conn: &dyn Conn, row: Row, (stored, columns): (&Stored, &[CatalogColumn])) -> JsonRow {
+        let value = |(value, column): (Value, &CatalogColumn)| {
             let kind = stored.kind(self.table, &column.name);
             let value = kind.map_or(value.clone(), |kind| conn.typed(value, kind));
             (column.name.clone(), canonical(value, kind).to_json())

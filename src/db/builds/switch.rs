@@ -10,7 +10,7 @@ use super::carry::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
 use crate::builds::{Behind, CatchUp, Phase};
-use crate::db::objects::Pair;
+use crate::db::objects::TablePair;
 use crate::db::state::Transaction;
 use crate::db::{Conn, row, setup};
 use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
@@ -174,7 +174,7 @@ fn lock_tables(
     conn: &mut dyn Conn,
     live: &Stored,
     within: Option<&Stored>,
-    pairs: &[Pair],
+    pairs: &[TablePair],
     patience: Duration,
 ) -> Result<(), SwitchError> {
     let (dialect, schema) = (conn.dialect(), live.schema.as_deref());

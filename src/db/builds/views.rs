@@ -4,7 +4,7 @@ use super::carry::{self, Losses};
 use super::stored::Stored;
 use super::texts;
 use crate::db::objects::Relation;
-use crate::db::setup::catalog::{self, Found};
+use crate::db::setup::catalog::{self, CatalogColumn};
 use crate::db::{Conn, row};
 use crate::error::{SetupError, StoreError, SwitchError};
 use crate::sql::{self, Dialect};
@@ -61,7 +61,7 @@ fn vanishing<'v>(conn: &mut dyn Conn, old: Option<&Stored>, new: &'v Stored) -> 
     Ok(vanishing)
 }
 
-fn names(columns: &[Found]) -> Vec<String> {
+fn names(columns: &[CatalogColumn]) -> Vec<String> {
     columns.iter().map(|column| column.name.clone()).collect()
 }
 
@@ -101,10 +101,12 @@ impl<'v> View<'v> {
     }
 
     /// True when it has these columns, in this order.
-    fn has(&self, conn: &mut dyn Conn, columns: &[Found]) -> Result<bool, StoreError> {
+    fn has(&self, conn: &mut dyn Conn, columns: &[CatalogColumn]) -> Result<bool, StoreError> {
         let before = catalog::columns(conn, self.schema, &self.relation.raw)?;
         let pairs = before.iter().zip(columns);
-        let is_same = |(before, column): (&Found, &Found)| (&before.name, &before.kind) == (&column.name, &column.kind);
+        let is_same = |(before, column): (&CatalogColumn, &CatalogColumn)| {
+            (&before.name, &before.kind) == (&column.name, &column.kind)
+        };
         Ok(before.len() == columns.len() && pairs.into_iter().all(is_same))
     }
 

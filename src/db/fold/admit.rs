@@ -22,12 +22,12 @@ const LONGEST_JSON: usize = 100_000;
 
 /// An instance and its number in the batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Instance<'s> {
+pub(super) struct NumberedInstance<'s> {
     pub(super) number: usize,
     pub(super) name: &'s Value,
 }
 
-impl<'s> Instance<'s> {
+impl<'s> NumberedInstance<'s> {
     pub(super) fn text(self) -> &'s str {
         match self.name {
             Value::Text(name) => name,
@@ -38,41 +38,41 @@ impl<'s> Instance<'s> {
 
 /// A row: instance and primary key, in the order of the table's key. It brings its hash along.
 #[derive(Debug, Clone)]
-pub(super) struct Key<'s> {
+pub(super) struct RowKey<'s> {
     hash: u64,
-    instance: Instance<'s>,
-    parts: Parts<'s>,
+    instance: NumberedInstance<'s>,
+    parts: KeyParts<'s>,
 }
 
 /// Most keys are short: those take no memory of their own.
 #[derive(Debug, Clone, PartialEq, Hash)]
-enum Parts<'s> {
-    One([Part<'s>; 1]),
-    Two([Part<'s>; 2]),
-    More(Vec<Part<'s>>),
+enum KeyParts<'s> {
+    One([KeyPart<'s>; 1]),
+    Two([KeyPart<'s>; 2]),
+    More(Vec<KeyPart<'s>>),
 }
 
-impl<'s> Key<'s> {
+impl<'s> RowKey<'s> {
     /// Instance and key, as they are written.
     pub(super) fn values(&self) -> impl Iterator<Item = &'s Value> {
-        let parts: &[Part<'s>] = match &self.parts {
-            Parts::One(parts) => parts,
-            Parts::Two(parts) => parts,
-            Parts::More(parts) => parts,
+        let parts: &[KeyPart<'s>] = match &self.parts {
+            KeyParts::One(parts) => parts,
+            KeyParts::Two(parts) => parts,
+            KeyParts::More(parts) => parts,
         };
         std::iter::once(self.instance.name).chain(parts.iter().map(|part| part.0))
     }
 }
 
-impl PartialEq for Key<'_> {
+impl PartialEq for RowKey<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash && self.instance.number == other.instance.number && self.parts == other.parts
     }
 }
 
-impl Eq for Key<'_> {}
+impl Eq for RowKey<'_> {}
 
-impl Hash for Key<'_> {
+impl Hash for RowKey<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
@@ -103,9 +103,9 @@ pub(super) type ByHash = BuildHasherDefault<Ready>;
 
 /// A value of which equality is the same here and in both databases.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Part<'s>(&'s Value);
+struct KeyPart<'s>(&'s Value);
 
-impl<'s> Part<'s> {
+impl<'s> KeyPart<'s> {
     fn of(value: &'s Value, kind: ColumnType, longest: usize) -> Option<Self> {
         let is_plain = match (value, kind) {
             (Value::Text(text), ColumnType::Text) => text.len() <= longest,
@@ -118,7 +118,7 @@ impl<'s> Part<'s> {
     }
 }
 
-impl Hash for Part<'_> {
+impl Hash for KeyPart<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.0 {
             Value::Text(text) => text.hash(state),
@@ -194,17 +194,17 @@ impl<'t> Facts<'t> {
         columns.get(at).map(|column| (at, column))
     }
 
-    fn parts<'s>(&self, value_of: impl Fn(usize) -> Option<&'s Value>) -> Option<Parts<'s>> {
-        let part = |(at, kind): &(usize, ColumnType)| Part::of(value_of(*at)?, *kind, self.longest);
+    fn parts<'s>(&self, value_of: impl Fn(usize) -> Option<&'s Value>) -> Option<KeyParts<'s>> {
+        let part = |(at, kind): &(usize, ColumnType)| KeyPart::of(value_of(*at)?, *kind, self.longest);
         Some(match self.key.as_slice() {
-            [one] => Parts::One([part(one)?]),
-            [one, two] => Parts::Two([part(one)?, part(two)?]),
-            more => Parts::More(more.iter().map(part).collect::<Option<_>>()?),
+            [one] => KeyParts::One([part(one)?]),
+            [one, two] => KeyParts::Two([part(one)?, part(two)?]),
+            more => KeyParts::More(more.iter().map(part).collect::<Option<_>>()?),
         })
     }
 
     /// The key, when the conditions are that each of its columns equals a value, and nothing else.
-    fn parts_of_conditions<'s>(&self, conditions: &'s [Condition]) -> Option<Parts<'s>> {
+    fn parts_of_conditions<'s>(&self, conditions: &'s [Condition]) -> Option<KeyParts<'s>> {
         if conditions.len() != self.table.primary_key.len() {
             return None;
         }
@@ -247,9 +247,9 @@ impl<'s> Op<'s> {
     pub(super) fn admit(
         &mut self,
         facts: &Facts<'_>,
-        instance: Instance<'s>,
+        instance: NumberedInstance<'s>,
         statement: &'s Statement,
-    ) -> Option<Key<'s>> {
+    ) -> Option<RowKey<'s>> {
         self.new.clear();
         self.changes.clear();
         if instance.text().len() > LONGEST_INSTANCE {
@@ -281,11 +281,11 @@ impl<'s> Op<'s> {
             }
             _ => None,
         }?;
-        Some(Key { hash: self.hasher.hash_one((instance.number, &parts)), instance, parts })
+        Some(RowKey { hash: self.hasher.hash_one((instance.number, &parts)), instance, parts })
     }
 
     /// The key of the row that is inserted.
-    fn parts_of_new(&self, facts: &Facts<'_>) -> Option<Parts<'s>> {
+    fn parts_of_new(&self, facts: &Facts<'_>) -> Option<KeyParts<'s>> {
         facts.parts(|at| match self.new.iter().find(|(place, _)| *place == at) {
             Some((_, Cow::Borrowed(value))) => Some(*value),
             _ => None,

@@ -21,7 +21,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::statement::{Statement, find_table};
 use crate::value::Value;
-use admit::{ByHash, Facts, Instance, Key, Op};
+use admit::{ByHash, Facts, NumberedInstance, Op, RowKey};
 use net::Net;
 use run::Runs;
 use write::{Target, Write};
@@ -44,7 +44,7 @@ pub(super) fn apply(
         for ((_, statements), number) in batches.iter().zip(numbers) {
             let Some(name) = names.get(number) else { continue };
             for statement in statements {
-                fold.add(Instance { number, name }, statement)?;
+                fold.add(NumberedInstance { number, name }, statement)?;
             }
             if fold.rows >= ROWS {
                 fold.flush()?;
@@ -88,8 +88,8 @@ struct Fold<'o, 's> {
 /// different keys do not touch each other.
 #[derive(Default)]
 struct Pending<'s> {
-    rounds: Vec<Vec<(Key<'s>, Net<'s>)>>,
-    last: HashMap<Key<'s>, (usize, usize), ByHash>,
+    rounds: Vec<Vec<(RowKey<'s>, Net<'s>)>>,
+    last: HashMap<RowKey<'s>, (usize, usize), ByHash>,
 }
 
 impl<'o, 's> Fold<'o, 's> {
@@ -106,7 +106,7 @@ impl<'o, 's> Fold<'o, 's> {
         }
     }
 
-    fn add(&mut self, instance: Instance<'s>, statement: &'s Statement) -> Result<(), StoreError> {
+    fn add(&mut self, instance: NumberedInstance<'s>, statement: &'s Statement) -> Result<(), StoreError> {
         match statement {
             Statement::Noop => return Ok(()),
             Statement::Multi(parts) => return parts.iter().try_for_each(|part| self.add(instance, part)),
@@ -144,7 +144,7 @@ impl<'o, 's> Fold<'o, 's> {
     }
 
     /// Adds it to what is to be written; false when it has to run by itself.
-    fn fold(&mut self, at: usize, instance: Instance<'s>, statement: &'s Statement) -> bool {
+    fn fold(&mut self, at: usize, instance: NumberedInstance<'s>, statement: &'s Statement) -> bool {
         let (Some(facts), Some(pending)) = (self.facts.get(at), self.pending.get_mut(at)) else { return false };
         let Some(key) = self.op.admit(facts, instance, statement) else { return false };
         self.rows += usize::from(pending.add(facts, key, &mut self.op));
@@ -167,7 +167,7 @@ impl<'o, 's> Fold<'o, 's> {
 
 impl<'s> Pending<'s> {
     /// True when there is an effect more than before.
-    fn add(&mut self, facts: &Facts<'_>, key: Key<'s>, op: &mut Op<'s>) -> bool {
+    fn add(&mut self, facts: &Facts<'_>, key: RowKey<'s>, op: &mut Op<'s>) -> bool {
         match self.last.entry(key) {
             Entry::Vacant(place) => {
                 let key = place.key().clone();

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::Out;
-use super::admit::{ByHash, Facts, Instance, Key, Op};
+use super::admit::{ByHash, Facts, NumberedInstance, Op, RowKey};
 use super::net::Net;
 use super::write::{self, Effects, Shape, Target, Write};
 use crate::db::{BulkKind, BulkRow, How};
@@ -24,9 +24,9 @@ const FEWEST: usize = 3;
 #[derive(Default)]
 struct Run<'s> {
     shape: Shape,
-    keys: HashSet<Key<'s>, ByHash>,
+    keys: HashSet<RowKey<'s>, ByHash>,
     rows: Vec<BulkRow<'s>>,
-    statements: Vec<(Instance<'s>, &'s Statement)>,
+    statements: Vec<(NumberedInstance<'s>, &'s Statement)>,
 }
 
 impl<'s> Run<'s> {
@@ -69,7 +69,7 @@ impl<'s> Runs<'s> {
         &mut self,
         out: Out<'_, 's>,
         (at, facts): (usize, &Facts<'s>),
-        (instance, statement): (Instance<'s>, &'s Statement),
+        (instance, statement): (NumberedInstance<'s>, &'s Statement),
         op: &mut Op<'s>,
     ) -> Result<bool, StoreError> {
         if self.is_above(at, at) {
@@ -123,7 +123,7 @@ impl<'s> Runs<'s> {
 }
 
 /// What a statement writes, when it is one row.
-fn effect<'s>(facts: &Facts<'s>, key: &Key<'s>, op: &mut Op<'s>) -> Option<(Shape, BulkRow<'s>)> {
+fn effect<'s>(facts: &Facts<'s>, key: &RowKey<'s>, op: &mut Op<'s>) -> Option<(Shape, BulkRow<'s>)> {
     let mut effects = Effects::default();
     effects.add(facts, key, Net::new(facts.table, op));
     let [(shape, rows)] = <[_; 1]>::try_from(effects.shapes).ok()?;

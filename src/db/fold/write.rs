@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Out;
-use super::admit::{Cell, Facts, Instance, Key};
+use super::admit::{Cell, Facts, NumberedInstance, RowKey};
 use super::net::{Changes, Net, NewRow};
 use crate::db::{Bulk, BulkKind, BulkRow, Conn, How, state};
 use crate::error::{StoreError, StoreErrorKind};
@@ -29,7 +29,7 @@ pub(super) enum Write<'s> {
     Bulk(Bulk<'s>),
     /// Rows with the outcome of one after the other, where these unique keys are.
     InOrder(Bulk<'s>, Vec<&'s [String]>),
-    Alone(Instance<'s>, &'s Statement),
+    Alone(NumberedInstance<'s>, &'s Statement),
 }
 
 impl Write<'_> {
@@ -55,7 +55,7 @@ fn refuse(bulk: &Bulk<'_>, touched: u64) -> Result<u64, StoreError> {
 pub(super) fn round<'s>(
     target: Target<'s>,
     facts: &Facts<'s>,
-    nets: Vec<(Key<'s>, Net<'s>)>,
+    nets: Vec<(RowKey<'s>, Net<'s>)>,
     out: Out<'_, 's>,
 ) -> Result<(), StoreError> {
     let mut effects = Effects::default();
@@ -80,7 +80,7 @@ pub(super) struct Effects<'s> {
 impl<'s> Effects<'s> {
     /// Adds what is written for a net effect: nothing for an update of no column, two rows where a changed row gets something
     /// else than a new one would.
-    pub(super) fn add(&mut self, facts: &Facts<'_>, key: &Key<'s>, net: Net<'s>) {
+    pub(super) fn add(&mut self, facts: &Facts<'_>, key: &RowKey<'s>, net: Net<'s>) {
         match net {
             Net::Delete => self.key(BulkKind::Delete, key),
             Net::Absent => self.key(BulkKind::Absent, key),
@@ -91,7 +91,7 @@ impl<'s> Effects<'s> {
     }
 
     /// A row with its key, and room for other columns.
-    fn begin(&mut self, key: &Key<'s>, room: usize) -> BulkRow<'s> {
+    fn begin(&mut self, key: &RowKey<'s>, room: usize) -> BulkRow<'s> {
         self.columns.clear();
         let mut row = Vec::with_capacity(3 + room);
         row.extend(key.values().map(Cow::Borrowed));
@@ -111,12 +111,12 @@ impl<'s> Effects<'s> {
         }
     }
 
-    fn key(&mut self, kind: BulkKind, key: &Key<'s>) {
+    fn key(&mut self, kind: BulkKind, key: &RowKey<'s>) {
         let row = self.begin(key, 0);
         self.end(kind, row);
     }
 
-    fn update(&mut self, key: &Key<'s>, mut changes: Changes<'s>) {
+    fn update(&mut self, key: &RowKey<'s>, mut changes: Changes<'s>) {
         if changes.is_empty() {
             return;
         }
@@ -138,7 +138,7 @@ impl<'s> Effects<'s> {
         &mut self,
         facts: &Facts<'_>,
         kind: BulkKind,
-        key: &Key<'s>,
+        key: &RowKey<'s>,
         new: NewRow<'s>,
         how: impl Fn(usize, &Value) -> How,
     ) {
@@ -153,7 +153,7 @@ impl<'s> Effects<'s> {
     }
 
     /// One statement where a changed row gets what a new one would; else a change of what is there, then what is missing.
-    fn upsert(&mut self, facts: &Facts<'_>, key: &Key<'s>, new: NewRow<'s>, changes: Changes<'s>) {
+    fn upsert(&mut self, facts: &Facts<'_>, key: &RowKey<'s>, new: NewRow<'s>, changes: Changes<'s>) {
         let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
         let alike = |(at, new): (usize, &Option<Cow<'s, Value>>)| how(new.as_deref(), change(at)).is_some();
         if new.iter().enumerate().all(alike) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Decisions;
 use super::draft::Push;
-use super::known::Known;
+use super::known::KnownVersions;
 use super::ledger::{Counters, Ledger};
 use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
@@ -37,7 +37,7 @@ enum Severity {
 type Joined = Member<Arc<Push>, Severity>;
 
 /// What a transaction has to commit.
-struct Stored {
+struct Decided {
     decisions: Decisions,
     /// The counters before the first event.
     before: Counters,
@@ -67,7 +67,7 @@ impl From<PushError> for Stop {
 #[derive(Debug, Default)]
 pub(crate) struct Pushes {
     line: Line<Arc<Push>, Severity>,
-    known: Mutex<Known>,
+    known: Mutex<KnownVersions>,
 }
 
 /// What a push needs of its store.
@@ -133,7 +133,7 @@ impl Pushes {
                 self.store(conn, push, lead, &mut members)
             });
             match stored {
-                Ok(Stored { decisions, before, ledger }) => {
+                Ok(Decided { decisions, before, ledger }) => {
                     self.known.lock().learn(&before, ledger);
                     return store.settle(lead, push, decisions, members);
                 }
@@ -163,7 +163,7 @@ impl Pushes {
         push: &Push,
         lead: Option<&Lead<'_, Arc<Push>, Severity>>,
         members: &mut Vec<Joined>,
-    ) -> Result<Stored, Stop> {
+    ) -> Result<Decided, Stop> {
         let mut ledger = Ledger::default();
         super::lock(conn, &mut ledger, push.instances())?;
         if let Some(lead) = lead {
@@ -178,7 +178,7 @@ impl Pushes {
         if !super::write(conn, &ledger, &pushes, &decisions)? {
             return Err(Stop::Nothing(decisions));
         }
-        Ok(Stored { decisions, before, ledger })
+        Ok(Decided { decisions, before, ledger })
     }
 }
 

@@ -16,18 +16,18 @@ use super::ledger::{Counters, Ledger};
 const MOST: usize = 20_000;
 
 #[derive(Debug, Default)]
-pub(crate) struct Known {
-    instances: HashMap<Arc<str>, Instance>,
+pub(crate) struct KnownVersions {
+    instances: HashMap<Arc<str>, InstanceVersions>,
     aggregates: usize,
 }
 
 #[derive(Debug)]
-struct Instance {
+struct InstanceVersions {
     head: Uuid,
     versions: HashMap<(Arc<str>, Arc<str>), i64>,
 }
 
-impl Known {
+impl KnownVersions {
     /// The version of an aggregate whose instance stands at this counter, if it is known.
     pub(super) fn version(&self, counters: &Counters, (instance, kind, id): &Aggregate) -> Option<i64> {
         let known = self.instances.get(instance)?;
@@ -49,7 +49,7 @@ impl Known {
         for (instance, counter) in &counters {
             let Some(head) = counter.event else { continue };
             let known = self.instances.entry(Arc::clone(instance));
-            let known = known.or_insert_with(|| Instance { head, versions: HashMap::new() });
+            let known = known.or_insert_with(|| InstanceVersions { head, versions: HashMap::new() });
             if before.get(instance).is_none_or(|before| before.event != Some(known.head)) {
                 self.aggregates -= known.versions.len();
                 known.versions.clear();
@@ -83,7 +83,7 @@ mod tests {
         ("a".into(), "user".into(), id.into())
     }
 
-    fn learn(known: &mut Known, before: Option<u128>, after: u128, versions: &[(&str, i64)]) {
+    fn learn(known: &mut KnownVersions, before: Option<u128>, after: u128, versions: &[(&str, i64)]) {
         let aggregates = versions.iter().map(|(id, _)| aggregate(id)).collect();
         let versions = versions.iter().map(|(_, version)| *version).collect();
         let ledger = Ledger { counters: counters(Some(after)), aggregates, versions, ..Ledger::default() };
@@ -93,10 +93,10 @@ mod tests {
     // Contract: A1, A2: what was known is not believed when another process has pushed.
     #[test]
     fn versions_hold_as_long_as_the_head_is_the_same() {
-        let mut known = Known::default();
+        let mut known = KnownVersions::default();
         learn(&mut known, None, 1, &[("u", 1), ("v", 4)]);
         learn(&mut known, Some(1), 2, &[("u", 2)]);
-        let at = |known: &Known, head, id| known.version(&counters(head), &aggregate(id));
+        let at = |known: &KnownVersions, head, id| known.version(&counters(head), &aggregate(id));
         assert_eq!((at(&known, Some(2), "u"), at(&known, Some(2), "v")), (Some(2), Some(4)));
         assert_eq!((at(&known, Some(1), "u"), at(&known, Some(3), "u"), at(&known, None, "u")), (None, None, None));
         learn(&mut known, Some(3), 4, &[("u", 9)]);
@@ -107,7 +107,7 @@ mod tests {
     // Contract: L9
     #[test]
     fn not_more_is_remembered_than_is_allowed() {
-        let mut known = Known::default();
+        let mut known = KnownVersions::default();
         let ids: Vec<String> = (0..=MOST).map(|n| n.to_string()).collect();
         let versions: Vec<(&str, i64)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
         for (at, some) in versions.chunks(MOST / 3).enumerate() {

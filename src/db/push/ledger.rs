@@ -28,7 +28,7 @@ pub struct Counter {
 pub(crate) type Counters = BTreeMap<Arc<str>, Counter>;
 
 /// An instance and a push key.
-pub(super) type Key = (Arc<str>, Arc<str>);
+pub(super) type PushKey = (Arc<str>, Arc<str>);
 
 /// All that some pushes touch, first as the database has it.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(crate) struct Ledger {
     pub(super) versions: Vec<i64>,
     pub(super) uniques: Uniques,
     /// The events that were stored under push keys which the pushes bear.
-    pub(super) keyed: HashMap<Key, Vec<Event>>,
+    pub(super) keyed: HashMap<PushKey, Vec<Event>>,
     pub(super) last_id: Option<Uuid>,
 }
 
@@ -157,7 +157,7 @@ impl Ledger {
 
     /// The events that were stored for the same push before (K1).
     fn repeated(&self, push: &Push) -> Result<Option<Vec<Event>>, PushError> {
-        let mut stored: HashMap<Key, VecDeque<&Event>> = HashMap::new();
+        let mut stored: HashMap<PushKey, VecDeque<&Event>> = HashMap::new();
         for draft in &push.drafts {
             let Some(key) = key(draft) else { return Ok(None) };
             if let Some(events) = self.keyed.get(&key) {
@@ -180,11 +180,11 @@ impl Ledger {
     }
 }
 
-pub(super) fn key(draft: &Draft) -> Option<Key> {
+pub(super) fn key(draft: &Draft) -> Option<PushKey> {
     draft.push_key.as_ref().map(|key| (Arc::clone(&draft.event.instance), Arc::clone(key)))
 }
 
-fn reused((instance, key): &Key) -> PushError {
+fn reused((instance, key): &PushKey) -> PushError {
     PushError::PushKeyReused { instance: instance.to_string(), key: key.to_string() }
 }
 

@@ -28,7 +28,7 @@ use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::sync::Mutex;
 use crate::value::{ColumnType as T, Value};
-use known::Known;
+use known::KnownVersions;
 use ledger::{Accepted, Ledger, Numbered};
 
 /// What a backend writes for some pushes.
@@ -46,7 +46,7 @@ pub struct Append<'l> {
 type Decisions = Vec<Result<Accepted, PushError>>;
 
 /// Stores one push in a transaction of the caller's. After an error the caller rolls back.
-pub(crate) fn alone(conn: &mut dyn Conn, push: &Push, known: &Mutex<Known>) -> Result<Vec<Event>, PushError> {
+pub(crate) fn alone(conn: &mut dyn Conn, push: &Push, known: &Mutex<KnownVersions>) -> Result<Vec<Event>, PushError> {
     let mut ledger = Ledger::default();
     lock(conn, &mut ledger, push.instances())?;
     let pushes = read::complete(conn, &mut ledger, &[push], known)?;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::draft::{Draft, Push};
-use super::known::Known;
-use super::ledger::{Key, Ledger, Numbered, key};
+use super::known::KnownVersions;
+use super::ledger::{Ledger, Numbered, PushKey, key};
 use super::unique::{self, UniqueValue};
 use crate::db::row::{self, EVENT_COLUMNS};
 use crate::db::{Conn, Row};
@@ -26,7 +26,7 @@ struct CommandRecord {
     /// Numbers of aggregates in the ledger.
     aggregates: Vec<usize>,
     uniques: Vec<UniqueValue>,
-    keys: Vec<Key>,
+    keys: Vec<PushKey>,
 }
 
 /// Completes a ledger, of which the counters are locked, by what these pushes touch.
@@ -34,7 +34,7 @@ pub(super) fn complete<'p>(
     conn: &mut dyn Conn,
     ledger: &mut Ledger,
     pushes: &[&'p Push],
-    known: &Mutex<Known>,
+    known: &Mutex<KnownVersions>,
 ) -> Result<Vec<Numbered<'p>>, StoreError> {
     let numbered = number(ledger, pushes);
     let known = known.lock();
@@ -173,7 +173,7 @@ impl ExplainRequest {
     }
 }
 
-fn by_push_key(conn: &mut dyn Conn, (instance, key): &Key) -> Result<Vec<Event>, StoreError> {
+fn by_push_key(conn: &mut dyn Conn, (instance, key): &PushKey) -> Result<Vec<Event>, StoreError> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM {} WHERE instance_id = $1 AND push_key = $2 ORDER BY position",
         conn.dialect().table("all_events")

@@ -146,24 +146,24 @@ impl<B: Backend> DbStore<B> {
 }
 
 /// The row of an instance, locked until the end of the transaction.
-struct Counter {
+struct InstanceRow {
     head: i64,
     archived: i64,
     removed: i64,
     closed_at: Option<SystemTime>,
 }
 
-fn lock(conn: &mut dyn Conn, instance: &str) -> Result<Option<Counter>, StoreError> {
+fn lock(conn: &mut dyn Conn, instance: &str) -> Result<Option<InstanceRow>, StoreError> {
     let lock = conn.dialect().for_update();
     counter(conn, instance, lock)
 }
 
-fn counter(conn: &mut dyn Conn, instance: &str, lock: &str) -> Result<Option<Counter>, StoreError> {
+fn counter(conn: &mut dyn Conn, instance: &str, lock: &str) -> Result<Option<InstanceRow>, StoreError> {
     let table = conn.dialect().table("instances");
     let sql = format!("SELECT head, archived, removed, closed_at FROM {table} WHERE instance_id = $1{lock}");
     let rows = conn.query(&sql, &[instance.into()])?;
     let read = |found| {
-        Ok(Counter {
+        Ok(InstanceRow {
             head: row::int(found, 0)?,
             archived: row::int(found, 1)?,
             removed: row::int(found, 2)?,

@@ -29,7 +29,7 @@ const OWN: [&str; 7] =
 const BY_POSITION: [&str; 2] = ["events", "events_archive"];
 
 /// A table to be emptied of an instance.
-struct Part {
+struct TableToEmpty {
     table: String,
     /// Takes the instance and the number of rows.
     delete: String,
@@ -42,7 +42,7 @@ pub(super) fn remove<B: Backend>(
     progress: &mut dyn FnMut(&TableRows),
 ) -> Result<Removed, RetentionError> {
     let asked = asked(OperationKind::Remove, instance);
-    let (Found { head, states }, id, answers) = step(backend, DOING, |conn| {
+    let (InstanceData { head, states }, id, answers) = step(backend, DOING, |conn| {
         let (found, id) = close(conn, instance, &asked, by)?;
         let about = command::about(conn, instance, false)?;
         command::forget(conn, &about)?;
@@ -65,7 +65,12 @@ pub(super) fn remove<B: Backend>(
 }
 
 /// Step by step, until nothing of the instance is left in the table.
-fn empty<B: Backend>(backend: &B, instance: &str, part: &Part, tally: &mut Tally<'_>) -> Result<(), RetentionError> {
+fn empty<B: Backend>(
+    backend: &B,
+    instance: &str,
+    part: &TableToEmpty,
+    tally: &mut Tally<'_>,
+) -> Result<(), RetentionError> {
     loop {
         let rows = step(backend, DOING, |conn| {
             lock(conn, instance)?;
@@ -83,14 +88,14 @@ fn asked(kind: OperationKind, instance: &str) -> OperationRequest<'_> {
 }
 
 /// What there is of an instance.
-struct Found {
+struct InstanceData {
     /// Up to where it is removed: no checkpoint lies above, whichever store it belongs to.
     head: i64,
     /// How many states it has.
     states: u64,
 }
 
-fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, RetentionError> {
+fn find(conn: &mut dyn Conn, instance: &str) -> Result<InstanceData, RetentionError> {
     if instance.is_empty() {
         return Err(RetentionError::SystemInstance);
     }
@@ -104,8 +109,8 @@ fn find(conn: &mut dyn Conn, instance: &str) -> Result<Found, RetentionError> {
     let (position, states) = (number(0)?, count(number(1)?));
     match counter {
         None if states == 0 => Err(unknown(instance)),
-        None => Ok(Found { head: position, states }),
-        Some(counter) => Ok(Found { head: counter.head.max(counter.removed).max(position), states }),
+        None => Ok(InstanceData { head: position, states }),
+        Some(counter) => Ok(InstanceData { head: counter.head.max(counter.removed).max(position), states }),
     }
 }
 
@@ -114,7 +119,7 @@ fn close(
     instance: &str,
     asked: &OperationRequest<'_>,
     by: &By,
-) -> Result<(Found, Uuid), RetentionError> {
+) -> Result<(InstanceData, Uuid), RetentionError> {
     lock(conn, instance)?;
     let found = find(conn, instance)?;
     let head = found.head;
@@ -150,9 +155,10 @@ fn fence(conn: &mut dyn Conn, instance: &str, head: i64) -> Result<(), StoreErro
     conn.execute(&sql, &[instance.into(), head.into(), false.into()]).map(|_| ())
 }
 
-fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, RetentionError> {
+fn parts(conn: &mut dyn Conn) -> Result<Vec<TableToEmpty>, RetentionError> {
     let dialect = conn.dialect();
-    let mut parts: Vec<Part> = setup::read_tables(conn)?.into_iter().map(|table| part(dialect, table)).collect();
+    let mut parts: Vec<TableToEmpty> =
+        setup::read_tables(conn)?.into_iter().map(|table| part(dialect, table)).collect();
     for name in OWN {
         let table = dialect.table(name);
         if BY_POSITION.contains(&name) {
@@ -160,7 +166,7 @@ fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, RetentionError> {
                 "DELETE FROM {table} WHERE instance_id = $1 \
                  AND position > (SELECT max(position) FROM {table} WHERE instance_id = $1) - $2"
             );
-            parts.push(Part { table, delete });
+            parts.push(TableToEmpty { table, delete });
         } else {
             parts.push(part(dialect, table));
         }
@@ -170,7 +176,7 @@ fn parts(conn: &mut dyn Conn) -> Result<Vec<Part>, RetentionError> {
 
 /// Rows are named by where they lie, which every table knows. (Should a column bear SQLite's name of that, still only rows of
 /// the instance go.)
-fn part(dialect: Dialect, table: String) -> Part {
+fn part(dialect: Dialect, table: String) -> TableToEmpty {
     let instance = sql::quote(INSTANCE_COLUMN);
     let some = |place: &str| format!("(SELECT {place} FROM {table} WHERE {instance} = $1 LIMIT $2)");
     let which = match dialect {
@@ -178,15 +184,15 @@ fn part(dialect: Dialect, table: String) -> Part {
         Dialect::Sqlite => format!("_rowid_ IN {}", some("_rowid_")),
     };
     let delete = format!("DELETE FROM {table} WHERE {instance} = $1 AND {which}");
-    Part { table, delete }
+    TableToEmpty { table, delete }
 }
 
 pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, RetentionError> {
-    let Found { head, states } = find(conn, instance)?;
+    let InstanceData { head, states } = find(conn, instance)?;
     let mut tables = Vec::new();
     let answers = command::about(conn, instance, false)?.rows();
     tables.extend(counted(&conn.dialect().table("commands"), answers));
-    for Part { table, .. } in parts(conn)? {
+    for TableToEmpty { table, .. } in parts(conn)? {
         let sql = format!("SELECT count(*) FROM {table} WHERE {} = $1", sql::quote(INSTANCE_COLUMN));
         let rows = number(conn, &sql, &[instance.into()])?;
         tables.extend(counted(&table, count(rows)));

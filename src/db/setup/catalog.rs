@@ -64,7 +64,7 @@ pub(super) fn reads(conn: &mut dyn Conn, schema: Option<&str>, view: &str, table
 
 /// A column as the database has it.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::db) struct Found {
+pub(in crate::db) struct CatalogColumn {
     pub(in crate::db) name: String,
     pub(in crate::db) kind: String,
     not_null: bool,
@@ -73,7 +73,11 @@ pub(in crate::db) struct Found {
 }
 
 /// The columns of a table or view, in order.
-pub(in crate::db) fn columns(conn: &mut dyn Conn, schema: Option<&str>, name: &str) -> Result<Vec<Found>, StoreError> {
+pub(in crate::db) fn columns(
+    conn: &mut dyn Conn,
+    schema: Option<&str>,
+    name: &str,
+) -> Result<Vec<CatalogColumn>, StoreError> {
     let rows = match conn.dialect() {
         Dialect::Postgres => conn.query(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
@@ -92,7 +96,7 @@ pub(in crate::db) fn columns(conn: &mut dyn Conn, schema: Option<&str>, name: &s
     };
     rows.iter()
         .map(|found| {
-            Ok(Found {
+            Ok(CatalogColumn {
                 name: row::text(found, 0)?.to_owned(),
                 kind: row::text(found, 1)?.to_owned(),
                 not_null: row::truth(found, 2)?,
@@ -125,15 +129,15 @@ fn type_name(dialect: Dialect, kind: ColumnType) -> &'static str {
     }
 }
 
-fn expected(dialect: Dialect, table: &Table) -> Vec<Found> {
+fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
     let key = |name: &str| table.primary_key.iter().position(|column| column == name);
-    let instance = Found {
+    let instance = CatalogColumn {
         name: INSTANCE_COLUMN.to_owned(),
         kind: type_name(dialect, ColumnType::Text).to_owned(),
         not_null: true,
         key: 1,
     };
-    let columns = table.columns.iter().map(|column| Found {
+    let columns = table.columns.iter().map(|column| CatalogColumn {
         name: column.name.clone(),
         kind: type_name(dialect, column.kind).to_owned(),
         not_null: !column.nullable,
@@ -166,7 +170,7 @@ pub(in crate::db) fn difference(
     Ok(None)
 }
 
-fn column_difference(found: &Found, want: &Found) -> Option<String> {
+fn column_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
     let name = &found.name;
     if !found.kind.eq_ignore_ascii_case(&want.kind) {
         return Some(format!("column {name:?} is {}, not {}", found.kind, want.kind));

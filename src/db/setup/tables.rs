@@ -7,7 +7,7 @@ use crate::sql::{self, Dialect};
 use crate::value::Value;
 
 /// A table that a projection was given.
-struct Found {
+struct ReadTable {
     schema: Option<String>,
     name: String,
 }
@@ -25,35 +25,36 @@ pub(crate) fn read_tables(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError
 }
 
 /// Names with their schemas. One without has none on record yet: it is where an earlier version of this library looked.
-fn in_schemas(conn: &mut dyn Conn, owned: Vec<String>) -> Result<Vec<Found>, StoreError> {
+fn in_schemas(conn: &mut dyn Conn, owned: Vec<String>) -> Result<Vec<ReadTable>, StoreError> {
     let sql = "SELECT n.nspname::text, c.relname::text FROM unnest($1::text[]) AS o(name) JOIN pg_class c ON c.relkind = 'r' \
                JOIN pg_namespace n ON n.oid = c.relnamespace AND o.name = n.nspname || '.' || c.relname \
                ORDER BY o.name";
     let mut tables = Vec::new();
     for found in conn.query(sql, &[Value::TextArray(owned.clone())])? {
-        tables.push(Found { schema: Some(row::text(&found, 0)?.to_owned()), name: row::text(&found, 1)?.to_owned() });
+        tables
+            .push(ReadTable { schema: Some(row::text(&found, 0)?.to_owned()), name: row::text(&found, 1)?.to_owned() });
     }
     for name in owned {
         if !name.contains('.') && catalog::relation(conn, None, &name)?.as_deref() == Some("table") {
-            tables.push(Found { schema: None, name });
+            tables.push(ReadTable { schema: None, name });
         }
     }
     Ok(tables)
 }
 
 /// A schema stands in front of the name that has it in front once more.
-fn in_file(conn: &mut dyn Conn, owned: &[String]) -> Result<Vec<Found>, StoreError> {
+fn in_file(conn: &mut dyn Conn, owned: &[String]) -> Result<Vec<ReadTable>, StoreError> {
     let mut tables = Vec::new();
     for name in owned {
         let name = name.split_once('.').map_or(name.as_str(), |(_, name)| name);
         if catalog::relation(conn, None, name)?.as_deref() == Some("table") {
-            tables.push(Found { schema: None, name: name.to_owned() });
+            tables.push(ReadTable { schema: None, name: name.to_owned() });
         }
     }
     Ok(tables)
 }
 
-fn quoted(table: &Found) -> String {
+fn quoted(table: &ReadTable) -> String {
     match &table.schema {
         Some(schema) => format!("{}.{}", sql::quote(schema), sql::quote(&table.name)),
         None => sql::quote(&table.name),
@@ -61,7 +62,7 @@ fn quoted(table: &Found) -> String {
 }
 
 /// Pairs of names: the first one's foreign key refers to the second one.
-fn references(conn: &mut dyn Conn, tables: &[Found]) -> Result<Vec<(String, String)>, StoreError> {
+fn references(conn: &mut dyn Conn, tables: &[ReadTable]) -> Result<Vec<(String, String)>, StoreError> {
     let pair = |found: &Row| Ok((row::text(found, 0)?.to_owned(), row::text(found, 1)?.to_owned()));
     if conn.dialect() == Dialect::Postgres {
         let sql = "SELECT c.relname::text, p.relname::text FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid \
@@ -78,7 +79,7 @@ fn references(conn: &mut dyn Conn, tables: &[Found]) -> Result<Vec<(String, Stri
     Ok(pairs)
 }
 
-fn referring_first(mut tables: Vec<Found>, references: &[(String, String)]) -> Vec<Found> {
+fn referring_first(mut tables: Vec<ReadTable>, references: &[(String, String)]) -> Vec<ReadTable> {
     let mut sorted = Vec::with_capacity(tables.len());
     while !tables.is_empty() {
         let is_free = |at: &usize| {

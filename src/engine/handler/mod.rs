@@ -14,7 +14,7 @@ use crate::engine::pass::reducing::Reducing;
 use crate::engine::pass::work::{Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
-use crate::engine::read::read_ahead::Feed;
+use crate::engine::read::read_ahead::ReadAhead;
 use crate::engine::stop::Stop;
 use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
@@ -269,7 +269,7 @@ impl ProjectionHandler {
             }
             let opened = self.inner.open(&instances)?.without_lease();
             end(&mut leaders, opened.stopped, stopped);
-            let mut feed = Feed::new(opened.places, usize::MAX);
+            let mut feed = ReadAhead::new(opened.places, usize::MAX);
             // Reduced may be here whatever is read: without a lease nobody looks for what kills the process.
             let prepare = |fetched: &mut Fetched| {
                 let Pass { projection, reducing, cancel, .. } = &self.inner;

@@ -71,14 +71,14 @@ impl LeaseHandle {
     }
 }
 
-type Key = (ProjectionKey, Arc<str>);
+type LeaseKey = (ProjectionKey, Arc<str>);
 
 /// All leases of this process.
 #[derive(Debug)]
 pub(crate) struct LeaseRegistry {
     owner: Uuid,
     lease: Duration,
-    held: Mutex<HashMap<Key, Arc<LeaseHandle>>>,
+    held: Mutex<HashMap<LeaseKey, Arc<LeaseHandle>>>,
 }
 
 impl LeaseRegistry {

@@ -18,7 +18,7 @@ const MOST_EVENTS: usize = 10_000;
 
 /// The places that are still to be read from.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub(crate) struct ReadAhead {
     places: VecDeque<ReadPosition>,
     /// Pages for one instance, at most.
     pages: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Feed {
     pub(crate) left: Vec<ReadPosition>,
 }
 
-impl Feed {
+impl ReadAhead {
     pub(crate) fn new(places: Vec<ReadPosition>, pages: usize) -> Self {
         Self { places: places.into(), pages, left: Vec::new() }
     }
@@ -61,7 +61,7 @@ const STACK: usize = 8 << 20;
 
 /// Makes pages ready on threads of its own, which begin with the first pages that are read ahead. What was asked for
 /// first comes first.
-struct Reader<'s, 'e> {
+struct PageLoader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
     inner: &'s Pass,
     prepare: Prepare<'s>,
@@ -79,7 +79,7 @@ struct Ahead<'s> {
     stopped: Vec<Arc<str>>,
 }
 
-impl<'s> Reader<'s, '_> {
+impl<'s> PageLoader<'s, '_> {
     fn ask(&mut self, page: Vec<ReadPosition>) -> Result<(), StoreError> {
         let ahead = match self.idle.pop() {
             Some(ahead) => ahead,
@@ -142,7 +142,7 @@ impl Pass {
     /// When reading fails, after retries where that may help.
     pub(crate) fn feed(
         &self,
-        feed: &mut Feed,
+        feed: &mut ReadAhead,
         prepare: Prepare<'_>,
         mut work: impl FnMut(&mut Fetched) -> Vec<Arc<str>>,
     ) -> Result<(), StoreError> {
@@ -152,7 +152,7 @@ impl Pass {
         }
         thread::scope(|scope| {
             let mut reader =
-                Reader { scope, inner: self, prepare, idle: Vec::new(), asked: VecDeque::new(), spent: None };
+                PageLoader { scope, inner: self, prepare, idle: Vec::new(), asked: VecDeque::new(), spent: None };
             self.ask(feed, &mut reader, AHEAD - 1)?;
             let mut next = Some(self.ready(&first, prepare));
             while let Some(read) = next {
@@ -180,7 +180,7 @@ impl Pass {
     }
 
     /// Has pages read, until there are so many.
-    fn ask(&self, feed: &mut Feed, reader: &mut Reader<'_, '_>, pages: usize) -> Result<(), StoreError> {
+    fn ask(&self, feed: &mut ReadAhead, reader: &mut PageLoader<'_, '_>, pages: usize) -> Result<(), StoreError> {
         while reader.asked.len() < pages {
             let page = feed.page(&self.config);
             if page.is_empty() {
@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn a_page_has_as_many_instances_as_it_has_room_for() {
         let unknown = usize::MAX;
-        let mut feed = Feed::new(vec![place("a", 4, 0), place("b", unknown, 0), place("c", 0, 0)], 9);
+        let mut feed = ReadAhead::new(vec![place("a", 4, 0), place("b", unknown, 0), place("c", 0, 0)], 9);
         assert_eq!(names(&feed.page(&config(100, 2))), ["a", "b"]);
         assert_eq!(names(&feed.page(&config(100, 2))), ["c"]);
         let full = vec![place("a", MOST_EVENTS, 0), place("b", 1, 0), place("c", MOST_EVENTS - 1, 0), place("d", 1, 0)];
-        let mut feed = Feed::new(full, 9);
+        let mut feed = ReadAhead::new(full, 9);
         for names_of_page in [vec!["a"], vec!["b", "c"], vec!["d"], vec![]] {
             assert_eq!(names(&feed.page(&config(1_000_000, 100))), names_of_page);
         }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn an_instance_that_had_its_pages_is_left() {
-        let mut feed = Feed::new(Vec::new(), 2);
+        let mut feed = ReadAhead::new(Vec::new(), 2);
         feed.add(place("a", 1, 1));
         feed.add(place("b", 1, 2));
         assert_eq!((names(&feed.page(&config(1, 9))), names(&feed.left)), (vec!["a"], vec!["b"]));

@@ -74,7 +74,7 @@ impl Page {
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptPages {
     pages: HashMap<Arc<str>, Vec<Arc<Page>>>,
     /// The pages in the order in which they were read.
     order: VecDeque<(Arc<str>, i64)>,
@@ -91,21 +91,21 @@ struct Kept {
 
 /// The pages that the projections of an engine share.
 #[derive(Debug)]
-pub(crate) struct Pages {
+pub(crate) struct SharedPages {
     source: Arc<dyn EventSource>,
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptPages>,
     read: Condvar,
 }
 
 /// The source as one projection sees it.
 #[derive(Debug)]
-struct Reader {
-    pages: Arc<Pages>,
+struct SharedReader {
+    pages: Arc<SharedPages>,
     id: u64,
     wanted: Arc<EventFilter>,
 }
 
-impl Pages {
+impl SharedPages {
     pub(crate) fn new(source: Arc<dyn EventSource>) -> Arc<Self> {
         Arc::new(Self { source, kept: Mutex::default(), read: Condvar::new() })
     }
@@ -118,11 +118,11 @@ impl Pages {
         kept.next_reader += 1;
         kept.readers.insert(id, Arc::clone(&wanted));
         drop(kept);
-        Arc::new(Reader { pages: Arc::clone(self), id, wanted })
+        Arc::new(SharedReader { pages: Arc::clone(self), id, wanted })
     }
 }
 
-impl Drop for Reader {
+impl Drop for SharedReader {
     fn drop(&mut self) {
         let mut kept = self.pages.kept.lock();
         kept.readers.remove(&self.id);
@@ -132,7 +132,7 @@ impl Drop for Reader {
     }
 }
 
-impl EventSource for Reader {
+impl EventSource for SharedReader {
     fn store_id(&self) -> Result<Uuid, StoreError> {
         self.pages.source.store_id()
     }
@@ -177,7 +177,7 @@ impl EventSource for Reader {
 
 /// Places that are being read; not any more when dropped.
 struct Reading<'p> {
-    pages: &'p Pages,
+    pages: &'p SharedPages,
     missing: Vec<Cursor>,
 }
 
@@ -192,7 +192,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-impl Reader {
+impl SharedReader {
     /// Takes what is kept, and waits for what another projection reads. The cursors left over are this one's to read.
     fn take(&self, request: &ReadRequest, slices: &mut HashMap<Arc<str>, EventBatch>) -> Vec<Cursor> {
         let deadline = Instant::now() + LONGEST_WAIT;
@@ -264,7 +264,7 @@ impl Reader {
     }
 }
 
-impl Kept {
+impl KeptPages {
     fn note(&mut self, reader: u64, cursors: &[Cursor]) {
         if self.places.len() > MOST_INSTANCES {
             self.places.clear();

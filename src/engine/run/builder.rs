@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::engine::config::{EngineConfig, HandlerConfig};
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::lease::LeaseRegistry;
-use crate::engine::read::shared_pages::Pages;
+use crate::engine::read::shared_pages::SharedPages;
 use crate::engine::run::builds::NEXT;
 use crate::engine::run::engine::{Engine, Threads};
 use crate::engine::run::listener::Listener;
@@ -193,7 +193,7 @@ impl EngineBuilder {
 
     fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
         let (mut runners, mut beside) = (Vec::new(), Vec::new());
-        let pages = Pages::new(Arc::clone(&self.source));
+        let pages = SharedPages::new(Arc::clone(&self.source));
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let handler = |source, projection, config| {

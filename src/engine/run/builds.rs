@@ -7,7 +7,7 @@ use crate::builds::{Build, Phase};
 use crate::clock;
 use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
-use crate::engine::run::runner::{Runner, Trouble};
+use crate::engine::run::runner::{BuildTrouble, Runner};
 use crate::engine::run::state::Shared;
 use crate::engine::run::unfed::ITSELF;
 use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
@@ -94,7 +94,7 @@ impl Shared {
             None | Some(Phase::Kept) => !runner.is_shadow(),
             Some(phase) => phase.is_filled(),
         };
-        let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(Trouble::holds);
+        let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(BuildTrouble::holds);
         runner.told.store(build.is_some_and(|build| build.trouble.is_some()), Ordering::Relaxed);
         if let Some(build) = build {
             runner.succeeded.store(build.succeeded, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Shared {
         }
     }
 
-    fn write_trouble(&self, runner: &Runner, trouble: &Trouble) {
+    fn write_trouble(&self, runner: &Runner, trouble: &BuildTrouble) {
         let Some(store) = self.models.builds() else { return };
         let outcome = if trouble.again.is_some() {
             self.record(runner, Some(&trouble.text))
@@ -170,7 +170,7 @@ impl Shared {
             Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {}", clock::spoken(wait)),
             None => log::error!("{what} is halted: {text}"),
         }
-        let trouble = Trouble { text, again, times, is_told: false };
+        let trouble = BuildTrouble { text, again, times, is_told: false };
         *known = Some(trouble.clone());
         drop(known);
         self.standstills.halted(self.place(runner), &trouble.text);

@@ -31,7 +31,7 @@ pub(crate) fn compare<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
 }
 
 /// Heads with their states, and the last instance of the page, behind which the next one begins, if there is one.
-pub(crate) type Page = (Vec<(Head, State)>, Option<Arc<str>>);
+pub(crate) type ComparedPage = (Vec<(Head, State)>, Option<Arc<str>>);
 
 /// One page of these.
 pub(crate) fn page<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
@@ -40,7 +40,7 @@ pub(crate) fn page<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
     key: &ProjectionKey,
     request: &HeadsRequest,
     system: bool,
-) -> Result<Page, StoreError> {
+) -> Result<ComparedPage, StoreError> {
     let mut heads = source.heads(request)?;
     let last = heads.last().filter(|_| heads.len() >= request.limit).map(|head| Arc::clone(&head.instance));
     heads.retain(|head| head.relevant > 0 && (system || !head.instance.is_empty()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::pass::plan::held_back;
-use crate::engine::run::compare::{Page, page};
+use crate::engine::run::compare::{ComparedPage, page};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::StoreError;
@@ -98,7 +98,7 @@ impl Shared {
         Ok(())
     }
 
-    fn heads_and_states(&self, runner: &Runner, request: &HeadsRequest) -> Result<Page, StoreError> {
+    fn heads_and_states(&self, runner: &Runner, request: &HeadsRequest) -> Result<ComparedPage, StoreError> {
         page(self.source.as_ref(), self.models.as_ref(), runner.key(), request, self.config.system_instance)
     }
 }

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use crate::engine::pass::Pass;
 use crate::engine::pass::work::{Moved, Processed, Work};
-use crate::engine::read::read_ahead::Feed;
+use crate::engine::read::read_ahead::ReadAhead;
 use crate::engine::run::pass_leases::PassLeases;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Job;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, StoreErrorKind, chain, net};
 use crate::projection::apart;
-use crate::standstill::Subject;
+use crate::standstill::StandstillSubject;
 use crate::state::{StopCause, Stopped};
 
 /// Passes after which an instance with a long backlog goes to the end of the line.
@@ -53,7 +53,7 @@ impl Shared {
     }
 
     /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
-    fn note_panic(&self, job: &Job, panic: &str) -> Vec<Move> {
+    fn note_panic(&self, job: &Job, panic: &str) -> Vec<InstanceMove> {
         self.worker_panics.fetch_add(1, Ordering::Relaxed);
         let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
         let name = runner.map_or("", Runner::name);
@@ -67,7 +67,7 @@ impl Shared {
     }
 
     /// Does a job, and says how far that brought its instances, where it is known.
-    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<Move> {
+    fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<InstanceMove> {
         let Some(runner) = self.runners.get(job.projection) else { return Vec::new() };
         let moves = if let Some(works) = direct {
             self.apply_direct(job.projection, runner, works)
@@ -75,7 +75,7 @@ impl Shared {
             if let Err(error) = self.catch_up(job.projection, runner, &job.instances)
                 && !self.halt(runner, &error)
             {
-                self.standstills.failed(job.projection, Subject::Work, &error);
+                self.standstills.failed(job.projection, StandstillSubject::Work, &error);
                 log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), chain(&error));
             }
             unknown(&job.instances)
@@ -88,7 +88,7 @@ impl Shared {
 
     /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
     /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
-    fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<Move> {
+    fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<InstanceMove> {
         for work in &mut works {
             work.unleased = Some(self.id);
         }
@@ -121,7 +121,7 @@ impl Shared {
         inner.is_hidden.store(runner.is_background(), Ordering::Relaxed);
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
-        let mut feed = Feed::new(opened.places, PASSES);
+        let mut feed = ReadAhead::new(opened.places, PASSES);
         let leased = PassLeases::new(self, runner);
         let (mut failed, mut yields) = (None, false);
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
@@ -223,12 +223,12 @@ impl Shared {
 }
 
 /// An instance, and what is known of the work on it.
-type Move = (Arc<str>, Moved);
+type InstanceMove = (Arc<str>, Moved);
 
-fn moves_of(works: &[Work]) -> Vec<Move> {
+fn moves_of(works: &[Work]) -> Vec<InstanceMove> {
     works.iter().map(|work| (Arc::clone(&work.instance), work.moved())).collect()
 }
 
-fn unknown(instances: &[Arc<str>]) -> Vec<Move> {
+fn unknown(instances: &[Arc<str>]) -> Vec<InstanceMove> {
     instances.iter().map(|instance| (Arc::clone(instance), Moved::default())).collect()
 }

@@ -33,7 +33,7 @@ pub(crate) struct Runner {
     /// How often it was reset.
     pub(crate) resets: AtomicI64,
     /// Why it is left alone: until that is on record, or until it moves again.
-    pub(crate) trouble: Mutex<Option<Trouble>>,
+    pub(crate) trouble: Mutex<Option<BuildTrouble>>,
     /// That it does not move is on record, by whichever process.
     pub(crate) told: AtomicBool,
     /// What readers see of its projection, once that is known.
@@ -120,7 +120,7 @@ impl Runner {
 
 /// Why a build is left alone.
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
+pub(crate) struct BuildTrouble {
     pub(crate) text: String,
     /// When it is tried again; never where a person has to act.
     pub(crate) again: Option<Instant>,
@@ -129,7 +129,7 @@ pub(crate) struct Trouble {
     pub(crate) is_told: bool,
 }
 
-impl Trouble {
+impl BuildTrouble {
     pub(crate) fn holds(&self) -> bool {
         self.again.is_none_or(|again| Instant::now() < again)
     }

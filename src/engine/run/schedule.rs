@@ -97,7 +97,7 @@ impl Lane {
 
 /// How often an instance could not be worked on in a row.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Setbacks {
     times: u32,
     /// Also in the job that runs.
     again: bool,
@@ -109,7 +109,7 @@ struct Queues {
     waiting: usize,
     claimed: HashSet<(usize, Arc<str>)>,
     /// To be worked on in jobs of their own, so that what they wait for keeps no others waiting.
-    troubled: HashMap<(usize, Arc<str>), Trouble>,
+    troubled: HashMap<(usize, Arc<str>), Setbacks>,
     /// Asked for while they were being worked on.
     again: HashSet<(usize, Arc<str>)>,
     /// Jobs by instance.
@@ -328,7 +328,7 @@ impl Schedule {
     fn may_have<'q>(
         &self,
         busy: &'q HashMap<Arc<str>, usize>,
-        troubled: &'q HashMap<(usize, Arc<str>), Trouble>,
+        troubled: &'q HashMap<(usize, Arc<str>), Setbacks>,
         projection: usize,
         beyond: bool,
     ) -> impl Fn(&Arc<str>) -> bool + use<'q> {

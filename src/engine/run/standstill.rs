@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use crate::clock::spoken;
 use crate::engine::pass::reducing::Hanging;
 use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::{Kept, Key};
+use crate::engine::run::standstills::{KnownStandstill, StandstillKey};
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain, net};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
-use crate::standstill::{Note, Standstill, StandstillKind, Subject, bounded};
+use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject, bounded};
 use crate::state::{ProjectionKey, State, StopCause};
 
 /// That readers see another version than the one that is run here, and nobody runs that one.
@@ -139,8 +139,8 @@ impl Shared {
         if notes.is_empty() && gone.is_empty() {
             return;
         }
-        let name = |key: &Key| self.runners.get(key.0).map(|runner| runner.key().clone());
-        let forget: Vec<(ProjectionKey, Subject)> =
+        let name = |key: &StandstillKey| self.runners.get(key.0).map(|runner| runner.key().clone());
+        let forget: Vec<(ProjectionKey, StandstillSubject)> =
             gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
         let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
         let outcome = self.models.standstills().map_or(Ok(()), |store| store.note(self.id, &write, &forget));
@@ -162,9 +162,9 @@ impl Shared {
         });
     }
 
-    fn unwritten_standstills(&self) -> (Vec<(Key, Note)>, Vec<Key>) {
+    fn unwritten_standstills(&self) -> (Vec<(StandstillKey, Note)>, Vec<StandstillKey>) {
         let notes = self.standstills.notes.lock();
-        let written = |(key, kept): (&Key, &Kept)| {
+        let written = |(key, kept): (&StandstillKey, &KnownStandstill)| {
             let projection = self.runners.get(key.0)?.key().clone();
             let (subject, kind, reason) = (key.1.clone(), kept.kind, kept.reason.clone());
             Some((key.clone(), Note { projection, subject, kind, reason, age: kept.since.elapsed() }))

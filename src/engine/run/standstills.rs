@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::engine::pass::reducing::Hanging;
 use crate::error::{Error, PushError, StoreError, chain};
-use crate::standstill::{Standstill, StandstillKind, Subject, bounded};
+use crate::standstill::{Standstill, StandstillKind, StandstillSubject, bounded};
 use crate::state::{State, StopCause, Stopped};
 use crate::sync::Mutex;
 
@@ -20,11 +20,11 @@ const COUNTED: usize = 10_000;
 /// How often the log repeats what stands still for the same reason.
 const TELL_AGAIN: Duration = Duration::from_hours(1);
 
-pub(crate) type Key = (usize, Subject);
+pub(crate) type StandstillKey = (usize, StandstillSubject);
 
 /// A standstill as it is known here.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct KnownStandstill {
     pub(crate) kind: StandstillKind,
     pub(crate) reason: String,
     /// Where it stands, so that one that moved and stands still again is told as a new one.
@@ -39,11 +39,11 @@ pub(crate) struct Kept {
 
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    pub(crate) kept: BTreeMap<Key, Kept>,
+    pub(crate) kept: BTreeMap<StandstillKey, KnownStandstill>,
     /// Instances beyond those that are kept, with the pass in which each was found last.
     pub(crate) others: HashMap<usize, HashMap<Arc<str>, u64>>,
     /// What was written and holds no more.
-    pub(crate) gone: BTreeSet<Key>,
+    pub(crate) gone: BTreeSet<StandstillKey>,
     /// Counts passes.
     pub(crate) pass: u64,
 }
@@ -54,12 +54,12 @@ impl Notes {
     }
 
     pub(crate) fn instances(&self, projection: usize) -> usize {
-        let is_one = |key: &&Key| key.0 == projection && matches!(key.1, Subject::Instance(_));
+        let is_one = |key: &&StandstillKey| key.0 == projection && matches!(key.1, StandstillSubject::Instance(_));
         self.kept.keys().filter(is_one).count()
     }
 
     /// True when that is something new.
-    fn note(&mut self, key: Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+    fn note(&mut self, key: StandstillKey, kind: StandstillKind, reason: &str, position: i64) -> bool {
         let (reason, pass) = (bounded(reason), self.pass);
         let known = self.kept.get_mut(&key).filter(|kept| kept.kind == kind && kept.position == position);
         if let Some(kept) = known {
@@ -70,7 +70,7 @@ impl Notes {
             return false;
         }
         let projection = key.0;
-        if let Subject::Instance(instance) = &key.1
+        if let StandstillSubject::Instance(instance) = &key.1
             && !self.kept.contains_key(&key)
         {
             if self.instances(projection) >= MOST {
@@ -82,12 +82,12 @@ impl Notes {
         }
         self.gone.remove(&key);
         let now = Instant::now();
-        self.kept.insert(key, Kept { kind, reason, position, since: now, told: now, pass, written: false });
+        self.kept.insert(key, KnownStandstill { kind, reason, position, since: now, told: now, pass, written: false });
         true
     }
 
     /// False when the log has said the same not long ago. Of instances that are only counted it says so once.
-    fn is_news(&mut self, key: &Key, kind: StandstillKind, reason: &str, position: i64) -> bool {
+    fn is_news(&mut self, key: &StandstillKey, kind: StandstillKind, reason: &str, position: i64) -> bool {
         let now = Instant::now();
         if let Some(kept) = self.kept.get_mut(key) {
             let is_same = kept.kind == kind && kept.position == position && kept.reason == bounded(reason);
@@ -98,7 +98,9 @@ impl Notes {
             return is_news;
         }
         match (&key.1, self.others.get(&key.0)) {
-            (Subject::Instance(instance), Some(others)) => others.len() < COUNTED && !others.contains_key(instance),
+            (StandstillSubject::Instance(instance), Some(others)) => {
+                others.len() < COUNTED && !others.contains_key(instance)
+            }
             _ => true,
         }
     }
@@ -115,11 +117,11 @@ impl Notes {
         } else {
             format!("{count} more instances, or more, stand still")
         };
-        self.note((projection, Subject::More), kind, &reason, 0)
+        self.note((projection, StandstillSubject::More), kind, &reason, 0)
     }
 
     /// True when that changes what is written.
-    fn clear(&mut self, key: &Key) -> bool {
+    fn clear(&mut self, key: &StandstillKey) -> bool {
         let Some(kept) = self.kept.remove(key) else { return false };
         // What is being written now is not marked yet.
         self.gone.insert(key.clone());
@@ -127,7 +129,7 @@ impl Notes {
     }
 
     /// The same, unless it was found again since this pass began.
-    fn clear_before(&mut self, key: &Key, pass: u64) -> bool {
+    fn clear_before(&mut self, key: &StandstillKey, pass: u64) -> bool {
         self.kept.get(key).is_some_and(|kept| kept.pass < pass) && self.clear(key)
     }
 
@@ -141,7 +143,7 @@ impl Notes {
             return false;
         }
         self.others.remove(&projection);
-        self.clear(&(projection, Subject::More))
+        self.clear(&(projection, StandstillSubject::More))
     }
 }
 
@@ -176,7 +178,7 @@ impl Standstills {
             StopCause::HistoryDiverged { found } | StopCause::LogIncomplete { found } => found.clone(),
             cause => cause.to_string(),
         };
-        let key = (projection, Subject::Instance(Arc::clone(&stopped.instance)));
+        let key = (projection, StandstillSubject::Instance(Arc::clone(&stopped.instance)));
         let mut is_news = true;
         self.with(|notes| {
             is_news = notes.is_news(&key, kind, &reason, stopped.position);
@@ -191,7 +193,7 @@ impl Standstills {
         self.with(|notes| {
             let mut is_new = false;
             for instance in instances {
-                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                let key = (projection, StandstillSubject::Instance(Arc::clone(instance)));
                 is_new |= notes.note(key, StandstillKind::Panicked, reason, 0);
             }
             is_new
@@ -200,7 +202,7 @@ impl Standstills {
 
     /// An event of an instance is inside its reducer for so long. True when that is something new.
     pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
-        let key = (projection, Subject::Instance(Arc::clone(&hanging.instance)));
+        let key = (projection, StandstillSubject::Instance(Arc::clone(&hanging.instance)));
         let mut is_news = true;
         self.with(|notes| {
             is_news = notes.is_news(&key, StandstillKind::Hangs, what, hanging.position);
@@ -214,13 +216,13 @@ impl Standstills {
     }
 
     /// All of a projection stands still.
-    pub(crate) fn failed(&self, projection: usize, subject: Subject, error: &StoreError) {
+    pub(crate) fn failed(&self, projection: usize, subject: StandstillSubject, error: &StoreError) {
         self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
     }
 
     /// A build was halted.
     pub(crate) fn halted(&self, projection: usize, trouble: &str) {
-        self.with(|notes| notes.note((projection, Subject::Build), StandstillKind::Halted, trouble, 0));
+        self.with(|notes| notes.note((projection, StandstillSubject::Build), StandstillKind::Halted, trouble, 0));
     }
 
     /// A pass begins: what is found from now on is newer.
@@ -241,7 +243,7 @@ impl Standstills {
         let mut notes = self.notes.lock();
         let pass = notes.pass;
         for instance in instances {
-            if let Some(kept) = notes.kept.get_mut(&(projection, Subject::Instance(Arc::clone(instance)))) {
+            if let Some(kept) = notes.kept.get_mut(&(projection, StandstillSubject::Instance(Arc::clone(instance)))) {
                 kept.pass = pass;
             } else if let Some(found) = notes.others.get_mut(&projection).and_then(|others| others.get_mut(instance)) {
                 *found = pass;
@@ -255,10 +257,10 @@ impl Standstills {
             return;
         }
         self.with(|notes| {
-            let mut changed = notes.clear_before(&(projection, Subject::Work), pass);
-            changed |= notes.clear_before(&(projection, Subject::Build), pass);
+            let mut changed = notes.clear_before(&(projection, StandstillSubject::Work), pass);
+            changed |= notes.clear_before(&(projection, StandstillSubject::Build), pass);
             for instance in instances {
-                let key = (projection, Subject::Instance(Arc::clone(instance)));
+                let key = (projection, StandstillSubject::Instance(Arc::clone(instance)));
                 changed |= if notes.kept.contains_key(&key) {
                     notes.clear_before(&key, pass)
                 } else {
@@ -273,7 +275,8 @@ impl Standstills {
     pub(crate) fn looked(&self, projections: usize) {
         if self.has_any() {
             self.with(|notes| {
-                (0..projections).fold(false, |changed, projection| notes.clear(&(projection, Subject::Look)) | changed)
+                (0..projections)
+                    .fold(false, |changed, projection| notes.clear(&(projection, StandstillSubject::Look)) | changed)
             });
         }
     }
@@ -285,15 +288,15 @@ impl Standstills {
         };
         let reason = chain(error);
         for projection in projections {
-            self.with(|notes| notes.note((projection, Subject::Look), kind, &reason, 0));
+            self.with(|notes| notes.note((projection, StandstillSubject::Look), kind, &reason, 0));
         }
     }
 
     /// Instances that are noted, to be looked at again.
     pub(crate) fn instances(&self) -> Vec<(usize, Arc<str>)> {
         let notes = self.notes.lock();
-        let instance = |(projection, subject): &Key| match subject {
-            Subject::Instance(instance) => Some((*projection, Arc::clone(instance))),
+        let instance = |(projection, subject): &StandstillKey| match subject {
+            StandstillSubject::Instance(instance) => Some((*projection, Arc::clone(instance))),
             _ => None,
         };
         notes.kept.keys().filter_map(instance).collect()
@@ -307,8 +310,8 @@ impl Standstills {
     /// What is known here of an instance: that, or what concerns all.
     pub(crate) fn of(&self, projection: usize, instance: &str) -> Vec<Standstill> {
         self.find(projection, |subject, _| match subject {
-            Subject::Instance(one) => **one == *instance,
-            Subject::More => false,
+            StandstillSubject::Instance(one) => **one == *instance,
+            StandstillSubject::More => false,
             _ => true,
         })
     }
@@ -319,16 +322,20 @@ impl Standstills {
         state.event.is_none() && self.of(projection, &state.instance).iter().any(is_it)
     }
 
-    pub(crate) fn find(&self, projection: usize, is_one: impl Fn(&Subject, &Kept) -> bool) -> Vec<Standstill> {
+    pub(crate) fn find(
+        &self,
+        projection: usize,
+        is_one: impl Fn(&StandstillSubject, &KnownStandstill) -> bool,
+    ) -> Vec<Standstill> {
         if !self.has_any() {
             return Vec::new();
         }
         let (notes, now) = (self.notes.lock(), SystemTime::now());
         let of = notes.kept.iter().filter(|((at, subject), kept)| *at == projection && is_one(subject, kept));
-        let told = |(key, kept): (&Key, &Kept)| {
+        let told = |(key, kept): (&StandstillKey, &KnownStandstill)| {
             let found = Standstill::new(kept.kind, kept.reason.clone()).since(now.checked_sub(kept.since.elapsed()));
             match &key.1 {
-                Subject::Instance(instance) => found.of(instance.to_string()),
+                StandstillSubject::Instance(instance) => found.of(instance.to_string()),
                 _ => found,
             }
         };
@@ -341,7 +348,7 @@ mod tests {
     use super::*;
 
     fn noted(all: &Standstills, instance: &str) {
-        let key = (0, Subject::Instance(instance.into()));
+        let key = (0, StandstillSubject::Instance(instance.into()));
         all.with(|notes| notes.note(key, StandstillKind::Locked, "a lock", 1));
     }
 

@@ -69,7 +69,7 @@ fn read_all(reader: &Arc<dyn EventSource>, kinds: &[&str], limit: usize) -> Vec<
 #[test]
 fn projections_at_the_same_place_read_a_page_once() {
     let log = Arc::new(Log::default());
-    let pages = Pages::new(log.clone());
+    let pages = SharedPages::new(log.clone());
     let readers: Vec<_> = (0..5).map(|_| pages.reader(wanted(&["a", "b"]))).collect();
     let all: Vec<i64> = (1..=100).collect();
     for reader in &readers {
@@ -83,7 +83,7 @@ fn projections_at_the_same_place_read_a_page_once() {
 #[test]
 fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
     let log = Arc::new(Log::default());
-    let pages = Pages::new(log.clone());
+    let pages = SharedPages::new(log.clone());
     let readers: Vec<_> = (0..3).map(|_| pages.reader(wanted(&["a", "b"]))).collect();
     let all: Vec<i64> = (1..=100).collect();
     for reader in &readers {
@@ -97,7 +97,7 @@ fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
 #[test]
 fn projections_of_different_types_get_each_theirs_whatever_was_read_for_others() {
     let log = Arc::new(Log::default());
-    let pages = Pages::new(log.clone());
+    let pages = SharedPages::new(log.clone());
     let kinds: [&[&str]; 4] = [&["a"], &["b"], &["a", "b"], &["c", "a"]];
     let readers: Vec<_> = kinds.iter().map(|kinds| pages.reader(wanted(kinds))).collect();
     let mut at = [0_i64; 4];
@@ -126,7 +126,7 @@ fn projections_of_different_types_get_each_theirs_whatever_was_read_for_others()
 // Contract: L9
 #[test]
 fn what_is_kept_is_bounded() {
-    let pages = Pages::new(Arc::new(Log::default()));
+    let pages = SharedPages::new(Arc::new(Log::default()));
     let _readers = [pages.reader(wanted(&["a"])), pages.reader(wanted(&["a"]))];
     let mut kept = pages.kept.lock();
     let large = event(2).with_payload(format!("\"{}\"", "x".repeat(1 << 20)));
@@ -151,7 +151,7 @@ fn what_is_kept_is_bounded() {
 #[test]
 fn an_old_page_is_read_anew() {
     let log = Arc::new(Log::default());
-    let pages = Pages::new(log.clone());
+    let pages = SharedPages::new(log.clone());
     let readers = [pages.reader(wanted(&["a"])), pages.reader(wanted(&["a"]))];
     let reads = || log.reads.load(Ordering::Relaxed);
     read(&readers[0], &["a"], 0, 10);
@@ -183,7 +183,7 @@ fn who_reads_and_fails_leaves_the_page_to_others() {
             panic!("broken")
         }
     }
-    let pages = Pages::new(Arc::new(Broken));
+    let pages = SharedPages::new(Arc::new(Broken));
     let readers = [pages.reader(wanted(&["a"])), pages.reader(wanted(&["a"]))];
     for reader in &readers {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| read(reader, &["a"], 0, 1)));

@@ -39,14 +39,14 @@ const EVENTS: &str = "readside.events";
 const ARCHIVE: &str = "readside.events_archive";
 
 /// A parameter with its type.
-type Param<'p> = (&'p (dyn ToSql + Sync), Type);
+type TypedParam<'p> = (&'p (dyn ToSql + Sync), Type);
 
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
 ) -> Result<BatchRow, StoreError> {
     session.batch(&format!("{ONE_SNAPSHOT}; {ALONG_THE_INDEX}"))?;
-    let Places { mut slices, archived, store } = places(session, request)?;
+    let InstancePlaces { mut slices, archived, store } = places(session, request)?;
     let lags = |(_, slice): &(usize, &EventBatch)| slice.relevant > slice.after;
     let lagging: Vec<usize> = slices.iter().enumerate().filter(lags).map(|(at, _)| at).collect();
     if lagging.is_empty() {
@@ -71,7 +71,7 @@ pub(super) fn read<C: GenericClient>(
 }
 
 /// Where instances stand.
-struct Places {
+struct InstancePlaces {
     /// A slice without events for each cursor, in their order.
     slices: Vec<EventBatch>,
     /// Up to where the events of each instance are archived.
@@ -79,7 +79,7 @@ struct Places {
     store: Option<Uuid>,
 }
 
-fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<Places, StoreError> {
+fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest) -> Result<InstancePlaces, StoreError> {
     let none = |cursor: &crate::query::Cursor| EventBatch {
         instance: Arc::clone(&cursor.instance),
         after: cursor.after,
@@ -93,7 +93,7 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
     let mut slices: Vec<EventBatch> = request.cursors.iter().map(none).collect();
     let instances: Vec<&str> = slices.iter().map(|slice| slice.instance.as_ref()).collect();
     let after: Vec<i64> = slices.iter().map(|slice| slice.after).collect();
-    let params: [Param<'_>; 3] = [
+    let params: [TypedParam<'_>; 3] = [
         (&instances, Type::TEXT_ARRAY),
         (&after, Type::INT8_ARRAY),
         (&request.wanted.aggregate_types, Type::TEXT_ARRAY),
@@ -120,7 +120,7 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
             slice.at = get(&found, 4)?;
         }
     }
-    Ok(Places { slices, archived, store })
+    Ok(InstancePlaces { slices, archived, store })
 }
 
 /// Events of this slice, at most.
@@ -175,7 +175,7 @@ fn events<C: GenericClient>(
     let relevant: Vec<i64> = of().map(|slice| slice.relevant).collect();
     let wanted = &request.wanted;
     let limit = i64::try_from(request.limit).unwrap_or(i64::MAX).saturating_add(1);
-    let params: [Param<'_>; 7] = [
+    let params: [TypedParam<'_>; 7] = [
         (&names, Type::TEXT_ARRAY),
         (&after, Type::INT8_ARRAY),
         (&relevant, Type::INT8_ARRAY),
@@ -220,7 +220,7 @@ impl Page {
             return Ok(());
         }
         let found =
-            Found { row: found, aggregate_type: request.wanted.aggregate_types.first().map_or("", AsRef::as_ref) };
+            EventRow { row: found, aggregate_type: request.wanted.aggregate_types.first().map_or("", AsRef::as_ref) };
         let event = row::event_in(&found, BEFORE_EVENT, instance, self.events.last(), buffer)?;
         let texts = [event.payload_json(), event.metadata_json()];
         let sizes = texts.map(size_only);
@@ -251,7 +251,7 @@ fn fill<C: GenericClient>(
     let instances: Vec<&str> =
         large.iter().map(|(at, _)| slices.get(*at).map_or("", |slice| slice.instance.as_ref())).collect();
     let positions: Vec<i64> = large.iter().map(|(_, position)| *position).collect();
-    let params: [Param<'_>; 2] = [(&instances, Type::TEXT_ARRAY), (&positions, Type::INT8_ARRAY)];
+    let params: [TypedParam<'_>; 2] = [(&instances, Type::TEXT_ARRAY), (&positions, Type::INT8_ARRAY)];
     let sql = "SELECT c.number, e.payload, e.metadata FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, position, number) \
          JOIN readside.all_events e ON e.instance_id = c.instance_id AND e.position = c.position";
     let mut texts: HashMap<(usize, i64), (String, String)> = HashMap::new();
@@ -286,13 +286,13 @@ fn size_only(text: &str) -> Option<usize> {
 }
 
 /// A row as the driver has it.
-struct Found<'r> {
+struct EventRow<'r> {
     row: &'r Row,
     /// Where only one is wanted, it is not sent.
     aggregate_type: &'r str,
 }
 
-impl Fields for Found<'_> {
+impl Fields for EventRow<'_> {
     fn text(&self, at: usize) -> Result<&str, StoreError> {
         Ok(get::<Option<&str>>(self.row, at)?.unwrap_or(self.aggregate_type))
     }

@@ -121,7 +121,7 @@ fn add_events(
     let mut buffer = String::new();
     let mut bytes: usize = events.iter().map(size).sum();
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
-        let event = row::event_in(&Found(next), 1, &cursor.instance, events.last(), &mut buffer)?;
+        let event = row::event_in(&EventRow(next), 1, &cursor.instance, events.last(), &mut buffer)?;
         bytes = bytes.saturating_add(size(&event));
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {
@@ -133,9 +133,9 @@ fn add_events(
 }
 
 /// A row as the driver has it.
-struct Found<'r>(&'r rusqlite::Row<'r>);
+struct EventRow<'r>(&'r rusqlite::Row<'r>);
 
-impl Found<'_> {
+impl EventRow<'_> {
     fn get(&self, at: usize) -> Result<ValueRef<'_>, StoreError> {
         self.0.get_ref(at).map_err(|error| error::store("reading a row", error))
     }
@@ -145,7 +145,7 @@ impl Found<'_> {
     }
 }
 
-impl Fields for Found<'_> {
+impl Fields for EventRow<'_> {
     fn text(&self, at: usize) -> Result<&str, StoreError> {
         self.get(at)?.as_str().map_err(Self::wrong)
     }
