@@ -155,7 +155,7 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
+    fn failure_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
         Ok(self.failed_events(projection, &query.clone().limit(0))?.len() as u64)
     }
 
@@ -163,7 +163,7 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError>;
+    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError>;
 
     /// What people did about failures, the latest first, at most `limit`.
     ///

@@ -60,17 +60,17 @@ impl Context<'_> {
         Ok(Some(heads))
     }
 
-    fn count_held(&self, key: &ProjectionKey, instance: Option<&str>, found: &mut LeftOut) -> Result<(), StoreError> {
+    fn count_failed(&self, key: &ProjectionKey, instance: Option<&str>, found: &mut LeftOut) -> Result<(), StoreError> {
         let counted = [
             (FailureStatus::Parked, &mut found.parked),
             (FailureStatus::Behind, &mut found.behind),
             (FailureStatus::Skipped, &mut found.skipped),
         ];
-        let all = if instance.is_none() { self.models.held_counts(key)? } else { Vec::new() };
+        let all = if instance.is_none() { self.models.failure_counts(key)? } else { Vec::new() };
         for (state, count) in counted {
             *count = match instance {
                 Some(instance) => {
-                    self.models.held_count(key, &FailureQuery::all().instance(instance).states([state]))?
+                    self.models.failure_count(key, &FailureQuery::all().instance(instance).states([state]))?
                 }
                 None => all.iter().filter(|(other, _)| *other == state).map(|(_, count)| count).sum(),
             };
@@ -88,7 +88,7 @@ pub(super) fn look(
 ) -> Result<LeftOut, OperateError> {
     let pauses = insist(control, || Ok(control.pauses()?))?;
     let (mut found, mut after) = (LeftOut::default(), None);
-    insist(control, || Ok(site.count_held(key, instance, &mut found)?))?;
+    insist(control, || Ok(site.count_failed(key, instance, &mut found)?))?;
     while let Some(heads) = insist(control, || site.heads_page(instance, &mut after))? {
         let instances: Vec<Arc<str>> = heads.iter().map(|head| Arc::clone(&head.instance)).collect();
         let states = insist(control, || Ok(site.models.states(key, &instances)?))?;

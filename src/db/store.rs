@@ -261,11 +261,11 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.read("reading held events", |conn| failure::list(conn, projection, query))
     }
 
-    fn held_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
+    fn failure_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
         self.inner.backend.read("counting failed events", |conn| failure::count(conn, projection, query))
     }
 
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
+    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
         self.inner.backend.read("counting held events", |conn| failure::counts(conn, projection))
     }
 

@@ -21,7 +21,7 @@ pub enum FailureError {
     #[error(
         "projection {projection:?} has no failure of event {position} of instance {instance:?} on record; list those it has"
     )]
-    NotHeld {
+    NotOnRecord {
         /// The projection.
         projection: String,
         /// The tenant.

@@ -96,7 +96,7 @@ pub enum AwaitError {
     #[error(
         "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed"
     )]
-    HeldBack {
+    EventFailed {
         /// The projection.
         projection: String,
         /// The tenant.

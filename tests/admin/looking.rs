@@ -12,7 +12,7 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     fill(&engine, 3, 6);
     engine.push(&[count("tenant-001", "x1", 13), count("tenant-001", "x1", 5)]).unwrap();
     let held = engine.await_position("counts", "tenant-001", 8, LONG);
-    assert!(matches!(held, Err(error::AwaitError::HeldBack { .. })), "{held:?}");
+    assert!(matches!(held, Err(error::AwaitError::EventFailed { .. })), "{held:?}");
     let clean = engine.verify("counts", None).unwrap();
     assert!(clean.is_clean() && clean.instances == 3 && clean.held == 2, "{clean:?}");
     place.sql(

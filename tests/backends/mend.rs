@@ -123,7 +123,7 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     bench.mend(-1);
     assert_eq!(bench.handler.retry("a", 2, &By::new("bob", "again")).unwrap().applied, 3);
     assert_eq!((bench.rows(), bench.held()), (vec!["x=5(4)".to_owned(), "y=3(1)".to_owned()], vec![]));
-    assert!(matches!(bench.handler.retry("a", 2, &by()), Err(FailureError::NotHeld { position: 2, .. })));
+    assert!(matches!(bench.handler.retry("a", 2, &by()), Err(FailureError::NotOnRecord { position: 2, .. })));
     bench.push(&[("x", 9)]);
     bench.handler.trigger(&["a"]).unwrap();
     assert_eq!(bench.rows()[0], "x=9(5)");
@@ -157,7 +157,7 @@ pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=6(6)".to_owned(), "y=5(1)".to_owned()], vec![]));
     for done in [2, 4, 6, 99, 0, -5, i64::MIN, i64::MAX] {
         let outcome = bench.handler.retry("a", done, &by());
-        assert!(matches!(outcome, Err(FailureError::NotHeld { position, .. }) if position == done), "{outcome:?}");
+        assert!(matches!(outcome, Err(FailureError::NotOnRecord { position, .. }) if position == done), "{outcome:?}");
     }
     bench.push(&[("z", -9), ("z", 8)]);
     bench.handler.trigger(&["a"]).unwrap();

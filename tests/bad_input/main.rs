@@ -169,11 +169,11 @@ macro_rules! forward {
             ) -> Result<Vec<readside::FailedEvent>, readside::error::StoreError> {
                 self.store.failed_events(p, query)
             }
-            fn held_counts(
+            fn failure_counts(
                 &self,
                 p: &readside::ProjectionKey,
             ) -> Result<Vec<(readside::FailureStatus, u64)>, readside::error::StoreError> {
-                self.store.held_counts(p)
+                self.store.failure_counts(p)
             }
             fn interventions(
                 &self,

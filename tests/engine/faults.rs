@@ -127,8 +127,8 @@ impl<S: ProjectionStore> ProjectionStore for Faulty<S> {
         self.faults.call()?;
         self.inner.failed_events(projection, query)
     }
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.held_counts(projection)
+    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
+        self.inner.failure_counts(projection)
     }
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
         self.inner.interventions(projection, limit)

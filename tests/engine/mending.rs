@@ -54,7 +54,7 @@ fn mend(handler: &ProjectionHandler) -> Result<(), FailureError> {
         Err(error) => return Err(error),
     }
     match handler.discard("a", 5, &by()) {
-        Ok(_) | Err(FailureError::NotHeld { .. }) => Ok(()),
+        Ok(_) | Err(FailureError::NotOnRecord { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

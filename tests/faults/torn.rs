@@ -59,8 +59,8 @@ impl ProjectionStore for Mortal {
     fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
         self.inner.failed_events(projection, query)
     }
-    fn held_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.held_counts(projection)
+    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
+        self.inner.failure_counts(projection)
     }
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
         self.inner.interventions(projection, limit)

@@ -40,7 +40,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
         other => panic!("{other:?}"),
     }
     match engine.await_pushed("skips", &pushed, LONG) {
-        Err(AwaitError::HeldBack { position: 2, .. }) => {}
+        Err(AwaitError::EventFailed { position: 2, .. }) => {}
         other => panic!("{other:?}"),
     }
     engine.await_position("skips", "a", 3, LONG).unwrap();

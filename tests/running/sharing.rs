@@ -177,8 +177,8 @@ impl<S: EngineStore> ProjectionStore for Unreliable<S> {
     fn failed_events(&self, key: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
         self.inner.failed_events(key, query)
     }
-    fn held_counts(&self, key: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.held_counts(key)
+    fn failure_counts(&self, key: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
+        self.inner.failure_counts(key)
     }
     fn interventions(&self, key: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
         self.inner.interventions(key, limit)

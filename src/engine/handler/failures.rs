@@ -99,7 +99,7 @@ impl ProjectionHandler {
             FailureStatus::Skipped => self.inner.apply_skipped(&held, by)?,
             FailureStatus::Parked | FailureStatus::Behind => {
                 self.inner.noted(&held, Action::Retry, by)?;
-                let before = self.inner.models.held_count(&self.inner.key, &Pass::of_aggregate(&held))?;
+                let before = self.inner.models.failure_count(&self.inner.key, &Pass::of_aggregate(&held))?;
                 let applied = self.inner.apply_aggregate(&held, &mut |applied| told(applied, before))?;
                 RetryOutcome { applied, before, after: before.saturating_sub(applied), ..RetryOutcome::default() }
             }
@@ -128,7 +128,7 @@ impl ProjectionHandler {
         let mut query = FailureQuery::all()
             .states([FailureStatus::Parked, FailureStatus::Stopped, FailureStatus::Failing])
             .limit(PAGE);
-        let before = self.inner.all_held()?;
+        let before = self.inner.all_failed()?;
         let (mut mended, mut first, mut still) = (RetryOutcome { before, ..RetryOutcome::default() }, None, false);
         loop {
             let page = self.failed_events(&query)?;
@@ -140,7 +140,7 @@ impl ProjectionHandler {
                 match self.retry_telling(instance, position, by, so_far) {
                     Ok(done) => mended.applied += done.applied,
                     // Mended or given up by somebody else meanwhile.
-                    Err(FailureError::NotHeld { .. }) => {}
+                    Err(FailureError::NotOnRecord { .. }) => {}
                     Err(error) if concerns_all(&error) => return Err(error),
                     Err(error) => {
                         still |= matches!(error, FailureError::StillFails { .. });
@@ -151,7 +151,7 @@ impl ProjectionHandler {
                 told(mended.applied, before);
             }
         }
-        mended.after = self.inner.all_held()?;
+        mended.after = self.inner.all_failed()?;
         match first {
             None => Ok(mended),
             Some(_) if still => {
@@ -170,7 +170,7 @@ impl ProjectionHandler {
     pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<RetryOutcome, FailureError> {
         self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
-        let held = self.inner.find_held(instance, position)?;
+        let held = self.inner.find_failed(instance, position)?;
         self.inner.check_history(&held.attempt.instance)?;
         log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
         self.inner.give_up(&held, by)?;
@@ -260,10 +260,14 @@ impl Pass {
         Err(TriggerError::Stopped { projection: self.name(), stopped: vec![cancelled(instance.into())] })
     }
 
-    fn find_held(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
+    fn find_failed(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
         let query = FailureQuery::all().instance(instance).positions(position, position);
         let found = self.models.failed_events(&self.key, &query)?.into_iter().next();
-        found.ok_or_else(|| FailureError::NotHeld { projection: self.name(), instance: instance.to_owned(), position })
+        found.ok_or_else(|| FailureError::NotOnRecord {
+            projection: self.name(),
+            instance: instance.to_owned(),
+            position,
+        })
     }
 
     fn of_aggregate(held: &FailedEvent) -> FailureQuery {
@@ -276,33 +280,33 @@ impl Pass {
     }
 
     /// All that is on record and was not skipped.
-    fn all_held(&self) -> Result<u64, StoreError> {
-        let counts = self.models.held_counts(&self.key)?;
+    fn all_failed(&self) -> Result<u64, StoreError> {
+        let counts = self.models.failure_counts(&self.key)?;
         Ok(counts.iter().filter(|(state, _)| *state != FailureStatus::Skipped).map(|(_, count)| count).sum())
     }
 
     /// The event; or the first that is held of its aggregate, where it waits behind that, or is done already.
     fn find_or_go_on(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
-        let (query, not_held) = match self.find_held(instance, position) {
+        let (query, not_on_record) = match self.find_failed(instance, position) {
             Ok(held) if held.attempt.state == FailureStatus::Behind => {
                 let query = Self::of_aggregate(&held);
                 return Ok(self.models.failed_events(&self.key, &query.limit(1))?.into_iter().next().unwrap_or(held));
             }
-            Err(not_held @ FailureError::NotHeld { .. }) => {
+            Err(not_on_record @ FailureError::NotOnRecord { .. }) => {
                 let cursors = vec![Cursor { instance: instance.into(), after: position.saturating_sub(1).max(0) }];
                 let wanted = self.projection.wanted();
                 let slices = self.source.read(&ReadRequest { cursors, wanted, limit: 1, max_bytes: 1 })?;
                 let event = slices.into_iter().flat_map(|slice| slice.events).find(|event| event.position == position);
-                let Some(event) = event else { return Err(not_held) };
-                (Self::of_this(instance, event.aggregate_type(), event.aggregate_id()), not_held)
+                let Some(event) = event else { return Err(not_on_record) };
+                (Self::of_this(instance, event.aggregate_type(), event.aggregate_id()), not_on_record)
             }
             other => return other,
         };
-        self.models.failed_events(&self.key, &query.limit(1))?.into_iter().next().ok_or(not_held)
+        self.models.failed_events(&self.key, &query.limit(1))?.into_iter().next().ok_or(not_on_record)
     }
 
     fn refused(&self, held: &FailedEvent, error: TriggerError) -> FailureError {
-        match self.find_held(&held.attempt.instance, held.attempt.position) {
+        match self.find_failed(&held.attempt.instance, held.attempt.position) {
             Ok(again) if again.attempt.attempts > held.attempt.attempts => FailureError::StillFails {
                 projection: self.name(),
                 instance: again.attempt.instance.to_string(),

@@ -94,7 +94,7 @@ fn refusal(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) ->
     if !work.is_proved(state) {
         return Some(StopCause::Gap { checkpoint: state.position });
     }
-    held_back(state, backoff_cap)
+    blocking_failure(state, backoff_cap)
 }
 
 /// A position and the event there, as far as it is known.
@@ -114,7 +114,7 @@ fn start(work: &Work, state: &State, rest: &[Step]) -> Spot {
 
 /// An event that waits for its next attempt, or for a person. A wait that no back-off can have set comes from a clock
 /// that was wrong, and is over.
-pub(crate) fn held_back(state: &State, backoff_cap: Duration) -> Option<StopCause> {
+pub(crate) fn blocking_failure(state: &State, backoff_cap: Duration) -> Option<StopCause> {
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.position > state.position)?;
     let waits = |blocked: &Blocked| !blocked.retry_in.is_zero() && blocked.retry_in <= backoff_cap.saturating_mul(2);
     if blocked.stopped {

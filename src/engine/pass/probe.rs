@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::engine::pass::apply::{ApplyMode, at, passes};
-use crate::engine::pass::plan::held_back;
+use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
@@ -127,7 +127,7 @@ impl Pass {
         if outlived.is_some() {
             return Ok(Before::Counted(failure::decide(&self.config, state, &step.event, &failure::crash())));
         }
-        if let Some(cause) = held_back(state, self.config.backoff_cap) {
+        if let Some(cause) = blocking_failure(state, self.config.backoff_cap) {
             return Ok(Before::Stop(cause));
         }
         let aggregate = (Arc::clone(&step.event.aggregate_type), Arc::from(step.event.aggregate_id()));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::pass::plan::held_back;
+use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::read_position::{ReadPosition, StartPositions, diverged};
 use crate::engine::pass::work::Work;
 use crate::engine::pass::{Pass, history};
@@ -92,7 +92,7 @@ impl Pass {
         let mut opened = StartPositions::default();
         for state in self.models.states(&self.key, instances)? {
             let other = || history::foreign(&state, store).map(|found| StopCause::HistoryDiverged { found });
-            match held_back(&state, self.config.backoff_cap).or_else(other) {
+            match blocking_failure(&state, self.config.backoff_cap).or_else(other) {
                 Some(cause) => opened.stopped.push(stopped(&state, cause)),
                 None => opened.places.push(ReadPosition::of(&state)),
             }

@@ -172,7 +172,7 @@ impl Engine {
     /// readers see counts: while a new version is being built, that is the old one.
     ///
     /// # Errors
-    /// See [`AwaitError`]: `HeldBack` when the event at this position was left out; `Stopped` as soon as it is known that the
+    /// See [`AwaitError`]: `EventFailed` when the event at this position was left out; `Stopped` as soon as it is known that the
     /// instance waits for a person, because of an event, because its history diverged, or because rows stand without a
     /// checkpoint; `TimedOut` in all other cases, with
     /// what keeps the instance from moving, also where people or another process do: a pause, missing rights, a lock, a
@@ -262,7 +262,7 @@ impl Engine {
             }
             match self.look(&live, &state, events, doubts)? {
                 LogView::Reached if self.is_still_seen(runner, &live)? => {
-                    return self.check_held_back(&live.key, &instance, events);
+                    return self.check_failures(&live.key, &instance, events);
                 }
                 LogView::Lost { position } => {
                     let (projection, instance) = (projection.to_owned(), instance.to_string());
@@ -354,14 +354,14 @@ impl Engine {
         Ok(self.shared.source.heads(&request)?.into_iter().next().unwrap_or_else(none))
     }
 
-    fn check_held_back(&self, key: &ProjectionKey, instance: &Arc<str>, events: &[Spot]) -> Result<(), AwaitError> {
+    fn check_failures(&self, key: &ProjectionKey, instance: &Arc<str>, events: &[Spot]) -> Result<(), AwaitError> {
         let positions: Vec<i64> = events.iter().map(|(position, _)| *position).collect();
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
         let query = FailureQuery::all().instance(instance).positions(*first, *last);
         let held = self.shared.models.failed_events(key, &query)?;
         match held.iter().map(|held| &held.attempt).find(|attempt| positions.contains(&attempt.position)) {
             None => Ok(()),
-            Some(attempt) => Err(AwaitError::HeldBack {
+            Some(attempt) => Err(AwaitError::EventFailed {
                 projection: key.projection().to_owned(),
                 instance: instance.to_string(),
                 position: attempt.position,

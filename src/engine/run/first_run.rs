@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::engine::pass::plan::held_back;
+use crate::engine::pass::plan::blocking_failure;
 use crate::engine::run::compare::{ComparedPage, page};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
@@ -110,5 +110,5 @@ fn heads_of(runner: &Runner) -> HeadsRequest {
 /// Whatever keeps it from moving; only what waits for a person is done.
 fn has_to_move(runner: &Runner, head: &Head, state: &State) -> bool {
     let cap = runner.handler.inner.config.backoff_cap;
-    head.relevant > state.position && !matches!(held_back(state, cap), Some(StopCause::Stopped(_)))
+    head.relevant > state.position && !matches!(blocking_failure(state, cap), Some(StopCause::Stopped(_)))
 }

@@ -161,7 +161,7 @@ impl Shared {
         standing: &Standing,
     ) -> Result<ProjectionHealth, StoreError> {
         let key = &runner.handler.inner.key;
-        let held = self.models.held_counts(key)?;
+        let held = self.models.failure_counts(key)?;
         let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
         let lag_age = self.age(runner, lags)?;
         let figures = Figures {

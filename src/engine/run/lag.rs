@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::pass::history;
-use crate::engine::pass::plan::held_back;
+use crate::engine::pass::plan::blocking_failure;
 use crate::engine::run::compare::compare;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
@@ -152,7 +152,7 @@ impl Shared {
             let of = (&inner.key, runner.wanted.aggregate_types.as_slice());
             let most = lags.len() + limit;
             let mut visit = |head: &Head, state: &State| {
-                let waits = || match (lagging, held_back(state, inner.config.backoff_cap)) {
+                let waits = || match (lagging, blocking_failure(state, inner.config.backoff_cap)) {
                     (Lagging::All, _) | (Lagging::Open, None | Some(StopCause::Failing(_))) => false,
                     (Lagging::Free, None) => self.is_paused(projection, &head.instance),
                     (Lagging::Free | Lagging::Open, Some(_)) => true,
