@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::two_databases::status_apart;
+use super::two_databases::status_of_two;
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
@@ -65,7 +65,7 @@ impl Doctor {
 
     /// As [`examine`](Self::examine), where the events are in another database than the read models: looks at both.
     #[must_use]
-    pub fn examine_apart<E, M>(&self, events: &E, models: &M) -> Vec<Finding>
+    pub fn examine_two<E, M>(&self, events: &E, models: &M) -> Vec<Finding>
     where
         E: EventStore + Inspect + ?Sized,
         M: ProjectionStore + Inspect + ?Sized,
@@ -80,7 +80,7 @@ impl Doctor {
             findings.push(whole(events.flawed(COUNTED)));
         }
         if known && usable {
-            findings.extend(self.projections(status_apart(events, models, false)));
+            findings.extend(self.projections(status_of_two(events, models, false)));
             findings.extend(objects(models.hanging()));
         }
         findings

@@ -34,7 +34,7 @@ pub use explain::{Explanation, ExplanationStep};
 pub use rebuild::RebuildReport;
 pub use remote::Remote;
 pub use switch::Change;
-pub use two_databases::status_apart;
+pub use two_databases::status_of_two;
 #[cfg(feature = "sqlite")]
 pub use verify::{DifferingInstance, DifferingRow, Verification};
 

@@ -435,14 +435,15 @@ pub(super) fn switch(
     let (mut told, mut tries) = (String::new(), Tries::new(within));
     loop {
         insist(control, || Ok(target.handler.prepare_to_follow()?))?;
-        let (instances, is_apart) = (check_history(site, target, control)?, target.handler.is_apart()?);
+        let (instances, has_two_databases) =
+            (check_history(site, target, control)?, target.handler.has_two_databases()?);
         let mut follow = |tx: &mut dyn ProjectionTransaction, behind: &[Behind]| {
             if behind.len() > FEW {
                 return Ok(());
             }
             target.handler.follow(tx, behind)?;
             // A log in another database may have been set back while reducers were at it.
-            if is_apart { confirm(site, &key, &instances, tx) } else { Ok(()) }
+            if has_two_databases { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
         let error = match site.builds()?.go_live(&key, tries.patience(), Some(&mut follow)) {
             Ok(()) => break,

@@ -26,7 +26,7 @@ const PAGE: usize = 1000;
 ///
 /// # Errors
 /// When a store cannot be read, or when the read models were fed from another event store than this one.
-pub fn status_apart<E, M>(events: &E, models: &M, system: bool) -> Result<Status, StoreError>
+pub fn status_of_two<E, M>(events: &E, models: &M, system: bool) -> Result<Status, StoreError>
 where
     E: EventStore + ?Sized,
     M: Inspect + ProjectionStore + ?Sized,

@@ -16,8 +16,8 @@ struct DoctorReport {
 
 pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
     let doctor = Doctor { patience: args.patience, longest_lag: args.max_lag };
-    let findings = if session.is_apart {
-        doctor.examine_apart(&*session.events, &*session.store)
+    let findings = if session.has_two_databases {
+        doctor.examine_two(&*session.events, &*session.store)
     } else {
         doctor.examine(&*session.store)
     };

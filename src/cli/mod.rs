@@ -35,7 +35,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::admin::status_apart;
+use crate::admin::status_of_two;
 use crate::error::{OperateError, StoreError};
 use crate::inspect::Status;
 use crate::projection::Projection;
@@ -83,7 +83,7 @@ struct Session<'s> {
     /// The events; the same store unless they are in another database.
     events: Arc<dyn Store>,
     /// True when they are.
-    is_apart: bool,
+    has_two_databases: bool,
     /// As it was given, with its secrets.
     database: &'s str,
     /// The code of these projections is at hand.
@@ -141,15 +141,15 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
     let events = match elsewhere {
         Some(place) => {
-            ensure_apart(&options.command)?;
+            ensure_two_databases(&options.command)?;
             database::open(place, false).context("opening the database of the events")?
         }
         None => Arc::clone(&store),
     };
-    let mut session = Session { store, events, is_apart: elsewhere.is_some(), database, projections, out };
+    let mut session = Session { store, events, has_two_databases: elsewhere.is_some(), database, projections, out };
     if !matches!(options.command, Command::Setup(_) | Command::Doctor(_)) {
         database::check_schema(&*session.store)?;
-        if session.is_apart {
+        if session.has_two_databases {
             database::check_schema(&*session.events).context("checking the database of the events")?;
         }
     }
@@ -195,7 +195,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
 }
 
 /// Refuses what acts on the data of one database, whichever it holds.
-fn ensure_apart(command: &Command) -> anyhow::Result<()> {
+fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
     let (name, order) = match command {
         Command::Setup(_) => ("setup", ""),
         Command::Redact(_) => ("redact", ", first on that of the events"),
@@ -212,7 +212,11 @@ fn ensure_apart(command: &Command) -> anyhow::Result<()> {
 impl Session<'_> {
     /// How all projections are doing.
     fn status(&self, system: bool) -> Result<Status, StoreError> {
-        if self.is_apart { status_apart(&*self.events, &*self.store, system) } else { self.store.status(system) }
+        if self.has_two_databases {
+            status_of_two(&*self.events, &*self.store, system)
+        } else {
+            self.store.status(system)
+        }
     }
 }
 

@@ -116,7 +116,7 @@ impl Session<'_> {
         let handler = HandlerConfig { max_failure_count: u32::MAX, ..HandlerConfig::default() };
         let config = EngineConfig { name: NAME.to_owned(), setup: false, handler, ..EngineConfig::default() };
         let engine = self.events.engine();
-        let engine = if self.is_apart { self.store.keep_models(engine) } else { engine };
+        let engine = if self.has_two_databases { self.store.keep_models(engine) } else { engine };
         Ok(Some(engine.projection(code.clone()).config(config).start()?))
     }
 

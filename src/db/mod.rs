@@ -252,7 +252,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
 
     /// As [`write`](Self::write), and waits for no connection that anything else uses, where there are several.
     #[doc(hidden)]
-    fn write_apart<T, E: From<StoreError>>(
+    fn write_reserved<T, E: From<StoreError>>(
         &self,
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,

@@ -309,7 +309,7 @@ impl<B: Backend> StandstillStore for DbStore<B> {
         gone: &[(ProjectionKey, StandstillSubject)],
     ) -> Result<(), StoreError> {
         let doing = "writing down why projections stand still";
-        self.inner.backend.write_apart(doing, |conn| standstill::note(conn, process, notes, gone))
+        self.inner.backend.write_reserved(doing, |conn| standstill::note(conn, process, notes, gone))
     }
 
     fn standings(&self, projections: &[ProjectionKey], instance: Option<&str>) -> Result<Vec<Standing>, StoreError> {
@@ -335,7 +335,7 @@ impl<B: Backend> LeaseStore for DbStore<B> {
     }
 
     fn renew(&self, owner: Uuid, duration: Duration) -> Result<Vec<Renewal>, StoreError> {
-        self.inner.backend.write_apart("renewing leases", |conn| lease::renew(conn, owner, duration))
+        self.inner.backend.write_reserved("renewing leases", |conn| lease::renew(conn, owner, duration))
     }
 
     fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError> {
@@ -345,7 +345,7 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn lead(&self, projection: &ProjectionKey, owner: Uuid, duration: Duration) -> Result<bool, StoreError> {
         let doing = format!("taking the lead of the first run of projection {:?}", projection.name);
-        self.inner.backend.write_apart(&doing, |conn| lease::lead(conn, projection, owner, duration))
+        self.inner.backend.write_reserved(&doing, |conn| lease::lead(conn, projection, owner, duration))
     }
 
     fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
@@ -358,7 +358,9 @@ impl<B: Backend> LeaseStore for DbStore<B> {
     }
 
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError> {
-        self.inner.backend.write_apart("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
+        self.inner
+            .backend
+            .write_reserved("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
     }
 
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {

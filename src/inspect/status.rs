@@ -49,7 +49,7 @@ pub struct ProjectionStatus {
     /// The event store that it is fed from, by one of its states; none before the first event.
     pub event_store: Option<Uuid>,
     /// True when that is in another database: instances, lag and ages are not known then, but to
-    /// [`status_apart`](crate::admin::status_apart).
+    /// [`status_of_two`](crate::admin::status_of_two).
     pub events_elsewhere: bool,
     /// Instances with events that concern it.
     pub instances: u64,

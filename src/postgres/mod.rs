@@ -353,7 +353,7 @@ impl Backend for Postgres {
         self.run(&self.pool, doing, Terms { lock: terms.lock.min(patience), ..terms }, work)
     }
 
-    fn write_apart<T, E: From<StoreError>>(
+    fn write_reserved<T, E: From<StoreError>>(
         &self,
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,

@@ -171,7 +171,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     let kept = builds.iter().find(|build| build.phase == Phase::Kept).unwrap();
     assert!(kept.trouble.as_ref().unwrap().contains("\"a\""), "{kept:?}");
     // What is to be done concerns the build that readers do not see.
-    let findings = Doctor::default().examine_apart(&events, &models);
+    let findings = Doctor::default().examine_two(&events, &models);
     let told: Vec<&Finding> = findings.iter().filter(|finding| finding.check == "standstills").collect();
     assert!(told.iter().any(|finding| finding.verdict == Severity::Warn), "{told:?}");
     for remedy in told.iter().map(|finding| finding.remedy.as_ref().unwrap()) {

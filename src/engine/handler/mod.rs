@@ -179,7 +179,7 @@ impl ProjectionHandler {
     }
 
     /// True when events and read models are in two databases.
-    pub(crate) fn is_apart(&self) -> Result<bool, StoreError> {
+    pub(crate) fn has_two_databases(&self) -> Result<bool, StoreError> {
         Ok(self.inner.origin()?.log == Log::Elsewhere)
     }
 

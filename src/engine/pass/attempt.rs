@@ -35,10 +35,10 @@ impl Pass {
     /// are, to be worked on alone.
     pub(crate) fn process_together(&self, works: &mut [Work]) -> (Processed, Vec<Arc<str>>) {
         let mut apart = Vec::new();
-        self.set_apart(works, &mut apart, Work::is_careful);
+        self.isolate(works, &mut apart, Work::is_careful);
         let processed = self.attempts(works, |works, _| {
             self.attempt(works, false);
-            self.set_apart(works, &mut apart, has_own_trouble);
+            self.isolate(works, &mut apart, has_own_trouble);
             true
         });
         (processed, apart)
@@ -55,7 +55,7 @@ impl Pass {
         finish(works)
     }
 
-    fn set_apart(&self, works: &mut [Work], apart: &mut Vec<Arc<str>>, is_one: impl Fn(&Work) -> bool) {
+    fn isolate(&self, works: &mut [Work], apart: &mut Vec<Arc<str>>, is_one: impl Fn(&Work) -> bool) {
         for work in works.iter_mut().filter(|work| is_one(work)) {
             self.log_retry(work);
             apart.push(Arc::clone(&work.instance));

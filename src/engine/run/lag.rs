@@ -82,13 +82,13 @@ impl Shared {
         }
         let mut pairs = Vec::new();
         for (projection, runner) in runners {
-            self.diverged_apart(projection, runner, &mut pairs)?;
+            self.diverged_elsewhere(projection, runner, &mut pairs)?;
         }
         Ok(pairs)
     }
 
     /// Checkpoints of one database that are not part of the log of another one.
-    fn diverged_apart(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
+    fn diverged_elsewhere(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
         let source = self.source.as_ref();
         let mut after: Option<Arc<str>> = None;
         loop {
