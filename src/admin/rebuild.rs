@@ -83,7 +83,7 @@ impl Target {
 
 impl Context<'_> {
     pub(super) fn next(&self) -> Projection {
-        self.projection.beside(NEXT)
+        self.projection.shadow(NEXT)
     }
 
     /// The build that a rebuild of this code makes: beside the live one within a version, the version itself when it was

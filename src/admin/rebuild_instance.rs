@@ -25,7 +25,7 @@ pub(super) fn rebuild(
 ) -> Result<RebuildReport, OperateError> {
     site.check_live_is_ours("a rebuild of one instance")?;
     site.check_instance(instance)?;
-    let (part, instance): (Projection, Arc<str>) = (site.projection.beside(PART), instance.into());
+    let (part, instance): (Projection, Arc<str>) = (site.projection.shadow(PART), instance.into());
     let handler = site.handler(part.clone())?;
     let phase = phase(site, &part, command, control)?;
     if phase.is_none() {

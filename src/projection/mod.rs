@@ -262,7 +262,7 @@ impl Projection {
     }
 
     /// The same projection as a build beside its live one, with states and tables of its own.
-    pub(crate) fn beside(&self, mark: &'static str) -> Self {
+    pub(crate) fn shadow(&self, mark: &'static str) -> Self {
         self.clone().change(|definition| definition.mark = Some(mark))
     }
 

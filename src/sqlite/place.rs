@@ -25,7 +25,7 @@ pub(super) struct Place {
     real: Option<String>,
     identity: Identity,
     /// What SQLite keeps beside the file while anybody has it open. While this is open, SQLite removes none of it.
-    beside: Vec<(PathBuf, Identity)>,
+    sibling: Vec<(PathBuf, Identity)>,
 }
 
 impl Place {
@@ -43,7 +43,7 @@ impl Place {
             return Err(replaced("opening the database", &path));
         }
         refuse_second_name(&path, "opening the database")?;
-        Ok(Some(Self { path, real, identity, beside: Vec::new() }))
+        Ok(Some(Self { path, real, identity, sibling: Vec::new() }))
     }
 
     /// The file itself, where the path is a link: the log lies beside that.
@@ -58,7 +58,7 @@ impl Place {
     /// What has to be writable for a write.
     pub(super) fn needed(&self) -> String {
         let (file, folder) = (self.file(), self.file().parent().unwrap_or(Path::new(".")));
-        let index = beside(file, "-shm");
+        let index = sibling(file, "-shm");
         format!("which writes {:?}, its folder {:?} and {:?}", file.display(), folder.display(), index.display())
     }
 
@@ -66,17 +66,17 @@ impl Place {
     pub(super) fn keep_log(&mut self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         let read = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
         read.map_err(|error| super::error::store(doing, error))?;
-        let paths = [log_of(self.file()), beside(self.file(), "-shm")];
+        let paths = [log_of(self.file()), sibling(self.file(), "-shm")];
         // A file that cannot change has none.
         let found = paths.into_iter().filter_map(|path| Identity::at(&path).ok().map(|identity| (path, identity)));
-        self.beside = found.collect();
+        self.sibling = found.collect();
         Ok(())
     }
 
     /// That the file at the path is still the one that was opened, with its log; costs a look at each inode.
     pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.check_file(doing)?;
-        let other = self.beside.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
+        let other = self.sibling.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
         match other {
             None => Ok(()),
             Some((path, _)) => {
@@ -152,10 +152,10 @@ pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), St
 
 /// The write-ahead log of a file.
 pub(super) fn log_of(path: &Path) -> PathBuf {
-    beside(path, "-wal")
+    sibling(path, "-wal")
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn sibling(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()

@@ -7,9 +7,9 @@
 //! who failed is then found in single steps.
 
 mod admit;
-mod beside;
 mod net;
 mod run;
+mod worker;
 mod write;
 
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub(super) fn apply(
     let target = Target { projection, dialect: conn.dialect() };
     let (names, numbers) = number(batches);
     let statements: usize = batches.iter().map(|(_, statements)| statements.len()).sum();
-    beside::run(conn, projection, statements > ROWS, |out| {
+    worker::run(conn, projection, statements > ROWS, |out| {
         let mut fold = Fold::new(target, out);
         for ((_, statements), number) in batches.iter().zip(numbers) {
             let Some(name) = names.get(number) else { continue };

@@ -246,7 +246,7 @@ mod tests {
         let live = Projection::new("users", 1)
             .table(Table::new("users").column(text("id")).primary_key(["id"]))
             .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
-        let build = live.beside("i");
+        let build = live.shadow("i");
         ProjectionStore::setup(&store, &[&live]).unwrap();
         store.begin(&build, Uuid::from_u128(1)).unwrap();
         let users = (0..1500).map(|n| NewEvent::raw("a", "user", &format!("u{n}"), "user.added"));

@@ -192,7 +192,7 @@ impl EngineBuilder {
     }
 
     fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
-        let (mut runners, mut beside) = (Vec::new(), Vec::new());
+        let (mut runners, mut shadows) = (Vec::new(), Vec::new());
         let pages = SharedPages::new(Arc::clone(&self.source));
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
@@ -201,11 +201,11 @@ impl EngineBuilder {
             };
             // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
             let at_once = HandlerConfig { max_failure_count: 1, ..config.clone() };
-            beside.push(Runner::new(handler(Arc::clone(&self.source), projection.beside(NEXT), at_once)?));
+            shadows.push(Runner::new(handler(Arc::clone(&self.source), projection.shadow(NEXT), at_once)?));
             let source = pages.reader(projection.wanted());
             runners.push(Runner::new(handler(source, projection, config)?));
         }
-        runners.extend(beside);
+        runners.extend(shadows);
         let (id, generation) = (Uuid::now_v7(), self.source.generation());
         let batch = self.config.handler.concurrent_instances;
         Ok(Arc::new(Shared {
