@@ -249,7 +249,7 @@ pub struct Model {
 
 /// An instance in which the new build is behind the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behind {
+pub struct LaggingInstance {
     /// The tenant.
     pub instance: Arc<str>,
     /// Position of the new build.
@@ -259,7 +259,7 @@ pub struct Behind {
 }
 
 /// Brings the instances of a build up to date inside the transaction that locks them.
-pub type CatchUp<'c> = &'c mut dyn FnMut(&mut dyn ProjectionTransaction, &[Behind]) -> Result<(), StoreError>;
+pub type CatchUp<'c> = &'c mut dyn FnMut(&mut dyn ProjectionTransaction, &[LaggingInstance]) -> Result<(), StoreError>;
 
 /// Tables of a projection that are empty at first, that nobody else sees, and that are gone afterwards.
 pub trait Replay {
@@ -343,9 +343,9 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
         old: &ProjectionKey,
         new: &ProjectionKey,
         instances: &[Arc<str>],
-        equal: &[Behind],
+        equal: &[LaggingInstance],
         into: &mut Comparison,
-    ) -> Result<Vec<Behind>, StoreError>;
+    ) -> Result<Vec<LaggingInstance>, StoreError>;
 
     /// Has readers see this build, in one transaction, in which the live one stands still. `catch_up` is called for the
     /// instances in which it is behind the live one; none to switch although it is. Readers that are at it are waited for

@@ -191,7 +191,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn behind(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+    fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
         let _ = (source, request);
         Ok(None)
     }

@@ -124,8 +124,8 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::builds::{
-    Behind, Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LeftOut, Model, Phase, Replay, Replaying,
-    RowDifference, Step, TableComparison,
+    Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LaggingInstance, LeftOut, Model, Phase, Replay,
+    Replaying, RowDifference, Step, TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::command::{

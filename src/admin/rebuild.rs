@@ -13,7 +13,7 @@ use super::context::{Context, Control, PAGE, answer};
 use super::pace::{Pace, Standing};
 use super::switch;
 use super::{left_out, lost};
-use crate::builds::{Behind, Build, BuildProgress, Comparison, LeftOut, Phase, Step};
+use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, chain};
@@ -408,8 +408,9 @@ fn compare_page(
 }
 
 /// Of these, those between whose two positions nothing lies that concerns the projection.
-fn same_place(site: &Context<'_>, others: &[Behind]) -> Result<Vec<Behind>, OperateError> {
-    let cursor = |pair: &Behind| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
+fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<LaggingInstance>, OperateError> {
+    let cursor =
+        |pair: &LaggingInstance| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
     let request = ReadRequest {
         cursors: others.iter().map(cursor).collect(),
         wanted: site.projection.wanted(),
@@ -417,7 +418,7 @@ fn same_place(site: &Context<'_>, others: &[Behind]) -> Result<Vec<Behind>, Oper
         max_bytes: 1,
     };
     let slices = site.source.read(&request)?;
-    let is_empty = |(pair, slice): &(&Behind, crate::query::EventBatch)| {
+    let is_empty = |(pair, slice): &(&LaggingInstance, crate::query::EventBatch)| {
         slice.events.first().is_none_or(|event| event.position > pair.from.max(pair.to))
     };
     Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
@@ -437,7 +438,7 @@ pub(super) fn switch(
         insist(control, || Ok(target.handler.prepare_to_follow()?))?;
         let (instances, has_two_databases) =
             (check_history(site, target, control)?, target.handler.has_two_databases()?);
-        let mut follow = |tx: &mut dyn ProjectionTransaction, behind: &[Behind]| {
+        let mut follow = |tx: &mut dyn ProjectionTransaction, behind: &[LaggingInstance]| {
             if behind.len() > FEW {
                 return Ok(());
             }

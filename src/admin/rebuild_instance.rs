@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::context::{Context, Control, answer};
 use super::rebuild::{RebuildReport, insist, may_succeed_later};
 use super::{left_out, lost};
-use crate::builds::{Behind, BuildProgress, Phase, Step};
+use crate::builds::{BuildProgress, LaggingInstance, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, chain};
 use crate::projection::Projection;
@@ -128,7 +128,7 @@ fn exchange(
     loop {
         insist(control, || Ok(handler.prepare_to_follow()?))?;
         let mut follow =
-            |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[Behind]| handler.follow(tx, behind);
+            |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[LaggingInstance]| handler.follow(tx, behind);
         let error = match site.builds()?.exchange(part, instance, &mut follow) {
             Ok(()) => return Ok(()),
             Err(error) => error,

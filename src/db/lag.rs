@@ -51,9 +51,9 @@ pub(crate) fn change_token(conn: &mut dyn Conn) -> Result<String, StoreError> {
 }
 
 /// Instances in which any of these projections is behind, whatever keeps it from being worked on.
-pub(crate) fn behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+pub(crate) fn lagging_instances(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
     prepare(conn)?;
-    find_behind(conn, request)
+    find_lagging(conn, request)
 }
 
 fn prepare(conn: &mut dyn Conn) -> Result<(), StoreError> {
@@ -63,11 +63,11 @@ fn prepare(conn: &mut dyn Conn) -> Result<(), StoreError> {
     }
 }
 
-fn find_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
-    match perhaps_behind(conn, request)? {
+fn find_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+    match perhaps_lagging(conn, request)? {
         Some(none) if none.is_empty() => Ok(Vec::new()),
-        Some(some) => really_behind(conn, &LagRequest { instances: some, ..request.clone() }),
-        None => really_behind(conn, request),
+        Some(some) => really_lagging(conn, &LagRequest { instances: some, ..request.clone() }),
+        None => really_lagging(conn, request),
     }
 }
 
@@ -75,7 +75,7 @@ fn find_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>
 ///
 /// Where all projections have a state, and the lowest is not below any head that is asked for, nothing is behind. SQLite
 /// compares the pairs as fast as it would find this.
-fn perhaps_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+fn perhaps_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite || !request.instances.is_empty() {
         return Ok(None);
@@ -106,7 +106,7 @@ fn perhaps_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Ve
     found.iter().map(|found| row::shared(found, 0)).collect::<Result<_, _>>().map(Some)
 }
 
-fn really_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
+fn really_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
     let mut sql = Sql::new(conn)?;
     let (with, lagging) = compared(conn.dialect(), request, &mut sql)?;
     let text = format!("{with} SELECT DISTINCT h.instance_id {lagging} LIMIT {}", sql.bind(count(request.limit)));
@@ -116,7 +116,7 @@ fn really_behind(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<st
 /// The pairs that lag and that count.
 pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
-    let behind = if request.instances.is_empty() { find_behind(conn, request)? } else { request.instances.clone() };
+    let behind = if request.instances.is_empty() { find_lagging(conn, request)? } else { request.instances.clone() };
     // There may be more, and those found may all have to wait.
     if request.instances.is_empty() && behind.len() >= request.limit {
         return pairs(conn, request);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::place::placed;
 use super::{Backend, DbStore, builds, command, model, replay};
-use crate::builds::{Behind, Build, BuildStore, CatchUp, Comparison, Model, Phase, Replaying};
+use crate::builds::{Build, BuildStore, CatchUp, Comparison, LaggingInstance, Model, Phase, Replaying};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
@@ -140,9 +140,9 @@ impl<B: Backend> BuildStore for DbStore<B> {
         old: &ProjectionKey,
         new: &ProjectionKey,
         instances: &[Arc<str>],
-        equal: &[Behind],
+        equal: &[LaggingInstance],
         into: &mut Comparison,
-    ) -> Result<Vec<Behind>, StoreError> {
+    ) -> Result<Vec<LaggingInstance>, StoreError> {
         let doing = format!("comparing two builds of projection {:?}", old.projection());
         let mut found = into.clone();
         let others = self.backend().read(&doing, |conn| builds::compare(conn, old, new, instances, equal, &mut found));

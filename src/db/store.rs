@@ -374,11 +374,14 @@ impl<B: Backend> LeaseStore for DbStore<B> {
         self.inner.backend.read("looking for lag", |conn| lag::lagging(conn, request)).map(Some)
     }
 
-    fn behind(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+    fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
         if self.store_id()? != source {
             return Ok(None);
         }
-        self.inner.backend.read("looking for instances that are behind", |conn| lag::behind(conn, request)).map(Some)
+        self.inner
+            .backend
+            .read("looking for instances that are behind", |conn| lag::lagging_instances(conn, request))
+            .map(Some)
     }
 
     fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError> {

@@ -42,7 +42,7 @@ mod source;
 #[cfg(feature = "sqlite")]
 pub mod laws {
     #[doc(inline)]
-    pub use crate::admin::laws::{Behind, Columns, Fault, LawReport, Model, Models, check};
+    pub use crate::admin::laws::{Columns, Fault, LawLag, LawReport, Model, Models, check};
 }
 #[cfg(feature = "sqlite")]
 mod rows;

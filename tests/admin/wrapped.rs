@@ -131,8 +131,8 @@ impl<S: EngineStore> LeaseStore for Wrapped<S> {
     fn lagging(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {
         self.inner.lagging(source, request)
     }
-    fn behind(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
-        self.inner.behind(source, request)
+    fn lagging_instances(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+        self.inner.lagging_instances(source, request)
     }
     fn diverged(
         &self,
@@ -248,9 +248,9 @@ impl<S: EngineStore> BuildStore for Wrapped<S> {
         old: &ProjectionKey,
         new: &ProjectionKey,
         instances: &[Arc<str>],
-        equal: &[Behind],
+        equal: &[LaggingInstance],
         into: &mut Comparison,
-    ) -> Result<Vec<Behind>, StoreError> {
+    ) -> Result<Vec<LaggingInstance>, StoreError> {
         self.told("compare", |store| store.compare(old, new, instances, equal, into))
     }
     fn go_live(

@@ -119,7 +119,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
         limit: 100,
     };
     let behind = || {
-        let mut behind = store.behind(source, &request(Lagging::Free)).unwrap().unwrap();
+        let mut behind = store.lagging_instances(source, &request(Lagging::Free)).unwrap().unwrap();
         behind.sort();
         behind
     };

@@ -237,11 +237,11 @@ impl<S: EngineStore> LeaseStore for Unreliable<S> {
     fn lagging(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {
         self.inner.lagging(source, request)
     }
-    fn behind(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
+    fn lagging_instances(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
         if request.instances.is_empty() {
             self.looks.1.fetch_add(1, Ordering::SeqCst);
         }
-        self.inner.behind(source, request)
+        self.inner.lagging_instances(source, request)
     }
     fn diverged(
         &self,

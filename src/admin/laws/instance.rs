@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::report::{Behind, Fault, LawReport};
+use super::report::{Fault, LawLag, LawReport};
 use super::{Check, EVENTS, Model, rows};
 use crate::builds::Replay;
 use crate::error::{Error, StoreError, chain};
@@ -157,7 +157,7 @@ impl Check<'_> {
             report.add(Fault::OtherEvent { instance: Arc::clone(&instance), position, expected, found });
         }
         if state.position < log.relevant {
-            report.behind.push(Behind { instance, position: state.position, relevant: log.relevant });
+            report.behind.push(LawLag { instance, position: state.position, relevant: log.relevant });
         }
     }
 }

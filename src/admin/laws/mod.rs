@@ -44,7 +44,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use crate::builds::Model;
-pub use report::{Behind, Fault, LawReport};
+pub use report::{Fault, LawLag, LawReport};
 pub(crate) use rows::same;
 
 use crate::builds::{BuildStore, Replaying};

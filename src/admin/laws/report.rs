@@ -101,7 +101,7 @@ pub enum Fault {
 
 /// An instance that is not up to date, which is no fault by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Behind {
+pub struct LawLag {
     /// The tenant.
     pub instance: Arc<str>,
     /// The checkpoint.
@@ -119,7 +119,7 @@ pub struct LawReport {
     pub(super) events: u64,
     pub(super) rows: u64,
     pub(super) held: u64,
-    pub(super) behind: Vec<Behind>,
+    pub(super) behind: Vec<LawLag>,
     faults: Vec<Fault>,
     more: u64,
 }
@@ -158,7 +158,7 @@ impl LawReport {
 
     /// Instances whose checkpoint lies below their relevant head.
     #[must_use]
-    pub fn behind(&self) -> &[Behind] {
+    pub fn behind(&self) -> &[LawLag] {
         &self.behind
     }
 

@@ -81,7 +81,7 @@ fn a_read_model_that_is_right_has_no_faults() {
     push(&store, "b", 4);
     let report = check(&store, &store, &counts()).unwrap();
     assert!(report.is_lawful(), "{report}");
-    assert_eq!(report.behind(), [Behind { instance: "b".into(), position: 3, relevant: 4 }]);
+    assert_eq!(report.behind(), [LawLag { instance: "b".into(), position: 3, relevant: 4 }]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::of;
 use super::stored::{self, Stored};
-use crate::builds::{Behind, Comparison, JsonRow, RowDifference, SAMPLES, TableComparison};
+use crate::builds::{Comparison, JsonRow, LaggingInstance, RowDifference, SAMPLES, TableComparison};
 use crate::db::setup::catalog::{self, CatalogColumn};
 use crate::db::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
@@ -27,9 +27,9 @@ pub(in crate::db) fn compare(
     old: &ProjectionKey,
     new: &ProjectionKey,
     instances: &[Arc<str>],
-    equal: &[Behind],
+    equal: &[LaggingInstance],
     into: &mut Comparison,
-) -> Result<Vec<Behind>, StoreError> {
+) -> Result<Vec<LaggingInstance>, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
             conn.batch("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL statement_timeout = '10min'")?;
@@ -49,9 +49,9 @@ fn compare_all(
     old: &ProjectionKey,
     new: &ProjectionKey,
     instances: &[Arc<str>],
-    equal: &[Behind],
+    equal: &[LaggingInstance],
     into: &mut Comparison,
-) -> Result<Vec<Behind>, StoreError> {
+) -> Result<Vec<LaggingInstance>, StoreError> {
     let known = stored::list(conn, Some(old.projection()))?;
     let find = |key: &ProjectionKey| {
         let gone = || {
@@ -65,7 +65,7 @@ fn compare_all(
     let (mut same, mut others) = (Vec::new(), Vec::new());
     for instance in instances {
         let at = |positions: &BTreeMap<Arc<str>, i64>| positions.get(instance).copied().unwrap_or(0);
-        let pair = Behind { instance: Arc::clone(instance), from: at(&after), to: at(&before) };
+        let pair = LaggingInstance { instance: Arc::clone(instance), from: at(&after), to: at(&before) };
         if pair.from == pair.to || equal.contains(&pair) {
             same.push(instance.to_string());
         } else {

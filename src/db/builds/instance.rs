@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{enter, of, take_time};
-use crate::builds::{Behind, CatchUp, Phase};
+use crate::builds::{CatchUp, LaggingInstance, Phase};
 use crate::db::place::placed;
 use crate::db::state::Transaction;
 use crate::db::{Conn, model};
@@ -35,7 +35,7 @@ pub(in crate::db) fn exchange(
     let mut reached = lock(conn, &from, instance)?.position;
     check_open(conn, instance)?;
     if reached < standing {
-        let behind = Behind { instance: Arc::clone(instance), from: reached, to: standing };
+        let behind = LaggingInstance { instance: Arc::clone(instance), from: reached, to: standing };
         catch_up(&mut Transaction { conn }, &[behind])?;
         reached = lock(conn, &from, instance)?.position;
     }

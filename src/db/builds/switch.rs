@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::carry::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
-use crate::builds::{Behind, CatchUp, Phase};
+use crate::builds::{CatchUp, LaggingInstance, Phase};
 use crate::db::objects::TablePair;
 use crate::db::state::Transaction;
 use crate::db::{Conn, row, setup};
@@ -82,7 +82,7 @@ fn follow(conn: &mut dyn Conn, live: &Stored, key: &ProjectionKey, catch_up: Cat
     if behind.is_empty() { Ok(()) } else { Ok(catch_up(&mut Transaction { conn }, &behind)?) }
 }
 
-fn check(behind: &[Behind], new: &Stored, live: &Stored) -> Result<(), SwitchError> {
+fn check(behind: &[LaggingInstance], new: &Stored, live: &Stored) -> Result<(), SwitchError> {
     let Some(first) = behind.first() else { return Ok(()) };
     Err(SwitchError::NotCaughtUp {
         projection: live.build.key.projection().to_owned(),
@@ -221,7 +221,7 @@ pub(super) fn behind(
     conn: &mut dyn Conn,
     live: &ProjectionKey,
     new: &ProjectionKey,
-) -> Result<Vec<Behind>, StoreError> {
+) -> Result<Vec<LaggingInstance>, StoreError> {
     let states = conn.dialect().table("projection_states");
     let sql = format!(
         "SELECT o.instance_id, coalesce(n.position, 0), o.position FROM {states} o LEFT JOIN {states} n \
@@ -232,7 +232,7 @@ pub(super) fn behind(
     conn.query(&sql, &[a, b, c, d])?
         .iter()
         .map(|found| {
-            Ok(Behind { instance: row::shared(found, 0)?, from: row::int(found, 1)?, to: row::int(found, 2)? })
+            Ok(LaggingInstance { instance: row::shared(found, 0)?, from: row::int(found, 1)?, to: row::int(found, 2)? })
         })
         .collect()
 }

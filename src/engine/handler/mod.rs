@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
-use crate::builds::Behind;
+use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
 use crate::engine::pass::reducing::Reducing;
@@ -184,7 +184,11 @@ impl ProjectionHandler {
     }
 
     /// Brings instances up to date inside a transaction of the caller's.
-    pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+    pub(crate) fn follow(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        behind: &[LaggingInstance],
+    ) -> Result<(), StoreError> {
         self.inner.follow(tx, behind)
     }
 

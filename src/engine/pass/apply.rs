@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::builds::Behind;
+use crate::builds::LaggingInstance;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::plan::{self, Plan};
@@ -157,7 +157,11 @@ impl Pass {
 
     /// Brings instances up to date inside a transaction that somebody else began and commits. One of which an event
     /// fails, or that is worked on with care, stays behind.
-    pub(crate) fn follow(&self, tx: &mut dyn ProjectionTransaction, behind: &[Behind]) -> Result<(), StoreError> {
+    pub(crate) fn follow(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        behind: &[LaggingInstance],
+    ) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
         let round = Round { origin: self.origin()?, way: ApplyMode::Batch, last: false };
         let states = tx.lock(&self.key, &instances)?;
@@ -333,7 +337,7 @@ impl Pass {
     ) -> Result<(), StoreError> {
         for (work, effect) in works.iter().zip(effects) {
             let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
-            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind(&step.event)).collect();
+            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind_parked(&step.event)).collect();
             attempts.extend(effect.attempt.clone());
             if !attempts.is_empty() {
                 tx.record(&self.key, &attempts)?;

@@ -51,7 +51,7 @@ pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
 }
 
 /// What is to be recorded of an event whose aggregate is parked.
-pub(crate) fn behind(event: &Event) -> Attempt {
+pub(crate) fn behind_parked(event: &Event) -> Attempt {
     Attempt {
         instance: event.instance.clone(),
         position: event.position,

@@ -46,7 +46,7 @@ impl Shared {
         }
         let source = self.source.store_id()?;
         let mut request = self.lag_request(lagging, instances, &runners);
-        let behind = self.leases.behind(source, &request)?.filter(|behind| behind.len() < MOST);
+        let behind = self.leases.lagging_instances(source, &request)?.filter(|behind| behind.len() < MOST);
         match &behind {
             Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
             Some(some) => request.instances.clone_from(some),
