@@ -106,7 +106,7 @@ fn copy_state(
     let there = Some(Value::from(to.name.as_ref()));
     conn.execute(&format!("UPDATE {held} SET projection = $4 WHERE {one}"), &params(from, there))?;
     let source = format!("(SELECT {{}} FROM {states} WHERE instance_id = $1 AND projection = $4 AND version = $3)");
-    let set: Vec<String> = ["position", "event", "store", "failure"]
+    let set: Vec<String> = ["position", "event", "store", "held"]
         .into_iter()
         .map(|column| format!("{column} = {}", source.replace("{}", column)))
         .collect();
