@@ -276,6 +276,7 @@ pub struct CommandRecord {
     /// The version of code that has to carry it out, if one was named.
     pub version: Option<u32>,
     /// What to do.
+    #[serde(rename = "instruction")]
     pub command: AdminCommand,
     /// Who asked.
     pub who: String,
