@@ -85,6 +85,7 @@ mod retention;
 mod standstill;
 mod state;
 mod statement;
+mod stop_cause;
 mod sync;
 mod table;
 mod value;
@@ -164,8 +165,9 @@ pub use crate::sql::render_for_fuzzing;
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
 pub use crate::standing::{Standing, StandstillStore, Verdict};
 pub use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
-pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State, StopCause, Stopped};
+pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
 pub use crate::statement::*;
+pub use crate::stop_cause::{StopCause, Stopped};
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
 pub use crate::table::{

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, StoreErrorKind};
 use crate::plain::plain;
-use crate::state::{ProjectionKey, StopCause};
+use crate::state::ProjectionKey;
 
 /// Characters of a reason that are kept.
 const LONGEST: usize = 500;
@@ -186,18 +186,6 @@ impl StandstillKind {
             _ => Self::Database,
         }
     }
-
-    /// The kind of a stop; none when it is on record already, passes at once, or is another one's work.
-    pub(crate) fn of_stop(cause: &StopCause) -> Option<Self> {
-        match cause {
-            // A history that changed is read again; where that changes nothing the note stays.
-            StopCause::HistoryDiverged { .. } | StopCause::HistoryChanged { .. } => Some(Self::Diverged),
-            StopCause::RowsWithoutCheckpoint => Some(Self::Orphaned),
-            StopCause::LogIncomplete { .. } => Some(Self::Incomplete),
-            StopCause::Store(error) => Some(Self::of(error)),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for StandstillKind {
@@ -361,9 +349,5 @@ mod tests {
             kinds.map(of),
             [K::Denied, K::ReadOnly, K::Full, K::Missing, K::Unreachable, K::Unreachable, K::Locked, K::Database]
         );
-        let stopped = StopCause::Store(StoreError::new("testing", E::Full, "no"));
-        assert_eq!(K::of_stop(&stopped), Some(K::Full));
-        assert_eq!(K::of_stop(&StopCause::HistoryDiverged { found: "another".into() }), Some(K::Diverged));
-        assert_eq!(K::of_stop(&StopCause::LeaseLost), None, "another one goes on with it");
     }
 }

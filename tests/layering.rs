@@ -27,6 +27,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "statement",
             "table",
             "state",
+            "stop_cause",
             "sync",
         ],
     ),

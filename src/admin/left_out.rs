@@ -12,7 +12,8 @@ use crate::error::{OperateError, StoreError};
 use crate::failure::{FailureQuery, FailureStatus};
 use crate::lease::Pause;
 use crate::query::{Head, HeadsRequest};
-use crate::state::{ProjectionKey, State, StopCause};
+use crate::state::{ProjectionKey, State};
+use crate::stop_cause::StopCause;
 
 /// Instances that are named, at most.
 const NAMED: usize = 10;

@@ -7,7 +7,8 @@ use super::context::{Context, PAGE};
 use crate::builds::{BuildProgress, Step};
 use crate::error::StoreError;
 use crate::query::{Head, HeadsRequest};
-use crate::state::{ProjectionKey, State, StopCause};
+use crate::state::{ProjectionKey, State};
+use crate::stop_cause::StopCause;
 
 /// How much the last rate counts against the ones before.
 const WEIGHT: f64 = 0.3;

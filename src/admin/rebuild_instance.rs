@@ -11,7 +11,8 @@ use crate::builds::{BuildProgress, LaggingInstance, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, chain};
 use crate::projection::Projection;
-use crate::state::{PART, StopCause};
+use crate::state::PART;
+use crate::stop_cause::StopCause;
 
 /// How often the exchange is tried while others are in its way.
 const TRIES: u32 = 100;

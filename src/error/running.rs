@@ -26,7 +26,7 @@ pub enum TriggerError {
         /// The projection.
         projection: String,
         /// Where and why, in order of instances; never empty.
-        stopped: Vec<crate::state::Stopped>,
+        stopped: Vec<crate::stop_cause::Stopped>,
     },
     /// The engine runs no projection of this name.
     #[error("the engine runs no projection {projection:?}")]
@@ -57,7 +57,7 @@ pub enum TriggerError {
     Store(#[from] StoreError),
 }
 
-fn describe(stopped: &[crate::state::Stopped]) -> String {
+fn describe(stopped: &[crate::stop_cause::Stopped]) -> String {
     let Some(first) = stopped.first() else { return "no instance".to_owned() };
     match stopped.len() - 1 {
         0 => first.to_string(),
@@ -90,7 +90,7 @@ pub enum AwaitError {
         waited: Duration,
         /// What holds it up, as far as this process or another one knows: an event that fails, or any other
         /// [standstill](crate::StopCause::StandsStill), with its remedy.
-        why: Option<Box<crate::state::StopCause>>,
+        why: Option<Box<crate::stop_cause::StopCause>>,
     },
     /// The event was left out because it failed too often.
     #[error(
@@ -123,7 +123,7 @@ pub enum AwaitError {
         /// The projection.
         projection: String,
         /// Where and why.
-        stopped: Box<crate::state::Stopped>,
+        stopped: Box<crate::stop_cause::Stopped>,
     },
     /// The engine was shut down meanwhile.
     #[error("the engine was shut down")]

@@ -12,8 +12,9 @@ use crate::failure::{
 };
 use crate::projection::{ReduceFailure, is_reducing};
 use crate::query::{Cursor, ReadRequest};
-use crate::state::{Checkpoint, State, StopCause, Stopped};
+use crate::state::{Checkpoint, State};
 use crate::statement::Statement;
+use crate::stop_cause::{StopCause, Stopped};
 use crate::store::ProjectionTransaction;
 
 /// Held events that are applied in one transaction, at most.

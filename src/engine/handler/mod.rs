@@ -20,7 +20,8 @@ use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
 use crate::projection::{Projection, is_reducing};
 use crate::query::HeadsRequest;
-use crate::state::{Log, StopCause, Stopped};
+use crate::state::Log;
+use crate::stop_cause::{StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
 
 /// Instances that a trigger opens at once.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::sync::{Condvar, Mutex};
 
-use crate::state::Stopped;
+use crate::stop_cause::Stopped;
 
 /// The longest single wait; waiting goes on, this only bounds what a lost wake-up costs.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);

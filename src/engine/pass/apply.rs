@@ -17,8 +17,9 @@ use crate::event::Event;
 use crate::failure::{Aggregates, Attempt, FailureStatus};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
-use crate::state::{Checkpoint, Log, State, StopCause};
+use crate::state::{Checkpoint, Log, State};
 use crate::statement::Statement;
+use crate::stop_cause::StopCause;
 use crate::store::ProjectionTransaction;
 
 /// How statements are applied.

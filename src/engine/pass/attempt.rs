@@ -9,7 +9,7 @@ use crate::engine::pass::apply::ApplyMode;
 use crate::engine::pass::work::{Processed, Status, Work};
 use crate::engine::pass::{Pass, backoff};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::state::StopCause;
+use crate::stop_cause::StopCause;
 
 /// The longest wait between two attempts of one call.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);

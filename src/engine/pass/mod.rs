@@ -25,7 +25,8 @@ use crate::engine::pass::reducing::Reducing;
 use crate::engine::stop::Stop;
 use crate::error::StoreError;
 use crate::projection::Projection;
-use crate::state::{Log, ProjectionKey, StopCause, Stopped};
+use crate::state::{Log, ProjectionKey};
+use crate::stop_cause::{StopCause, Stopped};
 use crate::store::{EventSource, ProjectionStore};
 
 /// What the parts of a pass share.

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::engine::pass::Origin;
 use crate::engine::pass::work::{Step, Work};
 use crate::failure::Blocked;
-use crate::state::{Log, State, StopCause};
+use crate::state::{Log, State};
+use crate::stop_cause::StopCause;
 
 #[derive(Debug)]
 pub(crate) enum Plan {

@@ -9,7 +9,8 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{Origin, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{Attempt, FailureStatus};
-use crate::state::{State, StopCause};
+use crate::state::State;
+use crate::stop_cause::StopCause;
 use crate::store::ProjectionTransaction;
 
 /// What was decided about an event before it is tried.

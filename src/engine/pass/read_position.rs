@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::engine::pass::history;
 use crate::query::EventBatch;
-use crate::state::{State, StopCause, Stopped};
+use crate::state::State;
+use crate::stop_cause::{StopCause, Stopped};
 
 /// Where reading goes on in an instance.
 #[derive(Debug, Clone)]

@@ -10,8 +10,9 @@ use crate::engine::pass::reducing::Reducing;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
-use crate::state::{State, StopCause, Stopped};
+use crate::state::State;
 use crate::statement::Statement;
+use crate::stop_cause::{StopCause, Stopped};
 
 /// Events that are reduced ahead before one looks again whether that is over.
 const UNASKED: usize = 64;

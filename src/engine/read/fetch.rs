@@ -11,7 +11,8 @@ use crate::engine::pass::{Pass, history};
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, Flaw, HeadsRequest, ReadRequest, Span};
-use crate::state::{State, StopCause, Stopped};
+use crate::state::State;
+use crate::stop_cause::{StopCause, Stopped};
 
 /// What lies above the checkpoints of some instances.
 #[derive(Debug, Default)]

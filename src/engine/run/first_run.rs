@@ -14,7 +14,8 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::StoreError;
 use crate::query::{Head, HeadsRequest};
-use crate::state::{State, StopCause};
+use crate::state::State;
+use crate::stop_cause::StopCause;
 
 /// Instances that are kept, at most, and looked at in one tick.
 const MOST: usize = 10_000;

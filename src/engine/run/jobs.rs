@@ -13,7 +13,7 @@ use crate::engine::run::state::Shared;
 use crate::error::{StoreError, StoreErrorKind, chain, net};
 use crate::projection::apart;
 use crate::standstill::StandstillSubject;
-use crate::state::{StopCause, Stopped};
+use crate::stop_cause::{StopCause, Stopped};
 
 /// Passes after which an instance with a long backlog goes to the end of the line.
 const PASSES: usize = 20;

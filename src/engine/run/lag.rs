@@ -11,7 +11,8 @@ use crate::engine::run::state::Shared;
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::query::Head;
-use crate::state::{State, StopCause};
+use crate::state::State;
+use crate::stop_cause::StopCause;
 
 /// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
 pub(crate) const MOST: usize = 10_000;

@@ -15,7 +15,8 @@ use crate::error::{Error, StoreError, chain, net};
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject, bounded};
-use crate::state::{ProjectionKey, State, StopCause};
+use crate::state::{ProjectionKey, State};
+use crate::stop_cause::StopCause;
 
 /// That readers see another version than the one that is run here, and nobody runs that one.
 pub(crate) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::engine::pass::reducing::Hanging;
 use crate::error::{Error, PushError, StoreError, chain};
 use crate::standstill::{Standstill, StandstillKind, StandstillSubject, bounded};
-use crate::state::{State, StopCause, Stopped};
+use crate::state::State;
+use crate::stop_cause::{StopCause, Stopped};
 use crate::sync::Mutex;
 
 /// Instances of a projection that are noted one by one.
@@ -173,7 +174,7 @@ impl Standstills {
 
     /// An instance stopped in a pass. True when the log is to say so: it has not lately said the same.
     pub(crate) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
-        let Some(kind) = StandstillKind::of_stop(&stopped.cause) else { return true };
+        let Some(kind) = stopped.cause.standstill() else { return true };
         let reason = match &stopped.cause {
             StopCause::HistoryDiverged { found } | StopCause::LogIncomplete { found } => found.clone(),
             cause => cause.to_string(),
