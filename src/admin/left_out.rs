@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::context::{Context, Control, PAGE, answer};
 use super::pace::Pace;
-use super::rebuild::insist;
+use super::tries::insist;
 use crate::builds::{LeftOut, Step};
 use crate::error::{OperateError, StoreError};
 use crate::failure::{FailureQuery, FailureStatus};

@@ -23,7 +23,9 @@ mod pace;
 mod rebuild;
 mod rebuild_instance;
 mod remote;
+mod running;
 mod switch;
+mod tries;
 mod two_databases;
 #[cfg(feature = "sqlite")]
 mod verify;

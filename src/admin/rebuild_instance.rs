@@ -5,7 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::context::{Context, Control, answer};
-use super::rebuild::{RebuildReport, insist, may_succeed_later};
+use super::rebuild::RebuildReport;
+use super::tries::{insist, may_succeed_later};
 use super::{left_out, lost};
 use crate::builds::{BuildProgress, LaggingInstance, Phase, Step};
 use crate::engine::ProjectionHandler;

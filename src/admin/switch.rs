@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::context::{Context, Control, answer};
 use super::left_out;
 use super::pace::{Pace, Standing};
-use super::rebuild::{self, Tries, insist, may_succeed_later};
+use super::tries::{Tries, insist, may_succeed_later};
+use super::{rebuild, running};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
 use crate::engine::NEXT;
 use crate::error::{FailureError, OperateError, SwitchError};
 use crate::failure::{By, RetryOutcome};
-use crate::lease::Member;
 
 /// Instances that are emptied in one transaction.
 const FEW: usize = 20;
@@ -116,7 +116,7 @@ fn older_version(
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
     let version = build.key.version;
-    let runs = is_run(site, version)?;
+    let runs = running::is_run(site, version)?;
     let (mut tries, mut waits) = (0, Tries::new(within));
     loop {
         // Also where it stands still on purpose: what another history led to was never right.
@@ -149,29 +149,14 @@ fn older_version(
     Ok(changed(site, format!("readers see version {version} again")))
 }
 
-fn running(site: &Context<'_>) -> Result<Vec<Member>, OperateError> {
-    Ok(match site.models.commands() {
-        Some(commands) => commands.members()?,
-        None => Vec::new(),
-    })
-}
-
-/// True when a living engine runs this version.
-pub(super) fn is_run(site: &Context<'_>, version: u32) -> Result<bool, OperateError> {
-    Ok(running(site)?.iter().any(|member| runs(member, site.name(), version)))
-}
-
-fn runs(member: &Member, projection: &str, version: u32) -> bool {
-    member.projections.iter().any(|(name, other)| name == projection && *other == version)
-}
-
 /// Removes builds that readers saw before.
 pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Change, OperateError> {
-    let members = running(site)?;
+    let members = running::running(site)?;
     let (mut removed, mut used) = (Vec::new(), Vec::new());
     for build in site.known()?.into_iter().filter(|build| build.phase == Phase::Kept) {
         let key = &build.key;
-        let runner = members.iter().find(|member| key.mark().is_none() && runs(member, site.name(), key.version));
+        let runner =
+            members.iter().find(|member| key.mark().is_none() && running::runs(member, site.name(), key.version));
         if let Some(member) = runner {
             used.push(format!("version {} is run by process {} ({})", key.version, member.name, member.process));
             continue;

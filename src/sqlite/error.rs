@@ -3,8 +3,12 @@
 use rusqlite::{Error, ErrorCode, ffi};
 
 use super::contains::TWICE;
-use super::place::LOG_IS_GONE;
 use crate::error::{StoreError, StoreErrorKind as Kind};
+
+/// What was committed last may lie in the log that is gone.
+pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and -shm, or stop every process that uses the \
+    database, remove those files, look whether PRAGMA integrity_check finds the file whole, restore it from a backup if \
+    not, and start again";
 
 /// The code of a write that waited too long for another one.
 pub(super) const BUSY: &str = "SQLite code 5";

@@ -9,12 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::error::LOG_IS_GONE;
 use crate::error::{StoreError, StoreErrorKind as Kind};
-
-/// What was committed last may lie in the log that is gone.
-pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and -shm, or stop every process that uses the \
-    database, remove those files, look whether PRAGMA integrity_check finds the file whole, restore it from a backup if \
-    not, and start again";
 
 /// Where a file lay when it was opened, and which one it was.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! What is refused while a statement is built, and what does not fit its tables.
 
-use super::Statement;
 use super::column::{Assignment, Change, Condition, Name, Origin, Source, Test};
+use super::data::Statement;
+use super::find::find_table;
 use super::own::OwnSql;
 use crate::error::{NameError, StatementError};
 use crate::table::{Column, INSTANCE_COLUMN, Table, check_name};
@@ -148,20 +149,6 @@ impl Test {
             Self::IsNull(_) | Self::Broken(..) => Ok(()),
         }
     }
-}
-
-/// The table of this name: none means the first one, a suffix means the first one's name with it.
-pub(crate) fn find_table<'t>(tables: &'t [Table], name: Option<&str>) -> Result<&'t Table, StatementError> {
-    let primary = tables.first().ok_or_else(|| StatementError::UnknownTable { table: "(the first one)".to_owned() })?;
-    let Some(name) = name else { return Ok(primary) };
-    let suffix = |table: &&Table| {
-        table.name.strip_prefix(primary.name.as_str()).and_then(|rest| rest.strip_prefix('_')) == Some(name)
-    };
-    tables
-        .iter()
-        .find(|table| table.name == name)
-        .or_else(|| tables.iter().find(suffix))
-        .ok_or_else(|| StatementError::UnknownTable { table: name.to_owned() })
 }
 
 fn find_column<'t>(table: &'t Table, name: &str) -> Result<&'t Column, StatementError> {

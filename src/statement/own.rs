@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::find_table;
+use super::find::find_table;
 use crate::state::SHADOW;
 use crate::table::{INSTANCE_COLUMN, Table};
 

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use anyhow::Context;
 
-use super::line::{Defaults, command};
+use super::defaults::Defaults;
+use super::line::command;
 use super::source::Line;
 use crate::error::PushError;
 use crate::event::NewEvent;

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::line::{Defaults, reason};
+use super::defaults::{Defaults, reason};
 use crate::event::NewEvent;
 
 /// The attributes by name, each as its JSON text.

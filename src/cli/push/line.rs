@@ -6,18 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, bail};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use super::cloud;
+use super::defaults::{Defaults, reason};
 use crate::event::{Expected, NewEvent, Unique};
-
-/// What stands in for what a line does not say.
-#[derive(Debug, Default)]
-pub(super) struct Defaults<'a> {
-    pub(super) instance: Option<&'a str>,
-    pub(super) aggregate_type: Option<&'a str>,
-}
 
 /// An event as `readside events` prints it, with what is expected of the store.
 #[derive(Deserialize)]
@@ -164,18 +157,6 @@ impl UniqueText {
             Self::RemoveAll => Unique::RemoveAll,
         }
     }
-}
-
-/// The decoder's words with the place in the line; each line is a text of its own to it.
-pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
-    let said = error.to_string();
-    let said = said.split(" at line ").next().unwrap_or(&said);
-    let what = if error.classify() == Category::Data { "no event" } else { "no JSON" };
-    let hint = match error.classify() {
-        Category::Eof => "; an event has to stand on one line: `jq -c .` makes such lines of objects over several",
-        _ => "",
-    };
-    anyhow::anyhow!("{what}: {said}, at column {}{hint}", error.column())
 }
 
 #[cfg(test)]

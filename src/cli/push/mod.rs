@@ -2,6 +2,7 @@
 
 mod batch;
 mod cloud;
+mod defaults;
 mod line;
 mod source;
 
@@ -16,7 +17,7 @@ use super::stop::Stop;
 use super::{Ended, Outcome, Session};
 use crate::plain::plain;
 use batch::{Batch, Read, Refused};
-use line::Defaults;
+use defaults::Defaults;
 use source::{Next, Source};
 
 /// A batch of large lines is stored before it is full.

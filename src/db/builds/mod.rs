@@ -6,6 +6,7 @@
 mod carry;
 mod compare;
 mod instance;
+mod losses;
 pub(super) mod stored;
 mod switch;
 mod views;

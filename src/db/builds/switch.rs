@@ -6,7 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::carry::{self, Losses};
+use super::carry;
+use super::losses::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
 use crate::builds::{CatchUp, LaggingInstance, Phase};
@@ -69,7 +70,7 @@ pub(in crate::db) fn go_live(
         views::point(conn, Some(live), new, &mut losses)?;
         mark_live(conn, Some(&live.build.key), key)?;
     }
-    carry::take(conn, following, &mut losses)?;
+    losses::take(conn, following, &mut losses)?;
     carry::breaks(conn, before, &mut losses)?;
     for lost in losses.accepted(key.projection(), accepts)? {
         log::warn!("projection {:?}: the tables that readers see now are without {lost}", key.projection());

@@ -1,6 +1,6 @@
 //! The views that readers use: moved onto the tables of a build, with owner, grants and comments as they were.
 
-use super::carry::{self, Losses};
+use super::losses::{self, Losses};
 use super::stored::Stored;
 use super::texts;
 use crate::db::objects::Relation;
@@ -176,7 +176,7 @@ fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses)
     conn.batch(&format!("DROP VIEW {}", view.relation.quoted))?;
     conn.batch(&create)?;
     // Before the view is another's again.
-    carry::take(conn, restored, losses)?;
+    losses::take(conn, restored, losses)?;
     for setting in settings {
         conn.batch(&setting)?;
     }

@@ -1,0 +1,22 @@
+//! What both forms of a line share: what is given for it, and why one is refused.
+
+use serde_json::error::Category;
+
+/// What stands in for what a line does not say.
+#[derive(Debug, Default)]
+pub(super) struct Defaults<'a> {
+    pub(super) instance: Option<&'a str>,
+    pub(super) aggregate_type: Option<&'a str>,
+}
+
+/// The decoder's words with the place in the line; each line is a text of its own to it.
+pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or(&said);
+    let what = if error.classify() == Category::Data { "no event" } else { "no JSON" };
+    let hint = match error.classify() {
+        Category::Eof => "; an event has to stand on one line: `jq -c .` makes such lines of objects over several",
+        _ => "",
+    };
+    anyhow::anyhow!("{what}: {said}, at column {}{hint}", error.column())
+}
