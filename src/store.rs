@@ -233,7 +233,7 @@ pub trait ProjectionTransaction {
     ///
     /// # Errors
     /// When the store fails.
-    fn slices(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
+    fn event_batches(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
         Ok(None)
     }
 

@@ -82,7 +82,7 @@ pub trait Conn {
     }
 
     /// The events above cursors, see [`EventBatch`]; heads and events from one snapshot, or heads first.
-    fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError>;
+    fn event_batches(&mut self, request: &ReadRequest) -> Result<EventBatches, StoreError>;
 
     /// A value read from a column of this type, as that type has it.
     fn typed(&self, value: Value, _kind: ColumnType) -> Value {
@@ -117,7 +117,7 @@ pub trait Conn {
 
 /// What one snapshot holds above cursors.
 #[derive(Debug)]
-pub struct BatchRow {
+pub struct EventBatches {
     pub(crate) slices: Vec<EventBatch>,
     /// The event store of that snapshot, unless it holds none of these instances.
     pub(crate) store: Option<uuid::Uuid>,

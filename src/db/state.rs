@@ -48,11 +48,11 @@ impl ProjectionTransaction for Transaction<'_> {
         model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
     }
 
-    fn slices(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
+    fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
         // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
         // more; another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
-        if reads_here { self.conn.slices(request).map(|read| Some(read.slices)) } else { Ok(None) }
+        if reads_here { self.conn.event_batches(request).map(|read| Some(read.slices)) } else { Ok(None) }
     }
 
     fn extend(

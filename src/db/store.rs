@@ -181,7 +181,7 @@ impl<B: Backend> EventSource for DbStore<B> {
         if request.cursors.is_empty() {
             return Ok(Vec::new());
         }
-        let read = self.inner.backend.read("reading events", |conn| conn.slices(request))?;
+        let read = self.inner.backend.read("reading events", |conn| conn.event_batches(request))?;
         if read.store.is_some() {
             *self.inner.store_id.lock() = read.store;
         }

@@ -55,3 +55,6 @@ impl Finding {
         Self { check, verdict: Severity::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
+
+/// What a check of the doctor gives, unless the store fails.
+pub(crate) type Examined = Result<Finding, crate::error::StoreError>;

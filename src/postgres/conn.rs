@@ -13,7 +13,7 @@ use super::places::TableSchemas;
 use super::value::{self, Param};
 use super::{bulk, error, event_batches, holder, in_order, push};
 use crate::db::objects::Catalogue;
-use crate::db::{Append, BatchRow, Bulk, Conn, Counters, Row, row};
+use crate::db::{Append, Bulk, Conn, Counters, EventBatches, Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
 use crate::query::ReadRequest;
 use crate::sql::Dialect;
@@ -159,7 +159,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
         in_order::write(self, write, uniques)
     }
 
-    fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError> {
+    fn event_batches(&mut self, request: &ReadRequest) -> Result<EventBatches, StoreError> {
         event_batches::read(self, request)
     }
 

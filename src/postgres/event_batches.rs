@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::conn::Session;
 use super::error;
 use crate::db::row::Fields;
-use crate::db::{BatchRow, Conn, EVENT_COLUMNS, row};
+use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row};
 use crate::error::StoreError;
 use crate::event::{Event, Which};
 use crate::query::{EventBatch, ReadRequest};
@@ -44,13 +44,13 @@ type TypedParam<'p> = (&'p (dyn ToSql + Sync), Type);
 pub(super) fn read<C: GenericClient>(
     session: &mut Session<'_, C>,
     request: &ReadRequest,
-) -> Result<BatchRow, StoreError> {
+) -> Result<EventBatches, StoreError> {
     session.batch(&format!("{ONE_SNAPSHOT}; {ALONG_THE_INDEX}"))?;
     let InstancePlaces { mut slices, archived, store } = places(session, request)?;
     let lags = |(_, slice): &(usize, &EventBatch)| slice.relevant > slice.after;
     let lagging: Vec<usize> = slices.iter().enumerate().filter(lags).map(|(at, _)| at).collect();
     if lagging.is_empty() {
-        return Ok(BatchRow { slices, store });
+        return Ok(EventBatches { slices, store });
     }
     let is_old = |at: &usize| slices.get(*at).zip(archived.get(*at)).is_some_and(|(slice, to)| slice.after < *to);
     let old: Vec<usize> = lagging.iter().copied().filter(is_old).collect();
@@ -67,7 +67,7 @@ pub(super) fn read<C: GenericClient>(
         (slice.events, slice.more) = (page.events, page.more);
     }
     fill(session, &mut slices, &large)?;
-    Ok(BatchRow { slices, store })
+    Ok(EventBatches { slices, store })
 }
 
 /// Where instances stand.

@@ -10,7 +10,7 @@ use super::{Postgres, error, notify, rights};
 use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
-use crate::inspect::Finding;
+use crate::inspect::{Examined, Finding};
 use crate::lease::Notifications;
 
 /// An older transaction keeps the server from cleaning up.
@@ -18,8 +18,6 @@ const OLD_TRANSACTION: Duration = Duration::from_mins(5);
 
 /// The part of the server's connections above which it becomes tight, in percent.
 const TIGHT: i64 = 80;
-
-type Examined = Result<Finding, StoreError>;
 
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
     let checks: [(&'static str, &dyn Fn() -> Examined); 9] = [

@@ -3,55 +3,16 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::{CachedStatement, Connection};
-
+use super::handle::{Handle, bind, row};
 use super::objects::Objects;
 use super::{error, event_batches, push, value};
 use crate::clock::Clock;
 use crate::db::objects::Catalogue;
-use crate::db::{Append, BatchRow, Bulk, BulkKind, Conn, Counters, Row, on_conflict};
+use crate::db::{Append, Bulk, BulkKind, Conn, Counters, EventBatches, Row, on_conflict};
 use crate::error::StoreError;
 use crate::query::ReadRequest;
 use crate::sql::{Dialect, quote};
-use crate::value::{ColumnType, Value, refuse_nul};
-
-/// A connection, inside a transaction or not.
-pub(super) struct Handle<'c> {
-    pub(super) conn: &'c Connection,
-    clock: &'c dyn Clock,
-}
-
-impl<'c> Handle<'c> {
-    pub(super) fn new(conn: &'c Connection, clock: &'c dyn Clock) -> Self {
-        Self { conn, clock }
-    }
-
-    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
-        self.conn.prepare_cached(sql).map_err(|error| error::store("preparing a statement", error))
-    }
-}
-
-/// Binds by the names `$1`, `$2` …, which may stand in any order and more than once.
-pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
-    refuse_nul("binding values", params)?;
-    let mut bind = || {
-        for (number, param) in (1..).zip(params) {
-            if let Some(at) = statement.parameter_index(&format!("${number}"))? {
-                statement.raw_bind_parameter(at, value::bound(param))?;
-            }
-        }
-        Ok(())
-    };
-    bind().map_err(|error| error::store("binding values", error))
-}
-
-/// All columns of the row at which a query stands.
-pub(super) fn row(found: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
-    let count = found.as_ref().column_count();
-    (0..count)
-        .map(|at| value::found(found.get_ref(at).map_err(|error| error::store("reading a row", error))?))
-        .collect()
-}
+use crate::value::{ColumnType, Value};
 
 impl Conn for Handle<'_> {
     fn dialect(&self) -> Dialect {
@@ -98,7 +59,7 @@ impl Conn for Handle<'_> {
         Ok(touched as u64)
     }
 
-    fn slices(&mut self, request: &ReadRequest) -> Result<BatchRow, StoreError> {
+    fn event_batches(&mut self, request: &ReadRequest) -> Result<EventBatches, StoreError> {
         event_batches::read(self, request)
     }
 

@@ -1,8 +1,9 @@
 //! How much room the file system of the file has left.
 
 use super::Sqlite;
-use super::examine::{Examined, log_length};
+use super::place::log_length;
 use crate::error::{StoreError, StoreErrorKind};
+use crate::inspect::Examined;
 use crate::inspect::{Finding, bytes};
 
 /// With less than this left it is tight, however small file and file system are.

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use rusqlite::types::{FromSqlError, ValueRef};
 use uuid::Uuid;
 
-use super::conn::{Handle, bind};
+use super::handle::{Handle, bind};
 use super::{error, value};
 use crate::db::row::Fields;
-use crate::db::{BatchRow, Conn, EVENT_COLUMNS, row, store_id};
+use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row, store_id};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, ReadRequest};
@@ -21,7 +21,7 @@ const EVENTS: &str = "readside_events";
 const ARCHIVE: &str = "readside_events_archive";
 
 /// One transaction around all reads, so that heads and events are of one moment.
-pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<BatchRow, StoreError> {
+pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<EventBatches, StoreError> {
     if !handle.conn.is_autocommit() {
         return read_all(handle, request);
     }
@@ -31,10 +31,10 @@ pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<Bat
     slices
 }
 
-fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<BatchRow, StoreError> {
+fn read_all(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<EventBatches, StoreError> {
     let store = Some(store_id(handle)?);
     let slices = request.cursors.iter().map(|cursor| slice(handle, cursor, request)).collect::<Result<_, _>>()?;
-    Ok(BatchRow { slices, store })
+    Ok(EventBatches { slices, store })
 }
 
 fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Result<EventBatch, StoreError> {

@@ -1,17 +1,14 @@
 //! Whether a file is fit for the engine.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::Sqlite;
 use crate::db::{Backend, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
-use crate::inspect::{Finding, bytes};
+use crate::inspect::{Examined, Finding, bytes};
 
 /// The part of the file's pages, in percent, above which it pays to have them back.
 const MANY_FREE: i64 = 50;
-
-pub(super) type Examined = Result<Finding, StoreError>;
 
 pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
     let checks: &[(&'static str, &dyn Fn() -> Examined)] = &[
@@ -42,11 +39,6 @@ fn writing(sqlite: &Sqlite) -> Examined {
         )),
         Err(error) => Err(error),
     }
-}
-
-/// Bytes of the write-ahead log of a file.
-pub(super) fn log_length(path: &Path) -> u64 {
-    std::fs::metadata(super::place::log_of(path)).map_or(0, |found| found.len())
 }
 
 fn space(sqlite: &Sqlite) -> Examined {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::examine::log_length;
+use super::place::log_length;
 use super::{Sqlite, error, wait_for};
 use crate::error::StoreError;
 use crate::inspect::{Finding, bytes};

@@ -9,6 +9,7 @@ mod disk;
 mod error;
 mod event_batches;
 mod examine;
+mod handle;
 mod left;
 mod log;
 mod mount;
@@ -33,7 +34,7 @@ use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
-use conn::Handle;
+use handle::Handle;
 use place::{Identity, Place};
 
 /// Event store and projection store in one SQLite file.

@@ -178,3 +178,8 @@ impl Identity {
         Self(found.created().ok())
     }
 }
+
+/// Bytes of the write-ahead log of a file.
+pub(super) fn log_length(path: &Path) -> u64 {
+    std::fs::metadata(log_of(path)).map_or(0, |found| found.len())
+}

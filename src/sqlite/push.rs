@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rusqlite::params;
 
-use super::conn::Handle;
+use super::handle::Handle;
 use super::value;
 use crate::db::{Append, Conn as _, Counter, Counters, row};
 use crate::error::StoreError;

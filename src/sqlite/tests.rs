@@ -129,7 +129,7 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     store.setup().unwrap();
     let user =
         |id: usize, bytes: usize| NewEvent::raw("a", "user", &format!("u{id}"), "added").payload(&"x".repeat(bytes));
-    let length = || super::examine::log_length(&path);
+    let length = || super::place::log_length(&path);
     let look = || store.backend().examine_log(1 << 20).unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM readside_events").unwrap();

@@ -161,8 +161,12 @@ impl ProjectionTransaction for WrappedTransaction<'_, '_> {
     fn lock(&mut self, key: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
         self.0.lock(key, instances)
     }
-    fn slices(&mut self, source: uuid::Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        self.0.slices(source, request)
+    fn event_batches(
+        &mut self,
+        source: uuid::Uuid,
+        request: &ReadRequest,
+    ) -> Result<Option<Vec<EventBatch>>, StoreError> {
+        self.0.event_batches(source, request)
     }
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
         self.1.apply(projection)?;

@@ -168,7 +168,7 @@ impl Pass {
         let states = tx.lock(&self.key, &instances)?;
         let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
         let request = self.request(states.iter().map(cursor).collect());
-        let slices = match tx.slices(round.origin.store, &request)? {
+        let slices = match tx.event_batches(round.origin.store, &request)? {
             Some(slices) => slices,
             None => self.source.read(&request)?,
         };

@@ -1,0 +1,47 @@
+//! One SQLite connection: statements that are prepared, values that are bound, rows that are read.
+
+use rusqlite::{CachedStatement, Connection};
+
+use super::{error, value};
+use crate::clock::Clock;
+use crate::db::Row;
+use crate::error::StoreError;
+use crate::value::{Value, refuse_nul};
+
+/// A connection, inside a transaction or not.
+pub(super) struct Handle<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) clock: &'c dyn Clock,
+}
+
+impl<'c> Handle<'c> {
+    pub(super) fn new(conn: &'c Connection, clock: &'c dyn Clock) -> Self {
+        Self { conn, clock }
+    }
+
+    pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+        self.conn.prepare_cached(sql).map_err(|error| error::store("preparing a statement", error))
+    }
+}
+
+/// Binds by the names `$1`, `$2` …, which may stand in any order and more than once.
+pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
+    refuse_nul("binding values", params)?;
+    let mut bind = || {
+        for (number, param) in (1..).zip(params) {
+            if let Some(at) = statement.parameter_index(&format!("${number}"))? {
+                statement.raw_bind_parameter(at, value::bound(param))?;
+            }
+        }
+        Ok(())
+    };
+    bind().map_err(|error| error::store("binding values", error))
+}
+
+/// All columns of the row at which a query stands.
+pub(super) fn row(found: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
+    let count = found.as_ref().column_count();
+    (0..count)
+        .map(|at| value::found(found.get_ref(at).map_err(|error| error::store("reading a row", error))?))
+        .collect()
+}
