@@ -4,56 +4,15 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::lease::Sql;
-use super::{Conn, Row, pause, row};
+use super::clause::Sql;
+use super::{Conn, Row, row};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
-use crate::error::{OperateError, StoreError, StoreErrorKind};
+use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::Member;
 use crate::value::{Value, to_micros};
 
-const COLUMNS: &str = "command_id, projection, version, instruction, state, who, why, asked_at, owner, taken_at, \
+pub(super) const COLUMNS: &str = "command_id, projection, version, instruction, state, who, why, asked_at, owner, taken_at, \
      progress, answered_at, answer";
-
-/// Puts a command on record, unless another one is in its way; carries it out when that is done at once.
-pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, OperateError> {
-    if let Some((instance, on)) = command.command.pausing() {
-        return Ok(pause::carry_out(conn, command, instance, on)?);
-    }
-    let (id, kind) = (Uuid::now_v7(), command.command.kind());
-    if record(conn, id, command, None)? {
-        return Ok(id);
-    }
-    let table = conn.dialect().table("commands");
-    let sql = format!("SELECT {COLUMNS} FROM {table} WHERE exclusive = $1");
-    let rows = conn.query(&sql, &[command.projection.as_str().into()])?;
-    // One that this code cannot read has an id all the same.
-    if let Some(found) = rows.first()
-        && let Some(left) = row::uuid(found, 0)?
-        && !is_tended(conn, left)?
-        && withdraw(conn, left, &superseded(command))?
-        && record(conn, id, command, None)?
-    {
-        return Ok(id);
-    }
-    let running = rows.first().map(asked).transpose()?;
-    let busy = |running: CommandRecord| OperateError::Busy {
-        projection: command.projection.clone(),
-        kind,
-        running: running.command.kind(),
-        id: running.id,
-        who: running.who,
-        state: running.state,
-    };
-    let gone =
-        || StoreError::new("asking for a command", StoreErrorKind::Conflict, "one that was in its way has ended");
-    Err(running.map_or_else(|| gone().into(), busy))
-}
-
-/// The answer of a command that nobody was at when another one was asked for.
-fn superseded(by: &NewCommand) -> serde_json::Value {
-    let (kind, who) = (by.command.kind(), &by.by.who);
-    serde_json::json!({ "error": format!("no engine was at it when {who:?} asked for {kind}, which takes its place") })
-}
 
 /// Whether somebody keeps a command, or is alive who may take it.
 pub(super) fn is_tended(conn: &mut dyn Conn, id: Uuid) -> Result<bool, StoreError> {
@@ -139,7 +98,7 @@ fn json(found: &Row, at: usize) -> Result<Option<serde_json::Value>, StoreError>
     serde_json::from_str(row::text(found, at)?).map(Some).map_err(corrupt)
 }
 
-fn asked(found: &Row) -> Result<CommandRecord, StoreError> {
+pub(super) fn asked(found: &Row) -> Result<CommandRecord, StoreError> {
     let unknown = |word: &str| corrupt(serde::de::Error::custom(format!("state {word:?} is not known")));
     let version = if row::is_null(found, 2) { None } else { u32::try_from(row::int(found, 2)?).ok() };
     let state = row::text(found, 4)?;

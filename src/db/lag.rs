@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::lease::Sql;
+use super::clause::Sql;
 use super::{Conn, Row, checkpoint, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};

@@ -6,69 +6,15 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::clause::Sql;
 use super::{Conn, Row, row, standstill, state};
-use crate::clock;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
-use crate::value::{Value, to_micros};
 
 /// The mark as a holder leaves it: without its own, and with that of a dead one, which the next has to count.
 const OTHERS_MARK: &str = "CASE WHEN marked_epoch = epoch THEN NULL ELSE marked END";
-
-/// A lease that ends later than so many of one's own from now is not believed.
-const FAR: u32 = 4;
-
-/// A statement under way with its parameters.
-pub(super) struct Sql {
-    pub(super) params: Vec<Value>,
-    /// The clock is the database's: PostgreSQL reads it inside the statement, SQLite is told.
-    now: Option<std::time::SystemTime>,
-}
-
-impl Sql {
-    pub(super) fn new(conn: &mut dyn Conn) -> Result<Self, StoreError> {
-        let now = match conn.dialect() {
-            Dialect::Postgres => None,
-            Dialect::Sqlite => Some(conn.now()?),
-        };
-        Ok(Self { params: Vec::new(), now })
-    }
-
-    pub(super) fn bind(&mut self, value: impl Into<Value>) -> String {
-        self.params.push(value.into());
-        format!("${}", self.params.len())
-    }
-
-    /// The moment so long from now.
-    pub(super) fn after(&mut self, time: Duration) -> String {
-        let time = time.min(clock::FAR);
-        match self.now {
-            Some(now) => self.bind(Value::Timestamp(to_micros(now + time))),
-            None if time.is_zero() => "clock_timestamp()".to_owned(),
-            None => {
-                let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-                format!("(clock_timestamp() + {} * interval '1 microsecond')", self.bind(micros))
-            }
-        }
-    }
-
-    pub(super) fn now(&mut self) -> String {
-        self.after(Duration::ZERO)
-    }
-
-    /// That the time in this column is over, or lies so far ahead that only a clock that was wrong can have meant it.
-    pub(super) fn over(&mut self, column: &str, lease: Duration) -> String {
-        let (now, far) = (self.now(), self.after(lease.saturating_mul(FAR)));
-        format!("({column} <= {now} OR {column} > {far})")
-    }
-
-    pub(super) fn one_of(&mut self, dialect: Dialect, column: &str, instances: &[Arc<str>]) -> String {
-        self.params.push(Value::TextArray(instances.iter().map(ToString::to_string).collect()));
-        dialect.any(column, self.params.len())
-    }
-}
 
 fn skip_locked(dialect: Dialect) -> &'static str {
     match dialect {

@@ -3,17 +3,21 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
+mod ask;
 #[cfg(feature = "cli")]
 mod bench_cleanup;
 mod builds;
 mod checkpoint;
+mod clause;
 mod command;
+mod execute;
 mod failure;
 mod filter;
 mod fold;
 mod lag;
 mod lease;
-pub(crate) mod model;
+pub(crate) mod member;
+mod model;
 pub(crate) mod objects;
 mod operate;
 mod pause;
@@ -27,6 +31,7 @@ mod standstill;
 mod state;
 mod status;
 mod store;
+mod transaction;
 mod whole;
 
 #[cfg(feature = "cli")]

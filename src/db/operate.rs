@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, builds, command, model, replay};
+use super::{Backend, DbStore, ask, builds, command, model, replay};
 use crate::builds::{Build, BuildStore, CatchUp, Comparison, LaggingInstance, Model, Phase, Replaying};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
@@ -21,7 +21,7 @@ use crate::value::Value;
 impl<B: Backend> CommandStore for DbStore<B> {
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError> {
         let doing = format!("asking for {} of projection {:?}", command.command.kind(), command.projection);
-        self.backend().write(&doing, |conn| command::ask(conn, command))
+        self.backend().write(&doing, |conn| ask::ask(conn, command))
     }
 
     /// Most looks find nothing, so that the first one only reads.

@@ -1,6 +1,6 @@
 //! Events applied anew to tables that nobody sees: for what verifies and explains.
 
-use super::{Backend, Conn, model, state};
+use super::{Backend, Conn, execute, model};
 use crate::builds::{Replay, Replaying};
 use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::projection::Projection;
@@ -22,7 +22,7 @@ pub(crate) struct Scratch<'c> {
 impl Replay for Scratch<'_> {
     fn apply(&mut self, instance: &str, statement: &Statement) -> Result<(), StoreError> {
         self.conn.execute("SAVEPOINT step", &[])?;
-        let outcome = state::execute(self.conn, self.projection, instance, statement);
+        let outcome = execute::execute(self.conn, self.projection, instance, statement);
         if outcome.is_err() {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use super::{Bulk, BulkKind, Conn, Row, builds, owned, pause, row, setup, status};
+use super::{Bulk, BulkKind, Conn, Row, builds, member, owned, pause, row, setup};
 use crate::builds::{Build, Phase};
 use crate::error::StoreError;
 use crate::inspect::{MemberStatus, Mismatch, Paused};
@@ -104,7 +104,7 @@ pub(super) fn read(
     let mut builds = builds::builds(conn)?;
     builds.retain(|build| projections.contains(&build.key));
     let at = to_micros(conn.now()?);
-    let members = status::members(conn, &[], at)?;
+    let members = member::members(conn, &[], at)?;
     let mut pauses = pause::on_record(conn)?;
     if let Some(instance) = instance {
         pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));

@@ -1,208 +1,15 @@
-//! States of projections, and the transaction that moves them together with the read tables.
+//! States of projections.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use uuid::Uuid;
-
-use super::place::placed;
-use super::setup::catalog;
 use super::{Bulk, BulkKind, Conn, Row};
-use super::{checkpoint, failure, fold, lease, model, owned, row, setup};
-use crate::error::{StoreError, StoreErrorKind};
-use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery};
-use crate::projection::Projection;
-use crate::query::{EventBatch, ReadRequest};
-use crate::sql::{self, Dialect};
-use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
-use crate::statement::Statement;
+use super::{failure, owned, row};
+use crate::error::StoreError;
+use crate::sql::Dialect;
+use crate::state::{Mark, ProjectionKey, State};
 use crate::store::ProjectionTransaction;
 use crate::value::{ColumnType as T, Value};
-
-/// A transaction of a backend, seen as one on read models.
-pub(crate) struct Transaction<'c> {
-    pub(crate) conn: &'c mut dyn Conn,
-}
-
-impl ProjectionTransaction for Transaction<'_> {
-    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        let mut states = read(self.conn, projection, instances, Lock::Take)?;
-        if states.len() < instances.len() {
-            let known: HashSet<&str> = states.iter().map(|state| &*state.instance).collect();
-            let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
-            let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
-            let made = make(self.conn, projection, &missing)?;
-            let all = made == missing.len() as u64;
-            states.extend(if all {
-                new_states(self.conn, missing)?
-            } else {
-                read(self.conn, projection, &missing, Lock::Take)?
-            });
-        }
-        Ok(in_order(instances, states))
-    }
-
-    fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
-        let projection = placed(self.conn, projection)?;
-        model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
-    }
-
-    fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
-        // more; another connection finds everything committed. SQLite in memory has no other connection.
-        let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
-        if reads_here { self.conn.event_batches(request).map(|read| Some(read.slices)) } else { Ok(None) }
-    }
-
-    fn extend(
-        &mut self,
-        projection: &ProjectionKey,
-        instances: &[Arc<str>],
-        owner: Uuid,
-        lease: Duration,
-    ) -> Result<bool, StoreError> {
-        lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
-    }
-
-    /// SQLite's one lock is had already by whoever is inside a transaction.
-    fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
-        match self.conn.dialect() {
-            Dialect::Postgres => {
-                let set = "SELECT set_config('lock_timeout', '10ms', true), \
-                           set_config('statement_timeout', greatest(setting::int8 / $1, 100)::text, true) \
-                           FROM pg_settings WHERE name = 'statement_timeout'";
-                self.conn.query(set, &[i64::from(share.max(1)).into()]).map(|_| ())
-            }
-            Dialect::Sqlite => Ok(()),
-        }
-    }
-
-    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
-        let projection = placed(self.conn, projection)?;
-        fold::apply(self.conn, &projection, batches)
-    }
-
-    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
-        if *statement == Statement::Noop {
-            return Ok(());
-        }
-        let projection = placed(self.conn, projection)?;
-        self.conn.execute("SAVEPOINT step", &[])?;
-        let outcome = execute(self.conn, &projection, instance, statement);
-        if outcome.is_err() {
-            self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
-        }
-        self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        match outcome {
-            Err(error) if error.kind() == StoreErrorKind::Usage && statement.has_exec() => {
-                Err(if lacks_tables(self.conn, &projection)? {
-                    of_table(error.of_kind(StoreErrorKind::Schema), &projection)
-                } else {
-                    error
-                })
-            }
-            other => other,
-        }
-    }
-
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
-        checkpoint::save(self.conn, projection, checkpoints, log)
-    }
-
-    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
-        failure::record(self.conn, projection, attempts)
-    }
-
-    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
-        failure::clear(self.conn, projection, instance, up_to)
-    }
-
-    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
-        failure::forget(self.conn, projection, instance, positions)
-    }
-
-    fn failed_events(
-        &mut self,
-        projection: &ProjectionKey,
-        query: &FailureQuery,
-    ) -> Result<Vec<FailedEvent>, StoreError> {
-        failure::list(self.conn, projection, query)
-    }
-
-    fn parked(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        ids: &[Arc<str>],
-    ) -> Result<Aggregates, StoreError> {
-        failure::parked(self.conn, projection, instance, ids)
-    }
-
-    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
-        failure::mark(self.conn, projection, instance, event)
-    }
-
-    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
-        failure::relax(self.conn, projection, instance)
-    }
-
-    fn note(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        position: i64,
-        action: Action,
-        by: &By,
-    ) -> Result<(), StoreError> {
-        failure::note(self.conn, projection, instance, position, (action, by))
-    }
-}
-
-/// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
-/// The projection is placed.
-pub(super) fn execute(
-    conn: &mut dyn Conn,
-    projection: &Projection,
-    instance: &str,
-    statement: &Statement,
-) -> Result<(), StoreError> {
-    if let Statement::Multi(parts) = statement {
-        return parts.iter().try_for_each(|part| execute(conn, projection, instance, part));
-    }
-    let rendered = sql::render(conn.dialect(), projection, instance, statement)
-        .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;
-    for sql in rendered {
-        conn.execute(&sql.text, &sql.params).map_err(|error| {
-            let is_own = error.kind() == StoreErrorKind::Schema && statement.has_exec();
-            of_table(if is_own { error.of_kind(StoreErrorKind::Usage) } else { error }, projection)
-        })?;
-    }
-    Ok(())
-}
-
-/// An error of a statement on a read table.
-pub(super) fn of_table(error: StoreError, projection: &Projection) -> StoreError {
-    let error = error.doing(format!("writing a read table of projection {:?}", projection.name()));
-    match error.kind() {
-        StoreErrorKind::Schema => error.with_remedy(PUT_BACK),
-        _ => error,
-    }
-}
-
-/// What helps where a read table is gone, or a column of one. A set-up does not: it would have to make it empty.
-const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
-     by itself; or raise the version, so that it is rebuilt";
-
-/// True when a table of the projection, which is placed, is not what it should be.
-fn lacks_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<bool, StoreError> {
-    for table in projection.tables() {
-        if catalog::difference(conn, projection, table)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
 
 fn name(projection: &ProjectionKey) -> Value {
     Arc::clone(&projection.name).into()
@@ -364,4 +171,22 @@ fn state(found: &Row) -> Result<State, StoreError> {
         careful: row::truth(found, 7)?,
         mark,
     })
+}
+
+/// The states of these instances, in this order, locked until the end of the transaction; rows that do not exist are made.
+pub(super) fn lock(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: &[Arc<str>],
+) -> Result<Vec<State>, StoreError> {
+    let mut states = read(conn, projection, instances, Lock::Take)?;
+    if states.len() < instances.len() {
+        let known: HashSet<&str> = states.iter().map(|state| &*state.instance).collect();
+        let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
+        let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
+        let made = make(conn, projection, &missing)?;
+        let all = made == missing.len() as u64;
+        states.extend(if all { new_states(conn, missing)? } else { read(conn, projection, &missing, Lock::Take)? });
+    }
+    Ok(in_order(instances, states))
 }

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use super::member::{Leases, Of};
 use super::standstill::{self, SharedFacts};
-use super::{Conn, Row, builds, pause, row, setup};
+use super::{Conn, Row, builds, member, pause, row, setup};
 use crate::builds::Build;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
@@ -21,7 +22,7 @@ const AGED: i64 = 10_000;
 pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
     let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
-    let (members, own) = (members(conn, &leases, at)?, setup::store_id(conn)?);
+    let (members, own) = (member::members(conn, &leases, at)?, setup::store_id(conn)?);
     let known = SharedFacts { at, members: &members, pauses: &pauses };
     let standings = standstill::standings(conn, &builds, None, &known)?;
     let mut projections = Vec::with_capacity(builds.len());
@@ -86,19 +87,6 @@ fn projection_status(
         standing: None,
         per_second: None,
         time_left: None,
-    }
-}
-
-/// Name and version of a build.
-struct Of(String, u32);
-
-impl Of {
-    fn read(found: &Row) -> Result<Self, StoreError> {
-        Ok(Self(row::text(found, 0)?.to_owned(), count32(row::int(found, 1)?)))
-    }
-
-    fn is(&self, (name, version): (&str, u32)) -> bool {
-        self.0 == name && self.1 == version
     }
 }
 
@@ -190,13 +178,6 @@ fn held(conn: &mut dyn Conn) -> Result<Vec<Held>, StoreError> {
     conn.query(&sql, &[])?.iter().map(held).collect()
 }
 
-/// What a process holds of a projection.
-pub(super) struct Leases {
-    of: Of,
-    process: Uuid,
-    count: u64,
-}
-
 fn leases(conn: &mut dyn Conn) -> Result<Vec<Leases>, StoreError> {
     let sql = format!(
         "SELECT projection, version, owner, count(*) FROM {} WHERE owner IS NOT NULL GROUP BY projection, version, owner",
@@ -207,32 +188,6 @@ fn leases(conn: &mut dyn Conn) -> Result<Vec<Leases>, StoreError> {
         Ok(Leases { of: Of::read(found)?, process, count: count(row::int(found, 3)?) })
     };
     conn.query(&sql, &[])?.iter().map(leases).collect()
-}
-
-pub(super) fn members(
-    conn: &mut dyn Conn,
-    leases: &[Leases],
-    now: SystemTime,
-) -> Result<Vec<MemberStatus>, StoreError> {
-    let sql = format!(
-        "SELECT process, name, projections, alive_until FROM {} ORDER BY process",
-        conn.dialect().table("members")
-    );
-    let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
-    let member = |found: &Row| {
-        let process = row::uuid(found, 0)?.unwrap_or_default();
-        let alive_until = row::time(found, 3)?.unwrap_or(SystemTime::UNIX_EPOCH);
-        let of_process = leases.iter().filter(|leases| leases.process == process);
-        Ok(MemberStatus {
-            process,
-            name: row::text(found, 1)?.to_owned(),
-            projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
-            alive_until,
-            alive: alive_until > now,
-            leases: of_process.map(|leases| leases.count).sum(),
-        })
-    };
-    conn.query(&sql, &[])?.iter().map(member).collect()
 }
 
 /// Leases one by one.
@@ -255,7 +210,7 @@ pub(super) fn active_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<V
     let rows = conn.query(&sql, &params)?;
     let now = to_micros(conn.now()?);
     let members: HashMap<Uuid, MemberStatus> =
-        members(conn, &[], now)?.into_iter().map(|member| (member.process, member)).collect();
+        member::members(conn, &[], now)?.into_iter().map(|member| (member.process, member)).collect();
     rows.iter().map(|found| held_lease(found, now, &members)).collect()
 }
 
@@ -282,8 +237,4 @@ fn held_lease(found: &Row, now: SystemTime, members: &HashMap<Uuid, MemberStatus
 
 fn count(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
-}
-
-fn count32(n: i64) -> u32 {
-    u32::try_from(n).unwrap_or(0)
 }

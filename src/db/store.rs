@@ -9,7 +9,7 @@ use uuid::Uuid;
 #[cfg(feature = "cli")]
 use super::bench_cleanup;
 use super::push::{self, Pushes};
-use super::state::Transaction;
+use super::transaction::Transaction;
 use super::{
     Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{enter, of, take_time};
 use crate::builds::{CatchUp, LaggingInstance, Phase};
 use crate::db::place::placed;
-use crate::db::state::Transaction;
+use crate::db::transaction::Transaction;
 use crate::db::{Conn, model};
 use crate::error::{StoreError, StoreErrorKind, SwitchError};
 use crate::projection::Projection;

@@ -12,7 +12,7 @@ use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
 use crate::builds::{CatchUp, LaggingInstance, Phase};
 use crate::db::objects::TablePair;
-use crate::db::state::Transaction;
+use crate::db::transaction::Transaction;
 use crate::db::{Conn, row, setup};
 use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
 use crate::sql::{self, Dialect};

@@ -24,7 +24,7 @@ use crate::value::Value;
 use admit::{ByHash, Facts, NumberedInstance, Op, RowKey};
 use net::Net;
 use run::Runs;
-use write::{Target, Write};
+use write::{Out, Target, Write};
 
 /// With so many rows at hand they are written, at the end of an instance, beyond which nothing folds: while a database works
 /// on these, the next ones are folded.
@@ -66,9 +66,6 @@ fn number(batches: &[(Arc<str>, Vec<&Statement>)]) -> (Vec<Value>, Vec<usize>) {
     let numbers = batches.iter().map(place).collect();
     (names, numbers)
 }
-
-/// Where writes go, in order.
-type Out<'o, 's> = &'o mut dyn FnMut(Write<'s>) -> Result<(), StoreError>;
 
 struct Fold<'o, 's> {
     target: Target<'s>,

@@ -7,10 +7,9 @@
 
 use std::collections::HashSet;
 
-use super::Out;
 use super::admit::{ByHash, Facts, NumberedInstance, Op, RowKey};
 use super::net::Net;
-use super::write::{self, Effects, Shape, Target, Write};
+use super::write::{self, Effects, Out, Shape, Target, Write};
 use crate::db::{BulkKind, BulkRow, How};
 use crate::error::StoreError;
 use crate::statement::Statement;

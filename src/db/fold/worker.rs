@@ -5,8 +5,7 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use super::Out;
-use super::write::Write;
+use super::write::{Out, Write};
 use crate::db::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::Out;
 use super::admit::{Cell, Facts, NumberedInstance, RowKey};
 use super::net::{Changes, Net, NewRow};
-use crate::db::{Bulk, BulkKind, BulkRow, Conn, How, state};
+use crate::db::{Bulk, BulkKind, BulkRow, Conn, How, execute};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -38,10 +37,10 @@ impl Write<'_> {
             Self::Bulk(bulk) => conn.bulk(bulk).and_then(|touched| refuse(bulk, touched)),
             Self::InOrder(bulk, uniques) => conn.bulk_in_order(bulk, uniques),
             Self::Alone(instance, statement) => {
-                return state::execute(conn, projection, instance.text(), statement);
+                return execute::execute(conn, projection, instance.text(), statement);
             }
         };
-        written.map(|_| ()).map_err(|error| state::of_table(error, projection))
+        written.map(|_| ()).map_err(|error| execute::of_table(error, projection))
     }
 }
 
@@ -196,3 +195,6 @@ pub(super) fn bulk<'t>(
         rows,
     }
 }
+
+/// Where writes go, in order.
+pub(super) type Out<'o, 's> = &'o mut dyn FnMut(Write<'s>) -> Result<(), StoreError>;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::Push;
+use super::draft::Push;
 use crate::db::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{PushError, StoreError};
 use crate::event::Unique;

@@ -1,0 +1,59 @@
+//! The processes on record.
+
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::{Conn, Row, row};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::inspect::MemberStatus;
+
+/// What a process holds of a projection.
+pub(super) struct Leases {
+    pub(super) of: Of,
+    pub(super) process: Uuid,
+    pub(super) count: u64,
+}
+
+pub(super) fn members(
+    conn: &mut dyn Conn,
+    leases: &[Leases],
+    now: SystemTime,
+) -> Result<Vec<MemberStatus>, StoreError> {
+    let sql = format!(
+        "SELECT process, name, projections, alive_until FROM {} ORDER BY process",
+        conn.dialect().table("members")
+    );
+    let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
+    let member = |found: &Row| {
+        let process = row::uuid(found, 0)?.unwrap_or_default();
+        let alive_until = row::time(found, 3)?.unwrap_or(SystemTime::UNIX_EPOCH);
+        let of_process = leases.iter().filter(|leases| leases.process == process);
+        Ok(MemberStatus {
+            process,
+            name: row::text(found, 1)?.to_owned(),
+            projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
+            alive_until,
+            alive: alive_until > now,
+            leases: of_process.map(|leases| leases.count).sum(),
+        })
+    };
+    conn.query(&sql, &[])?.iter().map(member).collect()
+}
+
+/// Name and version of a build.
+pub(super) struct Of(pub(super) String, pub(super) u32);
+
+impl Of {
+    pub(super) fn read(found: &Row) -> Result<Self, StoreError> {
+        Ok(Self(row::text(found, 0)?.to_owned(), count32(row::int(found, 1)?)))
+    }
+
+    pub(super) fn is(&self, (name, version): (&str, u32)) -> bool {
+        self.0 == name && self.1 == version
+    }
+}
+
+pub(super) fn count32(n: i64) -> u32 {
+    u32::try_from(n).unwrap_or(0)
+}

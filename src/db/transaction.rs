@@ -1,0 +1,156 @@
+//! The transaction that moves states together with the read tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Conn;
+use super::execute::{execute, of_table};
+use super::place::placed;
+use super::setup::catalog;
+use super::{checkpoint, failure, fold, lease, model, setup, state};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery};
+use crate::projection::Projection;
+use crate::query::{EventBatch, ReadRequest};
+use crate::sql::Dialect;
+use crate::state::{Checkpoint, Log, ProjectionKey, State};
+use crate::statement::Statement;
+use crate::store::ProjectionTransaction;
+
+/// A transaction of a backend, seen as one on read models.
+pub(crate) struct Transaction<'c> {
+    pub(crate) conn: &'c mut dyn Conn,
+}
+
+impl ProjectionTransaction for Transaction<'_> {
+    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
+        state::lock(self.conn, projection, instances)
+    }
+
+    fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
+        let projection = placed(self.conn, projection)?;
+        model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
+    }
+
+    fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
+        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
+        // more; another connection finds everything committed. SQLite in memory has no other connection.
+        let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
+        if reads_here { self.conn.event_batches(request).map(|read| Some(read.slices)) } else { Ok(None) }
+    }
+
+    fn extend(
+        &mut self,
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
+    }
+
+    /// SQLite's one lock is had already by whoever is inside a transaction.
+    fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
+        match self.conn.dialect() {
+            Dialect::Postgres => {
+                let set = "SELECT set_config('lock_timeout', '10ms', true), \
+                           set_config('statement_timeout', greatest(setting::int8 / $1, 100)::text, true) \
+                           FROM pg_settings WHERE name = 'statement_timeout'";
+                self.conn.query(set, &[i64::from(share.max(1)).into()]).map(|_| ())
+            }
+            Dialect::Sqlite => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
+        let projection = placed(self.conn, projection)?;
+        fold::apply(self.conn, &projection, batches)
+    }
+
+    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
+        if *statement == Statement::Noop {
+            return Ok(());
+        }
+        let projection = placed(self.conn, projection)?;
+        self.conn.execute("SAVEPOINT step", &[])?;
+        let outcome = execute(self.conn, &projection, instance, statement);
+        if outcome.is_err() {
+            self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
+        }
+        self.conn.execute("RELEASE SAVEPOINT step", &[])?;
+        match outcome {
+            Err(error) if error.kind() == StoreErrorKind::Usage && statement.has_exec() => {
+                Err(if lacks_tables(self.conn, &projection)? {
+                    of_table(error.of_kind(StoreErrorKind::Schema), &projection)
+                } else {
+                    error
+                })
+            }
+            other => other,
+        }
+    }
+
+    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
+        checkpoint::save(self.conn, projection, checkpoints, log)
+    }
+
+    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
+        failure::record(self.conn, projection, attempts)
+    }
+
+    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
+        failure::clear(self.conn, projection, instance, up_to)
+    }
+
+    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
+        failure::forget(self.conn, projection, instance, positions)
+    }
+
+    fn failed_events(
+        &mut self,
+        projection: &ProjectionKey,
+        query: &FailureQuery,
+    ) -> Result<Vec<FailedEvent>, StoreError> {
+        failure::list(self.conn, projection, query)
+    }
+
+    fn parked(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        ids: &[Arc<str>],
+    ) -> Result<Aggregates, StoreError> {
+        failure::parked(self.conn, projection, instance, ids)
+    }
+
+    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
+        failure::mark(self.conn, projection, instance, event)
+    }
+
+    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+        failure::relax(self.conn, projection, instance)
+    }
+
+    fn note(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        position: i64,
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        failure::note(self.conn, projection, instance, position, (action, by))
+    }
+}
+
+/// True when a table of the projection, which is placed, is not what it should be.
+fn lacks_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<bool, StoreError> {
+    for table in projection.tables() {
+        if catalog::difference(conn, projection, table)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
