@@ -9,7 +9,7 @@ use std::time::Duration;
 use postgres::Config;
 use postgres::config::{ChannelBinding, SslMode};
 
-use super::PostgresOptions;
+use super::options::PostgresOptions;
 use crate::conninfo::{Fault, Parts};
 use crate::error::{StoreError, StoreErrorKind};
 

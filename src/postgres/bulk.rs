@@ -5,7 +5,7 @@
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
 
-use super::conn::Session;
+use super::session::Session;
 use super::value::Param;
 use crate::db::{Bulk, BulkKind, on_conflict, takes};
 use crate::error::{StoreError, StoreErrorKind};

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use postgres::Error;
 use postgres::error::{DbError, Severity};
 
-use super::dial::Access;
+use super::access::Access;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
 pub(super) fn store(doing: &str, error: &Error) -> StoreError {

@@ -8,8 +8,8 @@ use postgres::types::{FromSql, ToSql, Type};
 use postgres::{Column, GenericClient, Row};
 use uuid::Uuid;
 
-use super::conn::Session;
 use super::error;
+use super::session::Session;
 use crate::db::row::Fields;
 use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row};
 use crate::error::StoreError;

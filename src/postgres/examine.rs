@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
-use super::dial::Access;
-use super::{Postgres, error, notify, rights};
+use super::access::Access;
+use super::server::Postgres;
+use super::{error, notify, rights};
 use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::{Postgres, Terms};
+use super::server::{Postgres, Terms};
 use crate::db::{Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
 use crate::value::Value;

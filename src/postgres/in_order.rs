@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use postgres::GenericClient;
 
-use super::conn::Session;
+use super::session::Session;
 use super::{bulk, value};
 use crate::db::{Bulk, BulkKind};
 use crate::error::{StoreError, StoreErrorKind};

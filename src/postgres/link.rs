@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
-use super::dial::Access;
+use super::access::Access;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.

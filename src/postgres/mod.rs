@@ -3,6 +3,7 @@
 //! Here is only what differs from SQLite: connections, values, and writing sets of rows. Every call is an unnamed typed
 //! statement and every setting is local to its transaction, so that a pooler in transaction mode may stand between.
 
+mod access;
 mod address;
 mod bulk;
 mod conn;
@@ -15,10 +16,13 @@ mod in_order;
 mod link;
 mod notify;
 mod objects;
+mod options;
 mod places;
 mod pool;
 mod push;
 mod rights;
+mod server;
+mod session;
 mod value;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +31,7 @@ use std::time::Duration;
 use postgres::Transaction;
 
 use crate::db::{Backend, Conn, DbStore, row};
-use crate::error::{Holder, PushError, SetupError, StoreError, StoreErrorKind};
+use crate::error::{Holder, PushError, SetupError, StoreError};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::projection::Projection;
@@ -35,9 +39,12 @@ use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
 use address::Address;
-use conn::Session;
+pub use options::PostgresOptions;
 use places::TableSchemas;
-use pool::{Checked, Pool};
+use pool::Pool;
+pub(crate) use server::Postgres;
+use server::{SHORTEST_IDLE, Terms, millis};
+use session::Session;
 
 /// Event store and projection store in one PostgreSQL database.
 pub type PostgresStore = DbStore<Postgres>;
@@ -51,87 +58,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
 ];
-
-/// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PostgresOptions {
-    /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
-    /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
-    /// that catches up reads and leases ahead on two more; where there is none, it waits until one is free. Default: 10.
-    pub max_connections: usize,
-    /// How long connecting to each address, or waiting for a free connection, may take. `connect_timeout` of the connection
-    /// string counts more. Default: 5 s.
-    pub connect_timeout: Duration,
-    /// How long a statement waits for a lock, for instance of another push to the same instance. Zero: not at all.
-    /// Default: 5 s.
-    pub lock_timeout: Duration,
-    /// How long a statement may run, and, without `tcp_user_timeout` in the connection string, how long what was sent may
-    /// stay without a receipt. Default: 30 s.
-    pub statement_timeout: Duration,
-    /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
-    /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
-    pub idle_in_transaction_timeout: Duration,
-    /// How long a connection is used at most, up to a fifth less by chance, so that an address that moved is looked up anew.
-    /// Zero: for one call only. Default: 30 min.
-    pub max_lifetime: Duration,
-    /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
-    /// Default: 10 min.
-    pub idle_timeout: Duration,
-}
-
-impl Default for PostgresOptions {
-    fn default() -> Self {
-        Self {
-            max_connections: 10,
-            connect_timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(30),
-            idle_in_transaction_timeout: Duration::from_secs(15),
-            max_lifetime: Duration::from_mins(30),
-            idle_timeout: Duration::from_mins(10),
-        }
-    }
-}
-
-impl PostgresOptions {
-    /// Names the first value with which nothing could be done.
-    fn check(&self) -> Result<(), StoreError> {
-        let zero = [
-            ("max_connections", self.max_connections == 0),
-            ("connect_timeout", self.connect_timeout.is_zero()),
-            ("statement_timeout", self.statement_timeout.is_zero()),
-            ("idle_in_transaction_timeout", self.idle_in_transaction_timeout.is_zero()),
-        ];
-        let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) else { return Ok(()) };
-        let why = format!("{name} is zero, but has to be more");
-        Err(StoreError::new("reading the options of the database", StoreErrorKind::Usage, why))
-    }
-}
-
-/// What a transaction may do, and how long it waits.
-#[derive(Clone, Copy)]
-struct Terms {
-    read_only: bool,
-    /// For a connection.
-    connect: Duration,
-    /// For each lock.
-    lock: Duration,
-}
-
-/// A PostgreSQL database and the connections to it.
-#[derive(Debug)]
-pub struct Postgres {
-    pool: Pool,
-    /// For what keeps leases, however busy the pool is.
-    reserve: Pool,
-    places: TableSchemas,
-    options: PostgresOptions,
-    /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
-    longest_idle: AtomicU64,
-}
-
-/// Even for the shortest leases a transaction may be idle for so long: a busy machine needs that now and then.
-const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl DbStore<Postgres> {
     /// Connects to a database, `postgres://user:password@host:port/name` or `host=… dbname=… user=…`. Tables are made by
@@ -228,101 +154,11 @@ pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
     dial::connect(&address, crate::clock::deadline(patience), patience, doing).map(|(client, _)| client)
 }
 
-/// A time-out as the server reads it, rounded up. 0 means that there is none, as for one that it cannot count to.
-fn millis(duration: Duration) -> String {
-    let millis = duration.as_nanos().div_ceil(1_000_000).max(1);
-    format!("{}ms", i32::try_from(millis).unwrap_or(0))
-}
-
 impl Postgres {
-    fn pool(&self) -> &Pool {
-        &self.pool
-    }
-
-    /// A transaction as usual.
-    fn terms(&self, read_only: bool) -> Terms {
-        Terms { read_only, connect: self.options.connect_timeout, lock: self.options.lock_timeout }
-    }
-
-    /// One round trip: begin, and the time-outs of this transaction only. Whoever has set `default_transaction_read_only`
-    /// for the role or the database is obeyed.
-    fn begin(&self, terms: Terms) -> String {
-        let options = &self.options;
-        format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED{}; SET LOCAL lock_timeout = '{}'; SET LOCAL statement_timeout = '{}'; \
-             SET LOCAL idle_in_transaction_session_timeout = '{}'",
-            if terms.read_only { " READ ONLY" } else { "" },
-            millis(terms.lock),
-            millis(options.statement_timeout),
-            millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
-        )
-    }
-
     /// Who holds counters that were waited for, which is not this session.
     fn holder_but(&self, instances: &[String], session: i64) -> Option<Holder> {
         let found = holder::find(self, instances, session);
         found.map_err(|error| log::debug!("{}", crate::error::chain(&error))).ok()?
-    }
-
-    /// A connection on which a transaction is open. Nothing is lost with those that ended while they were idle: there is
-    /// another one, at last a new one.
-    fn begun<'p>(&self, pool: &'p Pool, doing: &str, terms: Terms) -> Result<Checked<'p>, StoreError> {
-        let begin = self.begin(terms);
-        loop {
-            let mut checked = pool.check_out_within(doing, terms.connect)?;
-            if !checked.is_reused() {
-                self.places.forget();
-            }
-            let client = checked.client_in_use(doing)?;
-            let outcome = link::guarded(doing, || client.batch_execute(&begin))?;
-            let Err(error) = outcome.map_err(|error| error::store(doing, &error)) else { return Ok(checked) };
-            let end = error::end(&error);
-            checked.ends(end);
-            if !checked.is_reused() || end.is_none() {
-                return Err(error);
-            }
-        }
-    }
-
-    fn run<T, E: From<StoreError>>(
-        &self,
-        pool: &Pool,
-        doing: &str,
-        terms: Terms,
-        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let mut checked = self.begun(pool, doing, terms)?;
-        let access = checked.access();
-        // Until it is clean again, dropping it closes the connection, and with it the transaction.
-        let client = checked.client_in_use(doing)?;
-        let mut session = Session::knowing(client, Some(pool.role()), access, &self.places);
-        let outcome = work(&mut session);
-        let (aborted, end) = (session.is_aborted(), session.end());
-        if session.has_missed() {
-            self.places.forget();
-        }
-        match outcome {
-            Ok(_) if aborted => {
-                checked.ends(end);
-                let why = "an error inside the transaction was passed over";
-                Err(StoreError::new(doing, StoreErrorKind::Usage, why).into())
-            }
-            Ok(done) => {
-                let committed = client.batch_execute("COMMIT").map_err(|error| error::commit(doing, &error));
-                checked.ends(end.max(committed.as_ref().err().and_then(error::end)));
-                committed?;
-                checked.clean();
-                Ok(done)
-            }
-            Err(error) => {
-                let rolled_back = client.batch_execute("ROLLBACK").map_err(|error| error::store(doing, &error));
-                checked.ends(end.max(rolled_back.as_ref().err().and_then(error::end)));
-                if rolled_back.is_ok() {
-                    checked.clean();
-                }
-                Err(error)
-            }
-        }
     }
 }
 

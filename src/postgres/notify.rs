@@ -12,7 +12,8 @@ use fallible_iterator::FallibleIterator;
 use postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
-use super::{Postgres, error};
+use super::error;
+use super::server::Postgres;
 use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, chain};

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use postgres::{Client, IsolationLevel};
 
-use super::PostgresOptions;
+use super::access::Access;
 use super::address::Address;
-use super::dial::{self, Access};
+use super::dial;
 use super::error::{self, End};
 use super::link::{Link, guarded};
+use super::options::PostgresOptions;
 use crate::clock::{deadline, spoken};
 use crate::error::{StoreError, StoreErrorKind};
 

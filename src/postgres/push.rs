@@ -5,8 +5,8 @@ use std::sync::Arc;
 use postgres::GenericClient;
 use postgres::types::{FromSql, ToSql, Type};
 
-use super::conn::Session;
 use super::error;
+use super::session::Session;
 use crate::db::{Append, Counter, Counters};
 use crate::error::StoreError;
 use crate::event::Event;

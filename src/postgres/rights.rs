@@ -4,7 +4,7 @@
 //! Set-up, rebuilds and switches need the owner of the tables; so do redacting, removing and archiving, which change
 //! the log itself.
 
-use super::Postgres;
+use super::server::Postgres;
 use crate::db::{Backend, Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
