@@ -8,7 +8,6 @@ use super::{failure, owned, row};
 use crate::error::StoreError;
 use crate::sql::Dialect;
 use crate::state::{Mark, ProjectionKey, State};
-use crate::store::ProjectionTransaction;
 use crate::value::{ColumnType as T, Value};
 
 fn name(projection: &ProjectionKey) -> Value {

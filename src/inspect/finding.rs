@@ -57,4 +57,5 @@ impl Finding {
 }
 
 /// What a check of the doctor gives, unless the store fails.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) type Examined = Result<Finding, crate::error::StoreError>;

@@ -4,6 +4,7 @@ mod finding;
 mod format;
 mod status;
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use finding::Examined;
 pub use finding::{Finding, Severity};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

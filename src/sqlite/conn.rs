@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use super::handle::{Handle, bind, row};
 use super::objects::Objects;
 use super::{error, event_batches, push, value};
-use crate::clock::Clock;
 use crate::db::objects::Catalogue;
 use crate::db::{Append, Bulk, BulkKind, Conn, Counters, EventBatches, Row, on_conflict};
 use crate::error::StoreError;
