@@ -1,5 +1,5 @@
 //! The map of the house, checked: modules use only their own layer and those below, so do the storeys of the engine, no
-//! two of its files need each other, it knows no database, and nothing is async. Reads the sources as text; comments and
+//! two files need each other, the engine knows no database, and nothing is async. Reads the sources as text; comments and
 //! unit tests do not count.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -224,36 +224,101 @@ fn async_code_and_databases_in_the_engine_are_found() {
 /// The storeys of the engine, each of which uses only those before it.
 const STOREYS: [&str; 4] = ["pass", "read", "handler", "run"];
 
-/// The files of the engine that a file of it uses, by their paths below `src/engine`: the longest path that is a file.
-fn used_files(code: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    for (at, begin) in code.match_indices("crate::engine::") {
-        let path: String = code[at + begin.len()..]
-            .chars()
-            .take_while(|letter| letter.is_alphanumeric() || *letter == '_' || *letter == ':')
-            .collect();
-        let parts: Vec<&str> = path.split("::").filter(|part| !part.is_empty()).collect();
-        let file = (1..=parts.len()).rev().find_map(|length| {
+/// Each path of a `use` tree, such as `a::b` and `a::c` of `a::{b, c as d}`.
+fn paths_of(tree: &str) -> Vec<String> {
+    let Some(brace) = tree.find('{') else {
+        return vec![tree.split(" as ").next().unwrap_or_default().split_whitespace().collect()];
+    };
+    let (start, group) = (tree[..brace].trim(), tree[brace + 1..].trim_end().trim_end_matches('}'));
+    let (mut depth, mut begin, mut parts) = (0, 0, Vec::new());
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&group[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&group[begin..]);
+    let whole = parts.into_iter().filter(|part| !part.trim().is_empty()).map(|part| format!("{start}{}", part.trim()));
+    whole.flat_map(|path| paths_of(&path)).collect()
+}
+
+/// The files of `src` that a file uses: the longest path that is a file. What `mod.rs` only hands on (`pub use`) does not
+/// count, nor does to whom something is visible (`pub(in crate::x)`).
+fn used_files(path: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let below = path.trim_end_matches(".rs");
+    let own: Vec<&str> = below.strip_suffix("/mod").unwrap_or(below).split('/').collect();
+    let file_of = |parts: &[&str]| {
+        (1..=parts.len()).rev().find_map(|length| {
             let path = parts[..length].join("/");
             [format!("{path}.rs"), format!("{path}/mod.rs")].into_iter().find(|path| files.contains(path))
-        });
-        used.extend(file);
+        })
+    };
+    let mut paths = Vec::new();
+    for statement in code.split(';') {
+        let Some(at) = statement.rfind("use ").filter(|at| !statement[*at..].contains('(')) else { continue };
+        let ahead = statement[..at].trim_end();
+        if !ahead.ends_with("pub") && !ahead.ends_with("pub(crate)") && !ahead.ends_with("pub(super)") {
+            paths.extend(paths_of(statement[at + "use ".len()..].trim()));
+        }
     }
+    for root in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(root) {
+            let is_start =
+                !code[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':');
+            let is_seen = code[..at].ends_with("pub(in ");
+            let end = code[at..].find(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != ':');
+            // Groups are read above.
+            if is_start && !is_seen && !code[at + root.len()..].starts_with('{') {
+                paths.push(code[at..end.map_or(code.len(), |end| at + end)].trim_end_matches(':').to_owned());
+            }
+        }
+    }
+    let mut used = BTreeSet::new();
+    for path in paths {
+        let mut parts: Vec<&str> = path.split("::").collect();
+        let ups = parts.iter().take_while(|part| **part == "super").count();
+        let base = match parts.first() {
+            Some(&"crate") => Vec::new(),
+            Some(&"super") if ups <= own.len() => own[..own.len() - ups].to_vec(),
+            // A module of its own.
+            Some(first)
+                if file_of(&[&own[..], &[*first]].concat()).is_some_and(|file| file != path_of(&own, files)) =>
+            {
+                own.clone()
+            }
+            _ => continue,
+        };
+        parts.drain(..ups.max(usize::from(parts.first() == Some(&"crate"))));
+        used.extend(file_of(&[&base[..], &parts[..]].concat()));
+    }
+    used.remove(path);
     used
 }
 
-/// What is wrong with the engine, given its files by their paths below `src/engine`.
-fn faults_of_engine(sources: &BTreeMap<String, String>) -> Vec<String> {
-    let files: BTreeSet<String> = sources.keys().filter(|path| *path != "mod.rs").cloned().collect();
-    let storey = |path: &str| STOREYS.iter().position(|name| path.split('/').next() == Some(name));
+/// The file of a module.
+fn path_of(parts: &[&str], files: &BTreeSet<String>) -> String {
+    let path = parts.join("/");
+    let name = format!("{path}.rs");
+    if files.contains(&name) { name } else { format!("{path}/mod.rs") }
+}
+
+/// What is wrong with the files of `src`, given by their paths below it: files that need each other, and storeys of the
+/// engine that use a higher one.
+fn faults_of_files(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let files: BTreeSet<String> = sources.keys().filter(|path| *path != "lib.rs").cloned().collect();
+    let storey = |path: &str| {
+        let room = path.strip_prefix("engine/").and_then(|path| path.split('/').next());
+        STOREYS.iter().position(|name| room == Some(name))
+    };
     let (mut faults, mut uses) = (Vec::new(), BTreeMap::new());
-    for (path, text) in sources.iter().filter(|(path, _)| *path != "mod.rs") {
-        let code = code_of(path, text);
-        if code.contains("super::") {
-            faults.push(format!("{path} uses `super`: write `crate::engine::`"));
-        }
-        let others = used_files(&code, &files);
-        for other in others.iter().filter(|other| storey(other) > storey(path)) {
+    for (path, text) in sources.iter().filter(|(path, _)| *path != "lib.rs") {
+        let others = used_files(path, &code_of(path, text), &files);
+        for other in others.iter().filter(|other| storey(path).is_some() && storey(other) > storey(path)) {
             faults.push(format!("{path} uses {other}, which is on a higher storey"));
         }
         uses.insert(path.clone(), others);
@@ -271,35 +336,43 @@ fn faults_of_engine(sources: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 #[test]
-fn the_engine_has_storeys_and_no_circles() {
-    let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine");
+fn the_engine_has_storeys_and_no_file_needs_itself() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = BTreeMap::new();
-    for file in sources(&engine) {
-        let path = file.strip_prefix(&engine).unwrap().to_str().unwrap().replace('\\', "/");
+    for file in sources(&src) {
+        let path = file.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
         let is_test = path.ends_with("/tests.rs") || path.ends_with("shuttled.rs");
         if !is_test {
             files.insert(path, fs::read_to_string(&file).unwrap());
         }
     }
-    assert!(files.len() > 30, "the sources were not found");
-    let faults = faults_of_engine(&files);
+    assert!(files.len() > 200, "the sources were not found");
+    let faults = faults_of_files(&files);
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
-fn a_circle_and_a_higher_storey_in_the_engine_are_found() {
+fn circles_and_higher_storeys_are_found() {
     let faults = |files: &[(&str, &str)]| {
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-        faults_of_engine(&files).len()
+        faults_of_files(&files).len()
     };
-    let below = [("run/a.rs", "use crate::engine::pass::Pass;\nuse crate::engine::run::b::B;"), ("run/b.rs", "")];
-    assert_eq!(faults(&[&below[..], &[("pass/mod.rs", "pub struct Pass;")]].concat()), 0);
-    assert_eq!(faults(&[("pass/a.rs", "fn f(x: crate::engine::read::X) {}"), ("read/mod.rs", "")]), 1);
+    let run =
+        [("engine/run/a.rs", "use crate::engine::pass::Pass;\nuse crate::engine::run::b::B;"), ("engine/run/b.rs", "")];
+    assert_eq!(faults(&[&run[..], &[("engine/pass/mod.rs", "pub struct Pass;")]].concat()), 0);
+    assert_eq!(faults(&[("engine/pass/a.rs", "fn f(x: crate::engine::read::X) {}"), ("engine/read/mod.rs", "")]), 1);
     let circle = [
-        ("run/a.rs", "use crate::engine::run::b::B;"),
-        ("run/b.rs", "use crate::engine::run::c::{C, D};"),
-        ("run/c.rs", "use crate::engine::run::a::A;"),
+        ("db/a.rs", "use crate::db::b::B;"),
+        ("db/b.rs", "use super::{row, c::{C, D as E}};"),
+        ("db/c.rs", "fn f() -> super::a::A {}"),
+        ("db/row.rs", ""),
     ];
     assert_eq!(faults(&circle), 3);
-    assert_eq!(faults(&[("run/a.rs", "use super::b::B;")]), 1);
+    let parent = [("db/fold/mod.rs", "mod run;\nuse run::Runs;"), ("db/fold/run.rs", "use super::Out;")];
+    assert_eq!(faults(&parent), 2);
+    let handed_on = [("db/fold/mod.rs", "mod run;\npub(crate) use run::Runs;"), ("db/fold/run.rs", "use super::Out;")];
+    assert_eq!(faults(&handed_on), 0);
+    let seen =
+        [("cli/mod.rs", "use crate::cli::options::Options;"), ("cli/options.rs", "pub(in crate::cli) struct Options;")];
+    assert_eq!(faults(&seen), 0);
 }
