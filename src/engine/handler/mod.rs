@@ -11,7 +11,7 @@ use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
 use crate::engine::pass::reducing::Reducing;
-use crate::engine::pass::work::{Processed, Work};
+use crate::engine::pass::work::{Origin, Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
 use crate::engine::read::read_ahead::ReadAhead;
@@ -168,7 +168,7 @@ impl ProjectionHandler {
         let work = |(instance, mut events): (Arc<str>, Vec<Event>)| {
             events.sort_by_key(Event::position);
             events.dedup_by_key(|event| event.position);
-            Work::new(instance, None, events)
+            Work::new(instance, Origin::Given, events)
         };
         let mut works: Vec<Work> = by_instance.into_iter().map(work).collect();
         self.inner.process(&mut works)

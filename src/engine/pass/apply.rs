@@ -11,7 +11,7 @@ use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::plan::{self, Plan};
 use crate::engine::pass::read_position::{self, ReadPosition};
 use crate::engine::pass::work::{Status, Step, Work};
-use crate::engine::pass::{Origin, Pass, failure};
+use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::failure::{Aggregates, Attempt, FailureStatus};
@@ -39,7 +39,7 @@ pub(crate) enum ApplyMode {
 /// What holds for a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
-    origin: Origin,
+    origin: LogIdentity,
     way: ApplyMode,
     /// True when a failure is to be recorded.
     last: bool,
@@ -88,7 +88,7 @@ impl Pass {
     /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
     pub(crate) fn transact(&self, works: &mut [&mut Work], way: ApplyMode, last: bool) -> Result<(), StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
-        let round = Round { origin: self.origin_of(works)?, way, last };
+        let round = Round { origin: self.log_of(works)?, way, last };
         let mut works: Vec<&mut Work> =
             works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
         if works.is_empty() {
@@ -133,7 +133,7 @@ impl Pass {
 
     /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
     /// each; what it does not hold any more stops. In the same database the transaction sees for itself.
-    pub(crate) fn origin_of(&self, works: &mut [&mut Work]) -> Result<Origin, StoreError> {
+    pub(crate) fn log_of(&self, works: &mut [&mut Work]) -> Result<LogIdentity, StoreError> {
         let origin = self.origin()?;
         if origin.log == Log::Here {
             return Ok(origin);
@@ -175,9 +175,7 @@ impl Pass {
         let (mut works, mut standing) = (Vec::new(), Vec::new());
         for (state, slice) in states.into_iter().zip(slices) {
             if read_position::diverged(&ReadPosition::of(&state), &slice).is_none() {
-                let to = slice.scanned();
-                let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
-                work.to = Some(to);
+                let mut work = Work::read(slice, false);
                 work.reduce(&self.projection, &self.reducing);
                 works.push(work);
                 standing.push(state);
@@ -321,7 +319,7 @@ impl Pass {
         effects: &[Effect],
     ) -> Result<Option<Extended>, StoreError> {
         let moved = works.iter().zip(effects).filter(|(_, effect)| effect.checkpoint.is_some());
-        let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease.as_ref()?))));
+        let leased = moved.filter_map(|(work, _)| Some((Arc::clone(&work.instance), Arc::clone(work.lease()?))));
         let (instances, lease_registry): (Vec<_>, Vec<_>) = leased.filter(|(_, handle)| handle.is_overdue()).unzip();
         let Some(first) = lease_registry.first() else { return Ok(None) };
         let asked = Instant::now();
@@ -369,8 +367,8 @@ impl Pass {
     fn take_over(&self, work: &mut Work, effect: Effect) {
         work.applied += effect.next.saturating_sub(work.next).saturating_sub(effect.behind.len());
         work.next = effect.next;
-        if let (Some(from), Some(checkpoint)) = (&mut work.from, &effect.checkpoint) {
-            *from = checkpoint.position;
+        if let Some(checkpoint) = &effect.checkpoint {
+            work.moved_to(checkpoint.position);
         }
         if let (Some(from), Some(checkpoint), None, []) =
             (effect.clean, &effect.checkpoint, &effect.attempt, effect.behind.as_slice())
@@ -422,7 +420,7 @@ fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uu
     let complete = effect.next == end && end == work.steps.len();
     let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
     let applied = event.map(|event| (event.position, Some(event.id)));
-    let to = if complete { work.to.or(applied) } else { applied };
+    let to = if complete { work.scanned_to().or(applied) } else { applied };
     let (position, event) = to.filter(|(position, _)| *position > state.position)?;
     Some(at(work, position, event, store))
 }

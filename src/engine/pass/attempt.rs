@@ -112,7 +112,7 @@ impl Pass {
     fn attempt(&self, works: &mut [Work], last: bool) {
         loop {
             for work in works.iter_mut().filter(|work| work.is_open()) {
-                if work.lease.as_ref().is_some_and(|handle| !handle.is_trusted()) {
+                if work.lease().is_some_and(|handle| !handle.is_trusted()) {
                     work.stop(StopCause::LeaseLost);
                 }
             }

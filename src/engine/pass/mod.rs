@@ -50,19 +50,19 @@ pub(crate) struct Pass {
 impl Pass {
     /// The id of the event store, and where its log is. Where that is does not change: a database that holds another event
     /// store than before was exchanged.
-    pub(crate) fn origin(&self) -> Result<Origin, StoreError> {
+    pub(crate) fn origin(&self) -> Result<LogIdentity, StoreError> {
         let store = self.source.store_id()?;
         if let Some(log) = self.log.get() {
-            return Ok(Origin { store, log: *log });
+            return Ok(LogIdentity { store, log: *log });
         }
         let log = if self.models.holds(store)? { Log::Here } else { Log::Elsewhere };
-        Ok(Origin { store, log: *self.log.get_or_init(|| log) })
+        Ok(LogIdentity { store, log: *self.log.get_or_init(|| log) })
     }
 }
 
 /// Where events come from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
+pub(crate) struct LogIdentity {
     /// The id of the event store.
     pub(crate) store: Uuid,
     pub(crate) log: Log,

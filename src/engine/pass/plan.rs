@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::engine::pass::Origin;
-use crate::engine::pass::work::{Step, Work};
+use crate::engine::pass::LogIdentity;
+use crate::engine::pass::work::{Right, Step, Work};
 use crate::failure::Blocked;
 use crate::state::{Log, State};
 use crate::stop_cause::StopCause;
@@ -27,13 +27,13 @@ pub(crate) struct Run {
 }
 
 /// Compares the state with what the work was fetched for, and drops what is applied already.
-pub(crate) fn plan(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> Plan {
+pub(crate) fn plan(work: &Work, state: &State, origin: LogIdentity, backoff_cap: Duration) -> Plan {
     if let Some(cause) = refusal(work, state, origin, backoff_cap) {
         return Plan::Stop(cause);
     }
     let first = work.steps.partition_point(|step| step.event.position <= state.position);
     let rest = work.steps.get(first..).unwrap_or_default();
-    let (length, gap) = match work.from {
+    let (length, gap) = match work.after() {
         Some(_) => (rest.len(), None),
         None => dense(rest, start(work, state, rest)),
     };
@@ -41,7 +41,7 @@ pub(crate) fn plan(work: &Work, state: &State, origin: Origin, backoff_cap: Dura
 }
 
 /// Whether the work would make the first checkpoint of its instance.
-pub(crate) fn begins(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> bool {
+pub(crate) fn begins(work: &Work, state: &State, origin: LogIdentity, backoff_cap: Duration) -> bool {
     let is_fresh = state.position == 0 || (state.event.is_none() && state.store.is_none());
     is_fresh
         && work.end().is_some_and(|(end, _)| end > state.position)
@@ -54,7 +54,7 @@ fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
     if log == Log::Here || state.position == 0 || state.event.is_some() || state.store.is_some() {
         return None;
     }
-    if work.from.is_none() {
+    if work.after().is_none() {
         // What is read from the log shows.
         return Some(StopCause::Gap { checkpoint: state.position });
     }
@@ -68,8 +68,8 @@ fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
     Some(StopCause::HistoryDiverged { found })
 }
 
-fn refusal(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) -> Option<StopCause> {
-    let Origin { store, log } = origin;
+fn refusal(work: &Work, state: &State, origin: LogIdentity, backoff_cap: Duration) -> Option<StopCause> {
+    let LogIdentity { store, log } = origin;
     if let Some(cause) = fenced(work, state, log) {
         return Some(cause);
     }
@@ -78,15 +78,15 @@ fn refusal(work: &Work, state: &State, origin: Origin, backoff_cap: Duration) ->
             found: format!("its checkpoint belongs to event store {other}, this is {store}"),
         });
     }
-    if work.from.is_some_and(|from| state.position < from) {
+    if work.after().is_some_and(|from| state.position < from) {
         return Some(StopCause::Reset);
     }
-    if let Some(handle) = &work.lease
-        && !handle.is_of(state)
-    {
-        return Some(StopCause::LeaseLost);
-    }
-    if work.unleased.is_some_and(|me| state.owner.is_some_and(|owner| owner != me)) {
+    let is_others = match &work.right {
+        Right::Caller => false,
+        Right::Lease(handle) => !handle.is_of(state),
+        Right::NoLease(me) => state.owner.is_some_and(|owner| owner != *me),
+    };
+    if is_others {
         return Some(StopCause::LeaseLost);
     }
     if state.careful && !work.is_careful() {
@@ -105,7 +105,7 @@ type Spot = (i64, Option<Uuid>);
 /// the projection, that is the position in front of it.
 fn start(work: &Work, state: &State, rest: &[Step]) -> Spot {
     let checkpoint = state.position;
-    match (work.known.as_ref(), rest.first()) {
+    match (work.known(), rest.first()) {
         (Some(known), Some(first)) if known.from <= checkpoint.saturating_add(1) && known.relevant <= checkpoint => {
             (first.event.position - 1, None)
         }
@@ -145,18 +145,19 @@ mod tests {
 
     use super::*;
     use crate::engine::pass::lease::LeaseRegistry;
-    use crate::engine::pass::work::Known;
+    use crate::engine::pass::work::{Known, Origin};
     use crate::event::Event;
     use crate::lease::Lease;
     use crate::state::ProjectionKey;
 
     fn work(from: Option<i64>, positions: &[i64]) -> Work {
         let event = |position: &i64| Event::new("a", "t", "1", "e").with_position(*position);
-        Work::new("a".into(), from, positions.iter().map(event).collect())
+        let origin = from.map_or(Origin::Given, |after| Origin::Read { after, to: None, is_first: false });
+        Work::new("a".into(), origin, positions.iter().map(event).collect())
     }
 
-    fn here() -> Origin {
-        Origin { store: Uuid::nil(), log: Log::Here }
+    fn here() -> LogIdentity {
+        LogIdentity { store: Uuid::nil(), log: Log::Here }
     }
 
     fn at(position: i64) -> State {
@@ -198,12 +199,12 @@ mod tests {
         assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "3 and 4 are not known");
         let known = |from, relevant| {
             let last = (0..10).map(|position| (position, Uuid::nil())).collect();
-            Some(Known { from, relevant, last })
+            Origin::Queue(Known { from, relevant, last })
         };
-        queued.known = known(3, 0);
+        queued.origin = known(3, 0);
         assert_eq!(run(&queued, &at(2)), (0..2, Some(6)), "3 and 4 were seen and concern nobody");
         assert_eq!(run(&queued, &at(1)), (0..0, Some(1)), "2 was not seen");
-        queued.known = known(1, 4);
+        queued.origin = known(1, 4);
         assert_eq!(run(&queued, &at(2)), (0..0, Some(2)), "4 concerns the projection");
         assert_eq!(run(&queued, &at(5)), (1..2, Some(6)));
     }
@@ -216,7 +217,7 @@ mod tests {
             previous: Some(Uuid::from_u128(previous)),
             ..Event::new("a", "t", "1", "e").with_position(position)
         };
-        let by_hand = |events: Vec<Event>| Work::new("a".into(), None, events);
+        let by_hand = |events: Vec<Event>| Work::new("a".into(), Origin::Given, events);
         let state = State { event: Some(Uuid::from_u128(4)), ..at(4) };
         assert_eq!(run(&by_hand(vec![chained(4, 5, 5), chained(5, 6, 6)]), &state), (0..2, None));
         assert_eq!(run(&by_hand(vec![chained(4, 5, 5), chained(55, 6, 6)]), &state), (0..1, Some(5)));
@@ -228,7 +229,7 @@ mod tests {
     fn events_from_a_queue_do_not_continue_another_history() {
         let other = Some(Uuid::from_u128(7));
         let mut queued = work(None, &[5, 6]);
-        queued.known = Some(Known { from: 3, relevant: 0, last: vec![(3, Uuid::nil()), (4, Uuid::nil())] });
+        queued.origin = Origin::Queue(Known { from: 3, relevant: 0, last: vec![(3, Uuid::nil()), (4, Uuid::nil())] });
         assert_eq!(run(&queued, &at(4)), (0..2, None));
         assert!(matches!(refused(&queued, &State { event: other, ..at(4) }), StopCause::Gap { checkpoint: 4 }));
         assert!(
@@ -242,7 +243,8 @@ mod tests {
     #[test]
     fn a_fence_in_another_database_hides_no_events() {
         let fence = State { instance: "a".into(), position: 50, ..State::default() };
-        let plan_of = |work: &Work, log| plan(work, &fence, Origin { store: Uuid::nil(), log }, Duration::from_mins(1));
+        let plan_of =
+            |work: &Work, log| plan(work, &fence, LogIdentity { store: Uuid::nil(), log }, Duration::from_mins(1));
         let still_there = work(Some(0), &[1, 51]);
         assert!(matches!(plan_of(&still_there, Log::Elsewhere), Plan::Stop(StopCause::HistoryDiverged { .. })));
         assert!(matches!(plan_of(&work(Some(0), &[51]), Log::Elsewhere), Plan::Apply(run) if run.steps == (0..1)));
@@ -259,7 +261,7 @@ mod tests {
         let (me, key) = (Uuid::from_u128(1), ProjectionKey { name: "p".into(), version: 1 });
         let lease_registry = LeaseRegistry::new(me, Duration::from_mins(1));
         let mut leased = work(Some(0), &[1]);
-        leased.lease = Some(lease_registry.add(
+        leased.right = Right::Lease(lease_registry.add(
             &key,
             &Lease { instance: Arc::from("a"), epoch: 7, careful: false },
             Instant::now(),
@@ -276,7 +278,7 @@ mod tests {
     fn work_without_a_lease_is_left_to_whoever_has_one() {
         let me = Uuid::from_u128(1);
         let mut direct = work(None, &[1]);
-        direct.unleased = Some(me);
+        direct.right = Right::NoLease(me);
         let state = |owner| State { owner, ..at(0) };
         assert_eq!(run(&direct, &state(None)), (0..1, None));
         assert_eq!(run(&direct, &state(Some(me))), (0..1, None));

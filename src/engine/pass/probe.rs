@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::pass::apply::{ApplyMode, at, passes};
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};
-use crate::engine::pass::{Origin, Pass, failure};
+use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{Attempt, FailureStatus};
 use crate::state::State;
@@ -48,7 +48,7 @@ impl Pass {
     /// One event in a work of its own.
     fn step_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
         // A death that is counted may move the checkpoint: the log has to hold the event still.
-        self.origin_of(&mut [&mut *work])?;
+        self.log_of(&mut [&mut *work])?;
         if !work.is_open() {
             return Ok(());
         }
@@ -69,19 +69,16 @@ impl Pass {
     }
 
     fn alone_carefully(&self, work: &mut Work, reduce: bool) -> Result<(), StoreError> {
-        let Some(step) = work.steps.get(work.next) else { return Ok(()) };
-        let mut single = Work::new(Arc::clone(&work.instance), work.from, vec![step.event.clone()]);
-        single.lease.clone_from(&work.lease);
-        if work.next + 1 == work.steps.len() {
-            single.to = work.to;
-        }
+        let Some(mut single) = work.next_alone() else { return Ok(()) };
         while single.is_open() && single.next < single.steps.len() {
             if reduce {
                 single.reduce(&self.projection, &self.reducing);
             }
             self.transact(&mut [&mut single], ApplyMode::StepByStep, true)?;
         }
-        work.from = single.from;
+        if let Some(after) = single.after() {
+            work.moved_to(after);
+        }
         work.applied += single.applied;
         match single.status {
             Status::Finished | Status::Open => work.next += 1,
@@ -92,7 +89,7 @@ impl Pass {
 
     /// Looks at the mark of a former holder, then sets one's own, in a transaction that is over before the event is tried.
     fn before(&self, work: &Work, step: &Step) -> Result<Before, StoreError> {
-        let (Origin { store, log }, instances) = (self.origin()?, [Arc::clone(&work.instance)]);
+        let (LogIdentity { store, log }, instances) = (self.origin()?, [Arc::clone(&work.instance)]);
         let mut before = Before::Leave;
         self.models.transaction(&mut |tx| {
             let states = tx.lock(&self.key, &instances)?;
@@ -121,7 +118,7 @@ impl Pass {
         step: &Step,
         state: &State,
     ) -> Result<Before, StoreError> {
-        let Some(handle) = work.lease.as_ref().filter(|handle| handle.is_of(state) && handle.is_trusted()) else {
+        let Some(handle) = work.lease().filter(|handle| handle.is_of(state) && handle.is_trusted()) else {
             return Ok(Before::Stop(StopCause::LeaseLost));
         };
         let outlived = state.mark.filter(|mark| mark.epoch < handle.epoch() && mark.position == step.event.position);
@@ -140,7 +137,7 @@ impl Pass {
     /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
     fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
         self.transact(&mut [&mut *work], ApplyMode::StepByStep, true)?;
-        let Some(handle) = work.lease.clone() else { return Ok(()) };
+        let Some(handle) = work.lease().cloned() else { return Ok(()) };
         if !matches!(work.status, Status::Finished) {
             return Ok(());
         }
@@ -166,7 +163,7 @@ fn counted(work: &mut Work, attempt: &Attempt) {
     let blocked = failure::blocked(attempt);
     match attempt.state {
         state if passes(state) => {
-            work.from = Some(attempt.position);
+            work.moved_to(attempt.position);
             work.next += 1;
         }
         FailureStatus::Stopped => work.stop(StopCause::Stopped(blocked)),

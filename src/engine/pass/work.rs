@@ -10,6 +10,7 @@ use crate::engine::pass::reducing::Reducing;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::projection::{Projection, ReduceFailure};
+use crate::query::EventBatch;
 use crate::state::State;
 use crate::statement::Statement;
 use crate::stop_cause::{StopCause, Stopped};
@@ -61,28 +62,46 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Work {
     pub(crate) instance: Arc<str>,
-    /// The checkpoint above which `steps` holds every wanted event; none for events given by hand, which have to be
-    /// dense.
-    pub(crate) from: Option<i64>,
+    pub(crate) origin: Origin,
+    pub(crate) right: Right,
     pub(crate) steps: Vec<Step>,
-    /// The first that a pass has read of its instance: nothing that is not committed yet lies in front of it.
-    pub(crate) is_first: bool,
     /// How many of the steps are behind us.
     pub(crate) next: usize,
-    /// Where the checkpoint goes once all steps are applied, with the event there.
-    pub(crate) to: Option<(i64, Option<Uuid>)>,
     pub(crate) applied: usize,
     pub(crate) status: Status,
-    /// The lease it is done under; none on a caller's thread.
-    pub(crate) lease: Option<Arc<LeaseHandle>>,
-    /// The process that does it without a lease, which it leaves to whoever has one.
-    pub(crate) unleased: Option<Uuid>,
     /// Every event above the first and up to the second of these positions was applied, and none of them held back.
     pub(crate) clean: Option<(i64, i64)>,
-    /// What is known of the events in front of the first step, when they came from a queue.
-    pub(crate) known: Option<Known>,
     /// Reduced ahead of the first attempt, which takes that as it is, failures too.
     ahead: bool,
+}
+
+/// Where the events of a work come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// A caller gave them. They follow the checkpoint without a hole.
+    Given,
+    /// The queue. What it has shown before tells what lies in front of them.
+    Queue(Known),
+    /// The log: every wanted event above a checkpoint.
+    Read {
+        /// The checkpoint.
+        after: i64,
+        /// Where the checkpoint goes once all steps are applied, with the event there.
+        to: Option<(i64, Option<Uuid>)>,
+        /// The first that a pass has read of its instance: nothing that is not committed yet lies in front of it.
+        is_first: bool,
+    },
+}
+
+/// By what right a work may be done.
+#[derive(Debug, Clone)]
+pub(crate) enum Right {
+    /// A caller's, whose passes need no lease.
+    Caller,
+    /// A lease of this process.
+    Lease(Arc<LeaseHandle>),
+    /// None: this process leaves it to whoever has a lease.
+    NoLease(Uuid),
 }
 
 /// Events that came from a queue: all from position `from` on were seen, and none of the projection's types between
@@ -110,22 +129,79 @@ impl Known {
 }
 
 impl Work {
-    pub(crate) fn new(instance: Arc<str>, from: Option<i64>, events: Vec<Event>) -> Self {
+    pub(crate) fn new(instance: Arc<str>, origin: Origin, events: Vec<Event>) -> Self {
         let steps = events.into_iter().map(|event| Step { event, statement: None }).collect();
         Self {
             instance,
-            from,
+            origin,
+            right: Right::Caller,
             steps,
-            is_first: false,
             next: 0,
-            to: None,
             applied: 0,
             status: Status::Open,
-            lease: None,
-            unleased: None,
             clean: None,
-            known: None,
             ahead: false,
+        }
+    }
+
+    /// What was read of an instance.
+    pub(crate) fn read(batch: EventBatch, is_first: bool) -> Self {
+        let origin = Origin::Read { after: batch.after, to: Some(batch.scanned()), is_first };
+        Self::new(batch.instance, origin, batch.events)
+    }
+
+    /// The next step alone, by the same right.
+    pub(crate) fn next_alone(&self) -> Option<Self> {
+        let step = self.steps.get(self.next)?;
+        let mut origin = self.origin.clone();
+        if let Origin::Read { to, .. } = &mut origin
+            && self.next + 1 < self.steps.len()
+        {
+            *to = None;
+        }
+        let single = Self::new(Arc::clone(&self.instance), origin, vec![step.event.clone()]);
+        Some(Self { right: self.right.clone(), ..single })
+    }
+
+    /// The checkpoint above which the steps hold every wanted event, where they were read.
+    pub(crate) fn after(&self) -> Option<i64> {
+        match self.origin {
+            Origin::Read { after, .. } => Some(after),
+            Origin::Given | Origin::Queue(_) => None,
+        }
+    }
+
+    /// Takes note of the checkpoint, which has moved.
+    pub(crate) fn moved_to(&mut self, position: i64) {
+        if let Origin::Read { after, .. } = &mut self.origin {
+            *after = position;
+        }
+    }
+
+    /// Where the checkpoint goes behind the last step, where that is known.
+    pub(crate) fn scanned_to(&self) -> Option<(i64, Option<Uuid>)> {
+        match self.origin {
+            Origin::Read { to, .. } => to,
+            Origin::Given | Origin::Queue(_) => None,
+        }
+    }
+
+    /// True for the first that a pass has read of its instance.
+    pub(crate) fn is_first(&self) -> bool {
+        matches!(self.origin, Origin::Read { is_first: true, .. })
+    }
+
+    pub(crate) fn known(&self) -> Option<&Known> {
+        match &self.origin {
+            Origin::Queue(known) => Some(known),
+            Origin::Given | Origin::Read { .. } => None,
+        }
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Arc<LeaseHandle>> {
+        match &self.right {
+            Right::Lease(handle) => Some(handle),
+            Right::Caller | Right::NoLease(_) => None,
         }
     }
 
@@ -144,7 +220,7 @@ impl Work {
 
     /// True when it goes event by event.
     pub(crate) fn is_careful(&self) -> bool {
-        self.lease.as_ref().is_some_and(|handle| handle.is_careful())
+        self.lease().is_some_and(|handle| handle.is_careful())
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -176,18 +252,18 @@ impl Work {
 
     /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
     pub(crate) fn is_proved(&self, state: &State) -> bool {
-        self.known.as_ref().is_none_or(|known| known.proves(state, &self.steps))
+        self.known().is_none_or(|known| known.proves(state, &self.steps))
     }
 
     /// Where the checkpoint goes at most: what stands there in the log proves all in front of it.
     pub(crate) fn end(&self) -> Option<(i64, Option<Uuid>)> {
-        self.to.or_else(|| self.steps.last().map(|step| (step.event.position, Some(step.event.id))))
+        self.scanned_to().or_else(|| self.steps.last().map(|step| (step.event.position, Some(step.event.id))))
     }
 
     /// The position at which it stands: that of the next event, or the checkpoint.
     pub(crate) fn position(&self) -> i64 {
         let event = self.steps.get(self.next).or(self.steps.last());
-        event.map_or(self.from.unwrap_or(0), |step| step.event.position)
+        event.map_or(self.after().unwrap_or(0), |step| step.event.position)
     }
 
     pub(crate) fn stop(&mut self, cause: StopCause) {
@@ -223,7 +299,7 @@ mod tests {
             if event.position() == 2 { Err(ReduceError::new("bad luck")) } else { noop() }
         });
         let events = (1..=3).map(|position| Event::new("a", "t", "1", "e").with_position(position));
-        let mut work = Work::new("a".into(), Some(0), events.collect());
+        let mut work = Work::new("a".into(), Origin::Given, events.collect());
         let mut calls_of = |run: &mut dyn FnMut(&mut Work)| {
             run(&mut work);
             calls.swap(0, Ordering::Relaxed)

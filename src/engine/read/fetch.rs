@@ -189,9 +189,7 @@ impl Fetched {
             let (pages, careful) = (place.pages + 1, place.careful);
             self.next.push(ReadPosition { instance, position, event, lag, pages, careful });
         }
-        let mut work = Work::new(slice.instance, Some(slice.after), slice.events);
-        (work.to, work.is_first) = (Some(to), place.pages == 0);
-        self.works.push(work);
+        self.works.push(Work::read(slice, place.pages == 0));
     }
 
     /// Drops what was read of these instances.

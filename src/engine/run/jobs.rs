@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::engine::pass::Pass;
-use crate::engine::pass::work::{Moved, Processed, Work};
+use crate::engine::pass::work::{Moved, Processed, Right, Work};
 use crate::engine::read::read_ahead::ReadAhead;
 use crate::engine::run::pass_leases::PassLeases;
 use crate::engine::run::runner::Runner;
@@ -90,7 +90,7 @@ impl Shared {
     /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
     fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<InstanceMove> {
         for work in &mut works {
-            work.unleased = Some(self.id);
+            work.right = Right::NoLease(self.id);
         }
         let processed = self.process_alone(projection, &runner.handler.inner, &mut works);
         for stopped in processed.stopped {
@@ -132,7 +132,7 @@ impl Shared {
                 return leased.end(instances);
             }
             let mut ended: Vec<Arc<str>> =
-                works.extract_if(.., |work| work.lease.is_none()).map(|work| work.instance).collect();
+                works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance).collect();
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
             self.progress.worked(projection, moves_of(works));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::engine::pass::lease::LeaseHandle;
-use crate::engine::pass::work::Work;
+use crate::engine::pass::work::{Right, Work};
 use crate::engine::read::fetch::Fetched;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
@@ -32,7 +32,7 @@ impl<'a> PassLeases<'a> {
     /// process then leaves a lease, and lies where the next holder looks for it. What cannot be leased now is once more when
     /// its turn comes.
     pub(crate) fn prepare(&self, fetched: &mut Fetched) {
-        let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first).collect();
+        let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first()).collect();
         if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
             log::debug!(
                 "projection {:?}: {}; the leases are asked for again when it is the turn of these events",
@@ -44,7 +44,7 @@ impl<'a> PassLeases<'a> {
         let inner = &self.runner.handler.inner;
         let is_over = || inner.cancel.is_set() || self.over.load(Ordering::Relaxed);
         let may = |handle: &Arc<LeaseHandle>| handle.is_trusted() && !handle.is_careful();
-        for work in first.into_iter().filter(|work| work.lease.as_ref().is_some_and(may)) {
+        for work in first.into_iter().filter(|work| work.lease().is_some_and(may)) {
             work.reduce_ahead(&inner.projection, &inner.reducing, is_over);
         }
     }
@@ -63,7 +63,8 @@ impl<'a> PassLeases<'a> {
         self.ask(new)?;
         let asked = self.asked.lock();
         for work in &mut works {
-            work.lease = asked.get(&work.instance).cloned().flatten();
+            let handle = asked.get(&work.instance).cloned().flatten();
+            work.right = handle.map_or(Right::Caller, Right::Lease);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::pass::work::Work;
+use crate::engine::pass::work::{Origin, Work};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::chain;
@@ -100,8 +100,8 @@ impl Subscriber {
                 self.shared.schedule.add(projection, &first.instance);
                 continue;
             };
-            let mut work = Work::new(Arc::clone(&first.instance), None, events.to_vec());
-            work.known = Some(seen.known(&runner.wanted.aggregate_types));
+            let origin = Origin::Queue(seen.known(&runner.wanted.aggregate_types));
+            let work = Work::new(Arc::clone(&first.instance), origin, events.to_vec());
             self.shared.schedule.add_direct(projection, vec![work]);
         }
     }

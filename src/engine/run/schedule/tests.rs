@@ -1,6 +1,7 @@
 //! Who gets the next worker.
 
 use super::*;
+use crate::engine::pass::work::Origin;
 
 fn schedule(projections: usize, workers: usize) -> Schedule {
     let schedule = Schedule::new(projections, workers, 2);
@@ -84,7 +85,7 @@ fn an_instance_that_is_to_blame_leaves_a_worker() {
 }
 
 fn at_hand(names: &[&str]) -> Vec<Work> {
-    names.iter().map(|name| Work::new(Arc::from(*name), None, Vec::new())).collect()
+    names.iter().map(|name| Work::new(Arc::from(*name), Origin::Given, Vec::new())).collect()
 }
 
 // Contract: L4, E3: one tenant that pushes what all projections want.
@@ -237,7 +238,7 @@ fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     assert!(schedule.wants_job());
     let job = schedule.next().unwrap();
     schedule.add(0, &a);
-    schedule.add_direct(0, vec![Work::new(Arc::clone(&a), None, Vec::new())]);
+    schedule.add_direct(0, vec![Work::new(Arc::clone(&a), Origin::Given, Vec::new())]);
     assert!(!schedule.wants_job(), "it is claimed");
     schedule.done(0, &job.instances);
     assert!(schedule.wants_job());
