@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::builds::LaggingInstance;
+use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::plan::{self, Plan};
@@ -14,7 +15,7 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::failure::{Aggregates, Attempt, FailureStatus};
+use crate::failure::{Aggregates, Attempt};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State};
@@ -295,7 +296,7 @@ impl Pass {
         effect.failed = true;
         let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
         let attempt = failure::decide(&self.config, state, &step.event, failure);
-        if passes(attempt.state) {
+        if matches!(Outcome::of(&attempt), Outcome::PassedOver) {
             effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.origin.store));
         }
         effect.attempt = Some(attempt);
@@ -380,11 +381,7 @@ impl Pass {
         }
         match (effect.stop, effect.attempt) {
             (Some(cause), _) => work.stop(cause),
-            (None, Some(attempt)) => match attempt.state {
-                state if passes(state) => work.next += 1,
-                FailureStatus::Stopped => work.stop(StopCause::Stopped(failure::blocked(&attempt))),
-                _ => work.stop(StopCause::Failing(failure::blocked(&attempt))),
-            },
+            (None, Some(attempt)) => work.end_attempt(Outcome::of(&attempt)),
             (None, None) if effect.failed => work.status = Status::Failed,
             (None, None) => work.status = Status::Finished,
         }
@@ -398,11 +395,6 @@ fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
     let steps = work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo);
     let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
-}
-
-/// Whether the projection goes on behind an event in this state.
-pub(crate) fn passes(state: FailureStatus) -> bool {
-    matches!(state, FailureStatus::Skipped | FailureStatus::Parked)
 }
 
 fn is_parked(parked: &Aggregates, event: &Event) -> bool {

@@ -11,6 +11,7 @@ use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus};
 use crate::plain::plain;
 use crate::projection::{Projection, ReduceFailure};
 use crate::state::State;
+use crate::stop_cause::StopCause;
 
 /// An error of the database that is the fault of the event's statement.
 pub(crate) fn of_statement(error: &StoreError) -> ReduceFailure {
@@ -71,7 +72,26 @@ pub(crate) fn crash() -> ReduceFailure {
     ReduceFailure { class: FailureClass::Crash, error: "the process died while it tried this event".to_owned() }
 }
 
-pub(crate) fn blocked(attempt: &Attempt) -> Blocked {
+/// What a failed attempt means for its instance.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The instance goes on behind the event.
+    PassedOver,
+    /// The instance waits for the next attempt, or for a person.
+    Held(StopCause),
+}
+
+impl Outcome {
+    pub(crate) fn of(attempt: &Attempt) -> Self {
+        match attempt.state {
+            FailureStatus::Skipped | FailureStatus::Parked => Self::PassedOver,
+            FailureStatus::Stopped => Self::Held(StopCause::Stopped(blocked(attempt))),
+            FailureStatus::Failing | FailureStatus::Behind => Self::Held(StopCause::Failing(blocked(attempt))),
+        }
+    }
+}
+
+fn blocked(attempt: &Attempt) -> Blocked {
     Blocked {
         position: attempt.position,
         attempts: attempt.attempts,

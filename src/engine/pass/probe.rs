@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::pass::apply::{ApplyMode, at, passes};
+use crate::engine::pass::apply::{ApplyMode, at};
+use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::failure::{Attempt, FailureStatus};
+use crate::failure::Attempt;
 use crate::state::State;
 use crate::stop_cause::StopCause;
 use crate::store::ProjectionTransaction;
@@ -60,7 +61,11 @@ impl Pass {
             }
             Before::Counted(attempt) => {
                 failure::log(&self.projection, &self.config, &attempt);
-                counted(work, &attempt);
+                let outcome = Outcome::of(&attempt);
+                if matches!(outcome, Outcome::PassedOver) {
+                    work.moved_to(attempt.position);
+                }
+                work.end_attempt(outcome);
                 Ok(())
             }
             Before::Leave => self.alone_carefully(work, false),
@@ -100,7 +105,7 @@ impl Pass {
                 Before::Counted(attempt) => {
                     tx.mark(&self.key, &work.instance, None)?;
                     tx.record(&self.key, std::slice::from_ref(attempt))?;
-                    if !passes(attempt.state) {
+                    if !matches!(Outcome::of(attempt), Outcome::PassedOver) {
                         return Ok(());
                     }
                     tx.save(&self.key, &[at(work, step.event.position, Some(step.event.id), store)], log)
@@ -155,18 +160,5 @@ impl Pass {
             work.instance
         );
         Ok(())
-    }
-}
-
-/// Goes on behind an event that was left out, or leaves the instance.
-fn counted(work: &mut Work, attempt: &Attempt) {
-    let blocked = failure::blocked(attempt);
-    match attempt.state {
-        state if passes(state) => {
-            work.moved_to(attempt.position);
-            work.next += 1;
-        }
-        FailureStatus::Stopped => work.stop(StopCause::Stopped(blocked)),
-        _ => work.stop(StopCause::Failing(blocked)),
     }
 }

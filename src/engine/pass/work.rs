@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::history::Spot;
 use crate::engine::pass::lease::LeaseHandle;
 use crate::engine::pass::reducing::Reducing;
@@ -264,6 +265,14 @@ impl Work {
     pub(crate) fn position(&self) -> i64 {
         let event = self.steps.get(self.next).or(self.steps.last());
         event.map_or(self.after().unwrap_or(0), |step| step.event.position)
+    }
+
+    /// Goes on behind the event that failed, or leaves the instance.
+    pub(crate) fn end_attempt(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::PassedOver => self.next += 1,
+            Outcome::Held(cause) => self.stop(cause),
+        }
     }
 
     pub(crate) fn stop(&mut self, cause: StopCause) {
