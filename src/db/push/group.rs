@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Decisions;
 use super::draft::Push;
 use super::known::KnownVersions;
-use super::ledger::{Counters, Ledger};
+use super::transaction::{self, Decided, Decisions};
+
 use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
 use crate::db::{Backend, Conn};
@@ -28,21 +28,13 @@ const MOST_EVENTS: usize = 2_000;
 const MOST_BYTES: usize = 4 << 20;
 
 /// What a leader says to a member.
-enum Severity {
+enum Answer {
     Is(Result<Vec<Event>, PushError>),
     /// The database failed and all was rolled back: push by yourself.
     Alone,
 }
 
-type Joined = Member<Arc<Push>, Severity>;
-
-/// What a transaction has to commit.
-struct Decided {
-    decisions: Decisions,
-    /// The counters before the first event.
-    before: Counters,
-    ledger: Ledger,
-}
+type Joined = Member<Arc<Push>, Answer>;
 
 /// Why a transaction was rolled back.
 enum Stop {
@@ -66,7 +58,7 @@ impl From<PushError> for Stop {
 /// The pushes of a store in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Pushes {
-    line: Line<Arc<Push>, Severity>,
+    line: Line<Arc<Push>, Answer>,
     known: Mutex<KnownVersions>,
 }
 
@@ -100,8 +92,8 @@ impl Pushes {
         loop {
             match self.line.enter(lanes, &push, may_join, store.deadline) {
                 Turn::Leads(lead) => return self.lead(store, lead, &push, may_join),
-                Turn::Told(Severity::Is(outcome)) => return outcome,
-                Turn::Told(Severity::Alone) => may_join = false,
+                Turn::Told(Answer::Is(outcome)) => return outcome,
+                Turn::Told(Answer::Alone) => may_join = false,
                 Turn::Left => return Err(unknown().into()),
                 Turn::Late => return Err(store.busy(&push)),
             }
@@ -114,14 +106,15 @@ impl Pushes {
         if push.is_empty() {
             return Ok(Vec::new());
         }
-        super::alone(conn, &push, &self.known)
+        let decided = transaction::store(conn, &self.known, &push, Vec::new)?;
+        decided.decisions.into_iter().next().map_or_else(|| Ok(Vec::new()), |own| own.map(|accepted| accepted.events))
     }
 
     /// The lead keeps pushes of this process to these instances in line until the events are published.
     fn lead<B: Backend>(
         &self,
         store: Store<'_, B>,
-        lead: Lead<'_, Arc<Push>, Severity>,
+        lead: Lead<'_, Arc<Push>, Answer>,
         push: &Arc<Push>,
         mut shares: bool,
     ) -> Result<Vec<Event>, PushError> {
@@ -129,11 +122,15 @@ impl Pushes {
         loop {
             let mut members = Vec::new();
             let stored = store.backend.write_within("pushing events", store.left(), |conn| {
-                let lead = shares.then_some(&lead);
-                self.store(conn, push, lead, &mut members)
+                let join = || {
+                    members = if shares { gather(&lead, push) } else { Vec::new() };
+                    members.iter().map(|member| Arc::clone(member.work())).collect()
+                };
+                let decided = transaction::store(conn, &self.known, push, join)?;
+                if decided.has_written { Ok(decided) } else { Err(Stop::Nothing(decided.decisions)) }
             });
             match stored {
-                Ok(Decided { decisions, before, ledger }) => {
+                Ok(Decided { decisions, before, ledger, .. }) => {
                     self.known.lock().learn(&before, ledger);
                     return store.settle(lead, push, decisions, members);
                 }
@@ -141,8 +138,8 @@ impl Pushes {
                 Err(Stop::Failed(error)) if !members.is_empty() => {
                     let unknown = commit_unknown(&error);
                     for member in members {
-                        let unknown = unknown.clone().map(|error| Severity::Is(Err(error.into())));
-                        member.tell(unknown.unwrap_or(Severity::Alone));
+                        let unknown = unknown.clone().map(|error| Answer::Is(Err(error.into())));
+                        member.tell(unknown.unwrap_or(Answer::Alone));
                     }
                     if unknown.is_some() {
                         return Err(error);
@@ -155,38 +152,13 @@ impl Pushes {
             }
         }
     }
-
-    /// Locks, has others join, decides and writes.
-    fn store(
-        &self,
-        conn: &mut dyn Conn,
-        push: &Push,
-        lead: Option<&Lead<'_, Arc<Push>, Severity>>,
-        members: &mut Vec<Joined>,
-    ) -> Result<Decided, Stop> {
-        let mut ledger = Ledger::default();
-        super::lock(conn, &mut ledger, push.instances())?;
-        if let Some(lead) = lead {
-            *members = gather(lead, push);
-        }
-        let joined = members.iter().map(|member| &**member.work());
-        let pushes: Vec<&Push> = std::iter::once(push).chain(joined).collect();
-        super::lock_others(conn, &mut ledger, &pushes)?;
-        let pushes = super::read::complete(conn, &mut ledger, &pushes, &self.known)?;
-        let before = ledger.counters.clone();
-        let decisions: Decisions = pushes.iter().map(|push| ledger.decide(push)).collect();
-        if !super::write(conn, &ledger, &pushes, &decisions)? {
-            return Err(Stop::Nothing(decisions));
-        }
-        Ok(Decided { decisions, before, ledger })
-    }
 }
 
 impl<B: Backend> Store<'_, B> {
     /// Publishes what is stored, lets the next push begin, and says to all what became of theirs.
     fn settle(
         self,
-        lead: Lead<'_, Arc<Push>, Severity>,
+        lead: Lead<'_, Arc<Push>, Answer>,
         push: &Push,
         decisions: Decisions,
         members: Vec<Joined>,
@@ -204,7 +176,7 @@ impl<B: Backend> Store<'_, B> {
         let mut outcomes = decisions.into_iter().map(|decision| decision.map(|accepted| accepted.events));
         let own = outcomes.next().unwrap_or_else(|| Err(unknown().into()));
         for (member, outcome) in members.into_iter().zip(outcomes) {
-            member.tell(Severity::Is(outcome));
+            member.tell(Answer::Is(outcome));
         }
         own
     }
@@ -221,7 +193,7 @@ impl<B: Backend> Store<'_, B> {
 }
 
 /// Those that wait for no other instances than this push does, as many as one transaction may hold.
-fn gather(lead: &Lead<'_, Arc<Push>, Severity>, push: &Push) -> Vec<Joined> {
+fn gather(lead: &Lead<'_, Arc<Push>, Answer>, push: &Push) -> Vec<Joined> {
     let (mut pushes, mut events, mut bytes) = (1, push.len(), push.bytes());
     lead.gather(|joining| {
         pushes += 1;
