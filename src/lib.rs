@@ -180,6 +180,22 @@ pub use ::postgres as postgres_driver;
 #[cfg(feature = "sqlite")]
 pub use ::rusqlite;
 
+/// The code of each page is run as a test of the documentation.
 #[cfg(all(doctest, feature = "sqlite"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+macro_rules! pages {
+    ($($name:ident $page:literal),* $(,)?) => { $(#[doc = include_str!($page)] struct $name;)* };
+}
+#[cfg(all(doctest, feature = "sqlite"))]
+pages! {
+    Readme "../README.md",
+    GettingStarted "../docs/getting-started.md",
+    Projections "../docs/projections.md",
+    Running "../docs/running.md",
+    Failures "../docs/failures.md",
+    Rebuilding "../docs/rebuilding.md",
+    Retention "../docs/retention.md",
+    Operating "../docs/operating.md",
+    PostgresPage "../docs/postgres.md",
+    SqlitePage "../docs/sqlite.md",
+    CustomSource "../docs/custom-source.md",
+}

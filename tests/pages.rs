@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Endings of what is taken for a path when it stands between backticks.
 const ENDINGS: [&str; 5] = [".rs", ".md", ".toml", ".sql", "/"];
 
+/// Most characters of a line in a page.
+const LONGEST: usize = 100;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -36,11 +39,31 @@ fn exists(page: &Path, path: &str) -> bool {
     folders.iter().any(|folder| folder.join(path).exists())
 }
 
-fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md"), root().join("tests/README.md")];
-    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    pages.extend(docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+/// The README and the pages of `docs`.
+fn docs() -> Vec<PathBuf> {
+    let files = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    assert!(pages.len() > 5, "the pages were not found");
+    pages.push(root().join("README.md"));
     pages
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("CONTRIBUTING.md"), root().join("tests/README.md")];
+    pages.extend(docs());
+    pages
+}
+
+/// Where the links of a page lead, without the part behind `#`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.match_indices("](").map(|(at, _)| text[at + 2..].split([')', '#']).next().unwrap());
+    targets.filter(|target| !target.is_empty() && !target.contains(':'))
+}
+
+/// The numbers of the lines that are too long; tables cannot be broken.
+fn long_lines(text: &str) -> Vec<usize> {
+    let is_long = |line: &str| line.chars().count() > LONGEST && !line.trim_start().starts_with('|');
+    text.lines().enumerate().filter(|(_, line)| is_long(line)).map(|(at, _)| at + 1).collect()
 }
 
 #[test]
@@ -62,14 +85,55 @@ fn each_link_of_a_page_leads_somewhere() {
     let mut missing = Vec::new();
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
-        for (at, _) in text.match_indices("](") {
-            let target = text[at + 2..].split([')', '#']).next().unwrap();
-            if !target.is_empty() && !target.contains(':') && !page.parent().unwrap().join(target).exists() {
-                missing.push(format!("{target} in {}", page.display()));
-            }
-        }
+        let wrong = links(&text)
+            .filter(|target| !page.parent().unwrap().join(target).exists())
+            .map(|target| format!("{target} in {}", page.display()));
+        missing.extend(wrong);
     }
     assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+#[test]
+fn each_page_is_linked_from_another_one() {
+    let linked: Vec<PathBuf> = pages()
+        .into_iter()
+        .flat_map(|page| {
+            let text = fs::read_to_string(&page).unwrap();
+            let target = |link: &str| page.parent().unwrap().join(link).canonicalize().unwrap_or_default();
+            let found: Vec<PathBuf> = links(&text).map(target).collect();
+            found.into_iter().filter(move |target| *target != page.canonicalize().unwrap())
+        })
+        .collect();
+    let lost: Vec<PathBuf> =
+        docs().into_iter().filter(|page| !linked.contains(&page.canonicalize().unwrap())).collect();
+    assert!(lost.is_empty(), "no page leads to {lost:?}");
+}
+
+#[test]
+fn no_line_of_a_page_is_too_long() {
+    let mut long = Vec::new();
+    for page in docs() {
+        let text = fs::read_to_string(&page).unwrap();
+        long.extend(long_lines(&text).iter().map(|line| format!("{}:{line}", page.display())));
+    }
+    assert!(long.is_empty(), "more than {LONGEST} characters:\n{}", long.join("\n"));
+}
+
+#[test]
+fn the_code_of_each_page_is_run() {
+    let lib = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let has_code = |page: &PathBuf| fs::read_to_string(page).unwrap().contains("```rust");
+    let name = |page: PathBuf| page.strip_prefix(root()).unwrap().display().to_string();
+    let idle: Vec<String> =
+        docs().into_iter().filter(has_code).map(name).filter(|page| !lib.contains(&format!("\"../{page}\""))).collect();
+    assert!(idle.is_empty(), "src/lib.rs does not include {idle:?}");
+}
+
+#[test]
+fn long_lines_and_links_are_found() {
+    let long = "x".repeat(LONGEST + 1);
+    assert_eq!(long_lines(&format!("short\n{long}\n| {long} |\n   | {long} |")), [2]);
+    assert_eq!(links("[a](b.md#c), [d](#e), [f](https://g.h), [i](../j)").collect::<Vec<_>>(), ["b.md", "../j"]);
 }
 
 #[test]
