@@ -195,7 +195,10 @@ impl<B: Backend> Store<'_, B> {
         for (push, decision) in pushes.zip(&decisions) {
             match decision {
                 // Subscribers may not have heard of them, for instance when the first commit's outcome was not known.
-                Ok(accepted) if accepted.repeated => self.bus.mark_dirty(push.instances()),
+                Ok(accepted) if accepted.repeated => {
+                    self.bus.mark_dirty(push.instances());
+                    self.bus.tell(accepted.events.iter().map(|event| (&event.instance, &event.aggregate_type)));
+                }
                 Ok(accepted) => self.bus.publish(&accepted.events),
                 Err(_) => {}
             }
