@@ -8,7 +8,8 @@ use crate::admin::Remote;
 use crate::conninfo::{Look, look, shown};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
-use crate::error::{OperateError, RetentionError, SetupError, StoreError};
+use crate::error::{OperateError, PushError, RetentionError, SetupError, StoreError};
+use crate::event::NewEvent;
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
 use crate::lease::{LeaseStore, Notifier};
@@ -22,6 +23,8 @@ pub(super) type Progress<'p> = &'p mut dyn FnMut(&TableRows);
 
 /// What commands need of a store.
 pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect {
+    /// See [`DbStore::push_or_repeat`].
+    fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError>;
     /// See [`DbStore::setup_sql`].
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
     /// See [`DbStore::grant_sql`].
@@ -58,6 +61,10 @@ impl<B: Backend> Store for DbStore<B>
 where
     Self: Notifier,
 {
+    fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.push_or_repeat(events)
+    }
+
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         self.setup_sql(projections)
     }

@@ -146,6 +146,17 @@ impl<B: Backend> DbStore<B> {
         bench_cleanup::erase(self.backend(), tag, projection)
     }
 
+    /// Pushes; true when the events were stored before, under their push keys.
+    #[cfg(feature = "cli")]
+    pub(crate) fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.push_told(events).map(|accepted| accepted.repeated)
+    }
+
+    fn push_told(&self, events: &[NewEvent]) -> Result<push::Accepted, PushError> {
+        self.tell_of_pushes();
+        self.inner.pushes.push(self.backend(), &self.inner.bus, events)
+    }
+
     /// Has somebody tell other processes of what is pushed.
     fn tell_of_pushes(&self) {
         if let Some(announcer) = &self.inner.announcer {
@@ -223,8 +234,7 @@ impl<B: Backend> EventSource for DbStore<B> {
 
 impl<B: Backend> EventStore for DbStore<B> {
     fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
-        self.tell_of_pushes();
-        self.inner.pushes.push(self.backend(), &self.inner.bus, events)
+        self.push_told(events).map(|accepted| accepted.events)
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {

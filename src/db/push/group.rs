@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Decisions;
 use super::draft::Push;
 use super::known::KnownVersions;
-use super::ledger::{Counters, Ledger};
+use super::ledger::{Accepted, Counters, Ledger};
 use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
 use crate::db::{Backend, Conn};
@@ -29,7 +29,7 @@ const MOST_BYTES: usize = 4 << 20;
 
 /// What a leader says to a member.
 enum Severity {
-    Is(Result<Vec<Event>, PushError>),
+    Is(Result<Accepted, PushError>),
     /// The database failed and all was rolled back: push by yourself.
     Alone,
 }
@@ -82,15 +82,10 @@ struct Store<'s, B> {
 
 impl Pushes {
     /// Stores commands of this process in a transaction of their own, or in one with others.
-    pub(crate) fn push<B: Backend>(
-        &self,
-        backend: &B,
-        bus: &Bus,
-        events: &[NewEvent],
-    ) -> Result<Vec<Event>, PushError> {
+    pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, events: &[NewEvent]) -> Result<Accepted, PushError> {
         let push = Arc::new(Push::of(events)?);
         if push.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Accepted { events: Vec::new(), repeated: false });
         }
         let store = Store { backend, bus, since: Instant::now(), deadline: deadline(backend.patience()) };
         let whole = [Arc::from("")];
@@ -124,7 +119,7 @@ impl Pushes {
         lead: Lead<'_, Arc<Push>, Severity>,
         push: &Arc<Push>,
         mut shares: bool,
-    ) -> Result<Vec<Event>, PushError> {
+    ) -> Result<Accepted, PushError> {
         let mut tries = 0;
         loop {
             let mut members = Vec::new();
@@ -190,7 +185,7 @@ impl<B: Backend> Store<'_, B> {
         push: &Push,
         decisions: Decisions,
         members: Vec<Joined>,
-    ) -> Result<Vec<Event>, PushError> {
+    ) -> Result<Accepted, PushError> {
         let pushes = std::iter::once(push).chain(members.iter().map(|member| &**member.work()));
         for (push, decision) in pushes.zip(&decisions) {
             match decision {
@@ -204,7 +199,7 @@ impl<B: Backend> Store<'_, B> {
             }
         }
         drop(lead);
-        let mut outcomes = decisions.into_iter().map(|decision| decision.map(|accepted| accepted.events));
+        let mut outcomes = decisions.into_iter();
         let own = outcomes.next().unwrap_or_else(|| Err(unknown().into()));
         for (member, outcome) in members.into_iter().zip(outcomes) {
             member.tell(Severity::Is(outcome));

@@ -17,7 +17,7 @@ mod unique;
 
 pub(crate) use draft::{Push, instances};
 pub(crate) use group::Pushes;
-pub(crate) use ledger::{Counter, Counters};
+pub(crate) use ledger::{Accepted, Counter, Counters};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::event::Event;
 use crate::sync::Mutex;
 use crate::value::{ColumnType as T, Value};
 use known::KnownVersions;
-use ledger::{Accepted, Ledger, Numbered};
+use ledger::{Ledger, Numbered};
 
 /// What a backend writes for some pushes.
 #[derive(Debug)]
