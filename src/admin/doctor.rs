@@ -361,7 +361,12 @@ fn engines(status: &Status) -> Finding {
              engines run: `readside builds back {name}`, or `builds switch` where that is the newer one"
         ),
     };
-    Finding::warn(check, format!("{text}; no engine runs {names}"), remedy)
+    let last = status.members.iter().filter(|_| alive == 0).max_by_key(|member| member.alive_until);
+    let last = last.map_or(String::new(), |member| {
+        let age = spoken(status.at.duration_since(member.alive_until).unwrap_or_default());
+        format!("; {:?} did until {age} ago: it died, or works on another database by now", member.name)
+    });
+    Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
 
 /// Leases of the dead end by themselves, but somebody has to take them over.
