@@ -41,7 +41,7 @@ impl Write<'_> {
                 return state::execute(conn, projection, instance.text(), statement);
             }
         };
-        written.map(|_| ()).map_err(|error| state::of_table(error, projection))
+        written.map(|_| ()).map_err(|error| state::of_table(conn, error, projection))
     }
 }
 
