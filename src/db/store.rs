@@ -179,6 +179,12 @@ impl<B: Backend> DbStore<B> {
         push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
+    /// The error of a `push_in` that was rolled back, with its reason where the counter is at fault.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+    pub(crate) fn explained(&self, events: &[NewEvent], error: PushError) -> PushError {
+        push::explained(self.backend(), &push::instances(events), error)
+    }
+
     /// What the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn dirty_token(&self, events: &[NewEvent]) -> DirtyToken {

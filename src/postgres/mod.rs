@@ -189,7 +189,8 @@ impl DbStore<Postgres> {
             Ok(_) => "RELEASE SAVEPOINT readside_push",
             Err(_) => "ROLLBACK TO SAVEPOINT readside_push; RELEASE SAVEPOINT readside_push",
         })?;
-        let events = outcome.map_err(|error| self.name_holder(&mut session, commands, error))?;
+        let events =
+            outcome.map_err(|error| self.explained(commands, self.name_holder(&mut session, commands, error)))?;
         Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 

@@ -185,7 +185,8 @@ impl DbStore<Sqlite> {
             Err(_) => "ROLLBACK TO readside_push; RELEASE readside_push",
         };
         transaction.execute_batch(end).map_err(|error| error::store(doing, error))?;
-        Ok(PushedIn { events: outcome?, token: self.dirty_token(commands) })
+        let events = outcome.map_err(|error| self.explained(commands, error))?;
+        Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 }
 

@@ -13,8 +13,8 @@ use super::known::KnownVersions;
 use super::ledger::{Accepted, Counters, Ledger};
 use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
-use crate::db::{Backend, Conn};
-use crate::error::{PushError, StoreError, StoreErrorKind};
+use crate::db::{Backend, Conn, whole};
+use crate::error::{PushError, StoreError, StoreErrorKind, chain};
 use crate::event::{Event, NewEvent};
 use crate::subscription::Bus;
 use crate::sync::Mutex;
@@ -26,6 +26,9 @@ const RETRIES: usize = 5;
 const MOST_PUSHES: usize = 256;
 const MOST_EVENTS: usize = 2_000;
 const MOST_BYTES: usize = 4 << 20;
+
+/// What helps where a counter was set back by hand, or restored without its events.
+const BEHIND: &str = "; nothing was stored; `readside doctor` says what to set, or restore all tables from one moment";
 
 /// What a leader says to a member.
 enum Severity {
@@ -146,7 +149,7 @@ impl Pushes {
                 }
                 Err(Stop::Failed(error)) if is_conflict(&error) && tries < RETRIES => tries += 1,
                 Err(Stop::Failed(error)) if is_busy(&error) => return Err(store.busy(push)),
-                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Failed(error)) => return Err(explained(store.backend, push.instances(), error)),
             }
         }
     }
@@ -215,6 +218,25 @@ impl<B: Backend> Store<'_, B> {
     /// How long the push may wait still.
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A row that was there already tells that a counter gave positions for a second time. The caller has rolled back.
+pub(crate) fn explained<B: Backend>(backend: &B, instances: &[Arc<str>], error: PushError) -> PushError {
+    let refused = match &error {
+        PushError::Store(refused) if refused.kind() == StoreErrorKind::Constraint => refused,
+        _ => return error,
+    };
+    match backend.read("looking at counters", |conn| whole::behind(conn, instances)) {
+        Ok(Some(found)) => {
+            let explained = StoreError::new("pushing events", StoreErrorKind::Corrupt, found).with_remedy(BEHIND);
+            refused.code().map_or_else(|| explained.clone(), |code| explained.clone().with_code(code)).into()
+        }
+        Ok(None) => error,
+        Err(unread) => {
+            log::debug!("{}", chain(&unread));
+            error
+        }
     }
 }
 

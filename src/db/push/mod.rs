@@ -16,7 +16,7 @@ mod shuttled;
 mod unique;
 
 pub(crate) use draft::{Push, instances};
-pub(crate) use group::Pushes;
+pub(crate) use group::{Pushes, explained};
 pub(crate) use ledger::{Accepted, Counter, Counters};
 
 use std::collections::{BTreeMap, BTreeSet};
