@@ -258,12 +258,12 @@ pub trait NotificationListener: fmt::Debug + Send {
     }
 }
 
-/// A store whose pushes other processes can hear of.
+/// A store whose pushes other processes can hear of: it tells them itself, whoever pushes.
 pub trait Notifier: fmt::Debug + Send + Sync {
     /// A wire of one's own.
     fn wire(&self) -> Box<dyn NotificationListener>;
 
-    /// Tells other processes of pushes that were committed here.
+    /// Tells other processes, and this one, of what else they have to look at, such as a command.
     ///
     /// # Errors
     /// When the store fails; nobody hears of it then before their next poll.

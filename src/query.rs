@@ -186,6 +186,8 @@ pub struct Flaw {
     pub instance: Arc<str>,
     /// What is missing, in words.
     pub found: String,
+    /// No event is missing: a counter or a head says less than the log holds.
+    pub behind: bool,
 }
 
 /// What a projection asks of a source in one call.

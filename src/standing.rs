@@ -31,6 +31,8 @@ pub struct Standing {
     pub succeeded: bool,
     /// Living processes that run it.
     pub members: u64,
+    /// Where none lives: the name of the one that was believed to live longest, and until when, if that is on record.
+    pub last_member: Option<(String, SystemTime)>,
     /// Instances that are paused by themselves.
     pub paused_instances: u64,
     /// What keeps it from moving.
@@ -79,9 +81,9 @@ pub trait StandstillStore: fmt::Debug + Send + Sync {
 pub enum Verdict {
     /// Nothing is behind.
     Idle,
-    /// It is behind, and a checkpoint of it moved within the last minute.
+    /// It is behind, a living engine runs it, and a checkpoint of it moved within the last minute.
     Moving,
-    /// It is behind, and has not moved yet.
+    /// It is behind, and has not moved yet, or no living engine runs it.
     Behind,
     /// It is filled for the first time, or beside what readers see.
     Building,
@@ -136,6 +138,9 @@ pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
     let motion = motion(standing, figures, &standstills);
     let shown = standstills.iter().find(|one| shows(motion, one.kind));
     let (reason, since) = match (shown, motion) {
+        (_, Verdict::Failing) if figures.failing > 0 && standing.members == 0 => {
+            (Some(format!("{}, by nobody: no living engine runs it", failures(figures))), None)
+        }
         (_, Verdict::Failing) => (Some(failures(figures)), None),
         (Some(one), _) => {
             let alike = standstills.iter().filter(|one| shows(motion, one.kind)).count();
@@ -176,8 +181,7 @@ fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<S
         return found;
     }
     if standing.members == 0 {
-        let reason = format!("no living engine runs version {}", standing.projection.version);
-        found.push(Standstill::new(K::NoEngine, reason));
+        found.push(no_engine(standing));
     }
     if !standing.succeeded {
         found.push(Standstill::first_run());
@@ -189,6 +193,18 @@ fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<S
         found.push(Standstill::new(K::Unmoved, reason).since(standing.moved_at));
     }
     found
+}
+
+/// All that can be known from outside of engines that are dead, or that work on another database by now.
+fn no_engine(standing: &Standing) -> Standstill {
+    let version = standing.projection.version;
+    let Some((name, until)) = &standing.last_member else {
+        return Standstill::new(StandstillKind::NoEngine, format!("no living engine runs version {version}"));
+    };
+    let reason = format!(
+        "no living engine runs version {version}; {name:?} did until then, and died or works on another database by now"
+    );
+    Standstill::new(StandstillKind::NoEngine, reason).since(Some((*until).min(standing.at)))
 }
 
 fn is_late(figures: Figures) -> bool {
@@ -220,7 +236,8 @@ fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> 
     if figures.parked > 0 {
         return Verdict::Failing;
     }
-    if matches!(standing.phase, Phase::Building | Phase::Ready) {
+    // Nobody works on what no engine runs, however little time has passed.
+    if matches!(standing.phase, Phase::Building | Phase::Ready) && !has(K::NoEngine) {
         return Verdict::Building;
     }
     if figures.lagging == 0 {
@@ -232,7 +249,7 @@ fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> 
     if !standing.succeeded && standing.members > 0 {
         return Verdict::Building;
     }
-    if has_moved(standing) { Verdict::Moving } else { Verdict::Behind }
+    if has_moved(standing) && standing.members > 0 { Verdict::Moving } else { Verdict::Behind }
 }
 
 #[cfg(test)]
@@ -250,6 +267,7 @@ mod tests {
             phase: Phase::Live,
             succeeded: true,
             members: 1,
+            last_member: None,
             paused_instances: 0,
             standstills: Vec::new(),
         }
@@ -276,12 +294,38 @@ mod tests {
         assert_eq!(verdict(&standing(None), behind(3, 61)), (Verdict::Stuck, Some(K::Unmoved)));
         let nobody = Standing { members: 0, ..standing(Some(5)) };
         assert_eq!(verdict(&nobody, none), (Verdict::Idle, None));
-        assert_eq!(verdict(&nobody, behind(1, 5)), (Verdict::Moving, Some(K::NoEngine)));
+        assert_eq!(verdict(&nobody, behind(1, 5)), (Verdict::Behind, Some(K::NoEngine)), "nobody moves it any more");
         assert_eq!(verdict(&nobody, behind(1, 61)), (Verdict::Stuck, Some(K::NoEngine)));
         let first = Standing { succeeded: false, ..standing(Some(5)) };
         assert_eq!(verdict(&first, behind(1, 61)), (Verdict::Building, Some(K::FirstRun)));
         let kept = Standing { phase: Phase::Kept, members: 0, ..standing(Some(5)) };
-        assert_eq!(verdict(&kept, behind(1, 61)), (Verdict::Moving, None), "readers do not see it");
+        assert_eq!(verdict(&kept, behind(1, 61)), (Verdict::Behind, None), "readers do not see it");
+    }
+
+    // Contract: L11: whatever else is the case, nothing that nobody runs is said to move, to be built or tried again.
+    #[test]
+    fn what_no_engine_runs_does_not_move() {
+        use StandstillKind as K;
+        let phases = [Phase::Live, Phase::Building, Phase::Ready, Phase::Kept];
+        for (phase, succeeded, moved, seconds, failing) in phases.into_iter().flat_map(|phase| {
+            let seconds = [(true, Some(5)), (true, Some(9000)), (false, None), (false, Some(5))].into_iter();
+            seconds.flat_map(move |(done, moved)| [5, 61].map(|age| (phase, done, moved, age, age % 2)))
+        }) {
+            let last_member = Some(("api-1".to_owned(), SystemTime::UNIX_EPOCH));
+            let nobody = Standing { phase, succeeded, members: 0, last_member, ..standing(moved) };
+            let judged = judge(&nobody, Figures { failing: failing.min(1), ..behind(2, seconds) });
+            let told = format!("{phase:?} {succeeded} {moved:?} {seconds} {judged:?}");
+            assert!(!matches!(judged.motion, Verdict::Idle | Verdict::Moving | Verdict::Building), "{told}");
+            let known = judged.standstills.iter().find(|one| one.kind == K::NoEngine);
+            assert_eq!(known.is_none(), phase == Phase::Kept, "{told}");
+            assert!(known.is_none_or(|one| one.since == Some(SystemTime::UNIX_EPOCH) && one.reason.contains("api-1")));
+        }
+        let nobody = Standing { members: 0, ..standing(Some(5)) };
+        let judged = judge(&nobody, Figures { failing: 1, ..behind(1, 5) });
+        assert_eq!(
+            (judged.motion, judged.reason.as_deref()),
+            (Verdict::Failing, Some("failed events: 1 tried again, by nobody: no living engine runs it"))
+        );
     }
 
     // Contract: L11

@@ -122,7 +122,8 @@ impl StandstillKind {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Diverged => {
-                "connect the right store; or, if this one is right, build the read model from it: `readside reset`"
+                "see by `readside doctor` whether only a counter is behind its log; else connect the right store; or, if this one \
+                 is right, build the read model from it: `readside reset`"
             }
             Self::Orphaned => {
                 "restore read tables and checkpoints of one moment; or build the read model from the events: `readside reset`, \
@@ -130,7 +131,7 @@ impl StandstillKind {
             }
             Self::Incomplete => {
                 "restore the event store from a backup that is whole; where the content of an event is lost for good, put it \
-                 back with the payload null, as an erased one"
+                 back with the payload null, as an erased one; where no event is missing, `readside doctor` says which head to set"
             }
             Self::Denied => "grant the role of the service what the reason names; the engine goes on by itself",
             Self::ReadOnly => {

@@ -17,6 +17,11 @@ const COMPARED: usize = 10_000;
 /// Events that are counted, at most, to see whether logs are whole.
 const COUNTED: usize = 100_000;
 
+/// Where a counter or a head was set back by hand, or restored without the events. A reset would not help.
+const BEHIND: &str = "restore all of the engine's tables from one moment; or, where these events are right, stop all that pushes and \
+     set `head` of each such type in the table `heads` to the position of its last event, and `head`, `head_event` and \
+     `head_at` of the instance in the table `instances` to position, `event_id` and `created_at` of its last event";
+
 /// Standstills, and checkpoints of another history, that are told one by one.
 const SHOWN: usize = 20;
 
@@ -57,7 +62,7 @@ impl Doctor {
             let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
             findings.extend(self.projections(status));
             findings.push(history(store.mismatches(COMPARED), &builds));
-            findings.push(whole(store.flawed(COUNTED)));
+            findings.extend(whole(store.flawed(COUNTED)));
             findings.extend(objects(store.hanging()));
         }
         findings
@@ -77,7 +82,7 @@ impl Doctor {
         let (of_models, usable) = self.database(models);
         findings.extend(of_models);
         if known {
-            findings.push(whole(events.flawed(COUNTED)));
+            findings.extend(whole(events.flawed(COUNTED)));
         }
         if known && usable {
             findings.extend(self.projections(status_of_two(events, models, false)));
@@ -233,21 +238,36 @@ fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]
     Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
 }
 
-/// Whether logs are whole.
-fn whole(found: Result<Vec<Flaw>, StoreError>) -> Finding {
+/// Whether logs are whole, and counters and heads say what they hold.
+fn whole(found: Result<Vec<Flaw>, StoreError>) -> Vec<Finding> {
     let check = "events";
     let found = match found {
         Ok(found) => found,
-        Err(error) => return unreadable(check, &error),
+        Err(error) => return vec![unreadable(check, &error)],
     };
-    if found.is_empty() {
-        return Finding::ok(check, format!("no event is missing among the first {COUNTED}"));
+    let (behind, holes): (Vec<Flaw>, Vec<Flaw>) = found.into_iter().partition(|flaw| flaw.behind);
+    let describe = |flaws: &[Flaw]| {
+        let one = |flaw: &Flaw| format!("of instance {:?}: {}", flaw.instance, flaw.found);
+        let some: Vec<String> = flaws.iter().take(SHOWN).map(one).collect();
+        let more = if flaws.len() > SHOWN { format!("; and {} more", flaws.len() - SHOWN) } else { String::new() };
+        format!("{}{more}", some.join("; "))
+    };
+    let mut findings = Vec::new();
+    if !holes.is_empty() {
+        let text = format!("logs that are not whole: {}", describe(&holes));
+        findings.push(Finding::fail(check, text, StandstillKind::Incomplete.remedy()));
     }
-    let describe = |flaw: &Flaw| format!("of instance {:?}: {}", flaw.instance, flaw.found);
-    let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
-    let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
-    let text = format!("logs that are not whole: {}{more}", some.join("; "));
-    Finding::fail(check, text, StandstillKind::Incomplete.remedy())
+    if !behind.is_empty() {
+        findings.push(Finding::fail(
+            check,
+            format!("counters that say less than the log: {}", describe(&behind)),
+            BEHIND,
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(check, format!("no event is missing among the first {COUNTED}")));
+    }
+    findings
 }
 
 /// What stands on read tables: a rebuild would refuse, or a removal, and says so before anybody asks.
@@ -361,7 +381,12 @@ fn engines(status: &Status) -> Finding {
              engines run: `readside builds back {name}`, or `builds switch` where that is the newer one"
         ),
     };
-    Finding::warn(check, format!("{text}; no engine runs {names}"), remedy)
+    let last = status.members.iter().filter(|_| alive == 0).max_by_key(|member| member.alive_until);
+    let last = last.map_or(String::new(), |member| {
+        let age = spoken(status.at.duration_since(member.alive_until).unwrap_or_default());
+        format!("; {:?} did until {age} ago: it died, or works on another database by now", member.name)
+    });
+    Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
 
 /// Leases of the dead end by themselves, but somebody has to take them over.

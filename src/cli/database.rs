@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::admin::Remote;
-use crate::conninfo::{Look, look};
+use crate::conninfo::{Look, look, shown};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
-use crate::error::{OperateError, RetentionError, SetupError, StoreError};
+use crate::error::{OperateError, PushError, RetentionError, SetupError, StoreError};
+use crate::event::NewEvent;
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
 use crate::lease::{LeaseStore, Notifier};
@@ -22,6 +23,8 @@ pub(super) type Progress<'p> = &'p mut dyn FnMut(&TableRows);
 
 /// What commands need of a store.
 pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect {
+    /// See [`DbStore::push_or_repeat`].
+    fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError>;
     /// See [`DbStore::setup_sql`].
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
     /// See [`DbStore::grant_sql`].
@@ -58,6 +61,10 @@ impl<B: Backend> Store for DbStore<B>
 where
     Self: Notifier,
 {
+    fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.push_or_repeat(events)
+    }
+
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         self.setup_sql(projections)
     }
@@ -181,14 +188,15 @@ fn look_inside(path: &Path) -> anyhow::Result<()> {
     use anyhow::Context;
     use rusqlite::OpenFlags;
 
-    let shown = path.display();
+    let place = path.to_string_lossy();
+    let shown = shown(&place);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let ours = rusqlite::Connection::open_with_flags(path, flags).and_then(|conn| {
         conn.busy_timeout(std::time::Duration::from_secs(5))?;
         let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'readside_schema_migrations'";
         conn.query_row(sql, [], |row| row.get::<_, i64>(0))
     });
-    let ours = ours.with_context(|| {
+    let ours = ours.map_err(|error| crate::sqlite::masked(error, path)).with_context(|| {
         format!(
             "reading \"{shown}\"; check that it is there, and that this user may write its folder and the files beside it that end \
              in -wal and -shm, which SQLite makes also to read; where nobody writes it, \

@@ -8,6 +8,7 @@ use indicatif::HumanCount;
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
 pub(super) use crate::clock::spoken as duration;
+use crate::conninfo;
 use crate::plain::plain;
 
 /// `12,345`.
@@ -52,8 +53,29 @@ pub(super) fn short(text: &str, letters: usize) -> String {
     }
 }
 
-/// A text in which passwords of URLs and of connection strings are stars.
+/// A text in which passwords of URLs, of connection strings and of URIs of files are stars.
 pub(super) fn masked(text: &str) -> String {
+    masked_urls(&masked_files(text))
+}
+
+/// With all that stands behind `file:` as messages show it.
+fn masked_files(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("file:") {
+        let (before, after) = rest.split_at(at);
+        let end = after
+            .find(|letter: char| letter.is_whitespace() || matches!(letter, '\'' | '"' | '`'))
+            .unwrap_or(after.len());
+        let (uri, next) = after.split_at(end);
+        shown.push_str(before);
+        shown.push_str(&conninfo::shown(uri));
+        rest = next;
+    }
+    shown + rest
+}
+
+fn masked_urls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -178,6 +200,8 @@ mod tests {
             (r"password='se \'cr et' user=b", "password=*** user=b"),
             ("check user, password and more", "check user, password and more"),
             ("nothing", "nothing"),
+            ("opening \"file:x.db?key=secret\": no", "opening \"file:x.db?key=***\": no"),
+            ("a file: it is there", "a file: it is there"),
         ] {
             assert_eq!(masked(text), shown);
         }

@@ -6,10 +6,14 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue};
 
 use super::format;
-use crate::conninfo::{Look, follows_secret_word, look};
+use crate::conninfo::{Look, follows_secret_word, look, shown};
 
 /// Nothing shows these.
 pub(super) struct Hidden(Vec<String>);
+
+fn may_hold_secret(text: &str) -> bool {
+    look(text) != Look::File || shown(text) != text
+}
 
 impl Hidden {
     pub(super) fn of(args: &[OsString]) -> Self {
@@ -23,7 +27,7 @@ impl Hidden {
             if is_secret && arg == "=" {
                 continue;
             }
-            let is_one = is_secret || [arg, bare, value].iter().any(|text| look(text) != Look::File);
+            let is_one = is_secret || [arg, bare, value].iter().any(|text| may_hold_secret(text));
             is_secret = follows_secret_word(bare);
             if is_one {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
@@ -91,10 +95,12 @@ mod tests {
             &["password", "=", "supersecret"],
             &["PASSWORD=", "supersecret"],
             &["-d", "host=h password=supersecret"],
+            &["-d", "file:x.db?hexkey=super secret"],
+            &["--database-url=file:x.db?hexkey=supersecret"],
         ] {
             let hidden = hidden(args);
             let text = format!("there is no {:?}, nor {}", args.join(" "), args.join(", "));
-            assert!(!hidden.masked(&text).contains("supersecret"), "{args:?}: {}", hidden.masked(&text));
+            assert!(!hidden.masked(&text).contains("super"), "{args:?}: {}", hidden.masked(&text));
         }
         let text = "status of x.db at 12:30";
         assert_eq!(hidden(&["-d", "x.db", "status"]).masked(text), text);

@@ -8,6 +8,7 @@ mod keyword;
 mod look;
 #[cfg(feature = "postgres")]
 mod parse;
+mod uri;
 
 pub(crate) use fault::Fault;
 #[cfg(feature = "cli")]
@@ -15,3 +16,5 @@ pub(crate) use look::follows_secret_word;
 pub(crate) use look::{Look, look};
 #[cfg(feature = "postgres")]
 pub(crate) use parse::Parts;
+#[cfg(any(feature = "sqlite", feature = "cli"))]
+pub(crate) use uri::shown;

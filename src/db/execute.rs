@@ -1,9 +1,12 @@
 //! One statement at a time on the read tables.
 
+use std::sync::Arc;
+
 use super::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
-use crate::sql;
+use crate::sql::{self, Dialect};
+use crate::state::ProjectionKey;
 use crate::statement::Statement;
 
 /// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
@@ -20,23 +23,41 @@ pub(super) fn execute(
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;
     for sql in rendered {
-        conn.execute(&sql.text, &sql.params).map_err(|error| {
+        let done = conn.execute(&sql.text, &sql.params);
+        done.map_err(|error| {
             let is_own = error.kind() == StoreErrorKind::Schema && statement.has_exec();
-            of_table(if is_own { error.of_kind(StoreErrorKind::Usage) } else { error }, projection)
+            of_table(conn, if is_own { error.of_kind(StoreErrorKind::Usage) } else { error }, projection)
         })?;
     }
     Ok(())
 }
 
 /// An error of a statement on a read table.
-pub(super) fn of_table(error: StoreError, projection: &Projection) -> StoreError {
+pub(super) fn of_table(conn: &mut dyn Conn, error: StoreError, projection: &Projection) -> StoreError {
     let error = error.doing(format!("writing a read table of projection {:?}", projection.name()));
-    match error.kind() {
-        StoreErrorKind::Schema => error.with_remedy(PUT_BACK),
-        _ => error,
+    if error.kind() != StoreErrorKind::Schema {
+        return error;
     }
+    let remedy = match conn.dialect() {
+        // Where a schema is on record, a set-up made the tables; one that the code names tells nothing.
+        Dialect::Postgres if projection.schema_name().is_some() => SET_UP_OR_PUT_BACK,
+        Dialect::Postgres => PUT_BACK,
+        Dialect::Sqlite if is_on_record(conn, &projection.key()) => PUT_BACK,
+        Dialect::Sqlite => return error,
+    };
+    error.with_remedy(remedy)
+}
+
+/// True when the projection was set up. Without the engine's own tables nothing was.
+fn is_on_record(conn: &mut dyn Conn, key: &ProjectionKey) -> bool {
+    let sql = format!("SELECT 1 FROM {} WHERE name = $1 AND version = $2", conn.dialect().table("projections"));
+    conn.query(&sql, &[Arc::clone(&key.name).into(), key.version.into()]).is_ok_and(|rows| !rows.is_empty())
 }
 
 /// What helps where a read table is gone, or a column of one. A set-up does not: it would have to make it empty.
 const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
      by itself; or raise the version, so that it is rebuilt";
+
+/// The same where it may never have been set up.
+const SET_UP_OR_PUT_BACK: &str = "; run setup() if it was never set up; else rename back or restore what is missing, together \
+     with the checkpoints of its time, or raise the version, so that it is rebuilt";

@@ -3,6 +3,7 @@
 //! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
 //! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
 
+mod announce;
 mod ask;
 #[cfg(feature = "cli")]
 mod bench_cleanup;
@@ -50,6 +51,7 @@ use std::time::SystemTime;
 
 use crate::error::{Holder, SetupError, StoreError, StoreErrorKind};
 use crate::inspect::Finding;
+use crate::lease::Notifications;
 use crate::projection::Projection;
 use crate::query::{EventBatch, ReadRequest};
 use crate::sql::{self, Dialect};
@@ -294,6 +296,18 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn generation(&self) -> u64 {
         0
+    }
+
+    /// True where other processes hear of a push only when they are told.
+    #[doc(hidden)]
+    fn has_to_tell(&self) -> bool {
+        false
+    }
+
+    /// Tells other processes of pushes. Who listens through the same store passes it over: it hears of them inside the process.
+    #[doc(hidden)]
+    fn tell(&self, _news: &Notifications) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Has the files of the database hold nothing any more of what was erased or removed, as far as that can be done while it

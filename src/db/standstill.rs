@@ -139,9 +139,10 @@ fn standing(
 ) -> Result<Standing, StoreError> {
     let name = build.key.projection();
     let runs = |member: &&MemberStatus| {
-        member.alive && member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
+        member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
     };
-    let members = known.members.iter().filter(runs).count() as u64;
+    let members = known.members.iter().filter(runs).filter(|member| member.alive).count() as u64;
+    let last = known.members.iter().filter(runs).max_by_key(|member| member.alive_until).filter(|_| members == 0);
     // Halted for good, or tried again later and later; whoever gets on with it takes the trouble off the record.
     let waits = build.phase == Phase::Halted || build.trouble.is_some();
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
@@ -177,6 +178,7 @@ fn standing(
         phase: build.phase,
         succeeded: build.succeeded,
         members,
+        last_member: last.map(|member| (member.name.clone(), member.alive_until)),
         paused_instances,
         standstills,
     })

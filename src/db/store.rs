@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::sync::Mutex;
 use uuid::Uuid;
 
+use super::announce::Announcer;
 #[cfg(feature = "cli")]
 use super::bench_cleanup;
 use super::push::{self, Pushes};
@@ -41,8 +42,9 @@ pub struct DbStore<B: Backend> {
 }
 
 #[derive(Debug)]
-struct Inner<B> {
-    backend: B,
+struct Inner<B: Backend> {
+    backend: Arc<B>,
+    announcer: Option<Announcer<B>>,
     bus: Arc<Bus>,
     pushes: Pushes,
     /// As it was read last: with the latest events, where any were read.
@@ -59,9 +61,11 @@ impl<B: Backend> Clone for DbStore<B> {
 
 impl<B: Backend> DbStore<B> {
     pub(crate) fn from_backend(backend: B) -> Self {
-        let (bus, pushes) = (Arc::new(Bus::default()), Pushes::default());
-        let inner = Inner { backend, bus, pushes, store_id: Mutex::new(None), strange: Mutex::new(Uuid::nil()) };
-        Self { inner: Arc::new(inner) }
+        let backend = Arc::new(backend);
+        let announcer = Announcer::of(&backend);
+        let bus = Arc::new(Bus::telling(announcer.as_ref().map(Announcer::untold)));
+        let (pushes, store_id, strange) = (Pushes::default(), Mutex::new(None), Mutex::new(Uuid::nil()));
+        Self { inner: Arc::new(Inner { backend, announcer, bus, pushes, store_id, strange }) }
     }
 
     pub(crate) fn backend(&self) -> &B {
@@ -91,7 +95,7 @@ impl<B: Backend> DbStore<B> {
     /// # Errors
     /// When a definition does not hold together.
     pub fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
-        setup::script(&self.inner.backend, projections)
+        setup::script(self.backend(), projections)
     }
 
     /// The SQL by which an owner gives a role what it needs to run these projections on tables that are set up, and
@@ -139,12 +143,31 @@ impl<B: Backend> DbStore<B> {
     /// Removes the instances, tables and records of a measurement.
     #[cfg(feature = "cli")]
     pub(crate) fn erase_scratch(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {
-        bench_cleanup::erase(&self.inner.backend, tag, projection)
+        bench_cleanup::erase(self.backend(), tag, projection)
+    }
+
+    /// Pushes; true when the events were stored before, under their push keys.
+    #[cfg(feature = "cli")]
+    pub(crate) fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.push_told(events).map(|accepted| accepted.repeated)
+    }
+
+    fn push_told(&self, events: &[NewEvent]) -> Result<push::Accepted, PushError> {
+        self.tell_of_pushes();
+        self.inner.pushes.push(self.backend(), &self.inner.bus, events)
+    }
+
+    /// Has somebody tell other processes of what is pushed.
+    fn tell_of_pushes(&self) {
+        if let Some(announcer) = &self.inner.announcer {
+            announcer.start();
+        }
     }
 
     /// Stores the commands inside a transaction of the caller's.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn push_on(&self, conn: &mut dyn Conn, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+        self.tell_of_pushes();
         self.inner.pushes.push_in(conn, events)
     }
 
@@ -156,10 +179,17 @@ impl<B: Backend> DbStore<B> {
         push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
+    /// The error of a `push_in` that was rolled back, with its reason where the counter is at fault.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+    pub(crate) fn explained(&self, events: &[NewEvent], error: PushError) -> PushError {
+        push::explained(self.backend(), &push::instances(events), error)
+    }
+
     /// What the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn dirty_token(&self, events: &[NewEvent]) -> DirtyToken {
-        DirtyToken::new(Arc::clone(&self.inner.bus), push::instances(events))
+        let concerned = events.iter().map(|new| (Arc::clone(&new.instance), Arc::clone(&new.aggregate_type))).collect();
+        DirtyToken::new(Arc::clone(&self.inner.bus), concerned)
     }
 }
 
@@ -210,7 +240,7 @@ impl<B: Backend> EventSource for DbStore<B> {
 
 impl<B: Backend> EventStore for DbStore<B> {
     fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
-        self.inner.pushes.push(&self.inner.backend, &self.inner.bus, events)
+        self.push_told(events).map(|accepted| accepted.events)
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
@@ -228,11 +258,11 @@ impl<B: Backend> EventStore for DbStore<B> {
 
 impl<B: Backend> ProjectionStore for DbStore<B> {
     fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        setup::setup(&self.inner.backend, projections)
+        setup::setup(self.backend(), projections)
     }
 
     fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        setup::verify(&self.inner.backend, projections)
+        setup::verify(self.backend(), projections)
     }
 
     fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {

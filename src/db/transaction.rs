@@ -31,7 +31,8 @@ impl ProjectionTransaction for Transaction<'_> {
 
     fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
         let projection = placed(self.conn, projection)?;
-        model::with_rows(self.conn, &projection, instances).map_err(|error| of_table(error, &projection))
+        let found = model::with_rows(self.conn, &projection, instances);
+        found.map_err(|error| of_table(self.conn, error, &projection))
     }
 
     fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
@@ -83,7 +84,7 @@ impl ProjectionTransaction for Transaction<'_> {
         match outcome {
             Err(error) if error.kind() == StoreErrorKind::Usage && statement.has_exec() => {
                 Err(if lacks_tables(self.conn, &projection)? {
-                    of_table(error.of_kind(StoreErrorKind::Schema), &projection)
+                    of_table(self.conn, error.of_kind(StoreErrorKind::Schema), &projection)
                 } else {
                     error
                 })

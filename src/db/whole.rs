@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Conn, row};
+use super::{Conn, Row, row};
 use crate::error::StoreError;
 use crate::query::{Flaw, Span};
 use crate::sql::Dialect;
@@ -13,6 +13,9 @@ use crate::value::Value;
 
 /// Spans that are looked at by one statement.
 const AT_ONCE: usize = 1_000;
+
+/// Instances without a counter that are told.
+const UNCOUNTED: i64 = 100;
 
 /// Whatever statistics say: one instance after the other, by entries of the index alone.
 const BY_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
@@ -26,10 +29,10 @@ pub(super) fn flaws(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, St
     }
     for spans in spans.chunks(AT_ONCE) {
         for (span, low) in suspects(conn, spans)? {
-            if let Some(found) =
-                hole(conn, &span, low)?.map_or_else(|| beyond(conn, &span, low), |found| Ok(Some(found)))?
-            {
-                flaws.push(Flaw { instance: span.instance, found });
+            let hole = hole(conn, &span, low)?;
+            let behind = hole.is_none();
+            if let Some(found) = hole.map_or_else(|| beyond(conn, &span, low), |found| Ok(Some(found)))? {
+                flaws.push(Flaw { instance: span.instance, found, behind });
             }
         }
     }
@@ -137,6 +140,7 @@ pub(super) fn first_flaws(conn: &mut dyn Conn, events: usize) -> Result<Vec<Flaw
         .collect::<Result<Vec<_>, StoreError>>()?;
     let mut found = flaws(conn, &spans)?;
     found.extend(hidden(conn, &spans)?);
+    found.extend(uncounted(conn)?);
     Ok(found)
 }
 
@@ -157,8 +161,44 @@ fn hidden(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> 
         for found in conn.query(&sql, &[names])? {
             let found_at = (row::int(&found, 1)?, row::int(&found, 2)?);
             let text = format!("event {} lies above the head, which says {}", found_at.1, found_at.0);
-            flaws.push(Flaw { instance: row::shared(&found, 0)?, found: text });
+            flaws.push(Flaw { instance: row::shared(&found, 0)?, found: text, behind: true });
         }
     }
     Ok(flaws)
+}
+
+/// Instances that have heads, and no counter that would give them positions, so many at most.
+fn uncounted(conn: &mut dyn Conn) -> Result<Vec<Flaw>, StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT h.instance_id, max(h.head) FROM {} h WHERE NOT EXISTS \
+         (SELECT 1 FROM {} i WHERE i.instance_id = h.instance_id) GROUP BY h.instance_id ORDER BY h.instance_id LIMIT $1",
+        dialect.table("heads"),
+        dialect.table("instances")
+    );
+    let flaw = |found: &Row| {
+        let text = format!("it has a head at {} and no counter", row::int(found, 1)?);
+        Ok(Flaw { instance: row::shared(found, 0)?, found: text, behind: true })
+    };
+    conn.query(&sql, &[UNCOUNTED.into()])?.iter().map(flaw).collect()
+}
+
+/// The first of these instances whose counter says less than its log holds, in words.
+pub(super) fn behind(conn: &mut dyn Conn, instances: &[Arc<str>]) -> Result<Option<String>, StoreError> {
+    let dialect = conn.dialect();
+    let sql = format!(
+        "SELECT (SELECT max(e.position) FROM {} e WHERE e.instance_id = $1), \
+         coalesce((SELECT i.head FROM {} i WHERE i.instance_id = $1), 0)",
+        dialect.table("all_events"),
+        dialect.table("instances")
+    );
+    for instance in instances {
+        let rows = conn.query(&sql, &[Arc::clone(instance).into()])?;
+        let Some(found) = rows.first() else { continue };
+        let (last, head) = (row::int_or_zero(found, 0)?, row::int(found, 1)?);
+        if last > head {
+            return Ok(Some(format!("instance {instance:?} has event {last}, and its counter says {head}")));
+        }
+    }
+    Ok(None)
 }

@@ -166,7 +166,7 @@ fn hear(postgres: &Postgres, listener: &mut Client, patience: Duration) -> Resul
     while started.elapsed() < patience {
         let left = patience.saturating_sub(started.elapsed());
         if let Some(heard) = notifications.timeout_iter(left).next().map_err(failed)?
-            && notify::read(heard.payload(), &mut Notifications::default()).contains(&word)
+            && notify::read(heard.payload(), postgres.origin, &mut Notifications::default()).contains(&word)
         {
             return Ok(Some(started.elapsed()));
         }

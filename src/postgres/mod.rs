@@ -29,11 +29,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postgres::Transaction;
+use uuid::Uuid;
 
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{Holder, PushError, SetupError, StoreError};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
+use crate::lease::Notifications;
 use crate::projection::Projection;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
@@ -91,7 +93,8 @@ impl DbStore<Postgres> {
         let pool = Pool::open(address, &options)?;
         let (longest_idle, places) =
             (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), TableSchemas::default());
-        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, longest_idle, places }))
+        let origin = Uuid::now_v7();
+        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, origin, longest_idle, places }))
     }
 
     /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -110,7 +113,8 @@ impl DbStore<Postgres> {
             Ok(_) => "RELEASE SAVEPOINT readside_push",
             Err(_) => "ROLLBACK TO SAVEPOINT readside_push; RELEASE SAVEPOINT readside_push",
         })?;
-        let events = outcome.map_err(|error| self.name_holder(&mut session, commands, error))?;
+        let events =
+            outcome.map_err(|error| self.explained(commands, self.name_holder(&mut session, commands, error)))?;
         Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 
@@ -224,6 +228,14 @@ impl Backend for Postgres {
 
     fn generation(&self) -> u64 {
         self.pool.generation()
+    }
+
+    fn has_to_tell(&self) -> bool {
+        true
+    }
+
+    fn tell(&self, news: &Notifications) -> Result<(), StoreError> {
+        notify::tell_of_pushes(self, news)
     }
 
     /// The server keeps old rows until they are vacuumed.

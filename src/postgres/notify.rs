@@ -27,6 +27,13 @@ const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 const CHANNEL: &str = "readside";
 
+/// Begins a message of everything; what follows is the store that sent it, if it names itself. Earlier versions of this code
+/// read it as news of everything too.
+const EVERYTHING: &str = "*";
+
+/// In place of an aggregate type: the store that sent a message. To earlier versions that is a type that nobody wants.
+const FROM: &str = "readside.from";
+
 /// In place of an aggregate type: a word of a listener to itself, which is news to nobody.
 const WORD: &str = "readside.word";
 
@@ -81,8 +88,14 @@ impl Notifier for DbStore<Postgres> {
     }
 
     fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
-        self.backend().read("telling other processes of pushes", |conn| tell(conn, &message(news)))
+        self.backend().read("telling other processes", |conn| tell(conn, &message(news, None)))
     }
+}
+
+/// Tells other processes of what this store pushed.
+pub(super) fn tell_of_pushes(postgres: &Postgres, news: &Notifications) -> Result<(), StoreError> {
+    let message = message(news, Some(postgres.origin));
+    postgres.read("telling other processes of pushes", |conn| tell(conn, &message))
 }
 
 fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
@@ -97,7 +110,7 @@ fn word(token: &str) -> Notifications {
 /// Says a word as pushes are announced, and returns what to listen for.
 pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
     let token = Uuid::now_v7().to_string();
-    postgres.read("telling oneself a word", |conn| tell(conn, &message(&word(&token))))?;
+    postgres.read("telling oneself a word", |conn| tell(conn, &message(&word(&token), None)))?;
     Ok(token)
 }
 
@@ -159,24 +172,34 @@ fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: u
             .unwrap_or(false)
 }
 
-/// Instances by aggregate type, or `*` when they would be too many.
-fn message(news: &Notifications) -> String {
+/// Instances by aggregate type, or `*` when they would be too many; and which store says so, if that is to pass it over.
+fn message(news: &Notifications, from: Option<Uuid>) -> String {
+    let from = from.map(|from| from.to_string());
     let mut by_type: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    by_type.extend(from.as_deref().map(|from| (FROM, vec![from])));
     for (instance, kind) in &news.instances {
         by_type.entry(kind).or_default().push(instance);
     }
     match serde_json::to_string(&by_type) {
         Ok(text) if !news.all && text.len() <= LONGEST => text,
-        _ => "*".to_owned(),
+        _ => format!("{EVERYTHING}{}", from.unwrap_or_default()),
     }
 }
 
-/// Adds the news of a message, and returns the words in it that listeners said to themselves.
-pub(super) fn read(message: &str, news: &mut Notifications) -> Vec<String> {
+/// Adds the news of a message that another store than this one sent, and returns the words in it that listeners said to
+/// themselves.
+pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<String> {
+    let is_own = |from: &str| Uuid::parse_str(from) == Ok(own);
+    if message.strip_prefix(EVERYTHING).is_some_and(is_own) {
+        return Vec::new();
+    }
     let Ok(mut by_type) = serde_json::from_str::<BTreeMap<String, Vec<String>>>(message) else {
         news.all = true;
         return Vec::new();
     };
+    if by_type.remove(FROM).is_some_and(|from| from.iter().any(|from| is_own(from))) {
+        return Vec::new();
+    }
     let words = by_type.remove(WORD).unwrap_or_default();
     for (kind, instances) in by_type {
         let kind: Arc<str> = kind.into();
@@ -187,7 +210,7 @@ pub(super) fn read(message: &str, news: &mut Notifications) -> Vec<String> {
 
 impl Subscription {
     /// Waits for news for so long at most.
-    fn hear(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
+    fn hear(&mut self, own: Uuid, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));
         }
@@ -195,11 +218,11 @@ impl Subscription {
         let mut notifications = self.client.notifications();
         let failed = |error: postgres::Error| error::store(DOING, &error);
         if let Some(first) = notifications.timeout_iter(wait).next().map_err(failed)? {
-            words.extend(read(first.payload(), &mut news));
+            words.extend(read(first.payload(), own, &mut news));
         }
         let mut queued = notifications.iter();
         while let Some(more) = queued.next().map_err(failed)? {
-            words.extend(read(more.payload(), &mut news));
+            words.extend(read(more.payload(), own, &mut news));
         }
         if matches!(&self.word, Word::Said(token, _) if words.contains(token)) {
             self.word = Word::Heard;
@@ -277,7 +300,7 @@ impl NotificationListener for Listener {
         let is_over = |session: &mut Subscription| session.life.0 != generation || session.life.1 <= now;
         drop(self.session.take_if(is_over));
         let Some(session) = &mut self.session else { return self.connect() };
-        let heard = session.hear(wait);
+        let heard = session.hear(self.store.backend().origin, wait);
         match heard {
             Ok(_) => self.prove(),
             Err(_) => self.session = None,

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::options::PostgresOptions;
 use super::places::TableSchemas;
 use super::pool::{Checked, Pool};
@@ -29,6 +31,8 @@ pub struct Postgres {
     pub(super) reserve: Pool,
     pub(super) places: TableSchemas,
     pub(super) options: PostgresOptions,
+    /// Whose pushes these are, in what is told to other processes.
+    pub(super) origin: Uuid,
     /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
     pub(super) longest_idle: AtomicU64,
 }

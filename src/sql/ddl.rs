@@ -124,7 +124,31 @@ fn column_sql(dialect: Dialect, column: &Column) -> String {
         Some(value) if !value.is_null() => format!(" DEFAULT {}", literal(dialect, value, column.kind)),
         _ => String::new(),
     };
-    format!("{} {}{not_null}{default}", quote(&column.name), type_sql(dialect, column.kind))
+    let check = match dialect {
+        Dialect::Postgres => None,
+        Dialect::Sqlite => check_sql(&quote(&column.name), column.kind),
+    };
+    let check = check.map_or(String::new(), |check| format!(" CHECK ({check})"));
+    format!("{} {}{not_null}{default}{check}", quote(&column.name), type_sql(dialect, column.kind))
+}
+
+/// What a type of this library demands beyond the type that SQLite has for it, so that SQL of the service's own, and people,
+/// can store in a column only what PostgreSQL would take there, and what can be read back. NULL passes.
+fn check_sql(column: &str, kind: T) -> Option<String> {
+    Some(match kind {
+        T::Boolean => format!("{column} IN (0, 1)"),
+        // As it is written; the second half refuses days and hours that there are not.
+        T::Timestamp => {
+            let [two, four, six] = [2, 4, 6].map(|digits| "[0-9]".repeat(digits));
+            format!(
+                "{column} GLOB '{four}-{two}-{two}T{two}:{two}:{two}.{six}Z' AND date({column}) IS substr({column}, 1, 10)"
+            )
+        }
+        T::Json => format!("json_valid({column})"),
+        T::TextArray => format!("json_type({column}) = 'array'"),
+        T::Uuid => format!("length({column}) = 16"),
+        T::Text | T::Integer | T::Float | T::Bytes => return None,
+    })
 }
 
 /// The default of a column; the only values that stand in SQL as text, from the code of the service.

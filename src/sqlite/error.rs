@@ -1,8 +1,11 @@
 //! SQLite's result codes as kinds of error.
 
+use std::path::Path;
+
 use rusqlite::{Error, ErrorCode, ffi};
 
 use super::contains::TWICE;
+use crate::conninfo::shown;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
 /// What was committed last may lie in the log that is gone.
@@ -29,6 +32,17 @@ pub(super) fn store(doing: &str, error: Error) -> StoreError {
     match code {
         Some(code) => error.with_code(code),
         None => error,
+    }
+}
+
+/// The error of an opening, whose words name what was to be opened, without what may be a secret in that.
+pub(crate) fn masked(error: Error, path: &Path) -> Error {
+    match error {
+        Error::SqliteFailure(failure, Some(words)) => {
+            let place = path.to_string_lossy();
+            Error::SqliteFailure(failure, Some(words.replace(&*place, &shown(&place))))
+        }
+        other => other,
     }
 }
 

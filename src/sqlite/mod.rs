@@ -27,13 +27,15 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
 use crate::clock::{Clock, SystemClock, deadline, spoken};
-use crate::conninfo::{Look, look};
+use crate::conninfo::{Look, look, shown};
 use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
+#[cfg(feature = "cli")]
+pub(crate) use error::masked;
 use handle::Handle;
 use place::{Identity, Place};
 
@@ -75,11 +77,27 @@ impl Default for SqliteOptions {
     }
 }
 
+/// A path, or an URI of a file, of which nothing shows what may be a secret.
+struct Location(PathBuf);
+
+impl std::ops::Deref for Location {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", shown(&self.0.to_string_lossy()))
+    }
+}
+
 /// An open SQLite database.
 #[derive(Debug)]
 pub struct Sqlite {
     /// None in memory, where the writer is the only connection.
-    path: Option<PathBuf>,
+    path: Option<Location>,
     /// The file that the writer has opened.
     place: Option<Place>,
     options: SqliteOptions,
@@ -118,7 +136,7 @@ impl DbStore<Sqlite> {
     pub fn open_with(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StoreError> {
         let path = path.as_ref();
         refuse_server(path)?;
-        let doing = format!("opening the database \"{}\"", path.display());
+        let doing = format!("opening the database \"{}\"", shown(&path.to_string_lossy()));
         let resolved = resolve(path).map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
         let (writer, place) = open_place(&resolved, &options).map_err(|error| error.doing(doing))?;
         Ok(Self::from_backend(Sqlite::new(Some(resolved), place, writer, options)))
@@ -168,7 +186,8 @@ impl DbStore<Sqlite> {
             Err(_) => "ROLLBACK TO readside_push; RELEASE readside_push",
         };
         transaction.execute_batch(end).map_err(|error| error::store(doing, error))?;
-        Ok(PushedIn { events: outcome?, token: self.dirty_token(commands) })
+        let events = outcome.map_err(|error| self.explained(commands, error))?;
+        Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 }
 
@@ -238,7 +257,8 @@ fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Optio
 fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    Connection::open_with_flags(path, flags).map_err(|error| error::store("opening the database", error))
+    Connection::open_with_flags(path, flags)
+        .map_err(|error| error::store("opening the database", error::masked(error, path)))
 }
 
 fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
@@ -285,6 +305,7 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
 
 impl Sqlite {
     fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
+        let path = path.map(Location);
         let (writing, shortened, readers) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { path, place, options, writer: Mutex::new(writer), writing, shortened, readers }
     }

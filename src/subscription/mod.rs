@@ -14,6 +14,9 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::event::Event;
 use crate::query::EventFilter;
 
+mod untold;
+pub(crate) use untold::{Concerned, Untold};
+
 /// The longest that one call waits, also when it was asked to wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -261,9 +264,15 @@ impl fmt::Debug for Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
     queues: Mutex<Vec<Weak<Queue>>>,
+    /// For other processes, where nothing but this process tells them.
+    untold: Option<Arc<Untold>>,
 }
 
 impl Bus {
+    pub(crate) fn telling(untold: Option<Arc<Untold>>) -> Self {
+        Self { untold, ..Self::default() }
+    }
+
     pub(crate) fn subscribe(&self, topics: Topics) -> Subscription {
         self.subscribe_with(topics, Limits::default())
     }
@@ -282,6 +291,14 @@ impl Bus {
             if wanted.peek().is_some() {
                 queue.change(|queued| wanted.for_each(|event| queued.add(event, queue.limits)));
             }
+        }
+        self.tell(events.iter().map(|event| (&event.instance, &event.aggregate_type)));
+    }
+
+    /// Has other processes told of events.
+    pub(crate) fn tell<'e>(&self, concerned: impl Iterator<Item = (&'e Arc<str>, &'e Arc<str>)>) {
+        if let Some(untold) = &self.untold {
+            untold.add(concerned);
         }
     }
 
@@ -316,11 +333,14 @@ impl Bus {
 pub struct DirtyToken {
     bus: Arc<Bus>,
     instances: Vec<Arc<str>>,
+    concerned: BTreeSet<Concerned>,
 }
 
 impl DirtyToken {
-    pub(crate) fn new(bus: Arc<Bus>, instances: Vec<Arc<str>>) -> Self {
-        Self { bus, instances }
+    pub(crate) fn new(bus: Arc<Bus>, concerned: BTreeSet<Concerned>) -> Self {
+        let mut instances: Vec<Arc<str>> = concerned.iter().map(|(instance, _)| Arc::clone(instance)).collect();
+        instances.dedup();
+        Self { bus, instances, concerned }
     }
 
     /// The instances that were pushed to.
@@ -329,9 +349,10 @@ impl DirtyToken {
         &self.instances
     }
 
-    /// Says that the transaction was committed: subscribers look at the instances.
+    /// Says that the transaction was committed: subscribers look at the instances, and other processes hear of it.
     pub fn fire(self) {
         self.bus.mark_dirty(&self.instances);
+        self.bus.tell(self.concerned.iter().map(|(instance, kind)| (instance, kind)));
     }
 }
 

@@ -147,8 +147,30 @@ fn close_wakes_a_waiting_receiver() {
 fn a_token_marks_only_when_it_is_fired() {
     let bus = Arc::new(Bus::default());
     let subscription = bus.subscribe(Topics::all().aggregate_type("user"));
-    drop(DirtyToken::new(Arc::clone(&bus), vec!["a".into()]));
+    let token = || DirtyToken::new(Arc::clone(&bus), [("a".into(), "user".into()), ("a".into(), "z".into())].into());
+    drop(token());
     assert!(subscription.drain().is_empty());
-    DirtyToken::new(Arc::clone(&bus), vec!["a".into()]).fire();
+    assert_eq!(token().instances(), ["a".into()]);
+    token().fire();
     assert_eq!(subscription.drain().dirty, ["a".into()]);
+}
+
+// Contract: A7, L9: what is pushed while nobody takes it comes together, each pair once.
+#[test]
+fn what_is_untold_comes_together() {
+    let untold = Arc::new(Untold::default());
+    let bus = Bus::telling(Some(Arc::clone(&untold)));
+    for position in 1..=1000 {
+        bus.publish(&[event("a", "user", position), event("b", "user", position)]);
+    }
+    let news = untold.take().unwrap();
+    assert_eq!(news.instances, ["a", "b"].map(|instance| (instance.into(), "user".into())));
+    assert!(!news.all);
+    for n in 0..=10_000 {
+        bus.publish(&[event(&n.to_string(), "user", 1)]);
+    }
+    untold.close();
+    let news = untold.take().unwrap();
+    assert!(news.all && news.instances.is_empty(), "what is bounded says that there is more");
+    assert_eq!(untold.take(), None);
 }

@@ -135,6 +135,25 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     lawful(place);
 }
 
+// Contract: I2: what was never set up is nothing that somebody lost.
+pub(crate) fn what_was_never_set_up_is_told_so<P: Place>(place: &P) {
+    let store = place.open();
+    ProjectionStore::setup(&store, &[]).unwrap();
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+    let told = |projection: Projection, lost: bool| {
+        let store = std::sync::Arc::new(place.open());
+        let handler = ProjectionHandler::new(store.clone(), store, projection, HandlerConfig::default()).unwrap();
+        let text = chain(&handler.trigger(&[&tenant(0)]).unwrap_err());
+        assert!(text.contains("run setup()") != lost, "{text}");
+        assert_eq!(text.contains("rename it back"), lost, "{text}");
+    };
+    told(counts(1), false);
+    told(counts(1).schema("app"), false);
+    ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
+    place.sql("ALTER TABLE counts_log_1 RENAME TO counts_old");
+    told(counts(1), true);
+}
+
 /// One row, and some SQL by hand.
 fn by_hand(words: &'static str) -> Projection {
     let table = Table::new("notes").column(text("thing")).column(text("word")).primary_key(["thing"]);

@@ -243,6 +243,7 @@ on_both! {
         a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
     gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
+        what_was_never_set_up_is_told_so,
         whose_fault_a_missing_table_is;
     objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
         a_build_that_something_stands_on_is_not_removed, a_view_on_the_table_follows_it, a_view_that_would_break_is_named_before, a_foreign_key_follows_the_table, a_foreign_key_follows_a_raised_version,

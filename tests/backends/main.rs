@@ -115,7 +115,8 @@ suite! {
         a_second_poison_event_is_parked_in_its_turn, any_event_of_an_aggregate_takes_a_retry_up,
         a_retry_of_all_names_what_fails_again, an_aggregate_among_many_others_is_mended, a_long_queue_behind_a_parked_event_is_applied_once,
         a_stopped_instance_goes_on_when_a_person_says_so, a_skipped_event_can_be_applied_late, a_restart_goes_on_counting;
-    tables: a_projection_has_several_tables_in_a_schema, a_table_that_was_changed_by_hand_is_reported, a_stream_is_complete;
+    tables: a_projection_has_several_tables_in_a_schema, a_table_that_was_changed_by_hand_is_reported, own_sql_stores_what_the_columns_hold,
+        a_stream_is_complete;
     json: rows_copied_onto_one_key_are_refused;
     setup: setup_is_repeatable_and_finds_changes, taken_names_are_refused, a_new_version_waits_for_its_switch;
 }

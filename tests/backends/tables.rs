@@ -92,6 +92,60 @@ pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
     fixture.store.setup(&[&things(2)]).unwrap();
 }
 
+// Contract: A8, B2: what a column cannot hold is refused alike, also where SQL of the service's own brings it.
+pub(crate) fn own_sql_stores_what_the_columns_hold(fixture: &Fixture) {
+    const SETS: [(&str, &str); 5] = [
+        ("on", "UPDATE {things} SET \"on\" = $2 WHERE instance_id = $1"),
+        ("at", "UPDATE {things} SET at = $2 WHERE instance_id = $1"),
+        ("doc", "UPDATE {things} SET doc = $2 WHERE instance_id = $1"),
+        ("ref", "UPDATE {things} SET ref = $2 WHERE instance_id = $1"),
+        ("tags", "UPDATE {things} SET tags = $2 WHERE instance_id = $1"),
+    ];
+    let columns = [boolean("on"), timestamp("at"), json("doc"), uuid_column("ref"), text_array("tags")];
+    let table = columns
+        .into_iter()
+        .fold(Table::new("things").column(text("id")), |table, column| table.column(column.nullable()));
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_micros(1_234_567);
+    let fits = [
+        ("on", Value::from(true)),
+        ("at", at.into()),
+        ("doc", Value::json(&7).unwrap()),
+        ("ref", uuid::Uuid::nil().into()),
+        ("tags", Value::TextArray(vec!["a".into()])),
+    ];
+    let wrong = [
+        ("on", Value::from(5)),
+        ("at", "tomorrow".into()),
+        ("at", "2026-13-31T12:00:00.000000Z".into()),
+        ("at", 7.into()),
+        ("doc", "{no json".into()),
+        ("ref", "no uuid".into()),
+        ("ref", Value::Bytes(vec![1, 2, 3])),
+        ("tags", "a".into()),
+    ];
+    let nulls = SETS.map(|(name, _)| (name, Value::Null));
+    let cases: Vec<_> = fits.iter().chain(&wrong).chain(&nulls).cloned().collect();
+    let reduce = cases.clone();
+    let projection = Projection::new("things", 1).table(table.primary_key(["id"])).on_raw("t", "x", move |e| {
+        let (name, value) = reduce[e.aggregate_id().parse::<usize>().unwrap()].clone();
+        multi([create([set("id", e.aggregate_id())]), exec(name, [value])])
+    });
+    let projection = SETS.into_iter().fold(projection, |projection, (name, sql)| projection.sql(name, sql));
+    let handler = handler(fixture, &projection);
+    for (n, (name, value)) in cases.iter().enumerate() {
+        let (id, instance) = (n.to_string(), format!("i{n}"));
+        fixture.store.push(&[NewEvent::raw(&instance, "t", &id, "x")]).unwrap();
+        let is_wrong = wrong.contains(&(*name, value.clone()));
+        assert_eq!(handler.trigger(&[&instance]).is_err(), is_wrong, "{name} {value:?}");
+    }
+    let rows = fixture.read_rows(&projection, "things");
+    assert_eq!(rows.len(), fits.len() + nulls.len());
+    for (name, value) in &fits {
+        let found = rows.iter().flatten().filter(|(column, found)| column == name && !matches!(found, Value::Null));
+        assert_eq!(found.map(|(_, found)| found).collect::<Vec<_>>(), [value]);
+    }
+}
+
 /// Runs DDL in the store's own database, by a statement of a projection without tables.
 fn alter(fixture: &Fixture, sql: &'static str) {
     let hand =

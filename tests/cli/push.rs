@@ -262,13 +262,87 @@ fn a_cloud_event_that_comes_again_is_stored_once() {
         // In one input, among lines without keys, and behind new ones.
         let mixed = [&event("3", "/a", 4), &line(1), &event("3", "/a", 4), &event("3", "/a", 4), &some[0], &line(2)];
         let mixed: Vec<String> = mixed.into_iter().cloned().collect();
-        assert_eq!(push(&mixed, "1000").ok(), "stored 6 events of lines 1 to 6\n");
+        assert_eq!(push(&mixed, "1000").ok(), "stored 3 events of lines 1 to 6; 3 more were there already\n");
         assert_eq!(stored(place), 6);
         // Of another instance it is another one.
         place.run_with(&["push", "--instance", "other", "--aggregate-type", "user"], &some[0]).ok();
         assert_eq!(stored(place), 7);
         let error = push(&[event("9", "/a", 1), event("2", "/a", 77)], "1000").failed();
         assert!(error.contains(r#"line 2: nothing pushed: push key "ce:[\"/a\",\"2\"]""#), "{error}");
+    });
+}
+
+// Contract: K1: a report of what was stored does not count what was there.
+#[test]
+fn a_repeated_import_says_what_is_new() {
+    on_both(|place| {
+        let push =
+            |count: usize| place.run_with(&["push", "--key-prefix", "k", "--batch", "3"], &lines(count, None)).ok();
+        assert_eq!(push(2), "stored 2 events of lines 1 to 2\n");
+        assert_eq!(push(2), "stored nothing new; 2 events of lines 1 to 2 were there already\n");
+        // A batch of which a part is there.
+        assert_eq!(push(7), "stored 5 events of lines 1 to 7; 2 more were there already\n");
+        let report = place.run_with(&["push", "--key-prefix", "k", "--json"], &lines(8, None)).json();
+        assert_eq!((&report["events"], &report["repeated"]), (&json!(8), &json!(7)));
+        assert_eq!(stored(place), 8);
+        let wrong = lines(9, None).replace("\"n\":9", "\"n\":10").replace("\"n\":1}", "\"n\":11}");
+        let error = place.run_with(&["push", "--key-prefix", "k", "--batch", "1", "--from-line", "2"], &wrong);
+        assert!(error.ok().starts_with("stored 1 event of lines 2 to 9; 7 more were there already"));
+    });
+}
+
+// Contract: A8: of a member that stands there twice, nobody can tell which one counts.
+#[test]
+fn a_member_that_stands_there_twice_is_refused_by_name() {
+    on_both(|place| {
+        let cloud = |more: &str| {
+            let begin =
+                r#"{"specversion":"1.0","id":"7","source":"/crm","type":"added","subject":"u","aggregatetype":"user""#;
+            format!(r#"{begin},"instance":"acme"{more}}}"#)
+        };
+        let native = |more: &str| {
+            format!(r#"{{"instance":"acme","aggregate_type":"user","aggregate_id":"u","type":"added"{more}}}"#)
+        };
+        for (line, named) in [
+            (cloud(r#","subject":"v""#), "`subject` stands there twice"),
+            (cloud(r#","\u0073ubject":"v""#), "`subject` stands there twice"),
+            (cloud(r#","specversion":"0.3""#), "`specversion` stands there twice"),
+            (cloud(r#","data":{"a":1,"b":{"c":1,"c":2}}"#), "`c` of `data.b` stands there twice"),
+            (native(r#","owner":"a","owner":"b""#), "`owner` stands there twice"),
+            (cloud(r#","data":[1,[{"a":1,"\u0061":1}]]"#), "`a` of `data` stands there twice"),
+            (native(r#","payload":1,"payload":2"#), "`payload` stands there twice"),
+            (native(r#","metadata":{"a":"1","a":"2"}"#), "`a` of `metadata` stands there twice"),
+            (
+                native(r#","unique":[{"add":{"constraint":"c","value":"v","value":"w"}}]"#),
+                "`value` of `unique.add` stands",
+            ),
+        ] {
+            let error = place.run_with(&["push"], &line).failed();
+            assert!(error.starts_with("readside: line 1: no event: member ") && error.contains(named), "{error}");
+        }
+        assert_eq!(stored(place), 0);
+        let deep = native(&format!(r#","payload":{}1{}"#, "[".repeat(200), "]".repeat(200)));
+        assert!(place.run_with(&["push"], &deep).failed().contains("nested deeper"));
+        place.run_with(&["push"], &cloud(r#","data":[{"a":1},{"a":{"a":2}}]"#)).ok();
+        // A payload is what its service makes of it.
+        place.run_with(&["push"], &native(r#","payload":{"a":1,"a":2}"#)).ok();
+    });
+}
+
+#[test]
+fn a_cloud_event_whose_key_is_too_long_is_told_the_way_out() {
+    on_both(|place| {
+        let (begin, long) = (
+            r#"{"specversion":"1.0","type":"added","subject":"u","aggregatetype":"user","instance":"a""#,
+            "x".repeat(3000),
+        );
+        let event = format!(r#"{begin},"id":"{long}","source":"/crm"}}"#);
+        let error = place.run_with(&["push"], &event).failed();
+        assert!(error.contains("its `source` and `id` make a push key") && error.contains("--key-prefix"), "{error}");
+        place.run_with(&["push", "--key-prefix", "k"], &event).ok();
+        // What is too long by itself is not blamed on them.
+        let error = place.run_with(&["push", "--key-prefix", &long], &event).failed();
+        assert!(error.contains("its push key cannot be stored") && !error.contains("`source`"), "{error}");
     });
 }
 

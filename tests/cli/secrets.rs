@@ -156,3 +156,34 @@ fn keyword_and_value_name_a_database() {
     ran(command().args(["-d", database.url(), "status"]), "").ok();
     run(&["bench", "--events", "100", "--instances", "2"]).ok();
 }
+
+// Contract: O4: an URI of a file may hold the key of an extension that encrypts it.
+#[test]
+fn what_an_uri_of_a_file_holds_is_not_shown() {
+    let (folder, [file, _]) = (tempfile::tempdir().unwrap(), fresh());
+    file.run(&["setup"]).ok();
+    let missing = format!("file:{}/no/no.db?hexkey=supersecret&mode=ro", folder.path().display());
+    let known = format!("file:{}?key=supersecret", file.name());
+    for (place, args) in [
+        (&missing, &["setup"][..]),
+        (&missing, &["status"]),
+        (&missing, &["doctor"]),
+        (&known, &["push", "no-such-file.jsonl"]),
+        (&known, &["pause", "nobody", "--why", "x"]),
+    ] {
+        let mut command = command();
+        silent(&ran(command.env("RUST_LOG", "debug").args(["-d", place]).args(args), ""), &format!("{args:?}"));
+        let mut command = crate::command();
+        silent(&ran(command.env("READSIDE_DATABASE_URL", place).args(args), ""), &format!("the environment: {args:?}"));
+    }
+    let error = ran(command().env("READSIDE_DATABASE_URL", &missing).arg("status"), "").failed();
+    assert!(error.contains("no.db?hexkey=***&mode=ro"), "{error}");
+    for args in [&[&*known, "status"][..], &["-d", "x.db", &known], &["-d", "x.db", "status", &known]] {
+        silent(&ran(command().args(args), ""), &format!("{args:?}"));
+    }
+    let text = format!("{:?}", readside::SqliteStore::open(&known).unwrap());
+    assert!(!text.contains(SECRET), "{text}");
+    let error = readside::SqliteStore::open(&missing).unwrap_err();
+    let text = format!("{error:?} {}", readside::error::chain(&error));
+    assert!(!text.contains(SECRET), "{text}");
+}

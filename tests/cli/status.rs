@@ -176,6 +176,34 @@ fn stuck_and_behind_but_moving_differ_in_one_call() {
     });
 }
 
+// Contract: L11: the only engine is dead, or works on a file that was taken away; its last work is seconds old.
+#[test]
+fn what_a_dead_engine_ran_does_not_move() {
+    on_both(|place| {
+        push(place, "a", 3);
+        catch_up(place, "a");
+        push_more(place, "a", 2);
+        let told = |words: &str| {
+            let status = place.run(&["status"]).ok();
+            assert!(status.contains("behind: no engine runs it") && status.contains(words), "{status}");
+            assert!(!status.contains("moving"), "{status}");
+        };
+        told("no engine is alive: nothing keeps these projections up to date\n");
+        let member =
+            Member { process: Uuid::from_u128(1), name: "api-1".into(), projections: vec![("users".into(), 1)] };
+        place.with(|store| drop(store.heartbeat(&member, Duration::from_mins(1)).unwrap()));
+        assert!(!place.run(&["status"]).ok().contains("no engine runs it"), "one is alive");
+        let lapsed = "UPDATE readside.members SET alive_until = '2020-01-01T00:00:00.000000Z'";
+        execute(place, &in_tables(place, lapsed));
+        told("nothing keeps these projections up to date; api-1 did until 2020-01-01T00:00:00Z");
+        told(
+            "users@1 since 2020-01-01T00:00:00Z: no engine runs it: no living engine runs version 1; \"api-1\" did until then",
+        );
+        let doctor = place.run(&["doctor"]).out;
+        assert!(doctor.contains("no engine runs \"users\"; \"api-1\" did until "), "{doctor}");
+    });
+}
+
 #[test]
 fn engines_and_leases_are_shown() {
     on_both(|place| {

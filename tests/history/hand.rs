@@ -152,3 +152,37 @@ pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut
     ground.run("UPDATE readside.instances SET head = 7 WHERE instance_id = 'a'");
     assert!(doctor(&store).1.contains("events 6 to 7 are missing"), "{:?}", doctor(&store));
 }
+
+// Contract: A1, L11: a counter that was set back by hand, or restored without its events, gives positions for a second time.
+pub(crate) fn a_counter_below_its_log_is_named<G: Ground>(ground: &mut G) {
+    let (store, engine) = filled(ground);
+    engine.shutdown(LONG).unwrap();
+    ground.run("CREATE TABLE counters AS SELECT * FROM readside.instances");
+    let told = |words: &str| {
+        let error = store.push(&moved("a", 1)).unwrap_err();
+        assert!(!matches!(&error, error::PushError::Store(error) if error.is_transient()), "{error:?}");
+        let text = chain(&error);
+        for word in ["instance \"a\" has event 5", words, "nothing was stored", "readside doctor"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let findings = Doctor::default().examine(&store);
+        let found = findings.iter().find(|finding| finding.check == "events").unwrap();
+        let remedy = found.remedy.as_ref().unwrap();
+        assert!(found.verdict == Severity::Fail && remedy.contains("`head_event`"), "{found:?}");
+        assert!(!remedy.contains("backup that is whole") && found.found.contains("\"a\""), "{found:?}");
+        // What stands above the counter is not told to be of another log without a word about the counter.
+        let standstills = findings.iter().filter(|finding| finding.check == "standstills");
+        for one in standstills.filter(|one| one.verdict != Severity::Ok) {
+            assert!(one.remedy.as_ref().unwrap().contains("a counter is behind its log"), "{one:?}");
+        }
+    };
+    ground.run("UPDATE readside.instances SET head = 3 WHERE instance_id = 'a'");
+    told("its counter says 3");
+    ground.run("DELETE FROM readside.instances WHERE instance_id = 'a'");
+    told("its counter says 0");
+    assert_eq!(push(&store, &moved("b", 1))[0].position(), 4, "nobody else is in trouble");
+    // What the doctor says.
+    ground.run("INSERT INTO readside.instances SELECT * FROM counters WHERE instance_id = 'a'");
+    assert_eq!(doctor(&store).0, Severity::Ok);
+    assert_eq!(push(&store, &moved("a", 1))[0].position(), 6);
+}

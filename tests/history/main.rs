@@ -52,7 +52,7 @@ macro_rules! on_both {
 
 on_both! {
     restored: events_pushed_into_lost_positions_are_applied, events_set_back_by_hand_stop_the_instance;
-    hand: a_hole_in_the_log_is_named, heads_that_say_less_than_the_log_are_named, rows_without_a_checkpoint_stand_still,
+    hand: a_hole_in_the_log_is_named, heads_that_say_less_than_the_log_are_named, a_counter_below_its_log_is_named, rows_without_a_checkpoint_stand_still,
         states_that_are_emptied_at_a_blow_are_missed;
     pages: kept_pages_of_a_lost_history_are_not_applied;
     apart: a_checkpoint_above_the_head_is_told_to_everybody_who_waits, a_start_on_a_restored_store_tells,

@@ -145,7 +145,7 @@ on_both! {
         a_state_that_is_set_back_is_found_by_a_calm_engine, what_waits_is_found_when_it_may_go_on, the_system_instance_counts_only_when_asked_for;
     leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, the_mark_of_the_dead_outlives_their_successors, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,
         signs_change_with_all_that_makes_something_lag;
-    sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, the_ticker_alone_suffices,
+    sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, pushes_without_an_engine_are_heard_of_at_once, the_ticker_alone_suffices,
         everything_heard_twice_happens_once, a_gap_in_the_queue_is_caught_up,
         events_from_the_queue_need_no_lease, events_of_what_another_holds_are_left_to_it,
         a_starting_engine_knows_what_is_paused,

@@ -53,6 +53,61 @@ pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
     eventually("news by wire", || sum::<P>(&one, "counts", None) >= 1);
 }
 
+// Contract: A7: no tick comes; who pushes has no engine, and is gone at once.
+pub(crate) fn pushes_without_an_engine_are_heard_of_at_once<P: Place>(place: &P) {
+    let working = start(place.open(), &["counts"], lazy());
+    eventually("the first run", || working.health().unwrap().projections[0].succeeded);
+    for position in 1..=3 {
+        let pushed = place.open().push(&[count("a", 1)]).unwrap();
+        assert_eq!(pushed[0].position(), position);
+        working.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+}
+
+// Contract: A7, A4: the same inside a transaction of the caller's, once it is told of.
+#[cfg(feature = "postgres")]
+#[test]
+fn what_a_transaction_of_the_callers_pushed_is_heard_of_at_once() {
+    let place = crate::common::postgres::database();
+    let working = start(place.open(), &["counts"], lazy());
+    eventually("the first run", || working.health().unwrap().projections[0].succeeded);
+    let other = place.open();
+    let mut client = postgres_driver::Client::connect(place.url(), postgres_driver::NoTls).unwrap();
+    let mut transaction = client.transaction().unwrap();
+    let PushedIn { events, token } = other.push_in(&mut transaction, &[count("a", 1)]).unwrap();
+    transaction.commit().unwrap();
+    token.fire();
+    working.await_pushed("counts", &events, LONG).unwrap();
+}
+
+// Contract: A7, L7: a store hears of its own pushes inside the process, and need not look for them because of its own words.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_store_passes_over_its_own_news() {
+    let place = crate::common::postgres::database();
+    let (own, other) = (place.open(), place.open());
+    ProjectionStore::setup(&own, &[]).unwrap();
+    let (mut wire, mut another) = (own.wire(), other.wire());
+    for wire in [&mut wire, &mut another] {
+        assert!(wire.listen(LONG).unwrap().all, "a new connection is news of everything");
+    }
+    let hear = |wire: &mut Box<dyn NotificationListener>| {
+        let mut heard = Notifications::default();
+        eventually("news", || {
+            heard = wire.listen(LONG).unwrap();
+            !heard.is_empty()
+        });
+        heard
+    };
+    own.push(&[count("own", 1)]).unwrap();
+    assert_eq!(hear(&mut another).instances, [("own".into(), "thing".into())]);
+    own.push(&(0..1000).map(|n| count(&instance(n), 1)).collect::<Vec<_>>()).unwrap();
+    assert!(hear(&mut another).all, "so many are news of everything");
+    other.push(&[count("other", 1)]).unwrap();
+    let heard = hear(&mut wire);
+    assert_eq!(heard, Notifications { instances: vec![("other".into(), "thing".into())], all: false });
+}
+
 /// A store that hears of nothing, or of everything twice with a wire that breaks, and of which some calls fail.
 #[derive(Debug, Clone)]
 struct Unreliable<S> {

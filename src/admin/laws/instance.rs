@@ -107,7 +107,7 @@ impl Check<'_> {
         report: &mut LawReport,
     ) -> Result<Log, Error> {
         let whole = Span { instance: Arc::clone(instance), after: 0, to: slice.head };
-        for Flaw { instance, found } in self.source.flaws(&[whole])? {
+        for Flaw { instance, found, .. } in self.source.flaws(&[whole])? {
             report.add(Fault::Log { instance, found });
         }
         let mut log = Log { last: 0, relevant: slice.relevant, at: slice.at };

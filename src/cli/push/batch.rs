@@ -7,12 +7,16 @@ use anyhow::Context;
 use super::defaults::Defaults;
 use super::line::command;
 use super::source::Line;
+use crate::cli::database::Store;
 use crate::error::PushError;
 use crate::event::NewEvent;
-use crate::store::EventStore;
 
 /// How often a push is repeated of which the outcome is not known, or for which others left no room.
 const TRIES: u32 = 5;
+
+/// What helps where an event brings a key that does not fit.
+const BY_LINES: &str = "; its `source` and `id` make a push key, so that it is stored once: shorten them, or give --key-prefix, \
+     which makes the keys of the numbers of lines";
 
 /// Commands with the numbers of their lines; never empty when it is stored.
 #[derive(Debug, Default)]
@@ -40,7 +44,14 @@ impl Read {
         if let Some(prefix) = key_prefix {
             command = command.push_key(&format!("{prefix}:{}", line.number));
         }
-        command.check(0).map_err(|error| anyhow::anyhow!("{}", reason(&error)))?;
+        command.check(0).map_err(|error| {
+            let hint = match &error {
+                // Without a prefix, what is a key was made of a `CloudEvent`.
+                PushError::Invalid { field: "push key", .. } if key_prefix.is_none() => BY_LINES,
+                _ => "",
+            };
+            anyhow::anyhow!("{}{hint}", reason(&error))
+        })?;
         Ok(Self { command, line: line.number, bytes: line.bytes.len() })
     }
 
@@ -56,6 +67,8 @@ pub(super) struct Refused {
     pub(super) line: Option<u64>,
     /// Events of the batch that are stored nevertheless: those that a repeated import had stored before.
     pub(super) stored: usize,
+    /// How many of these were there already.
+    pub(super) repeated: usize,
     /// Why.
     pub(super) error: anyhow::Error,
     /// True when it may be stored nevertheless, and a repetition would store it twice.
@@ -101,10 +114,10 @@ impl Batch {
         !self.keys.is_empty()
     }
 
-    /// Stores all of it, or nothing; of a repeated import what is not stored yet.
-    pub(super) fn store(&self, store: &dyn EventStore) -> Result<(), Refused> {
+    /// Stores all of it, or nothing; of a repeated import what is not stored yet. Returns how many were there already.
+    pub(super) fn store(&self, store: &dyn Store) -> Result<usize, Refused> {
         match push(store, &self.commands, self.is_keyed()) {
-            Ok(()) => Ok(()),
+            Ok(repeated) => Ok(if repeated { self.len() } else { 0 }),
             // An import with other batches may have stored a part of this one.
             Err(PushError::PushKeyReused { .. }) if self.len() > 1 => self.store_halves(store),
             Err(error) => Err(self.refused(&self.commands, 0, error)),
@@ -112,19 +125,22 @@ impl Batch {
     }
 
     /// Stores what is not stored, in ever smaller parts.
-    fn store_halves(&self, store: &dyn EventStore) -> Result<(), Refused> {
-        let (mut parts, mut stored) = (vec![self.commands.as_slice()], 0);
+    fn store_halves(&self, store: &dyn Store) -> Result<usize, Refused> {
+        let (mut parts, mut stored, mut repeated) = (vec![self.commands.as_slice()], 0, 0);
         while let Some(part) = parts.pop() {
             match push(store, part, true) {
-                Ok(()) => stored += part.len(),
+                Ok(again) => {
+                    stored += part.len();
+                    repeated += if again { part.len() } else { 0 };
+                }
                 Err(PushError::PushKeyReused { .. }) if part.len() > 1 => {
                     let (first, second) = part.split_at(part.len() / 2);
                     parts.extend([second, first]);
                 }
-                Err(error) => return Err(self.refused(part, stored, error)),
+                Err(error) => return Err(Refused { repeated, ..self.refused(part, stored, error) }),
             }
         }
-        Ok(())
+        Ok(repeated)
     }
 
     fn refused(&self, part: &[NewEvent], stored: usize, error: PushError) -> Refused {
@@ -144,16 +160,16 @@ impl Batch {
         let line = at.and_then(|at| self.lines.get(stored + at)).copied();
         let unknown =
             matches!(&error, PushError::Store(error) if error.kind() == crate::error::StoreErrorKind::CommitUnknown);
-        Refused { line, stored, error: error.into(), unknown: unknown && !self.is_keyed() }
+        Refused { line, stored, repeated: 0, error: error.into(), unknown: unknown && !self.is_keyed() }
     }
 }
 
-/// Pushes; again when that may help and cannot store anything twice.
-fn push(store: &dyn EventStore, commands: &[NewEvent], keyed: bool) -> Result<(), PushError> {
+/// Pushes; again when that may help and cannot store anything twice. True when all of it was there already.
+fn push(store: &dyn Store, commands: &[NewEvent], keyed: bool) -> Result<bool, PushError> {
     let mut tries = 1;
     loop {
-        match store.push(commands) {
-            Ok(_) => return Ok(()),
+        match store.push_or_repeat(commands) {
+            Ok(repeated) => return Ok(repeated),
             Err(PushError::Store(error))
                 if tries < TRIES
                     && (error.is_transient()

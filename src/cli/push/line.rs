@@ -1,16 +1,19 @@
 //! A line of JSON as a command.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use anyhow::{Context, bail};
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::cloud;
 use super::defaults::{Defaults, reason};
 use crate::event::{Expected, NewEvent, Unique};
+use crate::plain::plain;
+use crate::value::MAX_JSON_DEPTH;
 
 /// An event as `readside events` prints it, with what is expected of the store.
 #[derive(Deserialize)]
@@ -68,10 +71,59 @@ enum UniqueText {
     RemoveAll,
 }
 
-/// Only looks for what makes a line a `CloudEvent`.
+/// The members of an object, each with the text of its value, as often as they stand there.
+struct Members<'l>(Vec<(Cow<'l, str>, &'l RawValue)>);
+
+impl<'de: 'l, 'l> Deserialize<'de> for Members<'l> {
+    fn deserialize<D: Deserializer<'de>>(decoder: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(members)
+            }
+        }
+        decoder.deserialize_map(Each).map(Self)
+    }
+}
+
+/// Without a copy where nothing is escaped.
 #[derive(Deserialize)]
-struct Kind {
-    specversion: Option<IgnoredAny>,
+struct Name<'l>(#[serde(borrow)] Cow<'l, str>);
+
+/// A member that stands in one object twice, in words, looked for as deep as events may be nested, but not within one member.
+/// Decoders take the last one or the first one, each without a word.
+fn twice(members: &Members<'_>, path: &str, but: Option<&str>, depth: usize) -> Option<String> {
+    let mut names = BTreeSet::new();
+    if let Some((name, _)) = members.0.iter().find(|(name, _)| !names.insert(name.as_ref())) {
+        let place = if path.is_empty() { String::new() } else { format!(" of `{}`", plain(path)) };
+        return Some(format!("member `{}`{place} stands there twice", plain(name)));
+    }
+    let inner = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let mut others = members.0.iter().filter(|(name, _)| but != Some(name));
+    others.find_map(|(name, value)| twice_within(value, &|| inner(name), depth))
+}
+
+fn twice_within(value: &RawValue, path: &dyn Fn() -> String, depth: usize) -> Option<String> {
+    // What is no JSON, or too deep, is refused by who decodes it.
+    let depth = depth.checked_sub(1)?;
+    match value.get().as_bytes().first() {
+        Some(b'{') => twice(&serde_json::from_str(value.get()).ok()?, &path(), None, depth),
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
+            items.iter().find_map(|item| twice_within(item, path, depth))
+        }
+        _ => None,
+    }
 }
 
 /// A value that is there, also when it is null, which is not the same as absent.
@@ -104,8 +156,14 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
             bail!("no event: it is no JSON object");
         }
     }
-    let kind: Kind = serde_json::from_str(text).map_err(|error| reason(&error))?;
-    if kind.specversion.is_some() {
+    let members: Members<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;
+    let is_cloud = members.0.iter().any(|(name, _)| name == "specversion");
+    // Payloads come back as they were given, so what is printed has to be taken, whatever a payload holds.
+    let given = (!is_cloud).then_some("payload");
+    if let Some(found) = twice(&members, "", given, MAX_JSON_DEPTH) {
+        bail!("no event: {found}; which of them counts cannot be told");
+    }
+    if is_cloud {
         return cloud::command(text, defaults);
     }
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;

@@ -29,10 +29,13 @@ const NOTICE: Duration = Duration::from_millis(100);
 /// What came is stored when nothing follows for so long.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What was stored; `events` counts those that an earlier import had stored too.
+/// What was stored.
 #[derive(Debug, Default, Serialize)]
 struct PushReport {
+    /// All that are stored now.
     events: u64,
+    /// Those of them that an earlier import had stored.
+    repeated: u64,
     /// The last line that is stored.
     last_line: u64,
     complete: bool,
@@ -123,12 +126,14 @@ fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> 
 
 fn store(session: &Session<'_>, args: &PushArgs, batch: &Batch, report: &mut PushReport) -> Result<(), Wrong> {
     if !args.dry_run {
-        batch.store(&*session.events).map_err(|refused| {
-            let Refused { line, stored, error, unknown } = refused;
+        let repeated = batch.store(&*session.events).map_err(|refused| {
+            let Refused { line, stored, repeated, error, unknown } = refused;
             report.events += stored as u64;
+            report.repeated += repeated as u64;
             let unknown_to = unknown.then(|| batch.last_line());
             Wrong { line, why: crate::error::chain(error.as_ref()), from: batch.first_line(), unknown_to }
         })?;
+        report.repeated += repeated as u64;
     }
     if report.events == 0 {
         report.first_line = batch.first_line();
@@ -152,12 +157,24 @@ fn bar(session: &Session<'_>, source: &Source) -> ProgressBar {
 
 /// `1 event of line 7`, `12,000 events of lines 1 to 12,000`.
 fn stored(report: &PushReport) -> String {
-    let events = several(report.events, "event");
-    match (report.first_line, report.last_line) {
-        _ if report.events == 0 => "nothing".to_owned(),
-        (first, last) if first == last => format!("{events} of line {first}"),
-        (first, last) => format!("{events} of lines {first} to {last}"),
+    let lines = match (report.first_line, report.last_line) {
+        (first, last) if first == last => format!("line {first}"),
+        (first, last) => format!("lines {first} to {last}"),
+    };
+    match (report.events - report.repeated, report.repeated) {
+        (0, 0) => "nothing".to_owned(),
+        (new, 0) => format!("{} of {lines}", several(new, "event")),
+        (0, repeated) => {
+            format!("nothing new; {} of {lines} {} there already", several(repeated, "event"), were(repeated))
+        }
+        (new, repeated) => {
+            format!("{} of {lines}; {repeated} more {} there already", several(new, "event"), were(repeated))
+        }
     }
+}
+
+fn were(count: u64) -> &'static str {
+    if count == 1 { "was" } else { "were" }
 }
 
 fn done(session: &mut Session<'_>, args: &PushArgs, report: &PushReport) -> anyhow::Result<()> {

@@ -40,7 +40,7 @@ impl Write<'_> {
                 return execute::execute(conn, projection, instance.text(), statement);
             }
         };
-        written.map(|_| ()).map_err(|error| execute::of_table(error, projection))
+        written.map(|_| ()).map_err(|error| execute::of_table(conn, error, projection))
     }
 }
 

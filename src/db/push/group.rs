@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::draft::Push;
 use super::known::KnownVersions;
+use super::ledger::Accepted;
 use super::transaction::{self, Decided, Decisions};
 
 use super::line::{Lead, Line, Member, Turn};
 use crate::clock::deadline;
-use crate::db::{Backend, Conn};
-use crate::error::{PushError, StoreError, StoreErrorKind};
+use crate::db::{Backend, Conn, whole};
+use crate::error::{PushError, StoreError, StoreErrorKind, chain};
 use crate::event::{Event, NewEvent};
 use crate::subscription::Bus;
 use crate::sync::Mutex;
@@ -27,9 +28,12 @@ const MOST_PUSHES: usize = 256;
 const MOST_EVENTS: usize = 2_000;
 const MOST_BYTES: usize = 4 << 20;
 
+/// What helps where a counter was set back by hand, or restored without its events.
+const BEHIND: &str = "; nothing was stored; `readside doctor` says what to set, or restore all tables from one moment";
+
 /// What a leader says to a member.
 enum Answer {
-    Is(Result<Vec<Event>, PushError>),
+    Is(Result<Accepted, PushError>),
     /// The database failed and all was rolled back: push by yourself.
     Alone,
 }
@@ -74,15 +78,10 @@ struct Store<'s, B> {
 
 impl Pushes {
     /// Stores commands of this process in a transaction of their own, or in one with others.
-    pub(crate) fn push<B: Backend>(
-        &self,
-        backend: &B,
-        bus: &Bus,
-        events: &[NewEvent],
-    ) -> Result<Vec<Event>, PushError> {
+    pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, events: &[NewEvent]) -> Result<Accepted, PushError> {
         let push = Arc::new(Push::of(events)?);
         if push.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Accepted { events: Vec::new(), repeated: false });
         }
         let store = Store { backend, bus, since: Instant::now(), deadline: deadline(backend.patience()) };
         let whole = [Arc::from("")];
@@ -117,7 +116,7 @@ impl Pushes {
         lead: Lead<'_, Arc<Push>, Answer>,
         push: &Arc<Push>,
         mut shares: bool,
-    ) -> Result<Vec<Event>, PushError> {
+    ) -> Result<Accepted, PushError> {
         let mut tries = 0;
         loop {
             let mut members = Vec::new();
@@ -148,7 +147,7 @@ impl Pushes {
                 }
                 Err(Stop::Failed(error)) if is_conflict(&error) && tries < RETRIES => tries += 1,
                 Err(Stop::Failed(error)) if is_busy(&error) => return Err(store.busy(push)),
-                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Failed(error)) => return Err(explained(store.backend, push.instances(), error)),
             }
         }
     }
@@ -162,18 +161,21 @@ impl<B: Backend> Store<'_, B> {
         push: &Push,
         decisions: Decisions,
         members: Vec<Joined>,
-    ) -> Result<Vec<Event>, PushError> {
+    ) -> Result<Accepted, PushError> {
         let pushes = std::iter::once(push).chain(members.iter().map(|member| &**member.work()));
         for (push, decision) in pushes.zip(&decisions) {
             match decision {
                 // Subscribers may not have heard of them, for instance when the first commit's outcome was not known.
-                Ok(accepted) if accepted.repeated => self.bus.mark_dirty(push.instances()),
+                Ok(accepted) if accepted.repeated => {
+                    self.bus.mark_dirty(push.instances());
+                    self.bus.tell(accepted.events.iter().map(|event| (&event.instance, &event.aggregate_type)));
+                }
                 Ok(accepted) => self.bus.publish(&accepted.events),
                 Err(_) => {}
             }
         }
         drop(lead);
-        let mut outcomes = decisions.into_iter().map(|decision| decision.map(|accepted| accepted.events));
+        let mut outcomes = decisions.into_iter();
         let own = outcomes.next().unwrap_or_else(|| Err(unknown().into()));
         for (member, outcome) in members.into_iter().zip(outcomes) {
             member.tell(Answer::Is(outcome));
@@ -189,6 +191,25 @@ impl<B: Backend> Store<'_, B> {
     /// How long the push may wait still.
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A row that was there already tells that a counter gave positions for a second time. The caller has rolled back.
+pub(crate) fn explained<B: Backend>(backend: &B, instances: &[Arc<str>], error: PushError) -> PushError {
+    let refused = match &error {
+        PushError::Store(refused) if refused.kind() == StoreErrorKind::Constraint => refused,
+        _ => return error,
+    };
+    match backend.read("looking at counters", |conn| whole::behind(conn, instances)) {
+        Ok(Some(found)) => {
+            let explained = StoreError::new("pushing events", StoreErrorKind::Corrupt, found).with_remedy(BEHIND);
+            refused.code().map_or_else(|| explained.clone(), |code| explained.clone().with_code(code)).into()
+        }
+        Ok(None) => error,
+        Err(unread) => {
+            log::debug!("{}", chain(&unread));
+            error
+        }
     }
 }
 

@@ -17,8 +17,8 @@ mod transaction;
 mod unique;
 
 pub(crate) use draft::instances;
-pub(crate) use group::Pushes;
-pub(crate) use ledger::{Counter, Counters};
+pub(crate) use group::{Pushes, explained};
+pub(crate) use ledger::{Accepted, Counter, Counters};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

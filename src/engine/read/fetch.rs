@@ -113,7 +113,7 @@ impl Pass {
         if spans.is_empty() {
             return Ok(());
         }
-        for Flaw { instance, found } in self.source.flaws(&spans)? {
+        for Flaw { instance, found, .. } in self.source.flaws(&spans)? {
             opened.places.retain(|place| place.instance != instance);
             opened.stopped.push(Stopped { instance, position: 0, cause: StopCause::LogIncomplete { found } });
         }

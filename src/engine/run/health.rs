@@ -118,6 +118,7 @@ fn unknown(runner: &Runner) -> Standing {
         phase: if runner.is_background() { Phase::Building } else { Phase::Live },
         succeeded: runner.succeeded.load(Ordering::Relaxed),
         members: 1,
+        last_member: None,
         paused_instances: 0,
         standstills: Vec::new(),
     }

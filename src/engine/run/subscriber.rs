@@ -1,19 +1,14 @@
 //! The subscription thread: takes one event and all that is queued behind it, and hands the lot to the pool at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::engine::pass::work::{Origin, Work};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
-use crate::error::chain;
 use crate::event::Event;
-use crate::lease::Notifications;
 use crate::subscription::{Received, Subscription};
-
-/// The shortest time between two announcements to other processes.
-const ANNOUNCE_EVERY: Duration = Duration::from_millis(10);
 
 /// The longest wait for an event; a stop ends it at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -22,51 +17,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub(crate) struct Subscriber {
     shared: Arc<Shared>,
     subscription: Arc<Subscription>,
-    /// What other processes have not been told yet.
-    untold: BTreeSet<(Arc<str>, Arc<str>)>,
-    all_untold: bool,
-    announced: Instant,
 }
 
 impl Subscriber {
     pub(crate) fn new(shared: Arc<Shared>, subscription: Arc<Subscription>) -> Self {
-        Self { shared, subscription, untold: BTreeSet::new(), all_untold: false, announced: Instant::now() }
+        Self { shared, subscription }
     }
 
     pub(crate) fn tick(&mut self) {
-        let wait = if self.has_untold() { ANNOUNCE_EVERY } else { LONGEST_WAIT };
-        let received = self.subscription.recv_timeout(wait);
-        self.take_in(&received);
+        let received = self.subscription.recv_timeout(LONGEST_WAIT);
         if !received.is_empty() {
             self.hand_on(&received);
-        }
-        if self.has_untold() && self.announced.elapsed() >= ANNOUNCE_EVERY {
-            self.announce();
-        }
-    }
-
-    fn has_untold(&self) -> bool {
-        self.all_untold || !self.untold.is_empty()
-    }
-
-    /// Remembers what others have to be told, if there are others.
-    fn take_in(&mut self, received: &Received) {
-        if self.shared.members.lock().len() < 2 {
-            return;
-        }
-        for event in &received.events {
-            self.untold.insert((Arc::clone(&event.instance), Arc::clone(&event.aggregate_type)));
-        }
-        self.all_untold |= received.all || !received.dirty.is_empty() || self.untold.len() > 10_000;
-    }
-
-    fn announce(&mut self) {
-        let news =
-            Notifications { instances: std::mem::take(&mut self.untold).into_iter().collect(), all: self.all_untold };
-        self.all_untold = false;
-        self.announced = Instant::now();
-        if let Err(error) = self.shared.notifier.announce(&news) {
-            log::warn!("{}; other processes find the pushes by their next tick", chain(&error));
         }
     }
 

@@ -83,7 +83,7 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
         let pushing: Vec<_> = (0..4).map(|_| scope.spawn(|| catch_unwind(AssertUnwindSafe(push)))).collect();
         pushing.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    let unknown = |outcome: &Result<Vec<Event>, PushError>| match outcome {
+    let unknown = |outcome: &Result<Accepted, PushError>| match outcome {
         Err(error) => commit_unknown(error).is_some(),
         Ok(_) => false,
     };
@@ -91,5 +91,5 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
     assert_eq!(outcomes.iter().flatten().filter(|outcome| unknown(outcome)).count(), 3);
     assert!(store.filter(&Query::new()).unwrap().is_empty() && heard.drain().is_empty());
     let after = pushes.push(store.backend(), &bus, &[NewEvent::raw("a", "user", "u", "added")]);
-    assert_eq!((after.unwrap()[0].position(), heard.drain().events.len()), (1, 1));
+    assert_eq!((after.unwrap().events[0].position(), heard.drain().events.len()), (1, 1));
 }
