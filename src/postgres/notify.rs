@@ -17,6 +17,7 @@ use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::lease::{NotificationListener, Notifications, Notifier};
+use crate::sealed::Sealed;
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
@@ -265,6 +266,8 @@ impl Listener {
         }
     }
 }
+
+impl Sealed for Listener {}
 
 impl NotificationListener for Listener {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
