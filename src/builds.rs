@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, SetupError, StoreError, SwitchError};
 use crate::projection::Projection;
+use crate::sealed::Sealed;
 use crate::state::{ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
@@ -262,7 +263,9 @@ pub struct LaggingInstance {
 pub type CatchUp<'c> = &'c mut dyn FnMut(&mut dyn ProjectionTransaction, &[LaggingInstance]) -> Result<(), StoreError>;
 
 /// Tables of a projection that are empty at first, that nobody else sees, and that are gone afterwards.
-pub trait Replay {
+///
+/// It is sealed: only this library implements it.
+pub trait Replay: Sealed {
     /// Applies a statement; one that is refused changes nothing.
     ///
     /// # Errors
@@ -289,7 +292,9 @@ type Columns = Vec<(String, Value)>;
 pub type Replaying<'w> = &'w mut dyn FnMut(&mut dyn Replay) -> Result<(), Error>;
 
 /// Where builds are registered, compared and exchanged: in the database of the read models.
-pub trait BuildStore: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
     /// All builds of all projections.
     ///
     /// # Errors
@@ -419,7 +424,5 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Those of the work, and when the store fails.
-    fn replay(&self, _projection: &Projection, _work: Replaying<'_>) -> Result<bool, Error> {
-        Ok(false)
-    }
+    fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error>;
 }

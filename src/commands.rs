@@ -8,11 +8,14 @@ use uuid::Uuid;
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{OperateError, StoreError};
 use crate::lease::Member;
+use crate::sealed::Sealed;
 
 /// Where commands are kept: beside the states of the projections.
 ///
 /// All times are on this database's clock.
-pub trait CommandStore: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
     /// Puts a command on record and returns its id. One that is [at once](crate::AdminCommand::is_immediate) is carried out in the
     /// same transaction, and on record with its answer.
     ///
@@ -72,22 +75,18 @@ pub trait CommandStore: fmt::Debug + Send + Sync {
     fn command(&self, id: Uuid) -> Result<Option<CommandRecord>, StoreError>;
 
     /// Whether a command that is not over comes to its end if nothing changes: an engine keeps it, or one is alive that may take
-    /// it. Default: it does.
+    /// it.
     ///
     /// # Errors
     /// When the store fails.
-    fn is_tended(&self, _id: Uuid) -> Result<bool, StoreError> {
-        Ok(true)
-    }
+    fn is_tended(&self, id: Uuid) -> Result<bool, StoreError>;
 
     /// Ends a command that no engine is at, before one begins it; false when one was faster. It is on record as failed then,
-    /// with this answer. Default: nothing is withdrawn.
+    /// with this answer.
     ///
     /// # Errors
     /// When the store fails.
-    fn withdraw(&self, _id: Uuid, _answer: &serde_json::Value) -> Result<bool, StoreError> {
-        Ok(false)
-    }
+    fn withdraw(&self, id: Uuid, answer: &serde_json::Value) -> Result<bool, StoreError>;
 
     /// Commands, the latest first, at most `limit`; of one projection, if one is named.
     ///

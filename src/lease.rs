@@ -8,6 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::error::StoreError;
+use crate::sealed::Sealed;
 use crate::state::ProjectionKey;
 
 /// The right to work on an instance for a while.
@@ -115,11 +116,13 @@ pub type Pause = (String, Option<Arc<str>>);
 /// Where leases, members and pauses are kept: beside the states of the projections.
 ///
 /// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
-pub trait LeaseStore: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// Has the database end transactions of this store that stand idle for about half of a lease that lasts so long, or
     /// sooner: a process that stands still then lets go of its rows before others may take its leases over. An engine says so
-    /// before it begins. Default: nothing is done, for stores whose transactions hold nobody up.
-    fn hold_within(&self, _lease: Duration) {}
+    /// before it begins.
+    fn hold_within(&self, lease: Duration);
 
     /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
     /// obtained. Never waits for another holder.
@@ -191,10 +194,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
-        let _ = (source, request);
-        Ok(None)
-    }
+    fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError>;
 
     /// The pairs of these projections, in all instances or those named, whose checkpoints are not part of the log: above its end, and where
     /// `thorough`, also those at which another event stands than the one they name. `relevant` is the end of the instance.
@@ -202,10 +202,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError> {
-        let _ = (source, request, thorough);
-        Ok(None)
-    }
+    fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError>;
 
     /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
     /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
@@ -213,10 +210,7 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// When the store fails.
-    fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError> {
-        let _ = source;
-        Ok(None)
-    }
+    fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError>;
 
     /// What is paused: projection, and the instance unless all of it is. Commands pause and resume
     /// ([`CommandStore::ask`](crate::CommandStore::ask)).
@@ -244,7 +238,9 @@ impl Notifications {
 }
 
 /// How a process hears of the pushes of others. A hint for speed: polling alone suffices.
-pub trait NotificationListener: fmt::Debug + Send {
+///
+/// It is sealed: only this library implements it.
+pub trait NotificationListener: Sealed + fmt::Debug + Send {
     /// Waits for news for so long at most; connects, and connects again, by itself. After each new connection the
     /// news are `all`.
     ///
@@ -253,15 +249,15 @@ pub trait NotificationListener: fmt::Debug + Send {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError>;
 
     /// Why this wire hears nothing although it is connected, once it has found that out; none while it hears.
-    fn deaf(&self) -> Option<String> {
-        None
-    }
+    fn deaf(&self) -> Option<String>;
 }
 
 /// A store whose pushes other processes can hear of: it tells them itself, whoever pushes.
-pub trait Notifier: fmt::Debug + Send + Sync {
-    /// A wire of one's own.
-    fn wire(&self) -> Box<dyn NotificationListener>;
+///
+/// It is sealed: only this library implements it.
+pub trait Notifier: Sealed + fmt::Debug + Send + Sync {
+    /// A listener of its own.
+    fn listener(&self) -> Box<dyn NotificationListener>;
 
     /// Tells other processes, and this one, of what else they have to look at, such as a command.
     ///

@@ -82,6 +82,7 @@ mod failure;
 mod plain;
 mod query;
 mod retention;
+mod sealed;
 mod standstill;
 mod state;
 mod statement;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::builds::Phase;
 use crate::error::StoreError;
+use crate::sealed::Sealed;
 use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
 use crate::state::ProjectionKey;
 
@@ -51,7 +52,9 @@ impl Standing {
 /// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
 /// moves, whoever moves it. Notes of the dead are shown only while
 /// no living process runs the projection.
-pub trait StandstillStore: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait StandstillStore: Sealed + fmt::Debug + Send + Sync {
     /// Writes down these in the place of what the process wrote before about the same subjects, and removes others of its.
     ///
     /// # Errors

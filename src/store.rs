@@ -1,7 +1,8 @@
 //! The contracts beneath the engine: where events come from, where they are pushed, where read models live.
 //!
-//! All traits are object safe, take `&self` and are open: a service may put a store of its own beneath the
-//! engine, and tests wrap them to make calls fail. [`EventSource`] and [`ProjectionStore`] may be two databases.
+//! A service may bring an [`EventSource`] of its own. The other traits are sealed: only this library's stores have them,
+//! so that they may grow. Tests make calls fail with [`FaultyStore`](crate::testing::FaultyStore). [`EventSource`] and
+//! [`ProjectionStore`] may be two databases.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::event::{Event, NewEvent};
 use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
+use crate::sealed::Sealed;
 use crate::standing::StandstillStore;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
@@ -47,37 +49,65 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError>;
 
-    /// The position up to which the events of an instance were removed for good: its log begins behind it. Default: 0, none
-    /// were.
+    /// The position up to which the events of an instance were removed for good: its log begins behind it. 0 when none
+    /// were, as for a source that never removes events.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
-        Ok(0)
-    }
+    fn removed(&self, instance: &str) -> Result<i64, StoreError>;
 
     /// In what these parts of logs are not whole, one flaw for each at most: positions without an event, or an event of a
     /// type above the head of that. What was removed for good is not missed. Asked when a read model is built anew, and by
-    /// `verify`. Default: nothing is looked at.
+    /// `verify`. A source that cannot lose events returns none.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
-        Ok(Vec::new())
-    }
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError>;
 
     /// A number that changes when what was read before may not be true any more, for instance because a connection was lost:
-    /// another server may answer from now on. Default: 0, it never changes.
-    fn generation(&self) -> u64 {
-        0
+    /// another server may answer from now on. Always 0 for a source of which that cannot happen.
+    fn generation(&self) -> u64;
+
+    /// Drops all that was kept of the log, because an event that was read is not there any more. Does nothing in a source
+    /// that keeps nothing.
+    fn forget(&self);
+}
+
+/// A source that is shared is the same source.
+impl<S: EventSource + ?Sized> EventSource for Arc<S> {
+    fn store_id(&self) -> Result<Uuid, StoreError> {
+        (**self).store_id()
     }
 
-    /// Drops all that was kept of the log, because an event that was read is not there any more. Default: nothing is kept.
-    fn forget(&self) {}
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        (**self).heads(request)
+    }
+
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
+        (**self).read(request)
+    }
+
+    fn removed(&self, instance: &str) -> Result<i64, StoreError> {
+        (**self).removed(instance)
+    }
+
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        (**self).flaws(spans)
+    }
+
+    fn generation(&self) -> u64 {
+        (**self).generation()
+    }
+
+    fn forget(&self) {
+        (**self).forget();
+    }
 }
 
 /// A source that events can be pushed to.
-pub trait EventStore: EventSource {
+///
+/// It is sealed: only this library implements it.
+pub trait EventStore: Sealed + EventSource {
     /// Stores all commands as events, or none of them, in one transaction, and returns the events in the order of
     /// the commands.
     ///
@@ -104,7 +134,9 @@ pub trait EventStore: EventSource {
 }
 
 /// Where the tables, the states and the failures of projections live.
-pub trait ProjectionStore: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
     /// Creates or migrates the engine's tables and those of the projections; safe to repeat and when many
     /// processes do it together.
     ///
@@ -150,14 +182,11 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError>;
 
-    /// How many failures a query finds; its limit is none of it. Default: it counts what [`failed_events`](Self::failed_events)
-    /// gives.
+    /// How many failures a query finds, whatever its limit.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn failure_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
-        Ok(self.failed_events(projection, &query.clone().limit(0))?.len() as u64)
-    }
+    fn failure_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError>;
 
     /// How many failures are recorded in each state.
     ///
@@ -172,46 +201,31 @@ pub trait ProjectionStore: fmt::Debug + Send + Sync {
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError>;
 
     /// True when the event store of this id is in the database of these read models, so that one transaction sees both.
-    /// Default: it is not, and its source is asked for the events that checkpoints name.
+    /// When it is not, the engine asks its source for the events that checkpoints name.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn holds(&self, _source: Uuid) -> Result<bool, StoreError> {
-        Ok(false)
-    }
+    fn holds(&self, source: Uuid) -> Result<bool, StoreError>;
 
     /// Connections that can be used at the same time, when that is bounded.
-    fn connections(&self) -> Option<usize> {
-        None
-    }
+    fn connections(&self) -> Option<usize>;
 
-    /// Makes this version the one that readers see, once it is as far as the live one in every instance. Does
-    /// nothing when it is live already.
-    ///
-    /// # Errors
-    /// [`SetupError::NotCaughtUp`] while it is behind.
-    fn switch(&self, projection: &Projection) -> Result<(), SetupError>;
+    /// Where commands to engines are kept.
+    fn commands(&self) -> &dyn CommandStore;
 
-    /// Where commands to engines are kept; none when the store does not keep any.
-    fn commands(&self) -> Option<&dyn CommandStore> {
-        None
-    }
+    /// Where builds beside the live ones are kept.
+    fn builds(&self) -> &dyn BuildStore;
 
-    /// Where builds beside the live ones are kept; none when the store cannot rebuild.
-    fn builds(&self) -> Option<&dyn BuildStore> {
-        None
-    }
-
-    /// Where processes write down why they stand still; none when the store does not keep that.
-    fn standstills(&self) -> Option<&dyn StandstillStore> {
-        None
-    }
+    /// Where processes write down why they stand still.
+    fn standstills(&self) -> &dyn StandstillStore;
 }
 
 /// A transaction on the read models.
 ///
 /// After an error of any method other than [`apply_one`](Self::apply_one) the transaction can only be rolled back.
-pub trait ProjectionTransaction {
+///
+/// It is sealed: only this library implements it.
+pub trait ProjectionTransaction: Sealed {
     /// Locks the states of these instances until the end of the transaction, in order of the instances' bytes, and
     /// returns them in the order given. States that do not exist are made first.
     ///
@@ -220,46 +234,38 @@ pub trait ProjectionTransaction {
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
     /// Those of these instances of which the projection's tables hold rows. The engine asks before it applies the first
-    /// events of an instance: rows without a checkpoint hold effects of nobody knows which events. Default: none.
+    /// events of an instance: rows without a checkpoint hold effects of nobody knows which events.
     ///
     /// # Errors
     /// When the store fails.
-    fn with_rows(&mut self, _projection: &Projection, _instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError> {
-        Ok(Vec::new())
-    }
+    fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError>;
 
     /// The events above cursors as this transaction sees them, where the event store of this id is in this database and only
-    /// this transaction can read it; none has the caller read them from the source. Default: none.
+    /// this transaction can read it; none has the caller read them from the source.
     ///
     /// # Errors
     /// When the store fails.
-    fn event_batches(&mut self, _source: Uuid, _request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        Ok(None)
-    }
+    fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError>;
 
     /// Extends the leases of `owner` on rows that this transaction has locked, which their renewal passes over. False when it
-    /// did not. Default: it does not.
+    /// did not.
     ///
     /// # Errors
     /// When the store fails.
     fn extend(
         &mut self,
-        _projection: &ProjectionKey,
-        _instances: &[Arc<str>],
-        _owner: Uuid,
-        _lease: std::time::Duration,
-    ) -> Result<bool, StoreError> {
-        Ok(false)
-    }
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        lease: std::time::Duration,
+    ) -> Result<bool, StoreError>;
 
     /// Has what follows in this transaction wait for no lock that is held, and be cut off after such a share of the time that
-    /// a statement may take otherwise. Default: nothing changes.
+    /// a statement may take otherwise.
     ///
     /// # Errors
     /// When the store fails.
-    fn limit_waits(&mut self, _share: u32) -> Result<(), StoreError> {
-        Ok(())
-    }
+    fn limit_waits(&mut self, share: u32) -> Result<(), StoreError>;
 
     /// Applies the statements of some instances, those of each in order. The outcome is that of applying each alone, whatever
     /// way is taken.

@@ -23,6 +23,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "retention",
             "plain",
             "query",
+            "sealed",
             "standstill",
             "statement",
             "table",
@@ -375,4 +376,81 @@ fn circles_and_higher_storeys_are_found() {
     let seen =
         [("cli/mod.rs", "use crate::cli::options::Options;"), ("cli/options.rs", "pub(in crate::cli) struct Options;")];
     assert_eq!(faults(&seen), 0);
+}
+
+/// Traits of stores that a service may implement, and that a test kit may.
+const OPEN: [&str; 4] = ["EventSource", "Clock", "Payload", "Faults"];
+
+/// Traits that no path leads to from outside.
+const INSIDE: [&str; 3] = ["Backend", "Catalogue", "Conn"];
+
+/// The public traits of a file: name, what they need, and what is between their braces.
+fn traits(code: &str) -> Vec<(String, Vec<String>, &str)> {
+    let mut traits = Vec::new();
+    for (at, begin) in code.match_indices("pub trait ") {
+        let rest = &code[at + begin.len()..];
+        let Some(open) = rest.find('{') else { continue };
+        let mut depth = 0;
+        let end = rest.char_indices().skip_while(|(at, _)| *at < open).find(|(_, letter)| {
+            depth += match letter {
+                '{' => 1,
+                '}' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        let needs = rest[..open].split_once(':').map_or("", |(_, needs)| needs);
+        let needs = needs.split('+').map(|need| need.rsplit("::").next().unwrap_or(need).trim().to_owned());
+        traits.push((first_word(rest), needs.collect(), &rest[open + 1..end.map_or(rest.len(), |(at, _)| at)]));
+    }
+    traits
+}
+
+/// What is wrong with the public traits of these files: those that a service could implement although they are to grow,
+/// and methods of stores that one may forget to write.
+fn faults_of_seam(texts: &[String]) -> Vec<String> {
+    let all: Vec<_> = texts.iter().flat_map(|text| traits(text)).collect();
+    let mut sealed: BTreeSet<&str> = BTreeSet::from(["Sealed"]);
+    for _ in 0..all.len() {
+        let more = all.iter().filter(|(_, needs, _)| needs.iter().any(|need| sealed.contains(need.as_str())));
+        sealed.extend(more.map(|(name, ..)| name.as_str()).collect::<Vec<_>>());
+    }
+    let mut faults = Vec::new();
+    for (name, _, body) in &all {
+        let is_open = OPEN.contains(&name.as_str());
+        if INSIDE.contains(&name.as_str()) || name == "Sealed" {
+            continue;
+        }
+        if !is_open && !sealed.contains(name.as_str()) {
+            faults.push(format!("{name} is open: have it need `Sealed`, or add it to OPEN"));
+        }
+        let is_store = sealed.contains(name.as_str()) || name == "EventSource";
+        if is_store && body.contains('{') {
+            faults.push(format!("{name} has a method with a default: who wraps a store may forget it"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn stores_are_sealed_and_have_no_defaults() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = |file: &PathBuf| code_of(file.to_str().unwrap(), &fs::read_to_string(file).unwrap());
+    let texts: Vec<String> = sources(&src).iter().map(read).collect();
+    let known: BTreeSet<String> = texts.iter().flat_map(|text| traits(text)).map(|(name, ..)| name).collect();
+    for name in OPEN.iter().chain(&INSIDE) {
+        assert!(known.contains(*name), "there is no trait {name}");
+    }
+    let faults = faults_of_seam(&texts);
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_store_that_is_open_and_a_default_are_found() {
+    let faults = |text: &str| faults_of_seam(&[text.to_owned()]).len();
+    assert_eq!(faults("pub trait Store: fmt::Debug { fn f(&self); }"), 1);
+    assert_eq!(faults("pub trait Store: Sealed + fmt::Debug { fn f(&self); }\npub trait Both: Store + Sync {}"), 0);
+    assert_eq!(faults("pub trait Store: Sealed { fn f(&self) -> bool {\n false\n } }"), 1);
+    assert_eq!(faults("pub trait EventSource { fn forget(&self) {} }"), 1);
+    assert_eq!(faults("pub trait Clock: fmt::Debug { fn now(&self); }"), 0);
 }

@@ -123,7 +123,8 @@ fn no_holes(store: &dyn EventStore, held: &Held) {
 mod sqlite {
     use super::*;
     use readside::rusqlite::{Connection, TransactionBehavior};
-    use readside::{EventBatch, Head, HeadsRequest, SqliteStore, error::StoreError};
+    use readside::testing::{Answer, Call, Faults, FaultyStore};
+    use readside::{Event, HeadsRequest, SqliteStore, error::StoreError};
 
     fn held(store: SqliteStore, path: std::path::PathBuf) -> Held {
         Box::new(move |commands, meanwhile, commits| {
@@ -153,23 +154,21 @@ mod sqlite {
     }
 
     /// Reads events first and heads afterwards; an event is pushed in between, as it would be by chance.
-    #[derive(Debug)]
     struct HeadsAfterEvents(SqliteStore);
 
-    impl EventSource for HeadsAfterEvents {
-        fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-            self.0.store_id()
-        }
-        fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-            self.0.heads(request)
-        }
-        fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-            let mut slices = self.0.read(request)?;
+    impl Faults for HeadsAfterEvents {
+        fn after(&self, _: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
+            let Answer::Batches(batches) = answer else { return Ok(()) };
             self.0.push(&[command("a", "between")]).unwrap();
-            for (slice, later) in slices.iter_mut().zip(self.0.read(request)?) {
-                (slice.head, slice.head_id) = (later.head, later.head_id);
+            let instances = batches.iter().map(|batch| Arc::clone(&batch.instance)).collect();
+            let request = HeadsRequest { instances, limit: batches.len(), ..HeadsRequest::default() };
+            for later in self.0.heads(&request)? {
+                let Some(batch) = batches.iter_mut().find(|batch| batch.instance == later.instance) else { continue };
+                batch.head = later.head;
+                let at = readside::SubQuery::new().instance(&later.instance).after(later.head - 1);
+                batch.head_id = self.0.filter(&readside::Query::new().or(at))?.first().map(Event::id);
             }
-            Ok(slices)
+            Ok(())
         }
     }
 
@@ -180,7 +179,7 @@ mod sqlite {
         store.setup().unwrap();
         store.push(&[command("a", "1")]).unwrap();
         let mut reader = Reader::default();
-        reader.read(&HeadsAfterEvents(store.clone()));
+        reader.read(&FaultyStore::new(store.clone(), Arc::new(HeadsAfterEvents(store.clone()))));
         reader.read_all(&store);
         let stored = store.filter(&readside::Query::new()).unwrap().len();
         assert!(reader.seen < stored, "{reader:?} of {stored}");

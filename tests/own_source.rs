@@ -1,4 +1,4 @@
-//! A service projects from a table of its own, through `EventSource` alone: three methods.
+//! A service projects from a table of its own, through `EventSource` alone.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use readside::error::{StoreError, StoreErrorKind};
 use readside::rusqlite::{Connection, params};
+use readside::testing::FaultyStore;
 use readside::*;
 
 /// The audit log that the service has kept for years: one table, numbered by tenant in the order of commits.
@@ -66,6 +67,20 @@ impl EventSource for AuditLog {
         let db = self.db.lock();
         request.cursors.iter().map(|cursor| slice(&db, cursor, request)).collect()
     }
+
+    fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+
+    fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    fn forget(&self) {}
 }
 
 fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<EventBatch, StoreError> {
@@ -132,27 +147,11 @@ fn a_read_model_follows_a_table_of_the_services_own() {
     assert_eq!(models.states(&orders().key(), &["t1".into()]).unwrap()[0].position, 12);
 }
 
-/// Shared, as the service itself would.
-#[derive(Debug, Clone)]
-struct SharedLog(Arc<AuditLog>);
-
-impl EventSource for SharedLog {
-    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-        self.0.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        self.0.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        self.0.read(request)
-    }
-}
-
 // Contract: A0, G5, J1
 #[test]
 fn an_engine_runs_on_a_source_of_the_services_own() {
-    let (log, patience) = (SharedLog(Arc::new(AuditLog::new())), std::time::Duration::from_secs(30));
-    log.0.write("t1", "placed", "o1", "null");
+    let (log, patience) = (Arc::new(AuditLog::new()), std::time::Duration::from_secs(30));
+    log.write("t1", "placed", "o1", "null");
     let models = SqliteStore::in_memory().unwrap();
     let (initialized, signal) = crossbeam_channel::bounded(1);
     let config =
@@ -160,34 +159,17 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
     let builder = Engine::builder(models.clone()).source(log.clone()).projection(orders()).config(config);
     let engine = std::thread::scope(|scope| {
         let starting = scope.spawn(|| builder.initialized(signal).start().unwrap());
-        log.0.write("t1", "added", "o1", "7");
+        log.write("t1", "added", "o1", "7");
         initialized.send(()).unwrap();
         starting.join().unwrap()
     });
     engine.await_position("orders", "t1", 2, patience).unwrap();
-    log.0.write("t2", "placed", "o2", "null");
+    log.write("t2", "placed", "o2", "null");
     engine.await_position("orders", "t2", 1, patience).unwrap();
     assert_eq!(models.read_rows(&orders(), "orders").unwrap().len(), 2);
     let refused = engine.push(&[NewEvent::raw("t1", "order", "o1", "added")]).unwrap_err();
     assert!(refused.to_string().contains("source of its service's own"), "{refused}");
     engine.shutdown(patience).unwrap();
-}
-
-/// Cannot read one tenant, not even together with others.
-#[derive(Debug)]
-struct Broken(Arc<AuditLog>);
-
-impl EventSource for Broken {
-    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-        self.0.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        self.0.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        assert!(request.cursors.iter().all(|cursor| *cursor.instance != *"broken"), "a bug of the service's own");
-        self.0.read(request)
-    }
 }
 
 // Contract: L4, L8: a panic outside of a reducer; the others of its batch go on without it, and somebody can see it.
@@ -201,7 +183,12 @@ fn a_source_that_panics_for_one_instance_keeps_no_others() {
     let models = SqliteStore::in_memory().unwrap();
     let config =
         EngineConfig { requeue_every: std::time::Duration::from_millis(20), workers: 1, ..EngineConfig::default() };
-    let builder = Engine::builder(models.clone()).source(Broken(log.clone())).projection(orders()).config(config);
+    // It cannot read one tenant, not even together with others.
+    let broken = FaultyStore::failing(log.clone(), |call| {
+        assert!(call.name != "EventSource::read" || !call.names("broken"), "a bug of the service's own");
+        Ok(())
+    });
+    let builder = Engine::builder(models.clone()).source(broken).projection(orders()).config(config);
     let engine = builder.start().unwrap();
     for tenant in ["a", "z"] {
         engine.await_position("orders", tenant, 1, patience).unwrap();

@@ -126,7 +126,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     let proxy = Proxy::before(database.url());
     let options = PostgresOptions { connect_timeout: Duration::from_millis(500), ..PostgresOptions::default() };
     let store = PostgresStore::connect_with(&proxy.url(database.url()), options).unwrap();
-    let mut wire = store.wire();
+    let mut wire = store.listener();
     proxy.mute(true);
     let mut listen_until = |what: &str, is_deaf: bool| {
         eventually(what, || {

@@ -8,9 +8,9 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use readside::error::StoreError;
 use readside::{
-    Error, EventBatch, EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest,
-    Reduced, Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if, source_column,
-    source_value, text, timestamp, upsert,
+    Error, EventBatch, EventSource, Flaw, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler,
+    ReadRequest, Reduced, Span, Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if,
+    source_column, source_value, text, timestamp, upsert,
 };
 use uuid::Uuid;
 
@@ -184,5 +184,21 @@ impl EventSource for Counted {
         self.events.fetch_add(count, Ordering::Relaxed);
         self.bar.inc(count);
         Ok(slices)
+    }
+
+    fn removed(&self, instance: &str) -> Result<i64, StoreError> {
+        self.store.removed(instance)
+    }
+
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        self.store.flaws(spans)
+    }
+
+    fn generation(&self) -> u64 {
+        self.store.generation()
+    }
+
+    fn forget(&self) {
+        self.store.forget();
     }
 }

@@ -46,14 +46,13 @@ impl Context<'_> {
         self.projection.name()
     }
 
-    pub(super) fn builds(&self) -> Result<&dyn BuildStore, OperateError> {
-        let what = "the store of the read models keeps no builds, so that nothing can be rebuilt in it";
-        self.models.builds().ok_or_else(|| OperateError::Unsupported { what: what.to_owned() })
+    pub(super) fn builds(&self) -> &dyn BuildStore {
+        self.models.builds()
     }
 
     /// All builds of this projection.
     pub(super) fn known(&self) -> Result<Vec<Build>, OperateError> {
-        let mut builds = self.builds()?.builds()?;
+        let mut builds = self.builds().builds()?;
         builds.retain(|build| build.key.projection() == self.name());
         Ok(builds)
     }

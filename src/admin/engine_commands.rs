@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::context::Context;
 use super::rebuild::RebuildReport;
-use super::remote::{check_outside, commands, follow, has_changed};
+use super::remote::{check_outside, follow, has_changed};
 use super::switch::Change;
 use crate::builds::{Build, BuildProgress};
 use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
@@ -113,7 +113,7 @@ impl Engine {
     /// it was paused already.
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`]; [`OperateError::Unsupported`] when the store keeps no commands.
+    /// [`OperateError::UnknownProjection`], or when the store fails.
     pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
         let pause = AdminCommand::Pause { instance: instance.map(str::to_owned) };
         has_changed(&self.carry_out(projection, pause, by)?)
@@ -141,7 +141,7 @@ impl Engine {
         // What is paused, is so for all versions.
         let version = (!command.is_immediate()).then(|| own.version());
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = commands(self.models().as_ref())?.ask(&command)?;
+        let id = self.models().commands().ask(&command)?;
         if let Some((instance, on)) = command.command.pausing() {
             self.note_pause(projection, instance, on);
         }
@@ -162,7 +162,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
-        Ok(commands(self.models().as_ref())?.commands(projection, limit)?)
+        Ok(self.models().commands().commands(projection, limit)?)
     }
 
     /// The builds of a projection: which one is live, what is being built, what is kept.
@@ -187,7 +187,7 @@ impl Engine {
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&CommandRecord)) -> Result<serde_json::Value, OperateError> {
         let outcome =
-            follow(commands(self.models().as_ref())?, id, changed, |time: Duration, _: &CommandRecord| self.wait(time));
+            follow(self.models().commands(), id, changed, |time: Duration, _: &CommandRecord| self.wait(time));
         match outcome {
             Err(OperateError::NoAnswer { .. }) => Err(OperateError::ShutDown),
             other => other,

@@ -115,7 +115,7 @@ pub(super) fn explain(
         events: 0,
     };
     let mut work = |replay: &mut dyn Replay| told.run(replay, &instance, position, control);
-    if !site.builds()?.replay(&site.projection, &mut work).map_err(lower)? {
+    if !site.builds().replay(&site.projection, &mut work).map_err(lower)? {
         Memory::default().replay(&site.projection, &mut work).map_err(lower)?;
     }
     let found = if question.at.is_none() { told.found(&instance)? } else { None };
@@ -266,7 +266,7 @@ impl Told<'_> {
         let projection = &self.site.projection;
         let row = self
             .site
-            .builds()?
+            .builds()
             .find(projection, self.table, instance, &self.key)
             .map_err(|error| lower(error.into()))?;
         Ok(row.map(|row| same(self.table, row)))

@@ -133,7 +133,7 @@ pub(super) fn rebuild(
         return Ok(report);
     }
     report.left_behind =
-        insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+        insist(control, || site.builds().begin(&target.projection, asked.id).map_err(OperateError::from))?;
     for left in &report.left_behind {
         log::warn!("projection {:?}: its new tables are without {left}", site.name());
     }
@@ -161,7 +161,7 @@ pub(super) fn rebuild(
         if let Err(error) = site.check_older(&target.live) {
             // It is as it was: kept current by who runs it.
             let key = target.projection.key();
-            insist(control, || Ok(site.builds()?.enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
+            insist(control, || Ok(site.builds().enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
             return Err(error);
         }
         let within = if asked.who == ITSELF { Some(Duration::MAX) } else { options.switch_within };
@@ -183,7 +183,7 @@ pub(super) fn rebuild(
 
 /// Moves the build on, unless it was halted or given up meanwhile.
 fn enter(site: &Context<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
-    let (builds, key) = (site.builds()?, target.projection.key());
+    let (builds, key) = (site.builds(), target.projection.key());
     if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
 }
 
@@ -214,7 +214,7 @@ fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> R
         after = Some(Arc::clone(last));
         let instances: Vec<Arc<str>> = astray.into_iter().map(|one| one.instance).collect();
         if !instances.is_empty() {
-            insist(control, || Ok(site.builds()?.empty(&target.projection, &instances)?))?;
+            insist(control, || Ok(site.builds().empty(&target.projection, &instances)?))?;
         }
         if !control.may_go_on() {
             return Err(OperateError::ShutDown);
@@ -258,7 +258,7 @@ fn confirm(
 /// Engines leave the build alone; why, is on record.
 fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn Control) -> Result<(), OperateError> {
     let (key, from) = (target.projection.key(), [Phase::Building, Phase::Ready]);
-    insist(control, || Ok(site.builds()?.enter(&key, &from, target.otherwise, Some(trouble))?))?;
+    insist(control, || Ok(site.builds().enter(&key, &from, target.otherwise, Some(trouble))?))?;
     control.announce();
     Ok(())
 }
@@ -341,7 +341,7 @@ fn compare(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result
         progress.done = i64::try_from(found.instances).unwrap_or(i64::MAX);
         control.report(&answer(&progress)?);
         let both = [old.clone(), new.clone()];
-        let page = insist(control, || Ok(site.builds()?.instances_of(&both, after.as_deref(), PAGE)?))?;
+        let page = insist(control, || Ok(site.builds().instances_of(&both, after.as_deref(), PAGE)?))?;
         let Some(last) = page.last() else { break };
         after = Some(Arc::clone(last));
         compare_page(site, old, &new, page, control, &mut found)?;
@@ -361,7 +361,7 @@ fn compare_page(
 ) -> Result<(), OperateError> {
     let (mut todo, mut equal) = (page, Vec::new());
     for _ in 0..ROUNDS {
-        let others = insist(control, || Ok(site.builds()?.compare(old, new, &todo, &equal, found)?))?;
+        let others = insist(control, || Ok(site.builds().compare(old, new, &todo, &equal, found)?))?;
         if others.is_empty() {
             return Ok(());
         }
@@ -414,7 +414,7 @@ pub(super) fn switch(
             // A log in another database may have been set back while reducers were at it.
             if has_two_databases { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
-        let error = match site.builds()?.go_live(&key, tries.patience(), Some(&mut follow)) {
+        let error = match site.builds().go_live(&key, tries.patience(), Some(&mut follow)) {
             Ok(()) => break,
             Err(error) if may_succeed_later(&error) => error,
             Err(error) => return Err(error.into()),

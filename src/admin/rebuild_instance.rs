@@ -32,17 +32,17 @@ pub(super) fn rebuild(
     let phase = phase(site, &part, command, control)?;
     if phase.is_none() {
         // Left by a command that ended before it could tidy up.
-        insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
+        insist(control, || Ok(site.builds().remove(&part.key())?))?;
     }
     let outcome = if phase == Some(Phase::Kept) {
         Ok(())
     } else {
-        insist(control, || Ok(site.builds()?.begin(&part, command)?))?;
+        insist(control, || Ok(site.builds().begin(&part, command)?))?;
         fill(site, &handler, &instance, control)?;
         exchange(site, &part, command, &handler, &instance, control)
     };
     if !matches!(outcome, Err(OperateError::ShutDown)) {
-        insist(control, || Ok(site.builds()?.remove(&part.key())?))?;
+        insist(control, || Ok(site.builds().remove(&part.key())?))?;
     }
     outcome?;
     control.announce();
@@ -131,7 +131,7 @@ fn exchange(
         insist(control, || Ok(handler.prepare_to_follow()?))?;
         let mut follow =
             |tx: &mut dyn crate::store::ProjectionTransaction, behind: &[LaggingInstance]| handler.follow(tx, behind);
-        let error = match site.builds()?.exchange(part, instance, &mut follow) {
+        let error = match site.builds().exchange(part, instance, &mut follow) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

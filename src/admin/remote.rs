@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use uuid::Uuid;
 
-use crate::builds::{Build, BuildStore};
+use crate::builds::Build;
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, chain};
@@ -40,7 +40,7 @@ const NOBODY: Duration = Duration::from_secs(2);
 /// let engine = Engine::builder(SqliteStore::open(&path)?).projection(logins).start()?;
 ///
 /// // Another process:
-/// let remote = Remote::new(SqliteStore::open(&path)?)?;
+/// let remote = Remote::new(SqliteStore::open(&path)?);
 /// let verify = AdminCommand::Verify { instance: None, repair: false };
 /// let id = remote.ask("logins", verify, &By::new("ada", "after the incident"))?;
 /// let report = remote.answer(id, Duration::from_secs(30))?;
@@ -56,23 +56,9 @@ pub struct Remote {
 
 impl Remote {
     /// By the database of the read models.
-    ///
-    /// # Errors
-    /// [`OperateError::Unsupported`] when the store keeps no commands.
-    pub fn new<S: ProjectionStore + Notifier + 'static>(store: S) -> Result<Self, OperateError> {
+    pub fn new<S: ProjectionStore + Notifier + 'static>(store: S) -> Self {
         let store = Arc::new(store);
-        let remote = Self { models: store.clone(), notifier: store };
-        remote.store()?;
-        Ok(remote)
-    }
-
-    fn store(&self) -> Result<&dyn CommandStore, OperateError> {
-        commands(self.models.as_ref())
-    }
-
-    fn builds_store(&self) -> Result<&dyn BuildStore, OperateError> {
-        let what = "the store of the read models keeps no builds".to_owned();
-        self.models.builds().ok_or(OperateError::Unsupported { what })
+        Self { models: store.clone(), notifier: store }
     }
 
     /// Pauses a projection, or one instance of it, as [`Engine::pause`](crate::Engine::pause) does; no engine has to be alive.
@@ -135,7 +121,7 @@ impl Remote {
         by: &By,
     ) -> Result<Uuid, OperateError> {
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = self.store()?.ask(&command)?;
+        let id = self.models.commands().ask(&command)?;
         if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
             log::debug!("{}; engines find the command by their next look", chain(&error));
         }
@@ -143,7 +129,7 @@ impl Remote {
     }
 
     fn check_known(&self, projection: &str) -> Result<(), OperateError> {
-        let builds = self.builds_store()?.builds()?;
+        let builds = self.models.builds().builds()?;
         let mut known: Vec<String> = builds.iter().map(|build| build.key.projection().to_owned()).collect();
         known.dedup();
         if !known.iter().any(|name| name == projection) {
@@ -153,7 +139,7 @@ impl Remote {
     }
 
     fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
-        let members = self.store()?.members()?;
+        let members = self.models.commands().members()?;
         if members.iter().any(|member| member.can_do(projection, version)) {
             return Ok(());
         }
@@ -189,7 +175,7 @@ impl Remote {
             std::thread::park_timeout(time);
             start.elapsed() < timeout
         };
-        follow(self.store()?, id, &mut changed, pause)
+        follow(self.models.commands(), id, &mut changed, pause)
     }
 
     /// As [`follow`](Self::follow), as long as `pause` says so.
@@ -200,7 +186,7 @@ impl Remote {
         changed: &mut dyn FnMut(&CommandRecord),
         pause: impl FnMut(Duration, &CommandRecord) -> bool,
     ) -> Result<serde_json::Value, OperateError> {
-        follow(self.store()?, id, changed, pause)
+        follow(self.models.commands(), id, changed, pause)
     }
 
     /// Ends a command that no engine has begun, so that none ever does and nothing waits for it. False when one has.
@@ -210,7 +196,7 @@ impl Remote {
     pub fn withdraw(&self, id: Uuid, by: &By) -> Result<bool, OperateError> {
         let words = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
         let answer = serde_json::json!({ "error": format!("withdrawn by {:?}{words}", by.who) });
-        Ok(self.store()?.withdraw(id, &answer)?)
+        Ok(self.models.commands().withdraw(id, &answer)?)
     }
 
     /// How it stands with a command that has no answer yet.
@@ -218,7 +204,7 @@ impl Remote {
     /// # Errors
     /// [`OperateError::UnknownCommand`], or when the store cannot be read.
     pub fn unanswered(&self, id: Uuid) -> Result<Unanswered, OperateError> {
-        let store = self.store()?;
+        let store = self.models.commands();
         how_it_stands(store, &store.command(id)?.ok_or(OperateError::UnknownCommand { id })?)
     }
 
@@ -227,7 +213,7 @@ impl Remote {
     /// # Errors
     /// When the store cannot be read.
     pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
-        Ok(self.store()?.commands(projection, limit)?)
+        Ok(self.models.commands().commands(projection, limit)?)
     }
 
     /// All builds of all projections.
@@ -235,7 +221,7 @@ impl Remote {
     /// # Errors
     /// When the store cannot be read.
     pub fn builds(&self) -> Result<Vec<Build>, OperateError> {
-        Ok(self.builds_store()?.builds()?)
+        Ok(self.models.builds().builds()?)
     }
 
     /// The processes that are alive, with the projections that they run.
@@ -243,18 +229,13 @@ impl Remote {
     /// # Errors
     /// When the store cannot be read.
     pub fn members(&self) -> Result<Vec<Member>, OperateError> {
-        Ok(self.store()?.members()?)
+        Ok(self.models.commands().members()?)
     }
 }
 
 /// A reducer that waits for what a command brings about may wait for itself.
 pub(super) fn check_outside() -> Result<(), OperateError> {
     if is_reducing() { Err(OperateError::InsideReducer) } else { Ok(()) }
-}
-
-pub(super) fn commands(models: &dyn ProjectionStore) -> Result<&dyn CommandStore, OperateError> {
-    let what = "the store of the read models keeps no commands".to_owned();
-    models.commands().ok_or(OperateError::Unsupported { what })
 }
 
 /// Whether a pause, or its end, changed anything.

@@ -5,10 +5,7 @@ use crate::error::OperateError;
 use crate::lease::Member;
 
 pub(super) fn running(site: &Context<'_>) -> Result<Vec<Member>, OperateError> {
-    Ok(match site.models.commands() {
-        Some(commands) => commands.members()?,
-        None => Vec::new(),
-    })
+    Ok(site.models.commands().members()?)
 }
 
 /// True when a living engine runs this version.

@@ -63,7 +63,7 @@ pub(super) fn switch(
         // A raised version from which readers went back to the one before, or of which the rebuild was refused: none goes on
         // beside this.
         Some(Phase::Kept | Phase::Building) if !target.projection.is_shadow() => {
-            insist(control, || Ok(site.builds()?.begin(&target.projection, Uuid::nil())?))?;
+            insist(control, || Ok(site.builds().begin(&target.projection, Uuid::nil())?))?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
         _ => return Err(site.refused("there is no build that waits for a switch; ask for a rebuild first")),
@@ -96,7 +96,7 @@ pub(super) fn back(
     match (beside, older.max_by_key(|build| build.key.version)) {
         (Some(build), _) if live.key.version == site.projection.version() => {
             let target = site.target()?.or_else(Phase::Kept);
-            insist(control, || Ok(site.builds()?.revive(&build.key, command)?))?;
+            insist(control, || Ok(site.builds().revive(&build.key, command)?))?;
             control.announce();
             rebuild::fill(site, &target, control)?;
             rebuild::switch(site, &target, None, within, control)?;
@@ -121,7 +121,7 @@ fn older_version(
     loop {
         // Also where it stands still on purpose: what another history led to was never right.
         insist(control, || site.of_log(&build.key))??;
-        let mut error = match site.builds()?.go_live(&build.key, waits.patience(), Some(&mut |_, _| Ok(()))) {
+        let mut error = match site.builds().go_live(&build.key, waits.patience(), Some(&mut |_, _| Ok(()))) {
             Ok(()) => break,
             Err(error) => error,
         };
@@ -130,7 +130,7 @@ fn older_version(
         }
         let behind = matches!(error, SwitchError::NotCaughtUp { .. });
         if behind && stale && (!runs || tries >= TRIES) {
-            match site.builds()?.go_live(&build.key, waits.patience(), None) {
+            match site.builds().go_live(&build.key, waits.patience(), None) {
                 Ok(()) => break,
                 Err(error) if !may_succeed_later(&error) => return Err(error.into()),
                 Err(other) => error = other,
@@ -161,7 +161,7 @@ pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Chan
             used.push(format!("version {} is run by process {} ({})", key.version, member.name, member.process));
             continue;
         }
-        insist(control, || Ok(site.builds()?.remove(key)?))?;
+        insist(control, || Ok(site.builds().remove(key)?))?;
         removed.push(if key.mark().is_some() {
             format!("the former build of version {}", key.version)
         } else {
@@ -186,7 +186,7 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
         return Err(site.refused("nothing is being built"));
     };
     let trouble = format!("given up by {who:?}: {why}");
-    site.builds()?.enter(&build.key, &[Phase::Building, Phase::Ready], Phase::Halted, Some(&trouble))?;
+    site.builds().enter(&build.key, &[Phase::Building, Phase::Ready], Phase::Halted, Some(&trouble))?;
     let is_halted = |found: &Build| found.key == build.key && found.phase == Phase::Halted;
     if !site.known()?.iter().any(is_halted) {
         return Err(site.refused("its build was switched to before it could be given up; go back instead"));
@@ -194,7 +194,7 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
     let done = if build.key.mark().is_some() {
         // Engines let go of it before its tables go.
         control.announce();
-        insist(control, || Ok(site.builds()?.remove(&build.key)?))?;
+        insist(control, || Ok(site.builds().remove(&build.key)?))?;
         "the build under construction is removed".to_owned()
     } else {
         // Its code runs: the tables stay, and are left alone.
@@ -240,7 +240,7 @@ fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> R
     if let Some(instance) = instance {
         site.check_instance(instance)?;
         let one: [Arc<str>; 1] = [instance.into()];
-        change.rows = insist(control, || Ok(site.builds()?.empty(&site.projection, &one)?))?;
+        change.rows = insist(control, || Ok(site.builds().empty(&site.projection, &one)?))?;
         change.instances = 1;
         control.announce();
         return Ok(change);
@@ -248,10 +248,10 @@ fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> R
     let mut after: Option<Arc<str>> = None;
     loop {
         let page =
-            insist(control, || Ok(site.builds()?.instances_of(std::slice::from_ref(&key), after.as_deref(), FEW)?))?;
+            insist(control, || Ok(site.builds().instances_of(std::slice::from_ref(&key), after.as_deref(), FEW)?))?;
         let Some(last) = page.last() else { break };
         after = Some(Arc::clone(last));
-        change.rows += insist(control, || Ok(site.builds()?.empty(&site.projection, &page)?))?;
+        change.rows += insist(control, || Ok(site.builds().empty(&site.projection, &page)?))?;
         change.instances += page.len() as u64;
         control.report(&serde_json::json!({ "instances": change.instances, "rows": change.rows }));
         if !control.may_go_on() {
@@ -259,7 +259,7 @@ fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> R
         }
     }
     // Not before: an engine may be through with some instances while others are still to be emptied.
-    insist(control, || Ok(site.builds()?.revoke(&key)?))?;
+    insist(control, || Ok(site.builds().revoke(&key)?))?;
     control.announce();
     Ok(change)
 }

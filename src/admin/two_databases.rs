@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use crate::builds::{Build, BuildStore};
+use crate::builds::Build;
 use crate::engine::compare;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Inspect, ProjectionStatus, Status};
@@ -32,7 +32,7 @@ where
     M: Inspect + ProjectionStore + ?Sized,
 {
     let mut status = models.status(system)?;
-    let builds = models.builds().map_or_else(|| Ok(Vec::new()), BuildStore::builds)?;
+    let builds = models.builds().builds()?;
     let id = events.store_id()?;
     for projection in &mut status.projections {
         let same = |build: &&Build| {
@@ -98,7 +98,7 @@ fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     models: &M,
     build: &Build,
 ) -> Result<Option<Standstill>, StoreError> {
-    let Some(builds) = models.builds() else { return Ok(None) };
+    let builds = models.builds();
     let (mut after, mut first, mut count) = (None::<Arc<str>>, None, 0);
     loop {
         let instances = builds.instances_of(std::slice::from_ref(&build.key), after.as_deref(), PAGE)?;

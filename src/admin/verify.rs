@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Control, lower};
 use super::format::json;
+use crate::sealed::Sealed;
+
 use super::laws::{Check, Fault, LawReport, Model, Models};
 use crate::builds::{BuildStore, JsonRow, Replaying};
 use crate::error::{Error, OperateError, StoreError};
@@ -92,6 +94,8 @@ pub struct DifferingRow {
 #[derive(Debug)]
 struct Seen<'b>(&'b dyn BuildStore);
 
+impl Sealed for Seen<'_> {}
+
 impl Models for Seen<'_> {
     fn instances(
         &self,
@@ -121,7 +125,7 @@ pub(super) fn verify(
     if let Some(instance) = instance {
         site.check_instance(instance)?;
     }
-    let seen = Seen(site.builds()?);
+    let seen = Seen(site.builds());
     let check = Check::new(site.source.as_ref(), None, &seen, &site.projection).map_err(lower)?;
     let interventions = site.models.interventions(&site.projection.key(), GIVEN_UP)?;
     let given_up: HashSet<(Arc<str>, i64)> = interventions

@@ -8,7 +8,7 @@ use crate::admin::Remote;
 use crate::conninfo::{Look, look, shown};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
-use crate::error::{OperateError, PushError, RetentionError, SetupError, StoreError};
+use crate::error::{PushError, RetentionError, SetupError, StoreError};
 use crate::event::NewEvent;
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
@@ -48,7 +48,7 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     /// See [`DbStore::operations`].
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
     /// Asks running engines.
-    fn remote(&self) -> Result<Remote, OperateError>;
+    fn remote(&self) -> Remote;
     /// Begins an engine of this process.
     fn engine(&self) -> EngineBuilder;
     /// Has that engine keep its read models here instead of where its events are.
@@ -109,7 +109,7 @@ where
         self.operations(limit)
     }
 
-    fn remote(&self) -> Result<Remote, OperateError> {
+    fn remote(&self) -> Remote {
         Remote::new(self.clone())
     }
 

@@ -54,7 +54,7 @@ impl Session<'_> {
         wait: &WaitArgs,
     ) -> anyhow::Result<Told> {
         self.build(projection, None)?;
-        let remote = self.store.remote()?;
+        let remote = self.store.remote();
         let is_look = matches!(command, AdminCommand::Explain(_) | AdminCommand::Verify { repair: false, .. });
         let what = format!("{} of projection {projection:?}", command.kind());
         let (id, engine) = match remote.ask(projection, command.clone(), by) {

@@ -1,6 +1,6 @@
 //! Finds a projection by its name, among those that are registered and those whose code is at hand.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
 use super::Session;
 use super::format::clean;
@@ -21,7 +21,7 @@ pub(super) fn shown_build(build: &Build) -> String {
 impl Session<'_> {
     /// All builds of all projections.
     pub(super) fn builds(&self) -> anyhow::Result<Vec<Build>> {
-        Ok(self.store.builds().context("this store keeps no builds")?.builds()?)
+        Ok(self.store.builds().builds()?)
     }
 
     /// The build of a projection that readers see, or that of the version that is asked for.

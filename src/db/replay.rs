@@ -4,6 +4,7 @@ use super::{Backend, Conn, execute, model};
 use crate::builds::{Replay, Replaying};
 use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::projection::Projection;
+use crate::sealed::Sealed;
 use crate::sql;
 use crate::statement::Statement;
 use crate::table::Table;
@@ -18,6 +19,8 @@ pub(crate) struct Scratch<'c> {
     /// As its tables have to be named.
     pub(crate) projection: &'c Projection,
 }
+
+impl Sealed for Scratch<'_> {}
 
 impl Replay for Scratch<'_> {
     fn apply(&mut self, instance: &str, statement: &Statement) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sealed::Sealed;
 use crate::sync::Mutex;
 use uuid::Uuid;
 
@@ -238,6 +239,8 @@ impl<B: Backend> EventSource for DbStore<B> {
     }
 }
 
+impl<B: Backend> Sealed for DbStore<B> {}
+
 impl<B: Backend> EventStore for DbStore<B> {
     fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         self.push_told(events).map(|accepted| accepted.events)
@@ -311,23 +314,16 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         self.inner.backend.connections()
     }
 
-    fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
-        match self.go_live(&projection.key(), self.inner.backend.patience(), Some(&mut |_, _| Ok(()))) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(error.into_setup(projection.version())),
-        }
+    fn commands(&self) -> &dyn CommandStore {
+        self
     }
 
-    fn commands(&self) -> Option<&dyn CommandStore> {
-        Some(self)
+    fn builds(&self) -> &dyn BuildStore {
+        self
     }
 
-    fn builds(&self) -> Option<&dyn BuildStore> {
-        Some(self)
-    }
-
-    fn standstills(&self) -> Option<&dyn StandstillStore> {
-        Some(self)
+    fn standstills(&self) -> &dyn StandstillStore {
+        self
     }
 }
 

@@ -14,6 +14,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery};
 use crate::projection::Projection;
 use crate::query::{EventBatch, ReadRequest};
+use crate::sealed::Sealed;
 use crate::sql::Dialect;
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
@@ -23,6 +24,8 @@ use crate::store::ProjectionTransaction;
 pub(crate) struct Transaction<'c> {
     pub(crate) conn: &'c mut dyn Conn,
 }
+
+impl Sealed for Transaction<'_> {}
 
 impl ProjectionTransaction for Transaction<'_> {
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {

@@ -85,22 +85,6 @@ pub enum SwitchError {
 }
 
 impl SwitchError {
-    /// The same as an error of a set-up.
-    pub(crate) fn into_setup(self, to: u32) -> SetupError {
-        match self {
-            Self::Setup(error) => error,
-            Self::Store(error) => error.into(),
-            Self::NotCaughtUp { projection, behind, instance, .. } => {
-                SetupError::NotCaughtUp { projection, to, behind, instance }
-            }
-            Self::Dependents { .. } | Self::Diverged { .. } => {
-                StoreError::new("switching", super::StoreErrorKind::Unsupported, self).into()
-            }
-            Self::Held { .. } => StoreError::new("switching", super::StoreErrorKind::Timeout, self).into(),
-            Self::NoBuild { .. } => SetupError::Missing { what: self.to_string() },
-        }
-    }
-
     /// True when trying again may help, without anybody doing anything about it.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -239,20 +239,6 @@ pub enum SetupError {
         /// The newest one known.
         known: i64,
     },
-    /// A switch of versions before the new one is complete.
-    #[error(
-        "projection {projection:?} cannot switch to version {to}: {behind} instances are not as far yet (first: {instance:?}); trigger them first"
-    )]
-    NotCaughtUp {
-        /// The projection.
-        projection: String,
-        /// The new version.
-        to: u32,
-        /// How many instances are behind.
-        behind: usize,
-        /// One of them.
-        instance: String,
-    },
     /// A definition that does not hold together.
     #[error(transparent)]
     Projection(#[from] ProjectionError),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::query::Flaw;
+use crate::sealed::Sealed;
 
 /// The version of the engine's own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,9 @@ pub struct Hanging {
 }
 
 /// A store that can be looked into without the code of its projections: it knows them by what they registered.
-pub trait Inspect: fmt::Debug + Send + Sync {
+///
+/// It is sealed: only this library implements it.
+pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// The version of the engine's tables, also when there are none.
     ///
     /// # Errors
@@ -67,31 +70,22 @@ pub trait Inspect: fmt::Debug + Send + Sync {
     fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
 
     /// Checkpoints of this store whose event is not the one in the log, among `limit` of those at or below their head.
-    /// Default: none are looked at.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
-        let _ = limit;
-        Ok(Vec::new())
-    }
+    fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// In what logs are not whole, of the first instances that have so many events together. Default: none are looked at.
+    /// In what logs are not whole, of the first instances that have so many events together.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
-        let _ = events;
-        Ok(Vec::new())
-    }
+    fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError>;
 
-    /// What services hung on read tables that stands on them, or has to be moved in a switch. Default: nothing is looked at.
+    /// What services hung on read tables that stands on them, or has to be moved in a switch.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
-        Ok(Vec::new())
-    }
+    fn hanging(&self) -> Result<Vec<Hanging>, StoreError>;
 
     /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
     /// than `patience`. What cannot be found out is a finding too.

@@ -18,6 +18,7 @@ use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::lease::{NotificationListener, Notifications, Notifier};
+use crate::sealed::Sealed;
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
@@ -83,7 +84,7 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Notifier for DbStore<Postgres> {
-    fn wire(&self) -> Box<dyn NotificationListener> {
+    fn listener(&self) -> Box<dyn NotificationListener> {
         Box::new(Listener { store: self.clone(), session: None, deaf: None, again: None })
     }
 
@@ -289,6 +290,8 @@ impl Listener {
         }
     }
 }
+
+impl Sealed for Listener {}
 
 impl NotificationListener for Listener {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {

@@ -9,6 +9,7 @@ use super::{Sqlite, error};
 use crate::db::DbStore;
 use crate::error::StoreError;
 use crate::lease::{NotificationListener, Notifications, Notifier};
+use crate::sealed::Sealed;
 
 /// How often the file is looked at, which is a few microseconds of work.
 const EVERY: Duration = Duration::from_millis(10);
@@ -37,7 +38,7 @@ struct Watched {
 }
 
 impl Notifier for DbStore<Sqlite> {
-    fn wire(&self) -> Box<dyn NotificationListener> {
+    fn listener(&self) -> Box<dyn NotificationListener> {
         Box::new(Watcher { store: self.clone(), watched: None })
     }
 
@@ -104,6 +105,8 @@ impl Watched {
     }
 }
 
+impl Sealed for Watcher {}
+
 impl NotificationListener for Watcher {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         let Some(path) = &self.store.backend().path else {
@@ -128,5 +131,9 @@ impl NotificationListener for Watcher {
             }
             return news;
         }
+    }
+
+    fn deaf(&self) -> Option<String> {
+        None
     }
 }

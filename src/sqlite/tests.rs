@@ -85,7 +85,7 @@ fn nothing_is_heard_from_another_file() {
     use crate::lease::Notifier;
     use std::time::Duration;
     let (_folder, path, store) = with_file();
-    let mut wire = store.wire();
+    let mut wire = store.listener();
     assert!(wire.listen(Duration::ZERO).unwrap().all);
     std::fs::rename(&path, path.with_extension("aside")).unwrap();
     // The connection that it has, then the one that it would open.

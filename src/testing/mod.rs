@@ -36,6 +36,7 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+mod faulty;
 mod source;
 
 /// The law checker, see [`check`](laws::check).
@@ -47,6 +48,7 @@ pub mod laws {
 #[cfg(feature = "sqlite")]
 mod rows;
 
+pub use faulty::{Answer, Call, Faults, FaultyStore};
 pub use source::MemorySource;
 
 #[cfg(feature = "sqlite")]

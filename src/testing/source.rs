@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::query::{Cursor, EventBatch, EventFilter, Head, HeadsRequest, ReadRequest};
+use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use crate::store::EventSource;
 
 /// Events in memory. It also shows what a source of one's own has to do: each method answers from one state of the
@@ -102,6 +102,20 @@ impl EventSource for MemorySource {
         };
         Ok(request.cursors.iter().map(slice).collect())
     }
+
+    fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+
+    fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    fn forget(&self) {}
 }
 
 fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> EventBatch {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use readside::admin::Remote;
 use readside::error::{AwaitError, OperateError, StoreError, Unanswered};
+use readside::testing::{Call, Faults, FaultyStore};
 use readside::*;
 use uuid::Uuid;
 
-use crate::wrapped::{Hook, Wrapped};
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
 
 fn verify() -> AdminCommand {
@@ -60,7 +60,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     fill(&engine, 1, 2);
     engine.shutdown(LONG).unwrap();
     let command = NewCommand { projection: "counts".into(), version: None, command: verify(), by: by() };
-    let commands = store.commands().unwrap();
+    let commands = store.commands();
     let id = commands.ask(&command).unwrap();
     let dead = Uuid::from_u128(7);
     let taken = commands.take(dead, &[("counts".into(), 1)], Duration::from_millis(300), 5).unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
 pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
-    let (remote, commands) = (remote(place), store.commands().unwrap());
+    let (remote, commands) = (remote(place), store.commands());
     let [asked, taken, lapsed] = asks(&store, 3).try_into().unwrap();
     match remote.answer(asked, LONG) {
         Err(OperateError::NobodyLeft { id, found, .. }) => {
@@ -131,7 +131,7 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     let id = engine.ask("counts", AdminCommand::Rebuild(waits.clone()), &by()).unwrap();
-    match Remote::new(store).unwrap().ask("counts", AdminCommand::Rebuild(waits), &By::new("bob", "again")) {
+    match Remote::new(store).ask("counts", AdminCommand::Rebuild(waits), &By::new("bob", "again")) {
         Err(error @ OperateError::Busy { .. }) => {
             let said = error.to_string();
             assert!(said.contains("rebuild by \"ada\"") && said.contains(&id.to_string()), "{said}");
@@ -169,7 +169,7 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let question = ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
     let id = engine.ask("counts", AdminCommand::Explain(question), &by()).unwrap();
     assert_eq!(engine.answer(id).unwrap()["row"]["n"], 1);
-    let commands = store.commands().unwrap();
+    let commands = store.commands();
     commands.forget_rows(LONG).unwrap();
     assert_eq!(commands.command(id).unwrap().unwrap().answer.unwrap()["row"]["n"], 1, "not yet");
     // Contract: K2: what is erased goes from here too, and with it who was asked about.
@@ -226,7 +226,7 @@ fn said(asked: &CommandRecord) -> String {
 
 fn asks(store: &impl EngineStore, count: usize) -> Vec<Uuid> {
     let command = NewCommand { projection: "counts".into(), version: None, command: verify(), by: by() };
-    (0..count).map(|_| store.commands().unwrap().ask(&command).unwrap()).collect()
+    (0..count).map(|_| store.commands().ask(&command).unwrap()).collect()
 }
 
 fn ids(taken: &[CommandRecord]) -> Vec<Uuid> {
@@ -239,7 +239,7 @@ pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
     let (one, other, counts) = (Uuid::from_u128(7), Uuid::from_u128(8), [("counts".to_owned(), 1)]);
     let [first, second] = asks(&store, 2).try_into().unwrap();
-    let commands = store.commands().unwrap();
+    let commands = store.commands();
     assert_eq!(commands.take(one, &counts, Duration::from_millis(200), 5).unwrap().len(), 2);
     assert_eq!(commands.keep(one, &[first, Uuid::nil()], LONG).unwrap(), [first]);
     assert!(
@@ -263,7 +263,7 @@ pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
          WHERE command_id = (SELECT command_id FROM readside.commands ORDER BY command_id LIMIT 1)",
     );
     asked.remove(0);
-    let taken = store.commands().unwrap().take(Uuid::from_u128(7), &[("counts".into(), 1)], LONG, 1).unwrap();
+    let taken = store.commands().take(Uuid::from_u128(7), &[("counts".into(), 1)], LONG, 1).unwrap();
     assert_eq!(ids(&taken), asked[..1]);
     let engine = start(store.clone(), lazy());
     remote(place).answer(asked[1], LONG).unwrap();
@@ -279,7 +279,7 @@ pub(crate) fn what_was_taken_before_an_error_is_known<P: Place>(place: &P) {
     let asked = asks(&store, 2);
     // A name that no two may have: the second that is taken meets it.
     place.sql("CREATE UNIQUE INDEX one_at_a_time ON readside.commands (owner)");
-    let (commands, counts) = (store.commands().unwrap(), [("counts".to_owned(), 1)]);
+    let (commands, counts) = (store.commands(), [("counts".to_owned(), 1)]);
     assert_eq!(ids(&commands.take(Uuid::from_u128(7), &counts, LONG, 5).unwrap()), asked[..1]);
     assert!(commands.take(Uuid::from_u128(7), &counts, LONG, 5).is_err(), "nothing was taken, and why is told");
 }
@@ -293,9 +293,10 @@ struct Gate {
     let_go: std::sync::Mutex<Receiver<()>>,
 }
 
-impl Hook for Gate {
-    fn apply(&self, _: &Projection) -> Result<(), StoreError> {
-        if self.armed.load(Ordering::SeqCst) && self.writes.fetch_add(1, Ordering::SeqCst) == 2 {
+impl Faults for Gate {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        let applies = call.name == "ProjectionTransaction::apply";
+        if applies && self.armed.load(Ordering::SeqCst) && self.writes.fetch_add(1, Ordering::SeqCst) == 2 {
             self.reached.send(()).unwrap();
             self.let_go.lock().unwrap().recv_timeout(LONG).unwrap();
         }
@@ -316,7 +317,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
             by => create([set("position", e.position()), set("by", by)]),
         });
     let stops = HandlerConfig { policy: Policy::Stop, bulk_limit: 1, ..crate::handler() };
-    let builder = Engine::builder(Wrapped { inner: store.clone(), hook: hook.clone() }).projection_with(counts, stops);
+    let builder = Engine::builder(FaultyStore::new(store.clone(), hook.clone())).projection_with(counts, stops);
     let engine = builder.config(eager()).start().unwrap();
     let events: Vec<NewEvent> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
     engine.push(&events).unwrap();
@@ -332,7 +333,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
         release.send(()).unwrap();
         shutdown.join().unwrap().unwrap();
     });
-    let asked = store.commands().unwrap().command(id).unwrap().unwrap();
+    let asked = store.commands().command(id).unwrap().unwrap();
     assert_eq!(
         (asked.state, said(&asked)),
         (CommandState::Done, "1 events were applied".into()),

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use readside::admin::Remote;
 use readside::error::StoreError;
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::*;
 
 use crate::common::child::{Child, send, until_told};
-use crate::wrapped::{Hook, Wrapped};
 use crate::{LONG, Place, by, count, counts, eventually, fill, handler, lawful, seen, start, tenant};
 
 /// Kills the process at a point of its work, or a while after it.
@@ -26,17 +26,28 @@ fn die() {
     std::thread::sleep(LONG);
 }
 
-impl Hook for Death {
-    fn apply(&self, projection: &Projection) -> Result<(), StoreError> {
-        let counts = self.point == "apply" && projection.key().mark().is_some();
+impl Faults for Death {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        let is_shadow = call.projection.as_ref().is_some_and(|key| key.mark().is_some());
+        let counts = self.point == "apply" && call.name == "ProjectionTransaction::apply" && is_shadow;
         if counts && self.batches.fetch_sub(1, Ordering::SeqCst) == 0 {
             die();
         }
+        self.at(call, "");
         Ok(())
     }
 
-    fn at(&self, point: &str) {
-        if point != self.point {
+    fn after(&self, call: &Call, _: Answer<'_>) -> Result<(), StoreError> {
+        self.at(call, ".");
+        Ok(())
+    }
+}
+
+impl Death {
+    /// A call of the build store is about to begin (`begin`), or has ended (`begin.`).
+    fn at(&self, call: &Call, ended: &str) {
+        let Some(method) = call.name.strip_prefix("BuildStore::") else { return };
+        if format!("{method}{ended}") != self.point {
             return;
         }
         if self.after.is_zero() {
@@ -59,7 +70,7 @@ fn run<S: EngineStore>(store: S) {
     let point = std::env::var("READSIDE_TEST_POINT").unwrap();
     let after: u64 = std::env::var("READSIDE_TEST_AFTER").unwrap().parse().unwrap();
     let death = Death { point, after: Duration::from_micros(after), batches: AtomicI64::new(1) };
-    let store = Wrapped { inner: store, hook: Arc::new(death) };
+    let store = FaultyStore::new(store, Arc::new(death));
     // Small batches, so that filling takes several.
     let handler = HandlerConfig { bulk_limit: 7, concurrent_instances: 2, ..handler() };
     let engine = Engine::builder(store).projection_with(counts(1), handler).config(config()).start().unwrap();
@@ -88,7 +99,7 @@ fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) 
     let child = Child::start("crashes::process", &env, move |line| {
         let _ = say.send(line);
     });
-    let remote = Remote::new(place.open()).unwrap();
+    let remote = Remote::new(place.open());
     eventually("the process", || !remote.members().unwrap().is_empty());
     let id = remote.ask("counts", command.clone(), &by()).unwrap();
     // Its output ends with it.
@@ -148,7 +159,7 @@ pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
         place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1' AND instance_id = 'tenant-001'");
         killed(place, &AdminCommand::Rebuild(one.clone()), point, after);
     }
-    assert_eq!(place.open().builds().unwrap().builds().unwrap().len(), 1);
+    assert_eq!(place.open().builds().builds().unwrap().len(), 1);
 }
 
 pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {

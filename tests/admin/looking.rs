@@ -37,7 +37,7 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     // What was parked is parked still.
     let held = engine.failed_events("counts", &FailureQuery::all()).unwrap();
     assert_eq!(held.iter().map(|held| held.attempt.position).collect::<Vec<_>>(), [7, 8]);
-    let builds = place.open().builds().unwrap().builds().unwrap();
+    let builds = place.open().builds().builds().unwrap();
     assert_eq!(builds.len(), 1, "nothing is left beside: {builds:?}");
 }
 

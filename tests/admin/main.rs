@@ -25,7 +25,6 @@ mod standing;
 #[cfg(feature = "postgres")]
 mod switching;
 mod versions;
-mod wrapped;
 
 use std::time::Duration;
 
@@ -279,7 +278,7 @@ pub(crate) fn by() -> By {
 }
 
 pub(crate) fn remote<P: Place>(place: &P) -> Remote {
-    Remote::new(place.open()).unwrap()
+    Remote::new(place.open())
 }
 
 /// Some tenants with some events each, projected.

@@ -84,7 +84,7 @@ fn run(role: &Role<'_>, instance: &str) {
         engine.await_pushed(name, &pushed, LONG).unwrap();
     }
     engine.trigger("counts", &[instance]).unwrap();
-    let remote = Remote::new(store.clone()).unwrap();
+    let remote = Remote::new(store.clone());
     let verify = AdminCommand::Verify { instance: Some(instance.to_owned()), repair: false };
     let id = remote.ask("sums", verify, &by()).unwrap();
     remote.answer(id, LONG).unwrap();

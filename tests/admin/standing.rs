@@ -228,7 +228,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
 pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
-    let builds = store.builds().unwrap();
+    let builds = store.builds();
     builds.begin(&counts(2), Uuid::from_u128(1)).unwrap();
     let enter = |to, trouble| builds.enter(&counts(2).key(), &[Phase::Building, Phase::Halted], to, trouble).unwrap();
     let of_second = || {
@@ -255,10 +255,10 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
         note(StandstillSubject::Work, StandstillKind::Denied),
         note(StandstillSubject::Instance(tenant(0).into()), StandstillKind::Locked),
     ];
-    store.standstills().unwrap().note(dead, &notes, &[]).unwrap();
+    store.standstills().note(dead, &notes, &[]).unwrap();
     let seen = status(place);
     assert_eq!(kinds(&seen.standstills), [StandstillKind::Denied, StandstillKind::Locked]);
-    let of_it = store.standstills().unwrap().standings(std::slice::from_ref(&key), Some("another one")).unwrap();
+    let of_it = store.standstills().standings(std::slice::from_ref(&key), Some("another one")).unwrap();
     assert_eq!(kinds(&of_it[0].standstills), [StandstillKind::Denied]);
     let member = Member { process: dead, name: "dead".into(), projections: vec![("counts".into(), 1)] };
     store.heartbeat(&member, LONG).unwrap();
@@ -274,13 +274,13 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
     handler.unwrap().trigger(&[&tenant(0)]).unwrap();
     assert_eq!(kinds(&status(place).standstills), [], "somebody can go on with it");
     let now = Note { age: Duration::ZERO, ..notes[0].clone() };
-    store.standstills().unwrap().note(dead, &[now], &[]).unwrap();
+    store.standstills().note(dead, &[now], &[]).unwrap();
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::Denied]);
     store.leave(dead).unwrap();
     assert_eq!(kinds(&status(place).standstills), []);
-    store.standstills().unwrap().note(dead, &notes, &[]).unwrap();
+    store.standstills().note(dead, &notes, &[]).unwrap();
     let gone = [(key.clone(), StandstillSubject::Work)];
-    store.standstills().unwrap().note(dead, &[], &gone).unwrap();
+    store.standstills().note(dead, &[], &gone).unwrap();
     assert_eq!(place.query("SELECT subject FROM readside.standstills"), ["instance"]);
     let engine = start(place.open(), eager());
     assert_eq!(kinds(&status(place).standstills), [], "nobody stands by it");

@@ -25,7 +25,7 @@ pub(crate) fn start_doubled<S: EngineStore>(store: S, config: EngineConfig) -> E
 }
 
 pub(crate) fn live<P: Place>(place: &P) -> u32 {
-    let builds = place.open().builds().unwrap().builds().unwrap();
+    let builds = place.open().builds().builds().unwrap();
     builds.iter().find(|build| build.phase == Phase::Live).unwrap().key.version
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     fill(&old, 2, 4);
     let new = start_doubled(place.open(), EngineConfig { auto_switch: false, ..eager() });
     let is_ready = || {
-        let builds = place.open().builds().unwrap().builds().unwrap();
+        let builds = place.open().builds().builds().unwrap();
         builds.iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
     };
     eventually("the new version", is_ready);
@@ -114,7 +114,8 @@ pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
         old.builds("counts").unwrap().iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
     });
     eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    eventually("the switch", || place.open().switch(&doubled()).is_ok());
+    let caught_up = &mut |_: &mut dyn ProjectionTransaction, _: &[LaggingInstance]| Ok(());
+    eventually("the switch", || place.open().builds().go_live(&doubled().key(), LONG, Some(&mut *caught_up)).is_ok());
     for round in 1..=5 {
         let pushed = old.push(&[count("tenant-000", "x0", 1)]).unwrap();
         old.await_pushed("counts", &pushed, LONG).unwrap();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use readside::error::TriggerError;
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -152,18 +153,15 @@ pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     assert_eq!(classes, [(2, FailureClass::Reducer), (3, FailureClass::Constraint)]);
 }
 
-/// A source that shows another store's id.
-#[derive(Debug)]
-struct Exchanged(Arc<dyn EventSource>);
-impl EventSource for Exchanged {
-    fn store_id(&self) -> Result<uuid::Uuid, error::StoreError> {
-        Ok(uuid::Uuid::from_u128(7))
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, error::StoreError> {
-        self.0.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, error::StoreError> {
-        self.0.read(request)
+/// Shows another store's id.
+struct Exchanged;
+
+impl Faults for Exchanged {
+    fn after(&self, _: &Call, answer: Answer<'_>) -> Result<(), error::StoreError> {
+        if let Answer::StoreId(id) = answer {
+            *id = uuid::Uuid::from_u128(7);
+        }
+        Ok(())
     }
 }
 
@@ -172,7 +170,7 @@ pub(crate) fn an_exchanged_store_is_noticed(fixture: &Fixture) {
     fixture.store.push(&[add("a", "u1", "n")]).unwrap();
     handler(fixture, users(), once()).trigger(&["a"]).unwrap();
     fixture.store.push(&[add("a", "u2", "o")]).unwrap();
-    let source = Arc::new(Exchanged(fixture.source()));
+    let source = Arc::new(FaultyStore::new(fixture.source(), Arc::new(Exchanged)));
     let other = ProjectionHandler::new(source, fixture.models(), users(), once()).unwrap();
     match other.trigger(&["a"]) {
         Err(TriggerError::Stopped { stopped, .. }) => {

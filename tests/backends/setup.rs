@@ -1,6 +1,6 @@
 //! Contract: I1-I3, B1 on every backend.
 
-use readside::error::SetupError;
+use readside::error::{SetupError, SwitchError};
 use readside::*;
 
 use crate::Fixture;
@@ -54,10 +54,17 @@ pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
     fixture.store.push(&[NewEvent::raw("a", "t", "1", "x")]).unwrap();
     let (old, new) = (handler(1), handler(2));
     old.trigger(&["a"]).unwrap();
-    assert!(matches!(fixture.store.switch(&projection("things", 2)), Err(SetupError::NotCaughtUp { .. })));
+    let switch = || {
+        let (key, patience) = (projection("things", 2).key(), std::time::Duration::from_secs(30));
+        fixture.store.builds().go_live(&key, patience, Some(&mut |_, _| Ok(())))
+    };
+    match switch() {
+        Err(SwitchError::NotCaughtUp { behind, instance, .. }) => assert_eq!((behind, instance.as_str()), (1, "a")),
+        other => panic!("{other:?}"),
+    }
     new.trigger(&["a"]).unwrap();
-    fixture.store.switch(&projection("things", 2)).unwrap();
-    fixture.store.switch(&projection("things", 2)).unwrap();
+    switch().unwrap();
+    switch().unwrap();
     assert_eq!(fixture.read_rows(&projection("things", 2), "things").len(), 1);
     assert_eq!(fixture.read_rows(&projection("things", 1), "things").len(), 1);
 }

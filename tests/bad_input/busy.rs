@@ -1,13 +1,12 @@
 //! Locks held by others, and the end of all positions: Contract: A1, L4.
 
-use std::sync::Arc;
-
 use readside::error::{PushError, chain};
+use readside::{EventStore, ProjectionStore};
 
 use crate::{PATIENCE, Store, command, positions};
 
 // Contract: A1: the error says for whom it waited, and that nothing was stored.
-pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.transaction_of_ones_own(true, &mut |tx| {
         let _ = tx.push(&[command("a", "1")]).unwrap();
@@ -19,16 +18,16 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store + 'static>(store
         assert!(error.is_transient());
     });
     store.push(&[command("a", "3")]).unwrap();
-    assert_eq!(positions(store.as_ref(), "a"), [1, 2, 3]);
+    assert_eq!(positions(store, "a"), [1, 2, 3]);
 }
 
 // Contract: A1
-pub(crate) fn positions_end_at_the_last_one<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn positions_end_at_the_last_one<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.sql(&format!("UPDATE {} SET head = 9223372036854775806", store.table("instances")));
     let error = store.push(&[command("a", "1"), command("a", "2")]).unwrap_err();
     assert!(matches!(&error, PushError::PositionsExhausted { wanted: 2, .. }), "{error:?}");
-    assert_eq!(positions(store.as_ref(), "a"), [1]);
+    assert_eq!(positions(store, "a"), [1]);
     store.push(&[command("a", "1")]).unwrap();
     let projection = crate::names::people("people", 1);
     crate::trigger(store, &projection, &["a"]).unwrap();
@@ -41,7 +40,6 @@ pub(crate) fn positions_end_at_the_last_one<S: Store + 'static>(store: &Arc<S>) 
 #[cfg(feature = "postgres")]
 #[test]
 fn the_holder_is_named_and_others_are_not_held_up() {
-    use readside::EventStore;
     let store = crate::OnPostgres::new();
     store.push(&[command("a", "0"), command("b", "0")]).unwrap();
     store.transaction_of_ones_own(false, &mut |tx| {
@@ -79,7 +77,6 @@ fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::p
 #[cfg(feature = "postgres")]
 #[test]
 fn of_several_sessions_the_holder_is_named() {
-    use readside::EventStore;
     let store = crate::OnPostgres::new();
     store.sql("INSERT INTO readside.instances VALUES ('a', 0), ('b', 0)");
     let patient = readside::PostgresStore::connect(store.database.url()).unwrap();
@@ -121,8 +118,7 @@ fn of_several_sessions_the_holder_is_named() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_writer_of_this_process_is_named_and_no_other() {
-    use readside::{EventStore, ProjectionStore};
-    let store = Arc::new(crate::OnSqlite::new());
+    let store = crate::OnSqlite::new();
     let busy = |outcome: Result<Vec<readside::Event>, PushError>| match outcome {
         Err(PushError::Busy { holder, .. }) => holder,
         other => panic!("{other:?}"),
@@ -154,7 +150,6 @@ fn a_writer_of_this_process_is_named_and_no_other() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
-    use readside::ProjectionStore;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     let store = readside::SqliteStore::open(&path).unwrap();
@@ -181,11 +176,11 @@ fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_clock_that_jumps_back_does_not_turn_times_round() {
-    use readside::{EventStore, ManualClock, SqliteOptions, SqliteStore};
+    use readside::{ManualClock, SqliteOptions, SqliteStore};
     use std::time::{Duration, SystemTime};
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5000);
     let clock = ManualClock::at(later);
-    let options = SqliteOptions { clock: Arc::new(clock.clone()), ..Default::default() };
+    let options = SqliteOptions { clock: std::sync::Arc::new(clock.clone()), ..Default::default() };
     let store = SqliteStore::in_memory_with(options).unwrap();
     store.setup().unwrap();
     let push = |id: &str| store.push(&[command("a", id)]).unwrap()[0].created_at();

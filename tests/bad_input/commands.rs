@@ -1,7 +1,5 @@
 //! What pushes and reducers bring: Contract: A8, B4.
 
-use std::sync::Arc;
-
 use readside::error::{PushError, TriggerError};
 use readside::*;
 
@@ -11,7 +9,7 @@ const ODD: [&str; 7] =
     ["'; DROP TABLE users; --", "$1 ?1 :a @b", "\"`[]", "\u{202e}\u{feff}ß😀\u{10ffff}", "\t\r\n\\", "%_*", "NULL"];
 
 // Contract: A8, B4
-pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store>(store: &S) {
     for odd in ODD {
         let payload = serde_json::json!({ odd: odd });
         let command = NewEvent::raw(odd, odd, odd, odd)
@@ -43,7 +41,7 @@ pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store + 'static>(store: &Ar
 }
 
 // Contract: A8
-pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store>(store: &S) {
     for revision in [0, u32::MAX] {
         let error = store.push(&[command("a", "u").revision(revision)]).unwrap_err();
         assert!(error::chain(&error).contains("has to be between 1 and 2147483647"), "{error:?}");
@@ -56,7 +54,7 @@ fn notes() -> Table {
 }
 
 // Contract: A8
-pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store>(store: &S) {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bad: [(&str, NewEvent); 10] = [
         ("payload", command("a", "1").payload_json(r#"{"x":"\u0000"}"#)),
@@ -75,11 +73,11 @@ pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store + 'static>(store: &Ar
         let PushError::Invalid { index: 1, field, .. } = &error else { panic!("{error:?}") };
         assert_eq!(*field, wanted);
     }
-    assert_eq!(positions(store.as_ref(), "a"), [0; 0]);
+    assert_eq!(positions(store, "a"), [0; 0]);
 }
 
 // Contract: A8, H1: never a stuck projection, and no other event lost.
-pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store>(store: &S) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {
         let depth = if e.aggregate_id() == "deep" { 10_000 } else { 100 };
@@ -99,7 +97,7 @@ pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store + 'static
 }
 
 // Contract: B4
-pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store>(store: &S) {
     let table = Table::new("typed").column(text("id")).column(integer("n")).primary_key(["id"]);
     let wrong = |projection: Projection, kind: &str, column: &'static str, value: Value| {
         projection.on_raw("user", kind, move |e| create([set("id", e.aggregate_id()), set(column, value.clone())]))

@@ -1,13 +1,12 @@
 //! What a server answers to COMMIT, and what that says about the outcome: Contract: L6.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
 use readside::{EventStore, HandlerConfig, ProjectionHandler, ProjectionStore};
 
-use crate::{OnPostgres, Store, command, names::people};
+use crate::{OnPostgres, Store, command, names::people, shared};
 
 /// Has the server answer COMMIT with this code, the first time only.
 fn fails_once_at_commit(client: &mut Client, table: &str, code: &str) {
@@ -58,14 +57,14 @@ fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
 // Contract: L2, L6: what an unknown commit should have moved is read again, and then done again.
 #[test]
 fn an_unknown_commit_of_a_read_model_is_resolved() {
-    let store = Arc::new(OnPostgres::new());
+    let store = OnPostgres::new();
     let projection = people("people", 1);
     ProjectionStore::setup(&*store, &[&projection]).unwrap();
     let mut client = store.connect();
     store.push(&[command("a", "1"), command("a", "2")]).unwrap();
     fails_once_at_commit(&mut client, "people_1", "XX000");
     let config = HandlerConfig { retry_failed_after: Duration::from_millis(1), ..Default::default() };
-    let handler = ProjectionHandler::new(store.clone(), store.clone(), projection.clone(), config).unwrap();
+    let handler = ProjectionHandler::new(shared(&store), shared(&store), projection.clone(), config).unwrap();
     handler.trigger(&["a"]).unwrap();
     assert_eq!(store.rows(&projection, "people").len(), 2);
     assert_eq!(store.states(&projection.key(), &["a".into()]).unwrap()[0].position, 2);

@@ -23,6 +23,7 @@ mod replaced;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ pub(crate) trait Transaction {
 }
 
 /// A store that waits for locks for a tenth of a second, and a way around it.
-pub(crate) trait Store: EventStore + ProjectionStore {
+pub(crate) trait Store: Deref<Target = <Self as Store>::Database> {
+    type Database: EventStore + ProjectionStore + Clone + 'static;
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     /// Runs SQL on a connection of its own.
     fn sql(&self, sql: &str);
@@ -99,103 +101,25 @@ impl OnPostgres {
     }
 }
 
-macro_rules! forward {
-    ($($type:ident $feature:literal;)*) => {$(
-        #[cfg(feature = $feature)]
-        impl readside::EventSource for $type {
-            fn store_id(&self) -> Result<uuid::Uuid, readside::error::StoreError> {
-                self.store.store_id()
-            }
-            fn heads(&self, r: &readside::HeadsRequest) -> Result<Vec<readside::Head>, readside::error::StoreError> {
-                self.store.heads(r)
-            }
-            fn read(&self, r: &readside::ReadRequest) -> Result<Vec<readside::EventBatch>, readside::error::StoreError> {
-                self.store.read(r)
-            }
-        }
-        #[cfg(feature = $feature)]
-        impl EventStore for $type {
-            fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
-                self.store.push(commands)
-            }
-            fn filter(&self, query: &Query) -> Result<Vec<Event>, readside::error::StoreError> {
-                self.store.filter(query)
-            }
-            fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, readside::error::StoreError> {
-                self.store.instance_ids(query)
-            }
-            fn subscribe(&self, topics: readside::Topics) -> readside::Subscription {
-                self.store.subscribe(topics)
-            }
-        }
-        #[cfg(feature = $feature)]
-        impl ProjectionStore for $type {
-            fn setup(&self, p: &[&Projection]) -> Result<(), readside::error::SetupError> {
-                ProjectionStore::setup(&self.store, p)
-            }
-            fn verify(&self, p: &[&Projection]) -> Result<(), readside::error::SetupError> {
-                self.store.verify(p)
-            }
-            fn states(
-                &self,
-                p: &readside::ProjectionKey,
-                instances: &[Arc<str>],
-            ) -> Result<Vec<readside::State>, readside::error::StoreError> {
-                self.store.states(p, instances)
-            }
-            fn states_after(
-                &self,
-                p: &readside::ProjectionKey,
-                after: Option<&str>,
-                limit: usize,
-            ) -> Result<Vec<readside::State>, readside::error::StoreError> {
-                self.store.states_after(p, after, limit)
-            }
-            fn holds(&self, source: uuid::Uuid) -> Result<bool, readside::error::StoreError> {
-                self.store.holds(source)
-            }
-            fn transaction(
-                &self,
-                work: &mut dyn FnMut(
-                    &mut dyn readside::ProjectionTransaction,
-                ) -> Result<(), readside::error::StoreError>,
-            ) -> Result<(), readside::error::StoreError> {
-                self.store.transaction(work)
-            }
-            fn failed_events(
-                &self,
-                p: &readside::ProjectionKey,
-                query: &readside::FailureQuery,
-            ) -> Result<Vec<readside::FailedEvent>, readside::error::StoreError> {
-                self.store.failed_events(p, query)
-            }
-            fn failure_counts(
-                &self,
-                p: &readside::ProjectionKey,
-            ) -> Result<Vec<(readside::FailureStatus, u64)>, readside::error::StoreError> {
-                self.store.failure_counts(p)
-            }
-            fn interventions(
-                &self,
-                p: &readside::ProjectionKey,
-                limit: usize,
-            ) -> Result<Vec<readside::Intervention>, readside::error::StoreError> {
-                self.store.interventions(p, limit)
-            }
-            fn switch(&self, p: &Projection) -> Result<(), readside::error::SetupError> {
-                self.store.switch(p)
-            }
-        }
-    )*};
+#[cfg(feature = "sqlite")]
+impl Deref for OnSqlite {
+    type Target = readside::SqliteStore;
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
 }
 
-forward! {
-    OnSqlite "sqlite";
-    OnPostgres "postgres";
+#[cfg(feature = "postgres")]
+impl Deref for OnPostgres {
+    type Target = readside::PostgresStore;
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
 }
 
 #[cfg(feature = "sqlite")]
 impl Store for OnSqlite {
+    type Database = readside::SqliteStore;
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.store.read_rows(projection, table).unwrap()
     }
@@ -230,6 +154,7 @@ impl Store for OnSqlite {
 
 #[cfg(feature = "postgres")]
 impl Store for OnPostgres {
+    type Database = readside::PostgresStore;
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.store.read_rows(projection, table).unwrap()
     }
@@ -265,9 +190,9 @@ impl Store for OnPostgres {
 macro_rules! on_both {
     ($($module:ident: $($test:ident),* $(,)?;)*) => {
         #[cfg(feature = "sqlite")]
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&std::sync::Arc::new(super::OnSqlite::new())); })*)* }
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::OnSqlite::new()); })*)* }
         #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&std::sync::Arc::new(super::OnPostgres::new())); })*)* }
+        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::OnPostgres::new()); })*)* }
     };
 }
 
@@ -287,18 +212,24 @@ pub(crate) fn command(instance: &str, id: &str) -> NewEvent {
     NewEvent::raw(instance, "user", id, "added")
 }
 
-pub(crate) fn positions(store: &dyn Store, instance: &str) -> Vec<i64> {
+pub(crate) fn positions<S: Store>(store: &S, instance: &str) -> Vec<i64> {
     let query = Query::new().or(readside::SubQuery::new().instance(instance));
     store.filter(&query).unwrap().iter().map(Event::position).collect()
 }
 
-pub(crate) fn trigger<S: Store + 'static>(
-    store: &Arc<S>,
+/// The store itself, for a handler.
+pub(crate) fn shared<S: Store>(store: &S) -> Arc<S::Database> {
+    Arc::new((**store).clone())
+}
+
+pub(crate) fn trigger<S: Store>(
+    store: &S,
     projection: &Projection,
     instances: &[&str],
 ) -> Result<(), readside::error::TriggerError> {
     let config = readside::HandlerConfig { retries: 0, ..Default::default() };
-    let handler = readside::ProjectionHandler::new(store.clone(), store.clone(), projection.clone(), config).unwrap();
+    let store = shared(store);
+    let handler = readside::ProjectionHandler::new(store.clone(), store, projection.clone(), config).unwrap();
     handler.setup().unwrap();
     handler.trigger(instances)
 }

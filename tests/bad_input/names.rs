@@ -1,7 +1,5 @@
 //! Names of tables and columns: Contract: B1, B4.
 
-use std::sync::Arc;
-
 use readside::error::{NameError, ProjectionError, SetupError};
 use readside::*;
 
@@ -17,7 +15,7 @@ pub(crate) fn people(table: &str, version: u32) -> Projection {
 }
 
 // Contract: B4
-pub(crate) fn odd_names_work_from_end_to_end<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn odd_names_work_from_end_to_end<S: Store>(store: &S) {
     let longest = "x".repeat(61);
     let names = ["select", "a \"quoted\" name", "order", "Größe", "semi;colon--", "$1", longest.as_str()];
     store.push(&[command("a", "1")]).unwrap();
@@ -54,8 +52,8 @@ pub(crate) fn odd_names_work_from_end_to_end<S: Store + 'static>(store: &Arc<S>)
 }
 
 // Contract: B1
-pub(crate) fn a_name_used_twice_is_refused<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn a_name_used_twice_is_refused<S: Store>(store: &S) {
     let (one, other) = (people("people", 1), people("people", 2));
-    let error = ProjectionStore::setup(store.as_ref(), &[&one, &other]).unwrap_err();
+    let error = ProjectionStore::setup(&**store, &[&one, &other]).unwrap_err();
     assert!(matches!(error, SetupError::Projection(ProjectionError::DuplicateProjection { .. })), "{error:?}");
 }

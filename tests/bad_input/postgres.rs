@@ -143,7 +143,7 @@ fn a_role_without_rights_runs_on_what_the_script_made() {
 fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     let store = OnPostgres::new();
     let people = people("people", 1);
-    ProjectionStore::setup(&store, &[&people]).unwrap();
+    ProjectionStore::setup(&*store, &[&people]).unwrap();
     let role = format!("denied_{}", std::process::id());
     store.sql(&format!(
         "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA readside TO {role}; \
@@ -230,6 +230,6 @@ fn connections_that_ended_while_idle_are_replaced() {
 fn a_newer_schema_is_named() {
     let store = OnPostgres::new();
     store.sql("INSERT INTO readside.schema_migrations (version) VALUES (99)");
-    let error = ProjectionStore::setup(&store, &[]).unwrap_err();
+    let error = ProjectionStore::setup(&*store, &[]).unwrap_err();
     assert!(matches!(error, SetupError::NewerSchema { found: 99, .. }), "{error:?}");
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use readside::error::PushError;
-use readside::{Expected, Topics};
+use readside::{EventStore, Expected, Topics};
 
 use crate::{Store, command, positions};
 
 // Contract: A4, L1
-pub(crate) fn rows_and_events_are_stored_together<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn rows_and_events_are_stored_together<S: Store>(store: &S) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     for (id, commits) in [("1", true), ("2", false), ("3", true)] {
         store.transaction_of_ones_own(commits, &mut |tx| {
@@ -18,11 +18,11 @@ pub(crate) fn rows_and_events_are_stored_together<S: Store + 'static>(store: &Ar
         });
     }
     assert_eq!(store.number("SELECT count(*) FROM legacy"), 2);
-    assert_eq!((positions(store.as_ref(), "a"), positions(store.as_ref(), "b")), (vec![1, 2], vec![1, 2]));
+    assert_eq!((positions(store, "a"), positions(store, "b")), (vec![1, 2], vec![1, 2]));
 }
 
 // Contract: A4
-pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store>(store: &S) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     store.push(&[command("a", "1").add_unique("name", "ada", "taken")]).unwrap();
     store.transaction_of_ones_own(true, &mut |tx| {
@@ -35,11 +35,11 @@ pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store + 'static>(sto
         assert_eq!(tx.push(&[command("a", "2")]).unwrap().events[0].position(), 2);
     });
     assert_eq!(store.number("SELECT count(*) FROM legacy"), 2);
-    assert_eq!((positions(store.as_ref(), "a"), positions(store.as_ref(), "c")), (vec![1, 2], vec![]));
+    assert_eq!((positions(store, "a"), positions(store, "c")), (vec![1, 2], vec![]));
 }
 
 // Contract: A4, A6
-pub(crate) fn a_token_wakes_subscribers<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn a_token_wakes_subscribers<S: Store>(store: &S) {
     let subscription = store.subscribe(Topics::all());
     let mut tokens = Vec::new();
     store.transaction_of_ones_own(true, &mut |tx| tokens.push(tx.push(&[command("a", "1")]).unwrap().token));
@@ -93,7 +93,6 @@ fn settings_of_the_session_stay() {
 #[cfg(feature = "postgres")]
 #[test]
 fn an_old_snapshot_is_refused() {
-    use readside::EventStore;
     let store = crate::OnPostgres::new();
     store.push(&[command("a", "1")]).unwrap();
     let mut client = store.connect();

@@ -1,13 +1,12 @@
 //! One range for each kind of value and key, the same on both databases: what can be stored can also fail and be recorded.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use readside::error::{InvalidEvent, PushError};
 use readside::*;
 
 use crate::common::random::Random;
-use crate::{Store, command};
+use crate::{Store, command, shared};
 
 /// Letters that no server makes shorter.
 fn letters(count: usize) -> String {
@@ -20,8 +19,8 @@ fn at_once() -> HandlerConfig {
     HandlerConfig { retries: 0, max_failure_count: 1, ..HandlerConfig::default() }
 }
 
-fn handler<S: Store + 'static>(store: &Arc<S>, projection: &Projection) -> ProjectionHandler {
-    let handler = ProjectionHandler::new(store.clone(), store.clone(), projection.clone(), at_once()).unwrap();
+fn handler<S: Store>(store: &S, projection: &Projection) -> ProjectionHandler {
+    let handler = ProjectionHandler::new(shared(store), shared(store), projection.clone(), at_once()).unwrap();
     handler.setup().unwrap();
     handler
 }
@@ -42,7 +41,7 @@ fn states(handler: &ProjectionHandler, query: &FailureQuery) -> Vec<(i64, Failur
 }
 
 // Contract: A1, A8, H1
-pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store>(store: &S) {
     let (name, id) = (letters(500), letters(1500));
     let longest = || NewEvent::raw(&name, &name, &id, &name).push_key(&id).add_unique(&name, &id, "taken");
     let pushed = store.push(&[longest()]).unwrap();
@@ -63,7 +62,7 @@ pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store + 'stati
 }
 
 // Contract: A1, A8
-pub(crate) fn longer_ids_are_refused_by_name<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn longer_ids_are_refused_by_name<S: Store>(store: &S) {
     for (length, only_names) in [
         (501, true),
         (1501, false),
@@ -100,7 +99,7 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store + 'static>(store: &Arc<S>)
 }
 
 // Contract: H1, A8: stored before there was a limit.
-pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store>(store: &S) {
     for length in [2600, 2640, 2672] {
         let (instance, id) = (format!("i{length}"), letters(length));
         store.push(&[command(&instance, "short"), command(&instance, "other")]).unwrap();
@@ -118,7 +117,7 @@ pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store + 'static>(
 }
 
 /// What became of an event of each of these ids, by the words of its failure.
-fn outcomes<S: Store + 'static>(store: &Arc<S>, projection: &Projection, ids: &[&str]) -> Vec<Option<String>> {
+fn outcomes<S: Store>(store: &S, projection: &Projection, ids: &[&str]) -> Vec<Option<String>> {
     let commands: Vec<NewEvent> = ids.iter().map(|id| command("a", id)).collect();
     let pushed = store.push(&commands).unwrap();
     let handler = handler(store, projection);
@@ -132,7 +131,7 @@ fn outcomes<S: Store + 'static>(store: &Arc<S>, projection: &Projection, ids: &[
 }
 
 // Contract: G3, H1: what an index of PostgreSQL could not hold fails its event, on both.
-pub(crate) fn values_too_long_for_an_index_fail_their_event<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn values_too_long_for_an_index_fail_their_event<S: Store>(store: &S) {
     let table = Table::new("keyed").column(integer("n")).column(text("id")).column(text("a")).column(text("b"));
     let table = table.column(json("j").nullable()).column(text_array("l").nullable()).column(text("free").nullable());
     let table = table.primary_key(["n", "id"]).unique(["id"]).index(["a", "b"]).index(["j"]).index(["l"]);
@@ -186,7 +185,7 @@ const FIRST: i64 = -62_135_596_800_000_000;
 const LAST: i64 = 253_402_300_799_999_999;
 
 // Contract: A8, B3: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
-pub(crate) fn times_have_one_range<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn times_have_one_range<S: Store>(store: &S) {
     let table = Table::new("times").column(text("id")).column(timestamp("at")).primary_key(["at"]);
     let times = [("first", FIRST), ("last", LAST), ("before", FIRST - 1), ("after", LAST + 1), ("far", i64::MAX)];
     let projection = Projection::new("times", 1).table(table).on_raw("user", "added", move |e| {
@@ -223,7 +222,7 @@ pub(crate) fn times_have_one_range<S: Store + 'static>(store: &Arc<S>) {
 }
 
 // Contract: A8, G3
-pub(crate) fn minus_zero_is_zero<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn minus_zero_is_zero<S: Store>(store: &S) {
     let table = Table::new("floats").column(text("id")).column(float("f")).column(float("d").default(-0.0));
     let table = table.column(float("raw").default(Value::Float(-0.0))).primary_key(["id"]);
     let projection = Projection::new("floats", 1).table(table).on_raw("user", "added", |e| {
@@ -237,7 +236,7 @@ pub(crate) fn minus_zero_is_zero<S: Store + 'static>(store: &Arc<S>) {
 }
 
 // Contract: A8, H1
-pub(crate) fn numbers_of_json_columns_have_one_range<S: Store + 'static>(store: &Arc<S>) {
+pub(crate) fn numbers_of_json_columns_have_one_range<S: Store>(store: &S) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {
         create([set("id", e.aggregate_id()), set("doc", Value::Json(format!("[{}]", e.aggregate_id())))])

@@ -205,12 +205,12 @@ fn a_command_that_nobody_is_at_is_in_nobodys_way() {
     on_both(|place| {
         with_engine(place, |_| {});
         place.with(|store| {
-            let left = store.commands().unwrap().ask(&rebuild()).unwrap();
+            let left = store.commands().ask(&rebuild()).unwrap();
             service(place, true, &["rebuild", "users", "--why", "again"]).ok();
-            let answer = store.commands().unwrap().command(left).unwrap().unwrap().answer.unwrap();
+            let answer = store.commands().command(left).unwrap().unwrap().answer.unwrap();
             assert!(answer["error"].as_str().unwrap().contains("takes its place"), "{answer}");
             announce(store, "idle", Duration::from_mins(10));
-            store.commands().unwrap().ask(&rebuild()).unwrap();
+            store.commands().ask(&rebuild()).unwrap();
             let error = place.run(&["rebuild", "users", "--why", "again"]).failed();
             assert!(error.contains("rebuild by \"bob\" goes on"), "one is alive who may take it: {error}");
         });
@@ -224,7 +224,7 @@ fn who_has_begun_is_named_when_the_time_is_over() {
         with_engine(place, |_| {});
         place.with(|store| {
             let worker = announce(store, "worker-7", Duration::from_mins(10));
-            let commands = store.commands().unwrap();
+            let commands = store.commands();
             let id = commands.ask(&rebuild()).unwrap();
             commands.take(worker, &[("users".into(), 1)], Duration::from_mins(10), 1).unwrap();
             let error = place.run(&["commands", "--id", &id.to_string(), "--wait", "--timeout", "0s"]).failed();

@@ -31,5 +31,5 @@ pub(crate) fn pause(
         if on { readside::AdminCommand::Pause { instance } } else { readside::AdminCommand::Resume { instance } };
     let (projection, by) = (projection.to_owned(), by.clone());
     let command = readside::NewCommand { projection, version: None, command, by };
-    store.commands().unwrap().ask(&command).unwrap();
+    store.commands().ask(&command).unwrap();
 }

@@ -10,7 +10,7 @@ use readside::{
     ProjectionStore, SqliteStore, StopCause,
 };
 
-use crate::faults::{Fault, Faults, Faulty};
+use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};
 
 fn forward(clock: &ManualClock, by: Duration) {
@@ -136,8 +136,8 @@ fn trouble_of_the_database_is_not_counted() {
     for kind in [StoreErrorKind::Connection, StoreErrorKind::Conflict, StoreErrorKind::Timeout, StoreErrorKind::Full] {
         let (store, _) = store();
         push(&store, &[count("a", "x", 1)]);
-        // store id, states, read, begin, lock, apply
-        let faulty = Arc::new(Faulty { inner: store.clone(), faults: Faults::nth(6, Fault::Fails(kind)) });
+        let fault = OneFault::first("ProjectionTransaction::apply", Fault::Fails(kind));
+        let faulty = faulty(store.clone(), &fault);
         let handler = ProjectionHandler::new(faulty.clone(), faulty, counts(), config()).unwrap();
         let stopped = stopped(handler.trigger(&["a"]));
         assert!(matches!(&stopped[0].cause, StopCause::Store(error) if error.kind() == kind), "{stopped:?}");

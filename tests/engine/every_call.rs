@@ -7,7 +7,7 @@ use readside::error::StoreErrorKind as Kind;
 use readside::testing::laws::{self, Models};
 use readside::{EngineStore, EventStore, FailureQuery, FailureStatus, HandlerConfig, Policy, ProjectionHandler, Value};
 
-use crate::faults::{Fault, Faults, Faulty};
+use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, rows, show, store};
 
 const WAYS: [Fault; 8] = [
@@ -42,8 +42,8 @@ fn found<S: Tried>(store: &S, instance: &str) -> (i64, Vec<String>) {
     (model.state.position, rows)
 }
 
-fn faulty<S: Tried>(store: &S, faults: &Arc<Faults>, config: HandlerConfig) -> ProjectionHandler {
-    let wrapped = Arc::new(Faulty { inner: store.clone(), faults: faults.clone() });
+fn failing<S: Tried>(store: &S, faults: &Arc<OneFault>, config: HandlerConfig) -> ProjectionHandler {
+    let wrapped = faulty(store.clone(), faults);
     ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config).unwrap()
 }
 
@@ -55,8 +55,8 @@ fn skips(retries: u32) -> HandlerConfig {
 fn run<S: Tried>(store: &S, way: Fault, at: usize, retries: u32) -> usize {
     let (a, b) = (format!("a-{way:?}-{at}-{retries}"), format!("b-{way:?}-{at}-{retries}"));
     fill(store, &a, &b);
-    let faults = Faults::nth(at, way);
-    let handler = faulty(store, &faults, skips(retries));
+    let faults = OneFault::nth(at, way);
+    let handler = failing(store, &faults, skips(retries));
     let first = catch_unwind(AssertUnwindSafe(|| handler.trigger(&[&a, &b])));
     let calls = faults.calls();
     if calls < at {
@@ -109,11 +109,15 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
     for (way, transactions) in [(Fault::CommitDone, 1), (Fault::CommitLost, 2)] {
         let (store, _) = store();
         store.push(&[count("a", "x", 1)]).unwrap();
-        // store id, states, read, store id, begin, lock, apply, save, commit
-        let faults = Faults::nth(9, way);
-        faulty(&store, &faults, HandlerConfig { retries: 1, ..config() }).trigger(&["a"]).unwrap();
+        let faults = OneFault::first("ProjectionStore::commit", way);
+        failing(&store, &faults, HandlerConfig { retries: 1, ..config() }).trigger(&["a"]).unwrap();
         assert_eq!(rows(&store), ["a/x=1"]);
-        // After the commit: one look at the states; then, if it was lost, store id and all of the transaction again.
-        assert_eq!(faults.calls(), 9 + 1 + (transactions - 1) * 6, "{way:?}");
+        // After the commit: one look at the states; then, if it was lost, all of the transaction again.
+        let names = faults.names();
+        let after = &names[names.iter().position(|name| *name == "ProjectionStore::commit").unwrap() + 1..];
+        assert_eq!(after[0], "ProjectionStore::states", "{way:?}: {names:?}");
+        let commits = names.iter().filter(|name| **name == "ProjectionStore::commit").count();
+        assert_eq!(commits, transactions, "{way:?}: {names:?}");
+        assert_eq!(after.len() == 1, transactions == 1, "{way:?}: {names:?}");
     }
 }

@@ -1,14 +1,11 @@
-//! A store of which the n-th call fails.
+//! A store of which one call fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use readside::error::{SetupError, StoreError, StoreErrorKind};
-use readside::{
-    Action, Attempt, By, Checkpoint, EventBatch, EventSource, FailedEvent, FailureQuery, FailureStatus, Head,
-    HeadsRequest, Intervention, Log, Projection, ProjectionKey, ProjectionStore, ProjectionTransaction, ReadRequest,
-    State, Statement,
-};
+use parking_lot::Mutex;
+use readside::error::{StoreError, StoreErrorKind};
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,34 +18,51 @@ pub(crate) enum Fault {
     CommitDone,
 }
 
-#[derive(Debug)]
-pub(crate) struct Faults {
-    at: usize,
-    fault: Fault,
-    calls: AtomicUsize,
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// Whichever call it is, counted from 1.
+    Call(usize),
+    /// The first call of this name.
+    First(&'static str),
 }
 
-impl Faults {
+/// Has one call fail, and writes all of them down.
+#[derive(Debug)]
+pub(crate) struct OneFault {
+    at: At,
+    fault: Fault,
+    calls: Mutex<Vec<&'static str>>,
+    /// The commit that goes on is the one of which word gets lost.
+    cut_off: AtomicBool,
+}
+
+impl OneFault {
+    fn new(at: At, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { at, fault, calls: Mutex::default(), cut_off: AtomicBool::new(false) })
+    }
+
     pub(crate) fn nth(at: usize, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { at, fault, calls: AtomicUsize::new(0) })
+        Self::new(At::Call(at), fault)
+    }
+
+    pub(crate) fn first(name: &'static str, fault: Fault) -> Arc<Self> {
+        Self::new(At::First(name), fault)
     }
 
     pub(crate) fn calls(&self) -> usize {
-        self.calls.load(Ordering::SeqCst)
+        self.calls.lock().len()
     }
 
-    fn is_hit(&self) -> bool {
-        self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at
+    pub(crate) fn names(&self) -> Vec<&'static str> {
+        self.calls.lock().clone()
     }
 
-    fn call(&self) -> Result<(), StoreError> {
-        if !self.is_hit() {
-            return Ok(());
-        }
-        match self.fault {
-            Fault::Fails(kind) => Err(StoreError::new("a call that fails", kind, "on purpose")),
-            Fault::Panics => panic!("on purpose"),
-            Fault::CommitLost | Fault::CommitDone => Ok(()),
+    fn is_hit(&self, call: &Call) -> bool {
+        let mut calls = self.calls.lock();
+        calls.push(call.name);
+        match self.at {
+            At::Call(at) => calls.len() == at,
+            At::First(name) => call.name == name && calls.iter().filter(|called| **called == name).count() == 1,
         }
     }
 }
@@ -57,163 +71,32 @@ fn unknown() -> StoreError {
     StoreError::new("committing", StoreErrorKind::CommitUnknown, "cut off on purpose")
 }
 
-#[derive(Debug)]
-pub(crate) struct Faulty<S> {
-    pub(crate) inner: S,
-    pub(crate) faults: Arc<Faults>,
-}
-
-impl<S: EventSource> EventSource for Faulty<S> {
-    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-        self.faults.call()?;
-        self.inner.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        self.faults.call()?;
-        self.inner.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        self.faults.call()?;
-        self.inner.read(request)
-    }
-}
-
-impl<S: ProjectionStore> ProjectionStore for Faulty<S> {
-    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        ProjectionStore::setup(&self.inner, projections)
-    }
-    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        self.inner.verify(projections)
-    }
-    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        self.faults.call()?;
-        self.inner.states(projection, instances)
-    }
-    fn states_after(
-        &self,
-        projection: &ProjectionKey,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<State>, StoreError> {
-        self.inner.states_after(projection, after, limit)
-    }
-    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
-        self.inner.holds(source)
-    }
-    fn transaction(
-        &self,
-        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.faults.call()?;
-        let mut cut_off = false;
-        self.inner.transaction(&mut |tx| {
-            work(&mut FaultyTransaction { inner: tx, faults: &self.faults })?;
-            if !self.faults.is_hit() {
-                return Ok(());
-            }
-            match self.faults.fault {
-                Fault::CommitLost => Err(unknown()),
-                Fault::CommitDone => {
-                    cut_off = true;
-                    Ok(())
-                }
-                Fault::Fails(kind) => Err(StoreError::new("committing", kind, "on purpose")),
-                Fault::Panics => panic!("on purpose"),
-            }
-        })?;
-        if cut_off { Err(unknown()) } else { Ok(()) }
-    }
-    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
-        self.faults.call()?;
-        self.inner.failed_events(projection, query)
-    }
-    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.failure_counts(projection)
-    }
-    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
-        self.inner.interventions(projection, limit)
-    }
-    fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
-        self.inner.switch(projection)
-    }
-}
-
-struct FaultyTransaction<'t> {
-    inner: &'t mut dyn ProjectionTransaction,
-    faults: &'t Faults,
-}
-
-impl ProjectionTransaction for FaultyTransaction<'_> {
-    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        self.faults.call()?;
-        self.inner.lock(projection, instances)
-    }
-    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
-        // Half of the work is done when it fails.
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        for (instance, statements) in batches {
-            let (one, other) = statements.split_at(statements.len() / 2);
-            first.push((Arc::clone(instance), one.to_vec()));
-            second.push((Arc::clone(instance), other.to_vec()));
+impl Faults for OneFault {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        // Half of the work is done when a batch fails.
+        let is_inside = call.part + 1 < call.parts;
+        if is_inside || matches!(call.name, "ProjectionStore::setup" | "ProjectionStore::verify") || !self.is_hit(call)
+        {
+            return Ok(());
         }
-        self.inner.apply(projection, &first)?;
-        self.faults.call()?;
-        self.inner.apply(projection, &second)
+        match (self.fault, call.name) {
+            (Fault::Fails(kind), _) => Err(StoreError::new("a call that fails", kind, "on purpose")),
+            (Fault::Panics, _) => panic!("on purpose"),
+            (Fault::CommitLost, "ProjectionStore::commit") => Err(unknown()),
+            (Fault::CommitDone, "ProjectionStore::commit") => {
+                self.cut_off.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            (Fault::CommitLost | Fault::CommitDone, _) => Ok(()),
+        }
     }
-    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.apply_one(projection, instance, statement)
+
+    fn after(&self, call: &Call, _: Answer<'_>) -> Result<(), StoreError> {
+        let is_lost = call.name == "ProjectionStore::commit" && self.cut_off.swap(false, Ordering::SeqCst);
+        if is_lost { Err(unknown()) } else { Ok(()) }
     }
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.save(projection, checkpoints, log)
-    }
-    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.record(projection, attempts)
-    }
-    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.clear(projection, instance, up_to)
-    }
-    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.forget(projection, instance, positions)
-    }
-    fn failed_events(
-        &mut self,
-        projection: &ProjectionKey,
-        query: &FailureQuery,
-    ) -> Result<Vec<FailedEvent>, StoreError> {
-        self.faults.call()?;
-        self.inner.failed_events(projection, query)
-    }
-    fn parked(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        ids: &[Arc<str>],
-    ) -> Result<readside::Aggregates, StoreError> {
-        self.faults.call()?;
-        self.inner.parked(projection, instance, ids)
-    }
-    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.mark(projection, instance, event)
-    }
-    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.relax(projection, instance)
-    }
-    fn note(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        position: i64,
-        action: Action,
-        by: &By,
-    ) -> Result<(), StoreError> {
-        self.faults.call()?;
-        self.inner.note(projection, instance, position, action, by)
-    }
+}
+
+pub(crate) fn faulty<S>(store: S, fault: &Arc<OneFault>) -> Arc<FaultyStore<S>> {
+    Arc::new(FaultyStore::new(store, Arc::clone(fault) as Arc<dyn Faults>).in_parts(2))
 }

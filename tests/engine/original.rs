@@ -1,24 +1,22 @@
 //! Cases of the handler that this one re-creates, as far as no other test holds them: what a trigger and a fetch return.
 
-use std::sync::Arc;
-
 use readside::error::{StoreErrorKind as Kind, TriggerError};
 use readside::{EventStore, HandlerConfig, ProjectionHandler, Query, StopCause};
 
-use crate::faults::{Fault, Faults, Faulty};
+use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};
 
-fn failing(at: usize, kind: Kind) -> (readside::SqliteStore, ProjectionHandler) {
+fn failing(at: &'static str, kind: Kind) -> (readside::SqliteStore, ProjectionHandler) {
     let (store, _) = store();
     push(&store, &[count("a", "x", 1)]);
-    let wrapped = Arc::new(Faulty { inner: store.clone(), faults: Faults::nth(at, Fault::Fails(kind)) });
+    let wrapped = faulty(store.clone(), &OneFault::first(at, Fault::Fails(kind)));
     (store, ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config()).unwrap())
 }
 
 // Contract: C1: query error, event store error -> that error; nothing is written.
 #[test]
 fn errors_of_reading_are_returned() {
-    for at in 1..=3 {
+    for at in ["EventSource::store_id", "ProjectionStore::states", "EventSource::read"] {
         let (store, handler) = failing(at, Kind::Denied);
         match handler.trigger(&["a"]) {
             Err(TriggerError::Store(error)) => assert_eq!(error.kind(), Kind::Denied, "call {at}"),
@@ -32,8 +30,13 @@ fn errors_of_reading_are_returned() {
 // Contract: G1: begin, lock, save or commit fails -> rolled back, the cause kept.
 #[test]
 fn errors_of_the_transaction_are_returned_and_roll_back() {
-    // store id, states, read; then begin, lock, apply, save, commit
-    for at in 4..=8 {
+    for at in [
+        "ProjectionStore::transaction",
+        "ProjectionTransaction::lock",
+        "ProjectionTransaction::apply",
+        "ProjectionTransaction::save",
+        "ProjectionStore::commit",
+    ] {
         let (store, handler) = failing(at, Kind::Full);
         let stopped = stopped(handler.trigger(&["a"]));
         assert!(matches!(&stopped[0].cause, StopCause::Store(error) if error.kind() == Kind::Full), "{stopped:?}");

@@ -4,39 +4,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use readside::{
-    EventBatch, EventSource, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler, ReadRequest,
-};
-use readside::{SqliteStore, StopCause, error::StoreError};
+use readside::testing::{Answer, Call, Faults, FaultyStore};
+use readside::{HandlerConfig, Projection, ProjectionHandler, StopCause, error::StoreError};
 
 use crate::{config, count, counts, handler, push, rows, stopped, store};
 
-/// Waits in its first read until told, and counts reads.
+/// Waits at the end of its first read until told, and counts reads.
 #[derive(Debug)]
 struct Gate {
-    inner: SqliteStore,
     reads: AtomicUsize,
     heads: AtomicUsize,
     open: crossbeam_channel::Receiver<()>,
     entered: crossbeam_channel::Sender<()>,
 }
 
-impl EventSource for Gate {
-    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-        self.inner.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        let heads = self.inner.heads(request);
-        self.heads.fetch_add(1, Ordering::SeqCst);
-        heads
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        let slices = self.inner.read(request);
-        if self.reads.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.entered.send(()).unwrap();
-            self.open.recv_timeout(Duration::from_secs(30)).unwrap();
+impl Faults for Gate {
+    fn after(&self, _: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
+        match answer {
+            Answer::Heads(_) => drop(self.heads.fetch_add(1, Ordering::SeqCst)),
+            Answer::Batches(_) if self.reads.fetch_add(1, Ordering::SeqCst) == 0 => {
+                self.entered.send(()).unwrap();
+                self.open.recv_timeout(Duration::from_secs(30)).unwrap();
+            }
+            _ => {}
         }
-        slices
+        Ok(())
     }
 }
 
@@ -46,10 +38,9 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     let (store, _) = store();
     let (open, wait) = crossbeam_channel::bounded(1);
     let (entered, first_reads) = crossbeam_channel::bounded(1);
-    let gate =
-        Gate { inner: store.clone(), reads: AtomicUsize::new(0), heads: AtomicUsize::new(0), open: wait, entered };
-    let gate = Arc::new(gate);
-    let handler = ProjectionHandler::new(gate.clone(), Arc::new(store.clone()), counts(), config()).unwrap();
+    let gate = Arc::new(Gate { reads: AtomicUsize::new(0), heads: AtomicUsize::new(0), open: wait, entered });
+    let source = Arc::new(FaultyStore::new(store.clone(), gate.clone()));
+    let handler = ProjectionHandler::new(source, Arc::new(store.clone()), counts(), config()).unwrap();
     push(&store, &[count("a", "x", 1)]);
     std::thread::scope(|scope| {
         let first = scope.spawn(|| handler.trigger(&["a"]));

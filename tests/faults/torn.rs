@@ -5,16 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use readside::error::{SetupError, StoreError};
+use readside::error::StoreError;
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::*;
 
 use crate::common::child::Child;
 use crate::load::{Acknowledged, instance, instances, lawful, ledger, moved};
 
-/// Ends the process, without a word, at the n-th call.
-#[derive(Debug)]
+/// Ends the process, without a word, at the n-th place where something was written, or a transaction begins or ends.
 struct Mortal {
-    inner: SqliteStore,
     left: AtomicI64,
 }
 
@@ -27,118 +26,25 @@ impl Mortal {
     }
 }
 
-impl ProjectionStore for Mortal {
-    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        ProjectionStore::setup(&self.inner, projections)
-    }
-    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError> {
-        self.inner.verify(projections)
-    }
-    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        self.inner.states(projection, instances)
-    }
-    fn states_after(
-        &self,
-        projection: &ProjectionKey,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<State>, StoreError> {
-        self.inner.states_after(projection, after, limit)
-    }
-    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
-        self.inner.holds(source)
-    }
-    fn transaction(
-        &self,
-        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.transaction(&mut |tx| work(&mut MortalTransaction { inner: tx, store: self }))?;
-        self.live();
-        Ok(())
-    }
-    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
-        self.inner.failed_events(projection, query)
-    }
-    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.failure_counts(projection)
-    }
-    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
-        self.inner.interventions(projection, limit)
-    }
-    fn switch(&self, projection: &Projection) -> Result<(), SetupError> {
-        self.inner.switch(projection)
-    }
-}
-
-struct MortalTransaction<'t> {
-    inner: &'t mut dyn ProjectionTransaction,
-    store: &'t Mortal,
-}
-
-impl ProjectionTransaction for MortalTransaction<'_> {
-    fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        self.store.live();
-        self.inner.lock(projection, instances)
-    }
-    fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
-        for (instance, statements) in batches {
-            for statement in statements {
-                self.inner.apply(projection, &[(Arc::clone(instance), vec![*statement])])?;
-                self.store.live();
-            }
+impl Faults for Mortal {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        if matches!(call.name, "ProjectionTransaction::lock" | "ProjectionTransaction::save") {
+            self.live();
         }
         Ok(())
     }
-    fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
-        self.inner.apply_one(projection, instance, statement)?;
-        self.store.live();
+
+    fn after(&self, call: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
+        const WRITE: [&str; 4] = [
+            "ProjectionTransaction::apply",
+            "ProjectionTransaction::apply_one",
+            "ProjectionTransaction::save",
+            "ProjectionStore::commit",
+        ];
+        if WRITE.contains(&call.name) && !matches!(answer, Answer::Failed) {
+            self.live();
+        }
         Ok(())
-    }
-    fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
-        self.store.live();
-        self.inner.save(projection, checkpoints, log)?;
-        self.store.live();
-        Ok(())
-    }
-    fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
-        self.inner.record(projection, attempts)
-    }
-    fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError> {
-        self.inner.forget(projection, instance, positions)
-    }
-    fn failed_events(
-        &mut self,
-        projection: &ProjectionKey,
-        query: &FailureQuery,
-    ) -> Result<Vec<FailedEvent>, StoreError> {
-        self.inner.failed_events(projection, query)
-    }
-    fn parked(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        ids: &[Arc<str>],
-    ) -> Result<Aggregates, StoreError> {
-        self.inner.parked(projection, instance, ids)
-    }
-    fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
-        self.inner.mark(projection, instance, event)
-    }
-    fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
-        self.inner.relax(projection, instance)
-    }
-    fn note(
-        &mut self,
-        projection: &ProjectionKey,
-        instance: &str,
-        position: i64,
-        action: Action,
-        by: &By,
-    ) -> Result<(), StoreError> {
-        self.inner.note(projection, instance, position, action, by)
-    }
-    fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError> {
-        self.inner.clear(projection, instance, up_to)
     }
 }
 
@@ -148,9 +54,9 @@ impl ProjectionTransaction for MortalTransaction<'_> {
 fn pass() {
     let store = SqliteStore::open(std::env::var("READSIDE_TEST_PLACE").unwrap()).unwrap();
     let left = AtomicI64::new(std::env::var("READSIDE_TEST_CALLS").unwrap().parse().unwrap());
-    let mortal = Arc::new(Mortal { inner: store.clone(), left });
+    let mortal = FaultyStore::new(store.clone(), Arc::new(Mortal { left })).in_parts(usize::MAX);
     let config = HandlerConfig { bulk_limit: 3, ..HandlerConfig::default() };
-    let handler = ProjectionHandler::new(Arc::new(store), mortal, ledger(), config).unwrap();
+    let handler = ProjectionHandler::new(Arc::new(store), Arc::new(mortal), ledger(), config).unwrap();
     let names = instances();
     handler.trigger(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
 }

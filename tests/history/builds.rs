@@ -26,11 +26,11 @@ fn by() -> By {
 }
 
 fn build(models: &dyn ProjectionStore, key: &ProjectionKey) -> Option<Build> {
-    models.builds().unwrap().builds().unwrap().into_iter().find(|build| build.key == *key)
+    models.builds().builds().unwrap().into_iter().find(|build| build.key == *key)
 }
 
 fn live(models: &dyn ProjectionStore) -> u32 {
-    let builds = models.builds().unwrap().builds().unwrap();
+    let builds = models.builds().builds().unwrap();
     builds.iter().find(|build| build.phase == Phase::Live).unwrap().key.version
 }
 
@@ -40,14 +40,14 @@ fn at(models: &dyn ProjectionStore, key: &ProjectionKey, instance: &str) -> i64 
 
 /// A build is ready or halted a little before the engine's own command ends, and until then others are refused.
 fn all_answered(models: &dyn ProjectionStore) {
-    let commands = models.commands().unwrap();
+    let commands = models.commands();
     let is_over = |asked: &CommandRecord| matches!(asked.state, CommandState::Done | CommandState::Failed);
     eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
 }
 
 /// What readers see of a thing of an instance.
 fn seen(models: &dyn ProjectionStore, projection: &Projection, instance: &str) -> String {
-    let row = models.builds().unwrap().find(projection, &projection.tables()[0], instance, &["x".into()]).unwrap();
+    let row = models.builds().find(projection, &projection.tables()[0], instance, &["x".into()]).unwrap();
     format!("{row:?}")
 }
 
@@ -167,7 +167,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     }
     back.join().unwrap().unwrap();
     Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
-    let builds = models.builds().unwrap().builds().unwrap();
+    let builds = models.builds().builds().unwrap();
     let kept = builds.iter().find(|build| build.phase == Phase::Kept).unwrap();
     assert!(kept.trouble.as_ref().unwrap().contains("\"a\""), "{kept:?}");
     // What is to be done concerns the build that readers do not see.
@@ -178,7 +178,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
         assert!(remedy.contains("drop-old") && !remedy.contains("readside reset"), "{told:?}");
     }
     engine.drop_old(NAME, &by()).unwrap();
-    assert_eq!(models.builds().unwrap().builds().unwrap().len(), 1);
+    assert_eq!(models.builds().builds().unwrap().len(), 1);
     engine.shutdown(LONG).unwrap();
 }
 

@@ -1,10 +1,11 @@
 //! Several engines on one database: Contract: A7, F6, L2, L7.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use readside::error::StoreError;
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::*;
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
@@ -87,7 +88,7 @@ fn a_store_passes_over_its_own_news() {
     let place = crate::common::postgres::database();
     let (own, other) = (place.open(), place.open());
     ProjectionStore::setup(&own, &[]).unwrap();
-    let (mut wire, mut another) = (own.wire(), other.wire());
+    let (mut wire, mut another) = (own.listener(), other.listener());
     for wire in [&mut wire, &mut another] {
         assert!(wire.listen(LONG).unwrap().all, "a new connection is news of everything");
     }
@@ -109,215 +110,101 @@ fn a_store_passes_over_its_own_news() {
 }
 
 /// A store that hears of nothing, or of everything twice with a wire that breaks, and of which some calls fail.
-#[derive(Debug, Clone)]
-struct Unreliable<S> {
-    inner: S,
+#[derive(Default)]
+struct Unreliable {
     deaf_wire: bool,
     deaf_queue: bool,
     /// So many records of success fail.
-    unsuccessful: Arc<AtomicUsize>,
+    unsuccessful: AtomicUsize,
     /// Looks for signs, and looks at everything.
-    looks: Arc<(AtomicUsize, AtomicUsize)>,
+    looks: (AtomicUsize, AtomicUsize),
     /// Leases that were asked for.
-    leases: Arc<AtomicUsize>,
+    leases: AtomicUsize,
     /// Times that a lead was asked for.
-    leads: Arc<AtomicUsize>,
+    leads: AtomicUsize,
     /// A look for signs, with which each tick begins, waits until this is dropped.
     held_up: Option<crossbeam_channel::Receiver<()>>,
     /// What is paused cannot be read.
     forgetful: bool,
+    /// Times that it was listened.
+    listened: AtomicUsize,
+    /// Tells others that there may be news anywhere.
+    babble: OnceLock<Babble>,
 }
 
-impl<S> Unreliable<S> {
-    fn new(inner: S, deaf_wire: bool, deaf_queue: bool) -> Self {
-        Self {
-            inner,
-            deaf_wire,
-            deaf_queue,
-            unsuccessful: Arc::default(),
-            looks: Arc::default(),
-            leases: Arc::default(),
-            leads: Arc::default(),
-            held_up: None,
-            forgetful: false,
+type Babble = Box<dyn Fn() -> Result<(), StoreError> + Send + Sync>;
+
+impl Unreliable {
+    fn new(deaf_wire: bool, deaf_queue: bool) -> Self {
+        Self { deaf_wire, deaf_queue, ..Self::default() }
+    }
+
+    fn around<S: EngineStore + Clone>(self, store: S) -> (FaultyStore<S>, Arc<Self>) {
+        let (faults, babbler) = (Arc::new(self), store.clone());
+        let babble = move || babbler.announce(&Notifications { instances: Vec::new(), all: true });
+        assert!(faults.babble.set(Box::new(babble)).is_ok(), "it is around one store");
+        (FaultyStore::new(store, faults.clone()), faults)
+    }
+
+    fn looks(&self) -> usize {
+        self.looks.0.load(Ordering::SeqCst)
+    }
+
+    fn leases(&self) -> usize {
+        self.leases.load(Ordering::SeqCst)
+    }
+}
+
+fn cut_off(doing: &str) -> Result<(), StoreError> {
+    Err(StoreError::new(doing, error::StoreErrorKind::Connection, "cut off on purpose"))
+}
+
+impl Faults for Unreliable {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        match call.name {
+            "EventStore::subscribe" if self.deaf_queue => return cut_off("subscribing"),
+            "LeaseStore::acquire" => drop(self.leases.fetch_add(1, Ordering::SeqCst)),
+            "LeaseStore::lead" => drop(self.leads.fetch_add(1, Ordering::SeqCst)),
+            "LeaseStore::lagging_instances" if call.instances.is_empty() => {
+                self.looks.1.fetch_add(1, Ordering::SeqCst);
+            }
+            "LeaseStore::change_token" => {
+                self.looks.0.fetch_add(1, Ordering::SeqCst);
+                if let Some(held_up) = &self.held_up {
+                    let _ = held_up.recv_timeout(LONG);
+                }
+            }
+            "LeaseStore::succeed" => {
+                let left = |left: usize| left.checked_sub(1);
+                if self.unsuccessful.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
+                    return cut_off("recording success");
+                }
+            }
+            "LeaseStore::pauses" if self.forgetful => return cut_off("reading what is paused"),
+            "NotificationListener::listen" if !self.deaf_wire => {
+                if (self.listened.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(5) {
+                    return cut_off("listening");
+                }
+                call.wait = call.wait.map(|wait| wait.min(Duration::from_millis(5)));
+            }
+            _ => {}
         }
+        Ok(())
     }
-}
 
-#[derive(Debug)]
-struct Babble(Box<dyn NotificationListener>, u32);
-
-impl NotificationListener for Babble {
-    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
-        self.1 += 1;
-        if self.1.is_multiple_of(5) {
-            return Err(StoreError::new("listening", error::StoreErrorKind::Connection, "cut off on purpose"));
+    fn after(&self, call: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
+        match answer {
+            Answer::Notifications(news) if self.deaf_wire => *news = Notifications::default(),
+            Answer::Notifications(news) => {
+                news.instances.extend(news.instances.clone());
+                news.all = true;
+            }
+            Answer::Done if call.name == "Notifier::announce" => {
+                return self.babble.get().expect("it is around a store")();
+            }
+            _ => {}
         }
-        let mut news = self.0.listen(wait.min(Duration::from_millis(5)))?;
-        news.instances.extend(news.instances.clone());
-        news.all = true;
-        Ok(news)
-    }
-}
-
-#[derive(Debug)]
-struct Silence;
-
-impl NotificationListener for Silence {
-    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
-        std::thread::park_timeout(wait);
-        Ok(Notifications::default())
-    }
-}
-
-impl<S: Notifier> Notifier for Unreliable<S> {
-    fn wire(&self) -> Box<dyn NotificationListener> {
-        if self.deaf_wire { Box::new(Silence) } else { Box::new(Babble(self.inner.wire(), 0)) }
-    }
-    fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
-        self.inner.announce(news)?;
-        self.inner.announce(&Notifications { instances: Vec::new(), all: true })
-    }
-}
-
-impl<S: EngineStore> EventSource for Unreliable<S> {
-    fn store_id(&self) -> Result<uuid::Uuid, StoreError> {
-        self.inner.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        self.inner.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        self.inner.read(request)
-    }
-}
-
-impl<S: EngineStore> EventStore for Unreliable<S> {
-    fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, error::PushError> {
-        self.inner.push(commands)
-    }
-    fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
-        self.inner.filter(query)
-    }
-    fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
-        self.inner.instance_ids(query)
-    }
-    fn subscribe(&self, topics: Topics) -> Subscription {
-        self.inner.subscribe(if self.deaf_queue { Topics::all().event_type("never") } else { topics })
-    }
-}
-
-impl<S: EngineStore> ProjectionStore for Unreliable<S> {
-    fn setup(&self, projections: &[&Projection]) -> Result<(), error::SetupError> {
-        self.inner.setup(projections)
-    }
-    fn verify(&self, projections: &[&Projection]) -> Result<(), error::SetupError> {
-        self.inner.verify(projections)
-    }
-    fn states(&self, key: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError> {
-        self.inner.states(key, instances)
-    }
-    fn states_after(&self, key: &ProjectionKey, after: Option<&str>, limit: usize) -> Result<Vec<State>, StoreError> {
-        self.inner.states_after(key, after, limit)
-    }
-    fn holds(&self, source: uuid::Uuid) -> Result<bool, StoreError> {
-        self.inner.holds(source)
-    }
-    fn transaction(
-        &self,
-        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.transaction(work)
-    }
-    fn failed_events(&self, key: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {
-        self.inner.failed_events(key, query)
-    }
-    fn failure_counts(&self, key: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError> {
-        self.inner.failure_counts(key)
-    }
-    fn interventions(&self, key: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError> {
-        self.inner.interventions(key, limit)
-    }
-    fn switch(&self, projection: &Projection) -> Result<(), error::SetupError> {
-        self.inner.switch(projection)
-    }
-    fn commands(&self) -> Option<&dyn CommandStore> {
-        self.inner.commands()
-    }
-    fn builds(&self) -> Option<&dyn BuildStore> {
-        self.inner.builds()
-    }
-}
-
-impl<S: EngineStore> LeaseStore for Unreliable<S> {
-    fn hold_within(&self, lease: Duration) {
-        self.inner.hold_within(lease);
-    }
-    fn acquire(
-        &self,
-        key: &ProjectionKey,
-        instances: &[Arc<str>],
-        owner: uuid::Uuid,
-        lease: Duration,
-    ) -> Result<Vec<Lease>, StoreError> {
-        self.leases.fetch_add(1, Ordering::SeqCst);
-        self.inner.acquire(key, instances, owner, lease)
-    }
-    fn renew(&self, owner: uuid::Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError> {
-        self.inner.renew(owner, lease)
-    }
-    fn release(&self, key: &ProjectionKey, instances: &[Arc<str>], owner: uuid::Uuid) -> Result<(), StoreError> {
-        self.inner.release(key, instances, owner)
-    }
-    fn lead(&self, key: &ProjectionKey, owner: uuid::Uuid, lease: Duration) -> Result<bool, StoreError> {
-        self.leads.fetch_add(1, Ordering::SeqCst);
-        self.inner.lead(key, owner, lease)
-    }
-    fn succeeded(&self, keys: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
-        self.inner.succeeded(keys)
-    }
-    fn succeed(&self, key: &ProjectionKey, owner: uuid::Uuid) -> Result<bool, StoreError> {
-        let left = self.unsuccessful.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok() {
-            return Err(StoreError::new("recording success", error::StoreErrorKind::Connection, "cut off on purpose"));
-        }
-        self.inner.succeed(key, owner)
-    }
-    fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
-        self.inner.heartbeat(member, ttl)
-    }
-    fn leave(&self, id: uuid::Uuid) -> Result<(), StoreError> {
-        self.inner.leave(id)
-    }
-    fn lagging(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {
-        self.inner.lagging(source, request)
-    }
-    fn lagging_instances(&self, source: uuid::Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
-        if request.instances.is_empty() {
-            self.looks.1.fetch_add(1, Ordering::SeqCst);
-        }
-        self.inner.lagging_instances(source, request)
-    }
-    fn diverged(
-        &self,
-        source: uuid::Uuid,
-        request: &LagRequest,
-        thorough: bool,
-    ) -> Result<Option<Vec<Lag>>, StoreError> {
-        self.inner.diverged(source, request, thorough)
-    }
-    fn change_token(&self, source: uuid::Uuid) -> Result<Option<String>, StoreError> {
-        self.looks.0.fetch_add(1, Ordering::SeqCst);
-        if let Some(held_up) = &self.held_up {
-            let _ = held_up.recv_timeout(LONG);
-        }
-        self.inner.change_token(source)
-    }
-    fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
-        if self.forgetful {
-            return Err(StoreError::new("reading what is paused", error::StoreErrorKind::Connection, "on purpose"));
-        }
-        self.inner.pauses()
+        Ok(())
     }
 }
 
@@ -326,7 +213,7 @@ fn run<P: Place>(place: &P, silent: bool) {
     let engines: Vec<Engine> = stores
         .iter()
         .map(|store| {
-            let store = Unreliable::new(store.clone(), silent, silent);
+            let (store, _) = Unreliable::new(silent, silent).around(store.clone());
             Engine::builder(store).projection(counts("counts")).config(eager()).start().unwrap()
         })
         .collect();
@@ -344,7 +231,7 @@ fn run<P: Place>(place: &P, silent: bool) {
 // Contract: D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
 pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     let store = place.open();
-    let heard = Unreliable::new(store.clone(), true, false);
+    let (heard, _) = Unreliable::new(true, false).around(store.clone());
     let engine = Engine::builder(heard).projection(counts("counts")).config(lazy()).start().unwrap();
     let unheard = place.open();
     for round in 1..=5 {
@@ -357,7 +244,7 @@ pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
 
 // Contract: D2: one transaction for an event from the queue, and no lease to take and give back.
 pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
-    let store = Unreliable::new(place.open(), true, false);
+    let (store, seen) = Unreliable::new(true, false).around(place.open());
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(lazy()).start().unwrap();
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -365,20 +252,20 @@ pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     let mut applied = 1;
     // A tick that the first run asked for may still find some of the first ones; none comes after it.
     eventually("twenty pushes without a lease", || {
-        let before = store.leases.load(Ordering::SeqCst);
+        let before = seen.leases();
         for _ in 0..20 {
             let pushed = engine.push(&[count("a", 1)]).unwrap();
             engine.await_pushed("counts", &pushed, LONG).unwrap();
         }
         applied += 20;
-        store.leases.load(Ordering::SeqCst) == before
+        seen.leases() == before
     });
-    assert_eq!(sum::<P>(&store.inner, "counts", None), applied);
+    assert_eq!(sum::<P>(store.inner(), "counts", None), applied);
 }
 
 // Contract: D2: what another process has a lease of is left to it, until the lease ends.
 pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
-    let store = Unreliable::new(place.open(), true, false);
+    let (store, seen) = Unreliable::new(true, false).around(place.open());
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -386,13 +273,13 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     let (key, other, a) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["a".into()]);
     // Not so long that it would be taken for that of a wrong clock.
     let lease = eager().lease * 3;
-    eventually("the lease", || store.inner.acquire(&key, &a, other, lease).unwrap().len() == 1);
-    let asked = store.leases.load(Ordering::SeqCst);
+    eventually("the lease", || store.inner().acquire(&key, &a, other, lease).unwrap().len() == 1);
+    let asked = seen.leases();
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "b", 2, LONG).unwrap();
-    eventually("a try for the lease", || store.leases.load(Ordering::SeqCst) > asked);
-    assert_eq!(sum::<P>(&store.inner, "counts", Some("a")), 1);
-    store.inner.release(&key, &a, other).unwrap();
+    eventually("a try for the lease", || seen.leases() > asked);
+    assert_eq!(sum::<P>(store.inner(), "counts", Some("a")), 1);
+    store.inner().release(&key, &a, other).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
@@ -405,19 +292,19 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
     crate::pause(&place.open(), "counts", Some("a"), true);
     let (look, held_up) = crossbeam_channel::bounded::<()>(0);
-    let store = Unreliable { held_up: Some(held_up), ..Unreliable::new(place.open(), true, false) };
+    let (store, _) = Unreliable { held_up: Some(held_up), ..Unreliable::new(true, false) }.around(place.open());
     // One worker applies in the order of pushes.
     let config = EngineConfig { workers: 1, ..lazy() };
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(config).start().unwrap();
     let paused = engine.push(&[count("a", 10)]).unwrap();
     let pushed = engine.push(&[count("b", 10)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    assert_eq!((sum::<P>(&store.inner, "counts", Some("a")), sum::<P>(&store.inner, "counts", Some("b"))), (1, 11));
+    assert_eq!((sum::<P>(store.inner(), "counts", Some("a")), sum::<P>(store.inner(), "counts", Some("b"))), (1, 11));
     drop(look);
     engine.resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &paused, LONG).unwrap();
     engine.shutdown(LONG).unwrap();
-    let forgetful = Unreliable { forgetful: true, ..Unreliable::new(place.open(), true, false) };
+    let (forgetful, _) = Unreliable { forgetful: true, ..Unreliable::new(true, false) }.around(place.open());
     let started = Engine::builder(forgetful).projection(counts("counts")).config(lazy()).start();
     let error = started.map(drop).expect_err("it cannot know what is paused");
     assert!(error.to_string().contains("reading what is paused"), "{error}");
@@ -425,13 +312,13 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
 
 // Contract: E5: the success is announced once, also when it could not be recorded at first.
 pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
-    let store = Unreliable::new(place.open(), false, false);
-    store.unsuccessful.store(3, Ordering::SeqCst);
+    let (store, seen) = Unreliable::new(false, false).around(place.open());
+    seen.unsuccessful.store(3, Ordering::SeqCst);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
     eventually("success", || engine.health().unwrap().projections[0].succeeded);
     let query = Query::new().or(SubQuery::new().instance(""));
     assert_eq!(store.filter(&query).unwrap().len(), 1);
-    assert_eq!(store.unsuccessful.load(Ordering::SeqCst), 0);
+    assert_eq!(seen.unsuccessful.load(Ordering::SeqCst), 0);
 }
 
 // Contract: E5: what is paused, or what another process holds, is not done; the first run is over when it is.
@@ -440,7 +327,7 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
     events.setup(&[]).unwrap();
     events.push(&[count("a", 1), count("b", 1), count("c", 1)]).unwrap();
     for models in [place.open(), place.elsewhere()] {
-        let models = Unreliable::new(models, true, true);
+        let (models, seen) = Unreliable::new(true, true).around(models);
         models.setup(&[&counts("counts")]).unwrap();
         crate::pause(&models, "counts", Some("b"), true);
         let (key, other, c) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["c".into()]);
@@ -448,9 +335,8 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
         let builder = Engine::builder(events.clone()).models(models.clone()).projection(counts("counts"));
         let engine = builder.config(eager()).start().unwrap();
         let succeeded = |ticks: usize| {
-            let looks = || models.looks.0.load(Ordering::SeqCst);
-            let before = looks();
-            eventually("ticks", || looks() >= before + ticks);
+            let before = seen.looks();
+            eventually("ticks", || seen.looks() >= before + ticks);
             models.succeeded(std::slice::from_ref(&key)).unwrap()[0]
         };
         engine.await_position("counts", "a", 1, LONG).unwrap();
@@ -460,7 +346,7 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
         assert!(!succeeded(5), "b is not done");
         crate::pause(&models, "counts", Some("b"), false);
         eventually("success", || succeeded(1));
-        assert_eq!(sum::<P>(&models.inner, "counts", None), 3);
+        assert_eq!(sum::<P>(models.inner(), "counts", None), 3);
     }
 }
 
@@ -496,7 +382,7 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_first_run_is_not_over_before_the_last_page_is_done() {
-    let store = Unreliable::new(SqliteStore::in_memory().unwrap(), true, true);
+    let (store, seen) = Unreliable::new(true, true).around(SqliteStore::in_memory().unwrap());
     store.setup(&[&counts("counts")]).unwrap();
     for page in 0..5 {
         let commands: Vec<NewEvent> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
@@ -505,10 +391,10 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
     crate::pause(&store, "counts", Some("t-02499"), true);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
     let key = counts("counts").key();
-    let done = || store.inner.read_rows(&counts("counts"), "counts").unwrap().len();
+    let done = || store.inner().read_rows(&counts("counts"), "counts").unwrap().len();
     eventually("the others", || done() == 2499);
-    let (looks, before) = (|| store.looks.0.load(Ordering::SeqCst), store.looks.0.load(Ordering::SeqCst));
-    eventually("ticks", || looks() >= before + 10);
+    let before = seen.looks();
+    eventually("ticks", || seen.looks() >= before + 10);
     assert!(!store.succeeded(std::slice::from_ref(&key)).unwrap()[0], "one is not done");
     crate::pause(&store, "counts", Some("t-02499"), false);
     eventually("success", || store.succeeded(std::slice::from_ref(&key)).unwrap()[0]);
@@ -518,13 +404,13 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
 
 // Contract: E5, F4: also where ticks come less often than a lead lasts.
 pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
-    let store = Unreliable::new(place.open(), true, true);
+    let (store, seen) = Unreliable::new(true, true).around(place.open());
     store.setup(&[&counts("counts")]).unwrap();
     store.push(&[count("a", 1)]).unwrap();
     crate::pause(&store, "counts", Some("a"), true);
     let engine = start(store.clone(), &["counts"], EngineConfig { lease: Duration::from_secs(1), ..lazy() });
-    eventually("renewals", || store.leads.load(Ordering::SeqCst) > 10);
-    assert!(!store.inner.lead(&counts("counts").key(), uuid::Uuid::from_u128(5), LONG).unwrap());
+    eventually("renewals", || seen.leads.load(Ordering::SeqCst) > 10);
+    assert!(!store.inner().lead(&counts("counts").key(), uuid::Uuid::from_u128(5), LONG).unwrap());
     drop(engine);
 }
 
@@ -547,7 +433,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
 
 // Contract: E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
 pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
-    let store = Unreliable::new(place.open(), true, true);
+    let (store, seen) = Unreliable::new(true, true).around(place.open());
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
     let builder = Engine::builder(store.clone()).projection_with(counts("counts"), stops).config(eager());
     let engine = builder.start().unwrap();
@@ -555,7 +441,7 @@ pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed[..1], LONG).unwrap();
     assert!(engine.await_pushed("counts", &pushed[1..], LONG).is_err());
     eventually("success", || engine.health().unwrap().projections[0].succeeded);
-    let looks = || (store.looks.0.load(Ordering::SeqCst), store.looks.1.load(Ordering::SeqCst));
+    let looks = || (seen.looks(), seen.looks.1.load(Ordering::SeqCst));
     let (before, _) = looks();
     eventually("two ticks", || looks().0 >= before + 2);
     let before = looks();

@@ -53,6 +53,7 @@ use crate::error::{Error, StoreError};
 use crate::event::Event;
 use crate::projection::Projection;
 use crate::query::{HeadsRequest, Query, SubQuery};
+use crate::sealed::Sealed;
 use crate::sqlite::SqliteStore;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::value::Value;
@@ -64,7 +65,9 @@ const PAGE: usize = 500;
 pub type Columns = Vec<(String, Value)>;
 
 /// Where the checker reads a read model; the stores of this library are one.
-pub trait Models: fmt::Debug {
+///
+/// It is sealed: only this library implements it.
+pub trait Models: Sealed + fmt::Debug {
     /// Instances that have a state or a row of the projection, by bytes, behind `after`, at most `limit`.
     ///
     /// # Errors
@@ -86,9 +89,7 @@ pub trait Models: fmt::Debug {
     ///
     /// # Errors
     /// Those of the work, and when the store fails.
-    fn replay(&self, _projection: &Projection, _work: Replaying<'_>) -> Result<bool, Error> {
-        Ok(false)
-    }
+    fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error>;
 }
 
 impl<B: Backend> Models for DbStore<B> {

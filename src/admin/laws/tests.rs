@@ -1,16 +1,12 @@
 use std::time::{Duration, SystemTime};
 
-use uuid::Uuid;
-
 use super::*;
 use crate::engine::{HandlerConfig, Policy, ProjectionHandler};
-use crate::error::{PushError, ReduceError};
-use crate::event::{Event, NewEvent, Payload};
-use crate::query::{EventBatch, Head, Query, ReadRequest};
+use crate::error::{ReduceError, StoreError};
+use crate::event::{NewEvent, Payload};
 use crate::statement::{create, in_table, increment, multi, set, upsert};
-use crate::store::EventSource;
-use crate::subscription::{Subscription, Topics};
 use crate::table::{Table, float, integer, json, text, timestamp};
+use crate::testing::{Answer, Call, Faults, FaultyStore};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Counted {
@@ -150,36 +146,15 @@ fn holes_in_the_log_are_found() {
     assert!(matches!(found, Fault::RelevantHead { expected: 3, found: 2, .. }), "{said}");
 }
 
-/// A source that gives each page's last event twice.
-#[derive(Debug)]
-struct Doubling(SqliteStore);
+/// Gives each page's last event twice.
+struct Doubling;
 
-impl EventSource for Doubling {
-    fn store_id(&self) -> Result<Uuid, StoreError> {
-        self.0.store_id()
-    }
-    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
-        self.0.heads(request)
-    }
-    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
-        self.0.read(request)
-    }
-}
-
-impl EventStore for Doubling {
-    fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
-        self.0.push(commands)
-    }
-    fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
-        let mut events = self.0.filter(query)?;
-        events.extend(events.last().cloned());
-        Ok(events)
-    }
-    fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
-        self.0.instance_ids(query)
-    }
-    fn subscribe(&self, topics: Topics) -> Subscription {
-        self.0.subscribe(topics)
+impl Faults for Doubling {
+    fn after(&self, _: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
+        if let Answer::Events(events) = answer {
+            events.extend(events.last().cloned());
+        }
+        Ok(())
     }
 }
 
@@ -187,7 +162,7 @@ impl EventStore for Doubling {
 #[test]
 fn a_position_that_comes_twice_is_found() {
     let store = projected();
-    let report = check(&Doubling(store.clone()), &store, &counts()).unwrap();
+    let report = check(&FaultyStore::new(store.clone(), Arc::new(Doubling)), &store, &counts()).unwrap();
     assert!(report.faults().iter().any(|fault| matches!(fault, Fault::Doubled { position: 3, .. })), "{report}");
 }
 

@@ -34,7 +34,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
     if args.after.is_none() {
         follower.skip(session)?;
     }
-    let mut wire = session.events.wire();
+    let mut wire = session.events.listener();
     let mut looked: Option<Instant> = None;
     while follower.left > 0 && !stop.is_asked() {
         let told = match wire.listen(NOTICE) {

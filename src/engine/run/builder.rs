@@ -30,6 +30,7 @@ use crate::engine::stop::Stop;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
 use crate::lease::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::projection::Projection;
+use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::subscription::{Bus, Topics};
 use crate::sync::Mutex;
@@ -38,6 +39,8 @@ use crate::sync::Mutex;
 const FOR_LOOPS: usize = 3;
 
 /// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
+///
+/// It is sealed: only this library implements it.
 pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Notifier + 'static {}
 
 impl<S: EventStore + ProjectionStore + LeaseStore + Notifier + 'static> EngineStore for S {}
@@ -46,8 +49,10 @@ impl<S: EventStore + ProjectionStore + LeaseStore + Notifier + 'static> EngineSt
 #[derive(Debug)]
 struct NoNotifier;
 
+impl Sealed for NoNotifier {}
+
 impl Notifier for NoNotifier {
-    fn wire(&self) -> Box<dyn NotificationListener> {
+    fn listener(&self) -> Box<dyn NotificationListener> {
         Box::new(NoNotifier)
     }
 
@@ -60,6 +65,10 @@ impl NotificationListener for NoNotifier {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         std::thread::park_timeout(wait);
         Ok(Notifications::default())
+    }
+
+    fn deaf(&self) -> Option<String> {
+        None
     }
 }
 

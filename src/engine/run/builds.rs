@@ -18,9 +18,9 @@ use crate::projection::Projection;
 pub(crate) const NEXT: &str = "next";
 
 impl Shared {
-    /// Takes in which builds there are, and says whether that has changed; none when the store does not tell.
-    pub(crate) fn look_at_builds(&self) -> Result<Option<bool>, StoreError> {
-        let Some(store) = self.models.builds() else { return Ok(None) };
+    /// Takes in which builds there are, and says whether that has changed.
+    pub(crate) fn look_at_builds(&self) -> Result<bool, StoreError> {
+        let store = self.models.builds();
         // What is read later is taken in later.
         let _looking = self.looking.lock();
         let mut builds = store.builds()?;
@@ -47,7 +47,7 @@ impl Shared {
         if moved {
             self.progress.all_moved();
         }
-        Ok(Some(moved))
+        Ok(moved)
     }
 
     /// Own versions that are not on record any more, because the database of the read models was restored to before they
@@ -119,7 +119,7 @@ impl Shared {
     }
 
     fn write_trouble(&self, runner: &Runner, trouble: &BuildTrouble) {
-        let Some(store) = self.models.builds() else { return };
+        let store = self.models.builds();
         let outcome = if trouble.again.is_some() {
             self.record(runner, Some(&trouble.text))
         } else {
@@ -139,7 +139,7 @@ impl Shared {
 
     /// Puts on record why a build does not move, or that it does; it stays in its phase.
     fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
-        let Some(store) = self.models.builds() else { return Ok(()) };
+        let store = self.models.builds();
         for phase in [Phase::Building, Phase::Ready] {
             if store.enter(runner.key(), &[phase], phase, trouble)? {
                 break;
@@ -192,7 +192,6 @@ impl Shared {
     /// A version that was raised in the code takes the place of the live one without being told to. All engines ask; one
     /// of them is heard.
     fn ask_for_switch(&self, runner: &Runner, build: &Build) {
-        let Some(commands) = self.models.commands() else { return };
         if runner.is_shadow() || build.phase != Phase::Building || runner.asked.load(Ordering::Relaxed) {
             return;
         }
@@ -204,7 +203,7 @@ impl Shared {
             command: AdminCommand::Rebuild(RebuildOptions { switch, unless_live: true, ..RebuildOptions::default() }),
             by: By::new(ITSELF, why),
         };
-        match commands.ask(&command) {
+        match self.models.commands().ask(&command) {
             Ok(_) => {
                 runner.asked.store(true, Ordering::Relaxed);
                 self.request_operation();

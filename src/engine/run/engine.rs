@@ -512,7 +512,7 @@ impl Engine {
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
-            if let Some(Err(error)) = shared.models.commands().map(|commands| commands.give_back(shared.id)) {
+            if let Err(error) = shared.models.commands().give_back(shared.id) {
                 log::warn!("{}; other processes take the commands over in time", chain(&error));
             }
             if let Err(error) = shared.leases.leave(shared.id) {

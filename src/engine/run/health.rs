@@ -139,8 +139,7 @@ impl Shared {
         let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
         keys.sort_unstable();
         keys.dedup();
-        let standings =
-            self.models.standstills().map_or_else(|| Ok(Vec::new()), |store| store.standings(&keys, None))?;
+        let standings = self.models.standstills().standings(&keys, None)?;
         let projections = runs
             .into_iter()
             .map(|(at, runner)| {
@@ -172,7 +171,7 @@ impl Shared {
             stopped: count(FailureStatus::Stopped),
             parked: count(FailureStatus::Parked),
         };
-        let moved_at = standing.moved_at.filter(|_| self.models.standstills().is_some());
+        let moved_at = standing.moved_at;
         let Judged { motion, reason, since, standstills } = judge(standing, figures);
         Ok(ProjectionHealth {
             name: key.name.to_string(),

@@ -23,7 +23,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wire = shared.notifier.wire();
+        let wire = shared.notifier.listener();
         Self { shared, wire, failures: 0 }
     }
 

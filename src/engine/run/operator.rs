@@ -106,8 +106,7 @@ impl Task {
 
     /// Writes down how far it is.
     pub(crate) fn report(&self, progress: &serde_json::Value) {
-        let Some(commands) = self.shared.models.commands() else { return };
-        match commands.report(self.asked.id, self.shared.id, progress) {
+        match self.shared.models.commands().report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
             Ok(false) => self.lose(),
             Err(error) => log::warn!("{}", chain(&error)),
@@ -167,11 +166,7 @@ impl Operator {
     /// One look, then the wait for the next one.
     pub(crate) fn tick(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let Some(commands) = shared.models.commands() else {
-            shared.stop.wait(LONGEST);
-            return;
-        };
-        if let Err(error) = self.look(commands) {
+        if let Err(error) = self.look(shared.models.commands()) {
             log::warn!("{}; commands wait", chain(&error));
         }
         let _ = self.now.recv_timeout(self.pause());
@@ -271,7 +266,7 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
 
 /// The database may be away for a while.
 fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) {
-    let Some(commands) = task.shared.models.commands() else { return };
+    let commands = task.shared.models.commands();
     let (kind, projection) = (task.asked.command.kind(), &task.asked.projection);
     loop {
         match commands.answer(task.asked.id, task.shared.id, state, answer) {

@@ -40,14 +40,10 @@ impl Shared {
             return Some(Box::new(StopCause::Failing(blocked.clone())));
         }
         let mut found = if *live == *runner.key() { self.standstills.of(at, &state.instance) } else { Vec::new() };
-        let standings =
-            self.models.standstills().map(|store| store.standings(std::slice::from_ref(live), Some(&state.instance)));
+        let standings = self.models.standstills().standings(std::slice::from_ref(live), Some(&state.instance));
         match standings {
-            None => {}
-            Some(Ok(standings)) => {
-                found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state)));
-            }
-            Some(Err(error)) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&chain(&error)))),
+            Ok(standings) => found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state))),
+            Err(error) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&chain(&error)))),
         }
         let gravest = found.into_iter().min_by_key(|one| one.kind)?;
         Some(Box::new(StopCause::StandsStill(Box::new(gravest))))
@@ -144,7 +140,7 @@ impl Shared {
         let forget: Vec<(ProjectionKey, StandstillSubject)> =
             gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
         let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
-        let outcome = self.models.standstills().map_or(Ok(()), |store| store.note(self.id, &write, &forget));
+        let outcome = self.models.standstills().note(self.id, &write, &forget);
         if let Err(error) = outcome {
             log::debug!("{}; the next tick tries again", chain(&error));
             return;

@@ -89,14 +89,13 @@ impl Ticker {
 
     /// Looks once; true when there was more than one tick takes.
     pub(crate) fn look(&mut self) -> Result<bool, Error> {
-        let (mut last_scan, mut known) = (self.unchanged_scan()?, true);
+        let mut last_scan = self.unchanged_scan()?;
         if last_scan.is_none() || !self.is_settled() {
-            let builds = self.shared.look_at_builds()?;
-            known = builds.is_some();
-            last_scan = last_scan.filter(|_| builds != Some(true) && !self.has_first_runs());
+            let moved = self.shared.look_at_builds()?;
+            last_scan = last_scan.filter(|_| !moved && !self.has_first_runs());
             self.shared.look_at_pauses()?;
         }
-        self.take_leads(known)?;
+        self.take_leads()?;
         let is_whole = last_scan.is_none();
         let mut lags = self.lags(last_scan)?;
         let full = lags.len() >= MOST;
@@ -207,22 +206,16 @@ impl Ticker {
     }
 
     /// Sees which first runs are over, and takes or keeps the lead of the others.
-    fn take_leads(&self, known: bool) -> Result<(), StoreError> {
+    fn take_leads(&self) -> Result<(), StoreError> {
         let has_succeeded = |runner: &Runner| runner.succeeded.load(Ordering::Relaxed);
         let (done, open): (Vec<&Runner>, Vec<&Runner>) =
             self.shared.runners.iter().filter(|runner| runner.is_active()).partition(|runner| has_succeeded(runner));
         for runner in done {
             runner.leading.store(false, Ordering::Relaxed);
         }
-        if open.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<_> = open.iter().map(|runner| runner.key().clone()).collect();
-        let succeeded = if known { vec![false; open.len()] } else { self.shared.leases.succeeded(&keys)? };
-        for (runner, succeeded) in open.into_iter().zip(succeeded) {
+        for runner in open {
             let key = &runner.handler.inner.key;
-            let leads = !succeeded && self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
-            runner.succeeded.store(succeeded, Ordering::Relaxed);
+            let leads = self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
             runner.leading.store(leads, Ordering::Relaxed);
         }
         Ok(())

@@ -111,9 +111,9 @@ impl Shared {
             return Ok(Feeding::Somebody);
         }
         let known = self.feeding_among(&self.members.lock(), runner, live);
-        match (known, self.models.commands()) {
-            (Feeding::Nobody { .. }, Some(commands)) => Ok(self.feeding_among(&commands.members()?, runner, live)),
-            (known, _) => Ok(known),
+        match known {
+            Feeding::Nobody { .. } => Ok(self.feeding_among(&self.models.commands().members()?, runner, live)),
+            known => Ok(known),
         }
     }
 
@@ -136,14 +136,12 @@ impl Shared {
     /// True when the last command that moved readers said that they may see a version as of where it stands, or that
     /// they are to wait for a person.
     fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
-        let Some(commands) = self.models.commands() else { return Ok(false) };
-        let last = commands.commands(Some(projection), LAST)?;
+        let last = self.models.commands().commands(Some(projection), LAST)?;
         Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
     }
 
     /// All engines of the version may ask; one of them is heard. Whoever carries it out looks again at who is alive.
     fn ask_for_readers(&self, runner: &Runner, own: &Build, live: &Build) {
-        let Some(commands) = self.models.commands() else { return };
         let why = format!(
             "readers see version {}, which no living engine runs; version {} is in the code of {}",
             live.key.version, own.key.version, self.config.name
@@ -156,7 +154,7 @@ impl Shared {
             command: AdminCommand::Rebuild(options),
             by: By::new(ITSELF, why),
         };
-        match commands.ask(&command) {
+        match self.models.commands().ask(&command) {
             Ok(_) => self.request_operation(),
             Err(OperateError::Busy { .. }) => {}
             Err(error) => log::warn!("{}; it is asked again later", chain(&error)),

@@ -39,6 +39,16 @@ impl EventSource for Log {
         };
         Ok(request.cursors.iter().map(slice).collect())
     }
+    fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
+        Ok(0)
+    }
+    fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn generation(&self) -> u64 {
+        0
+    }
+    fn forget(&self) {}
 }
 
 fn wanted(kinds: &[&str]) -> EventFilter {
@@ -182,6 +192,16 @@ fn who_reads_and_fails_leaves_the_page_to_others() {
         fn read(&self, _: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
             panic!("broken")
         }
+        fn removed(&self, _instance: &str) -> Result<i64, StoreError> {
+            Ok(0)
+        }
+        fn flaws(&self, _spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn generation(&self) -> u64 {
+            0
+        }
+        fn forget(&self) {}
     }
     let pages = SharedPages::new(Arc::new(Broken));
     let readers = [pages.reader(wanted(&["a"])), pages.reader(wanted(&["a"]))];

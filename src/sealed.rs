@@ -1,0 +1,25 @@
+//! What keeps the traits of stores to this library.
+//!
+//! A service brings an [`EventSource`](crate::EventSource), a [`Clock`](crate::Clock) and [`Payload`](crate::Payload)s of
+//! its own. All other traits of stores need this one, so they may get new methods without breaking a service.
+//!
+//! ```compile_fail,E0277
+//! use std::time::Duration;
+//! use readside::error::StoreError;
+//! use readside::{NotificationListener, Notifications};
+//!
+//! #[derive(Debug)]
+//! struct Own;
+//! // Own has every method, and still it is none: nobody outside of the library can seal it.
+//! impl NotificationListener for Own {
+//!     fn listen(&mut self, _: Duration) -> Result<Notifications, StoreError> {
+//!         Ok(Notifications::default())
+//!     }
+//!     fn deaf(&self) -> Option<String> {
+//!         None
+//!     }
+//! }
+//! ```
+
+/// Implemented where a store trait is.
+pub trait Sealed {}
