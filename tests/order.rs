@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::chain;
-use readside::{Cursor, EventFilter, EventSource, EventStore, Expected, NewEvent, ReadRequest};
+use readside::testing::conformance;
+use readside::{By, Cursor, Event, EventFilter, EventSource, EventStore, Expected, NewEvent, ReadRequest};
 
 const PUSHERS: usize = 6;
 const PUSHES: usize = 40;
@@ -88,6 +89,15 @@ fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {
     stored
 }
 
+fn by() -> By {
+    By::new("ada", "a test")
+}
+
+fn append(store: &dyn EventStore, event: &Event) {
+    let new = NewEvent::raw(event.instance(), event.aggregate_type(), event.aggregate_id(), event.event_type());
+    store.push(&[new.payload_json(event.payload_json())]).unwrap();
+}
+
 /// Counts down when dropped, so that nobody waits for a thread that panicked.
 struct Running<'a>(&'a AtomicUsize);
 
@@ -124,7 +134,7 @@ mod sqlite {
     use super::*;
     use readside::rusqlite::{Connection, TransactionBehavior};
     use readside::testing::{Answer, Call, Faults, FaultyStore};
-    use readside::{Event, HeadsRequest, SqliteStore, error::StoreError};
+    use readside::{HeadsRequest, SqliteStore, error::StoreError};
 
     fn held(store: SqliteStore, path: std::path::PathBuf) -> Held {
         Box::new(move |commands, meanwhile, commits| {
@@ -151,6 +161,28 @@ mod sqlite {
         let store = SqliteStore::open_with(&path, options).unwrap();
         store.setup().unwrap();
         no_holes(&store, &held(store.clone(), path));
+    }
+
+    // Contract: A0, L1, L10
+    #[test]
+    fn sqlite_is_a_source_as_the_engine_needs_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let options =
+            readside::SqliteOptions { busy_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let store = SqliteStore::open_with(&path, options).unwrap();
+        store.setup().unwrap();
+        let lose = |instance: &str, position: i64| {
+            let sql = "DELETE FROM readside_events WHERE instance_id = ?1 AND position = ?2";
+            let db = Connection::open(&path).unwrap();
+            assert_eq!(db.execute(sql, (instance, position)).unwrap(), 1);
+        };
+        let remove = |instance: &str| {
+            store.remove_instance(instance, &by(), |_| ()).unwrap();
+            store.reopen_instance(instance, &by()).unwrap();
+        };
+        let append = |event: &Event| append(&store, event);
+        conformance::event_source(&store, &append).removing(&remove).losing(&lose).assert();
     }
 
     /// Reads events first and heads afterwards; an event is pushed in between, as it would be by chance.
@@ -204,6 +236,25 @@ mod postgres {
             }
             commits
         })
+    }
+
+    // Contract: A0, L1, L10
+    #[test]
+    fn postgres_is_a_source_as_the_engine_needs_it() {
+        let database = common::postgres::database();
+        let store = PostgresStore::connect(database.url()).unwrap();
+        store.setup().unwrap();
+        let lose = |instance: &str, position: i64| {
+            let sql = "DELETE FROM readside.events WHERE instance_id = $1 AND position = $2";
+            let mut client = Client::connect(database.url(), NoTls).unwrap();
+            assert_eq!(client.execute(sql, &[&instance, &position]).unwrap(), 1);
+        };
+        let remove = |instance: &str| {
+            store.remove_instance(instance, &by(), |_| ()).unwrap();
+            store.reopen_instance(instance, &by()).unwrap();
+        };
+        let append = |event: &Event| append(&store, event);
+        conformance::event_source(&store, &append).removing(&remove).losing(&lose).assert();
     }
 
     // Contract: L1

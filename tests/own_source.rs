@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use readside::error::{StoreError, StoreErrorKind};
 use readside::rusqlite::{Connection, params};
-use readside::testing::FaultyStore;
+use readside::testing::{FaultyStore, conformance};
 use readside::*;
 
 /// The audit log that the service has kept for years: one table, numbered by tenant in the order of commits.
@@ -38,6 +38,11 @@ fn failed(error: readside::rusqlite::Error) -> StoreError {
     StoreError::new("reading the audit log", StoreErrorKind::Other, error)
 }
 
+/// All that the table has are events of orders.
+fn is_order(aggregate_types: &[String]) -> bool {
+    aggregate_types.iter().any(|name| name == "order")
+}
+
 /// Ids only have to be the same whenever the same event is read.
 fn id(tenant: &str, number: i64) -> uuid::Uuid {
     let bytes = tenant.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
@@ -52,15 +57,21 @@ impl EventSource for AuditLog {
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
         let db = self.db.lock();
         let mut select = db
-            .prepare("SELECT tenant, max(number) FROM audit WHERE tenant > ?1 GROUP BY tenant ORDER BY tenant LIMIT ?2")
+            .prepare("SELECT tenant, max(number) FROM audit WHERE tenant > ?1 GROUP BY tenant ORDER BY tenant")
             .map_err(failed)?;
         let after = request.after.as_deref().unwrap_or("");
         let rows = select
-            .query_map(params![after, i64::try_from(request.limit).unwrap()], |row| {
-                Ok(Head { instance: row.get::<_, String>(0)?.into(), head: row.get(1)?, relevant: row.get(1)? })
-            })
+            .query_map(params![after], |row| Ok((Arc::from(row.get::<_, String>(0)?), row.get(1)?)))
             .map_err(failed)?;
-        rows.collect::<Result<_, _>>().map_err(failed)
+        let is_asked = |tenant: &Arc<str>| request.instances.is_empty() || request.instances.contains(tenant);
+        let is_relevant = request.aggregate_types.is_empty() || is_order(&request.aggregate_types);
+        let heads = rows.filter(|row| row.as_ref().map_or(true, |(tenant, _)| is_asked(tenant))).take(request.limit);
+        heads
+            .map(|row| {
+                let (instance, head) = row.map_err(failed)?;
+                Ok(Head { instance, head, relevant: if is_relevant { head } else { 0 } })
+            })
+            .collect()
     }
 
     fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
@@ -93,7 +104,8 @@ fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Even
             "SELECT number, kind, subject, body FROM audit WHERE tenant = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
         )
         .map_err(failed)?;
-    let limit = i64::try_from(request.limit).unwrap();
+    let is_wanted = is_order(&request.wanted.aggregate_types);
+    let limit = if is_wanted { i64::try_from(request.limit).unwrap() } else { 0 };
     let events = select
         .query_map(params![tenant, cursor.after, limit], |row| {
             let number: i64 = row.get(0)?;
@@ -101,15 +113,22 @@ fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Even
             Ok(event.with_position(number).with_id(id(tenant, number)).with_payload(row.get::<_, String>(3)?))
         })
         .map_err(failed)?;
-    let events: Vec<Event> = events.collect::<Result<_, _>>().map_err(failed)?;
+    let mut events: Vec<Event> = events.collect::<Result<_, _>>().map_err(failed)?;
+    let (read, mut bytes) = (events.len(), 0);
+    let fits = |event: &&Event| {
+        bytes += event.payload_json().len();
+        bytes <= request.max_bytes
+    };
+    // One event in any case.
+    events.truncate(events.iter().take_while(fits).count().max(1));
     Ok(EventBatch {
         instance: cursor.instance.clone(),
         after: cursor.after,
         at: (1..=head).contains(&cursor.after).then(|| id(tenant, cursor.after)),
         head,
         head_id: (head > 0).then(|| id(tenant, head)),
-        relevant: head,
-        more: events.len() >= request.limit,
+        relevant: if is_wanted { head } else { 0 },
+        more: is_wanted && (read >= request.limit || events.len() < read),
         events,
     })
 }
@@ -145,6 +164,15 @@ fn a_read_model_follows_a_table_of_the_services_own() {
     let totals: Vec<&Value> = rows.iter().map(|row| &row[2].1).collect();
     assert_eq!(totals, [&Value::Integer(115), &Value::Integer(0)]);
     assert_eq!(models.states(&orders().key(), &["t1".into()]).unwrap()[0].position, 12);
+}
+
+// Contract: A0
+#[test]
+fn the_table_is_a_source_as_the_engine_needs_it() {
+    let log = AuditLog::new();
+    let append =
+        |event: &Event| log.write(event.instance(), event.event_type(), event.aggregate_id(), event.payload_json());
+    conformance::event_source(&log, &append).kinds([("order", "placed"), ("order", "added")]).assert();
 }
 
 // Contract: A0, G5, J1

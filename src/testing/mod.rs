@@ -36,6 +36,7 @@
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
+pub mod conformance;
 mod faulty;
 mod source;
 
