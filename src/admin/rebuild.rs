@@ -14,7 +14,7 @@ use super::pace::{Pace, Standing};
 use super::running;
 use super::tries::{LOOK_AGAIN, Tries, insist, may_succeed_later};
 use super::{left_out, lost};
-use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, Step};
+use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, SWITCH_REFUSED, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, StoreError, StoreErrorKind, SwitchError, chain};
@@ -132,8 +132,7 @@ pub(super) fn rebuild(
         report.switched = true;
         return Ok(report);
     }
-    report.left_behind =
-        insist(control, || site.builds().begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    report.left_behind = begin(site, &target, asked.id, control)?;
     for left in &report.left_behind {
         log::warn!("projection {:?}: its new tables are without {left}", site.name());
     }
@@ -179,6 +178,44 @@ pub(super) fn rebuild(
         );
     }
     Ok(report)
+}
+
+/// Registers the build and makes its tables; gives what these will be without.
+pub(super) fn begin(
+    site: &Context<'_>,
+    target: &Target,
+    command: Uuid,
+    control: &dyn Control,
+) -> Result<Vec<String>, OperateError> {
+    insist(control, || Ok(site.builds().begin(&target.projection, command)?))
+        .or_else(|error| keep_reason(site, target, error, control))
+}
+
+/// Why readers were not switched to a build stays with it, so that all who look see it. One that readers saw before is kept
+/// as it was.
+fn keep_reason<T>(
+    site: &Context<'_>,
+    target: &Target,
+    error: OperateError,
+    control: &dyn Control,
+) -> Result<T, OperateError> {
+    if matches!(error, OperateError::ShutDown) {
+        return Err(error);
+    }
+    let (key, reason) = (target.projection.key(), format!("{SWITCH_REFUSED}{}", chain(&error)));
+    insist(control, || {
+        let builds = site.builds();
+        if target.otherwise == Phase::Kept {
+            builds.enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?;
+            return Ok(());
+        }
+        for phase in [Phase::Building, Phase::Ready] {
+            builds.enter(&key, &[phase], phase, Some(&reason))?;
+        }
+        Ok(())
+    })?;
+    control.announce();
+    Err(error)
 }
 
 /// Moves the build on, unless it was halted or given up meanwhile.
@@ -263,7 +300,7 @@ fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn C
     Ok(())
 }
 
-/// Whether a build that does not move ever will. Nobody can retry or discard an event in a build beside the live one.
+/// Whether a build that does not move ever will: one beside the live build does not wait for a person.
 fn check_movable(
     site: &Context<'_>,
     target: &Target,
@@ -274,14 +311,15 @@ fn check_movable(
     let Some(stopped) = standing.stopped.as_ref().filter(|_| target.projection.is_shadow()) else { return Ok(()) };
     lay_aside(site, target, stopped, control)?;
     Err(site.refused(format!(
-        "its build cannot be brought up to date: {stopped}; readers stay where they are; mend what the reason says, remove \
-         the build with `readside builds abandon` or `readside builds drop-old`, and ask for a rebuild"
+        "its build cannot be brought up to date: {stopped}; readers stay where they are; retry or discard the event by `readside \
+         failed`, then ask for the rebuild again, which goes on; or remove the build with `readside builds abandon` or \
+         `readside builds drop-old`"
     )))
 }
 
 /// Why the engines cannot go on with it for now.
 fn trouble(site: &Context<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
-    let build = site.known()?.into_iter().find(|build| build.key == *key);
+    let build = site.known()?.into_iter().find(|build| build.key == *key && !build.is_refused());
     Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
 }
 
@@ -392,8 +430,19 @@ fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<Lagg
     Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
 }
 
-/// Puts the build before the readers: again and again, until the live one can be made to stand still beside it.
+/// Puts the build before the readers. Why it is not there stays with it.
 pub(super) fn switch(
+    site: &Context<'_>,
+    target: &Target,
+    comparison: Option<&Comparison>,
+    within: Option<Duration>,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    try_switch(site, target, comparison, within, control).or_else(|error| keep_reason(site, target, error, control))
+}
+
+/// Again and again, until the live build can be made to stand still beside it.
+fn try_switch(
     site: &Context<'_>,
     target: &Target,
     comparison: Option<&Comparison>,

@@ -154,7 +154,11 @@ impl EventSource for Deaf {
         Ok(i64::from(self.to == "removed"))
     }
     fn flaws(&self, spans: &[Span]) -> Result<Vec<crate::query::Flaw>, StoreError> {
-        let flaw = |span: &Span| crate::query::Flaw { instance: Arc::clone(&span.instance), found: "a hole".into() };
+        let flaw = |span: &Span| crate::query::Flaw {
+            instance: Arc::clone(&span.instance),
+            found: "a hole".into(),
+            behind: false,
+        };
         Ok(if self.to == "flaws" { spans.iter().map(flaw).collect() } else { Vec::new() })
     }
     fn generation(&self) -> u64 {
@@ -275,7 +279,11 @@ impl EventSource for Losing {
             let is_lost = |position: i64| span.instance.ends_with("lost") && self.is_gone(&span.instance, position);
             self.knows && (span.after + 1..=span.to.min(3)).any(is_lost)
         };
-        let flaw = |span: &Span| crate::query::Flaw { instance: Arc::clone(&span.instance), found: "a hole".into() };
+        let flaw = |span: &Span| crate::query::Flaw {
+            instance: Arc::clone(&span.instance),
+            found: "a hole".into(),
+            behind: false,
+        };
         Ok(spans.iter().filter(flawed).map(flaw).collect())
     }
     fn generation(&self) -> u64 {
