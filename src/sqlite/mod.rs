@@ -59,6 +59,17 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// How to open a file.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Duration, SystemTime};
+/// use readside::{ManualClock, SqliteOptions, SqliteStore};
+/// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
+/// let options = SqliteOptions { busy_timeout: Duration::from_secs(10), clock };
+/// let store = SqliteStore::in_memory_with(options)?;
+/// # Ok::<(), readside::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
