@@ -114,6 +114,16 @@ impl DbStore<Sqlite> {
     /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
     /// nobody writes the file, `file:service.db?immutable=1` can.
     ///
+    /// # Examples
+    /// ```
+    /// use readside::SqliteStore;
+    /// # let folder = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(&folder)?;
+    /// let store = SqliteStore::open("service.db")?;
+    /// store.setup()?; // an engine does that when it starts
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
     /// lies beside it that does not belong to it (`Corrupt`), or when another process keeps it locked.
@@ -135,6 +145,15 @@ impl DbStore<Sqlite> {
     }
 
     /// A database in memory, which ends with the last clone of the store. One connection serves reads and writes.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// store.push(&[NewEvent::raw("acme", "user", "u1", "user.added")])?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the SQLite library is too old.
