@@ -31,17 +31,38 @@ pub struct Column {
 
 impl Column {
     /// A column that must not be NULL and has no default.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Column, ColumnType};
+    /// let age = Column::new("age", ColumnType::Integer).nullable();
+    /// # let _ = age;
+    /// ```
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
         Self { name: name.into(), kind, nullable: false, default: None }
     }
 
     /// Allows NULL.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::text;
+    /// let email = text("email").nullable();
+    /// # let _ = email;
+    /// ```
     pub fn nullable(mut self) -> Self {
         self.nullable = true;
         self
     }
 
     /// What a row holds that does not name the column.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::integer;
+    /// let visits = integer("visits").default(0);
+    /// # let _ = visits;
+    /// ```
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
         self
@@ -59,22 +80,85 @@ macro_rules! columns {
 
 columns! {
     /// A column of [`ColumnType::Text`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let users = Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     text => Text,
     /// A column of [`ColumnType::Integer`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, integer, text};
+    /// let users = Table::new("users").column(text("id")).column(integer("age").default(0)).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     integer => Integer,
     /// A column of [`ColumnType::Boolean`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, boolean, text};
+    /// let users = Table::new("users").column(text("id")).column(boolean("active").default(true)).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     boolean => Boolean,
     /// A column of [`ColumnType::Float`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, float, text};
+    /// let users = Table::new("users").column(text("id")).column(float("score").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     float => Float,
     /// A column of [`ColumnType::Json`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, json, text};
+    /// let users = Table::new("users").column(text("id")).column(json("address").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     json => Json,
     /// A column of [`ColumnType::Bytes`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, bytes, text};
+    /// let users = Table::new("users").column(text("id")).column(bytes("picture").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     bytes => Bytes,
     /// A column of [`ColumnType::Timestamp`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text, timestamp};
+    /// let users = Table::new("users").column(text("id")).column(timestamp("seen_at").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     timestamp => Timestamp,
     /// A column of [`ColumnType::TextArray`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text, text_array};
+    /// let users = Table::new("users").column(text("id")).column(text_array("tags").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     text_array => TextArray,
     /// A column of [`ColumnType::Uuid`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text, uuid_column};
+    /// let users = Table::new("users").column(text("id")).column(uuid_column("key").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     uuid => Uuid,
 }
 
@@ -119,6 +203,13 @@ pub struct Table {
 
 impl Table {
     /// A table of this name; readers find it as a view of this name.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let users = Table::new("users").column(text("id")).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -132,41 +223,101 @@ impl Table {
     }
 
     /// A secondary table, named after the projection's first table with `_` and this suffix.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Projection, Table, text};
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).primary_key(["id"]))
+    ///     .table(Table::suffix("phones").column(text("id")).column(text("phone")).primary_key(["id", "phone"]));
+    /// assert_eq!(users.tables().len(), 2); // users and users_phones
+    /// ```
     pub fn suffix(suffix: impl Into<String>) -> Self {
         Self { is_suffix: true, ..Self::new(suffix) }
     }
 
     /// Adds a column.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, integer, text};
+    /// let users = Table::new("users").column(text("id")).column(integer("age")).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
     pub fn column(mut self, column: Column) -> Self {
         self.columns.push(column);
         self
     }
 
     /// Sets the primary key, within the instance. Required.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let members = Table::new("members").column(text("group")).column(text("user")).primary_key(["group", "user"]);
+    /// # let _ = members;
+    /// ```
     pub fn primary_key<const N: usize>(mut self, columns: [&str; N]) -> Self {
         self.primary_key = owned(&columns);
         self
     }
 
     /// Adds a unique constraint, within the instance.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let users = Table::new("users").column(text("id")).column(text("email")).primary_key(["id"]).unique(["email"]);
+    /// # let _ = users;
+    /// ```
     pub fn unique<const N: usize>(mut self, columns: [&str; N]) -> Self {
         self.uniques.push(owned(&columns));
         self
     }
 
     /// Adds an index, within the instance.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let users = Table::new("users").column(text("id")).column(text("city")).primary_key(["id"]).index(["city"]);
+    /// # let _ = users;
+    /// ```
     pub fn index<const N: usize>(mut self, columns: [&str; N]) -> Self {
         self.indexes.push(owned(&columns));
         self
     }
 
     /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let phones = Table::suffix("phones")
+    ///     .column(text("id"))
+    ///     .column(text("phone"))
+    ///     .primary_key(["id", "phone"])
+    ///     .references_primary(["id"]);
+    /// # let _ = phones;
+    /// ```
     pub fn references_primary<const N: usize>(mut self, columns: [&str; N]) -> Self {
         self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: None });
         self
     }
 
     /// Adds a foreign key to the primary key of another table of the projection; rows go when theirs goes.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text};
+    /// let calls = Table::suffix("calls")
+    ///     .column(text("id"))
+    ///     .column(text("phone"))
+    ///     .column(text("call"))
+    ///     .primary_key(["id", "phone", "call"])
+    ///     .references(["id", "phone"], "phones");
+    /// # let _ = calls;
+    /// ```
     pub fn references<const N: usize>(mut self, columns: [&str; N], table: &str) -> Self {
         self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: Some(table.to_owned()) });
         self

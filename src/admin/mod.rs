@@ -48,6 +48,21 @@ use crate::error::Error;
 impl EngineBuilder {
     /// Sets up the tables, starts the threads, and returns when they run.
     ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When configuration or projections do not hold together, or the databases cannot be set up.
     pub fn start(self) -> Result<Engine, Error> {

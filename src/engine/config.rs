@@ -97,6 +97,24 @@ impl HandlerConfig {
 }
 
 /// How an engine runs.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use readside::{EngineConfig, HandlerConfig, Policy};
+/// let config = EngineConfig {
+///     name: "web-1".into(),
+///     requeue_every: Duration::from_secs(5),
+///     lease: Duration::from_secs(20),        // the same in all processes
+///     workers: 8,
+///     setup: false,                          // an owner of the database makes the tables
+///     auto_switch: false,                    // a person shows a raised version to readers
+///     handler: HandlerConfig { policy: Policy::Stop, ..HandlerConfig::default() },
+///     ..EngineConfig::default()
+/// };
+/// config.check()?;
+/// # Ok::<(), readside::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
     /// The name of this process in the list of members, for people. Default: `readside`.

@@ -5,6 +5,20 @@ use std::time::Duration;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
+///
+/// # Examples
+/// ```no_run
+/// use std::time::Duration;
+/// use readside::{PostgresOptions, PostgresStore};
+/// let options = PostgresOptions {
+///     max_connections: 20,
+///     lock_timeout: Duration::from_secs(2),
+///     statement_timeout: Duration::MAX, // no limit
+///     ..PostgresOptions::default()
+/// };
+/// let store = PostgresStore::connect_with("postgres://app@localhost/service", options)?;
+/// # Ok::<(), readside::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own

@@ -62,6 +62,17 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 /// How to open a file.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use std::time::{Duration, SystemTime};
+/// use readside::{ManualClock, SqliteOptions, SqliteStore};
+/// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
+/// let options = SqliteOptions { busy_timeout: Duration::from_secs(10), clock };
+/// let store = SqliteStore::in_memory_with(options)?;
+/// # Ok::<(), readside::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SqliteOptions {
     /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
@@ -122,6 +133,16 @@ impl DbStore<Sqlite> {
     /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
     /// nobody writes the file, `file:service.db?immutable=1` can.
     ///
+    /// # Examples
+    /// ```
+    /// use readside::SqliteStore;
+    /// # let folder = tempfile::tempdir()?;
+    /// # std::env::set_current_dir(&folder)?;
+    /// let store = SqliteStore::open("service.db")?;
+    /// store.setup()?; // an engine does that when it starts
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
     /// lies beside it that does not belong to it (`Corrupt`), or when another process keeps it locked.
@@ -143,6 +164,15 @@ impl DbStore<Sqlite> {
     }
 
     /// A database in memory, which ends with the last clone of the store. One connection serves reads and writes.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// store.push(&[NewEvent::raw("acme", "user", "u1", "user.added")])?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When the SQLite library is too old.

@@ -24,15 +24,33 @@ use crate::error::{ReduceError, StatementError};
 use crate::value::Value;
 use check::{check_assignments, check_column, check_columns, check_conditions, check_conflict, check_value, not_here};
 
-/// Does nothing.
+/// Does nothing. A reducer returns it for an event that changes no row.
+///
+/// # Examples
+/// ```
+/// use readside::{Projection, Statement, noop};
+/// let silent = Projection::new("silent", 1).on_raw("user", "user.seen", |_| noop());
+/// assert_eq!(noop()?, Statement::Noop);
+/// # let _ = silent;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
-/// None.
+/// Never.
 pub fn noop() -> Reduced {
     Ok(Statement::Noop)
 }
 
 /// Inserts a row.
+///
+/// # Examples
+/// ```
+/// use readside::{create, set};
+/// let ada = create([set("id", "u1"), set("name", "Ada")])?;
+/// assert!(create([]).is_err(), "a row without values");
+/// # let _ = ada;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
 /// [`StatementError`]: `NoValues`, `DuplicateColumn`, a name or value that cannot be stored, or a change that needs a row.
@@ -49,6 +67,15 @@ pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
 }
 
 /// Inserts a row, or changes the one that has the same conflict columns.
+///
+/// # Examples
+/// ```
+/// use readside::{increment, set, set_on_insert, upsert};
+/// // Counts visits: the first makes the row, each later one adds to it.
+/// let visit = upsert(["id"], [set("id", "u1"), increment("visits", 1), set_on_insert("first", "2026-11-28")])?;
+/// # let _ = visit;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
 /// [`StatementError`]: `NoConflictColumns`, `ConflictColumnWithoutValue`, `NoValues` when nothing is left to set, and those of
@@ -80,6 +107,15 @@ pub fn upsert<C: Into<Name>>(
 
 /// Changes the rows that meet all conditions.
 ///
+/// # Examples
+/// ```
+/// use readside::{eq, set, update};
+/// let renamed = update([set("name", "Lady Ada")], [eq("id", "u1")])?;
+/// assert!(update([set("name", "Ada")], []).is_err(), "every row of the tenant is never meant");
+/// # let _ = renamed;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
+///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, `NoValues`, and those of [`create`].
 pub fn update(
@@ -97,6 +133,15 @@ pub fn update(
 
 /// Deletes the rows that meet all conditions.
 ///
+/// # Examples
+/// ```
+/// use readside::{delete, eq, lt};
+/// let gone = delete([eq("id", "u1")])?;
+/// let old = delete([eq("state", "closed"), lt("year", 2020)])?; // both have to hold
+/// # let _ = (gone, old);
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
+///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, or a name or value that cannot be used.
 pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
@@ -105,6 +150,20 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 
 /// Copies the rows that meet all conditions; where a row with the same conflict columns is there, it is changed.
 /// Several rows onto one key are refused when the statement runs, because which of them would stay is chance.
+///
+/// # Examples
+/// ```
+/// use readside::{copy, eq, source_column, source_value};
+/// // The members of one group become members of another one, as guests.
+/// let copied = copy(
+///     ["group", "user"],
+///     ["group", "user", "role"],
+///     [source_value("g2"), source_column("user"), source_value("guest")],
+///     [eq("group", "g1")],
+/// )?;
+/// # let _ = copied;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
 /// [`StatementError`]: `NoCondition`, `NoValues`, `UnequalColumns`, `NoConflictColumns`, and those of [`create`].
@@ -136,6 +195,17 @@ pub fn copy<C: Into<Name>, T: Into<Name>>(
 }
 
 /// Several statements as one: all or nothing.
+///
+/// # Examples
+/// ```
+/// use readside::{create, eq, in_table, increment, multi, set, update};
+/// let added = multi([
+///     update([increment("total", 5)], [eq("id", "o1")]),
+///     in_table("items", create([set("id", "o1"), set("item", "tea")])),
+/// ])?;
+/// # let _ = added;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
 /// The first of theirs.
@@ -171,6 +241,14 @@ pub fn exec<V: Into<Value>>(sql: impl Into<Name>, values: impl IntoIterator<Item
 }
 
 /// Directs a statement to another table of the projection, by its name or by its suffix.
+///
+/// # Examples
+/// ```
+/// use readside::{create, in_table, set};
+/// let item = in_table("items", create([set("id", "o1"), set("item", "tea")]))?;
+/// # let _ = item;
+/// # Ok::<(), readside::ReduceError>(())
+/// ```
 ///
 /// # Errors
 /// The statement's own.

@@ -74,6 +74,22 @@ impl NotificationListener for NoNotifier {
 
 impl Engine {
     /// Begins an engine on a store that holds events and read models.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let store = SqliteStore::in_memory()?;
+    /// let engine = Engine::builder(store.clone()).projection(logins).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn builder<S: EngineStore>(store: S) -> EngineBuilder {
         EngineBuilder::new(store)
     }
@@ -114,6 +130,23 @@ impl EngineBuilder {
 
     /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
     /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, SqliteStore, testing::MemorySource};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let source = MemorySource::default(); // or a source of the service's own
+    /// let models = SqliteStore::in_memory()?;
+    /// let engine = Engine::builder(models).source(source).projection(logins).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
         self.source = Arc::new(source);
         self.events = None;
@@ -124,12 +157,49 @@ impl EngineBuilder {
 
     /// Has [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is dropped: for
     /// a service that has to finish something before any thread runs.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use crossbeam_channel::bounded;
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let (ready, signal) = bounded(1);
+    /// let builder = Engine::builder(SqliteStore::in_memory()?).projection(logins).initialized(signal);
+    /// let starting = std::thread::spawn(move || builder.start());
+    /// ready.send(())?; // once the service has done what has to come first
+    /// let engine = starting.join().expect("start does not panic")?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn initialized(mut self, signal: Receiver<()>) -> Self {
         self.initialized = Some(signal);
         self
     }
 
     /// Keeps read models, states and leases in another database than the events.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let (events, models) = (SqliteStore::in_memory()?, SqliteStore::in_memory()?);
+    /// events.setup()?;
+    /// let engine = Engine::builder(events).models(models).projection(logins).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn models<S: ProjectionStore + LeaseStore + 'static>(mut self, store: S) -> Self {
         let store = Arc::new(store);
         self.models = store.clone();
@@ -139,18 +209,65 @@ impl EngineBuilder {
     }
 
     /// Adds a projection.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn projection(mut self, projection: Projection) -> Self {
         self.projections.push((projection, None));
         self
     }
 
     /// Adds a projection with a configuration of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, HandlerConfig, Policy, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let config = HandlerConfig { policy: Policy::Stop, ..HandlerConfig::default() };
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection_with(logins, config).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn projection_with(mut self, projection: Projection, config: HandlerConfig) -> Self {
         self.projections.push((projection, Some(config)));
         self
     }
 
     /// Sets how the engine runs.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::{Engine, EngineConfig, SqliteStore};
+    /// # use readside::{Projection, Table, create, set, text};
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let config = EngineConfig { name: "web-1".into(), ..EngineConfig::default() };
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).config(config).start()?;
+    /// engine.shutdown(Duration::from_secs(10))?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn config(mut self, config: EngineConfig) -> Self {
         self.config = config;
         self
