@@ -92,7 +92,6 @@ mod table;
 mod value;
 
 mod builds;
-mod commands;
 mod inspect;
 mod lease;
 mod projection;
@@ -126,14 +125,13 @@ pub mod engine;
 pub mod testing;
 
 pub use crate::builds::{
-    Build, BuildProgress, BuildStore, CatchUp, Comparison, JsonRow, LaggingInstance, LeftOut, Model, Phase, Replay,
-    Replaying, RowDifference, Step, TableComparison,
+    Build, BuildProgress, Comparison, JsonRow, LaggingInstance, LeftOut, Model, Phase, RowDifference, Step,
+    TableComparison,
 };
 pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::command::{
     AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
 };
-pub use crate::commands::CommandStore;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
     Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
@@ -149,9 +147,7 @@ pub use crate::inspect::{
     ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
     SchemaVersion, Severity, Status,
 };
-pub use crate::lease::{
-    Lag, LagRequest, Lagging, Lease, LeaseStore, Member, NotificationListener, Notifications, Notifier, Pause, Renewal,
-};
+pub use crate::lease::{Lag, LagRequest, Lagging, Lease, Member, Pause, Renewal};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
@@ -164,12 +160,16 @@ pub use crate::retention::{
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::standing::{Standing, StandstillStore, Verdict};
+pub use crate::standing::{Standing, Verdict};
 pub use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
 pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
 pub use crate::statement::*;
 pub use crate::stop_cause::{StopCause, Stopped};
+pub use crate::store::CommandStore;
+pub use crate::store::StandstillStore;
+pub use crate::store::{BuildStore, CatchUp, Replay, Replaying};
 pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
+pub use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
 pub use crate::table::{
     Column, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid as uuid_column,

@@ -6,12 +6,9 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::builds::Phase;
-use crate::error::StoreError;
-use crate::sealed::Sealed;
-use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
+use crate::standstill::{Standstill, StandstillKind};
 use crate::state::ProjectionKey;
 
 /// A projection that is behind and has moved no checkpoint for this long is stuck, also where nobody says why.
@@ -45,32 +42,6 @@ impl Standing {
     pub(crate) fn diverged(&self) -> Option<&Standstill> {
         self.standstills.iter().find(|one| one.kind == StandstillKind::Diverged)
     }
-}
-
-/// Where processes write down why they stand still: beside the states of the projections.
-///
-/// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
-/// moves, whoever moves it. Notes of the dead are shown only while
-/// no living process runs the projection.
-///
-/// It is sealed: only this library implements it.
-pub trait StandstillStore: Sealed + fmt::Debug + Send + Sync {
-    /// Writes down these in the place of what the process wrote before about the same subjects, and removes others of its.
-    ///
-    /// # Errors
-    /// When the store fails.
-    fn note(
-        &self,
-        process: Uuid,
-        notes: &[Note],
-        gone: &[(ProjectionKey, StandstillSubject)],
-    ) -> Result<(), StoreError>;
-
-    /// How these builds get on, of those that are registered; with an instance only what concerns that one.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    fn standings(&self, projections: &[ProjectionKey], instance: Option<&str>) -> Result<Vec<Standing>, StoreError>;
 }
 
 /// How a projection gets on, in one word.

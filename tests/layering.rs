@@ -32,7 +32,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "sync",
         ],
     ),
-    (1, &["projection", "store", "lease", "subscription", "inspect", "standing", "builds", "commands"]),
+    (1, &["projection", "store", "lease", "subscription", "inspect", "standing", "builds"]),
     (2, &["sql", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),

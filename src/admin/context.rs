@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::builds::{Build, BuildStore, Phase};
+use crate::builds::{Build, Phase};
 use crate::engine::{Astray, HandlerConfig, NEXT, ProjectionHandler, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
 use crate::lease::Pause;
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
+use crate::store::BuildStore;
 use crate::store::{EventSource, ProjectionStore};
 
 /// Instances that are looked at together.

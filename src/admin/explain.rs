@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::context::{Context, Control, lower};
 use super::format::{self, json};
 use super::laws::{Columns, Memory, same};
-use crate::builds::{JsonRow, Replay};
+use crate::builds::JsonRow;
 use crate::command::ExplainRequest;
 use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
 use crate::failure::FailureQuery;
 use crate::query::{Cursor, ReadRequest};
 use crate::statement::{Statement, find_table};
+use crate::store::Replay;
 use crate::table::Table;
 use crate::value::{ColumnType, Value, parse_time, to_micros};
 

@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use crate::builds::Build;
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
-use crate::commands::CommandStore;
 use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered, chain};
 use crate::failure::By;
-use crate::lease::{Member, Notifications, Notifier};
+use crate::lease::Member;
 use crate::projection::is_reducing;
+use crate::store::CommandStore;
 use crate::store::ProjectionStore;
+use crate::store::{Notifications, Notifier};
 
 /// The first wait between two looks for an answer, and the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));

@@ -10,10 +10,11 @@ use super::format::json;
 use crate::sealed::Sealed;
 
 use super::laws::{Check, Fault, LawReport, Model, Models};
-use crate::builds::{BuildStore, JsonRow, Replaying};
+use crate::builds::JsonRow;
 use crate::error::{Error, OperateError, StoreError};
 use crate::failure::Action;
 use crate::projection::Projection;
+use crate::store::{BuildStore, Replaying};
 
 /// Rows of one instance that are shown.
 const ROWS: usize = 20;

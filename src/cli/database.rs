@@ -12,10 +12,10 @@ use crate::error::{PushError, RetentionError, SetupError, StoreError};
 use crate::event::NewEvent;
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
-use crate::lease::{LeaseStore, Notifier};
 use crate::projection::Projection;
 use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::store::{EventStore, ProjectionStore};
+use crate::store::{LeaseStore, Notifier};
 use crate::value::Value;
 
 /// Hears of each step.

@@ -51,11 +51,11 @@ use std::time::SystemTime;
 
 use crate::error::{Holder, SetupError, StoreError, StoreErrorKind};
 use crate::inspect::Finding;
-use crate::lease::Notifications;
 use crate::projection::Projection;
 use crate::query::{EventBatch, ReadRequest};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
+use crate::store::Notifications;
 use crate::value::{ColumnType, Value};
 
 /// One row of a result, its values as the columns' types say.

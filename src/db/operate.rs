@@ -7,14 +7,15 @@ use uuid::Uuid;
 
 use super::place::placed;
 use super::{Backend, DbStore, ask, builds, command, model, replay};
-use crate::builds::{Build, BuildStore, CatchUp, Comparison, LaggingInstance, Model, Phase, Replaying};
+use crate::builds::{Build, Comparison, LaggingInstance, Model, Phase};
 use crate::command::{CommandRecord, CommandState, NewCommand};
-use crate::commands::CommandStore;
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
 use crate::lease::Member;
 use crate::projection::Projection;
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
+use crate::store::CommandStore;
+use crate::store::{BuildStore, CatchUp, Replaying};
 use crate::table::Table;
 use crate::value::Value;
 

@@ -78,10 +78,10 @@ pub(super) fn on_record(conn: &mut dyn Conn) -> Result<Vec<(String, Paused)>, St
 mod tests {
     use super::*;
     use crate::command::AdminCommand;
-    use crate::commands::CommandStore;
     use crate::db::Backend;
-    use crate::lease::LeaseStore;
     use crate::sqlite::SqliteStore;
+    use crate::store::CommandStore;
+    use crate::store::LeaseStore;
 
     #[test]
     fn what_cannot_be_recorded_does_not_happen() {

@@ -1,12 +1,12 @@
 //! Events applied anew to tables that nobody sees: for what verifies and explains.
 
 use super::{Backend, Conn, execute, model};
-use crate::builds::{Replay, Replaying};
 use crate::error::{Error, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::sql;
 use crate::statement::Statement;
+use crate::store::{Replay, Replaying};
 use crate::table::Table;
 use crate::value::Value;
 

@@ -15,18 +15,20 @@ use super::transaction::Transaction;
 use super::{
     Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
 };
-use crate::builds::BuildStore;
-use crate::commands::CommandStore;
 use crate::error::{PushError, SetupError, StoreError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
-use crate::lease::{Lag, LagRequest, Lease, LeaseStore, Member, Pause, Renewal};
+use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
-use crate::standing::{Standing, StandstillStore};
+use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
 use crate::state::{ProjectionKey, State};
+use crate::store::BuildStore;
+use crate::store::CommandStore;
+use crate::store::LeaseStore;
+use crate::store::StandstillStore;
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
 use crate::value::Value;

@@ -12,7 +12,7 @@ use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding};
-use crate::lease::Notifications;
+use crate::store::Notifications;
 
 /// An older transaction keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);

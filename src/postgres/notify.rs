@@ -17,8 +17,8 @@ use super::server::Postgres;
 use crate::clock::{deadline, spoken};
 use crate::db::{Backend, Conn, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
-use crate::lease::{NotificationListener, Notifications, Notifier};
 use crate::sealed::Sealed;
+use crate::store::{NotificationListener, Notifications, Notifier};
 
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;

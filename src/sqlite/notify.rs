@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use super::{Sqlite, error};
 use crate::db::DbStore;
 use crate::error::StoreError;
-use crate::lease::{NotificationListener, Notifications, Notifier};
 use crate::sealed::Sealed;
+use crate::store::{NotificationListener, Notifications, Notifier};
 
 /// How often the file is looked at, which is a few microseconds of work.
 const EVERY: Duration = Duration::from_millis(10);

@@ -82,7 +82,7 @@ fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
 #[cfg(unix)]
 #[test]
 fn nothing_is_heard_from_another_file() {
-    use crate::lease::Notifier;
+    use crate::store::Notifier;
     use std::time::Duration;
     let (_folder, path, store) = with_file();
     let mut wire = store.listener();

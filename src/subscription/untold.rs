@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::lease::Notifications;
+use crate::store::Notifications;
 use crate::sync::{Condvar, Mutex};
 
 /// More pairs than this are news of everything.

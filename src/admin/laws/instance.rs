@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::report::{Fault, LawLag, LawReport};
 use super::{Check, EVENTS, Model, rows};
-use crate::builds::Replay;
 use crate::error::{Error, StoreError, chain};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
+use crate::store::Replay;
 
 /// Bytes of payload that are read at once.
 pub(super) const BYTES: usize = 16 << 20;

@@ -47,7 +47,6 @@ pub use crate::builds::Model;
 pub use report::{Fault, LawLag, LawReport};
 pub(crate) use rows::same;
 
-use crate::builds::{BuildStore, Replaying};
 use crate::db::{Backend, DbStore, Scratch, leaving_nothing};
 use crate::error::{Error, StoreError};
 use crate::event::Event;
@@ -55,6 +54,7 @@ use crate::projection::Projection;
 use crate::query::{HeadsRequest, Query, SubQuery};
 use crate::sealed::Sealed;
 use crate::sqlite::SqliteStore;
+use crate::store::{BuildStore, Replaying};
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::value::Value;
 

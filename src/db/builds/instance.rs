@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{enter, of, take_time};
-use crate::builds::{CatchUp, LaggingInstance, Phase};
+use crate::builds::{LaggingInstance, Phase};
 use crate::db::place::placed;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, model};
@@ -11,6 +11,7 @@ use crate::error::{StoreError, StoreErrorKind, SwitchError};
 use crate::projection::Projection;
 use crate::sql;
 use crate::state::{ProjectionKey, State};
+use crate::store::CatchUp;
 use crate::store::ProjectionTransaction;
 use crate::table::INSTANCE_COLUMN;
 use crate::value::Value;

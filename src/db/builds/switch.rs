@@ -10,13 +10,14 @@ use super::carry;
 use super::losses::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
-use crate::builds::{CatchUp, LaggingInstance, Phase};
+use crate::builds::{LaggingInstance, Phase};
 use crate::db::objects::TablePair;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, row, setup};
 use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
+use crate::store::CatchUp;
 
 /// The mark that a build bears while two exchange their names.
 const ASIDE: &str = "aside";

@@ -230,12 +230,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::builds::BuildStore;
     use crate::engine::{HandlerConfig, ProjectionHandler};
     use crate::event::NewEvent;
     use crate::projection::Projection;
     use crate::sqlite::SqliteStore;
     use crate::statement::{create, set};
+    use crate::store::BuildStore;
     use crate::store::{EventStore, ProjectionStore};
     use crate::table::{Table, text};
 

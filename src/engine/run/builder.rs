@@ -28,10 +28,10 @@ use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
 use crate::engine::stop::Stop;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
-use crate::lease::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
+use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::subscription::{Bus, Topics};
 use crate::sync::Mutex;
 

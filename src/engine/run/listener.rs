@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::engine::pass::backoff;
 use crate::engine::run::state::Shared;
 use crate::error::chain;
-use crate::lease::{NotificationListener, Notifications};
+use crate::store::{NotificationListener, Notifications};
 
 /// One wait; a stop is noticed at its end at the latest.
 const WAIT: Duration = Duration::from_millis(100);

@@ -13,14 +13,15 @@ use crossbeam_channel::Receiver;
 use uuid::Uuid;
 
 use crate::command::{CommandRecord, CommandState};
-use crate::commands::CommandStore;
 use crate::engine::config::HandlerConfig;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
 use crate::error::{OperateError, StoreError, chain};
-use crate::lease::{Notifications, Pause};
+use crate::lease::Pause;
 use crate::projection::Projection;
+use crate::store::CommandStore;
+use crate::store::Notifications;
 use crate::store::{EventSource, ProjectionStore};
 
 /// Commands that an engine carries out at the same time, at most.

@@ -18,8 +18,9 @@ use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::error::StoreError;
-use crate::lease::{LeaseStore, Member, Notifier, Pause};
+use crate::lease::{Member, Pause};
 use crate::store::{EventSource, EventStore, ProjectionStore};
+use crate::store::{LeaseStore, Notifier};
 use crate::sync::Mutex;
 
 #[derive(Debug)]

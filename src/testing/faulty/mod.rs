@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::Event;
-use crate::lease::Notifications;
 use crate::query::{EventBatch, Head};
 use crate::state::ProjectionKey;
+use crate::store::Notifications;
 
 /// A call of a store, as [`Faults`] see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,23 +7,24 @@ use uuid::Uuid;
 
 use super::transaction::FaultyTransaction;
 use super::{Answer, Call, FaultyStore, Told, hand_on};
-use crate::builds::{Build, BuildStore, CatchUp, Comparison, LaggingInstance, Model, Phase, Replaying};
+use crate::builds::{Build, Comparison, LaggingInstance, Model, Phase};
 use crate::command::{CommandRecord, CommandState, NewCommand};
-use crate::commands::CommandStore;
 use crate::error::{Error, OperateError, PushError, SetupError, StoreError, SwitchError};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
-use crate::lease::{
-    Lag, LagRequest, Lease, LeaseStore, Member, NotificationListener, Notifications, Notifier, Pause, Renewal,
-};
+use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
 use crate::sealed::Sealed;
-use crate::standing::{Standing, StandstillStore};
+use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
 use crate::state::{ProjectionKey, State};
+use crate::store::CommandStore;
+use crate::store::StandstillStore;
+use crate::store::{BuildStore, CatchUp, Replaying};
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
+use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::subscription::{Subscription, Topics};
 use crate::table::Table;
 use crate::value::Value;

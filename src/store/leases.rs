@@ -1,0 +1,119 @@
+//! Leases, and who is alive.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
+use crate::sealed::Sealed;
+use crate::state::ProjectionKey;
+
+/// Where leases, members and pauses are kept: beside the states of the projections.
+///
+/// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
+///
+/// It is sealed: only this library implements it.
+pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
+    /// Has the database end transactions of this store that stand idle for about half of a lease that lasts so long, or
+    /// sooner: a process that stands still then lets go of its rows before others may take its leases over. An engine says so
+    /// before it begins.
+    fn hold_within(&self, lease: Duration);
+
+    /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
+    /// obtained. Never waits for another holder.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn acquire(
+        &self,
+        projection: &ProjectionKey,
+        instances: &[Arc<str>],
+        owner: Uuid,
+        lease: Duration,
+    ) -> Result<Vec<Lease>, StoreError>;
+
+    /// Extends all leases of the owner that have not expired, and returns them. One whose row is locked by a
+    /// transaction may be left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn renew(&self, owner: Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError>;
+
+    /// Gives back the leases of these instances that are still the owner's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError>;
+
+    /// Takes or keeps the lead of a projection's first run; false when somebody else has it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn lead(&self, projection: &ProjectionKey, owner: Uuid, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Which of these have succeeded once.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError>;
+
+    /// Records the success of the first run, which its leader alone may do; false when it was recorded before, or the
+    /// lead is somebody else's.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn succeed(&self, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>;
+
+    /// Announces a process for so long, and returns all that are alive, with this one, in the same order everywhere.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
+
+    /// Takes a process off the list and frees what it holds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn leave(&self, process: Uuid) -> Result<(), StoreError>;
+
+    /// The pairs that lag, in one query for all projections; none when the events are in another database, so that
+    /// heads and states have to be compared by the caller.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>;
+
+    /// The instances in which any of the projections is behind, whatever keeps it from being worked on; a pair that lags
+    /// is always in one of them. None when the store cannot tell more cheaply than [`lagging`](Self::lagging), or the
+    /// events are in another database.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError>;
+
+    /// The pairs of these projections, in all instances or those named, whose checkpoints are not part of the log: above its end, and where
+    /// `thorough`, also those at which another event stands than the one they name. `relevant` is the end of the instance.
+    /// None when the events are in another database.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError>;
+
+    /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
+    /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
+    /// then every look goes over everything.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError>;
+
+    /// What is paused: projection, and the instance unless all of it is. Commands pause and resume
+    /// ([`CommandStore::ask`](crate::CommandStore::ask)).
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn pauses(&self) -> Result<Vec<Pause>, StoreError>;
+}

@@ -1,0 +1,23 @@
+//! The contracts beneath the engine: where events come from, where they are pushed, where read models live.
+//!
+//! A service may bring an [`EventSource`] of its own. The other traits are sealed: only this library's stores have them,
+//! so that they may grow. Tests make calls fail with [`FaultyStore`](crate::testing::FaultyStore). [`EventSource`] and
+//! [`ProjectionStore`] may be two databases.
+
+mod builds;
+mod commands;
+mod events;
+mod leases;
+mod notify;
+mod projections;
+mod standstills;
+mod transaction;
+
+pub use builds::{BuildStore, CatchUp, Replay, Replaying};
+pub use commands::CommandStore;
+pub use events::{EventSource, EventStore};
+pub use leases::LeaseStore;
+pub use notify::{NotificationListener, Notifications, Notifier};
+pub use projections::ProjectionStore;
+pub use standstills::StandstillStore;
+pub use transaction::ProjectionTransaction;

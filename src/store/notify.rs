@@ -1,0 +1,54 @@
+//! Notifications between processes: hints of where there may be work.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::sealed::Sealed;
+
+/// News of other processes' pushes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Notifications {
+    /// Instances with new events, each with the aggregate types of some of them.
+    pub instances: Vec<(Arc<str>, Arc<str>)>,
+    /// There may be more, anywhere.
+    pub all: bool,
+}
+
+impl Notifications {
+    /// True when there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty() && !self.all
+    }
+}
+
+/// How a process hears of the pushes of others. A hint for speed: polling alone suffices.
+///
+/// It is sealed: only this library implements it.
+pub trait NotificationListener: Sealed + fmt::Debug + Send {
+    /// Waits for news for so long at most; connects, and connects again, by itself. After each new connection the
+    /// news are `all`.
+    ///
+    /// # Errors
+    /// When the connection is lost; the next call tries again.
+    fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError>;
+
+    /// Why this wire hears nothing although it is connected, once it has found that out; none while it hears.
+    fn deaf(&self) -> Option<String>;
+}
+
+/// A store whose pushes other processes can hear of: it tells them itself, whoever pushes.
+///
+/// It is sealed: only this library implements it.
+pub trait Notifier: Sealed + fmt::Debug + Send + Sync {
+    /// A listener of its own.
+    fn listener(&self) -> Box<dyn NotificationListener>;
+
+    /// Tells other processes, and this one, of what else they have to look at, such as a command.
+    ///
+    /// # Errors
+    /// When the store fails; nobody hears of it then before their next poll.
+    fn announce(&self, news: &Notifications) -> Result<(), StoreError>;
+}

@@ -1,0 +1,103 @@
+//! Where read models live, with their states and failures.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::builds::BuildStore;
+use super::commands::CommandStore;
+use super::standstills::StandstillStore;
+use super::transaction::ProjectionTransaction;
+use crate::error::{SetupError, StoreError};
+use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::projection::Projection;
+use crate::sealed::Sealed;
+use crate::state::{ProjectionKey, State};
+
+/// Where the tables, the states and the failures of projections live.
+///
+/// It is sealed: only this library implements it.
+pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
+    /// Creates or migrates the engine's tables and those of the projections; safe to repeat and when many
+    /// processes do it together.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError>;
+
+    /// Checks what `setup` would do and changes nothing.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError>;
+
+    /// The states of these instances, in their order; one that does not exist reads as position 0.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
+
+    /// The states of a projection that exist, by the bytes of their instances, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn states_after(
+        &self,
+        projection: &ProjectionKey,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<State>, StoreError>;
+
+    /// Runs `work` in one transaction and commits when it returns `Ok`; otherwise nothing of it remains.
+    ///
+    /// # Errors
+    /// What `work` returned, or the store's own; `CommitUnknown` when the outcome is not known.
+    fn transaction(
+        &self,
+        work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// Recorded failures of a projection, by instance and position.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError>;
+
+    /// How many failures a query finds, whatever its limit.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn failure_count(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError>;
+
+    /// How many failures are recorded in each state.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn failure_counts(&self, projection: &ProjectionKey) -> Result<Vec<(FailureStatus, u64)>, StoreError>;
+
+    /// What people did about failures, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError>;
+
+    /// True when the event store of this id is in the database of these read models, so that one transaction sees both.
+    /// When it is not, the engine asks its source for the events that checkpoints name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn holds(&self, source: Uuid) -> Result<bool, StoreError>;
+
+    /// Connections that can be used at the same time, when that is bounded.
+    fn connections(&self) -> Option<usize>;
+
+    /// Where commands to engines are kept.
+    fn commands(&self) -> &dyn CommandStore;
+
+    /// Where builds beside the live ones are kept.
+    fn builds(&self) -> &dyn BuildStore;
+
+    /// Where processes write down why they stand still.
+    fn standstills(&self) -> &dyn StandstillStore;
+}
