@@ -310,11 +310,7 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
         ready.wait();
         let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
         let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
-        let deadline = std::time::Instant::now() + 3 * LONG;
-        while !is_over() && std::time::Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-        let over = is_over();
+        let over = crate::common::holds_within(3 * LONG, is_over);
         pushing.store(false, Ordering::SeqCst);
         let last = busy.join().unwrap();
         assert!(over, "it did not end while events were pushed: {:?}", engine.commands(None, 1).unwrap()[0].progress);

@@ -32,8 +32,8 @@ use readside::admin::Remote;
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) use crate::common::file::File;
+pub(crate) use crate::common::{LONG, eventually};
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {
@@ -89,11 +89,9 @@ pub(crate) trait Place: Sync {
     fn indexes(&self, table: &str) -> Vec<String>;
 }
 
-pub(crate) struct File(tempfile::TempDir);
-
 impl File {
     fn connect(&self) -> rusqlite::Connection {
-        let db = rusqlite::Connection::open(self.0.path().join("test.db")).unwrap();
+        let db = rusqlite::Connection::open(self.at("test.db")).unwrap();
         db.busy_timeout(LONG).unwrap();
         db
     }
@@ -110,10 +108,10 @@ impl Place for File {
         SqliteStore::open_with(self.address(), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn address(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
+        self.path()
     }
     fn sql(&self, sql: &str) {
         self.connect().execute_batch(&sql.replace("readside.", "readside_")).unwrap();
@@ -217,7 +215,7 @@ impl Place for common::postgres::Database {
 
 macro_rules! on_both {
     ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File::new()); })*)* }
         #[cfg(feature = "postgres")]
         mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
     };
@@ -297,15 +295,6 @@ pub(crate) fn tenant(n: usize) -> String {
 /// `instance/thing=n` of the view that readers use.
 pub(crate) fn seen<P: Place>(place: &P) -> Vec<String> {
     place.query("SELECT instance_id || '/' || thing || '=' || n FROM counts ORDER BY 1")
-}
-
-/// Waits for what a signal of the engine brings about, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
 }
 
 /// Every effect is in the live build once, in order.

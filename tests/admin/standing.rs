@@ -290,7 +290,7 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
 // Contract: L11: nobody can write, so the note waits in the process that has it, which shows it.
 #[test]
 fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
-    let place = crate::File(tempfile::tempdir().unwrap());
+    let place = crate::File::new();
     let quick = SqliteOptions { busy_timeout: Duration::from_millis(20), ..SqliteOptions::default() };
     let store = SqliteStore::open_with(place.address(), quick).unwrap();
     let handler = HandlerConfig { retries: 0, ..HandlerConfig::default() };

@@ -87,9 +87,7 @@ fn of_several_sessions_the_holder_is_named() {
             let waiting = scope.spawn(|| patient.push(&[command(instance, "1")]));
             let waits =
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-            while store.number(waits) == 0 {
-                std::thread::yield_now();
-            }
+            crate::common::eventually("the wait", || store.number(waits) > 0);
             let commands = [command("a0", "1"), command(instance, "1")];
             let mut outcomes = vec![store.push(&commands)];
             store.transaction_of_ones_own(false, &mut |tx| {

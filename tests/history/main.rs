@@ -28,8 +28,7 @@ use readside::testing::laws::{self, LawReport, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) use crate::common::{LONG, eventually};
 
 pub(crate) const NAME: &str = "sums";
 
@@ -44,7 +43,7 @@ impl Payload for Moved {
 
 macro_rules! on_both {
     ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::File::new()); })*)* }
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&mut super::common::file::File::new()); })*)* }
         #[cfg(feature = "postgres")]
         mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::Cluster::new()); })*)* }
     };
@@ -167,15 +166,6 @@ pub(crate) fn begun(builder: EngineBuilder) -> Engine {
         engine.health().is_ok_and(|health| health.projections.iter().all(|projection| projection.succeeded))
     });
     engine
-}
-
-/// Waits for a condition, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// What one can see of a projection from outside.

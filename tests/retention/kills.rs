@@ -1,14 +1,13 @@
 //! A process is killed between two steps of an operation; a repetition finishes it: Contract: K2-K4.
 
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use readside::*;
 
+use crate::common::LONG;
 use crate::common::child::Child;
 use crate::{ADA, Place, Store, add, catch_up, handler, rename, store, users};
-
-const LONG: Duration = Duration::from_mins(1);
 
 /// Stops for good after so many steps, and says so.
 fn run<S: Store>(store: &S, operation: &str, steps: usize) {

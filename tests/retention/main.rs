@@ -16,6 +16,8 @@ use readside::testing::laws::{self, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use crate::common::file::File;
+
 /// What a person leaves behind.
 pub(crate) const ADA: &str = "ada-7f3a";
 pub(crate) const BOB: &str = "bob-c2d9";
@@ -167,16 +169,10 @@ pub(crate) trait Place {
     }
 }
 
-pub(crate) struct File(tempfile::TempDir);
-
 impl File {
-    pub(crate) fn path(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
-    }
-
     /// All bytes of the database and of its log.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
         files.flat_map(|file| std::fs::read(file).unwrap()).collect()
     }
 }
@@ -187,7 +183,7 @@ impl Place for File {
         SqliteStore::open(self.path()).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn address(&self) -> String {
         self.path()
@@ -242,7 +238,7 @@ impl Place for common::postgres::Database {
 
 macro_rules! on_both {
     ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File::new()); })*)* }
         #[cfg(feature = "postgres")]
         mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
     };

@@ -161,7 +161,7 @@ pub(crate) fn what_is_not_there_is_not_erased<P: Place>(place: &P) {
 // Contract: K2, K3: SQLite's file and its log hold nothing of it either.
 #[test]
 fn the_files_bytes_are_gone_too() {
-    let file = crate::File(tempfile::tempdir().unwrap());
+    let file = crate::File::new();
     let store = store(&file, &[&users(1), &strict()]);
     // Payloads of all sizes, inside of pages and beyond.
     for n in 0..400 {

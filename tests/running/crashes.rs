@@ -125,7 +125,7 @@ fn found<P: Place>(place: &P, address: &str) {
 #[cfg(feature = "sqlite")]
 #[test]
 fn an_event_that_kills_processes_is_found_on_sqlite() {
-    let file = crate::File(tempfile::tempdir().unwrap());
+    let file = crate::File::new();
     let address = file.path();
     found(&file, &address);
 }

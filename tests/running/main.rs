@@ -26,8 +26,9 @@ use std::time::Duration;
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+#[cfg(feature = "sqlite")]
+pub(crate) use crate::common::file::File;
+pub(crate) use crate::common::{LONG, eventually};
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {
@@ -75,24 +76,14 @@ pub(crate) trait Place {
 }
 
 #[cfg(feature = "sqlite")]
-pub(crate) struct File(tempfile::TempDir);
-
-#[cfg(feature = "sqlite")]
-impl File {
-    pub(crate) fn path(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
-    }
-}
-
-#[cfg(feature = "sqlite")]
 impl Place for File {
     type Store = SqliteStore;
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
-        SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
+        SqliteStore::open_with(self.at("test.db"), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn rows(store: &SqliteStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()
@@ -131,7 +122,7 @@ impl Place for common::postgres::Database {
 macro_rules! on_both {
     ($($module:ident: $($test:ident),* $(,)?;)*) => {
         #[cfg(feature = "sqlite")]
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
+        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File::new()); })*)* }
         #[cfg(feature = "postgres")]
         mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
     };
@@ -183,15 +174,6 @@ pub(crate) fn sum<P: Place>(store: &P::Store, name: &str, instance: Option<&str>
         .filter(|row| instance.is_none_or(|instance| row[0].1 == Value::from(instance)))
         .map(|row| if let Value::Integer(n) = row[2].1 { n } else { panic!("{row:?}") })
         .sum()
-}
-
-/// Waits for what a signal of the engine brings about, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
 }
 
 pub(crate) fn instance(n: usize) -> String {
