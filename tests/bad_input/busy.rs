@@ -6,6 +6,7 @@ use readside::{EventStore, ProjectionStore};
 use crate::{PATIENCE, Store, command, positions};
 
 // Contract: A1: the error says for whom it waited, and that nothing was stored.
+both!(a_push_that_waits_too_long_says_for_whom);
 pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.transaction_of_ones_own(true, &mut |tx| {
@@ -22,6 +23,7 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
 }
 
 // Contract: A1
+both!(positions_end_at_the_last_one);
 pub(crate) fn positions_end_at_the_last_one<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.sql(&format!("UPDATE {} SET head = 9223372036854775806", store.table("instances")));

@@ -1,6 +1,5 @@
 //! Databases whose past comes back beneath those who use them.
 
-
 use readside::testing::laws::Models;
 use readside::*;
 

@@ -74,6 +74,7 @@ fn finished<S: Store>(store: &S) {
 }
 
 // Contract: K2
+both!(a_killed_erasure_is_finished);
 pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "redact", 2);
@@ -86,6 +87,7 @@ pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
 }
 
 // Contract: K3
+both!(a_killed_removal_is_finished);
 pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     // Three steps each for the two read tables, then the events from the end.
@@ -105,6 +107,7 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
 }
 
 // Contract: K4
+both!(a_killed_archival_is_finished);
 pub(crate) fn a_killed_archival_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "archive", 1);

@@ -2,6 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(all(feature = "sqlite", unix))]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::File::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::common::postgres::database());
+            }
+        }
+    };
+}
+
 mod archive;
 #[path = "../common/mod.rs"]
 mod common;
@@ -234,25 +252,6 @@ impl Place for common::postgres::Database {
         }
         found
     }
-}
-
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File::new()); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
-    };
-}
-
-on_both! {
-    redact: nothing_of_a_redacted_person_is_left, a_dry_run_counts_what_is_erased, one_event_is_erased,
-        a_repeated_push_finds_its_erased_events, what_is_not_there_is_not_erased;
-    remove: nothing_of_a_removed_tenant_is_left, a_dry_run_counts_what_is_removed, a_removed_instance_refuses_pushes_until_it_is_opened,
-        late_work_brings_nothing_back, pushes_meanwhile_come_before_or_not_at_all, an_engine_goes_on_beside_a_removal,
-        what_cannot_be_removed_is_refused, read_models_elsewhere_are_removed_too;
-    archive: archived_events_are_read_in_order, versions_and_push_keys_outlive_the_archive, pages_cross_the_border,
-        archiving_goes_on_beside_everything_else, archived_events_are_erased_and_removed_too, a_dry_run_counts_what_is_archived;
-    kills: a_killed_erasure_is_finished, a_killed_removal_is_finished, a_killed_archival_is_finished;
 }
 
 /// A store with the projections set up.
