@@ -6,15 +6,14 @@ mod common;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Barrier;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind};
 use readside::{Event, EventStore, Expected, NewEvent, Query, SubQuery, Topics};
 
-const THREADS: usize = 16;
+use crate::common::{LONG, eventually};
 
-/// Longer than anything takes that goes well.
-const LONG: Duration = Duration::from_mins(1);
+const THREADS: usize = 16;
 
 type Outcome = Result<Vec<Event>, PushError>;
 
@@ -43,14 +42,6 @@ fn stored(store: &dyn EventStore, instance: &str) -> Vec<Event> {
 /// How many transactions stored these events: a transaction reads the clock once.
 fn transactions(events: &[Event]) -> usize {
     events.iter().map(Event::created_at).collect::<BTreeSet<_>>().len()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
 }
 
 /// Threads that push the commands which their numbers name, all at once.

@@ -289,10 +289,10 @@ mod postgres {
             });
             let waits =
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-            while watch.query_one(waits, &[]).unwrap().get::<_, i64>(0) == 0 {
+            common::eventually("the wait", || {
                 assert!(!waiting.is_finished(), "it has to wait for the first one to make the instance");
-                std::thread::yield_now();
-            }
+                watch.query_one(waits, &[]).unwrap().get::<_, i64>(0) > 0
+            });
             let other = store.push_in(&mut first, &[command("b", "3")]).unwrap();
             first.commit().unwrap();
             made.token.fire();

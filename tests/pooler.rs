@@ -5,7 +5,7 @@
 mod common;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::pooler::Pooler;
 use common::postgres::{Database, database};
@@ -14,8 +14,7 @@ use readside::admin::Doctor;
 use readside::postgres_driver::{Client, NoTls};
 use readside::*;
 
-/// Longer than anything takes that goes well.
-const LONG: Duration = Duration::from_mins(1);
+use crate::common::{LONG, eventually};
 
 /// What was logged as a warning.
 #[derive(Debug)]
@@ -33,14 +32,6 @@ impl log::Log for Warnings {
         }
     }
     fn flush(&self) {}
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn things() -> Projection {

@@ -20,6 +20,7 @@ fn phases<P: Place>(place: &P) -> Vec<(String, Phase)> {
     builds.into_iter().map(|build| (build.key.name.to_string(), build.phase)).collect()
 }
 
+both!(a_rebuild_takes_the_place_of_the_old_one_unseen);
 /// What people did to the view outlasts the switch, events pushed meanwhile are in it.
 pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -76,6 +77,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
     assert!(seen(place).contains(&"new/thing=4".to_owned()));
 }
 
+both!(going_back_and_forth);
 pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 3, 5);
@@ -105,6 +107,7 @@ pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
     lawful(place);
 }
 
+both!(a_build_waits_for_its_switch_if_asked);
 pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
@@ -122,6 +125,7 @@ pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
     assert!(report.switched && report.comparison.unwrap().is_same());
 }
 
+both!(an_abandoned_build_goes);
 pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
@@ -144,6 +148,7 @@ pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     lawful(place);
 }
 
+both!(one_instance_alone);
 pub(crate) fn one_instance_alone<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 3, 30);
@@ -185,6 +190,7 @@ impl Faults for CutOff {
 }
 
 // Contract: L6
+both!(an_exchange_that_arrived_is_not_done_twice);
 pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     let cut_off = Arc::new(CutOff::default());
     let engine = start(FaultyStore::new(place.open(), cut_off.clone()), eager());
@@ -198,6 +204,7 @@ pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
 }
 
 // Contract: E5: a reset revokes the success, which is announced again.
+both!(a_reset_starts_over);
 pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
@@ -223,6 +230,7 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
 }
 
 // Contract: L11: what a report says is done is done; what is left out is counted, with the reason.
+both!(what_is_left_out_is_told);
 pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let events = [count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3), count("b", "z", 1)];
@@ -248,6 +256,7 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
 }
 
 // Contract: L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
+both!(what_waits_behind_an_event_is_left_out);
 pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     let stops = HandlerConfig { policy: Policy::Stop, ..crate::handler() };
     let engine = Engine::builder(place.open()).projection_with(crate::counts(1), stops).config(eager());
@@ -278,6 +287,7 @@ impl Faults for Calls {
 }
 
 // Contract: E5: a success that is revoked while instances are still to be emptied would be announced again too early.
+both!(a_reset_revokes_the_success_when_all_is_empty);
 pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P) {
     let calls = Arc::new(Calls::default());
     let engine = start(FaultyStore::new(place.open(), calls.clone()), eager());
@@ -287,6 +297,7 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
 }
 
 // Contract: L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
+both!(a_build_ends_although_events_keep_coming);
 pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
     let in_small_pages = HandlerConfig { bulk_limit: 100, ..crate::handler() };
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
@@ -310,11 +321,7 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
         ready.wait();
         let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
         let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
-        let deadline = std::time::Instant::now() + 3 * LONG;
-        while !is_over() && std::time::Instant::now() < deadline {
-            std::thread::yield_now();
-        }
-        let over = is_over();
+        let over = crate::common::holds_within(3 * LONG, is_over);
         pushing.store(false, Ordering::SeqCst);
         let last = busy.join().unwrap();
         assert!(over, "it did not end while events were pushed: {:?}", engine.commands(None, 1).unwrap()[0].progress);
@@ -351,6 +358,7 @@ fn start_on<S: EngineStore>(inner: S, disk: &Arc<Disk>) -> Engine {
 
 // Contract: L4, L11: what is live goes on, the reason is seen, and a build goes on by itself once there is room: in the engine that
 // had to stop, and in one that begins later.
+both!(a_full_disk_keeps_only_the_build_waiting);
 pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let mut engine = start_on(place.open(), &disk);
@@ -382,6 +390,7 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
 }
 
 // Contract: L11: one that was given up is not tried again.
+both!(a_build_that_waits_for_room_can_be_given_up);
 pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let engine = start_on(place.open(), &disk);
@@ -397,6 +406,7 @@ pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     lawful(place);
 }
 
+both!(a_paused_projection_is_not_built);
 pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
@@ -412,6 +422,7 @@ pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
 }
 
 // What a person gave up fails again when the log is applied anew, and waits for a person again.
+both!(events_that_fail_are_parked_in_the_build_too);
 pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
@@ -435,6 +446,7 @@ pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) 
     assert_eq!(seen(place), ["a/x=3", "a/y=3"]);
 }
 
+both!(readers_never_see_half_a_table);
 /// A reader in another process looks all the time; whatever it sees is complete.
 pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -459,6 +471,7 @@ pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
 }
 
 // Contract: G5: the events are in one database, the read models and their builds in another one.
+both!(read_models_elsewhere_are_rebuilt);
 pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     let (events, models) = (place.elsewhere(), place.open());
     events.setup(&[]).unwrap();
@@ -483,6 +496,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
 }
 
 // Contract: K3: an exchange that meets a removal leaves nothing behind.
+both!(what_is_removed_does_not_come_back);
 pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);

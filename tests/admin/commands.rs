@@ -20,6 +20,7 @@ fn verify() -> AdminCommand {
 }
 
 // An engine that does not tick hears of it, does it and answers; the record stays.
+both!(a_plain_process_asks_and_is_answered);
 pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
     fill(&engine, 2, 3);
@@ -35,6 +36,7 @@ pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
     assert!(remote.commands(Some("others"), 10).unwrap().is_empty());
 }
 
+both!(what_nobody_can_do_is_said_at_once);
 pub(crate) fn what_nobody_can_do_is_said_at_once<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
     let remote = remote(place);
@@ -54,6 +56,7 @@ pub(crate) fn what_nobody_can_do_is_said_at_once<P: Place>(place: &P) {
 }
 
 // A process that took a command and died is not waited for longer than its lease.
+both!(a_command_of_a_dead_engine_is_taken_over);
 pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
@@ -77,6 +80,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
 }
 
 // Contract: J3: nobody waits for what nobody will do.
+both!(what_nobody_is_left_for_is_told_and_withdrawn);
 pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -123,6 +127,7 @@ pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P)
     engine.shutdown(LONG).unwrap();
 }
 
+both!(two_rebuilds_at_once_are_refused);
 pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
@@ -143,6 +148,7 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     engine.answer(id).unwrap();
 }
 
+both!(failures_are_mended_by_command);
 pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
@@ -162,6 +168,7 @@ pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
 }
 
 // Answers with rows of a read model would outlast what is erased from it.
+both!(rows_in_answers_do_not_stay);
 pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
@@ -177,6 +184,7 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     assert_eq!(commands.command(id).unwrap(), None);
 }
 
+both!(a_pause_is_on_record_though_no_engine_is_alive);
 pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -234,6 +242,7 @@ fn ids(taken: &[CommandRecord]) -> Vec<Uuid> {
 }
 
 // What a process took and does not do, for instance because it never heard that it had it, is somebody else's in time.
+both!(what_is_not_carried_out_is_not_kept);
 pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -254,6 +263,7 @@ pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
 }
 
 // A newer version may have written it.
+both!(what_this_code_cannot_read_is_left_alone);
 pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -273,6 +283,7 @@ pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
 }
 
 // Whoever takes two, and meets an error at the second, has the first.
+both!(what_was_taken_before_an_error_is_known);
 pub(crate) fn what_was_taken_before_an_error_is_known<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
@@ -305,6 +316,7 @@ impl Faults for Gate {
 }
 
 // Contract: J1, J3
+both!(a_shutdown_ends_what_a_command_catches_up);
 pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let ((reached, here), (release, let_go)) = (channel(), channel());
     let (armed, writes) = (AtomicBool::new(false), AtomicU32::new(0));

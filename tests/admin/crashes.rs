@@ -125,6 +125,7 @@ fn spoil<P: Place>(place: &P) {
 }
 
 // Contract: L2, L6
+both!(a_rebuild_outlasts_its_processes);
 pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
     let rebuild = AdminCommand::Rebuild(RebuildOptions::default());
@@ -135,6 +136,7 @@ pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
 }
 
 // Contract: L2, L6: somewhere inside the transaction of the switch, or just after it.
+both!(a_switch_happens_or_not);
 pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     filled(place);
     let rebuild = AdminCommand::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });
@@ -144,6 +146,7 @@ pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     }
 }
 
+both!(an_exchange_happens_or_not);
 pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
     filled(place);
     let one = RebuildOptions { instance: Some(tenant(1)), ..RebuildOptions::default() };
@@ -162,6 +165,7 @@ pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
     assert_eq!(place.open().builds().builds().unwrap().len(), 1);
 }
 
+both!(a_reset_outlasts_its_processes);
 pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
     for point in ["empty", "empty.", "revoke", "revoke."] {

@@ -25,6 +25,7 @@ fn failed<P: Place>(place: &P, build: &str) -> Vec<i64> {
 }
 
 // Contract: H3: also what fails in a build that readers do not see.
+both!(what_fails_in_a_build_alone_is_mended_there);
 pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let pushed = engine.push(&[count("a", "x", 3), count("a", "y", 5), count("a", "z", 7)]).unwrap();
@@ -44,6 +45,7 @@ pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
 }
 
 // Contract: H3: whoever gives an event up does not want it in this projection.
+both!(a_discarded_event_stays_away);
 pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("b", "x", 1)]).unwrap();
@@ -87,6 +89,7 @@ pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
 const ORDERS: &str = "CREATE TABLE orders (instance_id TEXT, thing TEXT, \
      CONSTRAINT known FOREIGN KEY (instance_id, thing) REFERENCES counts_1 (instance_id, thing) ON DELETE CASCADE)";
 
+both!(rows_that_others_refer_to_stay);
 /// Rows of the service's own that refer to an instance are neither in the way of its rebuild, nor lost by it.
 pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -114,6 +117,7 @@ pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
     crate::lawful(place);
 }
 
+both!(a_row_that_goes_and_is_referred_to_is_named);
 /// What has to go, and another table wants to stay, is told by name.
 pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -138,6 +142,7 @@ fn unique(version: u32) -> Projection {
         .on(|e, p: crate::Counted| upsert(["thing"], [set("thing", e.aggregate_id()), set("n", p.by)]))
 }
 
+both!(a_rebuilt_table_has_the_names_of_a_fresh_one);
 /// Whoever reads an error, or makes SQL of a name, meets the same names before and behind a rebuild.
 pub(crate) fn a_rebuilt_table_has_the_names_of_a_fresh_one<P: Place>(place: &P) {
     let config = || eager();

@@ -37,6 +37,7 @@ fn filled<P: Place>(place: &P) {
 }
 
 // Contract: L2: a checkpoint never stands above rows that are not there.
+both!(a_dropped_table_is_not_made_anew_beneath_its_checkpoint);
 pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(place: &P) {
     filled(place);
     place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
@@ -51,6 +52,7 @@ pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(
 }
 
 // Contract: L2
+both!(a_renamed_table_is_missed_until_it_is_back);
 pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
     filled(place);
     let before = seen(place);
@@ -64,6 +66,7 @@ pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
 }
 
 // Contract: L2: where nothing was applied yet, nothing is lost.
+both!(a_table_that_was_never_filled_is_made_again);
 pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     ProjectionStore::setup(&place.open(), &[&counts(1)]).unwrap();
     place.sql("DROP VIEW counts_log; DROP TABLE counts_log_1");
@@ -73,6 +76,7 @@ pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
 }
 
 // Contract: L2: readers would see old rows for ever.
+both!(a_view_on_another_table_is_refused);
 pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
     filled(place);
     place.sql(
@@ -101,6 +105,7 @@ pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
 }
 
 // Contract: L11: a table that is gone is no event's fault.
+both!(a_table_that_vanishes_is_a_standstill);
 pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 3);
@@ -136,6 +141,7 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
 }
 
 // Contract: I2: what was never set up is nothing that somebody lost.
+both!(what_was_never_set_up_is_told_so);
 pub(crate) fn what_was_never_set_up_is_told_so<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[]).unwrap();
@@ -171,6 +177,7 @@ fn fault<P: Place>(place: &P, words: &'static str) -> bool {
 }
 
 // Contract: L11: only what a statement names by itself is its fault.
+both!(whose_fault_a_missing_table_is);
 pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
     let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE {notes} SET word = 'a' WHERE instance_id = $1");
     ProjectionStore::setup(&place.open(), &[&by_hand(never)]).unwrap();

@@ -7,6 +7,7 @@ use readside::*;
 
 use crate::{LONG, Place, by, count, counts, eager, fill, lawful, start};
 
+both!(a_spoilt_row_is_found_and_repaired);
 pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 3, 6);
@@ -41,6 +42,7 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     assert_eq!(builds.len(), 1, "nothing is left beside: {builds:?}");
 }
 
+both!(a_row_is_explained);
 pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let commands = [("x", 1), ("y", 5), ("x", 2), ("z", 13), ("x", 4)].map(|(thing, by)| count("a", thing, by));
@@ -88,6 +90,7 @@ fn shown() -> Projection {
 
 // One comparison for all that compares, and rows that differ never look the same.
 // Contract: O3
+both!(values_are_compared_alike_and_look_different_where_they_differ);
 pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: Place>(place: &P) {
     let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
     let engine = Engine::builder(place.open()).projection_with(shown(), config).config(eager()).start().unwrap();
@@ -174,6 +177,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
 }
 
 // Contract: C6: the highest numbers and the longest time are no limit.
+both!(nothing_is_too_many_or_too_long_to_ask_for);
 pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -198,6 +202,7 @@ pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     assert!(store.active_leases(&leases).unwrap().iter().any(|lease| lease.process == other));
 }
 
+both!(wrong_questions_are_answered_by_name);
 pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);

@@ -2,6 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(feature = "sqlite")]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::File::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::common::postgres::database());
+            }
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -33,8 +51,8 @@ use readside::admin::Remote;
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) use crate::common::file::File;
+pub(crate) use crate::common::{LONG, eventually};
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {
@@ -97,11 +115,9 @@ pub(crate) trait Place: Sync {
     fn own_names(&self, table: &str) -> Vec<String>;
 }
 
-pub(crate) struct File(tempfile::TempDir);
-
 impl File {
     fn connect(&self) -> rusqlite::Connection {
-        let db = rusqlite::Connection::open(self.0.path().join("test.db")).unwrap();
+        let db = rusqlite::Connection::open(self.at("test.db")).unwrap();
         db.busy_timeout(LONG).unwrap();
         db
     }
@@ -118,10 +134,10 @@ impl Place for File {
         SqliteStore::open_with(self.address(), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn address(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
+        self.path()
     }
     fn sql(&self, sql: &str) {
         self.connect().execute_batch(&sql.replace("readside.", "readside_")).unwrap();
@@ -233,48 +249,6 @@ impl Place for common::postgres::Database {
     }
 }
 
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
-    };
-}
-
-on_both! {
-    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over, what_nobody_is_left_for_is_told_and_withdrawn,
-        two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
-        a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
-        what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
-    looking: a_spoilt_row_is_found_and_repaired, a_row_is_explained, values_are_compared_alike_and_look_different_where_they_differ, nothing_is_too_many_or_too_long_to_ask_for, wrong_questions_are_answered_by_name;
-    own_sql: a_raised_version_is_filled_by_it, a_rebuild_is_filled_by_it, it_is_verified_and_explained,
-        a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused,
-        an_array_with_null_is_read;
-    standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
-        many_standstills_are_counted_and_go_when_they_are_mended, a_pause_is_told_as_one, what_nobody_runs_is_told_once_it_is_late,
-        what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,
-        a_halted_build_is_told_with_its_trouble, notes_hold_as_long_as_somebody_stands_by_them;
-    builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
-        an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, what_is_left_out_is_told,
-        what_waits_behind_an_event_is_left_out, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
-        a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
-    gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
-        a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
-        what_was_never_set_up_is_told_so,
-        whose_fault_a_missing_table_is;
-    given_up: what_fails_in_a_build_alone_is_mended_there, a_discarded_event_stays_away, rows_that_others_refer_to_stay,
-        a_row_that_goes_and_is_referred_to_is_named, a_rebuilt_table_has_the_names_of_a_fresh_one;
-    objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
-        a_build_that_something_stands_on_is_not_removed, a_view_on_the_table_follows_it, a_view_that_would_break_is_named_before, a_foreign_key_follows_the_table, a_foreign_key_follows_a_raised_version,
-        a_view_that_is_broken_already_stops_nothing,
-        a_view_on_the_view_stays_where_columns_only_come, a_refused_switch_keeps_its_reason, a_rebuild_refused_over_a_foreign_key_keeps_its_reason,
-        triggers_on_the_view_outlast_switches, the_doctor_tells_what_stands_on_tables;
-    crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
-    versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, what_is_waited_for_is_what_readers_see,
-        a_version_that_was_live_before_takes_over_by_itself, a_version_that_nobody_runs_is_named,
-        two_versions_alive_leave_readers_where_they_are, what_a_person_went_back_to_stays, what_is_live_already_is_not_built_again;
-}
-
 /// Ticks often.
 pub(crate) fn eager() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
@@ -319,15 +293,6 @@ pub(crate) fn tenant(n: usize) -> String {
 /// `instance/thing=n` of the view that readers use.
 pub(crate) fn seen<P: Place>(place: &P) -> Vec<String> {
     place.query("SELECT instance_id || '/' || thing || '=' || n FROM counts ORDER BY 1")
-}
-
-/// Waits for what a signal of the engine brings about, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
 }
 
 /// Every effect is in the live build once, in order.

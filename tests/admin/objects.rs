@@ -26,6 +26,7 @@ fn push(engine: &Engine, thing: &str) {
 }
 
 // Contract: B1: rows are written by the engine alone, into the build that they are for.
+both!(nobody_writes_through_the_view);
 pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -40,6 +41,7 @@ pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
 }
 
 // Contract: H2: SQL that writes to a view which takes nothing is the fault of its event, and is not tried for ever.
+both!(what_a_view_refuses_is_the_statements_fault);
 pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
     let sql = Dialects::each(
         "INSERT INTO totals (n) SELECT 1 WHERE $1::text IS NOT NULL",
@@ -54,6 +56,7 @@ pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
     assert!(error.is_statements_fault(), "{error:?}");
 }
 
+both!(indexes_and_triggers_stay_on_what_readers_see);
 /// Indexes and triggers of a service's own stay on the table that readers see, by their names, and act once.
 pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -82,6 +85,7 @@ pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P)
     lawful(place);
 }
 
+both!(a_raised_version_takes_over_what_fits);
 /// A version that is raised takes over what fits its columns, and names what does not.
 pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -100,6 +104,7 @@ pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["1"]);
 }
 
+both!(a_build_that_something_stands_on_is_not_removed);
 /// What stands on a table that is kept is not torn down with it.
 pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -117,6 +122,7 @@ pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &
     lawful(place);
 }
 
+both!(a_view_on_the_table_follows_it);
 /// A view of the service's own that names the table follows it, as often as it is built anew.
 pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -131,6 +137,7 @@ pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["6"]);
 }
 
+both!(a_foreign_key_follows_the_table);
 /// A foreign key of the service's own refers to what readers see, as often as that is built anew.
 pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -165,6 +172,7 @@ pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
     lawful(place);
 }
 
+both!(a_foreign_key_follows_a_raised_version);
 /// And to the next version, where that has its columns.
 pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -182,6 +190,7 @@ pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
     assert!(place.refusal("INSERT INTO orders VALUES ('tenant-000', 'nobody')").to_lowercase().contains("foreign key"));
 }
 
+both!(a_view_that_would_break_is_named_before);
 /// What would not work any more is named before anything is built, and nobody else's trouble stands in the way.
 pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -209,6 +218,7 @@ fn with_another_column() -> Projection {
     )
 }
 
+both!(a_view_on_the_view_stays_where_columns_only_come);
 /// What reads the view goes on with it where nothing of that goes.
 pub(crate) fn a_view_on_the_view_stays_where_columns_only_come<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -237,6 +247,7 @@ fn told<P: Place>(place: &P, engine: &Engine) -> [String; 3] {
 }
 
 // Contract: L11: why a switch was refused stays with the build until it is there.
+both!(a_refused_switch_keeps_its_reason);
 pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -268,6 +279,7 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
 }
 
 // Contract: L11: also of a build within a version, over what only its switch can find.
+both!(a_rebuild_refused_over_a_foreign_key_keeps_its_reason);
 pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -289,6 +301,7 @@ pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(pl
     lawful(place);
 }
 
+both!(a_view_that_is_broken_already_stops_nothing);
 /// A view that works for nobody is its maker's affair.
 pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -303,6 +316,7 @@ pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
     lawful(place);
 }
 
+both!(triggers_on_the_view_outlast_switches);
 /// What is put on the view that readers use outlasts each switch.
 pub(crate) fn triggers_on_the_view_outlast_switches<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -325,6 +339,7 @@ fn notes() -> Projection {
         .on(|e, _: Counted| upsert(["thing"], [set("thing", e.aggregate_id()), set("word", "w")]))
 }
 
+both!(the_doctor_tells_what_stands_on_tables);
 /// What hangs on the tables is told before anybody builds or removes anything.
 pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
     let engine = Engine::builder(place.open()).projection_with(notes(), handler()).config(eager()).start().unwrap();

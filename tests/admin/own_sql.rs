@@ -79,6 +79,7 @@ fn is_clean<P: Place>(place: &P, engine: &Engine, projection: &Projection) -> bo
 }
 
 // Contract: B2: a raised version writes its own tables, and readers see nothing of it before the switch.
+both!(a_raised_version_is_filled_by_it);
 pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
     let old = start(place, &items(1, 1), true);
     fill(&old);
@@ -96,6 +97,7 @@ pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
 }
 
 // Contract: B2: so does a rebuild, of all or of one instance.
+both!(a_rebuild_is_filled_by_it);
 pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
@@ -110,6 +112,7 @@ pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
 }
 
 // Contract: B2: what verifies and explains says what the database of the read models would say.
+both!(it_is_verified_and_explained);
 pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
@@ -131,6 +134,7 @@ pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
 }
 
 // Contract: G2, G3: it runs by itself among what is folded, and in single steps when a batch fails.
+both!(a_batch_that_fails_goes_on_with_it);
 pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     let commands = [
@@ -147,6 +151,7 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
 }
 
 // Contract: B2: one text suffices for a service on one database, and a text for the other is no text.
+both!(one_text_suffices_for_its_own_database);
 pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     let is_postgres = place.address().starts_with("postgres");
     let with = |sql| {
@@ -176,6 +181,7 @@ pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
 }
 
 // Contract: B2: what can be known is refused before any thread or SQL; the rest is the failure of its event.
+both!(what_does_not_hold_together_is_refused);
 pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     let with = |sql: &'static str, values: usize| {
         Projection::new("notes", 1)
@@ -239,6 +245,7 @@ fn rights_that_a_verification_lacks_are_named() {
 }
 
 // Contract: O3: an array that only SQL of others makes is shown, alike on both databases, and ends no look at the table.
+both!(an_array_with_null_is_read);
 pub(crate) fn an_array_with_null_is_read<P: Place>(place: &P) {
     let sql = Dialects::each(
         "INSERT INTO {tagged} (instance_id, id, tags) VALUES ($1, $2, ARRAY['x', NULL])",

@@ -54,6 +54,7 @@ fn exchange<P: Place>(place: &P, on: bool) {
 }
 
 // Contract: L11
+both!(a_history_that_diverged_is_told_until_it_is_mended);
 pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 3);
@@ -95,6 +96,7 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
 }
 
 // Contract: L11: nothing lags, and nobody pushes; the look shows it all the same.
+both!(a_checkpoint_above_the_head_is_told);
 pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
     fill(&engine, 1, 3);
@@ -111,6 +113,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
 }
 
 // Contract: L9, L11
+both!(many_standstills_are_counted_and_go_when_they_are_mended);
 pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let all: Vec<NewEvent> = (0..150).map(|n| count(&tenant(n), "x", 1)).collect();
@@ -130,6 +133,7 @@ pub(crate) fn many_standstills_are_counted_and_go_when_they_are_mended<P: Place>
 }
 
 // Contract: L11
+both!(a_pause_is_told_as_one);
 pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -151,6 +155,7 @@ pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
 }
 
 // Contract: L11
+both!(what_nobody_runs_is_told_once_it_is_late);
 pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -173,6 +178,7 @@ fn long_ago(table: &str, column: &str, which: &str) -> String {
 }
 
 // Contract: L11: behind for long, and no checkpoint moves, though nobody says why.
+both!(what_does_not_move_is_stuck_and_what_moves_is_not);
 pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
@@ -198,6 +204,7 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
 }
 
 // Contract: L11
+both!(a_lease_and_a_lead_of_another_process_are_told);
 pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P) {
     let (store, other, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -225,6 +232,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
 }
 
 // Contract: L11
+both!(a_halted_build_is_told_with_its_trouble);
 pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -247,6 +255,7 @@ pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
 }
 
 // Contract: L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
+both!(notes_hold_as_long_as_somebody_stands_by_them);
 pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P) {
     let (store, dead, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
@@ -290,7 +299,7 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
 // Contract: L11: nobody can write, so the note waits in the process that has it, which shows it.
 #[test]
 fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
-    let place = crate::File(tempfile::tempdir().unwrap());
+    let place = crate::File::new();
     let quick = SqliteOptions { busy_timeout: Duration::from_millis(20), ..SqliteOptions::default() };
     let store = SqliteStore::open_with(place.address(), quick).unwrap();
     let handler = HandlerConfig { retries: 0, ..HandlerConfig::default() };

@@ -30,6 +30,7 @@ pub(crate) fn live<P: Place>(place: &P) -> u32 {
 }
 
 // Contract: B1, E5
+both!(a_raised_version_takes_over_by_itself);
 pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 3, 4);
@@ -59,6 +60,7 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=10");
 }
 
+both!(a_raised_version_waits_if_told_to);
 pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -78,6 +80,7 @@ pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (2, "tenant-000/x0=8"));
 }
 
+both!(an_old_version_is_gone_back_to_by_name);
 pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -106,6 +109,7 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
 }
 
 // Contract: C6: nobody tells of the switch; an engine that knows that there may be one looks before it says that all is there.
+both!(what_is_waited_for_is_what_readers_see);
 pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     let old = start(place.open(), crate::lazy());
     fill(&old, 1, 4);
@@ -147,6 +151,7 @@ fn if_asked() -> EngineConfig {
 }
 
 // Contract: B1, L11: the code is rolled back, and the newer one is deployed again.
+both!(a_version_that_was_live_before_takes_over_by_itself);
 pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -173,6 +178,7 @@ pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(plac
 }
 
 // Contract: C6, L11
+both!(a_version_that_nobody_runs_is_named);
 pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -213,6 +219,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
 }
 
 // Contract: B1: one engine that runs what readers see is enough for all to stay as it is.
+both!(two_versions_alive_leave_readers_where_they_are);
 pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
@@ -236,6 +243,7 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
 }
 
 // Contract: B1: of several engines that ask for the switch of their version, one may come when it is done.
+both!(what_is_live_already_is_not_built_again);
 pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 4);
@@ -246,6 +254,7 @@ pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
 }
 
 // Contract: B1: who goes back to where a version stands has decided.
+both!(what_a_person_went_back_to_stays);
 pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);

@@ -23,6 +23,7 @@ fn found(fixture: &Fixture, query: &Query) -> Vec<String> {
 }
 
 // Contract: A5
+both!(queries_find_what_they_name);
 pub(crate) fn queries_find_what_they_name(fixture: &Fixture) {
     fill(fixture);
     let sub = || SubQuery::new().instance("a");
@@ -44,6 +45,7 @@ pub(crate) fn queries_find_what_they_name(fixture: &Fixture) {
 }
 
 // Contract: A5
+both!(pages_and_limits);
 pub(crate) fn pages_and_limits(fixture: &Fixture) {
     fill(fixture);
     let query = Query::new().or(SubQuery::new().aggregate_type("org"));
@@ -57,6 +59,7 @@ pub(crate) fn pages_and_limits(fixture: &Fixture) {
 }
 
 // Contract: A5
+both!(a_nul_is_refused_by_name);
 pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
     fill(fixture);
     let sub = || SubQuery::new();
@@ -70,6 +73,7 @@ pub(crate) fn a_nul_is_refused_by_name(fixture: &Fixture) {
 }
 
 // Contract: A5
+both!(pages_are_bounded_by_bytes);
 pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
     let user = |instance: &str, id: usize, bytes: usize| {
         NewEvent::raw(instance, "user", &format!("u{id}"), "added")
@@ -100,6 +104,7 @@ pub(crate) fn pages_are_bounded_by_bytes(fixture: &Fixture) {
 }
 
 // Contract: A5
+both!(heads_and_instance_ids);
 pub(crate) fn heads_and_instance_ids(fixture: &Fixture) {
     fill(fixture);
     let page = |after: Option<&str>, types: &[&str], limit| {

@@ -25,6 +25,7 @@ fn copies() -> Projection {
 }
 
 // Contract: B2: which of several rows would stay is chance, so that none is taken.
+both!(rows_copied_onto_one_key_are_refused);
 pub(crate) fn rows_copied_onto_one_key_are_refused(fixture: &Fixture) {
     let projection = copies();
     fixture.store.setup(&[&projection]).unwrap();

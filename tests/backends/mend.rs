@@ -96,6 +96,7 @@ fn still_fails(outcome: Result<RetryOutcome, FailureError>) -> (i64, u64) {
 use FailureStatus::{Behind, Parked, Skipped, Stopped};
 
 // Contract: H2: only the aggregate of the failing event is held back, in order.
+both!(a_parked_event_holds_back_its_aggregate_only);
 pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("y", 3), ("x", 4), ("x", 5), ("y", 6)]);
@@ -114,6 +115,7 @@ pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
 }
 
 // Contract: H3: what was parked is applied in order, each once, and the record of who did it stays.
+both!(a_retry_applies_what_was_parked_in_order);
 pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", 4), ("y", 3), ("x", 5)]);
@@ -133,6 +135,7 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
 }
 
 // Contract: H3: the next poison event behind it becomes the one that is parked.
+both!(a_second_poison_event_is_parked_in_its_turn);
 pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
@@ -145,6 +148,7 @@ pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
 }
 
 // Contract: H3: a retry that was cut off is taken up by any event of the aggregate, also by one that is done.
+both!(any_event_of_an_aggregate_takes_a_retry_up);
 pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", 1), ("x", -1), ("x", 2), ("x", -2), ("x", 4), ("y", 5), ("x", 6)]);
@@ -167,6 +171,7 @@ pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
 }
 
 // Contract: H3: what is refused again is told, all of it.
+both!(a_retry_of_all_names_what_fails_again);
 pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -3), ("y", -1), ("y", -3), ("z", -2), ("z", 4), ("u", -3), ("u", 5)]);
@@ -187,6 +192,7 @@ pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
 }
 
 // Contract: H3: whatever lies between the events of an aggregate.
+both!(an_aggregate_among_many_others_is_mended);
 pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1)]);
@@ -202,6 +208,7 @@ pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
 }
 
 // Contract: H3: also when there is more behind it than one transaction takes.
+both!(a_long_queue_behind_a_parked_event_is_applied_once);
 pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1)]);
@@ -216,6 +223,7 @@ pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixtu
 }
 
 // Contract: H3: an instance that is stopped goes on with the event, or without it.
+both!(a_stopped_instance_goes_on_when_a_person_says_so);
 pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Stop);
     bench.push(&[("x", 1), ("x", -1), ("x", -2), ("x", 4)]);
@@ -232,6 +240,7 @@ pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture
 }
 
 // Contract: H3: a skipped event can be applied late, or given up for good.
+both!(a_skipped_event_can_be_applied_late);
 pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Skip);
     bench.push(&[("x", 1), ("y", -1), ("x", -1), ("x", 4)]);
@@ -246,6 +255,7 @@ pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
 }
 
 // Contract: H2: attempts and waits are kept with the read model; a new process goes on counting.
+both!(a_restart_goes_on_counting);
 pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1), ("x", 2)]);

@@ -68,6 +68,7 @@ fn position(fixture: &Fixture, projection: &Projection, instance: &str) -> i64 {
 }
 
 // Contract: C1, L2
+both!(a_read_model_follows_its_events);
 pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
     for bulk_limit in [1, 2, 500] {
         let projection = Projection::clone(&users());
@@ -91,6 +92,7 @@ pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
 }
 
 // Contract: L3
+both!(filtered_reads_move_the_checkpoint);
 pub(crate) fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig::default());
     let other = |kind: &str| NewEvent::raw("a", "user", "u", kind);
@@ -107,6 +109,7 @@ fn once() -> HandlerConfig {
 }
 
 // Contract: G2, H1, H2, L4
+both!(a_poison_event_stops_its_instance_only);
 pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     let handler = handler(fixture, users(), HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..once() });
     fixture
@@ -139,6 +142,7 @@ pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
 }
 
 // Contract: H2
+both!(a_skipped_event_leaves_the_rest);
 pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     let config = HandlerConfig { max_failure_count: 1, policy: Policy::Skip, ..once() };
     let projection = users().on_raw("user", "user.bad", |_| Err(ReduceError::new("cannot")));
@@ -166,6 +170,7 @@ impl Faults for Exchanged {
 }
 
 // Contract: G6
+both!(an_exchanged_store_is_noticed);
 pub(crate) fn an_exchanged_store_is_noticed(fixture: &Fixture) {
     fixture.store.push(&[add("a", "u1", "n")]).unwrap();
     handler(fixture, users(), once()).trigger(&["a"]).unwrap();
@@ -230,6 +235,7 @@ fn every_type() -> Projection {
 }
 
 // Contract: B2, B3
+both!(columns_and_conditions_do_what_they_say);
 pub(crate) fn columns_and_conditions_do_what_they_say(fixture: &Fixture) {
     let handler = handler(fixture, every_type(), once());
     let push = |id: &str, kind: &str| fixture.store.push(&[NewEvent::raw("a", "t", id, kind)]).unwrap();

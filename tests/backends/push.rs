@@ -17,6 +17,7 @@ fn stored(fixture: &Fixture, instance: &str) -> Vec<Event> {
 }
 
 // Contract: A1
+both!(events_come_back_as_stored);
 pub(crate) fn events_come_back_as_stored(fixture: &Fixture) {
     let pushed = fixture
         .store
@@ -38,6 +39,7 @@ pub(crate) fn events_come_back_as_stored(fixture: &Fixture) {
 }
 
 // Contract: A1, L1
+both!(a_push_is_all_or_nothing);
 pub(crate) fn a_push_is_all_or_nothing(fixture: &Fixture) {
     fixture.store.push(&[command("a", "u1", "added")]).unwrap();
     let refused = fixture.store.push(&[command("a", "u2", "added"), command("a", "u1", "added").expect(Expected::New)]);
@@ -48,6 +50,7 @@ pub(crate) fn a_push_is_all_or_nothing(fixture: &Fixture) {
 }
 
 // Contract: A2
+both!(expected_versions_decide);
 pub(crate) fn expected_versions_decide(fixture: &Fixture) {
     let push = |id: &str, expected| fixture.store.push(&[command("a", id, "added").expect(expected)]);
     push("u1", Expected::New).unwrap();
@@ -68,6 +71,7 @@ pub(crate) fn expected_versions_decide(fixture: &Fixture) {
 }
 
 // Contract: A3
+both!(unique_values_are_taken_and_given_back);
 pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
     let add =
         |instance, value: &str| command(instance, "u", "added").add_unique("mail", value, "this address is taken");
@@ -94,6 +98,7 @@ pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
 }
 
 // Contract: K1
+both!(a_repeated_push_returns_the_first_events);
 pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
     let push = |ids: &[&str]| {
         let commands: Vec<NewEvent> = ids.iter().map(|id| command("a", id, "added").push_key("k")).collect();
@@ -111,6 +116,7 @@ pub(crate) fn a_repeated_push_returns_the_first_events(fixture: &Fixture) {
 }
 
 // Contract: A1, A8
+both!(bad_commands_are_refused_by_field);
 pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
     let field = |command: NewEvent| match fixture.store.push(&[super::push::command("a", "ok", "ok"), command]) {
         Err(PushError::Invalid { index: 1, field, .. }) => field,
@@ -133,6 +139,7 @@ pub(crate) fn bad_commands_are_refused_by_field(fixture: &Fixture) {
 }
 
 // Contract: A8
+both!(odd_texts_are_kept);
 pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
     for text in ["'; DROP TABLE events; --", "\"quoted\" $1 ?1 \\", "ß😀\u{202e}\u{feff}", "", "\u{1}\n\t"] {
         let id = format!("x{text}");
@@ -153,6 +160,7 @@ pub(crate) fn odd_texts_are_kept(fixture: &Fixture) {
 }
 
 // Contract: A8
+both!(large_payloads_are_kept);
 pub(crate) fn large_payloads_are_kept(fixture: &Fixture) {
     let json = format!("\"{}\"", "ä".repeat(5 << 20));
     fixture.store.push(&[command("a", "u", "large").payload_json(json.clone())]).unwrap();
@@ -160,6 +168,7 @@ pub(crate) fn large_payloads_are_kept(fixture: &Fixture) {
 }
 
 // Contract: A6
+both!(subscribers_hear_of_pushes);
 pub(crate) fn subscribers_hear_of_pushes(fixture: &Fixture) {
     let subscription = fixture.store.subscribe(Topics::all());
     let pushed = fixture.store.push(&[command("a", "u1", "added"), command("a", "u2", "added")]).unwrap();

@@ -12,6 +12,7 @@ fn projection(name: &str, version: u32) -> Projection {
 }
 
 // Contract: I1, I2, I3
+both!(setup_is_repeatable_and_finds_changes);
 pub(crate) fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
     let store = &fixture.store;
     let one = projection("select", 1);
@@ -27,6 +28,7 @@ pub(crate) fn setup_is_repeatable_and_finds_changes(fixture: &Fixture) {
 }
 
 // Contract: B1
+both!(taken_names_are_refused);
 pub(crate) fn taken_names_are_refused(fixture: &Fixture) {
     fixture.store.setup(&[&projection("users", 1)]).unwrap();
     let thief = Projection::new("thief", 1).table(Table::new("users").column(text("id")).primary_key(["id"])).on_raw(
@@ -44,6 +46,7 @@ pub(crate) fn taken_names_are_refused(fixture: &Fixture) {
 }
 
 // Contract: B1
+both!(a_new_version_waits_for_its_switch);
 pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
     let handler = |version| {
         let p = projection("things", version);

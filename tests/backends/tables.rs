@@ -44,6 +44,7 @@ fn orders() -> Projection {
 }
 
 // Contract: B1, B2, B5
+both!(a_projection_has_several_tables_in_a_schema);
 pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     let projection = orders();
     let handler = handler(fixture, &projection);
@@ -72,6 +73,7 @@ pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
 }
 
 // Contract: I2
+both!(a_table_that_was_changed_by_hand_is_reported);
 pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
     let things = |version| {
         Projection::new("things", version)
@@ -93,6 +95,7 @@ pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
 }
 
 // Contract: A8, B2: what a column cannot hold is refused alike, also where SQL of the service's own brings it.
+both!(own_sql_stores_what_the_columns_hold);
 pub(crate) fn own_sql_stores_what_the_columns_hold(fixture: &Fixture) {
     const SETS: [(&str, &str); 5] = [
         ("on", "UPDATE {things} SET \"on\" = $2 WHERE instance_id = $1"),
@@ -155,6 +158,7 @@ fn alter(fixture: &Fixture, sql: &'static str) {
 }
 
 // Contract: A5: a long read in pages gives each event once, in order, also while events are added.
+both!(a_stream_is_complete);
 pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
     let push = |n: usize| {
         let commands: Vec<NewEvent> = (0..n).map(|n| NewEvent::raw(["a", "b"][n % 2], "t", "x", "e")).collect();

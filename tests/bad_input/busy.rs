@@ -6,6 +6,7 @@ use readside::{EventStore, ProjectionStore};
 use crate::{PATIENCE, Store, command, positions};
 
 // Contract: A1: the error says for whom it waited, and that nothing was stored.
+both!(a_push_that_waits_too_long_says_for_whom);
 pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.transaction_of_ones_own(true, &mut |tx| {
@@ -22,6 +23,7 @@ pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
 }
 
 // Contract: A1
+both!(positions_end_at_the_last_one);
 pub(crate) fn positions_end_at_the_last_one<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
     store.sql(&format!("UPDATE {} SET head = 9223372036854775806", store.table("instances")));
@@ -87,9 +89,7 @@ fn of_several_sessions_the_holder_is_named() {
             let waiting = scope.spawn(|| patient.push(&[command(instance, "1")]));
             let waits =
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-            while store.number(waits) == 0 {
-                std::thread::yield_now();
-            }
+            crate::common::eventually("the wait", || store.number(waits) > 0);
             let commands = [command("a0", "1"), command(instance, "1")];
             let mut outcomes = vec![store.push(&commands)];
             store.transaction_of_ones_own(false, &mut |tx| {

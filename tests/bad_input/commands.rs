@@ -9,6 +9,7 @@ const ODD: [&str; 7] =
     ["'; DROP TABLE users; --", "$1 ?1 :a @b", "\"`[]", "\u{202e}\u{feff}ß😀\u{10ffff}", "\t\r\n\\", "%_*", "NULL"];
 
 // Contract: A8, B4
+both!(texts_that_look_like_sql_stay_texts);
 pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store>(store: &S) {
     for odd in ODD {
         let payload = serde_json::json!({ odd: odd });
@@ -41,6 +42,7 @@ pub(crate) fn texts_that_look_like_sql_stay_texts<S: Store>(store: &S) {
 }
 
 // Contract: A8
+both!(a_revision_beyond_the_last_is_refused_with_the_range);
 pub(crate) fn a_revision_beyond_the_last_is_refused_with_the_range<S: Store>(store: &S) {
     for revision in [0, u32::MAX] {
         let error = store.push(&[command("a", "u").revision(revision)]).unwrap_err();
@@ -54,6 +56,7 @@ fn notes() -> Table {
 }
 
 // Contract: A8
+both!(nothing_of_a_refused_push_is_stored);
 pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store>(store: &S) {
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
     let bad: [(&str, NewEvent); 10] = [
@@ -77,6 +80,7 @@ pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store>(store: &S) {
 }
 
 // Contract: A8, H1: never a stuck projection, and no other event lost.
+both!(json_too_deep_for_a_column_fails_its_event_only);
 pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store>(store: &S) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {
@@ -97,6 +101,7 @@ pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store>(store: &
 }
 
 // Contract: B4
+both!(values_of_the_wrong_type_fail_before_any_sql);
 pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store>(store: &S) {
     let table = Table::new("typed").column(text("id")).column(integer("n")).primary_key(["id"]);
     let wrong = |projection: Projection, kind: &str, column: &'static str, value: Value| {

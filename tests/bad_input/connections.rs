@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
 use readside::*;
 
-use crate::{OnPostgres, Store, command, common::postgres::Database, names::people};
+use crate::common::{eventually, postgres::Database};
+use crate::{OnPostgres, Store, command, names::people};
 
 /// A store whose sessions can be told from those of others.
 fn named(database: &Database, options: PostgresOptions) -> PostgresStore {
@@ -21,14 +22,6 @@ fn sessions(client: &mut Client) -> BTreeSet<i32> {
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
-}
-
 /// Has a store open three connections at the same time.
 fn open_three(store: &OnPostgres, opened: &PostgresStore) {
     let mut client = store.connect();
@@ -38,7 +31,7 @@ fn open_three(store: &OnPostgres, opened: &PostgresStore) {
             for _ in 0..3 {
                 scope.spawn(|| opened.filter(&Query::new()).unwrap());
             }
-            until("three that wait", || {
+            eventually("three that wait", || {
                 let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'named' \
                                AND wait_event_type = 'Lock' AND datname = current_database()";
                 client.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == 3
@@ -75,7 +68,7 @@ fn a_server_that_goes_or_only_reads_is_left_with_all_connections() {
             Err(PushError::Store(error)) => assert_eq!(error.code(), Some(code), "{error:?}"),
             other => panic!("{other:?}"),
         }
-        until("the end of all that was connected before", || before.is_disjoint(&sessions(&mut client)));
+        eventually("the end of all that was connected before", || before.is_disjoint(&sessions(&mut client)));
         assert!(generation(&named) > generation_before);
         client.batch_execute("DROP TRIGGER refuse ON readside.events").unwrap();
         named.push(&[command("a", "1")]).unwrap();
@@ -95,7 +88,7 @@ fn a_lost_connection_is_counted() {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                    WHERE application_name = 'named' AND datname = current_database()";
         client.batch_execute(end).unwrap();
-        until("the end of all", || sessions(&mut client).is_empty());
+        eventually("the end of all", || sessions(&mut client).is_empty());
     };
     end_all();
     named.filter(&Query::new()).unwrap();
@@ -129,7 +122,7 @@ fn connections_do_not_live_for_ever() {
     ] {
         let named = named(&store.database, options.clone());
         use_all(&named);
-        until("the end of all connections", || sessions(&mut client).is_empty());
+        eventually("the end of all connections", || sessions(&mut client).is_empty());
         assert_eq!(generation(&named), 0, "their ends are no losses: {options:?}");
     }
     let named = named(&store.database, PostgresOptions::default());

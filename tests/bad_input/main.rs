@@ -1,6 +1,24 @@
 //! Bad input, broken and unwilling databases: a typed error or a defined outcome, and nothing lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::OnSqlite::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::OnPostgres::new());
+            }
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -184,28 +202,6 @@ impl Store for OnPostgres {
     fn table(&self, name: &str) -> String {
         format!("readside.{name}")
     }
-}
-
-/// Runs a check on both databases.
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        #[cfg(feature = "sqlite")]
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::OnSqlite::new()); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::OnPostgres::new()); })*)* }
-    };
-}
-
-on_both! {
-    busy: a_push_that_waits_too_long_says_for_whom, positions_end_at_the_last_one;
-    commands: a_revision_beyond_the_last_is_refused_with_the_range,
-    texts_that_look_like_sql_stay_texts, nothing_of_a_refused_push_is_stored, json_too_deep_for_a_column_fails_its_event_only,
-        values_of_the_wrong_type_fail_before_any_sql;
-    names: odd_names_work_from_end_to_end, a_name_used_twice_is_refused;
-    ranges: the_longest_ids_are_stored_fail_and_are_recorded, longer_ids_are_refused_by_name,
-        longer_ids_that_are_there_fail_and_are_mended, values_too_long_for_an_index_fail_their_event, times_have_one_range,
-        minus_zero_is_zero, numbers_of_json_columns_have_one_range;
-    push_in: rows_and_events_are_stored_together, a_transaction_goes_on_after_a_refused_push, a_token_wakes_subscribers;
 }
 
 pub(crate) fn command(instance: &str, id: &str) -> NewEvent {

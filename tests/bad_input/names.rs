@@ -15,6 +15,7 @@ pub(crate) fn people(table: &str, version: u32) -> Projection {
 }
 
 // Contract: B4
+both!(odd_names_work_from_end_to_end);
 pub(crate) fn odd_names_work_from_end_to_end<S: Store>(store: &S) {
     let longest = "x".repeat(61);
     let names = ["select", "a \"quoted\" name", "order", "Größe", "semi;colon--", "$1", longest.as_str()];
@@ -52,6 +53,7 @@ pub(crate) fn odd_names_work_from_end_to_end<S: Store>(store: &S) {
 }
 
 // Contract: B1
+both!(a_name_used_twice_is_refused);
 pub(crate) fn a_name_used_twice_is_refused<S: Store>(store: &S) {
     let (one, other) = (people("people", 1), people("people", 2));
     let error = ProjectionStore::setup(&**store, &[&one, &other]).unwrap_err();

@@ -8,6 +8,7 @@ use readside::{EventStore, Expected, Topics};
 use crate::{Store, command, positions};
 
 // Contract: A4, L1
+both!(rows_and_events_are_stored_together);
 pub(crate) fn rows_and_events_are_stored_together<S: Store>(store: &S) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     for (id, commits) in [("1", true), ("2", false), ("3", true)] {
@@ -22,6 +23,7 @@ pub(crate) fn rows_and_events_are_stored_together<S: Store>(store: &S) {
 }
 
 // Contract: A4
+both!(a_transaction_goes_on_after_a_refused_push);
 pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store>(store: &S) {
     store.sql("CREATE TABLE legacy (id TEXT PRIMARY KEY)");
     store.push(&[command("a", "1").add_unique("name", "ada", "taken")]).unwrap();
@@ -39,6 +41,7 @@ pub(crate) fn a_transaction_goes_on_after_a_refused_push<S: Store>(store: &S) {
 }
 
 // Contract: A4, A6
+both!(a_token_wakes_subscribers);
 pub(crate) fn a_token_wakes_subscribers<S: Store>(store: &S) {
     let subscription = store.subscribe(Topics::all());
     let mut tokens = Vec::new();

@@ -41,6 +41,7 @@ fn states(handler: &ProjectionHandler, query: &FailureQuery) -> Vec<(i64, Failur
 }
 
 // Contract: A1, A8, H1
+both!(the_longest_ids_are_stored_fail_and_are_recorded);
 pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store>(store: &S) {
     let (name, id) = (letters(500), letters(1500));
     let longest = || NewEvent::raw(&name, &name, &id, &name).push_key(&id).add_unique(&name, &id, "taken");
@@ -62,6 +63,7 @@ pub(crate) fn the_longest_ids_are_stored_fail_and_are_recorded<S: Store>(store: 
 }
 
 // Contract: A1, A8
+both!(longer_ids_are_refused_by_name);
 pub(crate) fn longer_ids_are_refused_by_name<S: Store>(store: &S) {
     for (length, only_names) in [
         (501, true),
@@ -99,6 +101,7 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store>(store: &S) {
 }
 
 // Contract: H1, A8: stored before there was a limit.
+both!(longer_ids_that_are_there_fail_and_are_mended);
 pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store>(store: &S) {
     for length in [2600, 2640, 2672] {
         let (instance, id) = (format!("i{length}"), letters(length));
@@ -131,6 +134,7 @@ fn outcomes<S: Store>(store: &S, projection: &Projection, ids: &[&str]) -> Vec<O
 }
 
 // Contract: G3, H1: what an index of PostgreSQL could not hold fails its event, on both.
+both!(values_too_long_for_an_index_fail_their_event);
 pub(crate) fn values_too_long_for_an_index_fail_their_event<S: Store>(store: &S) {
     let table = Table::new("keyed").column(integer("n")).column(text("id")).column(text("a")).column(text("b"));
     let table = table.column(json("j").nullable()).column(text_array("l").nullable()).column(text("free").nullable());
@@ -185,6 +189,7 @@ const FIRST: i64 = -62_135_596_800_000_000;
 const LAST: i64 = 253_402_300_799_999_999;
 
 // Contract: A8, B3: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+both!(times_have_one_range);
 pub(crate) fn times_have_one_range<S: Store>(store: &S) {
     let table = Table::new("times").column(text("id")).column(timestamp("at")).primary_key(["at"]);
     let times = [("first", FIRST), ("last", LAST), ("before", FIRST - 1), ("after", LAST + 1), ("far", i64::MAX)];
@@ -222,6 +227,7 @@ pub(crate) fn times_have_one_range<S: Store>(store: &S) {
 }
 
 // Contract: A8, G3
+both!(minus_zero_is_zero);
 pub(crate) fn minus_zero_is_zero<S: Store>(store: &S) {
     let table = Table::new("floats").column(text("id")).column(float("f")).column(float("d").default(-0.0));
     let table = table.column(float("raw").default(Value::Float(-0.0))).primary_key(["id"]);
@@ -236,6 +242,7 @@ pub(crate) fn minus_zero_is_zero<S: Store>(store: &S) {
 }
 
 // Contract: A8, H1
+both!(numbers_of_json_columns_have_one_range);
 pub(crate) fn numbers_of_json_columns_have_one_range<S: Store>(store: &S) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);
     let projection = Projection::new("docs", 1).table(table).on_raw("user", "added", |e| {

@@ -1,9 +1,33 @@
-//! An SQLite file that becomes another one, while it stays the same file for all who have it open.
+//! An SQLite file of a test, also one that becomes another one, while it stays the same file for all who have it open.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use readside::rusqlite::{Connection, Row};
+
+/// A folder with an SQLite file in it, gone with this.
+#[derive(Debug)]
+pub(crate) struct File(tempfile::TempDir);
+
+impl File {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// The file that a test is about.
+    pub(crate) fn path(&self) -> String {
+        self.at("test.db").to_str().unwrap().to_owned()
+    }
+
+    /// A file of this name beside it.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+}
 
 fn connection(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();

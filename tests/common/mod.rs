@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::time::{Duration, Instant};
+
 #[cfg(unix)]
 pub(crate) mod child;
 #[cfg(feature = "sqlite")]
@@ -17,6 +19,30 @@ pub(crate) mod random;
 pub(crate) mod server;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod standby;
+
+/// Longer than anything takes that goes well.
+pub(crate) const LONG: Duration = Duration::from_mins(1);
+
+/// How long a look is after the one before it. A test that spins takes the time that it waits for.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// Whether it comes about in this time. Looks again and again, and parks in between.
+pub(crate) fn holds_within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    while !holds() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::park_timeout(BETWEEN_LOOKS);
+    }
+    true
+}
+
+/// Waits until it has come about.
+#[track_caller]
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    assert!(holds_within(LONG, holds), "{what} did not come about");
+}
 
 /// Pauses a projection or one instance of it, or lets it go on, with no engine at hand.
 pub(crate) fn pause(

@@ -48,9 +48,7 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
         // The first one has read what was there; this event comes after.
         push(&store, &[count("a", "x", 2)]);
         let second = scope.spawn(|| handler.trigger(&["a"]).map(|()| rows(&store)));
-        while gate.heads.load(Ordering::SeqCst) == 0 {
-            std::thread::yield_now();
-        }
+        crate::common::eventually("the second caller's look", || gate.heads.load(Ordering::SeqCst) > 0);
         open.send(()).unwrap();
         assert_eq!(second.join().unwrap().unwrap(), ["a/x=3"], "it returned after its event was applied");
         first.join().unwrap().unwrap();

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::common::random::Random;
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) use crate::common::{LONG, eventually};
 
 pub(crate) const INSTANCES: usize = 12;
 
@@ -61,15 +60,6 @@ pub(crate) fn eager() -> EngineConfig {
 
 pub(crate) fn start(store: impl EngineStore) -> Engine {
     Engine::builder(store).projection(ledger()).config(eager()).start().unwrap()
-}
-
-/// Waits for a condition, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Events that a push has returned: none of them may be lost. By instance and position, the event's id.

@@ -11,6 +11,7 @@ fn state(models: &dyn ProjectionStore, instance: &str) -> State {
 
 // Contract: L10, G6: events apart from the read models. What was built from the old store diverges; what begins in the new
 // one belongs to it, also after a restart.
+both!(instances_of_a_new_store_bear_its_id);
 pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
     let start = |events: &G::Store| {
@@ -43,6 +44,7 @@ pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
 }
 
 // Contract: L10: events and read models together. Nothing is left of the old store, so all goes on with the new one.
+both!(a_database_made_anew_is_projected_anew);
 pub(crate) fn a_database_made_anew_is_projected_anew<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));

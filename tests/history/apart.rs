@@ -23,6 +23,7 @@ fn restored<G: Ground>(ground: &mut G) -> (G::Store, G::Store, Engine) {
 }
 
 // Contract: L10, C6, G6: also at the checkpoint itself, and behind it.
+both!(a_checkpoint_above_the_head_is_told_to_everybody_who_waits);
 pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
     for (count, last) in [(1, 51), (48, 99), (1, 100), (1, 101)] {
@@ -41,6 +42,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Grou
 }
 
 // Contract: L10, G6: the engine that starts knows nothing from before.
+both!(a_start_on_a_restored_store_tells);
 pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
     engine.shutdown(LONG).unwrap();
@@ -58,6 +60,7 @@ pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
 }
 
 // Contract: K3, L10, L11: the log holds again what was removed from the read models too; a reset does not help, what is named does.
+both!(a_removed_instance_that_is_in_the_log_again_is_named);
 pub(crate) fn a_removed_instance_that_is_in_the_log_again_is_named<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = start(&events, &models);

@@ -97,6 +97,7 @@ fn healed<G: Ground>(ground: &G, models: &G::Store, engine: &Engine) {
 }
 
 // Contract: B1, L10: nobody asked; the log is set back while the switch itself brings instance b up to date.
+both!(a_switch_under_way_does_not_show_lost_events);
 pub(crate) fn a_switch_under_way_does_not_show_lost_events<G: Ground>(ground: &mut G) {
     let gate = Arc::new(Gate::default());
     gate.close();
@@ -110,6 +111,7 @@ pub(crate) fn a_switch_under_way_does_not_show_lost_events<G: Ground>(ground: &m
 }
 
 // Contract: B1, L10
+both!(a_switch_that_is_asked_for_does_not_show_lost_events);
 pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(ground: &mut G) {
     let (models, engine) = raised_beyond_the_backup(ground, false, &Arc::default());
     let key = raised(Arc::default()).key();
@@ -126,6 +128,7 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
 }
 
 // Contract: B1, L10: the log and the read models are those from before version 2 was set up, beneath the engine that runs it.
+both!(a_version_that_the_restore_took_is_set_up_again);
 pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let old = begun(Engine::builder(store.clone()).projection(ledger()).config(eager()));
@@ -147,6 +150,7 @@ pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground:
 }
 
 // Contract: B1, L10, L11: the build that readers saw before knows lost events; it cannot be brought up to date.
+both!(a_way_back_to_lost_events_ends_with_the_reason);
 pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(eager()));
@@ -205,6 +209,7 @@ fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 // Contract: B1, L10: the remedy that is named for a checkpoint above the end of the log.
+both!(a_rebuild_takes_the_place_of_what_stands_above_the_log);
 pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     let engine = Arc::new(engine);
@@ -225,6 +230,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(
 }
 
 // Contract: B1, L10
+both!(an_instance_alone_takes_its_place_too);
 pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     let engine = Arc::new(engine);
@@ -238,6 +244,7 @@ pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
 }
 
 // Contract: B1, L10: it may be connected to the wrong store. A person may ask.
+both!(no_engine_by_itself_takes_the_place_of_what_stands_above_the_log);
 pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
     engine.shutdown(LONG).unwrap();

@@ -1,11 +1,10 @@
 //! Databases whose past comes back beneath those who use them.
 
-use std::path::PathBuf;
-
 use readside::testing::laws::Models;
 use readside::*;
 
 use crate::common::file;
+use crate::common::file::File;
 #[cfg(feature = "postgres")]
 use crate::common::server::Server;
 
@@ -43,19 +42,6 @@ pub(crate) trait Ground {
     }
 }
 
-/// A file, which stays the same file whatever is written into it.
-pub(crate) struct File(tempfile::TempDir);
-
-impl File {
-    pub(crate) fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
 impl Ground for File {
     type Store = SqliteStore;
 
@@ -64,23 +50,23 @@ impl Ground for File {
     }
 
     fn open(&self) -> SqliteStore {
-        open(&self.path("test.db"))
+        open(&self.at("test.db"))
     }
 
     fn beside(&self) -> SqliteStore {
-        open(&self.path("beside.db"))
+        open(&self.at("beside.db"))
     }
 
     fn keep(&mut self) {
-        file::keep(&self.path("test.db"), &self.path("kept.db"));
+        file::keep(&self.at("test.db"), &self.at("kept.db"));
     }
 
     fn put_back(&mut self) {
-        file::put_back(&self.path("test.db"), &self.path("kept.db"));
+        file::put_back(&self.at("test.db"), &self.at("kept.db"));
     }
 
     fn make_anew(&mut self) {
-        file::empty(&self.path("test.db"));
+        file::empty(&self.at("test.db"));
     }
 
     fn empty(&self, table: &str) {
@@ -88,7 +74,7 @@ impl Ground for File {
     }
 
     fn run(&self, sql: &str) {
-        file::run(&self.path("test.db"), &sql.replace("readside.", "readside_"));
+        file::run(&self.at("test.db"), &sql.replace("readside.", "readside_"));
     }
 }
 

@@ -39,6 +39,7 @@ fn named(engine: &Engine, instance: &str) -> bool {
 }
 
 // Contract: L2, L11: the checkpoint is gone and the rows are not; applying the events again would double them.
+both!(rows_without_a_checkpoint_stand_still);
 pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
     let forget = || ground.run("DELETE FROM readside.projection_states WHERE instance_id = 'a'");
@@ -84,6 +85,7 @@ pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
 }
 
 // Contract: L2, L5: all of them at once, by the statement that fires no trigger for each row.
+both!(states_that_are_emptied_at_a_blow_are_missed);
 pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
     let source = store.store_id().unwrap();
@@ -106,6 +108,7 @@ fn doctor<S: Inspect>(store: &S) -> (Severity, String) {
 }
 
 // Contract: L1, L2, L11: an event that nobody has any more is missed by whoever begins with the log, wanted or not.
+both!(a_hole_in_the_log_is_named);
 pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
     engine.await_pushed(NAME, &push(&store, &moved("b", 1)), LONG).unwrap();
@@ -136,6 +139,7 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
 }
 
 // Contract: L3, L5: nobody looks for what lies above a head.
+both!(heads_that_say_less_than_the_log_are_named);
 pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
     engine.shutdown(LONG).unwrap();
@@ -154,6 +158,7 @@ pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut
 }
 
 // Contract: A1, L11: a counter that was set back by hand, or restored without its events, gives positions for a second time.
+both!(a_counter_below_its_log_is_named);
 pub(crate) fn a_counter_below_its_log_is_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
     engine.shutdown(LONG).unwrap();

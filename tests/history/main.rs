@@ -5,6 +5,24 @@
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&mut crate::common::file::File::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&mut crate::ground::Cluster::new());
+            }
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -28,8 +46,7 @@ use readside::testing::laws::{self, LawReport, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+pub(crate) use crate::common::{LONG, eventually};
 
 pub(crate) const NAME: &str = "sums";
 
@@ -40,28 +57,6 @@ pub(crate) struct Moved {
 impl Payload for Moved {
     const AGGREGATE: &'static str = "thing";
     const TYPE: &'static str = "thing.moved";
-}
-
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::File::new()); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&mut super::ground::Cluster::new()); })*)* }
-    };
-}
-
-on_both! {
-    restored: events_pushed_into_lost_positions_are_applied, events_set_back_by_hand_stop_the_instance;
-    hand: a_hole_in_the_log_is_named, heads_that_say_less_than_the_log_are_named, a_counter_below_its_log_is_named, rows_without_a_checkpoint_stand_still,
-        states_that_are_emptied_at_a_blow_are_missed;
-    pages: kept_pages_of_a_lost_history_are_not_applied;
-    apart: a_checkpoint_above_the_head_is_told_to_everybody_who_waits, a_start_on_a_restored_store_tells,
-        a_removed_instance_that_is_in_the_log_again_is_named;
-    builds: a_switch_under_way_does_not_show_lost_events, a_switch_that_is_asked_for_does_not_show_lost_events,
-        a_rebuild_takes_the_place_of_what_stands_above_the_log, an_instance_alone_takes_its_place_too,
-        no_engine_by_itself_takes_the_place_of_what_stands_above_the_log,
-        a_way_back_to_lost_events_ends_with_the_reason, a_version_that_the_restore_took_is_set_up_again;
-    anew: instances_of_a_new_store_bear_its_id, a_database_made_anew_is_projected_anew;
 }
 
 /// Sums, and a line for each event: an event that is applied twice, not at all or out of order shows.
@@ -167,15 +162,6 @@ pub(crate) fn begun(builder: EngineBuilder) -> Engine {
         engine.health().is_ok_and(|health| health.projections.iter().all(|projection| projection.succeeded))
     });
     engine
-}
-
-/// Waits for a condition, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} did not come about");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// What one can see of a projection from outside.

@@ -49,6 +49,7 @@ impl Two {
 }
 
 // Contract: L10: the page was read from a history that is gone.
+both!(kept_pages_of_a_lost_history_are_not_applied);
 pub(crate) fn kept_pages_of_a_lost_history_are_not_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let two = Two::start(store.clone());

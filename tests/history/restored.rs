@@ -4,6 +4,7 @@ use crate::ground::Ground;
 use crate::{LONG, NAME, Site, eager, instances, last_scan, ledger, moved, noted, push, start, told};
 
 // Contract: L10, G6: what the engine remembers of the lost events says nothing about those that took their places.
+both!(events_pushed_into_lost_positions_are_applied);
 pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = start(store.clone(), last_scan());
@@ -34,6 +35,7 @@ pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &
 }
 
 // Contract: L10, G6: nobody pushes; the engine finds by its own look that a checkpoint lies above the head.
+both!(events_set_back_by_hand_stop_the_instance);
 pub(crate) fn events_set_back_by_hand_stop_the_instance<G: Ground>(ground: &mut G) {
     let store = ground.open();
     let engine = start(store.clone(), eager());

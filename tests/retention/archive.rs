@@ -44,6 +44,7 @@ fn read<S: Store>(store: &S, instance: &str, after: i64, limit: usize, max_bytes
 }
 
 // Contract: K4
+both!(archived_events_are_read_in_order);
 pub(crate) fn archived_events_are_read_in_order<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     fill(&store, 40);
@@ -89,6 +90,7 @@ pub(crate) fn archived_events_are_read_in_order<P: Place>(place: &P) {
 }
 
 // Contract: K4, K1, A2
+both!(versions_and_push_keys_outlive_the_archive);
 pub(crate) fn versions_and_push_keys_outlive_the_archive<P: Place>(place: &P) {
     let store = store(place, &[]);
     let push = || store.push(&[add("a", "u1", ADA).push_key("k"), add("a", "u2", ADA).push_key("k")]);
@@ -112,6 +114,7 @@ pub(crate) fn versions_and_push_keys_outlive_the_archive<P: Place>(place: &P) {
 }
 
 // Contract: K4, C3, L3
+both!(pages_cross_the_border);
 pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
     let store = store(place, &[]);
     fill(&store, 30);
@@ -147,6 +150,7 @@ pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
 }
 
 // Contract: K4, L1, L2
+both!(archiving_goes_on_beside_everything_else);
 pub(crate) fn archiving_goes_on_beside_everything_else<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
     let stop = AtomicBool::new(false);
@@ -193,6 +197,7 @@ pub(crate) fn archiving_goes_on_beside_everything_else<P: Place>(place: &P) {
 }
 
 // Contract: K2, K3, K4
+both!(archived_events_are_erased_and_removed_too);
 pub(crate) fn archived_events_are_erased_and_removed_too<P: Place>(place: &P) {
     let store = store(place, &[]);
     fill(&store, 12);
@@ -213,6 +218,7 @@ pub(crate) fn archived_events_are_erased_and_removed_too<P: Place>(place: &P) {
 }
 
 // Contract: K4
+both!(a_dry_run_counts_what_is_archived);
 pub(crate) fn a_dry_run_counts_what_is_archived<P: Place>(place: &P) {
     let store = store(place, &[]);
     for _ in 0..3 {

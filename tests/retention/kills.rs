@@ -1,14 +1,13 @@
 //! A process is killed between two steps of an operation; a repetition finishes it: Contract: K2-K4.
 
 use std::sync::mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use readside::*;
 
+use crate::common::LONG;
 use crate::common::child::Child;
 use crate::{ADA, Place, Store, add, catch_up, handler, rename, store, users};
-
-const LONG: Duration = Duration::from_mins(1);
 
 /// Stops for good after so many steps, and says so.
 fn run<S: Store>(store: &S, operation: &str, steps: usize) {
@@ -75,6 +74,7 @@ fn finished<S: Store>(store: &S) {
 }
 
 // Contract: K2
+both!(a_killed_erasure_is_finished);
 pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "redact", 2);
@@ -87,6 +87,7 @@ pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
 }
 
 // Contract: K3
+both!(a_killed_removal_is_finished);
 pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     // Three steps each for the two read tables, then the events from the end.
@@ -106,6 +107,7 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
 }
 
 // Contract: K4
+both!(a_killed_archival_is_finished);
 pub(crate) fn a_killed_archival_is_finished<P: Place>(place: &P) {
     let store = fill(place);
     killed(&place.address(), "archive", 1);

@@ -2,6 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(all(feature = "sqlite", unix))]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::File::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::common::postgres::database());
+            }
+        }
+    };
+}
+
 mod archive;
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,6 +33,8 @@ use readside::error::RetentionError;
 use readside::testing::laws::{self, Models};
 use readside::*;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use crate::common::file::File;
 
 /// What a person leaves behind.
 pub(crate) const ADA: &str = "ada-7f3a";
@@ -167,16 +187,10 @@ pub(crate) trait Place {
     }
 }
 
-pub(crate) struct File(tempfile::TempDir);
-
 impl File {
-    pub(crate) fn path(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
-    }
-
     /// All bytes of the database and of its log.
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.0.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
         files.flat_map(|file| std::fs::read(file).unwrap()).collect()
     }
 }
@@ -187,7 +201,7 @@ impl Place for File {
         SqliteStore::open(self.path()).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn address(&self) -> String {
         self.path()
@@ -238,25 +252,6 @@ impl Place for common::postgres::Database {
         }
         found
     }
-}
-
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
-    };
-}
-
-on_both! {
-    redact: nothing_of_a_redacted_person_is_left, a_dry_run_counts_what_is_erased, one_event_is_erased,
-        a_repeated_push_finds_its_erased_events, what_is_not_there_is_not_erased;
-    remove: nothing_of_a_removed_tenant_is_left, a_dry_run_counts_what_is_removed, a_removed_instance_refuses_pushes_until_it_is_opened,
-        late_work_brings_nothing_back, pushes_meanwhile_come_before_or_not_at_all, an_engine_goes_on_beside_a_removal,
-        what_cannot_be_removed_is_refused, read_models_elsewhere_are_removed_too;
-    archive: archived_events_are_read_in_order, versions_and_push_keys_outlive_the_archive, pages_cross_the_border,
-        archiving_goes_on_beside_everything_else, archived_events_are_erased_and_removed_too, a_dry_run_counts_what_is_archived;
-    kills: a_killed_erasure_is_finished, a_killed_removal_is_finished, a_killed_archival_is_finished;
 }
 
 /// A store with the projections set up.

@@ -8,6 +8,7 @@ use readside::*;
 use crate::{LONG, Place, count, counts, lazy, start, sum};
 
 // Contract: C6, D2
+both!(pushes_become_visible);
 pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], lazy());
@@ -22,6 +23,7 @@ pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
 }
 
 // Contract: C6
+both!(waiting_ends_with_the_reason);
 pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
@@ -68,6 +70,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
 }
 
 // Contract: C6, D2, G4: awaiting them succeeds, and no checkpoint is rewritten.
+both!(events_nobody_wants_move_nothing);
 pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts"], lazy());
@@ -83,6 +86,7 @@ pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store, "counts", None), 6);
 }
 
+both!(a_paused_instance_waits);
 pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], crate::eager());

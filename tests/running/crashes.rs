@@ -125,7 +125,7 @@ fn found<P: Place>(place: &P, address: &str) {
 #[cfg(feature = "sqlite")]
 #[test]
 fn an_event_that_kills_processes_is_found_on_sqlite() {
-    let file = crate::File(tempfile::tempdir().unwrap());
+    let file = crate::File::new();
     let address = file.path();
     found(&file, &address);
 }
@@ -139,6 +139,7 @@ fn an_event_that_kills_processes_is_found_on_postgres() {
 }
 
 // Contract: F7: what a dead process held is worked on with care, what a slow one lost is not; triggers wait for the outcome.
+both!(work_of_the_dead_goes_on_with_care);
 pub(crate) fn work_of_the_dead_goes_on_with_care<P: Place>(place: &P) {
     let store = place.open();
     let key = counts("counts").key();
@@ -212,6 +213,7 @@ fn catch_up<P: Place>(place: &P, projection: Projection, config: HandlerConfig, 
 }
 
 // Contract: F7: everything is reduced under a lease, and so near its checkpoint that whoever comes after a death looks there.
+both!(what_is_reduced_ahead_is_found_if_it_kills);
 pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
     const LIMIT: usize = 5;
     const EVENTS: i64 = 30;
@@ -233,6 +235,7 @@ pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
 }
 
 // Contract: F7
+both!(what_the_dead_left_is_marked_before_it_is_reduced);
 pub(crate) fn what_the_dead_left_is_marked_before_it_is_reduced<P: Place>(place: &P) {
     const EVENTS: i64 = 4;
     let (store, key) = (place.open(), counts("counts").key());
@@ -253,6 +256,7 @@ pub(crate) fn what_the_dead_left_is_marked_before_it_is_reduced<P: Place>(place:
 }
 
 // Contract: F7: whoever has no lease does not even reduce what is worked on with care.
+both!(a_trigger_leaves_what_the_dead_left);
 pub(crate) fn a_trigger_leaves_what_the_dead_left<P: Place>(place: &P) {
     let (store, key) = (place.open(), counts("counts").key());
     let calls = Arc::new(AtomicI64::new(0));

@@ -32,6 +32,7 @@ fn is_diverged(outcome: &Result<(), AwaitError>) -> bool {
 }
 
 // Contract: L10, C6: another event has its position, and was applied.
+both!(a_wait_for_an_event_that_was_lost_is_an_error);
 pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], lazy());
@@ -57,6 +58,7 @@ pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P)
 }
 
 // Contract: L10, C6, G6: the read model stands at a position that the log has again, with another event or none.
+both!(no_wait_believes_a_checkpoint_that_the_log_lost);
 pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &P) {
     let (events, models) = (place.open(), place.elsewhere());
     ProjectionStore::setup(&events, &[]).unwrap();
@@ -78,6 +80,7 @@ pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &
 }
 
 // Contract: L10: by positions nothing lags.
+both!(a_log_that_came_to_the_same_heads_again_is_looked_at);
 pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], eager());
@@ -92,6 +95,7 @@ pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(pla
 }
 
 // Contract: L10, L7: what the queue showed of the old log is forgotten; the ticks find the new one.
+both!(a_log_that_was_set_back_with_its_read_model_is_applied_again);
 pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
     let engine = start(store.clone(), &["counts"], eager());

@@ -34,6 +34,7 @@ fn ready<P: Place>(place: &P) -> (P::Store, ProjectionKey, Uuid, Uuid) {
 }
 
 // Contract: F1, F5
+both!(leases_go_to_one_at_a_time);
 pub(crate) fn leases_go_to_one_at_a_time<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     assert_eq!(got(&store.acquire(&key, &names(&["a", "b"]), me, LEASE).unwrap()), ["a", "b"]);
@@ -50,6 +51,7 @@ pub(crate) fn leases_go_to_one_at_a_time<P: Place>(place: &P) {
 }
 
 // Contract: F3
+both!(a_new_holder_has_a_higher_epoch);
 pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let epoch = |owner, lease| store.acquire(&key, &names(&["a"]), owner, lease).unwrap().first().map(|l| l.epoch);
@@ -63,6 +65,7 @@ pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
 }
 
 // Contract: F7: a holder takes its own mark away when it ends, never the one of a process that died.
+both!(the_mark_of_the_dead_outlives_their_successors);
 pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P) {
     let (store, key, me, dead) = ready(place);
     let mark = |position| store.transaction(&mut |tx| tx.mark(&key, "a", Some(position))).unwrap();
@@ -88,6 +91,7 @@ pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P
 }
 
 // Contract: F6
+both!(who_leaves_frees_everything);
 pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     assert_eq!(alive(&store, me, LEASE), [me]);
@@ -104,6 +108,7 @@ pub(crate) fn who_leaves_frees_everything<P: Place>(place: &P) {
 }
 
 // Contract: E2
+both!(lag_is_found_in_one_query);
 pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     let (store, key, me, other) = ready(place);
     let source = store.store_id().unwrap();
@@ -185,6 +190,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
 }
 
 // Contract: L4, L5: neither a projection nor an instance is hidden for good by many pairs that are behind and do not move.
+both!(many_that_lag_do_not_hide_the_others);
 pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
     let source = store.store_id().unwrap();
@@ -224,6 +230,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
 }
 
 // Contract: L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.
+both!(signs_change_with_all_that_makes_something_lag);
 pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
     let source = store.store_id().unwrap();

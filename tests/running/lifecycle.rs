@@ -12,6 +12,7 @@ fn cycles() -> usize {
 }
 
 // Contract: E4, J1, J2: nothing is left of an engine that was stopped at any point.
+both!(an_engine_starts_and_stops_many_times);
 pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[&counts("counts")]).unwrap();
@@ -43,6 +44,7 @@ pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
 }
 
 // Contract: J3, C5
+both!(a_stop_ends_every_wait);
 pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     let store = place.open();
     let slow = HandlerConfig { retries: 5, retry_failed_after: Duration::from_hours(1), ..HandlerConfig::default() };
@@ -61,6 +63,7 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
 }
 
 // Contract: J1: as long as a thread lives, no shutdown says that all have ended.
+both!(a_shutdown_that_is_repeated_waits_for_what_is_left);
 pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place: &P) {
     let (running, reduces) = std::sync::mpsc::channel();
     let (go_on, waits) = std::sync::mpsc::channel::<()>();
@@ -86,6 +89,7 @@ pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place
 }
 
 // Contract: J1, C6: the longest time is no limit, and so is the highest number.
+both!(the_longest_time_is_no_limit);
 pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     let store = place.open();
     let heard = store.subscribe(Topics::all());
@@ -106,6 +110,7 @@ pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
 }
 
 // Contract: D3, L4, L8
+both!(a_reducer_that_panics_harms_nobody_else);
 pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     let store = place.open();
     let bad = counts("bad").on_raw("thing", "thing.bad", |_| panic!("on purpose"));
@@ -122,6 +127,7 @@ pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
 
 // Contract: F4: code of the user's that takes longer than the lease cannot starve its renewal. The event is pushed by a process that
 // runs no engine: events from the queue go without a lease.
+both!(a_reducer_slower_than_the_lease_keeps_it);
 pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
     let (open, opened) = crossbeam_channel::bounded::<()>(8);

@@ -1,6 +1,24 @@
 //! The engine as it runs, on every backend; several engines on one database stand for several processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+/// Beside a test function: runs it on each database.
+macro_rules! both {
+    ($test:ident) => {
+        mod $test {
+            #[cfg(feature = "sqlite")]
+            #[test]
+            fn on_sqlite() {
+                super::$test(&crate::File::new());
+            }
+            #[cfg(feature = "postgres")]
+            #[test]
+            fn on_postgres() {
+                super::$test(&crate::common::postgres::database());
+            }
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -26,8 +44,9 @@ use std::time::Duration;
 use readside::*;
 use serde::{Deserialize, Serialize};
 
-/// Longer than anything takes that goes well.
-pub(crate) const LONG: Duration = Duration::from_mins(1);
+#[cfg(feature = "sqlite")]
+pub(crate) use crate::common::file::File;
+pub(crate) use crate::common::{LONG, eventually};
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {
@@ -75,24 +94,14 @@ pub(crate) trait Place {
 }
 
 #[cfg(feature = "sqlite")]
-pub(crate) struct File(tempfile::TempDir);
-
-#[cfg(feature = "sqlite")]
-impl File {
-    pub(crate) fn path(&self) -> String {
-        self.0.path().join("test.db").to_str().unwrap().to_owned()
-    }
-}
-
-#[cfg(feature = "sqlite")]
 impl Place for File {
     type Store = SqliteStore;
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
-        SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
+        SqliteStore::open_with(self.at("test.db"), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
-        SqliteStore::open(self.0.path().join("elsewhere.db")).unwrap()
+        SqliteStore::open(self.at("elsewhere.db")).unwrap()
     }
     fn rows(store: &SqliteStore, projection: &Projection) -> Vec<Vec<(String, Value)>> {
         store.read_rows(projection, projection.name()).unwrap()
@@ -128,38 +137,6 @@ impl Place for common::postgres::Database {
     }
 }
 
-macro_rules! on_both {
-    ($($module:ident: $($test:ident),* $(,)?;)*) => {
-        #[cfg(feature = "sqlite")]
-        mod on_sqlite { $($(#[test] fn $test() { super::$module::$test(&super::File(tempfile::tempdir().unwrap())); })*)* }
-        #[cfg(feature = "postgres")]
-        mod on_postgres { $($(#[test] fn $test() { super::$module::$test(&super::common::postgres::database()); })*)* }
-    };
-}
-
-on_both! {
-    awaiting: pushes_become_visible, waiting_ends_with_the_reason, events_nobody_wants_move_nothing, a_paused_instance_waits;
-    history: a_wait_for_an_event_that_was_lost_is_an_error, no_wait_believes_a_checkpoint_that_the_log_lost,
-        a_log_that_came_to_the_same_heads_again_is_looked_at, a_log_that_was_set_back_with_its_read_model_is_applied_again;
-    starting: many_first_set_ups_at_once_make_one_schema, a_backlog_is_caught_up_without_a_new_event, the_first_run_is_announced_once, read_models_may_live_elsewhere,
-        a_state_that_is_set_back_is_found_by_a_calm_engine, what_waits_is_found_when_it_may_go_on, the_system_instance_counts_only_when_asked_for;
-    leases: leases_go_to_one_at_a_time, a_new_holder_has_a_higher_epoch, the_mark_of_the_dead_outlives_their_successors, who_leaves_frees_everything, lag_is_found_in_one_query, many_that_lag_do_not_hide_the_others,
-        signs_change_with_all_that_makes_something_lag;
-    sharing: engines_share_the_work_and_nothing_happens_twice, pushes_of_others_are_heard_of_at_once, pushes_without_an_engine_are_heard_of_at_once, the_ticker_alone_suffices,
-        everything_heard_twice_happens_once, a_gap_in_the_queue_is_caught_up,
-        events_from_the_queue_need_no_lease, events_of_what_another_holds_are_left_to_it,
-        a_starting_engine_knows_what_is_paused,
-        a_success_that_could_not_be_recorded_is_not_announced_twice, a_first_run_is_not_over_while_anything_has_to_wait, a_first_run_ends_although_events_keep_coming, a_lead_is_kept_between_ticks,
-        pairs_that_their_first_taker_leaves_alone_are_taken,
-        a_calm_engine_looks_for_signs_only;
-    lifecycle: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_shutdown_that_is_repeated_waits_for_what_is_left, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,
-        a_reducer_slower_than_the_lease_keeps_it;
-    user_code: a_reducer_that_hangs_is_told, whatever_user_code_does_fails_its_event_only, a_trigger_outlives_whatever_user_code_does, a_reducer_cannot_wait_for_itself;
-    values: arrays_and_their_absence_are_written_in_bulk;
-    crashes: work_of_the_dead_goes_on_with_care, what_is_reduced_ahead_is_found_if_it_kills,
-        what_the_dead_left_is_marked_before_it_is_reduced, a_trigger_leaves_what_the_dead_left;
-}
-
 /// Never ticks by itself within a test.
 pub(crate) fn lazy() -> EngineConfig {
     EngineConfig { requeue_every: Duration::from_hours(1), workers: 2, ..EngineConfig::default() }
@@ -183,15 +160,6 @@ pub(crate) fn sum<P: Place>(store: &P::Store, name: &str, instance: Option<&str>
         .filter(|row| instance.is_none_or(|instance| row[0].1 == Value::from(instance)))
         .map(|row| if let Value::Integer(n) = row[2].1 { n } else { panic!("{row:?}") })
         .sum()
-}
-
-/// Waits for what a signal of the engine brings about, with a deadline.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "{what} did not come about");
-        std::thread::yield_now();
-    }
 }
 
 pub(crate) fn instance(n: usize) -> String {

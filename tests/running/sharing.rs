@@ -13,6 +13,7 @@ use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start
 const INSTANCES: usize = 40;
 
 // Contract: L2, F6
+both!(engines_share_the_work_and_nothing_happens_twice);
 pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: &P) {
     let stores: Vec<P::Store> = (0..3).map(|_| place.open()).collect();
     let names = ["one", "two"];
@@ -39,6 +40,7 @@ pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: 
 }
 
 // Contract: A7: no tick comes; the other engine hears of it by itself.
+both!(pushes_of_others_are_heard_of_at_once);
 pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
     let (one, other) = (place.open(), place.open());
     let working = start(one.clone(), &["counts"], lazy());
@@ -55,6 +57,7 @@ pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
 }
 
 // Contract: A7: no tick comes; who pushes has no engine, and is gone at once.
+both!(pushes_without_an_engine_are_heard_of_at_once);
 pub(crate) fn pushes_without_an_engine_are_heard_of_at_once<P: Place>(place: &P) {
     let working = start(place.open(), &["counts"], lazy());
     eventually("the first run", || working.health().unwrap().projections[0].succeeded);
@@ -229,6 +232,7 @@ fn run<P: Place>(place: &P, silent: bool) {
 }
 
 // Contract: D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
+both!(a_gap_in_the_queue_is_caught_up);
 pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     let store = place.open();
     let (heard, _) = Unreliable::new(true, false).around(store.clone());
@@ -243,6 +247,7 @@ pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
 }
 
 // Contract: D2: one transaction for an event from the queue, and no lease to take and give back.
+both!(events_from_the_queue_need_no_lease);
 pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, false).around(place.open());
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(lazy()).start().unwrap();
@@ -264,6 +269,7 @@ pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
 }
 
 // Contract: D2: what another process has a lease of is left to it, until the lease ends.
+both!(events_of_what_another_holds_are_left_to_it);
 pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, false).around(place.open());
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
@@ -284,6 +290,7 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
 }
 
 // Contract: J1: what was paused before an engine started is so before its first look, too.
+both!(a_starting_engine_knows_what_is_paused);
 pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     let engine = start(place.open(), &["counts"], eager());
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
@@ -311,6 +318,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
 }
 
 // Contract: E5: the success is announced once, also when it could not be recorded at first.
+both!(a_success_that_could_not_be_recorded_is_not_announced_twice);
 pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(false, false).around(place.open());
     seen.unsuccessful.store(3, Ordering::SeqCst);
@@ -322,6 +330,7 @@ pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Pla
 }
 
 // Contract: E5: what is paused, or what another process holds, is not done; the first run is over when it is.
+both!(a_first_run_is_not_over_while_anything_has_to_wait);
 pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place: &P) {
     let events = place.open();
     events.setup(&[]).unwrap();
@@ -351,6 +360,7 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
 }
 
 // Contract: E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
+both!(a_first_run_ends_although_events_keep_coming);
 pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
     let store = place.open();
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
@@ -403,6 +413,7 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
 }
 
 // Contract: E5, F4: also where ticks come less often than a lead lasts.
+both!(a_lead_is_kept_between_ticks);
 pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, true).around(place.open());
     store.setup(&[&counts("counts")]).unwrap();
@@ -415,6 +426,7 @@ pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
 }
 
 // Contract: F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
+both!(pairs_that_their_first_taker_leaves_alone_are_taken);
 pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts"], eager());
@@ -432,6 +444,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
 }
 
 // Contract: E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
+both!(a_calm_engine_looks_for_signs_only);
 pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, true).around(place.open());
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
@@ -453,11 +466,13 @@ pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
 }
 
 // Contract: L7
+both!(the_ticker_alone_suffices);
 pub(crate) fn the_ticker_alone_suffices<P: Place>(place: &P) {
     run(place, true);
 }
 
 // Contract: L7
+both!(everything_heard_twice_happens_once);
 pub(crate) fn everything_heard_twice_happens_once<P: Place>(place: &P) {
     run(place, false);
 }

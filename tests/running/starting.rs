@@ -7,6 +7,7 @@ use readside::*;
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 
 // Contract: I1
+both!(many_first_set_ups_at_once_make_one_schema);
 pub(crate) fn many_first_set_ups_at_once_make_one_schema<P: Place>(place: &P) {
     let stores: Vec<P::Store> = (0..6).map(|_| place.open()).collect();
     let together = std::sync::Barrier::new(stores.len());
@@ -24,6 +25,7 @@ pub(crate) fn many_first_set_ups_at_once_make_one_schema<P: Place>(place: &P) {
 }
 
 // Contract: L5, E1
+both!(a_backlog_is_caught_up_without_a_new_event);
 pub(crate) fn a_backlog_is_caught_up_without_a_new_event<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[]).unwrap();
@@ -49,6 +51,7 @@ fn announced(store: &impl EventStore) -> Vec<String> {
 }
 
 // Contract: E5
+both!(the_first_run_is_announced_once);
 pub(crate) fn the_first_run_is_announced_once<P: Place>(place: &P) {
     let store = place.open();
     store.setup(&[]).unwrap();
@@ -68,6 +71,7 @@ pub(crate) fn the_first_run_is_announced_once<P: Place>(place: &P) {
 }
 
 // Contract: G5
+both!(read_models_may_live_elsewhere);
 pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
     let events = place.open();
     events.setup(&[]).unwrap();
@@ -102,6 +106,7 @@ fn seldom() -> EngineConfig {
 }
 
 // Contract: L5: nothing was pushed, and nobody told the engine.
+both!(a_state_that_is_set_back_is_found_by_a_calm_engine);
 pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(place.open(), &["counts", "others"], seldom());
@@ -117,6 +122,7 @@ pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place
 }
 
 // Contract: L5: an instance that had to wait while nothing else happened goes on when it may.
+both!(what_waits_is_found_when_it_may_go_on);
 pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(place.open(), &["counts"], seldom());
@@ -133,6 +139,7 @@ pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
 }
 
 // Contract: E2: whoever tells of its events, the system instance is left out unless asked for.
+both!(the_system_instance_counts_only_when_asked_for);
 pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P) {
     let store = place.open();
     for (system_instance, expected) in [(false, 0), (true, 2)] {

@@ -135,6 +135,7 @@ fn at_once() -> HandlerConfig {
 }
 
 // Contract: L4, L8, H1: in one batch with others, which go on.
+both!(whatever_user_code_does_fails_its_event_only);
 pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) {
     let store = place.open();
     ProjectionStore::setup(&store, &[&rude()]).unwrap();
@@ -154,6 +155,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
 }
 
 // Contract: C1, L8, H1
+both!(a_trigger_outlives_whatever_user_code_does);
 pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
     let store = Arc::new(place.open());
     let handler = ProjectionHandler::new(store.clone(), store.clone(), rude(), at_once()).unwrap();
@@ -192,6 +194,7 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
 }
 
 // Contract: C1, L4: what waits for a pass is refused where the pass would wait for it.
+both!(a_reducer_cannot_wait_for_itself);
 pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     let engine: Arc<OnceLock<Weak<Engine>>> = Arc::default();
     let (heard, answers) = crossbeam_channel::bounded(8);
@@ -213,6 +216,7 @@ pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
 }
 
 // Contract: L11: what hangs is named, with its event.
+both!(a_reducer_that_hangs_is_told);
 pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let opened = std::sync::Mutex::new(opened);

@@ -14,6 +14,7 @@ fn tagged() -> Projection {
 }
 
 // Contract: G2, G3, L11: what folding admits can be written in bulk; going through single steps shows.
+both!(arrays_and_their_absence_are_written_in_bulk);
 pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) {
     let store = place.open();
     let engine = Engine::builder(store.clone()).projection(tagged()).config(lazy()).start().unwrap();

@@ -157,7 +157,7 @@ mod tests {
             // The thread reads until it finds no more room.
             let until = std::time::Instant::now() + Duration::from_mins(1);
             while !source.room.is_full() && std::time::Instant::now() < until {
-                std::thread::yield_now();
+                std::thread::park_timeout(Duration::from_millis(2));
             }
             let Next::Line(line) = source.next(Duration::from_mins(1)).unwrap() else { panic!("no line") };
             assert_eq!((line.number, line.bytes.len()), (number, LENGTH));

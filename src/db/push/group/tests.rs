@@ -39,7 +39,7 @@ impl Backend for Panics {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         while !format!("{:?}", self.pushes.line).contains(&format!("waiting: {}", self.waiting)) {
-            std::thread::yield_now();
+            std::thread::park_timeout(std::time::Duration::from_millis(2));
         }
         self.sqlite().write(doing, |conn| {
             let _ = work(conn)?;
