@@ -71,6 +71,9 @@ impl fmt::Display for Phase {
     }
 }
 
+/// How the trouble of a build begins that was not put before the readers. Moving does not end it.
+pub(crate) const SWITCH_REFUSED: &str = "the switch was refused: ";
+
 /// A build as it is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,12 +86,21 @@ pub struct Build {
     pub succeeded: bool,
     /// How often it was reset.
     pub resets: i64,
-    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later.
+    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later; or why
+    /// readers were not switched to it, see [`is_refused`](Self::is_refused).
     pub trouble: Option<String>,
     /// The command that it was made by, if one.
     pub command: Option<Uuid>,
     /// The aggregate types that it handles.
     pub aggregate_types: Vec<String>,
+}
+
+impl Build {
+    /// True when its switch was refused, and a person has to act; its trouble says why. It is kept current meanwhile.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.starts_with(SWITCH_REFUSED))
+    }
 }
 
 /// How far a rebuild is.

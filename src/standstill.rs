@@ -43,6 +43,8 @@ pub enum StandstillKind {
     Locked,
     /// The build was halted.
     Halted,
+    /// Readers were not switched to the build.
+    Refused,
     /// An event is inside its reducer for longer than one is given.
     Hangs,
     /// A batch panicked outside of user code.
@@ -64,7 +66,7 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::Hangs,
         Self::Diverged,
         Self::Orphaned,
@@ -76,6 +78,7 @@ impl StandstillKind {
         Self::Unreachable,
         Self::Locked,
         Self::Halted,
+        Self::Refused,
         Self::Panicked,
         Self::Database,
         Self::Leased,
@@ -100,6 +103,7 @@ impl StandstillKind {
             Self::Unreachable => "unreachable",
             Self::Locked => "locked",
             Self::Halted => "halted",
+            Self::Refused => "refused",
             Self::Hangs => "hangs",
             Self::Panicked => "panicked",
             Self::Database => "database",
@@ -147,6 +151,9 @@ impl StandstillKind {
             }
             Self::Locked => "find the transaction that holds the lock, and end it; the engine goes on by itself",
             Self::Halted => "mend what the reason says, then go on with `readside rebuild`",
+            Self::Refused => {
+                "readers see the former build: mend what the reason says, then ask for the switch with `readside builds switch`"
+            }
             Self::Hangs => {
                 "see by a stack trace of that process what the reducer waits for, and mend it; a restart ends the reducer, other \
                  instances go on meanwhile"
@@ -213,6 +220,7 @@ impl fmt::Display for StandstillKind {
             Self::Unreachable => "database out of reach",
             Self::Locked => "waits for a lock",
             Self::Halted => "build halted",
+            Self::Refused => "not switched to",
             Self::Hangs => "a reducer hangs",
             Self::Panicked => "a batch panicked",
             Self::Database => "database error",

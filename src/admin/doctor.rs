@@ -356,6 +356,10 @@ fn engines(status: &Status) -> Finding {
     };
     let remedy = match alone.iter().find_map(other) {
         None => StandstillKind::NoEngine.remedy().to_owned(),
+        Some(ProjectionStatus { name, version, trouble: Some(trouble), .. }) => format!(
+            "start the service that keeps it up to date; or have readers see version {version} of {name:?}, which engines \
+             run and which waits for a person: {trouble}"
+        ),
         Some(ProjectionStatus { name, version, .. }) => format!(
             "start the service that keeps it up to date, or have readers see version {version} of {name:?}, which \
              engines run: `readside builds back {name}`, or `builds switch` where that is the newer one"

@@ -13,7 +13,7 @@ use super::context::{Context, Control, PAGE, answer};
 use super::pace::{Pace, Standing};
 use super::switch;
 use super::{left_out, lost};
-use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, Step};
+use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, SWITCH_REFUSED, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, SetupError, StoreError, StoreErrorKind, SwitchError, chain};
@@ -140,8 +140,7 @@ pub(super) fn rebuild(
         report.switched = true;
         return Ok(report);
     }
-    report.left_behind =
-        insist(control, || site.builds()?.begin(&target.projection, asked.id).map_err(OperateError::from))?;
+    report.left_behind = begin(site, &target, asked.id, control)?;
     for left in &report.left_behind {
         log::warn!("projection {:?}: its new tables are without {left}", site.name());
     }
@@ -211,6 +210,44 @@ pub(super) fn insist<T>(
         }
         pause = (pause * 2).min(LOOK_AGAIN.1);
     }
+}
+
+/// Registers the build and makes its tables; gives what these will be without.
+pub(super) fn begin(
+    site: &Context<'_>,
+    target: &Target,
+    command: Uuid,
+    control: &dyn Control,
+) -> Result<Vec<String>, OperateError> {
+    insist(control, || Ok(site.builds()?.begin(&target.projection, command)?))
+        .or_else(|error| keep_reason(site, target, error, control))
+}
+
+/// Why readers were not switched to a build stays with it, so that all who look see it. One that readers saw before is kept
+/// as it was.
+fn keep_reason<T>(
+    site: &Context<'_>,
+    target: &Target,
+    error: OperateError,
+    control: &dyn Control,
+) -> Result<T, OperateError> {
+    if matches!(error, OperateError::ShutDown) {
+        return Err(error);
+    }
+    let (key, reason) = (target.projection.key(), format!("{SWITCH_REFUSED}{}", chain(&error)));
+    insist(control, || {
+        let builds = site.builds()?;
+        if target.otherwise == Phase::Kept {
+            builds.enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?;
+            return Ok(());
+        }
+        for phase in [Phase::Building, Phase::Ready] {
+            builds.enter(&key, &[phase], phase, Some(&reason))?;
+        }
+        Ok(())
+    })?;
+    control.announce();
+    Err(error)
 }
 
 /// Moves the build on, unless it was halted or given up meanwhile.
@@ -313,7 +350,7 @@ fn check_movable(
 
 /// Why the engines cannot go on with it for now.
 fn trouble(site: &Context<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
-    let build = site.known()?.into_iter().find(|build| build.key == *key);
+    let build = site.known()?.into_iter().find(|build| build.key == *key && !build.is_refused());
     Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
 }
 
@@ -424,8 +461,19 @@ fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<Lagg
     Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
 }
 
-/// Puts the build before the readers: again and again, until the live one can be made to stand still beside it.
+/// Puts the build before the readers. Why it is not there stays with it.
 pub(super) fn switch(
+    site: &Context<'_>,
+    target: &Target,
+    comparison: Option<&Comparison>,
+    within: Option<Duration>,
+    control: &dyn Control,
+) -> Result<(), OperateError> {
+    try_switch(site, target, comparison, within, control).or_else(|error| keep_reason(site, target, error, control))
+}
+
+/// Again and again, until the live build can be made to stand still beside it.
+fn try_switch(
     site: &Context<'_>,
     target: &Target,
     comparison: Option<&Comparison>,

@@ -59,11 +59,14 @@ pub(super) fn switch(
     let target = site.target()?;
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
-        Some(Phase::Ready) => {}
+        Some(Phase::Ready) => {
+            // Whatever refused it before is looked at anew.
+            insist(control, || Ok(site.builds()?.enter(&key, &[Phase::Ready], Phase::Ready, None)?))?;
+        }
         // A raised version from which readers went back to the one before, or of which the rebuild was refused: none goes on
         // beside this.
         Some(Phase::Kept | Phase::Building) if !target.projection.is_shadow() => {
-            insist(control, || Ok(site.builds()?.begin(&target.projection, Uuid::nil())?))?;
+            rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
         _ => return Err(site.refused("there is no build that waits for a switch; ask for a rebuild first")),

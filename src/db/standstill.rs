@@ -143,7 +143,7 @@ fn standing(
     };
     let members = known.members.iter().filter(runs).count() as u64;
     // Halted for good, or tried again later and later; whoever gets on with it takes the trouble off the record.
-    let waits = build.phase == Phase::Halted || build.trouble.is_some();
+    let waits = build.phase == Phase::Halted || (build.trouble.is_some() && !build.is_refused());
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes
         .iter()
@@ -156,6 +156,9 @@ fn standing(
     if waits && standstills.iter().all(|note| note.kind != Kind::Halted) {
         let trouble = build.trouble.as_deref().unwrap_or("nobody wrote down why");
         standstills.push(Standstill::new(Kind::Halted, trouble));
+    }
+    if let Some(refused) = build.trouble.as_deref().filter(|_| build.is_refused()) {
+        standstills.push(Standstill::new(Kind::Refused, refused));
     }
     if let Some((count, instance)) = &states.ahead
         && standstills.iter().all(|note| note.kind != Kind::Diverged)

@@ -60,7 +60,7 @@ pub enum SwitchError {
     },
     /// Something of the service's own depends on a view whose columns change.
     #[error(
-        "view {view:?} has other columns in the new version, and {dependents} depends on it; drop that first and make it anew afterwards"
+        "view {view:?} cannot keep all its columns in the new version, and {dependents} depends on it; drop that, ask for the switch with `readside builds switch`, and make it anew afterwards"
     )]
     Dependents {
         /// The view.

@@ -247,6 +247,7 @@ on_both! {
     objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
         a_build_that_something_stands_on_is_not_removed, a_view_on_the_table_follows_it, a_view_that_would_break_is_named_before, a_foreign_key_follows_the_table, a_foreign_key_follows_a_raised_version,
         a_view_that_is_broken_already_stops_nothing,
+        a_view_on_the_view_stays_where_columns_only_come, a_refused_switch_keeps_its_reason, a_rebuild_refused_over_a_foreign_key_keeps_its_reason,
         triggers_on_the_view_outlast_switches, the_doctor_tells_what_stands_on_tables;
     crashes: a_rebuild_outlasts_its_processes, a_switch_happens_or_not, an_exchange_happens_or_not, a_reset_outlasts_its_processes;
     versions: a_raised_version_takes_over_by_itself, a_raised_version_waits_if_told_to, an_old_version_is_gone_back_to_by_name, what_is_waited_for_is_what_readers_see,

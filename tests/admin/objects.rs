@@ -198,6 +198,97 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     assert_eq!(live(place), 2);
 }
 
+/// A version whose views have all the columns that they had, and more, wherever these stand in the code.
+fn with_another_column() -> Projection {
+    let columns = Table::new("counts").column(text("thing")).column(integer("times")).column(integer("n"));
+    Projection::new("counts", 2).table(columns.column(text("last").nullable()).primary_key(["thing"])).on(
+        |e, p: Counted| {
+            let all = [set("thing", e.aggregate_id()), increment("n", p.by), increment("times", 1)];
+            upsert(["thing"], all)
+        },
+    )
+}
+
+/// What reads the view goes on with it where nothing of that goes.
+pub(crate) fn a_view_on_the_view_stays_where_columns_only_come<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    old.shutdown(LONG).unwrap();
+    place.sql("CREATE VIEW mine AS SELECT thing, n, last FROM counts");
+    let new = Engine::builder(place.open()).projection_with(with_another_column(), handler()).config(eager());
+    let new = new.start().unwrap();
+    eventually("the switch", || live(place) == 2);
+    assert_eq!(place.query("SELECT count(*) FROM mine WHERE last IS NULL"), ["3"], "it reads the new version");
+    assert_eq!(place.query("SELECT sum(times) FROM counts"), ["3"]);
+    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    new.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    assert_eq!(place.query("SELECT count(*) FROM mine WHERE last IS NULL"), ["3"]);
+    new.shutdown(LONG).unwrap();
+}
+
+/// What status and doctor tell of the build, and what the engine says of itself.
+fn told<P: Place>(place: &P, engine: &Engine) -> [String; 3] {
+    let status = place.open().status(false).unwrap();
+    let stuck = status.projections.iter().find(|one| one.trouble.is_some()).map(|one| format!("{one:?}"));
+    let doctor = admin::Doctor::default().examine(&place.open());
+    let of_build = doctor.into_iter().filter(|finding| finding.check == "standstills");
+    let health = engine.health().unwrap();
+    [stuck.unwrap_or_default(), format!("{:?}", of_build.collect::<Vec<_>>()), format!("{health:?}")]
+}
+
+// Contract: L11: why a switch was refused stays with the build until it is there.
+pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
+    let new = start_doubled(place.open(), eager());
+    let trouble = || {
+        let builds = new.builds("counts").unwrap();
+        builds.into_iter().find(|build| build.key.version == 2).and_then(|build| build.trouble)
+    };
+    eventually("the refusal", || trouble().is_some_and(|why| why.contains("mine")));
+    eventually("its end", || new.commands(None, 1).unwrap()[0].state == CommandState::Failed);
+    push(&old, "x0");
+    new.await_position("counts", "tenant-000", 4, LONG).unwrap();
+    let [status, doctor, health] = told(place, &new);
+    assert!(status.contains("Refused") && status.contains("mine") && status.contains("Stuck"), "{status}");
+    assert!(doctor.contains("mine") && doctor.contains("readside builds switch"), "{doctor}");
+    assert!(health.contains("mine"), "{health}");
+    // The same where readers are to be switched by hand, to a build that moves meanwhile.
+    place.sql("DROP VIEW mine");
+    place.sql("CREATE VIEW yours AS SELECT thing, last FROM counts");
+    let error = refused(new.switch("counts", &by()));
+    assert!(error.contains("yours"), "{error}");
+    push(&old, "x1");
+    assert!(trouble().is_some_and(|why| why.contains("yours") && !why.contains("mine")), "{:?}", trouble());
+    place.sql("DROP VIEW yours");
+    new.switch("counts", &by()).unwrap();
+    assert_eq!((live(place), trouble()), (2, None));
+    drop((old, new));
+}
+
+// Contract: L11: also of a build within a version, over what only its switch can find.
+pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(place: &P) {
+    let engine = start(place.open(), eager());
+    fill(&engine, 1, 3);
+    place.sql(
+        "CREATE TABLE orders (instance_id TEXT, thing TEXT, \
+               CONSTRAINT known FOREIGN KEY (instance_id, thing) REFERENCES counts_1 (instance_id, thing))",
+    );
+    place.sql("INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1)");
+    place.sql("INSERT INTO orders VALUES ('tenant-000', 'by hand')");
+    let error = refused(rebuild(&engine));
+    assert!(error.contains("orders"), "{error}");
+    let [status, doctor, health] = told(place, &engine);
+    assert!(status.contains("Ready") && status.contains("orders"), "{status}");
+    assert!(doctor.contains("orders") && doctor.contains("readside builds switch"), "{doctor}");
+    assert!(!health.contains("orders"), "what readers see is well: {health}");
+    place.sql("DELETE FROM orders");
+    engine.switch("counts", &by()).unwrap();
+    assert!(engine.builds("counts").unwrap().iter().all(|build| build.trouble.is_none()));
+    lawful(place);
+}
+
 /// A view that works for nobody is its maker's affair.
 pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
     let engine = start(place.open(), eager());

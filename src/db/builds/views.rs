@@ -41,9 +41,9 @@ pub(super) fn check(conn: &mut dyn Conn, old: &Stored, new: &Stored, losses: &mu
         }
         let raw = new.raw(conn.dialect(), table);
         let columns = catalog::columns(conn, view.schema, &raw)?;
-        if !view.has(conn, &columns)? {
+        if let Columns::Others(names) = view.columns(conn, &columns)? {
             view.check_dependents(conn)?;
-            losses.unfit(conn.catalogue().unfit(conn, &view.relation, &names(&columns))?);
+            losses.unfit(conn.catalogue().unfit(conn, &view.relation, &names)?);
         }
     }
     Ok(())
@@ -61,8 +61,16 @@ fn vanishing<'v>(conn: &mut dyn Conn, old: Option<&Stored>, new: &'v Stored) -> 
     Ok(vanishing)
 }
 
-fn names(columns: &[CatalogColumn]) -> Vec<String> {
-    columns.iter().map(|column| column.name.clone()).collect()
+fn names<'f>(columns: impl IntoIterator<Item = &'f CatalogColumn>) -> Vec<String> {
+    columns.into_iter().map(|column| column.name.clone()).collect()
+}
+
+/// The columns that a view is to have, in order.
+enum Columns {
+    /// Those it has come first, so that whatever stands on it may stay.
+    Kept(Vec<String>),
+    /// It loses some, or some are of another type.
+    Others(Vec<String>),
 }
 
 /// The statement that locks a view and nothing beneath it, by giving it to whom it belongs; none where there is none.
@@ -100,14 +108,16 @@ impl<'v> View<'v> {
         Self { schema: stored.schema.as_deref(), relation: stored.view(conn.dialect(), table) }
     }
 
-    /// True when it has these columns, in this order.
-    fn has(&self, conn: &mut dyn Conn, columns: &[CatalogColumn]) -> Result<bool, StoreError> {
+    /// Those of its table, in the order that readers know.
+    fn columns(&self, conn: &mut dyn Conn, columns: &[CatalogColumn]) -> Result<Columns, StoreError> {
         let before = catalog::columns(conn, self.schema, &self.relation.raw)?;
-        let pairs = before.iter().zip(columns);
-        let is_same = |(before, column): (&CatalogColumn, &CatalogColumn)| {
-            (&before.name, &before.kind) == (&column.name, &column.kind)
+        let is_in = |all: &[CatalogColumn], one: &CatalogColumn| {
+            all.iter().any(|of| (&of.name, &of.kind) == (&one.name, &one.kind))
         };
-        Ok(before.len() == columns.len() && pairs.into_iter().all(is_same))
+        if !before.iter().all(|column| is_in(columns, column)) {
+            return Ok(Columns::Others(names(columns)));
+        }
+        Ok(Columns::Kept(names(before.iter().chain(columns.iter().filter(|column| !is_in(&before, column))))))
     }
 
     /// True when it is the projection's own view; false when the name is free.
@@ -145,16 +155,15 @@ impl<'v> View<'v> {
     }
 }
 
-/// Replaced in place where its columns stay; anew, with all that people have set on it, where they change.
+/// Replaced in place where its columns stay or only more come; anew, with all that people have set on it, where they change.
 fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses) -> Result<(), SwitchError> {
     let dialect = conn.dialect();
     let view = View::of(conn, new, table);
     let is_there = view.is_there(conn, new)?;
     let columns = catalog::columns(conn, view.schema, &new.raw(dialect, table))?;
-    let names = names(&columns);
-    let create = sql::create_view(dialect, view.schema, table, &new.build.key, &names);
+    let create = |names: &[String]| sql::create_view(dialect, view.schema, table, &new.build.key, names);
     if !is_there {
-        conn.batch(&create)?;
+        conn.batch(&create(&names(&columns)))?;
         let sql = format!(
             "INSERT INTO {} (table_name, projection) VALUES ($1, $2) ON CONFLICT (table_name) DO NOTHING",
             dialect.table("projection_tables")
@@ -163,9 +172,14 @@ fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses)
         conn.execute(&sql, &[owned.into(), new.build.key.projection().into()])?;
         return Ok(());
     }
+    let (names, stays) = match view.columns(conn, &columns)? {
+        Columns::Kept(names) => (names, true),
+        Columns::Others(names) => (names, false),
+    };
+    let create = create(&names);
     let mut settings = Vec::new();
     if dialect == Dialect::Postgres {
-        if view.has(conn, &columns)? {
+        if stays {
             return Ok(replace(conn, &view.relation, &create)?);
         }
         view.check_dependents(conn)?;

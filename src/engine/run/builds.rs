@@ -95,7 +95,8 @@ impl Shared {
             Some(phase) => phase.is_filled(),
         };
         let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(BuildTrouble::holds);
-        runner.told.store(build.is_some_and(|build| build.trouble.is_some()), Ordering::Relaxed);
+        // That its switch was refused is not over because it moves.
+        runner.told.store(build.is_some_and(|build| build.trouble.is_some() && !build.is_refused()), Ordering::Relaxed);
         if let Some(build) = build {
             runner.succeeded.store(build.succeeded, Ordering::Relaxed);
             runner.resets.store(build.resets, Ordering::Relaxed);

@@ -191,6 +191,14 @@ fn way(by_itself: bool, own: &Build, newest: u32) -> Way {
 fn reason(way: Way, own: &Build, live: &Build) -> String {
     let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
     let what = match (way, own.phase) {
+        (Way::Built | Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
+            "version {number} waits for a person, because {}: mend that, then run `readside builds switch {name}`",
+            own.trouble.as_deref().unwrap_or_default()
+        ),
+        (Way::Own, _) if own.is_refused() => format!(
+            "version {number} is tried again later, because {}: mend that, or run `readside builds switch {name}`",
+            own.trouble.as_deref().unwrap_or_default()
+        ),
         (Way::Built, _) => format!("version {number} takes its place as soon as it has caught up"),
         (Way::Own, _) => format!("version {number}, which is kept current, is about to take its place"),
         (Way::Newest(newest), _) => {
