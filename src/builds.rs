@@ -96,6 +96,12 @@ pub struct Build {
 }
 
 impl Build {
+    /// True while readers have not seen it: it is filled, or waits for a person.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self.phase, Phase::Building | Phase::Ready | Phase::Halted)
+    }
+
     /// True when its switch was refused, and a person has to act; its trouble says why. It is kept current meanwhile.
     #[must_use]
     pub fn is_refused(&self) -> bool {

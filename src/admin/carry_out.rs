@@ -67,10 +67,7 @@ impl CommandHandler for AdminHandler {
                 answer(&switch::retry(&site, Some((instance, *position)), &by, task)?)
             }
             AdminCommand::RetryAll => answer(&switch::retry(&site, None, &by, task)?),
-            AdminCommand::Discard { instance, position } => {
-                let mended = site.handler(site.projection.clone())?.discard(instance, *position, &by)?;
-                answer(&switch::mended(&site, mended, Some(*position)))
-            }
+            AdminCommand::Discard { instance, position } => answer(&switch::discard(&site, instance, *position, &by)?),
         }
     }
 }

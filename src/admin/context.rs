@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::builds::{Build, BuildStore, Phase};
-use crate::engine::{Astray, HandlerConfig, ProjectionHandler, Stop, astray};
+use crate::engine::{Astray, HandlerConfig, NEXT, ProjectionHandler, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
 use crate::lease::Pause;
 use crate::projection::Projection;
@@ -86,6 +86,15 @@ impl Context<'_> {
         }
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
         Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)))
+    }
+
+    /// The build of this version under its own name, and one that is filled beside it.
+    pub(super) fn all_builds(&self) -> Result<Vec<ProjectionHandler>, OperateError> {
+        let (mut all, beside) = (vec![self.handler(self.projection.clone())?], self.projection.shadow(NEXT));
+        if self.known()?.iter().any(|build| build.key == beside.key() && build.is_made()) {
+            all.push(self.handler(beside)?);
+        }
+        Ok(all)
     }
 
     pub(super) fn head(&self, instance: &str) -> Result<Option<Head>, StoreError> {

@@ -332,7 +332,7 @@ fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn C
     Ok(())
 }
 
-/// Whether a build that does not move ever will. Nobody can retry or discard an event in a build beside the live one.
+/// Whether a build that does not move ever will: one beside the live build does not wait for a person.
 fn check_movable(
     site: &Context<'_>,
     target: &Target,
@@ -343,8 +343,9 @@ fn check_movable(
     let Some(stopped) = standing.stopped.as_ref().filter(|_| target.projection.is_shadow()) else { return Ok(()) };
     lay_aside(site, target, stopped, control)?;
     Err(site.refused(format!(
-        "its build cannot be brought up to date: {stopped}; readers stay where they are; mend what the reason says, remove \
-         the build with `readside builds abandon` or `readside builds drop-old`, and ask for a rebuild"
+        "its build cannot be brought up to date: {stopped}; readers stay where they are; retry or discard the event by `readside \
+         failed`, then ask for the rebuild again, which goes on; or remove the build with `readside builds abandon` or \
+         `readside builds drop-old`"
     )))
 }
 

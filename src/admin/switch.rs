@@ -12,7 +12,7 @@ use super::pace::{Pace, Standing};
 use super::rebuild::{self, Tries, insist, may_succeed_later};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
-use crate::engine::NEXT;
+use crate::engine::{NEXT, in_all};
 use crate::error::{FailureError, OperateError, SwitchError};
 use crate::failure::{By, RetryOutcome};
 use crate::lease::Member;
@@ -289,7 +289,7 @@ pub(super) fn retry(
     by: &By,
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
-    let handler = site.handler(site.projection.clone())?;
+    let builds = site.all_builds()?;
     let (mut pace, mut last) = (Pace::new(), None::<Instant>);
     let mut told = |applied: u64, of: u64| {
         if last.is_some_and(|at| at.elapsed() < TELL) {
@@ -303,8 +303,8 @@ pub(super) fn retry(
         }
     };
     let mended = match event {
-        Some((instance, position)) => handler.retry_telling(instance, position, by, &mut told)?,
-        None => match handler.retry_all_telling(by, &mut told) {
+        Some((instance, position)) => in_all(&builds, |build| build.retry_telling(instance, position, by, &mut told))?,
+        None => match in_all(&builds, |build| build.retry_all_telling(by, &mut told)) {
             Err(FailureError::SomeStillFail { mended, .. }) => *mended,
             other => other?,
         },
@@ -312,8 +312,21 @@ pub(super) fn retry(
     Ok(self::mended(site, mended, event.map(|(_, position)| position)))
 }
 
+/// Gives one failed event up.
+pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By) -> Result<Change, OperateError> {
+    let builds = site.all_builds()?;
+    let mended = in_all(&builds, |build| build.discard(instance, position, by))?;
+    let behind = match mended.applied {
+        0 => "nothing waited behind it".to_owned(),
+        1 => "1 event that waited behind it was applied".to_owned(),
+        more => format!("{more} events that waited behind it were applied"),
+    };
+    let done = format!("event {position} was given up, and {behind}");
+    Ok(Change { mended: Some(Box::new(mended)), ..changed(site, done) })
+}
+
 /// What came of mending.
-pub(super) fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
+fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
     let applied = format!("{} events were applied", mended.applied);
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::format::{clean, exact_moment, moment, positions, short};
+use super::format::{clean, exact_moment, moment, positions};
 use super::options::{FailedArgs, FailedCommand, FailedListArgs, FailedShowArgs};
 use super::output::{number, text};
 use super::projections::shown_build;
@@ -19,9 +19,6 @@ const PAGE: usize = 500;
 
 /// Interventions that are looked through for those of one event.
 const INTERVENTIONS: usize = 10_000;
-
-/// Letters of an error in a list.
-const ERROR: usize = 100;
 
 #[derive(Serialize)]
 struct FailedLine<'h> {
@@ -98,7 +95,7 @@ fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
     Ok(Ended::Fine)
 }
 
-fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>, is_full: bool) -> anyhow::Result<()> {
+fn print(session: &mut Session<'_>, rows: Vec<(Vec<String>, String)>, is_full: bool) -> anyhow::Result<()> {
     if rows.is_empty() {
         return session.out.remark("no event is on record as failed");
     }
@@ -111,15 +108,15 @@ fn print(session: &mut Session<'_>, rows: Vec<Vec<String>>, is_full: bool) -> an
         text("STATE"),
         number("ATTEMPTS"),
         text("LAST"),
-        text("WHY"),
     ];
-    session.out.table(&columns, rows)?;
+    session.out.told_table(&columns, rows)?;
     if is_full { session.out.remark("there may be more: --limit 0 for all") } else { Ok(()) }
 }
 
-fn row(projection: &Build, held: &FailedEvent) -> Vec<String> {
+/// The cells of an event, and why it failed.
+fn row(projection: &Build, held: &FailedEvent) -> (Vec<String>, String) {
     let attempt = &held.attempt;
-    vec![
+    let cells = vec![
         shown_build(projection),
         clean(&attempt.instance),
         attempt.position.to_string(),
@@ -128,8 +125,8 @@ fn row(projection: &Build, held: &FailedEvent) -> Vec<String> {
         attempt.state.to_string(),
         attempt.attempts.to_string(),
         moment(held.last_at),
-        short(&format!("{}: {}", attempt.class, attempt.error), ERROR),
-    ]
+    ];
+    (cells, format!("{}: {}", attempt.class, clean(&attempt.error)))
 }
 
 fn line<'h>(projection: &'h Build, held: &'h FailedEvent, interventions: Option<Vec<MendLine<'h>>>) -> FailedLine<'h> {
@@ -220,9 +217,14 @@ fn meaning(state: FailureStatus) -> &'static str {
 
 impl Session<'_> {
     /// That there is something to try again: the event, or others of its aggregate where it is done already.
-    pub(super) fn check_retry(&self, projection: &str, instance: &str, position: i64) -> anyhow::Result<()> {
-        let build = self.build(projection, None)?;
-        let Err(error) = self.held(&build, instance, position) else { return Ok(()) };
+    pub(super) fn check_retry(
+        &self,
+        projection: (&str, Option<u32>),
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<()> {
+        let build = self.build(projection.0, projection.1)?;
+        let Err(error) = self.held_in_some(projection, instance, position) else { return Ok(()) };
         let sub =
             SubQuery::new().instance(instance).after(position.saturating_sub(1)).before(position.saturating_add(1));
         let found = self.events.filter(&Query::new().or(sub))?;
@@ -231,6 +233,37 @@ impl Session<'_> {
             FailureQuery::all().instance(instance).aggregate(event.aggregate_type(), event.aggregate_id()).limit(1);
         let states = [FailureStatus::Parked, FailureStatus::Behind];
         if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
+    }
+
+    /// That an event is on record as failed, in the build that readers see or in one beside it of the same version. Where it is so
+    /// in another version alone, the error names that one.
+    pub(super) fn held_in_some(
+        &self,
+        (projection, version): (&str, Option<u32>),
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<()> {
+        let build = self.build(projection, version)?;
+        let Err(error) = self.held(&build, instance, position) else { return Ok(()) };
+        let query = FailureQuery::all().instance(instance).positions(position, position);
+        for other in self.builds()?.iter().filter(|other| other.key.projection() == projection) {
+            if self.store.failed_events(&other.key, &query)?.is_empty() {
+                continue;
+            }
+            let number = other.key.version;
+            if number == build.key.version {
+                return Ok(());
+            }
+            if version.is_none() {
+                bail!(
+                    "event {position} of instance {instance:?} is on record as failed in version {number} of projection {:?}, which \
+                     is {}: add --projection-version {number}",
+                    clean(projection),
+                    other.phase
+                );
+            }
+        }
+        Err(error)
     }
 
     /// The record of a failed event.

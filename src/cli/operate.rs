@@ -48,23 +48,24 @@ impl Session<'_> {
     /// Has an engine do something, and waits for its answer.
     pub(super) fn operate(
         &mut self,
-        projection: &str,
+        (projection, version): (&str, Option<u32>),
         command: AdminCommand,
         by: &By,
         wait: &WaitArgs,
     ) -> anyhow::Result<Told> {
-        self.build(projection, None)?;
+        self.build(projection, version)?;
         let remote = self.store.remote()?;
         let is_look = matches!(command, AdminCommand::Explain(_) | AdminCommand::Verify { repair: false, .. });
         let what = format!("{} of projection {projection:?}", command.kind());
-        let (id, engine) = match remote.ask(projection, command.clone(), by) {
+        let (id, engine) = match remote.ask_version(projection, version, command.clone(), by) {
             Ok(id) if wait.detach => {
                 self.out.changed(format!("{what} is asked for as command {id}"));
                 return self.started(id);
             }
             Ok(id) => (id, None),
             Err(error @ OperateError::NoEngine { .. }) => {
-                let Some(code) = self.code(projection) else { return Err(error.into()) };
+                let own = self.code(projection).filter(|code| version.is_none_or(|version| version == code.version()));
+                let Some(code) = own else { return Err(error.into()) };
                 if wait.detach {
                     bail!("no engine is alive that would go on with it: leave --detach out, and this process does it");
                 }
@@ -89,6 +90,18 @@ impl Session<'_> {
     pub(super) fn operated<T: DeserializeOwned>(
         &mut self,
         projection: &str,
+        command: AdminCommand,
+        by: &By,
+        wait: &WaitArgs,
+        words: impl FnOnce(&mut Self, &T) -> Outcome,
+    ) -> Outcome {
+        self.operated_in((projection, None), command, by, wait, words)
+    }
+
+    /// The same by the code of a version.
+    pub(super) fn operated_in<T: DeserializeOwned>(
+        &mut self,
+        projection: (&str, Option<u32>),
         command: AdminCommand,
         by: &By,
         wait: &WaitArgs,

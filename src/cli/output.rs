@@ -87,20 +87,21 @@ impl Output {
 
     /// Columns without lines between. Where no terminal limits the width, no cell is cut or wrapped.
     pub(super) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        let arranged = if self.is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
-        table.set_content_arrangement(arranged);
-        table.set_header(columns.iter().map(|column| column.name));
-        table.add_rows(rows);
-        for (at, column) in columns.iter().enumerate() {
-            if let Some(of_table) = table.column_mut(at) {
-                of_table.set_padding((0, 2));
-                of_table.set_cell_alignment(if column.number { CellAlignment::Right } else { CellAlignment::Left });
-            }
+        for line in arranged(columns, rows, self.is_terminal()) {
+            self.line(&line)?;
         }
-        for line in table.lines() {
-            self.line(line.trim_end())?;
+        Ok(())
+    }
+
+    /// The same, with a text below each row that may be longer than any column should be.
+    pub(super) fn told_table(&mut self, columns: &[Column], rows: Vec<(Vec<String>, String)>) -> anyhow::Result<()> {
+        let (rows, texts): (Vec<Vec<String>>, Vec<String>) = rows.into_iter().unzip();
+        // Each row is one line.
+        let mut lines = arranged(columns, rows, false).into_iter();
+        lines.next().map_or(Ok(()), |header| self.line(&header))?;
+        for (line, text) in lines.zip(texts) {
+            self.line(&line)?;
+            self.line(&format!("  {text}"))?;
         }
         Ok(())
     }
@@ -122,6 +123,23 @@ impl Output {
         self.lost.get_or_insert(error);
         Ok(())
     }
+}
+
+/// The lines of a table; with a limit each may take several.
+fn arranged(columns: &[Column], rows: Vec<Vec<String>>, limited: bool) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let arranged = if limited { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+    table.set_content_arrangement(arranged);
+    table.set_header(columns.iter().map(|column| column.name));
+    table.add_rows(rows);
+    for (at, column) in columns.iter().enumerate() {
+        if let Some(of_table) = table.column_mut(at) {
+            of_table.set_padding((0, 2));
+            of_table.set_cell_alignment(if column.number { CellAlignment::Right } else { CellAlignment::Left });
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// JSON without characters that a terminal would obey.

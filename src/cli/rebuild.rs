@@ -1,7 +1,7 @@
 //! Building read models anew, and which build readers see.
 
 use super::by;
-use super::format::{clean, count, positions, several, short};
+use super::format::{clean, count, positions, several};
 use super::options::{
     BackArgs, BuildChangeArgs, BuildsArgs, BuildsCommand, DiscardArgs, RebuildArgs, ResetArgs, RetryArgs,
 };
@@ -14,9 +14,6 @@ use crate::builds::{Comparison, LeftOut, RowDifference, TableComparison};
 use crate::command::{AdminCommand, RebuildOptions};
 use crate::failure::{Refused, RetryOutcome};
 use crate::inspect::ProjectionStatus;
-
-/// Letters of an error in a list.
-const ERROR: usize = 100;
 
 pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome {
     let options = RebuildOptions {
@@ -147,10 +144,10 @@ fn refused(session: &mut Session<'_>, mended: &RetryOutcome) -> Outcome {
     if !session.out.is_json() {
         let row = |one: &Refused| {
             let class = one.class.map_or("not tried".to_owned(), |class| class.to_string());
-            vec![clean(&one.instance), one.position.to_string(), short(&format!("{class}: {}", one.error), ERROR)]
+            (vec![clean(&one.instance), one.position.to_string()], format!("{class}: {}", clean(&one.error)))
         };
-        let columns = [text("INSTANCE"), number("POSITION"), text("FAILS AGAIN")];
-        session.out.table(&columns, mended.refused.iter().map(row).collect())?;
+        let columns = [text("FAILS AGAIN IN INSTANCE"), number("POSITION")];
+        session.out.told_table(&columns, mended.refused.iter().map(row).collect())?;
         if mended.not_named > 0 {
             session.out.remark(&format!("and {} more: see `readside failed list`", count(mended.not_named)))?;
         }
@@ -168,17 +165,18 @@ pub(super) fn retry(session: &mut Session<'_>, args: &RetryArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
     let command = match (&args.instance, args.position) {
         (Some(instance), Some(position)) => {
-            session.check_retry(&args.projection, instance, position)?;
+            session.check_retry((&args.projection, args.projection_version), instance, position)?;
             AdminCommand::Retry { instance: instance.clone(), position }
         }
         _ => AdminCommand::RetryAll,
     };
-    session.operated(&args.projection, command, &by, &args.wait, changed)
+    session.operated_in((&args.projection, args.projection_version), command, &by, &args.wait, changed)
 }
 
 pub(super) fn discard(session: &mut Session<'_>, args: &DiscardArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
-    session.held(&session.build(&args.projection, None)?, &args.instance, args.position)?;
+    let of = (&*args.projection, args.projection_version);
+    session.held_in_some(of, &args.instance, args.position)?;
     let command = AdminCommand::Discard { instance: args.instance.clone(), position: args.position };
-    session.operated(&args.projection, command, &by, &args.wait, changed)
+    session.operated_in(of, command, &by, &args.wait, changed)
 }

@@ -20,6 +20,7 @@ mod run;
 
 pub use config::{EngineConfig, HandlerConfig, Policy};
 pub use handler::ProjectionHandler;
+pub(crate) use handler::failures::in_all;
 pub(crate) use pass::history::{Astray, astray};
 pub use pass::work::Processed;
 pub use read::fetch::Fetched;

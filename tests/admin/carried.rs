@@ -131,6 +131,48 @@ fn rows_that_are_kept_from_a_role_stay_so() {
     drop(new);
 }
 
+// Contract: O1: also where the tables belong to a role like any other, for whom the policies hold too.
+#[test]
+fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
+    for options in ["security_invoker = true", "security_barrier = true"] {
+        let place = common::postgres::database();
+        let (service, reader) = (Role::new(&place, "forced"), Role::new(&place, "sees_one"));
+        let database = place.query("SELECT current_database()").remove(0);
+        place.sql(&format!("ALTER ROLE {0} LOGIN; GRANT CREATE ON DATABASE \"{database}\" TO {0}", service.1));
+        let url = place.address().replacen("tester@", &format!("{}@", service.1), 1);
+        let engine = start(PostgresStore::connect(&url).unwrap(), eager());
+        fill(&engine, 1, 5);
+        place.sql(&format!(
+            "SET ROLE {service}; ALTER TABLE counts_1 ENABLE ROW LEVEL SECURITY; ALTER TABLE counts_1 FORCE ROW LEVEL SECURITY; \
+             CREATE POLICY mine ON counts_1 USING (current_user = '{service}' OR thing = 'x1'); \
+             ALTER VIEW counts SET ({options}); GRANT SELECT ON counts, counts_1 TO {reader}",
+            service = service.1, reader = reader.1
+        ));
+        let owner = "SELECT pg_get_userbyid(relowner) || ' ' || relforcerowsecurity FROM pg_class WHERE relname = '{}'";
+        let kept = |table: &str, what: &str| {
+            let seen = place.query(&format!("SET ROLE {}; SELECT count(*) FROM counts", reader.1));
+            assert_eq!(seen, ["1"], "{options}, {what}");
+            let owner = place.query(&owner.replace("{}", table));
+            assert_eq!(owner, [format!("{} true", service.1)], "{options}, {what}");
+        };
+        kept("counts_1", "before");
+        for _ in 0..2 {
+            rebuild(&engine).unwrap();
+            kept("counts_1", "behind a rebuild");
+            kept("counts_1#next", "the former build");
+        }
+        engine.back("counts", false, &crate::by()).unwrap();
+        kept("counts_1", "back again");
+        let pushed = engine.push(&[count(&tenant(0), "x2", 1)]).unwrap();
+        engine.await_pushed("counts", &pushed, LONG).unwrap();
+        engine.shutdown(LONG).unwrap();
+        let new = start_doubled(PostgresStore::connect(&url).unwrap(), eager());
+        eventually("the switch", || live(&place) == 2);
+        kept("counts_2", "behind a raised version");
+        new.shutdown(LONG).unwrap();
+    }
+}
+
 /// What names the tables of a version stays with them when another one takes over, and is told.
 #[test]
 fn what_names_a_version_is_told_when_another_takes_over() {

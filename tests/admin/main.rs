@@ -11,6 +11,7 @@ mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
+mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
@@ -47,13 +48,18 @@ impl Payload for Counted {
 
 /// Counts by thing, and writes each event down in a second table that refers to the first; 13 cannot be reduced.
 pub(crate) fn counts(version: u32) -> Projection {
+    counts_without(version, &[13])
+}
+
+/// The same, of which these cannot be reduced.
+pub(crate) fn counts_without(version: u32, bad: &'static [i64]) -> Projection {
     let counts = Table::new("counts").column(text("thing")).column(integer("n")).column(text("last").nullable());
     let log = Table::suffix("log").column(text("thing")).column(integer("position")).column(integer("by"));
     Projection::new("counts", version)
         .table(counts.primary_key(["thing"]).index(["n"]))
         .table(log.primary_key(["thing", "position"]).references_primary(["thing"]))
-        .on(|e, p: Counted| match p.by {
-            13 => Err(ReduceError::new("bad luck")),
+        .on(move |e, p: Counted| match p.by {
+            by if bad.contains(&by) => Err(ReduceError::new("bad luck")),
             by => multi([
                 upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", by), set("last", e.event_type())]),
                 in_table("log", create([set("thing", e.aggregate_id()), set("position", e.position()), set("by", by)])),
@@ -88,6 +94,8 @@ pub(crate) trait Place: Sync {
     fn own_instead_of(&self, view: &str);
     /// Names of the indexes on a table which the engine did not make.
     fn indexes(&self, table: &str) -> Vec<String>;
+    /// Names of all that the definition of a table brings, as far as they are shown to anybody.
+    fn own_names(&self, table: &str) -> Vec<String>;
 }
 
 pub(crate) struct File(tempfile::TempDir);
@@ -149,6 +157,9 @@ impl Place for File {
              BEGIN INSERT INTO seen_by_trigger VALUES (NEW.thing); END"
         ));
     }
+    fn own_names(&self, table: &str) -> Vec<String> {
+        self.query(&format!("SELECT name FROM pragma_index_list('{table}') WHERE origin <> 'c' ORDER BY 1"))
+    }
     fn indexes(&self, table: &str) -> Vec<String> {
         self.query(&format!(
             "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = '{table}' AND sql NOT NULL \
@@ -208,6 +219,13 @@ impl Place for common::postgres::Database {
              CREATE TRIGGER instead INSTEAD OF INSERT ON {view} FOR EACH ROW EXECUTE FUNCTION note()"
         ));
     }
+    fn own_names(&self, table: &str) -> Vec<String> {
+        self.query(&format!(
+            "SELECT conname FROM pg_constraint WHERE conrelid = '{table}'::regclass \
+             UNION SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = '{table}'::regclass \
+             ORDER BY 1"
+        ))
+    }
     fn indexes(&self, table: &str) -> Vec<String> {
         self.query(&format!(
             "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = '{table}'::regclass \
@@ -244,6 +262,8 @@ on_both! {
     gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
         whose_fault_a_missing_table_is;
+    given_up: what_fails_in_a_build_alone_is_mended_there, a_discarded_event_stays_away, rows_that_others_refer_to_stay,
+        a_row_that_goes_and_is_referred_to_is_named, a_rebuilt_table_has_the_names_of_a_fresh_one;
     objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
         a_build_that_something_stands_on_is_not_removed, a_view_on_the_table_follows_it, a_view_that_would_break_is_named_before, a_foreign_key_follows_the_table, a_foreign_key_follows_a_raised_version,
         a_view_that_is_broken_already_stops_nothing,

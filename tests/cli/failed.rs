@@ -1,6 +1,6 @@
 //! Failed events: seen by anybody, mended by who has the code.
 
-use readside::{HandlerConfig, NewEvent, Policy, Projection, ReduceError, Table, text};
+use readside::{EngineConfig, HandlerConfig, NewEvent, Policy, Projection, ReduceError, Table, text};
 use serde_json::json;
 
 use crate::service::{service, users};
@@ -99,9 +99,11 @@ fn a_retry_of_all_tells_what_fails_again() {
             "{}",
             told.out
         );
-        let lines =
-            |instance: &str| told.out.lines().any(|line| line.starts_with(instance) && line.contains("no name"));
-        assert!(lines("acme") && lines("beta"), "{}", told.out);
+        let lines: Vec<&str> = told.out.lines().collect();
+        let tells = |instance: &str| {
+            lines.windows(2).any(|pair| pair[0].starts_with(instance) && pair[1].contains("no name in it"))
+        };
+        assert!(tells("acme") && tells("beta"), "{}", told.out);
         let told = service(place, false, &[&all[..], &["--json"]].concat());
         assert_eq!(told.code, 3);
         let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();
@@ -133,7 +135,7 @@ fn an_event_is_given_up() {
         fail(place);
         let discard = ["failed", "discard", "users", "acme", "2", "--who", "bob", "--why", "a test", "--json"];
         let done = service(place, false, &discard).json();
-        assert_eq!(done["done"], "1 events were applied");
+        assert_eq!(done["done"], "event 2 was given up, and 1 event that waited behind it was applied");
         assert_eq!(rows(place), 3);
         let error = service(place, true, &discard).failed();
         assert!(error.contains("is not on record as failed"), "{error}");
@@ -208,5 +210,50 @@ fn no_text_breaks_a_line_or_turns_it() {
         assert!(!(said.out + &said.err).contains(is_hidden));
         let unknown = place.run(&["pause", "broken", "--instance", "", "--why", "x"]).failed();
         assert!(unknown.contains("no instance \"\" here"), "{unknown}");
+    });
+}
+
+/// As [`users`], raised, of which one event cannot be had.
+fn raised() -> Projection {
+    let table = Table::new("users").column(text("id")).column(text("more").nullable()).primary_key(["id"]);
+    Projection::new("users", 2).table(table).on_raw("user", "user.added", |e| match e.aggregate_id() {
+        "u2" => Err(ReduceError::new("not in version 2")),
+        id => readside::create([readside::set("id", id)]),
+    })
+}
+
+// Contract: H3: what fails in a version that is being built keeps it waiting, until somebody decides about it.
+#[test]
+fn what_fails_in_a_version_that_is_built_is_reached_by_its_number() {
+    on_both(|place| {
+        place.with(|store| {
+            let added = |id: &str| NewEvent::raw("acme", "user", id, "user.added").payload_json("{}");
+            store.push(&[added("u1"), added("u2"), added("u3")]).unwrap();
+            store.handler(users(true), HandlerConfig::default()).trigger(&["acme"]).unwrap();
+            let long = std::time::Duration::from_hours(1);
+            let handler = HandlerConfig { backoff_base: long, backoff_cap: long, ..HandlerConfig::default() };
+            let config = EngineConfig { handler, name: "the service".to_owned(), ..EngineConfig::default() };
+            let engine = store.engine(raised(), config);
+            let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+            while place.run(&["failed", "list", "--json"]).lines().is_empty() {
+                assert!(std::time::Instant::now() < deadline, "it did not fail");
+            }
+            let why = ["--why", "a test"];
+            let hint = place.run(&[&["failed", "discard", "users", "acme", "2"], &why[..]].concat()).failed();
+            assert!(hint.contains("--projection-version 2"), "{hint}");
+            let listed = place.run(&["failed", "list"]).ok();
+            assert!(listed.lines().any(|line| line.trim() == "reducer: not in version 2"), "on its own line: {listed}");
+            let discard = ["failed", "discard", "users", "acme", "2", "--projection-version", "2"];
+            let said = place.run(&[&discard, &why[..]].concat()).ok();
+            assert_eq!(said, "users: event 2 was given up, and nothing waited behind it\n");
+            let is_live = || {
+                let builds = place.run(&["builds", "list", "--json"]).lines();
+                builds.iter().any(|build| build["version"] == 2 && build["phase"] == "live")
+            };
+            while !is_live() {
+                assert!(std::time::Instant::now() < deadline, "it does not take over");
+            }
+            engine.shutdown(std::time::Duration::from_mins(1)).unwrap();
+        });
     });
 }

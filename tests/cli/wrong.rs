@@ -136,3 +136,10 @@ fn what_is_not_there_is_named_with_what_is() {
         assert!(error.contains("there is no instance \"nobody\" here"), "{error}");
     });
 }
+
+#[test]
+fn completions_are_no_json() {
+    let ran = run(&["completions", "bash", "--json"]);
+    assert_eq!(ran.code, 2, "{}", ran.out);
+    assert!(ran.err.contains("--json") && ran.out.is_empty(), "{}", ran.err);
+}

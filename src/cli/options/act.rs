@@ -217,6 +217,9 @@ pub(in crate::cli) struct RetryArgs {
     pub(in crate::cli) instance: Option<String>,
     /// The position of the event.
     pub(in crate::cli) position: Option<i64>,
+    /// In that version of the projection instead of the live one: one that is being built waits for events that fail.
+    #[arg(long, value_name = "NUMBER")]
+    pub(in crate::cli) projection_version: Option<u32>,
     /// All events that failed for good and were not skipped, in all instances.
     #[arg(long, conflicts_with_all = ["instance", "position"])]
     pub(in crate::cli) all: bool,
@@ -234,6 +237,9 @@ pub(in crate::cli) struct DiscardArgs {
     pub(in crate::cli) instance: String,
     /// The position of the event.
     pub(in crate::cli) position: i64,
+    /// In that version of the projection instead of the live one: one that is being built waits for events that fail.
+    #[arg(long, value_name = "NUMBER")]
+    pub(in crate::cli) projection_version: Option<u32>,
     #[command(flatten)]
     pub(in crate::cli) by: ByArgs,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! What a person does about failures: look at them, have them tried again, give them up.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -195,6 +196,57 @@ impl ProjectionHandler {
         }
         let applied = u64::from(before < position);
         Ok(RetryOutcome { applied, ..RetryOutcome::default() })
+    }
+}
+
+/// Does the same in all builds of a version: in that which readers see, or are to see, and in one that is filled beside it.
+/// An event is on record in some of them.
+///
+/// # Errors
+/// The first, once all were tried; that the event is not on record only where it is so in all.
+pub(crate) fn in_all<H: Borrow<ProjectionHandler>>(
+    builds: &[H],
+    mut act: impl FnMut(&ProjectionHandler) -> Result<RetryOutcome, FailureError>,
+) -> Result<RetryOutcome, FailureError> {
+    let (mut all, mut first, mut unknown, mut found) = (RetryOutcome::default(), None, None, false);
+    for build in builds {
+        match act(build.borrow()) {
+            Ok(done) => {
+                found = true;
+                all.add(done);
+            }
+            Err(error @ FailureError::NotOnRecord { .. }) => {
+                unknown.get_or_insert(error);
+            }
+            Err(FailureError::SomeStillFail { projection, mended }) => {
+                all.add(*mended);
+                first.get_or_insert(FailureError::SomeStillFail { projection, mended: Box::default() });
+            }
+            Err(error) if concerns_all(&error) => return Err(error),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    match (first, unknown) {
+        (Some(FailureError::SomeStillFail { projection, .. }), _) => {
+            Err(FailureError::SomeStillFail { projection, mended: Box::new(all) })
+        }
+        (Some(error), _) => Err(error),
+        (None, Some(error)) if !found => Err(error),
+        _ => Ok(all),
+    }
+}
+
+impl RetryOutcome {
+    fn add(&mut self, other: Self) {
+        self.applied += other.applied;
+        self.before += other.before;
+        self.after += other.after;
+        self.went_on = self.went_on.or(other.went_on);
+        let room = NAMED.saturating_sub(self.refused.len());
+        self.not_named += other.not_named + other.refused.len().saturating_sub(room) as u64;
+        self.refused.extend(other.refused.into_iter().take(room));
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::builds::BuildStore;
 use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
+use crate::engine::handler::failures::in_all;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::run::health::{self, Health};
 use crate::engine::run::runner::{LiveBuild, Runner};
@@ -401,7 +403,8 @@ impl Engine {
         Ok(self.handler(projection)?.interventions(limit)?)
     }
 
-    /// Tries a failed event again on this thread, see [`ProjectionHandler::retry`].
+    /// Tries a failed event again on this thread, see [`ProjectionHandler::retry`]: in the build of this version that readers see,
+    /// or are to see, and in one that is filled beside it.
     ///
     /// # Errors
     /// See [`FailureError`].
@@ -412,18 +415,18 @@ impl Engine {
         position: i64,
         by: &By,
     ) -> Result<RetryOutcome, FailureError> {
-        self.mended(self.handler(projection)?.retry(instance, position, by))
+        self.mended(in_all(&self.all_builds(projection)?, |build| build.retry(instance, position, by)))
     }
 
-    /// Tries all failed events of a projection again, see [`ProjectionHandler::retry_all`].
+    /// Tries all failed events of a projection again, see [`ProjectionHandler::retry_all`]; also those of a build that is filled.
     ///
     /// # Errors
     /// See [`FailureError`].
     pub fn retry_all(&self, projection: &str, by: &By) -> Result<RetryOutcome, FailureError> {
-        self.mended(self.handler(projection)?.retry_all(by))
+        self.mended(in_all(&self.all_builds(projection)?, |build| build.retry_all(by)))
     }
 
-    /// Gives a failed event up, see [`ProjectionHandler::discard`].
+    /// Gives a failed event up, see [`ProjectionHandler::discard`]; also in a build that is filled.
     ///
     /// # Errors
     /// See [`FailureError`].
@@ -434,12 +437,21 @@ impl Engine {
         position: i64,
         by: &By,
     ) -> Result<RetryOutcome, FailureError> {
-        self.mended(self.handler(projection)?.discard(instance, position, by))
+        self.mended(in_all(&self.all_builds(projection)?, |build| build.discard(instance, position, by)))
     }
 
     fn handler(&self, projection: &str) -> Result<&ProjectionHandler, FailureError> {
         let unknown = || FailureError::UnknownProjection { projection: projection.to_owned() };
         Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
+    }
+
+    /// The build of the version under its own name, and one that is filled beside it.
+    fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
+        let own = self.handler(projection)?;
+        let known = self.shared.models.builds().map_or(Ok(Vec::new()), BuildStore::builds)?;
+        let is_made = |runner: &&Runner| known.iter().any(|build| build.key == *runner.key() && build.is_made());
+        let beside = self.shared.runners.iter().filter(|runner| runner.is_shadow() && runner.name() == projection);
+        Ok(std::iter::once(own).chain(beside.filter(is_made).map(|runner| &runner.handler)).collect())
     }
 
     /// What waited for the event may go on.
