@@ -191,6 +191,9 @@ pub struct LeftOut {
     pub behind: u64,
     /// Events that failed and were skipped.
     pub skipped: u64,
+    /// Events that people gave up, which are passed over. They are wanted so.
+    #[serde(default)]
+    pub discarded: u64,
     /// Instances that stand still: paused, before an event that fails, or because nobody moves them.
     pub standing: u64,
     /// Positions of these that are not handled.
@@ -200,7 +203,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// True when nothing is left out.
+    /// True when nothing is left out, but for what people gave up.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parked + self.behind + self.skipped + self.standing == 0
@@ -213,6 +216,10 @@ impl fmt::Display for LeftOut {
             (self.parked, "failed events are parked"),
             (self.behind, "wait behind them"),
             (self.skipped, "failed events were skipped"),
+            (
+                self.discarded,
+                if self.discarded == 1 { "discarded event passed over" } else { "discarded events passed over" },
+            ),
             (self.standing, "instances stand still"),
             (self.waiting, "positions of these wait"),
         ];
@@ -391,11 +398,19 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     /// [`SetupError::Dependents`] where something of the service's own stands on its tables; when the store fails.
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError>;
 
-    /// Empties these instances of a read model: rows, state and failures. Returns how many rows went.
+    /// Empties these instances of a read model: rows, state and failures, but for what people gave up. Returns how many rows went.
     ///
     /// # Errors
     /// When the store fails.
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError>;
+
+    /// What people gave up is applied again when it is met; in one instance or all. Returns how many events that are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn forget_discarded(&self, _build: &ProjectionKey, _instance: Option<&str>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
 
     /// Takes back that the first run has succeeded.
     ///

@@ -226,7 +226,7 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
 pub(super) fn reset(
     site: &Context<'_>,
     asked: &CommandRecord,
-    instance: Option<&str>,
+    (instance, retry_discarded): (Option<&str>, bool),
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
     site.check_live_is_ours("a reset")?;
@@ -234,7 +234,12 @@ pub(super) fn reset(
     let before: Option<Emptied> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
     let mut change = match before {
         Some(Emptied { instances, rows, progress: _ }) => Change { instances, rows, ..changed(site, "") },
-        None => empty(site, instance, control)?,
+        None => {
+            if retry_discarded {
+                insist(control, || Ok(site.builds()?.forget_discarded(&site.projection.key(), instance)?))?;
+            }
+            empty(site, instance, control)?
+        }
     };
     let told = |progress: serde_json::Value| serde_json::json!({ "instances": change.instances, "rows": change.rows, "progress": progress });
     *change.left_out = left_out::refill(site, instance, control, &told)?;

@@ -7,12 +7,14 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::row;
+use super::state::Transaction;
 use super::{Bulk, BulkKind, Conn, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{
     Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,
 };
 use crate::state::ProjectionKey;
+use crate::store::ProjectionTransaction;
 use crate::value::{ColumnType as T, Value, to_micros};
 
 fn params(projection: &ProjectionKey, instance: &str) -> Vec<Value> {
@@ -160,15 +162,65 @@ pub(super) fn forget(
     refresh(conn, projection, instance)
 }
 
-/// Has the state row say whether anything is held, so that a pass without failures need not ask.
-fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+/// Has the state row say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
+pub(super) fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "UPDATE {} SET held = EXISTS (SELECT 1 FROM {} WHERE {OF_INSTANCE} AND state <> 'skipped') WHERE {OF_INSTANCE}",
+        "UPDATE {} AS s SET held = EXISTS (SELECT 1 FROM {} e WHERE e.instance_id = $1 AND e.projection = $2 AND e.version = $3 \
+         AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position)) WHERE {OF_INSTANCE}",
         dialect.table("projection_states"),
         dialect.table("held_events")
     );
     conn.execute(&sql, &params(projection, instance)).map(|_| ())
+}
+
+/// What was given up in one build is passed over in another one, where that is not behind it already; of one instance, where one
+/// is meant.
+pub(super) fn carry_discarded(
+    conn: &mut dyn Conn,
+    from: &ProjectionKey,
+    to: &ProjectionKey,
+    instance: Option<&str>,
+) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    let (held, states) = (dialect.table("held_events"), dialect.table("projection_states"));
+    let columns =
+        "position, aggregate_type, aggregate_id, event_type, state, attempts, class, error, first_at, last_at, due_at";
+    let of = "h.projection = $1 AND h.version = $2 AND h.state = 'discarded' AND (CAST($3 AS text) IS NULL OR h.instance_id = $3)";
+    let source = [Arc::clone(&from.name).into(), from.version.into(), instance.map(str::to_owned).into()];
+    let found = conn.query(&format!("SELECT DISTINCT h.instance_id FROM {held} h WHERE {of}"), &source)?;
+    let instances: Vec<Arc<str>> = found.iter().map(|found| row::shared(found, 0)).collect::<Result<_, _>>()?;
+    if instances.is_empty() {
+        return Ok(());
+    }
+    // Who fills it meanwhile is behind the lock, and sees what is to be passed over.
+    Transaction { conn: &mut *conn }.lock(to, &instances)?;
+    let sql = format!(
+        "INSERT INTO {held} (instance_id, projection, version, {columns}) SELECT h.instance_id, CAST($4 AS text), CAST($5 AS bigint), \
+         {columns} FROM {held} h WHERE {of} AND h.position > \
+         (SELECT s.position FROM {states} s WHERE s.instance_id = h.instance_id AND s.projection = $4 AND s.version = $5) \
+         ON CONFLICT (instance_id, projection, version, position) DO NOTHING"
+    );
+    let mut both = source.to_vec();
+    both.extend([Arc::clone(&to.name).into(), to.version.into()]);
+    conn.execute(&sql, &both)?;
+    instances.iter().try_for_each(|instance| refresh(conn, to, instance))
+}
+
+/// What was given up is met again, where the build is not behind it already; of one instance, where one is meant. Gives how many
+/// events that are.
+pub(super) fn forget_discarded(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: Option<&str>,
+) -> Result<u64, StoreError> {
+    let sql = format!(
+        "DELETE FROM {} WHERE projection = $1 AND version = $2 AND state = 'discarded' \
+         AND (CAST($3 AS text) IS NULL OR instance_id = $3)",
+        conn.dialect().table("held_events")
+    );
+    let params = [Arc::clone(&projection.name).into(), projection.version.into(), instance.map(str::to_owned).into()];
+    conn.execute(&sql, &params)
 }
 
 /// The events that hold up these instances as a whole.
@@ -288,7 +340,9 @@ fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &FailureQuery)
         let of_aggregate = AGGREGATE_INDEX.1;
         add(&|n| format!("{of_aggregate} = ${n}"), vec![beginning(id).into()]);
     }
-    if !query.states.is_empty() {
+    if query.states.is_empty() {
+        add(&|_| "state <> 'discarded'".to_owned(), Vec::new());
+    } else {
         let states = query.states.iter().map(|state| state.as_str().to_owned()).collect();
         add(&|n| conn.dialect().any("state", n), vec![Value::TextArray(states)]);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, builds, command, model, replay};
+use super::{Backend, DbStore, builds, command, failure, model, replay};
 use crate::builds::{Build, BuildStore, CatchUp, Comparison, LaggingInstance, Model, Phase, Replaying};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::commands::CommandStore;
@@ -175,6 +175,11 @@ impl<B: Backend> BuildStore for DbStore<B> {
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError> {
         let doing = format!("emptying projection {:?}", projection.name());
         self.backend().write(&doing, |conn| builds::empty(conn, projection, instances))
+    }
+
+    fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError> {
+        let doing = format!("taking in what was discarded of projection {:?}", build.name);
+        self.backend().write(&doing, |conn| failure::forget_discarded(conn, build, instance))
     }
 
     fn revoke(&self, projection: &ProjectionKey) -> Result<(), StoreError> {

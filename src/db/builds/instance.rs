@@ -6,7 +6,7 @@ use super::{enter, of, take_time};
 use crate::builds::{CatchUp, LaggingInstance, Phase};
 use crate::db::place::placed;
 use crate::db::state::Transaction;
-use crate::db::{Conn, model};
+use crate::db::{Conn, failure, model};
 use crate::error::{StoreError, StoreErrorKind, SwitchError};
 use crate::projection::Projection;
 use crate::sql;
@@ -138,7 +138,8 @@ pub(in crate::db) fn empty(
         let [name, version] = of(&key);
         let params = [instance.as_ref().into(), name, version];
         let one = "instance_id = $1 AND projection = $2 AND version = $3";
-        conn.execute(&format!("DELETE FROM {} WHERE {one}", dialect.table("held_events")), &params)?;
+        let sql = format!("DELETE FROM {} WHERE {one} AND state <> 'discarded'", dialect.table("held_events"));
+        conn.execute(&sql, &params)?;
         let sql = format!(
             "UPDATE {} SET position = 0, event = NULL, store = NULL, held = ($4 = 1), careful = ($4 = 1), marked = NULL, \
              epoch = epoch + 1, owner = NULL, leased_until = NULL WHERE {one}",
@@ -146,6 +147,7 @@ pub(in crate::db) fn empty(
         );
         let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();
         conn.execute(&sql, &params)?;
+        failure::refresh(conn, &key, instance)?;
     }
     Ok(rows)
 }

@@ -95,7 +95,7 @@ pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
             plain(&attempt.aggregate_type),
             attempt.aggregate_id
         ),
-        FailureStatus::Behind => {}
+        FailureStatus::Behind | FailureStatus::Discarded => {}
         FailureStatus::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
     }
 }
