@@ -398,6 +398,14 @@ pub trait BuildStore: fmt::Debug + Send + Sync {
     /// [`SetupError::Dependents`] where something of the service's own stands on its tables; when the store fails.
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError>;
 
+    /// Foreign keys of the service's own tables that refer to the tables of a build, in words.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn referring(&self, _projection: &Projection) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Empties these instances of a read model: rows, state and failures, but for what people gave up. Returns how many rows went.
     ///
     /// # Errors

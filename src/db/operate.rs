@@ -177,6 +177,11 @@ impl<B: Backend> BuildStore for DbStore<B> {
         self.backend().write(&doing, |conn| builds::empty(conn, projection, instances))
     }
 
+    fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError> {
+        let doing = format!("looking what refers to the rows of projection {:?}", projection.name());
+        self.backend().read(&doing, |conn| builds::referring(conn, projection))
+    }
+
     fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError> {
         let doing = format!("taking in what was discarded of projection {:?}", build.name);
         self.backend().write(&doing, |conn| failure::forget_discarded(conn, build, instance))

@@ -11,7 +11,7 @@ mod switch;
 mod views;
 
 pub(super) use compare::compare;
-pub(super) use instance::{empty, exchange};
+pub(super) use instance::{empty, exchange, referring};
 pub(super) use switch::go_live;
 pub(super) use views::replace as replace_view;
 
