@@ -121,6 +121,10 @@ pub trait LeaseStore: fmt::Debug + Send + Sync {
     /// before it begins. Default: nothing is done, for stores whose transactions hold nobody up.
     fn hold_within(&self, _lease: Duration) {}
 
+    /// Has the database's own lists of sessions show this name, unless what names the database brings one. An engine says so
+    /// before it begins. Default: nothing is done, for databases without such lists.
+    fn call_itself(&self, _name: &str) {}
+
     /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
     /// obtained. Never waits for another holder.
     ///

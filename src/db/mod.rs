@@ -280,6 +280,9 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn hold_within(&self, _lease: std::time::Duration) {}
 
+    /// See [`LeaseStore::call_itself`](crate::LeaseStore::call_itself).
+    fn call_itself(&self, _name: &str) {}
+
     /// Connections that can be used at the same time, when that is bounded.
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;

@@ -253,7 +253,7 @@ on_both! {
         an_array_with_null_is_read;
     standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
         many_standstills_are_counted_and_go_when_they_are_mended, a_pause_is_told_as_one, what_nobody_runs_is_told_once_it_is_late,
-        what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,
+        what_does_not_move_is_stuck_and_what_moves_is_not, a_first_run_is_told_by_the_doctor_too, a_lease_and_a_lead_of_another_process_are_told,
         a_halted_build_is_told_with_its_trouble, notes_hold_as_long_as_somebody_stands_by_them;
     builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
         an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, what_is_left_out_is_told,
