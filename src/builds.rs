@@ -185,6 +185,9 @@ pub struct LeftOut {
     pub behind: u64,
     /// Events that failed and were skipped.
     pub skipped: u64,
+    /// Events that people gave up, which are passed over. They are wanted so.
+    #[serde(default)]
+    pub discarded: u64,
     /// Instances that stand still: paused, before an event that fails, or because nobody moves them.
     pub standing: u64,
     /// Positions of these that are not handled.
@@ -194,7 +197,7 @@ pub struct LeftOut {
 }
 
 impl LeftOut {
-    /// True when nothing is left out.
+    /// True when nothing is left out, but for what people gave up.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parked + self.behind + self.skipped + self.standing == 0
@@ -207,6 +210,10 @@ impl fmt::Display for LeftOut {
             (self.parked, "failed events are parked"),
             (self.behind, "wait behind them"),
             (self.skipped, "failed events were skipped"),
+            (
+                self.discarded,
+                if self.discarded == 1 { "discarded event passed over" } else { "discarded events passed over" },
+            ),
             (self.standing, "instances stand still"),
             (self.waiting, "positions of these wait"),
         ];

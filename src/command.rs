@@ -35,6 +35,7 @@ pub enum Switch {
 /// # let _ = (options, one_tenant);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command, each with a name of its own")]
 pub struct RebuildOptions {
     /// Only this instance; its rows are exchanged in place, and nothing is kept of the old ones.
     pub instance: Option<String>,
@@ -54,6 +55,9 @@ pub struct RebuildOptions {
     /// cannot be moved: policies, labels, rules, foreign keys. What that is, the refusal without it says. Default: false.
     #[serde(default)]
     pub accept_loss: bool,
+    /// True to apply again what was discarded; false to pass it over. Default: false.
+    #[serde(default)]
+    pub retry_discarded: bool,
 }
 
 impl Default for RebuildOptions {
@@ -65,6 +69,7 @@ impl Default for RebuildOptions {
             switch_within: None,
             unless_live: false,
             accept_loss: false,
+            retry_discarded: false,
         }
     }
 }
@@ -107,6 +112,9 @@ pub enum AdminCommand {
     Reset {
         /// Only this instance.
         instance: Option<String>,
+        /// True to apply again what was discarded.
+        #[serde(default)]
+        retry_discarded: bool,
     },
     /// Pause the projection in all processes: nothing is applied until it is resumed. No engine has to be alive.
     Pause {

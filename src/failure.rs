@@ -101,11 +101,15 @@ pub enum FailureStatus {
     Behind,
     /// The projection went on without it.
     Skipped,
+    /// A person gave it up: it is never applied, in no rebuild either. It is no failure any more, and listed only where this
+    /// state is asked for.
+    Discarded,
 }
 
 impl FailureStatus {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Failing, Self::Stopped, Self::Parked, Self::Behind, Self::Skipped];
+    pub const ALL: [Self; 6] =
+        [Self::Failing, Self::Stopped, Self::Parked, Self::Behind, Self::Skipped, Self::Discarded];
 
     /// The word under which the state is stored.
     #[must_use]
@@ -116,6 +120,7 @@ impl FailureStatus {
             Self::Parked => "parked",
             Self::Behind => "behind",
             Self::Skipped => "skipped",
+            Self::Discarded => "discarded",
         }
     }
 

@@ -56,7 +56,9 @@ impl CommandHandler for AdminHandler {
             AdminCommand::Back { stale, within } => answer(&switch::back(&site, asked.id, (*stale, *within), task)?),
             AdminCommand::DropOld => answer(&switch::drop_old(&site, task)?),
             AdminCommand::Abandon => answer(&switch::abandon(&site, &asked.who, &asked.why, task)?),
-            AdminCommand::Reset { instance } => answer(&switch::reset(&site, asked, instance.as_deref(), task)?),
+            AdminCommand::Reset { instance, retry_discarded } => {
+                answer(&switch::reset(&site, asked, (instance.as_deref(), *retry_discarded), task)?)
+            }
             AdminCommand::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             AdminCommand::Explain(question) => explain(&site, task, question),
             // A store that leaves it to engines does not keep its contract.

@@ -152,7 +152,7 @@ impl Doctor {
     }
 }
 
-/// Each standstill with its remedy; one finding says so where there is none. Pauses and the first run are no faults, and lag and
+/// Each standstill with its remedy; one finding says so where there is none. The first run is no fault; pauses, lag and
 /// engines have findings of their own.
 fn standstills(status: &Status) -> Vec<Finding> {
     use StandstillKind as K;
@@ -161,7 +161,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
         .projections
         .iter()
         .flat_map(|projection| projection.standstills.iter().map(move |one| (projection, one)))
-        .filter(|(_, one)| !matches!(one.kind, K::Paused | K::FirstRun | K::NoEngine))
+        .filter(|(_, one)| !matches!(one.kind, K::Paused | K::NoEngine))
         .collect();
     if all.is_empty() {
         return vec![Finding::ok(check, "nothing stands still")];
@@ -174,6 +174,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
         let found = format!("{}{since}{by}: {one}", shown(projection));
         let remedy = remedy(one.kind, projection.phase);
         match one.kind {
+            K::FirstRun => Finding::ok(check, format!("{found}; {remedy}")),
             // It passes by itself once nobody stands in the way.
             K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, remedy),
             _ if !projection.is_live() => Finding::warn(check, found, remedy),

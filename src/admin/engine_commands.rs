@@ -22,7 +22,8 @@ impl Engine {
     ///
     /// All engines that run the projection take part, after their live work. It outlasts this process: another one goes on
     /// with it. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild, [`back`](Self::back) returns
-    /// to it. An event that fails is parked at once; so is one that was given up before, unless its cause was mended.
+    /// to it. An event that fails is parked at once. One that was discarded is passed over, unless
+    /// [`RebuildOptions::retry_discarded`] says otherwise.
     ///
     /// # Errors
     /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection goes on; what went wrong otherwise.
@@ -105,7 +106,8 @@ impl Engine {
     /// # Errors
     /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
     pub fn reset(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<Change, OperateError> {
-        self.carry_out(projection, AdminCommand::Reset { instance: instance.map(str::to_owned) }, by)
+        let instance = instance.map(str::to_owned);
+        self.carry_out(projection, AdminCommand::Reset { instance, retry_discarded: false }, by)
     }
 
     /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and why

@@ -14,7 +14,7 @@ use crate::builds::JsonRow;
 use crate::command::ExplainRequest;
 use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
-use crate::failure::FailureQuery;
+use crate::failure::{FailureQuery, FailureStatus};
 use crate::query::{Cursor, ReadRequest};
 use crate::statement::{Statement, find_table};
 use crate::store::Replay;
@@ -104,7 +104,9 @@ pub(super) fn explain(
     let key = key(table, &question.key)?;
     let position = as_of(site, question)?;
     let instance: Arc<str> = question.instance.as_str().into();
-    let held = site.models.failed_events(&site.projection.key(), &FailureQuery::all().instance(&instance))?;
+    let held = site
+        .models
+        .failed_events(&site.projection.key(), &FailureQuery::all().instance(&instance).states(FailureStatus::ALL))?;
     let mut told = Told {
         site,
         table,

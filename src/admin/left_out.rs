@@ -9,8 +9,9 @@ use super::pace::Pace;
 use super::tries::insist;
 use crate::builds::{LeftOut, Step};
 use crate::error::{OperateError, StoreError};
-use crate::failure::{FailureQuery, FailureStatus};
+use crate::failure::{Attempt, FailureQuery, FailureStatus};
 use crate::lease::Pause;
+use crate::plain::plain;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::StopCause;
@@ -66,6 +67,7 @@ impl Context<'_> {
             (FailureStatus::Parked, &mut found.parked),
             (FailureStatus::Behind, &mut found.behind),
             (FailureStatus::Skipped, &mut found.skipped),
+            (FailureStatus::Discarded, &mut found.discarded),
         ];
         let all = if instance.is_none() { self.models.failure_counts(key)? } else { Vec::new() };
         for (state, count) in counted {
@@ -75,6 +77,16 @@ impl Context<'_> {
                 }
                 None => all.iter().filter(|(other, _)| *other == state).map(|(_, count)| count).sum(),
             };
+        }
+        if found.discarded > 0 {
+            let mut query = FailureQuery::all().states([FailureStatus::Discarded]).limit(NAMED);
+            if let Some(instance) = instance {
+                query = query.instance(instance);
+            }
+            found.reasons.extend(self.models.failed_events(key, &query)?.iter().map(|one| {
+                let Attempt { instance, position, class, error, .. } = &one.attempt;
+                format!("event {position} of instance {instance:?} was given up ({class}: {})", plain(error))
+            }));
         }
         Ok(())
     }

@@ -211,15 +211,20 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
 pub(super) fn reset(
     site: &Context<'_>,
     asked: &CommandRecord,
-    instance: Option<&str>,
+    (instance, retry_discarded): (Option<&str>, bool),
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
     site.check_live_is_ours("a reset")?;
     // Whoever begins it anew does not empty what is being filled.
     let before: Option<Emptied> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
-    let mut change = match before {
-        Some(Emptied { instances, rows, progress: _ }) => Change { instances, rows, ..changed(site, "") },
-        None => empty(site, instance, control)?,
+    let mut change = if let Some(Emptied { instances, rows, progress: _ }) = before {
+        Change { instances, rows, ..changed(site, "") }
+    } else {
+        check_referring(site, control)?;
+        if retry_discarded {
+            insist(control, || Ok(site.builds().forget_discarded(&site.projection.key(), instance)?))?;
+        }
+        empty(site, instance, control)?
     };
     let told = |progress: serde_json::Value| serde_json::json!({ "instances": change.instances, "rows": change.rows, "progress": progress });
     *change.left_out = left_out::refill(site, instance, control, &told)?;
@@ -227,6 +232,19 @@ pub(super) fn reset(
     change.done = format!("emptied and filled again{part}");
     log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
     Ok(change)
+}
+
+/// Rows that others refer to cannot be gone for a while, or would take along what refers to them.
+fn check_referring(site: &Context<'_>, control: &dyn Control) -> Result<(), OperateError> {
+    let referring = insist(control, || Ok(site.builds().referring(&site.projection)?))?;
+    if referring.is_empty() {
+        return Ok(());
+    }
+    Err(site.refused(format!(
+        "a reset empties tables to which others refer ({}), which would refuse it or lose their rows; use `readside rebuild`, \
+         with --instance for one alone, which keeps the rows that stay",
+        referring.join(", ")
+    )))
 }
 
 /// What was reported of a reset that has emptied all it had to.

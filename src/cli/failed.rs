@@ -212,6 +212,7 @@ fn meaning(state: FailureStatus) -> &'static str {
         FailureStatus::Parked => "later events of its aggregate wait behind it",
         FailureStatus::Behind => "it waits behind a parked event of its aggregate",
         FailureStatus::Skipped => "the projection went on without it",
+        FailureStatus::Discarded => "a person gave it up, and no rebuild applies it",
     }
 }
 

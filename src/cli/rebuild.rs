@@ -23,6 +23,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
         switch_within: args.switch_within,
         unless_live: false,
         accept_loss: args.accept_loss,
+        retry_discarded: args.retry_discarded,
     };
     let by = by::of_acts(&args.by)?;
     session.operated(&args.projection, AdminCommand::Rebuild(options), &by, &args.wait, report)
@@ -51,13 +52,10 @@ fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
 
 /// What is not in a read model, although the log has it.
 fn left_out(session: &mut Session<'_>, left: &LeftOut) -> Outcome {
-    if left.is_empty() {
-        return Ok(Ended::Fine);
-    }
-    if !session.out.is_json() {
+    if !session.out.is_json() && (!left.is_empty() || left.discarded > 0) {
         session.out.line(&format!("left out: {}", clean(&left.to_string())))?;
     }
-    Ok(Ended::Found)
+    Ok(if left.is_empty() { Ended::Fine } else { Ended::Found })
 }
 
 /// The difference between old and new.
@@ -157,7 +155,7 @@ fn refused(session: &mut Session<'_>, mended: &RetryOutcome) -> Outcome {
 
 pub(super) fn reset(session: &mut Session<'_>, args: &ResetArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
-    let command = AdminCommand::Reset { instance: args.instance.clone() };
+    let command = AdminCommand::Reset { instance: args.instance.clone(), retry_discarded: args.retry_discarded };
     session.operated(&args.projection, command, &by, &args.wait, changed)
 }
 

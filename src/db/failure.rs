@@ -160,11 +160,12 @@ pub(super) fn forget(
     refresh(conn, projection, instance)
 }
 
-/// Has the state row say whether anything is held, so that a pass without failures need not ask.
-fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+/// Has the state row say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
+pub(super) fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "UPDATE {} SET held = EXISTS (SELECT 1 FROM {} WHERE {OF_INSTANCE} AND state <> 'skipped') WHERE {OF_INSTANCE}",
+        "UPDATE {} AS s SET held = EXISTS (SELECT 1 FROM {} e WHERE e.instance_id = $1 AND e.projection = $2 AND e.version = $3 \
+         AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position)) WHERE {OF_INSTANCE}",
         dialect.table("projection_states"),
         dialect.table("held_events")
     );
@@ -288,7 +289,9 @@ fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &FailureQuery)
         let of_aggregate = AGGREGATE_INDEX.1;
         add(&|n| format!("{of_aggregate} = ${n}"), vec![beginning(id).into()]);
     }
-    if !query.states.is_empty() {
+    if query.states.is_empty() {
+        add(&|_| "state <> 'discarded'".to_owned(), Vec::new());
+    } else {
         let states = query.states.iter().map(|state| state.as_str().to_owned()).collect();
         add(&|n| conn.dialect().any("state", n), vec![Value::TextArray(states)]);
     }

@@ -11,6 +11,7 @@ mod builds;
 mod checkpoint;
 mod clause;
 mod command;
+mod discarded;
 mod execute;
 mod failure;
 mod filter;
@@ -286,6 +287,9 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`LeaseStore::hold_within`](crate::LeaseStore::hold_within).
     #[doc(hidden)]
     fn hold_within(&self, _lease: std::time::Duration) {}
+
+    /// See [`LeaseStore::call_itself`](crate::LeaseStore::call_itself).
+    fn call_itself(&self, _name: &str) {}
 
     /// Connections that can be used at the same time, when that is bounded.
     #[doc(hidden)]

@@ -85,6 +85,15 @@ pub trait Catalogue {
         views: &[Relation],
     ) -> Result<Vec<Dependent>, StoreError>;
 
+    /// Statements that have the constraints and indexes of a table begin with another name where they begin with this one. Only
+    /// where somebody sees these names.
+    fn renamed(&self, _: &mut dyn Conn, _table: &Relation, _was: &str, _now: &str) -> Result<Vec<Step>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Foreign keys of other tables that refer to these, in words.
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError>;
+
     /// The statements that give a view again what people put on it, once it was made anew with these columns.
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError>;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, ask, builds, command, model, replay};
+use super::{Backend, DbStore, ask, builds, command, discarded, model, replay};
 use crate::builds::{Build, Comparison, LaggingInstance, Model, Phase};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
@@ -176,6 +176,16 @@ impl<B: Backend> BuildStore for DbStore<B> {
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError> {
         let doing = format!("emptying projection {:?}", projection.name());
         self.backend().write(&doing, |conn| builds::empty(conn, projection, instances))
+    }
+
+    fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError> {
+        let doing = format!("looking what refers to the rows of projection {:?}", projection.name());
+        self.backend().read(&doing, |conn| builds::referring(conn, projection))
+    }
+
+    fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError> {
+        let doing = format!("taking in what was discarded of projection {:?}", build.name);
+        self.backend().write(&doing, |conn| discarded::forget(conn, build, instance))
     }
 
     fn revoke(&self, projection: &ProjectionKey) -> Result<(), StoreError> {

@@ -351,6 +351,10 @@ impl<B: Backend> LeaseStore for DbStore<B> {
         self.inner.backend.hold_within(lease);
     }
 
+    fn call_itself(&self, name: &str) {
+        self.inner.backend.call_itself(name);
+    }
+
     fn acquire(
         &self,
         projection: &ProjectionKey,

@@ -1,5 +1,7 @@
 //! What can be set on a handler, with defaults that suit most services.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::ConfigError;
@@ -117,7 +119,8 @@ impl HandlerConfig {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// The name of this process in the list of members, for people. Default: `readside`.
+    /// The name of this process in the list of members and in PostgreSQL's of sessions, for people. Default: its program, number
+    /// and host: `billing-4711@host-a`.
     pub name: String,
     /// Time between two looks for work; pushes are heard of at once without it. Default: 10 s.
     pub requeue_every: Duration,
@@ -143,10 +146,20 @@ pub struct EngineConfig {
     pub handler: HandlerConfig,
 }
 
+/// Program, number and host of this process, as far as they are known.
+fn own_name() -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str).unwrap_or("readside").to_owned();
+    let known = ["HOSTNAME", "COMPUTERNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or(known).unwrap_or_default();
+    let host = if host.trim().is_empty() { String::new() } else { format!("@{}", host.trim()) };
+    format!("{program}-{}{host}", std::process::id()).replace('\0', "")
+}
+
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            name: "readside".to_owned(),
+            name: own_name(),
             requeue_every: Duration::from_secs(10),
             lease: Duration::from_secs(30),
             longest_reducer: Duration::from_mins(1),
@@ -193,6 +206,13 @@ impl EngineConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_are_told_apart_by_their_names() {
+        let name = EngineConfig::default().name;
+        assert!(name.contains(&std::process::id().to_string()) && name.starts_with("readside-"), "{name}");
+        assert_eq!(name, EngineConfig::default().name);
+    }
 
     #[test]
     fn every_wrong_value_is_named() {

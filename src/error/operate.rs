@@ -68,6 +68,20 @@ pub enum SwitchError {
         /// What depends on it.
         dependents: String,
     },
+    /// A row that is not in the new build is referred to by others.
+    #[error(
+        "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({referring}); delete or change first what refers to it ({error})"
+    )]
+    Referred {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// The foreign keys, with their tables.
+        referring: String,
+        /// What the database says.
+        error: String,
+    },
     /// There is no such build.
     #[error("projection {projection:?} has no build {build}")]
     NoBuild {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postgres::Config;
@@ -12,6 +13,7 @@ use postgres::config::{ChannelBinding, SslMode};
 use super::options::PostgresOptions;
 use crate::conninfo::{Fault, Parts};
 use crate::error::{StoreError, StoreErrorKind};
+use crate::sync::Mutex;
 
 /// A peer that is gone without a word is found out after about twice this time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -34,6 +36,10 @@ pub(super) struct Address {
     pub(super) is_random: bool,
     /// For each address, where the string says how long.
     pub(super) timeout: Option<Duration>,
+    /// What the service calls itself, where the string does not say.
+    pub(super) name: Arc<Mutex<Option<String>>>,
+    /// The string says that.
+    pub(super) is_named: bool,
 }
 
 /// One host of a connection string.
@@ -119,6 +125,7 @@ impl Address {
             config.options(options);
         }
         let name = parts.text("application_name")?.or(parts.text("fallback_application_name")?);
+        let is_named = name.is_some();
         config.application_name(name.unwrap_or("readside"));
         config.ssl_mode(SslMode::Disable);
         let choices = [("disable", ChannelBinding::Disable), ("prefer", ChannelBinding::Prefer)];
@@ -151,6 +158,8 @@ impl Address {
             target: target.unwrap_or(Target::Any),
             is_random: is_random.unwrap_or_default(),
             timeout,
+            name: Arc::default(),
+            is_named,
         })
     }
 }

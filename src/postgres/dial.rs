@@ -150,6 +150,9 @@ fn connect_to(
     if let Some(ip) = ip {
         config.hostaddr(ip);
     }
+    if let Some(name) = address.name.lock().as_deref().filter(|_| !address.is_named) {
+        config.application_name(name);
+    }
     config.connect_timeout(until.saturating_duration_since(Instant::now()));
     let target = address.target;
     let connected = within("readside-connect", "the server did not answer", until, doing, move || {

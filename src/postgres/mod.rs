@@ -222,6 +222,10 @@ impl Backend for Postgres {
         self.longest_idle.fetch_min(idle, Ordering::Relaxed);
     }
 
+    fn call_itself(&self, name: &str) {
+        self.pool.call_itself(name);
+    }
+
     fn connections(&self) -> Option<usize> {
         Some(self.options.max_connections)
     }

@@ -273,6 +273,24 @@ const DEPENDENTS: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid FROM unne
        AND pg_has_role((SELECT relowner FROM pg_class WHERE pg_class.oid = coalesce(of, objid)), 'USAGE'), false) AS moves \
      FROM e WHERE of IS NULL OR of NOT IN (SELECT oid FROM own WHERE oid IS NOT NULL) ORDER BY 1";
 
+/// Constraints and indexes of `$1` whose names begin with the name `$2` begin with `$3` instead. What makes the name of an
+/// index unique while two builds are there goes.
+const RENAMED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::regclass AS old, $2::text AS was, $3::text AS now), \
+     c AS (SELECT conname::text AS name, true AS is_constraint FROM p JOIN pg_constraint ON conrelid = old \
+      UNION SELECT i.relname::text, false FROM p JOIN pg_index x ON x.indrelid = old JOIN pg_class i ON i.oid = x.indexrelid \
+      WHERE NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = x.indexrelid AND k.conrelid = old)) \
+     SELECT format('name of %s on %s', c.name, p.old), false, \
+     CASE WHEN is_constraint THEN format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', o, name, x.new) \
+     ELSE format('ALTER INDEX %I.%I RENAME TO %I', s.nspname, name, x.new) END \
+     FROM p JOIN pg_class t ON t.oid = p.old JOIN pg_namespace s ON s.oid = t.relnamespace, c, LATERAL \
+     (SELECT now || regexp_replace(substr(name, length(was) + 1), '^_[0-9a-f]{8}(_.*_idx)$', '\\1') AS new) x \
+     WHERE starts_with(name, was || '_') AND octet_length(x.new) <= 63 ORDER BY 1";
+
+const REFERRING: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid FROM unnest($1::text[]) u) \
+     SELECT format('foreign key %I of table %s to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass) FROM pg_constraint k \
+     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN (SELECT oid FROM t) \
+     AND k.conrelid NOT IN (SELECT oid FROM t WHERE oid IS NOT NULL) ORDER BY 1";
+
 /// Views of the service's own that read a table, in the words from before.
 const VIEWS: &str = ", v AS (SELECT DISTINCT w.ev_class AS oid FROM p JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass \
      AND d.refobjid = old AND d.classid = 'pg_rewrite'::regclass JOIN pg_rewrite w ON w.oid = d.objid AND w.rulename = '_RETURN' \
@@ -438,6 +456,15 @@ impl Catalogue for Objects {
             Ok(Dependent { what: row::text(found, 0)?.to_owned(), moves: row::truth(found, 1)? })
         };
         found.iter().map(one).collect()
+    }
+
+    /// Errors name constraints, and so does SQL of the service's own.
+    fn renamed(&self, conn: &mut dyn Conn, table: &Relation, was: &str, now: &str) -> Result<Vec<Step>, StoreError> {
+        steps(conn, RENAMED, &[table.quoted.as_str().into(), was.into(), now.into()], false)
+    }
+
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
+        texts(conn, REFERRING, &[names(tables)])
     }
 
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError> {

@@ -115,6 +115,16 @@ impl Pool {
         Self::new(address, options, 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
+    /// The name that new connections of this pool and its reserve bear in the server's lists. Idle ones make way for such.
+    pub(super) fn call_itself(&self, name: &str) {
+        *self.address.name.lock() = Some(name.to_owned());
+        let idle = std::mem::take(&mut self.state.lock().idle);
+        let count = idle.len();
+        drop(idle);
+        self.state.lock().open -= count;
+        self.freed.notify_all();
+    }
+
     pub(super) fn role(&self) -> &str {
         &self.role
     }

@@ -198,6 +198,14 @@ impl Catalogue for Objects {
         Ok(dependents)
     }
 
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        for table in tables {
+            found.extend(referring(conn, table, tables)?.iter().map(|from| foreign_key(from, table)));
+        }
+        Ok(found)
+    }
+
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, _: &[String]) -> Result<Vec<Step>, StoreError> {
         let step = |Made { kind, name, words }: Made| Step {
             what: format!("{kind} {name:?} on view {:?}", view.raw),

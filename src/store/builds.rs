@@ -135,11 +135,24 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
     /// [`SetupError::Dependents`] where something of the service's own stands on its tables; when the store fails.
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError>;
 
-    /// Empties these instances of a read model: rows, state and failures. Returns how many rows went.
+    /// Foreign keys of the service's own tables that refer to the tables of a build, in words.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError>;
+
+    /// Empties these instances of a read model: rows, state and failures, but for what people gave up. Returns how many rows
+    /// went.
     ///
     /// # Errors
     /// When the store fails.
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError>;
+
+    /// What people gave up is applied again when it is met; in one instance or all. Returns how many events that are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError>;
 
     /// Takes back that the first run has succeeded.
     ///

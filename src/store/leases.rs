@@ -22,6 +22,10 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// before it begins.
     fn hold_within(&self, lease: Duration);
 
+    /// Has the database's own lists of sessions show this name, unless what names the database brings one. An engine says so
+    /// before it begins.
+    fn call_itself(&self, name: &str);
+
     /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
     /// obtained. Never waits for another holder.
     ///

@@ -170,7 +170,7 @@ pub(crate) fn a_reset_outlasts_its_processes<P: Place>(place: &P) {
     filled(place);
     for point in ["empty", "empty.", "revoke", "revoke."] {
         spoil(place);
-        killed(place, &AdminCommand::Reset { instance: None }, point, 0);
+        killed(place, &AdminCommand::Reset { instance: None, retry_discarded: false }, point, 0);
     }
     assert!(seen(place).contains(&"tenant-000/x1=71".to_owned()), "{:?}", seen(place));
 }

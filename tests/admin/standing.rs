@@ -204,6 +204,19 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
 }
 
 // Contract: L11
+both!(a_first_run_is_told_by_the_doctor_too);
+pub(crate) fn a_first_run_is_told_by_the_doctor_too<P: Place>(place: &P) {
+    let store = place.open();
+    ProjectionStore::setup(&store, &[&crate::counts(1)]).unwrap();
+    store.push(&[count("a", "x", 1)]).unwrap();
+    let status = store.status(false).unwrap();
+    assert!(status.projections[0].standstills.iter().any(|one| one.kind == StandstillKind::FirstRun), "{status:?}");
+    let told = admin::Doctor::default().examine(&store);
+    let first = told.iter().find(|finding| finding.found.contains("first run")).expect("it is told");
+    assert!(first.verdict == Severity::Ok && first.found.contains("status --watch"), "{first:?}");
+}
+
+// Contract: L11
 both!(a_lease_and_a_lead_of_another_process_are_told);
 pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P) {
     let (store, other, key) = (place.open(), Uuid::from_u128(7), counts(1).key());

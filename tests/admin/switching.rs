@@ -64,6 +64,26 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
     lawful(&place);
 }
 
+// Contract: L11: whoever looks who holds a lock sees which of the service's processes it is.
+#[test]
+fn an_engine_bears_its_name_in_the_list_of_sessions() {
+    let place = database();
+    let named = |name: &str| EngineConfig { name: name.to_owned(), ..eager() };
+    let engine = start(place.open(), named("billing-7"));
+    fill(&engine, 1, 3);
+    let sql = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() \
+               AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    assert_eq!(place.query(sql), ["billing-7"]);
+    engine.shutdown(LONG).unwrap();
+    drop(engine);
+    // What names the database may say otherwise.
+    let store = PostgresStore::connect(&format!("{}?application_name=reports", place.url())).unwrap();
+    let engine = start(store, named("billing-8"));
+    let sql = format!("{sql} AND application_name IN ('reports', 'billing-8')");
+    assert_eq!(place.query(&sql), ["reports"]);
+    engine.shutdown(LONG).unwrap();
+}
+
 // Contract: B1
 #[test]
 fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {

@@ -189,7 +189,7 @@ fn no_text_breaks_a_line_or_turns_it() {
         let pause = ["pause", "broken", "--instance", INSTANCE];
         let said = place.run(&[&pause[..], &by].concat());
         for (args, lines) in [
-            (&["failed", "list"][..], 2),
+            (&["failed", "list"][..], 3),
             (&["failed", "show", "broken", INSTANCE, "1"], 8),
             (&["failed", "show", "broken", "other\u{202e}", "1"], 1),
             (&["failed", "discard", "broken", INSTANCE, "9", "--why", "x"], 1),

@@ -20,7 +20,8 @@ pub(in crate::cli) enum FailedCommand {
     /// List failed events, by projection, instance and position.
     ///
     /// Their states: `failing` is tried again, `stopped` holds its instance up until a person acts, `parked` holds its aggregate
-    /// back, `behind` waits for a parked one, `skipped` was left out.
+    /// back, `behind` waits for a parked one, `skipped` was left out. `discarded` was given up by a person, and is listed only
+    /// where it is asked for.
     #[command(after_long_help = "\
 Example:
   readside failed list users --state parked")]
@@ -39,7 +40,8 @@ Example:
     Retry(RetryArgs),
     /// Give a failed event up: the read model goes on without it.
     ///
-    /// What was parked behind it is applied, in order. A reset, a rebuild and a raised version meet the event again.
+    /// What was parked behind it is applied, in order. A reset, a rebuild and a raised version pass it over too; the first two
+    /// apply it again with --retry-discarded.
     #[command(after_long_help = "\
 Example:
   readside failed discard users acme 17 --why 'a test that went astray'")]
@@ -71,6 +73,7 @@ pub(in crate::cli) enum StateArg {
     Parked,
     Behind,
     Skipped,
+    Discarded,
 }
 
 impl From<StateArg> for FailureStatus {
@@ -81,6 +84,7 @@ impl From<StateArg> for FailureStatus {
             StateArg::Parked => Self::Parked,
             StateArg::Behind => Self::Behind,
             StateArg::Skipped => Self::Skipped,
+            StateArg::Discarded => Self::Discarded,
         }
     }
 }
@@ -118,6 +122,9 @@ pub(in crate::cli) struct RebuildArgs {
     /// as policies, labels, rules and foreign keys; the refusal without this says which.
     #[arg(long, conflicts_with = "instance")]
     pub(in crate::cli) accept_loss: bool,
+    /// Apply again what was discarded, which is passed over otherwise.
+    #[arg(long)]
+    pub(in crate::cli) retry_discarded: bool,
     /// Give the switch up when others hold the tables for so long. Default: 10min.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) switch_within: Option<Duration>,
@@ -202,6 +209,9 @@ pub(in crate::cli) struct ResetArgs {
     /// Only this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
+    /// Apply again what was discarded, which is passed over otherwise.
+    #[arg(long)]
+    pub(in crate::cli) retry_discarded: bool,
     #[command(flatten)]
     pub(in crate::cli) by: ByArgs,
     #[command(flatten)]

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use super::{enter, of, take_time};
 use crate::builds::{LaggingInstance, Phase};
+use crate::db::objects::Relation;
 use crate::db::place::placed;
 use crate::db::transaction::Transaction;
-use crate::db::{Conn, model};
-use crate::error::{StoreError, StoreErrorKind, SwitchError};
+use crate::db::{Conn, failure, model};
+use crate::error::{StoreError, StoreErrorKind, SwitchError, chain};
 use crate::projection::Projection;
-use crate::sql;
+use crate::sql::{self, Dialect};
 use crate::state::{ProjectionKey, State};
 use crate::store::CatchUp;
 use crate::store::ProjectionTransaction;
-use crate::table::INSTANCE_COLUMN;
+use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::Value;
 
 fn lock(conn: &mut dyn Conn, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {
@@ -50,8 +51,22 @@ pub(in crate::db) fn exchange(
             to: standing,
         });
     }
-    model::forget(conn, live, instance)?;
-    copy_rows(conn, build, live, instance)?;
+    let referring = of_tables(conn, live)?;
+    if referring.is_empty() {
+        model::forget(conn, live, instance)?;
+        copy_rows(conn, build, live, instance)?;
+    } else {
+        let refused = |error: StoreError| match error.kind() {
+            StoreErrorKind::Constraint => SwitchError::Referred {
+                projection: live.name().to_owned(),
+                instance: instance.to_string(),
+                referring: referring.join(", "),
+                error: chain(&error),
+            },
+            _ => error.into(),
+        };
+        merge_rows(conn, build, live, instance).map_err(refused)?;
+    }
     copy_state(conn, &from, &to, instance)?;
     Ok(())
 }
@@ -88,6 +103,64 @@ fn copy_rows(
         conn.execute(&sql, &[instance.as_ref().into()])?;
     }
     Ok(())
+}
+
+/// Rows that stay are changed in place: what refers to them is none the wiser. Those that go are deleted, which is where a
+/// foreign key refuses.
+fn merge_rows(
+    conn: &mut dyn Conn,
+    build: &Projection,
+    live: &Projection,
+    instance: &Arc<str>,
+) -> Result<(), StoreError> {
+    let (dialect, of) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
+    if dialect == Dialect::Postgres {
+        conn.batch("SET CONSTRAINTS ALL IMMEDIATE")?;
+    }
+    let names = |table: &Table| (sql::physical_name(dialect, live, table), sql::physical_name(dialect, build, table));
+    let key = |table: &Table| -> Vec<String> {
+        std::iter::once(of.clone()).chain(table.primary_key.iter().map(|name| sql::quote(name))).collect()
+    };
+    for table in build.tables().iter().rev() {
+        let (old, new) = names(table);
+        let same: Vec<String> = key(table).iter().map(|name| format!("n.{name} = o.{name}")).collect();
+        let sql = format!(
+            "DELETE FROM {old} AS o WHERE o.{of} = $1 AND NOT EXISTS (SELECT 1 FROM {new} n WHERE {})",
+            same.join(" AND ")
+        );
+        conn.execute(&sql, &[instance.as_ref().into()])?;
+    }
+    for table in build.tables() {
+        let ((old, new), key) = (names(table), key(table));
+        let own: Vec<String> = table.columns.iter().map(|column| sql::quote(&column.name)).collect();
+        let all = std::iter::once(of.clone()).chain(own.iter().cloned()).collect::<Vec<_>>().join(", ");
+        let others = own.iter().filter(|name| !key.contains(name));
+        let set: Vec<String> = others.map(|name| format!("{name} = excluded.{name}")).collect();
+        let act = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
+        let sql = format!(
+            "INSERT INTO {old} ({all}) SELECT {all} FROM {new} WHERE {of} = $1 ON CONFLICT ({}) DO {act}",
+            key.join(", ")
+        );
+        conn.execute(&sql, &[instance.as_ref().into()])?;
+    }
+    Ok(())
+}
+
+/// Foreign keys of the service's own that refer to the tables of a build.
+pub(in crate::db) fn referring(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
+    let projection = placed(conn, projection)?;
+    of_tables(conn, &projection)
+}
+
+/// The same of a projection that is placed.
+fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
+    let dialect = conn.dialect();
+    let relation = |table: &Table| Relation {
+        raw: sql::physical_raw(dialect, projection, table),
+        quoted: sql::physical_name(dialect, projection, table),
+    };
+    let tables: Vec<Relation> = projection.tables().iter().map(relation).collect();
+    conn.catalogue().referring(conn, &tables)
 }
 
 fn copy_state(
@@ -139,7 +212,8 @@ pub(in crate::db) fn empty(
         let [name, version] = of(&key);
         let params = [instance.as_ref().into(), name, version];
         let one = "instance_id = $1 AND projection = $2 AND version = $3";
-        conn.execute(&format!("DELETE FROM {} WHERE {one}", dialect.table("held_events")), &params)?;
+        let sql = format!("DELETE FROM {} WHERE {one} AND state <> 'discarded'", dialect.table("held_events"));
+        conn.execute(&sql, &params)?;
         let sql = format!(
             "UPDATE {} SET position = 0, event = NULL, store = NULL, held = ($4 = 1), careful = ($4 = 1), marked = NULL, \
              epoch = epoch + 1, owner = NULL, leased_until = NULL WHERE {one}",
@@ -147,6 +221,7 @@ pub(in crate::db) fn empty(
         );
         let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();
         conn.execute(&sql, &params)?;
+        failure::refresh(conn, &key, instance)?;
     }
     Ok(rows)
 }

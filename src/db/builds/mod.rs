@@ -12,7 +12,7 @@ mod switch;
 mod views;
 
 pub(super) use compare::compare;
-pub(super) use instance::{empty, exchange};
+pub(super) use instance::{empty, exchange, referring};
 pub(super) use switch::go_live;
 pub(super) use views::replace as replace_view;
 
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::objects::{Dependent, Relation};
 use super::setup;
-use super::{Conn, Row, command, place};
+use super::{Conn, Row, command, discarded, place};
 use crate::builds::{Build, Phase};
 use crate::command::AdminCommand;
 use crate::error::{SetupError, StoreError, SwitchError};
@@ -90,7 +90,24 @@ pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> R
             make(conn, build, command)?;
         }
     }
+    pass_over(conn, &known, &key, command)?;
     prepare(conn, &key, command)
+}
+
+/// What was given up in the build that readers see is not met again, unless who asked for this one wants that.
+fn pass_over(conn: &mut dyn Conn, known: &[Stored], key: &ProjectionKey, command: Uuid) -> Result<(), StoreError> {
+    let asked = command::one(conn, command)?.map(|asked| asked.command);
+    let (instance, retry) = match &asked {
+        Some(AdminCommand::Rebuild(options)) => (options.instance.as_deref(), options.retry_discarded),
+        _ => (None, false),
+    };
+    if retry {
+        return discarded::forget(conn, key, instance).map(|_| ());
+    }
+    match known.iter().find(|stored| stored.live) {
+        Some(live) => discarded::carry(conn, &live.build.key, key, instance),
+        None => Ok(()),
+    }
 }
 
 /// Rows of a part go into the tables that there are; all other builds bring tables that take their place.

@@ -22,6 +22,9 @@ use crate::store::CatchUp;
 /// The mark that a build bears while two exchange their names.
 const ASIDE: &str = "aside";
 
+/// What names of constraints and indexes begin with while two tables exchange them.
+const NAMES_ASIDE: &str = "#aside";
+
 /// Puts a build before the readers.
 pub(in crate::db) fn go_live(
     conn: &mut dyn Conn,
@@ -249,6 +252,7 @@ fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored, losses: &mut Losse
     }
     conn.catalogue()
         .renaming(conn, &mut |conn| renames.iter().try_for_each(|(from, to)| rename_tables(conn, live, from, to)))?;
+    name_afresh(conn, live, new)?;
     views::point(conn, Some(live), live, losses)?;
     let dialect = conn.dialect();
     let table = dialect.table("projections");
@@ -287,6 +291,22 @@ fn rename_tables(
         let old = sql::in_schema(dialect, schema, &sql::physical_of(dialect, schema, table, from));
         let new = sql::quote(&sql::physical_of(dialect, schema, table, to));
         conn.batch(&format!("ALTER TABLE {old} RENAME TO {new}"))?;
+    }
+    Ok(())
+}
+
+/// What the definition brings has the names of a fresh set-up on the tables that readers see. A name that is too long, or
+/// taken, stays as it is.
+fn name_afresh(conn: &mut dyn Conn, plain: &Stored, beside: &Stored) -> Result<(), StoreError> {
+    let (dialect, catalogue) = (conn.dialect(), conn.catalogue());
+    for table in &plain.tables {
+        let (own, former) = (plain.relation(dialect, table), beside.relation(dialect, table));
+        for (of, was, now) in
+            [(&former, &*own.raw, NAMES_ASIDE), (&own, &former.raw, &own.raw), (&former, NAMES_ASIDE, &former.raw)]
+        {
+            let steps = catalogue.renamed(conn, of, was, now)?;
+            losses::take(conn, steps, &mut Losses::default())?;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{catalog, check_version, current, ints, lock, migrate, texts};
 use crate::builds::Phase;
 use crate::db::builds::stored::{self, Stored};
 use crate::db::objects::Relation;
-use crate::db::{Backend, Conn, builds, place, row};
+use crate::db::{Backend, Conn, builds, discarded, place, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -168,6 +168,9 @@ fn register(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> R
             projection.told_place().map(ToString::to_string).into(),
         ],
     )?;
+    if let (false, Some(seen)) = (live, known.iter().find(|stored| stored.live)) {
+        discarded::carry(conn, &seen.build.key, &projection.key(), None)?;
+    }
     Ok(Registered { live, is_new: true })
 }
 

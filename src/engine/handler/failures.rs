@@ -98,7 +98,7 @@ impl ProjectionHandler {
         let went_on = (held.attempt.position != position).then_some(held.attempt.position);
         let mended = match held.attempt.state {
             FailureStatus::Failing | FailureStatus::Stopped => self.retry_instance(&held, by)?,
-            FailureStatus::Skipped => self.inner.apply_skipped(&held, by)?,
+            FailureStatus::Skipped | FailureStatus::Discarded => self.inner.apply_skipped(&held, by)?,
             FailureStatus::Parked | FailureStatus::Behind => {
                 self.inner.noted(&held, Action::Retry, by)?;
                 let before = self.inner.models.failure_count(&self.inner.key, &Pass::of_aggregate(&held))?;
@@ -165,7 +165,8 @@ impl ProjectionHandler {
     }
 
     /// Gives a failed event up: the read model goes on without it. What was parked behind it is applied, in order. A reset, a
-    /// rebuild and a raised version meet the event again.
+    /// rebuild and a raised version pass it over too, unless they are told otherwise
+    /// ([`RebuildOptions::retry_discarded`](crate::RebuildOptions::retry_discarded)).
     ///
     /// # Errors
     /// [`FailureError::StillFails`] when one that was parked behind it is refused.
@@ -271,6 +272,11 @@ fn note_refusal(mended: &mut RetryOutcome, held: &FailedEvent, error: &FailureEr
     }
 }
 
+/// The projection went on without it for good.
+fn is_settled(state: FailureStatus) -> bool {
+    matches!(state, FailureStatus::Skipped | FailureStatus::Discarded)
+}
+
 /// Whether the next event would meet the same.
 fn concerns_all(error: &FailureError) -> bool {
     match error {
@@ -335,7 +341,7 @@ impl Pass {
     /// All that is on record and was not skipped.
     fn all_failed(&self) -> Result<u64, StoreError> {
         let counts = self.models.failure_counts(&self.key)?;
-        Ok(counts.iter().filter(|(state, _)| *state != FailureStatus::Skipped).map(|(_, count)| count).sum())
+        Ok(counts.iter().filter(|(state, _)| !is_settled(*state)).map(|(_, count)| count).sum())
     }
 
     /// The event; or the first that is held of its aggregate, where it waits behind that, or is done already.
@@ -415,7 +421,7 @@ impl Pass {
         })
     }
 
-    /// Removes the record. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
+    /// Records that it is given up. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
     fn give_up(&self, held: &FailedEvent, by: &By) -> Result<(), FailureError> {
         let Attempt { instance, position, .. } = &held.attempt;
         let (event, origin) = (self.standing(instance, *position)?.at, self.origin()?);
@@ -427,13 +433,13 @@ impl Pass {
                 return Ok(());
             }
             tx.note(&self.key, instance, *position, Action::Discard, by)?;
-            tx.forget(&self.key, instance, &[*position])?;
             if state.blocked.as_ref().is_some_and(|blocked| blocked.position == *position) && state.position < *position
             {
                 let (instance, store) = (Arc::clone(instance), origin.store);
                 let checkpoint = Checkpoint { instance, position: *position, event, store };
                 tx.save(&self.key, &[checkpoint], origin.log)?;
             }
+            tx.record(&self.key, &[Attempt { state: FailureStatus::Discarded, ..held.attempt.clone() }])?;
             self.promote(tx, held, *position)
         })?;
         Ok(())

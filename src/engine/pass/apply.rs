@@ -15,7 +15,7 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::failure::{Aggregates, Attempt};
+use crate::failure::{Aggregates, Attempt, FailureQuery, FailureStatus};
 use crate::projection::ReduceFailure;
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State};
@@ -59,6 +59,8 @@ struct Effect {
     attempt: Option<Attempt>,
     /// Steps that wait behind a parked event of their aggregate.
     behind: Vec<usize>,
+    /// Steps that a person gave up.
+    given_up: Vec<usize>,
     /// True when an event failed, recorded or not.
     failed: bool,
     stop: Option<StopCause>,
@@ -76,6 +78,7 @@ impl Effect {
             checkpoint: None,
             attempt: None,
             behind: Vec::new(),
+            given_up: Vec::new(),
             failed: false,
             stop: None,
             clear: false,
@@ -231,8 +234,12 @@ impl Pass {
             }
         };
         let (end, gap) = (run.steps.end, run.gap);
-        let parked = if state.held { self.parked(tx, work, run.steps.clone())? } else { Aggregates::new() };
-        let failure = self.run(tx, work, run.steps, round.way, &parked, &mut effect)?;
+        let (mut parked, mut left) = (Aggregates::new(), Vec::new());
+        if state.held {
+            parked = self.parked(tx, work, run.steps.clone())?;
+            left = self.given_up(tx, work, work.steps.get(run.steps.clone()).unwrap_or_default())?;
+        }
+        let failure = self.run(tx, work, run.steps, round.way, (&parked, &left), &mut effect)?;
         effect.unmark = state.mark.is_some();
         effect.checkpoint = checkpoint(work, state, &effect, end, store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
@@ -259,6 +266,19 @@ impl Pass {
         tx.parked(&self.key, &work.instance, &ids)
     }
 
+    /// The records of those of these steps that a person gave up.
+    pub(crate) fn given_up(
+        &self,
+        tx: &mut dyn ProjectionTransaction,
+        work: &Work,
+        steps: &[Step],
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return Ok(Vec::new()) };
+        let query = FailureQuery::all().instance(&work.instance).states([FailureStatus::Discarded]);
+        let found = tx.failed_events(&self.key, &query.positions(first.event.position, last.event.position))?;
+        Ok(found.into_iter().map(|one| one.attempt).collect())
+    }
+
     /// Goes up to the first step that fails.
     fn run(
         &self,
@@ -266,11 +286,16 @@ impl Pass {
         work: &Work,
         steps: std::ops::Range<usize>,
         way: ApplyMode,
-        parked: &Aggregates,
+        (parked, left): (&Aggregates, &[Attempt]),
         effect: &mut Effect,
     ) -> Result<Option<ReduceFailure>, StoreError> {
         (effect.first, effect.next) = (steps.start, steps.start);
         for step in work.steps.get(steps).unwrap_or_default() {
+            if given_up(left, &step.event) {
+                effect.given_up.push(effect.next);
+                effect.next += 1;
+                continue;
+            }
             if is_parked(parked, &step.event) {
                 effect.behind.push(effect.next);
                 effect.next += 1;
@@ -366,14 +391,13 @@ impl Pass {
     }
 
     fn take_over(&self, work: &mut Work, effect: Effect) {
-        work.applied += effect.next.saturating_sub(work.next).saturating_sub(effect.behind.len());
+        let left = effect.behind.len() + effect.given_up.len();
+        work.applied += effect.next.saturating_sub(work.next).saturating_sub(left);
         work.next = effect.next;
         if let Some(checkpoint) = &effect.checkpoint {
             work.moved_to(checkpoint.position);
         }
-        if let (Some(from), Some(checkpoint), None, []) =
-            (effect.clean, &effect.checkpoint, &effect.attempt, effect.behind.as_slice())
-        {
+        if let (Some(from), Some(checkpoint), None, 0) = (effect.clean, &effect.checkpoint, &effect.attempt, left) {
             work.add_clean(from, checkpoint.position);
         }
         if let Some(attempt) = &effect.attempt {
@@ -391,10 +415,20 @@ impl Pass {
 /// The statements of an instance that are to be applied: those of the steps that were planned. What was refused has none, also
 /// where it lies above a checkpoint that was set back.
 fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
-    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at);
+    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at) && !effect.given_up.contains(at);
     let steps = work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo);
     let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
+}
+
+/// Of a log that was restored to another history, another event may stand at the position.
+pub(crate) fn given_up(left: &[Attempt], event: &Event) -> bool {
+    left.iter().any(|one| {
+        one.position == event.position
+            && *one.event_type == *event.event_type()
+            && *one.aggregate_id == *event.aggregate_id()
+            && one.aggregate_type == event.aggregate_type
+    })
 }
 
 fn is_parked(parked: &Aggregates, event: &Event) -> bool {

@@ -84,7 +84,7 @@ pub(crate) enum Outcome {
 impl Outcome {
     pub(crate) fn of(attempt: &Attempt) -> Self {
         match attempt.state {
-            FailureStatus::Skipped | FailureStatus::Parked => Self::PassedOver,
+            FailureStatus::Skipped | FailureStatus::Parked | FailureStatus::Discarded => Self::PassedOver,
             FailureStatus::Stopped => Self::Held(StopCause::Stopped(blocked(attempt))),
             FailureStatus::Failing | FailureStatus::Behind => Self::Held(StopCause::Failing(blocked(attempt))),
         }
@@ -115,7 +115,7 @@ pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
             plain(&attempt.aggregate_type),
             attempt.aggregate_id
         ),
-        FailureStatus::Behind => {}
+        FailureStatus::Behind | FailureStatus::Discarded => {}
         FailureStatus::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::pass::apply::{ApplyMode, at};
+use crate::engine::pass::apply::{ApplyMode, at, given_up};
 use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};
@@ -19,7 +19,7 @@ use crate::store::ProjectionTransaction;
 enum Before {
     /// It is written down as being tried.
     Try,
-    /// Its aggregate is parked; it will not be reduced.
+    /// Its aggregate is parked, or it was given up; it will not be reduced.
     Leave,
     /// It killed a process, and this was recorded.
     Counted(Attempt),
@@ -136,7 +136,9 @@ impl Pass {
         let aggregate = (Arc::clone(&step.event.aggregate_type), Arc::from(step.event.aggregate_id()));
         let parked = state.held
             && tx.parked(&self.key, &work.instance, std::slice::from_ref(&aggregate.1))?.contains(&aggregate);
-        Ok(if parked { Before::Leave } else { Before::Try })
+        let left =
+            parked || (state.held && given_up(&self.given_up(tx, work, std::slice::from_ref(step))?, &step.event));
+        Ok(if left { Before::Leave } else { Before::Try })
     }
 
     /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.

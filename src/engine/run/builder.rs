@@ -278,6 +278,7 @@ impl EngineBuilder {
         self.config.check()?;
         let workers = self.workers()?;
         self.leases.hold_within(self.config.lease);
+        self.leases.call_itself(&self.config.name);
         let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
         if self.config.setup {
             self.models.setup(&projections)?;

@@ -200,6 +200,8 @@ impl<S: ProjectionStore> BuildStore for FaultyStore<S> {
             into: &mut Comparison
         ) -> Result<Vec<LaggingInstance>, StoreError>, of(new).at(instances);
         fn remove(build: &ProjectionKey) -> Result<bool, SetupError>, of(build);
+        fn referring(projection: &Projection) -> Result<Vec<String>, StoreError>, of(&projection.key());
+        fn forget_discarded(build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError>, of(build);
         fn empty(projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError>,
             of(&projection.key()).at(instances);
         fn revoke(projection: &ProjectionKey) -> Result<(), StoreError>, of(projection);
@@ -275,6 +277,10 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
 
     fn hold_within(&self, lease: Duration) {
         self.inner.hold_within(lease);
+    }
+
+    fn call_itself(&self, name: &str) {
+        self.inner.call_itself(name);
     }
 }
 

@@ -49,7 +49,7 @@ fn comes_back(ends_before: bool) {
     let builder = Engine::builder(store.clone()).projection(logins).config(config);
     let engine = builder.start_with(Arc::new(Held { began, stopped, finish, let_go })).unwrap();
     let commands = ProjectionStore::commands(&store);
-    let command = AdminCommand::Reset { instance: None };
+    let command = AdminCommand::Reset { instance: None, retry_discarded: false };
     let command = NewCommand { projection: "logins".into(), version: None, command, by: By::new("ada", "a test") };
     let id = commands.ask(&command).unwrap();
     engine.announce();
