@@ -259,6 +259,46 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     assert_eq!((switched.left_out.standing, switched.left_out.waiting), (1, 6), "{switched:?}");
 }
 
+// Contract: O2: a build that is as far as the live one may not have met yet what that fails at, not even a first event.
+pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) {
+    let waits = HandlerConfig { max_failure_count: 8, concurrent_instances: 1, ..crate::handler() };
+    let builder = Engine::builder(place.open()).projection_with(crate::counts(1), waits);
+    let engine = builder.config(eager()).start().unwrap();
+    for n in 0..20 {
+        engine.push(&[13, 1, 1].map(|by| count(&tenant(n), "x", by))).unwrap();
+    }
+    let failing = FailureQuery::all().states([FailureStatus::Failing]);
+    eventually("the failures", || engine.failed_events("counts", &failing).unwrap().len() == 20);
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let left = &built.left_out;
+    assert_eq!((built.switched, left.parked, left.behind, left.standing), (true, 20, 40, 0), "{left}");
+}
+
+/// The live tables cannot be written.
+#[derive(Debug)]
+struct LiveIsFull;
+
+impl Hook for LiveIsFull {
+    fn apply(&self, projection: &Projection) -> Result<(), StoreError> {
+        if projection.key().mark().is_some() {
+            return Ok(());
+        }
+        Err(StoreError::new("writing rows", StoreErrorKind::Full, "no space left on device"))
+    }
+}
+
+// Contract: O2: what is said to be built anew holds the log, wherever the live one stands.
+pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
+    let in_small_pages = HandlerConfig { bulk_limit: 1, ..crate::handler() };
+    let store = Wrapped { inner: place.open(), hook: Arc::new(LiveIsFull) };
+    let builder = Engine::builder(store).projection_with(crate::counts(1), in_small_pages);
+    let engine = builder.config(eager()).start().unwrap();
+    engine.push(&(0..300).map(|_| count("a", "x", 1)).collect::<Vec<_>>()).unwrap();
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(built.switched && built.left_out.is_empty(), "{built:?}");
+    assert_eq!(seen(place), ["a/x=300"]);
+}
+
 /// Writes down what is asked of the build store.
 #[derive(Debug, Default)]
 struct Calls(std::sync::Mutex<Vec<String>>);

@@ -239,7 +239,7 @@ on_both! {
         a_halted_build_is_told_with_its_trouble, notes_hold_as_long_as_somebody_stands_by_them;
     builds: a_rebuild_takes_the_place_of_the_old_one_unseen, going_back_and_forth, a_build_waits_for_its_switch_if_asked,
         an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, what_is_left_out_is_told,
-        what_waits_behind_an_event_is_left_out, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
+        what_waits_behind_an_event_is_left_out, what_the_live_one_fails_at_first_is_left_out, a_live_one_that_lags_is_no_measure, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
         a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
     gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
