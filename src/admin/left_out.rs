@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::context::{Context, Control, PAGE, answer};
 use super::pace::Pace;
 use super::tries::insist;
-use crate::builds::{LeftOut, Step};
+use crate::builds::{BuildProgress, LeftOut, Step};
 use crate::error::{OperateError, StoreError};
 use crate::failure::{Attempt, FailureQuery, FailureStatus};
 use crate::lease::Pause;
@@ -114,15 +114,16 @@ pub(super) fn look(
     Ok(found)
 }
 
-/// Waits until a read model that was emptied holds again what was in the log when each instance was looked at first, and tells
-/// what it lacks then: what has a reason, and what did not move for a minute.
-pub(super) fn refill(
+/// Waits until a build holds what was in the log when each instance was looked at first, or has a reason not to; `tell` hears
+/// once a second how far it is. Gives the instances that did not move for a minute without a reason.
+pub(super) fn settle(
     site: &Context<'_>,
+    (key, live): (&ProjectionKey, &ProjectionKey),
     instance: Option<&str>,
     control: &dyn Control,
-    told: &dyn Fn(serde_json::Value) -> serde_json::Value,
+    tell: &dyn Fn(&BuildProgress) -> Result<(), OperateError>,
 ) -> Result<LeftOut, OperateError> {
-    let (key, mut pace, mut after, mut unmoved) = (site.projection.key(), Pace::new(), None, LeftOut::default());
+    let (mut pace, mut after, mut unmoved) = (Pace::new(), None, LeftOut::default());
     let mut last: Option<Instant> = None;
     // Heads only grow: each instance has to reach the head that it had when its page was read, so that this ends under any load.
     while let Some(mut left) = insist(control, || site.heads_page(instance, &mut after))? {
@@ -133,13 +134,13 @@ pub(super) fn refill(
             let states = if left.is_empty() {
                 Vec::new()
             } else {
-                insist(control, || Ok(site.models.states(&key, &instances)?))?
+                insist(control, || Ok(site.models.states(key, &instances)?))?
             };
             let mut open: Vec<(Head, State)> = left.into_iter().zip(states).collect();
             open.retain(|(head, state)| state.position < head.relevant && reason(site, &pauses, head, state).is_none());
             if last.is_none_or(|at| at.elapsed() >= LOOK_AGAIN.1) {
-                let standing = insist(control, || Ok(site.standing(&key, &key)?))?;
-                control.report(&told(answer(&pace.progress(Step::Filling, &standing))?));
+                let standing = insist(control, || Ok(site.standing(key, live)?))?;
+                tell(&pace.progress(Step::Filling, &standing))?;
                 last = Some(Instant::now());
             }
             if open.is_empty() {
@@ -165,10 +166,37 @@ pub(super) fn refill(
             pause = (pause * 2).min(LOOK_AGAIN.1);
         }
     }
-    let mut found = look(site, &key, instance, control)?;
+    Ok(unmoved)
+}
+
+/// What a build lacks, with what did not move while it settled.
+pub(super) fn look_after(
+    site: &Context<'_>,
+    key: &ProjectionKey,
+    instance: Option<&str>,
+    unmoved: LeftOut,
+    control: &dyn Control,
+) -> Result<LeftOut, OperateError> {
+    let mut found = look(site, key, instance, control)?;
     found.standing += unmoved.standing;
     found.waiting += unmoved.waiting;
     found.reasons.extend(unmoved.reasons);
     found.reasons.truncate(NAMED);
     Ok(found)
+}
+
+/// Waits until a read model that was emptied holds again what was in the log, and tells what it lacks then.
+pub(super) fn refill(
+    site: &Context<'_>,
+    instance: Option<&str>,
+    control: &dyn Control,
+    told: &dyn Fn(serde_json::Value) -> serde_json::Value,
+) -> Result<LeftOut, OperateError> {
+    let key = site.projection.key();
+    let tell = |progress: &BuildProgress| {
+        control.report(&told(answer(progress)?));
+        Ok(())
+    };
+    let unmoved = settle(site, (&key, &key), instance, control, &tell)?;
+    look_after(site, &key, instance, unmoved, control)
 }

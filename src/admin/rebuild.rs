@@ -141,6 +141,7 @@ pub(super) fn rebuild(
     }
     control.announce();
     fill(site, &target, control)?;
+    let unmoved = settle(site, &target, control)?;
     if options.compare && report.comparison.is_none() {
         let compared = compare(site, &target, control);
         // A build that is given up fails this and that; why, is what counts.
@@ -168,7 +169,7 @@ pub(super) fn rebuild(
         report.switched = true;
     }
     let key = if report.switched { site.projection.key() } else { target.projection.key() };
-    *report.left_out = left_out::look(site, &key, None, control)?;
+    *report.left_out = left_out::look_after(site, &key, None, unmoved, control)?;
     if !report.left_out.is_empty() {
         log::warn!(
             "projection {:?}: the build of version {} lacks events: {}",
@@ -364,6 +365,18 @@ pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -
         }
         pause = (pause * 2).min(LOOK_AGAIN.1);
     }
+}
+
+/// Waits until it holds what is in the log too, as far as it can. A live build that stands still, or is far behind, is no
+/// measure: who is as far would take its place with next to nothing in it, and before it has met what the live one fails at.
+fn settle(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<LeftOut, OperateError> {
+    let key = target.projection.key();
+    let tell = |progress: &BuildProgress| {
+        insist(control, || check(site, target))?;
+        control.report(&answer(progress)?);
+        Ok(())
+    };
+    left_out::settle(site, (&key, &target.live.key), None, control, &tell)
 }
 
 /// Compares old and new in all instances, each as of one position.

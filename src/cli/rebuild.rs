@@ -87,7 +87,7 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
     }
     let left_out = match comparison.left_out {
         0 => String::new(),
-        left => format!("; {} were busy all the time and are left out", count(left)),
+        left => format!("; without {}, in which the two were never at one position", several(left, "instance")),
     };
     session.out.remark(&format!("compared in {}{left_out}", several(comparison.instances, "instance")))
 }

@@ -272,6 +272,48 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     assert_eq!((switched.left_out.standing, switched.left_out.waiting), (1, 6), "{switched:?}");
 }
 
+// Contract: O2: a build that is as far as the live one may not have met yet what that fails at, not even a first event.
+both!(what_the_live_one_fails_at_first_is_left_out);
+pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) {
+    let waits = HandlerConfig { max_failure_count: 8, concurrent_instances: 1, ..crate::handler() };
+    let builder = Engine::builder(place.open()).projection_with(crate::counts(1), waits);
+    let engine = builder.config(eager()).start().unwrap();
+    for n in 0..20 {
+        engine.push(&[13, 1, 1].map(|by| count(&tenant(n), "x", by))).unwrap();
+    }
+    let failing = FailureQuery::all().states([FailureStatus::Failing]);
+    eventually("the failures", || engine.failed_events("counts", &failing).unwrap().len() == 20);
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let left = &built.left_out;
+    assert_eq!((built.switched, left.parked, left.behind, left.standing), (true, 20, 40, 0), "{left}");
+}
+
+/// The live tables cannot be written.
+struct LiveIsFull;
+
+impl Faults for LiveIsFull {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        let is_live = call.projection.as_ref().is_some_and(|key| key.mark().is_none());
+        if call.name != "ProjectionTransaction::apply" || !is_live {
+            return Ok(());
+        }
+        Err(StoreError::new("writing rows", StoreErrorKind::Full, "no space left on device"))
+    }
+}
+
+// Contract: O2: what is said to be built anew holds the log, wherever the live one stands.
+both!(a_live_one_that_lags_is_no_measure);
+pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
+    let in_small_pages = HandlerConfig { bulk_limit: 1, ..crate::handler() };
+    let store = FaultyStore::new(place.open(), Arc::new(LiveIsFull));
+    let builder = Engine::builder(store).projection_with(crate::counts(1), in_small_pages);
+    let engine = builder.config(eager()).start().unwrap();
+    engine.push(&(0..300).map(|_| count("a", "x", 1)).collect::<Vec<_>>()).unwrap();
+    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(built.switched && built.left_out.is_empty(), "{built:?}");
+    assert_eq!(seen(place), ["a/x=300"]);
+}
+
 /// Writes down how the build store is told to change something.
 #[derive(Debug, Default)]
 struct Calls(std::sync::Mutex<Vec<&'static str>>);
@@ -279,7 +321,7 @@ struct Calls(std::sync::Mutex<Vec<&'static str>>);
 impl Faults for Calls {
     fn before(&self, call: &mut Call) -> Result<(), StoreError> {
         let method = call.name.strip_prefix("BuildStore::").unwrap_or("builds");
-        if !matches!(method, "builds" | "instances_of" | "instances" | "find" | "model") {
+        if !matches!(method, "builds" | "instances_of" | "instances" | "find" | "model" | "referring") {
             self.0.lock().unwrap().push(method);
         }
         Ok(())
