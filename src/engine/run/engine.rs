@@ -1,6 +1,6 @@
 //! A running engine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,6 @@ use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
-use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -370,7 +369,8 @@ impl Engine {
     }
 
     /// What is paused.
-    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn pauses(&self) -> Result<std::collections::HashSet<crate::lease::Pause>, StoreError> {
         Ok(self.shared.leases.pauses()?.into_iter().collect())
     }
 
