@@ -346,4 +346,19 @@ pub trait ProjectionTransaction {
         action: Action,
         by: &By,
     ) -> Result<(), StoreError>;
+
+    /// The same for many events of an instance.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn note_all(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        positions: &[i64],
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        positions.iter().try_for_each(|position| self.note(projection, instance, *position, action, by))
+    }
 }

@@ -113,7 +113,7 @@ suite! {
         a_skipped_event_leaves_the_rest, an_exchanged_store_is_noticed, columns_and_conditions_do_what_they_say;
     mend: a_parked_event_holds_back_its_aggregate_only, a_retry_applies_what_was_parked_in_order,
         a_second_poison_event_is_parked_in_its_turn, any_event_of_an_aggregate_takes_a_retry_up,
-        a_retry_of_all_names_what_fails_again, an_aggregate_among_many_others_is_mended, a_long_queue_behind_a_parked_event_is_applied_once,
+        a_retry_of_all_names_what_fails_again, a_retry_of_all_mends_many_aggregates_together, a_retry_of_all_goes_on_where_the_database_refuses, an_aggregate_among_many_others_is_mended, a_long_queue_behind_a_parked_event_is_applied_once,
         a_stopped_instance_goes_on_when_a_person_says_so, a_skipped_event_can_be_applied_late, a_restart_goes_on_counting;
     tables: a_projection_has_several_tables_in_a_schema, a_table_that_was_changed_by_hand_is_reported, own_sql_stores_what_the_columns_hold,
         a_stream_is_complete;
