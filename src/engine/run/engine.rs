@@ -1,6 +1,6 @@
 //! A running engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
+use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State, StopCause, Stopped};
@@ -369,8 +370,8 @@ impl Engine {
     }
 
     /// What is paused.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn pauses(&self) -> Result<std::collections::HashSet<crate::lease::Pause>, StoreError> {
+    #[allow(dead_code, reason = "for commands, which need a database that a build may leave out")]
+    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
         Ok(self.shared.leases.pauses()?.into_iter().collect())
     }
 
