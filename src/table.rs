@@ -402,6 +402,15 @@ impl Table {
         {
             return Err(TableFault::What(format!("has the nullable column {:?} in its primary key", column.name)));
         }
+        // One database compares documents by what they mean, the other one by their texts.
+        let unique = std::iter::once(&self.primary_key).chain(&self.uniques).flatten();
+        if let Some(column) = unique.filter_map(|name| self.find(name)).find(|column| column.kind == ColumnType::Json) {
+            return Err(TableFault::What(format!(
+                "has the JSON column {:?} in a key, and whether two documents are one key differs between databases; let \
+                 columns of other types tell its rows apart, and raise the version where it was set up so",
+                column.name
+            )));
+        }
         Ok(())
     }
 }

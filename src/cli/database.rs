@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{bail, ensure};
 
 use crate::admin::Remote;
-use crate::conninfo::{Look, look, shown};
+#[cfg(feature = "sqlite")]
+use crate::conninfo::shown;
+use crate::conninfo::{Look, look};
 use crate::db::{Backend, DbStore};
 use crate::engine::{Engine, EngineBuilder};
 use crate::error::{PushError, RetentionError, SetupError, StoreError};

@@ -8,6 +8,7 @@ mod keyword;
 mod look;
 #[cfg(feature = "postgres")]
 mod parse;
+#[cfg(any(feature = "sqlite", feature = "cli"))]
 mod uri;
 
 pub(crate) use fault::Fault;

@@ -374,25 +374,38 @@ pub(super) fn note(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
     instance: &str,
-    position: i64,
+    positions: &[i64],
     (action, by): (Action, &By),
 ) -> Result<(), StoreError> {
-    let sql = format!(
-        "INSERT INTO {} (instance_id, projection, version, intervention_id, position, action, who, why, at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        conn.dialect().table("interventions")
-    );
     let now = to_micros(conn.now()?);
-    let mut params = params(projection, instance);
-    params.extend([
-        Uuid::now_v7().into(),
-        position.into(),
-        action.as_str().into(),
-        Value::Text(by.who.replace('\0', "\u{fffd}")),
-        Value::Text(by.why.replace('\0', "\u{fffd}")),
-        Value::Timestamp(now),
-    ]);
-    conn.execute(&sql, &params).map(|_| ())
+    let text = |text: &str| Value::Text(text.replace('\0', "\u{fffd}"));
+    let row = |position: &i64| -> Row {
+        let mut row = params(projection, instance);
+        row.extend([Uuid::now_v7().into(), (*position).into(), action.as_str().into(), text(&by.who), text(&by.why)]);
+        row.push(Value::Timestamp(now));
+        row
+    };
+    let write = Bulk {
+        table: conn.dialect().table("interventions"),
+        kind: BulkKind::Insert,
+        keys: vec![
+            ("instance_id", T::Text),
+            ("projection", T::Text),
+            ("version", T::Integer),
+            ("intervention_id", T::Uuid),
+        ],
+        columns: vec![
+            ("position", T::Integer),
+            ("action", T::Text),
+            ("who", T::Text),
+            ("why", T::Text),
+            ("at", T::Timestamp),
+        ],
+        how: Vec::new(),
+        only_if: None,
+        rows: owned(positions.iter().map(row).collect()),
+    };
+    conn.bulk(&write).map(|_| ())
 }
 
 /// What people did, the latest first.

@@ -21,8 +21,16 @@ use crate::value::Value;
 
 impl<B: Backend> CommandStore for DbStore<B> {
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError> {
-        let doing = format!("asking for {} of projection {:?}", command.command.kind(), command.projection);
-        self.backend().write(&doing, |conn| ask::ask(conn, command))
+        let doing = format!(
+            "putting {} of projection {:?} on record, which engines read",
+            command.command.kind(),
+            command.projection
+        );
+        let asked = self.backend().write(&doing, |conn| ask::ask(conn, command));
+        asked.map_err(|error| match error {
+            OperateError::Store(error) => error.doing(doing).into(),
+            other => other,
+        })
     }
 
     /// Most looks find nothing, so that the first one only reads.

@@ -145,7 +145,18 @@ impl ProjectionTransaction for Transaction<'_> {
         action: Action,
         by: &By,
     ) -> Result<(), StoreError> {
-        failure::note(self.conn, projection, instance, position, (action, by))
+        failure::note(self.conn, projection, instance, &[position], (action, by))
+    }
+
+    fn note_all(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        positions: &[i64],
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError> {
+        failure::note(self.conn, projection, instance, positions, (action, by))
     }
 }
 

@@ -144,4 +144,17 @@ pub trait ProjectionTransaction: Sealed {
         action: Action,
         by: &By,
     ) -> Result<(), StoreError>;
+
+    /// The same for many events of an instance.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn note_all(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        positions: &[i64],
+        action: Action,
+        by: &By,
+    ) -> Result<(), StoreError>;
 }

@@ -191,6 +191,64 @@ pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     assert_eq!((mended.applied, mended.before, mended.after), (4, 4, 0));
 }
 
+// Contract: H3: many aggregates are mended by few transactions, and one that is refused again keeps none of them.
+both!(a_retry_of_all_mends_many_aggregates_together);
+pub(crate) fn a_retry_of_all_mends_many_aggregates_together(fixture: &Fixture) {
+    let bench = bench(fixture, Policy::Park);
+    let ids: Vec<String> = (0..60).map(|n| format!("i{n:02}")).collect();
+    bench.push(&[("bad", -5), ("bad", 1)]);
+    bench.push(&ids.iter().map(|id| (id.as_str(), -1)).collect::<Vec<_>>());
+    bench.push(&ids.iter().map(|id| (id.as_str(), 7)).collect::<Vec<_>>());
+    bench.handler.trigger(&["a"]).unwrap();
+    assert_eq!(bench.held().len(), 122);
+    bench.mend(-1);
+    let Err(FailureError::SomeStillFail { mended, .. }) = bench.handler.retry_all(&by()) else { panic!("one fails") };
+    assert_eq!((mended.applied, mended.before, mended.after, mended.refused.len()), (120, 122, 2, 1));
+    assert_eq!(bench.held(), [(1, Parked, 2), (2, Behind, 0)]);
+    let wanted: Vec<String> = ids.iter().map(|id| format!("{id}=7(2)")).collect();
+    assert_eq!(bench.rows(), wanted, "each once and in order");
+    let done = bench.handler.interventions(1000).unwrap();
+    let mut positions: Vec<i64> = done.iter().map(|one| one.position).collect();
+    positions.sort_unstable();
+    assert_eq!(positions, [1].into_iter().chain(3..=62).collect::<Vec<i64>>(), "each is on record");
+    let times: std::collections::BTreeSet<_> = done.iter().filter(|one| one.position > 1).map(|one| one.at).collect();
+    assert_eq!(times.len(), 1, "they were noted by one statement");
+    bench.mend(-5);
+    assert_eq!(bench.handler.retry_all(&by()).unwrap().applied, 2);
+    assert_eq!(bench.held(), []);
+}
+
+// Contract: H3: what the database refuses of one aggregate, and what is cut off, leaves the others and their order.
+both!(a_retry_of_all_goes_on_where_the_database_refuses);
+pub(crate) fn a_retry_of_all_goes_on_where_the_database_refuses(fixture: &Fixture) {
+    let mended = Arc::new(AtomicI64::new(0));
+    let known = Arc::clone(&mended);
+    let projection = Projection::new("limits", 1)
+        .table(Table::new("limits").column(text("id")).column(integer("value")).primary_key(["id"]))
+        .on(move |e, p: Put| match p.value {
+            _ if known.load(Ordering::SeqCst) == 0 => Err(ReduceError::new("not yet")),
+            // It is there already.
+            9 => multi([create([set("id", "i0"), set("value", 9)])]),
+            value => upsert(["id"], [set("id", e.aggregate_id()), set("value", value)]),
+        });
+    let config = HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
+    let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
+    handler.setup().unwrap();
+    let put = |id: usize, value: i64| NewEvent::new("a", &format!("i{id}"), &Put { value });
+    let commands = [put(0, 1), put(1, 1), put(2, 9), put(3, 1), put(2, 2), put(3, 3)];
+    fixture.store.push(&commands).unwrap();
+    handler.trigger(&["a"]).unwrap();
+    mended.store(1, Ordering::SeqCst);
+    let Err(FailureError::SomeStillFail { mended, .. }) = handler.retry_all(&by()) else { panic!("one fails") };
+    assert_eq!((mended.applied, mended.before, mended.after), (4, 6, 2));
+    let held = handler.failed_events(&FailureQuery::all()).unwrap();
+    let held: Vec<_> = held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect();
+    assert_eq!(held, [(3, Parked), (5, Behind)]);
+    let rows = fixture.read_rows(&projection, "limits");
+    let rows: Vec<_> = rows.iter().map(|row| (row[1].1.clone(), row[2].1.clone())).collect();
+    assert_eq!(rows, [("i0", 1), ("i1", 1), ("i3", 3)].map(|(id, n)| (Value::from(id), Value::from(n))));
+}
+
 // Contract: H3: whatever lies between the events of an aggregate.
 both!(an_aggregate_among_many_others_is_mended);
 pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {

@@ -34,8 +34,12 @@ fn serve() {
 
 /// Runs the service's command.
 pub(crate) fn service(place: &Place, mended: bool, args: &[&str]) -> Ran {
-    let name = place.name();
-    let mut all = vec!["service", "-d", &name];
+    service_on(&place.name(), mended, args)
+}
+
+/// The same on a database by its name.
+pub(crate) fn service_on(name: &str, mended: bool, args: &[&str]) -> Ran {
+    let mut all = vec!["service", "-d", name];
     all.extend(args);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "service::serve", "--ignored", "--nocapture", "--test-threads", "1", "-q"]);

@@ -66,6 +66,61 @@ fn a_standby_is_read_whatever_the_role_defaults_are_and_a_write_names_the_primar
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
 }
 
+// Contract: O4, L11: whatever only looks works where nothing can be written.
+#[test]
+fn every_command_that_only_looks_works_on_a_standby() {
+    let primary = Server::start();
+    filled(&primary.url());
+    let line = r#"{"instance":"acme","aggregate_type":"user","aggregate_id":"2","type":"user.added","payload":"bad"}"#;
+    ran(command().args(["-d", &primary.url(), "push"]), line).ok();
+    let store = std::sync::Arc::new(PostgresStore::connect(&primary.url()).unwrap());
+    let config = readside::HandlerConfig { max_failure_count: 1, ..readside::HandlerConfig::default() };
+    let users = crate::service::users(false);
+    let handler = readside::ProjectionHandler::new(store.clone(), store, users, config).unwrap();
+    handler.setup().unwrap();
+    let _ = handler.trigger(&["acme"]);
+    run(&primary.url(), &["pause", "users", "--why", "a test"]).ok();
+    let standby = primary.standby();
+    for args in [
+        "status",
+        "status users --json",
+        "instances",
+        "instances --projection users --behind",
+        "events",
+        "events --json --limit 1",
+        "events --follow --after 0 --limit 1",
+        "failed list",
+        "failed show users acme 2",
+        "leases",
+        "leases users",
+        "builds list",
+        "commands",
+        "operations",
+        "redact --instance acme --position 1 --dry-run",
+        "remove-instance acme --dry-run",
+        "archive --before 1h --dry-run",
+        "setup --check",
+        "setup --sql",
+    ] {
+        let ran = run(&standby.url(), &args.split(' ').collect::<Vec<_>>());
+        assert_eq!(ran.code, 0, "{args}: {}{}", ran.out, ran.err);
+    }
+    let line = r#"{"instance":"acme","aggregate_type":"user","aggregate_id":"1","type":"user.added"}"#;
+    ran(command().args(["-d", &standby.url(), "push", "--dry-run"]), line).ok();
+    for args in [&["verify", "users"][..], &["explain", "users", "acme", "1", "1"]] {
+        let ran = crate::service::service_on(&standby.url(), false, args);
+        // An engine answers them, which has to be asked.
+        let words = ["on record", "connect to the primary server"];
+        assert!(ran.code == 1 && words.iter().all(|word| ran.err.contains(word)), "{args:?}: {}{}", ran.out, ran.err);
+    }
+    // So does what changes anything.
+    for args in ["resume users --why x", "remove-instance acme --why x", "redact --instance acme --position 1 --why x"]
+    {
+        let ran = run(&standby.url(), &args.split(' ').collect::<Vec<_>>());
+        assert!(ran.code != 0 && ran.err.contains("connect to the primary server"), "{args}: {}{}", ran.out, ran.err);
+    }
+}
+
 // As libpq has it.
 #[test]
 fn a_list_of_hosts_is_searched_for_the_wanted_server() {

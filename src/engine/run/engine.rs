@@ -372,6 +372,7 @@ impl Engine {
     }
 
     /// What is paused.
+    #[allow(dead_code, reason = "for commands, which need a database that a build may leave out")]
     pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
         Ok(self.shared.leases.pauses()?.into_iter().collect())
     }

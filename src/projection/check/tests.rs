@@ -111,3 +111,14 @@ fn projections_share_neither_name_nor_table() {
         assert!(matches!(Projection::check_all(&[&users, &clash]), Err(ProjectionError::Name { .. })), "{name}");
     }
 }
+
+// Contract: A8, J5: which documents are equal is not the same on both databases.
+#[test]
+fn documents_are_no_keys() {
+    let document = || Table::new("users").column(text("id")).column(crate::table::json("doc"));
+    for keyed in [document().primary_key(["doc"]), document().primary_key(["id"]).unique(["id", "doc"])] {
+        let text = fault(&empty().table(keyed));
+        assert!(text.contains("the JSON column \"doc\" in a key") && text.contains("raise the version"), "{text}");
+    }
+    assert_eq!(empty().table(document().primary_key(["id"]).index(["doc"])).check(), Ok(()));
+}

@@ -98,6 +98,13 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
             of(projection).in_one(instance);
         fn relax(projection: &ProjectionKey, instance: &str) -> Result<(), StoreError>,
             of(projection).in_one(instance);
+        fn note_all(
+            projection: &ProjectionKey,
+            instance: &str,
+            positions: &[i64],
+            action: Action,
+            by: &By
+        ) -> Result<(), StoreError>, of(projection).in_one(instance);
         fn note(
             projection: &ProjectionKey,
             instance: &str,
