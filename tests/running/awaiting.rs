@@ -1,11 +1,14 @@
 //! Reading one's own writes: Contract: C6, D1, D2.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use readside::error::AwaitError;
+use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::*;
 
-use crate::{LONG, Place, count, counts, lazy, start, sum};
+use crate::{LONG, Place, count, counts, eventually, lazy, start, sum};
 
 // Contract: C6, D2
 both!(pushes_become_visible);
@@ -84,6 +87,52 @@ pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let pushed = engine.push(&[count("a", 5)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(sum::<P>(&store, "counts", None), 6);
+}
+
+/// While it is armed, what a look at pauses has read is not told before the gate opens.
+struct LateAnswer {
+    armed: AtomicBool,
+    read: crossbeam_channel::Sender<()>,
+    gate: crossbeam_channel::Receiver<()>,
+}
+
+impl Faults for LateAnswer {
+    fn after(&self, call: &Call, _: Answer<'_>) -> Result<(), error::StoreError> {
+        if call.name == "LeaseStore::pauses" && self.armed.swap(false, Ordering::SeqCst) {
+            self.read.send(()).unwrap();
+            self.gate.recv_timeout(LONG).unwrap();
+        }
+        Ok(())
+    }
+}
+
+// Contract: J1: a look that began before a pause, and ends after it, does not undo it.
+both!(an_older_look_does_not_undo_a_pause);
+pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
+    let ((read, reads), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
+    let late = Arc::new(LateAnswer { armed: AtomicBool::new(false), read, gate });
+    // It applies in the order of pushes.
+    let one_worker = EngineConfig { workers: 1, ..crate::eager() };
+    let engine = start(FaultyStore::new(place.open(), late.clone()), &["counts"], one_worker);
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
+    late.armed.store(true, Ordering::SeqCst);
+    // Another process changes what is paused, so that a tick looks at it.
+    crate::pause(&place.open(), "counts", Some("b"), true);
+    reads.recv_timeout(LONG).unwrap();
+    engine.pause("counts", Some("a"), &crate::by()).unwrap();
+    late.armed.store(true, Ordering::SeqCst);
+    open.send(()).unwrap();
+    // The first look is over once the next one, which the pause brought about, has begun.
+    reads.recv_timeout(LONG).unwrap();
+    let pushed = engine.push(&[count("a", 1), count("c", 1)]).unwrap();
+    engine.await_position("counts", "c", 1, LONG).unwrap();
+    let states = place.open().states(&counts("counts").key(), &["a".into()]).unwrap();
+    open.send(()).unwrap();
+    assert_eq!(states[0].position, 1, "a is paused");
+    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
 both!(a_paused_instance_waits);

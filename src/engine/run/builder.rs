@@ -351,6 +351,7 @@ impl EngineBuilder {
             pauses: Mutex::new(HashSet::new()),
             progress: Progress::default(),
             seen_ranges: Mutex::new(SeenRanges::default()),
+            noted_pauses: AtomicU64::new(0),
             generation: AtomicU64::new(generation),
             forgotten: AtomicU64::new(0),
             pool: Mutex::new(None),

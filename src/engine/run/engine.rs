@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -381,6 +382,7 @@ impl Engine {
     pub(crate) fn note_pause(&self, projection: &str, instance: Option<&str>, on: bool) {
         let pair = (projection.to_owned(), instance.map(Arc::from));
         let mut pauses = self.shared.pauses.lock();
+        self.shared.noted_pauses.fetch_add(1, Ordering::SeqCst);
         if on {
             pauses.insert(pair);
         } else {

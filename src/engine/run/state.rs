@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) members: Mutex<Vec<Member>>,
     /// Paused projections (without instance) and instances.
     pub(crate) pauses: Mutex<HashSet<Pause>>,
+    /// How often a pause, or its end, was noted here without a look. Changes while `pauses` is locked.
+    pub(crate) noted_pauses: AtomicU64,
     pub(crate) progress: Progress,
     pub(crate) seen_ranges: Mutex<SeenRanges>,
     /// The generation of the source up to which the log was forgotten.
@@ -76,10 +78,15 @@ impl Shared {
         members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
     }
 
-    /// Takes in what is paused.
+    /// Takes in what is paused. What was read before a pause was noted may not have it, so that is left alone: the pause
+    /// changes the change token, and the next look reads again.
     pub(crate) fn look_at_pauses(&self) -> Result<(), StoreError> {
+        let noted = self.noted_pauses.load(Ordering::SeqCst);
         let pauses = self.leases.pauses()?;
-        *self.pauses.lock() = pauses.into_iter().collect();
+        let mut known = self.pauses.lock();
+        if self.noted_pauses.load(Ordering::SeqCst) == noted {
+            *known = pauses.into_iter().collect();
+        }
         Ok(())
     }
 
