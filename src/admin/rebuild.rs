@@ -122,6 +122,42 @@ pub(super) fn rebuild(
     options: &RebuildOptions,
     control: &dyn Control,
 ) -> Result<RebuildReport, OperateError> {
+    let outcome = build_and_switch(site, asked, options, control);
+    if let Err(error) = &outcome
+        && asked.who == ITSELF
+    {
+        tell_refusal(site, error, control)?;
+    }
+    outcome
+}
+
+/// Nobody waits for the answer to what an engine asks by itself. So why its version is not let before the readers, which only
+/// a person can change, stands with the build.
+fn tell_refusal(site: &Context<'_>, error: &OperateError, control: &dyn Control) -> Result<(), OperateError> {
+    match error {
+        OperateError::Setup(SetupError::Store(_)) | OperateError::Switch(SwitchError::Setup(SetupError::Store(_))) => {
+            return Ok(());
+        }
+        OperateError::Setup(_) | OperateError::Switch(SwitchError::Setup(_) | SwitchError::Dependents { .. }) => {}
+        _ => return Ok(()),
+    }
+    let (key, why) = (site.projection.key(), chain(error));
+    log::error!("version {} of projection {:?} cannot take its place by itself: {why}", key.version, site.name());
+    let tell = |from: &[Phase], to| insist(control, || Ok(site.builds()?.enter(&key, from, to, Some(&why))?));
+    // One that is kept current by its code stays so.
+    if !tell(&[Phase::Building, Phase::Ready], Phase::Halted)? {
+        tell(&[Phase::Kept], Phase::Kept)?;
+    }
+    control.announce();
+    Ok(())
+}
+
+fn build_and_switch(
+    site: &Context<'_>,
+    asked: &CommandRecord,
+    options: &RebuildOptions,
+    control: &dyn Control,
+) -> Result<RebuildReport, OperateError> {
     let before: Option<BuildProgress> =
         asked.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
     let mut report = RebuildReport {

@@ -60,9 +60,9 @@ pub(super) fn switch(
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
         Some(Phase::Ready) => {}
-        // A raised version from which readers went back to the one before, or of which the rebuild was refused: none goes on
-        // beside this.
-        Some(Phase::Kept | Phase::Building) if !target.projection.is_shadow() => {
+        // A raised version from which readers went back to the one before, or of which the rebuild was refused or halted: none
+        // goes on beside this.
+        Some(Phase::Kept | Phase::Building | Phase::Halted) if !target.projection.is_shadow() => {
             insist(control, || Ok(site.builds()?.begin(&target.projection, Uuid::nil())?))?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
