@@ -125,6 +125,7 @@ fn a_connection_string_in_a_wrong_place_is_not_shown() {
 #[test]
 fn a_connection_string_is_no_role() {
     let database = common::postgres::database();
+    ran(command().args(["-d", database.url(), "setup"]), "").ok();
     within(|command| {
         for slip in SLIPS {
             let args = ["-d", database.url(), "setup", "--sql", "--grant-to", slip];
