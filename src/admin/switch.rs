@@ -63,9 +63,9 @@ pub(super) fn switch(
             // Whatever refused it before is looked at anew.
             insist(control, || Ok(site.builds().enter(&key, &[Phase::Ready], Phase::Ready, None)?))?;
         }
-        // A raised version from which readers went back to the one before, or of which the rebuild was refused: none goes on
-        // beside this.
-        Some(Phase::Kept | Phase::Building) if !target.projection.is_shadow() => {
+        // A raised version from which readers went back to the one before, or of which the rebuild was refused or halted: none
+        // goes on beside this.
+        Some(Phase::Kept | Phase::Building | Phase::Halted) if !target.projection.is_shadow() => {
             rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),

@@ -35,8 +35,8 @@ struct FailedLine<'h> {
     attempts: u32,
     class: String,
     error: &'h str,
-    first_at: Option<String>,
-    last_at: Option<String>,
+    first_at: String,
+    last_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     interventions: Option<Vec<MendLine<'h>>>,
 }
@@ -46,7 +46,7 @@ struct MendLine<'h> {
     action: &'static str,
     who: &'h str,
     why: &'h str,
-    at: Option<String>,
+    at: String,
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: &FailedArgs) -> Outcome {

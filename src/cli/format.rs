@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use indicatif::HumanCount;
-use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil};
 
 pub(super) use crate::clock::spoken as duration;
 use crate::conninfo;
 use crate::plain::plain;
+use crate::value;
 
 /// `12,345`.
 pub(super) fn count(number: u64) -> String {
@@ -28,12 +29,12 @@ pub(super) fn several(number: u64, what: &str) -> String {
 
 /// A moment as RFC 3339 has it, to the second.
 pub(super) fn moment(at: SystemTime) -> String {
-    Timestamp::try_from(at).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"))
+    Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| format!("{at:.0}"))
 }
 
 /// A moment as RFC 3339 has it, as exact as it is stored.
-pub(super) fn exact_moment(at: SystemTime) -> Option<String> {
-    Timestamp::try_from(at).ok().map(|at| at.to_string())
+pub(super) fn exact_moment(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| at.to_string())
 }
 
 /// A text of the database's without what would move the cursor or hide parts of it; an empty one in quotes.
@@ -148,12 +149,11 @@ pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
 
 /// A moment, a day in UTC, or so long ago.
 pub(super) fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at.into());
+    if let Some(at) = value::parse_time(text) {
+        return Ok(at);
     }
     if let Ok(day) = text.parse::<civil::Date>() {
-        let start = day.to_zoned(TimeZone::UTC).context("the day is out of range")?;
-        return Ok(start.timestamp().into());
+        return value::parse_time(&format!("{day}T00:00:00Z")).context("the day is out of range");
     }
     let Ok(ago) = parse_duration(text) else {
         bail!("no time; for instance 2026-01-31T12:00:00Z, 2026-01-31 (UTC), or 2h for so long ago");
@@ -218,6 +218,12 @@ mod tests {
         assert_eq!(day, parse_time("2026-01-31T00:00:00Z").unwrap());
         assert!(parse_time("2h").unwrap() < SystemTime::now());
         assert!(parse_time("yesterday").unwrap_err().to_string().contains("for instance"));
+        // Contract: A8: to the ends of what is stored.
+        for end in ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"] {
+            assert_eq!(value::time_text(parse_time(end).unwrap()), end);
+            assert!(moment(parse_time(end).unwrap()).starts_with(&end[..19]));
+        }
+        assert_eq!(parse_time("9999-12-31").unwrap(), parse_time("9999-12-31T00:00:00Z").unwrap());
     }
 
     #[test]

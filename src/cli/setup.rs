@@ -1,9 +1,11 @@
 //! The engine's tables, and those of the projections whose code is at hand.
 
+use anyhow::ensure;
 use serde::Serialize;
 
 use super::options::SetupArgs;
 use super::{Ended, Outcome, Session};
+use crate::conninfo::{Look, look};
 use crate::projection::Projection;
 
 #[derive(Serialize)]
@@ -22,6 +24,11 @@ pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
             _ => session.store.setup_sql(&projections)?,
         };
         if let Some(role) = &args.grant_to {
+            // It would be printed in each line.
+            ensure!(
+                look(role) == Look::File,
+                "what --grant-to names looks like a connection string and may hold a password, so it is not shown; name a role"
+            );
             sql.push_str(&session.store.grant_sql(role, &projections)?);
         }
         if session.out.is_json() {

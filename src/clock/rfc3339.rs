@@ -4,15 +4,18 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::value;
+
 pub(crate) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    let at = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
-    at.to_string().serialize(serializer)
+    // Moments end two hours before the times that are stored.
+    let text = jiff::Timestamp::try_from(*at).map_or_else(|_| value::time_text(*at), |at| at.to_string());
+    text.serialize(serializer)
 }
 
 #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "explanations are made in SQLite"))]
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse::<jiff::Timestamp>().map(Into::into).map_err(serde::de::Error::custom)
+    value::parse_time(&text).ok_or_else(|| serde::de::Error::custom("no time in RFC 3339"))
 }
 
 /// Times that there may be none of.

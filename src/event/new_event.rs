@@ -295,8 +295,9 @@ impl NewEvent {
             }
             // A longer one that was taken before there were limits can be given back.
             let is_new = matches!(change, Unique::Add { .. });
-            for (part, limit) in [(constraint, MAX_NAME), (value, MAX_ID)] {
-                check_key(part, if is_new { limit } else { usize::MAX }).map_err(fail("unique constraint"))?;
+            let parts = [("unique constraint", constraint, MAX_NAME), ("unique value", value, MAX_ID)];
+            for (field, part, limit) in parts {
+                check_key(part, if is_new { limit } else { usize::MAX }).map_err(fail(field))?;
             }
         }
         Ok(())

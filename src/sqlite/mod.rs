@@ -131,7 +131,8 @@ impl DbStore<Sqlite> {
     ///
     /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`. What may not be written
     /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
-    /// nobody writes the file, `file:service.db?immutable=1` can.
+    /// nobody writes the file, `file:service.db?immutable=1` can; it is refused beside a write-ahead log that is not empty, since
+    /// SQLite would leave that unread.
     ///
     /// # Examples
     /// ```
@@ -296,7 +297,7 @@ fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
     prepare(conn, options)?;
     // Whatever its journal is, it can be read: the first read tells.
     if conn.is_readonly("main").map_err(|error| error::store(doing, error))? {
-        return Ok(());
+        return refuse_unread_log(conn, doing);
     }
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
@@ -306,6 +307,25 @@ fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
     }
     let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
     Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
+}
+
+/// SQLite reads a file that is said to be immutable without its log, in which lies what was stored last.
+fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
+    let Some(log) = conn.path().filter(|path| !path.is_empty()).map(|path| place::log_of(Path::new(path))) else {
+        return Ok(());
+    };
+    if !std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    let mode: String =
+        conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|error| error::store(doing, error))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let why = format!("the write-ahead log {:?} would not be read, and may hold what was stored last", log.display());
+    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why).with_remedy(
+        "; open it without immutable=1 where its folder may be written, or copy the file together with that log into such a folder",
+    ))
 }
 
 /// How long the connection waits for others, rounded up to milliseconds; 24 days at most.

@@ -224,8 +224,9 @@ impl Catalogue for Objects {
     fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError> {
         let mut broken = Vec::new();
         for (what, sql) in compilable(conn)? {
-            match conn.query(&sql, &[]) {
-                Ok(_) => {}
+            // As a batch, it is compiled anew: one that is kept would be explained as it was before the tables changed.
+            match conn.batch(&sql) {
+                Ok(()) => {}
                 Err(error) if error.passes() => return Err(error),
                 Err(error) => broken.push((what, chain(&error))),
             }

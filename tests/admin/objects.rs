@@ -192,6 +192,8 @@ pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
 
 both!(a_view_that_would_break_is_named_before);
 /// What would not work any more is named before anything is built, and nobody else's trouble stands in the way.
+///
+/// Contract: L11: a version that is not let before the readers says so with its build, and not only in the answer to a command.
 pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -202,6 +204,14 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     let error = new.commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
     assert!(error.contains("mine"), "{error}");
     assert_eq!((live(place), place.query("SELECT count(*) FROM mine")), (1, vec!["3".to_owned()]));
+    let raised = new.builds("counts").unwrap().into_iter().find(|build| build.key.version == 2).unwrap();
+    assert!(raised.is_refused() && raised.trouble.as_ref().unwrap().contains("mine"), "{raised:?}");
+    assert_eq!(raised.command, None, "the refusal came after the build, and not before");
+    drop(old);
+    eventually("the reason", || {
+        let unfed = new.health().unwrap().projections[0].unfed.clone().unwrap_or_default();
+        unfed.contains("mine")
+    });
     place.sql("DROP VIEW mine");
     new.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert_eq!(live(place), 2);

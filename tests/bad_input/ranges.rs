@@ -83,7 +83,7 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store>(store: &S) {
             ("unique constraint", 500, command("a", "1").add_unique(&long, "v", "taken")),
             ("aggregate id", 1500, NewEvent::raw("a", "t", &long, "e")),
             ("push key", 1500, command("a", "1").push_key(&long)),
-            ("unique constraint", 1500, command("a", "1").add_unique("c", &long, "taken")),
+            ("unique value", 1500, command("a", "1").add_unique("c", &long, "taken")),
         ];
         for (wanted, most, bad) in bad.into_iter().filter(|(_, most, _)| !only_names || *most == 500) {
             let error = store.push(&[bad]).unwrap_err();

@@ -79,6 +79,28 @@ fn a_file_without_a_log_is_read_by_an_uri() {
     assert_eq!(files, 1);
 }
 
+// Contract: L10: what the log holds would be missing without a word.
+#[test]
+fn an_immutable_file_is_not_read_without_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let store = SqliteStore::open(&path).unwrap();
+    store.setup().unwrap();
+    store.push(&[command("a", "1")]).unwrap();
+    let place = path.to_str().unwrap();
+    for uri in ["file:PATH?immutable=1", "file:PATH?mode=ro&immutable=1"] {
+        let error = SqliteStore::open(uri.replace("PATH", place)).unwrap_err();
+        assert_eq!(error.kind(), Kind::CannotOpen, "{error:?}");
+        let text = chain(&error);
+        assert!(text.contains("test.db-wal") && text.contains("without immutable=1"), "{text}");
+    }
+    let live = SqliteStore::open(format!("file:{place}?mode=ro")).unwrap();
+    assert_eq!(live.filter(&Query::new()).unwrap().len(), 1);
+    drop((live, store));
+    let alone = SqliteStore::open(format!("file:{place}?immutable=1")).unwrap();
+    assert_eq!(alone.filter(&Query::new()).unwrap().len(), 1);
+}
+
 // Contract: I1
 #[test]
 fn a_newer_schema_and_a_missing_one_are_named() {

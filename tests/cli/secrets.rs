@@ -121,6 +121,19 @@ fn a_connection_string_in_a_wrong_place_is_not_shown() {
     });
 }
 
+// The script that is printed names the role in each line.
+#[test]
+fn a_connection_string_is_no_role() {
+    let database = common::postgres::database();
+    ran(command().args(["-d", database.url(), "setup"]), "").ok();
+    within(|command| {
+        for slip in SLIPS {
+            let args = ["-d", database.url(), "setup", "--sql", "--grant-to", slip];
+            silent(&ran(command().args(args), ""), slip);
+        }
+    });
+}
+
 // What is wrong is said nevertheless.
 #[test]
 fn the_slip_is_named() {

@@ -23,7 +23,7 @@ struct EventLine<'e> {
     #[serde(rename = "type")]
     event_type: &'e str,
     revision: u32,
-    created_at: Option<String>,
+    created_at: String,
     creator: &'e str,
     owner: &'e str,
     /// As it was given: no number is rounded, no key moved.

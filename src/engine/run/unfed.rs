@@ -188,6 +188,7 @@ fn way(by_itself: bool, own: &Build, newest: u32) -> Way {
 
 fn reason(way: Way, own: &Build, live: &Build) -> String {
     let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
+    let again = || format!("mend that, then run `readside rebuild {name}`");
     let what = match (way, own.phase) {
         (Way::Built | Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
             "version {number} waits for a person, because {}: mend that, then run `readside builds switch {name}`",
@@ -198,13 +199,16 @@ fn reason(way: Way, own: &Build, live: &Build) -> String {
             own.trouble.as_deref().unwrap_or_default()
         ),
         (Way::Built, _) => format!("version {number} takes its place as soon as it has caught up"),
-        (Way::Own, _) => format!("version {number}, which is kept current, is about to take its place"),
+        (Way::Own, _) => match &own.trouble {
+            Some(trouble) => format!("version {number} cannot take its place by itself ({trouble}): {}", again()),
+            None => format!("version {number}, which is kept current, is about to take its place"),
+        },
         (Way::Newest(newest), _) => {
             format!("version {newest}, which the newest engine runs, is about to take its place")
         }
         (Way::Person, Phase::Halted) => {
             let trouble = own.trouble.as_deref().unwrap_or("it does not say why");
-            format!("version {number} is halted ({trouble}): mend that, then run `readside rebuild {name}`")
+            format!("version {number} is halted ({trouble}): {}", again())
         }
         (Way::Person, Phase::Kept) if number < seen => format!(
             "start an engine that does, or have readers see version {number}, which is kept current: \
@@ -229,7 +233,7 @@ mod tests {
             phase,
             succeeded: true,
             resets: 0,
-            trouble: Some("disk full".to_owned()),
+            trouble: (phase == Phase::Halted).then(|| "disk full".to_owned()),
             command: None,
             aggregate_types: Vec::new(),
         }
@@ -270,5 +274,8 @@ mod tests {
                 "{text}"
             );
         }
+        let refused = Build { trouble: Some("a view would break".to_owned()), ..build(1, Phase::Kept) };
+        let text = reason(way(true, &refused, 1), &refused, &live);
+        assert!(text.contains("(a view would break): mend that, then run `readside rebuild users`"), "{text}");
     }
 }
