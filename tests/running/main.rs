@@ -154,7 +154,7 @@ on_both! {
         a_calm_engine_looks_for_signs_only;
     lifecycle: an_engine_starts_and_stops_many_times, a_stop_ends_every_wait, a_shutdown_that_is_repeated_waits_for_what_is_left, the_longest_time_is_no_limit, a_reducer_that_panics_harms_nobody_else,
         a_reducer_slower_than_the_lease_keeps_it;
-    user_code: a_reducer_that_hangs_is_told, whatever_user_code_does_fails_its_event_only, a_trigger_outlives_whatever_user_code_does, a_reducer_cannot_wait_for_itself;
+    user_code: a_reducer_that_hangs_is_told, a_reducer_that_hangs_keeps_no_other_tenant_waiting, a_trigger_does_not_wait_for_a_reducer_elsewhere, whatever_user_code_does_fails_its_event_only, a_trigger_outlives_whatever_user_code_does, a_reducer_cannot_wait_for_itself;
     values: arrays_and_their_absence_are_written_in_bulk;
     crashes: work_of_the_dead_goes_on_with_care, what_is_reduced_ahead_is_found_if_it_kills,
         what_the_dead_left_is_marked_before_it_is_reduced, a_trigger_leaves_what_the_dead_left;
