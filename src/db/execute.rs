@@ -1,5 +1,7 @@
 //! One statement at a time on the read tables.
 
+use std::error::Error as _;
+
 use super::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
@@ -40,3 +42,19 @@ pub(super) fn of_table(error: StoreError, projection: &Projection) -> StoreError
 /// What helps where a read table is gone, or a column of one. A set-up does not: it would have to make it empty.
 const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
      by itself; or raise the version, so that it is rebuilt";
+
+/// An error of a statement on a read table that somebody altered.
+pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreError) -> StoreError {
+    let doing = format!("writing a read table of projection {:?}", projection.name());
+    let said = error.source().map(ToString::to_string).unwrap_or_default();
+    let altered = StoreError::new(doing, StoreErrorKind::Schema, format!("{found} ({said})"));
+    let altered = altered.with_remedy(UNDO);
+    match error.code() {
+        Some(code) => altered.with_code(code),
+        None => altered,
+    }
+}
+
+/// What helps where a read table was altered.
+const UNDO: &str = "; undo that change, and the engine goes on by itself; or have the tables made anew by \
+     `readside rebuild`";

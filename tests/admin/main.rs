@@ -241,7 +241,8 @@ on_both! {
         an_abandoned_build_goes, one_instance_alone, an_exchange_that_arrived_is_not_done_twice, a_reset_starts_over, what_is_left_out_is_told,
         what_waits_behind_an_event_is_left_out, a_reset_revokes_the_success_when_all_is_empty, a_build_ends_although_events_keep_coming, a_full_disk_keeps_only_the_build_waiting, a_build_that_waits_for_room_can_be_given_up,
         a_paused_projection_is_not_built, events_that_fail_are_parked_in_the_build_too, readers_never_see_half_a_table, what_is_removed_does_not_come_back, read_models_elsewhere_are_rebuilt;
-    gone: a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
+    gone: an_altered_table_is_a_standstill, a_unique_constraint_that_is_gone_is_reported,
+        a_dropped_table_is_not_made_anew_beneath_its_checkpoint, a_renamed_table_is_missed_until_it_is_back,
         a_table_that_was_never_filled_is_made_again, a_view_on_another_table_is_refused, a_table_that_vanishes_is_a_standstill,
         whose_fault_a_missing_table_is;
     objects: nobody_writes_through_the_view, what_a_view_refuses_is_the_statements_fault, indexes_and_triggers_stay_on_what_readers_see, a_raised_version_takes_over_what_fits,
