@@ -266,8 +266,15 @@ fn failed(projection: &ProjectionStatus) -> String {
 
 fn members(members: &[MemberStatus]) -> String {
     let (alive, dead): (Vec<&MemberStatus>, Vec<&MemberStatus>) = members.iter().partition(|member| member.alive);
-    if alive.is_empty() {
+    if alive.is_empty() && dead.is_empty() {
         return "no engine is alive: nothing keeps these projections up to date".to_owned();
+    }
+    if alive.is_empty() {
+        return format!(
+            "no engine says that it is alive, {} did: dead by now, or not able to write that down, for instance because the \
+             disk is full; see `readside doctor`",
+            dead.len()
+        );
     }
     let shown: Vec<String> = alive
         .iter()

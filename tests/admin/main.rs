@@ -225,7 +225,7 @@ macro_rules! on_both {
 }
 
 on_both! {
-    commands: a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over, what_nobody_is_left_for_is_told_and_withdrawn,
+    commands: what_nobody_knows_cannot_be_paused, a_plain_process_asks_and_is_answered, what_nobody_can_do_is_said_at_once, a_command_of_a_dead_engine_is_taken_over, what_nobody_is_left_for_is_told_and_withdrawn,
         two_rebuilds_at_once_are_refused, failures_are_mended_by_command, rows_in_answers_do_not_stay,
         a_pause_is_on_record_though_no_engine_is_alive, what_is_not_carried_out_is_not_kept, what_this_code_cannot_read_is_left_alone,
         what_was_taken_before_an_error_is_known, a_shutdown_ends_what_a_command_catches_up;
@@ -233,7 +233,7 @@ on_both! {
     own_sql: a_raised_version_is_filled_by_it, a_rebuild_is_filled_by_it, it_is_verified_and_explained,
         a_batch_that_fails_goes_on_with_it, one_text_suffices_for_its_own_database, what_does_not_hold_together_is_refused,
         an_array_with_null_is_read;
-    standing: a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
+    standing: a_clock_far_ahead_hides_no_standstill, a_history_that_diverged_is_told_until_it_is_mended, a_checkpoint_above_the_head_is_told,
         many_standstills_are_counted_and_go_when_they_are_mended, a_pause_is_told_as_one, what_nobody_runs_is_told_once_it_is_late,
         what_does_not_move_is_stuck_and_what_moves_is_not, a_lease_and_a_lead_of_another_process_are_told,
         a_halted_build_is_told_with_its_trouble, notes_hold_as_long_as_somebody_stands_by_them;

@@ -213,6 +213,26 @@ fn engines_and_leases_are_shown() {
     });
 }
 
+// Contract: L11: an engine that cannot write, for instance to a full disk, cannot say that it lives either.
+#[test]
+fn an_engine_that_is_silent_need_not_be_dead() {
+    on_both(|place| {
+        push(place, "a", 1);
+        catch_up(place, "a");
+        assert!(place.run(&["status"]).ok().contains("no engine is alive"), "there was none");
+        place.with(|store| {
+            let projections = vec![("users".to_owned(), 1)];
+            let member = Member { process: Uuid::from_u128(1), name: "api-1".to_owned(), projections };
+            store.heartbeat(&member, Duration::from_micros(1)).unwrap();
+        });
+        let table = place.run(&["status"]).ok();
+        assert!(table.contains("no engine says that it is alive, 1 did") && table.contains("disk is full"), "{table}");
+        assert!(!table.contains("no engine is alive"), "{table}");
+        let doctor = place.run(&["doctor"]).out;
+        assert!(doctor.contains("0 alive, 1 silent") && doctor.contains("make room on the disk"), "{doctor}");
+    });
+}
+
 #[test]
 fn instances_show_where_a_projection_stands() {
     on_both(|place| {
