@@ -145,7 +145,8 @@ impl StandstillKind {
             Self::Full => "make room on the disk; the engine goes on by itself",
             Self::Missing => {
                 "put back what the reason names, and the engine goes on by itself; or raise the version of the projection, \
-                 so that it is rebuilt; run `readside setup` where nothing was set up yet"
+                 so that it is rebuilt; where a table was altered, `readside rebuild` makes it anew as well; run \
+                 `readside setup` where nothing was set up yet"
             }
             Self::Unreachable => {
                 "see that the database runs and that the process reaches it; the engine goes on by itself"
@@ -205,7 +206,7 @@ impl fmt::Display for StandstillKind {
             Self::Denied => "no rights",
             Self::ReadOnly => "read-only database",
             Self::Full => "disk full",
-            Self::Missing => "something is missing",
+            Self::Missing => "something is missing or altered",
             Self::Unreachable => "database out of reach",
             Self::Locked => "waits for a lock",
             Self::Halted => "build halted",

@@ -360,13 +360,15 @@ fn paused_by(projection: &ProjectionStatus) -> String {
 fn engines(status: &Status) -> Finding {
     let check = "engines";
     let alive = status.members.iter().filter(|member| member.alive).count();
+    let silent = status.members.len() - alive;
     let alone = |projection: &&ProjectionStatus| projection.is_live() && projection.members == 0;
     let alone: Vec<_> = status.projections.iter().filter(alone).collect();
     let projections = match status.projections.iter().filter(|projection| projection.is_live()).count() {
         1 => "1 projection".to_owned(),
         many => format!("{many} projections"),
     };
-    let text = format!("{alive} alive, {projections}");
+    let silent = if silent > 0 { format!(", {silent} silent") } else { String::new() };
+    let text = format!("{alive} alive{silent}, {projections}");
     if alone.is_empty() {
         return Finding::ok(check, text);
     }
@@ -376,6 +378,11 @@ fn engines(status: &Status) -> Finding {
         status.projections.iter().find(is_other)
     };
     let remedy = match alone.iter().find_map(other) {
+        // It says nothing where it cannot write either.
+        None if !silent.is_empty() => format!(
+            "{}; where a silent one runs, it cannot write to this database: make room on the disk, or see its log",
+            StandstillKind::NoEngine.remedy()
+        ),
         None => StandstillKind::NoEngine.remedy().to_owned(),
         Some(ProjectionStatus { name, version, trouble: Some(trouble), .. }) => format!(
             "start the service that keeps it up to date; or have readers see version {version} of {name:?}, which engines \

@@ -115,7 +115,7 @@ impl Engine {
     /// it was paused already.
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`], or when the store fails.
+    /// [`OperateError::UnknownProjection`]; [`OperateError::UnknownInstance`]; or when the store fails.
     pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
         let pause = AdminCommand::Pause { instance: instance.map(str::to_owned) };
         has_changed(&self.carry_out(projection, pause, by)?)
@@ -124,7 +124,7 @@ impl Engine {
     /// Lets a projection, or one instance of it, go on. False when it was not paused.
     ///
     /// # Errors
-    /// As [`pause`](Self::pause).
+    /// As [`pause`](Self::pause); but an instance that nobody knows was not paused.
     pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
         let resume = AdminCommand::Resume { instance: instance.map(str::to_owned) };
         has_changed(&self.carry_out(projection, resume, by)?)
@@ -133,13 +133,18 @@ impl Engine {
     /// Puts a command on record and returns its id at once; see [`answer`](Self::answer).
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`], [`OperateError::Busy`], [`OperateError::InsideReducer`].
+    /// [`OperateError::UnknownProjection`], [`OperateError::Busy`], [`OperateError::InsideReducer`]; for a pause
+    /// [`OperateError::UnknownInstance`].
     pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
         check_outside()?;
         let Some((own, _)) = self.projection(projection) else {
             let known = self.projection_names();
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
+        // A pause can be lifted though the instance that it is for is gone.
+        if let Some((Some(instance), true)) = command.pausing() {
+            self.site(projection)?.check_instance(instance)?;
+        }
         // What is paused, is so for all versions.
         let version = (!command.is_immediate()).then(|| own.version());
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };

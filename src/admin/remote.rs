@@ -63,6 +63,7 @@ impl Remote {
     }
 
     /// Pauses a projection, or one instance of it, as [`Engine::pause`](crate::Engine::pause) does; no engine has to be alive.
+    /// Which instances there are is not looked at: their events may be in another database.
     ///
     /// # Errors
     /// [`OperateError::UnknownProjection`], or when the store fails.

@@ -266,11 +266,18 @@ fn failed(projection: &ProjectionStatus) -> String {
 
 fn members(members: &[MemberStatus]) -> String {
     let (alive, dead): (Vec<&MemberStatus>, Vec<&MemberStatus>) = members.iter().partition(|member| member.alive);
+    if alive.is_empty() && dead.is_empty() {
+        return "no engine is alive: nothing keeps these projections up to date".to_owned();
+    }
     if alive.is_empty() {
         let last = dead.iter().max_by_key(|member| member.alive_until).map_or(String::new(), |member| {
             format!("; {} did until {}", clean(&member.name), moment(member.alive_until))
         });
-        return format!("no engine is alive: nothing keeps these projections up to date{last}");
+        return format!(
+            "no engine says that it is alive, {} did: dead by now, or not able to write that down, for instance because the \
+             disk is full; see `readside doctor`{last}",
+            dead.len()
+        );
     }
     let shown: Vec<String> = alive
         .iter()

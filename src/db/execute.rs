@@ -1,5 +1,6 @@
 //! One statement at a time on the read tables.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use super::Conn;
@@ -61,3 +62,19 @@ const PUT_BACK: &str = "; rename it back or restore it, together with the checkp
 /// The same where it may never have been set up.
 const SET_UP_OR_PUT_BACK: &str = "; run setup() if it was never set up; else rename back or restore what is missing, together \
      with the checkpoints of its time, or raise the version, so that it is rebuilt";
+
+/// An error of a statement on a read table that somebody altered.
+pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreError) -> StoreError {
+    let doing = format!("writing a read table of projection {:?}", projection.name());
+    let said = error.source().map(ToString::to_string).unwrap_or_default();
+    let altered = StoreError::new(doing, StoreErrorKind::Schema, format!("{found} ({said})"));
+    let altered = altered.with_remedy(UNDO);
+    match error.code() {
+        Some(code) => altered.with_code(code),
+        None => altered,
+    }
+}
+
+/// What helps where a read table was altered.
+const UNDO: &str = "; undo that change, and the engine goes on by itself; or have the tables made anew by \
+     `readside rebuild`";

@@ -222,7 +222,7 @@ fn states(
         vec![own.into(), known.at.into(), to_micros(before).into(), Value::TextArray(names), believed(known.at).into()];
     let ahead = "s.store = $1 AND s.position > coalesce(i.head, 0)";
     let leased = "s.owner IS NOT NULL AND s.leased_until > $2 AND s.leased_at < $3 \
-                  AND coalesce(s.moved_at, s.leased_at) < $3 AND (i.head IS NULL OR s.position < i.head)";
+                  AND (s.moved_at IS NULL OR s.moved_at < $3 OR s.moved_at > $5) AND (i.head IS NULL OR s.position < i.head)";
     let only = if let Some(instance) = instance {
         params.push(instance.into());
         " AND s.instance_id = $6"

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Conn;
-use super::execute::{execute, of_table};
+use super::execute::{altered_table, execute, of_table};
 use super::place::placed;
 use super::setup::catalog;
 use super::{checkpoint, failure, fold, lease, model, setup, state};
@@ -15,7 +15,7 @@ use crate::failure::{Action, Aggregates, Attempt, By, FailedEvent, FailureQuery}
 use crate::projection::Projection;
 use crate::query::{EventBatch, ReadRequest};
 use crate::sealed::Sealed;
-use crate::sql::Dialect;
+use crate::sql::{self, Dialect};
 use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
@@ -84,16 +84,11 @@ impl ProjectionTransaction for Transaction<'_> {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }
         self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        match outcome {
-            Err(error) if error.kind() == StoreErrorKind::Usage && statement.has_exec() => {
-                Err(if lacks_tables(self.conn, &projection)? {
-                    of_table(self.conn, error.of_kind(StoreErrorKind::Schema), &projection)
-                } else {
-                    error
-                })
-            }
-            other => other,
-        }
+        let Err(error) = outcome else { return Ok(()) };
+        Err(match altered(self.conn, &projection, statement, &error)? {
+            Some(found) => altered_table(&projection, &found, &error),
+            None => error,
+        })
     }
 
     fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
@@ -160,12 +155,25 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
-/// True when a table of the projection, which is placed, is not what it should be.
-fn lacks_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<bool, StoreError> {
+/// In what the tables of the projection, which is placed, are not what they should be, where that may be why a statement was
+/// refused: then it is not the fault of the statement. One that names columns itself may mind any difference.
+fn altered(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    statement: &Statement,
+    error: &StoreError,
+) -> Result<Option<String>, StoreError> {
+    let look = match error.kind() {
+        StoreErrorKind::Usage if statement.has_exec() => catalog::difference,
+        StoreErrorKind::Usage | StoreErrorKind::Data => catalog::obstacle,
+        StoreErrorKind::Constraint => catalog::demanded,
+        _ => return Ok(None),
+    };
     for table in projection.tables() {
-        if catalog::difference(conn, projection, table)?.is_some() {
-            return Ok(true);
+        if let Some(found) = look(conn, projection, table)? {
+            let name = sql::physical_raw(conn.dialect(), projection, table);
+            return Ok(Some(format!("table {name:?} is not as its projection defines it: {found}")));
         }
     }
-    Ok(false)
+    Ok(None)
 }

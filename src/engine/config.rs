@@ -130,9 +130,11 @@ pub struct EngineConfig {
     /// Default: 30 s.
     pub lease: Duration,
     /// A reducer that takes longer for one event is told as one that hangs (`StandstillKind::Hangs`); it is not ended, which
-    /// nobody can do to a thread. Default: 1 minute.
+    /// nobody can do to a thread. At the next tick other instances go on without it: each worker has a spare thread for that.
+    /// Default: 1 minute.
     pub longest_reducer: Duration,
-    /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. Default: 0.
+    /// Workers of the pool; 0 for twice the number of processors, as far as connections allow. As many threads more stand by
+    /// for reducers that hang. Default: 0.
     pub workers: usize,
     /// True to create or migrate tables at start; false to check only. Default: true.
     pub setup: bool,

@@ -228,6 +228,29 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     assert_eq!(first[0].since, Some(history[0].asked_at));
 }
 
+// Contract: O2: a slip in a name is told, and nothing is put on record.
+both!(what_nobody_knows_cannot_be_paused);
+pub(crate) fn what_nobody_knows_cannot_be_paused<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    engine.push(&[count("a", "x", 1)]).unwrap();
+    match engine.pause("counts", Some("never"), &by()) {
+        Err(OperateError::UnknownInstance { projection, instance }) => {
+            assert_eq!((projection.as_str(), instance.as_str()), ("counts", "never"));
+        }
+        other => panic!("{other:?}"),
+    }
+    let pause = AdminCommand::Pause { instance: Some("never".into()) };
+    assert!(matches!(engine.ask("counts", pause, &by()), Err(OperateError::UnknownInstance { .. })));
+    match engine.pause("count", None, &by()) {
+        Err(OperateError::UnknownProjection { known, .. }) => assert_eq!(known, ["counts"]),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(engine.resume("count", None, &by()), Err(OperateError::UnknownProjection { .. })));
+    assert!(engine.commands(None, 10).unwrap().is_empty());
+    assert!(engine.pause("counts", Some("a"), &by()).unwrap());
+    assert!(!engine.resume("counts", Some("never"), &by()).unwrap(), "it was not paused");
+}
+
 fn said(asked: &CommandRecord) -> String {
     asked.answer.as_ref().unwrap()["done"].as_str().unwrap().to_owned()
 }

@@ -190,3 +190,97 @@ pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
     let apply = &mut |tx: &mut dyn ProjectionTransaction| tx.apply_one(&by_hand(own), "a", &alone);
     assert!(!place.open().transaction(apply).unwrap_err().is_statements_fault(), "so it is where SQL names it");
 }
+
+fn emails() -> Projection {
+    let table = Table::new("emails").column(text("id")).column(text("email")).column(integer("n").nullable());
+    Projection::new("emails", 1).table(table.primary_key(["id"]).unique(["email"])).on(|e, p: Counted| match p.by {
+        13 => create([set("id", e.aggregate_id()), set("email", "taken"), set("n", p.by)]),
+        by => upsert(["email"], [set("id", e.aggregate_id()), set("email", e.aggregate_id()), set("n", by)]),
+    })
+}
+
+/// Alters a table beneath an engine, and back; the instance stands still meanwhile, and no event is blamed.
+fn altered<P: Place>(place: &P, engine: &Engine, at: i64, (change, back): (&str, &str), word: &str) {
+    place.sql(change);
+    let thing = format!("x{at}");
+    engine.push(&[count("a", &thing, 1)]).unwrap();
+    let found = || engine.health().unwrap().projections.remove(0);
+    let held = || engine.failed_events("emails", &FailureQuery::all()).unwrap();
+    eventually("a standstill or a failure", || !found().standstills.is_empty() || !held().is_empty());
+    assert!(held().is_empty(), "{change}: {:?}", held());
+    let stands = found().standstills.remove(0);
+    assert_eq!(stands.kind, StandstillKind::Missing, "{change}: {stands}");
+    for word in [word, "emails_1", "undo that change", "readside rebuild"] {
+        assert!(stands.reason.contains(word), "{word}: {}", stands.reason);
+    }
+    eventually("the note", || {
+        let status = place.open().status(false).unwrap();
+        status.projections[0].standstills.iter().any(|one| one.reason.contains(word))
+    });
+    let findings = admin::Doctor::default().examine(&place.open());
+    let finding = findings.iter().find(|finding| finding.check == "standstills").unwrap();
+    assert!(finding.remedy.as_ref().unwrap().contains("put back"), "{finding:?}");
+    place.sql(back);
+    engine.await_position("emails", "a", at, LONG).unwrap();
+    eventually("the end", || found().standstills.is_empty());
+}
+
+// Contract: L11, I2: a table that somebody altered is no event's fault.
+both!(an_altered_table_is_a_standstill);
+pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
+    let config = HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() };
+    let builder = Engine::builder(place.open()).projection_with(emails(), config).config(eager());
+    let engine = builder.start().unwrap();
+    engine.await_pushed("emails", &engine.push(&[count("a", "taken", 1)]).unwrap(), LONG).unwrap();
+    let copy = "ALTER TABLE emails_1 RENAME TO emails_old; CREATE TABLE emails_1 AS SELECT * FROM emails_old";
+    let mut changes = vec![(copy, "DROP TABLE emails_1; ALTER TABLE emails_old RENAME TO emails_1", "emails_1")];
+    if place.address().starts_with("postgres") {
+        changes = vec![
+            (
+                "DROP VIEW emails; ALTER TABLE emails_1 ALTER COLUMN n TYPE boolean USING n > 0",
+                "ALTER TABLE emails_1 ALTER COLUMN n TYPE bigint USING n::int",
+                "column \"n\" is boolean, not bigint",
+            ),
+            (
+                "ALTER TABLE emails_1 DROP CONSTRAINT emails_1_instance_id_email_key",
+                "ALTER TABLE emails_1 ADD UNIQUE (instance_id, email)",
+                "unique constraint over \"instance_id\" and [\"email\"]",
+            ),
+            (
+                "ALTER TABLE emails_1 ADD COLUMN own text NOT NULL DEFAULT ''; \
+                 ALTER TABLE emails_1 ALTER COLUMN own DROP DEFAULT",
+                "ALTER TABLE emails_1 ALTER COLUMN own DROP NOT NULL",
+                "column \"own\"",
+            ),
+        ];
+    }
+    for (at, (change, back, word)) in changes.iter().enumerate() {
+        altered(place, &engine, i64::try_from(at).unwrap() + 2, (change, back), word);
+    }
+    // What a table of which nothing is in the way refuses is the fault of the event.
+    engine.push(&[count("a", "bad", 13)]).unwrap();
+    eventually("a failure", || engine.failed_events("emails", &FailureQuery::all()).unwrap().len() == 1);
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: I2
+both!(a_unique_constraint_that_is_gone_is_reported);
+pub(crate) fn a_unique_constraint_that_is_gone_is_reported<P: Place>(place: &P) {
+    let store = place.open();
+    ProjectionStore::setup(&store, &[&emails()]).unwrap();
+    if place.address().starts_with("postgres") {
+        place.sql("ALTER TABLE emails_1 DROP CONSTRAINT emails_1_instance_id_email_key");
+    } else {
+        place.sql(
+            "DROP VIEW emails; DROP TABLE emails_1; \
+             CREATE TABLE emails_1 (instance_id TEXT NOT NULL, id TEXT NOT NULL, email TEXT NOT NULL, n INTEGER, \
+             PRIMARY KEY (instance_id, id)) STRICT",
+        );
+    }
+    match ProjectionStore::setup(&store, &[&emails()]) {
+        Err(SetupError::TableDiffers { difference, .. }) => assert!(difference.contains("unique constraint")),
+        other => panic!("{other:?}"),
+    }
+    place.sql("CREATE UNIQUE INDEX mine ON emails_1 (email, instance_id)");
+    ProjectionStore::setup(&store, &[&emails()]).unwrap();
+}

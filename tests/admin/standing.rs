@@ -177,6 +177,45 @@ fn long_ago(table: &str, column: &str, which: &str) -> String {
     format!("UPDATE {table} SET {column} = '2020-01-01T00:00:00.000000Z' WHERE {which}")
 }
 
+// Contract: L11: a checkpoint that a clock far ahead has moved hides nothing.
+both!(a_clock_far_ahead_hides_no_standstill);
+pub(crate) fn a_clock_far_ahead_hides_no_standstill<P: Place>(place: &P) {
+    let store = std::sync::Arc::new(place.open());
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
+    handler.setup().unwrap();
+    let process = Uuid::from_u128(7);
+    let member = Member { process, name: "idle".into(), projections: vec![("counts".into(), 1)] };
+    store.heartbeat(&member, LONG).unwrap();
+    place.sql("UPDATE readside.projections SET succeeded_at = '2020-01-01T00:00:00.000000Z'");
+    fill_store(&*store);
+    handler.trigger(&[&tenant(0)]).unwrap();
+    fill_store(&*store);
+    place.sql(&long_ago("readside.events", "created_at", "position = 2"));
+    place.sql("UPDATE readside.projection_states SET moved_at = '2200-01-01T00:00:00.000000Z'");
+    assert_eq!(
+        (status(place).verdict, kinds(&status(place).standstills)),
+        (Verdict::Stuck, vec![StandstillKind::Unmoved])
+    );
+    let (projection, instance) = (counts(1).key(), tenant(0));
+    store.acquire(&projection, &[instance.as_str().into()], process, LONG).unwrap();
+    place.sql(&long_ago("readside.projection_states", "leased_at", "position > 0"));
+    assert_eq!(kinds(&status(place).standstills), [StandstillKind::Leased]);
+    let note = |subject, kind| {
+        let (reason, age) = ("x".to_owned(), Duration::ZERO);
+        let note = Note { projection: projection.clone(), subject, kind, reason, age };
+        store.standstills().note(process, &[note], &[]).unwrap();
+    };
+    note(StandstillSubject::Instance(instance.as_str().into()), StandstillKind::Locked);
+    assert_eq!(kinds(&status(place).standstills), [StandstillKind::Locked, StandstillKind::Leased]);
+    note(StandstillSubject::Work, StandstillKind::Full);
+    let wanted = [StandstillKind::Full, StandstillKind::Locked, StandstillKind::Leased];
+    assert_eq!(kinds(&status(place).standstills), wanted);
+}
+
+fn fill_store(store: &impl EventStore) {
+    store.push(&[count(&tenant(0), "x", 1)]).unwrap();
+}
+
 // Contract: L11: behind for long, and no checkpoint moves, though nobody says why.
 both!(what_does_not_move_is_stuck_and_what_moves_is_not);
 pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place: &P) {

@@ -195,7 +195,7 @@ fn what_a_dead_engine_ran_does_not_move() {
         assert!(!place.run(&["status"]).ok().contains("no engine runs it"), "one is alive");
         let lapsed = "UPDATE readside.members SET alive_until = '2020-01-01T00:00:00.000000Z'";
         execute(place, &in_tables(place, lapsed));
-        told("nothing keeps these projections up to date; api-1 did until 2020-01-01T00:00:00Z");
+        told("see `readside doctor`; api-1 did until 2020-01-01T00:00:00Z");
         told(
             "users@1 since 2020-01-01T00:00:00Z: no engine runs it: no living engine runs version 1; \"api-1\" did until then",
         );
@@ -238,6 +238,26 @@ fn engines_and_leases_are_shown() {
         assert_eq!((&projection(&status)["leases"], &projection(&status)["owners"]), (&json!(2), &json!(2)));
         assert_eq!(projection(&status)["members"], 1);
         assert_eq!(status["members"][0]["alive"], true);
+    });
+}
+
+// Contract: L11: an engine that cannot write, for instance to a full disk, cannot say that it lives either.
+#[test]
+fn an_engine_that_is_silent_need_not_be_dead() {
+    on_both(|place| {
+        push(place, "a", 1);
+        catch_up(place, "a");
+        assert!(place.run(&["status"]).ok().contains("no engine is alive"), "there was none");
+        place.with(|store| {
+            let projections = vec![("users".to_owned(), 1)];
+            let member = Member { process: Uuid::from_u128(1), name: "api-1".to_owned(), projections };
+            store.heartbeat(&member, Duration::from_micros(1)).unwrap();
+        });
+        let table = place.run(&["status"]).ok();
+        assert!(table.contains("no engine says that it is alive, 1 did") && table.contains("disk is full"), "{table}");
+        assert!(!table.contains("no engine is alive"), "{table}");
+        let doctor = place.run(&["doctor"]).out;
+        assert!(doctor.contains("0 alive, 1 silent") && doctor.contains("make room on the disk"), "{doctor}");
     });
 }
 

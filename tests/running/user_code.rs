@@ -249,3 +249,78 @@ pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     engine.await_pushed("counts", &hanging, LONG).unwrap();
     eventually("the end", || told().is_none() && status().standstills.is_empty());
 }
+
+/// Counts, but for those that hang until the gate is open; the sender is dropped for that.
+fn gated(name: &str) -> (Projection, std::sync::mpsc::Sender<()>) {
+    let (open, opened) = std::sync::mpsc::channel::<()>();
+    let opened = std::sync::Mutex::new(opened);
+    let projection = Projection::new(name, 1)
+        .table(Table::new(name).column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(move |e, p: Counted| {
+            if p.by == 7 {
+                let _ = opened.lock().unwrap().recv();
+            }
+            upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+        });
+    (projection, open)
+}
+
+// Contract: L4, L11: of two workers one may hang as often as there are spare threads; then the projection says so.
+both!(a_reducer_that_hangs_keeps_no_other_tenant_waiting);
+pub(crate) fn a_reducer_that_hangs_keeps_no_other_tenant_waiting<P: Place>(place: &P) {
+    let store = place.open();
+    let (projection, open) = gated("counts");
+    ProjectionStore::setup(&store, &[&projection, &counts("others")]).unwrap();
+    let backlog = [count("b", 1), count("a", 7), count("c", 1)].map(|one| store.push(&[one]).unwrap()).concat();
+    let config = EngineConfig { longest_reducer: std::time::Duration::from_millis(20), workers: 2, ..eager() };
+    let builder = Engine::builder(place.open()).projection(projection).projection(counts("others"));
+    let engine = builder.config(config).start().unwrap();
+    let shown = |events: &[Event]| engine.await_pushed("counts", events, LONG).unwrap();
+    let of = |instance: &str| -> Vec<Event> {
+        backlog.iter().filter(|event| event.instance() == instance).cloned().collect()
+    };
+    shown(&of("b"));
+    shown(&of("c"));
+    let pushed = engine.push(&[count("d", 7), count("e", 1), count("b", 1)]).unwrap();
+    shown(&pushed[1..]);
+    engine.push(&[count("f", 7)]).unwrap();
+    let starves = || {
+        let health = engine.health().unwrap().projections.remove(0);
+        health.standstills.into_iter().any(|one| one.instance.is_none() && one.kind == StandstillKind::Hangs)
+    };
+    let mut last = Vec::new();
+    eventually("the end of the spares", || {
+        last = engine.push(&[count("g", 1)]).unwrap();
+        starves()
+    });
+    engine.await_pushed("others", &last, LONG).unwrap();
+    drop(open);
+    shown(&last);
+    for instance in ["a", "d", "f"] {
+        engine.await_position("counts", instance, 1, LONG).unwrap();
+    }
+    eventually("the end", || engine.health().unwrap().projections[0].standstills.is_empty());
+    assert_eq!(sum::<P>(&store, "counts", Some("b")), 2);
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: L4, C1: callers share a run, but not what another instance of that run waits for.
+both!(a_trigger_does_not_wait_for_a_reducer_elsewhere);
+pub(crate) fn a_trigger_does_not_wait_for_a_reducer_elsewhere<P: Place>(place: &P) {
+    let store = Arc::new(place.open());
+    let (projection, open) = gated("counts");
+    let handler = ProjectionHandler::new(store.clone(), store.clone(), projection, at_once()).unwrap();
+    handler.setup().unwrap();
+    store.push(&[count("a", 7), count("b", 1)]).unwrap();
+    std::thread::scope(|scope| {
+        let hangs = scope.spawn(|| handler.trigger(&["a", "b"]));
+        let goes_on = scope.spawn(|| handler.trigger(&["b"]));
+        let is_shown = || sum::<P>(&store, "counts", Some("b")) == 1;
+        eventually("the other instance", || goes_on.is_finished() && is_shown());
+        assert!(!hangs.is_finished());
+        drop(open);
+        goes_on.join().unwrap().unwrap();
+        hangs.join().unwrap().unwrap();
+    });
+    assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "counts", Some("b")), 8);
+}

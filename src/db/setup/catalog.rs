@@ -1,5 +1,7 @@
 //! What a database says about its own tables.
 
+use std::collections::BTreeMap;
+
 use crate::db::{Conn, row};
 use crate::error::StoreError;
 use crate::projection::Projection;
@@ -68,6 +70,7 @@ pub(in crate::db) struct CatalogColumn {
     pub(in crate::db) name: String,
     pub(in crate::db) kind: String,
     not_null: bool,
+    has_default: bool,
     /// Place in the primary key, from 1; 0 for none.
     pub(in crate::db) key: i64,
 }
@@ -80,7 +83,7 @@ pub(in crate::db) fn columns(
 ) -> Result<Vec<CatalogColumn>, StoreError> {
     let rows = match conn.dialect() {
         Dialect::Postgres => conn.query(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef, \
              coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::int8 \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
              JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -90,7 +93,7 @@ pub(in crate::db) fn columns(
             &[schema.into(), name.into()],
         )?,
         Dialect::Sqlite => conn.query(
-            "SELECT name, type, \"notnull\" OR pk > 0, pk FROM pragma_table_info($1) ORDER BY cid",
+            "SELECT name, type, \"notnull\" OR pk > 0, dflt_value IS NOT NULL, pk FROM pragma_table_info($1) ORDER BY cid",
             &[name.into()],
         )?,
     };
@@ -100,7 +103,8 @@ pub(in crate::db) fn columns(
                 name: row::text(found, 0)?.to_owned(),
                 kind: row::text(found, 1)?.to_owned(),
                 not_null: row::truth(found, 2)?,
-                key: row::int(found, 3)?,
+                has_default: row::truth(found, 3)?,
+                key: row::int(found, 4)?,
             })
         })
         .collect()
@@ -135,12 +139,14 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
         name: INSTANCE_COLUMN.to_owned(),
         kind: type_name(dialect, ColumnType::Text).to_owned(),
         not_null: true,
+        has_default: false,
         key: 1,
     };
     let columns = table.columns.iter().map(|column| CatalogColumn {
         name: column.name.clone(),
         kind: type_name(dialect, column.kind).to_owned(),
         not_null: !column.nullable,
+        has_default: false,
         key: key(&column.name).and_then(|at| i64::try_from(at + 2).ok()).unwrap_or(0),
     });
     std::iter::once(instance).chain(columns).collect()
@@ -152,12 +158,9 @@ pub(in crate::db) fn difference(
     projection: &Projection,
     table: &Table,
 ) -> Result<Option<String>, StoreError> {
-    let dialect = conn.dialect();
-    let found = columns(conn, projection.place(), &sql::physical_raw(dialect, projection, table))?;
-    let wanted = expected(dialect, table);
-    let missing = wanted.iter().find(|column| !found.iter().any(|other| other.name == column.name));
-    if let Some(column) = missing {
-        return Ok(Some(format!("column {:?} is missing", column.name)));
+    let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
+    if let Some(text) = missing(&found, &wanted) {
+        return Ok(Some(text));
     }
     for column in &found {
         let Some(want) = wanted.iter().find(|want| want.name == column.name) else {
@@ -167,19 +170,108 @@ pub(in crate::db) fn difference(
             return Ok(Some(text));
         }
     }
+    missing_unique(conn, projection, table)
+}
+
+/// What in a table may make statements fail that fit its definition; none when there is nothing. What the table allows beyond
+/// its definition is in no statement's way.
+pub(in crate::db) fn obstacle(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    table: &Table,
+) -> Result<Option<String>, StoreError> {
+    if let Some(text) = demanded(conn, projection, table)? {
+        return Ok(Some(text));
+    }
+    let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
+    let pairs = found.iter().filter_map(|column| Some((column, wanted.iter().find(|want| want.name == column.name)?)));
+    let mut other =
+        pairs.filter_map(|(found, want)| kind_difference(found, want).or_else(|| key_difference(found, want)));
+    let text = missing(&found, &wanted).or_else(|| other.next());
+    if text.is_some() { Ok(text) } else { missing_unique(conn, projection, table) }
+}
+
+/// A column in which a table demands a value where its definition does not.
+pub(in crate::db) fn demanded(
+    conn: &mut dyn Conn,
+    projection: &Projection,
+    table: &Table,
+) -> Result<Option<String>, StoreError> {
+    let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
+    for column in found.iter().filter(|column| column.not_null) {
+        let name = &column.name;
+        match wanted.iter().find(|want| want.name == *name) {
+            Some(want) if !want.not_null => return Ok(Some(format!("column {name:?} does not allow NULL"))),
+            None if !column.has_default => {
+                return Ok(Some(format!("column {name:?} is not part of it, allows no NULL and has no default")));
+            }
+            _ => {}
+        }
+    }
     Ok(None)
 }
 
+fn found(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<Vec<CatalogColumn>, StoreError> {
+    let name = sql::physical_raw(conn.dialect(), projection, table);
+    columns(conn, projection.place(), &name)
+}
+
+fn missing(found: &[CatalogColumn], wanted: &[CatalogColumn]) -> Option<String> {
+    let column = wanted.iter().find(|column| !found.iter().any(|other| other.name == column.name))?;
+    Some(format!("column {:?} is missing", column.name))
+}
+
+/// A unique constraint of the definition that the table has not, neither as a constraint nor as an index.
+fn missing_unique(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<Option<String>, StoreError> {
+    if table.uniques.is_empty() {
+        return Ok(None);
+    }
+    let name = sql::physical_raw(conn.dialect(), projection, table);
+    let rows = match conn.dialect() {
+        Dialect::Postgres => conn.query(
+            "SELECT i.indexrelid::int8, a.attname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_attribute a ON a.attrelid = c.oid AND array_position(i.indkey::int2[], a.attnum) < i.indnkeyatts \
+             WHERE n.nspname = coalesce($1::text, current_schema()::text) AND c.relname = $2::text \
+             AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL",
+            &[projection.place().into(), name.as_str().into()],
+        )?,
+        Dialect::Sqlite => conn.query(
+            "SELECT l.seq, i.name FROM pragma_index_list($1) l JOIN pragma_index_info(l.name) i \
+             WHERE l.\"unique\" AND NOT l.partial AND i.name IS NOT NULL",
+            &one(&name),
+        )?,
+    };
+    let mut uniques: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    for found in &rows {
+        uniques.entry(row::int(found, 0)?).or_default().push(row::text(found, 1)?.to_owned());
+    }
+    let is_one = |columns: &Vec<String>, wanted: &[String]| {
+        columns.len() == wanted.len() + 1
+            && columns.iter().all(|column| column == INSTANCE_COLUMN || wanted.contains(column))
+    };
+    let missing = table.uniques.iter().find(|wanted| !uniques.values().any(|columns| is_one(columns, wanted)));
+    Ok(missing.map(|columns| format!("the unique constraint over {INSTANCE_COLUMN:?} and {columns:?} is missing")))
+}
+
 fn column_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
-    let name = &found.name;
-    if !found.kind.eq_ignore_ascii_case(&want.kind) {
-        return Some(format!("column {name:?} is {}, not {}", found.kind, want.kind));
+    if let Some(text) = kind_difference(found, want) {
+        return Some(text);
     }
     if found.not_null != want.not_null {
         let word = if found.not_null { "does not allow" } else { "allows" };
-        return Some(format!("column {name:?} {word} NULL"));
+        return Some(format!("column {:?} {word} NULL", found.name));
     }
-    (found.key != want.key).then(|| format!("the primary key has column {name:?} at another place"))
+    key_difference(found, want)
+}
+
+fn kind_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
+    let is_same = found.kind.eq_ignore_ascii_case(&want.kind);
+    (!is_same).then(|| format!("column {:?} is {}, not {}", found.name, found.kind, want.kind))
+}
+
+fn key_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
+    (found.key != want.key).then(|| format!("the primary key has column {:?} at another place, or not", found.name))
 }
 
 /// The columns of a table with their types, the instance's first.

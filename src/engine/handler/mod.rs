@@ -6,11 +6,12 @@ pub(crate) mod single_flight;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
-use crate::engine::pass::reducing::Reducing;
+use crate::engine::pass::reducing::{Reducing, Watch};
 use crate::engine::pass::work::{Origin, Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
@@ -26,6 +27,9 @@ use crate::store::{EventSource, ProjectionStore, ProjectionTransaction};
 
 /// Instances that a trigger opens at once.
 const OPENED: usize = 10_000;
+
+/// For how long a caller waits for another one's run that a reducer holds up in another instance.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// Brings one projection up to date, exactly once, whoever else does the same at the same time.
 ///
@@ -246,14 +250,19 @@ impl ProjectionHandler {
         Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
     }
 
-    /// Waits for a flight of somebody else's; none when it was abandoned.
-    fn outcome(&self, instance: &Arc<str>, flight: &InFlight) -> Option<FlightOutcome> {
+    /// Waits for a flight of somebody else's; none when it was abandoned, or waits for a reducer in another instance.
+    fn outcome(&self, instance: &Arc<str>, flight: &Arc<InFlight>) -> Option<FlightOutcome> {
+        let mut watch = Watch::default();
         loop {
             if self.inner.cancel.is_set() {
                 return Some(FlightOutcome::Stopped(cancelled(Arc::clone(instance))));
             }
             match flight.wait() {
                 Some(FlightOutcome::Abandoned) => return None,
+                None if watch.is_held_up(&self.inner.reducing, instance, HELD_UP) => {
+                    self.flights.abandon(instance, flight);
+                    return None;
+                }
                 None => {}
                 landed => return landed,
             }

@@ -54,6 +54,12 @@ impl InFlight {
         }
         course.outcome.clone()
     }
+
+    fn end(&self, mut course: crate::sync::MutexGuard<'_, FlightState>, outcome: FlightOutcome) {
+        course.outcome.get_or_insert(outcome);
+        drop(course);
+        self.landed.notify_all();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +86,19 @@ impl SingleFlight {
         flights.insert(Arc::clone(instance), Arc::clone(&flight));
         Ok(Leader { flights: self, instance: Arc::clone(instance), flight })
     }
+
+    /// Has nobody wait for this flight any more: the next caller starts another one.
+    pub(crate) fn abandon(&self, instance: &Arc<str>, flight: &Arc<InFlight>) {
+        self.forget(instance, flight);
+        flight.end(flight.course.lock(), FlightOutcome::Abandoned);
+    }
+
+    fn forget(&self, instance: &Arc<str>, flight: &Arc<InFlight>) {
+        let mut flights = self.by_instance.lock();
+        if flights.get(instance).is_some_and(|one| Arc::ptr_eq(one, flight)) {
+            flights.remove(instance);
+        }
+    }
 }
 
 impl Leader<'_> {
@@ -89,24 +108,18 @@ impl Leader<'_> {
         if course.target > position && !stands {
             return false;
         }
-        self.end(course, FlightOutcome::Reached);
+        self.flight.end(course, FlightOutcome::Reached);
         true
     }
 
     pub(crate) fn stop(&self, stopped: Stopped) {
-        self.end(self.flight.course.lock(), FlightOutcome::Stopped(stopped));
-    }
-
-    fn end(&self, mut course: crate::sync::MutexGuard<'_, FlightState>, outcome: FlightOutcome) {
-        course.outcome.get_or_insert(outcome);
-        drop(course);
-        self.flight.landed.notify_all();
+        self.flight.end(self.flight.course.lock(), FlightOutcome::Stopped(stopped));
     }
 }
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        self.flights.by_instance.lock().remove(&self.instance);
-        self.end(self.flight.course.lock(), FlightOutcome::Abandoned);
+        self.flights.forget(&self.instance, &self.flight);
+        self.flight.end(self.flight.course.lock(), FlightOutcome::Abandoned);
     }
 }

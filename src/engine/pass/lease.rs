@@ -95,11 +95,21 @@ impl LeaseRegistry {
         handle
     }
 
-    pub(crate) fn remove(&self, projection: &ProjectionKey, instances: &[Arc<str>]) {
-        let mut held = self.held.lock();
-        for instance in instances {
-            held.remove(&(projection.clone(), Arc::clone(instance)));
+    /// Gives up these, but for those of which another job of this process has a newer handle; returns the instances.
+    pub(crate) fn remove(
+        &self,
+        projection: &ProjectionKey,
+        handles: impl IntoIterator<Item = (Arc<str>, Arc<LeaseHandle>)>,
+    ) -> Vec<Arc<str>> {
+        let (mut held, mut removed) = (self.held.lock(), Vec::new());
+        for (instance, handle) in handles {
+            let key = (projection.clone(), instance);
+            if held.get(&key).is_some_and(|known| Arc::ptr_eq(known, &handle)) {
+                held.remove(&key);
+                removed.push(key.1);
+            }
         }
+        removed
     }
 
     /// Extends the trust in those that were renewed. The others are not lost yet: a transaction of ours may have

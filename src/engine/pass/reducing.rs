@@ -29,6 +29,31 @@ pub(crate) struct Hanging {
     pub(crate) age: Duration,
 }
 
+/// What somebody who waits has seen inside reducers, and since when.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    seen: Vec<(Arc<Slot>, i64, Instant)>,
+}
+
+impl Watch {
+    /// True when events of other instances were inside their reducers at all looks for so long, and none of this one was: then
+    /// what works on this one may wait for those.
+    pub(crate) fn is_held_up(&mut self, reducing: &Reducing, instance: &str, patience: Duration) -> bool {
+        let (now, before) = (Instant::now(), std::mem::take(&mut self.seen));
+        for slot in reducing.slots.lock().iter() {
+            let position = slot.position.load(Ordering::Relaxed);
+            let known = before.iter().find(|(one, at, _)| Arc::ptr_eq(one, slot) && *at == position);
+            self.seen.push((Arc::clone(slot), position, known.map_or(now, |(.., since)| *since)));
+        }
+        let hangs = |(_, position, since): &&(Arc<Slot>, i64, Instant)| {
+            *position > 0 && now.saturating_duration_since(*since) >= patience
+        };
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.seen.iter().filter(hangs).partition(|(slot, ..)| *slot.instance == *instance);
+        own.is_empty() && !others.is_empty()
+    }
+}
+
 /// One thread that reduces events of an instance, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Inside<'r> {
@@ -93,5 +118,23 @@ mod tests {
         assert_eq!(positions(Duration::from_hours(1)), [0; 0], "it went on");
         drop(inside);
         assert_eq!(positions(Duration::ZERO), [0; 0]);
+    }
+
+    // Contract: L4, C1
+    #[test]
+    fn who_waits_sees_a_reducer_that_hangs_in_another_instance() {
+        let (reducing, mut watch) = (Reducing::default(), Watch::default());
+        let mut is_held_up = |instance, patience| watch.is_held_up(&reducing, instance, patience);
+        assert!(!is_held_up("b", Duration::ZERO));
+        let inside = reducing.enter(&"a".into());
+        assert!(!is_held_up("b", Duration::ZERO), "no event yet");
+        inside.at(5);
+        assert!(is_held_up("b", Duration::ZERO));
+        assert!(!is_held_up("a", Duration::ZERO), "it would hang too");
+        assert!(!is_held_up("b", Duration::from_hours(1)));
+        let _own = reducing.enter(&"b".into());
+        assert!(is_held_up("b", Duration::ZERO));
+        drop(inside);
+        assert!(!is_held_up("b", Duration::ZERO));
     }
 }

@@ -299,7 +299,7 @@ impl EngineBuilder {
         shared.look_at_builds()?;
         shared.tell_diverged()?;
         let operator = Operator::new(Arc::clone(&shared), now, operate);
-        launch(&shared, workers, tick, operator)
+        launch(&shared, tick, operator)
     }
 
     fn workers(&self) -> Result<usize, ConfigError> {
@@ -369,7 +369,7 @@ impl EngineBuilder {
 }
 
 /// Starts the threads; those that run already are stopped again when one cannot be started.
-fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
+fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
     let subscription = match &shared.events {
         Some(events) => events.subscribe(Topics::all()),
         None => Bus::default().subscribe(Topics::all()),
@@ -377,7 +377,7 @@ fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, operator: Ope
     let subscription = Arc::new(subscription);
     let mut threads =
         Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
-    let started = start_all(shared, workers, now, operator, &mut threads);
+    let started = start_all(shared, now, operator, &mut threads);
     let engine = Engine::new(Arc::clone(shared), threads);
     match started {
         Ok(()) => Ok(engine),
@@ -390,17 +390,11 @@ fn launch(shared: &Arc<Shared>, workers: usize, now: Receiver<()>, operator: Ope
 
 type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-fn start_all(
-    shared: &Arc<Shared>,
-    workers: usize,
-    now: Receiver<()>,
-    mut operator: Operator,
-    threads: &mut Threads,
-) -> Started {
+fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, threads: &mut Threads) -> Started {
     let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();
     let keep = Arc::clone(&spawned);
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(workers)
+        .num_threads(shared.schedule.threads())
         .panic_handler(|_| log::error!("a worker panicked outside of a batch; it goes on"))
         .spawn_handler(move |worker| {
             let name = format!("readside-worker-{}", worker.index());

@@ -45,7 +45,7 @@ impl Shared {
             let moves = apart(|| net::caught(|| self.run(&job, direct)));
             let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
             self.write_new_standstills();
-            self.schedule.done(job.projection, &job.instances);
+            self.schedule.done(&job);
             self.progress.worked(job.projection, moves);
             self.wake();
         }

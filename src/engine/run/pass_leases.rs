@@ -76,7 +76,11 @@ impl<'a> PassLeases<'a> {
         let (key, shared, now) = (&self.runner.handler.inner.key, self.shared, Instant::now());
         let leases = shared.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
         let mut asked = self.asked.lock();
-        asked.extend(instances.into_iter().map(|instance| (instance, None)));
+        let lost = instances.into_iter().filter_map(|instance| {
+            let before = asked.insert(Arc::clone(&instance), None).flatten();
+            before.map(|handle| (instance, handle))
+        });
+        shared.lease_registry.remove(key, lost);
         for lease in leases {
             asked.insert(Arc::clone(&lease.instance), Some(shared.lease_registry.add(key, &lease, now)));
         }
@@ -94,13 +98,9 @@ impl Drop for PassLeases<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
         let asked = std::mem::take(&mut *self.asked.lock());
-        // Those too that were lost, and not obtained again.
-        let (mut instances, mut held) = (Vec::new(), Vec::new());
-        for (instance, handle) in asked {
-            instances.push(Arc::clone(&instance));
-            held.extend(handle.map(|_| instance));
-        }
-        self.shared.lease_registry.remove(key, &instances);
+        // What another job of this process was given meanwhile, since a reducer hung here, is not given back.
+        let handles = asked.into_iter().filter_map(|(instance, handle)| Some((instance, handle?)));
+        let held = self.shared.lease_registry.remove(key, handles);
         if held.is_empty() {
             return;
         }

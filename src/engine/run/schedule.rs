@@ -6,8 +6,12 @@
 //! one time-out at most, and is remembered. An instance that has trouble of its own has jobs of its own.
 //!
 //! What readers do not see yet comes last, but has its turn when enough live jobs went before it.
+//!
+//! A job whose reducer hangs keeps only the instance of that reducer, and counts no more: a spare thread takes its place, as
+//! long as there is one. Each worker has one spare. Beyond that such jobs count as others do, so that a projection whose
+//! reducers all hang leaves a worker for the others even then.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::sync::Mutex;
@@ -26,6 +30,7 @@ const MOST_DIRECT: usize = 256;
 /// Work for one job of the pool. Its instances are claimed.
 #[derive(Debug)]
 pub(crate) struct Job {
+    id: u64,
     pub(crate) projection: usize,
     pub(crate) instances: Vec<Arc<str>>,
     /// Events at hand; without them the instances are caught up from the store.
@@ -103,11 +108,27 @@ struct Setbacks {
     again: bool,
 }
 
+/// A job that runs.
+#[derive(Debug)]
+struct Running {
+    projection: usize,
+    /// Those that it still has.
+    instances: Vec<Arc<str>>,
+    hangs: bool,
+    /// A spare thread works in its place: it counts in no share.
+    replaced: bool,
+}
+
+type Pair = (usize, Arc<str>);
+
 #[derive(Debug, Default)]
 struct Queues {
     lanes: Vec<Lane>,
     waiting: usize,
-    claimed: HashSet<(usize, Arc<str>)>,
+    /// Pairs that are worked on, with the job; none for events at hand that wait.
+    claimed: HashMap<Pair, Option<u64>>,
+    running: BTreeMap<u64, Running>,
+    last_id: u64,
     /// To be worked on in jobs of their own, so that what they wait for keeps no others waiting.
     troubled: HashMap<(usize, Arc<str>), Setbacks>,
     /// Asked for while they were being worked on.
@@ -129,12 +150,82 @@ impl Queues {
             return;
         }
         let pair = (projection, Arc::clone(instance));
-        if self.claimed.contains(&pair) {
+        if self.claimed.contains_key(&pair) {
             self.again.insert(pair);
             return;
         }
         let added = self.lanes.get_mut(projection).is_some_and(|lane| lane.waiting.add(instance));
         self.waiting += usize::from(added);
+    }
+
+    /// Jobs that take a worker.
+    fn active(&self) -> usize {
+        self.jobs.saturating_sub(self.running.values().filter(|job| job.replaced).count())
+    }
+
+    /// Counts a job in the shares of its projection and of its instances.
+    fn count(&mut self, job: &Running) {
+        if let Some(lane) = self.lanes.get_mut(job.projection) {
+            lane.running += 1;
+        }
+        for instance in &job.instances {
+            *self.busy.entry(Arc::clone(instance)).or_default() += 1;
+        }
+    }
+
+    /// The same for one that is over, or does not count any more.
+    fn discount(&mut self, job: &Running) {
+        if let Some(lane) = self.lanes.get_mut(job.projection) {
+            lane.running = lane.running.saturating_sub(1);
+        }
+        self.discount_instances(&job.instances);
+    }
+
+    fn discount_instances(&mut self, instances: &[Arc<str>]) {
+        for instance in instances {
+            if let Some(jobs) = self.busy.get_mut(instance) {
+                *jobs = jobs.saturating_sub(1);
+                if *jobs == 0 {
+                    self.busy.remove(instance);
+                }
+            }
+        }
+    }
+
+    /// Takes all other instances from a job that hangs in these. They wait again.
+    fn free(&mut self, id: u64, hanging: &[Arc<str>]) {
+        let Some(job) = self.running.get_mut(&id) else { return };
+        let (projection, counts) = (job.projection, !job.replaced);
+        let others: Vec<Arc<str>> = job.instances.extract_if(.., |instance| !hanging.contains(instance)).collect();
+        if counts {
+            self.discount_instances(&others);
+        }
+        for instance in others {
+            let pair = (projection, Arc::clone(&instance));
+            self.claimed.remove(&pair);
+            self.again.remove(&pair);
+            self.add(projection, &instance);
+        }
+        for instance in hanging {
+            let pair = (projection, Arc::clone(instance));
+            if self.troubled.len() < MOST_WAITING || self.troubled.contains_key(&pair) {
+                self.troubled.entry(pair).or_default().again = true;
+            }
+        }
+    }
+
+    /// Puts a spare thread in the place of a job, or takes it back.
+    fn replace(&mut self, id: u64, replaced: bool) {
+        let Some(mut job) = self.running.remove(&id) else { return };
+        if job.replaced != replaced {
+            job.replaced = replaced;
+            if replaced {
+                self.discount(&job);
+            } else {
+                self.count(&job);
+            }
+        }
+        self.running.insert(id, job);
     }
 }
 
@@ -149,6 +240,11 @@ impl Schedule {
     pub(crate) fn new(projections: usize, workers: usize, batch: usize) -> Self {
         let lanes = (0..projections).map(|_| Lane::default()).collect();
         Self { queues: Mutex::new(Queues { lanes, ..Queues::default() }), workers, batch: batch.max(1) }
+    }
+
+    /// How many threads it takes: each worker has a spare one.
+    pub(crate) fn threads(&self) -> usize {
+        self.workers.saturating_mul(2)
     }
 
     /// How many jobs may have the same projection, or the same instance.
@@ -187,8 +283,8 @@ impl Schedule {
         let (mut free, mut other) = (Vec::new(), Vec::new());
         for work in works {
             let pair = (projection, Arc::clone(&work.instance));
-            if room && !queues.claimed.contains(&pair) && !queues.troubled.contains_key(&pair) {
-                queues.claimed.insert(pair);
+            if room && !queues.claimed.contains_key(&pair) && !queues.troubled.contains_key(&pair) {
+                queues.claimed.insert(pair, None);
                 free.push(work);
             } else {
                 other.push(work.instance);
@@ -207,8 +303,8 @@ impl Schedule {
         let mut queues = self.queues.lock();
         let has_work =
             |background: bool| queues.lanes.iter().any(|lane| lane.background == background && lane.has_work());
-        let room = has_work(false) || (has_work(true) && self.leaves_one(queues.jobs + 1));
-        if queues.closed || !room || queues.jobs >= self.workers {
+        let room = has_work(false) || (has_work(true) && self.leaves_one(queues.active() + 1));
+        if queues.closed || !room || queues.active() >= self.workers {
             return false;
         }
         queues.jobs += 1;
@@ -256,7 +352,7 @@ impl Schedule {
             queues.live = queues.live.saturating_add(1);
             return Some(job);
         }
-        let job = self.leaves_one(queues.jobs).then(|| self.pick_of(queues, true)).flatten()?;
+        let job = self.leaves_one(queues.active()).then(|| self.pick_of(queues, true)).flatten()?;
         queues.live = 0;
         Some(job)
     }
@@ -275,15 +371,17 @@ impl Schedule {
             if !queues.lanes.get(projection).is_some_and(may) {
                 continue;
             }
-            if let Some(job) = self.pick_from(queues, projection, beyond) {
+            if let Some(mut job) = self.pick_from(queues, projection, beyond) {
                 queues.next = projection + 1;
+                queues.last_id += 1;
+                job.id = queues.last_id;
                 for instance in &job.instances {
-                    queues.claimed.insert((projection, Arc::clone(instance)));
-                    *queues.busy.entry(Arc::clone(instance)).or_default() += 1;
+                    queues.claimed.insert((projection, Arc::clone(instance)), Some(job.id));
                 }
-                if let Some(lane) = queues.lanes.get_mut(projection) {
-                    lane.running += 1;
-                }
+                let instances = job.instances.clone();
+                let running = Running { projection, instances, hangs: false, replaced: false };
+                queues.count(&running);
+                queues.running.insert(job.id, running);
                 return Some(job);
             }
         }
@@ -308,20 +406,20 @@ impl Schedule {
         let first = lane.direct.iter().position(|works| works.iter().all(|work| may(&work.instance)))?;
         let works = lane.direct.remove(first)?;
         let instances = works.iter().map(|work| Arc::clone(&work.instance)).collect();
-        Some(Job { projection, instances, direct: Some(works) })
+        Some(Job { id: 0, projection, instances, direct: Some(works) })
     }
 
     fn pick_waiting(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
         let Queues { lanes, busy, troubled, claimed, .. } = queues;
         let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
-        let is_free = |instance: &Arc<str>| !claimed.contains(&(projection, Arc::clone(instance))) && may(instance);
+        let is_free = |instance: &Arc<str>| !claimed.contains_key(&(projection, Arc::clone(instance))) && may(instance);
         let is_alone = |instance: &Arc<str>| troubled.contains_key(&(projection, Arc::clone(instance)));
         let mut instances = lane.waiting.take(1, is_free);
         if !instances.first().is_some_and(is_alone) {
             instances.extend(lane.waiting.take(self.batch - 1, |one| is_free(one) && !is_alone(one)));
         }
         queues.waiting -= instances.len();
-        (!instances.is_empty()).then_some(Job { projection, instances, direct: None })
+        (!instances.is_empty()).then_some(Job { id: 0, projection, instances, direct: None })
     }
 
     /// Whether a projection may have one more job of an instance.
@@ -339,12 +437,17 @@ impl Schedule {
         }
     }
 
-    /// Gives the instances of a job back. Those asked for meanwhile wait again, at once: in between nothing looks idle.
-    pub(crate) fn done(&self, projection: usize, instances: &[Arc<str>]) {
+    /// Gives back the instances that a job still has. Those asked for meanwhile wait again, at once: in between nothing
+    /// looks idle.
+    pub(crate) fn done(&self, job: &Job) {
         let mut queues = self.queues.lock();
+        let Some(running) = queues.running.remove(&job.id) else { return };
+        if !running.replaced {
+            queues.discount(&running);
+        }
         let mut again = Vec::new();
-        for instance in instances {
-            let pair = (projection, Arc::clone(instance));
+        for instance in running.instances {
+            let pair = (running.projection, instance);
             queues.claimed.remove(&pair);
             if let Some(trouble) = queues.troubled.get_mut(&pair)
                 && !std::mem::take(&mut trouble.again)
@@ -352,21 +455,55 @@ impl Schedule {
                 queues.troubled.remove(&pair);
             }
             if queues.again.remove(&pair) {
-                again.push(Arc::clone(instance));
+                again.push(pair.1);
             }
-            if let Some(jobs) = queues.busy.get_mut(instance) {
-                *jobs -= 1;
-                if *jobs == 0 {
-                    queues.busy.remove(instance);
-                }
-            }
-        }
-        if let Some(lane) = queues.lanes.get_mut(projection) {
-            lane.running -= 1;
         }
         for instance in again {
-            queues.add(projection, &instance);
+            queues.add(running.projection, &instance);
         }
+    }
+
+    /// Takes in which pairs are inside reducers that hang, all of them. Returns the projections that have work for which no
+    /// worker is left, since reducers that hang have them all.
+    pub(crate) fn mind_hanging(&self, hanging: &[Pair]) -> Vec<usize> {
+        let mut queues = self.queues.lock();
+        let mut found: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
+        for pair in hanging {
+            if let Some(id) = queues.claimed.get(pair).copied().flatten() {
+                found.entry(id).or_default().push(Arc::clone(&pair.1));
+            }
+        }
+        for (id, instances) in &found {
+            queues.free(*id, instances);
+        }
+        for (id, job) in &mut queues.running {
+            job.hangs = found.contains_key(id);
+        }
+        let over: Vec<u64> =
+            queues.running.iter().filter(|(_, job)| job.replaced && !job.hangs).map(|(id, _)| *id).collect();
+        for id in over {
+            queues.replace(id, false);
+        }
+        let spares = self.threads().saturating_sub(self.workers);
+        let hang: Vec<u64> = queues.running.iter().filter(|(_, job)| job.hangs).map(|(id, _)| *id).collect();
+        // Those that have one already keep it.
+        let has_one = |id: &u64| queues.running.get(id).is_some_and(|job| job.replaced);
+        let (have, want): (Vec<u64>, Vec<u64>) = hang.into_iter().partition(has_one);
+        for id in want.into_iter().take(spares.saturating_sub(have.len())) {
+            queues.replace(id, true);
+        }
+        self.starved(&queues)
+    }
+
+    fn starved(&self, queues: &Queues) -> Vec<usize> {
+        let counted: Vec<usize> =
+            queues.running.values().filter(|job| job.hangs && !job.replaced).map(|job| job.projection).collect();
+        let is_starved = |(projection, lane): &(usize, &Lane)| {
+            let own = counted.iter().filter(|one| *one == projection).count();
+            let all = if lane.background { self.share() } else { self.workers };
+            lane.has_work() && (own >= self.share() || counted.len() >= all)
+        };
+        queues.lanes.iter().enumerate().filter(is_starved).map(|(projection, _)| projection).collect()
     }
 
     /// Pairs that wait.

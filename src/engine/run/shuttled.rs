@@ -107,7 +107,7 @@ fn wake(schedule: &Arc<Schedule>, ledger: &Arc<Ledger>) {
                 }
                 thread::yield_now();
                 pairs.iter().for_each(|pair| assert!(ledger.running.lock().remove(pair)));
-                schedule.done(job.projection, &job.instances);
+                schedule.done(&job);
                 wake(&schedule, &ledger);
             }
         });
@@ -136,6 +136,43 @@ fn whatever_is_asked_for_is_done_afterwards() {
             thread::yield_now();
         }
         assert_eq!(*ledger.asked.lock(), *ledger.done.lock());
+    });
+}
+
+// Contract: L4: a job that hangs keeps its own instance only, and its end does not give back what others have meanwhile.
+#[test]
+fn what_shares_a_job_with_one_that_hangs_is_done() {
+    check(|| {
+        let (schedule, done) = (Arc::new(Schedule::new(1, 1, 2)), Arc::new(AtomicUsize::new(0)));
+        let hung = thread::spawn({
+            let (schedule, done) = (schedule.clone(), done.clone());
+            (1..=2).for_each(|n| schedule.add(0, &name(n)));
+            assert!(schedule.wants_job());
+            move || {
+                let job = schedule.next().unwrap();
+                assert_eq!(job.instances, [name(1), name(2)]);
+                while done.load(SeqCst) == 0 {
+                    thread::yield_now();
+                }
+                schedule.done(&job);
+                assert!(schedule.next().is_none());
+            }
+        });
+        while done.load(SeqCst) == 0 {
+            assert!(schedule.mind_hanging(&[(0, name(1))]).is_empty());
+            if schedule.wants_job() {
+                while let Some(job) = schedule.next() {
+                    if job.instances == [name(2)] {
+                        done.store(1, SeqCst);
+                        thread::yield_now();
+                    }
+                    schedule.done(&job);
+                }
+            }
+            thread::yield_now();
+        }
+        hung.join().unwrap();
+        assert!(schedule.mind_hanging(&[]).is_empty() && schedule.is_idle(0));
     });
 }
 
@@ -256,7 +293,7 @@ impl Process {
                 let trusted = handle.is_trusted_at(database.now);
                 assert!(!trusted || database.is_of(self.id, handle.epoch()), "trusted, and somebody else's");
             }
-            self.lease_registry.remove(&self.key, &[name(1)]);
+            self.lease_registry.remove(&self.key, [(name(1), handle)]);
             let mut database = self.database.lock();
             if database.owner == Some(self.id) {
                 database.owner = None;

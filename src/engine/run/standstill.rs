@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use crate::clock::spoken;
 use crate::engine::pass::reducing::Hanging;
 use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::{KnownStandstill, StandstillKey};
+use crate::engine::run::standstills::{KnownStandstill, STARVES, StandstillKey};
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain, net};
 use crate::query::{Cursor, ReadRequest};
@@ -62,18 +62,28 @@ impl Shared {
         found
     }
 
-    /// Tells of reducers that hang. Asked by a thread that runs none.
-    pub(crate) fn mind_reducers(&self) {
+    /// Tells of reducers that hang, and has others go on without the threads that they keep. Asked by a thread that runs none.
+    pub(crate) fn mind_reducers(self: &Arc<Self>) {
+        let mut pairs = Vec::new();
         for (at, runner) in self.runners.iter().enumerate() {
             for hanging in runner.handler.inner.reducing.hanging(self.config.longest_reducer) {
                 let what =
                     format!("event {}{} is inside its reducer", hanging.position, self.kind_of(runner, &hanging));
+                pairs.push((at, Arc::clone(&hanging.instance)));
                 if self.standstills.hangs(at, &hanging, &what) {
                     let (name, instance, age) = (runner.name(), &hanging.instance, hanging.age.as_secs());
                     log::warn!("projection {name:?}, instance {instance:?}: {what} for {age} s");
                 }
             }
         }
+        for at in self.schedule.mind_hanging(&pairs) {
+            if self.standstills.starves(at)
+                && let Some(runner) = self.runners.get(at)
+            {
+                log::warn!("projection {:?}: {STARVES}", runner.name());
+            }
+        }
+        self.wake();
         self.write_new_standstills();
     }
 

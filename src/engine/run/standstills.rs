@@ -21,6 +21,9 @@ const COUNTED: usize = 10_000;
 /// How often the log repeats what stands still for the same reason.
 const TELL_AGAIN: Duration = Duration::from_hours(1);
 
+/// What is said of a projection for which reducers that hang leave no worker.
+pub(crate) const STARVES: &str = "no worker is left for it: more reducers hang than the pool has spare threads";
+
 pub(crate) type StandstillKey = (usize, StandstillSubject);
 
 /// A standstill as it is known here.
@@ -212,6 +215,17 @@ impl Standstills {
                 kept.since = Instant::now().checked_sub(hanging.age).unwrap_or(kept.since);
             }
             is_new
+        });
+        is_news
+    }
+
+    /// Reducers that hang leave no worker for a projection. True when that is something new.
+    pub(crate) fn starves(&self, projection: usize) -> bool {
+        let mut is_news = true;
+        self.with(|notes| {
+            let key = (projection, StandstillSubject::Work);
+            is_news = notes.is_news(&key, StandstillKind::Hangs, STARVES, 0);
+            notes.note(key, StandstillKind::Hangs, STARVES, 0)
         });
         is_news
     }

@@ -13,6 +13,12 @@ fn schedule(projections: usize, workers: usize) -> Schedule {
     schedule
 }
 
+/// Ends the job that has this instance.
+fn done(schedule: &Schedule, projection: usize, instances: &[Arc<str>]) {
+    let id = schedule.queues.lock().claimed[&(projection, Arc::clone(&instances[0]))].unwrap();
+    schedule.done(&Job { id, projection, instances: Vec::new(), direct: None });
+}
+
 fn names(job: &Job) -> (usize, Vec<&str>) {
     (job.projection, job.instances.iter().map(AsRef::as_ref).collect())
 }
@@ -27,7 +33,7 @@ fn projections_take_turns_and_no_instance_has_all_workers() {
     assert_eq!((names(&first), names(&second)), ((0, vec!["a", "b"]), (1, vec!["a", "b"])));
     let third = schedule.next().unwrap();
     assert_eq!(names(&third), (2, vec!["c"]), "a and b have two of three workers");
-    schedule.done(0, &first.instances);
+    done(&schedule, 0, &first.instances);
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["c"]));
 }
 
@@ -46,9 +52,9 @@ fn one_projection_leaves_a_worker_to_the_others() {
     }
     assert!(schedule.wants_job());
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["z"]), "first for an instance that has none");
-    schedule.done(1, &["z".into()]);
+    done(&schedule, 1, &["z".into()]);
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]), "but also for the one that keeps the other waiting");
-    schedule.done(1, &["a".into()]);
+    done(&schedule, 1, &["a".into()]);
     assert!(schedule.next().is_none(), "never for the projection that has the other one");
 }
 
@@ -67,19 +73,19 @@ fn an_instance_that_is_to_blame_leaves_a_worker() {
     take(1);
     for projection in 0..2 {
         schedule.trouble(projection, &bad, 9);
-        schedule.done(projection, std::slice::from_ref(&bad));
+        done(&schedule, projection, std::slice::from_ref(&bad));
     }
     take(0);
     assert!(schedule.next().is_none(), "the second projection had trouble with it too");
     schedule.add(2, &bad);
     assert!(schedule.wants_job());
     take(2);
-    schedule.done(2, std::slice::from_ref(&bad));
+    done(&schedule, 2, std::slice::from_ref(&bad));
     schedule.add(1, &"good".into());
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["good"]));
-    schedule.done(1, &["good".into()]);
+    done(&schedule, 1, &["good".into()]);
     assert!(schedule.next().is_none());
-    schedule.done(0, std::slice::from_ref(&bad));
+    done(&schedule, 0, std::slice::from_ref(&bad));
     assert!(schedule.wants_job());
     take(1);
 }
@@ -101,11 +107,11 @@ fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     assert!(schedule.wants_job() && schedule.wants_job());
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["loud"]));
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["b"]), "the second worker is for others first");
-    schedule.done(1, &["b".into()]);
+    done(&schedule, 1, &["b".into()]);
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]));
-    schedule.done(1, &["a".into()]);
+    done(&schedule, 1, &["a".into()]);
     assert_eq!(names(&schedule.next().unwrap()), (2, vec!["loud"]), "nobody else wants it");
-    schedule.done(0, &["loud".into()]);
+    done(&schedule, 0, &["loud".into()]);
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
 }
 
@@ -122,7 +128,7 @@ fn events_at_hand_and_what_is_behind_take_turns() {
         schedule.add_direct(0, at_hand(&[name]));
         let job = schedule.next().unwrap();
         order.extend(job.instances.iter().map(ToString::to_string));
-        schedule.done(0, &job.instances);
+        done(&schedule, 0, &job.instances);
     }
     assert_eq!(order, ["a", "z", "b", "y"]);
 }
@@ -141,7 +147,7 @@ fn instances_wait_in_the_order_in_which_they_came() {
         order.extend(job.instances.iter().map(ToString::to_string));
         // It has more to do.
         schedule.add(0, &"a".into());
-        schedule.done(0, &job.instances);
+        done(&schedule, 0, &job.instances);
     }
     assert_eq!((order, schedule.waiting()), (["a", "c", "b", "a"].map(String::from).to_vec(), 1));
     let queued = schedule.next().unwrap();
@@ -162,7 +168,7 @@ fn background_work_comes_last_and_leaves_a_worker() {
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["z"]));
     assert!(!schedule.has_live_work());
     assert!(schedule.next().is_none(), "two jobs are two workers");
-    schedule.done(0, &[Arc::from("z")]);
+    done(&schedule, 0, &[Arc::from("z")]);
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["a"]));
     let alone = Schedule::new(1, 1, 1);
     alone.set_background(0, true);
@@ -184,7 +190,7 @@ fn background_work_has_its_turn_also_where_live_work_never_ends() {
         assert!(job.projection == 0 || schedule.has_live_work(), "which tells it to end after a page");
         had.push(job.projection);
         schedule.add(job.projection, &job.instances[0]);
-        schedule.done(job.projection, &job.instances);
+        done(&schedule, job.projection, &job.instances);
     }
     let round = [vec![0; BEFORE_A_TURN], vec![1]].concat();
     assert_eq!(had, [round.clone(), round].concat());
@@ -210,7 +216,7 @@ fn the_turn_of_background_work_takes_one_worker_at_most() {
         assert!(schedule.wants_job());
         for at in 0..count {
             assert_eq!(take(), (1, format!("busy-{at}")));
-            schedule.done(1, &[format!("busy-{at}").into()]);
+            done(&schedule, 1, &[format!("busy-{at}").into()]);
         }
     };
     busy(BEFORE_A_TURN - 1);
@@ -218,14 +224,14 @@ fn the_turn_of_background_work_takes_one_worker_at_most() {
     assert_eq!(take(), (2, "built".to_owned()), "it is its turn");
     assert!(schedule.wants_job());
     assert_eq!(take(), (1, "late".to_owned()), "the last worker is for live work");
-    schedule.done(1, &["late".into()]);
+    done(&schedule, 1, &["late".into()]);
     for at in 0..2 * BEFORE_A_TURN {
         schedule.add(1, &format!("more-{at}").into());
         assert_eq!(take(), (1, format!("more-{at}")));
-        schedule.done(1, &[format!("more-{at}").into()]);
+        done(&schedule, 1, &[format!("more-{at}").into()]);
     }
     assert!(schedule.next().is_none(), "another build has to wait for the first one's end");
-    schedule.done(2, &["built".into()]);
+    done(&schedule, 2, &["built".into()]);
     assert_eq!(take(), (3, "built".to_owned()));
 }
 
@@ -240,7 +246,7 @@ fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     schedule.add(0, &a);
     schedule.add_direct(0, vec![Work::new(Arc::clone(&a), Origin::Given, Vec::new())]);
     assert!(!schedule.wants_job(), "it is claimed");
-    schedule.done(0, &job.instances);
+    done(&schedule, 0, &job.instances);
     assert!(schedule.wants_job());
     assert_eq!(schedule.next().unwrap().instances, [a]);
     assert!(!schedule.close(), "a job runs");
@@ -258,7 +264,7 @@ fn an_instance_with_trouble_has_jobs_of_its_own() {
         if let Some(name) = trouble {
             schedule.trouble(0, &Arc::from(name), 2);
         }
-        schedule.done(0, &job.instances);
+        done(&schedule, 0, &job.instances);
     };
     add(["a", "b"]);
     assert!(schedule.wants_job());
@@ -274,4 +280,65 @@ fn an_instance_with_trouble_has_jobs_of_its_own() {
     run(&["a"], None);
     add(["b", "a"]);
     run(&["b", "a"], None);
+}
+
+// Contract: L4: a reducer that hangs keeps its own instance only, and no worker.
+#[test]
+fn a_job_that_hangs_frees_the_others_and_has_a_spare_in_its_place() {
+    let schedule = Schedule::new(2, 2, 3);
+    assert_eq!(schedule.threads(), 4);
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    schedule.add_direct(0, at_hand(&["a", "b", "c"]));
+    assert!(schedule.wants_job());
+    let hung = schedule.next().unwrap();
+    schedule.add(0, &"d".into());
+    schedule.add(0, &a);
+    assert!(schedule.wants_job() && schedule.next().is_none(), "the second worker is kept free");
+    assert_eq!(schedule.mind_hanging(&[(0, Arc::clone(&a))]), [0; 0]);
+    assert!(schedule.wants_job() && schedule.wants_job() && !schedule.wants_job(), "two workers beside the spare");
+    let others = schedule.next().unwrap();
+    assert_eq!(names(&others), (0, vec!["d", "b", "c"]));
+    schedule.done(&hung);
+    schedule.add(0, &b);
+    assert!(schedule.next().is_none(), "b is still worked on");
+    schedule.done(&others);
+    assert_eq!(names(&schedule.next().unwrap()), (0, vec!["a"]), "alone, for it has hung");
+    done(&schedule, 0, &[a]);
+    assert_eq!(names(&schedule.next().unwrap()), (0, vec!["b"]));
+}
+
+// Contract: L4, L11: with more of them than there are spares the projection stands still, and that is told; others go on.
+#[test]
+fn more_jobs_hang_than_there_are_spares() {
+    let schedule = Schedule::new(3, 2, 1);
+    let mut hanging: Vec<(usize, Arc<str>)> = Vec::new();
+    let hang = |hanging: &mut Vec<(usize, Arc<str>)>, projection: usize, name: &str| {
+        schedule.add(projection, &name.into());
+        assert!(schedule.wants_job(), "{name}");
+        assert_eq!(names(&schedule.next().unwrap()), (projection, vec![name]));
+        hanging.push((projection, name.into()));
+        schedule.mind_hanging(hanging)
+    };
+    for name in ["a", "b", "c"] {
+        assert_eq!(hang(&mut hanging, 0, name), [0; 0]);
+    }
+    schedule.add(0, &"d".into());
+    assert_eq!(schedule.mind_hanging(&hanging), [0]);
+    assert!(schedule.wants_job() && schedule.next().is_none(), "the last worker is for other projections");
+    schedule.add(1, &"d".into());
+    assert!(schedule.wants_job());
+    assert_eq!(names(&schedule.next().unwrap()), (1, vec!["d"]));
+    done(&schedule, 1, &["d".into()]);
+    assert!(schedule.next().is_none());
+    assert_eq!(hang(&mut hanging, 1, "e"), [0]);
+    schedule.add(2, &"z".into());
+    assert_eq!(schedule.mind_hanging(&hanging), [0, 2], "two projections can take all workers");
+    assert!(!schedule.wants_job());
+    done(&schedule, 0, &["a".into()]);
+    hanging.remove(0);
+    assert_eq!(schedule.mind_hanging(&hanging), [0; 0], "a spare is free again");
+    assert_eq!(names(&schedule.next().unwrap()), (2, vec!["z"]));
+    // One that goes on counts again.
+    assert_eq!(schedule.mind_hanging(&[]), [0; 0]);
+    assert!(!schedule.wants_job());
 }
