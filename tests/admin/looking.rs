@@ -156,9 +156,11 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
         ];
         changes.extend(odd.map(|by_hand| ("d7".to_owned(), by_hand.to_owned())));
     }
+    // Rows that an earlier version wrote, or somebody who looked away, are shown too.
+    let unchecked = if place.address().starts_with("postgres") { "" } else { "PRAGMA ignore_check_constraints = ON; " };
     let mut looks = std::collections::BTreeSet::new();
     for (id, change) in &changes {
-        place.sql(&format!("UPDATE shown_1 SET {change} WHERE id = '{id}'"));
+        place.sql(&format!("{unchecked}UPDATE shown_1 SET {change} WHERE id = '{id}'"));
         let found = engine.verify("shown", None).unwrap();
         assert_eq!((found.differing.len(), found.differing[0].differing_rows), (1, 1), "{change}: {found:?}");
         let row = &found.differing[0].samples[0];
