@@ -127,7 +127,9 @@ pub(super) fn verify(
         site.check_instance(instance)?;
     }
     let seen = Seen(site.builds());
-    let check = Check::new(site.source.as_ref(), None, &seen, &site.projection).map_err(lower)?;
+    let may_go_on = || control.may_go_on();
+    let check =
+        Check::new(site.source.as_ref(), None, &seen, &site.projection).map_err(lower)?.while_wanted(&may_go_on);
     let interventions = site.models.interventions(&site.projection.key(), GIVEN_UP)?;
     let given_up: HashSet<(Arc<str>, i64)> = interventions
         .into_iter()

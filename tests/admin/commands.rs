@@ -328,12 +328,19 @@ struct Gate {
     let_go: std::sync::Mutex<Receiver<()>>,
 }
 
-impl Faults for Gate {
-    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
-        let applies = call.name == "ProjectionTransaction::apply";
-        if applies && self.armed.load(Ordering::SeqCst) && self.writes.fetch_add(1, Ordering::SeqCst) == 2 {
+impl Gate {
+    fn pass(&self) {
+        if self.armed.load(Ordering::SeqCst) && self.writes.fetch_add(1, Ordering::SeqCst) == 2 {
             self.reached.send(()).unwrap();
             self.let_go.lock().unwrap().recv_timeout(LONG).unwrap();
+        }
+    }
+}
+
+impl Faults for Gate {
+    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
+        if call.name == "ProjectionTransaction::apply" {
+            self.pass();
         }
         Ok(())
     }
@@ -377,4 +384,36 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     );
     let done = store.states(&crate::counts(1).key(), &["a".into()]).unwrap()[0].position;
     assert!((2..300).contains(&done), "{done} were caught up");
+}
+
+// Contract: J1, J3: within one instance too, however long it is.
+both!(a_shutdown_ends_what_is_verified);
+pub(crate) fn a_shutdown_ends_what_is_verified<P: Place>(place: &P) {
+    let ((reached, here), (release, let_go)) = (channel(), channel());
+    let (armed, writes) = (AtomicBool::new(false), AtomicU32::new(0));
+    let gate = Arc::new(Gate { armed, writes, reached, let_go: let_go.into() });
+    let own = gate.clone();
+    let counts = Projection::new("counts", 1)
+        .table(Table::new("counts").column(integer("position")).primary_key(["position"]))
+        .on(move |e, _: Counted| {
+            own.pass();
+            create([set("position", e.position())])
+        });
+    let builder = Engine::builder(place.open()).projection_with(counts, crate::handler());
+    let engine = builder.config(eager()).start().unwrap();
+    let pushed = engine.push(&(0..500).map(|_| count("a", "x", 1)).collect::<Vec<_>>()).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    gate.armed.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| engine.verify("counts", Some("a")));
+        here.recv_timeout(LONG).unwrap();
+        let shutdown = scope.spawn(|| engine.shutdown(LONG));
+        let wait = || engine.await_position("counts", "a", 501, Duration::from_millis(1));
+        eventually("the stop of the engine", || matches!(wait(), Err(AwaitError::ShutDown)));
+        release.send(()).unwrap();
+        shutdown.join().unwrap().unwrap();
+        assert!(verifying.join().unwrap().is_err());
+    });
+    let reduced = gate.writes.load(Ordering::SeqCst);
+    assert!(reduced < 500, "all {reduced} events were gone through");
 }

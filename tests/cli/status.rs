@@ -251,8 +251,10 @@ fn an_engine_that_is_silent_need_not_be_dead() {
         place.with(|store| {
             let projections = vec![("users".to_owned(), 1)];
             let member = Member { process: Uuid::from_u128(1), name: "api-1".to_owned(), projections };
-            store.heartbeat(&member, Duration::from_micros(1)).unwrap();
+            store.heartbeat(&member, Duration::from_mins(1)).unwrap();
         });
+        let silent = "UPDATE readside.members SET alive_until = '2020-01-01T00:00:00.000000Z'";
+        execute(place, &in_tables(place, silent));
         let table = place.run(&["status"]).ok();
         assert!(table.contains("no engine says that it is alive, 1 did") && table.contains("disk is full"), "{table}");
         assert!(!table.contains("no engine is alive"), "{table}");

@@ -153,3 +153,34 @@ pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     assert!(engine.pause("nobody", None, &crate::by()).is_err());
 }
+
+// Contract: C6, J3: a wait whose checkpoint never rests ends at its deadline, and with the engine.
+both!(a_wait_ends_while_its_checkpoint_moves);
+pub(crate) fn a_wait_ends_while_its_checkpoint_moves<P: Place>(place: &P) {
+    const FAR: i64 = 5_000;
+    let store = place.open();
+    let engine = start(store.clone(), &["counts"], lazy());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..FAR {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                store.push(&[count("a", 1)]).unwrap();
+            }
+        });
+        engine.await_position("counts", "a", 1, LONG).unwrap();
+        match engine.await_position("counts", "a", FAR, Duration::from_millis(100)) {
+            Err(AwaitError::TimedOut { checkpoint, .. }) => {
+                engine.await_position("counts", "a", checkpoint + 1, LONG).unwrap();
+            }
+            other => panic!("{other:?}"),
+        }
+        let waits = scope.spawn(|| engine.await_position("counts", "a", FAR, LONG));
+        engine.shutdown(LONG).unwrap();
+        let ended = waits.join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        assert!(matches!(ended, Err(AwaitError::ShutDown)), "{ended:?}");
+    });
+}

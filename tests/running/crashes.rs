@@ -3,10 +3,10 @@
 
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use readside::error::TriggerError;
+use readside::error::{StoreError, TriggerError};
 use readside::*;
 use uuid::Uuid;
 
@@ -286,4 +286,73 @@ pub(crate) fn a_trigger_leaves_what_the_dead_left<P: Place>(place: &P) {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
     handler.trigger(&["b"]).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+/// A log that gives its events once, and has lost them then.
+#[derive(Debug, Clone)]
+struct Vanishing<S> {
+    inner: S,
+    is_lost: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl<S: EventSource> EventSource for Vanishing<S> {
+    fn store_id(&self) -> Result<Uuid, StoreError> {
+        self.inner.store_id()
+    }
+
+    fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError> {
+        if self.is_lost.load(Ordering::SeqCst) { Ok(Vec::new()) } else { self.inner.heads(request) }
+    }
+
+    fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError> {
+        let mut read = self.inner.read(request)?;
+        if !self.is_lost.swap(request.limit > 1, Ordering::SeqCst) {
+            return Ok(read);
+        }
+        self.is_lost.store(true, Ordering::SeqCst);
+        for batch in &mut read {
+            (batch.at, batch.head, batch.head_id, batch.relevant, batch.more) = (None, 0, None, 0, false);
+            batch.events.clear();
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(read)
+    }
+
+    fn removed(&self, instance: &str) -> Result<i64, StoreError> {
+        self.inner.removed(instance)
+    }
+
+    fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
+        self.inner.flaws(spans)
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+
+    fn forget(&self) {
+        self.inner.forget();
+    }
+}
+
+// Contract: L10, F7: a death is counted only while the log holds the event still.
+both!(no_death_is_counted_for_an_event_that_the_log_lost);
+pub(crate) fn no_death_is_counted_for_an_event_that_the_log_lost<P: Place>(place: &P) {
+    let (events, models, key) = (place.open(), place.elsewhere(), counts("counts").key());
+    events.setup(&[]).unwrap();
+    models.setup(&[&counts("counts")]).unwrap();
+    events.push(&[put("a", "x", 1)]).unwrap();
+    models.acquire(&key, &["a".into()], Uuid::from_u128(1), Duration::from_millis(1)).unwrap();
+    models.transaction(&mut |tx| tx.mark(&key, "a", Some(1))).unwrap();
+    let source = Vanishing { inner: events, is_lost: Arc::default(), asked: Arc::default() };
+    let config = HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() };
+    let builder = Engine::builder(models.clone()).source(source.clone()).projection_with(counts("counts"), config);
+    let engine = builder.config(crate::eager()).start().unwrap();
+    let failed = || models.failed_events(&key, &FailureQuery::all()).unwrap();
+    eventually("a look at the log, or a count", || source.asked.load(Ordering::SeqCst) > 0 || !failed().is_empty());
+    engine.shutdown(crate::LONG).unwrap();
+    assert!(failed().is_empty(), "{:?}", failed());
+    let state = models.states(&key, &["a".into()]).unwrap().remove(0);
+    assert_eq!((state.position, state.mark.map(|mark| mark.position)), (0, Some(1)));
 }

@@ -110,3 +110,24 @@ pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Pl
     engine.await_pushed("counts", &[kept, last].concat(), LONG).unwrap();
     eventually("each wanted event once", || sum::<P>(&store, "counts", Some("a")) == 7);
 }
+
+// Contract: L11, G5: who keeps read models in a copy of the events' database is told so.
+both!(read_models_in_a_copy_of_the_event_store_are_named);
+pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
+    let (models, own) = (place.elsewhere(), place.own("store"));
+    ProjectionStore::setup(&models, &[&counts("counts")]).unwrap();
+    place.open().setup(&[]).unwrap();
+    // As a copy has it, with none of the events that came later.
+    let id = models.store_id().unwrap();
+    let literal = if own.starts_with("readside.") { format!("'{id}'") } else { format!("x'{}'", id.simple()) };
+    place.sql(&format!("UPDATE {own} SET store_id = {literal}"));
+    let events = place.open();
+    assert_eq!(events.store_id().unwrap(), id);
+    let engine = Engine::builder(events).models(models).projection(counts("counts")).config(eager()).start().unwrap();
+    engine.push(&counted(2)).unwrap();
+    let found = || engine.health().unwrap().projections.remove(0).standstills;
+    let is_named =
+        |one: &Standstill| one.kind == StandstillKind::Diverged && one.reason.contains("is a copy of the other");
+    eventually("the reason", || found().iter().any(is_named));
+    engine.shutdown(LONG).unwrap();
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::report::{Fault, LawLag, LawReport};
 use super::{Check, EVENTS, Model, rows};
-use crate::error::{Error, StoreError, chain};
+use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
@@ -112,6 +112,9 @@ impl Check<'_> {
         }
         let mut log = Log { last: 0, relevant: slice.relevant, at: slice.at };
         while log.last < model.state.position {
+            if self.may_go_on.is_some_and(|may_go_on| !may_go_on()) {
+                return Err(OperateError::ShutDown.into());
+            }
             let cursors = vec![Cursor { instance: Arc::clone(instance), after: log.last }];
             let wanted = self.projection.wanted();
             let request = ReadRequest { cursors, wanted, limit: EVENTS, max_bytes: BYTES };

@@ -167,6 +167,8 @@ pub(crate) struct Check<'c> {
     projection: &'c Projection,
     /// Where events are applied anew.
     memory: Memory,
+    /// Asked before each page of events; false ends the work, however long an instance is.
+    may_go_on: Option<&'c dyn Fn() -> bool>,
 }
 
 impl<'c> Check<'c> {
@@ -176,7 +178,12 @@ impl<'c> Check<'c> {
         models: &'c dyn Models,
         projection: &'c Projection,
     ) -> Result<Self, Error> {
-        Ok(Self { source, whole, store: source.store_id()?, models, projection, memory: Memory::default() })
+        let (store, memory) = (source.store_id()?, Memory::default());
+        Ok(Self { source, whole, store, models, projection, memory, may_go_on: None })
+    }
+
+    pub(crate) fn while_wanted(self, may_go_on: &'c dyn Fn() -> bool) -> Self {
+        Self { may_go_on: Some(may_go_on), ..self }
     }
 }
 

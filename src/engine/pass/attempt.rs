@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::engine::pass::apply::ApplyMode;
 use crate::engine::pass::work::{Processed, Status, Work};
-use crate::engine::pass::{Pass, backoff};
+use crate::engine::pass::{Pass, backoff, history};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::stop_cause::StopCause;
 
@@ -187,10 +187,27 @@ impl Pass {
             // What is kept of the log is older than the log. The pass reads it again.
             Err(error) if error.kind() == StoreErrorKind::Diverged => {
                 self.source.forget();
-                work.stop(StopCause::HistoryChanged { found: crate::error::chain(&error) });
+                let found = self.of_copy(work).unwrap_or_else(|| crate::error::chain(&error));
+                work.stop(StopCause::HistoryChanged { found });
             }
             Err(error) => work.status = Status::Trouble(error),
         }
+    }
+}
+
+impl Pass {
+    /// The database of the read models said that its log lacks the end of this work. Where the source has it still, the two are
+    /// not one, though their ids are: one was copied from the other.
+    fn of_copy(&self, work: &Work) -> Option<String> {
+        let (position, Some(id)) = work.end()? else { return None };
+        let stands = history::standing(self.source.as_ref(), &work.instance, position).ok()?;
+        (stands.at == Some(id)).then(|| {
+            format!(
+                "the event store holds event {position} and the database of the read models does not, though both have the \
+                 same store id: one is a copy of the other; keep the read models in the database of the events, or in one \
+                 that was not copied from it"
+            )
+        })
     }
 }
 
