@@ -51,7 +51,7 @@ fn kill_a_backend(server: &Server, random: &mut Random) {
         witness = server.client();
         witness.is_some()
     });
-    let sql = "SELECT pid::int8 FROM pg_stat_activity WHERE application_name = 'readside'";
+    let sql = "SELECT pid::int8 FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name <> ''";
     let mut pids: Vec<i64> = Vec::new();
     eventually("backends", || {
         let rows = server.client().and_then(|mut client| client.query(sql, &[]).ok());
