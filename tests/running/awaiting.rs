@@ -139,11 +139,12 @@ both!(a_paused_instance_waits);
 pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], crate::eager());
+    engine.await_pushed("counts", &engine.push(&[count("a", 1)]).unwrap(), LONG).unwrap();
     engine.pause("counts", Some("a"), &crate::by()).unwrap();
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     engine.await_pushed("others", &pushed, LONG).unwrap();
-    assert!(engine.await_position("counts", "a", 1, Duration::from_millis(150)).is_err());
+    assert!(engine.await_position("counts", "a", 2, Duration::from_millis(150)).is_err());
     engine.resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     engine.pause("counts", None, &crate::by()).unwrap();
