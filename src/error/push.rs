@@ -51,7 +51,7 @@ pub enum PushError {
         aggregate_type: String,
         /// Id of the aggregate.
         aggregate_id: String,
-        /// What the command expected.
+        /// What the event expected.
         expected: Expected,
         /// The version found; 0 when there is none.
         found: i64,
@@ -76,7 +76,7 @@ pub enum PushError {
         /// Who held it, if that could be found out.
         holder: Option<Holder>,
     },
-    /// The push key was used before, for other commands.
+    /// The push key was used before, for other events.
     #[error(
         "nothing pushed: push key {key:?} of instance {instance:?} was used before for other events; a repeated push must bring the same ones"
     )]
@@ -86,10 +86,10 @@ pub enum PushError {
         /// The key.
         key: String,
     },
-    /// A command cannot be stored.
+    /// An event cannot be stored.
     #[error("nothing pushed: the {field} of event {index} cannot be stored")]
     Invalid {
-        /// Which command of the push, from 0.
+        /// Which event of the push, from 0.
         index: usize,
         /// The field that is at fault.
         field: &'static str,
@@ -135,7 +135,7 @@ impl PushError {
     }
 }
 
-/// Why a command cannot be stored.
+/// Why an event cannot be stored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEvent {

@@ -1,4 +1,4 @@
-//! Events as they are stored, and the commands that become events.
+//! Events as they are stored, and new ones that are to be.
 //!
 //! A service makes a [`NewEvent`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
 //! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.

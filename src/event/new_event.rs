@@ -18,7 +18,7 @@ pub(crate) const MAX_NAME: usize = 500;
 /// tables holds two names and one of these, and PostgreSQL's has room for about 2,700 bytes.
 pub(crate) const MAX_ID: usize = 1500;
 
-/// What a command expects of its aggregate before its event.
+/// What an event expects of its aggregate before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Expected {
@@ -86,12 +86,12 @@ pub enum Unique {
 /// # Examples
 /// ```
 /// use readside::{NewEvent, Expected};
-/// let command = NewEvent::raw("tenant-1", "user", "u1", "user.added")
+/// let new = NewEvent::raw("tenant-1", "user", "u1", "user.added")
 ///     .payload(&serde_json::json!({"name": "Ada"}))
 ///     .creator("admin")
 ///     .expect(Expected::New)
 ///     .add_unique("user.email", "ada@example.com", "this address is taken");
-/// assert_eq!(command.aggregate_id(), "u1");
+/// assert_eq!(new.aggregate_id(), "u1");
 /// ```
 #[derive(Debug)]
 #[must_use = "a new event does nothing until it is pushed"]
@@ -113,13 +113,13 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
-    /// A command with this payload, and the types that the payload's type names. A payload that cannot be
+    /// An event with this payload, and the types that the payload's type names. A payload that cannot be
     /// serialized is reported by push.
     pub fn new<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Self {
         Self::raw(instance, P::AGGREGATE, aggregate_id, P::TYPE).payload(payload).revision(P::REVISION)
     }
 
-    /// A command whose types are named by hand, with the payload `{}`.
+    /// An event whose types are named by hand, with the payload `{}`.
     pub fn raw(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
         Self {
             instance: instance.into(),
@@ -181,7 +181,7 @@ impl NewEvent {
         self
     }
 
-    /// Sets the version that the aggregate must have before this event. Earlier commands of the same push
+    /// Sets the version that the aggregate must have before this event. Earlier events of the same push
     /// count. Default: [`Expected::Any`].
     pub fn expect(mut self, expected: Expected) -> Self {
         self.expected = expected;
@@ -208,8 +208,8 @@ impl NewEvent {
         self.unique(Unique::Remove { constraint: constraint.to_owned(), value: value.to_owned() })
     }
 
-    /// Marks the push, so that it can be repeated: the same commands under the same key return the events that
-    /// were stored the first time. Every command of the push has to bear a key.
+    /// Marks the push, so that it can be repeated: the same events under the same key return the events that
+    /// were stored the first time. Every event of the push has to bear a key.
     pub fn push_key(mut self, key: &str) -> Self {
         self.push_key = Some(key.to_owned());
         self

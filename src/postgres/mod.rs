@@ -97,7 +97,7 @@ impl DbStore<Postgres> {
         Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, origin, longest_idle, places }))
     }
 
-    /// Stores the commands inside a transaction of the caller's, on the same database, so that rows of a service and its
+    /// Stores the events inside a transaction of the caller's, on the same database, so that rows of a service and its
     /// events are stored together or not at all. Call it last, and commit soon: other pushes to these instances wait.
     ///
     /// After an error nothing of the push remains and the transaction can go on. It is never retried, and leaves the

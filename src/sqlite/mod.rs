@@ -192,7 +192,7 @@ impl DbStore<Sqlite> {
         Ok(Self::from_backend(Sqlite::new(None, None, conn, options)))
     }
 
-    /// Stores the commands inside a transaction of the caller's, on the same database file, so that rows of a service
+    /// Stores the events inside a transaction of the caller's, on the same database file, so that rows of a service
     /// and its events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
     ///
     /// After an error nothing of the push remains and the transaction can go on. It is never retried. Fire the token

@@ -102,8 +102,8 @@ impl<S: EventSource + ?Sized> EventSource for Arc<S> {
 ///
 /// It is sealed: only this library implements it.
 pub trait EventStore: Sealed + EventSource {
-    /// Stores all commands as events, or none of them, in one transaction, and returns the events in the order of
-    /// the commands.
+    /// Stores all of these events, or none of them, in one transaction, and returns them in this
+    /// order.
     ///
     /// # Errors
     /// See [`PushError`].

@@ -35,7 +35,7 @@ pub trait NotificationListener: Sealed + fmt::Debug + Send {
     /// When the connection is lost; the next call tries again.
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError>;
 
-    /// Why this wire hears nothing although it is connected, once it has found that out; none while it hears.
+    /// Why this listener hears nothing although it is connected, once it has found that out; none while it hears.
     fn deaf(&self) -> Option<String>;
 }
 

@@ -366,7 +366,7 @@ impl fmt::Debug for DirtyToken {
 #[derive(Debug)]
 #[must_use = "commit the transaction, then fire the token"]
 pub struct PushedIn {
-    /// The events, in the order of the commands; stored once the caller commits.
+    /// The events, in the order in which they were given; stored once the caller commits.
     pub events: Vec<Event>,
     /// To be fired after the commit.
     pub token: DirtyToken,

@@ -24,11 +24,11 @@ pub(super) struct Batch {
     commands: Vec<NewEvent>,
     lines: Vec<u64>,
     bytes: usize,
-    /// Those of its commands, by instance. All of them bear one, or none does.
+    /// Those of its events, by instance. All of them bear one, or none does.
     keys: HashSet<(String, String)>,
 }
 
-/// A line as a command.
+/// A line as a new event.
 #[derive(Debug)]
 pub(super) struct Read {
     command: NewEvent,
@@ -92,7 +92,7 @@ impl Batch {
         self.lines.last().copied().unwrap_or(0)
     }
 
-    /// False for what has to wait until this batch is stored: a push has a key for each command or for none, and two under one
+    /// False for what has to wait until this batch is stored: a push has a key for each event or for none, and two under one
     /// key would both be stored.
     pub(super) fn takes(&self, read: &Read) -> bool {
         match read.key() {
@@ -183,7 +183,7 @@ fn push(store: &dyn Store, commands: &[NewEvent], keyed: bool) -> Result<bool, P
     }
 }
 
-/// What is wrong with a command, without the number that it has in its push.
+/// What is wrong with an event, without the number that it has in its push.
 fn reason(error: &PushError) -> String {
     match error {
         PushError::Invalid { field, source, .. } => {

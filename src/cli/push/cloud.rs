@@ -1,4 +1,4 @@
-//! A `CloudEvent` 1.0 in its JSON form as a command.
+//! A `CloudEvent` 1.0 in its JSON form as a new event.
 
 use std::collections::BTreeMap;
 

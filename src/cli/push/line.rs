@@ -1,4 +1,4 @@
-//! A line of JSON as a command.
+//! A line of JSON as a new event.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Events from JSON lines: `source` reads lines, `line` and `cloud` make commands of them, `batch` stores these.
+//! Events from JSON lines: `source` reads lines, `line` and `cloud` make new events of them, `batch` stores these.
 
 mod batch;
 mod cloud;

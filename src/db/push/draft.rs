@@ -1,4 +1,4 @@
-//! Checked commands, ready to be given their places.
+//! Checked events, ready to be given their places.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::PushError;
 use crate::event::{ERASED, Event, Expected, NewEvent, Texts, Unique};
 
-/// The commands of one push. It shares their texts, so that another thread can do its work.
+/// The events of one push. It shares their texts, so that another thread can do its work.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(super) drafts: Vec<Draft>,
@@ -16,7 +16,7 @@ pub(crate) struct Push {
     bytes: usize,
 }
 
-/// A command as the event that it will be.
+/// A new event as it will be stored.
 #[derive(Debug)]
 pub(super) struct Draft {
     /// Without id, position, version and time.
@@ -61,7 +61,7 @@ impl Push {
     }
 }
 
-/// The instances of commands, each once, by bytes.
+/// The instances of events, each once, by bytes.
 pub(crate) fn instances(events: &[NewEvent]) -> Vec<Arc<str>> {
     let mut instances: Vec<Arc<str>> = events.iter().map(|new| Arc::clone(&new.instance)).collect();
     instances.sort_unstable();
@@ -90,7 +90,7 @@ impl Draft {
         Ok(Self { event, expected: new.expected, unique: new.unique.clone(), push_key })
     }
 
-    /// True when a stored event is what this command would have become. Of an erased one only the types are left.
+    /// True when a stored event is what this new event would have become. Of an erased one only the types are left.
     pub(super) fn is_stored_as(&self, stored: &Event) -> bool {
         let unplaced = Event {
             id: self.event.id,

@@ -34,7 +34,7 @@ pub(super) type PushKey = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(super) counters: Counters,
-    /// Numbered, so that a text is looked up once for each command.
+    /// Numbered, so that a text is looked up once for each event.
     pub(super) aggregates: Vec<Aggregate>,
     /// Of these aggregates, in their order.
     pub(super) versions: Vec<i64>,
@@ -44,7 +44,7 @@ pub(crate) struct Ledger {
     pub(super) last_id: Option<Uuid>,
 }
 
-/// A push, and the numbers of the aggregates of its commands.
+/// A push, and the numbers of the aggregates of its events.
 #[derive(Debug)]
 pub(super) struct Numbered<'p> {
     pub(super) push: &'p Push,
@@ -87,7 +87,7 @@ impl Ledger {
         Ok(Accepted { events, repeated: false })
     }
 
-    /// Events with versions only, as long as all that the commands expect holds.
+    /// Events with versions only, as long as all that they expect holds.
     fn expectations(&mut self, numbered: &Numbered<'_>, events: &mut Vec<Event>) -> Result<(), PushError> {
         for (draft, at) in numbered.push.drafts.iter().zip(&numbered.aggregates) {
             let found = self.versions.get(*at).copied().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Storing commands as events, inside a transaction that is open already.
+//! Storing events, inside a transaction that is open already.
 //!
 //! The order is the law (L1), and `transaction.rs` keeps it. First it locks the counters of all instances. Then, in a later
 //! statement, it reads versions, unique values and push keys (`read.rs`). Then it decides (`ledger.rs`), and writes events and

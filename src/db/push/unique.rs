@@ -35,7 +35,7 @@ pub(super) fn wanted(push: &Push) -> impl Iterator<Item = UniqueValue> {
 }
 
 impl Uniques {
-    /// Makes one change of a command. After an error only what came before has been made.
+    /// Makes one change of an event. After an error only what came before has been made.
     pub(super) fn change(&mut self, instance: &Arc<str>, change: &Unique) -> Result<(), PushError> {
         match change {
             Unique::RemoveAll => {

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
     pub(crate) tick_now: Sender<()>,
     pub(crate) operate_now: Sender<()>,
-    /// Commands are announced by the wire.
+    /// Commands are announced by the notifier.
     pub(crate) hears_commands: bool,
     /// Why nothing is heard of other processes at present.
     pub(crate) deaf: Mutex<Option<String>>,
