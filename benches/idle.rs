@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use common::place::{Database, Postgres};
 use common::{Settings, engine, instances, median, process, report, timed};
-use readside::{
-    Checkpoint, Cursor, Engine, EngineBuilder, EngineConfig, EngineStore, EventBatch, EventFilter, LagRequest, Lagging,
-    NewEvent, Projection, ReadRequest, SqliteStore, Table, create, set, text,
-};
+use readside::prelude::*;
+use readside::query::{Cursor, EventBatch, EventFilter, ReadRequest};
+use readside::store::{Checkpoint, LagRequest, Lagging};
+use readside::{Engine, EngineBuilder, EngineConfig, EngineStore, NewEvent, SqliteStore};
 use uuid::Uuid;
 
 /// Pairs that lag, at most.
@@ -110,9 +110,9 @@ impl Pairs {
         let checkpoints: Vec<Checkpoint> = store.read(&request).unwrap().into_iter().map(handled).collect();
         for projection in &self.projections {
             let key = projection.key();
-            let mut save = |tx: &mut dyn readside::ProjectionTransaction| {
+            let mut save = |tx: &mut dyn readside::store::ProjectionTransaction| {
                 tx.lock(&key, &self.instances)?;
-                tx.save(&key, &checkpoints, readside::Log::Here)
+                tx.save(&key, &checkpoints, readside::store::Log::Here)
             };
             store.transaction(&mut save).unwrap();
             assert!(store.lead(&key, owner, Duration::from_secs(30)).unwrap());

@@ -12,7 +12,8 @@ use common::place::{Commit, Database, Postgres, connect};
 use common::process::{Other, role, until_told};
 use common::{Settings, engine, median, report, share};
 use readside::postgres_driver::{Client, Statement};
-use readside::{Engine, Event, NewEvent, PostgresStore, Projection, Table, increment, integer, set, text, upsert};
+use readside::prelude::*;
+use readside::{Engine, NewEvent, PostgresStore};
 
 /// Fifty events a second.
 const GAP: Duration = Duration::from_millis(20);

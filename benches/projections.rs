@@ -12,7 +12,8 @@ use common::filled::Filled;
 use common::place::Postgres;
 use common::users::{self, Log};
 use common::{Settings, engine, fresh, report, timed};
-use readside::{Engine, EngineBuilder, Projection, ProjectionStore};
+use readside::store::ProjectionStore;
+use readside::{Engine, EngineBuilder, Projection};
 
 const TEN: usize = 10;
 

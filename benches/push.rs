@@ -149,7 +149,7 @@ fn sqlite(settings: &Settings, criterion: &mut Criterion) {
     let question = "push-100-sqlite";
     let push_floor = |round| push_sqlite_floor(&mut floor, round);
     let rounds = compare(settings, criterion, question, |round| push(&store, round), push_floor);
-    let stored = store.filter(&readside::Query::new().descending().limit(1)).unwrap();
+    let stored = store.filter(&readside::query::Query::new().descending().limit(1)).unwrap();
     let ours = stored.first().map_or(0, Event::position);
     let theirs: i64 = floor.query_row("SELECT count(*) FROM floor_events", [], |row| row.get(0)).unwrap();
     let all = rounds * i64::try_from(BATCH).unwrap();

@@ -17,10 +17,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use readside::error::StoreError;
-use readside::{
-    Engine, EngineStore, Expected, NewEvent, Payload, Projection, Table, Value, create, eq, increment, integer, set,
-    text, update,
-};
+use readside::prelude::*;
+use readside::{Engine, EngineStore, Expected, NewEvent};
 use serde::{Deserialize, Serialize};
 
 /// Serve users of tenants from a read model.

@@ -29,7 +29,7 @@ pub enum Switch {
 ///
 /// # Examples
 /// ```
-/// use readside::{RebuildOptions, Switch};
+/// use readside::admin::{RebuildOptions, Switch};
 /// let options = RebuildOptions { switch: Switch::Same, ..RebuildOptions::default() };
 /// let one_tenant = RebuildOptions { instance: Some("tenant-1".into()), ..RebuildOptions::default() };
 /// # let _ = (options, one_tenant);
@@ -300,7 +300,7 @@ pub struct CommandRecord {
     /// When that process took it.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub taken_at: Option<SystemTime>,
-    /// What was reported while it was carried out; of a rebuild a [`BuildProgress`](crate::BuildProgress).
+    /// What was reported while it was carried out; of a rebuild a [`BuildProgress`](crate::builds::BuildProgress).
     pub progress: Option<serde_json::Value>,
     /// When it was answered.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]

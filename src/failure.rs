@@ -87,6 +87,15 @@ impl fmt::Display for FailureClass {
     }
 }
 
+/// Why an event gave no statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReduceFailure {
+    /// Whether the reducer returned an error, panicked, or made a statement that does not fit the tables.
+    pub class: FailureClass,
+    /// The text of the error with its causes, without what decoders quote from payloads.
+    pub error: String,
+}
+
 /// What becomes of an event after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -181,7 +190,7 @@ pub type Aggregates = HashSet<(Arc<str>, Arc<str>)>;
 ///
 /// # Examples
 /// ```
-/// use readside::{FailureQuery, FailureStatus};
+/// use readside::failure::{FailureQuery, FailureStatus};
 /// let query = FailureQuery::all().instance("main").states([FailureStatus::Parked, FailureStatus::Stopped]).limit(20);
 /// ```
 #[derive(Debug, Clone, Default)]

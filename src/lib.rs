@@ -10,10 +10,10 @@
 //!    row of its instance (a tenant), so that positions of an instance are dense and appear in order, and returns the
 //!    stored [`Event`].
 //! 2. [`ProjectionHandler::trigger`] reads the checkpoint of the projection in that instance and fetches what lies above
-//!    it ([`EventSource::read`]).
-//! 3. The [`Projection`]'s reducer turns the event into a [`Statement`], which is data: [`create`], [`upsert`],
-//!    [`update`], [`delete()`], [`copy`], [`multi`], [`noop`] or [`exec`].
-//! 4. One transaction ([`ProjectionStore::transaction`]) locks the state row, compares the checkpoint, applies the
+//!    it ([`EventSource::read`](store::EventSource::read)).
+//! 3. The [`Projection`]'s reducer turns the event into a [`Statement`](statement::Statement), which is data made by
+//!    [`create`](statement::create), [`update`](statement::update) and the other builders.
+//! 4. One transaction ([`ProjectionStore::transaction`](store::ProjectionStore::transaction)) locks the state row, compares the checkpoint, applies the
 //!    statements and moves the checkpoint. Whoever else does the same finds the checkpoint moved, and nothing to do.
 //! 5. Readers see the row in the view with the table's plain name; [`Engine::await_pushed`] tells when.
 //!
@@ -23,8 +23,8 @@
 //! ```
 //! # #[cfg(feature = "sqlite")] {
 //! use std::sync::Arc;
-//! use readside::{NewEvent, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
-//! use readside::{create, eq, set, text, update};
+//! use readside::prelude::*;
+//! use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]
@@ -54,23 +54,27 @@
 //!
 //! # Where to look
 //!
-//! - Events and what is pushed: [`NewEvent`], [`Expected`], [`Unique`], [`Query`], [`Subscription`].
-//! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
-//! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
-//!   [`ProjectionStore`].
-//! - Running: [`Engine`], [`EngineConfig`], [`Health`]; [`LeaseStore`] and [`Notifier`] are what it asks of a store beyond
-//!   events and read models.
-//! - Looking into a store without the code of its projections: [`Inspect`], [`admin::Doctor`].
-//! - What fails, and what then: [`HandlerConfig`], [`Policy`], [`StopCause`], [`mod@error`].
+//! The root has what most services name. [`prelude`] has what a file with projections uses. The rest is in modules:
+//!
+//! | Module | What is there |
+//! | --- | --- |
+//! | [`table`], [`statement`] | what a projection declares, and what its reducers return |
+//! | [`query`] | finding events |
+//! | [`subscription`] | hearing of pushed events; pushing within a transaction of the service |
+//! | [`health`] | how an engine fares, and why it stands still |
+//! | [`failure`] | failed events: finding, retrying and discarding them |
+//! | [`admin`], [`builds`] | rebuild, switch, verify, explain, doctor; from the engine's process or another one |
+//! | [`inspect`] | looking into a store without the code of its projections |
+//! | [`retention`] | redacting, removing and archiving events |
+//! | [`mod@error`] | what can go wrong; [`Error`] is any of it |
+//! | [`testing`] | tests of projections without a service, of stores with planted faults, of sources of one's own |
+//! | [`store`], [`clock`] | what the engine asks of a store; an event source of one's own; the time |
 //!
 //! # Features
 //!
 //! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-pub mod error;
-
-mod clock;
 mod command;
 #[cfg_attr(
     not(feature = "postgres"),
@@ -78,26 +82,17 @@ mod command;
 )]
 mod conninfo;
 mod event;
-mod failure;
 mod plain;
-mod query;
-mod retention;
 mod sealed;
+mod standing;
 mod standstill;
 mod state;
-mod statement;
 mod stop_cause;
 mod sync;
-mod table;
 mod value;
 
-mod builds;
-mod inspect;
 mod lease;
 mod projection;
-mod standing;
-mod store;
-mod subscription;
 
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
@@ -114,67 +109,82 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+mod engine;
+
 pub mod admin;
+pub mod builds;
 #[cfg(feature = "cli")]
 #[cfg_attr(
     not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, reason = "without a database there is nothing to look into")
 )]
 pub mod cli;
-pub mod engine;
+pub mod clock;
+pub mod error;
+pub mod failure;
+pub mod inspect;
+pub mod query;
+pub mod retention;
+pub mod statement;
+pub mod store;
+pub mod subscription;
+pub mod table;
 pub mod testing;
 
-pub use crate::builds::{
-    Build, BuildProgress, Comparison, JsonRow, LaggingInstance, LeftOut, Model, Phase, RowDifference, Step,
-    TableComparison,
-};
-pub use crate::clock::{Clock, ManualClock, SystemClock};
-pub use crate::command::{
-    AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
-};
+/// How an engine and its projections fare: what [`Engine::health`] answers.
+pub mod health {
+    pub use crate::engine::{Health, LoopHealth, ProjectionHealth};
+    pub use crate::standing::{Standing, Verdict};
+    pub use crate::stop_cause::{StopCause, Stopped};
+}
+
+/// What a file with projections uses: `use readside::prelude::*`.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+///
+/// fn logins() -> Projection {
+///     Projection::new("logins", 1)
+///         .table(Table::new("logins").column(text("user")).column(integer("times")).primary_key(["user"]))
+///         .on_raw("user", "user.logged_in", |e: &Event| {
+///             upsert(["user"], [set("user", e.aggregate_id()), increment("times", 1)])
+///         })
+/// }
+/// assert_eq!(logins().name(), "logins");
+/// ```
+pub mod prelude {
+    pub use crate::error::ReduceError;
+    pub use crate::event::{Event, Payload};
+    pub use crate::projection::Projection;
+    pub use crate::statement::{
+        Assignment, Condition, Dialects, Reduced, Statement, array_append, array_intersect, array_remove, contains,
+        copy, copy_column, create, decrement, delete, eq, exec, ge, gt, in_table, increment, is_in, is_null,
+        json_contains, le, lt, multi, ne, noop, not, set, set_if, set_json, set_on_insert, source_column, source_value,
+        update, upsert,
+    };
+    pub use crate::table::{
+        Column, ColumnType, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid,
+    };
+    pub use crate::value::Value;
+}
+
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
-    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
-    ProjectionHandler, ProjectionHealth,
+    Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Policy, Processed, ProjectionHandler,
 };
-pub use crate::error::{Error, ReduceError};
+pub use crate::error::any::Error;
 pub use crate::event::{Event, Expected, NewEvent, Payload, Unique};
-pub use crate::failure::{
-    Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,
-    Refused, RetryOutcome,
-};
-pub use crate::inspect::{
-    ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
-    SchemaVersion, Severity, Status,
-};
-pub use crate::lease::{Lag, LagRequest, Lagging, Lease, Member, Pause, Renewal};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
-pub use crate::projection::{Projection, ReduceFailure};
-pub use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Query, ReadRequest, Span, SubQuery};
-pub use crate::retention::{
-    AffectedProjection, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, TableRows,
-};
+pub use crate::projection::Projection;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
-pub use crate::standing::{Standing, Verdict};
-pub use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
-pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};
-pub use crate::statement::*;
-pub use crate::stop_cause::{StopCause, Stopped};
-pub use crate::store::CommandStore;
-pub use crate::store::StandstillStore;
-pub use crate::store::{BuildStore, CatchUp, Replay, Replaying};
-pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
-pub use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
-pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
-pub use crate::table::{
-    Column, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid as uuid_column,
-};
-pub use crate::value::{ColumnType, Value};
+pub use crate::store::events::EventStore;
+pub use crate::value::Value;
 
 #[cfg(feature = "postgres")]
 pub use ::postgres as postgres_driver;

@@ -14,7 +14,7 @@ use crate::value::{within, within_above};
 ///
 /// # Examples
 /// ```
-/// use readside::{Query, SubQuery};
+/// use readside::query::{Query, SubQuery};
 /// let query = Query::new()
 ///     .or(SubQuery::new().instance("tenant-1").aggregate_type("user").after(10))
 ///     .limit(100);

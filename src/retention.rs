@@ -14,7 +14,7 @@ use crate::failure::By;
 ///
 /// # Examples
 /// ```
-/// use readside::Redaction;
+/// use readside::retention::Redaction;
 /// let ada = Redaction::of_aggregate("tenant-1", "user", "u1")
 ///     .creator_and_owner()
 ///     .unique("user.email", "ada@example.com");

@@ -1,12 +1,12 @@
 //! What keeps the traits of stores to this library.
 //!
-//! A service brings an [`EventSource`](crate::EventSource), a [`Clock`](crate::Clock) and [`Payload`](crate::Payload)s of
+//! A service brings an [`EventSource`](crate::store::EventSource), a [`Clock`](crate::clock::Clock) and [`Payload`](crate::Payload)s of
 //! its own. All other traits of stores need this one, so they may get new methods without breaking a service.
 //!
 //! ```compile_fail,E0277
 //! use std::time::Duration;
 //! use readside::error::StoreError;
-//! use readside::{NotificationListener, Notifications};
+//! use readside::store::{NotificationListener, Notifications};
 //!
 //! #[derive(Debug)]
 //! struct Own;

@@ -1,7 +1,9 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
+pub use crate::value::ColumnType;
+
 use crate::error::NameError;
-use crate::value::{ColumnType, Value};
+use crate::value::Value;
 
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
 pub(crate) const MAX_NAME: usize = 63;
@@ -34,7 +36,7 @@ impl Column {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Column, ColumnType};
+    /// use readside::prelude::*;
     /// let age = Column::new("age", ColumnType::Integer).nullable();
     /// # let _ = age;
     /// ```
@@ -46,7 +48,7 @@ impl Column {
     ///
     /// # Examples
     /// ```
-    /// use readside::text;
+    /// use readside::prelude::*;
     /// let email = text("email").nullable();
     /// # let _ = email;
     /// ```
@@ -59,7 +61,7 @@ impl Column {
     ///
     /// # Examples
     /// ```
-    /// use readside::integer;
+    /// use readside::prelude::*;
     /// let visits = integer("visits").default(0);
     /// # let _ = visits;
     /// ```
@@ -83,7 +85,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -92,7 +94,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, integer, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(integer("age").default(0)).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -101,7 +103,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, boolean, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(boolean("active").default(true)).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -110,7 +112,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, float, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(float("score").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -119,7 +121,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, json, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(json("address").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -128,7 +130,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, bytes, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(bytes("picture").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -137,7 +139,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text, timestamp};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(timestamp("seen_at").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -146,7 +148,7 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text, text_array};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(text_array("tags").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -155,8 +157,9 @@ columns! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text, uuid_column};
-    /// let users = Table::new("users").column(text("id")).column(uuid_column("key").nullable()).primary_key(["id"]);
+    /// use readside::prelude::*;
+    /// use readside::table::uuid as uuid;
+    /// let users = Table::new("users").column(text("id")).column(uuid("key").nullable()).primary_key(["id"]);
     /// # let _ = users;
     /// ```
     uuid => Uuid,
@@ -177,7 +180,7 @@ pub(crate) struct ForeignKey {
 ///
 /// # Examples
 /// ```
-/// use readside::{Table, text};
+/// use readside::prelude::*;
 /// let users = Table::new("users")
 ///     .column(text("id"))
 ///     .column(text("email").nullable())
@@ -206,7 +209,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -226,7 +229,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Projection, Table, text};
+    /// use readside::prelude::*;
     /// let users = Projection::new("users", 1)
     ///     .table(Table::new("users").column(text("id")).primary_key(["id"]))
     ///     .table(Table::suffix("phones").column(text("id")).column(text("phone")).primary_key(["id", "phone"]));
@@ -240,7 +243,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, integer, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(integer("age")).primary_key(["id"]);
     /// # let _ = users;
     /// ```
@@ -253,7 +256,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let members = Table::new("members").column(text("group")).column(text("user")).primary_key(["group", "user"]);
     /// # let _ = members;
     /// ```
@@ -266,7 +269,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(text("email")).primary_key(["id"]).unique(["email"]);
     /// # let _ = users;
     /// ```
@@ -279,7 +282,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let users = Table::new("users").column(text("id")).column(text("city")).primary_key(["id"]).index(["city"]);
     /// # let _ = users;
     /// ```
@@ -292,7 +295,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let phones = Table::suffix("phones")
     ///     .column(text("id"))
     ///     .column(text("phone"))
@@ -309,7 +312,7 @@ impl Table {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Table, text};
+    /// use readside::prelude::*;
     /// let calls = Table::suffix("calls")
     ///     .column(text("id"))
     ///     .column(text("phone"))

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{PostgresStore, SqliteStore, testing};
 
 const INSTANCES: [&str; 2] = ["a", "b"];
 

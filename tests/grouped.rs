@@ -9,7 +9,9 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind};
-use readside::{Event, EventStore, Expected, NewEvent, Query, SubQuery, Topics};
+use readside::query::{Query, SubQuery};
+use readside::subscription::Topics;
+use readside::{Event, EventStore, Expected, NewEvent};
 
 use crate::common::{LONG, eventually};
 

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{EventStore, HandlerConfig, NewEvent, Policy, PostgresStore, ProjectionHandler, SqliteStore};
 use serde::{Deserialize, Serialize};
 
 /// What one event does to the table of items.
@@ -296,7 +298,7 @@ fn found(store: &dyn Rows, names: &[String; 2]) -> Outcome {
         let tags = tags.iter().map(|tag| number(tag)).collect();
         outcome[at].0.insert(number(&id), Item { n, name, tags });
     }
-    for held in store.failed_events(&items().key(), &readside::FailureQuery::all()).unwrap() {
+    for held in store.failed_events(&items().key(), &readside::failure::FailureQuery::all()).unwrap() {
         if let Some(at) = names.iter().position(|name| **name == *held.attempt.instance) {
             outcome[at].1.push(held.attempt.position);
         }

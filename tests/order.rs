@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use readside::error::chain;
+use readside::failure::By;
+use readside::query::{Cursor, EventFilter, ReadRequest};
+use readside::store::EventSource;
 use readside::testing::conformance;
-use readside::{By, Cursor, Event, EventFilter, EventSource, EventStore, Expected, NewEvent, ReadRequest};
+use readside::{Event, EventStore, Expected, NewEvent};
 
 const PUSHERS: usize = 6;
 const PUSHES: usize = 40;
@@ -132,9 +135,11 @@ fn no_holes(store: &dyn EventStore, held: &Held) {
 #[cfg(feature = "sqlite")]
 mod sqlite {
     use super::*;
+    use readside::SqliteStore;
+    use readside::error::StoreError;
+    use readside::query::HeadsRequest;
     use readside::rusqlite::{Connection, TransactionBehavior};
     use readside::testing::{Answer, Call, Faults, FaultyStore};
-    use readside::{HeadsRequest, SqliteStore, error::StoreError};
 
     fn held(store: SqliteStore, path: std::path::PathBuf) -> Held {
         Box::new(move |commands, meanwhile, commits| {
@@ -197,8 +202,8 @@ mod sqlite {
             for later in self.0.heads(&request)? {
                 let Some(batch) = batches.iter_mut().find(|batch| batch.instance == later.instance) else { continue };
                 batch.head = later.head;
-                let at = readside::SubQuery::new().instance(&later.instance).after(later.head - 1);
-                batch.head_id = self.0.filter(&readside::Query::new().or(at))?.first().map(Event::id);
+                let at = readside::query::SubQuery::new().instance(&later.instance).after(later.head - 1);
+                batch.head_id = self.0.filter(&readside::query::Query::new().or(at))?.first().map(Event::id);
             }
             Ok(())
         }
@@ -213,7 +218,7 @@ mod sqlite {
         let mut reader = Reader::default();
         reader.read(&FaultyStore::new(store.clone(), Arc::new(HeadsAfterEvents(store.clone()))));
         reader.read_all(&store);
-        let stored = store.filter(&readside::Query::new()).unwrap().len();
+        let stored = store.filter(&readside::query::Query::new()).unwrap().len();
         assert!(reader.seen < stored, "{reader:?} of {stored}");
     }
 }
@@ -298,7 +303,7 @@ mod postgres {
             made.token.fire();
             other.token.fire();
         });
-        assert_eq!(store.filter(&readside::Query::new()).unwrap().len(), 5);
+        assert_eq!(store.filter(&readside::query::Query::new()).unwrap().len(), 5);
     }
 
     /// A push that takes its position from a sequence, without the lock on the instance's counter.
@@ -344,7 +349,7 @@ mod postgres {
         reader.read_all(&store);
         slow.commit(first);
         reader.read_all(&store);
-        let stored = store.filter(&readside::Query::new()).unwrap().len();
+        let stored = store.filter(&readside::query::Query::new()).unwrap().len();
         assert_eq!((reader.holes, reader.seen, stored), (1, 2, 3));
     }
 }

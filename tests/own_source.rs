@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use readside::error::{StoreError, StoreErrorKind};
+use readside::prelude::*;
+use readside::query::{Cursor, EventBatch, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use readside::rusqlite::{Connection, params};
+use readside::store::{EventSource, ProjectionStore};
 use readside::testing::{FaultyStore, conformance};
-use readside::*;
+use readside::{Engine, EngineConfig, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 
 /// The audit log that the service has kept for years: one table, numbered by tenant in the order of commits.
 #[derive(Debug)]

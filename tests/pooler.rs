@@ -11,8 +11,11 @@ use common::pooler::Pooler;
 use common::postgres::{Database, database};
 use common::proxy::Proxy;
 use readside::admin::Doctor;
+use readside::inspect::Severity;
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::prelude::*;
+use readside::store::{Notifications, Notifier};
+use readside::{Engine, EngineConfig, EventStore, NewEvent, PostgresOptions, PostgresStore};
 
 use crate::common::{LONG, eventually};
 

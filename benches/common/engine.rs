@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use readside::{Engine, Projection, ProjectionStore};
+use readside::store::ProjectionStore;
+use readside::{Engine, Projection};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);

@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use readside::{EventStore, HandlerConfig, NewEvent, Projection, ProjectionHandler, ProjectionStore};
+use readside::store::ProjectionStore;
+use readside::{EventStore, HandlerConfig, NewEvent, Projection, ProjectionHandler};
 
 /// Commands in one push while a log is filled.
 const FILL: usize = 2_000;

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use readside::NewEvent;
 use readside::postgres_driver::{Row, Statement, Transaction};
-use readside::{Event, NewEvent, Payload, Projection, Table, create, eq, integer, set, text, update};
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::filled::{Floor, Work};

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use readside::{Event, NewEvent, Payload, Projection, Table, increment, integer, set, text, upsert};
+use readside::NewEvent;
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;

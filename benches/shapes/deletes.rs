@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use readside::NewEvent;
 use readside::postgres_driver::{Row, Statement, Transaction};
-use readside::{Event, NewEvent, Payload, Projection, Table, create, delete, eq, integer, set, text, update};
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;

@@ -1,6 +1,7 @@
 //! Every event makes a row of its own.
 
-use readside::{Event, NewEvent, Payload, Projection, Table, create, integer, set, text};
+use readside::NewEvent;
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;

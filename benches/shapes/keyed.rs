@@ -1,6 +1,7 @@
 //! Tables with a second unique index and a foreign key, whose statements have to run one by one.
 
-use readside::{Event, NewEvent, Payload, Projection, Table, create, eq, in_table, integer, set, text, update};
+use readside::NewEvent;
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;

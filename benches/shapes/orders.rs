@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use readside::{
-    Event, NewEvent, Payload, Projection, Table, create, in_table, increment, integer, multi, set, text, upsert,
-};
+use readside::NewEvent;
+use readside::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::EVENTS;

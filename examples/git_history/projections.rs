@@ -7,11 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use readside::error::StoreError;
-use readside::{
-    Error, EventBatch, EventSource, Flaw, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler,
-    ReadRequest, Reduced, Span, Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if,
-    source_column, source_value, text, timestamp, upsert,
-};
+use readside::prelude::*;
+use readside::query::{EventBatch, Flaw, Head, HeadsRequest, ReadRequest, Span};
+use readside::store::EventSource;
+use readside::{Error, HandlerConfig, ProjectionHandler};
 use uuid::Uuid;
 
 use super::Failure;

@@ -4,7 +4,8 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use readside::{Error, NewEvent, Payload, Query, SubQuery};
+use readside::query::{Query, SubQuery};
+use readside::{Error, NewEvent, Payload};
 
 use super::Failure;
 use super::events::{self, CommitAuthored};

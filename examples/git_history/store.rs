@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use readside::error::StoreError;
-use readside::{EventStore, Projection, ProjectionStore, Value};
+use readside::store::ProjectionStore;
+use readside::{EventStore, Projection, Value};
 
 use super::Failure;
 

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use readside::error::FailureError;
+use readside::failure::{By, FailureQuery, FailureStatus};
 use readside::testing::laws::{self, Columns, Fault};
-use readside::{By, Engine, FailureQuery, FailureStatus, ProjectionHandler, Value};
+use readside::{Engine, ProjectionHandler, Value};
 
 use crate::place::Place;
 use crate::work;

@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use readside::{Event, EventStore, Query, SubQuery};
+use readside::query::{Query, SubQuery};
+use readside::{Event, EventStore};
 
 use crate::{Result, Tally};
 

@@ -25,7 +25,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, ValueEnum};
-use readside::{EventStore, ProjectionStore, Query};
+use readside::EventStore;
+use readside::query::Query;
+use readside::store::ProjectionStore;
 
 use chance::Chance;
 use ground::Ground;

@@ -4,10 +4,8 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use readside::{
-    Engine, EngineConfig, Event, HandlerConfig, Payload, Policy, Projection, ReduceError, Reduced, Table, Value,
-    create, delete, eq, increment, integer, multi, set, set_on_insert, text, update, upsert,
-};
+use readside::prelude::*;
+use readside::{Engine, EngineConfig, HandlerConfig, Policy};
 use serde::{Deserialize, Serialize};
 
 use crate::chance::Chance;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use readside::{NewEvent, Event, EventStore, SqliteStore};
+use readside::{Event, EventStore, NewEvent, SqliteStore};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ fn round_trip(json: &str) {
     }
     STORE.with(|store| {
         if let Ok(events) = store.push(&[NewEvent::raw("fuzz", "a", "1", "e").payload_json(json)]) {
-            let query = readside::Query::new().descending().limit(1);
+            let query = readside::query::Query::new().descending().limit(1);
             let stored = store.filter(&query).expect("events are read");
             assert_eq!(stored[0].payload_json(), json);
             assert_eq!(events[0].position(), stored[0].position());

@@ -6,7 +6,11 @@ use std::ops::ControlFlow;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use readside::*;
+use readside::prelude::*;
+use readside::EventStore;
+use readside::clock::Clock;
+use readside::inspect::Inspect;
+use readside::store::{BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore};
 use sqlparser::ast::{self, Expr, visit_expressions, visit_relations};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;

@@ -30,7 +30,9 @@ const SHOWN: usize = 20;
 /// # Examples
 /// ```
 /// # #[cfg(feature = "sqlite")] {
-/// use readside::{SqliteStore, Severity, admin::Doctor};
+/// use readside::SqliteStore;
+/// use readside::admin::Doctor;
+/// use readside::inspect::Severity;
 /// let store = SqliteStore::in_memory()?;
 /// store.setup()?;
 /// let findings = Doctor::default().examine(&store);

@@ -31,7 +31,10 @@ impl Engine {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use readside::{By, NewEvent, Engine, Projection, RebuildOptions, SqliteStore, Table, create, set, text};
+    /// use readside::prelude::*;
+    /// use readside::{Engine, NewEvent, SqliteStore};
+    /// use readside::admin::RebuildOptions;
+    /// use readside::failure::By;
     ///
     /// let logins = Projection::new("logins", 1)
     ///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
@@ -111,7 +114,7 @@ impl Engine {
     }
 
     /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and why
-    /// stays on record as a command, and [`ProjectionStatus::pauses`](crate::ProjectionStatus::pauses) tells. False when
+    /// stays on record as a command, and [`ProjectionStatus::pauses`](crate::inspect::ProjectionStatus::pauses) tells. False when
     /// it was paused already.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ mod two_databases;
 #[cfg(feature = "sqlite")]
 mod verify;
 
+pub use crate::command::{
+    AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
+};
 pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]
 pub use explain::{Explanation, ExplanationStep};
@@ -53,7 +56,7 @@ impl EngineBuilder {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));

@@ -30,8 +30,10 @@ const NOBODY: Duration = Duration::from_secs(2);
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
-/// use readside::admin::Remote;
-/// use readside::{By, Engine, AdminCommand, Projection, SqliteStore, Table, create, set, text};
+/// use readside::prelude::*;
+/// use readside::{Engine, SqliteStore};
+/// use readside::admin::{AdminCommand, Remote};
+/// use readside::failure::By;
 ///
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("service.db");

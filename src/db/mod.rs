@@ -284,11 +284,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn patience(&self) -> std::time::Duration;
 
-    /// See [`LeaseStore::hold_within`](crate::LeaseStore::hold_within).
+    /// See [`LeaseStore::hold_within`](crate::store::LeaseStore::hold_within).
     #[doc(hidden)]
     fn hold_within(&self, _lease: std::time::Duration) {}
 
-    /// See [`LeaseStore::call_itself`](crate::LeaseStore::call_itself).
+    /// See [`LeaseStore::call_itself`](crate::store::LeaseStore::call_itself).
     fn call_itself(&self, _name: &str) {}
 
     /// Connections that can be used at the same time, when that is bounded.

@@ -129,7 +129,8 @@ impl<B: Backend> DbStore<B> {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use readside::{Query, SqliteStore};
+    /// use readside::SqliteStore;
+    /// use readside::query::Query;
     /// let store = SqliteStore::in_memory()?;
     /// store.setup()?;
     /// for event in store.stream(Query::new(), 1000) {

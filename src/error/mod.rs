@@ -3,6 +3,7 @@
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`chain`] prints the
 //! whole chain on one line.
 
+pub(crate) mod any;
 mod failure;
 pub(crate) mod net;
 mod operate;
@@ -13,6 +14,7 @@ mod running;
 mod statement;
 mod store;
 
+pub(crate) use any::Error;
 pub use failure::FailureError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
@@ -25,51 +27,6 @@ pub use store::{StoreError, StoreErrorKind, TextFault};
 use std::error::Error as StdError;
 
 use crate::plain::plain;
-
-/// Any error of this library.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// See [`StoreError`].
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// See [`PushError`].
-    #[error(transparent)]
-    Push(#[from] PushError),
-    /// See [`StatementError`].
-    #[error(transparent)]
-    Statement(#[from] StatementError),
-    /// See [`PayloadError`].
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-    /// See [`ProjectionError`].
-    #[error(transparent)]
-    Projection(#[from] ProjectionError),
-    /// See [`SetupError`].
-    #[error(transparent)]
-    Setup(#[from] SetupError),
-    /// See [`ConfigError`].
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// See [`TriggerError`].
-    #[error(transparent)]
-    Trigger(#[from] TriggerError),
-    /// See [`AwaitError`].
-    #[error(transparent)]
-    Await(#[from] AwaitError),
-    /// See [`FailureError`].
-    #[error(transparent)]
-    Mend(#[from] FailureError),
-    /// See [`RetentionError`].
-    #[error(transparent)]
-    Life(#[from] RetentionError),
-    /// See [`ShutdownError`].
-    #[error(transparent)]
-    Shutdown(#[from] ShutdownError),
-    /// See [`OperateError`].
-    #[error(transparent)]
-    Operate(#[from] OperateError),
-}
 
 /// The whole chain of an error on one line: what was being done, then each cause. Its length is bounded, and it does not
 /// panic, whatever the errors do; line breaks and characters that are not seen are escaped.

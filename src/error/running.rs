@@ -89,7 +89,7 @@ pub enum AwaitError {
         /// For how long.
         waited: Duration,
         /// What holds it up, as far as this process or another one knows: an event that fails, or any other
-        /// [standstill](crate::StopCause::StandsStill), with its remedy.
+        /// [standstill](crate::health::StopCause::StandsStill), with its remedy.
         why: Option<Box<crate::stop_cause::StopCause>>,
     },
     /// The event was left out because it failed too often.
@@ -153,7 +153,7 @@ pub struct ShutdownError {
 ///
 /// # Examples
 /// ```
-/// use readside::{ReduceError, Reduced, noop};
+/// use readside::prelude::*;
 /// fn reduce(text: &str) -> Reduced {
 ///     let _number: i32 = text.parse()?;
 ///     noop()

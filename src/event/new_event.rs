@@ -85,7 +85,7 @@ pub enum Unique {
 ///
 /// # Examples
 /// ```
-/// use readside::{NewEvent, Expected};
+/// use readside::{Expected, NewEvent};
 /// let new = NewEvent::raw("tenant-1", "user", "u1", "user.added")
 ///     .payload(&serde_json::json!({"name": "Ada"}))
 ///     .creator("admin")

@@ -6,7 +6,6 @@ mod check;
 mod definition;
 mod reduce;
 
-pub use reduce::ReduceFailure;
 pub(crate) use reduce::{apart, is_reducing};
 
 use std::collections::BTreeMap;
@@ -33,7 +32,7 @@ type Upcaster = Arc<dyn Fn(&Event) -> Result<Event, PayloadError> + Send + Sync>
 ///
 /// # Examples
 /// ```
-/// use readside::{Payload, Projection, Reduced, Table, create, eq, set, text, update};
+/// use readside::prelude::*;
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]
@@ -151,7 +150,7 @@ impl Projection {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Event, Payload, Projection, Statement, create, delete, eq, noop, set};
+    /// use readside::prelude::*;
     /// use serde::{Deserialize, Serialize};
     /// #[derive(Serialize, Deserialize)]
     /// struct Added { name: String }
@@ -170,7 +169,7 @@ impl Projection {
         self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
     }
 
-    /// Declares SQL of one's own, for what the builders cannot say; reducers use it by its name ([`exec`](crate::exec)).
+    /// Declares SQL of one's own, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
     ///
     /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of the
     /// table that is being written, of whichever version or build. `{users.name}` is a column of it, which is needed only
@@ -183,7 +182,7 @@ impl Projection {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Dialects, Projection, Table, exec, integer, text};
+    /// use readside::prelude::*;
     /// let ranks = Projection::new("ranks", 1)
     ///     .table(Table::new("ranks").column(text("id")).column(integer("n")).primary_key(["id"]))
     ///     .sql("cap", Dialects::each(
@@ -208,7 +207,7 @@ impl Projection {
     ///
     /// # Examples
     /// ```
-    /// use readside::{Event, Payload, Projection, create, set};
+    /// use readside::prelude::*;
     /// use serde::{Deserialize, Serialize};
     /// #[derive(Deserialize)]
     /// struct AddedV1 { first: String, last: String }

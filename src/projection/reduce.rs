@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{Projection, Reducer};
 use crate::error::{PayloadError, ReduceError, StatementError, net};
 use crate::event::Event;
-use crate::failure::FailureClass;
+use crate::failure::{FailureClass, ReduceFailure};
 use crate::statement::{Reduced, Statement};
 
 thread_local! {
@@ -43,15 +43,6 @@ impl Drop for Mark {
     fn drop(&mut self) {
         REDUCING.set(self.before);
     }
-}
-
-/// Why an event gave no statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReduceFailure {
-    /// Whether the reducer returned an error, panicked, or made a statement that does not fit the tables.
-    pub class: FailureClass,
-    /// The text of the error with its causes, without what decoders quote from payloads.
-    pub error: String,
 }
 
 impl Projection {

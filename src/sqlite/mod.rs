@@ -67,7 +67,8 @@ const MIGRATIONS: &[&str] = &[
 /// ```
 /// use std::sync::Arc;
 /// use std::time::{Duration, SystemTime};
-/// use readside::{ManualClock, SqliteOptions, SqliteStore};
+/// use readside::{SqliteOptions, SqliteStore};
+/// use readside::clock::ManualClock;
 /// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
 /// let options = SqliteOptions { busy_timeout: Duration::from_secs(10), clock };
 /// let store = SqliteStore::in_memory_with(options)?;

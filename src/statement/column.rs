@@ -71,10 +71,10 @@ impl Source {
 ///
 /// # Examples
 /// ```
-/// use readside::{copy, eq, source_column, source_value};
+/// use readside::prelude::*;
 /// let copied = copy(["id"], ["id", "name"], [source_value("u2"), source_column("name")], [eq("id", "u1")])?;
 /// # let _ = copied;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn source_column(name: impl Into<String>) -> Source {
     Source { from: Origin::Column(name.into()), added: false }
@@ -84,10 +84,10 @@ pub fn source_column(name: impl Into<String>) -> Source {
 ///
 /// # Examples
 /// ```
-/// use readside::{copy, eq, source_column, source_value};
+/// use readside::prelude::*;
 /// let copied = copy(["id"], ["id", "name"], [source_value("u2"), source_column("name")], [eq("id", "u1")])?;
 /// # let _ = copied;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn source_value(value: impl Into<Value>) -> Source {
     Source { from: Origin::Value(value.into()), added: false }
@@ -101,10 +101,10 @@ fn assignment(column: impl Into<Name>, change: Change) -> Assignment {
 ///
 /// # Examples
 /// ```
-/// use readside::{create, set};
+/// use readside::prelude::*;
 /// let row = create([set("id", "u1"), set("age", 36), set("email", None::<String>)])?;
 /// # let _ = row;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn set(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
     assignment(column, Change::Set(value.into()))
@@ -114,10 +114,10 @@ pub fn set(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
 ///
 /// # Examples
 /// ```
-/// use readside::{create, set, set_json};
+/// use readside::prelude::*;
 /// let row = create([set("id", "u1"), set_json("address", &serde_json::json!({"city": "London"}))])?;
 /// # let _ = row;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> Assignment {
     assignment(column, Value::json(value).map_or_else(|error| Change::Broken(error.to_string()), Change::Set))
@@ -127,10 +127,10 @@ pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> As
 ///
 /// # Examples
 /// ```
-/// use readside::{eq, increment, update};
+/// use readside::prelude::*;
 /// let paid = update([increment("total", 5)], [eq("id", "o1")])?;
 /// # let _ = paid;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn increment(column: impl Into<Name>, by: i64) -> Assignment {
     assignment(column, Change::Increment(by))
@@ -140,10 +140,10 @@ pub fn increment(column: impl Into<Name>, by: i64) -> Assignment {
 ///
 /// # Examples
 /// ```
-/// use readside::{decrement, eq, update};
+/// use readside::prelude::*;
 /// let taken = update([decrement("stock", 1)], [eq("id", "tea")])?;
 /// # let _ = taken;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn decrement(column: impl Into<Name>, by: i64) -> Assignment {
     let negative = by.checked_neg().map(Change::Increment);
@@ -154,10 +154,10 @@ pub fn decrement(column: impl Into<Name>, by: i64) -> Assignment {
 ///
 /// # Examples
 /// ```
-/// use readside::{array_append, eq, update};
+/// use readside::prelude::*;
 /// let tagged = update([array_append("tags", "new")], [eq("id", "u1")])?;
 /// # let _ = tagged;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn array_append(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
     assignment(column, Change::ArrayAppend(text.into()))
@@ -167,10 +167,10 @@ pub fn array_append(column: impl Into<Name>, text: impl Into<String>) -> Assignm
 ///
 /// # Examples
 /// ```
-/// use readside::{array_remove, eq, update};
+/// use readside::prelude::*;
 /// let untagged = update([array_remove("tags", "new")], [eq("id", "u1")])?;
 /// # let _ = untagged;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn array_remove(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
     assignment(column, Change::ArrayRemove(text.into()))
@@ -180,10 +180,10 @@ pub fn array_remove(column: impl Into<Name>, text: impl Into<String>) -> Assignm
 ///
 /// # Examples
 /// ```
-/// use readside::{array_intersect, eq, update};
+/// use readside::prelude::*;
 /// let kept = update([array_intersect("roles", ["admin", "member"])], [eq("id", "u1")])?;
 /// # let _ = kept;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn array_intersect<T: Into<String>>(column: impl Into<Name>, texts: impl IntoIterator<Item = T>) -> Assignment {
     assignment(column, Change::ArrayIntersect(texts.into_iter().map(Into::into).collect()))
@@ -193,10 +193,10 @@ pub fn array_intersect<T: Into<String>>(column: impl Into<Name>, texts: impl Int
 ///
 /// # Examples
 /// ```
-/// use readside::{copy_column, eq, set, update};
+/// use readside::prelude::*;
 /// let moved = update([copy_column("former_name", "name"), set("name", "Lady Ada")], [eq("id", "u1")])?;
 /// # let _ = moved;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn copy_column(column: impl Into<Name>, from: impl Into<String>) -> Assignment {
     assignment(column, Change::CopyColumn(from.into()))
@@ -206,10 +206,10 @@ pub fn copy_column(column: impl Into<Name>, from: impl Into<String>) -> Assignme
 ///
 /// # Examples
 /// ```
-/// use readside::{set, set_on_insert, upsert};
+/// use readside::prelude::*;
 /// let seen = upsert(["id"], [set("id", "u1"), set("page", "home"), set_on_insert("first_page", "home")])?;
 /// # let _ = seen;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn set_on_insert(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
     assignment(column, Change::SetOnInsert(value.into()))
@@ -219,11 +219,11 @@ pub fn set_on_insert(column: impl Into<Name>, value: impl Into<Value>) -> Assign
 ///
 /// # Examples
 /// ```
-/// use readside::{lt, set, set_if, upsert};
+/// use readside::prelude::*;
 /// // The best score: a new row takes it, one that is there only if it is better.
 /// let best = upsert(["id"], [set("id", "u1"), set_if("best", 40, lt("best", 40))])?;
 /// # let _ = best;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn set_if(column: impl Into<Name>, value: impl Into<Value>, condition: Condition) -> Assignment {
     assignment(column, Change::SetIf(value.into(), Box::new(condition)))
@@ -244,60 +244,60 @@ comparisons! {
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, eq};
+    /// use readside::prelude::*;
     /// let rows = delete([eq("id", "u1")])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     eq "=",
     /// The column differs from the value and is not NULL; NULL means 'is not NULL'.
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, ne};
+    /// use readside::prelude::*;
     /// let rows = delete([ne("state", "open")])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     ne "<>",
     /// The column is less than the value.
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, lt};
+    /// use readside::prelude::*;
     /// let rows = delete([lt("stock", 1)])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     lt "<",
     /// The column is at most the value.
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, le};
+    /// use readside::prelude::*;
     /// let rows = delete([le("stock", 0)])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     le "<=",
     /// The column is greater than the value.
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, gt};
+    /// use readside::prelude::*;
     /// let rows = delete([gt("age", 120)])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     gt ">",
     /// The column is at least the value.
     ///
     /// # Examples
     /// ```
-    /// use readside::{delete, ge};
+    /// use readside::prelude::*;
     /// let rows = delete([ge("age", 121)])?;
     /// # let _ = rows;
-    /// # Ok::<(), readside::ReduceError>(())
+    /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     ge ">=",
 }
@@ -306,10 +306,10 @@ comparisons! {
 ///
 /// # Examples
 /// ```
-/// use readside::{delete, is_null};
+/// use readside::prelude::*;
 /// let nameless = delete([is_null("name")])?;
 /// # let _ = nameless;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn is_null(column: impl Into<Name>) -> Condition {
     Condition(Test::IsNull(column.into()))
@@ -319,10 +319,10 @@ pub fn is_null(column: impl Into<Name>) -> Condition {
 ///
 /// # Examples
 /// ```
-/// use readside::{delete, is_in};
+/// use readside::prelude::*;
 /// let closed = delete([is_in("state", ["closed", "cancelled"])])?;
 /// # let _ = closed;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn is_in<V: Into<Value>>(column: impl Into<Name>, values: impl IntoIterator<Item = V>) -> Condition {
     Condition(Test::IsIn(column.into(), values.into_iter().map(Into::into).collect()))
@@ -332,10 +332,10 @@ pub fn is_in<V: Into<Value>>(column: impl Into<Name>, values: impl IntoIterator<
 ///
 /// # Examples
 /// ```
-/// use readside::{contains, delete};
+/// use readside::prelude::*;
 /// let tagged = delete([contains("tags", "test")])?;
 /// # let _ = tagged;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn contains(column: impl Into<Name>, text: impl Into<String>) -> Condition {
     Condition(Test::Contains(column.into(), text.into()))
@@ -345,10 +345,10 @@ pub fn contains(column: impl Into<Name>, text: impl Into<String>) -> Condition {
 ///
 /// # Examples
 /// ```
-/// use readside::{delete, json_contains};
+/// use readside::prelude::*;
 /// let there = delete([json_contains("address", &serde_json::json!({"city": "London"}))])?;
 /// # let _ = there;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 pub fn json_contains<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> Condition {
     let column = column.into();
@@ -362,10 +362,10 @@ pub fn json_contains<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) 
 ///
 /// # Examples
 /// ```
-/// use readside::{delete, eq, not};
+/// use readside::prelude::*;
 /// let others = delete([not(eq("state", "open"))])?;
 /// # let _ = others;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 #[must_use]
 pub fn not(condition: Condition) -> Condition {

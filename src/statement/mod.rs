@@ -28,11 +28,11 @@ use check::{check_assignments, check_column, check_columns, check_conditions, ch
 ///
 /// # Examples
 /// ```
-/// use readside::{Projection, Statement, noop};
+/// use readside::prelude::*;
 /// let silent = Projection::new("silent", 1).on_raw("user", "user.seen", |_| noop());
 /// assert_eq!(noop()?, Statement::Noop);
 /// # let _ = silent;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -45,11 +45,11 @@ pub fn noop() -> Reduced {
 ///
 /// # Examples
 /// ```
-/// use readside::{create, set};
+/// use readside::prelude::*;
 /// let ada = create([set("id", "u1"), set("name", "Ada")])?;
 /// assert!(create([]).is_err(), "a row without values");
 /// # let _ = ada;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -70,11 +70,11 @@ pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
 ///
 /// # Examples
 /// ```
-/// use readside::{increment, set, set_on_insert, upsert};
+/// use readside::prelude::*;
 /// // Counts visits: the first makes the row, each later one adds to it.
 /// let visit = upsert(["id"], [set("id", "u1"), increment("visits", 1), set_on_insert("first", "2026-11-28")])?;
 /// # let _ = visit;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -109,11 +109,11 @@ pub fn upsert<C: Into<Name>>(
 ///
 /// # Examples
 /// ```
-/// use readside::{eq, set, update};
+/// use readside::prelude::*;
 /// let renamed = update([set("name", "Lady Ada")], [eq("id", "u1")])?;
 /// assert!(update([set("name", "Ada")], []).is_err(), "every row of the tenant is never meant");
 /// # let _ = renamed;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -135,11 +135,11 @@ pub fn update(
 ///
 /// # Examples
 /// ```
-/// use readside::{delete, eq, lt};
+/// use readside::prelude::*;
 /// let gone = delete([eq("id", "u1")])?;
 /// let old = delete([eq("state", "closed"), lt("year", 2020)])?; // both have to hold
 /// # let _ = (gone, old);
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -153,7 +153,7 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 ///
 /// # Examples
 /// ```
-/// use readside::{copy, eq, source_column, source_value};
+/// use readside::prelude::*;
 /// // The members of one group become members of another one, as guests.
 /// let copied = copy(
 ///     ["group", "user"],
@@ -162,7 +162,7 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
 ///     [eq("group", "g1")],
 /// )?;
 /// # let _ = copied;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -198,13 +198,13 @@ pub fn copy<C: Into<Name>, T: Into<Name>>(
 ///
 /// # Examples
 /// ```
-/// use readside::{create, eq, in_table, increment, multi, set, update};
+/// use readside::prelude::*;
 /// let added = multi([
 ///     update([increment("total", 5)], [eq("id", "o1")]),
 ///     in_table("items", create([set("id", "o1"), set("item", "tea")])),
 /// ])?;
 /// # let _ = added;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors
@@ -222,7 +222,7 @@ pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
 ///
 /// # Examples
 /// ```
-/// use readside::{Projection, Table, exec, integer, text};
+/// use readside::prelude::*;
 /// let items = Projection::new("items", 1)
 ///     .table(Table::new("items").column(text("id")).column(integer("n")).primary_key(["id"]))
 ///     .sql("double", "UPDATE {items} SET n = n * 2 WHERE instance_id = $1 AND id = $2")
@@ -244,10 +244,10 @@ pub fn exec<V: Into<Value>>(sql: impl Into<Name>, values: impl IntoIterator<Item
 ///
 /// # Examples
 /// ```
-/// use readside::{create, in_table, set};
+/// use readside::prelude::*;
 /// let item = in_table("items", create([set("id", "o1"), set("item", "tea")]))?;
 /// # let _ = item;
-/// # Ok::<(), readside::ReduceError>(())
+/// # Ok::<(), readside::error::ReduceError>(())
 /// ```
 ///
 /// # Errors

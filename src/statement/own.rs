@@ -35,7 +35,7 @@ impl Dialect {
 ///
 /// # Examples
 /// ```
-/// use readside::Dialects;
+/// use readside::prelude::*;
 /// const RAISE: Dialects = Dialects::both("UPDATE {items} SET n = n + 1 WHERE instance_id = $1 AND id = $2");
 /// const STAMP: Dialects = Dialects::each(
 ///     "UPDATE {items} SET at = now() WHERE instance_id = $1",

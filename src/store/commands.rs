@@ -16,7 +16,7 @@ use crate::sealed::Sealed;
 ///
 /// It is sealed: only this library implements it.
 pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
-    /// Puts a command on record and returns its id. One that is [at once](crate::AdminCommand::is_immediate) is carried out in the
+    /// Puts a command on record and returns its id. One that is [at once](crate::admin::AdminCommand::is_immediate) is carried out in the
     /// same transaction, and on record with its answer.
     ///
     /// # Errors

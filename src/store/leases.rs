@@ -115,7 +115,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError>;
 
     /// What is paused: projection, and the instance unless all of it is. Commands pause and resume
-    /// ([`CommandStore::ask`](crate::CommandStore::ask)).
+    /// ([`CommandStore::ask`](crate::store::CommandStore::ask)).
     ///
     /// # Errors
     /// When the store fails.

@@ -6,7 +6,7 @@
 
 mod builds;
 mod commands;
-mod events;
+pub(crate) mod events;
 mod leases;
 mod notify;
 mod projections;
@@ -15,9 +15,17 @@ mod transaction;
 
 pub use builds::{BuildStore, CatchUp, Replay, Replaying};
 pub use commands::CommandStore;
-pub use events::{EventSource, EventStore};
+pub use events::EventSource;
+pub(crate) use events::EventStore;
 pub use leases::LeaseStore;
 pub use notify::{NotificationListener, Notifications, Notifier};
 pub use projections::ProjectionStore;
 pub use standstills::StandstillStore;
 pub use transaction::ProjectionTransaction;
+
+#[doc(inline)]
+pub use crate::lease::{Lag, LagRequest, Lagging, Lease, Member, Pause, Renewal};
+#[doc(inline)]
+pub use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject};
+#[doc(inline)]
+pub use crate::state::{Checkpoint, Log, Mark, ProjectionKey, State};

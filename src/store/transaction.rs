@@ -99,7 +99,7 @@ pub trait ProjectionTransaction: Sealed {
     /// When the store fails.
     fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError>;
 
-    /// Recorded failures, as [`failed_events`](crate::ProjectionStore::failed_events) gives them, as this transaction sees them.
+    /// Recorded failures, as [`failed_events`](crate::store::ProjectionStore::failed_events) gives them, as this transaction sees them.
     ///
     /// # Errors
     /// When the store fails.

@@ -25,7 +25,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 ///
 /// # Examples
 /// ```
-/// use readside::Topics;
+/// use readside::subscription::Topics;
 /// let topics = Topics::all().aggregate_type("user").event_type("order.paid");
 /// # let _ = topics;
 /// ```
@@ -202,7 +202,8 @@ impl Queue {
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
-/// use readside::{NewEvent, EventStore, SqliteStore, Topics};
+/// use readside::{EventStore, NewEvent, SqliteStore};
+/// use readside::subscription::Topics;
 /// let store = SqliteStore::in_memory()?;
 /// store.setup()?;
 /// let subscription = store.subscribe(Topics::all().aggregate_type("user"));

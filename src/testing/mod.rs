@@ -6,8 +6,8 @@
 //! ```
 //! use readside::testing::given;
 //! # #[cfg(feature = "sqlite")]
+//! use readside::prelude::*;
 //! use readside::testing::row;
-//! use readside::{Event, Payload, Projection, Table, create, eq, set, text, update};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]

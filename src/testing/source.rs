@@ -18,8 +18,10 @@ use crate::store::EventSource;
 ///
 /// # Examples
 /// ```
+/// use readside::Event;
+/// use readside::query::HeadsRequest;
+/// use readside::store::EventSource;
 /// use readside::testing::MemorySource;
-/// use readside::{Event, EventSource, HeadsRequest};
 /// let source = MemorySource::default();
 /// source.append(Event::new("main", "user", "u1", "user.added"));
 /// source.append(Event::new("main", "user", "u2", "user.added"));

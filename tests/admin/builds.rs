@@ -5,9 +5,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use readside::admin::{AdminCommand, CommandState, RebuildOptions, Switch};
+use readside::builds::{LeftOut, Phase, Step};
 use readside::error::{OperateError, StoreError, StoreErrorKind};
+use readside::failure::{FailureQuery, FailureStatus};
+use readside::query::{Query, SubQuery};
+use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{Engine, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, testing};
 
 use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, remote, seen, start, tenant};
 

@@ -2,7 +2,9 @@
 //!
 //! Contract: O1
 
-use readside::*;
+use readside::PostgresStore;
+use readside::admin::{CommandState, RebuildOptions};
+use readside::store::ProjectionStore;
 
 use crate::objects::{rebuild, refused};
 use crate::versions::{live, start_doubled};

@@ -7,10 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use readside::admin::Remote;
+use readside::admin::{
+    AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Remote, Switch,
+};
 use readside::error::{AwaitError, OperateError, StoreError, Unanswered};
+use readside::failure::{By, FailureQuery, FailureStatus};
+use readside::inspect::Inspect;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
 use readside::testing::{Call, Faults, FaultyStore};
-use readside::*;
+use readside::{Engine, EngineStore, HandlerConfig, NewEvent, Policy};
 use uuid::Uuid;
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};

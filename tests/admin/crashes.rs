@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use readside::admin::Remote;
+use readside::admin::{AdminCommand, RebuildOptions, Remote};
 use readside::error::StoreError;
+use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::common::child::{Child, send, until_told};
 use crate::{LONG, Place, by, count, counts, eventually, fill, handler, lawful, seen, start, tenant};

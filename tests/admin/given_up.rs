@@ -1,6 +1,10 @@
 //! Events that people gave up or retry while builds are made, and single instances to whose rows others refer.
 
-use readside::*;
+use readside::Engine;
+use readside::admin::{CommandState, RebuildOptions, Switch};
+use readside::failure::FailureQuery;
+use readside::prelude::*;
+use readside::store::{ProjectionKey, ProjectionStore};
 use serde_json::{Value, json};
 
 use crate::objects::{rebuild, refused};

@@ -1,7 +1,12 @@
 //! Read tables that somebody drops or renames beneath their checkpoints.
 
 use readside::error::{SetupError, chain};
-use readside::*;
+use readside::failure::FailureQuery;
+use readside::health::Verdict;
+use readside::inspect::{Inspect, Severity};
+use readside::prelude::*;
+use readside::store::{ProjectionStore, ProjectionTransaction, StandstillKind};
+use readside::{Engine, EventStore, HandlerConfig, ProjectionHandler, admin};
 
 use crate::versions::{live, start_doubled};
 use crate::{Counted, LONG, Place, count, counts, eager, eventually, fill, lawful, seen, start, tenant};

@@ -1,7 +1,7 @@
 //! What people have set on the views of PostgreSQL outlasts a switch; what stands on them is not torn down.
 
+use readside::admin::{CommandState, RebuildOptions};
 use readside::error::OperateError;
-use readside::*;
 
 use crate::versions::{doubled, live, start_doubled};
 use crate::{LONG, Place, by, common, count, eager, eventually, fill, start};

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use readside::admin::{AdminCommand, ExplainRequest, RebuildOptions};
 use readside::error::OperateError;
-use readside::*;
+use readside::failure::FailureQuery;
+use readside::inspect::{Inspect, LeaseQuery};
+use readside::prelude::*;
+use readside::store::{LeaseStore, ProjectionStore};
+use readside::{Engine, HandlerConfig, NewEvent, error};
 
 use crate::{LONG, Place, by, count, counts, eager, fill, lawful, start};
 

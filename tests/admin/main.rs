@@ -48,7 +48,14 @@ mod versions;
 use std::time::Duration;
 
 use readside::admin::Remote;
-use readside::*;
+use readside::failure::By;
+use readside::inspect::Inspect;
+use readside::prelude::*;
+use readside::retention::Redaction;
+use readside::{
+    Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore,
+    postgres_driver, rusqlite, testing,
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::common::file::File;

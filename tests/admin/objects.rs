@@ -2,8 +2,12 @@
 //!
 //! Contract: O1
 
+use readside::admin::{CommandState, RebuildOptions};
 use readside::error::OperateError;
-use readside::*;
+use readside::inspect::{Inspect, Severity};
+use readside::prelude::*;
+use readside::store::{ProjectionStore, ProjectionTransaction};
+use readside::{Engine, admin};
 
 use crate::versions::{live, start_doubled};
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, lawful, seen, start, tenant};

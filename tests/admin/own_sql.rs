@@ -1,7 +1,11 @@
 //! SQL of the service's own, in every build and in everything that applies events anew.
 
-use readside::error::{Error, ProjectionError, SetupError, StoreErrorKind};
-use readside::*;
+use readside::admin::{CommandState, ExplainRequest, RebuildOptions};
+use readside::error::{ProjectionError, SetupError, StoreErrorKind};
+use readside::failure::{FailureClass, FailureQuery};
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{Engine, EngineConfig, Error, NewEvent, PostgresStore, testing};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, handler, tenant};
 

@@ -3,10 +3,14 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use readside::admin::Remote;
+use readside::admin::{AdminCommand, ExplainRequest, Remote};
 use readside::error::{SetupError, StoreErrorKind};
+use readside::failure::FailureQuery;
+use readside::inspect::{Finding, Inspect, Severity};
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{Engine, EngineConfig, PostgresStore, SqliteStore};
 
 use crate::common::postgres::{Database, database};
 use crate::{Counted, LONG, Place, by, common, count, counts, eager, eventually, handler};

@@ -1,8 +1,12 @@
 //! Read tables without a schema of their own, in databases where sessions disagree about the search path.
 
+use readside::admin::{ExplainRequest, RebuildOptions};
 use readside::error::{SetupError, StoreErrorKind, chain};
+use readside::failure::FailureQuery;
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler};
 
 use crate::versions::{doubled, live};
 use crate::{LONG, Place, by, common, count, counts, eager, eventually, handler, start};

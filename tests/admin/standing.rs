@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use readside::admin::Doctor;
+use readside::builds::Phase;
 use readside::error::AwaitError;
-use readside::*;
+use readside::health::{ProjectionHealth, StopCause, Verdict};
+use readside::inspect::{Finding, Inspect, ProjectionStatus, Severity};
+use readside::store::{LeaseStore, Member, Note, ProjectionStore, Standstill, StandstillKind, StandstillSubject};
+use readside::{
+    Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresOptions, PostgresStore, ProjectionHandler,
+    SqliteOptions, SqliteStore, admin, error,
+};
 use uuid::Uuid;
 
 use crate::{LONG, Place, by, count, counts, eager, eventually, fill, lazy, start, tenant};

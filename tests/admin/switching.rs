@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use readside::admin::RebuildOptions;
+use readside::builds::Phase;
 use readside::error::SwitchError;
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::store::{BuildStore, ProjectionKey};
+use readside::{EngineConfig, PostgresStore};
 
 use crate::common::postgres::{Database, database};
 use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, seen, start, tenant};

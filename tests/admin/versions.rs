@@ -1,7 +1,11 @@
 //! Versions that are raised in the code.
 
+use readside::admin::{CommandState, RebuildOptions};
+use readside::builds::{LaggingInstance, Phase};
 use readside::error::{AwaitError, OperateError};
-use readside::*;
+use readside::prelude::*;
+use readside::store::{ProjectionStore, ProjectionTransaction};
+use readside::{Engine, EngineConfig, EngineStore, admin};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, seen, start};
 

@@ -1,6 +1,6 @@
 //! Contract: A5 on every backend.
 
-use readside::{HeadsRequest, Query, SubQuery};
+use readside::query::{HeadsRequest, Query, SubQuery};
 
 use crate::Fixture;
 use crate::push::command;

@@ -1,6 +1,8 @@
 //! Conditions on JSON documents, and copies onto one key: what one database says, all say.
 
-use readside::*;
+use readside::prelude::*;
+
+use readside::error;
 use serde_json::value::RawValue;
 
 use crate::Fixture;

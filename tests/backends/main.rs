@@ -36,19 +36,20 @@ mod tables;
 
 use std::sync::Arc;
 
-use readside::{EventStore, Projection, ProjectionStore, Value};
+use readside::store::ProjectionStore;
+use readside::{EventStore, Projection, Value};
 
 /// What every backend is.
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
-    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)>;
+    fn all(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)>;
 }
 #[cfg(feature = "sqlite")]
 impl Store for readside::SqliteStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.read_rows(projection, table).unwrap()
     }
-    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+    fn all(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)> {
         self.stream(query, page)
             .map(Result::unwrap)
             .map(|event| (event.instance().to_owned(), event.position()))
@@ -60,7 +61,7 @@ impl Store for readside::PostgresStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>> {
         self.read_rows(projection, table).unwrap()
     }
-    fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+    fn all(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)> {
         self.stream(query, page)
             .map(Result::unwrap)
             .map(|event| (event.instance().to_owned(), event.position()))
@@ -75,7 +76,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    pub(crate) fn source(&self) -> Arc<dyn readside::EventSource> {
+    pub(crate) fn source(&self) -> Arc<dyn readside::store::EventSource> {
         self.store.clone()
     }
 
@@ -83,7 +84,7 @@ impl Fixture {
         self.store.rows(projection, table)
     }
 
-    pub(crate) fn stream(&self, query: readside::Query, page: usize) -> Vec<(String, i64)> {
+    pub(crate) fn stream(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)> {
         self.store.all(query, page)
     }
 

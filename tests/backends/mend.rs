@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use readside::error::FailureError;
-use readside::*;
+use readside::failure::{Action, By, FailureClass, FailureQuery, FailureStatus, RetryOutcome};
+use readside::prelude::*;
+use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler};
 use serde::{Deserialize, Serialize};
 
 use crate::Fixture;

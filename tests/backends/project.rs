@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use readside::error::TriggerError;
+use readside::failure::{FailureClass, FailureStatus};
+use readside::health::StopCause;
+use readside::prelude::*;
+
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler, error};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -131,11 +135,13 @@ pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
     assert_eq!(position(fixture, &users(), "a"), 2);
     assert_eq!(position(fixture, &users(), "b"), 1);
     assert_eq!(rows(fixture, &users(), "users").len(), 2);
-    let held = fixture.store.failed_events(&users().key(), &readside::FailureQuery::all()).unwrap();
+    let held = fixture.store.failed_events(&users().key(), &readside::failure::FailureQuery::all()).unwrap();
     assert_eq!((held.len(), held[0].attempt.attempts, held[0].attempt.state), (1, 1, FailureStatus::Stopped));
     assert!(matches!(handler.trigger(&["a"]), Err(TriggerError::Stopped { .. })));
     assert_eq!(
-        fixture.store.failed_events(&users().key(), &readside::FailureQuery::all()).unwrap()[0].attempt.attempts,
+        fixture.store.failed_events(&users().key(), &readside::failure::FailureQuery::all()).unwrap()[0]
+            .attempt
+            .attempts,
         1,
         "no further attempt"
     );
@@ -152,7 +158,7 @@ pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     handler.trigger(&["a"]).unwrap();
     assert_eq!(position(fixture, &projection, "a"), 4);
     assert_eq!(rows(fixture, &projection, "users").len(), 2);
-    let held = fixture.store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
+    let held = fixture.store.failed_events(&projection.key(), &readside::failure::FailureQuery::all()).unwrap();
     let classes: Vec<_> = held.iter().map(|held| (held.attempt.position, held.attempt.class)).collect();
     assert_eq!(classes, [(2, FailureClass::Reducer), (3, FailureClass::Constraint)]);
 }
@@ -196,7 +202,7 @@ fn every_type() -> Projection {
         .column(bytes("raw").nullable())
         .column(timestamp("at").nullable())
         .column(text_array("tags").nullable())
-        .column(uuid_column("u").nullable())
+        .column(uuid("u").nullable())
         .primary_key(["id"]);
     let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_micros(1_234_567_890_123);
     Projection::new("things", 1)

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use readside::error::PushError;
-use readside::{Event, Expected, NewEvent, Query, SubQuery, Topics, Unique};
+use readside::query::{Query, SubQuery};
+use readside::subscription::Topics;
+use readside::{Event, Expected, NewEvent, Unique};
 use serde_json::json;
 
 use crate::Fixture;

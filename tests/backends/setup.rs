@@ -1,7 +1,9 @@
 //! Contract: I1-I3, B1 on every backend.
 
 use readside::error::{SetupError, SwitchError};
-use readside::*;
+use readside::prelude::*;
+
+use readside::{HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::Fixture;
 

@@ -1,7 +1,10 @@
 //! Several tables, schemas, free SQL, and long reads: Contract: A5, B1, B2, B5, I2.
 
 use readside::error::SetupError;
-use readside::*;
+use readside::failure::FailureClass;
+use readside::prelude::*;
+use readside::query::Query;
+use readside::{HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::Fixture;
 
@@ -64,7 +67,7 @@ pub(crate) fn a_projection_has_several_tables_in_a_schema(fixture: &Fixture) {
     assert_eq!(value("lines", 0, 3), "o1".into());
     push("b", "o1", "broken");
     assert!(handler.trigger(&["b"]).is_err());
-    let held = fixture.store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
+    let held = fixture.store.failed_events(&projection.key(), &readside::failure::FailureQuery::all()).unwrap();
     assert_eq!(held[0].attempt.class, FailureClass::Constraint);
     assert_eq!(fixture.read_rows(&projection, "orders").last().unwrap()[2].1, 2.into(), "all of a multi or nothing");
     push("a", "o1", "gone");
@@ -104,7 +107,7 @@ pub(crate) fn own_sql_stores_what_the_columns_hold(fixture: &Fixture) {
         ("ref", "UPDATE {things} SET ref = $2 WHERE instance_id = $1"),
         ("tags", "UPDATE {things} SET tags = $2 WHERE instance_id = $1"),
     ];
-    let columns = [boolean("on"), timestamp("at"), json("doc"), uuid_column("ref"), text_array("tags")];
+    let columns = [boolean("on"), timestamp("at"), json("doc"), uuid("ref"), text_array("tags")];
     let table = columns
         .into_iter()
         .fold(Table::new("things").column(text("id")), |table, column| table.column(column.nullable()));

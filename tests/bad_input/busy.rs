@@ -1,7 +1,8 @@
 //! Locks held by others, and the end of all positions: Contract: A1, L4.
 
+use readside::EventStore;
 use readside::error::{PushError, chain};
-use readside::{EventStore, ProjectionStore};
+use readside::store::ProjectionStore;
 
 use crate::{PATIENCE, Store, command, positions};
 
@@ -176,7 +177,8 @@ fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_clock_that_jumps_back_does_not_turn_times_round() {
-    use readside::{ManualClock, SqliteOptions, SqliteStore};
+    use readside::clock::ManualClock;
+    use readside::{SqliteOptions, SqliteStore};
     use std::time::{Duration, SystemTime};
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5000);
     let clock = ManualClock::at(later);

@@ -1,7 +1,11 @@
 //! What pushes and reducers bring: Contract: A8, B4.
 
 use readside::error::{PushError, TriggerError};
-use readside::*;
+use readside::failure::FailureClass;
+use readside::prelude::*;
+use readside::query::{Query, SubQuery};
+use readside::store::ProjectionStore;
+use readside::{EventStore, NewEvent, error};
 
 use crate::{Store, command, positions};
 
@@ -94,7 +98,8 @@ pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store>(store: &
         other => panic!("{other:?}"),
     };
     assert_eq!((stopped.len(), stopped[0].position), (1, 2));
-    let held = store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap().remove(0).attempt;
+    let held =
+        store.failed_events(&projection.key(), &readside::failure::FailureQuery::all()).unwrap().remove(0).attempt;
     assert_eq!(held.class, FailureClass::Statement);
     assert!(held.error.contains("deeper than 127 levels"), "{}", held.error);
     assert_eq!(store.rows(&projection, "docs").len(), 2);
@@ -118,7 +123,7 @@ pub(crate) fn values_of_the_wrong_type_fail_before_any_sql<S: Store>(store: &S) 
     ] {
         store.push(&[NewEvent::raw(kind, "user", "u", kind)]).unwrap();
         assert!(crate::trigger(store, &projection, &[kind]).is_err());
-        let held = store.failed_events(&projection.key(), &readside::FailureQuery::all()).unwrap();
+        let held = store.failed_events(&projection.key(), &readside::failure::FailureQuery::all()).unwrap();
         let held = held.iter().find(|held| &*held.attempt.instance == kind).unwrap();
         assert_eq!((held.attempt.position, held.attempt.class), (at, class), "{held:?}");
         assert!(held.attempt.error.contains(words), "{}", held.attempt.error);

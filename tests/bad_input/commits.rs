@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
-use readside::{EventStore, HandlerConfig, ProjectionHandler, ProjectionStore};
+use readside::store::ProjectionStore;
+use readside::{EventStore, HandlerConfig, ProjectionHandler};
 
 use crate::{OnPostgres, Store, command, names::people, shared};
 

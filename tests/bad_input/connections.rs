@@ -5,8 +5,12 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
+use readside::failure::FailureQuery;
+use readside::inspect::Inspect;
 use readside::postgres_driver::Client;
-use readside::*;
+use readside::query::Query;
+use readside::store::{LeaseStore, ProjectionStore};
+use readside::{EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error};
 
 use crate::common::{eventually, postgres::Database};
 use crate::{OnPostgres, Store, command, names::people};

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use readside::error::{StoreErrorKind as Kind, chain};
-use readside::{EventStore, PostgresOptions, PostgresStore, Query};
+use readside::query::Query;
+use readside::{EventStore, PostgresOptions, PostgresStore};
 
 use crate::{OnPostgres, common::postgres::Database};
 

@@ -46,7 +46,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use readside::error::PushError;
-use readside::{Event, EventStore, NewEvent, Projection, ProjectionStore, Query, Value};
+use readside::query::Query;
+use readside::store::ProjectionStore;
+use readside::{Event, EventStore, NewEvent, Projection, Value};
 
 /// What a caller does inside a transaction of its own, with the push as a closure.
 pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
@@ -54,7 +56,7 @@ pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
 /// A transaction of the caller's, on either database.
 pub(crate) trait Transaction {
     fn sql(&mut self, sql: &str);
-    fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError>;
+    fn push(&mut self, commands: &[NewEvent]) -> Result<readside::subscription::PushedIn, PushError>;
 }
 
 /// A store that waits for locks for a tenth of a second, and a way around it.
@@ -153,7 +155,7 @@ impl Store for OnSqlite {
             fn sql(&mut self, sql: &str) {
                 self.1.execute_batch(sql).unwrap();
             }
-            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError> {
+            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::subscription::PushedIn, PushError> {
                 self.0.push_in(&self.1, commands)
             }
         }
@@ -188,7 +190,7 @@ impl Store for OnPostgres {
             fn sql(&mut self, sql: &str) {
                 self.1.batch_execute(sql).unwrap();
             }
-            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::PushedIn, PushError> {
+            fn push(&mut self, commands: &[NewEvent]) -> Result<readside::subscription::PushedIn, PushError> {
                 self.0.push_in(&mut self.1, commands)
             }
         }
@@ -209,7 +211,7 @@ pub(crate) fn command(instance: &str, id: &str) -> NewEvent {
 }
 
 pub(crate) fn positions<S: Store>(store: &S, instance: &str) -> Vec<i64> {
-    let query = Query::new().or(readside::SubQuery::new().instance(instance));
+    let query = Query::new().or(readside::query::SubQuery::new().instance(instance));
     store.filter(&query).unwrap().iter().map(Event::position).collect()
 }
 

@@ -1,7 +1,9 @@
 //! Names of tables and columns: Contract: B1, B4.
 
+use readside::EventStore;
 use readside::error::{NameError, ProjectionError, SetupError};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
 
 use crate::{Store, command};
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use readside::{EventStore, HandlerConfig, ProjectionHandler, ProjectionStore, Query};
+use readside::query::Query;
+use readside::store::ProjectionStore;
+use readside::{EventStore, HandlerConfig, ProjectionHandler};
 
 use crate::{command, names::people};
 

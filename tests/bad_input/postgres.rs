@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
-use readside::{EventStore, PostgresOptions, PostgresStore, ProjectionStore, Query};
+use readside::query::Query;
+use readside::store::ProjectionStore;
+use readside::{EventStore, PostgresOptions, PostgresStore};
 
 use crate::{OnPostgres, Store, command, common, names::people};
 
@@ -158,7 +160,7 @@ fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     drop((handler, clerk));
     store.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     let readside::error::TriggerError::Stopped { stopped, .. } = &error else { panic!("{error:?}") };
-    let readside::StopCause::Store(denied) = &stopped[0].cause else { panic!("{error:?}") };
+    let readside::health::StopCause::Store(denied) = &stopped[0].cause else { panic!("{error:?}") };
     assert_eq!((denied.kind(), denied.code()), (Kind::Denied, Some("42501")));
     let text = chain(denied);
     for part in [format!("role \"{role}\""), "table people_1".to_owned(), "`readside doctor`".to_owned()] {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use readside::error::PushError;
-use readside::{EventStore, Expected, Topics};
+use readside::subscription::Topics;
+use readside::{EventStore, Expected};
 
 use crate::{Store, command, positions};
 
@@ -71,7 +72,7 @@ fn a_deferred_transaction_that_has_read_is_refused() {
     let tx = db.transaction().unwrap();
     store.push_in(&tx, &[command("a", "1")]).unwrap().token.fire();
     tx.commit().unwrap();
-    assert_eq!(readside::EventStore::filter(&store, &readside::Query::new()).unwrap().len(), 1);
+    assert_eq!(readside::EventStore::filter(&store, &readside::query::Query::new()).unwrap().len(), 1);
 }
 
 // Contract: A4: the session's settings are as found, after success and after failure.

@@ -3,7 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use readside::error::{InvalidEvent, PushError};
-use readside::*;
+use readside::failure::{By, FailureQuery, FailureStatus};
+use readside::prelude::*;
+use readside::query::{Query, SubQuery};
+
+use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::common::random::Random;
 use crate::{Store, command, shared};

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use readside::error::{PushError, StoreError, StoreErrorKind as Kind, chain};
+use readside::query::Query;
 use readside::rusqlite::{Connection, TransactionBehavior};
-use readside::{EventSource, EventStore, ProjectionStore, Query, SqliteStore};
+use readside::store::{EventSource, ProjectionStore};
+use readside::{EventStore, SqliteStore};
 
 use crate::{command, names::people};
 

@@ -1,8 +1,10 @@
 //! Files that are no databases, or not ours, or not to be written.
 
 use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
+use readside::query::Query;
 use readside::rusqlite::Connection;
-use readside::{EventStore, ProjectionStore, Query, SqliteOptions, SqliteStore};
+use readside::store::ProjectionStore;
+use readside::{EventStore, SqliteOptions, SqliteStore};
 
 use crate::{PATIENCE, command};
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use readside::{EventSource, HandlerConfig, PostgresStore, ProjectionHandler, ProjectionStore, SqliteStore};
+use readside::store::{EventSource, ProjectionStore};
+use readside::{HandlerConfig, PostgresStore, ProjectionHandler, SqliteStore};
 use serde_json::{Value, json};
 
 use crate::service::{service, users};

@@ -1,6 +1,7 @@
 //! Failed events: seen by anybody, mended by who has the code.
 
-use readside::{EngineConfig, HandlerConfig, NewEvent, Policy, Projection, ReduceError, Table, text};
+use readside::prelude::*;
+use readside::{EngineConfig, HandlerConfig, NewEvent, Policy};
 use serde_json::json;
 
 use crate::service::{service, users};
@@ -218,7 +219,7 @@ fn raised() -> Projection {
     let table = Table::new("users").column(text("id")).column(text("more").nullable()).primary_key(["id"]);
     Projection::new("users", 2).table(table).on_raw("user", "user.added", |e| match e.aggregate_id() {
         "u2" => Err(ReduceError::new("not in version 2")),
-        id => readside::create([readside::set("id", id)]),
+        id => readside::statement::create([readside::statement::set("id", id)]),
     })
 }
 

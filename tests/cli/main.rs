@@ -135,7 +135,9 @@ impl Place {
 }
 
 /// A store, with what tests need to make others of it.
-pub(crate) trait TestStore: readside::EventStore + readside::ProjectionStore + readside::LeaseStore {
+pub(crate) trait TestStore:
+    readside::EventStore + readside::store::ProjectionStore + readside::store::LeaseStore
+{
     fn handler(&self, projection: readside::Projection, config: readside::HandlerConfig)
     -> readside::ProjectionHandler;
     fn rows(&self, projection: &readside::Projection) -> Vec<Vec<(String, readside::Value)>>;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use readside::{
-    AdminCommand, By, CommandState, Engine, EngineConfig, HandlerConfig, Member, NewCommand, NewEvent, Policy,
-    RebuildOptions,
-};
+use readside::admin::{AdminCommand, CommandState, NewCommand, RebuildOptions};
+use readside::failure::By;
+use readside::store::Member;
+use readside::{Engine, EngineConfig, HandlerConfig, NewEvent, Policy};
 use serde_json::json;
 use uuid::Uuid;
 

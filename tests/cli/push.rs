@@ -218,8 +218,12 @@ fn printing_pushing_and_printing_again_changes_nothing() {
             "a repeated import finds erased events too"
         );
         to.with(|store| {
-            let erased =
-                store.filter(&readside::Query::new()).unwrap().iter().filter(|event| event.is_redacted()).count();
+            let erased = store
+                .filter(&readside::query::Query::new())
+                .unwrap()
+                .iter()
+                .filter(|event| event.is_redacted())
+                .count();
             assert_eq!(erased, 3);
         });
         let system = told(&to.run(&["events", "--instance", "", "--limit", "0"]).ok());

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use readside::{Projection, ReduceError, Table, create, set, text};
+use readside::prelude::*;
 
 use crate::{Place, Ran, ran};
 

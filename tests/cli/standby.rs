@@ -2,7 +2,8 @@
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
-use readside::{EventStore, PostgresStore, Query};
+use readside::query::Query;
+use readside::{EventStore, PostgresStore};
 
 use crate::common::server::Server;
 use crate::{Ran, command, common, ran};

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
-use readside::{HandlerConfig, Member, NewEvent, ProjectionKey};
+use readside::store::{Member, ProjectionKey};
+use readside::{HandlerConfig, NewEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

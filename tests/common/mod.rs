@@ -46,16 +46,19 @@ pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
 
 /// Pauses a projection or one instance of it, or lets it go on, with no engine at hand.
 pub(crate) fn pause(
-    store: &dyn readside::ProjectionStore,
+    store: &dyn readside::store::ProjectionStore,
     projection: &str,
     instance: Option<&str>,
     on: bool,
-    by: &readside::By,
+    by: &readside::failure::By,
 ) {
     let instance = instance.map(str::to_owned);
-    let command =
-        if on { readside::AdminCommand::Pause { instance } } else { readside::AdminCommand::Resume { instance } };
+    let command = if on {
+        readside::admin::AdminCommand::Pause { instance }
+    } else {
+        readside::admin::AdminCommand::Resume { instance }
+    };
     let (projection, by) = (projection.to_owned(), by.clone());
-    let command = readside::NewCommand { projection, version: None, command, by };
+    let command = readside::admin::NewCommand { projection, version: None, command, by };
     store.commands().ask(&command).unwrap();
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use readside::clock::{Clock, ManualClock};
 use readside::error::{StoreErrorKind, TriggerError};
-use readside::{
-    Clock, FailureClass, FailureStatus, HandlerConfig, ManualClock, Policy, Projection, ProjectionHandler,
-    ProjectionStore, SqliteStore, StopCause,
-};
+use readside::failure::{FailureClass, FailureStatus};
+use readside::health::StopCause;
+use readside::store::ProjectionStore;
+use readside::{HandlerConfig, Policy, Projection, ProjectionHandler, SqliteStore};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};
@@ -30,7 +31,7 @@ fn a_failing_event_is_recorded_with_all_that_is_known() {
     assert_eq!((stopped[0].instance.as_ref(), stopped[0].position), ("a", 2));
     let StopCause::Failing(blocked) = &stopped[0].cause else { panic!("{stopped:?}") };
     assert!(blocked.retry_in > Duration::from_secs(4) && blocked.retry_in <= Duration::from_secs(5));
-    let held = store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap().remove(0);
+    let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap().remove(0);
     let attempt = &held.attempt;
     assert_eq!((attempt.position, attempt.attempts, attempt.state), (2, 1, FailureStatus::Failing));
     assert_eq!(
@@ -60,7 +61,10 @@ fn the_instance_waits_until_the_next_attempt_is_due_and_stops_at_the_limit() {
     assert_eq!(blocked.attempts, 3);
     forward(&clock, Duration::from_hours(100));
     assert!(matches!(stopped(handler.trigger(&["a"]))[0].cause, StopCause::Stopped(_)));
-    assert_eq!(store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap()[0].attempt.attempts, 3);
+    assert_eq!(
+        store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap()[0].attempt.attempts,
+        3
+    );
 }
 
 // Contract: H2: a clock that was wrong keeps nobody waiting for years.
@@ -82,7 +86,7 @@ fn flaky(failures: usize) -> (Projection, Arc<AtomicUsize>) {
     let seen = calls.clone();
     let projection = counts().on_raw("thing", "thing.flaky", move |_| {
         assert!(seen.fetch_add(1, Ordering::SeqCst) >= failures, "not yet");
-        readside::create([readside::set("thing", "flaky"), readside::set("n", 1)])
+        readside::statement::create([readside::statement::set("thing", "flaky"), readside::statement::set("n", 1)])
     });
     (projection, calls)
 }
@@ -101,14 +105,14 @@ fn attempts_are_retries_and_one_and_one_call_counts_once() {
     let handler = flaky_handler(&store, projection, HandlerConfig { retries: 2, ..config() });
     stopped(handler.trigger(&["a"]));
     assert_eq!(calls.load(Ordering::SeqCst), 3);
-    let held = store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap();
+    let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap();
     assert_eq!((held[0].attempt.attempts, held[0].attempt.class), (1, FailureClass::Panic));
     forward(&clock, Duration::from_secs(6));
     stopped(handler.trigger(&["a"]));
     assert_eq!(
         (
             calls.load(Ordering::SeqCst),
-            store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap()[0].attempt.attempts
+            store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap()[0].attempt.attempts
         ),
         (6, 2)
     );
@@ -126,7 +130,7 @@ fn a_later_success_clears_the_record() {
         forward(&clock, Duration::from_mins(1));
     }
     handler.trigger(&["a"]).unwrap();
-    assert_eq!(store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap(), []);
+    assert_eq!(store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap(), []);
     assert_eq!(rows(&store), ["a/flaky=1", "a/x=1"]);
 }
 
@@ -141,7 +145,7 @@ fn trouble_of_the_database_is_not_counted() {
         let handler = ProjectionHandler::new(faulty.clone(), faulty, counts(), config()).unwrap();
         let stopped = stopped(handler.trigger(&["a"]));
         assert!(matches!(&stopped[0].cause, StopCause::Store(error) if error.kind() == kind), "{stopped:?}");
-        assert_eq!(store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap(), []);
+        assert_eq!(store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap(), []);
         handler.trigger(&["a"]).unwrap();
         assert_eq!(rows(&store), ["a/x=1"]);
     }
@@ -176,7 +180,7 @@ fn skip_goes_on_at_once_and_keeps_the_record() {
     let config = HandlerConfig { policy: Policy::Skip, ..limited(1) };
     handler(&store, config).trigger(&["a"]).unwrap();
     assert_eq!(rows(&store), ["a/x=2"]);
-    let held = store.failed_events(&counts().key(), &readside::FailureQuery::all()).unwrap();
+    let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap();
     assert!(held.len() == 2 && held.iter().all(|held| held.attempt.state == FailureStatus::Skipped));
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use readside::{EventStore, Query, StopCause, SubQuery};
+use readside::EventStore;
+use readside::health::StopCause;
+use readside::query::{Query, SubQuery};
 
 use crate::{config, count, handler, position, push, rows, store};
 

@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use readside::error::StoreErrorKind as Kind;
+use readside::failure::{FailureQuery, FailureStatus};
 use readside::testing::laws::{self, Models};
-use readside::{EngineStore, EventStore, FailureQuery, FailureStatus, HandlerConfig, Policy, ProjectionHandler, Value};
+use readside::{EngineStore, EventStore, HandlerConfig, Policy, ProjectionHandler, Value};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, rows, show, store};
@@ -99,7 +100,7 @@ fn whichever_call_fails_each_event_counts_once_on_sqlite() {
 fn whichever_call_fails_each_event_counts_once_on_postgres() {
     let database = crate::common::postgres::database();
     let store = readside::PostgresStore::connect(database.url()).unwrap();
-    readside::ProjectionStore::setup(&store, &[&counts()]).unwrap();
+    readside::store::ProjectionStore::setup(&store, &[&counts()]).unwrap();
     whichever_call_fails_each_event_counts_once(&store);
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use readside::error::TriggerError;
-use readside::{HandlerConfig, ProjectionHandler, ProjectionStore, SqliteStore, StopCause};
+use readside::health::StopCause;
+use readside::store::ProjectionStore;
+use readside::{HandlerConfig, ProjectionHandler, SqliteStore};
 
 use crate::{config, count, counts, push, rows, stopped, store};
 
@@ -62,9 +64,11 @@ fn a_checkpoint_that_was_set_back_stops_the_work() {
     push(&store, &[count("a", "x", 2)]);
     let handler = two(&store, &store);
     let fetched = handler.fetch_events(&["a"]).unwrap();
-    let id = readside::EventSource::store_id(&store).unwrap();
-    let back = readside::Checkpoint { instance: "a".into(), position: 0, event: None, store: id };
-    store.transaction(&mut |tx| tx.save(&counts().key(), std::slice::from_ref(&back), readside::Log::Here)).unwrap();
+    let id = readside::store::EventSource::store_id(&store).unwrap();
+    let back = readside::store::Checkpoint { instance: "a".into(), position: 0, event: None, store: id };
+    store
+        .transaction(&mut |tx| tx.save(&counts().key(), std::slice::from_ref(&back), readside::store::Log::Here))
+        .unwrap();
     let processed = handler.process(fetched);
     assert!(matches!(processed.stopped[0].cause, StopCause::Reset), "{:?}", processed.stopped);
     assert_eq!(rows(&store), ["a/x=1"]);
@@ -153,7 +157,7 @@ fn what_was_read_of_a_lost_history_is_not_written_on_postgres() {
 /// The log ends in front of events that are on their way: the next events get the positions.
 fn events_by_hand_of_a_lost_history_are_not_written<S: Both>(store: &S, other: &S, cut: Cut<'_>) {
     let handler = of(store);
-    let subscription = store.subscribe(readside::Topics::all());
+    let subscription = store.subscribe(readside::subscription::Topics::all());
     store.push(&[count("a", "x", 1)]).unwrap();
     let first = subscription.drain().events;
     assert_eq!(handler.process_events(&first).applied, 1);
@@ -195,7 +199,7 @@ fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other
     handler.trigger(&["a"]).unwrap();
     cut("a", 1);
     other.push(&[count("a", "x", 2)]).unwrap();
-    let by = readside::By::new("ada", "the reducer is mended");
+    let by = readside::failure::By::new("ada", "the reducer is mended");
     for outcome in [handler.retry("a", 2, &by), handler.discard("a", 2, &by)] {
         assert!(
             matches!(&outcome, Err(readside::error::FailureError::Trigger(TriggerError::Stopped { stopped, .. }))
@@ -253,24 +257,27 @@ fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _o
     let key = counts().key();
     let projection = readside::Projection::new("counts", 1)
         .table(
-            readside::Table::new("counts")
-                .column(readside::text("thing"))
-                .column(readside::integer("n"))
+            readside::table::Table::new("counts")
+                .column(readside::table::text("thing"))
+                .column(readside::table::integer("n"))
                 .primary_key(["thing"]),
         )
         .on(move |e, p: crate::Counted| {
             if p.by == 13 {
                 if calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1 {
-                    let store = readside::EventSource::store_id(&back).unwrap();
-                    let reset = readside::Checkpoint { instance: "a".into(), position: 0, event: None, store };
-                    let save = &mut |tx: &mut dyn readside::ProjectionTransaction| {
-                        tx.save(&key, std::slice::from_ref(&reset), readside::Log::Here)
+                    let store = readside::store::EventSource::store_id(&back).unwrap();
+                    let reset = readside::store::Checkpoint { instance: "a".into(), position: 0, event: None, store };
+                    let save = &mut |tx: &mut dyn readside::store::ProjectionTransaction| {
+                        tx.save(&key, std::slice::from_ref(&reset), readside::store::Log::Here)
                     };
                     back.transaction(save).unwrap();
                 }
-                return Err(readside::ReduceError::new("bad luck"));
+                return Err(readside::error::ReduceError::new("bad luck"));
             }
-            readside::upsert(["thing"], [readside::set("thing", e.aggregate_id()), readside::increment("n", p.by)])
+            readside::statement::upsert(
+                ["thing"],
+                [readside::statement::set("thing", e.aggregate_id()), readside::statement::increment("n", p.by)],
+            )
         });
     let config = HandlerConfig { retries: 1, ..config() };
     let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), projection, config).unwrap();

@@ -17,11 +17,12 @@ mod together;
 use std::sync::Arc;
 use std::time::Duration;
 
+use readside::clock::ManualClock;
 use readside::error::TriggerError;
-use readside::{
-    EventStore, HandlerConfig, ManualClock, NewEvent, Payload, Projection, ProjectionHandler, ProjectionStore,
-    SqliteOptions, SqliteStore, Stopped, Table, Value, eq, increment, integer, set, text, upsert,
-};
+use readside::health::Stopped;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteOptions, SqliteStore};
 use serde::{Deserialize, Serialize};
 
 /// Something is counted; applying it twice or not at all shows.
@@ -39,11 +40,11 @@ pub(crate) fn counts() -> Projection {
     Projection::new("counts", 1)
         .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
         .on(|e, p: Counted| match p.by {
-            13 => Err(readside::ReduceError::new("bad luck")),
-            0 => readside::create([set("thing", e.aggregate_id()), set("n", 1)]),
-            by => readside::multi([
-                upsert(["thing"], [set("thing", e.aggregate_id()), readside::set_on_insert("n", 0)]),
-                readside::update([increment("n", by)], [eq("thing", e.aggregate_id())]),
+            13 => Err(readside::error::ReduceError::new("bad luck")),
+            0 => readside::statement::create([set("thing", e.aggregate_id()), set("n", 1)]),
+            by => readside::statement::multi([
+                upsert(["thing"], [set("thing", e.aggregate_id()), readside::statement::set_on_insert("n", 0)]),
+                readside::statement::update([increment("n", by)], [eq("thing", e.aggregate_id())]),
             ]),
         })
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use readside::error::{FailureError, StoreErrorKind as Kind};
-use readside::{
-    By, FailureQuery, FailureStatus, HandlerConfig, NewEvent, Projection, ProjectionHandler, ProjectionStore,
-    ReduceError, SqliteStore, eq, increment, update,
-};
+use readside::failure::{By, FailureQuery, FailureStatus};
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, push, rows, store};

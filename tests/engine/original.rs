@@ -1,7 +1,9 @@
 //! Cases of the handler that this one re-creates, as far as no other test holds them: what a trigger and a fetch return.
 
 use readside::error::{StoreErrorKind as Kind, TriggerError};
-use readside::{EventStore, HandlerConfig, ProjectionHandler, Query, StopCause};
+use readside::health::StopCause;
+use readside::query::Query;
+use readside::{EventStore, HandlerConfig, ProjectionHandler};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use readside::error::StoreError;
+use readside::health::StopCause;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{HandlerConfig, Projection, ProjectionHandler, StopCause, error::StoreError};
+use readside::{HandlerConfig, Projection, ProjectionHandler};
 
 use crate::{config, count, counts, handler, push, rows, stopped, store};
 
@@ -89,7 +91,7 @@ fn cancel_interrupts_the_wait_between_attempts() {
     let (reduced, second) = crossbeam_channel::bounded(1);
     let projection: Projection = counts().on_raw("thing", "thing.signal", move |_| {
         let _ = reduced.try_send(());
-        Err(readside::ReduceError::new("no"))
+        Err(readside::error::ReduceError::new("no"))
     });
     push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
     let waits = HandlerConfig { retries: 1, retry_failed_after: Duration::from_hours(1), ..config() };

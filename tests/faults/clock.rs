@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use readside::*;
+use readside::clock::ManualClock;
+use readside::query::{Query, SubQuery};
+use readside::store::{LeaseStore, ProjectionStore};
+use readside::{Event, EventStore, SqliteOptions, SqliteStore};
 
 use crate::common::random::{Random, seed};
 use crate::load::{Acknowledged, LONG, eventually, instances, lawful, start, under_load};

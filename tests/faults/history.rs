@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use readside::health::StopCause;
 use readside::testing::laws::{self, Fault};
-use readside::*;
+use readside::{Engine, Event, EventStore, NewEvent, PostgresStore, SqliteStore, error};
 
 #[cfg(feature = "postgres")]
 use crate::load::start;

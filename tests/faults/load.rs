@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use readside::error::{PushError, chain};
+use readside::prelude::*;
+use readside::query::Query;
 use readside::testing::laws::{self, LawReport, Models};
-use readside::*;
+use readside::{Engine, EngineConfig, EngineStore, Error, EventStore, Expected, HandlerConfig, NewEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::common::random::Random;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use readside::*;
+use readside::query::{Query, SubQuery};
+use readside::{Engine, EventStore, NewEvent, PostgresOptions, PostgresStore, error};
 
 use crate::common::postgres::{Database, database};
 use crate::common::proxy::{Fate, Proxy};

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use readside::query::{Query, SubQuery};
 use readside::rusqlite::{Connection, TransactionBehavior};
+use readside::store::ProjectionStore;
 use readside::testing::laws::Models;
-use readside::*;
+use readside::{EngineStore, Event, EventStore, NewEvent, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::common::child::{Child, until_told};
 use crate::common::random::{Random, seed};

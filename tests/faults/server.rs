@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::query::Query;
+use readside::{EventStore, PostgresStore};
 
 use crate::common::postgres::database;
 use crate::common::random::{Random, seed};

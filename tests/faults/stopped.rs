@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{Engine, EventStore, PostgresOptions, PostgresStore, error};
 
 use crate::common::child::{Child, until_told};
 use crate::common::postgres::database;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use readside::error::StoreError;
+use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore, testing};
 
 use crate::common::child::Child;
 use crate::load::{Acknowledged, instance, instances, lawful, ledger, moved};

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use readside::postgres_driver::{Client, NoTls};
+use readside::prelude::*;
 use readside::testing::laws;
-use readside::*;
+use readside::{EventStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler};
 
 use crate::common::postgres::database;
 
 fn all_types() -> Projection {
     let table = Table::new("things").column(text("id")).column(boolean("b")).column(float("f")).column(json("j"));
-    let table = table.column(bytes("y")).column(timestamp("at")).column(text_array("a")).column(uuid_column("u"));
+    let table = table.column(bytes("y")).column(timestamp("at")).column(text_array("a")).column(uuid("u"));
     Projection::new("things", 1).table(table.primary_key(["id", "at"])).on_raw("thing", "made", |e| {
         let at = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_891);
         let json = r#"{"b": 1.50, "a": [1e2, "ß\/"], "b": -0.0}"#;

@@ -1,6 +1,7 @@
 //! A database that is dropped and made anew beneath a running engine: another store, with an id of its own.
 
-use readside::*;
+use readside::Engine;
+use readside::store::{EventSource, ProjectionStore, State};
 
 use crate::ground::Ground;
 use crate::{LONG, NAME, Site, begun, eager, is_divergence, ledger, moved, push};

@@ -1,6 +1,8 @@
 //! Events in one database, read models in another, and only the events become older ones.
 
-use readside::*;
+use readside::failure::By;
+
+use readside::{Engine, EngineStore, Event};
 
 use crate::ground::Ground;
 use crate::{LONG, NAME, Site, begun, eager, eventually, health_tells, is_divergence, ledger, moved, push};

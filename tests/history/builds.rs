@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use readside::admin::Doctor;
+use readside::admin::{CommandRecord, CommandState, Doctor, RebuildOptions};
+use readside::builds::{Build, Phase};
 use readside::error::OperateError;
+use readside::failure::By;
+use readside::inspect::{Finding, Severity};
+use readside::prelude::*;
+use readside::store::{ProjectionKey, ProjectionStore};
 use readside::testing::laws::Models;
-use readside::*;
+use readside::{Engine, EngineConfig};
 
 use crate::ground::Ground;
 use crate::{Gate, LONG, Moved, NAME, Site, begun, eager, eventually, ledger, moved, push};

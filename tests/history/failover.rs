@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::{HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, testing};
 
 use crate::common::proxy::Proxy;
 use crate::common::random::{Random, seed};

@@ -1,7 +1,10 @@
 //! Databases whose past comes back beneath those who use them.
 
+use readside::failure::By;
+use readside::inspect::Inspect;
+
 use readside::testing::laws::Models;
-use readside::*;
+use readside::{EngineStore, PostgresStore, SqliteOptions, SqliteStore, postgres_driver};
 
 use crate::common::file;
 use crate::common::file::File;

@@ -1,8 +1,12 @@
 //! What people do to the engine's tables by hand, or by restoring some of them without the others.
 
-use readside::admin::Doctor;
+use readside::admin::{Doctor, RebuildOptions};
 use readside::error::{AwaitError, TriggerError, chain};
-use readside::*;
+use readside::failure::By;
+use readside::health::StopCause;
+use readside::inspect::{Inspect, Severity};
+use readside::store::{EventSource, LeaseStore, ProjectionStore, Standstill, StandstillKind};
+use readside::{Engine, EventStore, Value, error};
 
 use crate::ground::Ground;
 use crate::{LONG, NAME, Site, begun, eager, eventually, ledger, moved, noted, push};

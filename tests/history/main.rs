@@ -42,8 +42,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use readside::error::{AwaitError, PushError, TriggerError, chain};
+use readside::health::StopCause;
+use readside::prelude::*;
+use readside::query::HeadsRequest;
+
 use readside::testing::laws::{self, LawReport, Models};
-use readside::*;
+use readside::{Engine, EngineBuilder, EngineConfig, EngineStore, Error, EventStore, HandlerConfig, NewEvent};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::common::{LONG, eventually};
@@ -67,8 +71,7 @@ pub(crate) fn ledger() -> Projection {
 /// A ledger whose reducer waits at a gate.
 pub(crate) fn ledger_of(name: &str, gate: Arc<Gate>) -> Projection {
     let sums = Table::new(name).column(text("thing")).column(integer("n")).column(integer("last"));
-    let lines =
-        Table::suffix("lines").column(integer("position")).column(uuid_column("event")).primary_key(["position"]);
+    let lines = Table::suffix("lines").column(integer("position")).column(uuid("event")).primary_key(["position"]);
     Projection::new(name, 1).table(sums.primary_key(["thing"])).table(lines).on(move |e, p: Moved| {
         gate.pass();
         let (thing, position) = (e.aggregate_id().to_owned(), e.position());

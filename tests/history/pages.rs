@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use readside::testing::laws;
-use readside::*;
+use readside::{Engine, EngineBuilder, EngineStore, Event, EventStore, Projection};
 
 use crate::ground::Ground;
 use crate::{Gate, LONG, Site, begun, eager, eventually, ledger_of, moved, push};

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use readside::error::{PushError, RetentionError};
-use readside::*;
+use readside::query::{Cursor, EventBatch, Query, ReadRequest, SubQuery};
+use readside::retention::{Archival, OperationKind, Redaction};
+use readside::store::ProjectionStore;
+use readside::{Event, EventStore, Expected, HandlerConfig};
 
 use crate::{ADA, BOB, Place, Store, add, assert_lawful, handler, handler_with, rename, store, users};
 

@@ -3,7 +3,10 @@
 use std::sync::mpsc;
 use std::time::SystemTime;
 
-use readside::*;
+use readside::query::Query;
+use readside::retention::{Archival, Redaction, TableRows};
+use readside::store::ProjectionStore;
+use readside::{EventStore, PostgresStore, SqliteStore, error};
 
 use crate::common::LONG;
 use crate::common::child::Child;

@@ -29,9 +29,15 @@ mod remove;
 
 use std::sync::Arc;
 
+use readside::admin::{AdminCommand, CommandState, ExplainRequest, NewCommand};
 use readside::error::RetentionError;
+use readside::failure::By;
+use readside::prelude::*;
+use readside::query::Query;
+use readside::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
+use readside::store::{CommandStore, ProjectionStore};
 use readside::testing::laws::{self, Models};
-use readside::*;
+use readside::{EngineStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler, SqliteStore};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::common::file::File;

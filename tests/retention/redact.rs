@@ -1,7 +1,12 @@
 //! Contract: K2: payload and metadata of an event, or of all events of an aggregate, are erased.
 
+use readside::admin::AdminCommand;
 use readside::error::RetentionError;
-use readside::*;
+use readside::prelude::*;
+use readside::query::Query;
+use readside::retention::{OperationKind, Redaction};
+use readside::store::{CommandStore, ProjectionStore};
+use readside::{EventStore, Expected};
 
 use crate::{
     ADA, Added, BOB, Place, Store, add, answered, assert_lawful, by_table, catch_up, handler, question, rename, store,

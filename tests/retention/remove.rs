@@ -4,8 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use readside::admin::AdminCommand;
 use readside::error::{PushError, RetentionError};
-use readside::*;
+use readside::failure::By;
+use readside::query::{HeadsRequest, Query};
+use readside::retention::{Removed, TableRows};
+use readside::store::{EventSource, ProjectionStore};
+use readside::{Engine, EngineConfig, Event, EventStore, Expected, HandlerConfig, ProjectionHandler};
 
 use crate::common::LONG;
 use crate::{

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use readside::error::AwaitError;
+use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, Policy, error};
 
 use crate::{LONG, Place, count, counts, eventually, lazy, start, sum};
 

@@ -7,7 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use readside::error::{StoreError, TriggerError};
-use readside::*;
+use readside::failure::{FailureClass, FailureQuery, FailureStatus};
+use readside::health::StopCause;
+use readside::prelude::*;
+use readside::query::{EventBatch, Flaw, Head, HeadsRequest, ReadRequest, Span};
+use readside::store::{EventSource, LeaseStore, Member, ProjectionStore, State};
+use readside::{
+    Engine, EngineConfig, EngineStore, EventStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler,
+    SqliteStore,
+};
 use uuid::Uuid;
 
 use crate::{Counted, Place, counts, eventually, sum};

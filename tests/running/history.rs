@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use readside::error::AwaitError;
-use readside::*;
+use readside::health::StopCause;
+use readside::store::{EventSource, ProjectionStore, Standstill, StandstillKind};
+use readside::{Engine, EventStore, NewEvent};
 
 use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, start, sum};
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use readside::*;
+use readside::store::{
+    Checkpoint, EventSource, Lag, LagRequest, Lagging, Lease, LeaseStore, Log, Member, ProjectionKey, ProjectionStore,
+};
+use readside::{EventStore, NewEvent};
 use uuid::Uuid;
 
 use crate::{Place, count, counts, eventually};

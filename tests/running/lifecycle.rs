@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use readside::*;
+use readside::failure::FailureQuery;
+use readside::prelude::*;
+use readside::query::{HeadsRequest, Query, SubQuery};
+use readside::store::{EventSource, ProjectionStore};
+use readside::subscription::Topics;
+use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresStore, SqliteStore, error};
 
 use crate::{LONG, Place, count, counts, eager, instance, lazy, start, sum};
 

@@ -41,7 +41,13 @@ mod waiting;
 
 use std::time::Duration;
 
-use readside::*;
+use readside::failure::By;
+use readside::inspect::Inspect;
+use readside::prelude::*;
+use readside::store::ProjectionStore;
+use readside::{
+    Engine, EngineConfig, EngineStore, NewEvent, PostgresStore, SqliteOptions, SqliteStore, postgres_driver, rusqlite,
+};
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "sqlite")]

@@ -4,8 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use readside::health::StopCause;
+
 use readside::testing::{Call, Faults, FaultyStore};
-use readside::*;
+use readside::{
+    Engine, EngineConfig, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error,
+};
 
 use crate::common::postgres::{Database, database};
 use crate::common::proxy::Proxy;

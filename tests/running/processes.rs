@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use readside::*;
+use readside::prelude::*;
+
+use readside::{
+    Engine, EngineConfig, EngineStore, EventStore, NewEvent, PostgresOptions, PostgresStore, SqliteOptions, SqliteStore,
+};
 
 use crate::common::child::{Child, until_told};
 use crate::{Counted, count, eventually, instance};

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use readside::error::{AwaitError, PushError, StoreErrorKind as Kind};
-use readside::*;
+
+use readside::{Engine, EngineStore, EventStore, PostgresStore, SqliteStore};
 
 use crate::{LONG, count, counts, eager, eventually, start, sum};
 

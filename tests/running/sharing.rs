@@ -5,8 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use readside::error::StoreError;
+use readside::prelude::*;
+use readside::query::{Query, SubQuery};
+use readside::store::{LeaseStore, Member, NotificationListener, Notifications, Notifier, ProjectionStore};
+use readside::subscription::PushedIn;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::*;
+use readside::{
+    Engine, EngineConfig, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, SqliteStore, error, postgres_driver,
+};
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use readside::*;
+use readside::query::{Query, SubQuery};
+use readside::store::{Checkpoint, EventSource, LeaseStore, Log, Member, ProjectionStore, ProjectionTransaction};
+use readside::{
+    Engine, EngineConfig, Error, EventStore, HandlerConfig, Policy, PostgresOptions, PostgresStore, SqliteStore, error,
+};
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 

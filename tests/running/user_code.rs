@@ -4,8 +4,14 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
 
+use readside::admin::RebuildOptions;
 use readside::error::{AwaitError, FailureError, OperateError, TriggerError};
-use readside::*;
+use readside::failure::{FailedEvent, FailureClass, FailureQuery, FailureStatus};
+use readside::health::Verdict;
+use readside::inspect::Inspect;
+use readside::prelude::*;
+use readside::store::{ProjectionStore, Standstill, StandstillKind};
+use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, lazy, sum};
 

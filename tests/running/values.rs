@@ -1,6 +1,9 @@
 //! Values at the edges of what columns and keys hold, from a push to the read model.
 
-use readside::*;
+use readside::admin::RebuildOptions;
+use readside::failure::{FailureClass, FailureQuery};
+use readside::prelude::*;
+use readside::{Engine, NewEvent};
 
 use crate::{LONG, Place, by, eventually, lazy};
 

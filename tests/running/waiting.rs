@@ -4,8 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use readside::failure::{Attempt, FailureClass, FailureStatus};
 use readside::postgres_driver::{Client, NoTls};
-use readside::*;
+use readside::prelude::*;
+use readside::store::{BuildStore, ProjectionStore, ProjectionTransaction};
+use readside::{
+    Engine, EngineConfig, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error,
+};
 
 use crate::common::postgres::database;
 use crate::{Counted, LONG, count, counts, eventually, lazy};

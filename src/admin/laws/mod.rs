@@ -7,9 +7,9 @@
 //! # Examples
 //! ```
 //! use std::sync::Arc;
+//! use readside::prelude::*;
+//! use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 //! use readside::testing::laws;
-//! use readside::{NewEvent, EventStore, HandlerConfig, Payload, Projection, ProjectionHandler, SqliteStore, Table};
-//! use readside::{increment, integer, set, text, upsert};
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]

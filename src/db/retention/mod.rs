@@ -42,7 +42,10 @@ impl<B: Backend> DbStore<B> {
     /// # Examples
     /// ```
     /// # #[cfg(feature = "sqlite")] {
-    /// use readside::{By, NewEvent, EventStore, Query, Redaction, SqliteStore};
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// use readside::failure::By;
+    /// use readside::query::Query;
+    /// use readside::retention::Redaction;
     /// let store = SqliteStore::in_memory()?;
     /// store.setup()?;
     /// store.push(&[NewEvent::raw("main", "user", "u1", "user.added").payload(&"Ada")])?;

@@ -9,9 +9,9 @@ use crate::engine::pass::{Pass, cancelled, failure};
 use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, chain};
 use crate::event::Event;
 use crate::failure::{
-    Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, Refused, RetryOutcome,
+    Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, ReduceFailure, Refused, RetryOutcome,
 };
-use crate::projection::{ReduceFailure, is_reducing};
+use crate::projection::is_reducing;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::{Checkpoint, State};
 use crate::statement::Statement;
@@ -191,7 +191,7 @@ impl ProjectionHandler {
 
     /// Gives a failed event up: the read model goes on without it. What was parked behind it is applied, in order. A reset, a
     /// rebuild and a raised version pass it over too, unless they are told otherwise
-    /// ([`RebuildOptions::retry_discarded`](crate::RebuildOptions::retry_discarded)).
+    /// ([`RebuildOptions::retry_discarded`](crate::admin::RebuildOptions::retry_discarded)).
     ///
     /// # Errors
     /// [`FailureError::StillFails`] when one that was parked behind it is refused.

@@ -37,8 +37,8 @@ const HELD_UP: Duration = Duration::from_secs(5);
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::sync::Arc;
-/// use readside::{NewEvent, EventStore, HandlerConfig, Projection, ProjectionHandler, SqliteStore, Table};
-/// use readside::{create, integer, set, text};
+/// use readside::prelude::*;
+/// use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 ///
 /// let logins = Projection::new("logins", 1)
 ///     .table(Table::new("logins").column(integer("position")).column(text("user")).primary_key(["position"]))

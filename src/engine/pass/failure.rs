@@ -7,9 +7,9 @@ use crate::engine::config::{HandlerConfig, Policy};
 use crate::engine::pass::backoff;
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::event::Event;
-use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus};
+use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus, ReduceFailure};
 use crate::plain::plain;
-use crate::projection::{Projection, ReduceFailure};
+use crate::projection::Projection;
 use crate::state::State;
 use crate::stop_cause::StopCause;
 

@@ -80,7 +80,7 @@ impl Engine {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -135,8 +135,9 @@ impl EngineBuilder {
     /// ```
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
-    /// use readside::{Engine, SqliteStore, testing::MemorySource};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// use readside::{Engine, SqliteStore};
+    /// use readside::testing::MemorySource;
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -164,7 +165,7 @@ impl EngineBuilder {
     /// use std::time::Duration;
     /// use crossbeam_channel::bounded;
     /// use readside::{Engine, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -189,7 +190,7 @@ impl EngineBuilder {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -215,7 +216,7 @@ impl EngineBuilder {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -236,7 +237,7 @@ impl EngineBuilder {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, HandlerConfig, Policy, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
@@ -258,7 +259,7 @@ impl EngineBuilder {
     /// # #[cfg(feature = "sqlite")] {
     /// use std::time::Duration;
     /// use readside::{Engine, EngineConfig, SqliteStore};
-    /// # use readside::{Projection, Table, create, set, text};
+    /// # use readside::prelude::*;
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));

@@ -53,7 +53,8 @@ const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 /// ```
 /// # #[cfg(feature = "sqlite")] {
 /// use std::time::Duration;
-/// use readside::{NewEvent, Engine, Projection, SqliteStore, Table, create, set, text};
+/// use readside::prelude::*;
+/// use readside::{Engine, NewEvent, SqliteStore};
 ///
 /// let logins = Projection::new("logins", 1)
 ///     .table(Table::new("logins").column(text("user")).primary_key(["user"]))

@@ -122,9 +122,11 @@ impl<F: Fn(&Call) -> Result<(), StoreError> + Send + Sync + 'static> Faults for 
 /// # #[cfg(feature = "sqlite")] {
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use readside::SqliteStore;
 /// use readside::error::{StoreError, StoreErrorKind};
+/// use readside::query::HeadsRequest;
+/// use readside::store::EventSource;
 /// use readside::testing::{Answer, Call, Faults, FaultyStore};
-/// use readside::{EventSource, HeadsRequest, SqliteStore};
 ///
 /// // Each second look at heads fails.
 /// let looks = AtomicUsize::new(0);

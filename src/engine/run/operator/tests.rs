@@ -7,7 +7,8 @@ use crossbeam_channel::{Sender, bounded};
 use super::*;
 use crate::command::{AdminCommand, NewCommand};
 use crate::failure::By;
-use crate::{Engine, EngineConfig, SqliteStore, Table, create, set, text};
+use crate::prelude::*;
+use crate::{Engine, EngineConfig, SqliteStore};
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,51 @@
+//! The error that any other turns into.
+
+use crate::error::{
+    AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, RetentionError,
+    SetupError, ShutdownError, StatementError, StoreError, TriggerError,
+};
+
+/// Any error of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// See [`StoreError`].
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`PushError`].
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// See [`StatementError`].
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// See [`PayloadError`].
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// See [`ProjectionError`].
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    /// See [`SetupError`].
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// See [`ConfigError`].
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// See [`TriggerError`].
+    #[error(transparent)]
+    Trigger(#[from] TriggerError),
+    /// See [`AwaitError`].
+    #[error(transparent)]
+    Await(#[from] AwaitError),
+    /// See [`FailureError`].
+    #[error(transparent)]
+    Mend(#[from] FailureError),
+    /// See [`RetentionError`].
+    #[error(transparent)]
+    Life(#[from] RetentionError),
+    /// See [`ShutdownError`].
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError),
+    /// See [`OperateError`].
+    #[error(transparent)]
+    Operate(#[from] OperateError),
+}
