@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::failure::By;
+use crate::setters::setters;
 
 /// When a rebuilt read model takes the place of the one that readers see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,12 +31,13 @@ pub enum Switch {
 /// # Examples
 /// ```
 /// use readside::admin::{RebuildOptions, Switch};
-/// let options = RebuildOptions { switch: Switch::Same, ..RebuildOptions::default() };
-/// let one_tenant = RebuildOptions { instance: Some("tenant-1".into()), ..RebuildOptions::default() };
+/// let options = RebuildOptions::default().switch(Switch::Same);
+/// let one_tenant = RebuildOptions::default().instance("tenant-1");
 /// # let _ = (options, one_tenant);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "options of a command, each with a name of its own")]
+#[non_exhaustive]
 pub struct RebuildOptions {
     /// Only this instance; its rows are exchanged in place, and nothing is kept of the old ones.
     pub instance: Option<String>,
@@ -72,6 +74,16 @@ impl Default for RebuildOptions {
             retry_discarded: false,
         }
     }
+}
+
+setters! { RebuildOptions:
+    instance: some String,
+    switch: set Switch,
+    compare: set bool,
+    switch_within: some Duration,
+    unless_live: set bool,
+    accept_loss: set bool,
+    retry_discarded: set bool,
 }
 
 /// What an engine is asked to do about a projection.

@@ -84,6 +84,7 @@ mod conninfo;
 mod event;
 mod plain;
 mod sealed;
+mod setters;
 mod standing;
 mod standstill;
 mod state;

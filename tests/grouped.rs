@@ -263,7 +263,7 @@ mod on_sqlite {
             self.store_with(LONG)
         }
         fn store_with(&self, patience: Duration) -> SqliteStore {
-            let options = SqliteOptions { busy_timeout: patience, ..SqliteOptions::default() };
+            let options = SqliteOptions::default().busy_timeout(patience);
             SqliteStore::open_with(self.0.path().join("test.db"), options).unwrap()
         }
         fn while_held(&self, meanwhile: &mut dyn FnMut()) {
@@ -349,8 +349,7 @@ mod on_postgres {
     }
 
     fn connect(url: &str, patience: Duration) -> PostgresStore {
-        let options =
-            PostgresOptions { lock_timeout: patience, statement_timeout: 2 * LONG, ..PostgresOptions::default() };
+        let options = PostgresOptions::default().lock_timeout(patience).statement_timeout(2 * LONG);
         PostgresStore::connect_with(url, options).unwrap()
     }
 

@@ -24,6 +24,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "plain",
             "query",
             "sealed",
+            "setters",
             "standstill",
             "statement",
             "table",

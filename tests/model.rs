@@ -256,14 +256,12 @@ static CASE: AtomicU32 = AtomicU32::new(0);
 fn run<S: Rows + 'static>(store: &Arc<S>, program: &Program) -> Outcome {
     let case = CASE.fetch_add(1, Ordering::Relaxed);
     let names = [format!("{case}-a"), format!("{case}-b")];
-    let config = HandlerConfig {
-        bulk_limit: program.bulk_limit,
-        concurrent_instances: program.concurrent_instances,
-        max_failure_count: 1,
-        policy: Policy::Skip,
-        retries: 0,
-        ..HandlerConfig::default()
-    };
+    let config = HandlerConfig::default()
+        .bulk_limit(program.bulk_limit)
+        .concurrent_instances(program.concurrent_instances)
+        .max_failure_count(1)
+        .policy(Policy::Skip)
+        .retries(0);
     let handler = ProjectionHandler::new(store.clone(), store.clone(), items(), config).unwrap();
     for (events, triggers) in &program.pushes {
         let commands: Vec<NewEvent> =

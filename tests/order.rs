@@ -161,8 +161,7 @@ mod sqlite {
     fn sqlite_leaves_no_holes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.db");
-        let options =
-            readside::SqliteOptions { busy_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let options = readside::SqliteOptions::default().busy_timeout(std::time::Duration::from_secs(30));
         let store = SqliteStore::open_with(&path, options).unwrap();
         store.setup().unwrap();
         no_holes(&store, &held(store.clone(), path));
@@ -173,8 +172,7 @@ mod sqlite {
     fn sqlite_is_a_source_as_the_engine_needs_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.db");
-        let options =
-            readside::SqliteOptions { busy_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let options = readside::SqliteOptions::default().busy_timeout(std::time::Duration::from_secs(30));
         let store = SqliteStore::open_with(&path, options).unwrap();
         store.setup().unwrap();
         let lose = |instance: &str, position: i64| {
@@ -266,8 +264,7 @@ mod postgres {
     #[test]
     fn postgres_leaves_no_holes() {
         let database = common::postgres::database();
-        let options =
-            readside::PostgresOptions { lock_timeout: std::time::Duration::from_secs(30), ..Default::default() };
+        let options = readside::PostgresOptions::default().lock_timeout(std::time::Duration::from_secs(30));
         let store = PostgresStore::connect_with(database.url(), options).unwrap();
         store.setup().unwrap();
         no_holes(&store, &held(store.clone(), database.url().to_owned()));

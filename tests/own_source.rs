@@ -148,7 +148,7 @@ fn orders() -> Projection {
 fn a_read_model_follows_a_table_of_the_services_own() {
     let log = Arc::new(AuditLog::new());
     let models = Arc::new(SqliteStore::in_memory().unwrap());
-    let config = HandlerConfig { bulk_limit: 2, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().bulk_limit(2);
     let handler = ProjectionHandler::new(log.clone(), models.clone(), orders(), config).unwrap();
     handler.setup().unwrap();
     log.write("t1", "placed", "o1", "null");
@@ -185,8 +185,7 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
     log.write("t1", "placed", "o1", "null");
     let models = SqliteStore::in_memory().unwrap();
     let (initialized, signal) = crossbeam_channel::bounded(1);
-    let config =
-        EngineConfig { requeue_every: std::time::Duration::from_millis(20), workers: 2, ..EngineConfig::default() };
+    let config = EngineConfig::default().requeue_every(std::time::Duration::from_millis(20)).workers(2);
     let builder = Engine::builder(models.clone()).source(log.clone()).projection(orders()).config(config);
     let engine = std::thread::scope(|scope| {
         let starting = scope.spawn(|| builder.initialized(signal).start().unwrap());
@@ -212,8 +211,7 @@ fn a_source_that_panics_for_one_instance_keeps_no_others() {
         log.write(tenant, "placed", "o1", "null");
     }
     let models = SqliteStore::in_memory().unwrap();
-    let config =
-        EngineConfig { requeue_every: std::time::Duration::from_millis(20), workers: 1, ..EngineConfig::default() };
+    let config = EngineConfig::default().requeue_every(std::time::Duration::from_millis(20)).workers(1);
     // It cannot read one tenant, not even together with others.
     let broken = FaultyStore::failing(log.clone(), |call| {
         assert!(call.name != "EventSource::read" || !call.names("broken"), "a bug of the service's own");

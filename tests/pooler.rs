@@ -51,12 +51,12 @@ fn made(instance: &str) -> NewEvent {
 
 /// A store that gives up after a second what usually takes milliseconds.
 fn open(url: &str) -> PostgresStore {
-    let options = PostgresOptions { connect_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+    let options = PostgresOptions::default().connect_timeout(Duration::from_secs(1));
     PostgresStore::connect_with(url, options).unwrap()
 }
 
 fn start(store: PostgresStore, requeue_every: Duration) -> Engine {
-    let config = EngineConfig { requeue_every, workers: 2, ..EngineConfig::default() };
+    let config = EngineConfig::default().requeue_every(requeue_every).workers(2);
     Engine::builder(store).projection(things()).config(config).start().unwrap()
 }
 
@@ -118,7 +118,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
 fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     let database = database();
     let proxy = Proxy::before(database.url());
-    let options = PostgresOptions { connect_timeout: Duration::from_millis(500), ..PostgresOptions::default() };
+    let options = PostgresOptions::default().connect_timeout(Duration::from_millis(500));
     let store = PostgresStore::connect_with(&proxy.url(database.url()), options).unwrap();
     let mut wire = store.listener();
     proxy.mute(true);

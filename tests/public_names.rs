@@ -57,6 +57,12 @@ impl Crate {
                         }
                     }
                 }
+                // Methods for fields: see `src/setters.rs`.
+                Item::Macro(item) if item.mac.path.is_ident("setters") => {
+                    let text = tidy(&item.mac.tokens);
+                    let (own, fields) = text.split_once(':').expect("a type and its fields");
+                    self.methods.entry(own.trim().to_owned()).or_default().push(format!("setters {}", fields.trim()));
+                }
                 _ => {}
             }
         }

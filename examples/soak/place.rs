@@ -42,7 +42,7 @@ impl Place for File {
     type Store = SqliteStore;
 
     fn open(&self) -> Result<SqliteStore> {
-        let options = SqliteOptions { busy_timeout: Duration::from_secs(3), ..SqliteOptions::default() };
+        let options = SqliteOptions::default().busy_timeout(Duration::from_secs(3));
         Ok(SqliteStore::open_with(&self.path, options)?)
     }
 
@@ -91,11 +91,9 @@ impl Place for Server {
     type Store = readside::PostgresStore;
 
     fn open(&self) -> Result<readside::PostgresStore> {
-        let options = readside::PostgresOptions {
-            lock_timeout: Duration::from_millis(700),
-            idle_in_transaction_timeout: Duration::from_secs(1),
-            ..Default::default()
-        };
+        let options = readside::PostgresOptions::default()
+            .lock_timeout(Duration::from_millis(700))
+            .idle_in_transaction_timeout(Duration::from_secs(1));
         Ok(readside::PostgresStore::connect_with(&self.url, options)?)
     }
 

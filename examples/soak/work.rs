@@ -120,26 +120,20 @@ fn journal() -> Projection {
 
 /// Each with its policy.
 pub(crate) fn projections() -> Vec<(Projection, HandlerConfig)> {
-    let config = |policy| HandlerConfig {
-        policy,
-        max_failure_count: 2,
-        retries: 1,
-        backoff_base: Duration::from_millis(50),
-        backoff_cap: Duration::from_millis(400),
-        bulk_limit: 50,
-        ..HandlerConfig::default()
+    let config = |policy| {
+        HandlerConfig::default()
+            .policy(policy)
+            .max_failure_count(2)
+            .retries(1)
+            .backoff_base(Duration::from_millis(50))
+            .backoff_cap(Duration::from_millis(400))
+            .bulk_limit(50)
     };
     vec![(counters(), config(Policy::Park)), (items(), config(Policy::Stop)), (journal(), config(Policy::Skip))]
 }
 
 pub(crate) fn start<P: Place>(store: P::Store, name: &str) -> Result<Engine> {
-    let config = EngineConfig {
-        name: name.to_owned(),
-        requeue_every: Duration::from_millis(200),
-        lease: LEASE,
-        workers: 3,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig::default().name(name).requeue_every(Duration::from_millis(200)).lease(LEASE).workers(3);
     let builder = Engine::builder(store).config(config);
     let all = projections().into_iter();
     Ok(all.fold(builder, |builder, (projection, config)| builder.projection_with(projection, config)).start()?)

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::setters::setters;
 
 /// What becomes of an event that failed too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,11 +26,12 @@ pub enum Policy {
 /// # Examples
 /// ```
 /// use readside::{HandlerConfig, Policy};
-/// let config = HandlerConfig { bulk_limit: 100, policy: Policy::Skip, ..HandlerConfig::default() };
+/// let config = HandlerConfig::default().bulk_limit(100).policy(Policy::Skip);
 /// config.check()?;
 /// # Ok::<(), readside::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HandlerConfig {
     /// Events per instance in one fetch, and so in one transaction. Default: 1,000.
     pub bulk_limit: usize,
@@ -70,6 +72,18 @@ impl Default for HandlerConfig {
     }
 }
 
+setters! { HandlerConfig:
+    bulk_limit: set usize,
+    fetch_bytes: set usize,
+    concurrent_instances: set usize,
+    retries: set u32,
+    retry_failed_after: set Duration,
+    max_failure_count: set u32,
+    backoff_base: set Duration,
+    backoff_cap: set Duration,
+    policy: set Policy,
+}
+
 /// The longest back-off that makes sense, and that fits every database's times.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
@@ -104,20 +118,19 @@ impl HandlerConfig {
 /// ```
 /// use std::time::Duration;
 /// use readside::{EngineConfig, HandlerConfig, Policy};
-/// let config = EngineConfig {
-///     name: "web-1".into(),
-///     requeue_every: Duration::from_secs(5),
-///     lease: Duration::from_secs(20),        // the same in all processes
-///     workers: 8,
-///     setup: false,                          // an owner of the database makes the tables
-///     auto_switch: false,                    // a person shows a raised version to readers
-///     handler: HandlerConfig { policy: Policy::Stop, ..HandlerConfig::default() },
-///     ..EngineConfig::default()
-/// };
+/// let config = EngineConfig::default()
+///     .name("web-1")
+///     .requeue_every(Duration::from_secs(5))
+///     .lease(Duration::from_secs(20)) // the same in all processes
+///     .workers(8)
+///     .setup(false) // an owner of the database makes the tables
+///     .auto_switch(false) // a person shows a raised version to readers
+///     .handler(HandlerConfig::default().policy(Policy::Stop));
 /// config.check()?;
 /// # Ok::<(), readside::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EngineConfig {
     /// The name of this process in the list of members and in PostgreSQL's of sessions, for people. Default: its program, number
     /// and host: `billing-4711@host-a`.
@@ -172,6 +185,18 @@ impl Default for EngineConfig {
             handler: HandlerConfig::default(),
         }
     }
+}
+
+setters! { EngineConfig:
+    name: into String,
+    requeue_every: set Duration,
+    lease: set Duration,
+    longest_reducer: set Duration,
+    workers: set usize,
+    setup: set bool,
+    system_instance: set bool,
+    auto_switch: set bool,
+    handler: set HandlerConfig,
 }
 
 impl EngineConfig {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{StoreError, StoreErrorKind};
+use crate::setters::setters;
 
 /// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
 ///
@@ -10,16 +11,15 @@ use crate::error::{StoreError, StoreErrorKind};
 /// ```no_run
 /// use std::time::Duration;
 /// use readside::{PostgresOptions, PostgresStore};
-/// let options = PostgresOptions {
-///     max_connections: 20,
-///     lock_timeout: Duration::from_secs(2),
-///     statement_timeout: Duration::MAX, // no limit
-///     ..PostgresOptions::default()
-/// };
+/// let options = PostgresOptions::default()
+///     .max_connections(20)
+///     .lock_timeout(Duration::from_secs(2))
+///     .statement_timeout(Duration::MAX); // no limit
 /// let store = PostgresStore::connect_with("postgres://app@localhost/service", options)?;
 /// # Ok::<(), readside::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
     /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
@@ -57,6 +57,16 @@ impl Default for PostgresOptions {
             idle_timeout: Duration::from_mins(10),
         }
     }
+}
+
+setters! { PostgresOptions:
+    max_connections: set usize,
+    connect_timeout: set Duration,
+    lock_timeout: set Duration,
+    statement_timeout: set Duration,
+    idle_in_transaction_timeout: set Duration,
+    max_lifetime: set Duration,
+    idle_timeout: set Duration,
 }
 
 impl PostgresOptions {

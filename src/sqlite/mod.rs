@@ -32,6 +32,7 @@ use crate::db::{Backend, Conn, DbStore};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
+use crate::setters::setters;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 #[cfg(feature = "cli")]
@@ -70,11 +71,12 @@ const MIGRATIONS: &[&str] = &[
 /// use readside::{SqliteOptions, SqliteStore};
 /// use readside::clock::ManualClock;
 /// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
-/// let options = SqliteOptions { busy_timeout: Duration::from_secs(10), clock };
+/// let options = SqliteOptions::default().busy_timeout(Duration::from_secs(10)).clock(clock);
 /// let store = SqliteStore::in_memory_with(options)?;
 /// # Ok::<(), readside::Error>(())
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SqliteOptions {
     /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
     /// 24 days for another process. Default: 5 s.
@@ -87,6 +89,11 @@ impl Default for SqliteOptions {
     fn default() -> Self {
         Self { busy_timeout: Duration::from_secs(5), clock: Arc::new(SystemClock) }
     }
+}
+
+setters! { SqliteOptions:
+    busy_timeout: set Duration,
+    clock: set Arc<dyn Clock>,
 }
 
 /// A path, or an URI of a file, of which nothing shows what may be a secret.

@@ -12,7 +12,7 @@ use readside::failure::{FailureQuery, FailureStatus};
 use readside::query::{Query, SubQuery};
 use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{Engine, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, testing};
+use readside::{Engine, EngineStore, EventStore, NewEvent, Policy, testing};
 
 use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, remote, seen, start, tenant};
 
@@ -118,7 +118,7 @@ pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
     fill(&engine, 2, 5);
     place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
     let spoilt = seen(place);
-    let report = engine.rebuild("counts", RebuildOptions { switch: Switch::Same, ..options() }, &by(), |_| {}).unwrap();
+    let report = engine.rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
     assert!(!report.switched && report.waits_for.unwrap().contains("differ"));
     assert_eq!(seen(place), spoilt);
     assert_eq!(phases(place)[1].1, Phase::Ready);
@@ -126,7 +126,7 @@ pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     engine.switch("counts", &by()).unwrap();
     lawful(place);
-    let report = engine.rebuild("counts", RebuildOptions { switch: Switch::Same, ..options() }, &by(), |_| {}).unwrap();
+    let report = engine.rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.unwrap().is_same());
 }
 
@@ -134,7 +134,7 @@ both!(an_abandoned_build_goes);
 pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
-    engine.rebuild("counts", RebuildOptions { switch: Switch::Asked, ..options() }, &by(), |_| {}).unwrap();
+    engine.rebuild("counts", options().switch(Switch::Asked), &by(), |_| {}).unwrap();
     engine.abandon("counts", &by()).unwrap();
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
     // One that is under way ends with the reason.
@@ -159,7 +159,7 @@ pub(crate) fn one_instance_alone<P: Place>(place: &P) {
     fill(&engine, 3, 30);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
     let pushing = AtomicBool::new(true);
-    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    let one = options().instance(tenant(1));
     let (report, pushed) = std::thread::scope(|scope| {
         let busy = scope.spawn(|| {
             let mut pushed = Vec::new();
@@ -201,7 +201,7 @@ pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     let engine = start(FaultyStore::new(place.open(), cut_off.clone()), eager());
     fill(&engine, 2, 5);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
-    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    let one = options().instance(tenant(1));
     assert!(engine.rebuild("counts", one, &by(), |_| {}).unwrap().switched);
     assert_eq!(cut_off.0.load(Ordering::SeqCst), 1);
     assert!(engine.verify("counts", Some(&tenant(1))).unwrap().is_clean());
@@ -247,7 +247,7 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     assert_eq!((told(&built.left_out), built.switched), ((1, 1, 0, 0), true), "{}", built.left_out);
     engine.pause("counts", Some("b"), &by()).unwrap();
     engine.push(&[count("b", "z", 1), count("b", "z", 1)]).unwrap();
-    let of_a = RebuildOptions { instance: Some("a".into()), ..options() };
+    let of_a = options().instance("a");
     let one = engine.rebuild("counts", of_a, &by(), |_| {}).unwrap();
     assert_eq!(told(&one.left_out), (1, 1, 0, 0), "of this instance alone: {}", one.left_out);
     let reset = engine.reset("counts", None, &by()).unwrap();
@@ -263,7 +263,7 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
 // Contract: L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
 both!(what_waits_behind_an_event_is_left_out);
 pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
-    let stops = HandlerConfig { policy: Policy::Stop, ..crate::handler() };
+    let stops = crate::handler().policy(Policy::Stop);
     let engine = Engine::builder(place.open()).projection_with(crate::counts(1), stops).config(eager());
     let engine = engine.start().unwrap();
     engine.push(&(0..10).map(|n| count("a", "x", if n == 4 { 13 } else { 1 })).collect::<Vec<_>>()).unwrap();
@@ -280,7 +280,7 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
 // Contract: O2: a build that is as far as the live one may not have met yet what that fails at, not even a first event.
 both!(what_the_live_one_fails_at_first_is_left_out);
 pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) {
-    let waits = HandlerConfig { max_failure_count: 8, concurrent_instances: 1, ..crate::handler() };
+    let waits = crate::handler().max_failure_count(8).concurrent_instances(1);
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), waits);
     let engine = builder.config(eager()).start().unwrap();
     for n in 0..20 {
@@ -309,7 +309,7 @@ impl Faults for LiveIsFull {
 // Contract: O2: what is said to be built anew holds the log, wherever the live one stands.
 both!(a_live_one_that_lags_is_no_measure);
 pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
-    let in_small_pages = HandlerConfig { bulk_limit: 1, ..crate::handler() };
+    let in_small_pages = crate::handler().bulk_limit(1);
     let store = FaultyStore::new(place.open(), Arc::new(LiveIsFull));
     let builder = Engine::builder(store).projection_with(crate::counts(1), in_small_pages);
     let engine = builder.config(eager()).start().unwrap();
@@ -346,7 +346,7 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
 // Contract: L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
 both!(a_build_ends_although_events_keep_coming);
 pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
-    let in_small_pages = HandlerConfig { bulk_limit: 100, ..crate::handler() };
+    let in_small_pages = crate::handler().bulk_limit(100);
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
     let engine = builder.config(eager()).start().unwrap();
     // More than the switch itself makes up.
@@ -398,7 +398,7 @@ impl Faults for Disk {
 
 fn start_on<S: EngineStore>(inner: S, disk: &Arc<Disk>) -> Engine {
     let (backoff_base, backoff_cap) = (std::time::Duration::from_millis(50), std::time::Duration::from_millis(200));
-    let soon = HandlerConfig { backoff_base, backoff_cap, ..crate::handler() };
+    let soon = crate::handler().backoff_base(backoff_base).backoff_cap(backoff_cap);
     let builder = Engine::builder(FaultyStore::new(inner, disk.clone())).projection_with(crate::counts(1), soon);
     builder.config(eager()).start().unwrap()
 }
@@ -546,7 +546,7 @@ pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
     place.sql("UPDATE readside.instances SET closed_at = head_at WHERE instance_id = 'tenant-001'");
-    let one = RebuildOptions { instance: Some(tenant(1)), ..options() };
+    let one = options().instance(tenant(1));
     match engine.rebuild("counts", one, &by(), |_| {}) {
         Err(OperateError::Answered { error }) => assert!(error.contains("was removed meanwhile"), "{error}"),
         other => panic!("{other:?}"),

@@ -250,7 +250,7 @@ fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     let builds = engine.builds("counts").unwrap();
     assert_eq!(builds.len(), 2, "it was refused before anything was done: {builds:?}");
     engine.back("counts", false, &crate::by()).unwrap_err();
-    let options = RebuildOptions { accept_loss: true, ..RebuildOptions::default() };
+    let options = RebuildOptions::default().accept_loss(true);
     let report = engine.rebuild("counts", options, &crate::by(), |_| {}).unwrap();
     assert!(report.switched && report.left_behind[0].contains("security label"), "{report:?}");
 }
@@ -363,7 +363,7 @@ fn what_on_a_view_needs_a_column_that_goes_is_named_before() {
     let error = new.commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
     assert!(error.contains("rule told on view counts uses column last"), "{error}");
     assert_eq!(live(&place), 1);
-    let options = RebuildOptions { accept_loss: true, ..RebuildOptions::default() };
+    let options = RebuildOptions::default().accept_loss(true);
     new.rebuild("counts", options, &crate::by(), |_| {}).unwrap();
     assert_eq!(live(&place), 2);
     drop(old);

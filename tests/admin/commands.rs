@@ -16,7 +16,7 @@ use readside::inspect::Inspect;
 use readside::prelude::*;
 use readside::store::ProjectionStore;
 use readside::testing::{Call, Faults, FaultyStore};
-use readside::{Engine, EngineStore, HandlerConfig, NewEvent, Policy};
+use readside::{Engine, EngineStore, NewEvent, Policy};
 use uuid::Uuid;
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
@@ -138,7 +138,7 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), eager());
     fill(&engine, 2, 2);
-    let waits = RebuildOptions { switch: Switch::Asked, ..RebuildOptions::default() };
+    let waits = RebuildOptions::default().switch(Switch::Asked);
     engine.pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     let id = engine.ask("counts", AdminCommand::Rebuild(waits.clone()), &by()).unwrap();
@@ -365,7 +365,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
             13 if !gate.armed.load(Ordering::SeqCst) => Err(ReduceError::new("bad luck")),
             by => create([set("position", e.position()), set("by", by)]),
         });
-    let stops = HandlerConfig { policy: Policy::Stop, bulk_limit: 1, ..crate::handler() };
+    let stops = crate::handler().policy(Policy::Stop).bulk_limit(1);
     let builder = Engine::builder(FaultyStore::new(store.clone(), hook.clone())).projection_with(counts, stops);
     let engine = builder.config(eager()).start().unwrap();
     let events: Vec<NewEvent> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();

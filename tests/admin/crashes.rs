@@ -8,7 +8,7 @@ use readside::admin::{AdminCommand, RebuildOptions, Remote};
 use readside::error::StoreError;
 use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, PostgresStore, SqliteOptions, SqliteStore};
+use readside::{Engine, EngineConfig, EngineStore, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::common::child::{Child, send, until_told};
 use crate::{LONG, Place, by, count, counts, eventually, fill, handler, lawful, seen, start, tenant};
@@ -64,7 +64,7 @@ impl Death {
 
 fn config() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(20), Duration::from_millis(300));
-    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(requeue_every).lease(lease).workers(2)
 }
 
 fn run<S: EngineStore>(store: S) {
@@ -73,7 +73,7 @@ fn run<S: EngineStore>(store: S) {
     let death = Death { point, after: Duration::from_micros(after), batches: AtomicI64::new(1) };
     let store = FaultyStore::new(store, Arc::new(death));
     // Small batches, so that filling takes several.
-    let handler = HandlerConfig { bulk_limit: 7, concurrent_instances: 2, ..handler() };
+    let handler = handler().bulk_limit(7).concurrent_instances(2);
     let engine = Engine::builder(store).projection_with(counts(1), handler).config(config()).start().unwrap();
     until_told();
     engine.shutdown(LONG).unwrap();
@@ -88,7 +88,7 @@ fn process() {
     if place.starts_with("postgres") {
         return run(PostgresStore::connect(&place).unwrap());
     }
-    run(SqliteStore::open_with(&place, SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() }).unwrap());
+    run(SqliteStore::open_with(&place, SqliteOptions::default().busy_timeout(LONG)).unwrap());
 }
 
 /// A process takes the command and dies at this point; another one brings it to its end.
@@ -140,7 +140,7 @@ pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
 both!(a_switch_happens_or_not);
 pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     filled(place);
-    let rebuild = AdminCommand::Rebuild(RebuildOptions { compare: false, ..RebuildOptions::default() });
+    let rebuild = AdminCommand::Rebuild(RebuildOptions::default().compare(false));
     for after in [100, 300, 700, 1200, 2000, 4000, 8000] {
         spoil(place);
         killed(place, &rebuild, "go_live", after);
@@ -150,7 +150,7 @@ pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
 both!(an_exchange_happens_or_not);
 pub(crate) fn an_exchange_happens_or_not<P: Place>(place: &P) {
     filled(place);
-    let one = RebuildOptions { instance: Some(tenant(1)), ..RebuildOptions::default() };
+    let one = RebuildOptions::default().instance(tenant(1));
     for (point, after) in [
         ("begin.", 0),
         ("apply", 0),

@@ -36,7 +36,7 @@ pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     engine.shutdown(LONG).unwrap();
     let engine = start_without(place, &[5, 7]);
-    let options = RebuildOptions { switch: Switch::Asked, ..RebuildOptions::default() };
+    let options = RebuildOptions::default().switch(Switch::Asked);
     engine.rebuild("counts", options, &by(), |_| {}).unwrap();
     assert_eq!(failed(place, "counts#next"), [2, 3]);
     ask(&engine, json!({ "kind": "discard", "instance": "a", "position": 2 }));
@@ -105,7 +105,7 @@ pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
     place.sql("UPDATE counts_1 SET n = n + 100 WHERE instance_id = 'tenant-000'");
     place.sql("DELETE FROM counts_log_1 WHERE instance_id = 'tenant-000' AND thing = 'x2'");
     place.sql("DELETE FROM counts_1 WHERE instance_id = 'tenant-000' AND thing = 'x2'");
-    let one = || RebuildOptions { instance: Some(tenant(0)), ..RebuildOptions::default() };
+    let one = || RebuildOptions::default().instance(tenant(0));
     for _ in 0..2 {
         engine.rebuild("counts", one(), &by(), |_| {}).unwrap();
         assert_eq!((seen(place), place.query("SELECT thing FROM orders")), (before.clone(), vec!["x1".to_owned()]));
@@ -130,7 +130,7 @@ pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
     place.sql("INSERT INTO orders VALUES ('tenant-000', 'x1')");
     let before = seen(place);
     place.redact("tenant-000", "x1");
-    let one = || RebuildOptions { instance: Some(tenant(0)), ..RebuildOptions::default() };
+    let one = || RebuildOptions::default().instance(tenant(0));
     let error = refused(engine.rebuild("counts", one(), &by(), |_| {}));
     assert!(error.contains("orders") && error.contains("counts_1") && error.contains("first"), "{error}");
     assert_eq!(seen(place), before);

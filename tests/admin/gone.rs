@@ -234,7 +234,7 @@ fn altered<P: Place>(place: &P, engine: &Engine, at: i64, (change, back): (&str,
 // Contract: L11, I2: a table that somebody altered is no event's fault.
 both!(an_altered_table_is_a_standstill);
 pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
-    let config = HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().max_failure_count(1);
     let builder = Engine::builder(place.open()).projection_with(emails(), config).config(eager());
     let engine = builder.start().unwrap();
     engine.await_pushed("emails", &engine.push(&[count("a", "taken", 1)]).unwrap(), LONG).unwrap();

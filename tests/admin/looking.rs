@@ -97,7 +97,7 @@ fn shown() -> Projection {
 // Contract: O3
 both!(values_are_compared_alike_and_look_different_where_they_differ);
 pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: Place>(place: &P) {
-    let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().max_failure_count(1).retries(0);
     let engine = Engine::builder(place.open()).projection_with(shown(), config).config(eager()).start().unwrap();
     // Each with another one that is not the same.
     let documents = [
@@ -232,7 +232,7 @@ pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     assert!(said.contains("\"position\" holds Integer"), "{said}");
     assert!(matches!(engine.explain("users", &question()), Err(OperateError::UnknownProjection { .. })));
     assert!(matches!(engine.verify("counts", Some("nobody")), Err(OperateError::UnknownInstance { .. })));
-    let options = RebuildOptions { instance: Some("nobody".into()), ..RebuildOptions::default() };
+    let options = RebuildOptions::default().instance("nobody");
     match engine.rebuild("counts", options, &by(), |_| {}) {
         Err(OperateError::Answered { error }) => assert!(error.contains("no instance \"nobody\""), "{error}"),
         other => panic!("{other:?}"),

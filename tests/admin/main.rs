@@ -137,7 +137,7 @@ impl Place for File {
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
     }
     fn open(&self) -> SqliteStore {
-        let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
+        let options = SqliteOptions::default().busy_timeout(LONG);
         SqliteStore::open_with(self.address(), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
@@ -259,16 +259,16 @@ impl Place for common::postgres::Database {
 /// Ticks often.
 pub(crate) fn eager() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
-    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(requeue_every).lease(lease).workers(2)
 }
 
 /// Never ticks by itself within a test.
 pub(crate) fn lazy() -> EngineConfig {
-    EngineConfig { requeue_every: Duration::from_hours(1), workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(Duration::from_hours(1)).workers(2)
 }
 
 pub(crate) fn handler() -> HandlerConfig {
-    HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() }
+    HandlerConfig::default().max_failure_count(1).retries(0)
 }
 
 pub(crate) fn start<S: EngineStore>(store: S, config: EngineConfig) -> Engine {

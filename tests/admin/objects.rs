@@ -369,7 +369,7 @@ pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
     place.sql("CREATE VIEW mine AS SELECT thing FROM notes_1");
     let told = format!("{:?}", look());
     assert!(told.contains("mine") && told.contains("orders"), "{told}");
-    engine.rebuild("notes", RebuildOptions { accept_loss: true, ..RebuildOptions::default() }, &by(), |_| {}).unwrap();
+    engine.rebuild("notes", RebuildOptions::default().accept_loss(true), &by(), |_| {}).unwrap();
     place.sql("CREATE VIEW stale AS SELECT thing FROM \"notes_1#next\"");
     let found = look();
     let warned = found.iter().find(|finding| finding.verdict == Severity::Warn).unwrap();

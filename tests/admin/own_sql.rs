@@ -5,7 +5,7 @@ use readside::error::{ProjectionError, SetupError, StoreErrorKind};
 use readside::failure::{FailureClass, FailureQuery};
 use readside::prelude::*;
 use readside::store::ProjectionStore;
-use readside::{Engine, EngineConfig, Error, NewEvent, PostgresStore, testing};
+use readside::{Engine, Error, NewEvent, PostgresStore, testing};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, handler, tenant};
 
@@ -43,7 +43,7 @@ fn items(version: u32, times: i64) -> Projection {
 }
 
 fn start<P: Place>(place: &P, projection: &Projection, auto_switch: bool) -> Engine {
-    let config = EngineConfig { auto_switch, ..eager() };
+    let config = eager().auto_switch(auto_switch);
     Engine::builder(place.open()).projection_with(projection.clone(), handler()).config(config).start().unwrap()
 }
 

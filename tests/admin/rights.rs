@@ -10,7 +10,7 @@ use readside::inspect::{Finding, Inspect, Severity};
 use readside::postgres_driver::{Client, NoTls};
 use readside::prelude::*;
 use readside::store::ProjectionStore;
-use readside::{Engine, EngineConfig, PostgresStore, SqliteStore};
+use readside::{Engine, PostgresStore, SqliteStore};
 
 use crate::common::postgres::{Database, database};
 use crate::{Counted, LONG, Place, by, common, count, counts, eager, eventually, handler};
@@ -60,7 +60,7 @@ fn sums() -> Projection {
 }
 
 fn start(store: &PostgresStore) -> Engine {
-    let config = EngineConfig { setup: false, ..eager() };
+    let config = eager().setup(false);
     let builder = Engine::builder(store.clone()).config(config).projection_with(counts(1), handler());
     builder.projection_with(sums(), handler()).start().unwrap()
 }

@@ -6,7 +6,7 @@ use readside::failure::FailureQuery;
 use readside::postgres_driver::{Client, NoTls};
 use readside::prelude::*;
 use readside::store::ProjectionStore;
-use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler};
+use readside::{Engine, EventStore, HandlerConfig, NewEvent, PostgresStore, ProjectionHandler};
 
 use crate::versions::{doubled, live};
 use crate::{LONG, Place, by, common, count, counts, eager, eventually, handler, start};
@@ -205,7 +205,7 @@ fn sql_of_the_services_own_writes_to_the_same_tables() {
     ProjectionStore::setup(&store, &[&notes(None)]).unwrap();
     place.sql("CREATE TABLE other.notes_1 (instance_id text, id text, PRIMARY KEY (instance_id, id))");
     let store = connect(&looking_into(&place, "other"));
-    let config = HandlerConfig { max_failure_count: 1, retries: 0, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().max_failure_count(1).retries(0);
     let shared = std::sync::Arc::new(store.clone());
     let by_hand = ProjectionHandler::new(shared.clone(), shared, notes(None), config).unwrap();
     let written = |id: &str, kind: &str| NewEvent::raw("a", "note", id, kind);
@@ -351,7 +351,7 @@ fn the_script_records_where_it_makes_tables() {
     client.batch_execute(&script).unwrap();
     let store = connect(&looking_into(&place, "other"));
     store.verify(&[&counts(1)]).unwrap();
-    let engine = start(store, EngineConfig { setup: false, ..eager() });
+    let engine = start(store, eager().setup(false));
     push(&engine, "x0", 20);
     assert_eq!(
         (relations(&place), number(&place, "app.counts_log_1")),

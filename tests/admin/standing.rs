@@ -9,8 +9,8 @@ use readside::health::{ProjectionHealth, StopCause, Verdict};
 use readside::inspect::{Finding, Inspect, ProjectionStatus, Severity};
 use readside::store::{LeaseStore, Member, Note, ProjectionStore, Standstill, StandstillKind, StandstillSubject};
 use readside::{
-    Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresOptions, PostgresStore, ProjectionHandler,
-    SqliteOptions, SqliteStore, admin, error,
+    Engine, EventStore, HandlerConfig, NewEvent, PostgresOptions, PostgresStore, ProjectionHandler, SqliteOptions,
+    SqliteStore, admin, error,
 };
 use uuid::Uuid;
 
@@ -270,7 +270,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     let member = Member { process: other, name: "the other".into(), projections: vec![("counts".into(), 1)] };
     store.heartbeat(&member, LONG).unwrap();
     assert!(store.lead(&key, other, LONG).unwrap());
-    let engine = start(place.open(), EngineConfig { lease: LONG, ..eager() });
+    let engine = start(place.open(), eager().lease(LONG));
     engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_eq!(why(&engine, &tenant(0), 1).kind, StandstillKind::FirstRun);
     assert_eq!(status(place).verdict, Verdict::Building);
@@ -359,9 +359,9 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
 #[test]
 fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
     let place = crate::File::new();
-    let quick = SqliteOptions { busy_timeout: Duration::from_millis(20), ..SqliteOptions::default() };
+    let quick = SqliteOptions::default().busy_timeout(Duration::from_millis(20));
     let store = SqliteStore::open_with(place.address(), quick).unwrap();
-    let handler = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let handler = HandlerConfig::default().retries(0);
     let engine = Engine::builder(store).projection_with(counts(1), handler).config(eager()).start().unwrap();
     fill(&engine, 1, 1);
     eventually("the first run", || health(&engine).succeeded);
@@ -392,7 +392,7 @@ mod on_the_server {
     #[test]
     fn a_lock_that_is_waited_for_is_told_until_it_is_gone() {
         let place = database();
-        let options = PostgresOptions { lock_timeout: Duration::from_millis(50), ..PostgresOptions::default() };
+        let options = PostgresOptions::default().lock_timeout(Duration::from_millis(50));
         let store = PostgresStore::connect_with(place.url(), options).unwrap();
         let engine = start(store, eager());
         fill(&engine, 1, 3);
@@ -428,7 +428,7 @@ mod on_the_server {
         ));
         let (_, rest) = place.url().split_once('@').unwrap();
         let store = PostgresStore::connect(&format!("postgres://{role}@{rest}")).unwrap();
-        let engine = start(store, EngineConfig { setup: false, ..eager() });
+        let engine = start(store, eager().setup(false));
         engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
         eventually("the note", || kinds(&status(&place).standstills).first() == Some(&StandstillKind::Denied));
         let seen = status(&place);
@@ -451,7 +451,7 @@ mod on_the_server {
     fn a_database_out_of_reach_is_told_by_the_error() {
         let place = database();
         let proxy = crate::common::proxy::Proxy::before(place.url());
-        let options = PostgresOptions { connect_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+        let options = PostgresOptions::default().connect_timeout(Duration::from_secs(1));
         let engine = start(PostgresStore::connect_with(&proxy.url(place.url()), options).unwrap(), eager());
         fill(&engine, 1, 3);
         proxy.vanish(true);

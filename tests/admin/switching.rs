@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use readside::PostgresStore;
 use readside::admin::RebuildOptions;
 use readside::builds::Phase;
 use readside::error::SwitchError;
 use readside::postgres_driver::{Client, NoTls};
 use readside::store::{BuildStore, ProjectionKey};
-use readside::{EngineConfig, PostgresStore};
 
 use crate::common::postgres::{Database, database};
 use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, seen, start, tenant};
@@ -46,7 +46,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
             client.batch_execute("COMMIT").unwrap();
         });
         let mut told = Vec::new();
-        let options = RebuildOptions { switch_within: Some(LONG), ..RebuildOptions::default() };
+        let options = RebuildOptions::default().switch_within(LONG);
         let report = engine.rebuild("counts", options, &by(), |progress| {
             if let Some(why) = &progress.waits_for {
                 named.fetch_or(why.contains(&pid.to_string()), Ordering::SeqCst);
@@ -71,7 +71,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
 #[test]
 fn an_engine_bears_its_name_in_the_list_of_sessions() {
     let place = database();
-    let named = |name: &str| EngineConfig { name: name.to_owned(), ..eager() };
+    let named = |name: &str| eager().name(name);
     let engine = start(place.open(), named("billing-7"));
     fill(&engine, 1, 3);
     let sql = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() \
@@ -96,7 +96,7 @@ fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {
     place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
     let before = seen(&place);
     let (mut client, pid) = reader_who_left(&place);
-    let options = RebuildOptions { switch_within: Some(Duration::from_millis(300)), ..RebuildOptions::default() };
+    let options = RebuildOptions::default().switch_within(Duration::from_millis(300));
     let error = engine.rebuild("counts", options, &by(), |_| {}).unwrap_err();
     let told = error.to_string();
     for wanted in [&pid.to_string(), "nightly-report", "given up after", "pg_terminate_backend", "builds switch"] {

@@ -68,7 +68,7 @@ both!(a_raised_version_waits_if_told_to);
 pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 2, 4);
-    let new = start_doubled(place.open(), EngineConfig { auto_switch: false, ..eager() });
+    let new = start_doubled(place.open(), eager().auto_switch(false));
     let is_ready = || {
         let builds = place.open().builds().builds().unwrap();
         builds.iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
@@ -117,7 +117,7 @@ both!(what_is_waited_for_is_what_readers_see);
 pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     let old = start(place.open(), crate::lazy());
     fill(&old, 1, 4);
-    let new = start_doubled(place.open(), EngineConfig { auto_switch: false, ..eager() });
+    let new = start_doubled(place.open(), eager().auto_switch(false));
     eventually("the new version", || {
         old.builds("counts").unwrap().iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
     });
@@ -151,7 +151,7 @@ fn unfed(engine: &Engine) -> Option<String> {
 }
 
 fn if_asked() -> EngineConfig {
-    EngineConfig { auto_switch: false, ..eager() }
+    eager().auto_switch(false)
 }
 
 // Contract: B1, L11: the code is rolled back, and the newer one is deployed again.
@@ -251,7 +251,7 @@ both!(what_is_live_already_is_not_built_again);
 pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 4);
-    let options = RebuildOptions { unless_live: true, ..RebuildOptions::default() };
+    let options = RebuildOptions::default().unless_live(true);
     let report = engine.rebuild("counts", options, &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.is_none());
     assert_eq!(engine.builds("counts").unwrap().len(), 1);

@@ -52,7 +52,7 @@ struct Bench<'f> {
 fn bench(fixture: &Fixture, policy: Policy) -> Bench<'_> {
     let mended = Arc::new(AtomicI64::new(0));
     let projection = items(&mended);
-    let config = HandlerConfig { retries: 0, max_failure_count: 1, bulk_limit: 7, policy, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0).max_failure_count(1).bulk_limit(7).policy(policy);
     let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
     handler.setup().unwrap();
     Bench { fixture, projection, handler, mended }
@@ -233,7 +233,7 @@ pub(crate) fn a_retry_of_all_goes_on_where_the_database_refuses(fixture: &Fixtur
             9 => multi([create([set("id", "i0"), set("value", 9)])]),
             value => upsert(["id"], [set("id", e.aggregate_id()), set("value", value)]),
         });
-    let config = HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0).max_failure_count(1).policy(Policy::Park);
     let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
     handler.setup().unwrap();
     let put = |id: usize, value: i64| NewEvent::new("a", &format!("i{id}"), &Put { value });
@@ -319,12 +319,8 @@ both!(a_restart_goes_on_counting);
 pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1), ("x", 2)]);
-    let config = HandlerConfig {
-        retries: 0,
-        max_failure_count: 3,
-        backoff_base: std::time::Duration::from_nanos(1),
-        ..HandlerConfig::default()
-    };
+    let config =
+        HandlerConfig::default().retries(0).max_failure_count(3).backoff_base(std::time::Duration::from_nanos(1));
     for attempts in 1..=3 {
         let projection = bench.projection.clone();
         let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection, config.clone()).unwrap();

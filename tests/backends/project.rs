@@ -76,7 +76,7 @@ both!(a_read_model_follows_its_events);
 pub(crate) fn a_read_model_follows_its_events(fixture: &Fixture) {
     for bulk_limit in [1, 2, 500] {
         let projection = Projection::clone(&users());
-        let handler = handler(fixture, projection.clone(), HandlerConfig { bulk_limit, ..HandlerConfig::default() });
+        let handler = handler(fixture, projection.clone(), HandlerConfig::default().bulk_limit(bulk_limit));
         let id = format!("u{bulk_limit}");
         let push = |commands: &[NewEvent]| fixture.store.push(commands).unwrap();
         push(&[add("a", &id, &id), add("b", &id, "x"), rename("a", &id, "tmp"), rename("a", &id, &format!("{id}!"))]);
@@ -109,13 +109,13 @@ pub(crate) fn filtered_reads_move_the_checkpoint(fixture: &Fixture) {
 }
 
 fn once() -> HandlerConfig {
-    HandlerConfig { retries: 0, ..HandlerConfig::default() }
+    HandlerConfig::default().retries(0)
 }
 
 // Contract: G2, H1, H2, L4
 both!(a_poison_event_stops_its_instance_only);
 pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
-    let handler = handler(fixture, users(), HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..once() });
+    let handler = handler(fixture, users(), once().max_failure_count(1).policy(Policy::Stop));
     fixture
         .store
         .push(&[
@@ -150,7 +150,7 @@ pub(crate) fn a_poison_event_stops_its_instance_only(fixture: &Fixture) {
 // Contract: H2
 both!(a_skipped_event_leaves_the_rest);
 pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
-    let config = HandlerConfig { max_failure_count: 1, policy: Policy::Skip, ..once() };
+    let config = once().max_failure_count(1).policy(Policy::Skip);
     let projection = users().on_raw("user", "user.bad", |_| Err(ReduceError::new("cannot")));
     let handler = handler(fixture, projection.clone(), config);
     let bad = NewEvent::raw("a", "user", "u1", "user.bad");

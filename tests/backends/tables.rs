@@ -9,7 +9,7 @@ use readside::{HandlerConfig, NewEvent, ProjectionHandler};
 use crate::Fixture;
 
 fn handler(fixture: &Fixture, projection: &Projection) -> ProjectionHandler {
-    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0);
     let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
     handler.setup().unwrap();
     handler

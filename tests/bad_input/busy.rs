@@ -182,7 +182,7 @@ fn a_clock_that_jumps_back_does_not_turn_times_round() {
     use std::time::{Duration, SystemTime};
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(5000);
     let clock = ManualClock::at(later);
-    let options = SqliteOptions { clock: std::sync::Arc::new(clock.clone()), ..Default::default() };
+    let options = SqliteOptions::default().clock(std::sync::Arc::new(clock.clone()));
     let store = SqliteStore::in_memory_with(options).unwrap();
     store.setup().unwrap();
     let push = |id: &str| store.push(&[command("a", id)]).unwrap()[0].created_at();

@@ -64,7 +64,7 @@ fn an_unknown_commit_of_a_read_model_is_resolved() {
     let mut client = store.connect();
     store.push(&[command("a", "1"), command("a", "2")]).unwrap();
     fails_once_at_commit(&mut client, "people_1", "XX000");
-    let config = HandlerConfig { retry_failed_after: Duration::from_millis(1), ..Default::default() };
+    let config = HandlerConfig::default().retry_failed_after(Duration::from_millis(1));
     let handler = ProjectionHandler::new(shared(&store), shared(&store), projection.clone(), config).unwrap();
     handler.trigger(&["a"]).unwrap();
     assert_eq!(store.rows(&projection, "people").len(), 2);

@@ -120,10 +120,7 @@ fn connections_do_not_live_for_ever() {
         named.renew(uuid::Uuid::nil(), Duration::from_secs(5)).unwrap();
     };
     let zero = Duration::ZERO;
-    for options in [
-        PostgresOptions { max_lifetime: zero, ..Default::default() },
-        PostgresOptions { idle_timeout: zero, ..Default::default() },
-    ] {
+    for options in [PostgresOptions::default().max_lifetime(zero), PostgresOptions::default().idle_timeout(zero)] {
         let named = named(&store.database, options.clone());
         use_all(&named);
         eventually("the end of all connections", || sessions(&mut client).is_empty());
@@ -183,7 +180,7 @@ fn calls_on_a_thread_of_an_asynchronous_runtime_are_refused() {
     let projection = people("people", 1);
     ProjectionStore::setup(&others, &[&projection]).unwrap();
     let shared = Arc::new(PostgresStore::connect(&url).unwrap());
-    let config = HandlerConfig { retries: 0, ..Default::default() };
+    let config = HandlerConfig::default().retries(0);
     let handler = ProjectionHandler::new(shared.clone(), shared.clone(), projection, config).unwrap();
     let on_thread = move || {
         refused(&PostgresStore::connect(&url).unwrap_err());

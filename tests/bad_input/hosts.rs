@@ -43,7 +43,7 @@ fn place(database: &Database) -> (String, String) {
 }
 
 fn connect(url: &str) -> Result<PostgresStore, readside::error::StoreError> {
-    PostgresStore::connect_with(url, PostgresOptions { connect_timeout: PATIENCE, ..Default::default() })
+    PostgresStore::connect_with(url, PostgresOptions::default().connect_timeout(PATIENCE))
 }
 
 #[test]

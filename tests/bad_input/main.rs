@@ -86,7 +86,7 @@ pub(crate) struct OnSqlite {
 impl OnSqlite {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = readside::SqliteOptions { busy_timeout: PATIENCE, ..Default::default() };
+        let options = readside::SqliteOptions::default().busy_timeout(PATIENCE);
         let store = readside::SqliteStore::open_with(folder.path().join("test.db"), options).unwrap();
         store.setup().unwrap();
         Self { store, folder }
@@ -108,7 +108,7 @@ pub(crate) struct OnPostgres {
 impl OnPostgres {
     pub(crate) fn new() -> Self {
         let database = common::postgres::database();
-        let options = readside::PostgresOptions { lock_timeout: PATIENCE, ..Default::default() };
+        let options = readside::PostgresOptions::default().lock_timeout(PATIENCE);
         let store = readside::PostgresStore::connect_with(database.url(), options).unwrap();
         store.setup().unwrap();
         Self { store, database }
@@ -225,7 +225,7 @@ pub(crate) fn trigger<S: Store>(
     projection: &Projection,
     instances: &[&str],
 ) -> Result<(), readside::error::TriggerError> {
-    let config = readside::HandlerConfig { retries: 0, ..Default::default() };
+    let config = readside::HandlerConfig::default().retries(0);
     let store = shared(store);
     let handler = readside::ProjectionHandler::new(store.clone(), store, projection.clone(), config).unwrap();
     handler.setup().unwrap();

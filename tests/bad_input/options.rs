@@ -27,7 +27,7 @@ fn a_file_takes_any_time_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("test.db");
     for busy_timeout in [Duration::MAX, Duration::ZERO, Duration::from_nanos(1)] {
-        let options = SqliteOptions { busy_timeout, ..Default::default() };
+        let options = SqliteOptions::default().busy_timeout(busy_timeout);
         works(&SqliteStore::open_with(&path, options.clone()).unwrap());
         works(&SqliteStore::in_memory_with(options).unwrap());
     }
@@ -66,7 +66,7 @@ fn a_server_takes_any_option_or_refuses_it_by_name() {
             refused(with(Duration::ZERO), name);
         }
     }
-    let with = |max_connections| PostgresOptions { max_connections, ..Default::default() };
+    let with = |max_connections| PostgresOptions::default().max_connections(max_connections);
     works(&PostgresStore::connect_with(database.url(), with(usize::MAX)).unwrap());
     refused(with(0), "max_connections");
     let store = PostgresStore::connect_with(database.url(), with(usize::MAX)).unwrap();

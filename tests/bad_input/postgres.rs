@@ -12,7 +12,7 @@ use readside::{EventStore, PostgresOptions, PostgresStore};
 use crate::{OnPostgres, Store, command, common, names::people};
 
 fn refused(url: &str) -> StoreError {
-    let options = PostgresOptions { connect_timeout: Duration::from_millis(500), ..Default::default() };
+    let options = PostgresOptions::default().connect_timeout(Duration::from_millis(500));
     PostgresStore::connect_with(url, options).unwrap_err()
 }
 
@@ -154,7 +154,7 @@ fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     let address = store.database.url().rsplit_once('@').unwrap().1;
     let clerk = std::sync::Arc::new(PostgresStore::connect(&format!("postgres://{role}@{address}")).unwrap());
     clerk.push(&[command("a", "1")]).unwrap();
-    let config = readside::HandlerConfig { retries: 0, ..Default::default() };
+    let config = readside::HandlerConfig::default().retries(0);
     let handler = readside::ProjectionHandler::new(clerk.clone(), clerk.clone(), people, config).unwrap();
     let error = handler.trigger(&["a"]).unwrap_err();
     drop((handler, clerk));

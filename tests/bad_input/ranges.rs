@@ -20,7 +20,7 @@ fn letters(count: usize) -> String {
 }
 
 fn at_once() -> HandlerConfig {
-    HandlerConfig { retries: 0, max_failure_count: 1, ..HandlerConfig::default() }
+    HandlerConfig::default().retries(0).max_failure_count(1)
 }
 
 fn handler<S: Store>(store: &S, projection: &Projection) -> ProjectionHandler {

@@ -9,7 +9,7 @@ use readside::{EventStore, SqliteOptions, SqliteStore};
 use crate::{PATIENCE, command};
 
 fn opened(path: &std::path::Path) -> Result<SqliteStore, StoreError> {
-    SqliteStore::open_with(path, SqliteOptions { busy_timeout: PATIENCE, ..Default::default() })
+    SqliteStore::open_with(path, SqliteOptions::default().busy_timeout(PATIENCE))
 }
 
 fn refused(path: &std::path::Path) -> StoreError {

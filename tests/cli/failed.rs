@@ -13,8 +13,7 @@ fn fail(place: &Place) {
         let command = |id: &str, payload: &str| NewEvent::raw("acme", "user", id, "user.added").payload_json(payload);
         let commands = [command("u1", "{}"), command("u2", r#"{"bad":1}"#), command("u2", "{}"), command("u3", "{}")];
         store.push(&commands).unwrap();
-        let config =
-            HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
+        let config = HandlerConfig::default().retries(0).max_failure_count(1).policy(Policy::Park);
         store.handler(users(false), config).trigger(&["acme"]).unwrap();
     });
 }
@@ -89,7 +88,7 @@ fn a_retry_of_all_tells_what_fails_again() {
         place.with(|store| {
             let bad = NewEvent::raw("beta", "user", "u9", "user.added").payload_json(r#"{"bad":2}"#);
             store.push(&[bad]).unwrap();
-            let config = HandlerConfig { retries: 0, max_failure_count: 1, ..HandlerConfig::default() };
+            let config = HandlerConfig::default().retries(0).max_failure_count(1);
             store.handler(users(false), config).trigger(&["beta"]).unwrap();
         });
         let all = ["failed", "retry", "users", "--all", "--why", "let us see"];
@@ -179,7 +178,7 @@ fn no_text_breaks_a_line_or_turns_it() {
     };
     on_both(|place| {
         place.with(|store| {
-            let config = HandlerConfig { max_failure_count: 1, policy: Policy::Stop, ..HandlerConfig::default() };
+            let config = HandlerConfig::default().max_failure_count(1).policy(Policy::Stop);
             let handler = store.handler(projection(), config);
             store.push(&[NewEvent::raw(INSTANCE, KIND, "i\u{2066}d", TYPE)]).unwrap();
             let error = handler.trigger(&[INSTANCE]).unwrap_err();
@@ -232,8 +231,8 @@ fn what_fails_in_a_version_that_is_built_is_reached_by_its_number() {
             store.push(&[added("u1"), added("u2"), added("u3")]).unwrap();
             store.handler(users(true), HandlerConfig::default()).trigger(&["acme"]).unwrap();
             let long = std::time::Duration::from_hours(1);
-            let handler = HandlerConfig { backoff_base: long, backoff_cap: long, ..HandlerConfig::default() };
-            let config = EngineConfig { handler, name: "the service".to_owned(), ..EngineConfig::default() };
+            let handler = HandlerConfig::default().backoff_base(long).backoff_cap(long);
+            let config = EngineConfig::default().handler(handler).name("the service");
             let engine = store.engine(raised(), config);
             let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
             while place.run(&["failed", "list", "--json"]).lines().is_empty() {

@@ -18,9 +18,8 @@ const WHY: [&str; 2] = ["--why", "a test"];
 /// Three events of `acme`, applied by an engine that goes on running.
 fn with_engine(place: &Place, test: impl FnOnce(&Engine)) {
     place.with(|store| {
-        let handler =
-            HandlerConfig { retries: 0, max_failure_count: 1, policy: Policy::Park, ..HandlerConfig::default() };
-        let config = EngineConfig { handler, ..EngineConfig::default() };
+        let handler = HandlerConfig::default().retries(0).max_failure_count(1).policy(Policy::Park);
+        let config = EngineConfig::default().handler(handler);
         let engine = store.engine(users(false), config);
         let commands: Vec<NewEvent> =
             ["u1", "u2", "u1"].iter().map(|id| NewEvent::raw("acme", "user", id, "user.added")).collect();

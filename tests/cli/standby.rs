@@ -75,7 +75,7 @@ fn every_command_that_only_looks_works_on_a_standby() {
     let line = r#"{"instance":"acme","aggregate_type":"user","aggregate_id":"2","type":"user.added","payload":"bad"}"#;
     ran(command().args(["-d", &primary.url(), "push"]), line).ok();
     let store = std::sync::Arc::new(PostgresStore::connect(&primary.url()).unwrap());
-    let config = readside::HandlerConfig { max_failure_count: 1, ..readside::HandlerConfig::default() };
+    let config = readside::HandlerConfig::default().max_failure_count(1);
     let users = crate::service::users(false);
     let handler = readside::ProjectionHandler::new(store.clone(), store, users, config).unwrap();
     handler.setup().unwrap();

@@ -19,7 +19,7 @@ fn forward(clock: &ManualClock, by: Duration) {
 }
 
 fn limited(max_failure_count: u32) -> HandlerConfig {
-    HandlerConfig { max_failure_count, policy: Policy::Stop, ..config() }
+    config().max_failure_count(max_failure_count).policy(Policy::Stop)
 }
 
 // Contract: H1
@@ -102,7 +102,7 @@ fn attempts_are_retries_and_one_and_one_call_counts_once() {
     let (store, clock) = store();
     push(&store, &[readside::NewEvent::raw("a", "thing", "f", "thing.flaky")]);
     let (projection, calls) = flaky(usize::MAX);
-    let handler = flaky_handler(&store, projection, HandlerConfig { retries: 2, ..config() });
+    let handler = flaky_handler(&store, projection, config().retries(2));
     stopped(handler.trigger(&["a"]));
     assert_eq!(calls.load(Ordering::SeqCst), 3);
     let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap();
@@ -177,7 +177,7 @@ fn a_refused_statement_is_found_by_single_steps() {
 fn skip_goes_on_at_once_and_keeps_the_record() {
     let (store, _) = store();
     push(&store, &[count("a", "x", 13), count("a", "x", 13), count("a", "x", 2)]);
-    let config = HandlerConfig { policy: Policy::Skip, ..limited(1) };
+    let config = limited(1).policy(Policy::Skip);
     handler(&store, config).trigger(&["a"]).unwrap();
     assert_eq!(rows(&store), ["a/x=2"]);
     let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap();

@@ -65,7 +65,7 @@ fn one_busy_instance_does_not_starve_others() {
         push(&store, &[count("busy", "x", 1)]);
     }
     push(&store, &[count("quiet", "x", 1)]);
-    let handler = handler(&store, readside::HandlerConfig { bulk_limit: 5, ..config() });
+    let handler = handler(&store, config().bulk_limit(5));
     let fetched = handler.fetch_events(&["busy", "quiet"]).unwrap();
     assert_eq!(fetched.events().count(), 6);
     assert_eq!(fetched.more(), [Arc::from("busy")]);

@@ -49,7 +49,7 @@ fn failing<S: Tried>(store: &S, faults: &Arc<OneFault>, config: HandlerConfig) -
 }
 
 fn skips(retries: u32) -> HandlerConfig {
-    HandlerConfig { bulk_limit: 2, max_failure_count: 1, policy: Policy::Skip, retries, ..config() }
+    config().bulk_limit(2).max_failure_count(1).policy(Policy::Skip).retries(retries)
 }
 
 /// Runs with a fault, then without one until all is well; gives the number of calls of the first run.
@@ -111,7 +111,7 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
         let (store, _) = store();
         store.push(&[count("a", "x", 1)]).unwrap();
         let faults = OneFault::first("ProjectionStore::commit", way);
-        failing(&store, &faults, HandlerConfig { retries: 1, ..config() }).trigger(&["a"]).unwrap();
+        failing(&store, &faults, config().retries(1)).trigger(&["a"]).unwrap();
         assert_eq!(rows(&store), ["a/x=1"]);
         // After the commit: one look at the states; then, if it was lost, all of the transaction again.
         let names = faults.names();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use readside::error::TriggerError;
 use readside::health::StopCause;
 use readside::store::ProjectionStore;
-use readside::{HandlerConfig, ProjectionHandler, SqliteStore};
+use readside::{ProjectionHandler, SqliteStore};
 
 use crate::{config, count, counts, push, rows, stopped, store};
 
@@ -193,7 +193,7 @@ fn events_by_hand_of_a_lost_history_are_not_written_on_postgres() {
 fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other: &S, cut: Cut<'_>) {
     let (models, _) = store();
     let models = Arc::new(models);
-    let parks = HandlerConfig { max_failure_count: 1, ..config() };
+    let parks = config().max_failure_count(1);
     let handler = ProjectionHandler::new(Arc::new(events.clone()), models.clone(), counts(), parks).unwrap();
     events.push(&[count("a", "x", 1), count("a", "x", 13)]).unwrap();
     handler.trigger(&["a"]).unwrap();
@@ -279,7 +279,7 @@ fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _o
                 [readside::statement::set("thing", e.aggregate_id()), readside::statement::increment("n", p.by)],
             )
         });
-    let config = HandlerConfig { retries: 1, ..config() };
+    let config = config().retries(1);
     let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), projection, config).unwrap();
     store.push(&[count("a", "x", 1), count("a", "x", 1), count("a", "y", 13)]).unwrap();
     let fetched = handler.fetch_events(&["a"]).unwrap();

@@ -55,14 +55,14 @@ pub(crate) fn count(instance: &str, thing: &str, by: i64) -> NewEvent {
 
 pub(crate) fn store() -> (SqliteStore, ManualClock) {
     let clock = ManualClock::at(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000));
-    let options = SqliteOptions { clock: Arc::new(clock.clone()), ..SqliteOptions::default() };
+    let options = SqliteOptions::default().clock(Arc::new(clock.clone()));
     let store = SqliteStore::in_memory_with(options).unwrap();
     ProjectionStore::setup(&store, &[&counts()]).unwrap();
     (store, clock)
 }
 
 pub(crate) fn config() -> HandlerConfig {
-    HandlerConfig { retries: 0, retry_failed_after: Duration::ZERO, ..HandlerConfig::default() }
+    HandlerConfig::default().retries(0).retry_failed_after(Duration::ZERO)
 }
 
 pub(crate) fn handler(store: &SqliteStore, config: HandlerConfig) -> ProjectionHandler {

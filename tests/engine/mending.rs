@@ -8,7 +8,7 @@ use readside::error::{FailureError, StoreErrorKind as Kind};
 use readside::failure::{By, FailureQuery, FailureStatus};
 use readside::prelude::*;
 use readside::store::ProjectionStore;
-use readside::{HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
+use readside::{NewEvent, ProjectionHandler, SqliteStore};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, push, rows, store};
@@ -37,7 +37,7 @@ fn late(mended: &Arc<AtomicBool>) -> Projection {
 }
 
 fn handler(store: &SqliteStore, projection: &Projection, faults: &Arc<OneFault>) -> ProjectionHandler {
-    let config = HandlerConfig { max_failure_count: 1, ..config() };
+    let config = config().max_failure_count(1);
     let wrapped = faulty(store.clone(), faults);
     ProjectionHandler::new(wrapped.clone(), wrapped, projection.clone(), config).unwrap()
 }

@@ -3,7 +3,7 @@
 use readside::error::{StoreErrorKind as Kind, TriggerError};
 use readside::health::StopCause;
 use readside::query::Query;
-use readside::{EventStore, HandlerConfig, ProjectionHandler};
+use readside::{EventStore, ProjectionHandler};
 
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};
@@ -66,10 +66,10 @@ fn more_says_that_the_limit_ended_the_fetch() {
     let (store, _) = store();
     push(&store, &[count("a", "x", 1), count("a", "x", 1)]);
     for (bulk_limit, events, more) in [(5, 2, 0), (2, 2, 0), (1, 1, 1)] {
-        let fetched = handler(&store, HandlerConfig { bulk_limit, ..config() }).fetch_events(&["a"]).unwrap();
+        let fetched = handler(&store, config().bulk_limit(bulk_limit)).fetch_events(&["a"]).unwrap();
         assert_eq!((fetched.events().count(), fetched.more().len()), (events, more), "limit {bulk_limit}");
     }
-    handler(&store, HandlerConfig { bulk_limit: 1, ..config() }).trigger(&["a"]).unwrap();
+    handler(&store, config().bulk_limit(1)).trigger(&["a"]).unwrap();
     assert_eq!(rows(&store), ["a/x=2"]);
 }
 
@@ -79,7 +79,7 @@ fn a_reducers_error_loses_nothing_before_it_and_counts_are_the_callers() {
     let (store, _) = store();
     push(&store, &[count("a", "x", 1), count("a", "x", 2), count("a", "x", 13), count("a", "x", 4)]);
     let all = store.filter(&Query::new()).unwrap();
-    let handler = handler(&store, HandlerConfig { retries: 3, ..config() });
+    let handler = handler(&store, config().retries(3));
     let processed = handler.process_events(&all[1..]);
     assert_eq!(processed.applied, 0);
     assert!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use readside::error::StoreError;
 use readside::health::StopCause;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{HandlerConfig, Projection, ProjectionHandler};
+use readside::{Projection, ProjectionHandler};
 
 use crate::{config, count, counts, handler, push, rows, stopped, store};
 
@@ -62,8 +62,7 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
 #[test]
 fn many_callers_apply_each_event_once() {
     let (store, _) = store();
-    let handlers: Vec<ProjectionHandler> =
-        (0..3).map(|_| handler(&store, HandlerConfig { bulk_limit: 3, retries: 9, ..config() })).collect();
+    let handlers: Vec<ProjectionHandler> = (0..3).map(|_| handler(&store, config().bulk_limit(3).retries(9))).collect();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for n in 0..6 {
@@ -94,7 +93,7 @@ fn cancel_interrupts_the_wait_between_attempts() {
         Err(readside::error::ReduceError::new("no"))
     });
     push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
-    let waits = HandlerConfig { retries: 1, retry_failed_after: Duration::from_hours(1), ..config() };
+    let waits = config().retries(1).retry_failed_after(Duration::from_hours(1));
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, projection, waits).unwrap();
     let start = Instant::now();

@@ -17,7 +17,7 @@ fn the_engine_does_not_care_what_time_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let clock = ManualClock::at(SystemTime::now());
     let open = || {
-        let options = SqliteOptions { busy_timeout: LONG, clock: Arc::new(clock.clone()) };
+        let options = SqliteOptions::default().busy_timeout(LONG).clock(Arc::new(clock.clone()));
         SqliteStore::open_with(folder.path().join("test.db"), options).unwrap()
     };
     let store = open();
@@ -51,7 +51,7 @@ fn the_engine_does_not_care_what_time_it_is() {
 #[test]
 fn a_lease_from_a_clock_that_was_wrong_does_not_last_for_ever() {
     let clock = ManualClock::at(SystemTime::now() + Duration::from_hours(24));
-    let options = SqliteOptions { busy_timeout: LONG, clock: Arc::new(clock.clone()) };
+    let options = SqliteOptions::default().busy_timeout(LONG).clock(Arc::new(clock.clone()));
     let store = SqliteStore::in_memory_with(options).unwrap();
     ProjectionStore::setup(&store, &[&crate::load::ledger()]).unwrap();
     let dead = uuid::Uuid::from_u128(1);

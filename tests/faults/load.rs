@@ -56,8 +56,8 @@ pub(crate) fn moved(instance: &str, thing: &str, by: i64) -> NewEvent {
 /// Ticks often, tries again at once, and has short leases.
 pub(crate) fn eager() -> EngineConfig {
     let ms = Duration::from_millis;
-    let handler = HandlerConfig { retry_failed_after: ms(10), concurrent_instances: 5, ..HandlerConfig::default() };
-    EngineConfig { requeue_every: ms(50), lease: ms(1000), workers: 2, handler, ..EngineConfig::default() }
+    let handler = HandlerConfig::default().retry_failed_after(ms(10)).concurrent_instances(5);
+    EngineConfig::default().requeue_every(ms(50)).lease(ms(1000)).workers(2).handler(handler)
 }
 
 pub(crate) fn start(store: impl EngineStore) -> Engine {

@@ -21,7 +21,7 @@ fn behind_proxy() -> (Database, PostgresStore, Proxy, Engine) {
 
 fn through(proxy: &Proxy, database: &Database) -> PostgresStore {
     let second = Duration::from_secs(1);
-    let options = PostgresOptions { lock_timeout: second, idle_in_transaction_timeout: second, ..Default::default() };
+    let options = PostgresOptions::default().lock_timeout(second).idle_in_transaction_timeout(second);
     PostgresStore::connect_with(&proxy.url(database.url()), options).unwrap()
 }
 

@@ -50,7 +50,7 @@ fn process() {
 }
 
 fn open(place: &str) -> SqliteStore {
-    SqliteStore::open_with(place, SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() }).unwrap()
+    SqliteStore::open_with(place, SqliteOptions::default().busy_timeout(LONG)).unwrap()
 }
 
 fn run(store: &(impl EngineStore + Clone), held: Held<'_>) {
@@ -127,7 +127,7 @@ mod postgres {
 
     pub(super) fn process(place: &str) {
         let second = Duration::from_secs(1);
-        let options = PostgresOptions { idle_in_transaction_timeout: second, ..PostgresOptions::default() };
+        let options = PostgresOptions::default().idle_in_transaction_timeout(second);
         let store = PostgresStore::connect_with(place, options).unwrap();
         let held = |commands: &[NewEvent], wait: Duration, commits: bool| {
             let mut client = Client::connect(place, NoTls).unwrap();

@@ -20,8 +20,7 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 fn open(place: &str) -> PostgresStore {
-    let options =
-        PostgresOptions { lock_timeout: IDLE, idle_in_transaction_timeout: IDLE, ..PostgresOptions::default() };
+    let options = PostgresOptions::default().lock_timeout(IDLE).idle_in_transaction_timeout(IDLE);
     PostgresStore::connect_with(place, options).unwrap()
 }
 

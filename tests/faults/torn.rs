@@ -56,7 +56,7 @@ fn pass() {
     let store = SqliteStore::open(std::env::var("READSIDE_TEST_PLACE").unwrap()).unwrap();
     let left = AtomicI64::new(std::env::var("READSIDE_TEST_CALLS").unwrap().parse().unwrap());
     let mortal = FaultyStore::new(store.clone(), Arc::new(Mortal { left })).in_parts(usize::MAX);
-    let config = HandlerConfig { bulk_limit: 3, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().bulk_limit(3);
     let handler = ProjectionHandler::new(Arc::new(store), Arc::new(mortal), ledger(), config).unwrap();
     let names = instances();
     handler.trigger(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();

@@ -71,7 +71,7 @@ fn raised_beyond_the_backup<G: Ground>(ground: &mut G, auto_switch: bool, gate: 
     push(&events, &moved("a", 5));
     let projection = raised(Arc::clone(gate));
     let key = projection.key();
-    let new = engine(projection).config(EngineConfig { auto_switch, ..eager() }).start().unwrap();
+    let new = engine(projection).config(eager().auto_switch(auto_switch)).start().unwrap();
     eventually("the lost events", || at(&models, &key, "a") == 55);
     (models, new)
 }
@@ -241,7 +241,7 @@ pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     let engine = Arc::new(engine);
     for instance in ["a", "c"] {
         let asking = Arc::clone(&engine);
-        let options = RebuildOptions { instance: Some(instance.to_owned()), ..RebuildOptions::default() };
+        let options = RebuildOptions::default().instance(instance);
         assert!(within(move || asking.rebuild(NAME, options, &by(), |_| {})).unwrap().switched);
     }
     Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();

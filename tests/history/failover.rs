@@ -17,7 +17,11 @@ use crate::{LONG, NAME, Site, eager, eventually, instances, ledger, moved, push,
 /// Each waits for the connections that the forwarder holds, and for the locks of the test.
 fn patient() -> PostgresOptions {
     let (connect_timeout, lock_timeout, statement_timeout) = (LONG, LONG, LONG);
-    PostgresOptions { connect_timeout, lock_timeout, statement_timeout, max_connections: 30, ..Default::default() }
+    PostgresOptions::default()
+        .connect_timeout(connect_timeout)
+        .lock_timeout(lock_timeout)
+        .statement_timeout(statement_timeout)
+        .max_connections(30)
 }
 
 /// A primary with a standby, and a forwarder in front of both.
@@ -111,7 +115,7 @@ fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
     let pair = Pair::new();
     let store = pair.open();
     let ms = Duration::from_millis;
-    let config = HandlerConfig { bulk_limit: 5, retries: 20, retry_failed_after: ms(10), ..HandlerConfig::default() };
+    let config = HandlerConfig::default().bulk_limit(5).retries(20).retry_failed_after(ms(10));
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, ledger(), config).unwrap();
     handler.setup().unwrap();

@@ -82,7 +82,7 @@ impl Ground for File {
 }
 
 fn open(path: &std::path::Path) -> SqliteStore {
-    let options = SqliteOptions { busy_timeout: crate::LONG, ..SqliteOptions::default() };
+    let options = SqliteOptions::default().busy_timeout(crate::LONG);
     let store = SqliteStore::open_with(path, options).unwrap();
     store.setup().unwrap();
     store

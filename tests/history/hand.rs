@@ -128,8 +128,7 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
         let named: Vec<&str> = found.differing.iter().map(|one| one.instance.as_str()).collect();
         assert_eq!(named, ["a"]);
         assert!(found.differing[0].others.iter().any(|other| other.contains(words)), "{found:?}");
-        for instance in [None, Some("a".to_owned())] {
-            let options = RebuildOptions { instance, ..RebuildOptions::default() };
+        for options in [RebuildOptions::default(), RebuildOptions::default().instance("a")] {
             let error = chain(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
             assert!(error.contains("\"a\"") && error.contains(words), "{error}");
         }

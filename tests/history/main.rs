@@ -145,13 +145,13 @@ pub(crate) fn push(store: &dyn EventStore, commands: &[NewEvent]) -> Vec<Event> 
 /// Ticks often, and tries again at once.
 pub(crate) fn eager() -> EngineConfig {
     let ms = Duration::from_millis;
-    let handler = HandlerConfig { retry_failed_after: ms(10), ..HandlerConfig::default() };
-    EngineConfig { requeue_every: ms(50), lease: ms(1000), workers: 2, handler, ..EngineConfig::default() }
+    let handler = HandlerConfig::default().retry_failed_after(ms(10));
+    EngineConfig::default().requeue_every(ms(50)).lease(ms(1000)).workers(2).handler(handler)
 }
 
 /// Ticks so seldom that what it hears and remembers decides.
 pub(crate) fn last_scan() -> EngineConfig {
-    EngineConfig { requeue_every: Duration::from_secs(10), ..eager() }
+    eager().requeue_every(Duration::from_secs(10))
 }
 
 pub(crate) fn start(store: impl EngineStore, config: EngineConfig) -> Engine {

@@ -178,7 +178,7 @@ pub(crate) fn archiving_goes_on_beside_everything_else<P: Place>(place: &P) {
         }
         let store = store.clone();
         scope.spawn(move || {
-            let handler = handler_with(&store, users(1), HandlerConfig { bulk_limit: 3, ..HandlerConfig::default() });
+            let handler = handler_with(&store, users(1), HandlerConfig::default().bulk_limit(3));
             while !stop.load(Ordering::Relaxed) {
                 handler.trigger(&["a", "b"]).unwrap();
                 for instance in ["a", "b"] {

@@ -286,7 +286,7 @@ pub(crate) fn catch_up<S: Store>(store: &S, projection: Projection, instances: &
 
 /// Works in small pages, and gives up on an event at once.
 pub(crate) fn handler<S: Store>(store: &S, projection: Projection) -> ProjectionHandler {
-    let config = HandlerConfig { retries: 0, max_failure_count: 1, bulk_limit: 7, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0).max_failure_count(1).bulk_limit(7);
     handler_with(store, projection, config)
 }
 

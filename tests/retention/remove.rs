@@ -161,7 +161,7 @@ pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
 fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
     let push = |n: usize| store.push(&[add(instance, &format!("u{n}"), ADA)]).unwrap();
     let mut events: Vec<Event> = (0..3).flat_map(push).collect();
-    let one = handler_with(store, users(1), HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() });
+    let one = handler_with(store, users(1), HandlerConfig::default().bulk_limit(1));
     for _ in 0..before {
         let _ = one.process(one.fetch_events(&[instance]).unwrap());
     }
@@ -267,7 +267,7 @@ fn fill_some<S: Store>(store: &S) {
 both!(an_engine_goes_on_beside_a_removal);
 pub(crate) fn an_engine_goes_on_beside_a_removal<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
-    let config = EngineConfig { requeue_every: Duration::from_millis(20), workers: 2, ..EngineConfig::default() };
+    let config = EngineConfig::default().requeue_every(Duration::from_millis(20)).workers(2);
     let engine = Engine::builder(store.clone()).projection(users(1)).config(config).start().unwrap();
     fill_some(&store);
     store.remove("a", &mut |_| ()).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use readside::error::AwaitError;
 use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, Policy, error};
+use readside::{Engine, EventStore, HandlerConfig, NewEvent, Policy, error};
 
 use crate::{LONG, Place, count, counts, eventually, lazy, start, sum};
 
@@ -30,9 +30,9 @@ pub(crate) fn pushes_become_visible<P: Place>(place: &P) {
 both!(waiting_ends_with_the_reason);
 pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
-    let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
-    let skips = HandlerConfig { policy: Policy::Skip, ..stops.clone() };
-    let fails = HandlerConfig { max_failure_count: 9, ..stops.clone() };
+    let stops = HandlerConfig::default().max_failure_count(1).retries(0).policy(Policy::Stop);
+    let skips = stops.clone().policy(Policy::Skip);
+    let fails = stops.clone().max_failure_count(9);
     let engine = Engine::builder(store)
         .projection_with(counts("stops"), stops)
         .projection_with(counts("skips"), skips)
@@ -113,7 +113,7 @@ pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
     let ((read, reads), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
     let late = Arc::new(LateAnswer { armed: AtomicBool::new(false), read, gate });
     // It applies in the order of pushes.
-    let one_worker = EngineConfig { workers: 1, ..crate::eager() };
+    let one_worker = crate::eager().workers(1);
     let engine = start(FaultyStore::new(place.open(), late.clone()), &["counts"], one_worker);
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();

@@ -31,16 +31,12 @@ fn deadly() -> Projection {
 }
 
 fn handler_config() -> HandlerConfig {
-    HandlerConfig { max_failure_count: 2, backoff_base: Duration::from_millis(1), ..HandlerConfig::default() }
+    HandlerConfig::default().max_failure_count(2).backoff_base(Duration::from_millis(1))
 }
 
 fn work<S: EngineStore>(store: S) {
-    let config = EngineConfig {
-        requeue_every: Duration::from_millis(20),
-        lease: Duration::from_millis(300),
-        workers: 2,
-        ..EngineConfig::default()
-    };
+    let config =
+        EngineConfig::default().requeue_every(Duration::from_millis(20)).lease(Duration::from_millis(300)).workers(2);
     let engine = Engine::builder(store).projection_with(deadly(), handler_config()).config(config).start().unwrap();
     if std::env::var_os("READSIDE_TEST_PUSHES").is_some() {
         engine.push(&[put("c", "x", 1)]).unwrap();
@@ -199,7 +195,7 @@ fn watched<S: EngineStore + Clone>(store: S, look: impl Fn(&Event, &State) + Sen
 
 /// Pages of one instance, so that most are made ready ahead of the work on them.
 fn paged(bulk_limit: usize) -> HandlerConfig {
-    HandlerConfig { bulk_limit, concurrent_instances: 1, ..HandlerConfig::default() }
+    HandlerConfig::default().bulk_limit(bulk_limit).concurrent_instances(1)
 }
 
 const TENANTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -354,7 +350,7 @@ pub(crate) fn no_death_is_counted_for_an_event_that_the_log_lost<P: Place>(place
     models.acquire(&key, &["a".into()], Uuid::from_u128(1), Duration::from_millis(1)).unwrap();
     models.transaction(&mut |tx| tx.mark(&key, "a", Some(1))).unwrap();
     let source = Vanishing { inner: events, is_lost: Arc::default(), asked: Arc::default() };
-    let config = HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().max_failure_count(1);
     let builder = Engine::builder(models.clone()).source(source.clone()).projection_with(counts("counts"), config);
     let engine = builder.config(crate::eager()).start().unwrap();
     let failed = || models.failed_events(&key, &FailureQuery::all()).unwrap();

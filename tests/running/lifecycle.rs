@@ -7,7 +7,7 @@ use readside::prelude::*;
 use readside::query::{HeadsRequest, Query, SubQuery};
 use readside::store::{EventSource, ProjectionStore};
 use readside::subscription::Topics;
-use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, PostgresStore, SqliteStore, error};
+use readside::{Engine, EventStore, HandlerConfig, NewEvent, PostgresStore, SqliteStore, error};
 
 use crate::{LONG, Place, count, counts, eager, instance, lazy, start, sum};
 
@@ -52,7 +52,7 @@ pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
 both!(a_stop_ends_every_wait);
 pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     let store = place.open();
-    let slow = HandlerConfig { retries: 5, retry_failed_after: Duration::from_hours(1), ..HandlerConfig::default() };
+    let slow = HandlerConfig::default().retries(5).retry_failed_after(Duration::from_hours(1));
     let engine = Engine::builder(store).projection_with(counts("counts"), slow).config(lazy()).start().unwrap();
     let pushed = engine.push(&[count("a", 13)]).unwrap();
     std::thread::scope(|scope| {
@@ -144,7 +144,7 @@ pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
             upsert(["thing"], [set("thing", "slow"), increment("n", 100)])
         })
     };
-    let config = EngineConfig { lease: Duration::from_millis(600), ..eager() };
+    let config = eager().lease(Duration::from_millis(600));
     let stores = [place.open(), place.open()];
     let engines =
         stores.clone().map(|store| Engine::builder(store).projection(slow()).config(config.clone()).start().unwrap());
@@ -181,11 +181,7 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
         });
     let events = ["thing.slow", "thing.held"].map(|name| NewEvent::raw("a", "thing", "s", name));
     let pushed = store.push(&events).unwrap();
-    let config = EngineConfig {
-        lease: Duration::from_secs(1),
-        handler: HandlerConfig { bulk_limit: 1, ..HandlerConfig::default() },
-        ..eager()
-    };
+    let config = eager().lease(Duration::from_secs(1)).handler(HandlerConfig::default().bulk_limit(1));
     let engine = Engine::builder(store.clone()).projection(slow).config(config).start().unwrap();
     wait.recv_timeout(LONG).unwrap();
     let state = store.states(&counts("counts").key(), &["a".into()]).unwrap().remove(0);

@@ -103,7 +103,7 @@ pub(crate) trait Place {
 impl Place for File {
     type Store = SqliteStore;
     fn open(&self) -> SqliteStore {
-        let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
+        let options = SqliteOptions::default().busy_timeout(LONG);
         SqliteStore::open_with(self.at("test.db"), options).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
@@ -145,13 +145,13 @@ impl Place for common::postgres::Database {
 
 /// Never ticks by itself within a test.
 pub(crate) fn lazy() -> EngineConfig {
-    EngineConfig { requeue_every: Duration::from_hours(1), workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(Duration::from_hours(1)).workers(2)
 }
 
 /// Ticks often.
 pub(crate) fn eager() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
-    EngineConfig { requeue_every, lease, workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(requeue_every).lease(lease).workers(2)
 }
 
 pub(crate) fn start<S: EngineStore>(store: S, names: &[&str], config: EngineConfig) -> Engine {

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use readside::health::StopCause;
 
 use readside::testing::{Call, Faults, FaultyStore};
-use readside::{
-    Engine, EngineConfig, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error,
-};
+use readside::{Engine, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error};
 
 use crate::common::postgres::{Database, database};
 use crate::common::proxy::Proxy;
@@ -19,7 +17,7 @@ fn behind_proxy() -> (Database, PostgresStore, Proxy, Engine) {
     let database = database();
     let store = PostgresStore::connect(database.url()).unwrap();
     let proxy = Proxy::before(database.url());
-    let config = EngineConfig { lease: Duration::from_secs(1), ..eager() };
+    let config = eager().lease(Duration::from_secs(1));
     let engine = start(PostgresStore::connect(&proxy.url(database.url())).unwrap(), &["counts"], config);
     (database, store, proxy, engine)
 }
@@ -112,9 +110,9 @@ impl Faults for Waits {
 #[test]
 fn one_tenants_lock_does_not_hold_up_the_others() {
     let database = database();
-    let options = PostgresOptions { lock_timeout: Duration::from_secs(1), ..PostgresOptions::default() };
+    let options = PostgresOptions::default().lock_timeout(Duration::from_secs(1));
     let store = Arc::new(PostgresStore::connect_with(database.url(), options).unwrap());
-    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0);
     let waits = Arc::new(Waits::default());
     let models = Arc::new(FaultyStore::new(Arc::unwrap_or_clone(store.clone()), waits.clone()));
     let handler = ProjectionHandler::new(store.clone(), models, counts("counts"), config).unwrap();

@@ -36,7 +36,7 @@ fn counts(name: &str) -> Projection {
 }
 
 fn config() -> EngineConfig {
-    EngineConfig { requeue_every: TICK, lease: LEASE, workers: 2, ..EngineConfig::default() }
+    EngineConfig::default().requeue_every(TICK).lease(LEASE).workers(2)
 }
 
 /// Runs an engine until its standard input ends.
@@ -56,7 +56,7 @@ fn worker() {
     let place = std::env::var("READSIDE_TEST_PLACE").unwrap();
     #[cfg(feature = "postgres")]
     if place.starts_with("postgres") {
-        let options = PostgresOptions { idle_in_transaction_timeout: Duration::from_secs(5), ..Default::default() };
+        let options = PostgresOptions::default().idle_in_transaction_timeout(Duration::from_secs(5));
         return work(PostgresStore::connect_with(&place, options).unwrap());
     }
     #[cfg(feature = "sqlite")]
@@ -65,7 +65,7 @@ fn worker() {
 
 #[cfg(feature = "sqlite")]
 fn crate_options() -> SqliteOptions {
-    SqliteOptions { busy_timeout: crate::LONG, ..SqliteOptions::default() }
+    SqliteOptions::default().busy_timeout(crate::LONG)
 }
 
 fn start(place: &str) -> Child {

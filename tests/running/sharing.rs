@@ -10,9 +10,7 @@ use readside::query::{Query, SubQuery};
 use readside::store::{LeaseStore, Member, NotificationListener, Notifications, Notifier, ProjectionStore};
 use readside::subscription::PushedIn;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{
-    Engine, EngineConfig, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, SqliteStore, error, postgres_driver,
-};
+use readside::{Engine, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, SqliteStore, error, postgres_driver};
 
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 
@@ -307,7 +305,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     let (look, held_up) = crossbeam_channel::bounded::<()>(0);
     let (store, _) = Unreliable { held_up: Some(held_up), ..Unreliable::new(true, false) }.around(place.open());
     // One worker applies in the order of pushes.
-    let config = EngineConfig { workers: 1, ..lazy() };
+    let config = lazy().workers(1);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(config).start().unwrap();
     let paused = engine.push(&[count("a", 10)]).unwrap();
     let pushed = engine.push(&[count("b", 10)]).unwrap();
@@ -378,8 +376,8 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
     });
     store.setup(&[&held]).unwrap();
     store.push(&[NewEvent::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
-    let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
-    let config = EngineConfig { handler: alone, workers: 3, ..eager() };
+    let alone = HandlerConfig::default().concurrent_instances(1);
+    let config = eager().handler(alone).workers(3);
     let engine = Engine::builder(store.clone()).projection(held).config(config).start().unwrap();
     wait.recv_timeout(LONG).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
@@ -425,7 +423,7 @@ pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     store.setup(&[&counts("counts")]).unwrap();
     store.push(&[count("a", 1)]).unwrap();
     crate::pause(&store, "counts", Some("a"), true);
-    let engine = start(store.clone(), &["counts"], EngineConfig { lease: Duration::from_secs(1), ..lazy() });
+    let engine = start(store.clone(), &["counts"], lazy().lease(Duration::from_secs(1)));
     eventually("renewals", || seen.leads.load(Ordering::SeqCst) > 10);
     assert!(!store.inner().lead(&counts("counts").key(), uuid::Uuid::from_u128(5), LONG).unwrap());
     drop(engine);
@@ -453,7 +451,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
 both!(a_calm_engine_looks_for_signs_only);
 pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, true).around(place.open());
-    let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
+    let stops = HandlerConfig::default().max_failure_count(1).retries(0).policy(Policy::Stop);
     let builder = Engine::builder(store.clone()).projection_with(counts("counts"), stops).config(eager());
     let engine = builder.start().unwrap();
     let pushed = engine.push(&[count("a", 1), count("b", 13)]).unwrap();

@@ -106,7 +106,7 @@ fn set_back<S: ProjectionStore + EventSource>(store: &S, name: &str, instance: &
 const BEFORE_ANYWAY: Duration = Duration::from_secs(55);
 
 fn seldom() -> EngineConfig {
-    EngineConfig { requeue_every: BEFORE_ANYWAY / 25, ..eager() }
+    eager().requeue_every(BEFORE_ANYWAY / 25)
 }
 
 // Contract: L5: nothing was pushed, and nobody told the engine.
@@ -148,7 +148,7 @@ pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P
     let store = place.open();
     for (system_instance, expected) in [(false, 0), (true, 2)] {
         // One worker applies in the order of pushes.
-        let config = EngineConfig { system_instance, workers: 1, ..lazy() };
+        let config = lazy().system_instance(system_instance).workers(1);
         let engine = start(store.clone(), &["counts"], config);
         let pushed = engine.push(&[count("a", 1)]).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -168,30 +168,27 @@ pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P
 #[test]
 fn wrong_values_are_named_all_at_once() {
     let store = SqliteStore::in_memory().unwrap();
-    let wrong = EngineConfig {
-        requeue_every: Duration::ZERO,
-        lease: Duration::from_millis(1),
-        handler: HandlerConfig { bulk_limit: 0, ..HandlerConfig::default() },
-        ..EngineConfig::default()
-    };
+    let wrong = EngineConfig::default()
+        .requeue_every(Duration::ZERO)
+        .lease(Duration::from_millis(1))
+        .handler(HandlerConfig::default().bulk_limit(0));
     match Engine::builder(store.clone()).config(wrong).start() {
         Err(Error::Config(error)) => assert_eq!(error.faults.len(), 3, "{error}"),
         other => panic!("{other:?}"),
     }
     let (longest, most) = (Duration::MAX, usize::MAX);
-    let handler = HandlerConfig {
-        bulk_limit: most,
-        fetch_bytes: most,
-        concurrent_instances: most,
-        retries: u32::MAX,
-        retry_failed_after: longest,
-        max_failure_count: u32::MAX,
-        backoff_base: longest,
-        backoff_cap: longest,
-        policy: Policy::Park,
-    };
+    let handler = HandlerConfig::default()
+        .bulk_limit(most)
+        .fetch_bytes(most)
+        .concurrent_instances(most)
+        .retries(u32::MAX)
+        .retry_failed_after(longest)
+        .max_failure_count(u32::MAX)
+        .backoff_base(longest)
+        .backoff_cap(longest)
+        .policy(Policy::Park);
     let name = "a\0b".to_owned();
-    let config = EngineConfig { name, requeue_every: longest, lease: longest, workers: most, handler, ..lazy() };
+    let config = lazy().name(name).requeue_every(longest).lease(longest).workers(most).handler(handler);
     let error = Engine::builder(store.clone()).config(config).start().map(drop).unwrap_err().to_string();
     let names = ["name", "requeue_every", "lease", "workers", "bulk_limit", "concurrent_instances", "retries"];
     for name in names.into_iter().chain(["retry_failed_after", "backoff_cap"]) {
@@ -199,7 +196,7 @@ fn wrong_values_are_named_all_at_once() {
     }
     let twice = Engine::builder(store.clone()).projection(counts("a")).projection(counts("a")).start();
     assert!(matches!(twice, Err(Error::Setup(_))), "{twice:?}");
-    let unprepared = EngineConfig { setup: false, ..EngineConfig::default() };
+    let unprepared = EngineConfig::default().setup(false);
     let outcome = Engine::builder(store).projection(counts("a")).config(unprepared).start();
     assert!(matches!(outcome, Err(Error::Setup(error::SetupError::Missing { .. }))), "{outcome:?}");
 }
@@ -209,9 +206,9 @@ fn wrong_values_are_named_all_at_once() {
 #[test]
 fn more_workers_than_connections_are_refused() {
     let database = crate::common::postgres::database();
-    let options = PostgresOptions { max_connections: 4, ..PostgresOptions::default() };
+    let options = PostgresOptions::default().max_connections(4);
     let store = PostgresStore::connect_with(database.url(), options).unwrap();
-    let config = EngineConfig { workers: 2, ..EngineConfig::default() };
+    let config = EngineConfig::default().workers(2);
     match Engine::builder(store.clone()).projection(counts("counts")).config(config).start() {
         Err(Error::Config(error)) => assert!(error.to_string().contains("workers has to be 1 or less"), "{error}"),
         other => panic!("{other:?}"),
@@ -226,11 +223,7 @@ fn more_workers_than_connections_are_refused() {
 #[test]
 fn leases_are_kept_while_all_connections_are_in_use() {
     let database = crate::common::postgres::database();
-    let options = PostgresOptions {
-        max_connections: 1,
-        connect_timeout: std::time::Duration::from_secs(3),
-        ..PostgresOptions::default()
-    };
+    let options = PostgresOptions::default().max_connections(1).connect_timeout(std::time::Duration::from_secs(3));
     let store = PostgresStore::connect_with(database.url(), options).unwrap();
     ProjectionStore::setup(&store, &[&counts("counts")]).unwrap();
     let (key, me, instances) = (counts("counts").key(), uuid::Uuid::from_u128(1), ["a".into()]);

@@ -11,7 +11,7 @@ use readside::health::Verdict;
 use readside::inspect::Inspect;
 use readside::prelude::*;
 use readside::store::{ProjectionStore, Standstill, StandstillKind};
-use readside::{Engine, EngineConfig, EventStore, HandlerConfig, NewEvent, ProjectionHandler};
+use readside::{Engine, EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, lazy, sum};
 
@@ -137,7 +137,7 @@ fn check_failures(held: &[FailedEvent]) {
 }
 
 fn at_once() -> HandlerConfig {
-    HandlerConfig { max_failure_count: 1, ..HandlerConfig::default() }
+    HandlerConfig::default().max_failure_count(1)
 }
 
 // Contract: L4, L8, H1: in one batch with others, which go on.
@@ -146,7 +146,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
     let store = place.open();
     ProjectionStore::setup(&store, &[&rude()]).unwrap();
     let good = pushed(&store);
-    let config = EngineConfig { handler: at_once(), ..eager() };
+    let config = eager().handler(at_once());
     let engine = Engine::builder(store.clone()).projection(rude()).config(config).start().unwrap();
     engine.await_pushed("rude", &good, LONG).unwrap();
     let held = || engine.failed_events("rude", &FailureQuery::all()).unwrap();
@@ -234,7 +234,7 @@ pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
             }
             upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
         });
-    let config = EngineConfig { longest_reducer: std::time::Duration::from_millis(20), workers: 4, ..eager() };
+    let config = eager().longest_reducer(std::time::Duration::from_millis(20)).workers(4);
     let engine = Engine::builder(place.open()).projection(projection).config(config).start().unwrap();
     engine.await_pushed("counts", &engine.push(&[count("a", 1), count("b", 1)]).unwrap(), LONG).unwrap();
     let hanging = engine.push(&[count("a", 7)]).unwrap();
@@ -278,7 +278,7 @@ pub(crate) fn a_reducer_that_hangs_keeps_no_other_tenant_waiting<P: Place>(place
     let (projection, open) = gated("counts");
     ProjectionStore::setup(&store, &[&projection, &counts("others")]).unwrap();
     let backlog = [count("b", 1), count("a", 7), count("c", 1)].map(|one| store.push(&[one]).unwrap()).concat();
-    let config = EngineConfig { longest_reducer: std::time::Duration::from_millis(20), workers: 2, ..eager() };
+    let config = eager().longest_reducer(std::time::Duration::from_millis(20)).workers(2);
     let builder = Engine::builder(place.open()).projection(projection).projection(counts("others"));
     let engine = builder.config(config).start().unwrap();
     let shown = |events: &[Event]| engine.await_pushed("counts", events, LONG).unwrap();

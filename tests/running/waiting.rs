@@ -8,9 +8,7 @@ use readside::failure::{Attempt, FailureClass, FailureStatus};
 use readside::postgres_driver::{Client, NoTls};
 use readside::prelude::*;
 use readside::store::{BuildStore, ProjectionStore, ProjectionTransaction};
-use readside::{
-    Engine, EngineConfig, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error,
-};
+use readside::{Engine, EventStore, HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, error};
 
 use crate::common::postgres::database;
 use crate::{Counted, LONG, count, counts, eventually, lazy};
@@ -69,7 +67,7 @@ fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
 #[test]
 fn slow_statements_of_an_instance_come_last() {
     let database = database();
-    let options = PostgresOptions { statement_timeout: Duration::from_millis(1200), ..PostgresOptions::default() };
+    let options = PostgresOptions::default().statement_timeout(Duration::from_millis(1200));
     let store = Arc::new(PostgresStore::connect_with(database.url(), options).unwrap());
     ProjectionStore::setup(store.as_ref(), &[&counts("counts")]).unwrap();
     let mut client = Client::connect(database.url(), NoTls).unwrap();
@@ -81,7 +79,7 @@ fn slow_statements_of_an_instance_come_last() {
         CREATE TRIGGER slow BEFORE INSERT ON counts_1 FOR EACH ROW WHEN (NEW.instance_id = 'b') EXECUTE FUNCTION slow()";
     client.batch_execute(slow).unwrap();
     store.push(&[count("a", 1), count("b", 1), count("c", 1)]).unwrap();
-    let config = HandlerConfig { retries: 0, ..HandlerConfig::default() };
+    let config = HandlerConfig::default().retries(0);
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts("counts"), config).unwrap();
     match handler.trigger(&["a", "b", "c"]) {
         Err(error::TriggerError::Stopped { stopped, .. }) => {
@@ -100,11 +98,11 @@ fn slow_statements_of_an_instance_come_last() {
 #[test]
 fn a_locked_row_keeps_no_other_instance_waiting() {
     let database = database();
-    let options = PostgresOptions { lock_timeout: Duration::from_millis(100), ..PostgresOptions::default() };
+    let options = PostgresOptions::default().lock_timeout(Duration::from_millis(100));
     let store = PostgresStore::connect_with(database.url(), options).unwrap();
     let start = || {
-        let handler = HandlerConfig { retries: 100, ..HandlerConfig::default() };
-        let config = EngineConfig { handler, workers: 2, requeue_every: Duration::from_millis(50), ..lazy() };
+        let handler = HandlerConfig::default().retries(100);
+        let config = lazy().handler(handler).workers(2).requeue_every(Duration::from_millis(50));
         crate::start(store.clone(), &["counts"], config)
     };
     let engine = start();
@@ -146,8 +144,8 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     });
     ProjectionStore::setup(&store, &[&projection]).unwrap();
     store.push(&[count("a", 1), count("b", 1)]).unwrap();
-    let alone = HandlerConfig { concurrent_instances: 1, ..HandlerConfig::default() };
-    let config = EngineConfig { lease: LEASE, ..lazy() };
+    let alone = HandlerConfig::default().concurrent_instances(1);
+    let config = lazy().lease(LEASE);
     let engine = Engine::builder(store.clone()).projection_with(projection, alone).config(config).start().unwrap();
     let state = |instance: &str| store.states(&plain.key(), &[instance.into()]).unwrap().remove(0);
     let first = told.recv_timeout(LONG).unwrap();
@@ -174,7 +172,7 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
 fn a_locked_table_keeps_no_other_projection_waiting() {
     let database = database();
     let (lock_timeout, statement_timeout) = (2 * LONG, 2 * LONG);
-    let options = PostgresOptions { lock_timeout, statement_timeout, ..PostgresOptions::default() };
+    let options = PostgresOptions::default().lock_timeout(lock_timeout).statement_timeout(statement_timeout);
     let store = PostgresStore::connect_with(database.url(), options).unwrap();
     let engine = crate::start(store.clone(), &["counts", "others"], lazy());
     let push = || engine.push(&[count("a", 1), count("b", 1)]).unwrap();
@@ -207,7 +205,7 @@ fn a_transaction_that_stands_still_ends_within_the_lease() {
     let database = database();
     let (store, other) =
         (PostgresStore::connect(database.url()).unwrap(), PostgresStore::connect(database.url()).unwrap());
-    let config = EngineConfig { lease: Duration::from_secs(2), ..lazy() };
+    let config = lazy().lease(Duration::from_secs(2));
     let engine = crate::start(store.clone(), &["counts"], config);
     let (key, instances, mut got) = (counts("counts").key(), ["a".into()], None);
     let outcome = store.transaction(&mut |tx| {

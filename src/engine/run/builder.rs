@@ -241,7 +241,7 @@ impl EngineBuilder {
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
-    /// let config = HandlerConfig { policy: Policy::Stop, ..HandlerConfig::default() };
+    /// let config = HandlerConfig::default().policy(Policy::Stop);
     /// let engine = Engine::builder(SqliteStore::in_memory()?).projection_with(logins, config).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
     /// # }
@@ -263,7 +263,7 @@ impl EngineBuilder {
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
-    /// let config = EngineConfig { name: "web-1".into(), ..EngineConfig::default() };
+    /// let config = EngineConfig::default().name("web-1");
     /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).config(config).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
     /// # }
