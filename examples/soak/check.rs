@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use readside::error::FailureError;
+use readside::error::{FailureError, OperateError};
 use readside::failure::{By, FailureQuery, FailureStatus};
 use readside::testing::laws::{self, Columns, Fault};
 use readside::{Engine, ProjectionHandler, Value};
@@ -78,8 +78,11 @@ fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
     let (mut left, mut moved) = (left(&engine)?, Instant::now());
     while left.sum() > 0 && moved.elapsed() < PATIENCE {
         for (projection, _) in work::projections() {
-            if let Err(error) = engine.retry_all(projection.name(), &By::new("soak", "the end")).map(|_| ()) {
-                mendable(error)?;
+            if let Err(error) = engine.admin().retry_all(projection.name(), &By::new("soak", "the end")).map(|_| ()) {
+                match error {
+                    OperateError::Mend(error) => mendable(error)?,
+                    error => return Err(error.into()),
+                }
             }
         }
         std::thread::sleep(Duration::from_millis(200));

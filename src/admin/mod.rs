@@ -1,20 +1,19 @@
 //! Operations: what people ask of read models beyond keeping them current.
 //!
-//! An [`Engine`] has them as methods ([`Engine::rebuild`], [`Engine::verify`], …). A process that reaches the database
-//! only asks a running engine by [`Remote`]. Either way the engine that takes the command does the work
-//! (`carry_out.rs`): `rebuild` makes a build beside the live one, `part` one instance alone, `change` does what is left
-//! to do with builds, `verify` and `explain` apply the log anew to tables that nobody sees. `doctor` and `apart` look at whole databases.
+//! [`Admin`] has them as methods, for a service with an [`Engine`] and for a process that reaches the database only. Each
+//! is a command on record, and the engine that takes it does the work (`carry_out.rs`): `rebuild.rs` makes a build beside
+//! the live one, `rebuild_instance.rs` one instance alone, `switch.rs` does what is left to do with builds, `verify.rs` and
+//! `explain.rs` apply the log anew to tables that nobody sees. `doctor.rs` and `two_databases.rs` look at whole databases.
 
+mod answer;
 mod carry_out;
 mod context;
 mod doctor;
-mod engine_commands;
-#[cfg(feature = "sqlite")]
-mod engine_inspect;
 #[cfg(feature = "sqlite")]
 mod explain;
 #[cfg(feature = "sqlite")]
 mod format;
+mod handle;
 #[cfg(feature = "sqlite")]
 pub(crate) mod laws;
 mod left_out;
@@ -22,7 +21,6 @@ mod lost;
 mod pace;
 mod rebuild;
 mod rebuild_instance;
-mod remote;
 mod running;
 mod switch;
 mod tries;
@@ -36,8 +34,9 @@ pub use crate::command::{
 pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]
 pub use explain::{Explanation, ExplanationStep};
+pub use handle::Admin;
 pub use rebuild::RebuildReport;
-pub use remote::Remote;
+
 pub use switch::Change;
 pub use two_databases::status_of_two;
 #[cfg(feature = "sqlite")]

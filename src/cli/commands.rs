@@ -16,7 +16,7 @@ const MOST: usize = 100_000;
 const ANSWER: usize = 60;
 
 pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
-    let remote = session.store.remote();
+    let remote = session.store.admin();
     if let Some(name) = &args.projection {
         session.build(name, None)?;
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 
-use crate::admin::Remote;
+use crate::admin::Admin;
 #[cfg(feature = "sqlite")]
 use crate::conninfo::shown;
 use crate::conninfo::{Look, look};
@@ -50,7 +50,7 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     /// See [`DbStore::operations`].
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
     /// Asks running engines.
-    fn remote(&self) -> Remote;
+    fn admin(&self) -> Admin<'static>;
     /// Begins an engine of this process.
     fn engine(&self) -> EngineBuilder;
     /// Has that engine keep its read models here instead of where its events are.
@@ -111,8 +111,8 @@ where
         self.operations(limit)
     }
 
-    fn remote(&self) -> Remote {
-        Remote::new(self.clone())
+    fn admin(&self) -> Admin<'static> {
+        Admin::new(self.clone())
     }
 
     fn engine(&self) -> EngineBuilder {

@@ -14,7 +14,7 @@ use super::format::{clean, duration, positions};
 use super::options::WaitArgs;
 use super::stop::Stop;
 use super::{Ended, Outcome, Session};
-use crate::admin::Remote;
+use crate::admin::Admin;
 use crate::builds::BuildProgress;
 use crate::command::{AdminCommand, CommandRecord, CommandState};
 use crate::engine::{Engine, EngineConfig, HandlerConfig};
@@ -54,7 +54,7 @@ impl Session<'_> {
         wait: &WaitArgs,
     ) -> anyhow::Result<Told> {
         self.build(projection, version)?;
-        let remote = self.store.remote();
+        let remote = self.store.admin();
         let is_look = matches!(command, AdminCommand::Explain(_) | AdminCommand::Verify { repair: false, .. });
         let what = format!("{} of projection {projection:?}", command.kind());
         let (id, engine) = match remote.ask_version(projection, version, command.clone(), by) {
@@ -147,7 +147,7 @@ impl Session<'_> {
     /// begun.
     pub(super) fn follow(
         &mut self,
-        remote: &Remote,
+        remote: &Admin<'_>,
         id: Uuid,
         wait: &WaitArgs,
         (asker, mut engine): (Option<&By>, Option<Engine>),

@@ -22,7 +22,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     if let Some(instance) = instance.filter(|_| on) {
         session.check_instance(instance)?;
     }
-    let remote = session.store.remote();
+    let remote = session.store.admin();
     let changed =
         if on { remote.pause(projection, instance, &by)? } else { remote.resume(projection, instance, &by)? };
     let of = instance.map_or(String::new(), |instance| format!(" in instance {instance:?}"));

@@ -88,7 +88,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
 
 fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<CommandRecord>)> {
     let mut status = session.status(args.system)?;
-    let mut commands = session.store.remote().commands(args.projection.as_deref(), COMMANDS)?;
+    let mut commands = session.store.admin().commands(args.projection.as_deref(), COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
     if let Some(name) = &args.projection {
         status.projections.retain(|projection| projection.name == *name);

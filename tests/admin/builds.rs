@@ -52,7 +52,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
             }
             looks
         });
-        let report = engine.rebuild("counts", options(), &by(), |progress| {
+        let report = engine.admin().rebuild("counts", options(), &by(), |progress| {
             assert!(progress.done <= progress.total || progress.step == Step::Comparing, "{progress:?}");
             steps.push(progress.step);
         });
@@ -73,7 +73,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     second.await_pushed("counts", &pushed, LONG).unwrap();
     lawful(place);
-    assert!(engine.verify("counts", None).unwrap().is_clean());
+    assert!(engine.admin().verify("counts", None).unwrap().is_clean());
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live), ("counts#next".to_owned(), Phase::Kept)]);
     assert_eq!(seen(place).len(), place.query("SELECT n FROM on_top").len(), "what stands on the view sees it too");
     // The view is on the new tables: what is written now is seen.
@@ -88,25 +88,25 @@ pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
     fill(&engine, 3, 5);
     place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
     let spoilt = seen(place);
-    engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     let right = seen(place);
     assert_ne!(spoilt, right);
     // The old build stood still meanwhile, and is brought up to date before it is seen.
     let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.back("counts", false, &by()).unwrap();
+    engine.admin().back("counts", false, &by()).unwrap();
     let mut expected = spoilt.clone();
     expected.push("tenant-000/new=1".to_owned());
     expected.sort();
     assert_eq!(seen(place), expected);
-    engine.back("counts", false, &by()).unwrap();
+    engine.admin().back("counts", false, &by()).unwrap();
     lawful(place);
     // The next rebuild takes the room of what was kept.
-    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(report.comparison.unwrap().is_same());
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
-    assert!(matches!(engine.drop_old("counts", &by()), Err(OperateError::Answered { .. })));
+    assert!(matches!(engine.admin().drop_old("counts", &by()), Err(OperateError::Answered { .. })));
     let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     lawful(place);
@@ -118,15 +118,15 @@ pub(crate) fn a_build_waits_for_its_switch_if_asked<P: Place>(place: &P) {
     fill(&engine, 2, 5);
     place.sql("UPDATE counts_1 SET n = n + 100 WHERE thing = 'x1'");
     let spoilt = seen(place);
-    let report = engine.rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
     assert!(!report.switched && report.waits_for.unwrap().contains("differ"));
     assert_eq!(seen(place), spoilt);
     assert_eq!(phases(place)[1].1, Phase::Ready);
     let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.switch("counts", &by()).unwrap();
+    engine.admin().switch("counts", &by()).unwrap();
     lawful(place);
-    let report = engine.rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options().switch(Switch::Same), &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.unwrap().is_same());
 }
 
@@ -134,21 +134,21 @@ both!(an_abandoned_build_goes);
 pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
-    engine.rebuild("counts", options().switch(Switch::Asked), &by(), |_| {}).unwrap();
-    engine.abandon("counts", &by()).unwrap();
+    engine.admin().rebuild("counts", options().switch(Switch::Asked), &by(), |_| {}).unwrap();
+    engine.admin().abandon("counts", &by()).unwrap();
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
     // One that is under way ends with the reason.
-    engine.pause("counts", None, &by()).unwrap();
+    engine.admin().pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
-    let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
+    let id = engine.admin().ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
-    engine.abandon("counts", &by()).unwrap();
-    match engine.answer(id) {
+    engine.admin().abandon("counts", &by()).unwrap();
+    match engine.admin().answer(id, std::time::Duration::MAX) {
         Err(OperateError::Answered { error }) => assert!(error.contains("given up"), "{error}"),
         other => panic!("{other:?}"),
     }
-    engine.resume("counts", None, &by()).unwrap();
-    engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    engine.admin().resume("counts", None, &by()).unwrap();
+    engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     engine.await_position("counts", "tenant-000", 6, LONG).unwrap();
     lawful(place);
 }
@@ -168,14 +168,20 @@ pub(crate) fn one_instance_alone<P: Place>(place: &P) {
             }
             pushed
         });
-        let report = engine.rebuild("counts", one, &by(), |_| {});
+        let report = engine.admin().rebuild("counts", one, &by(), |_| {});
         pushing.store(false, Ordering::SeqCst);
         (report.unwrap(), busy.join().unwrap())
     });
     assert!(report.switched && report.instance == Some(tenant(1)));
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    let differing: Vec<String> =
-        engine.verify("counts", None).unwrap().differing.into_iter().map(|differing| differing.instance).collect();
+    let differing: Vec<String> = engine
+        .admin()
+        .verify("counts", None)
+        .unwrap()
+        .differing
+        .into_iter()
+        .map(|differing| differing.instance)
+        .collect();
     assert_eq!(differing, [tenant(0), tenant(2)], "the other ones were left alone");
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
@@ -202,9 +208,9 @@ pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     fill(&engine, 2, 5);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
     let one = options().instance(tenant(1));
-    assert!(engine.rebuild("counts", one, &by(), |_| {}).unwrap().switched);
+    assert!(engine.admin().rebuild("counts", one, &by(), |_| {}).unwrap().switched);
     assert_eq!(cut_off.0.load(Ordering::SeqCst), 1);
-    assert!(engine.verify("counts", Some(&tenant(1))).unwrap().is_clean());
+    assert!(engine.admin().verify("counts", Some(&tenant(1))).unwrap().is_clean());
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
 
@@ -221,17 +227,17 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     eventually("success", || announced() == 1);
     let before = seen(place);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
-    let one = engine.reset("counts", Some("tenant-001"), &by()).unwrap();
+    let one = engine.admin().reset("counts", Some("tenant-001"), &by()).unwrap();
     assert_eq!(one.instances, 1);
     engine.await_position("counts", "tenant-001", 5, LONG).unwrap();
-    assert_eq!(engine.verify("counts", Some("tenant-001")).unwrap().differing, []);
-    let all = engine.reset("counts", None, &by()).unwrap();
+    assert_eq!(engine.admin().verify("counts", Some("tenant-001")).unwrap().differing, []);
+    let all = engine.admin().reset("counts", None, &by()).unwrap();
     assert!(all.instances == 3 && all.rows > 0, "{all:?}");
     assert!(all.left_out.is_empty(), "{all:?}");
     assert_eq!(seen(place), before);
     eventually("success again", || announced() == 2);
     lawful(place);
-    assert!(matches!(engine.reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
+    assert!(matches!(engine.admin().reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
 }
 
 // Contract: L11: what a report says is done is done; what is left out is counted, with the reason.
@@ -243,19 +249,19 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     engine.await_position("counts", "a", 4, LONG).unwrap();
     engine.await_pushed("counts", &pushed[4..], LONG).unwrap();
     let told = |left: &LeftOut| (left.parked, left.behind, left.standing, left.waiting);
-    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let built = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert_eq!((told(&built.left_out), built.switched), ((1, 1, 0, 0), true), "{}", built.left_out);
-    engine.pause("counts", Some("b"), &by()).unwrap();
+    engine.admin().pause("counts", Some("b"), &by()).unwrap();
     engine.push(&[count("b", "z", 1), count("b", "z", 1)]).unwrap();
     let of_a = options().instance("a");
-    let one = engine.rebuild("counts", of_a, &by(), |_| {}).unwrap();
+    let one = engine.admin().rebuild("counts", of_a, &by(), |_| {}).unwrap();
     assert_eq!(told(&one.left_out), (1, 1, 0, 0), "of this instance alone: {}", one.left_out);
-    let reset = engine.reset("counts", None, &by()).unwrap();
+    let reset = engine.admin().reset("counts", None, &by()).unwrap();
     assert_eq!(told(&reset.left_out), (1, 1, 1, 3), "{}", reset.left_out);
     assert_eq!(reset.left_out.reasons, ["instance \"b\" stands at position 0: it is paused"]);
-    engine.resume("counts", Some("b"), &by()).unwrap();
-    engine.discard("counts", "a", 2, &by()).unwrap();
-    let reset = engine.reset("counts", Some("b"), &by()).unwrap();
+    engine.admin().resume("counts", Some("b"), &by()).unwrap();
+    engine.admin().discard("counts", "a", 2, &by()).unwrap();
+    let reset = engine.admin().reset("counts", Some("b"), &by()).unwrap();
     assert!(reset.left_out.is_empty() && reset.done == "emptied and filled again", "{reset:?}");
     assert!(seen(place).contains(&"b/z=3".to_owned()), "{:?}", seen(place));
 }
@@ -268,12 +274,12 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     let engine = engine.start().unwrap();
     engine.push(&(0..10).map(|n| count("a", "x", if n == 4 { 13 } else { 1 })).collect::<Vec<_>>()).unwrap();
     let stopped = FailureQuery::all().states([FailureStatus::Stopped]);
-    eventually("the stop", || !engine.failed_events("counts", &stopped).unwrap().is_empty());
-    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    eventually("the stop", || !engine.admin().failed_events("counts", &stopped).unwrap().is_empty());
+    let built = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     let left = &built.left_out;
     assert_eq!((built.switched, left.standing, left.waiting), (true, 1, 6), "{left}");
     assert!(left.reasons[0].contains("instance \"a\" stands at position 4") && left.reasons[0].contains("bad luck"));
-    let switched = engine.back("counts", false, &by()).unwrap();
+    let switched = engine.admin().back("counts", false, &by()).unwrap();
     assert_eq!((switched.left_out.standing, switched.left_out.waiting), (1, 6), "{switched:?}");
 }
 
@@ -287,8 +293,8 @@ pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) 
         engine.push(&[13, 1, 1].map(|by| count(&tenant(n), "x", by))).unwrap();
     }
     let failing = FailureQuery::all().states([FailureStatus::Failing]);
-    eventually("the failures", || engine.failed_events("counts", &failing).unwrap().len() == 20);
-    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    eventually("the failures", || engine.admin().failed_events("counts", &failing).unwrap().len() == 20);
+    let built = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     let left = &built.left_out;
     assert_eq!((built.switched, left.parked, left.behind, left.standing), (true, 20, 40, 0), "{left}");
 }
@@ -314,7 +320,7 @@ pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
     let builder = Engine::builder(store).projection_with(crate::counts(1), in_small_pages);
     let engine = builder.config(eager()).start().unwrap();
     engine.push(&(0..300).map(|_| count("a", "x", 1)).collect::<Vec<_>>()).unwrap();
-    let built = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let built = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(built.switched && built.left_out.is_empty(), "{built:?}");
     assert_eq!(seen(place), ["a/x=300"]);
 }
@@ -339,7 +345,7 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
     let calls = Arc::new(Calls::default());
     let engine = start(FaultyStore::new(place.open(), calls.clone()), eager());
     fill(&engine, 25, 1);
-    assert_eq!(engine.reset("counts", None, &by()).unwrap().instances, 25);
+    assert_eq!(engine.admin().reset("counts", None, &by()).unwrap().instances, 25);
     assert_eq!(*calls.0.lock().unwrap(), ["empty", "empty", "revoke"]);
 }
 
@@ -366,13 +372,17 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
             last
         });
         ready.wait();
-        let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
-        let is_over = || engine.commands(None, 1).unwrap()[0].state.is_over();
+        let id = engine.admin().ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
+        let is_over = || engine.admin().commands(None, 1).unwrap()[0].state.is_over();
         let over = crate::common::holds_within(3 * LONG, is_over);
         pushing.store(false, Ordering::SeqCst);
         let last = busy.join().unwrap();
-        assert!(over, "it did not end while events were pushed: {:?}", engine.commands(None, 1).unwrap()[0].progress);
-        assert_eq!(engine.answer(id).unwrap()["switched"], true);
+        assert!(
+            over,
+            "it did not end while events were pushed: {:?}",
+            engine.admin().commands(None, 1).unwrap()[0].progress
+        );
+        assert_eq!(engine.admin().answer(id, std::time::Duration::MAX).unwrap()["switched"], true);
         last
     });
     engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -413,8 +423,8 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     fill(&engine, 1, 1050);
     for restart in [false, true] {
         disk.is_full.store(true, Ordering::SeqCst);
-        let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
-        let told = || engine.commands(None, 1).unwrap().remove(0);
+        let id = engine.admin().ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
+        let told = || engine.admin().commands(None, 1).unwrap().remove(0);
         let waits = || told().progress.is_some_and(|told| told["waits_for"].to_string().contains("no space left"));
         eventually("the reason", || waits() || told().state.is_over());
         assert_eq!(told().state, CommandState::Taken, "{:?}", told().answer);
@@ -428,7 +438,7 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
             engine = start_on(place.open(), &disk);
         }
         disk.is_full.store(false, Ordering::SeqCst);
-        let report = engine.answer(id).unwrap();
+        let report = engine.admin().answer(id, std::time::Duration::MAX).unwrap();
         assert_eq!((&report["switched"], report["waits_for"].is_null()), (&true.into(), true), "{report}");
         let builds = place.open().builds().builds().unwrap();
         assert!(builds.iter().all(|build| build.trouble.is_none()), "{builds:?}");
@@ -442,14 +452,14 @@ pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let engine = start_on(place.open(), &disk);
     fill(&engine, 1, 1050);
-    let id = engine.ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
+    let id = engine.admin().ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     let trouble = || place.open().builds().builds().unwrap().get(1).and_then(|next| next.trouble.clone());
     eventually("the reason", || trouble().is_some());
-    engine.abandon("counts", &by()).unwrap();
-    assert!(matches!(engine.answer(id), Err(OperateError::Answered { .. })));
+    engine.admin().abandon("counts", &by()).unwrap();
+    assert!(matches!(engine.admin().answer(id, std::time::Duration::MAX), Err(OperateError::Answered { .. })));
     disk.is_full.store(false, Ordering::SeqCst);
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
-    assert!(engine.rebuild("counts", options(), &by(), |_| {}).unwrap().switched);
+    assert!(engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap().switched);
     lawful(place);
 }
 
@@ -457,14 +467,14 @@ both!(a_paused_projection_is_not_built);
 pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
-    engine.pause("counts", None, &by()).unwrap();
+    engine.admin().pause("counts", None, &by()).unwrap();
     let id = remote(place).ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     eventually("the build", || phases(place).len() == 2);
-    let progress = || engine.commands(None, 1).unwrap()[0].progress.clone();
+    let progress = || engine.admin().commands(None, 1).unwrap()[0].progress.clone();
     eventually("a look at it", || progress().is_some());
     assert_eq!(progress().unwrap()["done"], 0);
-    engine.resume("counts", None, &by()).unwrap();
-    engine.answer(id).unwrap();
+    engine.admin().resume("counts", None, &by()).unwrap();
+    engine.admin().answer(id, std::time::Duration::MAX).unwrap();
     lawful(place);
 }
 
@@ -475,18 +485,18 @@ pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) 
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("a", "y", 3)]).unwrap();
     engine.await_position("counts", "a", 4, LONG).unwrap();
     let held = || -> Vec<(i64, FailureStatus)> {
-        let held = engine.failed_events("counts", &FailureQuery::all()).unwrap();
+        let held = engine.admin().failed_events("counts", &FailureQuery::all()).unwrap();
         held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
     };
     let parked = [(2, FailureStatus::Parked), (3, FailureStatus::Behind)];
     assert_eq!(held(), parked);
-    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.unwrap().is_same());
     assert_eq!(held(), parked);
-    engine.discard("counts", "a", 2, &by()).unwrap();
+    engine.admin().discard("counts", "a", 2, &by()).unwrap();
     assert_eq!((seen(place), held()), (vec!["a/x=3".to_owned(), "a/y=3".to_owned()], Vec::new()));
-    assert!(engine.verify("counts", None).unwrap().is_clean(), "a person decided so");
-    let report = engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+    assert!(engine.admin().verify("counts", None).unwrap().is_clean(), "a person decided so");
+    let report = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(report.comparison.unwrap().is_same() && report.left_out.is_empty());
     assert_eq!((seen(place), held()), (vec!["a/x=3".to_owned(), "a/y=3".to_owned()], Vec::new()));
 }
@@ -507,7 +517,7 @@ pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
             looks
         });
         for _ in 0..3 {
-            engine.rebuild("counts", options(), &by(), |_| {}).unwrap();
+            engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
         }
         looking.store(false, Ordering::SeqCst);
         reader.join().unwrap()
@@ -533,7 +543,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     let report = remote(place).answer(id, LONG).unwrap();
     assert_eq!((&report["switched"], &report["comparison"]["tables"][0]["changed"]), (&true.into(), &3.into()));
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
-    assert_eq!(engine.repair("counts", None, &by()).unwrap().repaired.len(), 3);
+    assert_eq!(engine.admin().repair("counts", None, &by()).unwrap().repaired.len(), 3);
     let pushed = engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     let report = testing::laws::check(&events, &place.open(), &crate::counts(1)).unwrap();
@@ -547,7 +557,7 @@ pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
     fill(&engine, 2, 5);
     place.sql("UPDATE readside.instances SET closed_at = head_at WHERE instance_id = 'tenant-001'");
     let one = options().instance(tenant(1));
-    match engine.rebuild("counts", one, &by(), |_| {}) {
+    match engine.admin().rebuild("counts", one, &by(), |_| {}) {
         Err(OperateError::Answered { error }) => assert!(error.contains("was removed meanwhile"), "{error}"),
         other => panic!("{other:?}"),
     }

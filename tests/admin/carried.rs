@@ -103,7 +103,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     );
     rebuild(&engine).unwrap();
     assert_eq!(all(&place, "counts_1"), before, "the second time");
-    engine.back("counts", false, &crate::by()).unwrap();
+    engine.admin().back("counts", false, &crate::by()).unwrap();
     assert_eq!(all(&place, "counts_1"), before, "back again");
     let pushed = engine.push(&[count(&tenant(0), "x1", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -163,7 +163,7 @@ fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
             kept("counts_1", "behind a rebuild");
             kept("counts_1#next", "the former build");
         }
-        engine.back("counts", false, &crate::by()).unwrap();
+        engine.admin().back("counts", false, &crate::by()).unwrap();
         kept("counts_1", "back again");
         let pushed = engine.push(&[count(&tenant(0), "x2", 1)]).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();
@@ -188,14 +188,14 @@ fn what_names_a_version_is_told_when_another_takes_over() {
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(&place) == 2);
-    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    let answer = new.commands(None, 1).unwrap()[0].answer.clone().unwrap();
+    eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let answer = new.admin().commands(None, 1).unwrap()[0].answer.clone().unwrap();
     let left = answer["left_behind"].to_string();
     for wanted in ["publication abroad", "rule quiet", "view mine", "constraint named"] {
         assert!(left.contains(wanted), "{wanted}: {left}");
     }
     assert_eq!(place.query("SELECT reloptions::text FROM pg_class WHERE relname = 'counts_2'"), ["{fillfactor=60}"]);
-    let error = refused(new.drop_old("counts", &crate::by()));
+    let error = refused(new.admin().drop_old("counts", &crate::by()));
     assert!(error.contains("view mine"), "{error}");
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["3"]);
 }
@@ -247,11 +247,11 @@ fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     );
     let error = refused(rebuild(&engine));
     assert!(error.contains("security label of nobody on counts_1") && error.contains("--accept-loss"), "{error}");
-    let builds = engine.builds("counts").unwrap();
+    let builds = engine.admin().builds("counts").unwrap();
     assert_eq!(builds.len(), 2, "it was refused before anything was done: {builds:?}");
-    engine.back("counts", false, &crate::by()).unwrap_err();
+    engine.admin().back("counts", false, &crate::by()).unwrap_err();
     let options = RebuildOptions::default().accept_loss(true);
-    let report = engine.rebuild("counts", options, &crate::by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options, &crate::by(), |_| {}).unwrap();
     assert!(report.switched && report.left_behind[0].contains("security label"), "{report:?}");
 }
 
@@ -270,7 +270,7 @@ fn what_stands_on_a_table_follows_it_or_is_named() {
         rebuild(&engine).unwrap();
         assert_eq!(place.query("SELECT thing FROM upon"), ["x1"], "round {round}");
     }
-    engine.drop_old("counts", &crate::by()).unwrap();
+    engine.admin().drop_old("counts", &crate::by()).unwrap();
     assert_eq!(
         place.query("SELECT reloptions::text FROM pg_class WHERE relname = 'mine'"),
         ["{security_barrier=true}"]
@@ -300,7 +300,7 @@ fn what_stands_on_a_table_follows_it_or_is_named() {
         let error = refused(rebuild(&engine));
         let name = drop.split(' ').find(|word| word.chars().all(|c| c.is_lowercase() || c == '_')).unwrap();
         assert!(error.contains(name) && error.contains("stay where they are"), "{make}: {error}");
-        assert_eq!(engine.builds("counts").unwrap().len(), 1, "{make}");
+        assert_eq!(engine.admin().builds("counts").unwrap().len(), 1, "{make}");
         place.sql(drop);
     }
     rebuild(&engine).unwrap();
@@ -358,13 +358,14 @@ fn what_on_a_view_needs_a_column_that_goes_is_named_before() {
         "CREATE TABLE notes (word text); CREATE RULE told AS ON UPDATE TO counts DO INSTEAD INSERT INTO notes VALUES (NEW.last)",
     );
     let new = start_doubled(place.open(), eager());
-    let failed = || new.commands(None, 1).unwrap().first().is_some_and(|asked| asked.state == CommandState::Failed);
+    let failed =
+        || new.admin().commands(None, 1).unwrap().first().is_some_and(|asked| asked.state == CommandState::Failed);
     eventually("the refusal", failed);
-    let error = new.commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
+    let error = new.admin().commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
     assert!(error.contains("rule told on view counts uses column last"), "{error}");
     assert_eq!(live(&place), 1);
     let options = RebuildOptions::default().accept_loss(true);
-    new.rebuild("counts", options, &crate::by(), |_| {}).unwrap();
+    new.admin().rebuild("counts", options, &crate::by(), |_| {}).unwrap();
     assert_eq!(live(&place), 2);
     drop(old);
 }

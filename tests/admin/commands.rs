@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use readside::admin::{
-    AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Remote, Switch,
+    Admin, AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
 };
 use readside::error::{AwaitError, OperateError, StoreError, Unanswered};
-use readside::failure::{By, FailureQuery, FailureStatus};
+use readside::failure::{Action, By, FailureQuery, FailureStatus};
 use readside::inspect::Inspect;
 use readside::prelude::*;
 use readside::store::ProjectionStore;
@@ -19,7 +19,7 @@ use readside::testing::{Call, Faults, FaultyStore};
 use readside::{Engine, EngineStore, NewEvent, Policy};
 use uuid::Uuid;
 
-use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start};
+use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, lazy, remote, start, tenant};
 
 fn verify() -> AdminCommand {
     AdminCommand::Verify { instance: None, repair: false }
@@ -40,6 +40,37 @@ pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
     assert_eq!((asked.id, asked.state, &*asked.who, &*asked.why), (id, CommandState::Done, "ada", "a test"));
     assert!(asked.taken_by.is_some() && asked.answered_at >= Some(asked.asked_at), "{asked:?}");
     assert!(remote.commands(Some("others"), 10).unwrap().is_empty());
+}
+
+// Contract: O2: the database alone is enough: an engine does it, and the answer is the one that it gives to its own service.
+both!(the_database_alone_is_enough_to_do_what_an_engine_can);
+pub(crate) fn the_database_alone_is_enough_to_do_what_an_engine_can<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    fill(&engine, 2, 3);
+    let (inside, outside) = (engine.admin(), remote(place).timeout(LONG));
+    let row = ExplainRequest { instance: tenant(0), table: None, key: vec!["x1".into()], at: None };
+    assert_eq!(outside.explain("counts", &row).unwrap().row, inside.explain("counts", &row).unwrap().row);
+    assert_eq!(outside.verify("counts", None).unwrap().instances, 2);
+    assert_eq!(outside.builds("counts").unwrap(), inside.builds("counts").unwrap());
+
+    let poison = engine.push(&[count("a", "x1", 13)]).unwrap().remove(0);
+    let held = || outside.failed_events("counts", &FailureQuery::all()).unwrap();
+    eventually("the failure", || held().len() == 1);
+    assert_eq!(held(), inside.failed_events("counts", &FailureQuery::all()).unwrap());
+    match outside.retry("counts", "a", poison.position(), &by()) {
+        Err(OperateError::Answered { error }) => assert!(error.contains("still fails"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(outside.retry_all("counts", &by()).is_err());
+    assert_eq!(outside.discard("counts", "a", poison.position(), &by()).unwrap().after, 0);
+    let done = outside.interventions("counts", 10).unwrap();
+    assert_eq!(done, inside.interventions("counts", 10).unwrap());
+    assert_eq!(done.iter().filter(|one| one.action == Action::Discard).count(), 1, "{done:?}");
+
+    assert!(outside.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    assert_eq!(outside.repair("counts", None, &by()).unwrap().differing.len(), 0);
+    let unknown = outside.failed_events("users", &FailureQuery::all());
+    assert!(matches!(unknown, Err(OperateError::UnknownProjection { .. })), "{unknown:?}");
 }
 
 both!(what_nobody_can_do_is_said_at_once);
@@ -139,19 +170,19 @@ pub(crate) fn two_rebuilds_at_once_are_refused<P: Place>(place: &P) {
     let engine = start(store.clone(), eager());
     fill(&engine, 2, 2);
     let waits = RebuildOptions::default().switch(Switch::Asked);
-    engine.pause("counts", None, &by()).unwrap();
+    engine.admin().pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
-    let id = engine.ask("counts", AdminCommand::Rebuild(waits.clone()), &by()).unwrap();
-    match Remote::new(store).ask("counts", AdminCommand::Rebuild(waits), &By::new("bob", "again")) {
+    let id = engine.admin().ask("counts", AdminCommand::Rebuild(waits.clone()), &by()).unwrap();
+    match Admin::new(store).ask("counts", AdminCommand::Rebuild(waits), &By::new("bob", "again")) {
         Err(error @ OperateError::Busy { .. }) => {
             let said = error.to_string();
             assert!(said.contains("rebuild by \"ada\"") && said.contains(&id.to_string()), "{said}");
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(engine.reset("counts", None, &by()), Err(OperateError::Busy { .. })));
-    engine.resume("counts", None, &by()).unwrap();
-    engine.answer(id).unwrap();
+    assert!(matches!(engine.admin().reset("counts", None, &by()), Err(OperateError::Busy { .. })));
+    engine.admin().resume("counts", None, &by()).unwrap();
+    engine.admin().answer(id, Duration::MAX).unwrap();
 }
 
 both!(failures_are_mended_by_command);
@@ -170,7 +201,7 @@ pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
     let id = remote.ask("counts", discard, &by()).unwrap();
     let done = "event 2 was given up, and 1 event that waited behind it was applied";
     assert_eq!(remote.answer(id, LONG).unwrap()["done"], done);
-    assert!(engine.failed_events("counts", &FailureQuery::all()).unwrap().is_empty());
+    assert!(engine.admin().failed_events("counts", &FailureQuery::all()).unwrap().is_empty());
     crate::lawful_but_for(place, 2);
 }
 
@@ -181,8 +212,8 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let engine = start(store.clone(), eager());
     fill(&engine, 1, 1);
     let question = ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
-    let id = engine.ask("counts", AdminCommand::Explain(question), &by()).unwrap();
-    assert_eq!(engine.answer(id).unwrap()["row"]["n"], 1);
+    let id = engine.admin().ask("counts", AdminCommand::Explain(question), &by()).unwrap();
+    assert_eq!(engine.admin().answer(id, Duration::MAX).unwrap()["row"]["n"], 1);
     let commands = store.commands();
     commands.forget_rows(LONG).unwrap();
     assert_eq!(commands.command(id).unwrap().unwrap().answer.unwrap()["row"]["n"], 1, "not yet");
@@ -210,10 +241,10 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     engine.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     assert!(engine.await_position("counts", "a", 1, Duration::from_millis(50)).is_err());
-    assert!(engine.pause("counts", None, &bob).unwrap());
+    assert!(engine.admin().pause("counts", None, &bob).unwrap());
     let [whole, of_a] = paused().try_into().unwrap();
     assert_eq!((whole.instance, whole.by, of_a.by), (None, Some(bob.clone()), first[0].by.clone()));
-    assert!(engine.resume("counts", None, &ada).unwrap());
+    assert!(engine.admin().resume("counts", None, &ada).unwrap());
 
     // Nobody ticks: it hears of it.
     assert!(remote.resume("counts", Some("a"), &bob).unwrap());
@@ -240,22 +271,22 @@ both!(what_nobody_knows_cannot_be_paused);
 pub(crate) fn what_nobody_knows_cannot_be_paused<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
     engine.push(&[count("a", "x", 1)]).unwrap();
-    match engine.pause("counts", Some("never"), &by()) {
+    match engine.admin().pause("counts", Some("never"), &by()) {
         Err(OperateError::UnknownInstance { projection, instance }) => {
             assert_eq!((projection.as_str(), instance.as_str()), ("counts", "never"));
         }
         other => panic!("{other:?}"),
     }
     let pause = AdminCommand::Pause { instance: Some("never".into()) };
-    assert!(matches!(engine.ask("counts", pause, &by()), Err(OperateError::UnknownInstance { .. })));
-    match engine.pause("count", None, &by()) {
+    assert!(matches!(engine.admin().ask("counts", pause, &by()), Err(OperateError::UnknownInstance { .. })));
+    match engine.admin().pause("count", None, &by()) {
         Err(OperateError::UnknownProjection { known, .. }) => assert_eq!(known, ["counts"]),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(engine.resume("count", None, &by()), Err(OperateError::UnknownProjection { .. })));
-    assert!(engine.commands(None, 10).unwrap().is_empty());
-    assert!(engine.pause("counts", Some("a"), &by()).unwrap());
-    assert!(!engine.resume("counts", Some("never"), &by()).unwrap(), "it was not paused");
+    assert!(matches!(engine.admin().resume("count", None, &by()), Err(OperateError::UnknownProjection { .. })));
+    assert!(engine.admin().commands(None, 10).unwrap().is_empty());
+    assert!(engine.admin().pause("counts", Some("a"), &by()).unwrap());
+    assert!(!engine.admin().resume("counts", Some("never"), &by()).unwrap(), "it was not paused");
 }
 
 fn said(asked: &CommandRecord) -> String {
@@ -371,9 +402,9 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     let events: Vec<NewEvent> = std::iter::once(13).chain(1..=300).map(|by| count("a", "x", by)).collect();
     engine.push(&events).unwrap();
     let stopped = FailureQuery::all().states([FailureStatus::Stopped]);
-    eventually("the stop", || !engine.failed_events("counts", &stopped).unwrap().is_empty());
+    eventually("the stop", || !engine.admin().failed_events("counts", &stopped).unwrap().is_empty());
     hook.armed.store(true, Ordering::SeqCst);
-    let id = engine.ask("counts", AdminCommand::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
+    let id = engine.admin().ask("counts", AdminCommand::Retry { instance: "a".into(), position: 1 }, &by()).unwrap();
     here.recv_timeout(LONG).unwrap();
     std::thread::scope(|scope| {
         let shutdown = scope.spawn(|| engine.shutdown(LONG));
@@ -411,7 +442,7 @@ pub(crate) fn a_shutdown_ends_what_is_verified<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     gate.armed.store(true, Ordering::SeqCst);
     std::thread::scope(|scope| {
-        let verifying = scope.spawn(|| engine.verify("counts", Some("a")));
+        let verifying = scope.spawn(|| engine.admin().verify("counts", Some("a")));
         here.recv_timeout(LONG).unwrap();
         let shutdown = scope.spawn(|| engine.shutdown(LONG));
         let wait = || engine.await_position("counts", "a", 501, Duration::from_millis(1));

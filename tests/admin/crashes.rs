@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use readside::admin::{AdminCommand, RebuildOptions, Remote};
+use readside::admin::{Admin, AdminCommand, RebuildOptions};
 use readside::error::StoreError;
 use readside::store::ProjectionStore;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
@@ -100,7 +100,7 @@ fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) 
     let child = Child::start("crashes::process", &env, move |line| {
         let _ = say.send(line);
     });
-    let remote = Remote::new(place.open());
+    let remote = Admin::new(place.open());
     eventually("the process", || !remote.members().unwrap().is_empty());
     let id = remote.ask("counts", command.clone(), &by()).unwrap();
     // Its output ends with it.
@@ -110,7 +110,7 @@ fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) 
     remote.answer(id, LONG).unwrap_or_else(|error| panic!("killed at {point} after {after}: {error}"));
     let pushed = engine.push(&[count("tenant-000", "after", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    eventually("all rows", || engine.verify("counts", None).unwrap().behind == 0);
+    eventually("all rows", || engine.admin().verify("counts", None).unwrap().behind == 0);
     lawful(place);
     engine.shutdown(LONG).unwrap();
 }

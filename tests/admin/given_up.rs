@@ -18,8 +18,8 @@ fn start_without<P: Place>(place: &P, bad: &'static [i64]) -> Engine {
 
 /// Carries out what is asked for by its words.
 fn ask(engine: &Engine, command: Value) -> Value {
-    let id = engine.ask("counts", serde_json::from_value(command).unwrap(), &by()).unwrap();
-    engine.answer(id).unwrap()
+    let id = engine.admin().ask("counts", serde_json::from_value(command).unwrap(), &by()).unwrap();
+    engine.admin().answer(id, std::time::Duration::MAX).unwrap()
 }
 
 fn failed<P: Place>(place: &P, build: &str) -> Vec<i64> {
@@ -37,14 +37,14 @@ pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
     let engine = start_without(place, &[5, 7]);
     let options = RebuildOptions::default().switch(Switch::Asked);
-    engine.rebuild("counts", options, &by(), |_| {}).unwrap();
+    engine.admin().rebuild("counts", options, &by(), |_| {}).unwrap();
     assert_eq!(failed(place, "counts#next"), [2, 3]);
     ask(&engine, json!({ "kind": "discard", "instance": "a", "position": 2 }));
     engine.shutdown(LONG).unwrap();
     let engine = start_without(place, &[]);
-    assert_eq!(engine.retry("counts", "a", 3, &by()).unwrap().applied, 1);
-    assert!(engine.retry("counts", "a", 1, &by()).is_err(), "it never failed");
-    engine.switch("counts", &by()).unwrap();
+    assert_eq!(engine.admin().retry("counts", "a", 3, &by()).unwrap().applied, 1);
+    assert!(engine.admin().retry("counts", "a", 1, &by()).is_err(), "it never failed");
+    engine.admin().switch("counts", &by()).unwrap();
     assert_eq!(seen(place), ["a/x=3", "a/z=7"]);
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     engine.push(&[count("a", "x", 1), count("a", "x", 13), count("a", "x", 2), count("b", "x", 1)]).unwrap();
     eventually("the failure", || failed(place, "counts") == [2, 3]);
-    engine.discard("counts", "a", 2, &by()).unwrap();
+    engine.admin().discard("counts", "a", 2, &by()).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     let (rows, once) = (["a/x=3", "b/x=1"], json!(1));
     let is_away = |what: &str, answer: &Value| {
@@ -76,12 +76,12 @@ pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     is_away("back", &json!({ "left_out": { "discarded": 1 } }));
     let verified = ask(&engine, json!({ "kind": "verify", "instance": null, "repair": false }));
     assert_eq!(verified["differing"], json!([]), "{verified}");
-    assert_eq!(engine.interventions("counts", 10).unwrap().len(), 1, "who did it stays on record");
+    assert_eq!(engine.admin().interventions("counts", 10).unwrap().len(), 1, "who did it stays on record");
     engine.shutdown(LONG).unwrap();
     let engine = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
-    eventually("its record", || engine.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    let answer = engine.commands(None, 1).unwrap()[0].answer.clone().unwrap();
+    eventually("its record", || engine.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let answer = engine.admin().commands(None, 1).unwrap()[0].answer.clone().unwrap();
     assert_eq!((&answer["left_out"]["discarded"], seen(place)[0].as_str()), (&once, "a/x=6"));
     // Unless it is wanted again.
     let again =
@@ -107,12 +107,12 @@ pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
     place.sql("DELETE FROM counts_1 WHERE instance_id = 'tenant-000' AND thing = 'x2'");
     let one = || RebuildOptions::default().instance(tenant(0));
     for _ in 0..2 {
-        engine.rebuild("counts", one(), &by(), |_| {}).unwrap();
+        engine.admin().rebuild("counts", one(), &by(), |_| {}).unwrap();
         assert_eq!((seen(place), place.query("SELECT thing FROM orders")), (before.clone(), vec!["x1".to_owned()]));
     }
     // Emptied in place it would take them along.
     for instance in [Some("tenant-000"), None] {
-        let error = refused(engine.reset("counts", instance, &by()));
+        let error = refused(engine.admin().reset("counts", instance, &by()));
         assert!(error.contains("orders") && error.contains("readside rebuild"), "{error}");
         assert_eq!((seen(place), place.query("SELECT thing FROM orders")), (before.clone(), vec!["x1".to_owned()]));
     }
@@ -131,11 +131,11 @@ pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
     let before = seen(place);
     place.redact("tenant-000", "x1");
     let one = || RebuildOptions::default().instance(tenant(0));
-    let error = refused(engine.rebuild("counts", one(), &by(), |_| {}));
+    let error = refused(engine.admin().rebuild("counts", one(), &by(), |_| {}));
     assert!(error.contains("orders") && error.contains("counts_1") && error.contains("first"), "{error}");
     assert_eq!(seen(place), before);
     place.sql("DELETE FROM orders");
-    engine.rebuild("counts", one(), &by(), |_| {}).unwrap();
+    engine.admin().rebuild("counts", one(), &by(), |_| {}).unwrap();
     assert_eq!(seen(place).len(), before.len() - 1);
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn a_rebuilt_table_has_the_names_of_a_fresh_one<P: Place>(place: &P) 
         rebuild(&engine).unwrap();
         assert_eq!(place.own_names("counts_1"), fresh, "round {round}");
     }
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     assert_eq!(place.own_names("counts_1"), fresh);
     let pushed = engine.push(&[count("a", "z", 3)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();

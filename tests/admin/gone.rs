@@ -210,7 +210,7 @@ fn altered<P: Place>(place: &P, engine: &Engine, at: i64, (change, back): (&str,
     let thing = format!("x{at}");
     engine.push(&[count("a", &thing, 1)]).unwrap();
     let found = || engine.health().unwrap().projections.remove(0);
-    let held = || engine.failed_events("emails", &FailureQuery::all()).unwrap();
+    let held = || engine.admin().failed_events("emails", &FailureQuery::all()).unwrap();
     let in_the_way = || found().standstills.into_iter().find(|one| one.kind != StandstillKind::FirstRun);
     eventually("a standstill or a failure", || in_the_way().is_some() || !held().is_empty());
     assert!(held().is_empty(), "{change}: {:?}", held());
@@ -265,7 +265,7 @@ pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
     }
     // What a table of which nothing is in the way refuses is the fault of the event.
     engine.push(&[count("a", "bad", 13)]).unwrap();
-    eventually("a failure", || engine.failed_events("emails", &FailureQuery::all()).unwrap().len() == 1);
+    eventually("a failure", || engine.admin().failed_events("emails", &FailureQuery::all()).unwrap().len() == 1);
     engine.shutdown(LONG).unwrap();
 }
 

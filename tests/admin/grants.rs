@@ -43,7 +43,7 @@ fn owner_grants_and_comments_outlast_switches() {
     // The owner of the view may read the tables beneath it: so may whoever may read the view.
     let read = format!("SET ROLE {role}; SELECT sum(n) FROM counts");
     assert_eq!(place.query(&read), ["6"]);
-    old.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    old.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert_eq!((place.query(SETTINGS), place.query(&read)), (before.clone(), vec!["6".to_owned()]), "within a version");
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(&place) == 2);
@@ -60,18 +60,18 @@ fn what_depends_on_a_view_is_named() {
     place.sql("CREATE VIEW totals AS SELECT sum(n) AS n FROM counts");
     let new = start_doubled(place.open(), eager());
     let refused = || {
-        let asked = &new.commands(Some("counts"), 1).unwrap()[0];
+        let asked = &new.admin().commands(Some("counts"), 1).unwrap()[0];
         asked.state == CommandState::Failed
             && asked.answer.as_ref().unwrap()["error"].as_str().unwrap().contains("view totals depends on it")
     };
     eventually("the refusal", refused);
     assert_eq!((live(&place), place.query("SELECT n FROM totals")), (1, vec!["6".to_owned()]));
-    match new.switch("counts", &by()) {
+    match new.admin().switch("counts", &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("view totals depends on it"), "{error}"),
         other => panic!("{other:?}"),
     }
     place.sql("DROP VIEW totals");
-    new.switch("counts", &by()).unwrap();
+    new.admin().switch("counts", &by()).unwrap();
     let pushed = new.push(&[count("tenant-000", "x0", 1)]).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!((live(&place), doubled().version()), (2, 2));

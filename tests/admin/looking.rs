@@ -19,29 +19,29 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     engine.push(&[count("tenant-001", "x1", 13), count("tenant-001", "x1", 5)]).unwrap();
     let held = engine.await_position("counts", "tenant-001", 8, LONG);
     assert!(matches!(held, Err(error::AwaitError::EventFailed { .. })), "{held:?}");
-    let clean = engine.verify("counts", None).unwrap();
+    let clean = engine.admin().verify("counts", None).unwrap();
     assert!(clean.is_clean() && clean.instances == 3 && clean.held == 2, "{clean:?}");
     place.sql(
         "UPDATE counts_1 SET n = 7 WHERE instance_id = 'tenant-001' AND thing = 'x1'; \
          DELETE FROM counts_1 WHERE instance_id = 'tenant-002' AND thing = 'x2'; \
          INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-002', 'z', 9)",
     );
-    let found = engine.verify("counts", None).unwrap();
+    let found = engine.admin().verify("counts", None).unwrap();
     let names: Vec<&str> = found.differing.iter().map(|differing| &*differing.instance).collect();
     assert_eq!(names, ["tenant-001", "tenant-002"]);
     let row = &found.differing[0].samples[0];
     assert_eq!((&*row.table, &row.key["thing"]), ("counts", &"x1".into()));
     assert_eq!((&row.expected.as_ref().unwrap()["n"], &row.found.as_ref().unwrap()["n"]), (&5.into(), &7.into()));
     assert!(found.differing[1].differing_rows >= 2, "{found:?}");
-    assert_eq!(engine.verify("counts", Some("tenant-000")).unwrap().differing, []);
-    let repaired = engine.repair("counts", None, &by()).unwrap();
+    assert_eq!(engine.admin().verify("counts", Some("tenant-000")).unwrap().differing, []);
+    let repaired = engine.admin().repair("counts", None, &by()).unwrap();
     assert_eq!(repaired.repaired, ["tenant-001", "tenant-002"]);
-    assert!(engine.verify("counts", None).unwrap().is_clean());
+    assert!(engine.admin().verify("counts", None).unwrap().is_clean());
     let pushed = engine.push(&[count("tenant-002", "z", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     lawful(place);
     // What was parked is parked still.
-    let held = engine.failed_events("counts", &FailureQuery::all()).unwrap();
+    let held = engine.admin().failed_events("counts", &FailureQuery::all()).unwrap();
     assert_eq!(held.iter().map(|held| held.attempt.position).collect::<Vec<_>>(), [7, 8]);
     let builds = place.open().builds().builds().unwrap();
     assert_eq!(builds.len(), 1, "nothing is left beside: {builds:?}");
@@ -54,7 +54,7 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     let pushed = engine.push(&commands).unwrap();
     engine.await_position("counts", "a", 5, LONG).unwrap();
     let question = |at| ExplainRequest { instance: "a".into(), table: None, key: vec!["x".into()], at };
-    let told = engine.explain("counts", &question(None)).unwrap();
+    let told = engine.admin().explain("counts", &question(None)).unwrap();
     let steps: Vec<_> =
         told.steps.iter().map(|step| (step.position, step.row.as_ref().unwrap()["n"].clone())).collect();
     assert_eq!(steps, [(1, 1.into()), (3, 3.into()), (5, 7.into())]);
@@ -63,13 +63,13 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     let step = &told.steps[1];
     assert_eq!((step.event, &*step.event_type), (pushed[2].id(), "thing.counted"));
     assert!(step.statement.starts_with("upsert counts (thing = \"x\", n = n + 2, last = "), "{}", step.statement);
-    let before = engine.explain("counts", &question(Some(4))).unwrap();
+    let before = engine.admin().explain("counts", &question(Some(4))).unwrap();
     assert_eq!((before.steps.len(), before.row.unwrap()["n"].clone(), before.found), (2, 3.into(), None));
     let log = ExplainRequest { table: Some("log".into()), key: vec!["y".into(), "2".into()], ..question(None) };
-    let told = engine.explain("counts", &log).unwrap();
+    let told = engine.admin().explain("counts", &log).unwrap();
     assert_eq!((told.steps.len(), &told.steps[0].row.as_ref().unwrap()["by"]), (1, &5.into()));
     let nobody = ExplainRequest { key: vec!["nobody".into()], ..question(None) };
-    let told = engine.explain("counts", &nobody).unwrap();
+    let told = engine.admin().explain("counts", &nobody).unwrap();
     assert_eq!((told.steps.len(), told.row, told.found), (0, None, None));
 }
 
@@ -119,21 +119,28 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
     engine.await_pushed("shown", &pushed, LONG).unwrap();
     let explain = |id: &str| {
         let question = ExplainRequest { instance: "a".into(), table: None, key: vec![id.into()], at: None };
-        engine.explain("shown", &question).unwrap()
+        engine.admin().explain("shown", &question).unwrap()
     };
     let rebuilt = || {
-        let tables =
-            engine.rebuild("shown", RebuildOptions::default(), &by(), |_| {}).unwrap().comparison.unwrap().tables;
+        let tables = engine
+            .admin()
+            .rebuild("shown", RebuildOptions::default(), &by(), |_| {})
+            .unwrap()
+            .comparison
+            .unwrap()
+            .tables;
         tables.into_iter().next().unwrap()
     };
-    assert!(engine.verify("shown", None).unwrap().is_clean());
+    assert!(engine.admin().verify("shown", None).unwrap().is_clean());
     for n in 0..documents.len() {
         let told = explain(&format!("d{n}"));
         assert!(!told.differs && told.row == told.found && told.steps.len() == 1, "{told:?}");
     }
     // The same document in other words is the same.
     place.sql(r#"UPDATE shown_1 SET j = '[100.0]' WHERE id = 'd0'; UPDATE shown_1 SET j = '{"a":"ü","b":1.5}' WHERE id = 'd6'"#);
-    assert!(engine.verify("shown", None).unwrap().is_clean() && !explain("d0").differs && !explain("d6").differs);
+    assert!(
+        engine.admin().verify("shown", None).unwrap().is_clean() && !explain("d0").differs && !explain("d6").differs
+    );
     assert_eq!(rebuilt().changed, 0);
     let mut changes: Vec<(String, String)> =
         documents.iter().enumerate().map(|(n, (_, other))| (format!("d{n}"), format!("j = '{other}'"))).collect();
@@ -166,7 +173,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
     let mut looks = std::collections::BTreeSet::new();
     for (id, change) in &changes {
         place.sql(&format!("{unchecked}UPDATE shown_1 SET {change} WHERE id = '{id}'"));
-        let found = engine.verify("shown", None).unwrap();
+        let found = engine.admin().verify("shown", None).unwrap();
         assert_eq!((found.differing.len(), found.differing[0].differing_rows), (1, 1), "{change}: {found:?}");
         let row = &found.differing[0].samples[0];
         assert_ne!(row.expected, row.found, "{change}");
@@ -200,7 +207,7 @@ pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     }
     let id = explain(None);
     assert_eq!(remote.answer(id, Duration::MAX).unwrap()["row"]["n"], 1);
-    assert_eq!(engine.commands(Some("counts"), usize::MAX).unwrap()[0].id, id);
+    assert_eq!(engine.admin().commands(Some("counts"), usize::MAX).unwrap()[0].id, id);
     assert_eq!(remote.commands(None, usize::MAX).unwrap()[0].id, id);
     assert!(store.active_leases(&leases).unwrap().len() <= 1);
     let (key, other) = (counts(1).key(), uuid::Uuid::from_u128(5));
@@ -214,7 +221,7 @@ pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
     let question = || ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x1".into()], at: None };
-    let ask = |question: ExplainRequest| engine.explain("counts", &question).unwrap_err();
+    let ask = |question: ExplainRequest| engine.admin().explain("counts", &question).unwrap_err();
     match ask(ExplainRequest { at: Some(4), ..question() }) {
         OperateError::UnknownPosition { position: 4, head: 3, .. } => {}
         other => panic!("{other:?}"),
@@ -230,16 +237,18 @@ pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     let number = ExplainRequest { table: Some("log".into()), key: vec!["x1".into(), "two".into()], ..question() };
     let said = ask(number).to_string();
     assert!(said.contains("\"position\" holds Integer"), "{said}");
-    assert!(matches!(engine.explain("users", &question()), Err(OperateError::UnknownProjection { .. })));
-    assert!(matches!(engine.verify("counts", Some("nobody")), Err(OperateError::UnknownInstance { .. })));
+    assert!(matches!(engine.admin().explain("users", &question()), Err(OperateError::UnknownProjection { .. })));
+    assert!(matches!(engine.admin().verify("counts", Some("nobody")), Err(OperateError::UnknownInstance { .. })));
     let options = RebuildOptions::default().instance("nobody");
-    match engine.rebuild("counts", options, &by(), |_| {}) {
+    match engine.admin().rebuild("counts", options, &by(), |_| {}) {
         Err(OperateError::Answered { error }) => assert!(error.contains("no instance \"nobody\""), "{error}"),
         other => panic!("{other:?}"),
     }
-    for outcome in
-        [engine.switch("counts", &by()), engine.back("counts", false, &by()), engine.abandon("counts", &by())]
-    {
+    for outcome in [
+        engine.admin().switch("counts", &by()),
+        engine.admin().back("counts", false, &by()),
+        engine.admin().abandon("counts", &by()),
+    ] {
         assert!(matches!(outcome, Err(OperateError::Answered { .. })), "{outcome:?}");
     }
 }

@@ -47,7 +47,7 @@ mod versions;
 
 use std::time::Duration;
 
-use readside::admin::Remote;
+use readside::admin::Admin;
 use readside::failure::By;
 use readside::inspect::Inspect;
 use readside::prelude::*;
@@ -279,8 +279,8 @@ pub(crate) fn by() -> By {
     By::new("ada", "a test")
 }
 
-pub(crate) fn remote<P: Place>(place: &P) -> Remote {
-    Remote::new(place.open())
+pub(crate) fn remote<P: Place>(place: &P) -> Admin<'static> {
+    Admin::new(place.open())
 }
 
 /// Some tenants with some events each, projected.

@@ -13,7 +13,7 @@ use crate::versions::{live, start_doubled};
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, lawful, seen, start, tenant};
 
 pub(crate) fn rebuild(engine: &Engine) -> Result<admin::RebuildReport, OperateError> {
-    engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {})
+    engine.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {})
 }
 
 /// The words in which it was refused.
@@ -82,7 +82,7 @@ pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P)
         push(&engine, "x0");
         assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), [(round + 1).to_string()]);
     }
-    engine.back("counts", false, &by()).unwrap();
+    engine.admin().back("counts", false, &by()).unwrap();
     push(&engine, "x0");
     assert_eq!(place.query("SELECT count(*) FROM seen_by_trigger"), ["5"]);
     assert_eq!(place.indexes("counts_1"), ["by_last", "only_once"]);
@@ -99,8 +99,8 @@ pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
-    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    let answer = new.commands(None, 1).unwrap()[0].answer.clone().unwrap();
+    eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let answer = new.admin().commands(None, 1).unwrap()[0].answer.clone().unwrap();
     let left = answer["left_behind"].to_string();
     assert!(left.contains("by_last") && !left.contains("by_thing") && !left.contains("_n_idx"), "{left}");
     assert_eq!(place.indexes("counts_2"), ["by_thing"]);
@@ -115,13 +115,13 @@ pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &
     fill(&engine, 1, 3);
     rebuild(&engine).unwrap();
     place.sql("CREATE VIEW mine AS SELECT thing FROM \"counts_1#next\"");
-    let error = refused(engine.drop_old("counts", &by()));
+    let error = refused(engine.admin().drop_old("counts", &by()));
     assert!(error.contains("mine") && error.contains("is not removed"), "{error}");
     let error = refused(rebuild(&engine));
     assert!(error.contains("mine") && error.contains("is not removed"), "{error}");
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["3"]);
     place.sql("DROP VIEW mine");
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     rebuild(&engine).unwrap();
     lawful(place);
 }
@@ -137,7 +137,7 @@ pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
         push(&engine, &format!("new-{round}"));
         assert_eq!(place.query("SELECT count(*) FROM mine"), [(3 + round).to_string()]);
     }
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["6"]);
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
         let error = place.refusal("INSERT INTO orders VALUES (9, 'tenant-000', 'nobody')").to_lowercase();
         assert!(error.contains("foreign key"), "{error}");
     }
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     // What would be left without its row is named, and readers stay.
     place.sql(
         "INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1); \
@@ -190,7 +190,7 @@ pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
     eventually("the switch", || live(place) == 2);
     push(&new, "new");
     place.sql("INSERT INTO orders VALUES ('tenant-000', 'new')");
-    new.drop_old("counts", &by()).unwrap();
+    new.admin().drop_old("counts", &by()).unwrap();
     assert!(place.refusal("INSERT INTO orders VALUES ('tenant-000', 'nobody')").to_lowercase().contains("foreign key"));
 }
 
@@ -203,12 +203,13 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     fill(&old, 1, 3);
     place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
     let new = start_doubled(place.open(), eager());
-    let failed = || new.commands(None, 1).unwrap().first().is_some_and(|asked| asked.state == CommandState::Failed);
+    let failed =
+        || new.admin().commands(None, 1).unwrap().first().is_some_and(|asked| asked.state == CommandState::Failed);
     eventually("the refusal", failed);
-    let error = new.commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
+    let error = new.admin().commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
     assert!(error.contains("mine"), "{error}");
     assert_eq!((live(place), place.query("SELECT count(*) FROM mine")), (1, vec!["3".to_owned()]));
-    let raised = new.builds("counts").unwrap().into_iter().find(|build| build.key.version == 2).unwrap();
+    let raised = new.admin().builds("counts").unwrap().into_iter().find(|build| build.key.version == 2).unwrap();
     assert!(raised.is_refused() && raised.trouble.as_ref().unwrap().contains("mine"), "{raised:?}");
     assert_eq!(raised.command, None, "the refusal came after the build, and not before");
     drop(old);
@@ -217,7 +218,7 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
         unfed.contains("mine")
     });
     place.sql("DROP VIEW mine");
-    new.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    new.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert_eq!(live(place), 2);
 }
 
@@ -244,8 +245,8 @@ pub(crate) fn a_view_on_the_view_stays_where_columns_only_come<P: Place>(place: 
     eventually("the switch", || live(place) == 2);
     assert_eq!(place.query("SELECT count(*) FROM mine WHERE last IS NULL"), ["3"], "it reads the new version");
     assert_eq!(place.query("SELECT sum(times) FROM counts"), ["3"]);
-    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    new.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    new.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert_eq!(place.query("SELECT count(*) FROM mine WHERE last IS NULL"), ["3"]);
     new.shutdown(LONG).unwrap();
 }
@@ -268,11 +269,11 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
     let new = start_doubled(place.open(), eager());
     let trouble = || {
-        let builds = new.builds("counts").unwrap();
+        let builds = new.admin().builds("counts").unwrap();
         builds.into_iter().find(|build| build.key.version == 2).and_then(|build| build.trouble)
     };
     eventually("the refusal", || trouble().is_some_and(|why| why.contains("mine")));
-    eventually("its end", || new.commands(None, 1).unwrap()[0].state == CommandState::Failed);
+    eventually("its end", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Failed);
     push(&old, "x0");
     new.await_position("counts", "tenant-000", 4, LONG).unwrap();
     let [status, doctor, health] = told(place, &new);
@@ -282,12 +283,12 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     // The same where readers are to be switched by hand, to a build that moves meanwhile.
     place.sql("DROP VIEW mine");
     place.sql("CREATE VIEW yours AS SELECT thing, last FROM counts");
-    let error = refused(new.switch("counts", &by()));
+    let error = refused(new.admin().switch("counts", &by()));
     assert!(error.contains("yours"), "{error}");
     push(&old, "x1");
     assert!(trouble().is_some_and(|why| why.contains("yours") && !why.contains("mine")), "{:?}", trouble());
     place.sql("DROP VIEW yours");
-    new.switch("counts", &by()).unwrap();
+    new.admin().switch("counts", &by()).unwrap();
     assert_eq!((live(place), trouble()), (2, None));
     drop((old, new));
 }
@@ -310,8 +311,8 @@ pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(pl
     assert!(doctor.contains("orders") && doctor.contains("readside builds switch"), "{doctor}");
     assert!(!health.contains("orders"), "what readers see is well: {health}");
     place.sql("DELETE FROM orders");
-    engine.switch("counts", &by()).unwrap();
-    assert!(engine.builds("counts").unwrap().iter().all(|build| build.trouble.is_none()));
+    engine.admin().switch("counts", &by()).unwrap();
+    assert!(engine.admin().builds("counts").unwrap().iter().all(|build| build.trouble.is_none()));
     lawful(place);
 }
 
@@ -326,7 +327,7 @@ pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
     for _ in 0..2 {
         rebuild(&engine).unwrap();
     }
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     lawful(place);
 }
 
@@ -369,7 +370,7 @@ pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
     place.sql("CREATE VIEW mine AS SELECT thing FROM notes_1");
     let told = format!("{:?}", look());
     assert!(told.contains("mine") && told.contains("orders"), "{told}");
-    engine.rebuild("notes", RebuildOptions::default().accept_loss(true), &by(), |_| {}).unwrap();
+    engine.admin().rebuild("notes", RebuildOptions::default().accept_loss(true), &by(), |_| {}).unwrap();
     place.sql("CREATE VIEW stale AS SELECT thing FROM \"notes_1#next\"");
     let found = look();
     let warned = found.iter().find(|finding| finding.verdict == Severity::Warn).unwrap();

@@ -76,7 +76,7 @@ fn expected(times: i64) -> Vec<String> {
 fn is_clean<P: Place>(place: &P, engine: &Engine, projection: &Projection) -> bool {
     let store = place.open();
     let report = testing::laws::check(&store, &store, projection).unwrap();
-    let found = engine.verify("items", None).unwrap();
+    let found = engine.admin().verify("items", None).unwrap();
     assert_eq!(report.is_lawful(), found.is_clean(), "{report}\n{found:?}");
     assert_eq!(found.events, 4);
     found.is_clean()
@@ -93,8 +93,8 @@ pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
         place.query("SELECT phase FROM readside.projections WHERE version = 2") == ["ready"]
     });
     assert_eq!(seen(place), expected(1));
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    new.switch("items", &by()).unwrap();
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    new.admin().switch("items", &by()).unwrap();
     assert_eq!(seen(place), expected(10));
     assert!(is_clean(place, &new, &items(2, 10)));
     assert_eq!(place.query("SELECT n FROM items_1 WHERE id = 'b'"), ["2"]);
@@ -106,11 +106,11 @@ pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
     fill(&engine);
     place.sql("UPDATE items_1 SET n = 7 WHERE id = 'b'");
-    let report = engine.rebuild("items", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("items", RebuildOptions::default(), &by(), |_| {}).unwrap();
     let changed = report.comparison.unwrap().tables.iter().map(|table| table.changed).sum::<u64>();
     assert_eq!((changed, seen(place)), (1, expected(1)));
     place.sql("DELETE FROM items_tags_1; UPDATE items_1 SET n = 8");
-    let repaired = engine.repair("items", None, &by()).unwrap().repaired;
+    let repaired = engine.admin().repair("items", None, &by()).unwrap().repaired;
     assert_eq!((repaired, seen(place)), (vec![tenant(0), tenant(1)], expected(1)));
     assert!(is_clean(place, &engine, &items(1, 1)));
 }
@@ -122,17 +122,17 @@ pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     fill(&engine);
     assert!(is_clean(place, &engine, &items(1, 1)));
     let question = |at| ExplainRequest { instance: tenant(0), table: None, key: vec!["a".into()], at };
-    let told = engine.explain("items", &question(None)).unwrap();
+    let told = engine.admin().explain("items", &question(None)).unwrap();
     let steps: Vec<_> =
         told.steps.iter().map(|step| (step.position, step.row.as_ref().unwrap()["n"].clone())).collect();
     assert_eq!(steps, [(1, 1.into()), (3, 5.into())]);
     assert!(told.row.is_some() && told.row == told.found, "{told:?}");
     let statement = &told.steps[1].statement;
     assert!(statement.contains("exec raise with (\"a\", 4)"), "{statement}");
-    assert_eq!(engine.explain("items", &question(Some(2))).unwrap().row.unwrap()["n"], 1);
+    assert_eq!(engine.admin().explain("items", &question(Some(2))).unwrap().row.unwrap()["n"], 1);
     place.sql("UPDATE items_1 SET word = 'other' WHERE id = 'b'");
     assert!(!is_clean(place, &engine, &items(1, 1)));
-    let found = engine.verify("items", Some(&tenant(0))).unwrap();
+    let found = engine.admin().verify("items", Some(&tenant(0))).unwrap();
     assert_eq!((found.differing[0].differing_rows, &found.differing[0].samples[0].key["id"]), (1, &"b".into()));
     assert_eq!(seen(place), expected(1), "nothing was changed by looking");
 }
@@ -150,8 +150,8 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let pushed = engine.push(&commands).unwrap();
     engine.await_position("items", "a", pushed[3].position(), LONG).unwrap();
     assert_eq!(place.query("SELECT n FROM items"), ["6"]);
-    assert_eq!(engine.failed_events("items", &FailureQuery::all()).unwrap().len(), 1);
-    assert!(engine.verify("items", None).unwrap().is_clean());
+    assert_eq!(engine.admin().failed_events("items", &FailureQuery::all()).unwrap().len(), 1);
+    assert!(engine.admin().verify("items", None).unwrap().is_clean());
 }
 
 // Contract: B2: one text suffices for a service on one database, and a text for the other is no text.
@@ -179,8 +179,8 @@ pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     let engine = start(place, &with(own), true);
     let pushed = engine.push(&[count("a", "x", 1)]).unwrap();
     engine.await_pushed("notes", &pushed, LONG).unwrap();
-    assert!(engine.verify("notes", None).unwrap().is_clean());
-    let _ = engine.rebuild("notes", RebuildOptions::default(), &by(), |_| {}).unwrap();
+    assert!(engine.admin().verify("notes", None).unwrap().is_clean());
+    let _ = engine.admin().rebuild("notes", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert_eq!(place.query("SELECT id FROM notes"), ["x"]);
 }
 
@@ -262,9 +262,9 @@ pub(crate) fn an_array_with_null_is_read<P: Place>(place: &P) {
     let engine = Engine::builder(place.open()).projection(tagged).config(eager()).start().unwrap();
     let pushed = engine.push(&[count("a", "t1", 1)]).unwrap();
     engine.await_pushed("tagged", &pushed, LONG).unwrap();
-    let verified = engine.verify("tagged", None).unwrap();
+    let verified = engine.admin().verify("tagged", None).unwrap();
     assert!(verified.differing.is_empty(), "{verified:?}");
     let question = ExplainRequest { instance: "a".into(), table: None, key: vec!["t1".into()], at: None };
-    let explained = engine.explain("tagged", &question).unwrap();
+    let explained = engine.admin().explain("tagged", &question).unwrap();
     assert!(format!("{explained:?}").contains("null"), "{explained:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use readside::admin::{AdminCommand, ExplainRequest, Remote};
+use readside::admin::{Admin, AdminCommand, ExplainRequest};
 use readside::error::{SetupError, StoreErrorKind};
 use readside::failure::FailureQuery;
 use readside::inspect::{Finding, Inspect, Severity};
@@ -75,12 +75,15 @@ fn run(role: &Role<'_>, instance: &str) {
     engine.push(&[count(instance, "x", 3).remove_unique("thing.name", "x")]).unwrap();
     engine.push(&[count(instance, "z", 13), count(instance, "z", 4)]).unwrap();
     eventually("the failure", || {
-        engine.failed_events("counts", &FailureQuery::all().instance(instance)).unwrap().len() == 2
+        engine.admin().failed_events("counts", &FailureQuery::all().instance(instance)).unwrap().len() == 2
     });
-    let again = engine.retry("counts", instance, 4, &by());
-    assert!(matches!(again, Err(readside::error::FailureError::StillFails { .. })), "{again:?}");
-    engine.discard("counts", instance, 4, &by()).unwrap();
-    assert!(!engine.interventions("counts", 10).unwrap().is_empty());
+    let again = engine.admin().retry("counts", instance, 4, &by());
+    assert!(
+        matches!(again, Err(readside::error::OperateError::Mend(readside::error::FailureError::StillFails { .. }))),
+        "{again:?}"
+    );
+    engine.admin().discard("counts", instance, 4, &by()).unwrap();
+    assert!(!engine.admin().interventions("counts", 10).unwrap().is_empty());
     common::pause(&store, "counts", Some(instance), true, &by());
     common::pause(&store, "counts", Some(instance), false, &by());
     let pushed = engine.push(&[count(instance, "x", 5)]).unwrap();
@@ -88,11 +91,11 @@ fn run(role: &Role<'_>, instance: &str) {
         engine.await_pushed(name, &pushed, LONG).unwrap();
     }
     engine.trigger("counts", &[instance]).unwrap();
-    let remote = Remote::new(store.clone());
+    let remote = Admin::new(store.clone());
     let verify = AdminCommand::Verify { instance: Some(instance.to_owned()), repair: false };
     let id = remote.ask("sums", verify, &by()).unwrap();
     remote.answer(id, LONG).unwrap();
-    let asked = engine.explain(
+    let asked = engine.admin().explain(
         "counts",
         &ExplainRequest { instance: instance.to_owned(), table: None, key: vec!["x".into()], at: None },
     );

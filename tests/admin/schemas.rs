@@ -84,7 +84,7 @@ fn sessions_with_another_search_path_write_to_the_same_tables() {
     assert_eq!(relations(&place), ALL);
     assert_eq!(number(&place, "app.counts_log_1"), ["40"]);
     assert_eq!(store.read_rows(&counts(1), "counts_log").unwrap().len(), 40);
-    assert!(second.verify("counts", None).unwrap().differing.is_empty());
+    assert!(second.admin().verify("counts", None).unwrap().differing.is_empty());
 }
 
 // Contract: B1, L2
@@ -152,18 +152,18 @@ fn every_operation_finds_the_tables_where_they_are() {
     let store = connect(&looking_into(&place, "other"));
     let engine = start(store.clone(), eager());
     for n in 0..2 {
-        let report = engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
+        let report = engine.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();
         let comparison = report.comparison.unwrap();
         assert!(report.switched && comparison.is_same() && comparison.instances == 1, "{n}: {comparison:?}");
     }
-    engine.back("counts", false, &by()).unwrap();
-    engine.drop_old("counts", &by()).unwrap();
+    engine.admin().back("counts", false, &by()).unwrap();
+    engine.admin().drop_old("counts", &by()).unwrap();
     place.sql("UPDATE app.counts_1 SET n = 7");
-    assert_eq!(engine.verify("counts", None).unwrap().differing.len(), 1);
-    assert_eq!(engine.repair("counts", None, &by()).unwrap().repaired, ["tenant-000"]);
+    assert_eq!(engine.admin().verify("counts", None).unwrap().differing.len(), 1);
+    assert_eq!(engine.admin().repair("counts", None, &by()).unwrap().repaired, ["tenant-000"]);
     let question = ExplainRequest { instance: "tenant-000".into(), table: None, key: vec!["x0".into()], at: None };
-    assert_eq!(engine.explain("counts", &question).unwrap().steps.len(), 20);
-    engine.reset("counts", None, &by()).unwrap();
+    assert_eq!(engine.admin().explain("counts", &question).unwrap().steps.len(), 20);
+    engine.admin().reset("counts", None, &by()).unwrap();
     engine.await_position("counts", "tenant-000", 20, LONG).unwrap();
     assert_eq!(
         (relations(&place), number(&place, "app.counts_log_1")),

@@ -145,18 +145,18 @@ pub(crate) fn a_pause_is_told_as_one<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
     eventually("the first run", || health(&engine).succeeded);
-    engine.pause("counts", Some(&tenant(0)), &by()).unwrap();
+    engine.admin().pause("counts", Some(&tenant(0)), &by()).unwrap();
     engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
     let found = why(&engine, &tenant(0), 4);
     assert_eq!((found.kind, found.instance), (StandstillKind::Paused, Some(tenant(0))));
     assert!(found.reason.contains("ada") && found.reason.contains("a test") && found.since.is_some());
     assert_eq!((status(place).verdict, health(&engine).verdict), (Verdict::Paused, Verdict::Paused));
-    engine.pause("counts", None, &by()).unwrap();
+    engine.admin().pause("counts", None, &by()).unwrap();
     assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Paused);
     let seen = status(place);
     assert!(seen.verdict == Verdict::Paused && seen.reason.unwrap().contains("ada"));
-    engine.resume("counts", None, &by()).unwrap();
-    engine.resume("counts", Some(&tenant(0)), &by()).unwrap();
+    engine.admin().resume("counts", None, &by()).unwrap();
+    engine.admin().resume("counts", Some(&tenant(0)), &by()).unwrap();
     engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
 }

@@ -47,7 +47,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
         });
         let mut told = Vec::new();
         let options = RebuildOptions::default().switch_within(LONG);
-        let report = engine.rebuild("counts", options, &by(), |progress| {
+        let report = engine.admin().rebuild("counts", options, &by(), |progress| {
             if let Some(why) = &progress.waits_for {
                 named.fetch_or(why.contains(&pid.to_string()), Ordering::SeqCst);
                 told.push(why.clone());
@@ -97,7 +97,7 @@ fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {
     let before = seen(&place);
     let (mut client, pid) = reader_who_left(&place);
     let options = RebuildOptions::default().switch_within(Duration::from_millis(300));
-    let error = engine.rebuild("counts", options, &by(), |_| {}).unwrap_err();
+    let error = engine.admin().rebuild("counts", options, &by(), |_| {}).unwrap_err();
     let told = error.to_string();
     for wanted in [&pid.to_string(), "nightly-report", "given up after", "pg_terminate_backend", "builds switch"] {
         assert!(told.contains(wanted), "{wanted}: {told}");
@@ -115,7 +115,7 @@ fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {
     client.batch_execute("COMMIT").unwrap();
     let pushed = engine.push(&[count(&tenant(0), "new", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.switch("counts", &by()).unwrap();
+    engine.admin().switch("counts", &by()).unwrap();
     assert_ne!(seen(&place), before);
     lawful(&place);
 }

@@ -42,23 +42,23 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     eventually("the switch", || live(place) == 2);
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=6");
     // Both hear of it soon; now they know.
-    assert!(old.builds("counts").is_ok() && new.builds("counts").is_ok());
+    assert!(old.admin().builds("counts").is_ok() && new.admin().builds("counts").is_ok());
     let pushed = old.push(&[count("tenant-000", "x0", 1)]).unwrap();
     for engine in [&old, &new] {
         engine.await_pushed("counts", &pushed, LONG).unwrap();
     }
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=8");
     assert_eq!(place.query("SELECT sum(times) FROM counts"), ["13"]);
-    let record = &new.commands(Some("counts"), 1).unwrap()[0];
+    let record = &new.admin().commands(Some("counts"), 1).unwrap()[0];
     assert_eq!((record.command.kind(), &*record.who), ("rebuild", "readside"));
-    eventually("the record", || new.commands(Some("counts"), 1).unwrap()[0].state == CommandState::Done);
+    eventually("the record", || new.admin().commands(Some("counts"), 1).unwrap()[0].state == CommandState::Done);
     // The old one is run by a process, which stays as it is; its tables must not go.
-    match new.drop_old("counts", &by()) {
+    match new.admin().drop_old("counts", &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("version 1 is run by"), "{error}"),
         other => panic!("{other:?}"),
     }
     old.shutdown(LONG).unwrap();
-    new.drop_old("counts", &by()).unwrap();
+    new.admin().drop_old("counts", &by()).unwrap();
     let pushed = new.push(&[count("tenant-000", "x0", 1)]).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=10");
@@ -79,8 +79,8 @@ pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     let pushed = new.push(&[count("tenant-000", "x0", 1)]).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=4");
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
-    new.switch("counts", &by()).unwrap();
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    new.admin().switch("counts", &by()).unwrap();
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (2, "tenant-000/x0=8"));
 }
 
@@ -90,20 +90,20 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     fill(&old, 2, 4);
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
-    eventually("its record", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     // Version 1 is run, so that it is current.
-    new.back("counts", false, &by()).unwrap();
+    new.admin().back("counts", false, &by()).unwrap();
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (1, "tenant-000/x0=3"));
-    new.switch("counts", &by()).unwrap();
+    new.admin().switch("counts", &by()).unwrap();
     assert_eq!(live(place), 2);
     old.shutdown(LONG).unwrap();
     let pushed = new.push(&[count("tenant-000", "x0", 1)]).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
-    match new.back("counts", false, &by()) {
+    match new.admin().back("counts", false, &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("version 1 stands still"), "{error}"),
         other => panic!("{other:?}"),
     }
-    new.back("counts", true, &by()).unwrap();
+    new.admin().back("counts", true, &by()).unwrap();
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (1, "tenant-000/x0=3"));
     assert_eq!(place.query("SELECT count(*) FROM counts_log"), ["8"], "its second table is there again");
     // Its code brings it up to date.
@@ -119,9 +119,9 @@ pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     fill(&old, 1, 4);
     let new = start_doubled(place.open(), eager().auto_switch(false));
     eventually("the new version", || {
-        old.builds("counts").unwrap().iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
+        old.admin().builds("counts").unwrap().iter().any(|build| build.key.version == 2 && build.phase == Phase::Ready)
     });
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     let caught_up = &mut |_: &mut dyn ProjectionTransaction, _: &[LaggingInstance]| Ok(());
     eventually("the switch", || place.open().builds().go_live(&doubled().key(), LONG, Some(&mut *caught_up)).is_ok());
     for round in 1..=5 {
@@ -168,14 +168,14 @@ pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(plac
         seen(place).remove(0)
     };
     assert_eq!(push(&new), "tenant-000/x0=8");
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     new.shutdown(LONG).unwrap();
     let old = start(place.open(), eager());
     assert_eq!((push(&old), live(place)), ("tenant-000/x0=5".to_owned(), 1));
     eventually("peace", || unfed(&old).is_none());
-    let record = &old.commands(Some("counts"), 1).unwrap()[0];
+    let record = &old.admin().commands(Some("counts"), 1).unwrap()[0];
     assert_eq!((record.command.kind(), &*record.who, record.version), ("rebuild", "readside", Some(1)));
-    eventually("the end of the rebuild", || old.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || old.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), eager());
     assert_eq!((push(&new), live(place)), ("tenant-000/x0=12".to_owned(), 2));
@@ -189,7 +189,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     assert_eq!((unfed(&old), unfed(&new)), (None, None));
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     old.shutdown(LONG).unwrap();
     new.shutdown(LONG).unwrap();
     let is_told = |engine: &Engine, words: [&str; 2]| {
@@ -211,13 +211,13 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     let before = asked(place);
     a_lease_later(place);
     assert_eq!((live(place), asked(place)), (2, before), "nobody has asked for anything");
-    old.back("counts", false, &by()).unwrap();
+    old.admin().back("counts", false, &by()).unwrap();
     old.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!((live(place), seen(place).remove(0), unfed(&old)), (1, "tenant-000/x0=4".to_owned(), None));
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), if_asked());
     let pushed = is_told(&new, ["version 1", "`readside builds switch counts`"]);
-    new.switch("counts", &by()).unwrap();
+    new.admin().switch("counts", &by()).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!((live(place), seen(place).remove(0), unfed(&new)), (2, "tenant-000/x0=10".to_owned(), None));
 }
@@ -229,7 +229,7 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
     fill(&old, 2, 4);
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     // The old version's service is started again, so that it is the newest.
     old.shutdown(LONG).unwrap();
     let old = start(place.open(), eager());
@@ -239,7 +239,7 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
     // With the last engine of version 2 readers go back; they do not change again when one comes.
     new.shutdown(LONG).unwrap();
     eventually("the way back", || live(place) == 1);
-    eventually("the end of the rebuild", || old.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || old.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     let new = start_doubled(place.open(), eager());
     let before = asked(place);
     a_lease_later(place);
@@ -252,9 +252,9 @@ pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 4);
     let options = RebuildOptions::default().unless_live(true);
-    let report = engine.rebuild("counts", options, &by(), |_| {}).unwrap();
+    let report = engine.admin().rebuild("counts", options, &by(), |_| {}).unwrap();
     assert!(report.switched && report.comparison.is_none());
-    assert_eq!(engine.builds("counts").unwrap().len(), 1);
+    assert_eq!(engine.admin().builds("counts").unwrap().len(), 1);
 }
 
 // Contract: B1: who goes back to where a version stands has decided.
@@ -264,9 +264,9 @@ pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     fill(&old, 2, 4);
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
-    eventually("the end of the rebuild", || new.commands(None, 1).unwrap()[0].state == CommandState::Done);
+    eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     old.shutdown(LONG).unwrap();
-    new.back("counts", true, &by()).unwrap();
+    new.admin().back("counts", true, &by()).unwrap();
     let before = asked(place);
     a_lease_later(place);
     assert_eq!((live(place), asked(place)), (1, before));

@@ -65,7 +65,7 @@ fn raised_beyond_the_backup<G: Ground>(ground: &mut G, auto_switch: bool, gate: 
     for instance in ["a", "b"] {
         old.await_pushed(NAME, &push(&events, &moved(instance, 50)), LONG).unwrap();
     }
-    old.pause(NAME, Some("b"), &by()).unwrap();
+    old.admin().pause(NAME, Some("b"), &by()).unwrap();
     old.shutdown(LONG).unwrap();
     ground.keep();
     push(&events, &moved("a", 5));
@@ -85,15 +85,15 @@ fn stayed<M: ProjectionStore + Models>(models: &M, engine: &Engine) {
     assert!(seen(models, &ledger(), "a").contains("50"), "{}", seen(models, &ledger(), "a"));
     let trouble = own().trouble.unwrap();
     assert!(trouble.contains("\"a\"") && trouble.contains("is at 55, the store ends at 50"), "{trouble}");
-    eventually("the record", || engine.commands(Some(NAME), 1).unwrap()[0].state == CommandState::Failed);
-    let answer = format!("{:?}", engine.commands(Some(NAME), 1).unwrap()[0].answer);
+    eventually("the record", || engine.admin().commands(Some(NAME), 1).unwrap()[0].state == CommandState::Failed);
+    let answer = format!("{:?}", engine.admin().commands(Some(NAME), 1).unwrap()[0].answer);
     assert!(answer.contains("readers stay where they are") && answer.contains("ends at 50"), "{answer}");
 }
 
 /// What is asked for once more fills anew what is lost, and readers see it.
 fn healed<G: Ground>(ground: &G, models: &G::Store, engine: &Engine) {
-    engine.resume(NAME, Some("b"), &by()).unwrap();
-    let report = engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap();
+    engine.admin().resume(NAME, Some("b"), &by()).unwrap();
+    let report = engine.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert!(report.switched, "{report:?}");
     let projection = raised(Arc::default());
     assert_eq!(live(models), 2);
@@ -123,7 +123,7 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
     eventually("the build", || build(&models, &key).unwrap().phase == Phase::Ready);
     all_answered(&models);
     ground.put_back();
-    match engine.switch(NAME, &by()) {
+    match engine.admin().switch(NAME, &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("instance \"a\""), "{error}"),
         other => panic!("{other:?}"),
     }
@@ -164,10 +164,10 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     engine.await_pushed(NAME, &push(&events, &moved("a", 50)), LONG).unwrap();
     ground.put_back();
     push(&events, &moved("a", 60));
-    assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    assert!(engine.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
     let engine = Arc::new(engine);
     let (asking, (answer, answered)) = (Arc::clone(&engine), std::sync::mpsc::channel());
-    let back = std::thread::spawn(move || answer.send(asking.back(NAME, false, &by())));
+    let back = std::thread::spawn(move || answer.send(asking.admin().back(NAME, false, &by())));
     match answered.recv_timeout(LONG).unwrap() {
         Err(OperateError::Answered { error }) => {
             assert!(error.contains("instance \"a\"") && error.contains("another event stands at"), "{error}");
@@ -186,7 +186,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     for remedy in told.iter().map(|finding| finding.remedy.as_ref().unwrap()) {
         assert!(remedy.contains("drop-old") && !remedy.contains("readside reset"), "{told:?}");
     }
-    engine.drop_old(NAME, &by()).unwrap();
+    engine.admin().drop_old(NAME, &by()).unwrap();
     assert_eq!(models.builds().builds().unwrap().len(), 1);
     engine.shutdown(LONG).unwrap();
 }
@@ -219,13 +219,13 @@ pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(
     let (events, models, engine) = above_the_log(ground, eager());
     let engine = Arc::new(engine);
     let asking = Arc::clone(&engine);
-    let rebuild = move || asking.rebuild(NAME, RebuildOptions::default(), &by(), |_| {});
+    let rebuild = move || asking.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {});
     assert!(within(rebuild).unwrap().switched);
     Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
     assert_eq!((at(&models, &ledger().key(), "a"), at(&models, &ledger().key(), "c")), (50, 0));
     // What readers saw before has diverged as before.
     let asking = Arc::clone(&engine);
-    match within(move || asking.back(NAME, false, &by())) {
+    match within(move || asking.admin().back(NAME, false, &by())) {
         Err(OperateError::Answered { error }) => assert!(error.contains("instance \"a\""), "{error}"),
         other => panic!("{other:?}"),
     }
@@ -242,7 +242,7 @@ pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     for instance in ["a", "c"] {
         let asking = Arc::clone(&engine);
         let options = RebuildOptions::default().instance(instance);
-        assert!(within(move || asking.rebuild(NAME, options, &by(), |_| {})).unwrap().switched);
+        assert!(within(move || asking.admin().rebuild(NAME, options, &by(), |_| {})).unwrap().switched);
     }
     Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
     engine.shutdown(LONG).unwrap();
@@ -263,7 +263,7 @@ pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G
     assert!(trouble.contains("instance \"a\"") && trouble.contains("readside rebuild"), "{trouble}");
     assert_eq!((live(&models), at(&models, &ledger().key(), "a")), (1, 100));
     let asking = Arc::clone(&new);
-    assert!(within(move || asking.rebuild(NAME, RebuildOptions::default(), &by(), |_| {})).unwrap().switched);
+    assert!(within(move || asking.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {})).unwrap().switched);
     assert_eq!(live(&models), 2);
     Site { engine: &new, events: &events, models: &models, projection: &projection }.lawful();
     new.shutdown(LONG).unwrap();

@@ -75,12 +75,12 @@ pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
     let told = findings.iter().find(|finding| finding.check == "standstills").unwrap();
     assert!(told.verdict == Severity::Fail && told.remedy.as_ref().unwrap().contains("readside reset"), "{told:?}");
     let site = Site { engine: &engine, events: &store, models: &store, projection: &ledger() };
-    engine.reset(NAME, Some("a"), &by()).unwrap();
+    engine.admin().reset(NAME, Some("a"), &by()).unwrap();
     eventually("the end", || !named(&engine, "a") && sums::<G>(&store, ["a", "b"]) == [6, 4]);
     site.lawful();
     forget();
     eventually("the standstill", || named(&engine, "a"));
-    assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+    assert!(engine.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
     eventually("the end", || !named(&engine, "a"));
     engine.await_pushed(NAME, &push(&store, &moved("a", 1)), LONG).unwrap();
     assert_eq!(sums::<G>(&store, ["a", "b"]), [7, 4]);
@@ -98,7 +98,7 @@ pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &m
     ground.empty("projection_states");
     assert_ne!(change_token(), before, "whoever is calm looks again");
     eventually("the standstills", || named(&engine, "a") && named(&engine, "b"));
-    engine.reset(NAME, None, &by()).unwrap();
+    engine.admin().reset(NAME, None, &by()).unwrap();
     Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
     assert_eq!(sums::<G>(&store, ["a", "b"]), [5, 3]);
     engine.shutdown(LONG).unwrap();
@@ -124,18 +124,18 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
         ground.run(&format!("DELETE FROM readside.events WHERE instance_id = 'a' AND position IN ({positions})"));
         let (verdict, found) = doctor(&store);
         assert!(verdict == Severity::Fail && found.contains("\"a\"") && found.contains(words), "{found}");
-        let found = engine.verify(NAME, None).unwrap();
+        let found = engine.admin().verify(NAME, None).unwrap();
         let named: Vec<&str> = found.differing.iter().map(|one| one.instance.as_str()).collect();
         assert_eq!(named, ["a"]);
         assert!(found.differing[0].others.iter().any(|other| other.contains(words)), "{found:?}");
         for options in [RebuildOptions::default(), RebuildOptions::default().instance("a")] {
-            let error = chain(&engine.rebuild(NAME, options, &by(), |_| {}).unwrap_err());
+            let error = chain(&engine.admin().rebuild(NAME, options, &by(), |_| {}).unwrap_err());
             assert!(error.contains("\"a\"") && error.contains(words), "{error}");
         }
-        engine.abandon(NAME, &by()).unwrap();
+        engine.admin().abandon(NAME, &by()).unwrap();
         let put_back = "INSERT INTO readside.events SELECT * FROM kept WHERE position IN";
         ground.run(&format!("{put_back} ({positions})"));
-        assert!(engine.rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
+        assert!(engine.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap().switched);
     }
     Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
     engine.shutdown(LONG).unwrap();

@@ -122,7 +122,7 @@ pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
     // Another process changes what is paused, so that a tick looks at it.
     crate::pause(&place.open(), "counts", Some("b"), true);
     reads.recv_timeout(LONG).unwrap();
-    engine.pause("counts", Some("a"), &crate::by()).unwrap();
+    engine.admin().pause("counts", Some("a"), &crate::by()).unwrap();
     late.armed.store(true, Ordering::SeqCst);
     open.send(()).unwrap();
     // The first look is over once the next one, which the pause brought about, has begun.
@@ -132,7 +132,7 @@ pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
     let states = place.open().states(&counts("counts").key(), &["a".into()]).unwrap();
     open.send(()).unwrap();
     assert_eq!(states[0].position, 1, "a is paused");
-    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.admin().resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
@@ -141,19 +141,19 @@ pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(store.clone(), &["counts", "others"], crate::eager());
     engine.await_pushed("counts", &engine.push(&[count("a", 1)]).unwrap(), LONG).unwrap();
-    engine.pause("counts", Some("a"), &crate::by()).unwrap();
+    engine.admin().pause("counts", Some("a"), &crate::by()).unwrap();
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
     engine.await_pushed("others", &pushed, LONG).unwrap();
     assert!(engine.await_position("counts", "a", 2, Duration::from_millis(150)).is_err());
-    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.admin().resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.pause("counts", None, &crate::by()).unwrap();
+    engine.admin().pause("counts", None, &crate::by()).unwrap();
     let pushed = engine.push(&[count("b", 1)]).unwrap();
     assert!(engine.await_pushed("counts", &pushed, Duration::from_millis(150)).is_err());
-    engine.resume("counts", None, &crate::by()).unwrap();
+    engine.admin().resume("counts", None, &crate::by()).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    assert!(engine.pause("nobody", None, &crate::by()).is_err());
+    assert!(engine.admin().pause("nobody", None, &crate::by()).is_err());
 }
 
 // Contract: C6, J3: a wait whose checkpoint never rests ends at its deadline, and with the engine.

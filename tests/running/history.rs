@@ -40,12 +40,12 @@ pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P)
     let engine = start(store.clone(), &["counts"], lazy());
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    engine.pause("counts", Some("a"), &by()).unwrap();
+    engine.admin().pause("counts", Some("a"), &by()).unwrap();
     let lost = engine.push(&[count("a", 10)]).unwrap();
     cut(place, "a", 1);
     let kept = other.push(&[count("a", 100)]).unwrap();
     assert_eq!(kept[0].position(), lost[0].position());
-    engine.resume("counts", Some("a"), &by()).unwrap();
+    engine.admin().resume("counts", Some("a"), &by()).unwrap();
     engine.trigger("counts", &["a"]).unwrap();
     let outcome = engine.await_pushed("counts", &lost, LONG);
     assert!(matches!(outcome, Err(AwaitError::EventLost { position: 2, .. })), "{outcome:?}");

@@ -103,9 +103,9 @@ pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     assert_eq!(heard.recv_timeout(Duration::MAX).events.len(), 2);
     engine.await_pushed("counts", &pushed[..1], Duration::MAX).unwrap();
     engine.await_position("counts", "a", 1, Duration::MAX).unwrap();
-    let held = || engine.failed_events("counts", &FailureQuery::all().limit(usize::MAX)).unwrap();
+    let held = || engine.admin().failed_events("counts", &FailureQuery::all().limit(usize::MAX)).unwrap();
     crate::eventually("the failure", || held().len() == 1);
-    assert_eq!(engine.interventions("counts", usize::MAX).unwrap(), []);
+    assert_eq!(engine.admin().interventions("counts", usize::MAX).unwrap(), []);
     assert_eq!(store.filter(&Query::new().or(SubQuery::new().instance("a")).limit(usize::MAX)).unwrap(), pushed);
     for _ in 0..2 {
         engine.shutdown(Duration::MAX).unwrap();

@@ -312,7 +312,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!((sum::<P>(store.inner(), "counts", Some("a")), sum::<P>(store.inner(), "counts", Some("b"))), (1, 11));
     drop(look);
-    engine.resume("counts", Some("a"), &crate::by()).unwrap();
+    engine.admin().resume("counts", Some("a"), &crate::by()).unwrap();
     engine.await_pushed("counts", &paused, LONG).unwrap();
     engine.shutdown(LONG).unwrap();
     let (forgetful, _) = Unreliable { forgetful: true, ..Unreliable::new(true, false) }.around(place.open());
@@ -383,12 +383,12 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
     engine.await_position("counts", "b", 1, LONG).unwrap();
     let succeeded = || engine.health().unwrap().projections[0].succeeded;
     assert!(!succeeded(), "a is not done");
-    engine.pause("counts", Some("b"), &crate::by()).unwrap();
+    engine.admin().pause("counts", Some("b"), &crate::by()).unwrap();
     let later = engine.push(&[count("b", 1), count("c", 1)]).unwrap();
     drop(open);
     eventually("success", succeeded);
     assert_eq!(sum::<P>(&store, "counts", Some("b")), 1);
-    engine.resume("counts", Some("b"), &crate::by()).unwrap();
+    engine.admin().resume("counts", Some("b"), &crate::by()).unwrap();
     engine.await_pushed("counts", &later, LONG).unwrap();
 }
 

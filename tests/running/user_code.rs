@@ -149,7 +149,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
     let config = eager().handler(at_once());
     let engine = Engine::builder(store.clone()).projection(rude()).config(config).start().unwrap();
     engine.await_pushed("rude", &good, LONG).unwrap();
-    let held = || engine.failed_events("rude", &FailureQuery::all()).unwrap();
+    let held = || engine.admin().failed_events("rude", &FailureQuery::all()).unwrap();
     eventually("a record of each", || held().len() == kinds().len());
     check_failures(&held());
     // Straight from the queue too.
@@ -184,16 +184,16 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
     let trigger = engine.trigger("counts", &[instance]).unwrap_err();
     let wait = engine.await_position("counts", instance, position, LONG).unwrap_err();
     let read = engine.await_pushed("counts", std::slice::from_ref(event), LONG).unwrap_err();
-    let retry = engine.retry("counts", instance, position, &by()).unwrap_err();
-    let all = engine.retry_all("counts", &by()).unwrap_err();
-    let rebuild = engine.rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap_err();
-    let reset = engine.reset("counts", None, &by()).unwrap_err();
+    let retry = engine.admin().retry("counts", instance, position, &by()).unwrap_err();
+    let all = engine.admin().retry_all("counts", &by()).unwrap_err();
+    let rebuild = engine.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap_err();
+    let reset = engine.admin().reset("counts", None, &by()).unwrap_err();
     vec![
         inside(matches!(trigger, TriggerError::InsideReducer { .. }), trigger.to_string()),
         inside(matches!(wait, AwaitError::InsideReducer { .. }), wait.to_string()),
         inside(matches!(read, AwaitError::InsideReducer { .. }), read.to_string()),
-        inside(matches!(retry, FailureError::InsideReducer { .. }), retry.to_string()),
-        inside(matches!(all, FailureError::InsideReducer { .. }), all.to_string()),
+        inside(matches!(retry, OperateError::Mend(FailureError::InsideReducer { .. })), retry.to_string()),
+        inside(matches!(all, OperateError::Mend(FailureError::InsideReducer { .. })), all.to_string()),
         inside(matches!(rebuild, OperateError::InsideReducer), rebuild.to_string()),
         inside(matches!(reset, OperateError::InsideReducer), reset.to_string()),
     ]

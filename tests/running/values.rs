@@ -25,7 +25,7 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
         (0..5).map(|_| NewEvent::raw("a", "thing", "x", "tagged").payload(r#"a "quoted", \ one"#)).collect();
     engine.await_pushed("tagged", &engine.push(&tags).unwrap(), LONG).unwrap();
     for _ in 0..4 {
-        let report = engine.rebuild("tagged", RebuildOptions::default(), &by(), |_| {}).unwrap();
+        let report = engine.admin().rebuild("tagged", RebuildOptions::default(), &by(), |_| {}).unwrap();
         assert!(report.switched, "{report:?}");
     }
     let rows = P::rows(&store, &tagged());
@@ -35,7 +35,7 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
     assert_eq!(held, [&Value::Null, &full, &Value::Null, &full, &Value::Null]);
     assert_eq!(engine.health().unwrap().projections[0].single_steps, 0); // A row that is refused is looked for event by event, and that shows.
     let _ = engine.push(&[NewEvent::raw("a", "thing", "x", "twice")]).unwrap();
-    let held = || engine.failed_events("tagged", &FailureQuery::all()).unwrap();
+    let held = || engine.admin().failed_events("tagged", &FailureQuery::all()).unwrap();
     eventually("a record of it", || !held().is_empty());
     assert_eq!(held()[0].attempt.class, FailureClass::Constraint);
     assert!(engine.health().unwrap().projections[0].single_steps > 0);

@@ -10,7 +10,6 @@ use uuid::Uuid;
 use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
-use crate::engine::handler::failures::in_all;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::run::health::{self, Health};
 use crate::engine::run::runner::{LiveBuild, Runner};
@@ -18,12 +17,13 @@ use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreError, TriggerError, chain};
 use crate::event::{Event, NewEvent};
-use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
+use crate::failure::{FailureQuery, RetryOutcome};
 use crate::lease::Pause;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::{StopCause, Stopped};
+use crate::store::Notifier;
 use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
 use crate::sync::Mutex;
@@ -111,6 +111,10 @@ impl Engine {
 
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
         &self.shared.source
+    }
+
+    pub(crate) fn notifier(&self) -> &Arc<dyn Notifier> {
+        &self.shared.notifier
     }
 
     pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
@@ -391,66 +395,13 @@ impl Engine {
         }
     }
 
-    /// Recorded failures of a projection, by instance and position.
-    ///
-    /// # Errors
-    /// [`FailureError::UnknownProjection`], or when the store cannot be read.
-    pub fn failed_events(&self, projection: &str, query: &FailureQuery) -> Result<Vec<FailedEvent>, FailureError> {
-        Ok(self.handler(projection)?.failed_events(query)?)
-    }
-
-    /// What people did about failures of a projection, the latest first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`FailureError::UnknownProjection`], or when the store cannot be read.
-    pub fn interventions(&self, projection: &str, limit: usize) -> Result<Vec<Intervention>, FailureError> {
-        Ok(self.handler(projection)?.interventions(limit)?)
-    }
-
-    /// Tries a failed event again on this thread, see [`ProjectionHandler::retry`]: in the build of this version that readers see,
-    /// or are to see, and in one that is filled beside it.
-    ///
-    /// # Errors
-    /// See [`FailureError`].
-    pub fn retry(
-        &self,
-        projection: &str,
-        instance: &str,
-        position: i64,
-        by: &By,
-    ) -> Result<RetryOutcome, FailureError> {
-        self.mended(in_all(&self.all_builds(projection)?, |build| build.retry(instance, position, by)))
-    }
-
-    /// Tries all failed events of a projection again, see [`ProjectionHandler::retry_all`]; also those of a build that is filled.
-    ///
-    /// # Errors
-    /// See [`FailureError`].
-    pub fn retry_all(&self, projection: &str, by: &By) -> Result<RetryOutcome, FailureError> {
-        self.mended(in_all(&self.all_builds(projection)?, |build| build.retry_all(by)))
-    }
-
-    /// Gives a failed event up, see [`ProjectionHandler::discard`]; also in a build that is filled.
-    ///
-    /// # Errors
-    /// See [`FailureError`].
-    pub fn discard(
-        &self,
-        projection: &str,
-        instance: &str,
-        position: i64,
-        by: &By,
-    ) -> Result<RetryOutcome, FailureError> {
-        self.mended(in_all(&self.all_builds(projection)?, |build| build.discard(instance, position, by)))
-    }
-
     fn handler(&self, projection: &str) -> Result<&ProjectionHandler, FailureError> {
         let unknown = || FailureError::UnknownProjection { projection: projection.to_owned() };
         Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
     }
 
     /// The build of the version under its own name, and one that is filled beside it.
-    fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
+    pub(crate) fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
         let own = self.handler(projection)?;
         let known = self.shared.models.builds().builds()?;
         let is_made = |runner: &&Runner| known.iter().any(|build| build.key == *runner.key() && build.is_made());
@@ -459,7 +410,7 @@ impl Engine {
     }
 
     /// What waited for the event may go on.
-    fn mended(&self, outcome: Result<RetryOutcome, FailureError>) -> Result<RetryOutcome, FailureError> {
+    pub(crate) fn mended(&self, outcome: Result<RetryOutcome, FailureError>) -> Result<RetryOutcome, FailureError> {
         self.shared.progress.all_moved();
         self.shared.request_tick();
         outcome
