@@ -35,7 +35,7 @@ impl Shared {
             moved |= live.is_some_and(|live| runner.sees(live));
             let others = builds.iter().filter(|b| b.key.projection() == runner.name() && b.key.mark().is_none());
             let contested = others.into_iter().any(|b| b.key != *runner.key() && b.phase.is_filled());
-            runner.contested.store(contested, Ordering::Relaxed);
+            runner.change(|state| state.is_contested = contested);
             if let Some(build) = build {
                 self.mind_trouble(runner, build);
                 self.ask_for_switch(runner, build);
@@ -96,16 +96,16 @@ impl Shared {
         };
         let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(BuildTrouble::holds);
         // That its switch was refused is not over because it moves.
-        runner.told.store(build.is_some_and(|build| build.trouble.is_some() && !build.is_refused()), Ordering::Relaxed);
-        if let Some(build) = build {
-            runner.succeeded.store(build.succeeded, Ordering::Relaxed);
-            runner.resets.store(build.resets, Ordering::Relaxed);
-        }
-        let background = phase.is_some_and(|phase| phase != Phase::Live);
-        self.schedule.set_background(at, background);
-        let was =
-            (runner.active.swap(is_filled, Ordering::Relaxed), runner.background.swap(background, Ordering::Relaxed));
-        was != (is_filled, background)
+        let is_told = build.is_some_and(|build| build.trouble.is_some() && !build.is_refused());
+        let is_background = phase.is_some_and(|phase| phase != Phase::Live);
+        self.schedule.set_background(at, is_background);
+        let before = runner.change(|state| {
+            if let Some(build) = build {
+                (state.has_succeeded, state.resets) = (build.succeeded, build.resets);
+            }
+            (state.is_told, state.is_active, state.is_background) = (is_told, is_filled, is_background);
+        });
+        (before.is_active, before.is_background) != (is_filled, is_background)
     }
 
     /// What went wrong here is written down as soon as the database takes it. A record that a person has to act decides from
@@ -129,7 +129,7 @@ impl Shared {
         match outcome {
             Ok(()) if trouble.again.is_none() => *runner.trouble.lock() = None,
             Ok(()) => {
-                runner.told.store(true, Ordering::Relaxed);
+                runner.change(|state| state.is_told = true);
                 if let Some(known) = runner.trouble.lock().as_mut() {
                     known.is_told = true;
                 }
@@ -154,12 +154,12 @@ impl Shared {
     pub(crate) fn halt(&self, runner: &Runner, error: &StoreError) -> bool {
         use StoreErrorKind as K;
         let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied | K::Schema);
-        if !(may_pass || error.kind() == K::Unsupported) || !runner.is_background() {
+        if !(may_pass || error.kind() == K::Unsupported) || !runner.state().is_background {
             return false;
         }
         let mut known = runner.trouble.lock();
         // Several of its jobs may end in the same way.
-        if !runner.active.swap(false, Ordering::Relaxed) && known.is_some() {
+        if !runner.change(|state| state.is_active = false).is_active && known.is_some() {
             return true;
         }
         let config = &runner.handler.inner.config;
@@ -182,7 +182,7 @@ impl Shared {
     /// A build moves: what kept it from that is over.
     pub(crate) fn relieve(&self, runner: &Runner) {
         let had = runner.trouble.lock().take().is_some();
-        if (runner.told.swap(false, Ordering::Relaxed) || had)
+        if (runner.change(|state| state.is_told = false).is_told || had)
             && let Err(error) = self.record(runner, None)
         {
             // The next look sees that it is on record still.

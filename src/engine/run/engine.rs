@@ -219,7 +219,7 @@ impl Engine {
         let Some((at, runner)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or(0);
         let progress = &self.shared.progress;
-        if runner.is_contested()
+        if runner.state().is_contested
             || !self.shared.is_ours(at, &instance.into())
             || progress.has_passed(at, instance, last)
         {
@@ -237,7 +237,7 @@ impl Engine {
     /// True when this process has applied each of these events since then.
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // What is applied to a build that readers do not see is nothing to them.
-        let is_seen = |runner: &Runner| !runner.is_contested() && runner.seen().key == *runner.key();
+        let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, events)
     }
@@ -309,7 +309,7 @@ impl Engine {
 
     /// While another version may take the place of the live one, the database says whether it has.
     fn is_still_seen(&self, runner: &Runner, live: &LiveBuild) -> Result<bool, StoreError> {
-        if !runner.is_contested() || runner.is_shadow() {
+        if !runner.state().is_contested || runner.is_shadow() {
             return Ok(true);
         }
         self.shared.look_at_builds()?;

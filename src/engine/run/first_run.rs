@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::run::compare::{ComparedPage, page};
@@ -38,13 +37,14 @@ pub(crate) struct FirstRun {
 
 impl FirstRun {
     pub(crate) fn new(runner: &Runner) -> Self {
-        let resets = runner.resets.load(Ordering::Relaxed);
+        let resets = runner.state().resets;
         Self { resets, after: None, seen_all: false, behind: BTreeMap::new() }
     }
 
     /// True while it is about what the projection is now.
     pub(crate) fn is_of(&self, runner: &Runner) -> bool {
-        runner.leads() && self.resets == runner.resets.load(Ordering::Relaxed)
+        let state = runner.state();
+        state.leads && self.resets == state.resets
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -115,8 +115,8 @@ fn unknown(runner: &Runner) -> Standing {
         at: SystemTime::now(),
         // Not known: nothing shall be called stuck for that.
         moved_at: Some(SystemTime::now()),
-        phase: if runner.is_background() { Phase::Building } else { Phase::Live },
-        succeeded: runner.succeeded.load(Ordering::Relaxed),
+        phase: if runner.state().is_background { Phase::Building } else { Phase::Live },
+        succeeded: runner.state().has_succeeded,
         members: 1,
         last_member: None,
         paused_instances: 0,

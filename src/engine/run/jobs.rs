@@ -80,7 +80,7 @@ impl Shared {
             }
             unknown(&job.instances)
         };
-        if runner.leads() {
+        if runner.state().leads {
             self.request_tick();
         }
         moves
@@ -114,11 +114,11 @@ impl Shared {
 
     fn catch_up(&self, projection: usize, runner: &Runner, instances: &[Arc<str>]) -> Result<(), StoreError> {
         let inner = &runner.handler.inner;
-        if !runner.is_active() {
+        if !runner.state().is_active {
             return Ok(());
         }
         let pass = self.standstills.begin();
-        inner.is_hidden.store(runner.is_background(), Ordering::Relaxed);
+        inner.is_hidden.store(runner.state().is_background, Ordering::Relaxed);
         let opened = inner.open(instances)?;
         opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = ReadAhead::new(opened.places, PASSES);
@@ -136,14 +136,14 @@ impl Shared {
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
             self.progress.worked(projection, moves_of(works));
-            if runner.is_background() && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
+            if runner.state().is_background && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
                 self.relieve(runner);
             }
             processed.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
             ended.extend(processed.stopped.into_iter().map(|stopped| stopped.instance));
             ended.extend(apart);
-            yields |= runner.is_background() && self.schedule.has_live_work();
-            if self.stop.is_set() || yields || !runner.is_active() { leased.end(instances) } else { ended }
+            yields |= runner.state().is_background && self.schedule.has_live_work();
+            if self.stop.is_set() || yields || !runner.state().is_active { leased.end(instances) } else { ended }
         })?;
         let left = feed.left.iter().map(|place| &place.instance);
         for instance in left.chain(instances.iter().filter(|_| yields)) {
@@ -193,7 +193,7 @@ impl Shared {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
             // Whoever waits for the build hears why.
-            cause @ StopCause::LogIncomplete { .. } if runner.is_background() => {
+            cause @ StopCause::LogIncomplete { .. } if runner.state().is_background => {
                 let why = format!("instance {:?}: {cause}", stopped.instance);
                 self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));
             }

@@ -68,7 +68,7 @@ impl Shared {
     /// The pairs whose checkpoints are not part of the log; `relevant` is where the instance ends. Those above the end of the
     /// log always, and where `thorough` those too at which another event stands.
     pub(crate) fn diverged(&self, thorough: bool) -> Result<Vec<Lag>, StoreError> {
-        let is_filled = |(_, runner): &(usize, &Runner)| runner.is_active();
+        let is_filled = |(_, runner): &(usize, &Runner)| runner.state().is_active;
         let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(is_filled).collect();
         if runners.is_empty() {
             return Ok(Vec::new());

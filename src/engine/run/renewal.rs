@@ -2,7 +2,6 @@
 //! leads of first runs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::engine::run::state::Shared;
@@ -36,9 +35,9 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
 
 /// A tick may come less often than a lead lasts.
 fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
-    for runner in shared.runners.iter().filter(|runner| runner.leads()) {
+    for runner in shared.runners.iter().filter(|runner| runner.state().leads) {
         if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
-            runner.leading.store(false, Ordering::Relaxed);
+            runner.change(|state| state.leads = false);
         }
     }
     Ok(())

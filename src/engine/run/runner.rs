@@ -1,7 +1,7 @@
 //! A projection in an engine: what it may do now, and what readers see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::builds::Build;
@@ -13,29 +13,48 @@ use crate::sync::Mutex;
 /// How often the log repeats that nobody runs what readers see.
 const TELL_AGAIN: Duration = Duration::from_mins(10);
 
+/// How a projection stands in this process, as the looks of the ticker and its threads have found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is found by another look, and any may hold beside the others")]
+pub(crate) struct RunState {
+    /// It is kept current; a build beside the live one is only while there is one.
+    pub(crate) is_active: bool,
+    /// Its first run of all instances has succeeded once.
+    pub(crate) has_succeeded: bool,
+    /// This process leads its first run.
+    pub(crate) leads: bool,
+    /// Readers do not see it; live work comes first.
+    pub(crate) is_background: bool,
+    /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
+    pub(crate) is_contested: bool,
+    /// That it does not move is on record, by whichever process.
+    pub(crate) is_told: bool,
+    /// How often it was reset.
+    pub(crate) resets: i64,
+}
+
+impl RunState {
+    /// False while another process leads its first run, or while it is left alone.
+    pub(crate) fn may_work(self) -> bool {
+        self.is_active && (self.has_succeeded || self.leads)
+    }
+
+    /// Its first run goes on, here or in another process.
+    pub(crate) fn is_in_first_run(self) -> bool {
+        self.is_active && !self.has_succeeded
+    }
+}
+
 /// A projection in an engine.
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
     pub(crate) wanted: EventFilter,
-    /// Its first run of all instances has succeeded once.
-    pub(crate) succeeded: AtomicBool,
-    /// This process leads its first run.
-    pub(crate) leading: AtomicBool,
-    /// It is kept current; a build beside the live one is only while there is one.
-    pub(crate) active: AtomicBool,
-    /// Readers do not see it; live work comes first.
-    pub(crate) background: AtomicBool,
-    /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
-    pub(crate) contested: AtomicBool,
+    state: Mutex<RunState>,
     /// This process has asked for its switch.
     pub(crate) asked: AtomicBool,
-    /// How often it was reset.
-    pub(crate) resets: AtomicI64,
     /// Why it is left alone: until that is on record, or until it moves again.
     pub(crate) trouble: Mutex<Option<BuildTrouble>>,
-    /// That it does not move is on record, by whichever process.
-    pub(crate) told: AtomicBool,
     /// What readers see of its projection, once that is known.
     pub(crate) live: Mutex<Option<Arc<LiveBuild>>>,
     /// No living engine runs what readers see.
@@ -48,15 +67,9 @@ impl Runner {
         Self {
             handler,
             wanted,
-            succeeded: AtomicBool::new(false),
-            leading: AtomicBool::new(false),
-            active: AtomicBool::new(active),
-            background: AtomicBool::new(!active),
-            contested: AtomicBool::new(false),
+            state: Mutex::new(RunState { is_active: active, is_background: !active, ..RunState::default() }),
             asked: AtomicBool::new(false),
-            resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
-            told: AtomicBool::new(false),
             live: Mutex::new(None),
             unfed: Mutex::new(None),
         }
@@ -75,26 +88,17 @@ impl Runner {
         self.handler.projection().is_shadow()
     }
 
-    pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+    /// How it stands now.
+    pub(crate) fn state(&self) -> RunState {
+        *self.state.lock()
     }
 
-    pub(crate) fn is_contested(&self) -> bool {
-        self.contested.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_background(&self) -> bool {
-        self.background.load(Ordering::Relaxed)
-    }
-
-    /// True when this process leads its first run.
-    pub(crate) fn leads(&self) -> bool {
-        self.leading.load(Ordering::Relaxed)
-    }
-
-    /// False while another process leads its first run, or while it is left alone.
-    pub(crate) fn may_work(&self) -> bool {
-        self.is_active() && (self.succeeded.load(Ordering::Relaxed) || self.leads())
+    /// Changes how it stands, and tells how it stood before.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut RunState)) -> RunState {
+        let mut state = self.state.lock();
+        let before = *state;
+        change(&mut state);
+        before
     }
 }
 

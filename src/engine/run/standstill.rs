@@ -100,7 +100,8 @@ impl Shared {
     /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
     /// where nothing is behind, the reason may be gone.
     pub(crate) fn tend_standstills(self: &Arc<Self>, looked: Result<(), &Error>) {
-        let runs = |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.is_active() && !runner.is_shadow());
+        let runs =
+            |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.state().is_active && !runner.is_shadow());
         match looked {
             Ok(()) => self.standstills.looked(self.runners.len()),
             Err(error) => self.standstills.look_failed((0..self.runners.len()).filter(runs), error),
@@ -113,7 +114,7 @@ impl Shared {
             return;
         }
         for (projection, instance) in self.standstills.instances() {
-            let may_work = self.runners.get(projection).is_some_and(Runner::may_work);
+            let may_work = self.runners.get(projection).is_some_and(|runner| runner.state().may_work());
             if may_work && !self.is_paused(projection, &instance) {
                 self.schedule.add(projection, &instance);
             }

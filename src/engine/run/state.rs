@@ -100,7 +100,7 @@ impl Shared {
     /// True when news of this instance are this process's to act upon.
     pub(crate) fn is_ours(&self, projection: usize, instance: &Arc<str>) -> bool {
         (self.config.system_instance || !instance.is_empty())
-            && self.runners.get(projection).is_some_and(Runner::may_work)
+            && self.runners.get(projection).is_some_and(|runner| runner.state().may_work())
             && !self.is_paused(projection, instance)
             && self.prefers(projection, instance)
     }

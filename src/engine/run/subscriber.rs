@@ -57,7 +57,7 @@ impl Subscriber {
             if !events.iter().any(|event| wants(runner, event)) || !self.shared.is_ours(projection, &first.instance) {
                 continue;
             }
-            let Some(seen) = seen.as_ref().filter(|_| !runner.is_background()) else {
+            let Some(seen) = seen.as_ref().filter(|_| !runner.state().is_background) else {
                 self.shared.schedule.add(projection, &first.instance);
                 continue;
             };

@@ -135,13 +135,12 @@ impl Ticker {
     }
 
     fn has_first_runs(&self) -> bool {
-        let is_open = |runner: &Runner| runner.is_active() && !runner.succeeded.load(Ordering::Relaxed);
-        self.shared.runners.iter().any(is_open)
+        self.shared.runners.iter().any(|runner| runner.state().is_in_first_run())
     }
 
     /// True when nothing is under construction, so that builds are as they were as long as the signs are.
     fn is_settled(&self) -> bool {
-        let is_settled = |runner: &Runner| !runner.is_background() && runner.trouble.lock().is_none();
+        let is_settled = |runner: &Runner| !runner.state().is_background && runner.trouble.lock().is_none();
         !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
     }
 
@@ -167,7 +166,7 @@ impl Ticker {
     fn look_at(&self, instances: &[Arc<str>]) -> Result<Look, StoreError> {
         let of = |background: bool| {
             self.shared.look(Lagging::Free, instances, move |runner| {
-                runner.is_active() && runner.is_background() == background
+                runner.state().is_active && runner.state().is_background == background
             })
         };
         let (mut look, built) = (of(false)?, of(true)?);
@@ -187,7 +186,8 @@ impl Ticker {
         let mut ours: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
         let before = std::mem::take(&mut self.left_to_others);
         for lag in lags {
-            let Some(runner) = self.shared.runners.get(lag.projection).filter(|runner| runner.may_work()) else {
+            let Some(runner) = self.shared.runners.get(lag.projection).filter(|runner| runner.state().may_work())
+            else {
                 continue;
             };
             // Pausing a projection pauses its builds.
@@ -196,7 +196,7 @@ impl Ticker {
             }
             let pair = (lag.projection, Arc::clone(&lag.instance));
             let stuck = before.get(&pair) == Some(&lag.checkpoint);
-            if runner.leads() || stuck || self.shared.prefers(lag.projection, &lag.instance) {
+            if runner.state().leads || stuck || self.shared.prefers(lag.projection, &lag.instance) {
                 ours.entry(lag.projection).or_default().push(lag.instance);
             } else {
                 self.left_to_others.insert(pair, lag.checkpoint);
@@ -207,16 +207,10 @@ impl Ticker {
 
     /// Sees which first runs are over, and takes or keeps the lead of the others.
     fn take_leads(&self) -> Result<(), StoreError> {
-        let has_succeeded = |runner: &Runner| runner.succeeded.load(Ordering::Relaxed);
-        let (done, open): (Vec<&Runner>, Vec<&Runner>) =
-            self.shared.runners.iter().filter(|runner| runner.is_active()).partition(|runner| has_succeeded(runner));
-        for runner in done {
-            runner.leading.store(false, Ordering::Relaxed);
-        }
-        for runner in open {
-            let key = &runner.handler.inner.key;
-            let leads = self.shared.leases.lead(key, self.shared.id, self.shared.config.lease)?;
-            runner.leading.store(leads, Ordering::Relaxed);
+        for runner in self.shared.runners.iter().filter(|runner| runner.state().is_active) {
+            let leads = runner.state().is_in_first_run()
+                && self.shared.leases.lead(runner.key(), self.shared.id, self.shared.config.lease)?;
+            runner.change(|state| state.leads = leads);
         }
         Ok(())
     }
@@ -226,7 +220,7 @@ impl Ticker {
     fn end_first_runs(&mut self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         self.first_runs.retain(|at, run| shared.runners.get(*at).is_some_and(|runner| run.is_of(runner)));
-        for (at, runner) in shared.runners.iter().enumerate().filter(|(_, runner)| runner.leads()) {
+        for (at, runner) in shared.runners.iter().enumerate().filter(|(_, runner)| runner.state().leads) {
             let run = self.first_runs.entry(at).or_insert_with(|| FirstRun::new(runner));
             if shared.advance(runner, run)? {
                 shared.request_tick();
@@ -252,12 +246,12 @@ impl Ticker {
             events.push(&[event])?;
         }
         let is_recorded = self.shared.leases.succeed(key, self.shared.id)?;
-        runner.leading.store(false, Ordering::Relaxed);
+        runner.change(|state| state.leads = false);
         if !is_recorded {
             // Another process leads, or has succeeded; the next tick sees.
             return Ok(());
         }
-        runner.succeeded.store(true, Ordering::Relaxed);
+        runner.change(|state| state.has_succeeded = true);
         log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
         Ok(())
     }
@@ -266,7 +260,7 @@ impl Ticker {
 /// After a reset the success is another one.
 fn push_key(runner: &Runner) -> String {
     let key = runner.key();
-    match runner.resets.load(Ordering::Relaxed) {
+    match runner.state().resets {
         0 => format!("readside: {} {} succeeded", key.name, key.version),
         resets => format!("readside: {} {} succeeded after reset {resets}", key.name, key.version),
     }
