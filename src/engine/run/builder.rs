@@ -1,6 +1,5 @@
 //! Putting an engine together.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -15,12 +14,13 @@ use crate::engine::read::shared_pages::SharedPages;
 use crate::engine::run::builds::NEXT;
 use crate::engine::run::engine::{Engine, Threads};
 use crate::engine::run::listener::Listener;
+use crate::engine::run::log_memory::LogMemory;
 use crate::engine::run::operator::{CommandHandler, Operator};
+use crate::engine::run::pauses::Pauses;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::renewal;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
-use crate::engine::run::seen::SeenRanges;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::state::Shared;
 use crate::engine::run::subscriber::Subscriber;
@@ -295,7 +295,7 @@ impl EngineBuilder {
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
         // Events at hand may come before the first tick's look.
-        shared.look_at_pauses()?;
+        shared.pauses.look(&*shared.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         shared.tell_diverged()?;
@@ -349,12 +349,9 @@ impl EngineBuilder {
             runners,
             stop: Arc::new(Stop::default()),
             members: Mutex::default(),
-            pauses: Mutex::new(HashSet::new()),
+            pauses: Pauses::default(),
             progress: Progress::default(),
-            seen_ranges: Mutex::new(SeenRanges::default()),
-            noted_pauses: AtomicU64::new(0),
-            generation: AtomicU64::new(generation),
-            forgotten: AtomicU64::new(0),
+            log_memory: LogMemory::new(generation),
             pool: Mutex::new(None),
             tick_now,
             operate_now,

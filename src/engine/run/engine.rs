@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -385,14 +384,7 @@ impl Engine {
 
     /// Takes in what was paused, or goes on, before the next tick reads it.
     pub(crate) fn note_pause(&self, projection: &str, instance: Option<&str>, on: bool) {
-        let pair = (projection.to_owned(), instance.map(Arc::from));
-        let mut pauses = self.shared.pauses.lock();
-        self.shared.noted_pauses.fetch_add(1, Ordering::SeqCst);
-        if on {
-            pauses.insert(pair);
-        } else {
-            pauses.remove(&pair);
-        }
+        self.shared.pauses.note(projection, instance, on);
     }
 
     fn handler(&self, projection: &str) -> Result<&ProjectionHandler, FailureError> {

@@ -101,7 +101,7 @@ impl Shared {
                     self.schedule.add(projection, &stopped.instance);
                 }
                 StopCause::Gap { .. } => {
-                    self.seen_ranges.lock().forget(&stopped.instance);
+                    self.log_memory.seen_ranges().forget(&stopped.instance);
                     self.schedule.add(projection, &stopped.instance);
                 }
                 // A lease may have been left by the dead: whoever takes it sees.

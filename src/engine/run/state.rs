@@ -1,24 +1,23 @@
 //! What the threads of an engine share: its stores, its projections, and what each thread tells the others.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use crate::engine::config::EngineConfig;
 use crate::engine::pass::lease::LeaseRegistry;
+use crate::engine::run::log_memory::LogMemory;
 use crate::engine::run::members;
+use crate::engine::run::pauses::Pauses;
 use crate::engine::run::progress::Progress;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
-use crate::engine::run::seen::SeenRanges;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
-use crate::error::StoreError;
-use crate::lease::{Member, Pause};
+use crate::lease::Member;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
 use crate::sync::Mutex;
@@ -38,16 +37,9 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<Stop>,
     pub(crate) lease_registry: LeaseRegistry,
     pub(crate) members: Mutex<Vec<Member>>,
-    /// Paused projections (without instance) and instances.
-    pub(crate) pauses: Mutex<HashSet<Pause>>,
-    /// How often a pause, or its end, was noted here without a look. Changes while `pauses` is locked.
-    pub(crate) noted_pauses: AtomicU64,
+    pub(crate) pauses: Pauses,
     pub(crate) progress: Progress,
-    pub(crate) seen_ranges: Mutex<SeenRanges>,
-    /// The generation of the source up to which the log was forgotten.
-    pub(crate) generation: AtomicU64,
-    /// How often the log was forgotten.
-    pub(crate) forgotten: AtomicU64,
+    pub(crate) log_memory: LogMemory,
     pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
     pub(crate) tick_now: Sender<()>,
     pub(crate) operate_now: Sender<()>,
@@ -78,23 +70,8 @@ impl Shared {
         members::prefers(members.iter().filter(runs).map(|member| member.process), self.id, &key.name, instance)
     }
 
-    /// Takes in what is paused. What was read before a pause was noted may not have it, so that is left alone: the pause
-    /// changes the change token, and the next look reads again.
-    pub(crate) fn look_at_pauses(&self) -> Result<(), StoreError> {
-        let noted = self.noted_pauses.load(Ordering::SeqCst);
-        let pauses = self.leases.pauses()?;
-        let mut known = self.pauses.lock();
-        if self.noted_pauses.load(Ordering::SeqCst) == noted {
-            *known = pauses.into_iter().collect();
-        }
-        Ok(())
-    }
-
     pub(crate) fn is_paused(&self, projection: usize, instance: &Arc<str>) -> bool {
-        let pauses = self.pauses.lock();
-        let Some(runner) = self.runners.get(projection).filter(|_| !pauses.is_empty()) else { return false };
-        let name = runner.name().to_owned();
-        pauses.contains(&(name.clone(), None)) || pauses.contains(&(name, Some(Arc::clone(instance))))
+        self.runners.get(projection).is_some_and(|runner| self.pauses.hold(runner.name(), instance))
     }
 
     /// True when news of this instance are this process's to act upon.
@@ -107,8 +84,7 @@ impl Shared {
 
     /// Forgets the log when the source may be another one than before.
     pub(crate) fn mind_generation(&self) {
-        let generation = self.source.generation();
-        if self.generation.swap(generation, Ordering::SeqCst) != generation {
+        if self.log_memory.is_another(self.source.generation()) {
             log::debug!("a connection to the event store was lost; what is remembered of the log is dropped");
             self.forget_history();
         }
@@ -117,12 +93,12 @@ impl Shared {
     /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id; and has the ticker look at
     /// everything.
     pub(crate) fn forget_history(&self) {
-        self.seen_ranges.lock().forget_all();
-        self.source.forget();
-        for runner in &self.runners {
-            runner.handler.inner.source.forget();
-        }
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.log_memory.forget(|| {
+            self.source.forget();
+            for runner in &self.runners {
+                runner.handler.inner.source.forget();
+            }
+        });
         self.request_tick();
     }
 

@@ -37,13 +37,13 @@ impl Subscriber {
             self.instance(&events);
         }
         for instance in &received.dirty {
-            self.shared.seen_ranges.lock().forget(instance);
+            self.shared.log_memory.seen_ranges().forget(instance);
             for projection in 0..self.shared.runners.len() {
                 self.catch_up(projection, instance);
             }
         }
         if received.all {
-            self.shared.seen_ranges.lock().forget_all();
+            self.shared.log_memory.seen_ranges().forget_all();
             self.shared.request_tick();
         }
         self.shared.wake();
@@ -52,7 +52,7 @@ impl Subscriber {
     /// Events of one instance. Projections that want none of them are left alone.
     fn instance(&self, events: &[Event]) {
         let Some(first) = events.first() else { return };
-        let seen = self.shared.seen_ranges.lock().take_in(events);
+        let seen = self.shared.log_memory.seen_ranges().take_in(events);
         for (projection, runner) in self.shared.runners.iter().enumerate() {
             if !events.iter().any(|event| wants(runner, event)) || !self.shared.is_ours(projection, &first.instance) {
                 continue;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -93,7 +92,7 @@ impl Ticker {
         if last_scan.is_none() || !self.is_settled() {
             let moved = self.shared.look_at_builds()?;
             last_scan = last_scan.filter(|_| !moved && !self.has_first_runs());
-            self.shared.look_at_pauses()?;
+            self.shared.pauses.look(&*self.shared.leases)?;
         }
         self.take_leads()?;
         let is_whole = last_scan.is_none();
@@ -113,7 +112,7 @@ impl Ticker {
     /// happens in between changes the next ones.
     fn unchanged_scan(&mut self) -> Result<Option<LastScan>, StoreError> {
         self.shared.mind_generation();
-        let (before, forgotten) = (self.last_scan.take(), self.shared.forgotten.load(Ordering::SeqCst));
+        let (before, forgotten) = (self.last_scan.take(), self.shared.log_memory.forgotten());
         let change_token = self.shared.leases.change_token(self.shared.source.store_id()?)?;
         let is_calm = |last_scan: &LastScan| {
             Some(&last_scan.change_token) == change_token.as_ref()
@@ -128,7 +127,7 @@ impl Ticker {
     /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
     /// that it names at the first look, and when the log may be another one.
     fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
-        let forgotten = self.shared.forgotten.load(Ordering::SeqCst);
+        let forgotten = self.shared.log_memory.forgotten();
         let pairs = self.shared.diverged(self.compared != Some(forgotten))?;
         self.compared = Some(forgotten);
         Ok(pairs)
