@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{enter, of, take_time};
 use crate::builds::{LaggingInstance, Phase};
-use crate::db::objects::Relation;
+use crate::db::objects::{Reference, Relation};
 use crate::db::place::placed;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, failure, model};
@@ -60,7 +60,7 @@ pub(in crate::db) fn exchange(
             StoreErrorKind::Constraint => SwitchError::Referred {
                 projection: live.name().to_owned(),
                 instance: instance.to_string(),
-                referring: referring.join(", "),
+                referring: in_words(&referring),
                 error: chain(&error),
             },
             _ => error.into(),
@@ -149,11 +149,15 @@ fn merge_rows(
 /// Foreign keys of the service's own that refer to the tables of a build.
 pub(in crate::db) fn referring(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
     let projection = placed(conn, projection)?;
-    of_tables(conn, &projection)
+    Ok(of_tables(conn, &projection)?.into_iter().map(|key| key.what).collect())
+}
+
+fn in_words(referring: &[Reference]) -> String {
+    referring.iter().map(|key| key.what.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The same of a projection that is placed.
-fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
+fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<Reference>, StoreError> {
     let dialect = conn.dialect();
     let relation = |table: &Table| Relation {
         raw: sql::physical_raw(dialect, projection, table),

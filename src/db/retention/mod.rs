@@ -85,8 +85,9 @@ impl<B: Backend> DbStore<B> {
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`], or the database's; what was removed by then stays so,
-    /// and a repetition goes on.
+    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`]; [`RetentionError::Referred`] where rows of the
+    /// service's own tables hold on to rows that have to go (a foreign key that cascades takes them along); or the
+    /// database's. What was removed by then stays so, and a repetition goes on.
     pub fn remove_instance(
         &self,
         instance: &str,
