@@ -188,7 +188,7 @@ pub struct LeftOut {
     /// Events that people gave up, which are passed over. They are wanted so.
     #[serde(default)]
     pub discarded: u64,
-    /// Instances that stand still: paused, before an event that fails, or because nobody moves them.
+    /// Instances that stand still: paused, before an event that fails, removed in part, or because nobody moves them.
     pub standing: u64,
     /// Positions of these that are not handled.
     pub waiting: u64,

@@ -8,8 +8,10 @@ use crate::clock::spoken;
 use crate::error::{StoreError, chain};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::query::Flaw;
+use crate::retention::Operation;
 use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
+use crate::value::time_text;
 
 /// Checkpoints that are compared with the log, at most.
 const COMPARED: usize = 10_000;
@@ -64,6 +66,7 @@ impl Doctor {
             findings.push(history(store.mismatches(COMPARED), &builds));
             findings.extend(whole(store.flawed(COUNTED)));
             findings.extend(objects(store.hanging()));
+            findings.extend(unfinished(store.unfinished(SHOWN + 1)));
         }
         findings
     }
@@ -87,6 +90,8 @@ impl Doctor {
         if known && usable {
             findings.extend(self.projections(status_of_two(events, models, false)));
             findings.extend(objects(models.hanging()));
+            findings.extend(unfinished(events.unfinished(SHOWN + 1)));
+            findings.extend(unfinished(models.unfinished(SHOWN + 1)));
         }
         findings
     }
@@ -316,6 +321,29 @@ fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
         findings.push(Finding::ok(check, format!("a rebuild moves {}", moved.join("; "))));
     }
     findings
+}
+
+/// What somebody began to do to the data, and nobody has ended.
+fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
+    let check = "operations";
+    let found = match found {
+        Ok(found) if found.is_empty() => return None,
+        Ok(found) => found,
+        Err(error) => return Some(unreadable(check, &error)),
+    };
+    let describe = |one: &Operation| {
+        let of = one.instance.as_ref().map_or("all instances".to_owned(), |instance| format!("instance {instance:?}"));
+        format!("{} of {of}, begun by {:?} at {}", one.kind, one.by.who, time_text(one.began_at))
+    };
+    let mut words: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
+    if found.len() > SHOWN {
+        words.push("and more".to_owned());
+    }
+    Some(Finding::warn(
+        check,
+        format!("not finished: {}", words.join("; ")),
+        "unless somebody is at it, say the same again, which finishes it; see `readside operations`",
+    ))
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {

@@ -36,6 +36,7 @@ mod grants;
 mod looking;
 mod objects;
 mod own_sql;
+mod removed;
 #[cfg(feature = "postgres")]
 mod rights;
 #[cfg(feature = "postgres")]
@@ -93,6 +94,8 @@ pub(crate) trait Place: Sync {
     type Store: EngineStore + Inspect + testing::laws::Models + Clone;
     /// Erases all events of a thing.
     fn redact(&self, instance: &str, thing: &str);
+    /// Removes a tenant.
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows));
     fn open(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
@@ -128,6 +131,9 @@ impl Place for File {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+        let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
     }
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
@@ -189,6 +195,9 @@ impl Place for common::postgres::Database {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+        let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()

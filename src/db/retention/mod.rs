@@ -16,6 +16,7 @@ use crate::failure::By;
 use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::value::to_micros;
 
+pub(super) use operation::{half_removed, unfinished};
 pub(super) use remove::removed;
 
 /// Rows that one transaction touches of a table, at most, not counting what foreign keys take along.
