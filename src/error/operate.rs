@@ -82,6 +82,20 @@ pub enum SwitchError {
         /// What the database says.
         error: String,
     },
+    /// Rows that others refer to cannot take their new values one after the other.
+    #[error(
+        "instance {instance:?} of projection {projection:?} stays as it is: rows of it that others refer to ({referring}) cannot take their new values in place ({error}); rebuild the whole projection, which makes new tables"
+    )]
+    NotInPlace {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// The foreign keys, with their tables.
+        referring: String,
+        /// What the database says.
+        error: String,
+    },
     /// There is no such build.
     #[error("projection {projection:?} has no build {build}")]
     NoBuild {
