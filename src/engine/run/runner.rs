@@ -28,8 +28,8 @@ pub(crate) struct Runner {
     pub(crate) background: AtomicBool,
     /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
     pub(crate) contested: AtomicBool,
-    /// This process has asked for its switch.
-    pub(crate) asked: AtomicBool,
+    /// When this process asks for its switch again, where that was refused, and how long after that; none before it has asked.
+    pub(crate) asked: Mutex<Option<(Instant, Duration)>>,
     /// How often it was reset.
     pub(crate) resets: AtomicI64,
     /// Why it is left alone: until that is on record, or until it moves again.
@@ -53,7 +53,7 @@ impl Runner {
             active: AtomicBool::new(active),
             background: AtomicBool::new(!active),
             contested: AtomicBool::new(false),
-            asked: AtomicBool::new(false),
+            asked: Mutex::new(None),
             resets: AtomicI64::new(0),
             trouble: Mutex::new(None),
             told: AtomicBool::new(false),
