@@ -44,6 +44,7 @@ mod schemas;
 mod standing;
 #[cfg(feature = "postgres")]
 mod switching;
+mod taken_over;
 mod versions;
 
 use std::time::Duration;
