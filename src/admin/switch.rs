@@ -336,6 +336,10 @@ pub(super) fn retry(
         }
         other => other?,
     };
+    if earlier.applied(before) > 0 {
+        // Where it went on, it was cut off.
+        mended.went_on = None;
+    }
     mended.applied += earlier.applied(before);
     mended.before = mended.before.max(earlier.before(before));
     Ok(self::mended(site, mended, event.map(|(_, position)| position)))

@@ -464,6 +464,10 @@ impl<B: Backend> Inspect for DbStore<B> {
         self.inner.backend.read("reading what stands on read tables", builds::hanging)
     }
 
+    fn out_of_place(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.backend.read("looking for read tables and views", builds::out_of_place)
+    }
+
     fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
         let doing = "reading which operations were not finished";
         self.inner.backend.read(doing, |conn| retention::unfinished(conn, limit))

@@ -88,6 +88,12 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError>;
 
+    /// What is missing of the tables and views of read models, or reads something else than it should; in words.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn out_of_place(&self) -> Result<Vec<String>, StoreError>;
+
     /// Erasures, removals and archivals that were begun and have not come to their end, the latest first, at most `limit`.
     ///
     /// # Errors

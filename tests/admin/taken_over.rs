@@ -51,6 +51,7 @@ pub(crate) fn a_retry_that_is_taken_over_counts_on<P: Place>(place: &P) {
     parked(place);
     let first = |handler: &ProjectionHandler| drop(handler.retry("a", 1, &by()).unwrap());
     let told = taken_over(place, AdminCommand::RetryAll, 10, &first);
+    assert_eq!(told["went_on"], Value::Null, "{told}");
     assert_eq!((&told["applied"], &told["before"], &told["after"]), (&json!(10), &json!(10), &json!(0)), "{told}");
     assert_eq!(seen(place), ["a/x=17", "a/y=17"]);
 }

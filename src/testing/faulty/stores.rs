@@ -325,6 +325,7 @@ impl<S: Inspect> Inspect for FaultyStore<S> {
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;
         fn hanging() -> Result<Vec<Hanging>, StoreError>;
+        fn out_of_place() -> Result<Vec<String>, StoreError>;
         fn unfinished(limit: usize) -> Result<Vec<Operation>, StoreError>;
     }
 
