@@ -62,7 +62,14 @@ pub(super) fn end(
     let now = Value::Timestamp(now(conn)?);
     let table = conn.dialect().table("operations");
     let sql = format!("UPDATE {table} SET ended_at = $2, touched = $3 WHERE operation_id = $1");
-    conn.execute(&sql, &[id.into(), now.clone(), json(&tables)?.into()])?;
+    conn.execute(&sql, &[id.into(), now, json(&tables)?.into()])?;
+    end_earlier(conn, asked)
+}
+
+/// Writes down that what was begun before and cut off has ended.
+pub(super) fn end_earlier(conn: &mut dyn Conn, asked: &OperationRequest<'_>) -> Result<(), StoreError> {
+    let now = Value::Timestamp(now(conn)?);
+    let table = conn.dialect().table("operations");
     let sql = format!(
         "UPDATE {table} SET ended_at = $1 WHERE ended_at IS NULL AND kind = $2 AND subject = $3 \
          AND coalesce(instance_id, '') = $4"

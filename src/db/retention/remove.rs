@@ -253,7 +253,7 @@ pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, Re
 }
 
 pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result<(), RetentionError> {
-    let asked = asked(OperationKind::Reopen, instance);
+    let (asked, removal) = (asked(OperationKind::Reopen, instance), asked(OperationKind::Remove, instance));
     step(backend, "opening a removed instance", |conn| {
         let counter = lock(conn, instance)?.ok_or_else(|| unknown(instance))?;
         if counter.closed_at.is_none() {
@@ -266,6 +266,8 @@ pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result
         }
         let open = format!("UPDATE {} SET closed_at = NULL WHERE instance_id = $1", dialect.table("instances"));
         conn.execute(&open, &[instance.into()])?;
+        // Nothing is left to remove: nobody may be told to say it again.
+        operation::end_earlier(conn, &removal)?;
         let id = operation::begin(conn, &asked, by)?;
         Ok(operation::end(conn, id, &asked, &[])?)
     })
