@@ -389,7 +389,10 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
 
 /// What came of mending.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
-    let applied = format!("{} events were applied", mended.applied);
+    let applied = match mended.applied {
+        1 => "1 event was applied".to_owned(),
+        more => format!("{more} events were applied"),
+    };
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {
             format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")

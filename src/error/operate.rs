@@ -16,7 +16,8 @@ use crate::plain::plain;
 pub enum SwitchError {
     /// The new build is not as far as the live one.
     #[error(
-        "{build} is not as far as the live build of projection {projection:?} in {behind} instances (first: {instance:?}, at {from}, live at {to}); let it catch up first"
+        "{build} is not as far as the live build of projection {projection:?} in {behind} instance{} (first: {instance:?}, at {from}, live at {to}); let it catch up first",
+        if *.behind == 1 { "" } else { "s" }
     )]
     NotCaughtUp {
         /// The projection.
