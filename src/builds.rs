@@ -188,7 +188,7 @@ pub struct LeftOut {
     /// Events that people gave up, which are passed over. They are wanted so.
     #[serde(default)]
     pub discarded: u64,
-    /// Instances that stand still: paused, before an event that fails, or because nobody moves them.
+    /// Instances that stand still: paused, before an event that fails, removed in part, or because nobody moves them.
     pub standing: u64,
     /// Positions of these that are not handled.
     pub waiting: u64,
@@ -207,18 +207,15 @@ impl LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
-            (self.parked, "failed events are parked"),
-            (self.behind, "wait behind them"),
-            (self.skipped, "failed events were skipped"),
-            (
-                self.discarded,
-                if self.discarded == 1 { "discarded event passed over" } else { "discarded events passed over" },
-            ),
-            (self.standing, "instances stand still"),
-            (self.waiting, "positions of these wait"),
+            (self.parked, "failed event is parked", "failed events are parked"),
+            (self.behind, "waits behind", "wait behind them"),
+            (self.skipped, "failed event was skipped", "failed events were skipped"),
+            (self.discarded, "discarded event passed over", "discarded events passed over"),
+            (self.standing, "instance stands still", "instances stand still"),
+            (self.waiting, "position of these waits", "positions of these wait"),
         ];
-        let words: Vec<String> =
-            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let word = |(count, one, many): &(u64, &str, &str)| format!("{count} {}", if *count == 1 { one } else { many });
+        let words: Vec<String> = counts.iter().filter(|(count, ..)| *count > 0).map(word).collect();
         let reasons = self.reasons.iter().map(|reason| format!("; {reason}"));
         write!(f, "{}{}", words.join(", "), reasons.collect::<String>())
     }

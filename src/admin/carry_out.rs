@@ -66,9 +66,9 @@ impl CommandHandler for AdminHandler {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
             AdminCommand::Retry { instance, position } => {
-                answer(&switch::retry(&site, Some((instance, *position)), &by, task)?)
+                answer(&switch::retry(&site, asked, Some((instance, *position)), task)?)
             }
-            AdminCommand::RetryAll => answer(&switch::retry(&site, None, &by, task)?),
+            AdminCommand::RetryAll => answer(&switch::retry(&site, asked, None, task)?),
             AdminCommand::Discard { instance, position } => answer(&switch::discard(&site, instance, *position, &by)?),
         }
     }

@@ -8,8 +8,10 @@ use crate::clock::spoken;
 use crate::error::{StoreError, chain};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::query::Flaw;
+use crate::retention::Operation;
 use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
+use crate::value::time_text;
 
 /// Checkpoints that are compared with the log, at most.
 const COMPARED: usize = 10_000;
@@ -21,6 +23,10 @@ const COUNTED: usize = 100_000;
 const BEHIND: &str = "restore all of the engine's tables from one moment; or, where these events are right, stop all that pushes and \
      set `head` of each such type in the table `heads` to the position of its last event, and `head`, `head_event` and \
      `head_at` of the instance in the table `instances` to position, `event_id` and `created_at` of its last event";
+
+/// The remedy of a history that diverged, as it reads beside what else is found.
+const DIVERGED: &str = "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
+     store; or, if this one is right, build the read model from it: `readside reset`";
 
 /// Standstills, and checkpoints of another history, that are told one by one.
 const SHOWN: usize = 20;
@@ -66,6 +72,8 @@ impl Doctor {
             findings.push(history(store.mismatches(COMPARED), &builds));
             findings.extend(whole(store.flawed(COUNTED)));
             findings.extend(objects(store.hanging()));
+            findings.extend(tables(store.out_of_place()));
+            findings.extend(unfinished(store.unfinished(SHOWN + 1)));
         }
         findings
     }
@@ -89,6 +97,9 @@ impl Doctor {
         if known && usable {
             findings.extend(self.projections(status_of_two(events, models, false)));
             findings.extend(objects(models.hanging()));
+            findings.extend(tables(models.out_of_place()));
+            findings.extend(unfinished(events.unfinished(SHOWN + 1)));
+            findings.extend(unfinished(models.unfinished(SHOWN + 1)));
         }
         findings
     }
@@ -202,6 +213,7 @@ fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
             "readers do not see this build: connect the right store; or, if this one is right, give the build up with \
              `readside builds abandon`, then ask for it with `readside rebuild`"
         }
+        (K::Diverged, _) => DIVERGED,
         _ => kind.remedy(),
     }
 }
@@ -235,7 +247,7 @@ fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]
     // The gravest decides.
     let phases: Vec<Phase> = found.iter().map(phase).collect();
     if phases.contains(&Phase::Live) {
-        return Finding::fail(check, text, StandstillKind::Diverged.remedy());
+        return Finding::fail(check, text, DIVERGED);
     }
     let under_way = phases.iter().find(|phase| **phase != Phase::Kept);
     Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
@@ -318,6 +330,44 @@ fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
         findings.push(Finding::ok(check, format!("a rebuild moves {}", moved.join("; "))));
     }
     findings
+}
+
+/// Whether readers find what engines write.
+fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> {
+    let check = "tables";
+    match found {
+        Ok(found) if found.is_empty() => None,
+        Ok(found) => Some(Finding::fail(
+            check,
+            found.join("; "),
+            "start the service again, which makes a view anew and says what to do about a table; a view of another table's has \
+             to be dropped first",
+        )),
+        Err(error) => Some(unreadable(check, &error)),
+    }
+}
+
+/// What somebody began to do to the data, and nobody has ended.
+fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
+    let check = "operations";
+    let found = match found {
+        Ok(found) if found.is_empty() => return None,
+        Ok(found) => found,
+        Err(error) => return Some(unreadable(check, &error)),
+    };
+    let describe = |one: &Operation| {
+        let of = one.instance.as_ref().map_or("all instances".to_owned(), |instance| format!("instance {instance:?}"));
+        format!("{} of {of}, begun by {:?} at {}", one.kind, one.by.who, time_text(one.began_at))
+    };
+    let mut words: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
+    if found.len() > SHOWN {
+        words.push("and more".to_owned());
+    }
+    Some(Finding::warn(
+        check,
+        format!("not finished: {}", words.join("; ")),
+        "unless somebody is at it, say the same again, which finishes it; see `readside operations`",
+    ))
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {

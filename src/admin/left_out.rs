@@ -111,6 +111,17 @@ pub(super) fn look(
             }
         }
     }
+    // These have no heads any more.
+    for removed in insist(control, || Ok(site.builds().half_removed()?))? {
+        if instance.is_none_or(|instance| *removed == *instance) {
+            found.standing += 1;
+            if found.reasons.len() < NAMED {
+                found.reasons.push(format!(
+                    "instance {removed:?} was removed in part, and what is left of its events is passed over: remove it again"
+                ));
+            }
+        }
+    }
     Ok(found)
 }
 

@@ -1,5 +1,6 @@
 //! What is done with builds that there are: switch, go back, remove, start over.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -285,34 +286,92 @@ fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> R
     Ok(change)
 }
 
-/// Tries one failed event again, or all.
+/// Tries one failed event again, or all. Who takes it over after a death counts on.
 pub(super) fn retry(
     site: &Context<'_>,
+    asked: &CommandRecord,
     event: Option<(&str, i64)>,
-    by: &By,
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
-    let builds = site.all_builds()?;
+    let (builds, by) = (site.all_builds()?, &By::new(asked.who.as_str(), asked.why.as_str()));
+    let earlier = Earlier::of(asked);
     let (mut pace, mut last) = (Pace::new(), None::<Instant>);
+    // Of the builds that are through, and with the one that is worked on.
+    let (through, seen) = (Cell::new((0, 0)), Cell::new(0));
     let mut told = |applied: u64, of: u64| {
+        let (done, before) = through.get();
+        seen.set(before + of);
         if last.is_some_and(|at| at.elapsed() < TELL) {
             return;
         }
         last = Some(Instant::now());
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let standing = Standing { done: count(applied), total: count(of.max(applied)), ..Standing::default() };
+        let (done, total) = (earlier.applied(before + of) + done + applied, earlier.before(before + of));
+        let standing = Standing { done: count(done), total: count(total.max(done)), ..Standing::default() };
         if let Ok(progress) = answer(&pace.progress(Step::Retrying, &standing)) {
             control.report(&progress);
         }
     };
-    let mended = match event {
-        Some((instance, position)) => in_all(&builds, |build| build.retry_telling(instance, position, by, &mut told))?,
-        None => match in_all(&builds, |build| build.retry_all_telling(by, &mut told)) {
-            Err(FailureError::SomeStillFail { mended, .. }) => *mended,
-            other => other?,
-        },
+    let outcome = in_all(&builds, |build| {
+        let done = match event {
+            Some((instance, position)) => build.retry_telling(instance, position, by, &mut told),
+            None => build.retry_all_telling(by, &mut told),
+        };
+        let (applied, before) = match &done {
+            Ok(done) => (done.applied, done.before),
+            Err(FailureError::SomeStillFail { mended, .. }) => (mended.applied, mended.before),
+            Err(_) => (0, 0),
+        };
+        through.set((through.get().0 + applied, through.get().1 + before));
+        done
+    });
+    let before = seen.get();
+    let mut mended = match outcome {
+        Err(FailureError::SomeStillFail { mended, .. }) => *mended,
+        // The one that died was through.
+        Err(FailureError::NotOnRecord { .. }) if earlier.all > 0 => RetryOutcome::default(),
+        Err(FailureError::StillFails { projection, instance, position, applied, class, error }) => {
+            let applied = applied + earlier.applied(before);
+            return Err(FailureError::StillFails { projection, instance, position, applied, class, error }.into());
+        }
+        other => other?,
     };
+    if earlier.applied(before) > 0 {
+        // Where it went on, it was cut off.
+        mended.went_on = None;
+    }
+    mended.applied += earlier.applied(before);
+    mended.before = mended.before.max(earlier.before(before));
     Ok(self::mended(site, mended, event.map(|(_, position)| position)))
+}
+
+/// What was told of a retry before this process took it over.
+struct Earlier {
+    applied: u64,
+    /// How many events were held when it began.
+    all: u64,
+}
+
+impl Earlier {
+    fn of(asked: &CommandRecord) -> Self {
+        let told: Option<BuildProgress> =
+            asked.progress.clone().and_then(|progress| serde_json::from_value(progress).ok());
+        let positive = |count: i64| u64::try_from(count).unwrap_or(0);
+        told.map_or(Self { applied: 0, all: 0 }, |told| Self {
+            applied: positive(told.done),
+            all: positive(told.total),
+        })
+    }
+
+    /// How many were applied, where so many are left. What came after it was told last shows only by that.
+    fn applied(&self, left: u64) -> u64 {
+        self.applied.max(self.all.saturating_sub(left))
+    }
+
+    /// How many there were at first.
+    fn before(&self, left: u64) -> u64 {
+        self.applied(left) + left
+    }
 }
 
 /// Gives one failed event up.
@@ -330,7 +389,10 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
 
 /// What came of mending.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
-    let applied = format!("{} events were applied", mended.applied);
+    let applied = match mended.applied {
+        1 => "1 event was applied".to_owned(),
+        more => format!("{more} events were applied"),
+    };
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {
             format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")

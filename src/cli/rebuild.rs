@@ -76,7 +76,9 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
         number("CHANGED"),
         text(""),
     ];
-    session.out.table(&columns, comparison.tables.iter().map(row).collect())?;
+    if comparison.instances > 0 {
+        session.out.table(&columns, comparison.tables.iter().map(row).collect())?;
+    }
     for table in &comparison.tables {
         for RowDifference { old, new } in &table.samples {
             let shown = |row: &Option<crate::builds::JsonRow>| {

@@ -59,6 +59,31 @@ pub struct Dependent {
     pub(crate) moves: bool,
 }
 
+/// A foreign key by which rows of another table refer to those of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// In words, with its name.
+    pub(crate) what: String,
+    /// Which of the tables that were asked about it refers to.
+    pub(crate) to: usize,
+    /// The table that refers, ready for SQL.
+    pub(crate) from: String,
+    /// Its columns, each with the column that it refers to, ready for SQL.
+    pub(crate) columns: Vec<(String, String)>,
+    /// A row that is referred to cannot go. Otherwise it takes along what refers to it, or cuts it off.
+    pub(crate) refuses: bool,
+    /// This role may read the rows that refer.
+    pub(crate) readable: bool,
+}
+
+impl Reference {
+    /// A condition: a row of the table that refers, called `r`, refers to a row of this name.
+    pub(crate) fn refers_to(&self, row: &str) -> String {
+        let same: Vec<String> = self.columns.iter().map(|(own, other)| format!("r.{own} = {row}.{other}")).collect();
+        same.join(" AND ")
+    }
+}
+
 /// What a database knows of the things on its tables.
 pub trait Catalogue {
     /// What the old table has and the new one lacks, and can have before it takes the old one's place. Statements that
@@ -91,8 +116,8 @@ pub trait Catalogue {
         Ok(Vec::new())
     }
 
-    /// Foreign keys of other tables that refer to these, in words.
-    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError>;
+    /// Foreign keys of other tables that refer to these.
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError>;
 
     /// The statements that give a view again what people put on it, once it was made anew with these columns.
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, ask, builds, command, discarded, model, replay};
+use super::{Backend, DbStore, ask, builds, command, discarded, model, replay, retention};
 use crate::builds::{Build, Comparison, LaggingInstance, Model, Phase};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
@@ -189,6 +189,10 @@ impl<B: Backend> BuildStore for DbStore<B> {
     fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError> {
         let doing = format!("looking what refers to the rows of projection {:?}", projection.name());
         self.backend().read(&doing, |conn| builds::referring(conn, projection))
+    }
+
+    fn half_removed(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.backend().read("reading which removals were not finished", retention::half_removed)
     }
 
     fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError> {

@@ -22,6 +22,7 @@ use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatc
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
+use crate::retention::Operation;
 use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
 use crate::state::{ProjectionKey, State};
@@ -462,6 +463,15 @@ impl<B: Backend> Inspect for DbStore<B> {
 
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
         self.inner.backend.read("reading what stands on read tables", builds::hanging)
+    }
+
+    fn out_of_place(&self) -> Result<Vec<String>, StoreError> {
+        self.inner.backend.read("looking for read tables and views", builds::out_of_place)
+    }
+
+    fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
+        let doing = "reading which operations were not finished";
+        self.inner.backend.read(doing, |conn| retention::unfinished(conn, limit))
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

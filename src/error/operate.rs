@@ -16,7 +16,8 @@ use crate::plain::plain;
 pub enum SwitchError {
     /// The new build is not as far as the live one.
     #[error(
-        "{build} is not as far as the live build of projection {projection:?} in {behind} instances (first: {instance:?}, at {from}, live at {to}); let it catch up first"
+        "{build} is not as far as the live build of projection {projection:?} in {behind} instance{} (first: {instance:?}, at {from}, live at {to}); let it catch up first",
+        if *.behind == 1 { "" } else { "s" }
     )]
     NotCaughtUp {
         /// The projection.
@@ -73,6 +74,20 @@ pub enum SwitchError {
         "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({referring}); delete or change first what refers to it ({error})"
     )]
     Referred {
+        /// The projection.
+        projection: String,
+        /// The tenant.
+        instance: String,
+        /// The foreign keys, with their tables.
+        referring: String,
+        /// What the database says.
+        error: String,
+    },
+    /// Rows that others refer to cannot take their new values one after the other.
+    #[error(
+        "instance {instance:?} of projection {projection:?} stays as it is: rows of it that others refer to ({referring}) cannot take their new values in place ({error}); rebuild the whole projection, which makes new tables"
+    )]
+    NotInPlace {
         /// The projection.
         projection: String,
         /// The tenant.

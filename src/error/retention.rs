@@ -41,6 +41,23 @@ pub enum RetentionError {
         /// The tenant.
         instance: String,
     },
+    /// Rows of the service's own tables refer to read rows that have to go.
+    #[error(
+        "instance {instance:?} {}: others refer to its rows ({}); delete these rows or what they refer by, then remove \
+         the instance again",
+        if *.begun { "is removed in part, and what is gone stays so" } else { "is not removed" },
+        .referring.join(", ")
+    )]
+    Referred {
+        /// The tenant.
+        instance: String,
+        /// The foreign keys, each with its table and, where they can be counted, how many rows refer by it.
+        referring: Vec<String>,
+        /// The removal had begun; else nothing was removed.
+        begun: bool,
+        /// What the database says, where it refused.
+        source: Option<Box<StoreError>>,
+    },
     /// The removal of the instance has not come to its end.
     #[error("instance {instance:?} still has events: its removal was cut off; remove it again, then open it")]
     Unfinished {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::error::StoreError;
 use crate::query::Flaw;
+use crate::retention::Operation;
 use crate::sealed::Sealed;
 
 /// The version of the engine's own tables.
@@ -86,6 +87,18 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError>;
+
+    /// What is missing of the tables and views of read models, or reads something else than it should; in words.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn out_of_place(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Erasures, removals and archivals that were begun and have not come to their end, the latest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
 
     /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
     /// than `patience`. What cannot be found out is a finding too.

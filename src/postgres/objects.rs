@@ -3,9 +3,9 @@
 //! Each query gives `what`, `guards` and `sql`. A definition that the server prints names the table that it is on; what
 //! is behind that name is used for the new table.
 
-use crate::db::objects::{Catalogue, Dependent, Own, Relation, Step, TablePair};
+use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
-use crate::error::StoreError;
+use crate::error::{StoreError, StoreErrorKind};
 use crate::value::Value;
 
 pub(super) struct Objects;
@@ -286,9 +286,14 @@ const RENAMED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::regclass AS ol
      (SELECT now || regexp_replace(substr(name, length(was) + 1), '^_[0-9a-f]{8}(_.*_idx)$', '\\1') AS new) x \
      WHERE starts_with(name, was || '_') AND octet_length(x.new) <= 63 ORDER BY 1";
 
-const REFERRING: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid FROM unnest($1::text[]) u) \
-     SELECT format('foreign key %I of table %s to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass) FROM pg_constraint k \
-     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN (SELECT oid FROM t) \
+const REFERRING: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid, n - 1 AS n FROM unnest($1::text[]) WITH ORDINALITY x(u, n)) \
+     SELECT format('foreign key %I of table %s to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass), t.n, \
+     k.conrelid::regclass::text, k.confdeltype IN ('a', 'r'), has_table_privilege(k.conrelid, 'SELECT'), \
+     (SELECT json_agg(json_build_array(quote_ident(o.attname), quote_ident(f.attname)) ORDER BY c.n)::text \
+     FROM unnest(k.conkey, k.confkey) WITH ORDINALITY c(own, other, n) \
+     JOIN pg_attribute o ON o.attrelid = k.conrelid AND o.attnum = c.own \
+     JOIN pg_attribute f ON f.attrelid = k.confrelid AND f.attnum = c.other) \
+     FROM pg_constraint k JOIN t ON t.oid = k.confrelid WHERE k.contype = 'f' AND k.conparentid = 0 \
      AND k.conrelid NOT IN (SELECT oid FROM t WHERE oid IS NOT NULL) ORDER BY 1";
 
 /// Views of the service's own that read a table, in the words from before.
@@ -379,6 +384,20 @@ fn texts(conn: &mut dyn Conn, sql: &str, params: &[Value]) -> Result<Vec<String>
     conn.query(sql, params)?.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
 }
 
+/// A row of [`REFERRING`].
+fn reference(found: &crate::db::Row) -> Result<Reference, StoreError> {
+    let columns = serde_json::from_str(row::text(found, 5)?)
+        .map_err(|error| StoreError::new("reading a foreign key", StoreErrorKind::Data, error))?;
+    Ok(Reference {
+        what: row::text(found, 0)?.to_owned(),
+        to: usize::try_from(row::int(found, 1)?).unwrap_or(usize::MAX),
+        from: row::text(found, 2)?.to_owned(),
+        columns,
+        refuses: row::truth(found, 3)?,
+        readable: row::truth(found, 4)?,
+    })
+}
+
 /// The values of [`GIVEN`] and [`VIEWS`].
 fn with_views(pair: &TablePair) -> Vec<Value> {
     let mut params = given(pair);
@@ -463,8 +482,8 @@ impl Catalogue for Objects {
         steps(conn, RENAMED, &[table.quoted.as_str().into(), was.into(), now.into()], false)
     }
 
-    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
-        texts(conn, REFERRING, &[names(tables)])
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError> {
+        conn.query(REFERRING, &[names(tables)])?.iter().map(reference).collect()
     }
 
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError> {

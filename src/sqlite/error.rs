@@ -1,5 +1,7 @@
 //! SQLite's result codes as kinds of error.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::path::Path;
 
 use rusqlite::{Error, ErrorCode, ffi};
@@ -20,10 +22,33 @@ pub(super) const BUSY: &str = "SQLite code 5";
 pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
     file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
 
+/// An error in SQLite's words alone. The error behind it has only the code, which stands beside them, and what that means in
+/// general.
+#[derive(Debug)]
+struct Said(Error);
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Error::SqliteFailure(failure, None) => f.write_str(ffi::code_to_str(failure.extended_code)),
+            other => fmt::Display::fmt(other, f),
+        }
+    }
+}
+
+impl StdError for Said {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0 {
+            Error::SqliteFailure(..) | Error::SqlInputError { .. } => None,
+            other => other.source(),
+        }
+    }
+}
+
 pub(super) fn store(doing: &str, error: Error) -> StoreError {
     let kind = kind(&error);
     let code = error.sqlite_error().map(|error| format!("SQLite code {}", error.extended_code));
-    let mut error = StoreError::new(doing, kind, error);
+    let mut error = StoreError::new(doing, kind, Said(error));
     match kind {
         Kind::Replaced => error = error.with_remedy(LOG_IS_GONE),
         Kind::ReadOnly | Kind::CannotOpen => error = error.with_remedy(ACCESS),
@@ -86,5 +111,25 @@ fn unknown_kind(text: &str) -> Kind {
         Kind::Data
     } else {
         Kind::Usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::chain;
+
+    // Contract: O4: what SQLite says stands once in a text, with its code.
+    #[test]
+    fn sqlite_is_quoted_once() {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)").unwrap();
+        let told = |sql: &str| chain(&store("trying", db.execute_batch(sql).unwrap_err()));
+        assert_eq!(told("INSERT INTO t VALUES (1)"), "trying failed (SQLite code 1555): UNIQUE constraint failed: t.a");
+        assert!(!told("SELECT FROM").contains("Error code"), "{}", told("SELECT FROM"));
+        let bare = Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
+        let said = chain(&store("trying", bare));
+        assert_eq!(said.matches("locked").count(), 1, "{said}");
+        assert!(said.contains("SQLite code 5"), "{said}");
     }
 }

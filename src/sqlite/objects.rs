@@ -3,7 +3,7 @@
 //! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
 //! own words: for that moment the new table bears the name that they mean.
 
-use crate::db::objects::{Catalogue, Dependent, Relation, Step, TablePair};
+use crate::db::objects::{Catalogue, Dependent, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
 use crate::error::{StoreError, chain};
 use crate::sql::{mentions, quote};
@@ -47,6 +47,28 @@ fn referring(conn: &mut dyn Conn, table: &Relation, own: &[Relation]) -> Result<
     let mut referring = texts(conn, sql, &[table.raw.as_str().into()])?;
     referring.retain(|name| !own.iter().any(|own| own.raw.eq_ignore_ascii_case(name)));
     Ok(referring)
+}
+
+/// The foreign keys of one table to another. One that names no columns means the primary key.
+fn references(conn: &mut dyn Conn, from: &str, table: &Relation, to: usize) -> Result<Vec<Reference>, StoreError> {
+    let sql = "SELECT k.id, k.on_delete IN ('NO ACTION', 'RESTRICT'), k.\"from\", coalesce(k.\"to\", \
+               (SELECT c.name FROM pragma_table_info($2) c WHERE c.pk = k.seq + 1)) \
+               FROM pragma_foreign_key_list($1) k WHERE k.\"table\" = $2 COLLATE NOCASE ORDER BY k.id, k.seq";
+    let mut keys: Vec<(i64, Reference)> = Vec::new();
+    for found in conn.query(sql, &[from.into(), table.raw.as_str().into()])? {
+        let id = row::int(&found, 0)?;
+        // A key to a table without that column refers to nothing.
+        let Ok(other) = row::text(&found, 3) else { continue };
+        let pair = (quote(row::text(&found, 2)?), quote(other));
+        match keys.last_mut() {
+            Some((last, key)) if *last == id => key.columns.push(pair),
+            _ => {
+                let (what, from, refuses) = (foreign_key(from, table), quote(from), row::truth(&found, 1)?);
+                keys.push((id, Reference { what, to, from, columns: vec![pair], refuses, readable: true }));
+            }
+        }
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
 fn foreign_key(from: &str, to: &Relation) -> String {
@@ -198,10 +220,12 @@ impl Catalogue for Objects {
         Ok(dependents)
     }
 
-    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
+    fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError> {
         let mut found = Vec::new();
-        for table in tables {
-            found.extend(referring(conn, table, tables)?.iter().map(|from| foreign_key(from, table)));
+        for (to, table) in tables.iter().enumerate() {
+            for from in referring(conn, table, tables)? {
+                found.extend(references(conn, &from, table, to)?);
+            }
         }
         Ok(found)
     }

@@ -141,6 +141,12 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError>;
 
+    /// Instances whose removal has begun and not come to its end, by bytes: what is left of their logs is in no build.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn half_removed(&self) -> Result<Vec<Arc<str>>, StoreError>;
+
     /// Empties these instances of a read model: rows, state and failures, but for what people gave up. Returns how many rows
     /// went.
     ///

@@ -139,6 +139,36 @@ pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
     assert_eq!(seen(place).len(), before.len() - 1);
 }
 
+both!(unique_values_change_hands_in_place);
+/// Rows take over each other's unique values, whether others refer to one of them or not; where to all, that is told.
+pub(crate) fn unique_values_change_hands_in_place<P: Place>(place: &P) {
+    let engine = Engine::builder(place.open()).projection_with(unique(1), handler()).config(eager()).start().unwrap();
+    let pushed = engine.push(&[count("a", "x", 1), count("a", "y", 2), count("a", "z", 3)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let right = seen(place);
+    place.sql(ORDERS);
+    place.sql("INSERT INTO orders VALUES ('a', 'x')");
+    let swap = || {
+        place.sql("UPDATE counts_1 SET n = 9 WHERE thing = 'x'");
+        place.sql("UPDATE counts_1 SET n = 1 WHERE thing = 'y'");
+        place.sql("UPDATE counts_1 SET n = 2 WHERE thing = 'x'");
+    };
+    let one = || RebuildOptions::default().instance("a");
+    swap();
+    engine.admin().rebuild("counts", one(), &by(), |_| {}).unwrap();
+    assert_eq!((seen(place), place.query("SELECT thing FROM orders")), (right.clone(), vec!["x".to_owned()]));
+    swap();
+    place.sql("INSERT INTO orders VALUES ('a', 'y')");
+    let (before, error) = (seen(place), refused(engine.admin().rebuild("counts", one(), &by(), |_| {})));
+    assert!(error.contains("cannot take their new values in place") && error.contains("whole projection"), "{error}");
+    assert_eq!(seen(place), before);
+    rebuild(&engine).unwrap();
+    assert_eq!(
+        (seen(place), place.query("SELECT thing FROM orders ORDER BY 1")),
+        (right, vec!["x".to_owned(), "y".to_owned()])
+    );
+}
+
 fn unique(version: u32) -> Projection {
     let table = Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]);
     Projection::new("counts", version)

@@ -80,6 +80,31 @@ pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     lawful(place);
 }
 
+/// What the doctor says of read tables and views.
+fn told<P: Place>(place: &P) -> String {
+    let findings = admin::Doctor::default().examine(&place.open());
+    findings.into_iter().filter(|finding| finding.check == "tables").map(|finding| finding.found).collect()
+}
+
+// Contract: L11: readers who find nothing, or something else, do not go unnoticed.
+both!(a_view_that_is_gone_is_found);
+pub(crate) fn a_view_that_is_gone_is_found<P: Place>(place: &P) {
+    filled(place);
+    let before = seen(place);
+    assert_eq!(told(place), "");
+    place.sql("DROP VIEW counts");
+    assert!(told(place).contains("view \"counts\" of projection \"counts\" is gone"), "{}", told(place));
+    place.sql("CREATE TABLE other (instance_id TEXT, thing TEXT, n INTEGER)");
+    place.sql("CREATE VIEW counts AS SELECT * FROM other");
+    assert!(told(place).contains("view \"counts\" of projection \"counts\" does not read table"), "{}", told(place));
+    place.sql("DROP VIEW counts");
+    start(place.open(), eager()).shutdown(LONG).unwrap();
+    assert_eq!((told(place), seen(place)), (String::new(), before));
+    place.sql("DROP VIEW counts_log");
+    place.sql("DROP TABLE counts_log_1");
+    assert!(told(place).contains("table \"counts_log_1\" of projection \"counts\" is gone"), "{}", told(place));
+}
+
 // Contract: L2: readers would see old rows for ever.
 both!(a_view_on_another_table_is_refused);
 pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {

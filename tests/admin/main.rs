@@ -36,6 +36,7 @@ mod grants;
 mod looking;
 mod objects;
 mod own_sql;
+mod removed;
 #[cfg(feature = "postgres")]
 mod rights;
 #[cfg(feature = "postgres")]
@@ -43,6 +44,7 @@ mod schemas;
 mod standing;
 #[cfg(feature = "postgres")]
 mod switching;
+mod taken_over;
 mod versions;
 
 use std::time::Duration;
@@ -51,7 +53,8 @@ use readside::admin::Admin;
 use readside::failure::By;
 use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::retention::Redaction;
+use readside::retention::{Redaction, TableRows};
+
 use readside::{
     Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore,
     postgres_driver, rusqlite, testing,
@@ -100,6 +103,8 @@ pub(crate) trait Place: Sync {
     type Store: EngineStore + Inspect + testing::laws::Models + Clone;
     /// Erases all events of a thing.
     fn redact(&self, instance: &str, thing: &str);
+    /// Removes a tenant.
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows));
     fn open(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
@@ -135,6 +140,9 @@ impl Place for File {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+        let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
     }
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions::default().busy_timeout(LONG);
@@ -196,6 +204,9 @@ impl Place for common::postgres::Database {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+        let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()

@@ -4,6 +4,7 @@
 
 use readside::admin::{CommandState, RebuildOptions};
 use readside::error::OperateError;
+
 use readside::inspect::{Inspect, Severity};
 use readside::prelude::*;
 use readside::store::{ProjectionStore, ProjectionTransaction};
@@ -267,7 +268,8 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
     place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
-    let new = start_doubled(place.open(), eager());
+    // By itself it would ask again.
+    let new = start_doubled(place.open(), eager().lease(LONG));
     let trouble = || {
         let builds = new.admin().builds("counts").unwrap();
         builds.into_iter().find(|build| build.key.version == 2).and_then(|build| build.trouble)
@@ -290,6 +292,21 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     place.sql("DROP VIEW yours");
     new.admin().switch("counts", &by()).unwrap();
     assert_eq!((live(place), trouble()), (2, None));
+    drop((old, new));
+}
+
+// Contract: O1, L11: an engine asks again for a version that was refused; what was in its way may be gone.
+both!(a_refused_version_takes_over_once_nothing_is_in_its_way);
+pub(crate) fn a_refused_version_takes_over_once_nothing_is_in_its_way<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 1, 3);
+    place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
+    let new = start_doubled(place.open(), eager().lease(std::time::Duration::from_millis(500)));
+    let raised = || new.admin().builds("counts").unwrap().into_iter().find(|build| build.key.version == 2).unwrap();
+    eventually("the refusal", || raised().is_refused());
+    place.sql("DROP VIEW mine");
+    eventually("the switch", || live(place) == 2);
+    assert_eq!(raised().trouble, None);
     drop((old, new));
 }
 

@@ -266,7 +266,7 @@ fn what_a_rebuild_leaves_out_is_found() {
             ] {
                 let told = place.run(args);
                 assert_eq!(told.code, 3, "{}{}", told.out, told.err);
-                let left = "left out: 1 failed events are parked, 1 wait behind them";
+                let left = "left out: 1 failed event is parked, 1 waits behind";
                 assert!(told.out.contains(wanted) && told.out.contains(left), "{}", told.out);
                 let told = place.run(&[args, &["--json"]].concat());
                 let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();

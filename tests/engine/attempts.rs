@@ -11,6 +11,8 @@ use readside::health::StopCause;
 use readside::store::ProjectionStore;
 use readside::{HandlerConfig, Policy, Projection, ProjectionHandler, SqliteStore};
 
+use readside::testing::{Call, FaultyStore};
+
 use crate::faults::{Fault, OneFault, faulty};
 use crate::{config, count, counts, handler, position, push, rows, stopped, store};
 
@@ -191,4 +193,37 @@ fn no_instances_is_an_error() {
     let handler = handler(&store, config());
     assert!(matches!(handler.trigger(&[]), Err(TriggerError::NoInstances { .. })));
     assert!(matches!(handler.fetch_events(&[]), Err(TriggerError::NoInstances { .. })));
+}
+
+// Contract: H2, G2: each transaction goes as far as it can, so that events that fail for good hold nobody up for long.
+#[test]
+fn many_events_that_fail_for_good_take_few_transactions() {
+    const MANY: usize = 100;
+    for bad in [13, 0] {
+        let ((store, _), commits) = (store(), Arc::new(AtomicUsize::new(0)));
+        for n in 0..MANY {
+            let thing = format!("t{n}");
+            push(&store, &[1, bad, 2].map(|by| count("a", &thing, by)));
+        }
+        let counted = Arc::clone(&commits);
+        let count = move |call: &Call| {
+            counted.fetch_add(usize::from(call.name == "ProjectionStore::commit"), Ordering::Relaxed);
+            Ok(())
+        };
+        let shared = Arc::new(FaultyStore::failing(store.clone(), count));
+        let config = config().max_failure_count(1);
+        let handler = ProjectionHandler::new(shared.clone(), shared, counts(), config).unwrap();
+        handler.trigger(&["a"]).unwrap();
+        let states: Vec<FailureStatus> = store
+            .failed_events(&counts().key(), &readside::failure::FailureQuery::all())
+            .unwrap()
+            .iter()
+            .map(|held| held.attempt.state)
+            .collect();
+        assert_eq!(states, [FailureStatus::Parked, FailureStatus::Behind].repeat(MANY));
+        assert!(rows(&store).len() == MANY && rows(&store).iter().all(|row| row.ends_with("=1")), "{:?}", rows(&store));
+        assert_eq!(position(&store, "a"), 3 * i64::try_from(MANY).unwrap());
+        let commits = commits.load(Ordering::Relaxed);
+        assert!(commits <= 10, "{commits} transactions for {MANY} failures of {bad}");
+    }
 }

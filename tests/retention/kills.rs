@@ -109,6 +109,19 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     store.reopen("a").unwrap();
 }
 
+// Contract: K3: nobody is told to remove a tenant again that lives on.
+both!(a_removal_that_was_killed_at_its_end_is_over_when_it_is_reopened);
+pub(crate) fn a_removal_that_was_killed_at_its_end_is_over_when_it_is_reopened<P: Place>(place: &P) {
+    let store = fill(place);
+    store.remove("a", &mut |_| ()).unwrap();
+    let operations =
+        if place.address().starts_with("postgres") { "readside.operations" } else { "readside_operations" };
+    place.sql(&format!("UPDATE {operations} SET ended_at = NULL"));
+    assert_eq!(store.operations()[0].ended_at, None);
+    store.reopen("a").unwrap();
+    assert!(store.operations().iter().all(|operation| operation.ended_at.is_some()), "{:?}", store.operations());
+}
+
 // Contract: K4
 both!(a_killed_archival_is_finished);
 pub(crate) fn a_killed_archival_is_finished<P: Place>(place: &P) {

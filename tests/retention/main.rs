@@ -25,6 +25,7 @@ mod archive;
 mod common;
 mod kills;
 mod redact;
+mod referred;
 mod remove;
 
 use std::sync::Arc;
@@ -180,6 +181,8 @@ pub(crate) trait Place {
     /// Another database, gone with this one.
     fn elsewhere(&self) -> Self::Store;
     fn address(&self) -> String;
+    /// Runs SQL, as the service does on tables of its own.
+    fn sql(&self, sql: &str);
     /// Every row of every table, as a text, after its table's name.
     fn dump(&self) -> Vec<(String, String)>;
 
@@ -211,6 +214,11 @@ impl Place for File {
     }
     fn address(&self) -> String {
         self.path()
+    }
+    fn sql(&self, sql: &str) {
+        let conn = readside::rusqlite::Connection::open(self.path()).unwrap();
+        conn.busy_timeout(common::LONG).unwrap();
+        conn.execute_batch(sql).unwrap();
     }
     fn dump(&self) -> Vec<(String, String)> {
         let conn = readside::rusqlite::Connection::open(self.path()).unwrap();
@@ -244,6 +252,10 @@ impl Place for common::postgres::Database {
     }
     fn address(&self) -> String {
         self.url().to_owned()
+    }
+    fn sql(&self, sql: &str) {
+        use readside::postgres_driver::{Client, NoTls};
+        Client::connect(self.url(), NoTls).unwrap().batch_execute(sql).unwrap();
     }
     fn dump(&self) -> Vec<(String, String)> {
         use readside::postgres_driver::{Client, NoTls};

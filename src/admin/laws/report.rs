@@ -234,9 +234,10 @@ impl fmt::Display for Fault {
             Self::OtherEvent { position, expected, found, .. } => {
                 write!(f, "the checkpoint {position} names event {}, but {} stands there", id(*found), id(*expected))
             }
-            Self::OtherStore { expected, found, .. } => {
-                write!(f, "the checkpoint belongs to event store {}, not to {expected}", id(*found))
-            }
+            Self::OtherStore { expected, found, .. } => match found {
+                Some(found) => write!(f, "the checkpoint belongs to event store {found}, not to {expected}"),
+                None => write!(f, "the checkpoint names no event store, as where the instance was removed in part"),
+            },
             Self::Hole { from, to, .. } => write!(f, "positions {from} to {to} are missing"),
             Self::Log { found, .. } => write!(f, "the log is not whole: {found}"),
             Self::Doubled { position, .. } => write!(f, "position {position} comes twice, or too late"),

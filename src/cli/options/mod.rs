@@ -233,7 +233,7 @@ Example: a person asks to be forgotten:
     /// Remove a tenant: its events, states, failures and read rows.
     ///
     /// Pushes to it are refused from then on, until `reopen-instance`. It goes in small steps; after an interruption, say it
-    /// again.
+    /// again. Where rows of tables of your own hold on to rows that have to go, it names them before it begins.
     #[command(after_long_help = "\
 Example:
   readside remove-instance acme --dry-run

@@ -172,8 +172,8 @@ fn push(store: &dyn Store, commands: &[NewEvent], keyed: bool) -> Result<bool, P
             Ok(repeated) => return Ok(repeated),
             Err(PushError::Store(error))
                 if tries < TRIES
-                    && (error.is_transient()
-                        || (keyed && error.kind() == crate::error::StoreErrorKind::CommitUnknown)) =>
+                    && error.passes()
+                    && (keyed || error.kind() != crate::error::StoreErrorKind::CommitUnknown) =>
             {
                 log::warn!("{}; trying again", crate::error::chain(&error));
                 tries += 1;

@@ -1,10 +1,11 @@
 //! Single instances of a build: exchanged for those of another one, or emptied.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{enter, of, take_time};
+use super::{enter, losses, of, take_time};
 use crate::builds::{LaggingInstance, Phase};
-use crate::db::objects::Relation;
+use crate::db::objects::{Reference, Relation};
 use crate::db::place::placed;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, failure, model};
@@ -56,16 +57,20 @@ pub(in crate::db) fn exchange(
         model::forget(conn, live, instance)?;
         copy_rows(conn, build, live, instance)?;
     } else {
-        let refused = |error: StoreError| match error.kind() {
-            StoreErrorKind::Constraint => SwitchError::Referred {
-                projection: live.name().to_owned(),
-                instance: instance.to_string(),
-                referring: referring.join(", "),
-                error: chain(&error),
-            },
-            _ => error.into(),
-        };
-        merge_rows(conn, build, live, instance).map_err(refused)?;
+        merge_rows(conn, build, live, instance).map_err(|error| {
+            let (projection, instance) = (live.name().to_owned(), instance.to_string());
+            let (referring, is_refused) =
+                (in_words(&referring), |error: &StoreError| error.kind() == StoreErrorKind::Constraint);
+            match error {
+                Unmerged::Goes(error) if is_refused(&error) => {
+                    SwitchError::Referred { projection, instance, referring, error: chain(&error) }
+                }
+                Unmerged::Changes(error) if is_refused(&error) => {
+                    SwitchError::NotInPlace { projection, instance, referring, error: chain(&error) }
+                }
+                Unmerged::Goes(error) | Unmerged::Changes(error) => error.into(),
+            }
+        })?;
     }
     copy_state(conn, &from, &to, instance)?;
     Ok(())
@@ -105,9 +110,33 @@ fn copy_rows(
     Ok(())
 }
 
+/// Which rows the database refused.
+enum Unmerged {
+    /// Those that have to go.
+    Goes(StoreError),
+    /// Those that come or change.
+    Changes(StoreError),
+}
+
 /// Rows that stay are changed in place: what refers to them is none the wiser. Those that go are deleted, which is where a
-/// foreign key refuses.
-fn merge_rows(
+/// foreign key refuses. Where rows take over values from each other that have to be unique, those to which nobody refers make
+/// room first.
+fn merge_rows(conn: &mut dyn Conn, build: &Projection, live: &Projection, instance: &Arc<str>) -> Result<(), Unmerged> {
+    delete_gone(conn, build, live, instance).map_err(Unmerged::Goes)?;
+    let mut change = || {
+        conn.batch(losses::BEGIN)?;
+        match upsert_all(conn, build, live, instance) {
+            Err(error) if error.kind() == StoreErrorKind::Constraint => conn.batch(losses::UNDO)?,
+            other => return other.and_then(|()| conn.batch(losses::KEEP)),
+        }
+        delete_free(conn, live, instance)?;
+        upsert_all(conn, build, live, instance)
+    };
+    change().map_err(Unmerged::Changes)
+}
+
+/// Rows of the live build that are not in the other one.
+fn delete_gone(
     conn: &mut dyn Conn,
     build: &Projection,
     live: &Projection,
@@ -117,28 +146,56 @@ fn merge_rows(
     if dialect == Dialect::Postgres {
         conn.batch("SET CONSTRAINTS ALL IMMEDIATE")?;
     }
-    let names = |table: &Table| (sql::physical_name(dialect, live, table), sql::physical_name(dialect, build, table));
-    let key = |table: &Table| -> Vec<String> {
-        std::iter::once(of.clone()).chain(table.primary_key.iter().map(|name| sql::quote(name))).collect()
-    };
     for table in build.tables().iter().rev() {
-        let (old, new) = names(table);
         let same: Vec<String> = key(table).iter().map(|name| format!("n.{name} = o.{name}")).collect();
         let sql = format!(
-            "DELETE FROM {old} AS o WHERE o.{of} = $1 AND NOT EXISTS (SELECT 1 FROM {new} n WHERE {})",
+            "DELETE FROM {} AS o WHERE o.{of} = $1 AND NOT EXISTS (SELECT 1 FROM {} n WHERE {})",
+            sql::physical_name(dialect, live, table),
+            sql::physical_name(dialect, build, table),
             same.join(" AND ")
         );
         conn.execute(&sql, &[instance.as_ref().into()])?;
     }
+    Ok(())
+}
+
+/// Rows of the live build to which no other row refers, of whichever table.
+fn delete_free(conn: &mut dyn Conn, live: &Projection, instance: &Arc<str>) -> Result<(), StoreError> {
+    let of = sql::quote(INSTANCE_COLUMN);
+    for table in live.tables().iter().rev() {
+        let relation = relation(conn.dialect(), live, table);
+        let referring = conn.catalogue().referring(conn, std::slice::from_ref(&relation))?;
+        if referring.iter().any(|key| !key.readable) {
+            continue;
+        }
+        let mut sql = format!("DELETE FROM {} AS o WHERE o.{of} = $1", relation.quoted);
+        for key in &referring {
+            let _ = write!(sql, " AND NOT EXISTS (SELECT 1 FROM {} r WHERE {})", key.from, key.refers_to("o"));
+        }
+        conn.execute(&sql, &[instance.as_ref().into()])?;
+    }
+    Ok(())
+}
+
+/// Rows of the build come to the live one, or change what it has under their keys.
+fn upsert_all(
+    conn: &mut dyn Conn,
+    build: &Projection,
+    live: &Projection,
+    instance: &Arc<str>,
+) -> Result<(), StoreError> {
+    let (dialect, of) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
     for table in build.tables() {
-        let ((old, new), key) = (names(table), key(table));
+        let key = key(table);
         let own: Vec<String> = table.columns.iter().map(|column| sql::quote(&column.name)).collect();
         let all = std::iter::once(of.clone()).chain(own.iter().cloned()).collect::<Vec<_>>().join(", ");
         let others = own.iter().filter(|name| !key.contains(name));
         let set: Vec<String> = others.map(|name| format!("{name} = excluded.{name}")).collect();
         let act = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
         let sql = format!(
-            "INSERT INTO {old} ({all}) SELECT {all} FROM {new} WHERE {of} = $1 ON CONFLICT ({}) DO {act}",
+            "INSERT INTO {} ({all}) SELECT {all} FROM {} WHERE {of} = $1 ON CONFLICT ({}) DO {act}",
+            sql::physical_name(dialect, live, table),
+            sql::physical_name(dialect, build, table),
             key.join(", ")
         );
         conn.execute(&sql, &[instance.as_ref().into()])?;
@@ -146,21 +203,33 @@ fn merge_rows(
     Ok(())
 }
 
+/// The columns of a table's primary key, the instance first.
+fn key(table: &Table) -> Vec<String> {
+    std::iter::once(INSTANCE_COLUMN).chain(table.primary_key.iter().map(String::as_str)).map(sql::quote).collect()
+}
+
 /// Foreign keys of the service's own that refer to the tables of a build.
 pub(in crate::db) fn referring(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
     let projection = placed(conn, projection)?;
-    of_tables(conn, &projection)
+    Ok(of_tables(conn, &projection)?.into_iter().map(|key| key.what).collect())
+}
+
+fn in_words(referring: &[Reference]) -> String {
+    referring.iter().map(|key| key.what.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The same of a projection that is placed.
-fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
+fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<Reference>, StoreError> {
     let dialect = conn.dialect();
-    let relation = |table: &Table| Relation {
+    let tables: Vec<Relation> = projection.tables().iter().map(|table| relation(dialect, projection, table)).collect();
+    conn.catalogue().referring(conn, &tables)
+}
+
+fn relation(dialect: Dialect, projection: &Projection, table: &Table) -> Relation {
+    Relation {
         raw: sql::physical_raw(dialect, projection, table),
         quoted: sql::physical_name(dialect, projection, table),
-    };
-    let tables: Vec<Relation> = projection.tables().iter().map(relation).collect();
-    conn.catalogue().referring(conn, &tables)
+    }
 }
 
 fn copy_state(

@@ -10,6 +10,8 @@ pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT readside_object; RELEASE SA
 
 pub(super) const BEGIN: &str = "SAVEPOINT readside_object";
 
+pub(super) const KEEP: &str = "RELEASE SAVEPOINT readside_object";
+
 /// What the new tables will be without.
 #[derive(Debug, Default)]
 pub(super) struct Losses(Vec<Loss>);
@@ -78,7 +80,7 @@ fn attempt(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreEr
     conn.batch(BEGIN)?;
     let refused = match conn.batch(sql) {
         Ok(()) => {
-            conn.batch("RELEASE SAVEPOINT readside_object")?;
+            conn.batch(KEEP)?;
             return Ok(Ok(()));
         }
         Err(error) if is_refusal(&error) => chain(&error),

@@ -51,6 +51,36 @@ pub(super) fn builds(conn: &mut dyn Conn) -> Result<Vec<Build>, StoreError> {
     Ok(stored::list(conn, None)?.into_iter().map(|stored| stored.build).collect())
 }
 
+/// What is missing of the tables that engines fill and of the views that readers use, or reads something else; in words.
+pub(super) fn out_of_place(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
+    let (dialect, mut found) = (conn.dialect(), Vec::new());
+    let known = stored::list(conn, None)?;
+    for stored in known.iter().filter(|stored| stored.build.phase.is_filled()) {
+        for table in &stored.tables {
+            let (raw, of) = (stored.raw(dialect, table), format!("of projection {:?}", stored.build.key.projection()));
+            if !stored.has(conn, table)? {
+                found.push(format!("table {raw:?} {of} is gone"));
+                continue;
+            }
+            if !stored.live {
+                continue;
+            }
+            let (view, schema) = (stored.view(dialect, table).raw, stored.schema.as_deref());
+            match setup::catalog::relation(conn, schema, &view)? {
+                None => found.push(format!("view {view:?} {of} is gone, so that readers find nothing")),
+                Some(kind) if kind != "view" => found.push(format!("{view:?} {of} is a {kind} and no view")),
+                Some(_) if !setup::catalog::reads(conn, schema, &view, &raw)? => {
+                    found.push(format!(
+                        "view {view:?} {of} does not read table {raw:?}, so that readers see something else"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// What services hung on the tables of all builds.
 pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
     let (known, mut hanging) = (stored::list(conn, None)?, Vec::new());

@@ -221,17 +221,20 @@ fn lock_tables(
     Ok(())
 }
 
-/// The instances in which one build is behind another.
+/// The instances in which one build is behind another. Up to where an instance was removed there is nothing to bring, as a
+/// new state reads (`db/state.rs`): the live one's stands there until a removal comes to its end, which may have been cut off.
 pub(super) fn behind(
     conn: &mut dyn Conn,
     live: &ProjectionKey,
     new: &ProjectionKey,
 ) -> Result<Vec<LaggingInstance>, StoreError> {
-    let states = conn.dialect().table("projection_states");
+    let [states, instances] = ["projection_states", "instances"].map(|name| conn.dialect().table(name));
     let sql = format!(
         "SELECT o.instance_id, coalesce(n.position, 0), o.position FROM {states} o LEFT JOIN {states} n \
          ON n.instance_id = o.instance_id AND n.projection = $3 AND n.version = $4 \
-         WHERE o.projection = $1 AND o.version = $2 AND o.position > coalesce(n.position, 0) ORDER BY o.instance_id"
+         WHERE o.projection = $1 AND o.version = $2 AND o.position > coalesce(n.position, 0) \
+         AND NOT EXISTS (SELECT 1 FROM {instances} i WHERE i.instance_id = o.instance_id \
+         AND coalesce(n.position, 0) = 0 AND i.removed >= o.position) ORDER BY o.instance_id"
     );
     let ([a, b], [c, d]) = (of(live), of(new));
     conn.query(&sql, &[a, b, c, d])?

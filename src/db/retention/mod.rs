@@ -16,6 +16,7 @@ use crate::failure::By;
 use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::value::to_micros;
 
+pub(super) use operation::{half_removed, unfinished};
 pub(super) use remove::removed;
 
 /// Rows that one transaction touches of a table, at most, not counting what foreign keys take along.
@@ -88,8 +89,9 @@ impl<B: Backend> DbStore<B> {
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`], or the database's; what was removed by then stays so,
-    /// and a repetition goes on.
+    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`]; [`RetentionError::Referred`] where rows of the
+    /// service's own tables hold on to rows that have to go (a foreign key that cascades takes them along); or the
+    /// database's. What was removed by then stays so, and a repetition goes on.
     pub fn remove_instance(
         &self,
         instance: &str,

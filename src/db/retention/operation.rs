@@ -1,5 +1,7 @@
 //! The record of who did what to the data, and why.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::now;
@@ -60,7 +62,14 @@ pub(super) fn end(
     let now = Value::Timestamp(now(conn)?);
     let table = conn.dialect().table("operations");
     let sql = format!("UPDATE {table} SET ended_at = $2, touched = $3 WHERE operation_id = $1");
-    conn.execute(&sql, &[id.into(), now.clone(), json(&tables)?.into()])?;
+    conn.execute(&sql, &[id.into(), now, json(&tables)?.into()])?;
+    end_earlier(conn, asked)
+}
+
+/// Writes down that what was begun before and cut off has ended.
+pub(super) fn end_earlier(conn: &mut dyn Conn, asked: &OperationRequest<'_>) -> Result<(), StoreError> {
+    let now = Value::Timestamp(now(conn)?);
+    let table = conn.dialect().table("operations");
     let sql = format!(
         "UPDATE {table} SET ended_at = $1 WHERE ended_at IS NULL AND kind = $2 AND subject = $3 \
          AND coalesce(instance_id, '') = $4"
@@ -71,8 +80,26 @@ pub(super) fn end(
 
 /// The latest first.
 pub(super) fn list(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Operation>, StoreError> {
+    read(conn, "", limit)
+}
+
+/// Those that have not come to their end, the latest first.
+pub(in crate::db) fn unfinished(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Operation>, StoreError> {
+    read(conn, "WHERE ended_at IS NULL", limit)
+}
+
+/// The tenants whose removal has not come to its end, by bytes.
+pub(in crate::db) fn half_removed(conn: &mut dyn Conn) -> Result<Vec<Arc<str>>, StoreError> {
     let sql = format!(
-        "SELECT operation_id, kind, instance_id, subject, who, why, began_at, ended_at, touched FROM {} \
+        "SELECT DISTINCT instance_id FROM {} WHERE ended_at IS NULL AND kind = $1 AND instance_id IS NOT NULL ORDER BY 1",
+        conn.dialect().table("operations")
+    );
+    conn.query(&sql, &[OperationKind::Remove.as_str().into()])?.iter().map(|found| row::shared(found, 0)).collect()
+}
+
+fn read(conn: &mut dyn Conn, which: &str, limit: usize) -> Result<Vec<Operation>, StoreError> {
+    let sql = format!(
+        "SELECT operation_id, kind, instance_id, subject, who, why, began_at, ended_at, touched FROM {} {which} \
          ORDER BY began_at DESC, operation_id DESC LIMIT $1",
         conn.dialect().table("operations")
     );

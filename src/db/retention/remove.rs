@@ -7,9 +7,10 @@
 use std::time::Duration;
 
 use super::operation::{self, OperationRequest};
-use super::{Tally, count, counted, counter, lock, now, number, step, unknown};
+use super::{Tally, count, counted, counter, lock, now, number, plain, step, unknown};
+use crate::db::objects::Relation;
 use crate::db::{Backend, Conn, command, row, setup};
-use crate::error::{RetentionError, StoreError};
+use crate::error::{RetentionError, StoreError, StoreErrorKind};
 use crate::failure::By;
 use crate::retention::{OperationKind, Removed, TableRows};
 use crate::sql::{self, Dialect};
@@ -43,6 +44,7 @@ pub(super) fn remove<B: Backend>(
 ) -> Result<Removed, RetentionError> {
     let asked = asked(OperationKind::Remove, instance);
     let (InstanceData { head, states }, id, answers) = step(backend, DOING, |conn| {
+        check_referred(conn, instance)?;
         let (found, id) = close(conn, instance, &asked, by)?;
         let about = command::about(conn, instance, false)?;
         command::forget(conn, &about)?;
@@ -75,12 +77,60 @@ fn empty<B: Backend>(
         let rows = step(backend, DOING, |conn| {
             lock(conn, instance)?;
             Ok(conn.execute(&part.delete, &[instance.into(), super::STEP.into()])?)
+        })
+        .or_else(|error| match error {
+            RetentionError::Store(error) if error.kind() == StoreErrorKind::Constraint => {
+                let referring = backend.read(DOING, |conn| referred(conn, instance, true))?;
+                if referring.is_empty() {
+                    return Err(error.into());
+                }
+                let (instance, source) = (instance.to_owned(), Some(Box::new(error)));
+                Err(RetentionError::Referred { instance, referring, begun: true, source })
+            }
+            other => Err(other),
         })?;
         if rows == 0 {
             return Ok(());
         }
         tally.add(&part.table, rows);
     }
+}
+
+/// That no row which others refer to, and which these would not let go, is in the way: that would show half way.
+fn check_referred(conn: &mut dyn Conn, instance: &str) -> Result<(), RetentionError> {
+    let referring = referred(conn, instance, false)?;
+    if referring.is_empty() {
+        return Ok(());
+    }
+    Err(RetentionError::Referred { instance: instance.to_owned(), referring, begun: false, source: None })
+}
+
+/// By which foreign keys others hold on to rows of the instance. Those whose rows this role may not read count where it is
+/// known that somebody does.
+fn referred(conn: &mut dyn Conn, instance: &str, is_known: bool) -> Result<Vec<String>, StoreError> {
+    let tables = setup::read_tables(conn)?;
+    let relations: Vec<Relation> = tables.into_iter().map(|quoted| Relation { raw: plain(&quoted), quoted }).collect();
+    let mut referring = Vec::new();
+    for key in conn.catalogue().referring(conn, &relations)?.into_iter().filter(|key| key.refuses) {
+        let Some(to) = relations.get(key.to) else { continue };
+        if !key.readable {
+            referring.extend(is_known.then_some(key.what));
+            continue;
+        }
+        let sql = format!(
+            "SELECT count(*) FROM {} r WHERE EXISTS (SELECT 1 FROM {} t WHERE t.{} = $1 AND {})",
+            key.from,
+            to.quoted,
+            sql::quote(INSTANCE_COLUMN),
+            key.refers_to("t")
+        );
+        match number(conn, &sql, &[instance.into()])? {
+            0 => {}
+            1 => referring.push(format!("1 row by {}", key.what)),
+            rows => referring.push(format!("{rows} rows by {}", key.what)),
+        }
+    }
+    Ok(referring)
 }
 
 fn asked(kind: OperationKind, instance: &str) -> OperationRequest<'_> {
@@ -189,6 +239,7 @@ fn part(dialect: Dialect, table: String) -> TableToEmpty {
 
 pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, RetentionError> {
     let InstanceData { head, states } = find(conn, instance)?;
+    check_referred(conn, instance)?;
     let mut tables = Vec::new();
     let answers = command::about(conn, instance, false)?.rows();
     tables.extend(counted(&conn.dialect().table("commands"), answers));
@@ -202,7 +253,7 @@ pub(super) fn dry_run(conn: &mut dyn Conn, instance: &str) -> Result<Removed, Re
 }
 
 pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result<(), RetentionError> {
-    let asked = asked(OperationKind::Reopen, instance);
+    let (asked, removal) = (asked(OperationKind::Reopen, instance), asked(OperationKind::Remove, instance));
     step(backend, "opening a removed instance", |conn| {
         let counter = lock(conn, instance)?.ok_or_else(|| unknown(instance))?;
         if counter.closed_at.is_none() {
@@ -215,6 +266,8 @@ pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result
         }
         let open = format!("UPDATE {} SET closed_at = NULL WHERE instance_id = $1", dialect.table("instances"));
         conn.execute(&open, &[instance.into()])?;
+        // Nothing is left to remove: nobody may be told to say it again.
+        operation::end_earlier(conn, &removal)?;
         let id = operation::begin(conn, &asked, by)?;
         Ok(operation::end(conn, id, &asked, &[])?)
     })

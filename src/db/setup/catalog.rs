@@ -38,7 +38,12 @@ pub(in crate::db) fn relation(
 }
 
 /// True when a view reads a table. SQLite keeps the words of a view, in which a table that is renamed is renamed too.
-pub(super) fn reads(conn: &mut dyn Conn, schema: Option<&str>, view: &str, table: &str) -> Result<bool, StoreError> {
+pub(in crate::db) fn reads(
+    conn: &mut dyn Conn,
+    schema: Option<&str>,
+    view: &str,
+    table: &str,
+) -> Result<bool, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
             let oid = |at: usize| {

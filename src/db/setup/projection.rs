@@ -210,6 +210,10 @@ pub(in crate::db) fn is_ours(
         (None, _) => return Ok(false),
         (Some(kind), Some(owner)) if owner == projection.name() && kind == wanted => return Ok(true),
         (Some(kind), Some(owner)) => format!("a {kind} of projection {owner:?}"),
+        // Only builds beside the live one have such names, and a restore may take the record of one.
+        (Some(kind), None) if name.contains('#') => {
+            format!("a {kind} on no record; if a build left it before a restore, drop it, otherwise")
+        }
         (Some(kind), None) => format!("a {kind} that is not readside's"),
     };
     Err(SetupError::NameTaken { projection: projection.name().to_owned(), name: name.to_owned(), by })

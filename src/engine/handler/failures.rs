@@ -123,6 +123,7 @@ impl ProjectionHandler {
             FailureStatus::Parked | FailureStatus::Behind => {
                 self.inner.noted(&held, Action::Retry, by)?;
                 let before = self.inner.models.failure_count(&self.inner.key, &Pass::of_aggregate(&held))?;
+                told(0, before);
                 let applied = self.inner.apply_aggregate(&held, &mut |applied| told(applied, before))?;
                 RetryOutcome { applied, before, after: before.saturating_sub(applied), ..RetryOutcome::default() }
             }
@@ -152,6 +153,7 @@ impl ProjectionHandler {
             .states([FailureStatus::Parked, FailureStatus::Stopped, FailureStatus::Failing])
             .limit(PAGE);
         let before = self.inner.all_failed()?;
+        told(0, before);
         let (mut mended, mut first, mut still) = (RetryOutcome { before, ..RetryOutcome::default() }, None, false);
         loop {
             let page = self.failed_events(&query)?;
@@ -191,24 +193,25 @@ impl ProjectionHandler {
 
     /// Gives a failed event up: the read model goes on without it. What was parked behind it is applied, in order. A reset, a
     /// rebuild and a raised version pass it over too, unless they are told otherwise
-    /// ([`RebuildOptions::retry_discarded`](crate::admin::RebuildOptions::retry_discarded)).
+    /// ([`RebuildOptions::retry_discarded`](crate::admin::RebuildOptions::retry_discarded)). Of one that was given up already, what waits
+    /// behind it and was not tried is applied: so a discard that was cut off is taken up by the same call.
     ///
     /// # Errors
     /// [`FailureError::StillFails`] when one that was parked behind it is refused.
     pub fn discard(&self, instance: &str, position: i64, by: &By) -> Result<RetryOutcome, FailureError> {
         self.inner.check_outside()?;
         self.inner.check_cancel(instance)?;
-        let held = self.inner.find_failed(instance, position)?;
+        let held = self.inner.find_failed_or_given_up(instance, position)?;
         self.inner.check_history(&held.attempt.instance)?;
-        log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
-        self.inner.give_up(&held, by)?;
-        match held.attempt.state {
-            FailureStatus::Parked => {
-                let applied = self.inner.apply_aggregate(&held, &mut |_| {})?;
-                Ok(RetryOutcome { applied, ..RetryOutcome::default() })
-            }
-            _ => Ok(RetryOutcome::default()),
-        }
+        let from = if held.attempt.state == FailureStatus::Discarded {
+            self.inner.untried_behind(&held)?
+        } else {
+            log_intervention(self.inner.projection.name(), &held, Action::Discard, by);
+            self.inner.give_up(&held, by)?;
+            (held.attempt.state == FailureStatus::Parked).then_some(held)
+        };
+        let applied = from.map_or(Ok(0), |from| self.inner.apply_aggregate(&from, &mut |_| {}))?;
+        Ok(RetryOutcome { applied, ..RetryOutcome::default() })
     }
 
     /// An event that holds up its instance is due now; the pass that follows applies it, and what comes behind it.
@@ -351,6 +354,14 @@ impl Pass {
             projection: self.name(),
             instance: instance.to_owned(),
             position,
+        })
+    }
+
+    fn find_failed_or_given_up(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
+        self.find_failed(instance, position).or_else(|not_on_record| {
+            let query = FailureQuery::all().instance(instance).states([FailureStatus::Discarded]);
+            let found = self.models.failed_events(&self.key, &query.positions(position, position))?;
+            found.into_iter().next().ok_or(not_on_record)
         })
     }
 
@@ -597,6 +608,14 @@ impl Pass {
             self.promote(tx, held, *position)
         })?;
         Ok(())
+    }
+
+    /// The first event that is held behind one that was given up, where nobody has tried it: then a discard was cut off before
+    /// it had applied what waited.
+    fn untried_behind(&self, held: &FailedEvent) -> Result<Option<FailedEvent>, StoreError> {
+        let behind = Self::of_aggregate(held).positions(held.attempt.position.saturating_add(1), i64::MAX);
+        let first = self.models.failed_events(&self.key, &behind.limit(1))?.into_iter().next();
+        Ok(first.filter(|first| first.attempt.attempts == 0))
     }
 
     /// The first held event of an aggregate, behind this position, is the parked one.

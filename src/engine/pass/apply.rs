@@ -15,7 +15,7 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::failure::{Aggregates, Attempt, FailureQuery, FailureStatus, ReduceFailure};
+use crate::failure::{Aggregates, Attempt, FailureQuery, FailureStatus};
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State};
 use crate::statement::Statement;
@@ -55,7 +55,10 @@ struct Effect {
     first: usize,
     next: usize,
     checkpoint: Option<Checkpoint>,
+    /// That of the step that ends the work, where it is recorded.
     attempt: Option<Attempt>,
+    /// Those of steps that failed for good, and which the work passed over.
+    passed: Vec<Attempt>,
     /// Steps that wait behind a parked event of their aggregate.
     behind: Vec<usize>,
     /// Steps that a person gave up.
@@ -76,6 +79,7 @@ impl Effect {
             next: work.next,
             checkpoint: None,
             attempt: None,
+            passed: Vec::new(),
             behind: Vec::new(),
             given_up: Vec::new(),
             failed: false,
@@ -238,14 +242,12 @@ impl Pass {
             parked = self.parked(tx, work, run.steps.clone())?;
             left = self.given_up(tx, work, work.steps.get(run.steps.clone()).unwrap_or_default())?;
         }
-        let failure = self.run(tx, work, run.steps, round.way, (&parked, &left), &mut effect)?;
+        effect.failed = self.run(tx, (work, state), run.steps, round, (&mut parked, &left), &mut effect)?;
         effect.unmark = state.mark.is_some();
         effect.checkpoint = checkpoint(work, state, &effect, end, store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
         effect.clean = Some(state.position);
-        if let Some(failure) = failure {
-            self.failed(work, state, &failure, round, &mut effect);
-        } else if let Some(checkpoint) = gap {
+        if let Some(checkpoint) = gap.filter(|_| !effect.failed) {
             effect.stop = Some(StopCause::Gap { checkpoint });
         }
         Ok(effect)
@@ -278,16 +280,17 @@ impl Pass {
         Ok(found.into_iter().map(|one| one.attempt).collect())
     }
 
-    /// Goes up to the first step that fails.
+    /// Goes up to the first step that fails, but for those that fail for good: what is passed over keeps nobody waiting, also
+    /// where there are many. True where one ends the work.
     fn run(
         &self,
         tx: &mut dyn ProjectionTransaction,
-        work: &Work,
+        (work, state): (&Work, &State),
         steps: std::ops::Range<usize>,
-        way: ApplyMode,
-        (parked, left): (&Aggregates, &[Attempt]),
+        round: Round,
+        (parked, left): (&mut Aggregates, &[Attempt]),
         effect: &mut Effect,
-    ) -> Result<Option<ReduceFailure>, StoreError> {
+    ) -> Result<bool, StoreError> {
         (effect.first, effect.next) = (steps.start, steps.start);
         for step in work.steps.get(steps).unwrap_or_default() {
             if given_up(left, &step.event) {
@@ -300,30 +303,31 @@ impl Pass {
                 effect.next += 1;
                 continue;
             }
-            let statement = match step.statement() {
-                Some(Ok(statement)) => statement,
-                Some(Err(failure)) => return Ok(Some(failure.clone())),
+            let failure = match step.statement() {
+                Some(Ok(statement)) if round.way == ApplyMode::StepByStep => {
+                    match tx.apply_one(&self.projection, &work.instance, statement) {
+                        Err(error) if error.is_statements_fault() => Some(failure::of_statement(&error)),
+                        other => other.map(|()| None)?,
+                    }
+                }
+                Some(Ok(_)) => None,
+                Some(Err(failure)) => Some(failure.clone()),
                 None => return Err(not_reduced(work)),
             };
-            if way == ApplyMode::StepByStep {
-                match tx.apply_one(&self.projection, &work.instance, statement) {
-                    Err(error) if error.is_statements_fault() => return Ok(Some(failure::of_statement(&error))),
-                    other => other?,
+            if let Some(failure) = failure {
+                let attempt = failure::decide(&self.config, state, &step.event, &failure);
+                if !round.last || !matches!(Outcome::of(&attempt), Outcome::PassedOver) {
+                    effect.attempt = round.last.then_some(attempt);
+                    return Ok(true);
                 }
+                if attempt.state == FailureStatus::Parked {
+                    parked.insert(aggregate_of(&step.event));
+                }
+                effect.passed.push(attempt);
             }
             effect.next += 1;
         }
-        Ok(None)
-    }
-
-    fn failed(&self, work: &Work, state: &State, failure: &ReduceFailure, round: Round, effect: &mut Effect) {
-        effect.failed = true;
-        let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
-        let attempt = failure::decide(&self.config, state, &step.event, failure);
-        if matches!(Outcome::of(&attempt), Outcome::PassedOver) {
-            effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.origin.store));
-        }
-        effect.attempt = Some(attempt);
+        Ok(false)
     }
 
     fn apply_together(
@@ -362,7 +366,7 @@ impl Pass {
         for (work, effect) in works.iter().zip(effects) {
             let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
             let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind_parked(&step.event)).collect();
-            attempts.extend(effect.attempt.clone());
+            attempts.extend(effect.passed.iter().chain(&effect.attempt).cloned());
             if !attempts.is_empty() {
                 tx.record(&self.key, &attempts)?;
             }
@@ -390,7 +394,7 @@ impl Pass {
     }
 
     fn take_over(&self, work: &mut Work, effect: Effect) {
-        let left = effect.behind.len() + effect.given_up.len();
+        let left = effect.behind.len() + effect.given_up.len() + effect.passed.len();
         work.applied += effect.next.saturating_sub(work.next).saturating_sub(left);
         work.next = effect.next;
         if let Some(checkpoint) = &effect.checkpoint {
@@ -399,7 +403,7 @@ impl Pass {
         if let (Some(from), Some(checkpoint), None, 0) = (effect.clean, &effect.checkpoint, &effect.attempt, left) {
             work.add_clean(from, checkpoint.position);
         }
-        if let Some(attempt) = &effect.attempt {
+        for attempt in effect.passed.iter().chain(&effect.attempt) {
             failure::log(&self.projection, &self.config, attempt);
         }
         match (effect.stop, effect.attempt) {
@@ -431,7 +435,11 @@ pub(crate) fn given_up(left: &[Attempt], event: &Event) -> bool {
 }
 
 fn is_parked(parked: &Aggregates, event: &Event) -> bool {
-    !parked.is_empty() && parked.contains(&(Arc::clone(&event.aggregate_type), Arc::from(event.aggregate_id())))
+    !parked.is_empty() && parked.contains(&aggregate_of(event))
+}
+
+fn aggregate_of(event: &Event) -> (Arc<str>, Arc<str>) {
+    (Arc::clone(&event.aggregate_type), Arc::from(event.aggregate_id()))
 }
 
 /// Its aggregate was parked when it was left unreduced, and is not any more.

@@ -87,7 +87,7 @@ impl Pass {
             };
             if again {
                 self.log_retry(work);
-                work.status = Status::Open;
+                work.reopen();
                 any = true;
             }
         }

@@ -73,8 +73,9 @@ pub(crate) struct Work {
     pub(crate) status: Status,
     /// Every event above the first and up to the second of these positions was applied, and none of them held back.
     pub(crate) clean: Option<(i64, i64)>,
-    /// Reduced ahead of the first attempt, which takes that as it is, failures too.
-    ahead: bool,
+    /// An attempt begins that tries again what failed in the one before. What was reduced ahead of the first attempt counts for
+    /// that, failures too.
+    again: bool,
 }
 
 /// Where the events of a work come from.
@@ -142,7 +143,7 @@ impl Work {
             applied: 0,
             status: Status::Open,
             clean: None,
-            ahead: false,
+            again: false,
         }
     }
 
@@ -229,11 +230,18 @@ impl Work {
         matches!(self.status, Status::Open)
     }
 
-    /// Reduces what is not reduced yet, or failed to in the attempt before.
+    /// Opens it for another attempt.
+    pub(crate) fn reopen(&mut self) {
+        self.status = Status::Open;
+        self.again = true;
+    }
+
+    /// Reduces what is not reduced yet, or failed to in the attempt before. An attempt does so as often as events of it fail for
+    /// good: each event is reduced once in it.
     pub(crate) fn reduce(&mut self, projection: &Projection, reducing: &Reducing) {
         let inside = reducing.enter(&self.instance);
-        let ahead = std::mem::take(&mut self.ahead);
-        let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| ahead || reduced.is_ok());
+        let again = std::mem::take(&mut self.again);
+        let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| !again || reduced.is_ok());
         for step in self.steps.iter_mut().skip(self.next).filter(|step| !is_reduced(step)) {
             inside.at(step.event.position);
             step.statement = Some(projection.reduce(&step.event));
@@ -249,7 +257,6 @@ impl Work {
                 step.statement = Some(projection.reduce(&step.event));
             }
         }
-        self.ahead = true;
     }
 
     /// False for events from a queue when nothing shows that the state belongs to their history; the store then tells.
@@ -317,6 +324,9 @@ mod tests {
         assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || true)), 0, "over before it began");
         assert_eq!(calls_of(&mut |work| work.reduce_ahead(&projection, &reducing, || false)), 3);
         assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 0);
-        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 1, "the next attempt tries what failed");
+        assert_eq!(calls_of(&mut |work| work.reduce(&projection, &reducing)), 0, "it is the same attempt");
+        work.reopen();
+        work.reduce(&projection, &reducing);
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "the next attempt tries what failed");
     }
 }

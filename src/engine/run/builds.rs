@@ -1,7 +1,7 @@
 //! Which builds there are, as the database says: which one is live, which are filled in the background, which are left
 //! alone.
 
-use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::builds::{Build, Phase};
 use crate::clock;
@@ -9,7 +9,7 @@ use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
 use crate::engine::run::runner::{BuildTrouble, Runner};
 use crate::engine::run::state::Shared;
-use crate::engine::run::unfed::ITSELF;
+use crate::engine::run::unfed::{ITSELF, LONGEST};
 use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
 use crate::failure::By;
 use crate::projection::Projection;
@@ -82,7 +82,7 @@ impl Shared {
         }
         log::warn!("{names} was not on record any more, as after a restore, and is set up again");
         for runner in gone {
-            runner.asked.store(false, Ordering::Relaxed);
+            *runner.asked.lock() = None;
         }
         true
     }
@@ -191,9 +191,15 @@ impl Shared {
     }
 
     /// A version that was raised in the code takes the place of the live one without being told to. All engines ask; one
-    /// of them is heard.
+    /// of them is heard. Where its switch was refused, they ask again, later and later: what was in the way may be gone.
     fn ask_for_switch(&self, runner: &Runner, build: &Build) {
-        if runner.is_shadow() || build.phase != Phase::Building || runner.asked.load(Ordering::Relaxed) {
+        let is_refused = self.config.auto_switch && build.is_refused();
+        if runner.is_shadow() || !(build.phase == Phase::Building || build.phase == Phase::Ready && is_refused) {
+            return;
+        }
+        let (now, lease) = (Instant::now(), self.config.lease);
+        let mut asked = runner.asked.lock();
+        if asked.is_some_and(|(again, _)| !is_refused || now < again) {
             return;
         }
         let switch = if self.config.auto_switch { Switch::CaughtUp } else { Switch::Asked };
@@ -206,7 +212,8 @@ impl Shared {
         };
         match self.models.commands().ask(&command) {
             Ok(_) => {
-                runner.asked.store(true, Ordering::Relaxed);
+                let pause = asked.map_or(lease, |(_, pause)| (pause * 2).min(LONGEST.max(lease)));
+                *asked = Some((now + pause, pause));
                 self.request_operation();
             }
             Err(OperateError::Busy { running: "rebuild", .. }) => {}

@@ -1,7 +1,6 @@
 //! A projection in an engine: what it may do now, and what readers see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crate::builds::Build;
@@ -51,8 +50,8 @@ pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,
-    /// This process has asked for its switch.
-    pub(crate) asked: AtomicBool,
+    /// When this process asks for its switch again, where that was refused, and how long after that; none before it has asked.
+    pub(crate) asked: Mutex<Option<(Instant, Duration)>>,
     /// Why it is left alone: until that is on record, or until it moves again.
     pub(crate) trouble: Mutex<Option<BuildTrouble>>,
     /// What readers see of its projection, once that is known.
@@ -68,7 +67,7 @@ impl Runner {
             handler,
             wanted,
             state: Mutex::new(RunState { is_active: active, is_background: !active, ..RunState::default() }),
-            asked: AtomicBool::new(false),
+            asked: Mutex::new(None),
             trouble: Mutex::new(None),
             live: Mutex::new(None),
             unfed: Mutex::new(None),

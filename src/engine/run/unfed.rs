@@ -17,7 +17,7 @@ use crate::failure::By;
 use crate::lease::Member;
 
 /// The longest wait between two requests for a switch that does not come about.
-const LONGEST: Duration = Duration::from_hours(1);
+pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
 /// The last commands among which the one is that brought the live version before the readers.
 const LAST: usize = 50;
@@ -190,11 +190,11 @@ fn reason(way: Way, own: &Build, live: &Build) -> String {
     let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
     let again = || format!("mend that, then run `readside rebuild {name}`");
     let what = match (way, own.phase) {
-        (Way::Built | Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
+        (Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
             "version {number} waits for a person, because {}: mend that, then run `readside builds switch {name}`",
             own.trouble.as_deref().unwrap_or_default()
         ),
-        (Way::Own, _) if own.is_refused() => format!(
+        (Way::Own | Way::Built, _) if own.is_refused() => format!(
             "version {number} is tried again later, because {}: mend that, or run `readside builds switch {name}`",
             own.trouble.as_deref().unwrap_or_default()
         ),

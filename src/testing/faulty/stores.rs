@@ -16,6 +16,7 @@ use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatc
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
+use crate::retention::Operation;
 use crate::sealed::Sealed;
 use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
@@ -201,6 +202,7 @@ impl<S: ProjectionStore> BuildStore for FaultyStore<S> {
         ) -> Result<Vec<LaggingInstance>, StoreError>, of(new).at(instances);
         fn remove(build: &ProjectionKey) -> Result<bool, SetupError>, of(build);
         fn referring(projection: &Projection) -> Result<Vec<String>, StoreError>, of(&projection.key());
+        fn half_removed() -> Result<Vec<Arc<str>>, StoreError>;
         fn forget_discarded(build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError>, of(build);
         fn empty(projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError>,
             of(&projection.key()).at(instances);
@@ -323,6 +325,8 @@ impl<S: Inspect> Inspect for FaultyStore<S> {
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;
         fn hanging() -> Result<Vec<Hanging>, StoreError>;
+        fn out_of_place() -> Result<Vec<String>, StoreError>;
+        fn unfinished(limit: usize) -> Result<Vec<Operation>, StoreError>;
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {
