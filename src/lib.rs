@@ -199,4 +199,5 @@ pages! {
     PostgresPage "../docs/postgres.md",
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",
+    Importing "../docs/importing.md",
 }

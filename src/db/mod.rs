@@ -34,6 +34,8 @@ mod state;
 mod status;
 mod store;
 mod transaction;
+#[cfg(feature = "cli")]
+mod transfer;
 mod whole;
 
 #[cfg(feature = "cli")]
@@ -45,6 +47,8 @@ pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
 pub use store::{DbStore, EventStream};
+#[cfg(feature = "cli")]
+pub(crate) use transfer::{ImportError, Manifest, Part, Transfer};
 
 use std::borrow::Cow;
 use std::sync::Arc;

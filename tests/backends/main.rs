@@ -27,6 +27,7 @@ macro_rules! both {
 #[path = "../common/mod.rs"]
 mod common;
 mod filter;
+mod import;
 mod json;
 mod mend;
 mod project;
@@ -42,6 +43,7 @@ use readside::{EventStore, Projection, ProjectionStore, Value};
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)>;
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError>;
 }
 #[cfg(feature = "sqlite")]
 impl Store for readside::SqliteStore {
@@ -54,6 +56,9 @@ impl Store for readside::SqliteStore {
             .map(|event| (event.instance().to_owned(), event.position()))
             .collect()
     }
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
+        self.push_imported(events)
+    }
 }
 #[cfg(feature = "postgres")]
 impl Store for readside::PostgresStore {
@@ -65,6 +70,9 @@ impl Store for readside::PostgresStore {
             .map(Result::unwrap)
             .map(|event| (event.instance().to_owned(), event.position()))
             .collect()
+    }
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
+        self.push_imported(events)
     }
 }
 
