@@ -138,6 +138,7 @@ pub use crate::engine::{
     ProjectionHandler, ProjectionHealth,
 };
 pub use crate::error::{Error, ReduceError};
+pub use crate::event::Aggregate;
 pub use crate::event::{Event, Expected, NewEvent, Payload, Unique};
 pub use crate::failure::{
     Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,

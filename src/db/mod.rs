@@ -11,6 +11,7 @@ mod builds;
 mod checkpoint;
 mod clause;
 mod command;
+mod decide;
 mod discarded;
 mod execute;
 mod failure;

@@ -3,6 +3,7 @@
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`chain`] prints the
 //! whole chain on one line.
 
+mod decide;
 mod failure;
 pub(crate) mod net;
 mod operate;
@@ -13,6 +14,7 @@ mod running;
 mod statement;
 mod store;
 
+pub use decide::DecideError;
 pub use failure::FailureError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};

@@ -26,6 +26,7 @@ macro_rules! both {
 
 #[path = "../common/mod.rs"]
 mod common;
+mod decide;
 mod filter;
 mod import;
 mod json;
@@ -44,6 +45,9 @@ pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     fn all(&self, query: readside::Query, page: usize) -> Vec<(String, i64)>;
     fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError>;
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided;
+    fn archived(&self, archival: &readside::Archival, by: &readside::By);
+    fn redacted(&self, redaction: &readside::Redaction, by: &readside::By);
 }
 #[cfg(feature = "sqlite")]
 impl Store for readside::SqliteStore {
@@ -59,6 +63,15 @@ impl Store for readside::SqliteStore {
     fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
         self.push_imported(events)
     }
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided {
+        self.decide("a", id, decide)
+    }
+    fn archived(&self, archival: &readside::Archival, by: &readside::By) {
+        self.archive(archival, by, |_| {}).unwrap();
+    }
+    fn redacted(&self, redaction: &readside::Redaction, by: &readside::By) {
+        self.redact(redaction, by, |_| {}).unwrap();
+    }
 }
 #[cfg(feature = "postgres")]
 impl Store for readside::PostgresStore {
@@ -73,6 +86,15 @@ impl Store for readside::PostgresStore {
     }
     fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
         self.push_imported(events)
+    }
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided {
+        self.decide("a", id, decide)
+    }
+    fn archived(&self, archival: &readside::Archival, by: &readside::By) {
+        self.archive(archival, by, |_| {}).unwrap();
+    }
+    fn redacted(&self, redaction: &readside::Redaction, by: &readside::By) {
+        self.redact(redaction, by, |_| {}).unwrap();
     }
 }
 
