@@ -46,15 +46,17 @@
 //! store.push(&[NewEvent::new("main", "u1", &Added { name: "Ada".into() })])?;
 //! store.push(&[NewEvent::new("main", "u1", &Renamed { name: "Lady Ada".into() })])?;
 //! handler.trigger(&["main"])?;
-//! let rows = store.read_rows(&users, "users")?;
-//! assert_eq!(rows[0][2], ("name".to_owned(), "Lady Ada".into()));
+//! let names: Vec<String> = store.query_as("main", "SELECT name FROM users WHERE instance_id = $instance", &[])?;
+//! assert_eq!(names, ["Lady Ada"]);
 //! # }
 //! # Ok::<(), readside::Error>(())
 //! ```
 //!
 //! # Where to look
 //!
-//! - Events and what is pushed: [`NewEvent`], [`Expected`], [`Unique`], [`Query`], [`Subscription`].
+//! - Events and what is pushed: [`NewEvent`], [`Expected`], [`Unique`], [`Query`], [`Subscription`]; decisions:
+//!   [`DbStore::decide`], [`Aggregate`].
+//! - Rows: [`DbStore::query_as`], [`Reader`].
 //! - Projections: [`Projection`], [`Table`], the builders; [`testing`] tests them without a service.
 //! - Stores: [`SqliteStore`], `PostgresStore` (feature `postgres`), or one's own behind [`EventSource`] and
 //!   [`ProjectionStore`].
@@ -132,6 +134,7 @@ pub use crate::clock::{Clock, ManualClock, SystemClock};
 pub use crate::command::{
     AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
 };
+pub use crate::db::Reader;
 pub use crate::db::{DbStore, EventStream};
 pub use crate::engine::{
     Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Health, LoopHealth, Policy, Processed,
@@ -201,4 +204,5 @@ pages! {
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",
     Importing "../docs/importing.md",
+    Reading "../docs/reading.md",
 }

@@ -9,6 +9,7 @@ pub(crate) mod net;
 mod operate;
 mod projection;
 mod push;
+mod query;
 mod retention;
 mod running;
 mod statement;
@@ -19,6 +20,7 @@ pub use failure::FailureError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidEvent, PayloadError, PushError};
+pub use query::{QueryError, RowFault};
 pub use retention::RetentionError;
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
 pub use statement::{NameError, StatementError};
@@ -38,6 +40,9 @@ pub enum Error {
     /// See [`PushError`].
     #[error(transparent)]
     Push(#[from] PushError),
+    /// See [`QueryError`].
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// See [`StatementError`].
     #[error(transparent)]
     Statement(#[from] StatementError),

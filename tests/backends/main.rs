@@ -33,6 +33,7 @@ mod json;
 mod mend;
 mod project;
 mod push;
+mod reading;
 mod setup;
 mod tables;
 
@@ -98,9 +99,18 @@ impl Store for readside::PostgresStore {
     }
 }
 
+/// The store itself, for what is generic.
+pub(crate) enum Which {
+    #[cfg(feature = "sqlite")]
+    Sqlite(readside::SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(readside::PostgresStore),
+}
+
 /// A fresh store, and what keeps its database alive.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) which: Which,
     _keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -127,14 +137,14 @@ fn sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = readside::SqliteStore::open(folder.path().join("test.db")).unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(folder) }
+    Fixture { which: Which::Sqlite(store.clone()), store: Arc::new(store), _keep: Box::new(folder) }
 }
 
 #[cfg(feature = "sqlite")]
 fn sqlite_in_memory() -> Fixture {
     let store = readside::SqliteStore::in_memory().unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(()) }
+    Fixture { which: Which::Sqlite(store.clone()), store: Arc::new(store), _keep: Box::new(()) }
 }
 
 #[cfg(feature = "postgres")]
@@ -142,5 +152,5 @@ fn postgres() -> Fixture {
     let database = common::postgres::database();
     let store = readside::PostgresStore::connect(database.url()).unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(database) }
+    Fixture { which: Which::Postgres(store.clone()), store: Arc::new(store), _keep: Box::new(database) }
 }

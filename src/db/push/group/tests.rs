@@ -37,6 +37,14 @@ impl Backend for Panics {
         self.sqlite().read(doing, work)
     }
 
+    fn read_own(
+        &self,
+        query: &crate::db::OwnQuery<'_>,
+        each: &mut dyn FnMut(&[String], Vec<crate::value::Value>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.sqlite().read_own(query, each)
+    }
+
     fn write<T, E: From<StoreError>>(
         &self,
         doing: &str,
