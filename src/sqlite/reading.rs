@@ -162,7 +162,7 @@ fn lend<T, E: From<StoreError>>(
 }
 
 pub(super) fn read_own(store: &Sqlite, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<(), StoreError> {
-    let until = Arc::new(Mutex::new(query.deadline()));
+    let until = Arc::new(Mutex::new(deadline(query.within)));
     lend(store, query.doing, &until, |conn| {
         let failed = |error| error::store(query.doing, error);
         let mut statement = conn.prepare_cached(&query.sql).map_err(failed)?;
@@ -181,7 +181,7 @@ pub(super) fn read_own(store: &Sqlite, query: &OwnQuery<'_>, each: EachRow<'_>) 
                 break;
             }
             if query.in_parts {
-                *until.lock() = query.deadline();
+                *until.lock() = deadline(query.within);
             }
         }
         Ok(())

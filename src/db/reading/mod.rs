@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::{Backend, DbStore, Row};
-use crate::clock::deadline;
 use crate::error::{QueryError, StoreErrorKind};
 use crate::sql::Dialect;
 use crate::statement::Dialects;
@@ -30,13 +29,6 @@ pub struct OwnQuery<'q> {
     pub(crate) in_parts: bool,
     /// What is being done, for errors.
     pub(crate) doing: &'q str,
-}
-
-impl OwnQuery<'_> {
-    /// Until when it may take, from now on.
-    pub(crate) fn deadline(&self) -> Instant {
-        deadline(self.within)
-    }
 }
 
 /// Takes the names of the columns and a row; false ends the read.
