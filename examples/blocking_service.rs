@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use readside::error::StoreError;
+use readside::error::QueryError;
 use readside::prelude::*;
 use readside::{Engine, EngineStore, Expected, NewEvent};
 use serde::{Deserialize, Serialize};
@@ -71,8 +71,18 @@ fn users() -> Projection {
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-type Rows = Vec<Vec<(String, Value)>>;
-type Read = Box<dyn Fn() -> Result<Rows, StoreError> + Send + Sync>;
+/// Reads the users of a tenant.
+type Read = Box<dyn Fn(&str) -> Result<Vec<User>, QueryError> + Send + Sync>;
+
+/// A row of the read model.
+#[derive(Deserialize)]
+struct User {
+    id: String,
+    name: String,
+    renamed: i64,
+}
+
+const USERS: &str = "SELECT id, name, renamed FROM users WHERE instance_id = $instance ORDER BY id";
 
 /// What every request needs.
 struct Service {
@@ -98,13 +108,13 @@ fn open(options: &Options) -> Outcome<Service> {
     if options.database.starts_with("postgres") {
         let store = readside::PostgresStore::connect(&options.database)?;
         let reading = store.clone();
-        return start(store, Box::new(move || reading.read_rows(&users(), "users")));
+        return start(store, Box::new(move |tenant| reading.query_as(tenant, USERS, &[])));
     }
     #[cfg(feature = "sqlite")]
     {
         let store = readside::SqliteStore::open(&options.database)?;
         let reading = store.clone();
-        start(store, Box::new(move || reading.read_rows(&users(), "users")))
+        start(store, Box::new(move |tenant| reading.query_as(tenant, USERS, &[])))
     }
     #[cfg(not(feature = "sqlite"))]
     Err(format!("cannot open {}: this example was built without SQLite", options.database).into())
@@ -180,12 +190,8 @@ fn answer(service: &Service, mut stream: TcpStream) -> Outcome<()> {
 /// The users of a tenant, from the read model.
 fn list(service: &Service, tenant: &str) -> Outcome<(u16, String)> {
     let mut body = String::new();
-    for row in
-        (service.read)()?.iter().filter(|row| row.first().is_some_and(|(_, found)| *found == Value::from(tenant)))
-    {
-        if let [_, (_, Value::Text(id)), (_, Value::Text(name)), (_, Value::Integer(renamed))] = row.as_slice() {
-            body += format!("{id}\t{name}\trenamed {renamed} times\n").as_str();
-        }
+    for User { id, name, renamed } in (service.read)(tenant)? {
+        body += format!("{id}\t{name}\trenamed {renamed} times\n").as_str();
     }
     Ok((200, body))
 }

@@ -46,8 +46,8 @@
 //! store.push(&[NewEvent::new("main", "u1", &Added { name: "Ada".into() })])?;
 //! store.push(&[NewEvent::new("main", "u1", &Renamed { name: "Lady Ada".into() })])?;
 //! handler.trigger(&["main"])?;
-//! let rows = store.read_rows(&users, "users")?;
-//! assert_eq!(rows[0][2], ("name".to_owned(), "Lady Ada".into()));
+//! let names: Vec<String> = store.query_as("main", "SELECT name FROM users WHERE instance_id = $instance", &[])?;
+//! assert_eq!(names, ["Lady Ada"]);
 //! # }
 //! # Ok::<(), readside::Error>(())
 //! ```
@@ -60,6 +60,7 @@
 //! | --- | --- |
 //! | [`table`], [`statement`] | what a projection declares, and what its reducers return |
 //! | [`query`] | finding events |
+//! | [`Reader`], [`Aggregate`] | reading rows of one tenant; deciding about one aggregate |
 //! | [`subscription`] | hearing of pushed events; pushing within a transaction of the service |
 //! | [`health`] | how an engine fares, and why it stands still |
 //! | [`failure`] | failed events: finding, retrying and discarding them |
@@ -170,12 +171,12 @@ pub mod prelude {
     pub use crate::value::Value;
 }
 
-pub use crate::db::{DbStore, EventStream};
+pub use crate::db::{DbStore, EventStream, Reader};
 pub use crate::engine::{
     Engine, EngineBuilder, EngineConfig, EngineStore, Fetched, HandlerConfig, Policy, Processed, ProjectionHandler,
 };
 pub use crate::error::any::Error;
-pub use crate::event::{Event, Expected, NewEvent, Payload, Unique};
+pub use crate::event::{Aggregate, Event, Expected, NewEvent, Payload, Unique};
 #[cfg(feature = "postgres")]
 pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::Projection;
@@ -210,4 +211,6 @@ pages! {
     PostgresPage "../docs/postgres.md",
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",
+    Importing "../docs/importing.md",
+    Reading "../docs/reading.md",
 }

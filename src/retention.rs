@@ -176,6 +176,8 @@ pub enum OperationKind {
     Reopen,
     /// Old events were archived.
     Archive,
+    /// An instance was imported.
+    Import,
 }
 
 impl OperationKind {
@@ -187,13 +189,16 @@ impl OperationKind {
             Self::Remove => "remove",
             Self::Reopen => "reopen",
             Self::Archive => "archive",
+            Self::Import => "import",
         }
     }
 
     /// The kind of a stored word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Redact, Self::Remove, Self::Reopen, Self::Archive].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Redact, Self::Remove, Self::Reopen, Self::Archive, Self::Import]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
     }
 }
 

@@ -380,7 +380,7 @@ fn circles_and_higher_storeys_are_found() {
 }
 
 /// Traits of stores that a service may implement, and that a test kit may.
-const OPEN: [&str; 4] = ["EventSource", "Clock", "Payload", "Faults"];
+const OPEN: [&str; 5] = ["EventSource", "Clock", "Payload", "Aggregate", "Faults"];
 
 /// Traits that no path leads to from outside.
 const INSIDE: [&str; 3] = ["Backend", "Catalogue", "Conn"];

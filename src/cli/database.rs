@@ -8,7 +8,7 @@ use crate::admin::Admin;
 #[cfg(feature = "sqlite")]
 use crate::conninfo::shown;
 use crate::conninfo::{Look, look};
-use crate::db::{Backend, DbStore};
+use crate::db::{Backend, DbStore, Transfer};
 use crate::engine::{Engine, EngineBuilder};
 use crate::error::{PushError, RetentionError, SetupError, StoreError};
 use crate::event::NewEvent;
@@ -24,9 +24,11 @@ use crate::value::Value;
 pub(super) type Progress<'p> = &'p mut dyn FnMut(&TableRows);
 
 /// What commands need of a store.
-pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect {
+pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + Inspect + Transfer {
     /// See [`DbStore::push_or_repeat`].
     fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError>;
+    /// See [`DbStore::import_or_repeat`].
+    fn import_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError>;
     /// See [`DbStore::setup_sql`].
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError>;
     /// See [`DbStore::grant_sql`].
@@ -65,6 +67,10 @@ where
 {
     fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
         self.push_or_repeat(events)
+    }
+
+    fn import_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.import_or_repeat(events)
     }
 
     fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {

@@ -26,6 +26,7 @@ mod retention;
 mod setup;
 mod status;
 mod stop;
+mod transfer;
 mod verify;
 
 use std::ffi::OsString;
@@ -178,6 +179,8 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
         Command::Instances(args) => instances::run(session, args),
         Command::Events(args) => events::run(session, args),
         Command::Push(args) => push::run(session, args),
+        Command::Export(args) => transfer::export(session, args),
+        Command::Import(args) => transfer::import(session, args),
         Command::Failed(args) => failed::run(session, args),
         Command::Pause(args) => pause::run(session, args, true),
         Command::Resume(args) => pause::run(session, args, false),

@@ -11,6 +11,7 @@ mod builds;
 mod checkpoint;
 mod clause;
 mod command;
+mod decide;
 mod discarded;
 mod execute;
 mod failure;
@@ -25,6 +26,7 @@ mod operate;
 mod pause;
 mod place;
 mod push;
+mod reading;
 mod replay;
 mod retention;
 pub(crate) mod row;
@@ -34,17 +36,25 @@ mod state;
 mod status;
 mod store;
 mod transaction;
+#[cfg(feature = "cli")]
+mod transfer;
 mod whole;
 
 #[cfg(feature = "cli")]
 pub(crate) use bench_cleanup::PREFIX as SCRATCH;
+#[cfg(feature = "sqlite")]
+pub(crate) use builds::column_types;
 pub(crate) use push::{Append, Counter, Counters};
+pub use reading::Reader;
+pub(crate) use reading::{EachRow, OwnQuery};
 #[cfg(feature = "sqlite")]
 pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
 pub use store::{DbStore, EventStream};
+#[cfg(feature = "cli")]
+pub(crate) use transfer::{ImportError, Manifest, Part, Transfer};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -237,6 +247,14 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         doing: &str,
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E>;
+
+    /// Hands out the rows of a query of the service's own, in a transaction that only reads and has a deadline.
+    #[doc(hidden)]
+    fn read_own(
+        &self,
+        query: &OwnQuery<'_>,
+        each: &mut dyn FnMut(&[String], Vec<Value>) -> bool,
+    ) -> Result<(), StoreError>;
 
     /// Runs `work` in one write transaction: commits on `Ok`, rolls back on `Err` and on panic. A commit whose outcome is
     /// not known is `StoreErrorKind::CommitUnknown`.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::announce::Announcer;
 #[cfg(feature = "cli")]
 use super::bench_cleanup;
-use super::push::{self, Pushes};
+use super::push::{self, Push, Pushes};
 use super::transaction::Transaction;
 use super::{
     Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
@@ -154,12 +154,55 @@ impl<B: Backend> DbStore<B> {
     /// Pushes; true when the events were stored before, under their push keys.
     #[cfg(feature = "cli")]
     pub(crate) fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
-        self.push_told(events).map(|accepted| accepted.repeated)
+        self.push_told(Push::of(events)?).map(|accepted| accepted.repeated)
     }
 
-    fn push_told(&self, events: &[NewEvent]) -> Result<push::Accepted, PushError> {
+    /// As [`push_or_repeat`](Self::push_or_repeat), for [`push_imported`](Self::push_imported).
+    #[cfg(feature = "cli")]
+    pub(crate) fn import_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
+        self.push_told(Push::imported(events)?).map(|accepted| accepted.repeated)
+    }
+
+    /// As [`push`](EventStore::push), and keeps the ids and the times that events bring from elsewhere
+    /// ([`NewEvent::id`], [`NewEvent::created_at`]); the store gives those that an event does not bring.
+    ///
+    /// The times of an instance never decrease with the position (A1). So an event that was created before the last one of
+    /// its instance is refused, and so is one that is more than five minutes ahead of the database's clock.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::{Duration, SystemTime};
+    /// use readside::{NewEvent, SqliteStore};
+    /// use readside::error::PushError;
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// let signed_up = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    /// let user = |at| NewEvent::raw("acme", "user", "u1", "user.added").created_at(at);
+    /// let stored = store.push_imported(&[user(signed_up)])?;
+    /// assert_eq!(stored[0].created_at(), signed_up);
+    /// let earlier = store.push_imported(&[user(signed_up - Duration::from_secs(1))]);
+    /// assert!(matches!(earlier, Err(PushError::TimeGoesBack { index: 0, .. })));
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`push`](EventStore::push); [`PushError::TimeGoesBack`], [`PushError::TimeAhead`], and [`PushError::IdExists`] for an
+    /// id that an event of the same instance has.
+    pub fn push_imported(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+        self.push_told(Push::imported(events)?).map(|accepted| accepted.events)
+    }
+
+    /// Pushes the next part of a copy of an instance.
+    #[cfg(feature = "cli")]
+    pub(super) fn push_copied(&self, events: &[NewEvent], head: Option<Uuid>) -> Result<Vec<Event>, PushError> {
+        self.push_told(Push::copied(events, push::Continued { head })?).map(|accepted| accepted.events)
+    }
+
+    fn push_told(&self, push: Push) -> Result<push::Accepted, PushError> {
         self.tell_of_pushes();
-        self.inner.pushes.push(self.backend(), &self.inner.bus, events)
+        self.inner.pushes.push(self.backend(), &self.inner.bus, push)
     }
 
     /// Has somebody tell other processes of what is pushed.
@@ -247,7 +290,7 @@ impl<B: Backend> Sealed for DbStore<B> {}
 
 impl<B: Backend> EventStore for DbStore<B> {
     fn push(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
-        self.push_told(events).map(|accepted| accepted.events)
+        self.push_told(Push::of(events)?).map(|accepted| accepted.events)
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {

@@ -1,8 +1,8 @@
 //! The error that any other turns into.
 
 use crate::error::{
-    AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, RetentionError,
-    SetupError, ShutdownError, StatementError, StoreError, TriggerError,
+    AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, QueryError,
+    RetentionError, SetupError, ShutdownError, StatementError, StoreError, TriggerError,
 };
 
 /// Any error of this library.
@@ -15,6 +15,9 @@ pub enum Error {
     /// See [`PushError`].
     #[error(transparent)]
     Push(#[from] PushError),
+    /// See [`QueryError`].
+    #[error(transparent)]
+    Query(#[from] QueryError),
     /// See [`StatementError`].
     #[error(transparent)]
     Statement(#[from] StatementError),

@@ -4,21 +4,25 @@
 //! whole chain on one line.
 
 pub(crate) mod any;
+mod decide;
 mod failure;
 pub(crate) mod net;
 mod operate;
 mod projection;
 mod push;
+mod query;
 mod retention;
 mod running;
 mod statement;
 mod store;
 
 pub(crate) use any::Error;
+pub use decide::DecideError;
 pub use failure::FailureError;
 pub use operate::{OperateError, SwitchError, Unanswered};
 pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidEvent, PayloadError, PushError};
+pub use query::{QueryError, RowFault};
 pub use retention::RetentionError;
 pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
 pub use statement::{NameError, StatementError};

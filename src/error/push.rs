@@ -2,12 +2,15 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
 
 use super::{StoreError, TextFault};
 use crate::clock::spoken;
 use crate::event::Expected;
 use crate::plain::plain;
+use crate::value::time_text;
 
 /// Who holds a lock that others wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,62 @@ pub enum PushError {
         /// How many events were to be pushed.
         wanted: usize,
     },
+    /// The time that an imported event brings lies before that of the event in front of it.
+    #[error(
+        "nothing pushed: event {index} was created at {}, but the one in front of it in instance {instance:?} at {}; import \
+         events in their order, into an instance that has no later ones",
+        time_text(*created_at),
+        time_text(*before)
+    )]
+    TimeGoesBack {
+        /// Which event of the push, from 0.
+        index: usize,
+        /// The tenant.
+        instance: String,
+        /// The time that the event brings.
+        created_at: SystemTime,
+        /// That of the event in front of it.
+        before: SystemTime,
+    },
+    /// The time that an imported event brings is yet to come by the database's clock. All later events of the instance
+    /// would have to bear it, since times never decrease.
+    #[error(
+        "nothing pushed: event {index} for instance {instance:?} was created at {}, but here it is {}; set the clocks right, or \
+         give it another time",
+        time_text(*created_at),
+        time_text(*now)
+    )]
+    TimeAhead {
+        /// Which event of the push, from 0.
+        index: usize,
+        /// The tenant.
+        instance: String,
+        /// The time that the event brings.
+        created_at: SystemTime,
+        /// The time of the database's clock, or that of the last event if that is later.
+        now: SystemTime,
+    },
+    /// The id that an imported event brings is that of an event of the instance.
+    #[error(
+        "nothing pushed: the id {id} of event {index} exists in instance {instance:?} already; import each event once"
+    )]
+    IdExists {
+        /// Which event of the push, from 0.
+        index: usize,
+        /// The tenant.
+        instance: String,
+        /// The id.
+        id: Uuid,
+    },
+    /// Somebody else pushed to an instance that is being imported.
+    #[error(
+        "nothing pushed: somebody else pushed to instance {instance:?} while it was imported; stop who pushes to it, remove it, \
+         and import it again"
+    )]
+    ImportDisturbed {
+        /// The tenant.
+        instance: String,
+    },
     /// The instance was removed.
     #[error("nothing pushed: instance {instance:?} was removed; open it again first if it is to live on")]
     InstanceRemoved {
@@ -142,6 +201,9 @@ pub enum InvalidEvent {
     /// It must not be empty.
     #[error("it is empty")]
     Empty,
+    /// What an event was elsewhere is kept by an import only.
+    #[error("the store gives it, and only an import keeps it: push by push_imported, or leave it out")]
+    OfImport,
     /// It must be a positive number that both databases hold.
     #[error("it is {0}, but has to be between 1 and 2147483647")]
     NotPositive(i64),

@@ -3,9 +3,11 @@
 //! A service makes a [`NewEvent`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
 //! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
 
+mod aggregate;
 mod new_event;
 mod texts;
 
+pub use aggregate::Aggregate;
 pub use new_event::{Expected, NewEvent, Unique};
 pub(crate) use texts::{Texts, Which};
 

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{ERASED, Payload};
 use crate::error::{InvalidEvent, PushError};
-use crate::value::{check_json, check_text};
+use crate::value::{Value, check_json, check_text};
 
 /// Most bytes of what names a kind or a tenant: instance, aggregate type, event type, type of a unique constraint.
 pub(crate) const MAX_NAME: usize = 500;
@@ -110,6 +112,10 @@ pub struct NewEvent {
     pub(crate) push_key: Option<String>,
     /// It has no payload and no metadata any more.
     pub(crate) erased: bool,
+    /// As it was elsewhere; for imports only.
+    pub(crate) id: Option<Uuid>,
+    /// As it was elsewhere; for imports only.
+    pub(crate) created_at: Option<SystemTime>,
 }
 
 impl NewEvent {
@@ -135,6 +141,8 @@ impl NewEvent {
             unique: Vec::new(),
             push_key: None,
             erased: false,
+            id: None,
+            created_at: None,
         }
     }
 
@@ -178,6 +186,20 @@ impl NewEvent {
     /// ([`Event::is_redacted`](super::Event::is_redacted)): for copying a log in which some were.
     pub fn redacted(mut self) -> Self {
         self.erased = true;
+        self
+    }
+
+    /// Keeps the id that the event has elsewhere. Only an import takes it
+    /// ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it. Default: the store gives one.
+    pub fn id(mut self, id: Uuid) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// Keeps the time at which the event was stored elsewhere, from the year 1 to 9999, cut to microseconds. Only an import
+    /// takes it ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it. Default: the store's clock.
+    pub fn created_at(mut self, at: SystemTime) -> Self {
+        self.created_at = Some(at);
         self
     }
 
@@ -267,6 +289,12 @@ impl NewEvent {
         for (name, value) in &self.metadata {
             text("metadata", name)?;
             text("metadata", value)?;
+        }
+        if self.id.is_some_and(|id| id.is_nil()) {
+            return Err(fail("id")(InvalidEvent::Empty));
+        }
+        if let Some(at) = self.created_at {
+            Value::Timestamp(at).check().map_err(InvalidEvent::Text).map_err(fail("created_at"))?;
         }
         self.check_keys(index)?;
         if self.erased {

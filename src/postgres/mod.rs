@@ -6,6 +6,7 @@
 mod access;
 mod address;
 mod bulk;
+mod cell;
 mod conn;
 mod dial;
 mod error;
@@ -20,6 +21,7 @@ mod options;
 mod places;
 mod pool;
 mod push;
+mod reading;
 mod rights;
 mod server;
 mod session;
@@ -31,7 +33,7 @@ use std::time::Duration;
 use postgres::Transaction;
 use uuid::Uuid;
 
-use crate::db::{Backend, Conn, DbStore, row};
+use crate::db::{Backend, Conn, DbStore, OwnQuery, row};
 use crate::error::{Holder, PushError, SetupError, StoreError};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
@@ -59,6 +61,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/005.sql"),
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
+    include_str!("schema/008.sql"),
 ];
 
 impl DbStore<Postgres> {
@@ -173,6 +176,14 @@ impl Backend for Postgres {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         self.run(&self.pool, doing, self.terms(true), work)
+    }
+
+    fn read_own(
+        &self,
+        query: &OwnQuery<'_>,
+        each: &mut dyn FnMut(&[String], Vec<Value>) -> bool,
+    ) -> Result<(), StoreError> {
+        reading::read_own(self, query, each)
     }
 
     fn write<T, E: From<StoreError>>(

@@ -13,7 +13,8 @@ use crate::event::Event;
 
 /// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
 const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
-     closed_at IS NOT NULL, set_config('enable_sort', 'off', true) \
+     closed_at IS NOT NULL, \
+     CASE WHEN head > removed THEN head_at END, set_config('enable_sort', 'off', true) \
      FROM readside.instances WHERE instance_id = ANY($1)";
 
 /// Where one of several does not exist yet, none is locked: whoever makes it may wait for others who make it too, and these
@@ -32,7 +33,8 @@ pub(super) fn counters<C: GenericClient>(
     let sql = format!("{LOCK}{condition}{IN_ORDER}");
     let rows = session.rows(&sql, &[(&instances, Type::TEXT_ARRAY)], "locking counters")?;
     let counter = |row: &postgres::Row| {
-        let counter = Counter { head: get(row, 1)?, event: get(row, 2)?, time: get(row, 3)?, closed: get(row, 4)? };
+        let (head, event, time) = (get(row, 1)?, get(row, 2)?, get(row, 3)?);
+        let counter = Counter { head, event, time, closed: get(row, 4)?, head_at: get(row, 5)? };
         Ok((Arc::from(get::<&str>(row, 0)?), counter))
     };
     rows.iter().map(counter).collect()
@@ -115,7 +117,7 @@ fn counters_of<'a>(append: &Append<'a>) -> [Column<'a>; 4] {
         column("instance_id", TEXT, counters().map(|(instance, _)| &***instance)),
         column("head", INTEGER, counters().map(|(_, counter)| counter.head)),
         column("head_event", UUID, counters().map(|(_, counter)| counter.event)),
-        column("head_at", TIME, counters().map(|(_, counter)| counter.time)),
+        column("head_at", TIME, counters().map(|(_, counter)| counter.head_at.unwrap_or(counter.time))),
     ]
 }
 

@@ -60,21 +60,36 @@ impl Postgres {
             if terms.read_only { " READ ONLY" } else { "" },
             millis(terms.lock),
             millis(options.statement_timeout),
-            millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
+            self.longest_idle()
         )
     }
 
-    /// A connection on which a transaction is open. Nothing is lost with those that ended while they were idle: there is
-    /// another one, at last a new one.
+    /// How long a transaction may be idle, as the server reads it.
+    pub(super) fn longest_idle(&self) -> String {
+        millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
+    }
+
+    /// A connection on which a transaction is open.
     pub(super) fn begun<'p>(&self, pool: &'p Pool, doing: &str, terms: Terms) -> Result<Checked<'p>, StoreError> {
-        let begin = self.begin(terms);
+        self.begun_by(pool, doing, terms.connect, &self.begin(terms))
+    }
+
+    /// A connection on which this has opened a transaction. Nothing is lost with those that ended while they were idle: there
+    /// is another one, at last a new one.
+    pub(super) fn begun_by<'p>(
+        &self,
+        pool: &'p Pool,
+        doing: &str,
+        connect: Duration,
+        begin: &str,
+    ) -> Result<Checked<'p>, StoreError> {
         loop {
-            let mut checked = pool.check_out_within(doing, terms.connect)?;
+            let mut checked = pool.check_out_within(doing, connect)?;
             if !checked.is_reused() {
                 self.places.forget();
             }
             let client = checked.client_in_use(doing)?;
-            let outcome = link::guarded(doing, || client.batch_execute(&begin))?;
+            let outcome = link::guarded(doing, || client.batch_execute(begin))?;
             let Err(error) = outcome.map_err(|error| error::store(doing, &error)) else { return Ok(checked) };
             let end = error::end(&error);
             checked.ends(end);

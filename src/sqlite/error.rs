@@ -89,7 +89,8 @@ fn failure_kind(failure: ffi::Error, text: &str) -> Kind {
         _ => {}
     }
     match failure.code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Kind::Timeout,
+        // Only a deadline interrupts here.
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted => Kind::Timeout,
         ErrorCode::ConstraintViolation => Kind::Constraint,
         ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => Kind::Data,
         ErrorCode::ReadOnly => Kind::ReadOnly,

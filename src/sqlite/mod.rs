@@ -17,6 +17,7 @@ mod notify;
 mod objects;
 mod place;
 mod push;
+mod reading;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -28,13 +29,14 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, Transact
 
 use crate::clock::{Clock, SystemClock, deadline, spoken};
 use crate::conninfo::{Look, look, shown};
-use crate::db::{Backend, Conn, DbStore};
+use crate::db::{Backend, Conn, DbStore, OwnQuery};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
 use crate::setters::setters;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
+use crate::value::Value;
 #[cfg(feature = "cli")]
 pub(crate) use error::masked;
 use handle::Handle;
@@ -60,6 +62,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/005.sql"),
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
+    include_str!("schema/008.sql"),
 ];
 
 /// How to open a file.
@@ -126,6 +129,8 @@ pub struct Sqlite {
     /// When a long log was looked at last.
     shortened: Mutex<Option<Instant>>,
     readers: Mutex<Vec<Connection>>,
+    /// Of read tables, for reads of the service's own.
+    columns: reading::KnownColumns,
 }
 
 impl DbStore<Sqlite> {
@@ -365,7 +370,8 @@ impl Sqlite {
     fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
         let path = path.map(Location);
         let (writing, shortened, readers) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { path, place, options, writer: Mutex::new(writer), writing, shortened, readers }
+        let (writer, columns) = (Mutex::new(writer), Mutex::default());
+        Self { path, place, options, writer, writing, shortened, readers, columns }
     }
 
     /// None in memory.
@@ -489,6 +495,14 @@ impl Backend for Sqlite {
             readers.push(conn);
         }
         outcome
+    }
+
+    fn read_own(
+        &self,
+        query: &OwnQuery<'_>,
+        each: &mut dyn FnMut(&[String], Vec<Value>) -> bool,
+    ) -> Result<(), StoreError> {
+        reading::read_own(self, query, each)
     }
 
     fn write<T, E: From<StoreError>>(

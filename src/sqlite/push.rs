@@ -17,13 +17,16 @@ pub(super) fn counters(
     instances: &[Arc<str>],
     now: SystemTime,
 ) -> Result<Counters, StoreError> {
-    let sql = "SELECT head, head_event, head_at, closed_at FROM readside_instances WHERE instance_id = $1";
+    let sql = "SELECT head, head_event, head_at, closed_at, head > removed FROM readside_instances \
+               WHERE instance_id = $1";
     let now = to_micros(now);
     let mut counters = Counters::new();
     for instance in instances {
         if let Some(found) = handle.query(sql, &[Arc::clone(instance).into()])?.first() {
-            let time = row::time(found, 2)?.map_or(now, |head_at| head_at.max(now));
+            let (head_at, is_there) = (row::time(found, 2)?, row::truth(found, 4)?);
+            let time = head_at.map_or(now, |head_at| head_at.max(now));
             let counter = Counter {
+                head_at: head_at.filter(|_| is_there),
                 head: row::int(found, 0)?,
                 event: row::uuid(found, 1)?,
                 time,
@@ -68,7 +71,8 @@ pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Resu
     )?;
     for (instance, counter) in &append.counters {
         let event = counter.event.as_ref().map(|event| event.as_bytes().as_slice());
-        update.execute(params![&***instance, counter.head, event, value::timestamp(counter.time)])?;
+        let head_at = value::timestamp(counter.head_at.unwrap_or(counter.time));
+        update.execute(params![&***instance, counter.head, event, head_at])?;
     }
     let mut upsert = handle.conn.prepare_cached(
         "INSERT INTO readside_heads (instance_id, aggregate_type, head) VALUES (?1, ?2, ?3) \

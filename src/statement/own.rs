@@ -68,6 +68,14 @@ impl Dialects {
         Self { postgres: Some(text), sqlite: None }
     }
 
+    /// The text for this database, if there is one.
+    pub(crate) fn text(self, dialect: Dialect) -> Option<&'static str> {
+        match dialect {
+            Dialect::Postgres => self.postgres,
+            Dialect::Sqlite => self.sqlite,
+        }
+    }
+
     /// For a service on SQLite alone.
     #[must_use]
     pub const fn sqlite(text: &'static str) -> Self {

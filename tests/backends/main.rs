@@ -26,11 +26,14 @@ macro_rules! both {
 
 #[path = "../common/mod.rs"]
 mod common;
+mod decide;
 mod filter;
+mod import;
 mod json;
 mod mend;
 mod project;
 mod push;
+mod reading;
 mod setup;
 mod tables;
 
@@ -43,6 +46,10 @@ use readside::{EventStore, Projection, Value};
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     fn all(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)>;
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError>;
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided;
+    fn archived(&self, archival: &readside::retention::Archival, by: &readside::failure::By);
+    fn redacted(&self, redaction: &readside::retention::Redaction, by: &readside::failure::By);
 }
 #[cfg(feature = "sqlite")]
 impl Store for readside::SqliteStore {
@@ -54,6 +61,18 @@ impl Store for readside::SqliteStore {
             .map(Result::unwrap)
             .map(|event| (event.instance().to_owned(), event.position()))
             .collect()
+    }
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
+        self.push_imported(events)
+    }
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided {
+        self.decide("a", id, decide)
+    }
+    fn archived(&self, archival: &readside::retention::Archival, by: &readside::failure::By) {
+        self.archive(archival, by, |_| {}).unwrap();
+    }
+    fn redacted(&self, redaction: &readside::retention::Redaction, by: &readside::failure::By) {
+        self.redact(redaction, by, |_| {}).unwrap();
     }
 }
 #[cfg(feature = "postgres")]
@@ -67,11 +86,32 @@ impl Store for readside::PostgresStore {
             .map(|event| (event.instance().to_owned(), event.position()))
             .collect()
     }
+    fn import(&self, events: &[readside::NewEvent]) -> Result<Vec<readside::Event>, readside::error::PushError> {
+        self.push_imported(events)
+    }
+    fn decide(&self, id: &str, decide: decide::Decide<'_>) -> decide::Decided {
+        self.decide("a", id, decide)
+    }
+    fn archived(&self, archival: &readside::retention::Archival, by: &readside::failure::By) {
+        self.archive(archival, by, |_| {}).unwrap();
+    }
+    fn redacted(&self, redaction: &readside::retention::Redaction, by: &readside::failure::By) {
+        self.redact(redaction, by, |_| {}).unwrap();
+    }
+}
+
+/// The store itself, for what is generic.
+pub(crate) enum Which {
+    #[cfg(feature = "sqlite")]
+    Sqlite(readside::SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(readside::PostgresStore),
 }
 
 /// A fresh store, and what keeps its database alive.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) which: Which,
     _keep: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -98,14 +138,14 @@ fn sqlite() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let store = readside::SqliteStore::open(folder.path().join("test.db")).unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(folder) }
+    Fixture { which: Which::Sqlite(store.clone()), store: Arc::new(store), _keep: Box::new(folder) }
 }
 
 #[cfg(feature = "sqlite")]
 fn sqlite_in_memory() -> Fixture {
     let store = readside::SqliteStore::in_memory().unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(()) }
+    Fixture { which: Which::Sqlite(store.clone()), store: Arc::new(store), _keep: Box::new(()) }
 }
 
 #[cfg(feature = "postgres")]
@@ -113,5 +153,5 @@ fn postgres() -> Fixture {
     let database = common::postgres::database();
     let store = readside::PostgresStore::connect(database.url()).unwrap();
     store.setup().unwrap();
-    Fixture { store: Arc::new(store), _keep: Box::new(database) }
+    Fixture { which: Which::Postgres(store.clone()), store: Arc::new(store), _keep: Box::new(database) }
 }

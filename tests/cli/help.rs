@@ -10,6 +10,8 @@ fn every_help_reads_well() {
         "instances",
         "events",
         "push",
+        "export",
+        "import",
         "failed",
         "failed list",
         "failed show",

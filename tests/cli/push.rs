@@ -135,7 +135,7 @@ fn what_is_printed_can_be_pushed_elsewhere() {
 }
 
 /// Any event that can be stored: the forms of JSON, of texts and of headers that have bitten somebody.
-fn any_command(random: &mut Random) -> readside::NewEvent {
+pub(crate) fn any_command(random: &mut Random) -> readside::NewEvent {
     const WORDS: [&str; 9] = ["", "a", "ü\u{202e}\u{1f600}", "a\tb\nc", "null", "{}", "'\"\\", " ", "ce_id"];
     const JSON: [&str; 12] = [
         "null",

@@ -29,16 +29,36 @@ struct EventLine<'e> {
     /// As it was given: no number is rounded, no key moved.
     payload: &'e RawValue,
     metadata: &'e RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    push_key: Option<&'e str>,
+    /// The payload to the letter, where a line cannot hold it as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_text: Option<&'e str>,
 }
 
 /// Prints an event.
 pub(in crate::cli) fn print(out: &mut Output, event: &Event) -> anyhow::Result<()> {
+    shown(event, None, false, |line| out.object(line))
+}
+
+/// An event to the letter, with its push key.
+pub(in crate::cli) fn exact(event: &Event, push_key: Option<&str>) -> anyhow::Result<String> {
+    shown(event, push_key, true, |line| Ok(serde_json::to_string(line)?))
+}
+
+fn shown<T>(
+    event: &Event,
+    push_key: Option<&str>,
+    exact: bool,
+    show: impl FnOnce(&EventLine<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let (payload, metadata) = (one_line(event.payload_json()), one_line(event.metadata_json()));
+    let is_changed = exact && matches!(payload, Cow::Owned(_));
     let json = |text| {
         let doing = || format!("reading event {} of instance {:?}", event.position(), event.instance());
         serde_json::from_str::<&RawValue>(text).with_context(doing)
     };
-    out.object(&EventLine {
+    show(&EventLine {
         id: event.id(),
         instance: event.instance(),
         position: event.position(),
@@ -52,6 +72,8 @@ pub(in crate::cli) fn print(out: &mut Output, event: &Event) -> anyhow::Result<(
         owner: event.owner(),
         payload: json(&payload)?,
         metadata: json(&metadata)?,
+        push_key,
+        payload_text: is_changed.then(|| event.payload_json()),
     })
 }
 

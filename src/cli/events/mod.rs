@@ -3,7 +3,7 @@
 mod follow;
 mod line;
 
-pub(super) use line::print;
+pub(super) use line::{exact, print};
 
 use super::options::EventsArgs;
 use super::{Ended, Outcome, Session};
@@ -31,7 +31,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
         query = query.descending();
     }
     let printed = pages(session, query, if limit == 0 { usize::MAX } else { limit })?;
-    if args.limit.is_none() && printed == LIMIT && session.out.is_terminal() {
+    if args.limit.is_none() && printed == LIMIT {
         session.out.flush()?;
         eprintln!("readside: these are the first {LIMIT}; --limit 0 prints all");
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use super::common::{ByArgs, DryRunArgs};
+use super::common::{ByArgs, DryRunArgs, LookArgs};
 use crate::cli::format;
 
 #[derive(Debug, Args)]
@@ -25,12 +25,37 @@ pub(in crate::cli) struct PushArgs {
     /// not stored again.
     #[arg(long, value_name = "PREFIX")]
     pub(in crate::cli) key_prefix: Option<String>,
+    /// Keep the times of the lines (`created_at`, which each needs then), their ids and their versions. A line is refused when
+    /// it was created before the last event of its instance, when its id exists there, or when it would get another version.
+    #[arg(long)]
+    pub(in crate::cli) keep_times: bool,
     /// Reads over the lines before this one.
     #[arg(long, default_value_t = 1, value_name = "LINE")]
     pub(in crate::cli) from_line: u64,
     /// Check all lines and store nothing.
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ExportArgs {
+    /// The instance.
+    #[arg(long)]
+    pub(in crate::cli) instance: String,
+    /// The file to make.
+    #[arg(long)]
+    pub(in crate::cli) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ImportArgs {
+    /// A file that `readside export` made.
+    pub(in crate::cli) file: PathBuf,
+    /// The name of the instance, if not the one in the file.
+    #[arg(long)]
+    pub(in crate::cli) instance: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) by: LookArgs,
 }
 
 #[derive(Debug, Args)]

@@ -83,10 +83,14 @@ Fields of a line:
                   erased
   creator, owner  texts
   expected        \"any\", \"new\", or the version that the aggregate must have
+  push_key        makes the event repeatable, beside others that bear one
+  payload_text    the payload as a text, for one with line breaks to the letter
   unique          [{\"add\": {\"constraint\": \"email\", \"value\": \"a@b.c\", \"message\": \"taken\"}},
                    {\"remove\": {\"constraint\": \"email\", \"value\": \"x@y.z\"}}, \"remove_all\"]
-  id, position, version, created_at are read over: the store assigns them
-Push keys and unique values are not printed, so that they do not come along.
+  id, version, created_at
+                  read over, unless --keep-times keeps them; created_at in RFC 3339
+  position        read over: the store assigns it
+`readside events` prints no push keys and no unique values; `readside export` does.
 
 Attributes of a CloudEvent 1.0 (a line with `specversion`):
   type           the event type
@@ -99,10 +103,12 @@ Attributes of a CloudEvent 1.0 (a line with `specversion`):
   all others, id, source and subject too, become metadata by their name behind `ce_`
   source and id together are its push key, so that an event that comes again is stored once;
   --key-prefix gives other keys
+  time           with --keep-times, when the event was created
 
-Example: copy a tenant to another database; repeated, it stores nothing twice:
+Example: copy events to another database with their times; repeated, it stores nothing twice:
   readside -d old.db events --instance acme --limit 0 |
-    readside -d new.db push --key-prefix copy-1";
+    readside -d new.db push --keep-times --key-prefix copy-1
+`readside export` and `readside import` copy a tenant with its push keys and unique values.";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
@@ -138,6 +144,26 @@ Example: what happened to one user in the last two hours:
     /// nothing. At the first wrong line it stops, names it, and says what is stored.
     #[command(after_long_help = PUSH)]
     Push(PushArgs),
+    /// Write all events of an instance into a file, to the letter, for `readside import`.
+    ///
+    /// Ids, times, versions, metadata and push keys are in it, erased events, and the unique values that are taken. It is one
+    /// snapshot: who pushes meanwhile is not waited for. The file must not exist; only its owner can read it.
+    #[command(after_long_help = "\
+Example: copy a tenant to another database:
+  readside -d old.db export --instance acme --file acme.jsonl
+  readside -d new.db import acme.jsonl")]
+    Export(ExportArgs),
+    /// Make an instance from a file of `readside export`.
+    ///
+    /// The file is read twice: nothing is stored of one that is cut short or wrong. An instance of that name must not exist. It
+    /// is stored in transactions of 1,000 events at most; when it is cut off, the same import goes on where it stood. Nobody
+    /// may push to the instance meanwhile; somebody who does ends it.
+    ///
+    /// Positions count from 1, or from behind what was removed here; all else is kept.
+    #[command(after_long_help = "\
+Example: a copy to try something on:
+  readside import acme.jsonl --instance acme-copy")]
+    Import(ImportArgs),
     /// List failed events, and act on them.
     #[command(after_long_help = "\
 Example: what failed, and why:

@@ -26,6 +26,8 @@ pub(super) struct Batch {
     bytes: usize,
     /// Those of its events, by instance. All of them bear one, or none does.
     keys: HashSet<(String, String)>,
+    /// They keep what they were elsewhere.
+    keep: bool,
 }
 
 /// A line as a new event.
@@ -76,6 +78,11 @@ pub(super) struct Refused {
 }
 
 impl Batch {
+    /// An empty one.
+    pub(super) fn of(keep: bool) -> Self {
+        Self { keep, ..Self::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.commands.len()
     }
@@ -116,7 +123,7 @@ impl Batch {
 
     /// Stores all of it, or nothing; of a repeated import what is not stored yet. Returns how many were there already.
     pub(super) fn store(&self, store: &dyn Store) -> Result<usize, Refused> {
-        match push(store, &self.commands, self.is_keyed()) {
+        match self.push(store, &self.commands) {
             Ok(repeated) => Ok(if repeated { self.len() } else { 0 }),
             // An import with other batches may have stored a part of this one.
             Err(PushError::PushKeyReused { .. }) if self.len() > 1 => self.store_halves(store),
@@ -128,7 +135,7 @@ impl Batch {
     fn store_halves(&self, store: &dyn Store) -> Result<usize, Refused> {
         let (mut parts, mut stored, mut repeated) = (vec![self.commands.as_slice()], 0, 0);
         while let Some(part) = parts.pop() {
-            match push(store, part, true) {
+            match self.push(store, part) {
                 Ok(again) => {
                     stored += part.len();
                     repeated += if again { part.len() } else { 0 };
@@ -143,10 +150,33 @@ impl Batch {
         Ok(repeated)
     }
 
+    /// Pushes; again when that may help and cannot store anything twice. True when all of it was there already.
+    fn push(&self, store: &dyn Store, commands: &[NewEvent]) -> Result<bool, PushError> {
+        let mut tries = 1;
+        loop {
+            let pushed = if self.keep { store.import_or_repeat(commands) } else { store.push_or_repeat(commands) };
+            match pushed {
+                Ok(repeated) => return Ok(repeated),
+                Err(PushError::Store(error))
+                    if tries < TRIES
+                        && error.passes()
+                        && (self.is_keyed() || error.kind() != crate::error::StoreErrorKind::CommitUnknown) =>
+                {
+                    log::warn!("{}; trying again", crate::error::chain(&error));
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn refused(&self, part: &[NewEvent], stored: usize, error: PushError) -> Refused {
         let at = match &error {
             PushError::PushKeyReused { .. } if part.len() == 1 => Some(0),
-            PushError::Invalid { index, .. } => Some(*index),
+            PushError::Invalid { index, .. }
+            | PushError::TimeGoesBack { index, .. }
+            | PushError::TimeAhead { index, .. }
+            | PushError::IdExists { index, .. } => Some(*index),
             PushError::Conflict { instance, aggregate_type, aggregate_id, expected, .. } => {
                 part.iter().position(|command| {
                     command.instance() == instance
@@ -161,25 +191,6 @@ impl Batch {
         let unknown =
             matches!(&error, PushError::Store(error) if error.kind() == crate::error::StoreErrorKind::CommitUnknown);
         Refused { line, stored, repeated: 0, error: error.into(), unknown: unknown && !self.is_keyed() }
-    }
-}
-
-/// Pushes; again when that may help and cannot store anything twice. True when all of it was there already.
-fn push(store: &dyn Store, commands: &[NewEvent], keyed: bool) -> Result<bool, PushError> {
-    let mut tries = 1;
-    loop {
-        match store.push_or_repeat(commands) {
-            Ok(repeated) => return Ok(repeated),
-            Err(PushError::Store(error))
-                if tries < TRIES
-                    && error.passes()
-                    && (keyed || error.kind() != crate::error::StoreErrorKind::CommitUnknown) =>
-            {
-                log::warn!("{}; trying again", crate::error::chain(&error));
-                tries += 1;
-            }
-            Err(error) => return Err(error),
-        }
     }
 }
 

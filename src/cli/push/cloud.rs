@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::defaults::{Defaults, reason};
 use crate::event::NewEvent;
+use crate::value::parse_time;
 
 /// The attributes by name, each as its JSON text.
 struct Attributes<'l>(BTreeMap<String, &'l RawValue>);
@@ -59,6 +60,11 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
         .creator(&source)
         .owner(&owner)
         .push_key(&key(&source, &id)?);
+    if defaults.keep {
+        let at = attributes.0.get("time").context("it has no `time`, which --keep-times keeps")?;
+        let at = serde_json::from_str::<String>(at.get()).ok().and_then(|text| parse_time(&text));
+        command = command.created_at(at.context("its `time` is no time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
+    }
     if let Some(revision) = attributes.0.remove("revision") {
         let revision =
             serde_json::from_str(revision.get()).map_err(|_| anyhow::anyhow!("its `revision` is no number"))?;
@@ -100,7 +106,7 @@ fn plain(name: &str, raw: &RawValue) -> anyhow::Result<Option<String>> {
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: None };
+    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: None, keep: false };
 
     fn event(more: &str) -> String {
         format!(r#"{{"specversion":"1.0","id":"e1","source":"/crm","type":"user.added"{more}}}"#)
@@ -131,6 +137,20 @@ mod tests {
             ("ce_traceparent", "00-1"),
         ];
         assert_eq!(kept, wanted);
+    }
+
+    // Contract: A1
+    #[test]
+    fn the_time_is_kept_on_request_and_stays_in_the_metadata() {
+        let of = |time: &str| {
+            let text = event(&format!(r#","subject":"u1","aggregatetype":"user"{time}"#));
+            command(&text, &Defaults { keep: true, ..DEFAULTS })
+        };
+        let read = of(r#","time":"2026-01-31T12:00:00Z""#).unwrap();
+        assert_eq!(read.created_at.map(crate::value::time_text).as_deref(), Some("2026-01-31T12:00:00.000000Z"));
+        assert_eq!(read.metadata["ce_time"], "2026-01-31T12:00:00Z");
+        assert!(of("").unwrap_err().to_string().contains("no `time`"));
+        assert!(of(r#","time":"soon""#).unwrap_err().to_string().contains("no time in RFC 3339"));
     }
 
     // Contract: A8

@@ -4,9 +4,11 @@ use serde_json::error::Category;
 
 /// What stands in for what a line does not say.
 #[derive(Debug, Default)]
-pub(super) struct Defaults<'a> {
-    pub(super) instance: Option<&'a str>,
-    pub(super) aggregate_type: Option<&'a str>,
+pub(in crate::cli) struct Defaults<'a> {
+    pub(in crate::cli) instance: Option<&'a str>,
+    pub(in crate::cli) aggregate_type: Option<&'a str>,
+    /// Lines keep their ids, times and versions.
+    pub(in crate::cli) keep: bool,
 }
 
 /// The decoder's words with the place in the line; each line is a text of its own to it.

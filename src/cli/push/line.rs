@@ -13,7 +13,7 @@ use super::cloud;
 use super::defaults::{Defaults, reason};
 use crate::event::{Expected, NewEvent, Unique};
 use crate::plain::plain;
-use crate::value::MAX_JSON_DEPTH;
+use crate::value::{MAX_JSON_DEPTH, parse_time};
 
 /// An event as `readside events` prints it, with what is expected of the store.
 #[derive(Deserialize)]
@@ -36,17 +36,20 @@ struct Line<'l> {
     payload: Option<&'l RawValue>,
     #[serde(default, deserialize_with = "headers")]
     metadata: Headers,
+    push_key: Option<String>,
+    /// In place of the payload, which it is to the letter.
+    payload_text: Option<String>,
     expected: Option<ExpectedText>,
     #[serde(default)]
     unique: Vec<UniqueText>,
-    #[serde(rename = "id")]
-    _id: Option<IgnoredAny>,
+    #[serde(borrow)]
+    id: Option<&'l RawValue>,
     #[serde(rename = "position")]
     _position: Option<IgnoredAny>,
-    #[serde(rename = "version")]
-    _version: Option<IgnoredAny>,
-    #[serde(rename = "created_at")]
-    _created_at: Option<IgnoredAny>,
+    #[serde(borrow)]
+    version: Option<&'l RawValue>,
+    #[serde(borrow)]
+    created_at: Option<&'l RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -144,7 +147,7 @@ fn headers<'de, D: Deserializer<'de>>(decoder: D) -> Result<Headers, D::Error> {
 }
 
 /// Reads a line.
-pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<NewEvent> {
+pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<NewEvent> {
     match text.trim_start().chars().next() {
         Some('{') => {}
         Some('[') => bail!(
@@ -176,9 +179,15 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
     if let Some(payload) = line.payload {
         command = command.payload_json(payload.get());
     }
+    if let Some(text) = &line.payload_text {
+        command = command.payload_json(text.as_str());
+    }
+    if let Some(key) = &line.push_key {
+        command = command.push_key(key);
+    }
     match line.metadata {
         Headers::Absent => {}
-        Headers::Given(metadata) => {
+        Headers::Given(ref metadata) => {
             command = metadata.iter().fold(command, |command, (name, value)| command.metadata(name, value));
         }
         // So an erased event is printed.
@@ -187,10 +196,29 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
             bail!("its `metadata` is null, which marks an erased event, and its `payload` is not null; leave it out")
         }
     }
+    if defaults.keep {
+        command = kept(command, &line)?;
+    }
     if let Some(expected) = line.expected {
         command = command.expect(expected.read()?);
     }
     Ok(line.unique.into_iter().fold(command, |command, change| command.unique(change.read())))
+}
+
+/// The event with id and time as they are printed, to be stored with the version that is printed.
+fn kept(mut command: NewEvent, line: &Line<'_>) -> anyhow::Result<NewEvent> {
+    let at = line.created_at.context("it has no `created_at`, which --keep-times keeps")?;
+    let at = serde_json::from_str::<String>(at.get()).ok().and_then(|text| parse_time(&text));
+    command = command.created_at(at.context("its `created_at` is no time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
+    if let Some(id) = line.id {
+        command = command.id(serde_json::from_str(id.get()).ok().context("its `id` is no UUID")?);
+    }
+    if let Some(version) = line.version {
+        let version: i64 = serde_json::from_str(version.get()).ok().context("its `version` is no number")?;
+        let before = version.checked_sub(1).context("its `version` is no version")?;
+        command = command.expect(ExpectedText::Exact(before).read()?);
+    }
+    Ok(command)
 }
 
 impl ExpectedText {
@@ -221,7 +249,7 @@ impl UniqueText {
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: Some("user") };
+    const DEFAULTS: Defaults<'_> = Defaults { instance: Some("acme"), aggregate_type: Some("user"), keep: false };
 
     fn refused(text: &str) -> String {
         crate::error::chain(command(text, &DEFAULTS).unwrap_err().as_ref())
@@ -247,6 +275,36 @@ mod tests {
         assert_eq!((read.instance(), read.aggregate_id(), &**read.payload.as_ref().unwrap()), ("acme", "ü1", "{}"));
         let error = command(text, &Defaults::default()).unwrap_err().to_string();
         assert!(error.contains("names no instance"), "{error}");
+    }
+
+    // Contract: A1
+    #[test]
+    fn what_an_event_was_elsewhere_is_read_on_request() {
+        let id = "0198c2f0-0000-7000-8000-000000000001";
+        let line = |more: &str, keep| {
+            let text = format!(r#"{{"aggregate_type":"user","aggregate_id":"1","type":"t"{more}}}"#);
+            command(&text, &Defaults { keep, ..DEFAULTS })
+        };
+        let printed = format!(r#","id":"{id}","version":3,"created_at":"2026-01-31T12:00:00.000001Z""#);
+        let read = line(&printed, true).unwrap();
+        let at = read.created_at.map(crate::value::time_text);
+        assert_eq!((read.id.unwrap().to_string().as_str(), at.as_deref()), (id, Some("2026-01-31T12:00:00.000001Z")));
+        assert_eq!(read.expected, Expected::Version(2));
+        let first = line(r#","version":1,"created_at":"2026-01-31T12:00:00+01:00""#, true).unwrap();
+        assert_eq!((first.id, first.expected), (None, Expected::New));
+        let read_over = line(&printed, false).unwrap();
+        assert_eq!((read_over.id, read_over.created_at, read_over.expected), (None, None, Expected::Any));
+        for (more, said) in [
+            ("", "no `created_at`"),
+            (r#","created_at":"yesterday""#, "no time in RFC 3339"),
+            (r#","created_at":7"#, "no time in RFC 3339"),
+            (r#","created_at":"2026-01-31T12:00:00Z","id":"7""#, "its `id` is no UUID"),
+            (r#","created_at":"2026-01-31T12:00:00Z","version":"1""#, "its `version` is no number"),
+            (r#","created_at":"2026-01-31T12:00:00Z","version":0"#, "versions count from 1"),
+        ] {
+            let error = line(more, true).unwrap_err().to_string();
+            assert!(error.contains(said), "{more}: {error}");
+        }
     }
 
     // Contract: K2

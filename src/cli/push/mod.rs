@@ -17,8 +17,9 @@ use super::stop::Stop;
 use super::{Ended, Outcome, Session};
 use crate::plain::plain;
 use batch::{Batch, Read, Refused};
-use defaults::Defaults;
-use source::{Next, Source};
+pub(super) use defaults::Defaults;
+pub(super) use line::command;
+pub(super) use source::{Next, Source};
 
 /// A batch of large lines is stored before it is full.
 const BYTES: usize = 32 << 20;
@@ -84,8 +85,9 @@ fn push(
     bar: &ProgressBar,
     report: &mut PushReport,
 ) -> Result<Ended, Wrong> {
-    let defaults = Defaults { instance: args.instance.as_deref(), aggregate_type: args.aggregate_type.as_deref() };
-    let mut batch = Batch::default();
+    let (instance, aggregate_type) = (args.instance.as_deref(), args.aggregate_type.as_deref());
+    let defaults = Defaults { instance, aggregate_type, keep: args.keep_times };
+    let mut batch = Batch::of(args.keep_times);
     let (mut came, mut read) = (Instant::now(), 0);
     loop {
         let next = source.next(NOTICE).map_err(|error| wrong(&batch, report.last_line + 1, None, &error))?;
@@ -98,7 +100,7 @@ fn push(
             let next = next.map_err(|error| wrong(&batch, line.number, Some(line.number), &error))?;
             if !batch.takes(&next) {
                 store(session, args, &batch, report)?;
-                batch = Batch::default();
+                batch = Batch::of(args.keep_times);
             }
             batch.add(next);
             (came, read, is_due) = (Instant::now(), line.end, false);
@@ -107,7 +109,7 @@ fn push(
         if batch.len() > 0 && (is_full || is_due || at_end || stop.is_asked()) {
             store(session, args, &batch, report)?;
             bar.set_position(if source.length.is_some() { read } else { report.events });
-            batch = Batch::default();
+            batch = Batch::of(args.keep_times);
         }
         if at_end {
             return Ok(Ended::Fine);

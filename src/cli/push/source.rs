@@ -19,17 +19,17 @@ const PART: usize = 1 << 20;
 
 /// A line that is not blank.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(in crate::cli) struct Line {
     /// Counted from 1.
-    pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::cli) number: u64,
+    pub(in crate::cli) bytes: Vec<u8>,
     /// Bytes of the source up to its end.
-    pub(super) end: u64,
+    pub(in crate::cli) end: u64,
 }
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(in crate::cli) enum Next {
     Line(Line),
     /// No line yet.
     Nothing,
@@ -39,17 +39,17 @@ pub(super) enum Next {
 /// Lines are read by a thread of their own, since nothing ends the wait for standard input. It ends with its input, or with
 /// the process.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     lines: Receiver<anyhow::Result<Line>>,
     /// Holds a token for each part of what was read ahead.
     room: Receiver<()>,
     /// Of the file, if it is one.
-    pub(super) length: Option<u64>,
+    pub(in crate::cli) length: Option<u64>,
 }
 
 impl Source {
     /// Opens a file; standard input without one, or for `-`.
-    pub(super) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = file.filter(|path| *path != Path::new("-")) else {
             return Self::start(BufReader::new(io::stdin()), None);
         };
@@ -68,7 +68,7 @@ impl Source {
         Ok(Self { lines, room, length })
     }
 
-    pub(super) fn next(&self, wait: Duration) -> anyhow::Result<Next> {
+    pub(in crate::cli) fn next(&self, wait: Duration) -> anyhow::Result<Next> {
         match self.lines.recv_timeout(wait) {
             Ok(line) => {
                 let line = line?;

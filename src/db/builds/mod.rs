@@ -32,6 +32,8 @@ use crate::sql::{self, Dialect};
 use crate::state::{PART, ProjectionKey};
 use crate::value::{Value, to_micros};
 use stored::Stored;
+#[cfg(feature = "sqlite")]
+pub(crate) use stored::column_types;
 
 /// Long work inside one transaction gets more time than a statement has otherwise, and waits less for locks, since others
 /// wait behind it.

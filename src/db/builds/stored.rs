@@ -148,6 +148,18 @@ pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Resu
     Ok(stored)
 }
 
+/// The types of the columns of all read tables, by table as it is in the database, and column.
+#[cfg(feature = "sqlite")]
+pub(crate) fn column_types(conn: &mut dyn Conn) -> Result<HashMap<String, HashMap<String, ColumnType>>, StoreError> {
+    let dialect = conn.dialect();
+    let builds = list(conn, None)?;
+    let of = |build: Stored| {
+        let named = build.kinds.iter().map(|(table, kinds)| (build.raw(dialect, table), kinds.clone()));
+        named.collect::<Vec<_>>()
+    };
+    Ok(builds.into_iter().flat_map(of).collect())
+}
+
 fn own(table: &DefinedTable) -> Own {
     let full = |lists: &[Vec<String>]| -> Vec<Vec<String>> {
         let full = |columns: &Vec<String>| {

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
-use crate::error::PushError;
+use crate::error::{InvalidEvent, PushError};
 use crate::event::{ERASED, Event, Expected, NewEvent, Texts, Unique};
+use crate::value::to_micros;
 
 /// The events of one push. It shares their texts, so that another thread can do its work.
 #[derive(Debug)]
@@ -14,6 +15,15 @@ pub(crate) struct Push {
     pub(super) drafts: Vec<Draft>,
     instances: Vec<Arc<str>>,
     bytes: usize,
+    /// It goes on with a copy of an instance.
+    pub(super) continues: Option<Continued>,
+}
+
+/// What a part of a copy follows. Its push keys are stored as they come, and asked of nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Continued {
+    /// The event at the head of the instance, which nobody else may have moved.
+    pub(crate) head: Option<Uuid>,
 }
 
 /// A new event as it will be stored.
@@ -24,21 +34,47 @@ pub(super) struct Draft {
     pub(super) expected: Expected,
     pub(super) unique: Vec<Unique>,
     pub(super) push_key: Option<Arc<str>>,
+    /// What it was elsewhere, which an import keeps.
+    pub(super) id: Option<Uuid>,
+    pub(super) created_at: Option<SystemTime>,
 }
 
 impl Push {
-    /// Checks all that needs no database.
+    /// Checks all that needs no database. What an event was elsewhere is refused.
     pub(crate) fn of(events: &[NewEvent]) -> Result<Self, PushError> {
-        let drafts = events.iter().enumerate().map(|(index, new)| Draft::of(index, new));
-        let drafts = drafts.collect::<Result<Vec<Draft>, PushError>>()?;
+        for (index, new) in events.iter().enumerate() {
+            let kept = [("id", new.id.is_some()), ("created_at", new.created_at.is_some())];
+            if let Some((field, _)) = kept.into_iter().find(|(_, is_kept)| *is_kept) {
+                return Err(PushError::Invalid { index, field, source: InvalidEvent::OfImport });
+            }
+        }
+        Self::imported(events)
+    }
+
+    /// Of one instance, behind what was copied of it before. Keeps what events were elsewhere.
+    #[cfg(feature = "cli")]
+    pub(crate) fn copied(events: &[NewEvent], continued: Continued) -> Result<Self, PushError> {
+        Ok(Self { continues: Some(continued), ..Self::checked(events)? })
+    }
+
+    /// As [`of`](Self::of), and keeps what events were elsewhere.
+    pub(crate) fn imported(events: &[NewEvent]) -> Result<Self, PushError> {
+        let push = Self::checked(events)?;
+        let drafts = &push.drafts;
         let keyed = drafts.iter().filter(|draft| draft.push_key.is_some()).count();
         if keyed != 0 && keyed != drafts.len() {
             return Err(PushError::Transaction {
                 reason: "some events bear a push key and some do not; give all of them one, so that the push can be repeated",
             });
         }
+        Ok(push)
+    }
+
+    fn checked(events: &[NewEvent]) -> Result<Self, PushError> {
+        let drafts = events.iter().enumerate().map(|(index, new)| Draft::of(index, new));
+        let drafts = drafts.collect::<Result<Vec<Draft>, PushError>>()?;
         let bytes = drafts.iter().map(|draft| draft.event.texts.size()).sum();
-        Ok(Self { drafts, instances: instances(events), bytes })
+        Ok(Self { drafts, instances: instances(events), bytes, continues: None })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -87,11 +123,15 @@ impl Draft {
             texts: Texts::of([&new.aggregate_id, &new.event_type, &new.creator, &new.owner, payload, &metadata]),
         };
         let push_key = new.push_key.as_deref().map(Arc::from);
-        Ok(Self { event, expected: new.expected, unique: new.unique.clone(), push_key })
+        let (id, created_at) = (new.id, new.created_at.map(to_micros));
+        Ok(Self { event, expected: new.expected, unique: new.unique.clone(), push_key, id, created_at })
     }
 
     /// True when a stored event is what this new event would have become. Of an erased one only the types are left.
     pub(super) fn is_stored_as(&self, stored: &Event) -> bool {
+        if self.id.is_some_and(|id| id != stored.id) || self.created_at.is_some_and(|at| at != stored.created_at) {
+            return false;
+        }
         let unplaced = Event {
             id: self.event.id,
             position: self.event.position,

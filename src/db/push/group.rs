@@ -78,8 +78,8 @@ struct Store<'s, B> {
 
 impl Pushes {
     /// Stores events of this process in a transaction of their own, or in one with others.
-    pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, events: &[NewEvent]) -> Result<Accepted, PushError> {
-        let push = Arc::new(Push::of(events)?);
+    pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, push: Push) -> Result<Accepted, PushError> {
+        let push = Arc::new(push);
         if push.is_empty() {
             return Ok(Accepted { events: Vec::new(), repeated: false });
         }

@@ -74,8 +74,8 @@ mod tests {
     use crate::db::Counter;
 
     fn counters(event: Option<u128>) -> Counters {
-        let counter =
-            Counter { head: 1, event: event.map(Uuid::from_u128), time: SystemTime::UNIX_EPOCH, closed: false };
+        let event = event.map(Uuid::from_u128);
+        let counter = Counter { head: 1, event, head_at: None, time: SystemTime::UNIX_EPOCH, closed: false };
         Counters::from([("a".into(), counter)])
     }
 

@@ -1,9 +1,9 @@
 //! What is decided about pushes, without a database: each push sees the counters, versions, unique values and push keys
 //! as those before it leave them, and one that is refused changes nothing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -18,11 +18,16 @@ pub struct Counter {
     pub(crate) head: i64,
     /// The event at the head.
     pub(crate) event: Option<Uuid>,
+    /// The time of the event at the head, unless that was removed.
+    pub(crate) head_at: Option<SystemTime>,
     /// The time of the next events: now, but never before that of the head.
     pub(crate) time: SystemTime,
     /// The instance was removed, and not opened again.
     pub(crate) closed: bool,
 }
+
+/// How far the clock of the database that an event comes from may be ahead of this one's.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
 
 /// The counters of some instances.
 pub(crate) type Counters = BTreeMap<Arc<str>, Counter>;
@@ -41,6 +46,8 @@ pub(crate) struct Ledger {
     pub(super) uniques: Uniques,
     /// The events that were stored under push keys which the pushes bear.
     pub(super) keyed: HashMap<PushKey, Vec<Event>>,
+    /// Of the ids that imported events bring, those that exist in their instance.
+    pub(super) ids: HashSet<(Arc<str>, Uuid)>,
     pub(super) last_id: Option<Uuid>,
 }
 
@@ -63,10 +70,12 @@ impl Ledger {
     pub(super) fn decide(&mut self, numbered: &Numbered<'_>) -> Result<Accepted, PushError> {
         let push = numbered.push;
         self.is_open(push)?;
+        self.is_undisturbed(push)?;
         if let Some(events) = self.repeated(push)? {
             return Ok(Accepted { events, repeated: true });
         }
         self.has_room(push)?;
+        self.keeps_what_was(push)?;
         let changes_uniques = push.drafts.iter().any(|draft| !draft.unique.is_empty());
         let before = changes_uniques.then(|| self.uniques.clone());
         let mut events = Vec::with_capacity(push.len());
@@ -78,7 +87,7 @@ impl Ledger {
             }
             return Err(refusal);
         }
-        self.place(&mut events)?;
+        self.place(&mut events, &push.drafts)?;
         for (event, draft) in events.iter().zip(&push.drafts) {
             if let Some(key) = key(draft) {
                 self.keyed.entry(key).or_default().push(event.clone());
@@ -118,6 +127,16 @@ impl Ledger {
         Ok(())
     }
 
+    fn is_undisturbed(&self, push: &Push) -> Result<(), PushError> {
+        let Some(continued) = push.continues else { return Ok(()) };
+        for instance in push.instances() {
+            if self.counter(instance)?.event != continued.head {
+                return Err(PushError::ImportDisturbed { instance: instance.to_string() });
+            }
+        }
+        Ok(())
+    }
+
     fn has_room(&self, push: &Push) -> Result<(), PushError> {
         for instance in push.instances() {
             let wanted = push.drafts.iter().filter(|draft| draft.event.instance == *instance).count();
@@ -133,16 +152,55 @@ impl Ledger {
         self.counters.get(instance).ok_or_else(vanished)
     }
 
+    /// Refuses what events were elsewhere where it does not fit behind what is here: no time goes back, and no id is there
+    /// twice (A1, L10).
+    fn keeps_what_was(&self, push: &Push) -> Result<(), PushError> {
+        if push.drafts.iter().all(|draft| draft.id.is_none() && draft.created_at.is_none()) {
+            return Ok(());
+        }
+        let (mut times, mut ids) = (HashMap::new(), HashSet::new());
+        for (index, draft) in push.drafts.iter().enumerate() {
+            let of = &draft.event.instance;
+            let instance = || of.to_string();
+            let counter = self.counter(of)?;
+            let before = times.get(of).copied().or(counter.head_at);
+            if let Some(created_at) = draft.created_at {
+                if let Some(before) = before.filter(|before| created_at < *before) {
+                    return Err(PushError::TimeGoesBack { index, instance: instance(), created_at, before });
+                }
+                if counter.time.checked_add(CLOCKS_DIFFER).is_some_and(|most| created_at > most) {
+                    return Err(PushError::TimeAhead { index, instance: instance(), created_at, now: counter.time });
+                }
+            }
+            let given = || before.map_or(counter.time, |before| before.max(counter.time));
+            times.insert(of, draft.created_at.unwrap_or_else(given));
+            if let Some(id) = draft.id
+                && (self.ids.contains(&(Arc::clone(of), id)) || !ids.insert((of, id)))
+            {
+                return Err(PushError::IdExists { index, instance: instance(), id });
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the events of a push their places.
-    fn place(&mut self, events: &mut [Event]) -> Result<(), StoreError> {
-        for event in events {
-            let id = self.next_id();
+    fn place(&mut self, events: &mut [Event], drafts: &[Draft]) -> Result<(), StoreError> {
+        for (event, draft) in events.iter_mut().zip(drafts) {
+            let id = match draft.id {
+                Some(kept) => {
+                    self.ids.insert((Arc::clone(&event.instance), kept));
+                    kept
+                }
+                None => self.next_id(),
+            };
             let counter = self.counters.get_mut(&event.instance).ok_or_else(vanished)?;
             counter.head += 1;
             event.previous = counter.event.replace(id);
             event.id = id;
             event.position = counter.head;
-            event.created_at = counter.time;
+            event.created_at = draft.created_at.unwrap_or(counter.time);
+            counter.head_at = Some(event.created_at);
+            counter.time = counter.time.max(event.created_at);
         }
         Ok(())
     }
@@ -157,6 +215,9 @@ impl Ledger {
 
     /// The events that were stored for the same push before (K1).
     fn repeated(&self, push: &Push) -> Result<Option<Vec<Event>>, PushError> {
+        if push.continues.is_some() {
+            return Ok(None);
+        }
         let mut stored: HashMap<PushKey, VecDeque<&Event>> = HashMap::new();
         for draft in &push.drafts {
             let Some(key) = key(draft) else { return Ok(None) };
@@ -212,7 +273,7 @@ mod tests {
 
     /// The ledger of an instance "a" of which the aggregate "u" is at a version.
     fn ledger(version: i64) -> Ledger {
-        let counter = Counter { head: HEAD, event: None, time: SystemTime::UNIX_EPOCH, closed: false };
+        let counter = Counter { head: HEAD, event: None, head_at: None, time: SystemTime::UNIX_EPOCH, closed: false };
         Ledger {
             counters: Counters::from([("a".into(), counter)]),
             aggregates: vec![("a".into(), "user".into(), "u".into())],

@@ -16,7 +16,9 @@ mod shuttled;
 mod transaction;
 mod unique;
 
-pub(crate) use draft::instances;
+#[cfg(feature = "cli")]
+pub(crate) use draft::Continued;
+pub(crate) use draft::{Push, instances};
 pub(crate) use group::{Pushes, explained};
 pub(crate) use ledger::{Accepted, Counter, Counters};
 

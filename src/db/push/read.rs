@@ -14,11 +14,13 @@ use crate::event::Event;
 use crate::sql::Dialect;
 use crate::sync::Mutex;
 use crate::value::Value;
+use uuid::Uuid;
 
 /// Kinds of answers.
 const AGGREGATE: i64 = 0;
 const UNIQUE: i64 = 1;
 const KEY: i64 = 2;
+const ID: i64 = 3;
 
 /// What has to be asked for.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ struct CommandRecord {
     aggregates: Vec<usize>,
     uniques: Vec<UniqueValue>,
     keys: Vec<PushKey>,
+    /// That imported events bring.
+    ids: Vec<(Arc<str>, Uuid)>,
 }
 
 /// Completes a ledger, of which the counters are locked, by what these pushes touch.
@@ -50,7 +54,10 @@ pub(super) fn complete<'p>(
     let asked = CommandRecord {
         aggregates: unknown,
         uniques: distinct(pushes.iter().flat_map(|push| unique::wanted(push))),
-        keys: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(key))),
+        keys: distinct(
+            pushes.iter().filter(|push| push.continues.is_none()).flat_map(|push| push.drafts.iter().filter_map(key)),
+        ),
+        ids: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(id))),
     };
     ask(conn, &asked, ledger)?;
     Ok(numbered)
@@ -69,6 +76,11 @@ fn number<'p>(ledger: &mut Ledger, pushes: &[&'p Push]) -> Vec<Numbered<'p>> {
     };
     let numbered = |push: &&'p Push| Numbered { push, aggregates: push.drafts.iter().map(&mut number).collect() };
     pushes.iter().map(numbered).collect()
+}
+
+/// What an imported event brings.
+fn id(draft: &Draft) -> Option<(Arc<str>, Uuid)> {
+    draft.id.map(|id| (Arc::clone(&draft.event.instance), id))
 }
 
 fn distinct<T: Eq + std::hash::Hash>(values: impl Iterator<Item = T>) -> Vec<T> {
@@ -99,6 +111,13 @@ fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Resul
     question.add(UNIQUE, "NULL", &taken, asked.uniques.iter().map(|(i, c, v)| [i.as_ref(), c, v]))?;
     let used = format!("WHERE EXISTS (SELECT 1 FROM {all} e WHERE e.instance_id = r.a AND e.push_key = r.b)");
     question.add(KEY, "NULL", &used, asked.keys.iter().map(|(i, k)| [i.as_ref(), k, ""]))?;
+    let bytes = match conn.dialect() {
+        Dialect::Postgres => "r.b::uuid",
+        Dialect::Sqlite => "unhex(r.b)",
+    };
+    let exists = format!("WHERE EXISTS (SELECT 1 FROM {all} e WHERE e.instance_id = r.a AND e.event_id = {bytes})");
+    let ids: Vec<(&Arc<str>, String)> = asked.ids.iter().map(|(i, id)| (i, id.simple().to_string())).collect();
+    question.add(ID, "NULL", &exists, ids.iter().map(|(i, id)| [i.as_ref(), id, ""]))?;
     let (mut taken, mut used) = (HashSet::new(), Vec::new());
     for found in question.answer(conn)? {
         let at = usize::try_from(row::int(&found, 1)? - 1).unwrap_or(usize::MAX);
@@ -110,6 +129,7 @@ fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Resul
                 }
             }
             UNIQUE => taken.extend(asked.uniques.get(at).cloned()),
+            ID => ledger.ids.extend(asked.ids.get(at).cloned()),
             _ => used.extend(asked.keys.get(at)),
         }
     }

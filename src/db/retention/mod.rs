@@ -4,6 +4,8 @@
 //! line with its pushes and with each other. A repetition finds what is left to do in the data itself.
 
 mod archive;
+#[cfg(feature = "cli")]
+mod import;
 mod operation;
 mod redact;
 mod remove;
@@ -16,6 +18,8 @@ use crate::failure::By;
 use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
 use crate::value::to_micros;
 
+#[cfg(feature = "cli")]
+pub(super) use import::{Imported, begin_import, end_import, extent};
 pub(super) use operation::{half_removed, unfinished};
 pub(super) use remove::removed;
 

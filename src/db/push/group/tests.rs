@@ -10,6 +10,10 @@ use crate::sqlite::{Sqlite, SqliteStore};
 use crate::store::EventStore;
 use crate::subscription::Topics;
 
+fn added() -> Push {
+    Push::of(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()
+}
+
 /// A database that panics after the work of the first transaction in which pushes were gathered.
 #[derive(Debug)]
 struct Panics {
@@ -31,6 +35,14 @@ impl Backend for Panics {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E> {
         self.sqlite().read(doing, work)
+    }
+
+    fn read_own(
+        &self,
+        query: &crate::db::OwnQuery<'_>,
+        each: &mut dyn FnMut(&[String], Vec<crate::value::Value>) -> bool,
+    ) -> Result<(), StoreError> {
+        self.sqlite().read_own(query, each)
     }
 
     fn write<T, E: From<StoreError>>(
@@ -78,7 +90,7 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
     let (pushes, bus) = (Arc::new(Pushes::default()), Bus::default());
     let heard = bus.subscribe(Topics::all());
     let backend = Panics { store: store.clone(), pushes: Arc::clone(&pushes), waiting: 3 };
-    let push = || pushes.push(&backend, &bus, &[NewEvent::raw("a", "user", "u", "added")]);
+    let push = || pushes.push(&backend, &bus, added());
     let outcomes: Vec<_> = std::thread::scope(|scope| {
         let pushing: Vec<_> = (0..4).map(|_| scope.spawn(|| catch_unwind(AssertUnwindSafe(push)))).collect();
         pushing.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -90,6 +102,6 @@ fn a_leader_that_panics_leaves_nobody_waiting() {
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1, "the leader's own panic");
     assert_eq!(outcomes.iter().flatten().filter(|outcome| unknown(outcome)).count(), 3);
     assert!(store.filter(&Query::new()).unwrap().is_empty() && heard.drain().is_empty());
-    let after = pushes.push(store.backend(), &bus, &[NewEvent::raw("a", "user", "u", "added")]);
+    let after = pushes.push(store.backend(), &bus, added());
     assert_eq!((after.unwrap().events[0].position(), heard.drain().events.len()), (1, 1));
 }

@@ -1,0 +1,69 @@
+//! Reads of a service's own.
+
+use std::time::Duration;
+
+use super::StoreError;
+use crate::clock::spoken;
+
+/// A read of a service's own that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The text does not say which tenant's rows it wants.
+    #[error(
+        "the query was not run: its text has no $instance, so it would read the rows of every tenant; add `instance_id = \
+         $instance` to its conditions, or ask query_all_as if that is what is wanted"
+    )]
+    NoInstance,
+    /// The text wants a tenant where none is given.
+    #[error("the query was not run: its text has $instance, and query_all_as names no tenant; ask query_as")]
+    UnexpectedInstance,
+    /// The text is none that only reads, or cannot be taken apart.
+    #[error("the query was not run: its text {what}")]
+    Text {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There is no text for this database.
+    #[error("the query was not run: it has no text for {dialect}; give one, see Dialects")]
+    NoText {
+        /// The database.
+        dialect: &'static str,
+    },
+    /// The values are not those that the text has placeholders for.
+    #[error("the query was not run: its text has placeholders up to ${placeholders}, and {values} values are given")]
+    Values {
+        /// The highest number of a placeholder.
+        placeholders: usize,
+        /// How many values are given.
+        values: usize,
+    },
+    /// A row is not what was asked for.
+    #[error("row {row} of the query is no {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
+    Decode {
+        /// Which row, from 0.
+        row: usize,
+        /// The column, where one is at fault.
+        column: Option<String>,
+        /// Name of the Rust type.
+        wanted: &'static str,
+        /// Why, without the value.
+        source: RowFault,
+    },
+    /// It took too long.
+    #[error("the query was ended after {}; narrow it, or give it more time by `Reader::within`", spoken(*within))]
+    TooLong {
+        /// How long it could take.
+        within: Duration,
+        /// The database's words.
+        source: StoreError,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a row does not fit a type. It never quotes a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RowFault(pub(crate) String);

@@ -1,0 +1,259 @@
+//! Reads of a service's own, and connections that are lent to it.
+
+use std::time::Duration;
+
+use postgres::types::Type;
+use postgres::{Client, IsolationLevel, Transaction};
+
+use super::pool::Checked;
+use super::server::{Postgres, millis};
+use super::session::typed;
+use super::value::Param;
+use super::{cell, error, link};
+use crate::db::{DbStore, EachRow, OwnQuery, Reader};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::value::refuse_nul;
+
+/// Rows of one part of a long read.
+const PART: usize = 200;
+
+/// The server's code for a write in a transaction that only reads.
+const READ_ONLY: &str = "25006";
+
+/// Undoes what a service may have set for its session. Statements that are prepared are their owner's.
+const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); \
+     DISCARD TEMP";
+
+impl DbStore<Postgres> {
+    /// Lends a connection of the pool's, so that a service needs no second pool: in a transaction that only reads, as of one
+    /// snapshot (`REPEATABLE READ`), in which a statement takes 30 seconds at most ([`reader`](Self::reader) sets another
+    /// time). It is rolled back at the end, and what was set for the session is set back.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use readside::PostgresStore;
+    /// use readside::error::{StoreError, StoreErrorKind};
+    /// let store = PostgresStore::connect("postgres://service@localhost/service")?;
+    /// let users: i64 = store.with_client(|client| {
+    ///     let row = client.query_one("SELECT count(*) FROM users WHERE instance_id = $1", &[&"acme"]);
+    ///     row.map(|row| row.get(0)).map_err(|error| StoreError::new("counting users", StoreErrorKind::Other, error))
+    /// })?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// That of `work`, or of the database.
+    pub fn with_client<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.reader().with_client(work)
+    }
+
+    /// Lends a connection of the pool's with a transaction that may write: rows of a service and events
+    /// ([`push_in`](Self::push_in)) are stored together. It is committed when `work` returns `Ok`, and rolled back otherwise.
+    /// Fire the token of `push_in` after that. A statement takes as long as
+    /// [`PostgresOptions::statement_timeout`](crate::PostgresOptions) allows.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use readside::{NewEvent, PostgresStore};
+    /// use readside::error::{StoreError, StoreErrorKind};
+    /// let store = PostgresStore::connect("postgres://service@localhost/service")?;
+    /// let pushed = store.with_transaction(|transaction| {
+    ///     transaction.execute("INSERT INTO carts VALUES ($1)", &[&"c1"])
+    ///         .map_err(|error| StoreError::new("adding a cart", StoreErrorKind::Other, error))?;
+    ///     store.push_in(transaction, &[NewEvent::raw("acme", "cart", "c1", "cart.opened")])
+    /// })?;
+    /// pushed.token.fire();
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// That of `work`, or of the database; `CommitUnknown` when the connection was lost during the commit. An error that `work`
+    /// passes over, without a savepoint, is `Usage`: nothing could be committed.
+    pub fn with_transaction<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let store = self.backend();
+        let lending = Lending {
+            read_only: false,
+            doing: "a transaction of the service's own",
+            within: store.options.statement_timeout,
+        };
+        lend(store, &lending, work)
+    }
+}
+
+impl Reader<'_, Postgres> {
+    /// See [`DbStore::with_client`].
+    ///
+    /// # Errors
+    /// That of `work`, or of the database.
+    pub fn with_client<T, E: From<StoreError>>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lending = Lending { read_only: true, doing: "a read of the service's own", within: self.within };
+        lend(self.store.backend(), &lending, work)
+    }
+}
+
+struct Lending<'d> {
+    read_only: bool,
+    doing: &'d str,
+    /// For each statement.
+    within: Duration,
+}
+
+impl Postgres {
+    /// The times of a transaction of the service's own.
+    fn times(&self, within: Duration) -> String {
+        let lock = millis(self.options.lock_timeout.min(within));
+        format!(
+            "SET LOCAL lock_timeout = '{lock}'; SET LOCAL statement_timeout = '{}'; \
+             SET LOCAL idle_in_transaction_session_timeout = '{}'",
+            millis(within),
+            self.longest_idle()
+        )
+    }
+}
+
+fn lend<T, E: From<StoreError>>(
+    store: &Postgres,
+    lending: &Lending<'_>,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let times = store.times(lending.within);
+    loop {
+        let connect = store.options.connect_timeout.min(lending.within);
+        let mut checked = store.pool().check_out_within(lending.doing, connect)?;
+        if !checked.is_reused() {
+            store.places.forget();
+        }
+        if begins(&mut checked, lending)? {
+            return lend_on(&mut checked, lending, &times, work);
+        }
+    }
+}
+
+/// Whether the connection still lives; nothing is lost with one that ended while it was idle.
+fn begins(checked: &mut Checked<'_>, lending: &Lending<'_>) -> Result<bool, StoreError> {
+    let client = checked.client_in_use(lending.doing)?;
+    // Any answer will do.
+    let outcome = link::guarded(lending.doing, || client.batch_execute("SELECT 1"))?;
+    let Err(error) = outcome.map_err(|error| error::store(lending.doing, &error)) else { return Ok(true) };
+    let end = error::end(&error);
+    checked.ends(end);
+    if !checked.is_reused() || end.is_none() { Err(error) } else { Ok(false) }
+}
+
+fn lend_on<T, E: From<StoreError>>(
+    checked: &mut Checked<'_>,
+    lending: &Lending<'_>,
+    times: &str,
+    work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let doing = lending.doing;
+    let failed = |error: postgres::Error| error::store(doing, &error);
+    // Until it is clean again, dropping it closes the connection, and with it the transaction.
+    let client = checked.client_in_use(doing)?;
+    let begun = if lending.read_only {
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()
+    } else {
+        // Whoever has set `default_transaction_read_only` is obeyed.
+        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
+    };
+    let mut transaction = begun.map_err(failed)?;
+    transaction.batch_execute(times).map_err(failed)?;
+    let outcome = work(&mut transaction);
+    let ended = if lending.read_only || outcome.is_err() {
+        transaction.rollback().map_err(failed)
+    } else {
+        commit(transaction, doing)
+    };
+    let is_clean = ended.is_ok() && client.batch_execute(RESET).is_ok();
+    checked.ends(ended.as_ref().err().and_then(error::end));
+    if is_clean {
+        checked.clean();
+    }
+    let done = outcome?;
+    ended?;
+    Ok(done)
+}
+
+/// The server would answer the commit of a transaction in which an error was passed over by rolling back.
+fn commit(mut transaction: Transaction<'_>, doing: &str) -> Result<(), StoreError> {
+    if let Err(error) = transaction.batch_execute("SELECT 1") {
+        let error = error::store(doing, &error);
+        if error.code() != Some("25P02") {
+            return Err(error);
+        }
+        transaction.rollback().map_err(|error| error::store(doing, &error))?;
+        let why = "an error inside the transaction was passed over, so nothing was committed";
+        return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+    }
+    transaction.commit().map_err(|error| error::commit(doing, &error))
+}
+
+pub(super) fn read_own(store: &Postgres, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<(), StoreError> {
+    refuse_nul(query.doing, &query.params)?;
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL cursor_tuple_fraction = 1",
+        store.times(query.within)
+    );
+    let connect = store.options.connect_timeout.min(query.within);
+    let mut checked = store.begun_by(store.pool(), query.doing, connect, &begin)?;
+    let client = checked.client_in_use(query.doing)?;
+    let outcome = rows(client, query, each);
+    let rolled_back = client.batch_execute("ROLLBACK").map_err(|error| error::store(query.doing, &error));
+    let end = |outcome: &Result<(), StoreError>| outcome.as_ref().err().and_then(error::end);
+    checked.ends(end(&outcome).max(end(&rolled_back)));
+    if rolled_back.is_ok() {
+        checked.clean();
+    }
+    outcome
+}
+
+fn rows(client: &mut Client, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<(), StoreError> {
+    let failed = |error: postgres::Error| of_read(query.doing, &error);
+    let params: Vec<Param<'_>> = query.params.iter().map(Param).collect();
+    let params = typed(&params);
+    if !query.in_parts {
+        let found = client.query_typed(&query.sql, &params).map_err(failed)?;
+        return hand_out(&found, query, each).map(|_| ());
+    }
+    let declare = format!("DECLARE readside_rows NO SCROLL CURSOR FOR {}", query.sql);
+    client.execute_typed(&declare, &params).map_err(failed)?;
+    let fetch = format!("FETCH {PART} FROM readside_rows");
+    loop {
+        let found =
+            client.query_typed(&fetch, &[] as &[(&(dyn postgres::types::ToSql + Sync), Type)]).map_err(failed)?;
+        if !hand_out(&found, query, each)? || found.len() < PART {
+            return Ok(());
+        }
+    }
+}
+
+/// False when no more are wanted.
+fn hand_out(found: &[postgres::Row], query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<bool, StoreError> {
+    let Some(first) = found.first() else { return Ok(true) };
+    let names: Vec<String> = first.columns().iter().map(|column| column.name().to_owned()).collect();
+    for row in found {
+        let row = cell::row(row).map_err(|error| error.doing(query.doing))?;
+        if !each(&names, row) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// That a read writes is its own fault, and says nothing about the server.
+fn of_read(doing: &str, error: &postgres::Error) -> StoreError {
+    match error.as_db_error().filter(|db| db.code().code() == READ_ONLY) {
+        Some(db) => StoreError::new(doing, StoreErrorKind::Usage, db.message().to_owned())
+            .with_remedy("; it would write, which a read must not"),
+        None => error::store(doing, error),
+    }
+}

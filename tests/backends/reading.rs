@@ -1,0 +1,407 @@
+//! Reads of a service's own, on every backend: Contract: A10.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use readside::error::{QueryError, StoreError, StoreErrorKind};
+use readside::prelude::*;
+use readside::{HandlerConfig, NewEvent, ProjectionHandler};
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{Fixture, Which};
+
+/// With the store itself, of either kind.
+macro_rules! with_store {
+    ($fixture:expr, $store:ident => $body:expr) => {
+        match &$fixture.which {
+            #[cfg(feature = "sqlite")]
+            Which::Sqlite($store) => $body,
+            #[cfg(feature = "postgres")]
+            Which::Postgres($store) => $body,
+        }
+    };
+}
+
+#[derive(Debug, Deserialize)]
+struct Facts {
+    n: i64,
+    many: u64,
+    yes: bool,
+    share: f64,
+    data: Shape,
+    raw: Vec<u8>,
+    at: SystemTime,
+    tags: Vec<String>,
+    key: Uuid,
+    none: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Shape {
+    b: f64,
+    a: Vec<Option<i32>>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Color {
+    Red,
+    DarkBlue,
+}
+
+fn facts() -> Projection {
+    let table = Table::new("facts")
+        .column(text("id"))
+        .column(integer("n"))
+        .column(integer("many"))
+        .column(boolean("yes"))
+        .column(float("share"))
+        .column(json("data"))
+        .column(bytes("raw"))
+        .column(timestamp("at"))
+        .column(text_array("tags"))
+        .column(uuid("key"))
+        .column(text("none").nullable())
+        .column(text("color"))
+        .primary_key(["id"]);
+    Projection::new("facts", 1).table(table).on_raw("fact", "fact.added", |e| {
+        let n = e.aggregate_id().parse::<i64>().unwrap();
+        create([
+            set("id", e.aggregate_id()),
+            set("n", n - 2),
+            set("many", n * 1_000_000_000_000),
+            set("yes", n % 2 == 1),
+            set("share", 0.5),
+            set("data", Value::json(&json!({"b": 1.5, "a": [1, null]})).unwrap()),
+            set("raw", Value::Bytes(vec![0, 255, 7])),
+            set("at", at(n)),
+            set("tags", vec!["\"ü\"".to_owned(), String::new(), "null".to_owned()]),
+            set("key", key(n)),
+            set("none", Value::Null),
+            set("color", "dark_blue"),
+        ])
+    })
+}
+
+fn at(n: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + Duration::from_micros(n.unsigned_abs())
+}
+
+fn key(n: i64) -> Uuid {
+    Uuid::from_u128(u128::from(n.unsigned_abs()) << 100 | 5)
+}
+
+/// So many facts of a tenant, and one of another.
+fn fill(fixture: &Fixture, count: usize) {
+    let handler =
+        ProjectionHandler::new(fixture.source(), fixture.models(), facts(), HandlerConfig::default()).unwrap();
+    handler.setup().unwrap();
+    let added = |instance: &str, n: usize| NewEvent::raw(instance, "fact", &n.to_string(), "fact.added");
+    let mut events: Vec<NewEvent> = (1..=count).map(|n| added("acme", n)).collect();
+    events.push(added("other", 1));
+    fixture.store.push(&events).unwrap();
+    handler.trigger(&["acme", "other"]).unwrap();
+}
+
+const ALL: &str = "SELECT * FROM facts WHERE instance_id = $instance ORDER BY n";
+
+// Contract: A10
+both!(rows_decode_alike);
+fn rows_decode_alike(fixture: &Fixture) {
+    fill(fixture, 2);
+    let found: Vec<Facts> = with_store!(fixture, store => store.query_as("acme", ALL, &[])).unwrap();
+    assert_eq!(found.len(), 2);
+    let one = &found[0];
+    assert_eq!((one.n, one.many, one.yes, found[1].yes), (-1, 1_000_000_000_000, true, false));
+    assert_eq!((one.share, &one.data), (0.5, &Shape { b: 1.5, a: vec![Some(1), None] }));
+    assert_eq!((&one.raw, one.at, one.key), (&vec![0, 255, 7], at(1), key(1)));
+    assert_eq!((&one.tags, &one.none), (&vec!["\"ü\"".to_owned(), String::new(), "null".to_owned()], &None));
+    // Types that take whatever comes get the same from both databases.
+    let sql = "SELECT n, yes, share, data, at, tags, key, none FROM facts WHERE instance_id = $instance AND id = $1";
+    let any: Vec<BTreeMap<String, serde_json::Value>> =
+        with_store!(fixture, store => store.query_as("acme", sql, &["1".into()])).unwrap();
+    let wanted = json!({
+        "n": -1, "yes": true, "share": 0.5, "data": {"a": [1, null], "b": 1.5}, "at": "2023-11-14T22:13:20.000001Z",
+        "tags": ["\"ü\"", "", "null"], "key": key(1).to_string(), "none": null
+    });
+    assert_eq!(serde_json::to_value(&any[0]).unwrap(), wanted);
+    let texts: Vec<(String, String, String, Color)> = with_store!(fixture, store => store.query_as(
+        "acme",
+        "SELECT at, key, data, color FROM facts WHERE instance_id = $instance AND at = $1 AND key = $2 AND yes = $3",
+        &[at(1).into(), key(1).into(), true.into()],
+    ))
+    .unwrap();
+    let json = r#"{"a":[1,null],"b":1.5}"#.to_owned();
+    assert_eq!(texts, [("2023-11-14T22:13:20.000001Z".to_owned(), key(1).to_string(), json, Color::DarkBlue)]);
+    let red: Vec<Color> = with_store!(fixture, store => store.query_all_as("SELECT $1", &["red".into()])).unwrap();
+    assert_eq!(red, [Color::Red]);
+}
+
+type Sums = (u8, i64, f64, SystemTime, String, bool, f64, f64);
+
+const EACH: Dialects = Dialects::each(
+    "SELECT data ->> 'b' FROM facts WHERE instance_id = $instance AND data @> '{\"b\": 1.5}' LIMIT $1",
+    "SELECT data ->> 'b' FROM facts WHERE instance_id = $instance AND data ->> 'b' = 1.5 LIMIT $1",
+);
+
+// Contract: A10
+both!(expressions_are_what_is_asked_for);
+fn expressions_are_what_is_asked_for(fixture: &Fixture) {
+    fill(fixture, 4);
+    let sql = "SELECT count(*), sum(n), avg(n), max(at), coalesce(max(none), 'x'), min(n) < 0, sum(share), sum(n * 1.5) \
+               FROM facts WHERE instance_id = $instance";
+    let sums: Vec<Sums> = with_store!(fixture, store => store.query_as("acme", sql, &[])).unwrap();
+    assert_eq!(sums, [(4, 2, 0.5, at(4), "x".to_owned(), true, 2.0, 3.0)]);
+    let keys: Vec<Uuid> = with_store!(fixture, store => store.query_as(
+        "acme",
+        "SELECT coalesce(key, $1) FROM facts WHERE instance_id = $instance ORDER BY n LIMIT 1",
+        &[key(9).into()],
+    ))
+    .unwrap();
+    assert_eq!(keys, [key(1)]);
+    let nothing: Vec<Option<i64>> = with_store!(
+        fixture, store => store.query_as("nobody", "SELECT sum(n) FROM facts WHERE instance_id = $instance", &[])
+    )
+    .unwrap();
+    assert_eq!(nothing, [None]);
+    let parts: Vec<f64> = with_store!(fixture, store => store.query_as("acme", EACH, &[1.into()])).unwrap();
+    assert_eq!(parts, [1.5]);
+}
+
+// Contract: A10, B4: nobody reads the rows of all tenants by mistake.
+both!(a_read_is_about_one_tenant);
+fn a_read_is_about_one_tenant(fixture: &Fixture) {
+    fill(fixture, 3);
+    let count = |instance: &str| {
+        let sql = "SELECT count(*) FROM facts WHERE instance_id = $instance";
+        with_store!(fixture, store => store.query_as::<i64>(instance, sql, &[])).unwrap()[0]
+    };
+    assert_eq!((count("acme"), count("other"), count("nobody"), count("' OR '1' = '1")), (3, 1, 0, 0));
+    let all = "SELECT count(*) FROM facts";
+    assert_eq!(with_store!(fixture, store => store.query_all_as::<i64>(all, &[])).unwrap(), [4]);
+    let read = |sql: &'static str, values: &[Value]| {
+        with_store!(fixture, store => store.query_as::<i64>("acme", sql, values)).unwrap_err()
+    };
+    assert!(matches!(read(all, &[]), QueryError::NoInstance));
+    assert!(matches!(read("SELECT 1 -- $instance", &[]), QueryError::NoInstance));
+    assert!(matches!(read("SELECT '$instance'", &[]), QueryError::NoInstance));
+    assert!(matches!(read("DELETE FROM facts WHERE instance_id = $instance", &[]), QueryError::Text { .. }));
+    assert!(matches!(read("SELECT 1 WHERE 'a' = $instance; SELECT 1", &[]), QueryError::Text { .. }));
+    let values = read("SELECT $1 WHERE 'a' = $instance", &[]);
+    assert!(matches!(values, QueryError::Values { placeholders: 1, values: 0 }), "{values:?}");
+    assert!(matches!(read("SELECT $2 WHERE 'a' = $instance", &["a".into(), "b".into()]), QueryError::Text { .. }));
+    let unexpected = with_store!(fixture, store => store.query_all_as::<i64>("SELECT 1 WHERE 'a' = $instance", &[]));
+    assert!(matches!(unexpected, Err(QueryError::UnexpectedInstance)));
+    let missing = read("SELECT n FROM nowhere WHERE instance_id = $instance", &[]);
+    assert!(matches!(&missing, QueryError::Store(error) if error.kind() == StoreErrorKind::Schema), "{missing:?}");
+    let nul = read("SELECT 1 WHERE 'a' = $instance AND 'b' = $1", &["\0".into()]);
+    assert!(matches!(&nul, QueryError::Store(error) if error.kind() == StoreErrorKind::Data), "{nul:?}");
+    assert_eq!(count("acme"), 3);
+}
+
+// Contract: A10, O4
+both!(a_row_that_does_not_fit_is_named_without_its_values);
+fn a_row_that_does_not_fit_is_named_without_its_values(fixture: &Fixture) {
+    #[derive(Debug, Deserialize)]
+    #[allow(dead_code, reason = "it is never made")]
+    struct Wrong {
+        n: i64,
+        data: BTreeMap<String, i64>,
+    }
+    fill(fixture, 2);
+    let wrong = with_store!(fixture, store => store.query_as::<Wrong>("acme", ALL, &[])).unwrap_err();
+    let QueryError::Decode { row: 0, column, wanted, .. } = &wrong else { panic!("{wrong:?}") };
+    assert_eq!(column.as_deref(), Some("data"));
+    assert!(wanted.ends_with("Wrong"));
+    let said = readside::error::chain(&wrong);
+    assert!(said.starts_with("row 0 of the query is no ") && said.contains("(column \"data\")"), "{said}");
+    for (sql, said) in [
+        ("SELECT 'secret' AS x WHERE 'x' <> $instance", "a text was found"),
+        ("SELECT 1.5 AS x WHERE 'x' <> $instance", "was found"),
+        ("SELECT NULL AS x WHERE 'x' <> $instance", "NULL was found"),
+        ("SELECT 300 AS x WHERE 'x' <> $instance", "that does not fit was found"),
+        ("SELECT 1, 2 WHERE 'x' <> $instance", "a row of 2 columns was found"),
+    ] {
+        let error = with_store!(fixture, store => store.query_as::<u8>("acme", sql, &[])).unwrap_err();
+        let told = readside::error::chain(&error);
+        assert!(told.contains(said) && !told.contains("secret") && !told.contains("300"), "{sql}: {told}");
+    }
+}
+
+/// Numbers without end.
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+
+#[derive(Debug)]
+enum Stop {
+    Enough,
+    Query(QueryError),
+}
+
+impl From<QueryError> for Stop {
+    fn from(error: QueryError) -> Self {
+        Self::Query(error)
+    }
+}
+
+// Contract: A10, L9
+both!(a_stream_holds_a_part_at_a_time);
+fn a_stream_holds_a_part_at_a_time(fixture: &Fixture) {
+    fill(fixture, 700);
+    let mut seen = Vec::new();
+    let streamed = with_store!(fixture, store => store.stream_as(
+        "acme",
+        "SELECT n FROM facts WHERE instance_id = $instance AND n > $1 ORDER BY n",
+        &[100.into()],
+        |n: i64| {
+            seen.push(n);
+            Ok::<(), QueryError>(())
+        },
+    ));
+    streamed.unwrap();
+    assert_eq!(seen, (101..=698).collect::<Vec<i64>>());
+    // One that never ends is read as far as is wanted.
+    let mut last = 0;
+    let stopped = with_store!(fixture, store => store.stream_all_as(ENDLESS, &[], |i: i64| {
+        last = i;
+        if i == 1001 { Err(Stop::Enough) } else { Ok(()) }
+    }));
+    assert!(matches!(stopped, Err(Stop::Enough)), "{stopped:?}");
+    assert_eq!(last, 1001);
+    let wrong = with_store!(fixture, store => store.stream_all_as(ENDLESS, &[], |_: String| Ok::<(), Stop>(())));
+    assert!(matches!(wrong, Err(Stop::Query(QueryError::Decode { row: 0, .. }))), "{wrong:?}");
+    let none = with_store!(fixture, store => store.stream_all_as("SELECT 1 WHERE $1", &[Value::Boolean(false)], |_: i64| Err(Stop::Enough)));
+    none.unwrap();
+    let null = with_store!(fixture, store => store.stream_all_as("SELECT n FROM facts WHERE none = $1", &[Value::Null], |_: i64| Err(Stop::Enough)));
+    null.unwrap();
+}
+
+// Contract: A10: every wait has an end.
+both!(a_read_has_its_time);
+fn a_read_has_its_time(fixture: &Fixture) {
+    fill(fixture, 1);
+    let within = Duration::from_millis(200);
+    let endless = "SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i % 1000 + 1 FROM n) SELECT i FROM n) x";
+    let late = with_store!(fixture, store => store.reader().within(within).query_all_as::<i64>(endless, &[]));
+    assert!(matches!(late, Err(QueryError::TooLong { .. })), "{late:?}");
+    let late = with_store!(
+        fixture, store => store.reader().within(within).stream_all_as(endless, &[], |_: i64| Ok::<(), QueryError>(()))
+    );
+    assert!(matches!(late, Err(QueryError::TooLong { .. })), "{late:?}");
+    let said = readside::error::chain(&late.unwrap_err());
+    assert!(said.contains("after 200 ms") && said.contains("Reader::within"), "{said}");
+    let found: Vec<Facts> = with_store!(fixture, store => store.query_as("acme", ALL, &[])).unwrap();
+    assert_eq!(found.len(), 1);
+    fixture.store.push(&[NewEvent::raw("acme", "fact", "2", "fact.added")]).unwrap();
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::new("a test", StoreErrorKind::Other, error)
+}
+
+// Contract: A10
+both!(a_lent_connection_only_reads);
+fn a_lent_connection_only_reads(fixture: &Fixture) {
+    fill(fixture, 2);
+    let generation = fixture.store.generation();
+    // More often than there are connections.
+    for _ in 0..30 {
+        let count: i64 = match &fixture.which {
+            #[cfg(feature = "sqlite")]
+            Which::Sqlite(store) => store.with_client(|client| {
+                client.execute("DELETE FROM facts_1", []).unwrap_err();
+                client.query_row("SELECT count(*) FROM facts", [], |row| row.get(0)).map_err(other)
+            }),
+            #[cfg(feature = "postgres")]
+            Which::Postgres(store) => store.with_client(|client| {
+                client.batch_execute("SET search_path TO nowhere; SELECT pg_advisory_lock(7)").map_err(other)?;
+                let count = client.query_one("SELECT count(*) FROM public.facts", &[]).map_err(other)?.get(0);
+                client.execute("DELETE FROM public.facts_1", &[]).unwrap_err();
+                Ok::<i64, StoreError>(count)
+            }),
+        }
+        .unwrap();
+        assert_eq!(count, 3);
+    }
+    assert_eq!(fixture.store.generation(), generation, "no connection was given up");
+    let failed = with_store!(fixture, store => store.with_client(|_| Err::<(), _>(StoreError::new("a", StoreErrorKind::Other, "b"))));
+    assert_eq!(failed.unwrap_err().kind(), StoreErrorKind::Other);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(
+        || with_store!(fixture, store => store.with_client(|_| -> Result<(), StoreError> { panic!("on purpose") })),
+    ));
+    assert!(panicked.is_err());
+    fixture.store.push(&[NewEvent::raw("acme", "fact", "3", "fact.added")]).unwrap();
+    let found: Vec<Facts> = with_store!(fixture, store => store.query_as("acme", ALL, &[])).unwrap();
+    assert_eq!(found.len(), 2);
+}
+
+// Contract: A4, A10: rows and events by one pool.
+both!(a_lent_transaction_stores_rows_and_events_together);
+fn a_lent_transaction_stores_rows_and_events_together(fixture: &Fixture) {
+    let add = |id: &str, fails: bool| match &fixture.which {
+        #[cfg(feature = "sqlite")]
+        Which::Sqlite(store) => store.with_transaction(|transaction| {
+            transaction.execute_batch("CREATE TABLE IF NOT EXISTS carts (id TEXT PRIMARY KEY)").map_err(other)?;
+            transaction.execute("INSERT INTO carts VALUES (?1)", [id]).map_err(other)?;
+            let pushed = store.push_in(transaction, &[NewEvent::raw("acme", "cart", id, "cart.opened")]);
+            if fails { Err(StoreError::new("a", StoreErrorKind::Other, "b").into()) } else { pushed }
+        }),
+        #[cfg(feature = "postgres")]
+        Which::Postgres(store) => store.with_transaction(|transaction| {
+            let sql = "SET search_path TO public; CREATE TABLE IF NOT EXISTS carts (id TEXT PRIMARY KEY)";
+            transaction.batch_execute(sql).map_err(other)?;
+            transaction.execute("INSERT INTO carts VALUES ($1)", &[&id]).map_err(other)?;
+            let pushed = store.push_in(transaction, &[NewEvent::raw("acme", "cart", id, "cart.opened")]);
+            transaction.batch_execute("SET search_path TO nowhere").map_err(other)?;
+            if fails { Err(StoreError::new("a", StoreErrorKind::Other, "b").into()) } else { pushed }
+        }),
+    };
+    let pushed = add("c1", false).unwrap();
+    pushed.token.fire();
+    add("c2", true).unwrap_err();
+    add("c1", false).unwrap_err();
+    add("c3", false).unwrap().token.fire();
+    let rows: Vec<String> =
+        with_store!(fixture, store => store.query_all_as("SELECT id FROM carts ORDER BY id", &[])).unwrap();
+    assert_eq!(rows, ["c1", "c3"]);
+    let events = fixture.store.filter(&readside::query::Query::new()).unwrap();
+    assert_eq!(events.iter().map(readside::Event::aggregate_id).collect::<Vec<_>>(), ["c1", "c3"]);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(
+        || with_store!(fixture, store => store.with_transaction(|_| -> Result<(), StoreError> { panic!("on purpose") })),
+    ));
+    assert!(panicked.is_err());
+    fixture.store.push(&[NewEvent::raw("acme", "cart", "c4", "cart.opened")]).unwrap();
+}
+
+// Contract: A10: an error that is passed over is not taken for a commit.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_lent_transaction_that_failed_inside_is_not_committed() {
+    let fixture = crate::postgres();
+    let Which::Postgres(store) = &fixture.which else { unreachable!() };
+    let outcome = store.with_transaction(|transaction| {
+        transaction.batch_execute("CREATE TABLE carts (id TEXT PRIMARY KEY)").map_err(other)?;
+        let _ = transaction.execute("INSERT INTO nowhere VALUES (1)", &[]);
+        Ok::<(), StoreError>(())
+    });
+    assert_eq!(outcome.unwrap_err().kind(), StoreErrorKind::Usage);
+    let missing = store.query_all_as::<String>("SELECT id FROM carts", &[]);
+    assert!(matches!(missing, Err(QueryError::Store(error)) if error.kind() == StoreErrorKind::Schema));
+}
+
+// Contract: A10: a text of the service's own that writes is its own fault.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_query_that_writes_is_refused_and_costs_no_connection() {
+    let fixture = crate::postgres();
+    fill(&fixture, 1);
+    let Which::Postgres(store) = &fixture.which else { unreachable!() };
+    let generation = fixture.store.generation();
+    let sql = "WITH gone AS (DELETE FROM facts_1 RETURNING n) SELECT n FROM gone";
+    let refused = store.query_all_as::<i64>(sql, &[]);
+    let Err(QueryError::Store(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.kind(), StoreErrorKind::Usage);
+    assert!(error.to_string().contains("a read must not"), "{error}");
+    assert_eq!(fixture.store.generation(), generation);
+}
