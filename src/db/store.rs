@@ -256,6 +256,10 @@ impl<B: Backend> EventStore for DbStore<B> {
         self.inner.backend.read("reading instance ids", |conn| filter::instance_ids(conn, query))
     }
 
+    fn location(&self) -> Result<String, StoreError> {
+        self.inner.backend.location()
+    }
+
     fn subscribe(&self, topics: Topics) -> Subscription {
         self.inner.bus.subscribe(topics)
     }
@@ -397,6 +401,10 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {
         self.inner.backend.write("taking this process off the list", |conn| lease::leave(conn, process))
+    }
+
+    fn is_at(&self, location: &str) -> Result<bool, StoreError> {
+        Ok(self.inner.backend.location()? == location)
     }
 
     fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {

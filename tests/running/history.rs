@@ -112,14 +112,8 @@ pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Pl
 }
 
 // Contract: L11, G5: who keeps read models in a copy of the events' database is told so.
-#[cfg(feature = "sqlite")]
-#[test]
-fn read_models_in_a_copy_of_the_file_are_named() {
-    read_models_in_a_copy_of_the_event_store_are_named(&crate::File::new());
-}
-
-#[cfg(feature = "sqlite")]
-fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
+both!(read_models_in_a_copy_of_the_event_store_are_named);
+pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
     let (models, own) = (place.elsewhere(), place.own("store"));
     ProjectionStore::setup(&models, &[&counts("counts")]).unwrap();
     place.open().setup(&[]).unwrap();

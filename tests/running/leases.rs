@@ -267,3 +267,12 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
     assert_eq!(change_token(), again);
     assert_eq!(store.change_token(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
 }
+
+// Contract: L10, G5: whichever way a database is opened it is the same one, and no copy is.
+both!(a_database_is_at_one_location);
+pub(crate) fn a_database_is_at_one_location<P: Place>(place: &P) {
+    let (store, other) = (place.open(), place.open());
+    let location = store.location().unwrap();
+    assert!(other.is_at(&location).unwrap());
+    assert!(!place.elsewhere().is_at(&location).unwrap());
+}
