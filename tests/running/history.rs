@@ -131,3 +131,40 @@ pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place
     eventually("the reason", || found().iter().any(is_named));
     engine.shutdown(LONG).unwrap();
 }
+
+// Contract: L10, L11, F7: also where the work goes event by event, because a process died of it perhaps.
+both!(a_commit_check_that_refuses_careful_work_is_told_as_another_history);
+pub(crate) fn a_commit_check_that_refuses_careful_work_is_told_as_another_history<P: Place>(place: &P) {
+    let (store, own) = (place.open(), |table: &str| place.own(table));
+    let ((ask, asked), (answer, answered)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+    let (ask, answered) = (std::sync::Mutex::new(ask), std::sync::Mutex::new(answered));
+    // Whenever the event is reduced, it becomes another one in the log.
+    let projection = Projection::new("counts", 1)
+        .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(move |e, p: crate::Counted| {
+            let _ = ask.lock().unwrap().send(());
+            let _ = answered.lock().unwrap().recv_timeout(LONG);
+            upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+        });
+    ProjectionStore::setup(&store, &[&projection]).unwrap();
+    store.push(&counted(1)).unwrap();
+    let dead = uuid::Uuid::from_u128(1);
+    assert_eq!(store.acquire(&projection.key(), &["a".into()], dead, Duration::from_millis(1)).unwrap().len(), 1);
+    let engine = Engine::builder(store).projection(projection).config(eager()).start().unwrap();
+    let fresh = if own("").contains('.') { "gen_random_uuid()" } else { "randomblob(16)" };
+    let found = || engine.health().unwrap().projections.remove(0).standstills;
+    let is_other = |one: &Standstill| matches!(one.kind, StandstillKind::Diverged | StandstillKind::Database);
+    let mut noted = Vec::new();
+    eventually("the standstill", || {
+        if asked.recv_timeout(Duration::from_millis(20)).is_ok() {
+            place.sql(&format!("UPDATE {} SET event_id = {fresh} WHERE instance_id = 'a'", own("events")));
+            answer.send(()).unwrap();
+        }
+        noted = found();
+        noted.iter().any(is_other)
+    });
+    let told = noted.into_iter().find(is_other).unwrap();
+    assert!(told.kind == StandstillKind::Diverged && told.reason.contains("another event stands"), "{told}");
+    drop(answer);
+    engine.shutdown(LONG).unwrap();
+}
