@@ -188,8 +188,8 @@ impl Engine {
             return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
         };
         let (source, models) = (self.source(), self.models());
-        let (system, cancel) = (self.with_system(), Arc::default());
-        Ok(Context { source, models, projection: own, config, system, cancel })
+        let (system, cancel, reducing) = (self.with_system(), Arc::default(), self.reducing(projection));
+        Ok(Context { source, models, projection: own, config, system, cancel, reducing })
     }
 
     fn follow(&self, id: Uuid, changed: &mut dyn FnMut(&CommandRecord)) -> Result<serde_json::Value, OperateError> {

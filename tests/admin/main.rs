@@ -33,6 +33,7 @@ mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
+mod hanging;
 mod looking;
 mod objects;
 mod own_sql;
@@ -94,6 +95,8 @@ pub(crate) trait Place: Sync {
     /// Erases all events of a thing.
     fn redact(&self, instance: &str, thing: &str);
     fn open(&self) -> Self::Store;
+    /// As `open`, but who writes waits for others no longer than usual.
+    fn impatient(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
     fn elsewhere(&self) -> Self::Store;
@@ -132,6 +135,9 @@ impl Place for File {
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
         SqliteStore::open_with(self.address(), options).unwrap()
+    }
+    fn impatient(&self) -> SqliteStore {
+        SqliteStore::open(self.address()).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
         SqliteStore::open(self.at("elsewhere.db")).unwrap()
@@ -192,6 +198,9 @@ impl Place for common::postgres::Database {
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
+    }
+    fn impatient(&self) -> PostgresStore {
+        self.open()
     }
     fn address(&self) -> String {
         self.url().to_owned()

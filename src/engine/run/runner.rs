@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::builds::Build;
 use crate::engine::handler::ProjectionHandler;
+use crate::engine::pass::reducing::Reducing;
 use crate::query::EventFilter;
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
@@ -17,6 +18,8 @@ const TELL_AGAIN: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
+    /// What commands are at that reduce events beside it: on builds of their own, or to look at it.
+    pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     /// Its first run of all instances has succeeded once.
     pub(crate) succeeded: AtomicBool,
@@ -47,6 +50,7 @@ impl Runner {
         let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_shadow());
         Self {
             handler,
+            commands: Arc::default(),
             wanted,
             succeeded: AtomicBool::new(false),
             leading: AtomicBool::new(false),
