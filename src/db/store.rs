@@ -113,8 +113,9 @@ impl<B: Backend> DbStore<B> {
         self.inner.backend.grants(role, projections)
     }
 
-    /// The rows of a projection's table, as readers see them, by instance and primary key: the name and the value of
-    /// each column, the first one being `instance_id`. Meant for tests and reports: it reads the whole table.
+    /// The rows of a projection's table, in the version that is given, by instance and primary key: the name and the value of
+    /// each column, the first one being `instance_id`. Readers may see another version, by the view. Meant for tests and
+    /// reports: it reads the whole table.
     ///
     /// # Errors
     /// When the projection has no such table or the store cannot be read.
