@@ -299,6 +299,8 @@ pub enum StandstillSubject {
     Work,
     /// Its build.
     Build,
+    /// A command on it.
+    Command,
     /// One instance.
     Instance(Arc<str>),
     /// More instances than are written down one by one.
@@ -312,6 +314,7 @@ impl StandstillSubject {
             Self::Look => ("look", ""),
             Self::Work => ("work", ""),
             Self::Build => ("build", ""),
+            Self::Command => ("command", ""),
             Self::Instance(instance) => ("instance", instance),
             Self::More => ("more", ""),
         }

@@ -44,8 +44,8 @@ impl CommandHandler for AdminHandler {
         let unknown = || OperateError::UnknownProjection { projection: asked.projection.clone(), known: Vec::new() };
         let (projection, config) = task.projection().ok_or_else(unknown)?;
         let (source, models) = (task.source(), task.models());
-        let (system, cancel) = (task.with_system(), Arc::clone(task.cancel()));
-        let site = Context { source, models, projection, config, system, cancel };
+        let (system, cancel, reducing) = (task.with_system(), Arc::clone(task.cancel()), task.reducing());
+        let site = Context { source, models, projection, config, system, cancel, reducing };
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.command {
             AdminCommand::Rebuild(options) => match &options.instance {

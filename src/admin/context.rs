@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::builds::{Build, Phase};
-use crate::engine::{Astray, HandlerConfig, NEXT, ProjectionHandler, Stop, astray};
+use crate::engine::{Astray, HandlerConfig, NEXT, ProjectionHandler, Reducing, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
 use crate::lease::Pause;
 use crate::projection::Projection;
@@ -26,6 +26,8 @@ pub(super) struct Context<'s> {
     pub(super) system: bool,
     /// Ends the passes of its handlers.
     pub(super) cancel: Arc<Stop>,
+    /// Where it is told which events are reduced.
+    pub(super) reducing: Arc<Reducing>,
 }
 
 /// What an operation tells while it goes on, and how it is ended.
@@ -85,7 +87,7 @@ impl Context<'_> {
             config.max_failure_count = 1;
         }
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
-        Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)))
+        Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)).telling(Arc::clone(&self.reducing)))
     }
 
     /// The build of this version under its own name, and one that is filled beside it.

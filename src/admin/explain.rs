@@ -231,7 +231,11 @@ impl Told<'_> {
     /// An event that is refused here changes nothing; why it is refused is a step of its own.
     fn one(&mut self, replay: &mut dyn Replay, event: &Event) -> Result<(), StoreError> {
         let projection = &self.site.projection;
-        let (statement, refused) = match projection.reduce(event) {
+        let inside = self.site.reducing.enter(&event.instance);
+        inside.at(event.position);
+        let reduced = projection.reduce(event);
+        drop(inside);
+        let (statement, refused) = match reduced {
             Ok(Statement::Noop) => return Ok(()),
             Ok(statement) => {
                 let outcome = replay.apply(&event.instance, &statement);

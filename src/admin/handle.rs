@@ -544,8 +544,8 @@ fn unknown(engine: &Engine, projection: &str) -> OperateError {
 pub(super) fn site<'e>(engine: &'e Engine, projection: &str) -> Result<Context<'e>, OperateError> {
     let Some((own, config)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
     let (source, models) = (engine.source(), engine.models());
-    let (system, cancel) = (engine.with_system(), Arc::default());
-    Ok(Context { source, models, projection: own, config, system, cancel })
+    let (system, cancel, reducing) = (engine.with_system(), Arc::default(), engine.reducing(projection));
+    Ok(Context { source, models, projection: own, config, system, cancel, reducing })
 }
 
 impl Control for Engine {

@@ -488,13 +488,19 @@ fn try_switch(
             continue;
         }
         insist(control, || check(site, target))?;
-        let why = waits_for(&error);
+        let mut why = waits_for(&error);
+        if matches!(error, SwitchError::NotCaughtUp { .. }) {
+            // What it waits for may never come.
+            let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
+            check_movable(site, target, &standing, control)?;
+            why = standing.stuck.unwrap_or(why);
+        }
         if why != told {
-            let why = chain(&error);
-            log::info!("projection {:?}: the switch waits: {why}", site.name());
+            let words = if matches!(error, SwitchError::Held { .. }) { chain(&error) } else { why.clone() };
+            log::info!("projection {:?}: the switch waits: {words}", site.name());
             let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
             let progress = Pace::new().progress(Step::Switching, &standing);
-            let progress = BuildProgress { waits_for: Some(why.clone()), comparison: comparison.cloned(), ..progress };
+            let progress = BuildProgress { waits_for: Some(words), comparison: comparison.cloned(), ..progress };
             control.report(&answer(&progress)?);
             told = why;
         }

@@ -11,6 +11,7 @@ use super::{left_out, lost};
 use crate::builds::{BuildProgress, LaggingInstance, Phase, Step};
 use crate::engine::ProjectionHandler;
 use crate::error::{OperateError, SwitchError, TriggerError, chain};
+use crate::plain::plain;
 use crate::projection::Projection;
 use crate::state::PART;
 use crate::stop_cause::StopCause;
@@ -100,8 +101,18 @@ fn fill(
         })?);
         match processed.stopped.into_iter().next().map(|stopped| stopped.cause) {
             None if !more => return Ok(()),
-            // The live one stands before the same event; the exchange decides whether that suffices.
-            Some(StopCause::Stopped(_)) => return Ok(()),
+            Some(StopCause::Stopped(blocked)) => {
+                // Where the live one stands before the same event, it is as far as this one.
+                if site.state(&site.projection.key(), instance)?.position < blocked.position {
+                    return Ok(());
+                }
+                let (event, class, error) = (blocked.position, blocked.class, plain(&blocked.error));
+                return Err(site.refused(format!(
+                    "instance {instance:?} cannot be built: its event at position {event}, which the live build has behind it, \
+                     failed in the build ({class}: {error}); readers stay where they are; mend its reducer, then ask for the \
+                     rebuild again"
+                )));
+            }
             None => {}
             Some(StopCause::Store(error)) if !error.is_transient() => return Err(error.into()),
             Some(StopCause::HistoryDiverged { found }) => return Err(site.refused(found)),

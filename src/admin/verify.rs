@@ -128,8 +128,10 @@ pub(super) fn verify(
     }
     let seen = Seen(site.builds());
     let may_go_on = || control.may_go_on();
-    let check =
-        Check::new(site.source.as_ref(), None, &seen, &site.projection).map_err(lower)?.while_wanted(&may_go_on);
+    let check = Check::new(site.source.as_ref(), None, &seen, &site.projection)
+        .map_err(lower)?
+        .while_wanted(&may_go_on)
+        .telling(&site.reducing);
     let interventions = site.models.interventions(&site.projection.key(), GIVEN_UP)?;
     let given_up: HashSet<(Arc<str>, i64)> = interventions
         .into_iter()

@@ -56,7 +56,7 @@ fn take(
     let which = sql.one_of(dialect, "instance_id", instances);
     let text = format!(
         "UPDATE {table} AS s SET owner = {me}, leased_until = {until}, \
-         leased_at = CASE WHEN owner = {me} AND leased_until > {now} THEN coalesce(leased_at, {now}) ELSE {now} END, \
+         leased_at = CASE WHEN owner = {me} AND leased_until > {now} AND leased_at <= {now} THEN leased_at ELSE {now} END, \
          epoch = epoch + CASE WHEN owner = {me} AND leased_until > {now} THEN 0 ELSE 1 END, \
          marked = CASE WHEN owner = {me} THEN {OTHERS_MARK} ELSE marked END, \
          careful = careful OR (owner IS NOT NULL AND owner <> {me} AND NOT EXISTS \
@@ -76,7 +76,8 @@ fn lease_of(found: &Row, at: usize) -> Result<Lease, StoreError> {
     Ok(Lease { instance, epoch, careful: row::truth(found, at + 2)? })
 }
 
-/// Extends all leases of a process that have not expired; rows that a transaction has locked are left out.
+/// Extends all leases of a process that have not expired. One that began in the future, by a clock that was wrong, begins now:
+/// else it never would be said to last for long. Rows that a transaction has locked are left out.
 pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError> {
     let dialect = conn.dialect();
     let table = dialect.table("projection_states");
@@ -84,7 +85,8 @@ pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result
     let (me, now, until) = (sql.bind(owner), sql.now(), sql.after(lease));
     let key = "instance_id, projection, version";
     let text = format!(
-        "UPDATE {table} SET leased_until = {until} WHERE owner = {me} AND ({key}) IN (SELECT {key} FROM {table} \
+        "UPDATE {table} SET leased_until = {until}, \
+         leased_at = CASE WHEN leased_at <= {now} THEN leased_at ELSE {now} END WHERE owner = {me} AND ({key}) IN (SELECT {key} FROM {table} \
          WHERE owner = {me} AND leased_until > {now} ORDER BY {key}{}) RETURNING projection, version, instance_id, epoch, careful",
         skip_locked(dialect)
     );

@@ -313,6 +313,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;
 
+    /// What tells this database from every other one that there is now, from copies of it too.
+    #[doc(hidden)]
+    fn location(&self) -> Result<String, StoreError>;
+
     /// Rises whenever a connection turns out to be lost, or is given up because of what the server said. What was read before
     /// may be of another server, or of another time of it.
     #[doc(hidden)]

@@ -298,7 +298,7 @@ fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<
     let mut params: Vec<Value> = vec![NOTES.into(), believed(at).into()];
     let only = if let Some(instance) = instance {
         params.push(instance.into());
-        " AND (n.subject NOT IN ('instance', 'more') OR (n.subject = 'instance' AND n.instance_id = $3))"
+        " AND (n.subject NOT IN ('instance', 'more', 'command') OR (n.subject = 'instance' AND n.instance_id = $3))"
     } else {
         ""
     };

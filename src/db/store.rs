@@ -114,8 +114,9 @@ impl<B: Backend> DbStore<B> {
         self.inner.backend.grants(role, projections)
     }
 
-    /// The rows of a projection's table, as readers see them, by instance and primary key: the name and the value of
-    /// each column, the first one being `instance_id`. Meant for tests and reports: it reads the whole table.
+    /// The rows of a projection's table, in the version that is given, by instance and primary key: the name and the value of
+    /// each column, the first one being `instance_id`. Readers may see another version, by the view. Meant for tests and
+    /// reports: it reads the whole table.
     ///
     /// # Errors
     /// When the projection has no such table or the store cannot be read.
@@ -301,6 +302,10 @@ impl<B: Backend> EventStore for DbStore<B> {
         self.inner.backend.read("reading instance ids", |conn| filter::instance_ids(conn, query))
     }
 
+    fn location(&self) -> Result<String, StoreError> {
+        self.inner.backend.location()
+    }
+
     fn subscribe(&self, topics: Topics) -> Subscription {
         self.inner.bus.subscribe(topics)
     }
@@ -442,6 +447,10 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {
         self.inner.backend.write("taking this process off the list", |conn| lease::leave(conn, process))
+    }
+
+    fn is_at(&self, location: &str) -> Result<bool, StoreError> {
+        Ok(self.inner.backend.location()? == location)
     }
 
     fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError> {

@@ -22,6 +22,7 @@ pub use config::{EngineConfig, HandlerConfig, Policy};
 pub use handler::ProjectionHandler;
 pub(crate) use handler::failures::in_all;
 pub(crate) use pass::history::{Astray, astray};
+pub(crate) use pass::reducing::Reducing;
 pub use pass::work::Processed;
 pub use read::fetch::Fetched;
 pub use run::builder::{EngineBuilder, EngineStore};

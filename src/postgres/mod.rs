@@ -241,6 +241,16 @@ impl Backend for Postgres {
         Some(self.options.max_connections)
     }
 
+    /// A copy of a server has its identifier and the numbers of its databases, but did not start in the same microsecond.
+    fn location(&self) -> Result<String, StoreError> {
+        let sql = "SELECT extract(epoch FROM pg_postmaster_start_time())::text || ' ' || d.oid::text \
+                   FROM pg_database d WHERE d.datname = current_database()";
+        self.read("asking which database this is", |conn| {
+            let rows = conn.query(sql, &[])?;
+            rows.first().map_or(Ok(""), |found| row::text(found, 0)).map(str::to_owned)
+        })
+    }
+
     fn generation(&self) -> u64 {
         self.pool.generation()
     }

@@ -557,6 +557,12 @@ impl Backend for Sqlite {
         None
     }
 
+    /// The file, as long as it is at its path. What is in memory is no other store's.
+    fn location(&self) -> Result<String, StoreError> {
+        self.check("asking which database this is")?;
+        Ok(self.place.as_ref().map_or_else(|| format!("{:p}", &raw const *self), Place::identity))
+    }
+
     /// Freed space is overwritten as it is freed (`secure_delete`); the write-ahead log goes into the file here.
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         let doing = "emptying the write-ahead log";

@@ -42,6 +42,11 @@ impl Place {
         Ok(Some(Self { path, real, identity, sibling: Vec::new() }))
     }
 
+    /// What no other file has as long as this one is open.
+    pub(super) fn identity(&self) -> String {
+        format!("{:?}", self.identity)
+    }
+
     /// The file itself, where the path is a link: the log lies beside that.
     pub(super) fn file(&self) -> &Path {
         self.real.as_deref().map_or(&*self.path, Path::new)

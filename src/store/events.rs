@@ -122,6 +122,13 @@ pub trait EventStore: Sealed + EventSource {
     /// When the store cannot be read.
     fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError>;
 
+    /// In which database the events are, as it is now. No other database has the same location at the same time, a copy
+    /// of this one neither: it has the same [`store_id`](EventSource::store_id).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn location(&self) -> Result<String, StoreError>;
+
     /// Hands events that are pushed through this store from now on to the subscription. Dropping the subscription
     /// ends it.
     fn subscribe(&self, topics: Topics) -> Subscription;

@@ -83,6 +83,13 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn leave(&self, process: Uuid) -> Result<(), StoreError>;
 
+    /// True when this is the database at that [`EventStore::location`](crate::EventStore::location), so that one query sees
+    /// the heads of its log beside the states. A copy of it is another one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn is_at(&self, location: &str) -> Result<bool, StoreError>;
+
     /// The pairs that lag, in one query for all projections; none when the events are in another database, so that
     /// heads and states have to be compared by the caller.
     ///

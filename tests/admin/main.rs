@@ -33,6 +33,7 @@ mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
+mod hanging;
 mod looking;
 mod objects;
 mod own_sql;
@@ -106,6 +107,8 @@ pub(crate) trait Place: Sync {
     /// Removes a tenant.
     fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows));
     fn open(&self) -> Self::Store;
+    /// As `open`, but who writes waits for others no longer than usual.
+    fn impatient(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
     fn elsewhere(&self) -> Self::Store;
@@ -147,6 +150,9 @@ impl Place for File {
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions::default().busy_timeout(LONG);
         SqliteStore::open_with(self.address(), options).unwrap()
+    }
+    fn impatient(&self) -> SqliteStore {
+        SqliteStore::open(self.address()).unwrap()
     }
     fn elsewhere(&self) -> SqliteStore {
         SqliteStore::open(self.at("elsewhere.db")).unwrap()
@@ -210,6 +216,9 @@ impl Place for common::postgres::Database {
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
+    }
+    fn impatient(&self) -> PostgresStore {
+        self.open()
     }
     fn address(&self) -> String {
         self.url().to_owned()

@@ -155,6 +155,34 @@ fn what_is_granted_is_what_running_needs() {
     assert_eq!(registered, defined);
 }
 
+// Contract: L11: what policies hide is not changed, and the database says nothing.
+#[test]
+fn row_level_security_that_holds_for_the_engine_is_told() {
+    let place = database();
+    let owner = place.open();
+    ProjectionStore::setup(&owner, &[&counts(1), &sums()]).unwrap();
+    let role = Role::new(&place);
+    place.sql(&owner.grant_sql(&role.name, &[]).unwrap());
+    let store = role.open();
+    let fine = privileges(&store);
+    place.sql(
+        "ALTER TABLE counts_1 ENABLE ROW LEVEL SECURITY; CREATE POLICY one ON counts_1 USING (instance_id = 'a'); \
+         ALTER TABLE \"Read models\".sums_1 ENABLE ROW LEVEL SECURITY",
+    );
+    let found = privileges(&store);
+    assert_eq!(found.verdict, Severity::Warn, "{found:?}");
+    for word in ["row-level security", "counts_1", "\"Read models\".sums_1"] {
+        assert!(found.found.contains(word), "{word}: {found:?}");
+    }
+    assert!(found.remedy.unwrap().contains("BYPASSRLS"));
+    assert_eq!(privileges(&owner).verdict, Severity::Ok, "it holds for no owner");
+    place.sql("ALTER TABLE readside.events ENABLE ROW LEVEL SECURITY");
+    let found = privileges(&store);
+    assert!(found.verdict == Severity::Fail && found.found.contains("readside.events"), "{found:?}");
+    place.sql(&format!("ALTER ROLE {} BYPASSRLS", role.quoted()));
+    assert_eq!(privileges(&store), fine);
+}
+
 // Contract: I1: whatever a migration adds has to be decided about.
 #[test]
 fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {

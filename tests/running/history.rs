@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use readside::error::AwaitError;
 use readside::health::StopCause;
-use readside::store::{EventSource, ProjectionStore, Standstill, StandstillKind};
+use readside::inspect::Inspect;
+use readside::prelude::*;
+use readside::store::{
+    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, Standstill,
+    StandstillKind, StandstillStore,
+};
 use readside::{Engine, EventStore, NewEvent};
 
 use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, start, sum};
@@ -114,14 +119,8 @@ pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Pl
 }
 
 // Contract: L11, G5: who keeps read models in a copy of the events' database is told so.
-#[cfg(feature = "sqlite")]
-#[test]
-fn read_models_in_a_copy_of_the_file_are_named() {
-    read_models_in_a_copy_of_the_event_store_are_named(&crate::File::new());
-}
-
-#[cfg(feature = "sqlite")]
-fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
+both!(read_models_in_a_copy_of_the_event_store_are_named);
+pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
     let (models, own) = (place.elsewhere(), place.own("store"));
     ProjectionStore::setup(&models, &[&counts("counts")]).unwrap();
     place.open().setup(&[]).unwrap();
@@ -137,5 +136,42 @@ fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
     let is_named =
         |one: &Standstill| one.kind == StandstillKind::Diverged && one.reason.contains("is a copy of the other");
     eventually("the reason", || found().iter().any(is_named));
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: L10, L11, F7: also where the work goes event by event, because a process died of it perhaps.
+both!(a_commit_check_that_refuses_careful_work_is_told_as_another_history);
+pub(crate) fn a_commit_check_that_refuses_careful_work_is_told_as_another_history<P: Place>(place: &P) {
+    let (store, own) = (place.open(), |table: &str| place.own(table));
+    let ((ask, asked), (answer, answered)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+    let (ask, answered) = (std::sync::Mutex::new(ask), std::sync::Mutex::new(answered));
+    // Whenever the event is reduced, it becomes another one in the log.
+    let projection = Projection::new("counts", 1)
+        .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
+        .on(move |e, p: crate::Counted| {
+            let _ = ask.lock().unwrap().send(());
+            let _ = answered.lock().unwrap().recv_timeout(LONG);
+            upsert(["thing"], [set("thing", e.aggregate_id()), increment("n", p.by)])
+        });
+    ProjectionStore::setup(&store, &[&projection]).unwrap();
+    store.push(&counted(1)).unwrap();
+    let dead = uuid::Uuid::from_u128(1);
+    assert_eq!(store.acquire(&projection.key(), &["a".into()], dead, Duration::from_millis(1)).unwrap().len(), 1);
+    let engine = Engine::builder(store).projection(projection).config(eager()).start().unwrap();
+    let fresh = if own("").contains('.') { "gen_random_uuid()" } else { "randomblob(16)" };
+    let found = || engine.health().unwrap().projections.remove(0).standstills;
+    let is_other = |one: &Standstill| matches!(one.kind, StandstillKind::Diverged | StandstillKind::Database);
+    let mut noted = Vec::new();
+    eventually("the standstill", || {
+        if asked.recv_timeout(Duration::from_millis(20)).is_ok() {
+            place.sql(&format!("UPDATE {} SET event_id = {fresh} WHERE instance_id = 'a'", own("events")));
+            answer.send(()).unwrap();
+        }
+        noted = found();
+        noted.iter().any(is_other)
+    });
+    let told = noted.into_iter().find(is_other).unwrap();
+    assert!(told.kind == StandstillKind::Diverged && told.reason.contains("another event stands"), "{told}");
+    drop(answer);
     engine.shutdown(LONG).unwrap();
 }

@@ -270,3 +270,36 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
     assert_eq!(change_token(), again);
     assert_eq!(store.change_token(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
 }
+
+// Contract: L10, G5: whichever way a database is opened it is the same one, and no copy is.
+both!(a_database_is_at_one_location);
+pub(crate) fn a_database_is_at_one_location<P: Place>(place: &P) {
+    let (store, other) = (place.open(), place.open());
+    let location = store.location().unwrap();
+    assert!(other.is_at(&location).unwrap());
+    assert!(!place.elsewhere().is_at(&location).unwrap());
+}
+
+// Contract: L11: a lease that began in the future would never be told as one that lasts for long.
+both!(a_lease_that_began_in_the_future_begins_anew);
+pub(crate) fn a_lease_that_began_in_the_future_begins_anew<P: Place>(place: &P) {
+    let (store, me, key) = (place.open(), Uuid::from_u128(1), counts("counts").key());
+    ProjectionStore::setup(&store, &[&counts("counts")]).unwrap();
+    let (instances, lease) = (["a".into()], crate::LONG);
+    let states = place.own("projection_states");
+    let is_ahead = || {
+        let ahead = format!("SELECT 1 FROM {states} WHERE leased_at > '2199-01-01T00:00:00.000000Z'");
+        place.finds(&ahead)
+    };
+    assert_eq!(store.acquire(&key, &instances, me, lease).unwrap().len(), 1);
+    for by_renewal in [true, false] {
+        place.sql(&format!("UPDATE {states} SET leased_at = '2200-01-01T00:00:00.000000Z'"));
+        assert!(is_ahead());
+        let had = if by_renewal {
+            store.renew(me, lease).unwrap().len()
+        } else {
+            store.acquire(&key, &instances, me, lease).unwrap().len()
+        };
+        assert_eq!((had, is_ahead()), (1, false), "by renewal: {by_renewal}");
+    }
+}

@@ -95,6 +95,8 @@ pub(crate) trait Place {
     fn rows(store: &Self::Store, projection: &Projection) -> Vec<Vec<(String, Value)>>;
     /// Runs SQL by hand.
     fn sql(&self, sql: &str);
+    /// Whether a query by hand finds anything.
+    fn finds(&self, sql: &str) -> bool;
     /// The name of one of the engine's tables, for such SQL.
     fn own(&self, table: &str) -> String;
 }
@@ -117,6 +119,10 @@ impl Place for File {
         client.busy_timeout(LONG).unwrap();
         client.execute_batch(sql).unwrap();
     }
+    fn finds(&self, sql: &str) -> bool {
+        let client = rusqlite::Connection::open(self.path()).unwrap();
+        client.prepare(sql).unwrap().exists([]).unwrap()
+    }
     fn own(&self, table: &str) -> String {
         format!("readside_{table}")
     }
@@ -137,6 +143,10 @@ impl Place for common::postgres::Database {
     fn sql(&self, sql: &str) {
         let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
         client.batch_execute(sql).unwrap();
+    }
+    fn finds(&self, sql: &str) -> bool {
+        let mut client = postgres_driver::Client::connect(self.url(), postgres_driver::NoTls).unwrap();
+        !client.query(sql, &[]).unwrap().is_empty()
     }
     fn own(&self, table: &str) -> String {
         format!("readside.{table}")

@@ -133,6 +133,8 @@ struct Unreliable {
     held_up: Option<crossbeam_channel::Receiver<()>>,
     /// What is paused cannot be read.
     forgetful: bool,
+    /// Times that what is paused was asked for, as in each tick while heads are compared with states elsewhere.
+    pauses: AtomicUsize,
     /// Times that it was listened.
     listened: AtomicUsize,
     /// Tells others that there may be news anywhere.
@@ -188,6 +190,7 @@ impl Faults for Unreliable {
                 }
             }
             "LeaseStore::pauses" if self.forgetful => return cut_off("reading what is paused"),
+            "LeaseStore::pauses" => drop(self.pauses.fetch_add(1, Ordering::SeqCst)),
             "NotificationListener::listen" if !self.deaf_wire => {
                 if (self.listened.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(5) {
                     return cut_off("listening");
@@ -348,8 +351,8 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
         let builder = Engine::builder(events.clone()).models(models.clone()).projection(counts("counts"));
         let engine = builder.config(eager()).start().unwrap();
         let succeeded = |ticks: usize| {
-            let before = seen.looks();
-            eventually("ticks", || seen.looks() >= before + ticks);
+            let before = seen.pauses.load(Ordering::SeqCst);
+            eventually("ticks", || seen.pauses.load(Ordering::SeqCst) >= before + ticks);
             models.succeeded(std::slice::from_ref(&key)).unwrap()[0]
         };
         engine.await_position("counts", "a", 1, LONG).unwrap();

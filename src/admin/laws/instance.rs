@@ -133,7 +133,13 @@ impl Check<'_> {
     fn apply(&self, replay: &mut dyn Replay, events: &[Event], model: &Model, report: &mut LawReport) {
         let counts = |event: &&Event| event.position <= model.state.position && !model.held.contains(&event.position);
         for event in events.iter().filter(counts) {
-            let refused = match self.projection.reduce(event) {
+            let inside = self.reducing.map(|reducing| reducing.enter(&event.instance));
+            if let Some(inside) = &inside {
+                inside.at(event.position);
+            }
+            let reduced = self.projection.reduce(event);
+            drop(inside);
+            let refused = match reduced {
                 Ok(Statement::Noop) => continue,
                 Ok(statement) => match replay.apply(&event.instance, &statement) {
                     Ok(()) => continue,

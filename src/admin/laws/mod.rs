@@ -48,6 +48,7 @@ pub use report::{Fault, LawLag, LawReport};
 pub(crate) use rows::same;
 
 use crate::db::{Backend, DbStore, Scratch, leaving_nothing};
+use crate::engine::Reducing;
 use crate::error::{Error, StoreError};
 use crate::event::Event;
 use crate::projection::Projection;
@@ -169,6 +170,8 @@ pub(crate) struct Check<'c> {
     memory: Memory,
     /// Asked before each page of events; false ends the work, however long an instance is.
     may_go_on: Option<&'c dyn Fn() -> bool>,
+    /// Where it is told which events are reduced.
+    reducing: Option<&'c Reducing>,
 }
 
 impl<'c> Check<'c> {
@@ -179,11 +182,15 @@ impl<'c> Check<'c> {
         projection: &'c Projection,
     ) -> Result<Self, Error> {
         let (store, memory) = (source.store_id()?, Memory::default());
-        Ok(Self { source, whole, store, models, projection, memory, may_go_on: None })
+        Ok(Self { source, whole, store, models, projection, memory, may_go_on: None, reducing: None })
     }
 
     pub(crate) fn while_wanted(self, may_go_on: &'c dyn Fn() -> bool) -> Self {
         Self { may_go_on: Some(may_go_on), ..self }
+    }
+
+    pub(crate) fn telling(self, reducing: &'c Reducing) -> Self {
+        Self { reducing: Some(reducing), ..self }
     }
 }
 

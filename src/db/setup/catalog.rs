@@ -75,7 +75,10 @@ pub(in crate::db) struct CatalogColumn {
     pub(in crate::db) name: String,
     pub(in crate::db) kind: String,
     not_null: bool,
+    /// It gets a value where a statement gives none.
     has_default: bool,
+    /// The database alone gives it values; statements must not.
+    is_generated: bool,
     /// Place in the primary key, from 1; 0 for none.
     pub(in crate::db) key: i64,
 }
@@ -88,8 +91,9 @@ pub(in crate::db) fn columns(
 ) -> Result<Vec<CatalogColumn>, StoreError> {
     let rows = match conn.dialect() {
         Dialect::Postgres => conn.query(
-            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef, \
-             coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::int8 \
+            "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+             a.atthasdef OR a.attidentity <> '', coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::int8, \
+             a.attgenerated <> '' OR a.attidentity = 'a' \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
              JOIN pg_namespace n ON n.oid = c.relnamespace \
              LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary \
@@ -98,7 +102,8 @@ pub(in crate::db) fn columns(
             &[schema.into(), name.into()],
         )?,
         Dialect::Sqlite => conn.query(
-            "SELECT name, type, \"notnull\" OR pk > 0, dflt_value IS NOT NULL, pk FROM pragma_table_info($1) ORDER BY cid",
+            "SELECT name, type, \"notnull\" OR pk > 0, dflt_value IS NOT NULL OR hidden > 1, pk, hidden > 1 \
+             FROM pragma_table_xinfo($1) WHERE hidden <> 1 ORDER BY cid",
             &[name.into()],
         )?,
     };
@@ -110,6 +115,7 @@ pub(in crate::db) fn columns(
                 not_null: row::truth(found, 2)?,
                 has_default: row::truth(found, 3)?,
                 key: row::int(found, 4)?,
+                is_generated: row::truth(found, 5)?,
             })
         })
         .collect()
@@ -145,6 +151,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
         kind: type_name(dialect, ColumnType::Text).to_owned(),
         not_null: true,
         has_default: false,
+        is_generated: false,
         key: 1,
     };
     let columns = table.columns.iter().map(|column| CatalogColumn {
@@ -152,6 +159,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
         kind: type_name(dialect, column.kind).to_owned(),
         not_null: !column.nullable,
         has_default: false,
+        is_generated: false,
         key: key(&column.name).and_then(|at| i64::try_from(at + 2).ok()).unwrap_or(0),
     });
     std::iter::once(instance).chain(columns).collect()
@@ -185,10 +193,15 @@ pub(in crate::db) fn obstacle(
     projection: &Projection,
     table: &Table,
 ) -> Result<Option<String>, StoreError> {
+    let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
+    let own = |column: &&CatalogColumn| wanted.iter().any(|want| want.name == column.name);
+    // Such a column allows no NULL either, which is not what a statement meets first.
+    if let Some(text) = found.iter().filter(own).find_map(generated) {
+        return Ok(Some(text));
+    }
     if let Some(text) = demanded(conn, projection, table)? {
         return Ok(Some(text));
     }
-    let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
     let pairs = found.iter().filter_map(|column| Some((column, wanted.iter().find(|want| want.name == column.name)?)));
     let mut other =
         pairs.filter_map(|(found, want)| kind_difference(found, want).or_else(|| key_difference(found, want)));
@@ -242,8 +255,9 @@ fn missing_unique(conn: &mut dyn Conn, projection: &Projection, table: &Table) -
             &[projection.place().into(), name.as_str().into()],
         )?,
         Dialect::Sqlite => conn.query(
-            "SELECT l.seq, i.name FROM pragma_index_list($1) l JOIN pragma_index_info(l.name) i \
-             WHERE l.\"unique\" AND NOT l.partial AND i.name IS NOT NULL",
+            "SELECT l.seq, i.name FROM pragma_index_list($1) l JOIN pragma_index_xinfo(l.name) i \
+             WHERE l.\"unique\" AND NOT l.partial AND i.key AND NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(l.name) e \
+             WHERE e.key AND (e.name IS NULL OR e.coll <> 'BINARY'))",
             &one(&name),
         )?,
     };
@@ -270,7 +284,15 @@ fn column_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<Stri
     key_difference(found, want)
 }
 
+fn generated(found: &CatalogColumn) -> Option<String> {
+    let text = || format!("the database alone gives column {:?} its values (GENERATED ALWAYS)", found.name);
+    found.is_generated.then(text)
+}
+
 fn kind_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
+    if let Some(text) = generated(found) {
+        return Some(text);
+    }
     let is_same = found.kind.eq_ignore_ascii_case(&want.kind);
     (!is_same).then(|| format!("column {:?} is {}, not {}", found.name, found.kind, want.kind))
 }

@@ -504,6 +504,7 @@ impl Pass {
         let events = self.events_of(known)?;
         let events: HashMap<i64, &Event> = events.iter().map(|event| (event.position, event)).collect();
         let mut found: Option<Together> = None;
+        let inside = known.first().map(|held| self.reducing.enter(&held.attempt.instance));
         for Attempt { position, aggregate_type, aggregate_id, .. } in known.iter().map(|held| &held.attempt) {
             let is_it = |event: &&&Event| {
                 event.aggregate_id() == &**aggregate_id && event.aggregate_type() == &**aggregate_type
@@ -514,6 +515,9 @@ impl Pass {
             found.position = *position;
             if refused.contains(&aggregate) {
                 continue;
+            }
+            if let Some(inside) = &inside {
+                inside.at(*position);
             }
             match self.projection.reduce(event) {
                 Ok(statement) => drop(found.ready.insert(*position, statement)),
@@ -784,10 +788,13 @@ impl Pass {
         let Some(first) = held.first() else { return Ok((Steps::new(), false)) };
         let events = self.events_of(held)?;
         let events: HashMap<i64, &Event> = events.iter().map(|event| (event.position, event)).collect();
-        let mut steps = Steps::new();
+        let (mut steps, inside) = (Steps::new(), self.reducing.enter(&first.attempt.instance));
         for Attempt { position, aggregate_id, .. } in held.iter().map(|held| &held.attempt) {
             match events.get(position).filter(|event| event.aggregate_id() == &**aggregate_id) {
-                Some(event) => drop(steps.insert(*position, self.projection.reduce(event))),
+                Some(event) => {
+                    inside.at(*position);
+                    steps.insert(*position, self.projection.reduce(event));
+                }
                 None => break,
             }
             if steps.last_key_value().is_some_and(|(_, last)| last.is_err()) {

@@ -1,5 +1,6 @@
 //! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
 
+pub(crate) mod aside;
 pub(crate) mod failures;
 pub(crate) mod single_flight;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
+use crate::engine::handler::aside::Aside;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
 use crate::engine::pass::reducing::{Reducing, Watch};
 use crate::engine::pass::work::{Origin, Processed, Work};
@@ -57,6 +59,7 @@ const HELD_UP: Duration = Duration::from_secs(5);
 pub struct ProjectionHandler {
     pub(crate) inner: Pass,
     flights: SingleFlight,
+    aside: Aside,
 }
 
 impl ProjectionHandler {
@@ -75,9 +78,15 @@ impl ProjectionHandler {
         config.check()?;
         let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
-        let reducing = Reducing::default();
+        let reducing = Arc::default();
         let inner = Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
-        Ok(Self { inner, flights: SingleFlight::default() })
+        Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
+    }
+
+    /// The same handler, which tells what its reducers are at to whoever looks whether one hangs.
+    pub(crate) fn telling(mut self, reducing: Arc<Reducing>) -> Self {
+        self.inner.reducing = reducing;
+        self
     }
 
     /// The same handler, cancelled with others.
@@ -178,8 +187,9 @@ impl ProjectionHandler {
         self.inner.process(&mut works)
     }
 
-    /// Reads what [`follow`](Self::follow) must not read while it holds locks.
+    /// Reads what [`follow`](Self::follow) must not read while it holds locks, and waits for the reducer that it gave up on.
     pub(crate) fn prepare_to_follow(&self) -> Result<(), StoreError> {
+        self.aside.end();
         self.inner.origin().map(|_| ())
     }
 
@@ -188,13 +198,13 @@ impl ProjectionHandler {
         Ok(self.inner.origin()?.log == Log::Elsewhere)
     }
 
-    /// Brings instances up to date inside a transaction of the caller's.
+    /// Brings instances up to date inside a transaction of the caller's, which has to end where a reducer hangs.
     pub(crate) fn follow(
         &self,
         tx: &mut dyn ProjectionTransaction,
         behind: &[LaggingInstance],
     ) -> Result<(), StoreError> {
-        self.inner.follow(tx, behind)
+        self.inner.follow(tx, behind, &|works| self.aside.reduce(&self.inner, works))
     }
 
     /// Ends passes that run, at their next step, and refuses new ones: their instances stop with

@@ -163,12 +163,13 @@ impl Pass {
         self.origin()
     }
 
-    /// Brings instances up to date inside a transaction that somebody else began and commits. One of which an event
-    /// fails, or that is worked on with care, stays behind.
+    /// Brings instances up to date inside a transaction that somebody else began and commits, with what reduces their events.
+    /// One of which an event fails, or that is worked on with care, stays behind.
     pub(crate) fn follow(
         &self,
         tx: &mut dyn ProjectionTransaction,
         behind: &[LaggingInstance],
+        reduce: &dyn Fn(Vec<Work>) -> Result<Vec<Work>, StoreError>,
     ) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
         let round = Round { origin: self.origin()?, way: ApplyMode::Batch, last: false };
@@ -182,12 +183,11 @@ impl Pass {
         let (mut works, mut standing) = (Vec::new(), Vec::new());
         for (state, slice) in states.into_iter().zip(slices) {
             if read_position::diverged(&ReadPosition::of(&state), &slice).is_none() {
-                let mut work = Work::read(slice, false);
-                work.reduce(&self.projection, &self.reducing);
-                works.push(work);
+                works.push(Work::read(slice, false));
                 standing.push(state);
             }
         }
+        let mut works = reduce(works)?;
         let effects = self.apply_all(tx, works.iter().zip(&standing), round)?;
         let works: Vec<&mut Work> = works.iter_mut().collect();
         self.apply_together(tx, &works, &effects)?;

@@ -184,18 +184,22 @@ impl Pass {
         };
         match outcome {
             Ok(()) => {}
-            // What is kept of the log is older than the log. The pass reads it again.
-            Err(error) if error.kind() == StoreErrorKind::Diverged => {
-                self.source.forget();
-                let found = self.of_copy(work).unwrap_or_else(|| crate::error::chain(&error));
-                work.stop(StopCause::HistoryChanged { found });
-            }
-            Err(error) => work.status = Status::Trouble(error),
+            Err(error) => self.note_trouble(work, error),
         }
     }
-}
 
-impl Pass {
+    /// A single instance cannot go on for this error.
+    pub(crate) fn note_trouble(&self, work: &mut Work, error: StoreError) {
+        if error.kind() == StoreErrorKind::Diverged {
+            // What is kept of the log is older than the log. The pass reads it again.
+            self.source.forget();
+            let found = self.of_copy(work).unwrap_or_else(|| crate::error::chain(&error));
+            work.stop(StopCause::HistoryChanged { found });
+        } else {
+            work.status = Status::Trouble(error);
+        }
+    }
+
     /// The database of the read models said that its log lacks the end of this work. Where the source has it still, the two are
     /// not one, though their ids are: one was copied from the other.
     fn of_copy(&self, work: &Work) -> Option<String> {

@@ -39,8 +39,8 @@ pub(crate) struct Pass {
     pub(crate) config: HandlerConfig,
     pub(crate) cancel: Arc<Stop>,
     pub(crate) log: OnceLock<Log>,
-    /// What its reducers are at.
-    pub(crate) reducing: Reducing,
+    /// What its reducers are at; several passes may tell the same one.
+    pub(crate) reducing: Arc<Reducing>,
     /// True while readers do not see what it fills.
     pub(crate) is_hidden: AtomicBool,
     /// How often a statement was refused together with others, and the events went one by one.

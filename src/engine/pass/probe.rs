@@ -35,14 +35,14 @@ impl Pass {
                 return work.stop(StopCause::Cancelled);
             }
             if let Err(error) = self.step_carefully(work) {
-                work.status = Status::Trouble(error);
+                self.note_trouble(work, error);
             }
         }
         if !work.is_open() {
             return;
         }
         if let Err(error) = self.end_carefully(work) {
-            work.status = Status::Trouble(error);
+            self.note_trouble(work, error);
         }
     }
 

@@ -239,12 +239,18 @@ impl Work {
     /// Reduces what is not reduced yet, or failed to in the attempt before. An attempt does so as often as events of it fail for
     /// good: each event is reduced once in it.
     pub(crate) fn reduce(&mut self, projection: &Projection, reducing: &Reducing) {
+        self.reduce_telling(projection, reducing, || {});
+    }
+
+    /// The same, and tells of each event.
+    pub(crate) fn reduce_telling(&mut self, projection: &Projection, reducing: &Reducing, done: impl Fn()) {
         let inside = reducing.enter(&self.instance);
         let again = std::mem::take(&mut self.again);
         let is_reduced = |step: &Step| step.statement.as_ref().is_some_and(|reduced| !again || reduced.is_ok());
         for step in self.steps.iter_mut().skip(self.next).filter(|step| !is_reduced(step)) {
             inside.at(step.event.position);
             step.statement = Some(projection.reduce(&step.event));
+            done();
         }
     }
 

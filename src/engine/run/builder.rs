@@ -355,6 +355,7 @@ impl EngineBuilder {
             pool: Mutex::new(None),
             tick_now,
             operate_now,
+            is_one_store: self.together,
             hears_commands: self.together,
             deaf: Mutex::default(),
             looking: Mutex::default(),

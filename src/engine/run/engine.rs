@@ -10,6 +10,7 @@ use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::history::{self, Spot};
+use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::health::{self, Health};
 use crate::engine::run::runner::{LiveBuild, Runner};
 use crate::engine::run::state::Shared;
@@ -123,6 +124,11 @@ impl Engine {
     /// A projection that it runs, with its configuration.
     pub(crate) fn projection(&self, name: &str) -> Option<(Projection, HandlerConfig)> {
         self.shared.projection(name)
+    }
+
+    /// Where commands on a projection tell which events they reduce.
+    pub(crate) fn reducing(&self, name: &str) -> Arc<Reducing> {
+        self.shared.reducing(name)
     }
 
     /// Names of the projections that it runs.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::engine::pass::history;
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::run::compare::compare;
@@ -29,6 +31,17 @@ pub(crate) struct Look {
 }
 
 impl Shared {
+    /// The id of the event store whose log lies beside the states, where one query sees both. The id alone proves nothing: a
+    /// copy of the database has it too, and its heads say nothing about the log that is read.
+    pub(crate) fn log_beside_states(&self) -> Result<Option<Uuid>, StoreError> {
+        let is_beside = self.is_one_store
+            || match &self.events {
+                Some(events) => self.leases.is_at(&events.location()?)?,
+                None => false,
+            };
+        is_beside.then(|| self.source.store_id()).transpose()
+    }
+
     /// The pairs of these projections that lag, in all instances. Each projection that lags has one among them.
     pub(crate) fn lags(&self, lagging: Lagging, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
         Ok(self.look(lagging, &[], of)?.lags)
@@ -45,7 +58,9 @@ impl Shared {
         if runners.is_empty() {
             return Ok(Look { lags: Vec::new(), behind: Some(Vec::new()) });
         }
-        let source = self.source.store_id()?;
+        let Some(source) = self.log_beside_states()? else {
+            return Ok(Look { lags: self.compared(lagging, &runners)?, behind: None });
+        };
         let mut request = self.lag_request(lagging, instances, &runners);
         let behind = self.leases.lagging_instances(source, &request)?.filter(|behind| behind.len() < MOST);
         match &behind {
@@ -74,8 +89,9 @@ impl Shared {
             return Ok(Vec::new());
         }
         let request = self.lag_request(Lagging::All, &[], &runners);
-        let source = self.source.store_id()?;
-        if let Some(mut pairs) = self.leases.diverged(source, &request, thorough)? {
+        let source = self.log_beside_states()?;
+        let found = source.map(|source| self.leases.diverged(source, &request, thorough)).transpose()?.flatten();
+        if let Some(mut pairs) = found {
             for pair in &mut pairs {
                 pair.projection = runners.get(pair.projection).map_or(usize::MAX, |(at, _)| *at);
             }

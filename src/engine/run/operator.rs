@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::command::{CommandRecord, CommandState};
 use crate::engine::config::HandlerConfig;
+use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
@@ -77,6 +78,11 @@ impl Task {
         self.shared.projection(&self.asked.projection)
     }
 
+    /// Where it tells which events it reduces.
+    pub(crate) fn reducing(&self) -> Arc<Reducing> {
+        self.shared.reducing(&self.asked.projection)
+    }
+
     /// True when the system instance is kept current too.
     pub(crate) fn with_system(&self) -> bool {
         self.shared.config.system_instance
@@ -130,6 +136,12 @@ impl Shared {
         let runner = self.runners.iter().find(|runner| !runner.is_shadow() && runner.name() == name)?;
         let inner = &runner.handler.inner;
         Some((inner.projection.clone(), inner.config.clone()))
+    }
+
+    /// Where commands on a projection tell which events they reduce.
+    pub(crate) fn reducing(&self, name: &str) -> Arc<Reducing> {
+        let runner = self.runners.iter().find(|runner| !runner.is_shadow() && runner.name() == name);
+        runner.map(|runner| Arc::clone(&runner.commands)).unwrap_or_default()
     }
 
     /// Has the operator look at once.

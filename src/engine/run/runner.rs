@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::builds::Build;
 use crate::engine::handler::ProjectionHandler;
+use crate::engine::pass::reducing::Reducing;
 use crate::query::EventFilter;
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
@@ -48,6 +49,8 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
+    /// What commands are at that reduce events beside it: on builds of their own, or to look at it.
+    pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,
     /// When this process asks for its switch again, where that was refused, and how long after that; none before it has asked.
@@ -65,6 +68,7 @@ impl Runner {
         let (wanted, active) = (handler.projection().wanted(), !handler.projection().is_shadow());
         Self {
             handler,
+            commands: Arc::default(),
             wanted,
             state: Mutex::new(RunState { is_active: active, is_background: !active, ..RunState::default() }),
             asked: Mutex::new(None),

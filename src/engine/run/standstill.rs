@@ -76,7 +76,12 @@ impl Shared {
                 }
             }
         }
-        for at in self.schedule.mind_hanging(&pairs) {
+        self.mind_commands();
+        let starved = self.schedule.mind_hanging(&pairs);
+        for at in (0..self.runners.len()).filter(|at| !starved.contains(at)) {
+            self.standstills.has_workers(at);
+        }
+        for at in starved {
             if self.standstills.starves(at)
                 && let Some(runner) = self.runners.get(at)
             {
@@ -85,6 +90,27 @@ impl Shared {
         }
         self.wake();
         self.write_new_standstills();
+    }
+
+    /// Tells of commands that a reducer holds up. Such a command does not end, and gives nothing up by itself.
+    fn mind_commands(&self) {
+        for (at, runner) in self.runners.iter().enumerate() {
+            let all = runner.commands.hanging(self.config.longest_reducer);
+            let what = all.first().map(|hanging| {
+                let (event, instance) = (hanging.position, &hanging.instance);
+                let kind = self.kind_of(runner, hanging);
+                (
+                    hanging,
+                    format!("a command waits for event {event}{kind} of instance {instance:?} inside its reducer"),
+                )
+            });
+            let told = what.as_ref().map(|(hanging, what)| (*hanging, what.as_str()));
+            if self.standstills.command_hangs(at, told)
+                && let Some((hanging, what)) = &what
+            {
+                log::warn!("projection {:?}: {what} for {} s", runner.name(), hanging.age.as_secs());
+            }
+        }
     }
 
     /// The types of an event, if the log tells.

@@ -206,17 +206,32 @@ impl Standstills {
 
     /// An event of an instance is inside its reducer for so long. True when that is something new.
     pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
-        let key = (projection, StandstillSubject::Instance(Arc::clone(&hanging.instance)));
+        self.note_hanging(&(projection, StandstillSubject::Instance(Arc::clone(&hanging.instance))), hanging, what)
+    }
+
+    fn note_hanging(&self, key: &StandstillKey, hanging: &Hanging, what: &str) -> bool {
         let mut is_news = true;
         self.with(|notes| {
-            is_news = notes.is_news(&key, StandstillKind::Hangs, what, hanging.position);
+            is_news = notes.is_news(key, StandstillKind::Hangs, what, hanging.position);
             let is_new = notes.note(key.clone(), StandstillKind::Hangs, what, hanging.position);
-            if let Some(kept) = notes.kept.get_mut(&key).filter(|_| is_new) {
+            if let Some(kept) = notes.kept.get_mut(key).filter(|_| is_new) {
                 kept.since = Instant::now().checked_sub(hanging.age).unwrap_or(kept.since);
             }
             is_new
         });
         is_news
+    }
+
+    /// A command has an event inside its reducer for so long, or none has any more. True when that is something new.
+    pub(crate) fn command_hangs(&self, projection: usize, hanging: Option<(&Hanging, &str)>) -> bool {
+        let key = (projection, StandstillSubject::Command);
+        let Some((hanging, what)) = hanging else {
+            if self.has_any() {
+                self.with(|notes| notes.clear(&key));
+            }
+            return false;
+        };
+        self.note_hanging(&key, hanging, what)
     }
 
     /// Reducers that hang leave no worker for a projection. True when that is something new.
@@ -228,6 +243,14 @@ impl Standstills {
             notes.note(key, StandstillKind::Hangs, STARVES, 0)
         });
         is_news
+    }
+
+    /// There is a worker for a projection, or nothing to do.
+    pub(crate) fn has_workers(&self, projection: usize) {
+        if self.has_any() {
+            let key = (projection, StandstillSubject::Work);
+            self.with(|notes| notes.kept.get(&key).is_some_and(|kept| kept.reason == STARVES) && notes.clear(&key));
+        }
     }
 
     /// All of a projection stands still.
@@ -326,7 +349,7 @@ impl Standstills {
     pub(crate) fn of(&self, projection: usize, instance: &str) -> Vec<Standstill> {
         self.find(projection, |subject, _| match subject {
             StandstillSubject::Instance(one) => **one == *instance,
-            StandstillSubject::More => false,
+            StandstillSubject::More | StandstillSubject::Command => false,
             _ => true,
         })
     }
@@ -393,6 +416,19 @@ mod tests {
         all.passed(0, &["a".into()], pass);
         assert_eq!(known(&all), []);
         assert!(!all.notes.lock().gone.is_empty(), "it may be written just now");
+    }
+
+    // Contract: L11: also where no pass comes, because others have done the work.
+    #[test]
+    fn what_has_a_worker_again_is_not_said_to_have_none() {
+        let all = Standstills::default();
+        assert!(all.starves(0) && all.starves(1));
+        all.has_workers(0);
+        assert_eq!((known(&all).len(), all.unwritten(1).len()), (0, 1));
+        let error = StoreError::new("testing", crate::error::StoreErrorKind::Full, "no");
+        all.failed(1, StandstillSubject::Work, &error);
+        all.has_workers(1);
+        assert_eq!(all.unwritten(1).len(), 1, "that is another reason");
     }
 
     // Contract: L9, L11: whether they are noted one by one or counted, and in whatever order they are found.

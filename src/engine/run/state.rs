@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
     pub(crate) tick_now: Sender<()>,
     pub(crate) operate_now: Sender<()>,
+    /// Events and read models are in the same store.
+    pub(crate) is_one_store: bool,
     /// Commands are announced by the notifier.
     pub(crate) hears_commands: bool,
     /// Why nothing is heard of other processes at present.

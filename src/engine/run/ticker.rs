@@ -113,7 +113,8 @@ impl Ticker {
     fn unchanged_scan(&mut self) -> Result<Option<LastScan>, StoreError> {
         self.shared.mind_generation();
         let (before, forgotten) = (self.last_scan.take(), self.shared.log_memory.forgotten());
-        let change_token = self.shared.leases.change_token(self.shared.source.store_id()?)?;
+        let source = self.shared.log_beside_states()?;
+        let change_token = source.map(|source| self.shared.leases.change_token(source)).transpose()?.flatten();
         let is_calm = |last_scan: &LastScan| {
             Some(&last_scan.change_token) == change_token.as_ref()
                 && last_scan.ticks < ANYWAY

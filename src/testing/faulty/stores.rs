@@ -65,6 +65,7 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
     hand_on! { "EventStore", self => self.inner;
         fn push(events: &[NewEvent]) -> Result<Vec<Event>, PushError>, at(events.iter().map(|event| &event.instance));
         fn instance_ids(query: &Query) -> Result<Vec<Arc<str>>, StoreError>;
+        fn location() -> Result<String, StoreError>;
     }
 
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError> {
@@ -268,6 +269,7 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
         fn succeed(projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>, of(projection);
         fn heartbeat(member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
         fn leave(process: Uuid) -> Result<(), StoreError>;
+        fn is_at(location: &str) -> Result<bool, StoreError>;
         fn lagging(source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>, at(&request.instances);
         fn lagging_instances(source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError>,
             at(&request.instances);

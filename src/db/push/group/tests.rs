@@ -74,6 +74,9 @@ impl Backend for Panics {
     fn connections(&self) -> Option<usize> {
         None
     }
+    fn location(&self) -> Result<String, StoreError> {
+        self.sqlite().location()
+    }
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         self.sqlite().scrub()
     }
