@@ -125,6 +125,7 @@ pub(crate) fn projections() -> Vec<(Projection, HandlerConfig)> {
     let config = |policy| HandlerConfig {
         policy,
         max_failure_count: 2,
+        max_lasting_failure_count: 2,
         retries: 1,
         backoff_base: Duration::from_millis(50),
         backoff_cap: Duration::from_millis(400),

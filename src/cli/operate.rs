@@ -126,7 +126,11 @@ impl Session<'_> {
     fn engine(&self, projection: &str) -> anyhow::Result<Option<Engine>> {
         let Some(code) = self.code(projection) else { return Ok(None) };
         // What becomes of events that fail is for the engines of the service to say, by their policy.
-        let handler = HandlerConfig { max_failure_count: u32::MAX, ..HandlerConfig::default() };
+        let handler = HandlerConfig {
+            max_failure_count: u32::MAX,
+            max_lasting_failure_count: u32::MAX,
+            ..HandlerConfig::default()
+        };
         let config = EngineConfig { name: NAME.to_owned(), setup: false, handler, ..EngineConfig::default() };
         let engine = self.events.engine();
         let engine = if self.has_two_databases { self.store.keep_models(engine) } else { engine };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use readside::error::TriggerError;
 use readside::{HandlerConfig, ProjectionHandler, ProjectionStore, SqliteStore, StopCause};
 
-use crate::{config, count, counts, push, rows, stopped, store};
+use crate::{config, count, counts, patient, push, rows, stopped, store};
 
 fn two(source: &SqliteStore, models: &SqliteStore) -> ProjectionHandler {
     ProjectionHandler::new(Arc::new(source.clone()), Arc::new(models.clone()), counts(), config()).unwrap()
@@ -272,7 +272,7 @@ fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _o
             }
             readside::upsert(["thing"], [readside::set("thing", e.aggregate_id()), readside::increment("n", p.by)])
         });
-    let config = HandlerConfig { retries: 1, ..config() };
+    let config = HandlerConfig { retries: 1, ..patient() };
     let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), projection, config).unwrap();
     store.push(&[count("a", "x", 1), count("a", "x", 1), count("a", "y", 13)]).unwrap();
     let fetched = handler.fetch_events(&["a"]).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::{HandlerConfig, Projection, ProjectionHandler, StopCause, error::StoreError};
 
-use crate::{config, count, counts, handler, push, rows, stopped, store};
+use crate::{config, count, counts, handler, patient, push, rows, stopped, store};
 
 /// Waits at the end of its first read until told, and counts reads.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ fn cancel_interrupts_the_wait_between_attempts() {
         Err(readside::ReduceError::new("no"))
     });
     push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
-    let waits = HandlerConfig { retries: 1, retry_failed_after: Duration::from_hours(1), ..config() };
+    let waits = HandlerConfig { retries: 1, retry_failed_after: Duration::from_hours(1), ..patient() };
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, projection, waits).unwrap();
     let start = Instant::now();

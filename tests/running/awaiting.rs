@@ -31,7 +31,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
     let stops = HandlerConfig { max_failure_count: 1, retries: 0, policy: Policy::Stop, ..HandlerConfig::default() };
     let skips = HandlerConfig { policy: Policy::Skip, ..stops.clone() };
-    let fails = HandlerConfig { max_failure_count: 9, ..stops.clone() };
+    let fails = HandlerConfig { max_failure_count: 9, max_lasting_failure_count: 9, ..stops.clone() };
     let engine = Engine::builder(store)
         .projection_with(counts("stops"), stops)
         .projection_with(counts("skips"), skips)

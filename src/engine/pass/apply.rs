@@ -37,13 +37,21 @@ pub(crate) enum ApplyMode {
     StepByStep,
 }
 
+/// Which failures a transaction records, and so counts. Whatever else fails is tried again first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    Nothing,
+    /// What no further attempt of the same call changes.
+    Final,
+    Everything,
+}
+
 /// What holds for a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     origin: LogIdentity,
     way: ApplyMode,
-    /// True when a failure is to be recorded.
-    last: bool,
+    recording: Recording,
 }
 
 /// Leases that a transaction has extended, and when it asked for that.
@@ -89,10 +97,15 @@ impl Effect {
 }
 
 impl Pass {
-    /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
-    pub(crate) fn transact(&self, works: &mut [&mut Work], way: ApplyMode, last: bool) -> Result<(), StoreError> {
+    /// Does what can be done in these instances in one transaction.
+    pub(crate) fn transact(
+        &self,
+        works: &mut [&mut Work],
+        way: ApplyMode,
+        recording: Recording,
+    ) -> Result<(), StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
-        let round = Round { origin: self.log_of(works)?, way, last };
+        let round = Round { origin: self.log_of(works)?, way, recording };
         let mut works: Vec<&mut Work> =
             works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
         if works.is_empty() {
@@ -168,7 +181,7 @@ impl Pass {
         behind: &[LaggingInstance],
     ) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
-        let round = Round { origin: self.origin()?, way: ApplyMode::Batch, last: false };
+        let round = Round { origin: self.origin()?, way: ApplyMode::Batch, recording: Recording::Nothing };
         let states = tx.lock(&self.key, &instances)?;
         let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
         let request = self.request(states.iter().map(cursor).collect());
@@ -319,7 +332,12 @@ impl Pass {
 
     fn failed(&self, work: &Work, state: &State, failure: &ReduceFailure, round: Round, effect: &mut Effect) {
         effect.failed = true;
-        let Some(step) = work.steps.get(effect.next).filter(|_| round.last) else { return };
+        let is_recorded = match round.recording {
+            Recording::Nothing => false,
+            Recording::Final => failure.class.is_lasting() && self.config.limit(failure.class) == 1,
+            Recording::Everything => true,
+        };
+        let Some(step) = work.steps.get(effect.next).filter(|_| is_recorded) else { return };
         let attempt = failure::decide(&self.config, state, &step.event, failure);
         if matches!(Outcome::of(&attempt), Outcome::PassedOver) {
             effect.checkpoint = Some(at(work, step.event.position, Some(step.event.id), round.origin.store));
