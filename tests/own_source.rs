@@ -40,7 +40,7 @@ fn failed(error: readside::rusqlite::Error) -> StoreError {
 
 /// All that the table has are events of orders.
 fn is_order(aggregate_types: &[String]) -> bool {
-    aggregate_types.iter().any(|name| name == "order")
+    EventFilter::lists(aggregate_types, "order")
 }
 
 /// Ids only have to be the same whenever the same event is read.

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use readside::error::StoreError;
 use readside::{
-    Error, EventBatch, EventSource, Flaw, HandlerConfig, Head, HeadsRequest, Projection, ProjectionHandler,
+    Error, EventBatch, EventSource, Flaw, HandlerConfig, Head, HeadsRequest, Policy, Projection, ProjectionHandler,
     ReadRequest, Reduced, Span, Table, Value, copy, delete, eq, gt, increment, integer, lt, multi, set, set_if,
     source_column, source_value, text, timestamp, upsert,
 };
@@ -154,7 +154,9 @@ fn project_one(
     bar.set_message(format!("projecting {name}"));
     bar.reset();
     let source = Arc::new(Counted { store: Arc::clone(store), events: AtomicU64::new(0), bar: bar.clone() });
-    let (models, config) = (Arc::clone(store), HandlerConfig::default());
+    // An event that fails ends the example.
+    let config = HandlerConfig { policy: Policy::Stop, ..HandlerConfig::default() };
+    let models = Arc::clone(store);
     let handler = ProjectionHandler::new(Arc::<Counted>::clone(&source), models, projection, config)?;
     let since = Instant::now();
     handler.trigger(&[instance]).map_err(Error::from)?;

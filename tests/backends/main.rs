@@ -32,6 +32,7 @@ mod mend;
 mod project;
 mod push;
 mod setup;
+mod statements;
 mod tables;
 
 use std::sync::Arc;

@@ -96,6 +96,23 @@ pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {
     assert_eq!(dry.rebuild, real.rebuild);
 }
 
+// Contract: K2: a read model that takes every event, or every one of a type, may hold what is erased.
+both!(what_takes_every_event_is_named);
+pub(crate) fn what_takes_every_event_is_named<P: Place>(place: &P) {
+    let taking = |name: &str| Projection::new(name, 1);
+    let every = taking("every").on_any(|_| noop());
+    let [of_users, of_bills] = [("of_users", "user"), ("of_bills", "bill")]
+        .map(|(name, aggregate_type)| taking(name).on_aggregate(aggregate_type, |_| noop()));
+    let store = store(place, &[&users(1), &every, &of_users, &of_bills]);
+    store.push(&[add("a", "u1", ADA), NewEvent::raw("a", "bill", "b1", "sent")]).unwrap();
+    let named = |position| {
+        let report = store.redact_dry_run(&Redaction::of_event("a", position)).unwrap();
+        report.rebuild.into_iter().map(|found| found.projection).collect::<Vec<_>>()
+    };
+    assert_eq!(named(1), ["every", "of_users", "users"]);
+    assert_eq!(named(2), ["every", "of_bills"]);
+}
+
 // Contract: K2
 both!(one_event_is_erased);
 pub(crate) fn one_event_is_erased<P: Place>(place: &P) {

@@ -1,6 +1,7 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -112,7 +113,7 @@ impl Pass {
             return Ok(());
         }
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
-        let (mut effects, mut extended) = (Vec::new(), None);
+        let (mut effects, mut extended, mut missed) = (Vec::new(), None, 0);
         let outcome = self.models.transaction(&mut |tx| {
             if let ApplyMode::BatchNoWait { share } = way {
                 tx.limit_waits(share)?;
@@ -122,6 +123,7 @@ impl Pass {
             if way != ApplyMode::StepByStep {
                 self.apply_together(tx, &works, &effects)?;
             }
+            missed = tx.missed();
             extended = self.extend(tx, &works, &effects)?;
             self.finish(tx, &works, &effects, round.origin.log)
         });
@@ -135,6 +137,7 @@ impl Pass {
             }
             other => {
                 other?;
+                self.missed.fetch_add(missed, Ordering::Relaxed);
                 if let Some((asked, lease_registry)) = extended {
                     for handle in lease_registry {
                         handle.extend(asked);
