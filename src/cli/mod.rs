@@ -14,6 +14,7 @@ mod failed;
 mod format;
 mod hidden;
 mod instances;
+mod layout;
 mod leases;
 mod operate;
 mod options;

@@ -377,11 +377,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
         shutdown.join().unwrap().unwrap();
     });
     let asked = store.commands().command(id).unwrap().unwrap();
-    assert_eq!(
-        (asked.state, said(&asked)),
-        (CommandState::Done, "1 events were applied".into()),
-        "the one that failed"
-    );
+    assert_eq!((asked.state, said(&asked)), (CommandState::Done, "1 event was applied".into()), "the one that failed");
     let done = store.states(&crate::counts(1).key(), &["a".into()]).unwrap()[0].position;
     assert!((2..300).contains(&done), "{done} were caught up");
 }
