@@ -29,6 +29,8 @@ mod tries;
 mod two_databases;
 #[cfg(feature = "sqlite")]
 mod verify;
+#[cfg(not(feature = "sqlite"))]
+mod without_scratch;
 
 pub use doctor::Doctor;
 #[cfg(feature = "sqlite")]
