@@ -155,7 +155,7 @@ impl Test {
             Self::Not(test) => test.check(),
             Self::Any(tests) | Self::All(tests) => tests.iter().try_for_each(Self::check),
             Self::IsNull(_) => Ok(()),
-            Self::Refused(error) => Err(error.clone()),
+            Self::Refused(error) => Err((**error).clone()),
             Self::Broken(column, why) => {
                 Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() })
             }

@@ -59,7 +59,8 @@ pub(crate) enum Test {
     /// Each of them holds.
     All(Vec<Test>),
     Broken(Name, String),
-    Refused(StatementError),
+    /// Boxed, so that it makes no condition larger.
+    Refused(Box<StatementError>),
 }
 
 /// What `copy` writes into a column.
@@ -440,7 +441,7 @@ pub fn any_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
 pub fn all_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
     let tests: Vec<Test> = conditions.into_iter().map(|condition| condition.0).collect();
     if tests.is_empty() {
-        return Condition(Test::Refused(StatementError::NoCondition { statement: "all_of" }));
+        return Condition(Test::Refused(Box::new(StatementError::NoCondition { statement: "all_of" })));
     }
     Condition(Test::All(tests))
 }
@@ -465,7 +466,8 @@ where
     let row = |row: R| {
         let values: Vec<Value> = row.into_iter().map(Into::into).collect();
         if values.len() != columns.len() {
-            return Test::Refused(StatementError::UnequalColumns { to: columns.len(), from: values.len() });
+            let error = StatementError::UnequalColumns { to: columns.len(), from: values.len() };
+            return Test::Refused(Box::new(error));
         }
         all_of(columns.iter().zip(values).map(|(column, value)| eq(column.clone(), value))).0
     };
