@@ -153,7 +153,8 @@ pub use crate::postgres::{PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Query, ReadRequest, Span, SubQuery};
 pub use crate::retention::{
-    AffectedProjection, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, Subject, TableRows,
+    AffectedProjection, Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, RemovedProjection,
+    Subject, TableRows,
 };
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -192,6 +193,7 @@ pages! {
     GettingStarted "../docs/getting-started.md",
     Projections "../docs/projections.md",
     Running "../docs/running.md",
+    Deploying "../docs/deploying.md",
     Failures "../docs/failures.md",
     Rebuilding "../docs/rebuilding.md",
     Retention "../docs/retention.md",

@@ -185,6 +185,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
         Command::Leases(args) => leases::run(session, args),
         Command::Rebuild(args) => rebuild::rebuild(session, args),
         Command::Builds(args) => rebuild::builds(session, args),
+        Command::Projections(args) => retention::projections(session, args),
         Command::Reset(args) => rebuild::reset(session, args),
         Command::Verify(args) => verify::verify(session, args),
         Command::Explain(args) => verify::explain(session, args),

@@ -1,14 +1,23 @@
 //! Forgetting and archiving: what is erased, removed or moved, and who did it.
 
+use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::by;
-use super::format::{clean, count, moment, positions, several};
-use super::options::{ArchiveArgs, OperationsArgs, RedactArgs, RemoveArgs, ReopenArgs};
+use super::format::{clean, count, moment, positions, quoted, several};
+use super::options::{
+    ArchiveArgs, OperationsArgs, ProjectionsArgs, ProjectionsCommand, RedactArgs, RemoveArgs, RemoveProjectionArgs,
+    ReopenArgs, WaitArgs,
+};
 use super::output::{number, text};
+use super::projections::shown;
 use super::{Ended, Outcome, Session};
-use crate::retention::{Archival, Operation, Redaction, TableRows};
+use crate::builds::{Build, Phase};
+use crate::command::{AdminCommand, RebuildOptions};
+use crate::failure::By;
+use crate::retention::{AffectedProjection, Archival, Operation, Redaction, TableRows};
+use crate::state::ProjectionKey;
 
 /// Operations in memory, at most.
 const MOST: usize = 100_000;
@@ -35,17 +44,51 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
         report
     };
     if session.out.is_json() {
-        return object(session, &report);
+        object(session, &report)?;
+    } else {
+        tables(session, &report.tables, report.dry_run, "erased")?;
+        remains(session, report.remains.as_deref())?;
     }
-    tables(session, &report.tables, report.dry_run, "erased")?;
+    let builds = session.builds()?;
+    let mut ended = Ended::Fine;
     for affected in &report.rebuild {
-        let (name, live) = (clean(&affected.projection), if affected.live { "" } else { " (not live)" });
-        session.out.line(&format!(
-            "version {} of {name}{live} may still show it: rebuild this instance of it",
-            affected.version
-        ))?;
+        if args.rebuild && affected.live {
+            let rebuilt = rebuild(session, args, affected)?;
+            ended = if matches!(ended, Ended::Fine) { rebuilt } else { ended };
+        } else if !session.out.is_json() {
+            let build = builds
+                .iter()
+                .find(|build| *build.key.name == *affected.projection && build.key.version == affected.version);
+            session.out.line(&still_shows(affected, build, &args.instance))?;
+        }
     }
-    remains(session, report.remains.as_deref())
+    Ok(ended)
+}
+
+/// Rebuilds the instance of a read model that may show what was erased.
+fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProjection) -> Outcome {
+    let by = By {
+        why: format!("what it shows was erased: {}", args.by.why.as_deref().unwrap_or_default()),
+        ..by::of(&args.by)?
+    };
+    let options = RebuildOptions { instance: Some(args.instance.clone()), ..RebuildOptions::default() };
+    let wait = WaitArgs { timeout: None, detach: false };
+    let projection = &affected.projection;
+    let rebuilt = session.operated(projection, AdminCommand::Rebuild(options), &by, &wait, super::rebuild::report);
+    rebuilt.with_context(|| format!("rebuilding instance {:?} of projection {projection:?}", args.instance))
+}
+
+/// What may still show what was erased, and the command that helps.
+fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str) -> String {
+    let key = ProjectionKey { name: affected.projection.as_str().into(), version: affected.version };
+    let what = shown(key.projection(), key.version, key.mark());
+    let name = quoted(key.projection());
+    let run = match build.map(|build| build.phase) {
+        _ if affected.live => format!("rebuild {name} --instance {}", quoted(instance)),
+        Some(Phase::Kept) => format!("builds drop-old {name}"),
+        _ => format!("builds abandon {name}"),
+    };
+    format!("{what} may still show it; run: readside {run} --why 'an event was erased'")
 }
 
 pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
@@ -68,6 +111,30 @@ pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
         positions(report.head)
     ))?;
     remains(session, report.remains.as_deref())
+}
+
+pub(super) fn projections(session: &mut Session<'_>, args: &ProjectionsArgs) -> Outcome {
+    match &args.command {
+        ProjectionsCommand::Remove(args) => remove_projection(session, args),
+    }
+}
+
+fn remove_projection(session: &mut Session<'_>, args: &RemoveProjectionArgs) -> Outcome {
+    let projection = args.projection.as_str();
+    let report = if args.by.dry_run {
+        session.store.remove_projection_dry_run(projection)?
+    } else {
+        let report = session.store.remove_projection(projection, &by::of(&args.by)?)?;
+        session.out.changed(format!("projection {projection:?} is removed"));
+        report
+    };
+    if session.out.is_json() {
+        return object(session, &report);
+    }
+    let word = if report.dry_run { "would be removed" } else { "removed" };
+    let row = |touched: &TableRows| vec![clean(&touched.table), count(touched.rows), word.to_owned()];
+    session.out.table(&[text("TABLE"), number("ROWS"), text("")], report.tables.iter().map(row).collect())?;
+    Ok(Ended::Fine)
 }
 
 pub(super) fn reopen(session: &mut Session<'_>, args: &ReopenArgs) -> Outcome {

@@ -29,6 +29,8 @@ mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
+#[cfg(unix)]
+mod deploying;
 mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
@@ -93,6 +95,8 @@ pub(crate) trait Place: Sync {
     type Store: EngineStore + Inspect + testing::laws::Models + Clone;
     /// Erases all events of a thing.
     fn redact(&self, instance: &str, thing: &str);
+    /// Removes a projection, or counts what would go.
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError>;
     fn open(&self) -> Self::Store;
     fn address(&self) -> String;
     /// Another database, gone with this one.
@@ -128,6 +132,10 @@ impl Place for File {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError> {
+        let store = self.open();
+        if dry_run { store.remove_projection_dry_run(projection) } else { store.remove_projection(projection, &by()) }
     }
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions { busy_timeout: LONG, ..SqliteOptions::default() };
@@ -189,6 +197,10 @@ impl Place for common::postgres::Database {
     fn redact(&self, instance: &str, thing: &str) {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
+    }
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError> {
+        let store = self.open();
+        if dry_run { store.remove_projection_dry_run(projection) } else { store.remove_projection(projection, &by()) }
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()
