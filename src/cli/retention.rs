@@ -3,6 +3,7 @@
 use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::by;
 use super::format::{clean, count, moment, positions, quoted, several};
@@ -190,7 +191,7 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
             moment(operation.began_at),
             operation.kind.to_string(),
             operation.instance.as_deref().map_or("all".to_owned(), clean),
-            clean(&operation.subject),
+            subject(&operation.subject),
             operation.ended_at.map_or("not finished".to_owned(), |_| several(rows, "row")),
             clean(&operation.by.who),
             clean(&operation.by.why),
@@ -200,6 +201,33 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
         [text("BEGAN"), text("WHAT"), text("INSTANCE"), text("SUBJECT"), text("DONE"), text("BY"), text("WHY")];
     session.out.table(&columns, operations.iter().map(row).collect())?;
     Ok(Ended::Fine)
+}
+
+/// What an operation was about, in words: of a JSON document what it holds, without what is not so.
+fn subject(document: &str) -> String {
+    let told = serde_json::from_str(document).ok().and_then(|document| words(&document));
+    told.filter(|told| !told.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
+fn words(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null | Value::Bool(false) => return None,
+        Value::Bool(true) => String::new(),
+        Value::Number(number) if number.as_u64() == Some(0) => return None,
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => clean(text),
+        Value::Array(items) => items.iter().filter_map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(pairs) => {
+            let text = |name: &str| pairs.get(name).and_then(Value::as_str);
+            if let (Some(kind), Some(id)) = (text("aggregate_type"), text("aggregate_id")) {
+                return Some(format!("{} {}", clean(kind), clean(id)));
+            }
+            let pair = |(name, value): (&String, &Value)| {
+                words(value).map(|told| format!("{} {told}", clean(name).replace('_', " ")).trim_end().to_owned())
+            };
+            pairs.iter().filter_map(pair).collect::<Vec<_>>().join(", ")
+        }
+    })
 }
 
 fn object(session: &mut Session<'_>, report: &impl Serialize) -> Outcome {
@@ -238,4 +266,26 @@ fn remains(session: &mut Session<'_>, remains: Option<&str>) -> Outcome {
         session.out.remark(remains)?;
     }
     Ok(Ended::Fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operation_was_about_is_told_in_words() {
+        for (document, told) in [
+            (r#"{"event":1,"creator_and_owner":false,"unique_values":0}"#, "event 1"),
+            (
+                r#"{"event":1,"creator_and_owner":true,"unique_values":2}"#,
+                "creator and owner, event 1, unique values 2",
+            ),
+            (r#"{"aggregate":{"aggregate_type":"user","aggregate_id":"u 1"}}"#, "aggregate user u 1"),
+            (r#"{"before":"2026-01-31T12:00:00Z"}"#, "before 2026-01-31T12:00:00Z"),
+            ("{}", "-"),
+            ("no json", "-"),
+        ] {
+            assert_eq!(subject(document), told);
+        }
+    }
 }
