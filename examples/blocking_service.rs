@@ -175,10 +175,12 @@ fn answer(service: &Service, mut stream: TcpStream) -> Outcome<()> {
     let mut words = request.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let parts = path.trim_matches('/').split('/').map(decoded).collect::<Option<Vec<String>>>();
+    let parts = parts.unwrap_or_default();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let (status, body) = match (method, parts.as_slice()) {
         ("GET", ["tenants", tenant, "users"]) => list(service, tenant)?,
-        ("POST", ["tenants", tenant, "users", id]) => put(service, tenant, id, query)?,
+        ("POST", ["tenants", tenant, "users", id]) => put(service, tenant, id, parameter(query, "name"))?,
         ("GET", ["health"]) => (200, format!("{:#?}\n", service.engine.health()?)),
         _ => (404, "try GET /tenants/T/users, POST /tenants/T/users/ID?name=NAME, GET /health\n".to_owned()),
     };
@@ -197,17 +199,51 @@ fn list(service: &Service, tenant: &str) -> Outcome<(u16, String)> {
 }
 
 /// Adds a user, or renames the one that is there, and answers once the read model shows it.
-fn put(service: &Service, tenant: &str, id: &str, query: &str) -> Outcome<(u16, String)> {
-    let Some(name) = query.strip_prefix("name=").filter(|name| !name.is_empty()) else {
+fn put(service: &Service, tenant: &str, id: &str, name: Option<String>) -> Outcome<(u16, String)> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Ok((400, "name is missing: ?name=NAME\n".to_owned()));
     };
-    let add = NewEvent::new(tenant, id, &Added { name: name.to_owned() }).expect(Expected::New);
+    let add = NewEvent::new(tenant, id, &Added { name: name.clone() }).expect(Expected::New);
     let pushed = match service.engine.push(&[add]) {
         Err(readside::error::PushError::Conflict { .. }) => {
-            service.engine.push(&[NewEvent::new(tenant, id, &Renamed { name: name.to_owned() })])?
+            service.engine.push(&[NewEvent::new(tenant, id, &Renamed { name: name.clone() })])?
         }
         other => other?,
     };
     service.engine.await_pushed("users", &pushed, PATIENCE)?;
     Ok((200, format!("{id} is {name}\n")))
+}
+
+/// The value of a parameter of a query, in which a plus is a space.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(found, _)| *found == name)?.1;
+    decoded(&value.replace('+', " "))
+}
+
+/// A part of a URL without its percent signs; none where they stand for no text.
+fn decoded(part: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), part);
+    while let Some((plain, coded)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let digits = coded.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        rest = coded.get(2..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_decoded() {
+        assert_eq!(decoded("Ada%20L%C3%B6velace+").as_deref(), Some("Ada Lövelace+"));
+        for wrong in ["%", "%4", "%zz", "%+1", "%ff", "%€"] {
+            assert_eq!(decoded(wrong), None, "{wrong}");
+        }
+        assert_eq!(parameter("x=1&name=Ada+%26%20Bob", "name").as_deref(), Some("Ada & Bob"));
+        assert_eq!(parameter("names=1", "name"), None);
+    }
 }

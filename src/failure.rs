@@ -79,6 +79,20 @@ impl FailureClass {
         .into_iter()
         .find(|class| class.as_str() == word)
     }
+
+    /// True when waiting does not mend it: a reducer is a pure function of its event, and what its statement asks for does
+    /// not fit the rows that are there. [`HandlerConfig::max_lasting_failure_count`](crate::HandlerConfig) counts these.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::failure::FailureClass;
+    /// assert!(FailureClass::Reducer.is_lasting() && FailureClass::Data.is_lasting());
+    /// assert!(!FailureClass::Constraint.is_lasting(), "the row that is missing may come from somebody else");
+    /// ```
+    #[must_use]
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Self::Reducer | Self::Panic | Self::Statement | Self::Data)
+    }
 }
 
 impl fmt::Display for FailureClass {

@@ -160,10 +160,10 @@ pub mod prelude {
     pub use crate::event::{Event, Payload};
     pub use crate::projection::Projection;
     pub use crate::statement::{
-        Assignment, Condition, Dialects, Reduced, Statement, array_append, array_intersect, array_remove, contains,
-        copy, copy_column, create, decrement, delete, eq, exec, ge, gt, in_table, increment, is_in, is_null,
-        json_contains, le, lt, multi, ne, noop, not, set, set_if, set_json, set_on_insert, source_column, source_value,
-        update, upsert,
+        Assignment, Condition, Dialects, ExpectRows, Reduced, Statement, all_of, any_of, are_in, array_append,
+        array_intersect, array_remove, contains, copy, copy_column, create, decrement, delete, eq, exec, ge, gt,
+        in_table, increment, is_in, is_null, json_contains, le, look_up, lt, multi, ne, noop, not, set, set_if,
+        set_json, set_on_insert, source_column, source_value, update, upsert,
     };
     pub use crate::table::{
         Column, ColumnType, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid,
@@ -204,6 +204,7 @@ pages! {
     GettingStarted "../docs/getting-started.md",
     Projections "../docs/projections.md",
     Running "../docs/running.md",
+    Deploying "../docs/deploying.md",
     Failures "../docs/failures.md",
     Rebuilding "../docs/rebuilding.md",
     Retention "../docs/retention.md",

@@ -30,6 +30,11 @@ pub(crate) fn is_hidden(letter: char) -> bool {
         )
 }
 
+/// `1 event`, `2 events`.
+pub(crate) fn several(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

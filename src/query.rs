@@ -150,13 +150,39 @@ impl SubQuery {
 }
 
 /// Which events a projection wants. An event is wanted when both its types are listed; a source may return more
-/// events of the listed aggregate types, never fewer.
+/// events of the listed aggregate types, never fewer. The empty text lists every type
+/// ([`on_any`](crate::Projection::on_any)); no event has it for a type. [`lists`](Self::lists) looks at that.
+///
+/// # Examples
+/// ```
+/// use readside::query::EventFilter;
+/// let all_of_users = EventFilter { aggregate_types: vec!["user".into()], event_types: vec![EventFilter::EVERY.into()] };
+/// assert!(EventFilter::lists(&all_of_users.event_types, "user.added"));
+/// assert!(!EventFilter::lists(&all_of_users.aggregate_types, "order"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
     /// Aggregate types; they decide what the relevant head is.
     pub aggregate_types: Vec<String>,
     /// Event types.
     pub event_types: Vec<String>,
+}
+
+impl EventFilter {
+    /// Stands in a list of types for every type.
+    pub const EVERY: &str = "";
+
+    /// True when the list names the type, or every type.
+    #[must_use]
+    pub fn lists<T: AsRef<str>>(types: &[T], name: &str) -> bool {
+        types.iter().any(|listed| listed.as_ref() == name || listed.as_ref() == Self::EVERY)
+    }
+
+    /// True when the list names every type.
+    #[must_use]
+    pub fn lists_every<T: AsRef<str>>(types: &[T]) -> bool {
+        types.iter().any(|listed| listed.as_ref() == Self::EVERY)
+    }
 }
 
 /// Where a projection stands in one instance.

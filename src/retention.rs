@@ -151,6 +151,21 @@ pub struct Removed {
     pub remains: Option<String>,
 }
 
+/// What the removal of a projection did, or would do.
+///
+/// # Examples
+/// See [`DbStore::remove_projection`](crate::DbStore::remove_projection).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RemovedProjection {
+    /// True when nothing was changed.
+    pub dry_run: bool,
+    /// Its name.
+    pub projection: String,
+    /// Rows by table, with the tables that were empty.
+    pub tables: Vec<TableRows>,
+}
+
 /// What was archived, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -165,7 +180,7 @@ pub struct Archived {
 
 /// What was done to the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OperationKind {
     /// Payloads were erased.
@@ -178,6 +193,8 @@ pub enum OperationKind {
     Archive,
     /// An instance was imported.
     Import,
+    /// A projection that no engine runs any more was removed.
+    RemoveProjection,
 }
 
 impl OperationKind {
@@ -190,15 +207,15 @@ impl OperationKind {
             Self::Reopen => "reopen",
             Self::Archive => "archive",
             Self::Import => "import",
+            Self::RemoveProjection => "remove-projection",
         }
     }
 
     /// The kind of a stored word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Redact, Self::Remove, Self::Reopen, Self::Archive, Self::Import]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        let all = [Self::Redact, Self::Remove, Self::Reopen, Self::Archive, Self::Import, Self::RemoveProjection];
+        all.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 

@@ -90,6 +90,10 @@ fn assignment(slim: bool) -> BoxedStrategy<Assignment> {
         5 => (-3..4_i64).prop_map(|n| increment("f", n)),
         5 => Just(copy_column("sum", "n")),
         5 => number().prop_map(|n| set_if("sum", n, gt("sum", 0))),
+        5 => (prop::sample::select(&["plain", "slim", "uniq"]), key())
+            .prop_map(|(table, key)| look_up("sum", table, "sum", is(&key))),
+        2 => (prop::sample::select(&["plain", "slim"]), key())
+            .prop_map(|(table, key)| look_up("n", table, "n", [all_of(is(&key))])),
     ];
     if slim {
         return plain.boxed();
@@ -164,6 +168,14 @@ fn on_things(slim: bool) -> impl Strategy<Value = Reduced> {
         3 => key().prop_map(|key| delete(is(&key))),
         1 => (-3..4_i64).prop_map(|n| update([increment("n", 1)], [gt("sum", n)])),
         1 => "[xyz]".prop_map(|text| delete([eq("name", text)])),
+        2 => some().prop_map(|(key, rest)| update(rest, [all_of([eq("part", key.0), all_of([eq("id", key.1)])])])),
+        1 => (key(), key()).prop_map(|(one, other)| update([increment("n", 1)], [any_of([all_of(is(&one)), all_of(is(&other))])])),
+        1 => "[xyz]".prop_map(|text| delete([any_of([eq("name", text), is_null("sum")]), not(all_of([eq("part", true), gt("n", 7)]))])),
+        1 => prop::collection::vec(key(), 0..3).prop_map(|keys| {
+            delete([are_in(["part", "id"], keys.into_iter().map(|(part, id)| [Value::from(part), Value::from(id)]))])
+        }),
+        1 => (some(), 0..3_u64).prop_map(|((key, rest), rows)| update(rest, is(&key)).expect_rows(rows)),
+        1 => (key(), 0..2_u64).prop_map(|(key, rows)| delete(is(&key)).expect_rows(rows)),
         1 => (key(), key()).prop_map(move |(from, to)| copy(
             conflict,
             ["id", "part", "sum", "f"],

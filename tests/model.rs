@@ -19,18 +19,63 @@ use serde::{Deserialize, Serialize};
 /// What one event does to the table of items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Op {
-    Create { id: u8, n: Option<i64>, name: Option<u8> },
-    Upsert { id: u8, by: i64, name: Option<u8> },
-    Rename { id: u8, name: Option<u8> },
-    AddWhereAbove { than: i64, by: i64 },
-    Lower { id: u8, to: i64 },
-    Tag { id: u8, tag: u8 },
-    Untag { id: u8, tag: u8 },
-    Keep { id: u8, tags: Vec<u8> },
-    DeleteBelow { than: i64 },
-    DeleteTagged { tag: u8 },
-    Delete { id: u8 },
-    Copy { from: u8, to: u8 },
+    Create {
+        id: u8,
+        n: Option<i64>,
+        name: Option<u8>,
+    },
+    Upsert {
+        id: u8,
+        by: i64,
+        name: Option<u8>,
+    },
+    Rename {
+        id: u8,
+        name: Option<u8>,
+    },
+    AddWhereAbove {
+        than: i64,
+        by: i64,
+    },
+    Lower {
+        id: u8,
+        to: i64,
+    },
+    Tag {
+        id: u8,
+        tag: u8,
+    },
+    Untag {
+        id: u8,
+        tag: u8,
+    },
+    Keep {
+        id: u8,
+        tags: Vec<u8>,
+    },
+    DeleteBelow {
+        than: i64,
+    },
+    DeleteTagged {
+        tag: u8,
+    },
+    Delete {
+        id: u8,
+    },
+    Copy {
+        from: u8,
+        to: u8,
+    },
+    /// Takes over the number of another item; fails where it is not there itself.
+    Take {
+        id: u8,
+        from: u8,
+    },
+    /// Deletes items that are below a number, or have one of these numbers under one of these ids.
+    Clear {
+        than: i64,
+        pairs: Vec<(u8, i64)>,
+    },
     Several(Vec<Op>),
     Nothing,
     Fail,
@@ -77,6 +122,11 @@ fn statement(op: &Op) -> Reduced {
         Op::Copy { from, to } => {
             copy(["id"], ["id", "n"], [source_value(text_of(*to)), source_column("n").added()], [id(from)])
         }
+        Op::Take { id: which, from } => update([look_up("n", "items", "n", [id(from)])], [id(which)]).expect_rows(1),
+        Op::Clear { than, pairs } => delete([any_of([
+            all_of([lt("n", *than), not(is_null("name"))]),
+            are_in(["id", "n"], pairs.iter().map(|(id, n)| [Value::from(text_of(*id)), Value::from(*n)])),
+        ])]),
         Op::Several(ops) => multi(ops.iter().map(statement)),
         Op::Nothing => noop(),
         Op::Fail => Err(ReduceError::new("on purpose")),
@@ -143,6 +193,14 @@ fn change(items: &mut Items, op: &Op) -> Result<(), ()> {
                 }
             }
         }
+        Op::Take { id, from } => {
+            let n = items.get(from).and_then(|item| item.n);
+            items.get_mut(id).ok_or(())?.n = n;
+        }
+        Op::Clear { than, pairs } => items.retain(|id, item| {
+            let is_below = item.n.is_some_and(|n| n < *than) && item.name.is_some();
+            !is_below && !pairs.iter().any(|(other, n)| other == id && item.n == Some(*n))
+        }),
         Op::Rename { id, .. }
         | Op::Lower { id, .. }
         | Op::Tag { id, .. }
@@ -204,6 +262,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => tag.prop_map(|tag| Op::DeleteTagged { tag }),
         1 => id.clone().prop_map(|id| Op::Delete { id }),
         2 => (id.clone(), id).prop_map(|(from, to)| Op::Copy { from, to }),
+        2 => (0..4_u8, 0..4_u8).prop_map(|(id, from)| Op::Take { id, from }),
+        1 => (number(), proptest::collection::vec((0..4_u8, number()), 0..3)).prop_map(|(than, pairs)| Op::Clear { than, pairs }),
         1 => Just(Op::Nothing),
         1 => Just(Op::Fail),
         1 => Just(Op::Panic),

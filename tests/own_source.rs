@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use readside::error::{StoreError, StoreErrorKind};
 use readside::prelude::*;
-use readside::query::{Cursor, EventBatch, Flaw, Head, HeadsRequest, ReadRequest, Span};
+use readside::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use readside::rusqlite::{Connection, params};
 use readside::store::{EventSource, ProjectionStore};
 use readside::testing::{FaultyStore, conformance};
@@ -43,7 +43,7 @@ fn failed(error: readside::rusqlite::Error) -> StoreError {
 
 /// All that the table has are events of orders.
 fn is_order(aggregate_types: &[String]) -> bool {
-    aggregate_types.iter().any(|name| name == "order")
+    EventFilter::lists(aggregate_types, "order")
 }
 
 /// Ids only have to be the same whenever the same event is read.

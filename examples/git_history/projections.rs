@@ -10,7 +10,7 @@ use readside::error::StoreError;
 use readside::prelude::*;
 use readside::query::{EventBatch, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use readside::store::EventSource;
-use readside::{Error, HandlerConfig, ProjectionHandler};
+use readside::{Error, HandlerConfig, Policy, ProjectionHandler};
 use uuid::Uuid;
 
 use super::Failure;
@@ -153,7 +153,9 @@ fn project_one(
     bar.set_message(format!("projecting {name}"));
     bar.reset();
     let source = Arc::new(Counted { store: Arc::clone(store), events: AtomicU64::new(0), bar: bar.clone() });
-    let (models, config) = (Arc::clone(store), HandlerConfig::default());
+    // An event that fails ends the example.
+    let config = HandlerConfig::default().policy(Policy::Stop);
+    let models = Arc::clone(store);
     let handler = ProjectionHandler::new(Arc::<Counted>::clone(&source), models, projection, config)?;
     let since = Instant::now();
     handler.trigger(&[instance]).map_err(Error::from)?;

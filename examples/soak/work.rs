@@ -124,6 +124,7 @@ pub(crate) fn projections() -> Vec<(Projection, HandlerConfig)> {
         HandlerConfig::default()
             .policy(policy)
             .max_failure_count(2)
+            .max_lasting_failure_count(2)
             .retries(1)
             .backoff_base(Duration::from_millis(50))
             .backoff_cap(Duration::from_millis(400))

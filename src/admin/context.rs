@@ -82,10 +82,8 @@ impl Context<'_> {
 
     pub(super) fn handler(&self, projection: Projection) -> Result<ProjectionHandler, OperateError> {
         // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
-        let mut config = self.config.clone();
-        if projection.is_shadow() {
-            config.max_failure_count = 1;
-        }
+        let config = self.config.clone();
+        let config = if projection.is_shadow() { config.at_once() } else { config };
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
         Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)).telling(Arc::clone(&self.reducing)))
     }

@@ -7,6 +7,7 @@ use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
 use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::plain::several;
 use crate::query::Flaw;
 use crate::retention::Operation;
 use crate::standstill::{Standstill, StandstillKind};
@@ -145,7 +146,8 @@ impl Doctor {
         }
         let describe = |projection: &ProjectionStatus| {
             let age = spoken(projection.lag_age.unwrap_or_default());
-            format!("{} is {} events behind, the oldest waits for {age}", shown(projection), projection.lag_events)
+            let lag = several(u64::try_from(projection.lag_events).unwrap_or(0), "event");
+            format!("{} is {lag} behind, the oldest waits for {age}", shown(projection))
         };
         if !late.is_empty() {
             let remedy = "see `readside status --watch` for whether it comes nearer, and `readside failed list` for what holds it up";
@@ -473,8 +475,9 @@ fn failures(status: &Status) -> Finding {
     let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
     let remedy = "see `readside failed list`; mend the cause, then `readside failed retry` or `discard`";
     if !stopped.is_empty() {
-        let describe =
-            |projection: &ProjectionStatus| format!("{} in {} instances", shown(projection), projection.stopped);
+        let describe = |projection: &ProjectionStatus| {
+            format!("{} in {}", shown(projection), several(projection.stopped, "instance"))
+        };
         return Finding::warn(check, format!("stopped: {}", list(&stopped, describe)), remedy);
     }
     let failed: Vec<_> = status.projections.iter().filter(|projection| projection.failed() > 0).collect();

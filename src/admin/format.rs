@@ -34,6 +34,13 @@ pub(super) fn statement(projection: &Projection, statement: &Statement) -> Strin
             format!("update {} set {} where {}", table(name), assignments(values), all(conditions))
         }
         Statement::Delete { table: name, conditions } => format!("delete {} where {}", table(name), all(conditions)),
+        Statement::Expect { rows, statement } => {
+            format!(
+                "{} (of exactly {rows} {})",
+                self::statement(projection, statement),
+                if *rows == 1 { "row" } else { "rows" }
+            )
+        }
         Statement::Copy { table: name, to, from, conditions, .. } => {
             let pairs: Vec<String> = to.iter().zip(from).map(|(to, from)| format!("{to} = {}", source(from))).collect();
             format!("copy {} with {} where {}", table(name), pairs.join(", "), all(conditions))
@@ -61,6 +68,7 @@ fn assignment(assignment: &Assignment) -> String {
         Change::ArrayIntersect(texts) => format!("{column} = those of {column} in {texts:?}"),
         Change::CopyColumn(other) => format!("{column} = {other}"),
         Change::SetOnInsert(v) => format!("{column} = {} if the row is new", value(v)),
+        Change::LookUp(of) => format!("{column} = {} of {} where {}", of.column, of.table, all(&of.conditions)),
         Change::SetIf(v, condition) => format!("{column} = {} if {}", value(v), test(&condition.0)),
     }
 }
@@ -86,8 +94,16 @@ fn test(condition: &Test) -> String {
         Test::Contains(column, text) => format!("{column} contains {text:?}"),
         Test::JsonContains(column, v) => format!("{column} contains {}", value(v)),
         Test::Not(inner) => format!("not ({})", test(inner)),
+        Test::Any(tests) if tests.is_empty() => "never".to_owned(),
+        Test::Any(tests) => joined(tests, " or "),
+        Test::All(tests) => joined(tests, " and "),
         Test::Broken(column, why) => format!("{column} = ? ({why})"),
+        Test::Refused(why) => format!("? ({why})"),
     }
+}
+
+fn joined(tests: &[Test], by: &str) -> String {
+    format!("({})", tests.iter().map(test).collect::<Vec<_>>().join(by))
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ mod tries;
 mod two_databases;
 #[cfg(feature = "sqlite")]
 mod verify;
+#[cfg(not(feature = "sqlite"))]
+mod without_scratch;
 
 pub use crate::command::{
     AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,

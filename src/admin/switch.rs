@@ -17,6 +17,7 @@ use crate::command::CommandRecord;
 use crate::engine::{NEXT, in_all};
 use crate::error::{FailureError, OperateError, SwitchError};
 use crate::failure::{By, RetryOutcome};
+use crate::plain::several;
 
 /// Instances that are emptied in one transaction.
 const FEW: usize = 20;
@@ -389,17 +390,17 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
 
 /// What came of mending.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
-    let applied = match mended.applied {
-        1 => "1 event was applied".to_owned(),
-        more => format!("{more} events were applied"),
-    };
+    let were = if mended.applied == 1 { "was" } else { "were" };
+    let applied = format!("{} {were} applied", several(mended.applied, "event"));
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {
             format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")
         }
         (Some(_), None) => applied,
         (None, _) => {
-            format!("{applied}; {} were on record as failed before, {} are now", mended.before, mended.after)
+            let (before, after) = (mended.before, mended.after);
+            let (were, are) = (if before == 1 { "was" } else { "were" }, if after == 1 { "is" } else { "are" });
+            format!("{applied}; {before} {were} on record as failed before, {after} {are} now")
         }
     };
     Change { mended: Some(Box::new(mended)), ..changed(site, done) }

@@ -10,7 +10,7 @@ use crate::builds::Build;
 use crate::engine::compare;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Inspect, ProjectionStatus, Status};
-use crate::query::{HeadsRequest, Query, SubQuery};
+use crate::query::{EventFilter, HeadsRequest, Query, SubQuery};
 use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
 
@@ -127,7 +127,8 @@ fn age<E: EventStore + ?Sized>(
 ) -> Result<Option<Duration>, StoreError> {
     let mut oldest: Option<SystemTime> = None;
     for (instance, position) in late {
-        let types = build.aggregate_types.iter();
+        let every = EventFilter::lists_every(&build.aggregate_types);
+        let types = build.aggregate_types.iter().filter(|_| !every);
         let sub = types.fold(SubQuery::new().instance(instance).after(*position), |sub, kind| sub.aggregate_type(kind));
         let first = events.filter(&Query::new().or(sub).limit(1))?;
         let at = first.first().map(crate::event::Event::created_at);

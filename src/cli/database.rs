@@ -15,7 +15,7 @@ use crate::event::NewEvent;
 use crate::failure::By;
 use crate::inspect::{Inspect, SchemaVersion};
 use crate::projection::Projection;
-use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
+use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, RemovedProjection, TableRows};
 use crate::store::{EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
 use crate::value::Value;
@@ -43,6 +43,10 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     fn remove_instance(&self, instance: &str, by: &By, progress: Progress<'_>) -> Result<Removed, RetentionError>;
     /// See [`DbStore::remove_instance_dry_run`].
     fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError>;
+    /// See [`DbStore::remove_projection`].
+    fn remove_projection(&self, projection: &str, by: &By) -> Result<RemovedProjection, RetentionError>;
+    /// See [`DbStore::remove_projection_dry_run`].
+    fn remove_projection_dry_run(&self, projection: &str) -> Result<RemovedProjection, RetentionError>;
     /// See [`DbStore::reopen_instance`].
     fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError>;
     /// See [`DbStore::archive`].
@@ -99,6 +103,14 @@ where
 
     fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
         self.remove_instance_dry_run(instance)
+    }
+
+    fn remove_projection(&self, projection: &str, by: &By) -> Result<RemovedProjection, RetentionError> {
+        self.remove_projection(projection, by)
+    }
+
+    fn remove_projection_dry_run(&self, projection: &str) -> Result<RemovedProjection, RetentionError> {
+        self.remove_projection_dry_run(projection)
     }
 
     fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError> {

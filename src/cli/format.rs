@@ -45,6 +45,15 @@ pub(super) fn clean(text: &str) -> String {
     plain(text).into_owned()
 }
 
+/// A text as one word of a shell.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_@%+=:,./-".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", plain(text).replace('\'', r"'\''"))
+}
+
 /// The first letters of a text.
 pub(super) fn short(text: &str, letters: usize) -> String {
     let text = clean(text);
@@ -235,5 +244,6 @@ mod tests {
         assert_eq!(clean("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(clean(""), "\"\"");
         assert_eq!(short("abcdef", 3), "abc…");
+        assert_eq!([quoted("a-b.c"), quoted("it's a"), quoted("")], ["a-b.c", r"'it'\''s a'", "''"]);
     }
 }

@@ -14,6 +14,7 @@ mod failed;
 mod format;
 mod hidden;
 mod instances;
+mod layout;
 mod leases;
 mod operate;
 mod options;
@@ -187,6 +188,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
         Command::Leases(args) => leases::run(session, args),
         Command::Rebuild(args) => rebuild::rebuild(session, args),
         Command::Builds(args) => rebuild::builds(session, args),
+        Command::Projections(args) => retention::projections(session, args),
         Command::Reset(args) => rebuild::reset(session, args),
         Command::Verify(args) => verify::verify(session, args),
         Command::Explain(args) => verify::explain(session, args),

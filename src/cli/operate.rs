@@ -126,7 +126,11 @@ impl Session<'_> {
     fn engine(&self, projection: &str) -> anyhow::Result<Option<Engine>> {
         let Some(code) = self.code(projection) else { return Ok(None) };
         // What becomes of events that fail is for the engines of the service to say, by their policy.
-        let handler = HandlerConfig { max_failure_count: u32::MAX, ..HandlerConfig::default() };
+        let handler = HandlerConfig {
+            max_failure_count: u32::MAX,
+            max_lasting_failure_count: u32::MAX,
+            ..HandlerConfig::default()
+        };
         let config = EngineConfig { name: NAME.to_owned(), setup: false, handler, ..EngineConfig::default() };
         let engine = self.events.engine();
         let engine = if self.has_two_databases { self.store.keep_models(engine) } else { engine };
@@ -208,16 +212,25 @@ impl Session<'_> {
 fn show(bar: &ProgressBar, asked: &CommandRecord) {
     let told = asked.progress.as_ref().and_then(building);
     if let Some(told) = told {
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        bar.set_length(u64::try_from(told.total).unwrap_or(0));
-        bar.set_position(u64::try_from(told.done).unwrap_or(0));
-        bar.set_message(progress(&told));
+        bar.set_message(format!("{} {}", filled(told.done, told.total), progress(&told)));
     } else {
         bar.set_message(format!("{} of {}: {}", asked.command.kind(), clean(&asked.projection), asked.state));
     }
     bar.tick();
+}
+
+/// Letters of a bar.
+const BAR: i64 = 30;
+
+/// A bar that is full when all is done, and only then.
+fn filled(done: i64, total: i64) -> String {
+    let (done, total) = (done.max(0), total.max(done).max(1));
+    let full = usize::try_from(done.saturating_mul(BAR) / total).unwrap_or(0);
+    let left = usize::try_from(BAR).unwrap_or(0).saturating_sub(full);
+    format!("{}{}", "█".repeat(full), "░".repeat(left))
 }
 
 /// How far a build is; of a reset, the filling.
@@ -229,11 +242,47 @@ pub(super) fn building(told: &Value) -> Option<BuildProgress> {
 pub(super) fn progress(told: &BuildProgress) -> String {
     let BuildProgress { step, done, total, per_second, seconds_left, waits_for, .. } = told;
     let mut words = vec![step.to_string()];
-    let part = if *total > 0 { format!(" ({} %)", done.saturating_mul(100) / total) } else { String::new() };
-    words.push(format!("{} of {}{part}", positions(*done), positions(*total)));
+    // Events that are pushed meanwhile may be done before they are counted.
+    let total = total.max(done);
+    if *total > 0 {
+        let part = done.saturating_mul(100) / total;
+        words.push(format!("{} of {} ({part} %)", positions(*done), positions(*total)));
+    }
     words.extend(per_second.map(|speed| format!("{speed:.0} a second")));
     let left = seconds_left.and_then(|left| Duration::try_from_secs_f64(left).ok());
     words.extend(left.map(|left| format!("{} left", duration(left))));
     words.extend(waits_for.as_deref().map(|what| format!("waits for {}", clean(what))));
     words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builds::Step;
+
+    fn at(done: i64, total: i64) -> String {
+        let told = BuildProgress {
+            step: Step::Filling,
+            done,
+            total,
+            per_second: None,
+            seconds_left: None,
+            waits_for: None,
+            comparison: None,
+        };
+        format!("{} {}", filled(done, total), progress(&told))
+    }
+
+    // Contract: O2: what is told of a command is true.
+    #[test]
+    fn a_bar_is_full_when_all_is_done() {
+        let (full, empty) = ("█".repeat(30), "░".repeat(30));
+        assert_eq!(at(0, 39), format!("{empty} filling, 0 of 39 (0 %)"));
+        assert_eq!(at(0, 0), format!("{empty} filling"), "nothing is known yet");
+        assert_eq!(at(39, 39), format!("{full} filling, 39 of 39 (100 %)"));
+        assert_eq!(at(2, 0), format!("{full} filling, 2 of 2 (100 %)"), "never more than there are");
+        assert_eq!(at(1, 2), format!("{}{} filling, 1 of 2 (50 %)", &"█".repeat(15), &"░".repeat(15)));
+        assert!(!at(999, 1000).starts_with(&full), "not before");
+        assert!(at(i64::MAX, i64::MAX).starts_with("█"));
+    }
 }

@@ -3,9 +3,10 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anyhow::Context;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use super::layout;
+pub(super) use super::layout::{Column, number, text};
 use crate::plain::is_hidden;
 
 /// Who read the output went away. Nothing is wrong then.
@@ -18,6 +19,8 @@ pub(super) struct Output {
     json: bool,
     quiet: bool,
     terminal: bool,
+    /// Letters of a line, where something limits them.
+    width: Option<usize>,
     /// What this command has changed for good, in words.
     changed: Option<String>,
     /// Why that could not be told.
@@ -27,7 +30,9 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(json: bool, quiet: bool) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { out: BufWriter::new(io::stdout()), json, quiet, terminal, changed: None, lost: None }
+        let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|width| *width > 0);
+        let width = width.or_else(|| terminal.then(|| comfy_table::Table::new().width()).flatten().map(usize::from));
+        Self { out: BufWriter::new(io::stdout()), json, quiet, terminal, width, changed: None, lost: None }
     }
 
     /// From now on the command has changed something, and an output that takes nothing makes no failure of it.
@@ -85,23 +90,22 @@ impl Output {
         self.written(outcome)
     }
 
-    /// Columns without lines between. Where no terminal limits the width, no cell is cut or wrapped.
+    /// Columns without lines between. Where nothing limits the width, each row is one line.
+    #[expect(clippy::needless_pass_by_value, reason = "callers collect the rows for this")]
     pub(super) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
-        for line in arranged(columns, rows, self.is_terminal()) {
-            self.line(&line)?;
-        }
-        Ok(())
+        let shown = layout::table(columns, &rows, self.width);
+        shown.header.iter().chain(shown.rows.iter().flatten()).try_for_each(|line| self.line(line))
     }
 
     /// The same, with a text below each row that may be longer than any column should be.
     pub(super) fn told_table(&mut self, columns: &[Column], rows: Vec<(Vec<String>, String)>) -> anyhow::Result<()> {
         let (rows, texts): (Vec<Vec<String>>, Vec<String>) = rows.into_iter().unzip();
-        // Each row is one line.
-        let mut lines = arranged(columns, rows, false).into_iter();
-        lines.next().map_or(Ok(()), |header| self.line(&header))?;
-        for (line, text) in lines.zip(texts) {
-            self.line(&line)?;
-            self.line(&format!("  {text}"))?;
+        let shown = layout::table(columns, &rows, self.width);
+        shown.header.iter().try_for_each(|line| self.line(line))?;
+        for (lines, text) in shown.rows.iter().zip(texts) {
+            let told = layout::wrapped(&text, self.width.map(|width| width.saturating_sub(2)));
+            lines.iter().try_for_each(|line| self.line(line))?;
+            told.iter().try_for_each(|line| self.line(&format!("  {line}")))?;
         }
         Ok(())
     }
@@ -123,23 +127,6 @@ impl Output {
         self.lost.get_or_insert(error);
         Ok(())
     }
-}
-
-/// The lines of a table; with a limit each may take several.
-fn arranged(columns: &[Column], rows: Vec<Vec<String>>, limited: bool) -> Vec<String> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    let arranged = if limited { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
-    table.set_content_arrangement(arranged);
-    table.set_header(columns.iter().map(|column| column.name));
-    table.add_rows(rows);
-    for (at, column) in columns.iter().enumerate() {
-        if let Some(of_table) = table.column_mut(at) {
-            of_table.set_padding((0, 2));
-            of_table.set_cell_alignment(if column.number { CellAlignment::Right } else { CellAlignment::Left });
-        }
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// JSON without characters that a terminal would obey.
@@ -178,23 +165,6 @@ fn is_read() -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_read() -> bool {
     true
-}
-
-/// A column of a table.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
-    name: &'static str,
-    number: bool,
-}
-
-/// A column of texts.
-pub(super) const fn text(name: &'static str) -> Column {
-    Column { name, number: false }
-}
-
-/// A column of numbers.
-pub(super) const fn number(name: &'static str) -> Column {
-    Column { name, number: true }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome 
     session.operated(&args.projection, AdminCommand::Rebuild(options), &by, &args.wait, report)
 }
 
-fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
+pub(super) fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outcome {
     if session.out.is_json() {
         return left_out(session, &report.left_out);
     }

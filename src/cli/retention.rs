@@ -1,14 +1,24 @@
 //! Forgetting and archiving: what is erased, removed or moved, and who did it.
 
+use anyhow::Context;
 use indicatif::ProgressBar;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::by;
-use super::format::{clean, count, moment, positions, several};
-use super::options::{ArchiveArgs, OperationsArgs, RedactArgs, RemoveArgs, ReopenArgs};
+use super::format::{clean, count, moment, positions, quoted, several};
+use super::options::{
+    ArchiveArgs, OperationsArgs, ProjectionsArgs, ProjectionsCommand, RedactArgs, RemoveArgs, RemoveProjectionArgs,
+    ReopenArgs, WaitArgs,
+};
 use super::output::{number, text};
+use super::projections::shown;
 use super::{Ended, Outcome, Session};
-use crate::retention::{Archival, Operation, Redaction, TableRows};
+use crate::builds::{Build, Phase};
+use crate::command::{AdminCommand, RebuildOptions};
+use crate::failure::By;
+use crate::retention::{AffectedProjection, Archival, Operation, Redaction, TableRows};
+use crate::state::ProjectionKey;
 
 /// Operations in memory, at most.
 const MOST: usize = 100_000;
@@ -35,17 +45,51 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
         report
     };
     if session.out.is_json() {
-        return object(session, &report);
+        object(session, &report)?;
+    } else {
+        tables(session, &report.tables, report.dry_run, "erased")?;
+        remains(session, report.remains.as_deref())?;
     }
-    tables(session, &report.tables, report.dry_run, "erased")?;
+    let builds = session.builds()?;
+    let mut ended = Ended::Fine;
     for affected in &report.rebuild {
-        let (name, live) = (clean(&affected.projection), if affected.live { "" } else { " (not live)" });
-        session.out.line(&format!(
-            "version {} of {name}{live} may still show it: rebuild this instance of it",
-            affected.version
-        ))?;
+        if args.rebuild && affected.live {
+            let rebuilt = rebuild(session, args, affected)?;
+            ended = if matches!(ended, Ended::Fine) { rebuilt } else { ended };
+        } else if !session.out.is_json() {
+            let build = builds
+                .iter()
+                .find(|build| *build.key.name == *affected.projection && build.key.version == affected.version);
+            session.out.line(&still_shows(affected, build, &args.instance))?;
+        }
     }
-    remains(session, report.remains.as_deref())
+    Ok(ended)
+}
+
+/// Rebuilds the instance of a read model that may show what was erased.
+fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProjection) -> Outcome {
+    let by = By {
+        why: format!("what it shows was erased: {}", args.by.why.as_deref().unwrap_or_default()),
+        ..by::of(&args.by)?
+    };
+    let options = RebuildOptions { instance: Some(args.instance.clone()), ..RebuildOptions::default() };
+    let wait = WaitArgs { timeout: None, detach: false };
+    let projection = &affected.projection;
+    let rebuilt = session.operated(projection, AdminCommand::Rebuild(options), &by, &wait, super::rebuild::report);
+    rebuilt.with_context(|| format!("rebuilding instance {:?} of projection {projection:?}", args.instance))
+}
+
+/// What may still show what was erased, and the command that helps.
+fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str) -> String {
+    let key = ProjectionKey { name: affected.projection.as_str().into(), version: affected.version };
+    let what = shown(key.projection(), key.version, key.mark());
+    let name = quoted(key.projection());
+    let run = match build.map(|build| build.phase) {
+        _ if affected.live => format!("rebuild {name} --instance {}", quoted(instance)),
+        Some(Phase::Kept) => format!("builds drop-old {name}"),
+        _ => format!("builds abandon {name}"),
+    };
+    format!("{what} may still show it; run: readside {run} --why 'an event was erased'")
 }
 
 pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
@@ -68,6 +112,30 @@ pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
         positions(report.head)
     ))?;
     remains(session, report.remains.as_deref())
+}
+
+pub(super) fn projections(session: &mut Session<'_>, args: &ProjectionsArgs) -> Outcome {
+    match &args.command {
+        ProjectionsCommand::Remove(args) => remove_projection(session, args),
+    }
+}
+
+fn remove_projection(session: &mut Session<'_>, args: &RemoveProjectionArgs) -> Outcome {
+    let projection = args.projection.as_str();
+    let report = if args.by.dry_run {
+        session.store.remove_projection_dry_run(projection)?
+    } else {
+        let report = session.store.remove_projection(projection, &by::of(&args.by)?)?;
+        session.out.changed(format!("projection {projection:?} is removed"));
+        report
+    };
+    if session.out.is_json() {
+        return object(session, &report);
+    }
+    let word = if report.dry_run { "would be removed" } else { "removed" };
+    let row = |touched: &TableRows| vec![clean(&touched.table), count(touched.rows), word.to_owned()];
+    session.out.table(&[text("TABLE"), number("ROWS"), text("")], report.tables.iter().map(row).collect())?;
+    Ok(Ended::Fine)
 }
 
 pub(super) fn reopen(session: &mut Session<'_>, args: &ReopenArgs) -> Outcome {
@@ -123,7 +191,7 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
             moment(operation.began_at),
             operation.kind.to_string(),
             operation.instance.as_deref().map_or("all".to_owned(), clean),
-            clean(&operation.subject),
+            subject(&operation.subject),
             operation.ended_at.map_or("not finished".to_owned(), |_| several(rows, "row")),
             clean(&operation.by.who),
             clean(&operation.by.why),
@@ -133,6 +201,33 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
         [text("BEGAN"), text("WHAT"), text("INSTANCE"), text("SUBJECT"), text("DONE"), text("BY"), text("WHY")];
     session.out.table(&columns, operations.iter().map(row).collect())?;
     Ok(Ended::Fine)
+}
+
+/// What an operation was about, in words: of a JSON document what it holds, without what is not so.
+fn subject(document: &str) -> String {
+    let told = serde_json::from_str(document).ok().and_then(|document| words(&document));
+    told.filter(|told| !told.is_empty()).unwrap_or_else(|| "-".to_owned())
+}
+
+fn words(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null | Value::Bool(false) => return None,
+        Value::Bool(true) => String::new(),
+        Value::Number(number) if number.as_u64() == Some(0) => return None,
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => clean(text),
+        Value::Array(items) => items.iter().filter_map(words).collect::<Vec<_>>().join(", "),
+        Value::Object(pairs) => {
+            let text = |name: &str| pairs.get(name).and_then(Value::as_str);
+            if let (Some(kind), Some(id)) = (text("aggregate_type"), text("aggregate_id")) {
+                return Some(format!("{} {}", clean(kind), clean(id)));
+            }
+            let pair = |(name, value): (&String, &Value)| {
+                words(value).map(|told| format!("{} {told}", clean(name).replace('_', " ")).trim_end().to_owned())
+            };
+            pairs.iter().filter_map(pair).collect::<Vec<_>>().join(", ")
+        }
+    })
 }
 
 fn object(session: &mut Session<'_>, report: &impl Serialize) -> Outcome {
@@ -171,4 +266,26 @@ fn remains(session: &mut Session<'_>, remains: Option<&str>) -> Outcome {
         session.out.remark(remains)?;
     }
     Ok(Ended::Fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_operation_was_about_is_told_in_words() {
+        for (document, told) in [
+            (r#"{"event":1,"creator_and_owner":false,"unique_values":0}"#, "event 1"),
+            (
+                r#"{"event":1,"creator_and_owner":true,"unique_values":2}"#,
+                "creator and owner, event 1, unique values 2",
+            ),
+            (r#"{"aggregate":{"aggregate_type":"user","aggregate_id":"u 1"}}"#, "aggregate user u 1"),
+            (r#"{"before":"2026-01-31T12:00:00Z"}"#, "before 2026-01-31T12:00:00Z"),
+            ("{}", "-"),
+            ("no json", "-"),
+        ] {
+            assert_eq!(subject(document), told);
+        }
+    }
 }

@@ -10,27 +10,39 @@ use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::statement::Statement;
 
-/// What SQL of the service's own does not find is its fault, until the tables of the projection are seen to be missing.
-/// The projection is placed.
+/// Gives how many statements met no row. What SQL of the service's own does not find is its fault, until the tables of the
+/// projection are seen to be missing. The projection is placed.
 pub(super) fn execute(
     conn: &mut dyn Conn,
     projection: &Projection,
     instance: &str,
     statement: &Statement,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     if let Statement::Multi(parts) = statement {
-        return parts.iter().try_for_each(|part| execute(conn, projection, instance, part));
+        return parts.iter().try_fold(0, |missed, part| Ok(missed + execute(conn, projection, instance, part)?));
     }
+    let counts = matches!(statement, Statement::Update { .. } | Statement::Delete { .. });
+    let mut missed = 0;
     let rendered = sql::render(conn.dialect(), projection, instance, statement)
         .map_err(|error| StoreError::new("rendering a statement", StoreErrorKind::Usage, error))?;
     for sql in rendered {
         let done = conn.execute(&sql.text, &sql.params);
-        done.map_err(|error| {
+        let rows = done.map_err(|error| {
             let is_own = error.kind() == StoreErrorKind::Schema && statement.has_exec();
             of_table(conn, if is_own { error.of_kind(StoreErrorKind::Usage) } else { error }, projection)
         })?;
+        if let Some(expected) = sql.expected.filter(|expected| *expected != rows) {
+            let found = format!("the {} met {}, not {expected}", statement.kind(), of_rows(rows));
+            let doing = format!("writing a read table of projection {:?}", projection.name());
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, found));
+        }
+        missed += u64::from(counts && rows == 0);
     }
-    Ok(())
+    Ok(missed)
+}
+
+fn of_rows(rows: u64) -> String {
+    if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") }
 }
 
 /// An error of a statement on a read table.

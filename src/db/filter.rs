@@ -143,7 +143,7 @@ pub(crate) fn heads(conn: &mut dyn Conn, request: &HeadsRequest) -> Result<Vec<H
         format!(
             "(SELECT max(h.head) FROM {} h WHERE h.instance_id = i.instance_id AND {})",
             dialect.table("heads"),
-            dialect.any("h.aggregate_type", at)
+            dialect.any_type("h.aggregate_type", at, &request.aggregate_types)
         )
     };
     let mut parts = vec!["i.head > i.removed".to_owned()];

@@ -10,6 +10,7 @@ use super::clause::Sql;
 use super::{Conn, Row, checkpoint, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
+use crate::query::EventFilter;
 use crate::sql::Dialect;
 use crate::value::Value;
 
@@ -84,15 +85,21 @@ fn perhaps_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<V
     let keys = || request.projections.iter().map(|(key, _)| key);
     let names = sql.bind(Value::TextArray(keys().map(|key| key.name.to_string()).collect()));
     let versions = sql.bind(Value::TextArray(keys().map(|key| key.version.to_string()).collect()));
-    let kinds = request.projections.iter().flat_map(|(_, kinds)| kinds.iter().cloned()).collect();
+    let kinds: Vec<String> = request.projections.iter().flat_map(|(_, kinds)| kinds.iter().cloned()).collect();
+    let is_every = EventFilter::lists_every(&kinds);
     let kinds = sql.bind(Value::TextArray(kinds));
+    let is_wanted = if is_every {
+        format!("{kinds}::text[] IS NOT NULL")
+    } else {
+        format!("h.aggregate_type = ANY({kinds}::text[])")
+    };
     let (all, most) = (sql.bind(count(request.projections.len())), sql.bind(count(NAMED + 1)));
     let text = format!(
         "WITH lowest AS MATERIALIZED (SELECT s.instance_id, count(*) AS states, min(s.position) AS position \
          FROM {states} s JOIN unnest({names}::text[], {versions}::int8[]) AS w(projection, version) \
          ON w.projection = s.projection AND w.version = s.version GROUP BY 1), \
          highest AS MATERIALIZED (SELECT h.instance_id, max(h.head) AS head FROM {heads} h \
-         WHERE h.aggregate_type = ANY({kinds}::text[]){system} GROUP BY 1) \
+         WHERE {is_wanted}{system} GROUP BY 1) \
          SELECT h.instance_id FROM highest h LEFT JOIN lowest l ON l.instance_id = h.instance_id \
          WHERE l.states IS NULL OR l.states < {all} OR l.position < h.head LIMIT {most}",
         states = dialect.table("projection_states"),
@@ -239,8 +246,11 @@ fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<(St
     } else {
         format!(" AND {}", sql.one_of(dialect, "h.instance_id", &request.instances))
     };
+    // Most projections name their types, and are found without asking for this.
+    let is_every = request.projections.iter().any(|(_, kinds)| EventFilter::lists_every(kinds));
+    let or_every = if is_every { " OR k.kind = ''" } else { "" };
     let compared = format!(
-        "FROM {heads} h {join} k ON k.kind = h.aggregate_type LEFT JOIN {states} s \
+        "FROM {heads} h {join} k ON (k.kind = h.aggregate_type{or_every}) LEFT JOIN {states} s \
          ON s.instance_id = h.instance_id AND s.projection = k.projection AND s.version = k.version \
          WHERE h.head > coalesce(s.position, 0){system}{some}",
         heads = dialect.table("heads"),

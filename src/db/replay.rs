@@ -30,7 +30,7 @@ impl Replay for Scratch<'_> {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }
         self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        outcome
+        outcome.map(|_| ())
     }
 
     fn rows(&mut self, instance: &str) -> Result<Vec<Vec<Vec<(String, Value)>>>, StoreError> {

@@ -122,7 +122,7 @@ fn lag(conn: &mut dyn Conn, of: &Build, system: bool, now: SystemTime) -> Result
          WHERE {} AND (h.instance_id <> '' OR $4 = 1)",
         dialect.table("heads"),
         dialect.table("projection_states"),
-        dialect.any("h.aggregate_type", 3)
+        dialect.any_type("h.aggregate_type", 3, &of.aggregate_types)
     );
     let sql = format!(
         "SELECT count(*), CAST(coalesce(sum(CASE WHEN head > position THEN 1 ELSE 0 END), 0) AS bigint), \

@@ -339,7 +339,7 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.inner.backend.write("updating read models", |conn| work(&mut Transaction { conn }))
+        self.inner.backend.write("updating read models", |conn| work(&mut Transaction::new(conn)))
     }
 
     fn failed_events(&self, projection: &ProjectionKey, query: &FailureQuery) -> Result<Vec<FailedEvent>, StoreError> {

@@ -22,7 +22,15 @@ use crate::store::ProjectionTransaction;
 
 /// A transaction of a backend, seen as one on read models.
 pub(crate) struct Transaction<'c> {
-    pub(crate) conn: &'c mut dyn Conn,
+    conn: &'c mut dyn Conn,
+    /// Statements that met no row.
+    missed: u64,
+}
+
+impl<'c> Transaction<'c> {
+    pub(crate) fn new(conn: &'c mut dyn Conn) -> Self {
+        Self { conn, missed: 0 }
+    }
 }
 
 impl Sealed for Transaction<'_> {}
@@ -70,7 +78,12 @@ impl ProjectionTransaction for Transaction<'_> {
 
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
         let projection = placed(self.conn, projection)?;
-        fold::apply(self.conn, &projection, batches)
+        self.missed += fold::apply(self.conn, &projection, batches)?;
+        Ok(())
+    }
+
+    fn missed(&self) -> u64 {
+        self.missed
     }
 
     fn apply_one(&mut self, projection: &Projection, instance: &str, statement: &Statement) -> Result<(), StoreError> {
@@ -84,7 +97,13 @@ impl ProjectionTransaction for Transaction<'_> {
             self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
         }
         self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        let Err(error) = outcome else { return Ok(()) };
+        let error = match outcome {
+            Ok(missed) => {
+                self.missed += missed;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
         Err(match altered(self.conn, &projection, statement, &error)? {
             Some(found) => altered_table(&projection, &found, &error),
             None => error,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::failure::FailureClass;
 use crate::setters::setters;
 
 /// What becomes of an event that failed too often.
@@ -46,8 +47,13 @@ pub struct HandlerConfig {
     pub retries: u32,
     /// How long the first of these retries waits; the following wait twice as long each, up to 5 s. Default: 100 ms.
     pub retry_failed_after: Duration,
-    /// Failed calls after which `policy` decides about an event. Default: 8.
+    /// Failed calls after which `policy` decides about an event, where waiting may mend it: a constraint refused its row,
+    /// or the process died. Default: 8.
     pub max_failure_count: u32,
+    /// Failed calls after which `policy` decides about an event, where waiting does not mend it
+    /// ([`FailureClass::is_lasting`](crate::failure::FailureClass::is_lasting)): its reducer failed or panicked, or its statement does
+    /// not fit. With 1 no call tries it twice. A reducer that is not pure wants more. Default: 1.
+    pub max_lasting_failure_count: u32,
     /// How long an event waits after its first failed call; twice as long after each further one. Default: 5 s.
     pub backoff_base: Duration,
     /// The longest such wait. Default: 5 minutes, so that 8 calls take about ten minutes.
@@ -65,6 +71,7 @@ impl Default for HandlerConfig {
             retries: 2,
             retry_failed_after: Duration::from_millis(100),
             max_failure_count: 8,
+            max_lasting_failure_count: 1,
             backoff_base: Duration::from_secs(5),
             backoff_cap: Duration::from_mins(5),
             policy: Policy::Park,
@@ -79,6 +86,7 @@ setters! { HandlerConfig:
     retries: set u32,
     retry_failed_after: set Duration,
     max_failure_count: set u32,
+    max_lasting_failure_count: set u32,
     backoff_base: set Duration,
     backoff_cap: set Duration,
     policy: set Policy,
@@ -88,6 +96,17 @@ setters! { HandlerConfig:
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 impl HandlerConfig {
+    /// The same, with `policy` deciding about an event at its first failed call: for builds, where what fails has failed
+    /// before, or fails for ever.
+    pub(crate) fn at_once(self) -> Self {
+        Self { max_failure_count: 1, max_lasting_failure_count: 1, ..self }
+    }
+
+    /// How many failed calls of this class there may be.
+    pub(crate) fn limit(&self, class: FailureClass) -> u32 {
+        if class.is_lasting() { self.max_lasting_failure_count } else { self.max_failure_count }
+    }
+
     /// Checks all values together.
     ///
     /// # Errors
@@ -104,6 +123,7 @@ impl HandlerConfig {
         expect(self.concurrent_instances <= 10_000, "concurrent_instances has to be 10,000 or less");
         expect(self.retries <= 100, "retries has to be 100 or less");
         expect(self.max_failure_count > 0, "max_failure_count has to be 1 or more");
+        expect(self.max_lasting_failure_count > 0, "max_lasting_failure_count has to be 1 or more");
         expect(self.backoff_base > Duration::ZERO, "backoff_base has to be longer than zero");
         expect(self.backoff_cap >= self.backoff_base, "backoff_cap has to be as long as backoff_base or longer");
         expect(self.backoff_cap <= LONGEST, "backoff_cap has to be a year or less");
@@ -247,12 +267,13 @@ mod tests {
         let wrong = HandlerConfig {
             bulk_limit: 0,
             max_failure_count: 0,
+            max_lasting_failure_count: 0,
             backoff_base: Duration::from_secs(2),
             backoff_cap: Duration::from_secs(1),
             ..HandlerConfig::default()
         };
         let error = wrong.check().unwrap_err();
-        assert_eq!(error.faults.len(), 3);
+        assert_eq!(error.faults.len(), 4);
         assert!(error.to_string().contains("bulk_limit has to be between"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{StoreError, TriggerError};
 use crate::failure::{FailureClass, RetryOutcome};
-use crate::plain::plain;
+use crate::plain::{plain, several};
 
 /// Refused events that the text of an error names.
 const NAMED: usize = 5;
@@ -31,8 +31,8 @@ pub enum FailureError {
     },
     /// The event is refused again.
     #[error(
-        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {applied} events were applied before",
-        plain(error)
+        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {} before",
+        plain(error), applied_events(*applied)
     )]
     StillFails {
         /// The projection.
@@ -49,7 +49,7 @@ pub enum FailureError {
         error: String,
     },
     /// All failed events were tried again, and some of them are refused again.
-    #[error("projection {projection:?}: {} events were applied, {} of {} are still on record; refused again: {}", mended.applied, mended.after, mended.before, refused(mended))]
+    #[error("projection {projection:?}: {}, {} of {} are still on record; refused again: {}", applied_events(mended.applied), mended.after, mended.before, refused(mended))]
     SomeStillFail {
         /// The projection.
         projection: String,
@@ -82,6 +82,10 @@ pub enum FailureError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn applied_events(applied: u64) -> String {
+    format!("{} {} applied", several(applied, "event"), if applied == 1 { "was" } else { "were" })
 }
 
 fn refused(mended: &RetryOutcome) -> String {

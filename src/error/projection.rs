@@ -31,7 +31,7 @@ pub enum ProjectionError {
         projection: String,
     },
     /// Two reducers for one event type.
-    #[error("projection {projection:?} has two reducers for {event_type:?} of aggregate {aggregate_type:?}")]
+    #[error("projection {projection:?} has two reducers for {}", kind(aggregate_type, event_type))]
     DuplicateReducer {
         /// The projection.
         projection: String,
@@ -261,3 +261,12 @@ impl fmt::Display for ConfigError {
 }
 
 impl StdError for ConfigError {}
+
+/// Events of these types; an empty text stands for every type.
+fn kind(aggregate_type: &str, event_type: &str) -> String {
+    match (aggregate_type, event_type) {
+        ("", _) => "all events that have no other".to_owned(),
+        (_, "") => format!("all events of aggregate {aggregate_type:?} that have no other"),
+        _ => format!("{event_type:?} of aggregate {aggregate_type:?}"),
+    }
+}

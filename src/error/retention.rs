@@ -1,6 +1,6 @@
 //! Forgetting and archiving.
 
-use super::StoreError;
+use super::{SetupError, StoreError};
 use crate::plain::plain;
 
 /// An operation on the life of the data that was not done, or not to its end; what it did so far stays, and a repetition
@@ -58,6 +58,38 @@ pub enum RetentionError {
         /// What the database says, where it refused.
         source: Option<Box<StoreError>>,
     },
+    /// The database knows nothing of this projection.
+    #[error("there is no projection {projection:?} here; see `readside status`")]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
+    /// Engines keep the projection up to date: they would write into tables that are gone.
+    #[error(
+        "projection {projection:?} is run by {}; deploy without it everywhere, and try again once these have ended \
+         (one that was killed counts for the length of a lease)",
+        engines.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
+    )]
+    ProjectionRuns {
+        /// The name.
+        projection: String,
+        /// Who runs it.
+        engines: Vec<String>,
+    },
+    /// Something of the service's own stands on its tables or views.
+    #[error(
+        "what readers see of projection {projection:?} is used by {}; drop or change that first",
+        dependents.iter().map(|what| plain(what)).collect::<Vec<_>>().join(", ")
+    )]
+    Dependents {
+        /// The name.
+        projection: String,
+        /// What uses it.
+        dependents: Vec<String>,
+    },
+    /// Its tables cannot be removed.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// The removal of the instance has not come to its end.
     #[error("instance {instance:?} still has events: its removal was cut off; remove it again, then open it")]
     Unfinished {

@@ -30,8 +30,8 @@ pub enum StatementError {
         /// The column.
         column: String,
     },
-    /// `copy` needs as many sources as targets.
-    #[error("copy has {to} columns to write but {from} to read")]
+    /// `copy` needs as many sources as targets, `are_in` as many values as columns.
+    #[error("there are {to} columns, but {from} values for them")]
     UnequalColumns {
         /// Number of target columns.
         to: usize,
@@ -151,6 +151,20 @@ pub enum StatementError {
         table: String,
         /// The columns.
         columns: Vec<String>,
+    },
+    /// A look-up that may find several rows.
+    #[error(
+        "the conditions of a look-up in table {table:?} name no row: each column of its primary key, or of one of its unique constraints, has to equal a value, and nothing else is asked for"
+    )]
+    NoKey {
+        /// The table.
+        table: String,
+    },
+    /// A number of rows is expected of a statement that always writes one, or of several statements at once.
+    #[error("a number of rows can be expected of update, delete and copy, not of {statement}")]
+    NoExpectation {
+        /// Kind of statement.
+        statement: &'static str,
     },
     /// A name that cannot be used.
     #[error(transparent)]

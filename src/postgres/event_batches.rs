@@ -14,7 +14,8 @@ use crate::db::row::Fields;
 use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row};
 use crate::error::StoreError;
 use crate::event::{Event, Which};
-use crate::query::{EventBatch, ReadRequest};
+use crate::query::{EventBatch, EventFilter, ReadRequest};
+use crate::sql::Dialect;
 
 /// Columns of a row before those of its event: the number of its slice.
 const BEFORE_EVENT: usize = 1;
@@ -98,16 +99,19 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
         (&after, Type::INT8_ARRAY),
         (&request.wanted.aggregate_types, Type::TEXT_ARRAY),
     ];
-    let sql = "SELECT c.number, i.head, i.head_event, coalesce((SELECT max(h.head) FROM readside.heads h \
-         WHERE h.instance_id = c.instance_id AND h.aggregate_type = ANY($3)), 0), \
+    let is_wanted = Dialect::Postgres.any_type("h.aggregate_type", 3, &request.wanted.aggregate_types);
+    let sql = format!(
+        "SELECT c.number, i.head, i.head_event, coalesce((SELECT max(h.head) FROM readside.heads h \
+         WHERE h.instance_id = c.instance_id AND {is_wanted}), 0), \
          CASE WHEN c.after <= i.removed THEN NULL WHEN c.after <= i.archived \
            THEN (SELECT a.event_id FROM readside.events_archive a WHERE a.instance_id = c.instance_id AND a.position = c.after) \
            ELSE (SELECT a.event_id FROM readside.events a WHERE a.instance_id = c.instance_id AND a.position = c.after) END, \
          i.archived, (SELECT own.store_id FROM readside.store own) \
          FROM unnest($1, $2) WITH ORDINALITY AS c(instance_id, after, number) \
-         JOIN readside.instances i ON i.instance_id = c.instance_id";
+         JOIN readside.instances i ON i.instance_id = c.instance_id"
+    );
     let (mut archived, mut store) = (vec![0; slices.len()], None);
-    for found in session.rows(sql, &params, "reading heads")? {
+    for found in session.rows(&sql, &params, "reading heads")? {
         let at = number(&found)?;
         store = get(&found, 6)?;
         if let Some(to) = archived.get_mut(at) {
@@ -185,7 +189,7 @@ fn events<C: GenericClient>(
         (&large, Type::INT8),
     ];
     let mut buffer = String::new();
-    for found in session.rows(&sql(table, wanted.aggregate_types.len() == 1), &params, "reading events")? {
+    for found in session.rows(&sql(table, wanted), &params, "reading events")? {
         let at = number(&found)?;
         if let (Some(page), Some(instance)) = (wanting.get(at).and_then(|at| pages.get_mut(*at)), instances.get(at)) {
             page.add(&found, instance, request, &mut buffer)?;
@@ -312,8 +316,15 @@ impl Fields for EventRow<'_> {
 
 /// With one aggregate type its index gives the order. With several the primary key does (the expression keeps the other
 /// index out, which would have to sort everything for each page): each event is looked at once in all.
-fn sql(table: &str, one_type: bool) -> String {
-    let by_type = if one_type { "e.aggregate_type = ($4)[1]" } else { "(e.aggregate_type || '') = ANY($4)" };
+fn sql(table: &str, wanted: &EventFilter) -> String {
+    let every = EventFilter::lists_every(&wanted.aggregate_types);
+    let one_type = !every && wanted.aggregate_types.len() == 1;
+    let by_type = match (every, one_type) {
+        (true, _) => "$4 IS NOT NULL",
+        (false, true) => "e.aggregate_type = ($4)[1]",
+        (false, false) => "(e.aggregate_type || '') = ANY($4)",
+    };
+    let of_event = Dialect::Postgres.any_type("e.event_type", 5, &wanted.event_types);
     let event = EVENT_COLUMNS.split(", ").skip(1).map(|name| match name {
         "payload" | "metadata" => format!(
             "CASE WHEN octet_length(e.{name}) <= $7 THEN e.{name} ELSE '{SIZE_ONLY}' || octet_length(e.{name}) END"
@@ -326,7 +337,7 @@ fn sql(table: &str, one_type: bool) -> String {
          FROM unnest($1, $2, $3) WITH ORDINALITY AS c(instance_id, after, relevant, number) \
          CROSS JOIN LATERAL (SELECT {} FROM {table} e \
            WHERE e.instance_id = c.instance_id AND e.position > c.after AND e.position <= c.relevant \
-             AND {by_type} AND e.event_type = ANY($5) ORDER BY e.position LIMIT $6) n",
+             AND {by_type} AND {of_event} ORDER BY e.position LIMIT $6) n",
         event.collect::<Vec<_>>().join(", ")
     )
 }

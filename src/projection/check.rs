@@ -1,9 +1,10 @@
 //! Finds definitions that do not hold together, before any thread or SQL.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Projection;
+use super::{Projection, Reducer};
 use crate::error::{NameError, ProjectionError};
+use crate::query::EventFilter;
 use crate::state::SHADOW;
 use crate::statement::Dialect;
 use crate::table::{ForeignKey, Table, TableFault, check_name};
@@ -73,6 +74,9 @@ impl Projection {
         if self.inner.reducers.is_empty() {
             return Err(ProjectionError::NoReducer { projection: self.name().to_owned() });
         }
+        if let Some(what) = self.inner.unnamed {
+            return Err(self.name_fault(NameError::Empty { what }));
+        }
         if let Some((aggregate_type, event_type)) = self.inner.duplicates.first() {
             return Err(ProjectionError::DuplicateReducer {
                 projection: self.name().to_owned(),
@@ -98,7 +102,10 @@ impl Projection {
                 if revision == 0 {
                     return Err(self.upcast_fault(event_type, revision, "never runs: revisions count from 1"));
                 }
-                if !self.inner.reducers.values().any(|reducers| reducers.contains_key(event_type)) {
+                let handles = |reducers: &BTreeMap<String, Reducer>| {
+                    reducers.contains_key(event_type) || reducers.contains_key(EventFilter::EVERY)
+                };
+                if !self.inner.reducers.values().any(handles) {
                     return Err(self.upcast_fault(
                         event_type,
                         revision,
@@ -236,11 +243,8 @@ impl Projection {
     }
 }
 
-/// Types of aggregates and events are values: all that push accepts.
+/// Types of aggregates and events are values: all that push accepts, and what stands for every type.
 fn check_type(what: &'static str, name: &str) -> Result<(), NameError> {
-    if name.is_empty() {
-        return Err(NameError::Empty { what });
-    }
     check_text(name).map_err(|_| NameError::Control { what, name: name.to_owned() })
 }
 

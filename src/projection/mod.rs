@@ -67,9 +67,11 @@ struct Definition {
     schema: Option<String>,
     /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
     tables: Vec<Table>,
-    /// By aggregate type, then event type.
+    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without a reducer of their own.
     reducers: BTreeMap<String, BTreeMap<String, Reducer>>,
     duplicates: Vec<(String, String)>,
+    /// The kind of a type that a reducer names by an empty text.
+    unnamed: Option<&'static str>,
     /// By event type, then the revision that goes in.
     upcasts: BTreeMap<String, BTreeMap<u32, Upcaster>>,
     /// For events of which the payload was erased.
@@ -92,6 +94,7 @@ impl Projection {
                 tables: Vec::new(),
                 reducers: BTreeMap::new(),
                 duplicates: Vec::new(),
+                unnamed: None,
                 upcasts: BTreeMap::new(),
                 redacted: None,
                 duplicate_upcasts: Vec::new(),
@@ -135,13 +138,62 @@ impl Projection {
         event_type: &str,
         reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static,
     ) -> Self {
+        let empty = [("aggregate type", aggregate_type), ("event type", event_type)];
+        let unnamed = empty.into_iter().find_map(|(what, name)| name.is_empty().then_some(what));
+        self.add((aggregate_type, event_type), unnamed, Arc::new(reducer))
+    }
+
+    /// `unnamed` says which name is missing.
+    fn add(self, (aggregate_type, event_type): (&str, &str), unnamed: Option<&'static str>, reducer: Reducer) -> Self {
         self.change(|definition| {
             let (aggregate_type, event_type) = (aggregate_type.to_owned(), event_type.to_owned());
+            definition.unnamed = definition.unnamed.or(unnamed);
             let reducers = definition.reducers.entry(aggregate_type.clone()).or_default();
-            if reducers.insert(event_type.clone(), Arc::new(reducer)).is_some() {
+            if reducers.insert(event_type.clone(), reducer).is_some() {
                 definition.duplicates.push((aggregate_type, event_type));
             }
         })
+    }
+
+    /// Adds a reducer for all events of aggregates of this type that have no reducer of their own here, types included that do
+    /// not exist yet. So the version need not be raised when the service gets new event types.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// // What happened to each user, one row for each event.
+    /// let history = Projection::new("history", 1)
+    ///     .table(Table::new("history").column(text("user")).column(integer("at")).column(text("what")).primary_key(["at"]))
+    ///     .on_aggregate("user", |e| {
+    ///         create([set("user", e.aggregate_id()), set("at", e.position()), set("what", e.event_type())])
+    ///     });
+    /// history.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    pub fn on_aggregate(
+        self,
+        aggregate_type: &str,
+        reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static,
+    ) -> Self {
+        let unnamed = aggregate_type.is_empty().then_some("aggregate type");
+        self.add((aggregate_type, EventFilter::EVERY), unnamed, Arc::new(reducer))
+    }
+
+    /// Adds a reducer for all events that have no other one here: neither of their own nor by
+    /// [`on_aggregate`](Self::on_aggregate).
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// // An audit trail: who did what.
+    /// let audit = Projection::new("audit", 1)
+    ///     .table(Table::new("audit").column(integer("at")).column(text("who")).column(text("what")).primary_key(["at"]))
+    ///     .on_any(|e| create([set("at", e.position()), set("who", e.creator()), set("what", e.event_type())]));
+    /// audit.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    pub fn on_any(self, reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static) -> Self {
+        self.add((EventFilter::EVERY, EventFilter::EVERY), None, Arc::new(reducer))
     }
 
     /// Sets the reducer for events of which the payload was erased ([`DbStore::redact`](crate::DbStore::redact)), of all

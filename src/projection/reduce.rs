@@ -10,6 +10,7 @@ use super::{Projection, Reducer};
 use crate::error::{PayloadError, ReduceError, StatementError, net};
 use crate::event::Event;
 use crate::failure::{FailureClass, ReduceFailure};
+use crate::query::EventFilter;
 use crate::statement::{Reduced, Statement};
 
 thread_local! {
@@ -52,10 +53,7 @@ impl Projection {
     /// # Errors
     /// When an upcast or the reducer fails or panics, or the statement does not fit the tables.
     pub fn reduce(&self, event: &Event) -> Result<Statement, ReduceFailure> {
-        let by_type = self.inner.reducers.get(event.aggregate_type());
-        let Some(reducer) = by_type.and_then(|reducers| reducers.get(event.event_type())) else {
-            return Ok(Statement::Noop);
-        };
+        let Some(reducer) = self.reducer(event) else { return Ok(Statement::Noop) };
         let reducer = match (event.is_redacted(), &self.inner.redacted) {
             (false, _) => reducer,
             (true, Some(reducer)) => reducer,
@@ -76,6 +74,14 @@ impl Projection {
             Ok(()) => Ok(statement),
             Err(error) => Err(failure(FailureClass::Statement, &without_payload(&error))),
         }
+    }
+
+    /// The reducer of both its types, else that of all events of its aggregate type, else that of all events.
+    fn reducer(&self, event: &Event) -> Option<&Reducer> {
+        let every = EventFilter::EVERY;
+        let (aggregate_type, event_type) = (event.aggregate_type(), event.event_type());
+        let mut places = [(aggregate_type, event_type), (aggregate_type, every), (every, every)].into_iter();
+        places.find_map(|(aggregate_type, event_type)| self.inner.reducers.get(aggregate_type)?.get(event_type))
     }
 
     fn call(&self, reducer: &Reducer, event: &Event) -> Reduced {

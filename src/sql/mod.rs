@@ -10,6 +10,7 @@ pub(crate) use ddl::{
 };
 pub(crate) use render::render;
 
+use crate::query::EventFilter;
 pub(crate) use crate::statement::Dialect;
 use crate::value::Value;
 
@@ -27,6 +28,17 @@ impl Dialect {
         match self {
             Self::Postgres => format!("{column} = ANY(${placeholder}::text[])"),
             Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${placeholder}))"),
+        }
+    }
+
+    /// The column is one of the types bound as an array, which are these; all are, where these list every type.
+    pub(crate) fn any_type<T: AsRef<str>>(self, column: &str, placeholder: usize, types: &[T]) -> String {
+        if !EventFilter::lists_every(types) {
+            return self.any(column, placeholder);
+        }
+        match self {
+            Self::Postgres => format!("${placeholder}::text[] IS NOT NULL"),
+            Self::Sqlite => format!("${placeholder} IS NOT NULL"),
         }
     }
 
@@ -59,6 +71,8 @@ pub(crate) fn mentions(sql: &str, name: &str) -> bool {
 pub(crate) struct Sql {
     pub(crate) text: String,
     pub(crate) params: Vec<Value>,
+    /// How many rows it has to change, where that is asked for.
+    pub(crate) expected: Option<u64>,
 }
 
 /// The door for `fuzz/`: the SQL that makes the tables, and that of one statement with the number of its values.

@@ -3,7 +3,7 @@
 use super::{Dialect, Sql, ddl, quote, quoted};
 use crate::error::StatementError;
 use crate::projection::Projection;
-use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Statement, Test, find_table};
+use crate::statement::{Assignment, Change, Condition, LookUp, Name, Origin, Source, Statement, Test, find_table};
 use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::{ColumnType, Value};
 
@@ -35,6 +35,13 @@ fn push(
         Statement::Multi(parts) => {
             return parts.iter().try_for_each(|part| push(dialect, projection, instance, part, out));
         }
+        Statement::Expect { rows, statement } => {
+            push(dialect, projection, instance, statement, out)?;
+            if let Some(sql) = out.last_mut() {
+                sql.expected = Some(*rows);
+            }
+            return Ok(());
+        }
         Statement::Exec { sql, values } => {
             let own = projection.own_sql(sql).ok_or_else(|| StatementError::UnknownSql { sql: sql.to_string() })?;
             let no_text = || StatementError::NoText { sql: sql.to_string(), database: dialect.name() };
@@ -46,7 +53,7 @@ fn push(
             };
             let text = own.of(dialect).ok_or_else(no_text)?.fill(table, quote);
             let params = std::iter::once(Value::from(instance)).chain(values.iter().cloned()).collect();
-            Sql { text, params }
+            Sql { text, params, expected: None }
         }
         Statement::Create { table, values } => text(table)?.create(values),
         Statement::Upsert { table, conflict, values } => text(table)?.upsert(conflict, values),
@@ -60,18 +67,20 @@ fn push(
 /// A statement under way.
 struct Text<'t> {
     dialect: Dialect,
+    projection: &'t Projection,
     table: &'t Table,
     name: String,
     params: Vec<Value>,
 }
 
 impl<'t> Text<'t> {
-    fn new(dialect: Dialect, projection: &Projection, instance: &str, table: &'t Table) -> Self {
-        Self { dialect, table, name: ddl::physical_name(dialect, projection, table), params: vec![instance.into()] }
+    fn new(dialect: Dialect, projection: &'t Projection, instance: &str, table: &'t Table) -> Self {
+        let name = ddl::physical_name(dialect, projection, table);
+        Self { dialect, projection, table, name, params: vec![instance.into()] }
     }
 
     fn done(self, text: String) -> Sql {
-        Sql { text, params: self.params }
+        Sql { text, params: self.params, expected: None }
     }
 
     /// Binds a value for a column and returns its placeholder. Where a type cannot be told from its place, a cast
@@ -109,6 +118,7 @@ impl<'t> Text<'t> {
                 Change::Set(v) | Change::SetOnInsert(v) | Change::SetIf(v, _) => self.bind(&value.column, v),
                 Change::Increment(n) => self.bind(&value.column, &Value::Integer(*n)),
                 Change::ArrayAppend(text) => self.bind(&value.column, &Value::TextArray(vec![text.clone()])),
+                Change::LookUp(look_up) => self.look_up(look_up),
                 // The builders refuse the others here.
                 _ => "NULL".to_owned(),
             };
@@ -176,9 +186,21 @@ impl<'t> Text<'t> {
                 let then = self.bind(&value.column, v);
                 format!("CASE WHEN {holds} THEN {then} ELSE {column} END")
             }
+            Change::LookUp(look_up) => self.look_up(look_up),
             Change::Broken(_) => "NULL".to_owned(),
         };
         format!("{column} = {new}")
+    }
+
+    /// A query for a value of the one row that is meant.
+    fn look_up(&mut self, look_up: &LookUp) -> String {
+        // The check of the statement has found it.
+        let Ok(table) = find_table(self.projection.tables(), Some(&look_up.table)) else { return "NULL".to_owned() };
+        let written = std::mem::replace(&mut self.table, table);
+        let conditions = self.conditions(&look_up.conditions, "o.");
+        self.table = written;
+        let name = ddl::physical_name(self.dialect, self.projection, table);
+        format!("(SELECT o.{} FROM {name} AS o WHERE {conditions})", quote(&look_up.column))
     }
 
     /// NULL counts as empty on both databases.
@@ -327,8 +349,26 @@ impl<'t> Text<'t> {
                 }
             }
             Test::Not(test) => format!("NOT ({})", self.test(test, prefix)),
-            Test::Broken(..) => "FALSE".to_owned(),
+            Test::Any(tests) if tests.is_empty() => "FALSE".to_owned(),
+            Test::Any(tests) => self.joined(tests, " OR ", prefix),
+            Test::All(tests) => self.joined(tests, " AND ", prefix),
+            Test::Broken(..) | Test::Refused(_) => "FALSE".to_owned(),
         }
+    }
+}
+
+/// Conditions that stand side by side: databases bound how deep an expression may be, and a row of them is one that deep.
+const MOST_BESIDE: usize = 64;
+
+impl Text<'_> {
+    /// Many conditions halve themselves, so that none of them lies deep.
+    fn joined(&mut self, tests: &[Test], by: &str, prefix: &str) -> String {
+        if tests.len() > MOST_BESIDE {
+            let (one, other) = tests.split_at(tests.len() / 2);
+            return format!("({}){by}({})", self.joined(one, by, prefix), self.joined(other, by, prefix));
+        }
+        let parts: Vec<String> = tests.iter().map(|test| format!("({})", self.test(test, prefix))).collect();
+        parts.join(by)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row, store_id};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, ReadRequest};
+use crate::sql::Dialect;
 use crate::value::Value;
 
 const EVENTS: &str = "readside_events";
@@ -68,9 +69,9 @@ fn slice(handle: &mut Handle<'_>, cursor: &Cursor, request: &ReadRequest) -> Res
 }
 
 fn relevant(handle: &mut Handle<'_>, instance: &Value, wanted: &EventFilter) -> Result<i64, StoreError> {
+    let is_wanted = Dialect::Sqlite.any_type("aggregate_type", 2, &wanted.aggregate_types);
     let rows = handle.query(
-        "SELECT max(head) FROM readside_heads WHERE instance_id = $1 \
-         AND aggregate_type IN (SELECT value FROM json_each($2))",
+        &format!("SELECT max(head) FROM readside_heads WHERE instance_id = $1 AND {is_wanted}"),
         &[instance.clone(), Value::TextArray(wanted.aggregate_types.clone())],
     )?;
     rows.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
@@ -101,12 +102,13 @@ fn add_events(
 ) -> Result<bool, StoreError> {
     let types = &request.wanted.aggregate_types;
     let (by_type, types) = match types.as_slice() {
-        [only] => ("aggregate_type = $3", Value::from(only.as_str())),
-        _ => ("+aggregate_type IN (SELECT value FROM json_each($3))", Value::TextArray(types.clone())),
+        [only] if only != EventFilter::EVERY => ("aggregate_type = $3".to_owned(), Value::from(only.as_str())),
+        _ => (Dialect::Sqlite.any_type("+aggregate_type", 3, types), Value::TextArray(types.clone())),
     };
+    let of_event = Dialect::Sqlite.any_type("event_type", 4, &request.wanted.event_types);
     let sql = format!(
         "SELECT {EVENT_COLUMNS} FROM {table} WHERE instance_id = $1 AND position > $2 AND {by_type} \
-         AND event_type IN (SELECT value FROM json_each($4)) ORDER BY position"
+         AND {of_event} ORDER BY position"
     );
     let mut statement = handle.prepare(&sql)?;
     let params = [

@@ -1,6 +1,6 @@
 //! What is refused while a statement is built, and what does not fit its tables.
 
-use super::column::{Assignment, Change, Condition, Name, Origin, Source, Test};
+use super::column::{Assignment, Change, Condition, LookUp, Name, Origin, Source, Test};
 use super::data::Statement;
 use super::find::find_table;
 use super::own::OwnSql;
@@ -18,6 +18,7 @@ pub(super) fn not_here(value: &Assignment, statement: &'static str) -> Statement
         Change::CopyColumn(_) => "copied",
         Change::SetOnInsert(_) => "set on insert",
         Change::SetIf(..) => "set under a condition",
+        Change::LookUp(_) => "looked up",
     };
     StatementError::NotHere { column: value.column.to_string(), how, statement }
 }
@@ -68,6 +69,13 @@ pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) 
             Change::ArrayAppend(text) | Change::ArrayRemove(text) => check_value(column, &Value::Text(text.clone()))?,
             Change::ArrayIntersect(texts) => check_value(column, &Value::TextArray(texts.clone()))?,
             Change::CopyColumn(from) => check_column(from)?,
+            Change::LookUp(look_up) => {
+                check_column(&look_up.column)?;
+                if look_up.conditions.is_empty() {
+                    return Err(StatementError::NoCondition { statement: "look_up" });
+                }
+                look_up.conditions.iter().try_for_each(|condition| condition.0.check())?;
+            }
             Change::Increment(_) => {}
             Change::Broken(why) => {
                 return Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() });
@@ -86,7 +94,11 @@ pub(super) fn check_conditions(
         return Err(StatementError::NoCondition { statement });
     }
     conditions.iter().try_for_each(|condition| condition.0.check())?;
-    Ok(conditions)
+    let mut flat = Vec::with_capacity(conditions.len());
+    for condition in conditions {
+        condition.0.flatten(&mut flat);
+    }
+    Ok(flat)
 }
 
 /// Types whose values have one order; documents and arrays have another one on each database.
@@ -101,20 +113,35 @@ const ORDERED: &[ColumnType] = &[
 ];
 
 impl Test {
-    fn column(&self) -> &str {
+    /// The column that it asks about; none where it is made of others.
+    fn column(&self) -> Option<&str> {
         match self {
             Self::Compare(column, ..)
             | Self::IsNull(column)
             | Self::IsIn(column, _)
             | Self::Contains(column, _)
             | Self::JsonContains(column, _)
-            | Self::Broken(column, _) => column,
-            Self::Not(test) => test.column(),
+            | Self::Broken(column, _) => Some(column),
+            Self::Not(_) | Self::Any(_) | Self::All(_) | Self::Refused(_) => None,
+        }
+    }
+
+    /// Conditions of a list all hold, so what an `All` holds stands beside the others: then one row is seen to be named.
+    fn flatten(self, into: &mut Vec<Condition>) {
+        match self {
+            Self::All(tests) => {
+                for test in tests {
+                    test.flatten(into);
+                }
+            }
+            test => into.push(Condition(test)),
         }
     }
 
     fn check(&self) -> Result<(), StatementError> {
-        check_column(self.column())?;
+        if let Some(column) = self.column() {
+            check_column(column)?;
+        }
         match self {
             Self::Compare(column, operator, value) => {
                 if value.is_null() && !matches!(*operator, "=" | "<>") {
@@ -126,7 +153,9 @@ impl Test {
             Self::Contains(column, text) => check_value(column, &Value::Text(text.clone())),
             Self::JsonContains(column, json) => check_value(column, json),
             Self::Not(test) => test.check(),
+            Self::Any(tests) | Self::All(tests) => tests.iter().try_for_each(Self::check),
             Self::IsNull(_) => Ok(()),
+            Self::Refused(error) => Err((**error).clone()),
             Self::Broken(column, why) => {
                 Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() })
             }
@@ -134,7 +163,14 @@ impl Test {
     }
 
     fn fits(&self, table: &Table) -> Result<(), StatementError> {
-        let column = find_column(table, self.column())?;
+        let column = match self {
+            Self::Not(test) => return test.fits(table),
+            Self::Any(tests) | Self::All(tests) => return tests.iter().try_for_each(|test| test.fits(table)),
+            other => match other.column() {
+                Some(column) => find_column(table, column)?,
+                None => return Ok(()),
+            },
+        };
         match self {
             Self::Compare(_, operator, value) => {
                 if !matches!(*operator, "=" | "<>") {
@@ -145,8 +181,26 @@ impl Test {
             Self::IsIn(_, values) => values.iter().try_for_each(|value| fits(table, column, value)),
             Self::Contains(..) => is_of(table, column, &[ColumnType::TextArray], "an array"),
             Self::JsonContains(..) => is_of(table, column, &[ColumnType::Json], "a JSON document"),
-            Self::Not(test) => test.fits(table),
-            Self::IsNull(_) | Self::Broken(..) => Ok(()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl LookUp {
+    /// At most one row is meant, so that both databases find the same.
+    fn fits(&self, tables: &[Table], into: (&Table, &Column)) -> Result<(), StatementError> {
+        let table = find_table(tables, Some(&self.table))?;
+        let from = find_column(table, &self.column)?;
+        is_of(into.0, into.1, &[from.kind], &format!("{:?}", from.kind))?;
+        self.conditions.iter().try_for_each(|condition| condition.0.fits(table))?;
+        let equal = |condition: &Condition| match &condition.0 {
+            Test::Compare(column, "=", value) if !value.is_null() => Some(column.clone()),
+            _ => None,
+        };
+        let key: Option<Vec<Name>> = self.conditions.iter().map(equal).collect();
+        match key {
+            Some(key) if table.is_unique(&key) => Ok(()),
+            _ => Err(StatementError::NoKey { table: table.name.clone() }),
         }
     }
 }
@@ -186,7 +240,7 @@ fn is_of(table: &Table, column: &Column, kinds: &[ColumnType], given: &str) -> R
     if kinds.contains(&column.kind) { Ok(()) } else { Err(wrong(table, column, given)) }
 }
 
-fn assignment_fits(table: &Table, value: &Assignment) -> Result<(), StatementError> {
+fn assignment_fits(tables: &[Table], table: &Table, value: &Assignment) -> Result<(), StatementError> {
     let column = find_column(table, &value.column)?;
     match &value.change {
         Change::Set(v) | Change::SetOnInsert(v) => is_written(table, column, v),
@@ -202,6 +256,7 @@ fn assignment_fits(table: &Table, value: &Assignment) -> Result<(), StatementErr
             let from = find_column(table, from)?;
             is_of(table, column, &[from.kind], &format!("{:?}", from.kind))
         }
+        Change::LookUp(look_up) => look_up.fits(tables, (table, column)),
         Change::Broken(_) => Ok(()),
     }
 }
@@ -237,6 +292,7 @@ impl Statement {
         match self {
             Self::Exec { .. } => true,
             Self::Multi(parts) => parts.iter().any(Self::has_exec),
+            Self::Expect { statement, .. } => statement.has_exec(),
             _ => false,
         }
     }
@@ -258,18 +314,19 @@ impl Statement {
                 Err(StatementError::UnequalValues { sql: sql.to_string(), wanted, given })
             }
             Self::Multi(parts) => parts.iter().try_for_each(|part| part.check(tables, own)),
+            Self::Expect { statement, .. } => statement.check(tables, own),
             Self::Create { table, values } => {
                 let table = find_table(tables, table.as_deref())?;
-                values.iter().try_for_each(|value| assignment_fits(table, value))
+                values.iter().try_for_each(|value| assignment_fits(tables, table, value))
             }
             Self::Upsert { table, conflict, values } => {
                 let table = find_table(tables, table.as_deref())?;
                 conflict_fits(table, conflict)?;
-                values.iter().try_for_each(|value| assignment_fits(table, value))
+                values.iter().try_for_each(|value| assignment_fits(tables, table, value))
             }
             Self::Update { table, values, conditions } => {
                 let table = find_table(tables, table.as_deref())?;
-                values.iter().try_for_each(|value| assignment_fits(table, value))?;
+                values.iter().try_for_each(|value| assignment_fits(tables, table, value))?;
                 conditions.iter().try_for_each(|condition| condition.0.fits(table))
             }
             Self::Delete { table, conditions } => {
@@ -290,6 +347,7 @@ impl Statement {
         match self {
             Self::Noop | Self::Exec { .. } => {}
             Self::Multi(parts) => parts.iter_mut().for_each(|part| part.direct(name)),
+            Self::Expect { statement, .. } => statement.direct(name),
             Self::Create { table, .. }
             | Self::Upsert { table, .. }
             | Self::Update { table, .. }

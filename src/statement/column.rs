@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::error::StatementError;
 use crate::value::Value;
 
 /// The name of a column. Most are written in the program; those take no memory of their own in a statement.
@@ -26,8 +27,19 @@ pub(crate) enum Change {
     CopyColumn(String),
     SetOnInsert(Value),
     SetIf(Value, Box<Condition>),
+    LookUp(Box<LookUp>),
     /// A value that could not be serialized; surfaces from the builder.
     Broken(String),
+}
+
+/// A value of another row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LookUp {
+    /// The table of that row.
+    pub(crate) table: Name,
+    pub(crate) column: Name,
+    /// They name one row by a key of its table.
+    pub(crate) conditions: Vec<Condition>,
 }
 
 /// Which rows a statement means; several are joined by AND.
@@ -42,7 +54,13 @@ pub(crate) enum Test {
     Contains(Name, String),
     JsonContains(Name, Value),
     Not(Box<Test>),
+    /// One of them holds; of none, never.
+    Any(Vec<Test>),
+    /// Each of them holds.
+    All(Vec<Test>),
     Broken(Name, String),
+    /// Boxed, so that it makes no condition larger.
+    Refused(Box<StatementError>),
 }
 
 /// What `copy` writes into a column.
@@ -229,6 +247,30 @@ pub fn set_if(column: impl Into<Name>, value: impl Into<Value>, condition: Condi
     assignment(column, Change::SetIf(value.into(), Box::new(condition)))
 }
 
+/// Sets a column to what a column of another row holds, as of this statement; NULL where there is no such row. The conditions
+/// name that row by a key of its table: each column of it equals a value.
+///
+/// The table is one of the projection's own, by its name or its suffix. Events are applied in the order of their tenant, so
+/// the row is as the events before this one left it. Where the column may not be NULL, an event without that row fails.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// // An order keeps the name that its customer had when it was opened.
+/// let opened = create([set("id", "o1"), look_up("customer", "customers", "name", [eq("id", "c1")])])?;
+/// # let _ = opened;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn look_up(
+    column: impl Into<Name>,
+    table: impl Into<Name>,
+    from: impl Into<Name>,
+    conditions: impl IntoIterator<Item = Condition>,
+) -> Assignment {
+    let (table, from, conditions) = (table.into(), from.into(), conditions.into_iter().collect());
+    assignment(column, Change::LookUp(Box::new(LookUp { table, column: from, conditions })))
+}
+
 macro_rules! comparisons {
     ($($(#[$doc:meta])* $name:ident $operator:literal),* $(,)?) => {
         $($(#[$doc])*
@@ -370,4 +412,64 @@ pub fn json_contains<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) 
 #[must_use]
 pub fn not(condition: Condition) -> Condition {
     Condition(Test::Not(Box::new(condition.0)))
+}
+
+/// One of the conditions holds, or more; of none, never.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let over = delete([eq("kind", "draft"), any_of([is_null("owner"), lt("year", 2020)])])?;
+/// # let _ = over;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn any_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
+    Condition(Test::Any(conditions.into_iter().map(|condition| condition.0).collect()))
+}
+
+/// Each of the conditions holds, as in a list of conditions; inside of [`any_of`] and [`not`]. Of none it would mean every row,
+/// which is refused.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let gone = delete([any_of([eq("state", "closed"), all_of([eq("state", "open"), gt("age", 90)])])])?;
+/// assert!(delete([all_of([])]).is_err());
+/// # let _ = gone;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn all_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
+    let tests: Vec<Test> = conditions.into_iter().map(|condition| condition.0).collect();
+    if tests.is_empty() {
+        return Condition(Test::Refused(Box::new(StatementError::NoCondition { statement: "all_of" })));
+    }
+    Condition(Test::All(tests))
+}
+
+/// The columns hold one of these lists of values, column by column as [`eq`] means it; of no list, never.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let left = delete([are_in(["group", "user"], [["g1", "u1"], ["g2", "u2"]])])?;
+/// assert!(delete([are_in(["group", "user"], [["g1"]])]).is_err(), "a value is missing");
+/// # let _ = left;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn are_in<C, R, V>(columns: impl IntoIterator<Item = C>, rows: impl IntoIterator<Item = R>) -> Condition
+where
+    C: Into<Name>,
+    R: IntoIterator<Item = V>,
+    V: Into<Value>,
+{
+    let columns: Vec<Name> = columns.into_iter().map(Into::into).collect();
+    let row = |row: R| {
+        let values: Vec<Value> = row.into_iter().map(Into::into).collect();
+        if values.len() != columns.len() {
+            let error = StatementError::UnequalColumns { to: columns.len(), from: values.len() };
+            return Test::Refused(Box::new(error));
+        }
+        all_of(columns.iter().zip(values).map(|(column, value)| eq(column.clone(), value))).0
+    };
+    Condition(Test::Any(rows.into_iter().map(row).collect()))
 }

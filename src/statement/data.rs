@@ -58,6 +58,13 @@ pub enum Statement {
         /// Which rows to copy.
         conditions: Vec<Condition>,
     },
+    /// One of the others, which fails unless it changes so many rows.
+    Expect {
+        /// The number of rows.
+        rows: u64,
+        /// An update, a delete or a copy.
+        statement: Box<Statement>,
+    },
     /// Several statements, all or nothing.
     Multi(Vec<Statement>),
     /// SQL of one's own.

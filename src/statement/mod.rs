@@ -6,16 +6,18 @@
 mod check;
 mod column;
 mod data;
+mod expect;
 mod find;
 mod own;
 
 pub use column::{
-    Assignment, Condition, Name, Source, array_append, array_intersect, array_remove, contains, copy_column, decrement,
-    eq, ge, gt, increment, is_in, is_null, json_contains, le, lt, ne, not, set, set_if, set_json, set_on_insert,
-    source_column, source_value,
+    Assignment, Condition, Name, Source, all_of, any_of, are_in, array_append, array_intersect, array_remove, contains,
+    copy_column, decrement, eq, ge, gt, increment, is_in, is_null, json_contains, le, look_up, lt, ne, not, set,
+    set_if, set_json, set_on_insert, source_column, source_value,
 };
-pub(crate) use column::{Change, Origin, Test};
+pub(crate) use column::{Change, LookUp, Origin, Test};
 pub use data::{Reduced, Statement};
+pub use expect::ExpectRows;
 pub(crate) use find::find_table;
 pub use own::Dialects;
 pub(crate) use own::{Dialect, OwnSql};
@@ -59,7 +61,7 @@ pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
     check_assignments("create", &values)?;
     for value in &values {
         match value.change {
-            Change::Set(_) | Change::SetOnInsert(_) => {}
+            Change::Set(_) | Change::SetOnInsert(_) | Change::LookUp(_) => {}
             _ => return Err(not_here(value, "create").into()),
         }
     }

@@ -66,6 +66,9 @@ pub trait ProjectionTransaction: Sealed {
     /// The first refusal; the transaction can only be rolled back then.
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError>;
 
+    /// How many updates and deletes of this transaction met no row, as far as the database has told.
+    fn missed(&self) -> u64;
+
     /// Applies one statement, all or nothing: after a refusal the transaction stands as before and goes on.
     ///
     /// # Errors

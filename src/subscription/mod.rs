@@ -67,6 +67,9 @@ impl Topics {
 /// The aggregate types that a projection wants: all that can move its relevant head.
 impl From<&EventFilter> for Topics {
     fn from(wanted: &EventFilter) -> Self {
+        if EventFilter::lists_every(&wanted.aggregate_types) {
+            return Self::all();
+        }
         Self { aggregate_types: wanted.aggregate_types.clone(), event_types: Vec::new() }
     }
 }

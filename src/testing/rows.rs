@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::{Given, fail};
-use crate::engine::{HandlerConfig, ProjectionHandler};
+use crate::engine::{HandlerConfig, Policy, ProjectionHandler};
 use crate::error::{Error, chain};
 use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
@@ -49,7 +49,8 @@ impl Given<'_> {
                 Arc::new(self.source.clone()),
                 Arc::new(store.clone()),
                 self.projection.clone(),
-                HandlerConfig { retries: 0, ..HandlerConfig::default() },
+                // An event that fails ends the test.
+                HandlerConfig { retries: 0, policy: Policy::Stop, ..HandlerConfig::default() },
             )?;
             let names: Vec<&str> = instances.iter().map(AsRef::as_ref).collect();
             handler.trigger(&names)?;
@@ -148,6 +149,15 @@ mod tests {
         );
         let said = message(|| given.expect_rows("counts", [row([("id", "c".into())]), row([("n", 1.into())])]));
         assert!(said.contains("missing: id=Text(\"c\")") && said.contains("unexpected: instance_id"), "{said}");
+    }
+
+    // Contract: B6: no failure is parked and forgotten.
+    #[test]
+    fn an_event_that_fails_ends_the_test() {
+        let refuses = counts().on_raw("user", "refused", |_| Err(crate::error::ReduceError::new("bad luck")));
+        let given = given(&refuses, [event("t", "a", "added"), event("t", "a", "refused")]);
+        let said = message(|| given.expect_rows("counts", [row([("id", "a".into())])]));
+        assert!(said.contains("bad luck"), "{said}");
     }
 
     #[test]

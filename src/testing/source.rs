@@ -145,8 +145,8 @@ fn slice(cursor: &Cursor, events: &[Event], request: &ReadRequest) -> EventBatch
 }
 
 fn wants(wanted: &EventFilter, event: &Event) -> bool {
-    let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
-    named(&wanted.aggregate_types, event.aggregate_type()) && named(&wanted.event_types, event.event_type())
+    EventFilter::lists(&wanted.aggregate_types, event.aggregate_type())
+        && EventFilter::lists(&wanted.event_types, event.event_type())
 }
 
 fn position(event: Option<&Event>) -> i64 {
@@ -154,7 +154,7 @@ fn position(event: Option<&Event>) -> i64 {
 }
 
 fn relevant(events: &[Event], types: &[String]) -> i64 {
-    position(events.iter().rfind(|event| types.iter().any(|name| name == event.aggregate_type())))
+    position(events.iter().rfind(|event| EventFilter::lists(types, event.aggregate_type())))
 }
 
 #[cfg(test)]

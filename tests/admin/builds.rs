@@ -286,7 +286,7 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
 // Contract: O2: a build that is as far as the live one may not have met yet what that fails at, not even a first event.
 both!(what_the_live_one_fails_at_first_is_left_out);
 pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) {
-    let waits = crate::handler().max_failure_count(8).concurrent_instances(1);
+    let waits = crate::handler().max_failure_count(8).max_lasting_failure_count(8).concurrent_instances(1);
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), waits);
     let engine = builder.config(eager()).start().unwrap();
     for n in 0..20 {

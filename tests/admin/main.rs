@@ -29,6 +29,8 @@ mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
+#[cfg(unix)]
+mod deploying;
 mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
@@ -54,11 +56,11 @@ use readside::admin::Admin;
 use readside::failure::By;
 use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::retention::{Redaction, TableRows};
+use readside::retention::{Redaction, RemovedProjection, TableRows};
 
 use readside::{
-    Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore,
-    postgres_driver, rusqlite, testing,
+    Engine, EngineConfig, EngineStore, EventStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore,
+    error, postgres_driver, rusqlite, testing,
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +107,9 @@ pub(crate) trait Place: Sync {
     /// Erases all events of a thing.
     fn redact(&self, instance: &str, thing: &str);
     /// Removes a tenant.
-    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows));
+    fn remove_tenant(&self, instance: &str, progress: &mut dyn FnMut(&TableRows));
+    /// Removes a projection, or counts what would go.
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError>;
     fn open(&self) -> Self::Store;
     /// As `open`, but who writes waits for others no longer than usual.
     fn impatient(&self) -> Self::Store;
@@ -144,8 +148,12 @@ impl Place for File {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
     }
-    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+    fn remove_tenant(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
         let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
+    }
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError> {
+        let store = self.open();
+        if dry_run { store.remove_projection_dry_run(projection) } else { store.remove_projection(projection, &by()) }
     }
     fn open(&self) -> SqliteStore {
         let options = SqliteOptions::default().busy_timeout(LONG);
@@ -211,8 +219,12 @@ impl Place for common::postgres::Database {
         let redaction = Redaction::of_aggregate(instance, Counted::AGGREGATE, thing);
         let _ = self.open().redact(&redaction, &by(), |_| {}).unwrap();
     }
-    fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
+    fn remove_tenant(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) {
         let _ = self.open().remove_instance(instance, &by(), progress).unwrap();
+    }
+    fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError> {
+        let store = self.open();
+        if dry_run { store.remove_projection_dry_run(projection) } else { store.remove_projection(projection, &by()) }
     }
     fn open(&self) -> PostgresStore {
         PostgresStore::connect(self.url()).unwrap()

@@ -10,7 +10,7 @@ use crate::{Place, by, eager, fill, seen, start, tenant};
 
 /// Removes a tenant, and dies after the first step.
 fn remove_in_part<P: Place>(place: &P, instance: &str) {
-    let cut_off = || place.remove(instance, &mut |_| resume_unwind(Box::new(())));
+    let cut_off = || place.remove_tenant(instance, &mut |_| resume_unwind(Box::new(())));
     assert!(catch_unwind(AssertUnwindSafe(cut_off)).is_err(), "there was no step");
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn a_removal_that_was_cut_off_holds_no_rebuild_up<P: Place>(place: &P
     assert!(report.left_out.reasons[0].contains("\"tenant-001\" was removed in part"), "{report:?}");
     assert_eq!(seen(place), of_first);
     assert!(told(place)[0].contains("remove of instance \"tenant-001\", begun by \"ada\""), "{:?}", told(place));
-    place.remove(&tenant(1), &mut |_| ());
+    place.remove_tenant(&tenant(1), &mut |_| ());
     assert!(rebuilt(&engine).left_out.is_empty());
     assert_eq!((seen(place), told(place)), (of_first, Vec::new()));
 }

@@ -35,6 +35,7 @@ mod project;
 mod push;
 mod reading;
 mod setup;
+mod statements;
 mod tables;
 
 use std::sync::Arc;

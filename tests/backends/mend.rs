@@ -319,8 +319,11 @@ both!(a_restart_goes_on_counting);
 pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
     bench.push(&[("x", -1), ("x", 2)]);
-    let config =
-        HandlerConfig::default().retries(0).max_failure_count(3).backoff_base(std::time::Duration::from_nanos(1));
+    let config = HandlerConfig::default()
+        .retries(0)
+        .max_failure_count(3)
+        .max_lasting_failure_count(3)
+        .backoff_base(std::time::Duration::from_nanos(1));
     for attempts in 1..=3 {
         let projection = bench.projection.clone();
         let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection, config.clone()).unwrap();
@@ -328,4 +331,60 @@ pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
         assert_eq!(bench.held()[0].2, attempts);
     }
     assert_eq!(bench.held(), [(1, Parked, 3), (2, Behind, 0)]);
+}
+
+/// One event type for each way to fail, as its class says; `value` other than 0 is well.
+fn fails(class: FailureClass, calls: &Arc<AtomicI64>) -> Projection {
+    let calls = calls.clone();
+    Projection::new("items", 1)
+        .table(
+            Table::new("items")
+                .column(text("id"))
+                .column(integer("value").default(i64::MAX))
+                .primary_key(["id"])
+                .unique(["value"]),
+        )
+        .on(move |e, p: Put| {
+            let row = create([set("id", e.aggregate_id()), set("value", p.value)]);
+            if p.value != 0 {
+                return row;
+            }
+            calls.fetch_add(1, Ordering::SeqCst);
+            match class {
+                FailureClass::Reducer => Err(ReduceError::new("no")),
+                FailureClass::Panic => panic!("no"),
+                FailureClass::Statement => create([set("nothing", 1)]),
+                FailureClass::Data => update([increment("value", i64::MAX)], [eq("id", "first")]),
+                _ => multi([row, create([set("id", "second"), set("value", p.value)])]),
+            }
+        })
+}
+
+// Contract: H2: reducers are pure, so what they refuse once they refuse always: nobody waits for another attempt.
+both!(what_waiting_does_not_mend_is_parked_at_once);
+pub(crate) fn what_waiting_does_not_mend_is_parked_at_once(fixture: &Fixture) {
+    let lasting = [FailureClass::Reducer, FailureClass::Panic, FailureClass::Statement, FailureClass::Data];
+    for class in lasting.into_iter().chain([FailureClass::Constraint]) {
+        let (instance, calls) = (class.as_str(), Arc::new(AtomicI64::new(0)));
+        let events = [("first", 1), ("x", 0), ("x", 4), ("y", 5)];
+        let put = |(id, value): &(&str, i64)| NewEvent::new(instance, id, &Put { value: *value });
+        fixture.store.push(&events.iter().map(put).collect::<Vec<_>>()).unwrap();
+        let (projection, config) = (fails(class, &calls), HandlerConfig::default());
+        let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection, config).unwrap();
+        handler.setup().unwrap();
+        let outcome = handler.trigger(&[instance]);
+        let held = handler.failed_events(&FailureQuery::all().instance(instance)).unwrap();
+        let held: Vec<_> = held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect();
+        let ids: Vec<Value> =
+            fixture.read_rows(&fails(class, &calls), "items").into_iter().map(|row| row[1].1.clone()).collect();
+        if lasting.contains(&class) {
+            assert!(outcome.is_ok(), "{class}: {outcome:?}");
+            assert_eq!(held, [(2, Parked), (3, Behind)], "{class}");
+            assert!(ids.contains(&Value::from("y")), "{class}: the tenant goes on");
+            assert!(class == FailureClass::Data || calls.load(Ordering::SeqCst) == 1, "{class}: {calls:?} calls");
+        } else {
+            assert!(outcome.is_err(), "{class}: somebody else's row may be what is missing");
+            assert_eq!(held, [(2, FailureStatus::Failing)], "{class}");
+        }
+    }
 }

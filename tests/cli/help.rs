@@ -33,6 +33,8 @@ fn every_help_reads_well() {
         "explain",
         "commands",
         "redact",
+        "projections",
+        "projections remove",
         "remove-instance",
         "reopen-instance",
         "archive",

@@ -21,6 +21,7 @@ mod secrets;
 mod service;
 mod standby;
 mod status;
+mod tables;
 mod transfer;
 mod wrong;
 

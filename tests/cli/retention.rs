@@ -3,7 +3,7 @@
 use readside::{HandlerConfig, NewEvent};
 use serde_json::json;
 
-use crate::service::users;
+use crate::service::{service, users};
 use crate::{Place, on_both};
 
 fn fill(place: &Place) {
@@ -43,7 +43,8 @@ fn a_person_is_forgotten() {
         assert_eq!(payloads(place), [json!("ada lovelace"), json!("ada lovelace"), json!("ada lovelace")]);
         assert_eq!(place.run(&who).code, 2, "a reason is needed");
         let said = place.run(&[&who[..], &["--creator-and-owner", "--why", "her request"]].concat()).ok();
-        assert!(said.contains("erased") && said.contains("rebuild this instance of it"), "{said}");
+        let run = "users@1 may still show it; run: readside rebuild users --instance acme --why 'an event was erased'";
+        assert!(said.contains("erased") && said.lines().any(|line| line == run), "{said}");
         assert_eq!(payloads(place), [json!(null), json!("ada lovelace"), json!("ada lovelace")]);
         assert_eq!(place.run(&["events", "--creator", "ada", "--json"]).lines().len(), 2);
         place.run(&["redact", "--instance", "acme", "--position", "2", "--why", "too"]).ok();
@@ -51,6 +52,46 @@ fn a_person_is_forgotten() {
         let error = place.run(&["redact", "--instance", "acme", "--position", "9", "--why", "x"]).failed();
         assert!(error.contains("no event at position 9"), "{error}");
         assert_eq!(place.run(&["redact", "--instance", "acme", "--why", "x"]).code, 2, "nothing is named");
+    });
+}
+
+// Contract: K2: what may still show it is rebuilt where that is asked for.
+#[test]
+fn what_showed_an_erased_event_is_rebuilt() {
+    on_both(|place| {
+        fill(place);
+        let args =
+            ["redact", "--instance", "acme", "--position", "1", "--rebuild", "--who", "eve", "--why", "her request"];
+        let said = service(place, true, &args).ok();
+        assert!(said.contains("users@1, instance \"acme\" is built anew, and readers see it"), "{said}");
+        let asked = &place.run(&["commands", "--json"]).lines()[0];
+        assert_eq!((&asked["who"], &asked["why"]), (&json!("eve"), &json!("what it shows was erased: her request")));
+        let mut rows = 0;
+        place.with(|store| rows = store.rows(&users(true)).len());
+        assert_eq!(rows, 2, "the erased event is passed over");
+        let dry = ["redact", "--instance", "acme", "--position", "1", "--rebuild", "--dry-run"];
+        assert_eq!(place.run(&dry).code, 2, "nothing is erased then");
+    });
+}
+
+// Contract: K5
+#[test]
+fn a_projection_that_nobody_keeps_is_removed() {
+    on_both(|place| {
+        fill(place);
+        let remove = ["projections", "remove", "users"];
+        let dry = place.run(&[&remove[..], &["--dry-run", "--json"]].concat()).json();
+        assert_eq!((&dry["dry_run"], &dry["projection"]), (&json!(true), &json!("users")));
+        assert_eq!(place.run(&remove).code, 2, "a reason is needed");
+        let said = place.run(&[&remove[..], &["--why", "nobody reads it"]].concat()).ok();
+        let table = said.lines().find(|line| line.contains("users_1")).unwrap();
+        assert_eq!(table.split_whitespace().collect::<Vec<_>>()[1..], ["3", "removed"], "{said}");
+        assert!(place.run(&["status"]).ok().contains("no projection is registered"));
+        let operation = &place.run(&["operations", "--json"]).lines()[0];
+        let of = (&operation["kind"], &operation["subject"], &operation["by"]["why"]);
+        assert_eq!(of, (&json!("remove-projection"), &json!(r#"{"projection":"users"}"#), &json!("nobody reads it")));
+        let error = place.run(&[&remove[..], &["--why", "again"]].concat()).failed();
+        assert!(error.contains("there is no projection \"users\" here"), "{error}");
     });
 }
 

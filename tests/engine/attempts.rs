@@ -14,14 +14,14 @@ use readside::{HandlerConfig, Policy, Projection, ProjectionHandler, SqliteStore
 use readside::testing::{Call, FaultyStore};
 
 use crate::faults::{Fault, OneFault, faulty};
-use crate::{config, count, counts, handler, position, push, rows, stopped, store};
+use crate::{config, count, counts, handler, patient, position, push, rows, stopped, store};
 
 fn forward(clock: &ManualClock, by: Duration) {
     clock.set(clock.now() + by);
 }
 
 fn limited(max_failure_count: u32) -> HandlerConfig {
-    config().max_failure_count(max_failure_count).policy(Policy::Stop)
+    config().max_failure_count(max_failure_count).max_lasting_failure_count(max_failure_count).policy(Policy::Stop)
 }
 
 // Contract: H1
@@ -29,7 +29,7 @@ fn limited(max_failure_count: u32) -> HandlerConfig {
 fn a_failing_event_is_recorded_with_all_that_is_known() {
     let (store, _) = store();
     push(&store, &[count("a", "x", 1), count("a", "y", 13), count("a", "x", 2)]);
-    let stopped = stopped(handler(&store, config()).trigger(&["a"]));
+    let stopped = stopped(handler(&store, patient()).trigger(&["a"]));
     assert_eq!((stopped[0].instance.as_ref(), stopped[0].position), ("a", 2));
     let StopCause::Failing(blocked) = &stopped[0].cause else { panic!("{stopped:?}") };
     assert!(blocked.retry_in > Duration::from_secs(4) && blocked.retry_in <= Duration::from_secs(5));
@@ -104,7 +104,7 @@ fn attempts_are_retries_and_one_and_one_call_counts_once() {
     let (store, clock) = store();
     push(&store, &[readside::NewEvent::raw("a", "thing", "f", "thing.flaky")]);
     let (projection, calls) = flaky(usize::MAX);
-    let handler = flaky_handler(&store, projection, config().retries(2));
+    let handler = flaky_handler(&store, projection, patient().retries(2));
     stopped(handler.trigger(&["a"]));
     assert_eq!(calls.load(Ordering::SeqCst), 3);
     let held = store.failed_events(&counts().key(), &readside::failure::FailureQuery::all()).unwrap();
@@ -126,7 +126,7 @@ fn a_later_success_clears_the_record() {
     let (store, clock) = store();
     push(&store, &[readside::NewEvent::raw("a", "thing", "f", "thing.flaky"), count("a", "x", 1)]);
     let (projection, _) = flaky(2);
-    let handler = flaky_handler(&store, projection, config());
+    let handler = flaky_handler(&store, projection, patient());
     for _ in 0..2 {
         stopped(handler.trigger(&["a"]));
         forward(&clock, Duration::from_mins(1));

@@ -7,7 +7,7 @@ use readside::health::StopCause;
 use readside::store::ProjectionStore;
 use readside::{ProjectionHandler, SqliteStore};
 
-use crate::{config, count, counts, push, rows, stopped, store};
+use crate::{config, count, counts, patient, push, rows, stopped, store};
 
 fn two(source: &SqliteStore, models: &SqliteStore) -> ProjectionHandler {
     ProjectionHandler::new(Arc::new(source.clone()), Arc::new(models.clone()), counts(), config()).unwrap()
@@ -279,7 +279,7 @@ fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _o
                 [readside::statement::set("thing", e.aggregate_id()), readside::statement::increment("n", p.by)],
             )
         });
-    let config = config().retries(1);
+    let config = patient().retries(1);
     let handler = ProjectionHandler::new(Arc::new(store.clone()), Arc::new(store.clone()), projection, config).unwrap();
     store.push(&[count("a", "x", 1), count("a", "x", 1), count("a", "y", 13)]).unwrap();
     let fetched = handler.fetch_events(&["a"]).unwrap();

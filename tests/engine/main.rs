@@ -65,6 +65,11 @@ pub(crate) fn config() -> HandlerConfig {
     HandlerConfig::default().retries(0).retry_failed_after(Duration::ZERO)
 }
 
+/// One that waits for a reducer, too: these reducers are not pure.
+pub(crate) fn patient() -> HandlerConfig {
+    config().max_lasting_failure_count(8)
+}
+
 pub(crate) fn handler(store: &SqliteStore, config: HandlerConfig) -> ProjectionHandler {
     let store = Arc::new(store.clone());
     ProjectionHandler::new(store.clone(), store, counts(), config).unwrap()

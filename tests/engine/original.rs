@@ -6,7 +6,7 @@ use readside::query::Query;
 use readside::{EventStore, ProjectionHandler};
 
 use crate::faults::{Fault, OneFault, faulty};
-use crate::{config, count, counts, handler, position, push, rows, stopped, store};
+use crate::{config, count, counts, handler, patient, position, push, rows, stopped, store};
 
 fn failing(at: &'static str, kind: Kind) -> (readside::SqliteStore, ProjectionHandler) {
     let (store, _) = store();
@@ -79,7 +79,7 @@ fn a_reducers_error_loses_nothing_before_it_and_counts_are_the_callers() {
     let (store, _) = store();
     push(&store, &[count("a", "x", 1), count("a", "x", 2), count("a", "x", 13), count("a", "x", 4)]);
     let all = store.filter(&Query::new()).unwrap();
-    let handler = handler(&store, config().retries(3));
+    let handler = handler(&store, patient().retries(3));
     let processed = handler.process_events(&all[1..]);
     assert_eq!(processed.applied, 0);
     assert!(

@@ -9,7 +9,7 @@ use readside::health::StopCause;
 use readside::testing::{Answer, Call, Faults, FaultyStore};
 use readside::{Projection, ProjectionHandler};
 
-use crate::{config, count, counts, handler, push, rows, stopped, store};
+use crate::{config, count, counts, handler, patient, push, rows, stopped, store};
 
 /// Waits at the end of its first read until told, and counts reads.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ fn cancel_interrupts_the_wait_between_attempts() {
         Err(readside::error::ReduceError::new("no"))
     });
     push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
-    let waits = config().retries(1).retry_failed_after(Duration::from_hours(1));
+    let waits = patient().retries(1).retry_failed_after(Duration::from_hours(1));
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, projection, waits).unwrap();
     let start = Instant::now();

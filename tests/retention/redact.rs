@@ -5,8 +5,10 @@ use readside::error::RetentionError;
 use readside::prelude::*;
 use readside::query::Query;
 use readside::retention::{OperationKind, Redaction};
-use readside::store::{CommandStore, ProjectionStore};
-use readside::{EventStore, Expected};
+use readside::store::{
+    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
+};
+use readside::{EventStore, Expected, NewEvent};
 
 use crate::{
     ADA, Added, BOB, Place, Store, add, answered, assert_lawful, by_table, catch_up, handler, question, rename, store,
@@ -99,6 +101,23 @@ pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {
     let real = store.redact(&ada("a"), &mut |_| ()).unwrap();
     assert_eq!((dry.dry_run, by_table(&dry.tables)), (true, by_table(&real.tables)));
     assert_eq!(dry.rebuild, real.rebuild);
+}
+
+// Contract: K2: a read model that takes every event, or every one of a type, may hold what is erased.
+both!(what_takes_every_event_is_named);
+pub(crate) fn what_takes_every_event_is_named<P: Place>(place: &P) {
+    let taking = |name: &str| Projection::new(name, 1);
+    let every = taking("every").on_any(|_| noop());
+    let [of_users, of_bills] = [("of_users", "user"), ("of_bills", "bill")]
+        .map(|(name, aggregate_type)| taking(name).on_aggregate(aggregate_type, |_| noop()));
+    let store = store(place, &[&users(1), &every, &of_users, &of_bills]);
+    store.push(&[add("a", "u1", ADA), NewEvent::raw("a", "bill", "b1", "sent")]).unwrap();
+    let named = |position| {
+        let report = store.redact_dry_run(&Redaction::of_event("a", position)).unwrap();
+        report.rebuild.into_iter().map(|found| found.projection).collect::<Vec<_>>()
+    };
+    assert_eq!(named(1), ["every", "of_users", "users"]);
+    assert_eq!(named(2), ["every", "of_bills"]);
 }
 
 // Contract: K2

@@ -32,7 +32,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     let store = place.open();
     let stops = HandlerConfig::default().max_failure_count(1).retries(0).policy(Policy::Stop);
     let skips = stops.clone().policy(Policy::Skip);
-    let fails = stops.clone().max_failure_count(9);
+    let fails = stops.clone().max_failure_count(9).max_lasting_failure_count(9);
     let engine = Engine::builder(store)
         .projection_with(counts("stops"), stops)
         .projection_with(counts("skips"), skips)

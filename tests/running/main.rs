@@ -23,6 +23,7 @@ macro_rules! both {
 mod common;
 
 mod awaiting;
+mod catch_all;
 mod crashes;
 mod history;
 mod leases;

@@ -184,6 +184,7 @@ fn wrong_values_are_named_all_at_once() {
         .retries(u32::MAX)
         .retry_failed_after(longest)
         .max_failure_count(u32::MAX)
+        .max_lasting_failure_count(u32::MAX)
         .backoff_base(longest)
         .backoff_cap(longest)
         .policy(Policy::Park);

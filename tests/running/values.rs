@@ -40,3 +40,20 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
     assert_eq!(held()[0].attempt.class, FailureClass::Constraint);
     assert!(engine.health().unwrap().projections[0].single_steps > 0);
 }
+
+// Contract: L11: what a reducer took for granted and was not there shows.
+both!(missed_rows_show_in_health);
+pub(crate) fn missed_rows_show_in_health<P: Place>(place: &P) {
+    let table = Table::new("tagged").column(integer("n")).primary_key(["n"]);
+    let projection = Projection::new("tagged", 1).table(table).on_any(|e| match e.event_type() {
+        "made" => create([set("n", e.position())]),
+        _ => update([set("n", 0)], [eq("n", 999)]),
+    });
+    let engine = Engine::builder(place.open()).projection(projection).config(lazy()).start().unwrap();
+    let missed = || engine.health().unwrap().projections[0].missed;
+    let raw = |event_type: &str| NewEvent::raw("a", "thing", "x", event_type);
+    engine.await_pushed("tagged", &engine.push(&[raw("made")]).unwrap(), LONG).unwrap();
+    assert_eq!(missed(), 0);
+    engine.await_pushed("tagged", &engine.push(&[raw("moved"), raw("made"), raw("moved")]).unwrap(), LONG).unwrap();
+    assert_eq!(missed(), 2);
+}

@@ -6,7 +6,7 @@ use super::report::{Fault, LawLag, LawReport};
 use super::{Check, EVENTS, Model, rows};
 use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
-use crate::query::{Cursor, EventBatch, Flaw, ReadRequest, Span};
+use crate::query::{Cursor, EventBatch, EventFilter, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
 use crate::store::Replay;
 
@@ -77,7 +77,7 @@ impl Check<'_> {
             for event in &events {
                 dense(&log, event, report);
                 log.last = log.last.max(event.position);
-                if wanted.aggregate_types.iter().any(|name| **name == *event.aggregate_type) {
+                if EventFilter::lists(&wanted.aggregate_types, &event.aggregate_type) {
                     log.relevant = event.position;
                 }
                 if event.position == model.state.position {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::common::{ByArgs, DryRunArgs, LookArgs};
 use crate::cli::format;
@@ -79,6 +79,10 @@ pub(in crate::cli) struct RedactArgs {
     /// Give this unique value back; may be given several times.
     #[arg(long, value_name = "CONSTRAINT=VALUE", value_parser = format::parse_pair)]
     pub(in crate::cli) unique: Vec<(String, String)>,
+    /// Rebuild this instance in the read models that may still show what is erased, too. Without it the commands for that are
+    /// printed.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(in crate::cli) rebuild: bool,
     #[command(flatten)]
     pub(in crate::cli) by: DryRunArgs,
 }
@@ -87,6 +91,33 @@ pub(in crate::cli) struct RedactArgs {
 pub(in crate::cli) struct RemoveArgs {
     /// The instance.
     pub(in crate::cli) instance: String,
+    #[command(flatten)]
+    pub(in crate::cli) by: DryRunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ProjectionsArgs {
+    #[command(subcommand)]
+    pub(in crate::cli) command: ProjectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ProjectionsCommand {
+    /// Remove a projection that no service keeps any more: its views, and the tables, states and failures of all its builds.
+    ///
+    /// It is refused while an engine runs the projection, and where something of the service's own (a view, a foreign key) stands
+    /// on its tables.
+    #[command(after_long_help = "\
+Example:
+  readside projections remove users --dry-run
+  readside projections remove users --why 'nobody reads it'")]
+    Remove(RemoveProjectionArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RemoveProjectionArgs {
+    /// The projection.
+    pub(in crate::cli) projection: String,
     #[command(flatten)]
     pub(in crate::cli) by: DryRunArgs,
 }

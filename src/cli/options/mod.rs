@@ -221,6 +221,12 @@ Example: look at the differences before readers see them:
 Example:
   readside builds list")]
     Builds(BuildsArgs),
+    /// Remove projections that no service keeps any more.
+    #[command(after_long_help = "\
+Example:
+  readside projections remove users --dry-run
+  readside projections remove users --why 'nobody reads it'")]
+    Projections(ProjectionsArgs),
     /// Empty a read model and fill it again in place: readers see it grow. Prefer `rebuild`.
     #[command(after_long_help = "\
 Example:

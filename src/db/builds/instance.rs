@@ -19,7 +19,7 @@ use crate::table::{INSTANCE_COLUMN, Table};
 use crate::value::Value;
 
 fn lock(conn: &mut dyn Conn, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {
-    let states = Transaction { conn }.lock(key, std::slice::from_ref(instance))?;
+    let states = Transaction::new(conn).lock(key, std::slice::from_ref(instance))?;
     Ok(states.into_iter().next().unwrap_or_default())
 }
 
@@ -39,7 +39,7 @@ pub(in crate::db) fn exchange(
     check_open(conn, instance)?;
     if reached < standing {
         let behind = LaggingInstance { instance: Arc::clone(instance), from: reached, to: standing };
-        catch_up(&mut Transaction { conn }, &[behind])?;
+        catch_up(&mut Transaction::new(conn), &[behind])?;
         reached = lock(conn, &from, instance)?.position;
     }
     if reached < standing {
@@ -273,7 +273,7 @@ pub(in crate::db) fn empty(
     take_time(conn)?;
     let projection = &placed(conn, projection)?;
     let key = projection.key();
-    Transaction { conn }.lock(&key, instances)?;
+    Transaction::new(conn).lock(&key, instances)?;
     let dialect = conn.dialect();
     let mut rows = 0;
     for instance in instances {

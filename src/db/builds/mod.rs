@@ -1,12 +1,13 @@
 //! Builds beside the live one: making, comparing, exchanging and removing them.
 //!
 //! `stored` is what is on record, `switch` exchanges builds, `views` moves what readers see, `carry` takes along what people
-//! hung on tables, `compare` finds how two differ, `instance` exchanges or empties single instances.
+//! hung on tables, `compare` finds how two differ, `retire` removes a whole projection, `instance` exchanges or empties single instances.
 
 mod carry;
 mod compare;
 mod instance;
 mod losses;
+pub(super) mod retire;
 pub(super) mod stored;
 mod switch;
 mod views;

@@ -84,7 +84,7 @@ pub(in crate::db) fn go_live(
 
 fn follow(conn: &mut dyn Conn, live: &Stored, key: &ProjectionKey, catch_up: CatchUp<'_>) -> Result<(), SwitchError> {
     let behind = behind(conn, &live.build.key, key)?;
-    if behind.is_empty() { Ok(()) } else { Ok(catch_up(&mut Transaction { conn }, &behind)?) }
+    if behind.is_empty() { Ok(()) } else { Ok(catch_up(&mut Transaction::new(conn), &behind)?) }
 }
 
 fn check(behind: &[LaggingInstance], new: &Stored, live: &Stored) -> Result<(), SwitchError> {

@@ -30,12 +30,13 @@ use write::{Out, Target, Write};
 /// on these, the next ones are folded.
 const ROWS: usize = 5_000;
 
-/// Applies the statements of all these events, those of an instance in order.
+/// Applies the statements of all these events, those of an instance in order. Gives how many of them met no row, as far as
+/// the database tells that anyway.
 pub(super) fn apply(
     conn: &mut dyn Conn,
     projection: &Projection,
     batches: &[(Arc<str>, Vec<&Statement>)],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let target = Target { projection, dialect: conn.dialect() };
     let (names, numbers) = number(batches);
     let statements: usize = batches.iter().map(|(_, statements)| statements.len()).sum();

@@ -10,15 +10,22 @@ use crate::db::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 
-/// Writes everything that `fold` hands over, in order; when that is much, it folds on a thread of its own.
+/// Writes everything that `fold` hands over, in order; when that is much, it folds on a thread of its own. Gives how many
+/// statements are seen to have met no row.
 pub(super) fn run<'s>(
     conn: &mut dyn Conn,
     projection: &Projection,
     much: bool,
     fold: impl FnOnce(Out<'_, 's>) -> Result<(), StoreError> + Send,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut missed = 0;
+    let mut perform = |write: Write<'s>| {
+        missed += write.perform(conn, projection)?;
+        Ok(())
+    };
     if !much {
-        return fold(&mut |write: Write<'s>| write.perform(conn, projection));
+        fold(&mut perform)?;
+        return Ok(missed);
     }
     thread::scope(|scope| {
         let (send, writes) = bounded::<Write<'s>>(1);
@@ -26,10 +33,11 @@ pub(super) fn run<'s>(
         let folding = thread::Builder::new().name("readside-folder".to_owned()).spawn_scoped(scope, fold);
         let folding = folding.map_err(failed)?;
         // An error ends the receiver, and so the folding, which then has nothing to tell.
-        let written = writes.into_iter().try_for_each(|write| write.perform(conn, projection));
+        let written = writes.into_iter().try_for_each(&mut perform);
         let folded = folding.join().unwrap_or_else(|panic| resume_unwind(panic));
         written.and(folded)
-    })
+    })?;
+    Ok(missed)
 }
 
 fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

@@ -24,24 +24,38 @@ pub(super) struct Target<'s> {
 
 /// Something that a database is to do.
 pub(super) enum Write<'s> {
-    /// Rows that do not touch each other.
-    Bulk(Bulk<'s>),
+    /// Rows that do not touch each other. So many of them may be missing, though no statement met no row.
+    Bulk(Bulk<'s>, usize),
     /// Rows with the outcome of one after the other, where these unique keys are.
     InOrder(Bulk<'s>, Vec<&'s [String]>),
     Alone(NumberedInstance<'s>, &'s Statement),
 }
 
 impl Write<'_> {
-    pub(super) fn perform(&self, conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
+    /// Gives how many statements are seen to have met no row.
+    pub(super) fn perform(&self, conn: &mut dyn Conn, projection: &Projection) -> Result<u64, StoreError> {
         let written = match self {
-            Self::Bulk(bulk) => conn.bulk(bulk).and_then(|touched| refuse(bulk, touched)),
-            Self::InOrder(bulk, uniques) => conn.bulk_in_order(bulk, uniques),
+            Self::Bulk(bulk, may_miss) => conn
+                .bulk(bulk)
+                .and_then(|touched| refuse(bulk, touched))
+                .map(|touched| missed(bulk, *may_miss, touched)),
+            Self::InOrder(bulk, uniques) => conn.bulk_in_order(bulk, uniques).map(|touched| missed(bulk, 0, touched)),
             Self::Alone(instance, statement) => {
                 return execute::execute(conn, projection, instance.text(), statement);
             }
         };
-        written.map(|_| ()).map_err(|error| execute::of_table(conn, error, projection))
+        written.map_err(|error| execute::of_table(conn, error, projection))
     }
+}
+
+/// How many updates met no row: a row that was to be changed and was not touched. What a net effect deletes may be a row that
+/// came in the same batch.
+fn missed(bulk: &Bulk<'_>, may_miss: usize, touched: u64) -> u64 {
+    if bulk.kind != BulkKind::Update {
+        return 0;
+    }
+    let wanted = u64::try_from(bulk.rows.len().saturating_sub(may_miss)).unwrap_or(u64::MAX);
+    wanted.saturating_sub(touched)
 }
 
 fn refuse(bulk: &Bulk<'_>, touched: u64) -> Result<u64, StoreError> {
@@ -62,8 +76,9 @@ pub(super) fn round<'s>(
         effects.add(facts, &key, net);
     }
     effects.shapes.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let may_miss = effects.may_miss;
     let bulk = |((kind, columns), rows): (Shape, _)| bulk(target, facts.table, kind, &columns, rows);
-    effects.shapes.into_iter().map(bulk).try_for_each(|bulk| out(Write::Bulk(bulk)))
+    effects.shapes.into_iter().map(bulk).try_for_each(|bulk| out(Write::Bulk(bulk, may_miss)))
 }
 
 /// What is written, row by row, those of one shape together.
@@ -74,6 +89,8 @@ pub(super) struct Effects<'s> {
     last: usize,
     /// The columns of the row at hand.
     columns: Vec<(usize, How)>,
+    /// Updates of rows that are inserted where they are missing.
+    may_miss: usize,
 }
 
 impl<'s> Effects<'s> {
@@ -159,6 +176,7 @@ impl<'s> Effects<'s> {
             let of = |at: usize, new: &Value| how(Some(new), change(at)).unwrap_or(How::Keep);
             self.insert(facts, BulkKind::Upsert, key, new, of);
         } else {
+            self.may_miss += 1;
             self.update(key, changes);
             self.insert(facts, BulkKind::InsertMissing, key, new, |_, _| How::Set);
         }

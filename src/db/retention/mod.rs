@@ -1,4 +1,4 @@
-//! What becomes of the data: payloads erased, instances removed, old events archived.
+//! What becomes of the data: payloads erased, instances and projections removed, old events archived.
 //!
 //! All of it goes in bounded steps, one transaction each, that first lock the counter of their instance: so they stand in
 //! line with its pushes and with each other. A repetition finds what is left to do in the data itself.
@@ -12,10 +12,13 @@ mod remove;
 
 use std::time::SystemTime;
 
+use super::builds::retire;
 use super::{Backend, Conn, DbStore, row};
 use crate::error::{RetentionError, StoreError, StoreErrorKind};
 use crate::failure::By;
-use crate::retention::{Archival, Archived, Operation, Redacted, Redaction, Removed, TableRows};
+use crate::retention::{
+    Archival, Archived, Operation, OperationKind, Redacted, Redaction, Removed, RemovedProjection, TableRows,
+};
 use crate::value::to_micros;
 
 #[cfg(feature = "cli")]
@@ -111,6 +114,52 @@ impl<B: Backend> DbStore<B> {
     /// As [`remove_instance`](Self::remove_instance).
     pub fn remove_instance_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
         self.backend().read("counting what would be removed", |conn| remove::dry_run(conn, instance))
+    }
+
+    /// Removes a projection that no service keeps any more: the views that readers use, the tables, states and failures of
+    /// all its builds, and its pauses, in one transaction. A service that declares it again makes it anew from the log.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::SqliteStore;
+    /// use readside::failure::By;
+    /// use readside::store::ProjectionStore;
+    /// # use readside::prelude::*;
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let store = SqliteStore::in_memory()?;
+    /// ProjectionStore::setup(&store, &[&logins])?;
+    /// let removed = store.remove_projection("logins", &By::new("me", "nobody reads it"))?;
+    /// assert_eq!(removed.tables[0].table, "logins_1");
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RetentionError::UnknownProjection`]; [`RetentionError::ProjectionRuns`] while an engine that lives runs it;
+    /// [`RetentionError::Dependents`] where something of the service's own stands on it; or the database's. Nothing has changed
+    /// then.
+    pub fn remove_projection(&self, projection: &str, by: &By) -> Result<RemovedProjection, RetentionError> {
+        let subject = operation::subject(&serde_json::json!({ "projection": projection }))?;
+        let asked = operation::OperationRequest { kind: OperationKind::RemoveProjection, instance: None, subject };
+        let tables = step(self.backend(), "removing a projection", |conn| {
+            let id = operation::begin(conn, &asked, by)?;
+            let tables = retire::retire(conn, projection)?;
+            operation::end(conn, id, &asked, &tables)?;
+            Ok(tables)
+        })?;
+        Ok(RemovedProjection { dry_run: false, projection: projection.to_owned(), tables })
+    }
+
+    /// What [`remove_projection`](Self::remove_projection) would do.
+    ///
+    /// # Errors
+    /// As [`remove_projection`](Self::remove_projection).
+    pub fn remove_projection_dry_run(&self, projection: &str) -> Result<RemovedProjection, RetentionError> {
+        let tables = self.backend().read("counting what would be removed", |conn| retire::look(conn, projection))?;
+        Ok(RemovedProjection { dry_run: true, projection: projection.to_owned(), tables })
     }
 
     /// Lets a removed instance be pushed to again. Its positions go on where they ended; what was removed stays so.

@@ -8,6 +8,7 @@ use crate::db::{Backend, Conn, Row, command, row};
 use crate::error::{RetentionError, StoreError, StoreErrorKind};
 use crate::event::ERASED;
 use crate::failure::By;
+use crate::query::EventFilter;
 use crate::retention::{AffectedProjection, OperationKind, Redacted, Redaction, Subject, TableRows};
 use crate::value::Value;
 
@@ -236,6 +237,7 @@ fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<AffectedProjection
 fn handles(projection: &Row, scope: &Scope) -> Result<bool, StoreError> {
     let corrupt = |error| StoreError::new("reading a projection's definition", StoreErrorKind::Corrupt, error);
     let handles: Handles = serde_json::from_str(row::text(projection, 4)?).map_err(corrupt)?;
-    let of_type = handles.events.iter().filter(|(name, _)| *name == scope.aggregate_type);
-    Ok(of_type.flat_map(|(_, types)| types).any(|name| scope.event_types.contains(name)))
+    let is_of = |name: &String, types: &[String]| name == EventFilter::EVERY || types.contains(name);
+    let of_type = handles.events.iter().filter(|(name, _)| is_of(name, std::slice::from_ref(&scope.aggregate_type)));
+    Ok(of_type.flat_map(|(_, types)| types).any(|name| is_of(name, &scope.event_types)))
 }

@@ -12,7 +12,7 @@ use crate::failure::{
     Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, ReduceFailure, Refused, RetryOutcome,
 };
 use crate::projection::is_reducing;
-use crate::query::{Cursor, ReadRequest};
+use crate::query::{Cursor, EventFilter, ReadRequest};
 use crate::state::{Checkpoint, State};
 use crate::statement::Statement;
 use crate::stop_cause::{StopCause, Stopped};
@@ -763,10 +763,13 @@ impl Pass {
     fn events_of(&self, held: &[FailedEvent]) -> Result<Vec<Event>, StoreError> {
         let Some(first) = held.first() else { return Ok(Vec::new()) };
         let mut wanted = self.projection.wanted();
-        let aggregate_types: HashSet<&str> = held.iter().map(|held| &*held.attempt.aggregate_type).collect();
-        wanted.aggregate_types.retain(|kind| aggregate_types.contains(kind.as_str()));
-        let types: HashSet<&str> = held.iter().map(|held| &*held.attempt.event_type).collect();
-        wanted.event_types.retain(|kind| types.contains(kind.as_str()));
+        let of_held = |listed: &[String], types: HashSet<&str>| -> Vec<String> {
+            types.into_iter().filter(|name| EventFilter::lists(listed, name)).map(str::to_owned).collect()
+        };
+        let aggregate_types = held.iter().map(|held| &*held.attempt.aggregate_type).collect();
+        wanted.aggregate_types = of_held(&wanted.aggregate_types, aggregate_types);
+        let event_types = held.iter().map(|held| &*held.attempt.event_type).collect();
+        wanted.event_types = of_held(&wanted.event_types, event_types);
         let span = held.last().map_or(0, |last| last.attempt.position - first.attempt.position).saturating_add(1);
         let span = usize::try_from(span).unwrap_or(usize::MAX);
         let cursor = |held: &FailedEvent| Cursor {

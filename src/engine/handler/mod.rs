@@ -76,10 +76,12 @@ impl ProjectionHandler {
     ) -> Result<Self, Error> {
         projection.check()?;
         config.check()?;
-        let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
+        let (key, cancel) = (projection.key(), Arc::default());
+        let (single_steps, missed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
         let reducing = Arc::default();
-        let inner = Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
+        let inner =
+            Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps, missed };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }
 

@@ -1,6 +1,7 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
-use crate::failure::{Aggregates, Attempt, FailureQuery, FailureStatus};
+use crate::failure::{Aggregates, Attempt, FailureClass, FailureQuery, FailureStatus};
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State};
 use crate::statement::Statement;
@@ -36,13 +37,21 @@ pub(crate) enum ApplyMode {
     StepByStep,
 }
 
+/// Which failures a transaction records, and so counts. Whatever else fails is tried again first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recording {
+    Nothing,
+    /// What no further attempt of the same call changes.
+    Final,
+    Everything,
+}
+
 /// What holds for a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     origin: LogIdentity,
     way: ApplyMode,
-    /// True when a failure is to be recorded.
-    last: bool,
+    recording: Recording,
 }
 
 /// Leases that a transaction has extended, and when it asked for that.
@@ -92,17 +101,22 @@ impl Effect {
 }
 
 impl Pass {
-    /// Does what can be done in these instances in one transaction; `last` says that a failure is to be recorded.
-    pub(crate) fn transact(&self, works: &mut [&mut Work], way: ApplyMode, last: bool) -> Result<(), StoreError> {
+    /// Does what can be done in these instances in one transaction.
+    pub(crate) fn transact(
+        &self,
+        works: &mut [&mut Work],
+        way: ApplyMode,
+        recording: Recording,
+    ) -> Result<(), StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
-        let round = Round { origin: self.log_of(works)?, way, last };
+        let round = Round { origin: self.log_of(works)?, way, recording };
         let mut works: Vec<&mut Work> =
             works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
         if works.is_empty() {
             return Ok(());
         }
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
-        let (mut effects, mut extended) = (Vec::new(), None);
+        let (mut effects, mut extended, mut missed) = (Vec::new(), None, 0);
         let outcome = self.models.transaction(&mut |tx| {
             if let ApplyMode::BatchNoWait { share } = way {
                 tx.limit_waits(share)?;
@@ -112,6 +126,7 @@ impl Pass {
             if way != ApplyMode::StepByStep {
                 self.apply_together(tx, &works, &effects)?;
             }
+            missed = tx.missed();
             extended = self.extend(tx, &works, &effects)?;
             self.finish(tx, &works, &effects, round.origin.log)
         });
@@ -125,6 +140,7 @@ impl Pass {
             }
             other => {
                 other?;
+                self.missed.fetch_add(missed, Ordering::Relaxed);
                 if let Some((asked, lease_registry)) = extended {
                     for handle in lease_registry {
                         handle.extend(asked);
@@ -172,7 +188,7 @@ impl Pass {
         reduce: &dyn Fn(Vec<Work>) -> Result<Vec<Work>, StoreError>,
     ) -> Result<(), StoreError> {
         let instances: Vec<Arc<str>> = behind.iter().map(|behind| Arc::clone(&behind.instance)).collect();
-        let round = Round { origin: self.origin()?, way: ApplyMode::Batch, last: false };
+        let round = Round { origin: self.origin()?, way: ApplyMode::Batch, recording: Recording::Nothing };
         let states = tx.lock(&self.key, &instances)?;
         let cursor = |state: &State| Cursor { instance: Arc::clone(&state.instance), after: state.position };
         let request = self.request(states.iter().map(cursor).collect());
@@ -316,8 +332,9 @@ impl Pass {
             };
             if let Some(failure) = failure {
                 let attempt = failure::decide(&self.config, state, &step.event, &failure);
-                if !round.last || !matches!(Outcome::of(&attempt), Outcome::PassedOver) {
-                    effect.attempt = round.last.then_some(attempt);
+                let is_recorded = self.is_recorded(round.recording, failure.class);
+                if !is_recorded || !matches!(Outcome::of(&attempt), Outcome::PassedOver) {
+                    effect.attempt = is_recorded.then_some(attempt);
                     return Ok(true);
                 }
                 if attempt.state == FailureStatus::Parked {
@@ -328,6 +345,15 @@ impl Pass {
             effect.next += 1;
         }
         Ok(false)
+    }
+
+    /// Whether this transaction records a failure of this class.
+    fn is_recorded(&self, recording: Recording, class: FailureClass) -> bool {
+        match recording {
+            Recording::Nothing => false,
+            Recording::Final => class.is_lasting() && self.config.limit(class) == 1,
+            Recording::Everything => true,
+        }
     }
 
     fn apply_together(

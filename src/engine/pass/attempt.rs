@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::engine::pass::apply::ApplyMode;
+use crate::engine::pass::apply::{ApplyMode, Recording};
 use crate::engine::pass::work::{Processed, Status, Work};
 use crate::engine::pass::{Pass, backoff, history};
 use crate::error::{StoreError, StoreErrorKind};
@@ -18,7 +18,7 @@ impl Pass {
     /// Works through everything, with retries.
     pub(crate) fn process(&self, works: &mut [Work]) -> Processed {
         self.attempts(works, |works, last| {
-            self.attempt(works, last);
+            self.attempt(works, recording(last));
             true
         })
     }
@@ -26,7 +26,7 @@ impl Pass {
     /// Works on one instance, with retries; but for more than one time-out it keeps nobody waiting.
     pub(crate) fn process_alone(&self, works: &mut [Work]) -> Processed {
         self.attempts(works, |works, last| {
-            self.attempt(works, last);
+            self.attempt(works, recording(last));
             !works.iter().any(is_timed_out)
         })
     }
@@ -37,7 +37,7 @@ impl Pass {
         let mut apart = Vec::new();
         self.isolate(works, &mut apart, Work::is_careful);
         let processed = self.attempts(works, |works, _| {
-            self.attempt(works, false);
+            self.attempt(works, Recording::Nothing);
             self.isolate(works, &mut apart, has_own_trouble);
             true
         });
@@ -109,7 +109,7 @@ impl Pass {
     }
 
     /// One attempt. A skipped event leaves its instance open, so that it goes on at once.
-    fn attempt(&self, works: &mut [Work], last: bool) {
+    fn attempt(&self, works: &mut [Work], recording: Recording) {
         loop {
             for work in works.iter_mut().filter(|work| work.is_open()) {
                 if work.lease().is_some_and(|handle| !handle.is_trusted()) {
@@ -126,19 +126,19 @@ impl Pass {
             for work in &mut open {
                 work.reduce(&self.projection, &self.reducing);
             }
-            self.together(&mut open, last);
+            self.together(&mut open, recording);
         }
     }
 
-    fn together(&self, open: &mut [&mut Work], last: bool) {
-        let Err(error) = self.transact(open, ApplyMode::Batch, last) else { return };
+    fn together(&self, open: &mut [&mut Work], recording: Recording) {
+        let Err(error) = self.transact(open, ApplyMode::Batch, recording) else { return };
         match open {
-            [work] => self.alone(work, error, last),
+            [work] => self.alone(work, error, recording),
             // A transaction of its own may help.
-            _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, last),
+            _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, recording),
             _ if !error.concerns_all() => {
                 for work in open {
-                    self.by_itself(work, ApplyMode::Batch, last);
+                    self.by_itself(work, ApplyMode::Batch, recording);
                 }
             }
             _ => {
@@ -151,28 +151,28 @@ impl Pass {
 
     /// Whoever was waited for delays the others by that one time-out only, and by no more than another one for all of them
     /// together. What takes longer comes last.
-    fn briefly(&self, open: &mut [&mut Work], last: bool) {
+    fn briefly(&self, open: &mut [&mut Work], recording: Recording) {
         let share = u32::try_from(open.len()).unwrap_or(u32::MAX);
         for work in open.iter_mut() {
-            self.by_itself(work, ApplyMode::BatchNoWait { share }, last);
+            self.by_itself(work, ApplyMode::BatchNoWait { share }, recording);
         }
-        for work in open.iter_mut().filter(|work| last && is_timed_out(work)) {
+        for work in open.iter_mut().filter(|work| recording == Recording::Everything && is_timed_out(work)) {
             work.status = Status::Open;
-            self.by_itself(work, ApplyMode::BatchNoWait { share: 1 }, last);
+            self.by_itself(work, ApplyMode::BatchNoWait { share: 1 }, recording);
         }
     }
 
-    fn by_itself(&self, work: &mut Work, way: ApplyMode, last: bool) {
-        if let Err(error) = self.transact(&mut [&mut *work], way, last) {
-            self.alone(work, error, last);
+    fn by_itself(&self, work: &mut Work, way: ApplyMode, recording: Recording) {
+        if let Err(error) = self.transact(&mut [&mut *work], way, recording) {
+            self.alone(work, error, recording);
         }
     }
 
     /// A single instance failed with this error.
-    fn alone(&self, work: &mut Work, error: StoreError, last: bool) {
+    fn alone(&self, work: &mut Work, error: StoreError, recording: Recording) {
         let outcome = if error.is_statements_fault() {
             self.single_steps.fetch_add(1, Ordering::Relaxed);
-            let outcome = self.transact(&mut [&mut *work], ApplyMode::StepByStep, last);
+            let outcome = self.transact(&mut [&mut *work], ApplyMode::StepByStep, recording);
             if outcome.is_ok() && matches!(work.status, Status::Finished) {
                 let (name, instance) = (self.projection.name(), &work.instance);
                 let why = crate::error::chain(&error);
@@ -213,6 +213,11 @@ impl Pass {
             )
         })
     }
+}
+
+/// What an attempt of a call records.
+fn recording(last: bool) -> Recording {
+    if last { Recording::Everything } else { Recording::Final }
 }
 
 fn is_timed_out(work: &Work) -> bool {

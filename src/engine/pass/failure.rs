@@ -28,7 +28,7 @@ pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
     let before = state.blocked.as_ref().filter(|blocked| blocked.position == event.position);
     let attempts = before.map_or(0, |blocked| blocked.attempts).saturating_add(1);
     let state = match config.policy {
-        _ if attempts < config.max_failure_count => FailureStatus::Failing,
+        _ if attempts < config.limit(failure.class) => FailureStatus::Failing,
         Policy::Park => FailureStatus::Parked,
         Policy::Stop => FailureStatus::Stopped,
         Policy::Skip => FailureStatus::Skipped,
@@ -104,7 +104,7 @@ fn blocked(attempt: &Attempt) -> Blocked {
 
 /// For the operator: what happened, to which projection and instance, what the engine does next.
 pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
-    let what = told(projection.name(), config.max_failure_count, attempt);
+    let what = told(projection.name(), config.limit(attempt.class), attempt);
     match attempt.state {
         FailureStatus::Failing => {
             log::warn!("{what}; the instance waits, next attempt in {}", spoken(attempt.retry_in));

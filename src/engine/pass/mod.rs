@@ -45,6 +45,8 @@ pub(crate) struct Pass {
     pub(crate) is_hidden: AtomicBool,
     /// How often a statement was refused together with others, and the events went one by one.
     pub(crate) single_steps: AtomicU64,
+    /// Updates and deletes that met no row.
+    pub(crate) missed: AtomicU64,
 }
 
 impl Pass {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::pass::apply::{ApplyMode, at, given_up};
+use crate::engine::pass::apply::{ApplyMode, Recording, at, given_up};
 use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};
@@ -79,7 +79,7 @@ impl Pass {
             if reduce {
                 single.reduce(&self.projection, &self.reducing);
             }
-            self.transact(&mut [&mut single], ApplyMode::StepByStep, true)?;
+            self.transact(&mut [&mut single], ApplyMode::StepByStep, Recording::Everything)?;
         }
         if let Some(after) = single.after() {
             work.moved_to(after);
@@ -143,7 +143,7 @@ impl Pass {
 
     /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
     fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
-        self.transact(&mut [&mut *work], ApplyMode::StepByStep, true)?;
+        self.transact(&mut [&mut *work], ApplyMode::StepByStep, Recording::Everything)?;
         let Some(handle) = work.lease().cloned() else { return Ok(()) };
         if !matches!(work.status, Status::Finished) {
             return Ok(());

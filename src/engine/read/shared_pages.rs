@@ -390,14 +390,14 @@ impl KeptPages {
 }
 
 fn wants(wanted: &EventFilter, event: &Event) -> bool {
-    wanted.event_types.iter().any(|name| **name == *event.event_type())
-        && wanted.aggregate_types.iter().any(|name| **name == *event.aggregate_type)
+    EventFilter::lists(&wanted.event_types, event.event_type())
+        && EventFilter::lists(&wanted.aggregate_types, &event.aggregate_type)
 }
 
 /// True when whoever reads the first reads the second too.
 fn covers(wanted: &EventFilter, theirs: &EventFilter) -> bool {
-    theirs.aggregate_types.iter().all(|name| wanted.aggregate_types.contains(name))
-        && theirs.event_types.iter().all(|name| wanted.event_types.contains(name))
+    theirs.aggregate_types.iter().all(|name| EventFilter::lists(&wanted.aggregate_types, name))
+        && theirs.event_types.iter().all(|name| EventFilter::lists(&wanted.event_types, name))
 }
 
 fn add(names: &mut Vec<String>, more: &[String]) {

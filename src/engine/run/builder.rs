@@ -328,7 +328,7 @@ impl EngineBuilder {
                 ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
             };
             // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
-            let at_once = HandlerConfig { max_failure_count: 1, ..config.clone() };
+            let at_once = config.clone().at_once();
             shadows.push(Runner::new(handler(Arc::clone(&self.source), projection.shadow(NEXT), at_once)?));
             let source = pages.reader(projection.wanted());
             runners.push(Runner::new(handler(source, projection, config)?));

@@ -92,6 +92,11 @@ pub struct ProjectionHealth {
     /// How often this process had a batch refused and went through its events one by one, to find the one at fault; builds
     /// beside the live one apart. That is many times slower: where it grows and failures do not, report it.
     pub single_steps: u64,
+    /// Updates and deletes of this process that met no row, builds beside the live one apart: where it grows, a reducer may
+    /// take for granted what is not there ([`ExpectRows`](crate::statement::ExpectRows) makes that a failure). It is counted only where
+    /// the database tells it with the answer that it gives in any case, so there may be more: deletes that are written
+    /// together, and several updates of one row that are written as one, tell nothing.
+    pub missed: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
     /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
@@ -191,6 +196,7 @@ impl Shared {
             skipped: count(FailureStatus::Skipped),
             leases_here: self.lease_registry.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
+            missed: runner.handler.inner.missed.load(Ordering::Relaxed),
             succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
             unfed: self.unfed(runner.name()),
         })

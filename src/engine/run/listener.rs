@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::engine::pass::backoff;
 use crate::engine::run::state::Shared;
 use crate::error::chain;
+use crate::query::EventFilter;
 use crate::store::{NotificationListener, Notifications};
 
 /// One wait; a stop is noticed at its end at the latest.
@@ -62,7 +63,7 @@ impl Listener {
         }
         for (instance, kind) in &news.instances {
             for (projection, runner) in self.shared.runners.iter().enumerate() {
-                let wanted = runner.wanted.aggregate_types.iter().any(|name| **name == **kind);
+                let wanted = EventFilter::lists(&runner.wanted.aggregate_types, kind);
                 if wanted && self.shared.is_ours(projection, instance) {
                     self.shared.schedule.add(projection, instance);
                 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::engine::pass::work::Known;
 use crate::event::Event;
+use crate::query::EventFilter;
 
 /// Instances that are remembered; when there are more, everything is forgotten, which only costs reads.
 const MOST: usize = 10_000;
@@ -89,7 +90,11 @@ pub(crate) struct SeenRange {
 
 impl SeenRange {
     pub(crate) fn known(&self, wanted: &[String]) -> Known {
-        let relevant = wanted.iter().filter_map(|kind| self.types.get(kind.as_str())).max();
+        let relevant = if EventFilter::lists_every(wanted) {
+            self.types.values().max()
+        } else {
+            wanted.iter().filter_map(|kind| self.types.get(kind.as_str())).max()
+        };
         Known { from: self.from, relevant: relevant.copied().unwrap_or(0), last: self.last.clone() }
     }
 }

@@ -8,6 +8,7 @@ use crate::engine::pass::work::{Origin, Work};
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::event::Event;
+use crate::query::EventFilter;
 use crate::subscription::{Received, Subscription};
 
 /// The longest wait for an event; a stop ends it at once.
@@ -88,9 +89,8 @@ fn by_instance(events: &[Event]) -> Vec<Vec<Event>> {
 }
 
 fn wants(runner: &Runner, event: &Event) -> bool {
-    let named = |names: &[String], name: &str| names.iter().any(|candidate| candidate == name);
-    named(&runner.wanted.aggregate_types, event.aggregate_type())
-        && named(&runner.wanted.event_types, event.event_type())
+    EventFilter::lists(&runner.wanted.aggregate_types, event.aggregate_type())
+        && EventFilter::lists(&runner.wanted.event_types, event.event_type())
 }
 
 #[cfg(test)]

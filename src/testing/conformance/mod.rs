@@ -127,7 +127,8 @@ struct Stored {
 
 impl Stored {
     fn is_wanted(&self, wanted: &EventFilter) -> bool {
-        wanted.aggregate_types.contains(&self.aggregate_type) && wanted.event_types.contains(&self.event_type)
+        EventFilter::lists(&wanted.aggregate_types, &self.aggregate_type)
+            && EventFilter::lists(&wanted.event_types, &self.event_type)
     }
 }
 
@@ -206,7 +207,7 @@ impl<'c, 's> Run<'c, 's> {
 
     fn relevant(&self, instance: &str, aggregate_types: &[String]) -> i64 {
         let events = self.stored.get(instance).map_or(&[][..], Vec::as_slice);
-        let last = events.iter().rposition(|event| aggregate_types.contains(&event.aggregate_type));
+        let last = events.iter().rposition(|event| EventFilter::lists(aggregate_types, &event.aggregate_type));
         last.map_or(0, |at| whole(at) + 1)
     }
 
@@ -312,6 +313,9 @@ impl<'c, 's> Run<'c, 's> {
         let of_one = |kind: &(String, String)| wanting(std::slice::from_ref(kind));
         let mut filters: Vec<EventFilter> = self.check.kinds.iter().map(of_one).collect();
         filters.extend([all.clone(), wanting(&[("of no event".to_owned(), "of no event".to_owned())])]);
+        let every = EventFilter::EVERY.to_owned();
+        filters.push(wanting(&[(every.clone(), every.clone())]));
+        filters.extend(self.check.kinds.first().map(|(aggregate, _)| wanting(&[(aggregate.clone(), every)])));
         for wanted in &filters {
             for after in [0, 1, EVENTS - 1, EVENTS, EVENTS + 5] {
                 for (limit, max_bytes) in [(100, usize::MAX), (1, usize::MAX), (2, usize::MAX), (100, 0), (100, 40)] {
@@ -384,7 +388,7 @@ impl<'c, 's> Run<'c, 's> {
     fn event(&mut self, instance: &Arc<str>, event: &Event, wanted: &EventFilter) {
         self.meet(instance, event.position, Some(event.id));
         self.insist(event.instance() == &**instance, || "read: an event is of another instance".to_owned());
-        let is_listed = wanted.aggregate_types.iter().any(|listed| listed == event.aggregate_type());
+        let is_listed = EventFilter::lists(&wanted.aggregate_types, event.aggregate_type());
         self.insist(is_listed, || "read: an event is of an aggregate type that is not wanted".to_owned());
         let stored = index(event.position).and_then(|at| self.stored.get(instance)?.get(at));
         let is_stored = stored.is_some_and(|stored| {

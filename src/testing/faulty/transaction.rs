@@ -55,6 +55,10 @@ macro_rules! hand_on {
 impl Sealed for FaultyTransaction<'_> {}
 
 impl ProjectionTransaction for FaultyTransaction<'_> {
+    fn missed(&self) -> u64 {
+        self.inner.missed()
+    }
+
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError> {
         let cut = parts(batches, self.told.parts);
         let parts = cut.len();
