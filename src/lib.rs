@@ -172,9 +172,10 @@ pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTrans
 pub use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
 pub use crate::table::{
-    Column, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid as uuid_column,
+    Column, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer, integer_array, json, text,
+    text_array, time, timestamp, uuid as uuid_column, uuid_array,
 };
-pub use crate::value::{ColumnType, Value};
+pub use crate::value::{ColumnType, Date, Decimal, Time, Value};
 
 #[cfg(feature = "postgres")]
 pub use ::postgres as postgres_driver;

@@ -1,7 +1,7 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
 use crate::error::NameError;
-use crate::value::{ColumnType, Value};
+use crate::value::{ColumnType, Value, check_text};
 
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
 pub(crate) const MAX_NAME: usize = 63;
@@ -27,6 +27,8 @@ pub struct Column {
     pub(crate) kind: ColumnType,
     pub(crate) nullable: bool,
     pub(crate) default: Option<Value>,
+    /// The texts that an enumeration lists; none where any text is taken.
+    pub(crate) values: Option<Vec<String>>,
 }
 
 impl Column {
@@ -39,7 +41,7 @@ impl Column {
     /// # let _ = age;
     /// ```
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
-        Self { name: name.into(), kind, nullable: false, default: None }
+        Self { name: name.into(), kind, nullable: false, default: None, values: None }
     }
 
     /// Allows NULL.
@@ -160,6 +162,84 @@ columns! {
     /// # let _ = users;
     /// ```
     uuid => Uuid,
+    /// A column of [`ColumnType::Date`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, Value, date, text};
+    /// let users = Table::new("users").column(text("id")).column(date("born").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
+    date => Date,
+    /// A column of [`ColumnType::Time`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text, time};
+    /// let shops = Table::new("shops").column(text("id")).column(time("opens").nullable()).primary_key(["id"]);
+    /// # let _ = shops;
+    /// ```
+    time => Time,
+    /// A column of [`ColumnType::Duration`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use readside::{Table, duration, text};
+    /// let calls = Table::new("calls")
+    ///     .column(text("id"))
+    ///     .column(duration("talked").default(Duration::ZERO))
+    ///     .primary_key(["id"]);
+    /// # let _ = calls;
+    /// ```
+    duration => Duration,
+    /// A column of [`ColumnType::IntegerArray`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, integer_array, text};
+    /// let games = Table::new("games").column(text("id")).column(integer_array("scores").nullable()).primary_key(["id"]);
+    /// # let _ = games;
+    /// ```
+    integer_array => IntegerArray,
+    /// A column of [`ColumnType::UuidArray`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, text, uuid_array};
+    /// let groups = Table::new("groups").column(text("id")).column(uuid_array("members").nullable()).primary_key(["id"]);
+    /// # let _ = groups;
+    /// ```
+    uuid_array => UuidArray,
+}
+
+/// A column of [`ColumnType::Decimal`]: exact numbers of at most `precision` digits (1 to 18), `scale` of them behind the
+/// point. An event with a number that has more fails: nothing is rounded.
+///
+/// # Examples
+/// ```
+/// use readside::{Table, decimal, text};
+/// let orders = Table::new("orders").column(text("id")).column(decimal("total", 12, 2).default(0)).primary_key(["id"]);
+/// # let _ = orders;
+/// ```
+pub fn decimal(name: impl Into<String>, precision: u8, scale: u8) -> Column {
+    Column::new(name, ColumnType::Decimal { precision, scale })
+}
+
+/// A column of texts that takes only these. An event with another one fails, and the database refuses it, too. A list that
+/// changes is another definition: raise the version.
+///
+/// # Examples
+/// ```
+/// use readside::{Table, enumeration, text};
+/// let orders = Table::new("orders")
+///     .column(text("id"))
+///     .column(enumeration("state", ["open", "paid", "sent"]).default("open"))
+///     .primary_key(["id"]);
+/// # let _ = orders;
+/// ```
+pub fn enumeration<T: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = T>) -> Column {
+    Column { values: Some(values.into_iter().map(Into::into).collect()), ..Column::new(name, ColumnType::Text) }
 }
 
 /// A reference to a row of the projection's primary table, deleted together with it.
@@ -372,6 +452,7 @@ impl Table {
                 return Err(NameError::Duplicate { what: "column", name: column.name.clone() }.into());
             }
             seen.push(lower);
+            check_type(column)?;
             check_default(column)?;
         }
         self.check_keys()
@@ -417,10 +498,21 @@ impl Table {
 
 fn is_fixed(kind: ColumnType) -> bool {
     match kind {
-        ColumnType::Integer | ColumnType::Boolean | ColumnType::Float | ColumnType::Timestamp | ColumnType::Uuid => {
-            true
-        }
-        ColumnType::Text | ColumnType::Json | ColumnType::Bytes | ColumnType::TextArray => false,
+        ColumnType::Integer
+        | ColumnType::Boolean
+        | ColumnType::Float
+        | ColumnType::Timestamp
+        | ColumnType::Uuid
+        | ColumnType::Decimal { .. }
+        | ColumnType::Date
+        | ColumnType::Time
+        | ColumnType::Duration => true,
+        ColumnType::Text
+        | ColumnType::Json
+        | ColumnType::Bytes
+        | ColumnType::TextArray
+        | ColumnType::IntegerArray
+        | ColumnType::UuidArray => false,
     }
 }
 
@@ -432,13 +524,41 @@ fn size_in_index(value: &Value) -> usize {
         // A number of one digit and its comma become 15 bytes.
         Value::Json(text) => text.len().saturating_mul(8),
         Value::TextArray(texts) => texts.iter().map(|text| text.len() + 8).sum::<usize>() + 24,
+        Value::IntegerArray(numbers) => numbers.len() * 8 + 24,
+        Value::UuidArray(ids) => ids.len() * 16 + 24,
         _ => 0,
     }
 }
 
+fn check_type(column: &Column) -> Result<(), TableFault> {
+    if let Some(fault) = column.kind.fault() {
+        return Err(TableFault::What(format!("has column {:?} for {fault}", column.name)));
+    }
+    let Some(values) = &column.values else { return Ok(()) };
+    if values.is_empty() {
+        return Err(TableFault::What(format!("has the enumeration {:?}, which lists nothing", column.name)));
+    }
+    for (at, value) in values.iter().enumerate() {
+        if values.iter().take(at).any(|other| other == value) {
+            let what = format!("has the enumeration {:?}, which lists {value:?} twice", column.name);
+            return Err(TableFault::What(what));
+        }
+        check_text(value)
+            .map_err(|fault| TableFault::What(format!("has the enumeration {:?} with a text: {fault}", column.name)))?;
+    }
+    Ok(())
+}
+
 fn check_default(column: &Column) -> Result<(), TableFault> {
     let Some(default) = &column.default else { return Ok(()) };
-    if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
+    let is_listed = match (&column.values, default) {
+        (Some(values), Value::Text(text)) => values.contains(text),
+        _ => true,
+    };
+    if let Value::Unfit(fault) = default {
+        return Err(TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)));
+    }
+    if !is_listed || !default.fits(column.kind) || (default.is_null() && !column.nullable) {
         return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
     }
     default

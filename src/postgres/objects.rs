@@ -131,11 +131,12 @@ const IDENTITY: &str = "SELECT format('replica identity of %s', shown), false, f
          AND m.indisunique = o.indisunique WHERE o.is_old AND o.indisreplident LIMIT 1) END) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relreplident <> d.relreplident";
 
-/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own.
+/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own. What the definition of
+/// a table brings has a name that begins with the library's, and is not brought over: the next definition has its own.
 const CHECKS: &str = "SELECT format('constraint %I of %s', k.conname, shown), false, \
      format('ALTER TABLE %s ADD CONSTRAINT %I %s', n, k.conname, pg_get_constraintdef(k.oid)) \
      || CASE WHEN obj_description(k.oid, 'pg_constraint') IS NULL THEN '' ELSE format('; COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, n, obj_description(k.oid, 'pg_constraint')) END \
-     FROM p JOIN pg_constraint k ON k.conrelid = old WHERE (k.contype = 'c' OR k.contype = 'f' AND k.confrelid <> ALL(tables)) \
+     FROM p JOIN pg_constraint k ON k.conrelid = old WHERE (k.contype = 'c' AND NOT starts_with(k.conname::text, 'readside_') OR k.contype = 'f' AND k.confrelid <> ALL(tables)) \
      AND NOT EXISTS (SELECT 1 FROM pg_constraint m WHERE m.conrelid = new AND m.conname = k.conname \
      AND pg_get_constraintdef(m.oid) = pg_get_constraintdef(k.oid)) ORDER BY k.conname";
 

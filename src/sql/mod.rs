@@ -5,6 +5,8 @@
 mod ddl;
 mod render;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use ddl::TYPE_CHECK;
 pub(crate) use ddl::{
     READ_ONLY, create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
 };

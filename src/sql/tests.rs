@@ -58,14 +58,30 @@ fn statements_are_rendered_with_bound_values_and_the_instance() {
         r#"INSERT INTO "t_3" AS t ("instance_id", "id", "n") VALUES ($1, $2, $3) ON CONFLICT ("instance_id", "id") DO UPDATE SET "n" = CASE WHEN t."n" > $4 THEN excluded."n" ELSE t."n" END"#
     );
     assert_eq!(
-        one(update([set("n", 1), decrement("f", 2), copy_column("tags", "tags")], [eq("id", "x"), not(is_null("n"))])),
-        r#"UPDATE "t_3" SET "n" = $2, "f" = "f" + $3, "tags" = "tags" WHERE "instance_id" = $1 AND ("id" = $4) AND (NOT ("n" IS NULL))"#
+        one(update([decrement("n", 1), set("f", 2), copy_column("tags", "tags")], [eq("id", "x"), not(is_null("n"))])),
+        r#"UPDATE "t_3" SET "n" = "n" + $2, "f" = $3, "tags" = "tags" WHERE "instance_id" = $1 AND ("id" = $4) AND (NOT ("n" IS NULL))"#
     );
     assert_eq!(one(delete([le("n", 1)])), r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND ("n" <= $2)"#);
     assert_eq!(
         one(in_table("o\"dd", create([set("id", "x"), set("x", "y")]))),
         r#"INSERT INTO "t_o""dd_3" ("instance_id", "id", "x") VALUES ($1, $2, $3)"#
     );
+}
+
+// Contract: B3: one database refuses by itself what overflows.
+#[test]
+fn a_float_is_added_to_by_a_function_where_the_sum_could_be_infinite() {
+    let (texts, params) = both(update([decrement("f", 2), greatest("n", 3)], [eq("id", "x")]));
+    let rest =
+        r#""n" = CASE WHEN "n" IS NULL OR "n" < $3 THEN $3 ELSE "n" END WHERE "instance_id" = $1 AND ("id" = $4)"#;
+    assert_eq!(
+        texts,
+        [
+            format!(r#"UPDATE "t_3" SET "f" = "f" + $2, {rest}"#),
+            format!(r#"UPDATE "t_3" SET "f" = readside_plus("f", $2), {rest}"#)
+        ]
+    );
+    assert_eq!(params[1..3], [Value::Float(-2.0), Value::Integer(3)]);
 }
 
 // Contract: B2: conflicts write what was selected, under the name of the column written.

@@ -11,8 +11,8 @@ mod own;
 
 pub use column::{
     Assignment, Condition, Name, Source, array_append, array_intersect, array_remove, contains, copy_column, decrement,
-    eq, ge, gt, increment, is_in, is_null, json_contains, le, lt, ne, not, set, set_if, set_json, set_on_insert,
-    source_column, source_value,
+    eq, ge, greatest, gt, increment, is_in, is_null, json_contains, le, least, lt, ne, not, set, set_if, set_json,
+    set_on_insert, source_column, source_value,
 };
 pub(crate) use column::{Change, Origin, Test};
 pub use data::{Reduced, Statement};

@@ -43,6 +43,7 @@ mod schemas;
 mod standing;
 #[cfg(feature = "postgres")]
 mod switching;
+mod typed;
 mod versions;
 
 use std::time::Duration;

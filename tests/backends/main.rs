@@ -33,6 +33,7 @@ mod project;
 mod push;
 mod setup;
 mod tables;
+mod types;
 
 use std::sync::Arc;
 
