@@ -77,6 +77,7 @@ mod command;
     allow(dead_code, unused_imports, reason = "without PostgreSQL connection strings are only told from paths")
 )]
 mod conninfo;
+mod dialect;
 mod event;
 mod failure;
 mod plain;
@@ -172,8 +173,8 @@ pub use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTrans
 pub use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 pub use crate::subscription::{DirtyToken, PushedIn, Received, Subscription, Topics};
 pub use crate::table::{
-    Column, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer, integer_array, json, text,
-    text_array, time, timestamp, uuid as uuid_column, uuid_array,
+    Column, Index, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer, integer_array, json,
+    text, text_array, time, timestamp, uuid as uuid_column, uuid_array,
 };
 pub use crate::value::{ColumnType, Date, Decimal, Time, Value};
 

@@ -1,5 +1,10 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
+mod index;
+
+pub use self::index::Index;
+pub(crate) use self::index::{Check, Key, Method};
+use crate::dialect::Dialects;
 use crate::error::NameError;
 use crate::value::{ColumnType, Value, check_text};
 
@@ -279,6 +284,9 @@ pub struct Table {
     pub(crate) uniques: Vec<Vec<String>>,
     pub(crate) indexes: Vec<Vec<String>>,
     pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// Those with more than plain columns.
+    pub(crate) more_indexes: Vec<Index>,
+    pub(crate) checks: Vec<Check>,
 }
 
 impl Table {
@@ -299,6 +307,8 @@ impl Table {
             uniques: Vec::new(),
             indexes: Vec::new(),
             foreign_keys: Vec::new(),
+            more_indexes: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -368,6 +378,41 @@ impl Table {
         self
     }
 
+    /// Adds an index with more than plain columns.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Index, Table, text};
+    /// let users = Table::new("users")
+    ///     .column(text("id"))
+    ///     .column(text("email"))
+    ///     .primary_key(["id"])
+    ///     .index_by(Index::new("by_email").expression("lower(email)"));
+    /// # let _ = users;
+    /// ```
+    pub fn index_by(mut self, index: Index) -> Self {
+        self.more_indexes.push(index);
+        self
+    }
+
+    /// Demands of each row that it meets a condition on its columns. An event that would break it fails, with the class
+    /// `constraint`. The name stands in the error.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{Table, integer, text};
+    /// let stock = Table::new("stock")
+    ///     .column(text("id"))
+    ///     .column(integer("pieces").default(0))
+    ///     .primary_key(["id"])
+    ///     .demand("not_negative", "pieces >= 0");
+    /// # let _ = stock;
+    /// ```
+    pub fn demand(mut self, name: impl Into<String>, sql: impl Into<Dialects>) -> Self {
+        self.checks.push(Check { name: name.into(), sql: sql.into() });
+        self
+    }
+
     /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
     ///
     /// # Examples
@@ -407,13 +452,30 @@ impl Table {
     /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
     pub(crate) fn room(&self, column: &str) -> Option<usize> {
         let foreign = self.foreign_keys.iter().map(|key| &key.columns);
-        let lists = std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign);
+        let more: Vec<Vec<String>> = self.sorted_columns().collect();
+        let lists =
+            std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign).chain(&more);
         let room = |columns: &Vec<String>| {
             let is_fixed = |name: &&String| self.find(name).is_some_and(|column| is_fixed(column.kind));
             let fixed = columns.iter().filter(is_fixed).count();
             INDEX_ROOM.saturating_sub(fixed * FIXED) / (columns.len() - fixed).max(1)
         };
         lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
+    }
+
+    /// Columns of indexes whose entries are rows, and not items.
+    fn sorted_columns(&self) -> impl Iterator<Item = Vec<String>> {
+        self.more_indexes.iter().filter(|index| index.method == Method::Tree).map(|index| index.columns(self))
+    }
+
+    /// Columns that share an index: those of each index.
+    pub(crate) fn indexed_columns(&self) -> impl Iterator<Item = Vec<String>> {
+        self.indexes.iter().cloned().chain(self.more_indexes.iter().map(|index| index.columns(self)))
+    }
+
+    /// True when the database works something out for each row that is written, which may fail.
+    pub(crate) fn computes(&self) -> bool {
+        !self.checks.is_empty() || self.more_indexes.iter().any(Index::computes)
     }
 
     /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
@@ -455,7 +517,23 @@ impl Table {
             check_type(column)?;
             check_default(column)?;
         }
-        self.check_keys()
+        self.check_keys()?;
+        self.check_names()?;
+        self.more_indexes.iter().try_for_each(|index| index.check(self))?;
+        self.checks.iter().try_for_each(Check::check)
+    }
+
+    fn check_names(&self) -> Result<(), TableFault> {
+        let indexes: Vec<&String> = self.more_indexes.iter().map(|index| &index.name).collect();
+        let checks: Vec<&String> = self.checks.iter().map(|check| &check.name).collect();
+        for (what, names) in [("index", indexes), ("check", checks)] {
+            for (at, name) in names.iter().enumerate() {
+                if names.iter().take(at).any(|other| other.eq_ignore_ascii_case(name)) {
+                    return Err(NameError::Duplicate { what, name: (*name).clone() }.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_keys(&self) -> Result<(), TableFault> {

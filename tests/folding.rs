@@ -82,6 +82,16 @@ fn projection(version: u32) -> Projection {
                 |table, name| table.column(text(*name).nullable()),
             ),
         )
+        .table(
+            Table::new("strict")
+                .column(text("id"))
+                .column(integer("n").default(0))
+                .column(text("name").nullable())
+                .primary_key(["id"])
+                .index_by(Index::new("part").expression("100 / (n - 3)"))
+                .index_by(Index::new("some").descending("name").covering(["n"]).only("n > 0"))
+                .demand("small", "n BETWEEN -6 AND 6"),
+        )
         .table(Table::new("owner").column(text("id")).column(integer("n").nullable()).primary_key(["id"]))
         .table(
             Table::new("owned")
@@ -178,6 +188,19 @@ fn day() -> impl Strategy<Value = Value> {
 
 fn time_of_day() -> impl Strategy<Value = Value> {
     prop::sample::select(&["00:00:00", "12:00:00.000001", "23:59:59.999999"]).prop_map(Value::time)
+}
+
+/// On a table that refuses some rows, also those that are there only in between.
+fn on_strict() -> impl Strategy<Value = Reduced> {
+    let id = || "[ab]";
+    let n = || -4..5_i64;
+    let statement = prop_oneof![
+        2 => (id(), n()).prop_map(|(id, n)| upsert(["id"], [set("id", id), increment("n", n)])),
+        2 => (id(), n()).prop_map(|(id, n)| update([increment("n", n), set("name", "x")], [eq("id", id)])),
+        2 => (id(), -9..10_i64).prop_map(|(id, n)| update([set("n", n)], [eq("id", id)])),
+        1 => id().prop_map(|id| delete([eq("id", id)])),
+    ];
+    statement.prop_map(|statement| in_table("strict", statement))
 }
 
 /// On tables whose keys are days, times and lengths of time.
@@ -309,6 +332,8 @@ fn in_order() -> impl Strategy<Value = Vec<Statement>> {
             .collect()),
         4 => prop::collection::vec(on_days(), 1..8)
             .prop_map(|built| built.into_iter().map(|built| built.unwrap()).collect()),
+        2 => prop::collection::vec(on_strict(), 1..6)
+            .prop_map(|built| built.into_iter().map(|built| built.unwrap()).collect()),
         4 => prop::collection::vec(on_owners(), 1..8)
             .prop_map(|built| built.into_iter().map(|built| built.unwrap()).collect()),
         2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
@@ -324,6 +349,7 @@ fn statement() -> impl Strategy<Value = Statement> {
         1 => on_things(false).prop_map(|statement| in_table("uniq", statement)),
         1 => on_owners(),
         5 => on_days(),
+        2 => on_strict(),
     ];
     // What the builders refuse never gets here.
     let one = one.prop_map(|built| built.unwrap_or(Statement::Noop));
@@ -416,6 +442,38 @@ fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
     let counts = RefCell::default();
     compare(store, &batches, &counts).unwrap();
     assert_eq!(counts.into_inner(), [true, false, false, false, true]);
+}
+
+/// A row that a check refuses in between fails the batch, whatever comes behind it.
+fn refusals<S: testing::laws::Models + ProjectionStore>(store: &S) {
+    let on = |built: Reduced| (Arc::from("a"), in_table("strict", built).unwrap());
+    let set_n = |n: i64| on(update([set("n", n)], [eq("id", "a")]));
+    let batches = [
+        vec![on(create([set("id", "a"), set("n", 5)]))],
+        vec![set_n(9), set_n(1)],
+        vec![set_n(-7), on(delete([eq("id", "a")]))],
+        vec![on(upsert(["id"], [set("id", "a"), increment("n", 2)])), set_n(1)],
+        vec![on(create([set("id", "b"), set("n", 7)])), on(delete([eq("id", "b")]))],
+        vec![set_n(6), set_n(1)],
+    ];
+    let counts = RefCell::default();
+    compare(store, &batches, &counts).unwrap();
+    assert_eq!(counts.into_inner(), [true, false, false, false, false, true]);
+}
+
+// Contract: G3
+#[cfg(feature = "sqlite")]
+#[test]
+fn nothing_that_a_check_refuses_is_folded_away_on_sqlite() {
+    refusals(&SqliteStore::in_memory().unwrap());
+}
+
+// Contract: G3
+#[cfg(feature = "postgres")]
+#[test]
+fn nothing_that_a_check_refuses_is_folded_away_on_postgres() {
+    let database = common::postgres::database();
+    refusals(&PostgresStore::connect(database.url()).unwrap());
 }
 
 /// Rows that come and go in one batch, of which a row that was there before must not get away with it.

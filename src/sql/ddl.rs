@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{Dialect, quote, quoted};
 use crate::projection::Projection;
 use crate::state::{ProjectionKey, SHADOW};
-use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
+use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, Index, Key, MAX_NAME, Method, Table};
 use crate::value::{ColumnType as T, Value, time_text, unsigned_zero};
 
 /// The unquoted name of a table of this version, without PostgreSQL's schema.
@@ -56,18 +56,36 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
 /// it.
 ///
 /// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
-pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<String> {
-    let mut sql = Vec::new();
+pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<Making> {
+    let mut made = Vec::new();
     if let (Dialect::Postgres, Some(schema)) = (dialect, projection.schema_name()) {
-        sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema)));
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema));
+        made.push(Making { what: format!("schema {schema:?}"), sql });
     }
     for table in projection.tables() {
-        sql.push(create_table(dialect, projection, table));
+        let checks: Vec<&str> = table.checks.iter().map(|check| check.name.as_str()).collect();
+        let checks = if checks.is_empty() { String::new() } else { format!(" with the checks {checks:?}") };
+        let what = format!("table {:?}{checks}", table.name);
+        made.push(Making { what, sql: create_table(dialect, projection, table) });
     }
     for table in projection.tables() {
-        sql.extend(table.indexes.iter().map(|columns| create_index(dialect, projection, table, columns, tag)));
+        for columns in &table.indexes {
+            let what = format!("the index over {columns:?} of table {:?}", table.name);
+            made.push(Making { what, sql: create_index(dialect, projection, table, columns, tag) });
+        }
+        for index in table.more_indexes.iter().filter(|index| index.is_for(dialect)) {
+            let what = format!("index {:?} of table {:?}", index.name, table.name);
+            made.push(Making { what, sql: create_more(dialect, projection, table, index, tag) });
+        }
     }
-    sql
+    made
+}
+
+/// A statement that makes something, and what that is, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Making {
+    pub(crate) what: String,
+    pub(crate) sql: String,
 }
 
 fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> String {
@@ -77,6 +95,10 @@ fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> Str
     parts.push(format!("PRIMARY KEY ({})", with_instance(&table.primary_key)));
     parts.extend(table.uniques.iter().map(|columns| format!("UNIQUE ({})", with_instance(columns))));
     parts.extend(table.foreign_keys.iter().filter_map(|key| foreign_key(dialect, projection, key)));
+    parts.extend(table.checks.iter().filter_map(|check| {
+        let name = fitting(&format!("{OWN}check_{}", check.name));
+        Some(format!("CONSTRAINT {} CHECK ({})", quote(&name), check.sql.text(dialect)?))
+    }));
     let strict = if dialect == Dialect::Sqlite { " STRICT" } else { "" };
     format!("CREATE TABLE IF NOT EXISTS {} ({}){strict}", physical_name(dialect, projection, table), parts.join(", "))
 }
@@ -265,19 +287,61 @@ fn create_index(
     )
 }
 
+/// What the names of checks and indexes begin with that a definition brings by a name. Nobody else's do.
+pub(crate) const OWN: &str = "readside_";
+
+/// Its name tells that a definition brings it; a hash tells that of one table from that of another one.
+fn create_more(dialect: Dialect, projection: &Projection, table: &Table, index: &Index, tag: Option<&str>) -> String {
+    let physical = physical_raw(dialect, projection, table);
+    let whole = format!("{physical} {} {}", tag.unwrap_or_default(), index.name);
+    let name = fitting(&format!("{OWN}{:016x}_{}", hash(&whole), index.name));
+    let key = |key: &Key| match key {
+        Key::Column { name, descending: false } => quote(name),
+        Key::Column { name, descending: true } => format!("{} DESC", quote(name)),
+        Key::Expression(sql) => format!("({})", sql.text(dialect).unwrap_or_default()),
+    };
+    let mut keys: Vec<String> = index.keys.iter().map(key).collect();
+    if index.method == Method::Tree {
+        keys.insert(0, quote(INSTANCE_COLUMN));
+    }
+    let covered = quoted(&index.covered);
+    let include = match dialect {
+        Dialect::Postgres if !covered.is_empty() => format!(" INCLUDE ({})", covered.join(", ")),
+        Dialect::Postgres => String::new(),
+        Dialect::Sqlite => {
+            keys.extend(covered);
+            String::new()
+        }
+    };
+    let method = match dialect {
+        Dialect::Postgres => format!("USING {} ", index.method.word()),
+        Dialect::Sqlite => String::new(),
+    };
+    let only =
+        index.only.and_then(|only| only.text(dialect)).map(|only| format!(" WHERE ({only})")).unwrap_or_default();
+    format!(
+        "CREATE INDEX IF NOT EXISTS {} ON {} {method}({}){include}{only}",
+        quote(&name),
+        physical_name(dialect, projection, table),
+        keys.join(", ")
+    )
+}
+
 /// Cuts a name that is too long and marks it with a hash (FNV-1a, 64 bits) of the whole.
 fn fitting(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
     }
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(name);
     let mut end = MAX_NAME - 17;
     while !name.is_char_boundary(end) {
         end -= 1;
     }
     format!("{}_{hash:016x}", name.get(..end).unwrap_or_default())
+}
+
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one

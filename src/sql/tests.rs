@@ -36,6 +36,10 @@ fn both(statement: Reduced) -> (Vec<String>, Vec<Value>) {
     (texts, params)
 }
 
+fn words(made: Vec<super::Making>) -> Vec<String> {
+    made.into_iter().map(|made| made.sql).collect()
+}
+
 fn one(statement: Reduced) -> String {
     let (texts, _) = both(statement);
     assert_eq!(texts.len(), 1, "the same on both databases: {texts:?}");
@@ -142,7 +146,7 @@ fn arrays_and_documents_differ_by_database() {
 #[test]
 fn tables_carry_the_instance_in_front() {
     assert_eq!(
-        create_tables(Dialect::Postgres, &projection(), None),
+        words(create_tables(Dialect::Postgres, &projection(), None)),
         [
             r#"CREATE TABLE IF NOT EXISTS "t_3" ("instance_id" text COLLATE "C" NOT NULL, "id" text COLLATE "C" NOT NULL, "n" bigint DEFAULT 7, "f" double precision, "j" jsonb, "tags" text[], PRIMARY KEY ("instance_id", "id"))"#,
             r#"CREATE TABLE IF NOT EXISTS "t_o""dd_3" ("instance_id" text COLLATE "C" NOT NULL, "id" text COLLATE "C" NOT NULL, "x" text COLLATE "C" NOT NULL, PRIMARY KEY ("instance_id", "id", "x"), FOREIGN KEY ("instance_id", "id") REFERENCES "t_3" ("instance_id", "id") ON DELETE CASCADE)"#,
@@ -150,7 +154,7 @@ fn tables_carry_the_instance_in_front() {
         ]
     );
     let placed = projection().placed(Some("app".into()));
-    let sql = create_tables(Dialect::Postgres, &placed, None);
+    let sql = words(create_tables(Dialect::Postgres, &placed, None));
     assert!(sql.iter().all(|sql| !sql.contains("SCHEMA") && sql.contains(r#" "app"."t_"#)), "{sql:?}");
     assert!(sql.iter().any(|sql| sql.contains(r#"REFERENCES "app"."t_3""#)), "{sql:?}");
     let schema = projection().schema("crm").placed(Some("app".into()));

@@ -29,6 +29,7 @@ mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
+mod declared;
 mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
