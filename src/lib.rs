@@ -82,6 +82,7 @@ mod command;
     allow(dead_code, unused_imports, reason = "without PostgreSQL connection strings are only told from paths")
 )]
 mod conninfo;
+mod dialect;
 mod event;
 mod plain;
 mod sealed;
@@ -161,14 +162,15 @@ pub mod prelude {
     pub use crate::projection::Projection;
     pub use crate::statement::{
         Assignment, Condition, Dialects, ExpectRows, Reduced, Statement, all_of, any_of, are_in, array_append,
-        array_intersect, array_remove, contains, copy, copy_column, create, decrement, delete, eq, exec, ge, gt,
-        in_table, increment, is_in, is_null, json_contains, le, look_up, lt, multi, ne, noop, not, set, set_if,
-        set_json, set_on_insert, source_column, source_value, update, upsert,
+        array_intersect, array_remove, contains, copy, copy_column, create, decrement, delete, eq, exec, ge, greatest,
+        gt, in_table, increment, is_in, is_null, json_contains, le, least, look_up, lt, multi, ne, noop, not, set,
+        set_if, set_json, set_on_insert, source_column, source_value, update, upsert,
     };
     pub use crate::table::{
-        Column, ColumnType, Table, boolean, bytes, float, integer, json, text, text_array, timestamp, uuid,
+        Column, ColumnType, Index, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer,
+        integer_array, json, text, text_array, time, timestamp, uuid, uuid_array,
     };
-    pub use crate::value::Value;
+    pub use crate::value::{Date, Decimal, Time, Value};
 }
 
 pub use crate::db::{DbStore, EventStream, Reader};
@@ -186,7 +188,7 @@ pub use crate::sql::render_for_fuzzing;
 #[cfg(feature = "sqlite")]
 pub use crate::sqlite::{SqliteOptions, SqliteStore};
 pub use crate::store::events::EventStore;
-pub use crate::value::Value;
+pub use crate::value::{Date, Decimal, Time, Value};
 
 #[cfg(feature = "postgres")]
 pub use ::postgres as postgres_driver;

@@ -1,9 +1,13 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
-pub use crate::value::ColumnType;
+mod index;
 
+pub use self::index::Index;
+pub(crate) use self::index::{Check, Key, Method};
+use crate::dialect::Dialects;
 use crate::error::NameError;
-use crate::value::Value;
+pub use crate::value::ColumnType;
+use crate::value::{Value, check_text};
 
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
 pub(crate) const MAX_NAME: usize = 63;
@@ -29,6 +33,8 @@ pub struct Column {
     pub(crate) kind: ColumnType,
     pub(crate) nullable: bool,
     pub(crate) default: Option<Value>,
+    /// The texts that an enumeration lists; none where any text is taken.
+    pub(crate) values: Option<Vec<String>>,
 }
 
 impl Column {
@@ -41,7 +47,7 @@ impl Column {
     /// # let _ = age;
     /// ```
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
-        Self { name: name.into(), kind, nullable: false, default: None }
+        Self { name: name.into(), kind, nullable: false, default: None, values: None }
     }
 
     /// Allows NULL.
@@ -163,6 +169,84 @@ columns! {
     /// # let _ = users;
     /// ```
     uuid => Uuid,
+    /// A column of [`ColumnType::Date`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Table::new("users").column(text("id")).column(date("born").nullable()).primary_key(["id"]);
+    /// # let _ = users;
+    /// ```
+    date => Date,
+    /// A column of [`ColumnType::Time`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let shops = Table::new("shops").column(text("id")).column(time("opens").nullable()).primary_key(["id"]);
+    /// # let _ = shops;
+    /// ```
+    time => Time,
+    /// A column of [`ColumnType::Duration`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use readside::prelude::*;
+    /// let calls = Table::new("calls")
+    ///     .column(text("id"))
+    ///     .column(duration("talked").default(Duration::ZERO))
+    ///     .primary_key(["id"]);
+    /// # let _ = calls;
+    /// ```
+    duration => Duration,
+    /// A column of [`ColumnType::IntegerArray`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let games = Table::new("games").column(text("id")).column(integer_array("scores").nullable()).primary_key(["id"]);
+    /// # let _ = games;
+    /// ```
+    integer_array => IntegerArray,
+    /// A column of [`ColumnType::UuidArray`].
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let groups = Table::new("groups").column(text("id")).column(uuid_array("members").nullable()).primary_key(["id"]);
+    /// # let _ = groups;
+    /// ```
+    uuid_array => UuidArray,
+}
+
+/// A column of [`ColumnType::Decimal`]: exact numbers of at most `precision` digits (1 to 18), `scale` of them behind the
+/// point. An event with a number that has more fails: nothing is rounded.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let orders = Table::new("orders").column(text("id")).column(decimal("total", 12, 2).default(0)).primary_key(["id"]);
+/// # let _ = orders;
+/// ```
+pub fn decimal(name: impl Into<String>, precision: u8, scale: u8) -> Column {
+    Column::new(name, ColumnType::Decimal { precision, scale })
+}
+
+/// A column of texts that takes only these. An event with another one fails, and the database refuses it, too. A list that
+/// changes is another definition: raise the version.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let orders = Table::new("orders")
+///     .column(text("id"))
+///     .column(enumeration("state", ["open", "paid", "sent"]).default("open"))
+///     .primary_key(["id"]);
+/// # let _ = orders;
+/// ```
+pub fn enumeration<T: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = T>) -> Column {
+    Column { values: Some(values.into_iter().map(Into::into).collect()), ..Column::new(name, ColumnType::Text) }
 }
 
 /// A reference to a row of the projection's primary table, deleted together with it.
@@ -202,6 +286,9 @@ pub struct Table {
     pub(crate) uniques: Vec<Vec<String>>,
     pub(crate) indexes: Vec<Vec<String>>,
     pub(crate) foreign_keys: Vec<ForeignKey>,
+    /// Those with more than plain columns.
+    pub(crate) more_indexes: Vec<Index>,
+    pub(crate) checks: Vec<Check>,
 }
 
 impl Table {
@@ -222,6 +309,8 @@ impl Table {
             uniques: Vec::new(),
             indexes: Vec::new(),
             foreign_keys: Vec::new(),
+            more_indexes: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -291,6 +380,41 @@ impl Table {
         self
     }
 
+    /// Adds an index with more than plain columns.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Table::new("users")
+    ///     .column(text("id"))
+    ///     .column(text("email"))
+    ///     .primary_key(["id"])
+    ///     .index_by(Index::new("by_email").expression("lower(email)"));
+    /// # let _ = users;
+    /// ```
+    pub fn index_by(mut self, index: Index) -> Self {
+        self.more_indexes.push(index);
+        self
+    }
+
+    /// Demands of each row that it meets a condition on its columns. An event that would break it fails, with the class
+    /// `constraint`. The name stands in the error.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let stock = Table::new("stock")
+    ///     .column(text("id"))
+    ///     .column(integer("pieces").default(0))
+    ///     .primary_key(["id"])
+    ///     .demand("not_negative", "pieces >= 0");
+    /// # let _ = stock;
+    /// ```
+    pub fn demand(mut self, name: impl Into<String>, sql: impl Into<Dialects>) -> Self {
+        self.checks.push(Check { name: name.into(), sql: sql.into() });
+        self
+    }
+
     /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
     ///
     /// # Examples
@@ -330,13 +454,30 @@ impl Table {
     /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
     pub(crate) fn room(&self, column: &str) -> Option<usize> {
         let foreign = self.foreign_keys.iter().map(|key| &key.columns);
-        let lists = std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign);
+        let more: Vec<Vec<String>> = self.sorted_columns().collect();
+        let lists =
+            std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign).chain(&more);
         let room = |columns: &Vec<String>| {
             let is_fixed = |name: &&String| self.find(name).is_some_and(|column| is_fixed(column.kind));
             let fixed = columns.iter().filter(is_fixed).count();
             INDEX_ROOM.saturating_sub(fixed * FIXED) / (columns.len() - fixed).max(1)
         };
         lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
+    }
+
+    /// Columns of indexes whose entries are rows, and not items.
+    fn sorted_columns(&self) -> impl Iterator<Item = Vec<String>> {
+        self.more_indexes.iter().filter(|index| index.method == Method::Tree).map(|index| index.columns(self))
+    }
+
+    /// Columns that share an index: those of each index.
+    pub(crate) fn indexed_columns(&self) -> impl Iterator<Item = Vec<String>> {
+        self.indexes.iter().cloned().chain(self.more_indexes.iter().map(|index| index.columns(self)))
+    }
+
+    /// True when the database works something out for each row that is written, which may fail.
+    pub(crate) fn computes(&self) -> bool {
+        !self.checks.is_empty() || self.more_indexes.iter().any(Index::computes)
     }
 
     /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
@@ -375,9 +516,26 @@ impl Table {
                 return Err(NameError::Duplicate { what: "column", name: column.name.clone() }.into());
             }
             seen.push(lower);
+            check_type(column)?;
             check_default(column)?;
         }
-        self.check_keys()
+        self.check_keys()?;
+        self.check_names()?;
+        self.more_indexes.iter().try_for_each(|index| index.check(self))?;
+        self.checks.iter().try_for_each(Check::check)
+    }
+
+    fn check_names(&self) -> Result<(), TableFault> {
+        let indexes: Vec<&String> = self.more_indexes.iter().map(|index| &index.name).collect();
+        let checks: Vec<&String> = self.checks.iter().map(|check| &check.name).collect();
+        for (what, names) in [("index", indexes), ("check", checks)] {
+            for (at, name) in names.iter().enumerate() {
+                if names.iter().take(at).any(|other| other.eq_ignore_ascii_case(name)) {
+                    return Err(NameError::Duplicate { what, name: (*name).clone() }.into());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_keys(&self) -> Result<(), TableFault> {
@@ -420,10 +578,21 @@ impl Table {
 
 fn is_fixed(kind: ColumnType) -> bool {
     match kind {
-        ColumnType::Integer | ColumnType::Boolean | ColumnType::Float | ColumnType::Timestamp | ColumnType::Uuid => {
-            true
-        }
-        ColumnType::Text | ColumnType::Json | ColumnType::Bytes | ColumnType::TextArray => false,
+        ColumnType::Integer
+        | ColumnType::Boolean
+        | ColumnType::Float
+        | ColumnType::Timestamp
+        | ColumnType::Uuid
+        | ColumnType::Decimal { .. }
+        | ColumnType::Date
+        | ColumnType::Time
+        | ColumnType::Duration => true,
+        ColumnType::Text
+        | ColumnType::Json
+        | ColumnType::Bytes
+        | ColumnType::TextArray
+        | ColumnType::IntegerArray
+        | ColumnType::UuidArray => false,
     }
 }
 
@@ -435,13 +604,41 @@ fn size_in_index(value: &Value) -> usize {
         // A number of one digit and its comma become 15 bytes.
         Value::Json(text) => text.len().saturating_mul(8),
         Value::TextArray(texts) => texts.iter().map(|text| text.len() + 8).sum::<usize>() + 24,
+        Value::IntegerArray(numbers) => numbers.len() * 8 + 24,
+        Value::UuidArray(ids) => ids.len() * 16 + 24,
         _ => 0,
     }
 }
 
+fn check_type(column: &Column) -> Result<(), TableFault> {
+    if let Some(fault) = column.kind.fault() {
+        return Err(TableFault::What(format!("has column {:?} for {fault}", column.name)));
+    }
+    let Some(values) = &column.values else { return Ok(()) };
+    if values.is_empty() {
+        return Err(TableFault::What(format!("has the enumeration {:?}, which lists nothing", column.name)));
+    }
+    for (at, value) in values.iter().enumerate() {
+        if values.iter().take(at).any(|other| other == value) {
+            let what = format!("has the enumeration {:?}, which lists {value:?} twice", column.name);
+            return Err(TableFault::What(what));
+        }
+        check_text(value)
+            .map_err(|fault| TableFault::What(format!("has the enumeration {:?} with a text: {fault}", column.name)))?;
+    }
+    Ok(())
+}
+
 fn check_default(column: &Column) -> Result<(), TableFault> {
     let Some(default) = &column.default else { return Ok(()) };
-    if !default.fits(column.kind) || (default.is_null() && !column.nullable) {
+    let is_listed = match (&column.values, default) {
+        (Some(values), Value::Text(text)) => values.contains(text),
+        _ => true,
+    };
+    if let Value::Unfit(fault) = default {
+        return Err(TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)));
+    }
+    if !is_listed || !default.fits(column.kind) || (default.is_null() && !column.nullable) {
         return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
     }
     default

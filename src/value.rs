@@ -3,51 +3,25 @@
 //! A value enters through `Into<Value>`; [`Value::check`] refuses what one of the databases could not hold
 //! unchanged. Rendering it for a database is the work of the backends.
 
+mod day;
+mod decimal;
+mod from;
 mod json;
+mod kind;
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+pub use self::day::{Date, Time};
+pub use self::decimal::Decimal;
 pub(crate) use self::json::Json;
+pub use self::kind::ColumnType;
 use crate::error::{StoreError, StoreErrorKind, TextFault};
 
 /// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
 pub(crate) const MAX_JSON_DEPTH: usize = 127;
-
-/// The type of a column, the same on every database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ColumnType {
-    /// UTF-8 text without NUL. PostgreSQL `text`, SQLite `TEXT`.
-    Text,
-    /// Signed 64-bit integer. PostgreSQL `bigint`, SQLite `INTEGER`.
-    Integer,
-    /// Truth value. PostgreSQL `boolean`, SQLite `INTEGER` 0 or 1.
-    Boolean,
-    /// Finite 64-bit floating point; minus zero is zero. PostgreSQL `double precision`, SQLite `REAL`.
-    Float,
-    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`. Its numbers have at most 131,072 digits before the point and 16,383
-    /// behind it, once they are written without exponent.
-    Json,
-    /// Bytes. PostgreSQL `bytea`, SQLite `BLOB`.
-    Bytes,
-    /// A moment in microseconds, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z. PostgreSQL `timestamptz`, SQLite `TEXT` as `2026-01-31T12:00:00.000000Z`.
-    Timestamp,
-    /// An array of texts. PostgreSQL `text[]`, SQLite `TEXT` holding a JSON array.
-    TextArray,
-    /// A UUID. PostgreSQL `uuid`, SQLite `BLOB` of 16 bytes.
-    Uuid,
-}
-
-impl ColumnType {
-    /// The type of which this is the name in a stored definition.
-    pub(crate) fn named(name: &str) -> Option<Self> {
-        use ColumnType as T;
-        let all = [T::Text, T::Integer, T::Boolean, T::Float, T::Json, T::Bytes, T::Timestamp, T::TextArray, T::Uuid];
-        all.into_iter().find(|kind| format!("{kind:?}") == name)
-    }
-}
 
 /// One value of a column.
 ///
@@ -80,6 +54,20 @@ pub enum Value {
     TextArray(Vec<String>),
     /// See [`ColumnType::Uuid`].
     Uuid(uuid::Uuid),
+    /// See [`ColumnType::Decimal`].
+    Decimal(Decimal),
+    /// See [`ColumnType::Date`].
+    Date(Date),
+    /// See [`ColumnType::Time`].
+    Time(Time),
+    /// Microseconds, see [`ColumnType::Duration`].
+    Duration(i64),
+    /// See [`ColumnType::IntegerArray`].
+    IntegerArray(Vec<i64>),
+    /// See [`ColumnType::UuidArray`].
+    UuidArray(Vec<uuid::Uuid>),
+    /// What no column can hold, for instance a number that is too large. A statement with it is refused, with the reason.
+    Unfit(TextFault),
 }
 
 impl Value {
@@ -91,7 +79,33 @@ impl Value {
         serde_json::to_string(value).map(Value::Json)
     }
 
-    /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs as texts. Values of
+    /// The decimal number that a text says, for instance `-19.99`. Whatever else it is, a statement with it is refused.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// assert_eq!(Value::decimal("19.90"), Value::decimal("19.9"));
+    /// assert!(create([set("id", "u1"), set("price", Value::decimal("NaN"))]).is_err());
+    /// ```
+    #[must_use]
+    pub fn decimal(text: &str) -> Self {
+        text.parse().map_or_else(Value::Unfit, Value::Decimal)
+    }
+
+    /// The day that a text says, as `2026-01-31`. Whatever else it is, a statement with it is refused.
+    #[must_use]
+    pub fn date(text: &str) -> Self {
+        text.parse().map_or_else(Value::Unfit, Value::Date)
+    }
+
+    /// The time of day that a text says, as `12:00:00`. Whatever else it is, a statement with it is refused.
+    #[must_use]
+    pub fn time(text: &str) -> Self {
+        text.parse().map_or_else(Value::Unfit, Value::Time)
+    }
+
+    /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs and decimals as
+    /// texts, lengths of time in microseconds. Values of
     /// one column that differ look different: what JSON, or its usual decoders, cannot hold is spelled out (`"NaN"`,
     /// `"infinity"`), and a JSON document of which a number would be rounded, or that would look like NULL, is
     /// `{"json": "…"}` with its text.
@@ -116,6 +130,13 @@ impl Value {
             Value::Timestamp(at) => Json::from(time_text(*at)),
             Value::TextArray(texts) => Json::from(texts.clone()),
             Value::Uuid(id) => Json::from(id.to_string()),
+            Value::Decimal(number) => Json::from(number.to_string()),
+            Value::Date(day) => Json::from(day.to_string()),
+            Value::Time(time) => Json::from(time.to_string()),
+            Value::Duration(micros) => Json::from(*micros),
+            Value::IntegerArray(numbers) => Json::from(numbers.clone()),
+            Value::UuidArray(ids) => ids.iter().map(ToString::to_string).collect(),
+            Value::Unfit(fault) => Json::from(format!("no value: {fault}")),
         }
     }
 
@@ -130,19 +151,95 @@ impl Value {
     pub fn fits(&self, column: ColumnType) -> bool {
         match self {
             Value::Null => true,
-            // An integer is a float where every integer of that size is one exactly.
-            Value::Integer(n) => {
-                column == ColumnType::Integer || (column == ColumnType::Float && n.unsigned_abs() <= 1 << 53)
-            }
+            Value::Integer(n) => match column {
+                ColumnType::Integer => true,
+                // An integer is a float where every integer of that size is one exactly.
+                ColumnType::Float => n.unsigned_abs() <= 1 << 53,
+                ColumnType::Decimal { precision, scale } => {
+                    Decimal::try_from(*n).is_ok_and(|number| number.fits(precision, scale))
+                }
+                _ => false,
+            },
+            Value::Decimal(number) => match column {
+                ColumnType::Decimal { precision, scale } => number.fits(precision, scale),
+                _ => false,
+            },
             other => other.column_type() == Some(column),
         }
     }
 
-    /// The type of column this value belongs into; none for NULL.
+    /// The value as a column of this type has it, where it fits the column: of one type, and of one scale.
+    pub(crate) fn held_by(&self, column: ColumnType) -> Cow<'_, Self> {
+        let held = match (self, column) {
+            #[expect(clippy::cast_precision_loss, reason = "columns of floats take only integers that are exact")]
+            (Value::Integer(number), ColumnType::Float) => Some(Value::Float(*number as f64)),
+            (Value::Integer(number), ColumnType::Decimal { scale, .. }) => {
+                let number = Decimal::try_from(*number).ok();
+                number.and_then(|number| number.scaled(scale)).map(Value::Decimal)
+            }
+            (Value::Decimal(number), ColumnType::Decimal { scale, .. }) if number.scale() != scale => {
+                number.scaled(scale).map(Value::Decimal)
+            }
+            _ => None,
+        };
+        held.map_or(Cow::Borrowed(self), Cow::Owned)
+    }
+
+    /// What the value is, for errors that say what a column holds instead. It does not tell the value.
+    pub(crate) fn described(&self, wanted: ColumnType) -> String {
+        let digits = match (self, wanted) {
+            (Value::Decimal(number), _) => Some(number.digits()),
+            (Value::Integer(number), ColumnType::Decimal { .. }) => Some((number.unsigned_abs().to_string().len(), 0)),
+            _ => None,
+        };
+        match (digits, self.column_type()) {
+            (Some((digits, behind)), _) => format!("a number of {digits} digits, {behind} of them behind the point"),
+            (None, Some(kind)) => kind.to_string(),
+            (None, None) => "NULL".to_owned(),
+        }
+    }
+
+    /// An array of these items, as a column of this type holds it; items of another type are left out.
+    pub(crate) fn array(column: ColumnType, items: &[Self]) -> Self {
+        let items = items.iter();
+        match column {
+            ColumnType::IntegerArray => Value::IntegerArray(
+                items.filter_map(|item| if let Value::Integer(number) = item { Some(*number) } else { None }).collect(),
+            ),
+            ColumnType::UuidArray => Value::UuidArray(
+                items.filter_map(|item| if let Value::Uuid(id) = item { Some(*id) } else { None }).collect(),
+            ),
+            _ => Value::TextArray(
+                items.filter_map(|item| if let Value::Text(text) = item { Some(text.clone()) } else { None }).collect(),
+            ),
+        }
+    }
+
+    /// The number with the other sign, where it has one; what is no number stays as it is.
+    pub(crate) fn negative(self) -> Option<Self> {
+        Some(match self {
+            Value::Integer(number) => Value::Integer(number.checked_neg()?),
+            Value::Duration(micros) => Value::Duration(micros.checked_neg()?),
+            Value::Float(number) => Value::Float(unsigned_zero(-number)),
+            Value::Decimal(number) => Value::Decimal(-number),
+            other => other,
+        })
+    }
+
+    /// The type of column this value belongs into, for a decimal the narrowest; none for NULL.
     #[must_use]
     pub fn column_type(&self) -> Option<ColumnType> {
         Some(match self {
-            Value::Null => return None,
+            Value::Null | Value::Unfit(_) => return None,
+            Value::Decimal(number) => {
+                let (digits, scale) = number.digits();
+                ColumnType::Decimal { precision: u8::try_from(digits).unwrap_or(u8::MAX), scale }
+            }
+            Value::Date(_) => ColumnType::Date,
+            Value::Time(_) => ColumnType::Time,
+            Value::Duration(_) => ColumnType::Duration,
+            Value::IntegerArray(_) => ColumnType::IntegerArray,
+            Value::UuidArray(_) => ColumnType::UuidArray,
             Value::Boolean(_) => ColumnType::Boolean,
             Value::Integer(_) => ColumnType::Integer,
             Value::Float(_) => ColumnType::Float,
@@ -166,6 +263,7 @@ impl Value {
             Value::Json(text) => check_json(text).and_then(|()| check_numbers(text)),
             Value::Float(float) if !float.is_finite() => Err(TextFault::NotFinite),
             Value::Timestamp(at) => check_time(*at),
+            Value::Unfit(fault) => Err(fault.clone()),
             _ => Ok(()),
         }
     }
@@ -174,8 +272,9 @@ impl Value {
 /// The value as every database would give it back from a column of this type: values that count as the same are equal.
 pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
     match (kind, value) {
-        #[expect(clippy::cast_precision_loss, reason = "columns of floats take only integers that are exact")]
-        (Some(ColumnType::Float), Value::Integer(number)) => Value::Float(number as f64),
+        (Some(kind @ (ColumnType::Float | ColumnType::Decimal { .. })), value @ Value::Integer(_)) => {
+            value.held_by(kind).into_owned()
+        }
         (_, Value::Json(text)) => Value::Json(Json::parse(&text).map_or(text, |json| json.to_string())),
         (_, Value::Timestamp(at)) => Value::Timestamp(to_micros(at)),
         // As PostgreSQL has it, it is equal to itself.
@@ -382,53 +481,14 @@ fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
-macro_rules! into_value {
-    ($($type:ty => |$name:ident| $value:expr),* $(,)?) => {
-        $(impl From<$type> for Value {
-            fn from($name: $type) -> Self {
-                $value
-            }
-        })*
-    };
-}
-
-into_value! {
-    bool => |v| Value::Boolean(v),
-    i16 => |v| Value::Integer(v.into()),
-    i32 => |v| Value::Integer(v.into()),
-    i64 => |v| Value::Integer(v),
-    u8 => |v| Value::Integer(v.into()),
-    u16 => |v| Value::Integer(v.into()),
-    u32 => |v| Value::Integer(v.into()),
-    f32 => |v| Value::Float(unsigned_zero(v.into())),
-    f64 => |v| Value::Float(unsigned_zero(v)),
-    &str => |v| Value::Text(v.to_owned()),
-    String => |v| Value::Text(v),
-    &String => |v| Value::Text(v.clone()),
-    std::sync::Arc<str> => |v| Value::Text(v.as_ref().to_owned()),
-    std::borrow::Cow<'_, str> => |v| Value::Text(v.into_owned()),
-    Vec<u8> => |v| Value::Bytes(v),
-    &[u8] => |v| Value::Bytes(v.to_vec()),
-    SystemTime => |v| Value::Timestamp(to_micros(v)),
-    Vec<String> => |v| Value::TextArray(v),
-    Vec<&str> => |v| Value::TextArray(v.into_iter().map(str::to_owned).collect()),
-    &[&str] => |v| Value::TextArray(v.iter().map(|&text| text.to_owned()).collect()),
-    uuid::Uuid => |v| Value::Uuid(v),
-}
-
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Value::Null, Into::into)
-    }
-}
-
-/// Refuses a text that only one of the databases could be asked for.
+/// Refuses a text that only one of the databases could be asked for, and what is no value.
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
 pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError> {
     let refuse = |text: &str| check_text(text).map_err(|fault| StoreError::new(doing, StoreErrorKind::Data, fault));
     params.iter().try_for_each(|param| match param {
         Value::Text(text) | Value::Json(text) => refuse(text),
         Value::TextArray(texts) => texts.iter().try_for_each(|text| refuse(text)),
+        Value::Unfit(fault) => Err(StoreError::new(doing, StoreErrorKind::Data, fault.clone())),
         _ => Ok(()),
     })
 }

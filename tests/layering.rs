@@ -17,6 +17,7 @@ const LAYERS: [(u8, &[&str]); 6] = [
             "value",
             "clock",
             "conninfo",
+            "dialect",
             "event",
             "failure",
             "command",

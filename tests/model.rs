@@ -41,6 +41,14 @@ enum Op {
         id: u8,
         to: i64,
     },
+    Raise {
+        id: u8,
+        to: i64,
+    },
+    Pay {
+        id: u8,
+        cents: i64,
+    },
     Tag {
         id: u8,
         tag: u8,
@@ -97,6 +105,7 @@ fn items() -> Projection {
         .column(integer("n").nullable())
         .column(text("name").nullable())
         .column(text_array("tags").default(Vec::<String>::new()))
+        .column(decimal("paid", 5, 2).default(0))
         .primary_key(["id"])
         .unique(["name"]);
     Projection::new("items", 1).table(table).on(|_, op: Op| statement(&op))
@@ -111,6 +120,10 @@ fn statement(op: &Op) -> Reduced {
         Op::Rename { id: which, name: new } => update([name(new)], [id(which)]),
         Op::AddWhereAbove { than, by } => update([increment("n", *by)], [gt("n", *than)]),
         Op::Lower { id: which, to } => update([set_if("n", *to, gt("n", *to))], [id(which)]),
+        Op::Raise { id: which, to } => update([greatest("n", *to)], [id(which)]),
+        Op::Pay { id: which, cents } => {
+            update([increment("paid", Value::Decimal(Decimal::new(*cents, 2).unwrap()))], [id(which)])
+        }
         Op::Tag { id: which, tag } => update([array_append("tags", text_of(*tag))], [id(which)]),
         Op::Untag { id: which, tag } => update([array_remove("tags", text_of(*tag))], [id(which)]),
         Op::Keep { id: which, tags } => {
@@ -139,6 +152,7 @@ struct Item {
     n: Option<i64>,
     name: Option<u8>,
     tags: Vec<u8>,
+    cents: i64,
 }
 
 type Items = BTreeMap<u8, Item>;
@@ -157,7 +171,7 @@ fn change(items: &mut Items, op: &Op) -> Result<(), ()> {
             if items.contains_key(id) {
                 return Err(());
             }
-            items.insert(*id, Item { n: *n, name: *name, tags: vec![] });
+            items.insert(*id, Item { n: *n, name: *name, ..Item::default() });
         }
         Op::Upsert { id, by, name } => match items.get_mut(id) {
             Some(item) => {
@@ -165,7 +179,7 @@ fn change(items: &mut Items, op: &Op) -> Result<(), ()> {
                 item.name = *name;
             }
             None => {
-                items.insert(*id, Item { n: Some(*by), name: *name, tags: vec![] });
+                items.insert(*id, Item { n: Some(*by), name: *name, ..Item::default() });
             }
         },
         Op::Several(ops) => ops.iter().try_for_each(|op| change(items, op).and_then(|()| unique(items)))?,
@@ -201,7 +215,15 @@ fn change(items: &mut Items, op: &Op) -> Result<(), ()> {
             let is_below = item.n.is_some_and(|n| n < *than) && item.name.is_some();
             !is_below && !pairs.iter().any(|(other, n)| other == id && item.n == Some(*n))
         }),
+        Op::Pay { id, cents } => {
+            if let Some(item) = items.get_mut(id) {
+                item.cents += cents;
+                // Five digits, as the column has.
+                return if item.cents.abs() < 100_000 { Ok(()) } else { Err(()) };
+            }
+        }
         Op::Rename { id, .. }
+        | Op::Raise { id, .. }
         | Op::Lower { id, .. }
         | Op::Tag { id, .. }
         | Op::Untag { id, .. }
@@ -220,6 +242,7 @@ fn change_item(item: &mut Item, op: &Op) {
     match op {
         Op::Rename { name, .. } => item.name = *name,
         Op::Lower { to, .. } => item.n = item.n.map(|n| n.min(*to)),
+        Op::Raise { to, .. } => item.n = Some(item.n.map_or(*to, |n| n.max(*to))),
         Op::Tag { tag, .. } => item.tags.push(*tag),
         Op::Untag { tag, .. } => item.tags.retain(|other| other != tag),
         Op::Keep { tags, .. } => item.tags.retain(|tag| tags.contains(tag)),
@@ -255,6 +278,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (id.clone(), name).prop_map(|(id, name)| Op::Rename { id, name }),
         2 => (number(), number()).prop_map(|(than, by)| Op::AddWhereAbove { than, by }),
         2 => (id.clone(), number()).prop_map(|(id, to)| Op::Lower { id, to }),
+        1 => (id.clone(), number()).prop_map(|(id, to)| Op::Raise { id, to }),
+        4 => (id.clone(), prop_oneof![4 => -500..500_i64, 1 => 50_000..60_000_i64]).prop_map(|(id, cents)| Op::Pay { id, cents }),
         2 => (id.clone(), tag.clone()).prop_map(|(id, tag)| Op::Tag { id, tag }),
         1 => (id.clone(), tag.clone()).prop_map(|(id, tag)| Op::Untag { id, tag }),
         1 => (id.clone(), proptest::collection::vec(tag.clone(), 0..2)).prop_map(|(id, tags)| Op::Keep { id, tags }),
@@ -354,7 +379,9 @@ fn found(store: &dyn Rows, names: &[String; 2]) -> Outcome {
         };
         let Value::TextArray(tags) = next() else { panic!() };
         let tags = tags.iter().map(|tag| number(tag)).collect();
-        outcome[at].0.insert(number(&id), Item { n, name, tags });
+        let Value::Decimal(paid) = next() else { panic!() };
+        let cents = paid.at_scale(2).unwrap().units();
+        outcome[at].0.insert(number(&id), Item { n, name, tags, cents });
     }
     for held in store.failed_events(&items().key(), &readside::failure::FailureQuery::all()).unwrap() {
         if let Some(at) = names.iter().position(|name| **name == *held.attempt.instance) {

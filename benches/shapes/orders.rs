@@ -44,7 +44,7 @@ impl Work for Orders {
             .table(lines.column(integer("pieces")).primary_key(["id", "line"]))
             .table(sums.primary_key(["customer"]))
             .on(|e: &Event, p: Placed| {
-                let pieces = p.lines.iter().map(|line| line.pieces).sum();
+                let pieces: i64 = p.lines.iter().map(|line| line.pieces).sum();
                 let line = |(number, line): (i64, Line)| {
                     let plain = [set("id", e.aggregate_id()), set("line", number), set("article", line.article)];
                     in_table("lines", create(plain.into_iter().chain([set("pieces", line.pieces)])))

@@ -166,7 +166,7 @@ fn key(table: &Table, given: &[String]) -> Result<Vec<Value>, OperateError> {
     }
     let value = |(name, text): (&String, &String)| {
         let kind = table.find(name).map_or(ColumnType::Text, |column| column.kind);
-        value_of(text, kind).ok_or_else(|| bad(format!("column {name:?} holds {kind:?}, which {text:?} is not")))
+        value_of(text, kind).ok_or_else(|| bad(format!("column {name:?} holds {kind}, which {text:?} is not")))
     };
     table.primary_key.iter().zip(given).map(value).collect()
 }
@@ -182,6 +182,15 @@ fn value_of(text: &str, kind: ColumnType) -> Option<Value> {
         ColumnType::Timestamp => Value::Timestamp(to_micros(parse_time(text)?)),
         ColumnType::TextArray => Value::TextArray(serde_json::from_str(text).ok()?),
         ColumnType::Bytes => Value::Bytes(bytes_of(text)?),
+        ColumnType::Decimal { .. } => {
+            let value = Value::decimal(text);
+            value.fits(kind).then(|| value.held_by(kind).into_owned())?
+        }
+        ColumnType::Date => Value::Date(text.parse().ok()?),
+        ColumnType::Time => Value::Time(text.parse().ok()?),
+        ColumnType::Duration => Value::Duration(text.parse().ok()?),
+        ColumnType::IntegerArray => Value::IntegerArray(serde_json::from_str(text).ok()?),
+        ColumnType::UuidArray => Value::UuidArray(serde_json::from_str(text).ok()?),
     })
 }
 

@@ -52,6 +52,11 @@ fn value(value: &Value) -> String {
     value.to_json().to_string()
 }
 
+/// A number without quotes, which the decimals would have.
+fn plain(number: &Value) -> String {
+    value(number).trim_matches('"').to_owned()
+}
+
 fn assignments(values: &[Assignment]) -> String {
     values.iter().map(assignment).collect::<Vec<_>>().join(", ")
 }
@@ -61,11 +66,18 @@ fn assignment(assignment: &Assignment) -> String {
     match &assignment.change {
         Change::Set(v) => format!("{column} = {}", value(v)),
         Change::Broken(why) => format!("{column} = ? ({why})"),
-        Change::Increment(by) if *by < 0 => format!("{column} = {column} - {}", by.unsigned_abs()),
-        Change::Increment(by) => format!("{column} = {column} + {by}"),
-        Change::ArrayAppend(text) => format!("{column} = {column} with {text:?}"),
-        Change::ArrayRemove(text) => format!("{column} = {column} without {text:?}"),
-        Change::ArrayIntersect(texts) => format!("{column} = those of {column} in {texts:?}"),
+        Change::Increment(by) => match plain(by) {
+            by if by.starts_with('-') => format!("{column} = {column} - {}", by.trim_start_matches('-')),
+            by => format!("{column} = {column} + {by}"),
+        },
+        Change::Greatest(v) => format!("{column} = the greater one of {column} and {}", value(v)),
+        Change::Least(v) => format!("{column} = the lesser one of {column} and {}", value(v)),
+        Change::ArrayAppend(item) => format!("{column} = {column} with {}", value(item)),
+        Change::ArrayRemove(item) => format!("{column} = {column} without {}", value(item)),
+        Change::ArrayIntersect(items) => {
+            let items: serde_json::Value = items.iter().map(Value::to_json).collect();
+            format!("{column} = those of {column} in {items}")
+        }
         Change::CopyColumn(other) => format!("{column} = {other}"),
         Change::SetOnInsert(v) => format!("{column} = {} if the row is new", value(v)),
         Change::LookUp(of) => format!("{column} = {} of {} where {}", of.column, of.table, all(&of.conditions)),
@@ -91,7 +103,7 @@ fn test(condition: &Test) -> String {
         Test::IsIn(column, values) => {
             format!("{column} in ({})", values.iter().map(value).collect::<Vec<_>>().join(", "))
         }
-        Test::Contains(column, text) => format!("{column} contains {text:?}"),
+        Test::Contains(column, text) => format!("{column} contains {}", value(text)),
         Test::JsonContains(column, v) => format!("{column} contains {}", value(v)),
         Test::Not(inner) => format!("not ({})", test(inner)),
         Test::Any(tests) if tests.is_empty() => "never".to_owned(),

@@ -150,9 +150,13 @@ pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
 }
 
 /// True when a bulk can write the value into a column of this type, on every database: what folding admits is what bulks
-/// write. Any type of column can be written, and NULL into all.
+/// write. Any type of column can be written, and NULL into all; decimals at the scale of their column.
 pub(crate) fn takes(kind: ColumnType, value: &Value) -> bool {
-    value.is_null() || value.column_type() == Some(kind)
+    match (value, kind) {
+        (Value::Null, _) => true,
+        (Value::Decimal(number), ColumnType::Decimal { scale, .. }) => number.scale() == scale && value.fits(kind),
+        _ => value.column_type() == Some(kind),
+    }
 }
 
 /// Many rows for one table. Keys are unique within one bulk.

@@ -17,7 +17,7 @@ pub struct Relation {
 
 /// Indexes that are part of a table's definition, by their columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Own {
+pub struct Own {
     pub(crate) indexes: Vec<Vec<String>>,
     pub(crate) uniques: Vec<Vec<String>>,
 }
@@ -98,6 +98,15 @@ pub trait Catalogue {
 
     /// What would be left on the old table; true where nothing may go on without it unless a person says so.
     fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError>;
+
+    /// What a table has, in words, that neither its definition brings nor belongs to one of these tables.
+    fn added(
+        &self,
+        conn: &mut dyn Conn,
+        table: &Relation,
+        own: &Own,
+        tables: &[Relation],
+    ) -> Result<Vec<String>, StoreError>;
 
     /// Statements that lock what `moved` and `following` change beside the tables themselves.
     fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError>;

@@ -84,8 +84,8 @@ pub(super) fn in_temporary_tables<B: Backend>(
     let projection = &projection.without_schema().placed(Some(TEMPORARY.into()));
     let doing = format!("applying the events of projection {:?} anew", projection.name());
     leaving_nothing(backend, &doing, |conn| {
-        for sql in sql::create_tables(conn.dialect(), projection, None) {
-            conn.batch(&sql).map_err(|error| match error.kind() {
+        for made in sql::create_tables(conn.dialect(), projection, None) {
+            conn.batch(&made.sql).map_err(|error| match error.kind() {
                 StoreErrorKind::Denied => error.with_remedy("; GRANT TEMPORARY ON DATABASE to this role"),
                 _ => error,
             })?;

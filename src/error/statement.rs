@@ -79,7 +79,7 @@ pub enum StatementError {
         why: String,
     },
     /// A value of the wrong type.
-    #[error("column {column:?} of table {table:?} holds {wanted:?}, not {given}")]
+    #[error("column {column:?} of table {table:?} holds {wanted}, not {given}")]
     WrongType {
         /// The table.
         table: String,
@@ -89,6 +89,26 @@ pub enum StatementError {
         wanted: crate::value::ColumnType,
         /// What was given.
         given: String,
+    },
+    /// A text that the column's enumeration does not list.
+    #[error("column {column:?} of table {table:?} holds one of {values:?}, and the text given is none of them")]
+    NotListed {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// What it lists.
+        values: Vec<String>,
+    },
+    /// A decimal for SQL of one's own, with a scale that no column has.
+    #[error(
+        "the SQL {sql:?} was given a decimal with {scale} digits behind the point, and no column of the projection has as many; bring it to the column's scale by Decimal::at_scale"
+    )]
+    UnknownScale {
+        /// Name of the SQL.
+        sql: String,
+        /// Digits behind the point.
+        scale: u8,
     },
     /// A value that an index of the table could not hold.
     #[error(

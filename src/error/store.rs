@@ -243,6 +243,27 @@ pub enum TextFault {
         "it lies outside of 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, which is what both databases hold"
     )]
     TimeOutOfRange,
+    /// No decimal number, for instance NaN.
+    #[error("it is no decimal number: digits such as -19.99, without an exponent")]
+    NotDecimal,
+    /// A decimal number with too many digits. Nothing is rounded.
+    #[error("it has more than {limit} digits, or more of them behind the point, and nothing is rounded")]
+    TooManyDigits {
+        /// The limit, in digits.
+        limit: u8,
+    },
+    /// An integer beyond 64 bits with a sign.
+    #[error("it lies outside of -9223372036854775808 to 9223372036854775807, which is what both databases hold")]
+    IntegerOutOfRange,
+    /// No day, or none that columns hold.
+    #[error("it is no day from 0001-01-01 to 9999-12-31, written so")]
+    NotDate,
+    /// No time of day.
+    #[error("it is no time of day from 00:00:00 to 23:59:59.999999, written so")]
+    NotTime,
+    /// A length of time beyond 64 bits of microseconds.
+    #[error("it is longer than 9223372036854775807 microseconds, which is what both databases hold")]
+    DurationOutOfRange,
     /// A number in a JSON document for a column.
     #[error("the number at byte {at} has more digits than PostgreSQL holds: 131072 before the point, 16383 behind it")]
     NumberOutOfRange {

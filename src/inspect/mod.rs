@@ -28,7 +28,8 @@ pub struct SchemaVersion {
     pub known: i64,
 }
 
-/// Something that a service hung on a read table, which a switch or a removal has to do with.
+/// Something that a service hung on a read table, which a switch or a removal has to do with: what its definition does not
+/// declare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hanging {

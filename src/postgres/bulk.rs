@@ -41,7 +41,11 @@ fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Pa
         other => Err(wrong(kind, other)),
     });
     let array = match kind {
-        ColumnType::Text | ColumnType::TextArray => Type::TEXT_ARRAY,
+        ColumnType::Text | ColumnType::TextArray | ColumnType::IntegerArray | ColumnType::UuidArray => Type::TEXT_ARRAY,
+        ColumnType::Decimal { .. } => Type::NUMERIC_ARRAY,
+        ColumnType::Date => Type::DATE_ARRAY,
+        ColumnType::Time => Type::TIME_ARRAY,
+        ColumnType::Duration => Type::INTERVAL_ARRAY,
         ColumnType::Integer => Type::INT8_ARRAY,
         ColumnType::Boolean => Type::BOOL_ARRAY,
         ColumnType::Float => Type::FLOAT8_ARRAY,
@@ -53,13 +57,23 @@ fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Pa
     Ok((values.collect::<Result<_, _>>()?, array))
 }
 
+/// What makes an array of its literal; nothing for what is none.
+pub(super) fn cast(kind: ColumnType) -> Option<&'static str> {
+    match kind {
+        ColumnType::TextArray => Some("::text[]"),
+        ColumnType::IntegerArray => Some("::bigint[]"),
+        ColumnType::UuidArray => Some("::uuid[]"),
+        _ => None,
+    }
+}
+
 /// A value as it came, as what its column holds. The name stays.
-pub(super) fn cast(value: &str, kind: ColumnType) -> String {
-    if kind == ColumnType::TextArray { format!("{value}::text[] AS {value}") } else { value.to_owned() }
+fn selected(value: &str, kind: ColumnType) -> String {
+    cast(kind).map_or_else(|| value.to_owned(), |cast| format!("{value}{cast} AS {value}"))
 }
 
 fn wrong(kind: ColumnType, value: &Value) -> StoreError {
-    let why = format!("a column of {kind:?} was given {:?}", value.column_type());
+    let why = format!("a column of {kind} was given {:?}", value.column_type());
     StoreError::new("writing rows", StoreErrorKind::Usage, why)
 }
 
@@ -67,7 +81,7 @@ fn sql(write: &Bulk<'_>, columns: &[&(&str, ColumnType)]) -> String {
     let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
     let params: Vec<String> = (1..=names.len()).map(|number| format!("${number}")).collect();
     let keys = names.get(..write.keys.len()).unwrap_or_default();
-    let selected: Vec<String> = columns.iter().map(|(name, kind)| cast(&quote(name), *kind)).collect();
+    let selected: Vec<String> = columns.iter().map(|(name, kind)| selected(&quote(name), *kind)).collect();
     let all = format!("SELECT {} FROM unnest({}) AS u({})", selected.join(", "), params.join(", "), names.join(", "));
     let (table, rows) = (&write.table, format!("({all}) AS u"));
     let same = || keys.iter().map(|key| format!("t.{key} = u.{key}")).collect::<Vec<_>>().join(" AND ");

@@ -13,7 +13,7 @@ use super::{bulk, value};
 use crate::db::{Bulk, BulkKind};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::quote;
-use crate::value::{ColumnType, Value};
+use crate::value::Value;
 
 pub(super) fn write<C: GenericClient>(
     session: &mut Session<'_, C>,
@@ -61,8 +61,8 @@ fn sql(write: &Bulk<'_>, uniques: &[&[String]]) -> String {
     };
     let column = |at: usize| format!("u.c{}", write.keys.len() + at + 1);
     let kind = |at: usize| write.columns.get(at).map(|(_, kind)| *kind);
-    let is_array = |at: usize| kind(at) == Some(ColumnType::TextArray);
-    let set = write.assigned("t.", |at, _| column(at) + if is_array(at) { "::text[]" } else { "" }).join(", ");
+    let cast = |at: usize| kind(at).and_then(bulk::cast).unwrap_or_default();
+    let set = write.assigned("t.", |at, _| column(at) + cast(at)).join(", ");
     let old: Vec<String> =
         uniques.iter().flat_map(|unique| unique.iter()).map(|name| format!("o.{}", quote(name))).collect();
     format!(

@@ -26,6 +26,7 @@ mod rights;
 mod server;
 mod session;
 mod value;
+mod wire;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -93,13 +93,13 @@ const LABELS: &str = "SELECT format('security label of %s on %s%s', l.provider, 
      AND m.objsubid = coalesce(b.attnum, 0) AND m.provider = l.provider AND m.label = l.label)";
 
 /// Indexes of both tables. Those that are alike are told apart by their order; the first that is as one of the
-/// definition is that one. `tail` is what is behind the name of the table.
+/// definition is that one, and so is one whose name begins with the library's. `tail` is what is behind the name of the table.
 const INDEXES: &str = ", ix AS (SELECT *, row_number() OVER (PARTITION BY is_old, indisunique, tail ORDER BY indexrelid) AS nr FROM \
      (SELECT i.indrelid = old AS is_old, i.indexrelid, i.indisunique, i.indisreplident, c.relname::text AS name, \
       k.oid AS con, format('%I.%I', s.nspname, c.relname) AS full_name, s.nspname, \
       substr(pg_get_indexdef(i.indexrelid), 1 + length(format('CREATE %sINDEX %I ON %I.%I', \
         CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END, c.relname, s.nspname, t.relname))) AS tail, \
-      i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts AND EXISTS (SELECT 1 FROM \
+      starts_with(c.relname::text, 'readside_') OR i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts AND EXISTS (SELECT 1 FROM \
         jsonb_array_elements(CASE WHEN k.contype = 'u' THEN p.uniques WHEN i.indisunique THEN '[]' ELSE p.indexes END) e \
         WHERE e = (SELECT jsonb_agg(a.attname ORDER BY x.ord) FROM unnest(i.indkey::int2[]) WITH ORDINALITY x(num, ord) \
           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.num)) AS own \
@@ -131,11 +131,12 @@ const IDENTITY: &str = "SELECT format('replica identity of %s', shown), false, f
          AND m.indisunique = o.indisunique WHERE o.is_old AND o.indisreplident LIMIT 1) END) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relreplident <> d.relreplident";
 
-/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own.
+/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own. What the definition of
+/// a table brings has a name that begins with the library's, and is not brought over: the next definition has its own.
 const CHECKS: &str = "SELECT format('constraint %I of %s', k.conname, shown), false, \
      format('ALTER TABLE %s ADD CONSTRAINT %I %s', n, k.conname, pg_get_constraintdef(k.oid)) \
      || CASE WHEN obj_description(k.oid, 'pg_constraint') IS NULL THEN '' ELSE format('; COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, n, obj_description(k.oid, 'pg_constraint')) END \
-     FROM p JOIN pg_constraint k ON k.conrelid = old WHERE (k.contype = 'c' OR k.contype = 'f' AND k.confrelid <> ALL(tables)) \
+     FROM p JOIN pg_constraint k ON k.conrelid = old WHERE (k.contype = 'c' AND NOT starts_with(k.conname::text, 'readside_') OR k.contype = 'f' AND k.confrelid <> ALL(tables)) \
      AND NOT EXISTS (SELECT 1 FROM pg_constraint m WHERE m.conrelid = new AND m.conname = k.conname \
      AND pg_get_constraintdef(m.oid) = pg_get_constraintdef(k.oid)) ORDER BY k.conname";
 
@@ -405,6 +406,16 @@ fn with_views(pair: &TablePair) -> Vec<Value> {
     params
 }
 
+/// What a person put on a table that its definition does not bring, in words.
+const ADDED: &str = "SELECT format('%s %s', CASE WHEN w.con IS NULL THEN 'index' ELSE 'constraint' END, w.name) FROM want w \
+     UNION ALL SELECT format('constraint %I', k.conname) FROM p JOIN pg_constraint k ON k.conrelid = old \
+     WHERE k.contype = 'c' AND NOT starts_with(k.conname::text, 'readside_') OR k.contype = 'f' AND k.confrelid <> ALL(tables) \
+     UNION ALL SELECT format('trigger %I', t.tgname) FROM p JOIN pg_trigger t ON t.tgrelid = old AND NOT t.tgisinternal \
+     UNION ALL SELECT format('rule %I', r.rulename) FROM p JOIN pg_rewrite r ON r.ev_class = old \
+     UNION ALL SELECT format('policy %I', l.polname) FROM p JOIN pg_policy l ON l.polrelid = old \
+     UNION ALL SELECT 'row-level security' FROM p JOIN pg_class c ON c.oid = old WHERE c.relrowsecurity \
+     UNION ALL SELECT format('statistics %I', e.stxname) FROM p JOIN pg_statistic_ext e ON e.stxrelid = old ORDER BY 1";
+
 impl Catalogue for Objects {
     fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let (params, version) = (given(pair), version(conn)?);
@@ -456,6 +467,24 @@ impl Catalogue for Objects {
         let is_left = |one: &Dependent| !one.moves || (!pair.within && one.what.starts_with("view "));
         stays.extend(others.into_iter().filter(is_left).map(stands));
         Ok(stays)
+    }
+
+    fn added(
+        &self,
+        conn: &mut dyn Conn,
+        table: &Relation,
+        own: &Own,
+        tables: &[Relation],
+    ) -> Result<Vec<String>, StoreError> {
+        let pair = TablePair {
+            old: table.clone(),
+            new: table.clone(),
+            own: own.clone(),
+            tables: tables.to_vec(),
+            views: Vec::new(),
+            within: true,
+        };
+        texts(conn, &format!("{GIVEN}{INDEXES}{ADDED}"), &given(&pair))
     }
 
     fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError> {

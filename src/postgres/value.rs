@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use postgres::Row as Found;
 use postgres::types::private::BytesMut;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::error;
+use super::{error, wire};
 use crate::db::Row;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::{Value, unsigned_zero, within};
@@ -22,7 +23,7 @@ pub(super) struct Param<'v>(pub(super) &'v Value);
 impl Param<'_> {
     pub(super) fn kind(&self) -> Type {
         match self.0 {
-            Value::Null => Type::UNKNOWN,
+            Value::Null | Value::Unfit(_) => Type::UNKNOWN,
             Value::Boolean(_) => Type::BOOL,
             Value::Integer(_) => Type::INT8,
             Value::Float(_) => Type::FLOAT8,
@@ -32,6 +33,12 @@ impl Param<'_> {
             Value::Timestamp(_) => Type::TIMESTAMPTZ,
             Value::TextArray(_) => Type::TEXT_ARRAY,
             Value::Uuid(_) => Type::UUID,
+            Value::Decimal(_) => Type::NUMERIC,
+            Value::Date(_) => Type::DATE,
+            Value::Time(_) => Type::TIME,
+            Value::Duration(_) => Type::INTERVAL,
+            Value::IntegerArray(_) => Type::INT8_ARRAY,
+            Value::UuidArray(_) => Type::UUID_ARRAY,
         }
     }
 }
@@ -55,6 +62,16 @@ impl ToSql for Param<'_> {
             Value::Timestamp(value) => within(*value).to_sql(kind, out),
             // Within an array of rows.
             Value::TextArray(value) if *kind == Type::TEXT => literal(value).to_sql(kind, out),
+            Value::IntegerArray(value) if *kind == Type::TEXT => plain(value).to_sql(kind, out),
+            Value::UuidArray(value) if *kind == Type::TEXT => plain(value).to_sql(kind, out),
+            Value::IntegerArray(value) => value.to_sql(kind, out),
+            Value::UuidArray(value) => value.to_sql(kind, out),
+            Value::Decimal(number) => written(wire::numeric(*number), out),
+            Value::Date(day) => written((day.days() - wire::DAYS_TO_2000).to_be_bytes(), out),
+            Value::Time(time) => written(time.micros().to_be_bytes(), out),
+            Value::Duration(micros) => written(wire::interval(*micros), out),
+            // Statements with it are refused before.
+            Value::Unfit(fault) => Err(Box::new(fault.clone())),
             Value::TextArray(value) => value.to_sql(kind, out),
             Value::Uuid(value) => value.to_sql(kind, out),
         }
@@ -72,6 +89,43 @@ impl ToSql for Param<'_> {
 fn literal(texts: &[String]) -> String {
     let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+}
+
+/// An array of what needs no quotes.
+fn plain<T: ToString>(items: &[T]) -> String {
+    format!("{{{}}}", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}
+
+/// Bytes as the protocol has them.
+#[expect(clippy::unnecessary_wraps, reason = "as all values are written")]
+fn written(bytes: impl AsRef<[u8]>, out: &mut BytesMut) -> Result<IsNull, Cause> {
+    out.extend_from_slice(bytes.as_ref());
+    Ok(IsNull::No)
+}
+
+/// A value that is read from its bytes.
+struct Wire(Value);
+
+impl<'a> FromSql<'a> for Wire {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Cause> {
+        let value = match *kind {
+            Type::NUMERIC => wire::number_of(raw),
+            Type::DATE => wire::day_of(raw),
+            Type::TIME => wire::time_of(raw),
+            _ => wire::duration_of(raw),
+        };
+        value.map(Self).ok_or_else(|| format!("the bytes of a value of type {kind} are cut off").into())
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::NUMERIC | Type::DATE | Type::TIME | Type::INTERVAL)
+    }
+}
+
+impl From<Wire> for Value {
+    fn from(wire: Wire) -> Self {
+        wire.0
+    }
 }
 
 /// The text of a JSON value.
@@ -106,7 +160,10 @@ pub(super) fn column(found: &Found, at: usize) -> Result<Value, StoreError> {
         Type::TEXT | Type::VARCHAR | Type::NAME | Type::BPCHAR | Type::UNKNOWN => get::<String>(found, at),
         Type::BYTEA => get::<Vec<u8>>(found, at),
         Type::TIMESTAMPTZ => get::<SystemTime>(found, at),
-        Type::TEXT_ARRAY => texts(found, at),
+        Type::TEXT_ARRAY => array(found, at, Value::TextArray),
+        Type::INT8_ARRAY => array(found, at, Value::IntegerArray),
+        Type::UUID_ARRAY => array(found, at, Value::UuidArray),
+        Type::NUMERIC | Type::DATE | Type::TIME | Type::INTERVAL => get::<Wire>(found, at),
         Type::UUID => get::<Uuid>(found, at),
         Type::JSON | Type::JSONB => {
             let json: Option<Json> = found.try_get(at).map_err(|error| error::store("reading a value", &error))?;
@@ -118,15 +175,19 @@ pub(super) fn column(found: &Found, at: usize) -> Result<Value, StoreError> {
 }
 
 /// An array with NULL in it, which only SQL of others makes, is shown as a JSON text; so does SQLite.
-fn texts(found: &Found, at: usize) -> Result<Value, StoreError> {
+fn array<T>(found: &Found, at: usize, whole: impl Fn(Vec<T>) -> Value) -> Result<Value, StoreError>
+where
+    T: for<'r> FromSql<'r> + Serialize,
+{
     let doing =
         || format!("reading the array in column {:?}", found.columns().get(at).map_or("", |column| column.name()));
-    let texts: Option<Vec<Option<String>>> = found.try_get(at).map_err(|error| error::store(&doing(), &error))?;
-    let Some(texts) = texts else { return Ok(Value::Null) };
-    if texts.iter().all(Option::is_some) {
-        return Ok(Value::TextArray(texts.into_iter().flatten().collect()));
+    let items: Option<Vec<Option<T>>> = found.try_get(at).map_err(|error| error::store(&doing(), &error))?;
+    let Some(items) = items else { return Ok(Value::Null) };
+    if items.iter().all(Option::is_some) {
+        return Ok(whole(items.into_iter().flatten().collect()));
     }
-    Ok(Value::Text(serde_json::Value::from(texts).to_string()))
+    let text = serde_json::to_string(&items);
+    text.map(Value::Text).map_err(|error| StoreError::new(doing(), StoreErrorKind::Data, error))
 }
 
 fn get<'r, T: FromSql<'r> + Into<Value>>(found: &'r Found, at: usize) -> Result<Value, StoreError> {

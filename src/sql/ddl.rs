@@ -1,9 +1,11 @@
 //! Tables, indexes and views of projections.
 
+use std::borrow::Cow;
+
 use super::{Dialect, quote, quoted};
 use crate::projection::Projection;
 use crate::state::{ProjectionKey, SHADOW};
-use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, MAX_NAME, Table};
+use crate::table::{Column, ForeignKey, INSTANCE_COLUMN, Index, Key, MAX_NAME, Method, Table};
 use crate::value::{ColumnType as T, Value, time_text, unsigned_zero};
 
 /// The unquoted name of a table of this version, without PostgreSQL's schema.
@@ -54,18 +56,36 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
 /// it.
 ///
 /// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
-pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<String> {
-    let mut sql = Vec::new();
+pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<Making> {
+    let mut made = Vec::new();
     if let (Dialect::Postgres, Some(schema)) = (dialect, projection.schema_name()) {
-        sql.push(format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema)));
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quote(schema));
+        made.push(Making { what: format!("schema {schema:?}"), sql });
     }
     for table in projection.tables() {
-        sql.push(create_table(dialect, projection, table));
+        let checks: Vec<&str> = table.checks.iter().map(|check| check.name.as_str()).collect();
+        let checks = if checks.is_empty() { String::new() } else { format!(" with the checks {checks:?}") };
+        let what = format!("table {:?}{checks}", table.name);
+        made.push(Making { what, sql: create_table(dialect, projection, table) });
     }
     for table in projection.tables() {
-        sql.extend(table.indexes.iter().map(|columns| create_index(dialect, projection, table, columns, tag)));
+        for columns in &table.indexes {
+            let what = format!("the index over {columns:?} of table {:?}", table.name);
+            made.push(Making { what, sql: create_index(dialect, projection, table, columns, tag) });
+        }
+        for index in table.more_indexes.iter().filter(|index| index.is_for(dialect)) {
+            let what = format!("index {:?} of table {:?}", index.name, table.name);
+            made.push(Making { what, sql: create_more(dialect, projection, table, index, tag) });
+        }
     }
-    sql
+    made
+}
+
+/// A statement that makes something, and what that is, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Making {
+    pub(crate) what: String,
+    pub(crate) sql: String,
 }
 
 fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> String {
@@ -75,6 +95,10 @@ fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> Str
     parts.push(format!("PRIMARY KEY ({})", with_instance(&table.primary_key)));
     parts.extend(table.uniques.iter().map(|columns| format!("UNIQUE ({})", with_instance(columns))));
     parts.extend(table.foreign_keys.iter().filter_map(|key| foreign_key(dialect, projection, key)));
+    parts.extend(table.checks.iter().filter_map(|check| {
+        let name = fitting(&format!("{OWN}check_{}", check.name));
+        Some(format!("CONSTRAINT {} CHECK ({})", quote(&name), check.sql.text(dialect)?))
+    }));
     let strict = if dialect == Dialect::Sqlite { " STRICT" } else { "" };
     format!("CREATE TABLE IF NOT EXISTS {} ({}){strict}", physical_name(dialect, projection, table), parts.join(", "))
 }
@@ -96,8 +120,8 @@ fn foreign_key(dialect: Dialect, projection: &Projection, key: &ForeignKey) -> O
 }
 
 /// Texts compare by bytes on both databases, so that order and equality are the same.
-fn type_sql(dialect: Dialect, kind: T) -> &'static str {
-    match dialect {
+fn type_sql(dialect: Dialect, kind: T) -> Cow<'static, str> {
+    Cow::Borrowed(match dialect {
         Dialect::Postgres => match kind {
             T::Text => "text COLLATE \"C\"",
             T::Integer => "bigint",
@@ -108,28 +132,52 @@ fn type_sql(dialect: Dialect, kind: T) -> &'static str {
             T::Timestamp => "timestamptz",
             T::TextArray => "text[]",
             T::Uuid => "uuid",
+            T::Decimal { precision, scale } => return Cow::Owned(format!("numeric({precision},{scale})")),
+            T::Date => "date",
+            T::Time => "time without time zone",
+            T::Duration => "interval",
+            T::IntegerArray => "bigint[]",
+            T::UuidArray => "uuid[]",
         },
         Dialect::Sqlite => match kind {
-            T::Text | T::Json | T::Timestamp | T::TextArray => "TEXT",
-            T::Integer | T::Boolean => "INTEGER",
+            T::Text | T::Json | T::Timestamp | T::TextArray | T::Date | T::Time | T::IntegerArray | T::UuidArray => {
+                "TEXT"
+            }
+            T::Integer | T::Boolean | T::Decimal { .. } | T::Duration => "INTEGER",
             T::Float => "REAL",
             T::Bytes | T::Uuid => "BLOB",
         },
-    }
+    })
 }
 
 fn column_sql(dialect: Dialect, column: &Column) -> String {
     let not_null = if column.nullable { "" } else { " NOT NULL" };
     let default = match &column.default {
-        Some(value) if !value.is_null() => format!(" DEFAULT {}", literal(dialect, value, column.kind)),
+        Some(value) if !value.is_null() => format!(" DEFAULT {}", literal(dialect, &value.held_by(column.kind))),
         _ => String::new(),
     };
     let check = match dialect {
         Dialect::Postgres => None,
         Dialect::Sqlite => check_sql(&quote(&column.name), column.kind),
     };
-    let check = check.map_or(String::new(), |check| format!(" CHECK ({check})"));
-    format!("{} {}{not_null}{default}{check}", quote(&column.name), type_sql(dialect, column.kind))
+    let check = check.map_or(String::new(), |check| format!(" CONSTRAINT {TYPE_CHECK} CHECK ({check})"));
+    let values = column.values.as_deref().map(|values| listed(column, values)).unwrap_or_default();
+    format!("{} {}{not_null}{default}{check}{values}", quote(&column.name), type_sql(dialect, column.kind))
+}
+
+/// The name of what checks a column's type where the database has no such type: what it refuses is a fault of the value.
+pub(crate) const TYPE_CHECK: &str = "readside_type";
+
+/// That a column holds one of these texts. The name tells that it is the library's.
+fn listed(column: &Column, values: &[String]) -> String {
+    let name = fitting(&format!("readside_values_{}", column.name));
+    let values: Vec<String> = values.iter().map(|value| text(value)).collect();
+    format!(" CONSTRAINT {} CHECK ({} IN ({}))", quote(&name), quote(&column.name), values.join(", "))
+}
+
+/// A text of SQL.
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// What a type of this library demands beyond the type that SQLite has for it, so that SQL of the service's own, and people,
@@ -145,23 +193,47 @@ fn check_sql(column: &str, kind: T) -> Option<String> {
             )
         }
         T::Json => format!("json_valid({column})"),
-        T::TextArray => format!("json_type({column}) = 'array'"),
+        T::TextArray | T::IntegerArray | T::UuidArray => format!("json_type({column}) = 'array'"),
         T::Uuid => format!("length({column}) = 16"),
-        T::Text | T::Integer | T::Float | T::Bytes => return None,
+        T::Decimal { precision, .. } => {
+            let most = "9".repeat(precision.into());
+            format!("{column} BETWEEN -{most} AND {most}")
+        }
+        // There is no year 0 elsewhere.
+        T::Date => {
+            format!("date({column}) IS {column} AND {column} GLOB '[0-9][0-9][0-9][0-9]-*' AND {column} > '0001'")
+        }
+        T::Time => {
+            let [two, six] = [2, 6].map(|digits| "[0-9]".repeat(digits));
+            format!("{column} GLOB '{two}:{two}:{two}.{six}' AND time({column}) IS substr({column}, 1, 8)")
+        }
+        T::Text | T::Integer | T::Float | T::Bytes | T::Duration => return None,
     })
 }
 
-/// The default of a column; the only values that stand in SQL as text, from the code of the service.
-fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
-    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+/// The default of a column, as it holds it; the only values that stand in SQL as text, from the code of the service.
+fn literal(dialect: Dialect, value: &Value) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     match (dialect, value) {
-        (_, Value::Null) => "NULL".to_owned(),
+        // The check of the table refuses what is no value.
+        (_, Value::Null | Value::Unfit(_)) => "NULL".to_owned(),
         (Dialect::Postgres, Value::Boolean(b)) => b.to_string(),
         (Dialect::Sqlite, Value::Boolean(b)) => i64::from(*b).to_string(),
-        (_, Value::Integer(n)) if kind == T::Float => format!("{n}.0"),
-        (_, Value::Integer(n)) if *n == i64::MIN => "(-9223372036854775807 - 1)".to_owned(),
-        (_, Value::Integer(n)) => n.to_string(),
+        (_, Value::Integer(n)) | (Dialect::Sqlite, Value::Duration(n)) => integer(*n),
+        (Dialect::Postgres, Value::Decimal(number)) => number.to_string(),
+        (Dialect::Sqlite, Value::Decimal(number)) => number.units().to_string(),
+        (_, Value::Date(day)) => text(&day.to_string()),
+        (_, Value::Time(time)) => text(&time.to_string()),
+        (Dialect::Postgres, Value::Duration(micros)) => interval(*micros),
+        (Dialect::Postgres, Value::IntegerArray(numbers)) => {
+            let items: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+            format!("'{{{}}}'::bigint[]", items.join(","))
+        }
+        (Dialect::Postgres, Value::UuidArray(ids)) => {
+            let items: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            format!("'{{{}}}'::uuid[]", items.join(","))
+        }
+        (Dialect::Sqlite, Value::IntegerArray(_) | Value::UuidArray(_)) => text(&value.to_json().to_string()),
         (_, Value::Float(f)) => format!("{:?}", unsigned_zero(*f)),
         (_, Value::Text(t) | Value::Json(t)) => text(t),
         (Dialect::Postgres, Value::Bytes(bytes)) => format!("'\\x{}'::bytea", hex(bytes)),
@@ -175,6 +247,26 @@ fn literal(dialect: Dialect, value: &Value, kind: T) -> String {
         (Dialect::Postgres, Value::Uuid(id)) => text(&id.to_string()),
         (Dialect::Sqlite, Value::Uuid(id)) => format!("x'{}'", id.simple()),
     }
+}
+
+fn integer(n: i64) -> String {
+    // The least integer has no word of its own.
+    if n == i64::MIN { "(-9223372036854775807 - 1)".to_owned() } else { n.to_string() }
+}
+
+/// As a sum, because a server takes no more than a 32-bit number of hours in one text.
+fn interval(micros: i64) -> String {
+    const HOUR: i64 = 3_600_000_000;
+    let (hours, rest) = (micros / HOUR, micros % HOUR);
+    let (half, sign) = (hours / 2, if rest < 0 { "-" } else { "" });
+    let seconds = rest.unsigned_abs() / 1_000_000;
+    format!(
+        "(interval '{half} hours' + interval '{} hours' + interval '{sign}00:{:02}:{:02}.{:06}')",
+        hours - half,
+        seconds / 60,
+        seconds % 60,
+        rest.unsigned_abs() % 1_000_000
+    )
 }
 
 fn create_index(
@@ -195,19 +287,61 @@ fn create_index(
     )
 }
 
+/// What the names of checks and indexes begin with that a definition brings by a name. Nobody else's do.
+pub(crate) const OWN: &str = "readside_";
+
+/// Its name tells that a definition brings it; a hash tells that of one table from that of another one.
+fn create_more(dialect: Dialect, projection: &Projection, table: &Table, index: &Index, tag: Option<&str>) -> String {
+    let physical = physical_raw(dialect, projection, table);
+    let whole = format!("{physical} {} {}", tag.unwrap_or_default(), index.name);
+    let name = fitting(&format!("{OWN}{:016x}_{}", hash(&whole), index.name));
+    let key = |key: &Key| match key {
+        Key::Column { name, descending: false } => quote(name),
+        Key::Column { name, descending: true } => format!("{} DESC", quote(name)),
+        Key::Expression(sql) => format!("({})", sql.text(dialect).unwrap_or_default()),
+    };
+    let mut keys: Vec<String> = index.keys.iter().map(key).collect();
+    if index.method == Method::Tree {
+        keys.insert(0, quote(INSTANCE_COLUMN));
+    }
+    let covered = quoted(&index.covered);
+    let include = match dialect {
+        Dialect::Postgres if !covered.is_empty() => format!(" INCLUDE ({})", covered.join(", ")),
+        Dialect::Postgres => String::new(),
+        Dialect::Sqlite => {
+            keys.extend(covered);
+            String::new()
+        }
+    };
+    let method = match dialect {
+        Dialect::Postgres => format!("USING {} ", index.method.word()),
+        Dialect::Sqlite => String::new(),
+    };
+    let only =
+        index.only.and_then(|only| only.text(dialect)).map(|only| format!(" WHERE ({only})")).unwrap_or_default();
+    format!(
+        "CREATE INDEX IF NOT EXISTS {} ON {} {method}({}){include}{only}",
+        quote(&name),
+        physical_name(dialect, projection, table),
+        keys.join(", ")
+    )
+}
+
 /// Cuts a name that is too long and marks it with a hash (FNV-1a, 64 bits) of the whole.
 fn fitting(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
     }
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = hash(name);
     let mut end = MAX_NAME - 17;
     while !name.is_char_boundary(end) {
         end -= 1;
     }
     format!("{}_{hash:016x}", name.get(..end).unwrap_or_default())
+}
+
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one

@@ -6,8 +6,11 @@ mod ddl;
 mod render;
 
 pub(crate) use ddl::{
-    READ_ONLY, create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of, view_raw,
+    Making, READ_ONLY, create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of,
+    view_raw,
 };
+#[cfg(feature = "sqlite")]
+pub(crate) use ddl::{OWN, TYPE_CHECK};
 pub(crate) use render::render;
 
 use crate::query::EventFilter;
@@ -89,7 +92,8 @@ pub fn render_for_fuzzing(
     let dialect = if postgres { Dialect::Postgres } else { Dialect::Sqlite };
     let rendered = render(dialect, projection, "instance", statement)?;
     let statements = rendered.into_iter().map(|sql| (sql.text, sql.params.len())).collect();
-    Ok((create_tables(dialect, projection, None), statements))
+    let tables = create_tables(dialect, projection, None).into_iter().map(|made| made.sql).collect();
+    Ok((tables, statements))
 }
 
 /// A quoted identifier.

@@ -87,14 +87,34 @@ impl<'t> Text<'t> {
     /// names it; NULL stands as a word.
     fn bind(&mut self, column: &str, value: &Value) -> String {
         let kind = self.table.find(column).map(|column| column.kind);
-        let value = match (value, kind) {
-            (Value::Null, _) => return "NULL".to_owned(),
-            #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
-            (Value::Integer(n), Some(ColumnType::Float)) => Value::Float(*n as f64),
-            (value, _) => value.clone(),
-        };
-        self.params.push(value);
-        format!("${}", self.params.len())
+        match (value, kind) {
+            (Value::Null, _) => "NULL".to_owned(),
+            (value, Some(kind)) => self.bind_plain(value.held_by(kind).into_owned()),
+            (value, None) => self.bind_plain(value.clone()),
+        }
+    }
+
+    /// Binds an item of an array, as its database has it in arrays.
+    fn bind_item(&mut self, item: &Value) -> String {
+        self.bind_plain(match (self.dialect, item) {
+            (Dialect::Sqlite, Value::Uuid(id)) => Value::Text(id.to_string()),
+            (_, item) => item.clone(),
+        })
+    }
+
+    /// The sum of what a column holds and what is added; SQLite by itself makes infinities of floats.
+    fn sum(&self, column: &str, held: &str, added: &str) -> String {
+        let is_float = self.table.find(column).is_some_and(|column| column.kind == ColumnType::Float);
+        if is_float && self.dialect == Dialect::Sqlite {
+            return format!("readside_plus({held}, {added})");
+        }
+        format!("{held} + {added}")
+    }
+
+    /// An array of these items, for a column.
+    fn array(&self, column: &str, items: &[Value]) -> Value {
+        let kind = self.table.find(column).map_or(ColumnType::TextArray, |column| column.kind);
+        Value::array(kind, items)
     }
 
     fn bind_plain(&mut self, value: Value) -> String {
@@ -115,9 +135,16 @@ impl<'t> Text<'t> {
         for value in values {
             columns.push(quote(&value.column));
             let placeholder = match &value.change {
-                Change::Set(v) | Change::SetOnInsert(v) | Change::SetIf(v, _) => self.bind(&value.column, v),
-                Change::Increment(n) => self.bind(&value.column, &Value::Integer(*n)),
-                Change::ArrayAppend(text) => self.bind(&value.column, &Value::TextArray(vec![text.clone()])),
+                Change::Set(v)
+                | Change::SetOnInsert(v)
+                | Change::SetIf(v, _)
+                | Change::Increment(v)
+                | Change::Greatest(v)
+                | Change::Least(v) => self.bind(&value.column, v),
+                Change::ArrayAppend(item) => {
+                    let array = self.array(&value.column, std::slice::from_ref(item));
+                    self.bind_plain(array)
+                }
                 Change::LookUp(look_up) => self.look_up(look_up),
                 // The builders refuse the others here.
                 _ => "NULL".to_owned(),
@@ -153,9 +180,13 @@ impl<'t> Text<'t> {
                 let holds = self.test(&condition.0, "t.");
                 format!("{column} = CASE WHEN {holds} THEN excluded.{column} ELSE {existing} END")
             }
-            Change::Increment(_) => format!("{column} = {existing} + excluded.{column}"),
-            Change::ArrayAppend(text) => {
-                let appended = self.array_append(&existing, text);
+            Change::Increment(_) => {
+                format!("{column} = {}", self.sum(&value.column, &existing, &format!("excluded.{column}")))
+            }
+            Change::Greatest(_) => format!("{column} = {}", extreme(&existing, "<", &format!("excluded.{column}"))),
+            Change::Least(_) => format!("{column} = {}", extreme(&existing, ">", &format!("excluded.{column}"))),
+            Change::ArrayAppend(item) => {
+                let appended = self.array_append(&existing, item);
                 format!("{column} = {appended}")
             }
             _ => format!("{column} = excluded.{column}"),
@@ -173,13 +204,22 @@ impl<'t> Text<'t> {
         let column = quote(&value.column);
         let new = match &value.change {
             Change::Set(v) | Change::SetOnInsert(v) => self.bind(&value.column, v),
-            Change::Increment(n) => {
-                let by = self.bind(&value.column, &Value::Integer(*n));
-                format!("{column} + {by}")
+            Change::Increment(by) => {
+                let by = self.bind(&value.column, by);
+                self.sum(&value.column, &column, &by)
             }
-            Change::ArrayAppend(text) => self.array_append(&column, text),
-            Change::ArrayRemove(text) => self.array_filter(&column, Value::Text(text.clone())),
-            Change::ArrayIntersect(texts) => self.array_filter(&column, Value::TextArray(texts.clone())),
+            Change::Greatest(v) => extreme(&column, "<", &self.bind(&value.column, v)),
+            Change::Least(v) => extreme(&column, ">", &self.bind(&value.column, v)),
+            Change::ArrayAppend(item) => self.array_append(&column, item),
+            Change::ArrayRemove(item) => {
+                let param = self.bind_item(item);
+                self.array_filter(&column, true, &param)
+            }
+            Change::ArrayIntersect(items) => {
+                let items = self.array(&value.column, items);
+                let param = self.bind_plain(items);
+                self.array_filter(&column, false, &param)
+            }
             Change::CopyColumn(from) => quote(from),
             Change::SetIf(v, condition) => {
                 let holds = self.test(&condition.0, "");
@@ -204,18 +244,16 @@ impl<'t> Text<'t> {
     }
 
     /// NULL counts as empty on both databases.
-    fn array_append(&mut self, existing: &str, text: &str) -> String {
-        let item = self.bind_plain(Value::Text(text.to_owned()));
+    fn array_append(&mut self, existing: &str, item: &Value) -> String {
+        let item = self.bind_item(item);
         match self.dialect {
             Dialect::Postgres => format!("array_append({existing}, {item})"),
             Dialect::Sqlite => format!("json_insert(coalesce({existing}, '[]'), '$[#]', {item})"),
         }
     }
 
-    /// Drops one text, or all but some texts, keeping the order; NULL stays NULL.
-    fn array_filter(&mut self, column: &str, value: Value) -> String {
-        let removes = matches!(value, Value::Text(_));
-        let param = self.bind_plain(value);
+    /// Drops one item, or all but those of an array, keeping the order; NULL stays NULL.
+    fn array_filter(&self, column: &str, removes: bool, param: &str) -> String {
         match (self.dialect, removes) {
             (Dialect::Postgres, true) => format!("array_remove({column}, {param})"),
             (Dialect::Postgres, false) => format!(
@@ -254,7 +292,7 @@ impl<'t> Text<'t> {
             .iter()
             .zip(from)
             .filter(|(column, _)| !conflict.contains(column))
-            .map(|(column, source)| copied(&quote(column), source.added))
+            .map(|(column, source)| self.copied(column, source.added))
             .collect();
         let instance = self.copied_instance((conflict, to, from), &selected, changes.is_empty());
         selected.insert(0, instance);
@@ -306,6 +344,13 @@ impl<'t> Text<'t> {
         if is_json && self.dialect == Dialect::Sqlite { format!("readside_json({side})") } else { side }
     }
 
+    fn copied(&self, name: &str, added: bool) -> String {
+        let column = quote(name);
+        let new = format!("excluded.{column}");
+        let value = if added { self.sum(name, &format!("t.{column}"), &new) } else { new };
+        format!("{column} = {value}")
+    }
+
     fn conditions(&mut self, conditions: &[Condition], prefix: &str) -> String {
         let mut parts = vec![format!("{prefix}{} = $1", quote(INSTANCE_COLUMN))];
         parts.extend(conditions.iter().map(|condition| format!("({})", self.test(&condition.0, prefix))));
@@ -332,7 +377,7 @@ impl<'t> Text<'t> {
                 format!("{} IN ({})", self.compared(column, named(column)), params.join(", "))
             }
             Test::Contains(column, item) => {
-                let param = self.bind_plain(Value::Text(item.clone()));
+                let param = self.bind_item(item);
                 match self.dialect {
                     Dialect::Postgres => format!("{param} = ANY({})", named(column)),
                     Dialect::Sqlite => format!(
@@ -378,6 +423,7 @@ fn target(conflict: &[Name]) -> String {
     columns.join(", ")
 }
 
-fn copied(column: &str, added: bool) -> String {
-    if added { format!("{column} = t.{column} + excluded.{column}") } else { format!("{column} = excluded.{column}") }
+/// The value where what a column holds stands so to it, or is NULL; else that.
+fn extreme(held: &str, operator: &str, value: &str) -> String {
+    format!("CASE WHEN {held} IS NULL OR {held} {operator} {value} THEN {value} ELSE {held} END")
 }

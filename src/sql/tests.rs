@@ -36,6 +36,10 @@ fn both(statement: Reduced) -> (Vec<String>, Vec<Value>) {
     (texts, params)
 }
 
+fn words(made: Vec<super::Making>) -> Vec<String> {
+    made.into_iter().map(|made| made.sql).collect()
+}
+
 fn one(statement: Reduced) -> String {
     let (texts, _) = both(statement);
     assert_eq!(texts.len(), 1, "the same on both databases: {texts:?}");
@@ -58,14 +62,30 @@ fn statements_are_rendered_with_bound_values_and_the_instance() {
         r#"INSERT INTO "t_3" AS t ("instance_id", "id", "n") VALUES ($1, $2, $3) ON CONFLICT ("instance_id", "id") DO UPDATE SET "n" = CASE WHEN t."n" > $4 THEN excluded."n" ELSE t."n" END"#
     );
     assert_eq!(
-        one(update([set("n", 1), decrement("f", 2), copy_column("tags", "tags")], [eq("id", "x"), not(is_null("n"))])),
-        r#"UPDATE "t_3" SET "n" = $2, "f" = "f" + $3, "tags" = "tags" WHERE "instance_id" = $1 AND ("id" = $4) AND (NOT ("n" IS NULL))"#
+        one(update([decrement("n", 1), set("f", 2), copy_column("tags", "tags")], [eq("id", "x"), not(is_null("n"))])),
+        r#"UPDATE "t_3" SET "n" = "n" + $2, "f" = $3, "tags" = "tags" WHERE "instance_id" = $1 AND ("id" = $4) AND (NOT ("n" IS NULL))"#
     );
     assert_eq!(one(delete([le("n", 1)])), r#"DELETE FROM "t_3" WHERE "instance_id" = $1 AND ("n" <= $2)"#);
     assert_eq!(
         one(in_table("o\"dd", create([set("id", "x"), set("x", "y")]))),
         r#"INSERT INTO "t_o""dd_3" ("instance_id", "id", "x") VALUES ($1, $2, $3)"#
     );
+}
+
+// Contract: B3: one database refuses by itself what overflows.
+#[test]
+fn a_float_is_added_to_by_a_function_where_the_sum_could_be_infinite() {
+    let (texts, params) = both(update([decrement("f", 2), greatest("n", 3)], [eq("id", "x")]));
+    let rest =
+        r#""n" = CASE WHEN "n" IS NULL OR "n" < $3 THEN $3 ELSE "n" END WHERE "instance_id" = $1 AND ("id" = $4)"#;
+    assert_eq!(
+        texts,
+        [
+            format!(r#"UPDATE "t_3" SET "f" = "f" + $2, {rest}"#),
+            format!(r#"UPDATE "t_3" SET "f" = readside_plus("f", $2), {rest}"#)
+        ]
+    );
+    assert_eq!(params[1..3], [Value::Float(-2.0), Value::Integer(3)]);
 }
 
 // Contract: B2: conflicts write what was selected, under the name of the column written.
@@ -126,7 +146,7 @@ fn arrays_and_documents_differ_by_database() {
 #[test]
 fn tables_carry_the_instance_in_front() {
     assert_eq!(
-        create_tables(Dialect::Postgres, &projection(), None),
+        words(create_tables(Dialect::Postgres, &projection(), None)),
         [
             r#"CREATE TABLE IF NOT EXISTS "t_3" ("instance_id" text COLLATE "C" NOT NULL, "id" text COLLATE "C" NOT NULL, "n" bigint DEFAULT 7, "f" double precision, "j" jsonb, "tags" text[], PRIMARY KEY ("instance_id", "id"))"#,
             r#"CREATE TABLE IF NOT EXISTS "t_o""dd_3" ("instance_id" text COLLATE "C" NOT NULL, "id" text COLLATE "C" NOT NULL, "x" text COLLATE "C" NOT NULL, PRIMARY KEY ("instance_id", "id", "x"), FOREIGN KEY ("instance_id", "id") REFERENCES "t_3" ("instance_id", "id") ON DELETE CASCADE)"#,
@@ -134,7 +154,7 @@ fn tables_carry_the_instance_in_front() {
         ]
     );
     let placed = projection().placed(Some("app".into()));
-    let sql = create_tables(Dialect::Postgres, &placed, None);
+    let sql = words(create_tables(Dialect::Postgres, &placed, None));
     assert!(sql.iter().all(|sql| !sql.contains("SCHEMA") && sql.contains(r#" "app"."t_"#)), "{sql:?}");
     assert!(sql.iter().any(|sql| sql.contains(r#"REFERENCES "app"."t_3""#)), "{sql:?}");
     let schema = projection().schema("crm").placed(Some("app".into()));

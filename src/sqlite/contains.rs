@@ -9,6 +9,7 @@ pub(super) fn add(conn: &Connection) -> rusqlite::Result<()> {
     let pure = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     conn.create_scalar_function("readside_json_contains", 2, pure, |context| contains(context))?;
     conn.create_scalar_function("readside_json", 1, pure, |context| spelled(context))?;
+    conn.create_scalar_function("readside_plus", 2, pure, |context| plus(context))?;
     // Not deterministic, so that it is called only where its row is.
     conn.create_scalar_function("readside_twice", 0, FunctionFlags::SQLITE_UTF8, |_| -> rusqlite::Result<bool> {
         Err(rusqlite::Error::UserFunctionError(TWICE.into()))
@@ -29,6 +30,16 @@ fn contains(context: &Context<'_>) -> rusqlite::Result<Option<bool>> {
         (Some(document), Some(part)) => Some(document.contains(&part)),
         _ => None,
     })
+}
+
+/// `readside_plus(a, b)`: the sum of two floats; one that overflows is refused, as PostgreSQL does it.
+fn plus(context: &Context<'_>) -> rusqlite::Result<Option<f64>> {
+    let (Some(a), Some(b)) = (context.get::<Option<f64>>(0)?, context.get::<Option<f64>>(1)?) else { return Ok(None) };
+    let sum = a + b;
+    if sum.is_infinite() && a.is_finite() && b.is_finite() {
+        return Err(rusqlite::Error::UserFunctionError("value out of range: overflow".into()));
+    }
+    Ok(Some(sum))
 }
 
 /// `readside_json(document)`: its one spelling, so that equal documents are equal texts. What is no JSON stays as it is.

@@ -9,6 +9,7 @@ use rusqlite::{Error, ErrorCode, ffi};
 use super::contains::TWICE;
 use crate::conninfo::shown;
 use crate::error::{StoreError, StoreErrorKind as Kind};
+use crate::sql::TYPE_CHECK;
 
 /// What was committed last may lie in the log that is gone.
 pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and -shm, or stop every process that uses the \
@@ -91,6 +92,8 @@ fn failure_kind(failure: ffi::Error, text: &str) -> Kind {
     match failure.code {
         // Only a deadline interrupts here.
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted => Kind::Timeout,
+        // What another database does by its types, this one does by checks.
+        ErrorCode::ConstraintViolation if text.ends_with(TYPE_CHECK) => Kind::Data,
         ErrorCode::ConstraintViolation => Kind::Constraint,
         ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => Kind::Data,
         ErrorCode::ReadOnly => Kind::ReadOnly,

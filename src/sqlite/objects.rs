@@ -3,10 +3,10 @@
 //! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
 //! own words: for that moment the new table bears the name that they mean.
 
-use crate::db::objects::{Catalogue, Dependent, Reference, Relation, Step, TablePair};
+use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
 use crate::error::{StoreError, chain};
-use crate::sql::{mentions, quote};
+use crate::sql::{OWN, mentions, quote};
 use crate::value::Value;
 
 pub(super) struct Objects;
@@ -32,12 +32,15 @@ fn made_on(conn: &mut dyn Conn, relation: &str) -> Result<Vec<Made>, StoreError>
 }
 
 /// True for an index that the definition of its table brings.
-fn is_own(conn: &mut dyn Conn, pair: &TablePair, index: &str) -> Result<bool, StoreError> {
+fn is_own(conn: &mut dyn Conn, table: &Relation, own: &Own, index: &str) -> Result<bool, StoreError> {
+    if index.starts_with(OWN) {
+        return Ok(true);
+    }
     let sql = "SELECT name FROM pragma_index_info($1) WHERE name IS NOT NULL ORDER BY seqno";
     let columns = texts(conn, sql, &[index.into()])?;
     let sql = "SELECT 1 FROM pragma_index_list($1) WHERE name = $2 AND \"unique\" = 0 AND partial = 0";
-    let is_plain = !conn.query(sql, &[pair.old.raw.as_str().into(), index.into()])?.is_empty();
-    Ok(is_plain && pair.own.indexes.contains(&columns))
+    let is_plain = !conn.query(sql, &[table.raw.as_str().into(), index.into()])?.is_empty();
+    Ok(is_plain && own.indexes.contains(&columns))
 }
 
 /// Other tables than these own ones with a foreign key to a table.
@@ -159,7 +162,7 @@ impl Catalogue for Objects {
         let (old, new, aside) = (&pair.old.quoted, &pair.new.quoted, quote(ASIDE));
         let mut moved = Vec::new();
         for Made { kind, name, words } in made_on(conn, &pair.old.raw)? {
-            if kind == "index" && is_own(conn, pair, &name)? {
+            if kind == "index" && is_own(conn, &pair.old, &pair.own, &name)? {
                 continue;
             }
             let sql = format!(
@@ -198,6 +201,22 @@ impl Catalogue for Objects {
             stays.extend(naming.into_iter().map(|what| (format!("{what} reads {:?}", pair.old.raw), false)));
         }
         Ok(stays)
+    }
+
+    fn added(
+        &self,
+        conn: &mut dyn Conn,
+        table: &Relation,
+        own: &Own,
+        _: &[Relation],
+    ) -> Result<Vec<String>, StoreError> {
+        let mut added = Vec::new();
+        for Made { kind, name, .. } in made_on(conn, &table.raw)? {
+            if kind != "index" || !is_own(conn, table, own, &name)? {
+                added.push(format!("{kind} {name:?}"));
+            }
+        }
+        Ok(added)
     }
 
     fn locks(&self, _: &mut dyn Conn, _: &TablePair) -> Result<Vec<String>, StoreError> {

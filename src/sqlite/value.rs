@@ -5,12 +5,13 @@ use std::time::SystemTime;
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 
 use crate::error::{StoreError, StoreErrorKind};
-use crate::value::{ColumnType, Value, parse_time, time_text, unsigned_zero, within};
+use crate::value::{ColumnType, Decimal, Value, parse_time, time_text, unsigned_zero, within};
 
 /// The form in which a value is bound.
 pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
     match value {
-        Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+        // Statements with what is no value are refused before.
+        Value::Null | Value::Unfit(_) => ToSqlOutput::Borrowed(ValueRef::Null),
         Value::Boolean(truth) => ToSqlOutput::Owned(Owned::Integer((*truth).into())),
         Value::Integer(number) => ToSqlOutput::Owned(Owned::Integer(*number)),
         Value::Float(number) => ToSqlOutput::Owned(Owned::Real(unsigned_zero(*number))),
@@ -19,6 +20,12 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
         Value::Timestamp(at) => ToSqlOutput::Owned(Owned::Text(timestamp(*at))),
         Value::TextArray(texts) => ToSqlOutput::Owned(Owned::Text(array(texts))),
         Value::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
+        // At the scale of its column: what renders statements sees to that.
+        Value::Decimal(number) => ToSqlOutput::Owned(Owned::Integer(number.units())),
+        Value::Date(day) => ToSqlOutput::Owned(Owned::Text(day.to_string())),
+        Value::Time(time) => ToSqlOutput::Owned(Owned::Text(time.to_string())),
+        Value::Duration(micros) => ToSqlOutput::Owned(Owned::Integer(*micros)),
+        Value::IntegerArray(_) | Value::UuidArray(_) => ToSqlOutput::Owned(Owned::Text(value.to_json().to_string())),
     }
 }
 
@@ -61,10 +68,31 @@ pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
             Ok(texts) if array(&texts) == text => Value::TextArray(texts),
             _ => Value::Text(text),
         },
+        (T::IntegerArray, Value::Text(text)) => {
+            as_written(text, |text| serde_json::from_str(text).ok().map(Value::IntegerArray))
+        }
+        (T::UuidArray, Value::Text(text)) => {
+            as_written(text, |text| serde_json::from_str(text).ok().map(Value::UuidArray))
+        }
+        (T::Date, Value::Text(text)) => as_written(text, |text| text.parse().ok().map(Value::Date)),
+        (T::Time, Value::Text(text)) => as_written(text, |text| text.parse().ok().map(Value::Time)),
+        (T::Duration, Value::Integer(micros)) => Value::Duration(micros),
+        (T::Decimal { scale, .. }, Value::Integer(units)) => {
+            Decimal::new(units, scale).map_or(Value::Integer(units), Value::Decimal)
+        }
         (T::Uuid, Value::Bytes(bytes)) => match uuid::Uuid::from_slice(&bytes) {
             Ok(id) => Value::Uuid(id),
             Err(_) => Value::Bytes(bytes),
         },
         (_, value) => value,
+    }
+}
+
+/// What a text says, where the engine would have written it so.
+fn as_written(text: String, read: impl Fn(&str) -> Option<Value>) -> Value {
+    let is_same = |value: &Value| matches!(bound(value), ToSqlOutput::Owned(Owned::Text(own)) if own == text);
+    match read(&text).filter(is_same) {
+        Some(value) => value,
+        None => Value::Text(text),
     }
 }

@@ -12,6 +12,8 @@ pub(super) fn not_here(value: &Assignment, statement: &'static str) -> Statement
     let how = match value.change {
         Change::Set(_) | Change::Broken(_) => "set",
         Change::Increment(_) => "incremented",
+        Change::Greatest(_) => "raised",
+        Change::Least(_) => "lowered",
         Change::ArrayAppend(_) => "appended to",
         Change::ArrayRemove(_) => "removed from",
         Change::ArrayIntersect(_) => "intersected",
@@ -61,13 +63,18 @@ pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) 
     for value in values {
         let column = &value.column;
         match &value.change {
-            Change::Set(v) | Change::SetOnInsert(v) => check_value(column, v)?,
+            Change::Set(v)
+            | Change::SetOnInsert(v)
+            | Change::Increment(v)
+            | Change::Greatest(v)
+            | Change::Least(v)
+            | Change::ArrayAppend(v)
+            | Change::ArrayRemove(v) => check_value(column, v)?,
             Change::SetIf(v, condition) => {
                 check_value(column, v)?;
                 condition.0.check()?;
             }
-            Change::ArrayAppend(text) | Change::ArrayRemove(text) => check_value(column, &Value::Text(text.clone()))?,
-            Change::ArrayIntersect(texts) => check_value(column, &Value::TextArray(texts.clone()))?,
+            Change::ArrayIntersect(items) => items.iter().try_for_each(|item| check_value(column, item))?,
             Change::CopyColumn(from) => check_column(from)?,
             Change::LookUp(look_up) => {
                 check_column(&look_up.column)?;
@@ -76,7 +83,6 @@ pub(super) fn check_assignments(statement: &'static str, values: &[Assignment]) 
                 }
                 look_up.conditions.iter().try_for_each(|condition| condition.0.check())?;
             }
-            Change::Increment(_) => {}
             Change::Broken(why) => {
                 return Err(StatementError::NotSerializable { column: column.to_string(), why: why.clone() });
             }
@@ -100,17 +106,6 @@ pub(super) fn check_conditions(
     }
     Ok(flat)
 }
-
-/// Types whose values have one order; documents and arrays have another one on each database.
-const ORDERED: &[ColumnType] = &[
-    ColumnType::Text,
-    ColumnType::Integer,
-    ColumnType::Boolean,
-    ColumnType::Float,
-    ColumnType::Bytes,
-    ColumnType::Timestamp,
-    ColumnType::Uuid,
-];
 
 impl Test {
     /// The column that it asks about; none where it is made of others.
@@ -150,8 +145,7 @@ impl Test {
                 check_value(column, value)
             }
             Self::IsIn(column, values) => values.iter().try_for_each(|value| check_value(column, value)),
-            Self::Contains(column, text) => check_value(column, &Value::Text(text.clone())),
-            Self::JsonContains(column, json) => check_value(column, json),
+            Self::Contains(column, value) | Self::JsonContains(column, value) => check_value(column, value),
             Self::Not(test) => test.check(),
             Self::Any(tests) | Self::All(tests) => tests.iter().try_for_each(Self::check),
             Self::IsNull(_) => Ok(()),
@@ -174,12 +168,12 @@ impl Test {
         match self {
             Self::Compare(_, operator, value) => {
                 if !matches!(*operator, "=" | "<>") {
-                    is_of(table, column, ORDERED, "values that both databases put in the same order")?;
+                    is_ordered(table, column)?;
                 }
                 fits(table, column, value)
             }
             Self::IsIn(_, values) => values.iter().try_for_each(|value| fits(table, column, value)),
-            Self::Contains(..) => is_of(table, column, &[ColumnType::TextArray], "an array"),
+            Self::Contains(_, item) => is_item(table, column, item),
             Self::JsonContains(..) => is_of(table, column, &[ColumnType::Json], "a JSON document"),
             _ => Ok(()),
         }
@@ -220,11 +214,41 @@ fn wrong(table: &Table, column: &Column, given: impl Into<String>) -> StatementE
 }
 
 fn fits(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
-    if value.fits(column.kind) {
+    if !value.fits(column.kind) {
+        return Err(wrong(table, column, value.described(column.kind)));
+    }
+    match (&column.values, value) {
+        (Some(values), Value::Text(text)) if !values.contains(text) => Err(StatementError::NotListed {
+            table: table.name.clone(),
+            column: column.name.clone(),
+            values: values.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A number that is added, or a value that is compared with what the column holds.
+fn is_given(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
+    if value.is_null() { Err(wrong(table, column, "NULL")) } else { is_written(table, column, value) }
+}
+
+fn is_ordered(table: &Table, column: &Column) -> Result<(), StatementError> {
+    if column.kind.is_ordered() {
         return Ok(());
     }
-    let given = value.column_type().map_or_else(|| "NULL".to_owned(), |kind| format!("{kind:?}"));
-    Err(wrong(table, column, given))
+    Err(wrong(table, column, "values that both databases put in the same order"))
+}
+
+fn is_number(table: &Table, column: &Column, given: &str) -> Result<(), StatementError> {
+    if column.kind.is_number() { Ok(()) } else { Err(wrong(table, column, given)) }
+}
+
+fn is_item(table: &Table, column: &Column, item: &Value) -> Result<(), StatementError> {
+    let Some(kind) = column.kind.item() else { return Err(wrong(table, column, "an array")) };
+    if item.column_type() == Some(kind) {
+        return Ok(());
+    }
+    Err(wrong(table, column, format!("{} as an item", item.described(kind))))
 }
 
 /// A value that a row is to hold: of the column's type, and not too long for its keys and indexes.
@@ -248,13 +272,22 @@ fn assignment_fits(tables: &[Table], table: &Table, value: &Assignment) -> Resul
             is_written(table, column, v)?;
             condition.0.fits(table)
         }
-        Change::Increment(_) => is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number"),
-        Change::ArrayAppend(_) | Change::ArrayRemove(_) | Change::ArrayIntersect(_) => {
-            is_of(table, column, &[ColumnType::TextArray], "an array")
+        Change::Increment(by) => {
+            is_number(table, column, "a number")?;
+            is_given(table, column, by)
         }
+        Change::Greatest(v) | Change::Least(v) => {
+            is_ordered(table, column)?;
+            is_given(table, column, v)
+        }
+        Change::ArrayAppend(item) | Change::ArrayRemove(item) => is_item(table, column, item),
+        Change::ArrayIntersect(items) if items.is_empty() && !column.kind.is_array() => {
+            Err(wrong(table, column, "an array"))
+        }
+        Change::ArrayIntersect(items) => items.iter().try_for_each(|item| is_item(table, column, item)),
         Change::CopyColumn(from) => {
             let from = find_column(table, from)?;
-            is_of(table, column, &[from.kind], &format!("{:?}", from.kind))
+            is_of(table, column, &[from.kind], &from.kind.to_string())
         }
         Change::LookUp(look_up) => look_up.fits(tables, (table, column)),
         Change::Broken(_) => Ok(()),
@@ -275,15 +308,29 @@ fn conflict_fits(table: &Table, conflict: &[Name]) -> Result<(), StatementError>
 fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), StatementError> {
     let column = find_column(table, to)?;
     if source.added {
-        is_of(table, column, &[ColumnType::Integer, ColumnType::Float], "a number to add")?;
+        is_number(table, column, "a number to add")?;
     }
     match &source.from {
         Origin::Value(value) => is_written(table, column, value),
         Origin::Column(from) => {
             let from = find_column(table, from)?;
-            is_of(table, column, &[from.kind], &format!("{:?}", from.kind))
+            is_of(table, column, &[from.kind], &from.kind.to_string())
         }
     }
+}
+
+/// Some column of the projection has each decimal's scale: where a database counts units, SQL of the service's own gets those
+/// of that scale.
+fn scales_fit(tables: &[Table], sql: &Name, values: &[Value]) -> Result<(), StatementError> {
+    let is_scale = |wanted: u8| {
+        let mut kinds = tables.iter().flat_map(|table| &table.columns).map(|column| column.kind);
+        kinds.any(|kind| matches!(kind, ColumnType::Decimal { scale, .. } if scale == wanted))
+    };
+    let wrong = values.iter().find_map(|value| match value {
+        Value::Decimal(number) if !is_scale(number.scale()) => Some(number.scale()),
+        _ => None,
+    });
+    wrong.map_or(Ok(()), |scale| Err(StatementError::UnknownScale { sql: sql.to_string(), scale }))
 }
 
 impl Statement {
@@ -309,7 +356,7 @@ impl Statement {
                 let found = own(sql).ok_or_else(|| StatementError::UnknownSql { sql: sql.to_string() })?;
                 let (wanted, given) = (found.values(), values.len());
                 if wanted == given {
-                    return Ok(());
+                    return scales_fit(tables, sql, values);
                 }
                 Err(StatementError::UnequalValues { sql: sql.to_string(), wanted, given })
             }

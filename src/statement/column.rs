@@ -20,10 +20,12 @@ pub struct Assignment {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
     Set(Value),
-    Increment(i64),
-    ArrayAppend(String),
-    ArrayRemove(String),
-    ArrayIntersect(Vec<String>),
+    Increment(Value),
+    Greatest(Value),
+    Least(Value),
+    ArrayAppend(Value),
+    ArrayRemove(Value),
+    ArrayIntersect(Vec<Value>),
     CopyColumn(String),
     SetOnInsert(Value),
     SetIf(Value, Box<Condition>),
@@ -51,7 +53,7 @@ pub(crate) enum Test {
     Compare(Name, &'static str, Value),
     IsNull(Name),
     IsIn(Name, Vec<Value>),
-    Contains(Name, String),
+    Contains(Name, Value),
     JsonContains(Name, Value),
     Not(Box<Test>),
     /// One of them holds; of none, never.
@@ -141,7 +143,8 @@ pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> As
     assignment(column, Value::json(value).map_or_else(|error| Change::Broken(error.to_string()), Change::Set))
 }
 
-/// Adds to a column; in `upsert` a new row gets the number itself.
+/// Adds to a column of integers, decimals, floats or lengths of time; in `upsert` a new row gets the number itself. What is
+/// added to NULL gives NULL. A sum that the column cannot hold fails the event.
 ///
 /// # Examples
 /// ```
@@ -150,8 +153,8 @@ pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> As
 /// # let _ = paid;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn increment(column: impl Into<Name>, by: i64) -> Assignment {
-    assignment(column, Change::Increment(by))
+pub fn increment(column: impl Into<Name>, by: impl Into<Value>) -> Assignment {
+    assignment(column, Change::Increment(by.into()))
 }
 
 /// Subtracts from a column; the one number that has no negative is refused.
@@ -163,12 +166,40 @@ pub fn increment(column: impl Into<Name>, by: i64) -> Assignment {
 /// # let _ = taken;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn decrement(column: impl Into<Name>, by: i64) -> Assignment {
-    let negative = by.checked_neg().map(Change::Increment);
-    assignment(column, negative.unwrap_or_else(|| Change::Broken(format!("{by} has no negative"))))
+pub fn decrement(column: impl Into<Name>, by: impl Into<Value>) -> Assignment {
+    let negative = by.into().negative().map(Change::Increment);
+    assignment(column, negative.unwrap_or_else(|| Change::Broken("the number has no negative".to_owned())))
 }
 
-/// Appends to an array; NULL counts as empty.
+/// Sets a column to the value where that is greater than what the column holds, or where it holds NULL; in `upsert` a new row
+/// gets the value.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let best = upsert(["id"], [set("id", "u1"), greatest("best", 40)])?;
+/// # let _ = best;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn greatest(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
+    assignment(column, Change::Greatest(value.into()))
+}
+
+/// Sets a column to the value where that is less than what the column holds, or where it holds NULL; in `upsert` a new row
+/// gets the value.
+///
+/// # Examples
+/// ```
+/// use readside::prelude::*;
+/// let first = upsert(["id"], [set("id", "u1"), least("first_day", Value::date("2026-01-31"))])?;
+/// # let _ = first;
+/// # Ok::<(), readside::error::ReduceError>(())
+/// ```
+pub fn least(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
+    assignment(column, Change::Least(value.into()))
+}
+
+/// Appends a text, an integer or a UUID to an array of such; NULL counts as empty.
 ///
 /// # Examples
 /// ```
@@ -177,11 +208,11 @@ pub fn decrement(column: impl Into<Name>, by: i64) -> Assignment {
 /// # let _ = tagged;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn array_append(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
-    assignment(column, Change::ArrayAppend(text.into()))
+pub fn array_append(column: impl Into<Name>, item: impl Into<Value>) -> Assignment {
+    assignment(column, Change::ArrayAppend(item.into()))
 }
 
-/// Removes every occurrence of a text from an array.
+/// Removes every occurrence of an item from an array.
 ///
 /// # Examples
 /// ```
@@ -190,11 +221,11 @@ pub fn array_append(column: impl Into<Name>, text: impl Into<String>) -> Assignm
 /// # let _ = untagged;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn array_remove(column: impl Into<Name>, text: impl Into<String>) -> Assignment {
-    assignment(column, Change::ArrayRemove(text.into()))
+pub fn array_remove(column: impl Into<Name>, item: impl Into<Value>) -> Assignment {
+    assignment(column, Change::ArrayRemove(item.into()))
 }
 
-/// Keeps only these texts in an array, in its order.
+/// Keeps only these items in an array, in its order.
 ///
 /// # Examples
 /// ```
@@ -203,8 +234,8 @@ pub fn array_remove(column: impl Into<Name>, text: impl Into<String>) -> Assignm
 /// # let _ = kept;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn array_intersect<T: Into<String>>(column: impl Into<Name>, texts: impl IntoIterator<Item = T>) -> Assignment {
-    assignment(column, Change::ArrayIntersect(texts.into_iter().map(Into::into).collect()))
+pub fn array_intersect<T: Into<Value>>(column: impl Into<Name>, items: impl IntoIterator<Item = T>) -> Assignment {
+    assignment(column, Change::ArrayIntersect(items.into_iter().map(Into::into).collect()))
 }
 
 /// Sets a column to what another column holds.
@@ -370,7 +401,7 @@ pub fn is_in<V: Into<Value>>(column: impl Into<Name>, values: impl IntoIterator<
     Condition(Test::IsIn(column.into(), values.into_iter().map(Into::into).collect()))
 }
 
-/// The array holds the text.
+/// The array holds the item: a text, an integer or a UUID.
 ///
 /// # Examples
 /// ```
@@ -379,8 +410,8 @@ pub fn is_in<V: Into<Value>>(column: impl Into<Name>, values: impl IntoIterator<
 /// # let _ = tagged;
 /// # Ok::<(), readside::error::ReduceError>(())
 /// ```
-pub fn contains(column: impl Into<Name>, text: impl Into<String>) -> Condition {
-    Condition(Test::Contains(column.into(), text.into()))
+pub fn contains(column: impl Into<Name>, item: impl Into<Value>) -> Condition {
+    Condition(Test::Contains(column.into(), item.into()))
 }
 
 /// The JSON document contains this one, as PostgreSQL's `@>` means it.

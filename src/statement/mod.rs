@@ -12,8 +12,8 @@ mod own;
 
 pub use column::{
     Assignment, Condition, Name, Source, all_of, any_of, are_in, array_append, array_intersect, array_remove, contains,
-    copy_column, decrement, eq, ge, gt, increment, is_in, is_null, json_contains, le, look_up, lt, ne, not, set,
-    set_if, set_json, set_on_insert, source_column, source_value,
+    copy_column, decrement, eq, ge, greatest, gt, increment, is_in, is_null, json_contains, le, least, look_up, lt, ne,
+    not, set, set_if, set_json, set_on_insert, source_column, source_value,
 };
 pub(crate) use column::{Change, LookUp, Origin, Test};
 pub use data::{Reduced, Statement};

@@ -29,6 +29,7 @@ mod carried;
 mod commands;
 #[cfg(unix)]
 mod crashes;
+mod declared;
 #[cfg(unix)]
 mod deploying;
 mod given_up;
@@ -48,6 +49,7 @@ mod standing;
 #[cfg(feature = "postgres")]
 mod switching;
 mod taken_over;
+mod typed;
 mod versions;
 
 use std::time::Duration;

@@ -37,6 +37,7 @@ mod reading;
 mod setup;
 mod statements;
 mod tables;
+mod types;
 
 use std::sync::Arc;
 

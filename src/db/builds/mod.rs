@@ -90,8 +90,13 @@ pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
     for stored in &known {
         let (tables, views) = (stored.relations(conn)?, stored.views(conn.dialect()));
         let own: Vec<Relation> = tables.iter().cloned().chain(views).collect();
-        for table in &tables {
-            let found = conn.catalogue().dependents(conn, std::slice::from_ref(table), &own)?;
+        for (name, table) in stored.named_relations(conn)? {
+            let table = &table;
+            let mut found = conn.catalogue().dependents(conn, std::slice::from_ref(table), &own)?;
+            if stored.live {
+                let added = conn.catalogue().added(conn, table, &stored.own(&name), &tables)?;
+                found.extend(added.into_iter().map(|what| Dependent { what, moves: true }));
+            }
             hanging.extend(found.into_iter().map(|Dependent { what, moves }| Hanging {
                 projection: stored.build.key.projection().to_owned(),
                 version: stored.build.key.version,
@@ -220,8 +225,8 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
     drop_tables(conn, &key, &left)?;
     let tag = command.simple().to_string();
     let tag = tag.get(tag.len().saturating_sub(8)..).unwrap_or_default();
-    for sql in sql::create_tables(dialect, build, Some(tag)) {
-        conn.batch(&sql)?;
+    for made in sql::create_tables(dialect, build, Some(tag)) {
+        setup::make(conn, build, &made)?;
     }
     for table in build.tables() {
         setup::own(conn, build, &sql::physical_raw(dialect, build, table))?;

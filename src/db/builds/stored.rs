@@ -92,13 +92,18 @@ impl Stored {
 
     /// The tables of this build that are there.
     pub(super) fn relations(&self, conn: &mut dyn Conn) -> Result<Vec<Relation>, StoreError> {
-        let mut relations = Vec::with_capacity(self.tables.len());
+        Ok(self.named_relations(conn)?.into_iter().map(|(_, relation)| relation).collect())
+    }
+
+    /// The same with their plain names.
+    pub(super) fn named_relations(&self, conn: &mut dyn Conn) -> Result<Vec<(String, Relation)>, StoreError> {
+        let mut named = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
             if self.has(conn, table)? {
-                relations.push(self.relation(conn.dialect(), table));
+                named.push((table.clone(), self.relation(conn.dialect(), table)));
             }
         }
-        Ok(relations)
+        Ok(named)
     }
 
     /// The views that readers use for its tables.

@@ -49,17 +49,17 @@ impl<'s> Net<'s> {
                 can
             }
             Self::Upsert { new, changes: before } if changes => {
-                let can = can_change(table, new, &op.changes) && can_follow(before, &op.changes);
+                let can = can_change(table, new, &op.changes) && can_follow(table, before, &op.changes);
                 if can {
                     change(table, new, &op.changes);
-                    follow(before, &mut op.changes);
+                    follow(table, before, &mut op.changes);
                 }
                 can
             }
             Self::Update { changes: before } if changes => {
-                let can = can_follow(before, &op.changes);
+                let can = can_follow(table, before, &op.changes);
                 if can {
-                    follow(before, &mut op.changes);
+                    follow(table, before, &mut op.changes);
                 }
                 if can && op.kind == Kind::Upsert {
                     *self = Self::Upsert { new: row(table, op), changes: std::mem::take(before) };
@@ -102,7 +102,7 @@ fn row<'s>(table: &Table, op: &mut Op<'s>) -> NewRow<'s> {
 /// Whether every column that a new row is not given can be written like one that it is: an array cannot be a column of rows,
 /// and the default of a document is as the database has it.
 fn can_replace(table: &Table) -> bool {
-    !table.columns.iter().any(|column| matches!(column.kind, ColumnType::TextArray | ColumnType::Json))
+    !table.columns.iter().any(|column| column.kind.is_array() || column.kind == ColumnType::Json)
 }
 
 /// A row in place of whatever was there: each column is as in a new one.
@@ -119,12 +119,7 @@ fn replacement<'s>(table: &Table, mut new: NewRow<'s>) -> Net<'s> {
 
 /// What a column holds that is not given, as a value of its type.
 fn default(column: &Column) -> Value {
-    match (&column.default, column.kind) {
-        #[expect(clippy::cast_precision_loss, reason = "the column would hold no other number")]
-        (Some(Value::Integer(n)), ColumnType::Float) => Value::Float(*n as f64),
-        (Some(value), _) => value.clone(),
-        (None, _) => Value::Null,
-    }
+    column.default.as_ref().map_or(Value::Null, |value| value.held_by(column.kind).into_owned())
 }
 
 /// An addition may overflow, which must not be overlooked.
@@ -132,24 +127,44 @@ fn adds(changes: &Changes<'_>) -> bool {
     changes.iter().any(|(_, cell)| matches!(cell, Cell::Add(_)))
 }
 
-/// The sum; none when it overflows. What is added to NULL gives NULL.
-fn sum(value: &Value, by: i64) -> Option<Value> {
-    match value {
-        Value::Integer(n) => n.checked_add(by).map(Value::Integer),
+/// The sum, as a column of this type holds it; none when it overflows. What is added to NULL gives NULL.
+fn sum(kind: ColumnType, value: &Value, by: &Value) -> Option<Value> {
+    match (value, by, kind) {
+        (Value::Integer(n), Value::Integer(by), _) => n.checked_add(*by).map(Value::Integer),
+        (Value::Duration(n), Value::Duration(by), _) => n.checked_add(*by).map(Value::Duration),
+        (Value::Decimal(n), Value::Decimal(by), ColumnType::Decimal { precision, scale }) => {
+            let sum = n.checked_add(*by).filter(|sum| sum.fits(precision, scale))?;
+            sum.scaled(scale).map(Value::Decimal)
+        }
         _ => Some(Value::Null),
     }
 }
 
+fn is_negative(number: &Value) -> bool {
+    match number {
+        Value::Integer(n) | Value::Duration(n) => *n < 0,
+        Value::Decimal(n) => n.units() < 0,
+        _ => false,
+    }
+}
+
+fn kind(table: &Table, at: usize) -> ColumnType {
+    table.columns.get(at).map_or(ColumnType::Text, |column| column.kind)
+}
+
 /// What a column of a new row holds.
-fn held<'r>(table: &'r Table, new: &'r NewRow<'_>, at: usize) -> &'r Value {
-    let default = || table.columns.get(at).and_then(|column| column.default.as_ref());
-    new.get(at).and_then(Option::as_deref).or_else(default).unwrap_or(&Value::Null)
+fn held<'r>(table: &'r Table, new: &'r NewRow<'_>, at: usize) -> Cow<'r, Value> {
+    match (new.get(at).and_then(Option::as_deref), table.columns.get(at)) {
+        (Some(value), _) => Cow::Borrowed(value),
+        (None, Some(column)) => Cow::Owned(default(column)),
+        (None, None) => Cow::Owned(Value::Null),
+    }
 }
 
 fn can_change(table: &Table, new: &NewRow<'_>, changes: &Changes<'_>) -> bool {
     changes.iter().all(|(at, cell)| match cell {
         Cell::Set(_) => true,
-        Cell::Add(by) => sum(held(table, new, *at), *by).is_some(),
+        Cell::Add(by) => sum(kind(table, *at), &held(table, new, *at), by).is_some(),
     })
 }
 
@@ -157,7 +172,7 @@ fn change<'s>(table: &Table, new: &mut NewRow<'s>, changes: &Changes<'s>) {
     for (at, cell) in changes {
         let value = match cell {
             Cell::Set(value) => Some(value.clone()),
-            Cell::Add(by) => sum(held(table, new, *at), *by).map(Cow::Owned),
+            Cell::Add(by) => sum(kind(table, *at), &held(table, new, *at), by).map(Cow::Owned),
         };
         if let Some(cell) = new.get_mut(*at) {
             *cell = value;
@@ -166,12 +181,14 @@ fn change<'s>(table: &Table, new: &mut NewRow<'s>, changes: &Changes<'s>) {
 }
 
 /// Both changes of a column as one; none when an addition would be overlooked, or may overflow in between.
-fn both<'s>(first: &Cell<'s>, next: &Cell<'s>) -> Option<Cell<'s>> {
+fn both<'s>(kind: ColumnType, first: &Cell<'s>, next: &Cell<'s>) -> Option<Cell<'s>> {
     match (first, next) {
         (Cell::Set(_), Cell::Set(value)) => Some(Cell::Set(value.clone())),
-        (Cell::Set(value), Cell::Add(by)) => sum(value, *by).map(|sum| Cell::Set(Cow::Owned(sum))),
+        (Cell::Set(value), Cell::Add(by)) => sum(kind, value, by).map(|sum| Cell::Set(Cow::Owned(sum))),
         // Of different signs, a sum in between may overflow.
-        (Cell::Add(a), Cell::Add(b)) if (*a >= 0) == (*b >= 0) => a.checked_add(*b).map(Cell::Add),
+        (Cell::Add(a), Cell::Add(b)) if is_negative(a) == is_negative(b) => {
+            sum(kind, a, b).map(|sum| Cell::Add(Cow::Owned(sum)))
+        }
         (Cell::Add(_), _) => None,
     }
 }
@@ -180,14 +197,15 @@ fn at<'c, 's>(changes: &'c Changes<'s>, place: usize) -> Option<&'c Cell<'s>> {
     changes.iter().find(|(at, _)| *at == place).map(|(_, cell)| cell)
 }
 
-fn can_follow(first: &Changes<'_>, next: &Changes<'_>) -> bool {
-    next.iter().all(|(place, cell)| at(first, *place).is_none_or(|before| both(before, cell).is_some()))
+fn can_follow(table: &Table, first: &Changes<'_>, next: &Changes<'_>) -> bool {
+    let can = |place: usize, before, cell| both(kind(table, place), before, cell).is_some();
+    next.iter().all(|(place, cell)| at(first, *place).is_none_or(|before| can(*place, before, cell)))
 }
 
-fn follow<'s>(first: &mut Changes<'s>, next: &mut Changes<'s>) {
+fn follow<'s>(table: &Table, first: &mut Changes<'s>, next: &mut Changes<'s>) {
     for (place, cell) in next.drain(..) {
         match first.iter_mut().find(|(at, _)| *at == place) {
-            Some((_, before)) => *before = both(before, &cell).unwrap_or(cell),
+            Some((_, before)) => *before = both(kind(table, place), before, &cell).unwrap_or(cell),
             None => first.push((place, cell)),
         }
     }

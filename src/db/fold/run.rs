@@ -14,7 +14,7 @@ use crate::db::{BulkKind, BulkRow, How};
 use crate::error::StoreError;
 use crate::statement::Statement;
 use crate::table::Table;
-use crate::value::ColumnType;
+use crate::value::ColumnType as T;
 
 /// Fewer statements than this run by themselves: planning one for all would cost more.
 const FEWEST: usize = 3;
@@ -155,7 +155,8 @@ fn is_comparable(table: &Table, (kind, columns): &Shape) -> bool {
         let of = |(at, column): (usize, &crate::table::Column)| (at, column.name == *name, column.kind);
         let Some((at, _, kind)) = table.columns.iter().enumerate().map(of).find(|(_, is, _)| *is) else { return false };
         let added = columns.iter().any(|(place, how)| *place == at && *how != How::Set);
-        !added && matches!(kind, ColumnType::Text | ColumnType::Integer | ColumnType::Boolean | ColumnType::Uuid)
+        let is_plain = matches!(kind, T::Text | T::Integer | T::Boolean | T::Uuid | T::Date | T::Time | T::Duration);
+        !added && is_plain
     };
     let writes = |unique: &&Vec<String>| {
         columns.iter().any(|(at, _)| table.columns.get(*at).is_some_and(|column| unique.contains(&column.name)))

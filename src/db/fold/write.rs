@@ -141,7 +141,7 @@ impl<'s> Effects<'s> {
         for (at, cell) in changes {
             let (how, value) = match cell {
                 Cell::Set(value) => (How::Set, value),
-                Cell::Add(by) => (How::Add, Cow::Owned(Value::Integer(by))),
+                Cell::Add(by) => (How::Add, by),
             };
             self.columns.push((at, how));
             row.push(value);
@@ -187,7 +187,7 @@ fn how(new: Option<&Value>, change: Option<&Cell<'_>>) -> Option<How> {
     match (new, change) {
         (_, None) => Some(How::Keep),
         (Some(new), Some(Cell::Set(value))) if *new == **value => Some(How::Set),
-        (Some(new), Some(Cell::Add(by))) if *new == Value::Integer(*by) => Some(How::Add),
+        (Some(new), Some(Cell::Add(by))) if *new == **by => Some(How::Add),
         _ => None,
     }
 }

@@ -121,9 +121,9 @@ pub(in crate::db) fn columns(
         .collect()
 }
 
-fn type_name(dialect: Dialect, kind: ColumnType) -> &'static str {
+fn type_name(dialect: Dialect, kind: ColumnType) -> String {
     use ColumnType as T;
-    match dialect {
+    let name = match dialect {
         Dialect::Postgres => match kind {
             T::Text => "text",
             T::Integer => "bigint",
@@ -134,21 +134,30 @@ fn type_name(dialect: Dialect, kind: ColumnType) -> &'static str {
             T::Timestamp => "timestamp with time zone",
             T::TextArray => "text[]",
             T::Uuid => "uuid",
+            T::Decimal { precision, scale } => return format!("numeric({precision},{scale})"),
+            T::Date => "date",
+            T::Time => "time without time zone",
+            T::Duration => "interval",
+            T::IntegerArray => "bigint[]",
+            T::UuidArray => "uuid[]",
         },
         Dialect::Sqlite => match kind {
-            T::Text | T::Json | T::Timestamp | T::TextArray => "TEXT",
-            T::Integer | T::Boolean => "INTEGER",
+            T::Text | T::Json | T::Timestamp | T::TextArray | T::Date | T::Time | T::IntegerArray | T::UuidArray => {
+                "TEXT"
+            }
+            T::Integer | T::Boolean | T::Decimal { .. } | T::Duration => "INTEGER",
             T::Float => "REAL",
             T::Bytes | T::Uuid => "BLOB",
         },
-    }
+    };
+    name.to_owned()
 }
 
 fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
     let key = |name: &str| table.primary_key.iter().position(|column| column == name);
     let instance = CatalogColumn {
         name: INSTANCE_COLUMN.to_owned(),
-        kind: type_name(dialect, ColumnType::Text).to_owned(),
+        kind: type_name(dialect, ColumnType::Text),
         not_null: true,
         has_default: false,
         is_generated: false,
@@ -156,7 +165,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
     };
     let columns = table.columns.iter().map(|column| CatalogColumn {
         name: column.name.clone(),
-        kind: type_name(dialect, column.kind).to_owned(),
+        kind: type_name(dialect, column.kind),
         not_null: !column.nullable,
         has_default: false,
         is_generated: false,

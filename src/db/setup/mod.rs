@@ -7,7 +7,7 @@ mod projection;
 mod script;
 mod tables;
 
-pub(super) use projection::{is_ours, own};
+pub(super) use projection::{is_ours, make, own};
 pub(crate) use projection::{read_rows, setup, verify};
 pub(crate) use script::script;
 pub(crate) use tables::read_tables;

@@ -7,7 +7,7 @@ use crate::db::objects::Relation;
 use crate::db::{Backend, Conn, builds, discarded, place, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
 use crate::projection::Projection;
-use crate::sql::{self, Dialect};
+use crate::sql::{self, Dialect, Making};
 use crate::statement::find_table;
 use crate::table::Table;
 use crate::value::Value;
@@ -52,8 +52,8 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         create |= !is_there;
     }
     if create {
-        for sql in sql::create_tables(dialect, projection, None) {
-            conn.batch(&sql)?;
+        for made in sql::create_tables(dialect, projection, None) {
+            make(conn, projection, &made)?;
         }
     }
     for table in projection.tables() {
@@ -72,6 +72,12 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         }
     }
     Ok(())
+}
+
+/// Makes a table or an index of a projection; an error names it.
+pub(in crate::db) fn make(conn: &mut dyn Conn, projection: &Projection, made: &Making) -> Result<(), StoreError> {
+    let doing = || format!("making {} of projection {:?}", made.what, projection.name());
+    conn.batch(&made.sql).map_err(|error| error.doing(doing()))
 }
 
 /// How long a set-up waits for readers of a view that it only words anew.

@@ -37,7 +37,7 @@ fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<S
     let place = if unnamed { "current_schema()" } else { "NULL" };
     let before = if unnamed { "current_schema() || '.' || " } else { "" };
     let terminated = |sql: String| format!("{};", sql.trim_end().trim_end_matches(';'));
-    lines.extend(sql::create_tables(dialect, projection, None).into_iter().map(terminated));
+    lines.extend(sql::create_tables(dialect, projection, None).into_iter().map(|made| terminated(made.sql)));
     for table in projection.tables() {
         lines.push(terminated(super::projection::create_view(dialect, projection, table)));
         for relation in [sql::physical_raw(dialect, projection, table), sql::view_raw(dialect, projection, table)] {
