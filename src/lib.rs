@@ -65,7 +65,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
+//! `sqlite` (the default), `postgres`, `tls` for TLS to PostgreSQL, and `cli` for the command `readside` and the module
+//! `cli`, which brings `tls`. Each only adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod error;
@@ -149,7 +150,7 @@ pub use crate::inspect::{
 };
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, Member, Pause, Renewal};
 #[cfg(feature = "postgres")]
-pub use crate::postgres::{PostgresOptions, PostgresStore};
+pub use crate::postgres::{PostgresConnector, PostgresOptions, PostgresStore};
 pub use crate::projection::{Projection, ReduceFailure};
 pub use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Query, ReadRequest, Span, SubQuery};
 pub use crate::retention::{

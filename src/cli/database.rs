@@ -129,11 +129,14 @@ where
 }
 
 /// Opens a database; makes the file of an SQLite one where that is wanted. What looks like a connection string is never taken
-/// for a file.
-pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+/// for a file. `listen` is the way by which one hears of pushes, if it is another one.
+pub(super) fn open(place: &str, create: bool, listen: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     match look(place) {
-        Look::Server => postgres(place),
-        Look::File => sqlite(Path::new(place), create),
+        Look::Server => postgres(place, listen),
+        Look::File => {
+            ensure!(listen.is_none(), "--listen-url is for PostgreSQL; with an SQLite file leave it out");
+            sqlite(Path::new(place), create)
+        }
         Look::Slip(fault) => bail!(
             "what names the database looks like a connection string with a slip, and may hold a password, so it is not \
              shown: {fault}. Write postgres://USER@HOST/NAME, or the path of an SQLite file, with ./ before it if it looks so"
@@ -142,12 +145,15 @@ pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<d
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(url: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
-    Ok(std::sync::Arc::new(crate::postgres::PostgresStore::connect(url)?))
+fn postgres(url: &str, listen: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    use crate::postgres::{PostgresOptions, PostgresStore};
+
+    let options = PostgresOptions { listen_url: listen.map(str::to_owned), ..PostgresOptions::from_env() };
+    Ok(std::sync::Arc::new(PostgresStore::connect_with(url, options)?))
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(_: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+fn postgres(_: &str, _: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     bail!("this readside was built without PostgreSQL; build it with --features cli,postgres")
 }
 

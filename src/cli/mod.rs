@@ -140,13 +140,21 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         return completions::run(args, out);
     }
     let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database(), hidden)) };
-    let store = database::open(database, matches!(options.command, Command::Setup(_)))?;
+    let listen = match &options.command {
+        Command::Events(args) => args.listen_url.as_deref(),
+        Command::Doctor(args) => args.listen_url.as_deref(),
+        _ => None,
+    };
+    let listen = listen.filter(|url| !url.is_empty());
     // Set to nothing it means nothing, for scripts.
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
+    // It is of events that one hears.
+    let own_listen = listen.filter(|_| elsewhere.is_none());
+    let store = database::open(database, matches!(options.command, Command::Setup(_)), own_listen)?;
     let events = match elsewhere {
         Some(place) => {
             ensure_two_databases(&options.command)?;
-            database::open(place, false).context("opening the database of the events")?
+            database::open(place, false, listen).context("opening the database of the events")?
         }
         None => Arc::clone(&store),
     };

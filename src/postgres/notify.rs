@@ -241,7 +241,7 @@ impl Listener {
     fn connect(&mut self) -> Result<Notifications, StoreError> {
         self.again = None;
         let postgres = self.store.backend();
-        let mut client = postgres.pool().connect_anew(DOING)?;
+        let mut client = postgres.connect_to_listen(DOING)?;
         let shared = is_shared(postgres, &mut client).unwrap_or_else(|error| {
             log::debug!("{}; whether it hears shows later", chain(&error));
             false
@@ -261,8 +261,8 @@ impl Listener {
             unsubscribe(self.store.backend(), &mut session.client, session.pid);
         }
         self.deaf = Some(format!(
-            "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let the URL of the \
-             service go past the pooler"
+            "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let \
+             PostgresOptions::listen_url go past the pooler, to the same database"
         ));
         self.again = Some(deadline(self.patience().saturating_mul(REST)));
     }

@@ -1,7 +1,9 @@
 //! How to talk to a server.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::connector::PostgresConnector;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
@@ -19,7 +21,7 @@ use crate::error::{StoreError, StoreErrorKind};
 /// let store = PostgresStore::connect_with("postgres://app@localhost/service", options)?;
 /// # Ok::<(), readside::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
     /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
@@ -43,6 +45,33 @@ pub struct PostgresOptions {
     /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
     /// Default: 10 min.
     pub idle_timeout: Duration,
+    /// Who speaks TLS in place of the feature `tls`, also without it. Where the connection string names no `sslmode`, TLS
+    /// has to be spoken then. Default: none.
+    pub connector: Option<PostgresConnector>,
+    /// Where the connection string says nothing, libpq's variables count: `PGHOST`, `PGUSER`, `PGSERVICE`, `PGPASSFILE`,
+    /// `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.
+    pub environment: bool,
+    /// A connection string by which one listens for pushes of other processes, past a pooler in transaction mode, in which a
+    /// LISTEN hears nothing. It has to name the same database. Default: none, as all else.
+    pub listen_url: Option<String>,
+}
+
+/// Without the secrets of `listen_url`.
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("idle_in_transaction_timeout", &self.idle_in_transaction_timeout)
+            .field("max_lifetime", &self.max_lifetime)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("connector", &self.connector)
+            .field("environment", &self.environment)
+            .field("listen_url", &self.listen_url.as_ref().map(|_| "***"))
+            .finish()
+    }
 }
 
 impl Default for PostgresOptions {
@@ -55,11 +84,29 @@ impl Default for PostgresOptions {
             idle_in_transaction_timeout: Duration::from_secs(15),
             max_lifetime: Duration::from_mins(30),
             idle_timeout: Duration::from_mins(10),
+            connector: None,
+            environment: false,
+            listen_url: None,
         }
     }
 }
 
 impl PostgresOptions {
+    /// The default options, with libpq's variables where the connection string says nothing. They are read once, when the
+    /// store connects.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use readside::{PostgresOptions, PostgresStore};
+    /// // Host, user, password and database come from PGHOST, PGUSER, PGPASSWORD and PGDATABASE.
+    /// let store = PostgresStore::connect_with("postgres://", PostgresOptions::from_env())?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self { environment: true, ..Self::default() }
+    }
+
     /// Names the first value with which nothing could be done.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let zero = [

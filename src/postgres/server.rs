@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use postgres::Client;
 use uuid::Uuid;
 
 use super::options::PostgresOptions;
@@ -29,6 +30,8 @@ pub struct Postgres {
     pub(super) pool: Pool,
     /// For what keeps leases, however busy the pool is.
     pub(super) reserve: Pool,
+    /// By which one listens, where that is not the way of all else.
+    pub(super) listen: Option<Pool>,
     pub(super) places: TableSchemas,
     pub(super) options: PostgresOptions,
     /// Whose pushes these are, in what is told to other processes.
@@ -43,6 +46,11 @@ pub(super) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 impl Postgres {
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Connects to where one hears of pushes.
+    pub(super) fn connect_to_listen(&self, doing: &str) -> Result<Client, StoreError> {
+        self.listen.as_ref().unwrap_or(&self.pool).connect_anew(doing)
     }
 
     /// A transaction as usual.
