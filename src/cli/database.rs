@@ -128,13 +128,23 @@ where
     }
 }
 
+/// What else one has to know of a PostgreSQL database.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "an SQLite file has neither"))]
+pub(super) struct Ways<'w> {
+    /// By which one hears of pushes, if it is another one.
+    pub(super) listen: Option<&'w str>,
+    /// Of the engine's own tables, if it is another one.
+    pub(super) schema: Option<&'w str>,
+}
+
 /// Opens a database; makes the file of an SQLite one where that is wanted. What looks like a connection string is never taken
-/// for a file. `listen` is the way by which one hears of pushes, if it is another one.
-pub(super) fn open(place: &str, create: bool, listen: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+/// for a file.
+pub(super) fn open(place: &str, create: bool, ways: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     match look(place) {
-        Look::Server => postgres(place, listen),
+        Look::Server => postgres(place, ways),
         Look::File => {
-            ensure!(listen.is_none(), "--listen-url is for PostgreSQL; with an SQLite file leave it out");
+            ensure!(ways.listen.is_none(), "--listen-url is for PostgreSQL; with an SQLite file leave it out");
             sqlite(Path::new(place), create)
         }
         Look::Slip(fault) => bail!(
@@ -145,15 +155,18 @@ pub(super) fn open(place: &str, create: bool, listen: Option<&str>) -> anyhow::R
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(url: &str, listen: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+fn postgres(url: &str, ways: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     use crate::postgres::{PostgresOptions, PostgresStore};
 
-    let options = PostgresOptions { listen_url: listen.map(str::to_owned), ..PostgresOptions::from_env() };
+    let mut options = PostgresOptions { listen_url: ways.listen.map(str::to_owned), ..PostgresOptions::from_env() };
+    if let Some(schema) = ways.schema {
+        schema.clone_into(&mut options.schema);
+    }
     Ok(std::sync::Arc::new(PostgresStore::connect_with(url, options)?))
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(_: &str, _: Option<&str>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+fn postgres(_: &str, _: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     bail!("this readside was built without PostgreSQL; build it with --features cli,postgres")
 }
 

@@ -39,7 +39,7 @@ use crate::admin::status_of_two;
 use crate::error::{OperateError, StoreError};
 use crate::inspect::Status;
 use crate::projection::Projection;
-use database::Store;
+use database::{Store, Ways};
 use hidden::Hidden;
 use options::{Command, Options};
 use output::{ClosedOutput, Output};
@@ -149,12 +149,13 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
     // Set to nothing it means nothing, for scripts.
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
     // It is of events that one hears.
-    let own_listen = listen.filter(|_| elsewhere.is_none());
-    let store = database::open(database, matches!(options.command, Command::Setup(_)), own_listen)?;
+    let schema = options.schema.as_deref().filter(|schema| !schema.is_empty());
+    let own = Ways { listen: listen.filter(|_| elsewhere.is_none()), schema };
+    let store = database::open(database, matches!(options.command, Command::Setup(_)), own)?;
     let events = match elsewhere {
         Some(place) => {
             ensure_two_databases(&options.command)?;
-            database::open(place, false, listen).context("opening the database of the events")?
+            database::open(place, false, Ways { listen, schema }).context("opening the database of the events")?
         }
         None => Arc::clone(&store),
     };

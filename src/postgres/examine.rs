@@ -15,7 +15,7 @@ use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding};
 use crate::plain::plain;
 use crate::store::Notifications;
-use crate::value::time_text;
+use crate::value::{Value, time_text};
 
 /// An older transaction keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);
@@ -48,7 +48,16 @@ fn failed(check: &'static str, error: &StoreError) -> Finding {
 
 /// The one row of a query.
 fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
-    let rows = postgres.read(doing, |conn| conn.query(sql, &[]))?;
+    one_of(postgres, doing, sql, &[])
+}
+
+/// The one row of a query about the schema of the engine's tables.
+fn one_at_home(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
+    one_of(postgres, doing, sql, &[postgres.home.name().into()])
+}
+
+fn one_of(postgres: &Postgres, doing: &str, sql: &str, params: &[Value]) -> Result<Row, StoreError> {
+    let rows = postgres.read(doing, |conn| conn.query(sql, params))?;
     rows.into_iter().next().ok_or_else(|| StoreError::new(doing, StoreErrorKind::Corrupt, "the server gave no row"))
 }
 
@@ -149,10 +158,10 @@ fn durability(postgres: &Postgres) -> Examined {
 
 /// What running needs, with the statements that grant what is missing.
 fn privileges(postgres: &Postgres) -> Examined {
-    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('readside') IS NOT NULL, \
+    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1::text) IS NOT NULL, \
          coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
     let (check, doing) = ("privileges", "asking for privileges");
-    let found = one(postgres, doing, sql)?;
+    let found = one_at_home(postgres, doing, sql)?;
     let [create, exists, tables] = [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 2)?];
     if !exists {
         let remedy = "have the owner of the database run what `readside setup --sql --grant-to ROLE` prints";
@@ -202,7 +211,7 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
         let found = "none arrive where sessions are shared: pushes of other processes are found by ticks only";
         return Ok(Finding::warn("notifications", found, remedy));
     }
-    let pid = notify::subscribe(&mut listener)?;
+    let pid = notify::subscribe(postgres, &mut listener)?;
     let heard = hear(postgres, &mut listener, patience);
     notify::unsubscribe(postgres, &mut listener, pid);
     Ok(match heard? {
@@ -241,7 +250,7 @@ fn transactions(postgres: &Postgres) -> Examined {
          AND a.xact_start IS NOT NULL AND a.backend_type = 'client backend'";
     let found = one(postgres, "looking for old transactions", sql)?;
     let age = match found.first() {
-        Some(crate::value::Value::Float(seconds)) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
+        Some(Value::Float(seconds)) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
         _ => Duration::ZERO,
     };
     let prepared = row::int(&found, 3)?;
@@ -279,8 +288,8 @@ fn connections(postgres: &Postgres) -> Examined {
 
 fn space(postgres: &Postgres) -> Examined {
     let sql = "SELECT pg_database_size(current_database()), (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 \
-         FROM pg_class c WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r')";
-    let found = one(postgres, "measuring the database", sql)?;
+         FROM pg_class c WHERE c.relnamespace = to_regnamespace($1::text)::oid AND c.relkind = 'r')";
+    let found = one_at_home(postgres, "measuring the database", sql)?;
     let (all, own) = (row::int(&found, 0)?, row::int(&found, 1)?);
     let found =
         format!("database {}, of these events and states {}", crate::inspect::bytes(all), crate::inspect::bytes(own));

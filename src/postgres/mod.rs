@@ -14,6 +14,7 @@ mod error;
 mod event_batches;
 mod examine;
 mod holder;
+mod home;
 mod in_order;
 mod link;
 mod notify;
@@ -48,6 +49,7 @@ use crate::subscription::PushedIn;
 use crate::value::Value;
 use address::Address;
 pub use connector::PostgresConnector;
+use home::Home;
 pub use options::PostgresOptions;
 use places::TableSchemas;
 use pool::Pool;
@@ -108,8 +110,8 @@ impl DbStore<Postgres> {
         let (longest_idle, places) =
             (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), TableSchemas::default());
         let origin = Uuid::now_v7();
-        let reserve = pool.reserve();
-        Ok(Self::from_backend(Postgres { pool, reserve, listen, places, options, origin, longest_idle }))
+        let (reserve, home) = (pool.reserve(), Home::new(&options.schema));
+        Ok(Self::from_backend(Postgres { pool, reserve, listen, places, home, options, origin, longest_idle }))
     }
 
     /// Stores the events inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -121,7 +123,7 @@ impl DbStore<Postgres> {
     /// # Errors
     /// As [`push`](crate::EventStore::push).
     pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[NewEvent]) -> Result<PushedIn, PushError> {
-        let mut session = Session::new(transaction, None);
+        let mut session = Session::new(transaction, &self.backend().home, None);
         session.batch("SAVEPOINT readside_push")?;
         let outcome = self.push_in_savepoint(&mut session, commands);
         session.batch(match outcome {
@@ -270,6 +272,10 @@ impl Backend for Postgres {
 
     fn grants(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
         rights::grants(self, role, projections)
+    }
+
+    fn at_home(&self, script: String) -> String {
+        self.home.script(&script).into_owned()
     }
 
     fn migrations(&self) -> &'static [&'static str] {

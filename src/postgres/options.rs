@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::connector::PostgresConnector;
+use super::home;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
@@ -54,6 +55,10 @@ pub struct PostgresOptions {
     /// A connection string by which one listens for pushes of other processes, past a pooler in transaction mode, in which a
     /// LISTEN hears nothing. It has to name the same database. Default: none, as all else.
     pub listen_url: Option<String>,
+    /// The schema of the engine's own tables, so that independent sets of them live in one database, each with its own
+    /// events. Up to 63 small letters, digits and `_`; not one of the server's own (`pg_…`). Read tables are where their
+    /// projections say. Default: `readside`.
+    pub schema: String,
 }
 
 /// Without the secrets of `listen_url`.
@@ -70,6 +75,7 @@ impl fmt::Debug for PostgresOptions {
             .field("connector", &self.connector)
             .field("environment", &self.environment)
             .field("listen_url", &self.listen_url.as_ref().map(|_| "***"))
+            .field("schema", &self.schema)
             .finish()
     }
 }
@@ -87,6 +93,7 @@ impl Default for PostgresOptions {
             connector: None,
             environment: false,
             listen_url: None,
+            schema: home::USUAL.to_owned(),
         }
     }
 }
@@ -107,7 +114,7 @@ impl PostgresOptions {
         Self { environment: true, ..Self::default() }
     }
 
-    /// Names the first value with which nothing could be done.
+    /// Names the first value with which nothing could be done; a schema is not shown, as it may be a slip.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let zero = [
             ("max_connections", self.max_connections == 0),
@@ -115,8 +122,20 @@ impl PostgresOptions {
             ("statement_timeout", self.statement_timeout.is_zero()),
             ("idle_in_transaction_timeout", self.idle_in_transaction_timeout.is_zero()),
         ];
-        let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) else { return Ok(()) };
-        let why = format!("{name} is zero, but has to be more");
-        Err(StoreError::new("reading the options of the database", StoreErrorKind::Usage, why))
+        let doing = "reading the options of the database";
+        if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            let why = format!("{name} is zero, but has to be more");
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+        }
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        let schema = &*self.schema;
+        let is_own = schema.starts_with("pg_") || schema == "information_schema";
+        let begins = schema.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_');
+        if !begins || is_own || schema.len() > 63 || !schema.chars().all(is_part) {
+            let why =
+                "schema has to be 1 to 63 small letters, digits and _, no digit first, and none of the server's own";
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+        }
+        Ok(())
     }
 }

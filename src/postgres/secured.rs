@@ -45,7 +45,7 @@ pub(super) fn connect(
     let mut config = config.clone();
     config.ssl_mode(one.mode()).ssl_negotiation(security.negotiation()).channel_binding(security.binding);
     if one == Try::Plain {
-        let failed = |met: postgres::Error| failed(error::store(doing, &met), false);
+        let failed = |met: postgres::Error| failed(error::store(doing, &met), true);
         return Ok((config.connect(postgres::NoTls).map_err(failed)?, Cover::Plain));
     }
     let begun = Arc::new(AtomicBool::new(false));
@@ -61,11 +61,12 @@ pub(super) fn connect(
     Err(failed(error, begun))
 }
 
-/// As libpq has it, what a server says of who wants to get in may be due to TLS: its rules are by that too. So may what a
-/// pooler says.
-fn failed(error: StoreError, begun: bool) -> Failed {
-    let of_rules = error.code().is_some_and(|code| code.starts_with("28") || code == "08P01");
-    let may_be_tls = of_rules || (begun && error.kind() == StoreErrorKind::Insecure);
+/// What a server says of who wants to get in may be due to TLS, as its rules are by that too; so may what a pooler says.
+/// `is_sure` where it is known whether TLS was spoken. A wrong password is not told twice, as libpq would, which may be in
+/// plain text.
+fn failed(error: StoreError, is_sure: bool) -> Failed {
+    let of_rules = matches!(error.code(), Some("28000" | "08P01"));
+    let may_be_tls = is_sure && (of_rules || error.kind() == StoreErrorKind::Insecure);
     Failed { error, may_be_tls }
 }
 

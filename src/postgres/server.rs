@@ -6,6 +6,7 @@ use std::time::Duration;
 use postgres::Client;
 use uuid::Uuid;
 
+use super::home::Home;
 use super::options::PostgresOptions;
 use super::places::TableSchemas;
 use super::pool::{Checked, Pool};
@@ -33,6 +34,8 @@ pub struct Postgres {
     /// By which one listens, where that is not the way of all else.
     pub(super) listen: Option<Pool>,
     pub(super) places: TableSchemas,
+    /// Where the engine's tables are.
+    pub(super) home: Home,
     pub(super) options: PostgresOptions,
     /// Whose pushes these are, in what is told to other processes.
     pub(super) origin: Uuid,
@@ -103,7 +106,7 @@ impl Postgres {
         let access = checked.access();
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::knowing(client, Some(pool.role()), access, &self.places);
+        let mut session = Session::knowing(client, &self.home, Some(pool.role()), access, &self.places);
         let outcome = work(&mut session);
         let (aborted, end) = (session.is_aborted(), session.end());
         if session.has_missed() {

@@ -555,6 +555,10 @@ impl Backend for Sqlite {
         examine::examine(self, patience)
     }
 
+    fn at_home(&self, script: String) -> String {
+        script
+    }
+
     fn migrations(&self) -> &'static [&'static str] {
         MIGRATIONS
     }

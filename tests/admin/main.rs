@@ -33,6 +33,8 @@ mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
+#[cfg(feature = "postgres")]
+mod homes;
 mod looking;
 mod objects;
 mod own_sql;

@@ -50,6 +50,15 @@ pub(in crate::cli) struct Options {
         help_heading = "Options of all commands"
     )]
     pub(in crate::cli) events_url: Option<String>,
+    /// The schema of the engine's own tables, where it is not `readside` (PostgreSQL).
+    #[arg(
+        long,
+        env = "READSIDE_SCHEMA",
+        value_name = "SCHEMA",
+        global = true,
+        help_heading = "Options of all commands"
+    )]
+    pub(in crate::cli) schema: Option<String>,
     /// Print JSON: one object, or one object per line for lists.
     #[arg(long, global = true, help_heading = "Options of all commands")]
     pub(in crate::cli) json: bool,

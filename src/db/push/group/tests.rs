@@ -65,6 +65,10 @@ impl Backend for Panics {
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         self.sqlite().scrub()
     }
+    fn at_home(&self, script: String) -> String {
+        script
+    }
+
     fn migrations(&self) -> &'static [&'static str] {
         self.sqlite().migrations()
     }
