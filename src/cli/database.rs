@@ -49,6 +49,8 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, RetentionError>;
     /// See [`DbStore::operations`].
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
+    /// See [`Backend::back_up`].
+    fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
     /// Asks running engines.
     fn remote(&self) -> Remote;
     /// Begins an engine of this process.
@@ -109,6 +111,10 @@ where
 
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
         self.operations(limit)
+    }
+
+    fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        self.backend().back_up(to, goes_on)
     }
 
     fn remote(&self) -> Remote {

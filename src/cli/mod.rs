@@ -3,6 +3,7 @@
 //! `options` says what can be asked, `database` opens what it is asked of, and each command has a file of its own. What
 //! all of them print goes through `output`.
 
+mod backup;
 mod bench;
 mod by;
 mod commands;
@@ -160,7 +161,8 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         None => Arc::clone(&store),
     };
     let mut session = Session { store, events, has_two_databases: elsewhere.is_some(), database, projections, out };
-    if !matches!(options.command, Command::Setup(_) | Command::Doctor(_)) {
+    // A copy is made before a new version sets up, too.
+    if !matches!(options.command, Command::Setup(_) | Command::Backup(_) | Command::Doctor(_)) {
         database::check_schema(&*session.store)?;
         if session.has_two_databases {
             database::check_schema(&*session.events).context("checking the database of the events")?;
@@ -183,6 +185,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
     match command {
         Command::Completions(_) => Ok(Ended::Fine),
         Command::Setup(args) => setup::run(session, args),
+        Command::Backup(args) => backup::run(session, args),
         Command::Status(args) => status::run(session, args),
         Command::Instances(args) => instances::run(session, args),
         Command::Events(args) => events::run(session, args),
@@ -211,6 +214,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
 fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
     let (name, order) = match command {
         Command::Setup(_) => ("setup", ""),
+        Command::Backup(_) => ("backup", ""),
         Command::Redact(_) => ("redact", ", first on that of the events"),
         Command::RemoveInstance(_) => ("remove-instance", ", first on that of the events"),
         Command::ReopenInstance(_) => ("reopen-instance", ""),

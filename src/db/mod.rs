@@ -339,6 +339,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn migrations(&self) -> &'static [&'static str];
 
+    /// Copies the database into a file; between steps `goes_on` hears how much is done, and of how much.
+    #[doc(hidden)]
+    fn back_up(&self, to: &std::path::Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
+
     /// A script of the engine's own as this database has to run it.
     #[doc(hidden)]
     fn at_home(&self, script: String) -> String;

@@ -274,6 +274,12 @@ impl Backend for Postgres {
         rights::grants(self, role, projections)
     }
 
+    fn back_up(&self, _: &std::path::Path, _: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        let why = "PostgreSQL has tools of its own for that";
+        let error = StoreError::new("copying the database", crate::error::StoreErrorKind::Unsupported, why);
+        Err(error.with_remedy("; use pg_dump for one database, or pg_basebackup for a server"))
+    }
+
     fn at_home(&self, script: String) -> String {
         self.home.script(&script).into_owned()
     }

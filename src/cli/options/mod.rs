@@ -178,6 +178,13 @@ Example: what process holds the instance acme?
 Example: for an owner of the database who runs it by hand:
   readside -d postgres://localhost/service setup --sql --grant-to ROLE > readside.sql")]
     Setup(SetupArgs),
+    /// Copy an SQLite file as it is now, also while services read and write it.
+    ///
+    /// Nobody waits for it. The copy is checked, and has its name only when it is whole. For PostgreSQL use pg_dump.
+    #[command(after_long_help = "\
+Example: one copy each night, before which nothing has to stop:
+  readside -d service.db backup \"service-$(date +%F).db\"")]
+    Backup(BackupArgs),
     /// Find out whether all is well, and what to do if not.
     ///
     /// Looks at the connection and what stands between, privileges, space, schema, engines, leases, lag and failures. Each
