@@ -24,6 +24,10 @@ pub(super) enum Cover {
 }
 
 /// How far the server's certificate was looked at.
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "without TLS of its own nothing here looks at certificates")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looked {
     Nobody,
