@@ -73,7 +73,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
+//! `sqlite` (the default), `postgres`, `tls` for TLS to PostgreSQL, and `cli` for the command `readside` and the module
+//! `cli`, which brings `tls`. Each only adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod command;
@@ -180,7 +181,7 @@ pub use crate::engine::{
 pub use crate::error::any::Error;
 pub use crate::event::{Aggregate, Event, Expected, NewEvent, Payload, Unique};
 #[cfg(feature = "postgres")]
-pub use crate::postgres::{PostgresOptions, PostgresStore};
+pub use crate::postgres::{PostgresConnector, PostgresOptions, PostgresStore};
 pub use crate::projection::Projection;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -190,7 +190,7 @@ impl StandstillKind {
             K::ReadOnly => Self::ReadOnly,
             K::Full => Self::Full,
             K::Schema => Self::Missing,
-            K::Connection | K::CommitUnknown | K::CannotOpen | K::Replaced => Self::Unreachable,
+            K::Connection | K::CommitUnknown | K::Insecure | K::CannotOpen | K::Replaced => Self::Unreachable,
             K::Timeout | K::Conflict => Self::Locked,
             _ => Self::Database,
         }

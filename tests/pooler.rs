@@ -11,7 +11,7 @@ use common::pooler::Pooler;
 use common::postgres::{Database, database};
 use common::proxy::Proxy;
 use readside::admin::Doctor;
-use readside::inspect::Severity;
+use readside::inspect::{Inspect, Severity};
 use readside::postgres_driver::{Client, NoTls};
 use readside::prelude::*;
 use readside::store::{Notifications, Notifier};
@@ -178,4 +178,59 @@ fn the_look_at_notifications_takes_its_subscription_back() {
     }
     drop(store);
     assert_eq!(subscribed(&database, &pooler), 0);
+}
+
+// Contract: A7, L11: by a way past the pooler one hears, and nothing of the pooler's is left subscribed.
+#[test]
+fn a_way_past_the_pooler_hears() {
+    let database = database();
+    PostgresStore::connect(database.url()).unwrap().setup().unwrap();
+    let pooler = Pooler::before(database.url());
+    let options = PostgresOptions::default().listen_url(database.url()).connect_timeout(Duration::from_secs(1));
+    assert!(!format!("{options:?}").contains("postgres://"), "it may hold a password");
+    let store = PostgresStore::connect_with(pooler.url(), options).unwrap();
+    let findings = Inspect::examine(&store, LONG);
+    let heard = findings.iter().find(|finding| finding.check == "notifications").unwrap();
+    assert_eq!(heard.verdict, Severity::Ok, "{heard:?}");
+    // A tick would come too late.
+    let engine = start(store, LONG * 10);
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%LISTEN readside%' \
+         AND datname = current_database() AND pid <> pg_backend_pid()";
+    let mut client = connect(database.url());
+    eventually("a subscription", || client.query_typed_one(listening, &[]).unwrap().get::<_, i64>(0) == 1);
+    PostgresStore::connect(database.url()).unwrap().push(&[made("a")]).unwrap();
+    engine.await_position("things", "a", 1, LONG).unwrap();
+    assert_eq!(engine.health().unwrap().deaf, None);
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: O4
+#[test]
+fn a_way_past_the_pooler_that_cannot_be_read_is_named_and_not_shown() {
+    let database = database();
+    let options = PostgresOptions::default().listen_url("postgres://a:zecret@h:x/y");
+    let error = PostgresStore::connect_with(database.url(), options).unwrap_err();
+    let text = format!("{} {error:?}", readside::error::chain(&error));
+    assert!(text.contains("reading listen_url") && !text.contains("zecret"), "{text}");
+}
+
+#[test]
+fn a_pooler_without_transactions_is_refused_by_name() {
+    let database = database();
+    let pooler = Pooler::in_mode("statement", database.url());
+    let error = PostgresStore::connect(pooler.url()).unwrap_err();
+    let text = readside::error::chain(&error);
+    assert_eq!(error.kind(), readside::error::StoreErrorKind::Unsupported, "{text}");
+    assert!(text.contains("pool_mode = statement") && text.contains("transaction or session"), "{text}");
+}
+
+#[test]
+fn a_database_that_the_pooler_does_not_know_is_denied() {
+    let database = database();
+    let pooler = Pooler::before(database.url());
+    let (base, _) = pooler.url().rsplit_once('/').unwrap();
+    let error = PostgresStore::connect(&format!("{base}/nobodys_database")).unwrap_err();
+    let text = readside::error::chain(&error);
+    assert_eq!((error.kind(), error.code()), (readside::error::StoreErrorKind::Denied, Some("08P01")), "{text}");
+    assert!(text.contains("nobodys_database") && text.contains("whether the pooler knows"), "{text}");
 }

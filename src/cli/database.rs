@@ -55,6 +55,8 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     fn archive_dry_run(&self, archival: &Archival) -> Result<Archived, RetentionError>;
     /// See [`DbStore::operations`].
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
+    /// See [`Backend::back_up`].
+    fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
     /// Asks running engines.
     fn admin(&self) -> Admin<'static>;
     /// Begins an engine of this process.
@@ -129,6 +131,10 @@ where
         self.operations(limit)
     }
 
+    fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        self.backend().back_up(to, goes_on)
+    }
+
     fn admin(&self) -> Admin<'static> {
         Admin::new(self.clone())
     }
@@ -146,12 +152,25 @@ where
     }
 }
 
+/// What else one has to know of a PostgreSQL database.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "an SQLite file has neither"))]
+pub(super) struct Ways<'w> {
+    /// By which one hears of pushes, if it is another one.
+    pub(super) listen: Option<&'w str>,
+    /// Of the engine's own tables, if it is another one.
+    pub(super) schema: Option<&'w str>,
+}
+
 /// Opens a database; makes the file of an SQLite one where that is wanted. What looks like a connection string is never taken
 /// for a file.
-pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+pub(super) fn open(place: &str, create: bool, ways: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     match look(place) {
-        Look::Server => postgres(place),
-        Look::File => sqlite(Path::new(place), create),
+        Look::Server => postgres(place, ways),
+        Look::File => {
+            ensure!(ways.listen.is_none(), "--listen-url is for PostgreSQL; with an SQLite file leave it out");
+            sqlite(Path::new(place), create)
+        }
         Look::Slip(fault) => bail!(
             "what names the database looks like a connection string with a slip, and may hold a password, so it is not \
              shown: {fault}. Write postgres://USER@HOST/NAME, or the path of an SQLite file, with ./ before it if it looks so"
@@ -160,12 +179,18 @@ pub(super) fn open(place: &str, create: bool) -> anyhow::Result<std::sync::Arc<d
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(url: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
-    Ok(std::sync::Arc::new(crate::postgres::PostgresStore::connect(url)?))
+fn postgres(url: &str, ways: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+    use crate::postgres::{PostgresOptions, PostgresStore};
+
+    let mut options = PostgresOptions { listen_url: ways.listen.map(str::to_owned), ..PostgresOptions::from_env() };
+    if let Some(schema) = ways.schema {
+        schema.clone_into(&mut options.schema);
+    }
+    Ok(std::sync::Arc::new(PostgresStore::connect_with(url, options)?))
 }
 
 #[cfg(not(feature = "postgres"))]
-fn postgres(_: &str) -> anyhow::Result<std::sync::Arc<dyn Store>> {
+fn postgres(_: &str, _: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     bail!("this readside was built without PostgreSQL; build it with --features cli,postgres")
 }
 

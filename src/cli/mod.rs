@@ -3,6 +3,7 @@
 //! `options` says what can be asked, `database` opens what it is asked of, and each command has a file of its own. What
 //! all of them print goes through `output`.
 
+mod backup;
 mod bench;
 mod by;
 mod commands;
@@ -41,7 +42,7 @@ use crate::admin::status_of_two;
 use crate::error::{OperateError, StoreError};
 use crate::inspect::Status;
 use crate::projection::Projection;
-use database::Store;
+use database::{Store, Ways};
 use hidden::Hidden;
 use options::{Command, Options};
 use output::{ClosedOutput, Output};
@@ -142,18 +143,28 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         return completions::run(args, out);
     }
     let Some(database) = options.database_url.as_deref() else { return Ok(said(&no_database(), hidden)) };
-    let store = database::open(database, matches!(options.command, Command::Setup(_)))?;
+    let listen = match &options.command {
+        Command::Events(args) => args.listen_url.as_deref(),
+        Command::Doctor(args) => args.listen_url.as_deref(),
+        _ => None,
+    };
+    let listen = listen.filter(|url| !url.is_empty());
     // Set to nothing it means nothing, for scripts.
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
+    // It is of events that one hears.
+    let schema = options.schema.as_deref().filter(|schema| !schema.is_empty());
+    let own = Ways { listen: listen.filter(|_| elsewhere.is_none()), schema };
+    let store = database::open(database, matches!(options.command, Command::Setup(_)), own)?;
     let events = match elsewhere {
         Some(place) => {
             ensure_two_databases(&options.command)?;
-            database::open(place, false).context("opening the database of the events")?
+            database::open(place, false, Ways { listen, schema }).context("opening the database of the events")?
         }
         None => Arc::clone(&store),
     };
     let mut session = Session { store, events, has_two_databases: elsewhere.is_some(), database, projections, out };
-    if !matches!(options.command, Command::Setup(_) | Command::Doctor(_)) {
+    // A copy is made before a new version sets up, too.
+    if !matches!(options.command, Command::Setup(_) | Command::Backup(_) | Command::Doctor(_)) {
         database::check_schema(&*session.store)?;
         if session.has_two_databases {
             database::check_schema(&*session.events).context("checking the database of the events")?;
@@ -176,6 +187,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
     match command {
         Command::Completions(_) => Ok(Ended::Fine),
         Command::Setup(args) => setup::run(session, args),
+        Command::Backup(args) => backup::run(session, args),
         Command::Status(args) => status::run(session, args),
         Command::Instances(args) => instances::run(session, args),
         Command::Events(args) => events::run(session, args),
@@ -207,6 +219,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
 fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
     let (name, order) = match command {
         Command::Setup(_) => ("setup", ""),
+        Command::Backup(_) => ("backup", ""),
         Command::Redact(_) => ("redact", ", first on that of the events"),
         Command::RemoveInstance(_) => ("remove-instance", ", first on that of the events"),
         Command::ReopenInstance(_) => ("reopen-instance", ""),

@@ -42,8 +42,18 @@ pub(crate) enum Fault {
     Count(&'static str, usize),
     #[error("the value of `{0}` looks like a connection string itself, or like a part of one")]
     Nested(&'static str),
-    #[error("`{0}` cannot be kept: TLS is not spoken here")]
+    #[error("`{0}` cannot be kept: this build does not speak TLS, and PostgresOptions::connector is not set")]
     Tls(&'static str),
+    #[error("`{0}` needs a stronger sslmode: {1}")]
+    Weak(&'static str, &'static str),
+    #[error(
+        "`service` names one that none of the files of services has: the user's, which is ~/.pg_service.conf unless          PGSERVICEFILE or `servicefile` names another, and pg_service.conf of the system"
+    )]
+    Service,
+    #[error("{0}, in which services are looked for, cannot be read")]
+    ServiceFile(&'static str),
+    #[error("line {1} of {0} is no keyword=value of libpq's; a keyword has no spaces around it")]
+    ServiceLine(&'static str, usize),
     #[error("`{0}` is not supported here: {1}")]
     Unsupported(&'static str, &'static str),
 }

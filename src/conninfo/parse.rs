@@ -1,9 +1,10 @@
 //! Connection strings as parts. The rules are those of libpq's `conninfo_parse` and `conninfo_uri_parse`, but where these would
 //! take a part of a password for a host or a database, the text is refused.
 
+use super::environment::{Lookup, VARIABLES};
 use super::fault::Fault;
-use super::keyword;
 use super::look::is_url;
+use super::{keyword, service};
 
 /// What a connection string says, by keyword; it has no `Debug`, since it holds the password.
 #[derive(Default)]
@@ -28,6 +29,39 @@ impl Parts {
         Ok(parts)
     }
 
+    /// Adds what the string does not say: first what its service does, then what variables do.
+    pub(crate) fn complete(&mut self, variable: Lookup<'_>) -> Result<(), Fault> {
+        let named = self.bytes("service").map(<[u8]>::to_vec);
+        let named = named.or_else(|| variable("PGSERVICE").map(std::ffi::OsString::into_encoded_bytes));
+        if let Some(named) = named {
+            let found = service::find(&named, self.text("servicefile")?, variable)?;
+            for (keyword, value) in found {
+                self.keep_unsaid(keyword, value);
+            }
+        }
+        for (name, keyword) in VARIABLES {
+            // The newer word for the same thing counts.
+            if keyword == "requiressl" && self.is_said("sslmode") {
+                continue;
+            }
+            if let Some(value) = variable(name) {
+                self.keep_unsaid(keyword, value.into_encoded_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_said(&self, keyword: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == keyword)
+    }
+
+    /// Also where the string says that it is empty, nobody else says it.
+    fn keep_unsaid(&mut self, keyword: &'static str, value: Vec<u8>) {
+        if !self.is_said(keyword) {
+            self.keep(keyword, value);
+        }
+    }
+
     /// What is said last counts; nothing is the same as an empty value.
     pub(crate) fn bytes(&self, keyword: &str) -> Option<&[u8]> {
         let found = self.0.iter().rev().find(|(known, _)| *known == keyword);
@@ -39,8 +73,27 @@ impl Parts {
         found.map_err(|_| Fault::NotUtf8(keyword))
     }
 
+    /// A value that is one of a few words.
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        keyword: &'static str,
+        choices: &[(&str, T)],
+        wanted: &'static str,
+    ) -> Result<Option<T>, Fault> {
+        let Some(value) = self.text(keyword)? else { return Ok(None) };
+        let found = choices.iter().find(|(name, _)| *name == value).map(|(_, meant)| *meant);
+        found.map(Some).ok_or(Fault::Value(keyword, wanted))
+    }
+
     fn keep(&mut self, keyword: &'static str, value: Vec<u8>) {
         self.0.push((keyword, value));
+    }
+
+    /// A part of a URL, which is not said where it is empty.
+    fn keep_part(&mut self, keyword: &'static str, value: Vec<u8>) {
+        if !value.is_empty() {
+            self.keep(keyword, value);
+        }
     }
 
     /// What follows `://`.
@@ -54,8 +107,8 @@ impl Parts {
                 return Err(Fault::At);
             }
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
-            self.keep("user", decoded(user)?);
-            self.keep("password", decoded(password)?);
+            self.keep_part("user", decoded(user)?);
+            self.keep_part("password", decoded(password)?);
             rest = behind.get(1..).unwrap_or_default();
         }
         // What libpq would take for a host or a database may then be the end of a password.
@@ -88,11 +141,11 @@ impl Parts {
                 None => break,
             }
         }
-        self.keep("host", decoded(&hosts.join(","))?);
-        self.keep("port", decoded(&ports.join(","))?);
+        self.keep_part("host", decoded(&hosts.join(","))?);
+        self.keep_part("port", decoded(&ports.join(","))?);
         if let Some(path) = rest.strip_prefix('/') {
             let (database, behind) = path.split_at(path.find('?').unwrap_or(path.len()));
-            self.keep("dbname", decoded(database)?);
+            self.keep_part("dbname", decoded(database)?);
             rest = behind;
         }
         rest.strip_prefix('?').map_or(Ok(()), |parameters| self.read_parameters(parameters))

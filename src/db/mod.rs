@@ -123,6 +123,9 @@ pub trait Conn {
     /// What this database knows of the things that people hang on tables.
     fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
+    /// The schema of the engine's own tables, where there are schemas.
+    fn home(&self) -> Option<&str>;
+
     /// The sessions that hold locks on these relations, given as quoted names, the longest first: whoever wants one alone waits
     /// for them, and all who come after wait for him. None where nobody waits so.
     fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
@@ -361,4 +364,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// The migrations of the engine's own tables, in order, from version 1. Each may hold several statements.
     #[doc(hidden)]
     fn migrations(&self) -> &'static [&'static str];
+
+    /// Copies the database into a file; between steps `goes_on` hears how much is done, and of how much.
+    #[doc(hidden)]
+    fn back_up(&self, to: &std::path::Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
+
+    /// A script of the engine's own as this database has to run it.
+    #[doc(hidden)]
+    fn at_home(&self, script: String) -> String;
 }

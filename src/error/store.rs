@@ -50,6 +50,8 @@ pub enum StoreErrorKind {
     Data,
     /// User, password or privileges do not suffice.
     Denied,
+    /// The link to the server cannot be protected as it has to be: its certificate, or no TLS at all. Nothing was sent.
+    Insecure,
     /// The database, or the medium below it, only allows reading.
     ReadOnly,
     /// The disk, or the quota, is full.
@@ -84,6 +86,7 @@ impl StoreErrorKind {
             Self::Timeout => "; somebody else holds it, try again",
             Self::Conflict => "; try again",
             Self::Denied => "; check user, password and privileges",
+            Self::Insecure => "; check what the server's log says of TLS",
             Self::ReadOnly => "; open it with write access, or connect to the primary server",
             Self::Full => "; free some space, nothing was stored",
             Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
@@ -169,7 +172,7 @@ impl StoreError {
     /// True for trouble that passes by itself: connections, locks, transactions of others.
     pub(crate) fn passes(&self) -> bool {
         use StoreErrorKind as K;
-        matches!(self.kind, K::Connection | K::CommitUnknown | K::Timeout | K::Conflict)
+        matches!(self.kind, K::Connection | K::Insecure | K::CommitUnknown | K::Timeout | K::Conflict)
     }
 
     /// True when the database itself is out of reach or full, so that other work fares no better.
@@ -177,7 +180,14 @@ impl StoreError {
         use StoreErrorKind as K;
         matches!(
             self.kind,
-            K::Connection | K::CommitUnknown | K::Denied | K::ReadOnly | K::Full | K::CannotOpen | K::Replaced
+            K::Connection
+                | K::CommitUnknown
+                | K::Insecure
+                | K::Denied
+                | K::ReadOnly
+                | K::Full
+                | K::CannotOpen
+                | K::Replaced
         )
     }
 

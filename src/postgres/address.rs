@@ -2,16 +2,20 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use postgres::Config;
-use postgres::config::{ChannelBinding, SslMode};
+use postgres::config::SslMode;
 
+use super::connector::PostgresConnector;
 use super::options::PostgresOptions;
-use crate::conninfo::{Fault, Parts};
+use super::security::Security;
+use crate::conninfo::passfile::{self, Found, Wanted};
+use crate::conninfo::{Fault, Parts, nothing, of_process};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sync::Mutex;
 
@@ -40,6 +44,13 @@ pub(super) struct Address {
     pub(super) name: Arc<Mutex<Option<String>>>,
     /// The string says that.
     pub(super) is_named: bool,
+    pub(super) security: Security,
+    /// Of the service's own, for TLS.
+    pub(super) connector: Option<PostgresConnector>,
+    /// It was said how well the links are protected.
+    pub(super) is_warned: Arc<AtomicBool>,
+    /// Where a password is looked for anew for each connection; none where the string holds one.
+    passwords: Option<PathBuf>,
 }
 
 /// One host of a connection string.
@@ -96,9 +107,25 @@ impl Host {
 
 impl Address {
     pub(super) fn read(text: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
-        Parts::parse(text).and_then(|parts| Self::of(&parts, options)).map_err(|fault| {
+        let parts = || {
+            let mut parts = Parts::parse(text)?;
+            parts.complete(if options.environment { &of_process } else { &nothing })?;
+            Ok(parts)
+        };
+        Self::of_parts(parts(), options)
+    }
+
+    fn of_parts(parts: Result<Parts, Fault>, options: &PostgresOptions) -> Result<Self, StoreError> {
+        parts.and_then(|parts| Self::of(&parts, options)).map_err(|fault| {
             let (kind, remedy) = match fault {
-                Fault::Tls(_) | Fault::Unsupported(..) => (StoreErrorKind::Unsupported, "; leave it out, where that will do"),
+                Fault::Tls(_) => (
+                    StoreErrorKind::Unsupported,
+                    "; build with the feature `tls`, or set PostgresOptions::connector; leave it out where plain text will do",
+                ),
+                Fault::Unsupported(..) => (StoreErrorKind::Unsupported, "; leave it out, where that will do"),
+                Fault::Service | Fault::ServiceFile(_) | Fault::ServiceLine(..) => {
+                    (StoreErrorKind::Usage, "; write the service into one of these files, as libpq has it")
+                }
                 Fault::Neither => (
                     StoreErrorKind::Usage,
                     "; write postgres://USER@HOST/NAME, or host=HOST dbname=NAME user=USER; a file is opened by SqliteStore",
@@ -109,7 +136,7 @@ impl Address {
         })
     }
 
-    fn of(parts: &Parts, options: &PostgresOptions) -> Result<Self, Fault> {
+    fn of(parts: &Parts, settings: &PostgresOptions) -> Result<Self, Fault> {
         refuse_unsupported(parts)?;
         let mut config = Config::new();
         if let Some(user) = shown(parts, "user")? {
@@ -118,8 +145,10 @@ impl Address {
         if let Some(database) = shown(parts, "dbname")? {
             config.dbname(database);
         }
+        let mut passwords = parts.text("passfile")?.map(PathBuf::from).or_else(passfile::usual);
         if let Some(password) = parts.bytes("password") {
             config.password(password);
+            passwords = None;
         }
         if let Some(options) = parts.text("options")? {
             config.options(options);
@@ -128,13 +157,7 @@ impl Address {
         let is_named = name.is_some();
         config.application_name(name.unwrap_or("readside"));
         config.ssl_mode(SslMode::Disable);
-        let choices = [("disable", ChannelBinding::Disable), ("prefer", ChannelBinding::Prefer)];
-        if let Some(binding) =
-            choice(parts, "channel_binding", &choices, "disable or prefer, as long as TLS is not spoken")?
-        {
-            config.channel_binding(binding);
-        }
-        keep_alive(parts, options, &mut config)?;
+        keep_alive(parts, settings, &mut config)?;
         config.notice_callback(|notice| log::debug!("the server says: {}", notice.message()));
         let targets = [
             ("any", Target::Any),
@@ -145,9 +168,9 @@ impl Address {
             ("prefer-standby", Target::PreferStandby),
         ];
         let wanted = "any, read-write, read-only, primary, standby or prefer-standby";
-        let target = choice(parts, "target_session_attrs", &targets, wanted)?;
+        let target = parts.choice("target_session_attrs", &targets, wanted)?;
         let balance = [("disable", false), ("random", true)];
-        let is_random = choice(parts, "load_balance_hosts", &balance, "disable or random")?;
+        let is_random = parts.choice("load_balance_hosts", &balance, "disable or random")?;
         // As libpq has it: none at all.
         let timeout = number::<i32>(parts, "connect_timeout", SECONDS)?.map(|seconds| {
             u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(Duration::MAX, Duration::from_secs)
@@ -160,7 +183,28 @@ impl Address {
             timeout,
             name: Arc::default(),
             is_named,
+            security: Security::read(parts, settings.connector.is_some())?,
+            connector: settings.connector.clone(),
+            is_warned: Arc::default(),
+            passwords,
         })
+    }
+}
+
+impl Address {
+    /// True where somebody speaks TLS.
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.connector.is_some() || cfg!(feature = "tls")
+    }
+
+    /// The password for a host from a file of passwords.
+    pub(super) fn password(&self, host: &Host) -> Found {
+        let Some(path) = &self.passwords else { return Found::Nothing };
+        let user = self.config.get_user().map_or_else(whoami::username, |user| Ok(user.to_owned()));
+        let Ok(user) = user else { return Found::Nothing };
+        let name = if SOCKETS.contains(&&*host.name) { "localhost" } else { &host.name };
+        let database = self.config.get_dbname().unwrap_or(&user);
+        passfile::find(path, &Wanted { host: name, port: host.port, database, user: &user })
     }
 }
 
@@ -265,25 +309,6 @@ fn shown<'p>(parts: &'p Parts, keyword: &'static str) -> Result<Option<&'p str>,
 /// What would be passed over silently although it keeps others out, or leads elsewhere.
 fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
     let is = |keyword, wanted: &str| Ok(parts.text(keyword)?.is_some_and(|value| value.eq_ignore_ascii_case(wanted)));
-    let is_one_of = |keyword, values: &[&str]| Ok(parts.text(keyword)?.is_none_or(|value| values.contains(&value)));
-    if !is_one_of("sslmode", &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"])? {
-        return Err(Fault::Value("sslmode", "disable, allow, prefer, require, verify-ca or verify-full"));
-    }
-    for (keyword, plain) in [
-        ("sslmode", &["disable", "allow", "prefer"][..]),
-        ("requiressl", &["0"]),
-        ("sslnegotiation", &["postgres"]),
-        ("sslcertmode", &["disable", "allow"]),
-    ] {
-        if !is_one_of(keyword, plain)? {
-            return Err(Fault::Tls(keyword));
-        }
-    }
-    for (keyword, wanted) in [("channel_binding", "require"), ("sslrootcert", "system")] {
-        if is(keyword, wanted)? {
-            return Err(Fault::Tls(keyword));
-        }
-    }
     if is("gssencmode", "require")? {
         return Err(Fault::Unsupported("gssencmode", "GSSAPI is not spoken"));
     }
@@ -291,12 +316,8 @@ fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
     if encoding.is_some_and(|encoding| !["utf8", "utf-8", "unicode", "auto"].contains(&&*encoding)) {
         return Err(Fault::Unsupported("client_encoding", "texts are sent as UTF-8"));
     }
-    let elsewhere = "what is in that file has to be in the string itself";
     let unsure = "whom it would keep out could get in";
     for (keyword, why) in [
-        ("service", elsewhere),
-        ("servicefile", elsewhere),
-        ("passfile", elsewhere),
         ("requirepeer", unsure),
         ("require_auth", unsure),
         ("scram_client_key", "a key in place of the password"),
@@ -317,17 +338,6 @@ fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
 fn number<T: FromStr>(parts: &Parts, keyword: &'static str, wanted: &'static str) -> Result<Option<T>, Fault> {
     let value = parts.text(keyword)?.map(|value| value.trim().parse());
     value.transpose().map_err(|_| Fault::Value(keyword, wanted))
-}
-
-fn choice<T: Copy>(
-    parts: &Parts,
-    keyword: &'static str,
-    choices: &[(&str, T)],
-    wanted: &'static str,
-) -> Result<Option<T>, Fault> {
-    let Some(value) = parts.text(keyword)? else { return Ok(None) };
-    let found = choices.iter().find(|(name, _)| *name == value).map(|(_, meant)| *meant);
-    found.map(Some).ok_or(Fault::Value(keyword, wanted))
 }
 
 #[cfg(test)]

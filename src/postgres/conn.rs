@@ -35,6 +35,10 @@ impl<C: GenericClient> Conn for Session<'_, C> {
         &Objects
     }
 
+    fn home(&self) -> Option<&str> {
+        Some(self.home.name())
+    }
+
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         refuse_nul("running a query", params)?;
         let params: Vec<Param<'_>> = params.iter().map(Param).collect();
@@ -54,7 +58,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
     }
 
     fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
-        let outcome = self.client.batch_execute(sql);
+        let outcome = self.client.batch_execute(&self.home.sql(sql));
         self.watch(outcome, "running statements")?;
         if sql.starts_with("ROLLBACK TO") {
             self.rolled_back();

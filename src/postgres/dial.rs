@@ -5,15 +5,19 @@
 
 use std::error::Error as _;
 use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use postgres::{Client, NoTls, SimpleQueryMessage};
+use postgres::{Client, SimpleQueryMessage};
 
 use super::access::{Access, Setter};
 use super::address::{Address, Host, Target};
-use super::error;
-use super::link::random;
+use super::channel::{Channel, is_local};
+use super::link::{Link, random};
+use super::security::Try;
+use super::{error, secured};
 use crate::clock::deadline;
+use crate::conninfo::passfile::Found;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// The server is starting up, or shutting down.
@@ -27,6 +31,13 @@ struct Tried {
     is_other: bool,
 }
 
+/// A connection, and what is known of it.
+pub(super) struct Dialed {
+    pub(super) client: Client,
+    pub(super) access: Access,
+    pub(super) channel: Channel,
+}
+
 /// A connection to the first host that will do. The first address may take until `first`, each other one as long as
 /// `patience` says.
 pub(super) fn connect(
@@ -34,7 +45,7 @@ pub(super) fn connect(
     first: Instant,
     patience: Duration,
     doing: &str,
-) -> Result<(Client, Access), StoreError> {
+) -> Result<Dialed, StoreError> {
     let passes = match address.target {
         Target::PreferStandby => &[Target::Standby, Target::Any][..],
         _ => std::slice::from_ref(&address.target),
@@ -55,10 +66,14 @@ pub(super) fn connect(
             for ip in in_order(&ips, address.is_random) {
                 let until = until.take().unwrap_or_else(|| deadline(patience));
                 let (error, is_other) = match connect_to(address, host, *ip, until, &doing) {
-                    Ok((client, access)) if access.suits(*target) => return Ok((client, access)),
-                    Ok((client, access)) => {
-                        close(client);
-                        (StoreError::new(&*doing, StoreErrorKind::Connection, unsuited(access, *target)), true)
+                    Ok(dialed) if dialed.access.suits(*target) => {
+                        warn(address, host, dialed.channel);
+                        return Ok(dialed);
+                    }
+                    Ok(dialed) => {
+                        let why = unsuited(dialed.access, *target);
+                        close(dialed);
+                        (StoreError::new(&*doing, StoreErrorKind::Connection, why), true)
                     }
                     Err(error) if error.code().is_some_and(|code| code != NOT_NOW) => return Err(error),
                     Err(error) => (error, false),
@@ -85,7 +100,10 @@ fn all_failed(address: &Address, tried: &[Tried], doing: &str) -> StoreError {
         };
         let causes: Vec<String> = tried.iter().map(cause).collect();
         let doing = format!("{doing}: connecting to {address}");
-        let error = StoreError::new(doing, StoreErrorKind::Connection, causes.join("; "));
+        let is_insecure = |tried: &Tried| tried.error.kind() == StoreErrorKind::Insecure;
+        let insecure = !tried.is_empty() && tried.iter().all(is_insecure);
+        let kind = if insecure { StoreErrorKind::Insecure } else { StoreErrorKind::Connection };
+        let error = StoreError::new(doing, kind, causes.join("; "));
         match tried.iter().find_map(|tried| tried.error.code()) {
             Some(code) => error.with_code(code),
             None => error,
@@ -138,13 +156,38 @@ fn addresses(host: &Host, until: Instant, doing: &str) -> Result<Vec<Option<IpAd
     Ok(found)
 }
 
+/// TLS first, or plain text first, and the other one where that is allowed.
 fn connect_to(
     address: &Address,
     host: &Host,
     ip: Option<IpAddr>,
     until: Instant,
     doing: &str,
-) -> Result<(Client, Access), StoreError> {
+) -> Result<Dialed, StoreError> {
+    let mut insecure = None;
+    let mut tries = address.security.tries(host.is_socket(), address.speaks_tls()).iter().peekable();
+    while let Some(one) = tries.next() {
+        let failed = match connect_by(address, host, ip, *one, until, doing)? {
+            Ok(dialed) => return Ok(dialed),
+            Err(failed) => failed,
+        };
+        if tries.peek().is_none() || !failed.may_be_tls {
+            return Err(insecure.unwrap_or(failed.error));
+        }
+        // It says more than what a server says that refuses plain text.
+        insecure = Some(failed.error).filter(|error| error.kind() == StoreErrorKind::Insecure);
+    }
+    Err(StoreError::new(doing, StoreErrorKind::Usage, "there is no way to connect"))
+}
+
+fn connect_by(
+    address: &Address,
+    host: &Host,
+    ip: Option<IpAddr>,
+    one: Try,
+    until: Instant,
+    doing: &str,
+) -> Result<Result<Dialed, secured::Failed>, StoreError> {
     let mut config = address.config.clone();
     config.host(&host.name).port(host.port);
     if let Some(ip) = ip {
@@ -154,13 +197,27 @@ fn connect_to(
         config.application_name(name);
     }
     config.connect_timeout(until.saturating_duration_since(Instant::now()));
-    let target = address.target;
-    let connected = within("readside-connect", "the server did not answer", until, doing, move || {
-        let mut client = config.connect(NoTls)?;
-        let access = access(&mut client, target)?;
-        Ok((client, access))
-    })?;
-    connected.map_err(|error: postgres::Error| error::store(doing, &error))
+    let (asked, address, host) = (doing.to_owned(), address.clone(), host.clone());
+    within("readside-connect", "the server did not answer", until, doing, move || {
+        let found = address.password(&host);
+        let is_open = found == Found::Open;
+        if let Found::Password(password) = found {
+            config.password(password);
+        }
+        let connected = secured::connect(&config, &address.security, address.connector.as_ref(), one, &asked);
+        let (mut client, cover) = connected.map_err(|failed| failed.with_passwords(is_open))?;
+        let failed = |met| secured::Failed { error: error::store(&asked, &met), may_be_tls: false };
+        let access = access(&mut client, address.target).map_err(failed)?;
+        Ok(Dialed { client, access, channel: Channel { is_local: is_local(ip), cover } })
+    })
+}
+
+/// Says once what the link is to who did not ask for more.
+fn warn(address: &Address, host: &Host, channel: Channel) {
+    let Some(warning) = channel.warning(&address.security, address.speaks_tls()) else { return };
+    if !address.is_warned.swap(true, Ordering::SeqCst) {
+        log::warn!("the link to {host} goes {warning}");
+    }
 }
 
 /// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
@@ -192,8 +249,8 @@ fn access(client: &mut Client, target: Target) -> Result<Access, postgres::Error
     let looked = look(client);
     match looked {
         Err(error) if error.as_db_error().is_some() && target == Target::Any => {
-            client.batch_execute("ROLLBACK")?;
-            Ok(Access::Writes)
+            // What came first says more.
+            client.batch_execute("ROLLBACK").map_or(Err(error), |()| Ok(Access::Writes))
         }
         looked => looked,
     }
@@ -233,6 +290,6 @@ fn one_row(client: &mut Client, sql: &str) -> Result<Vec<String>, postgres::Erro
 }
 
 /// The driver waits when a connection is dropped, which may be on a runtime's thread.
-fn close(client: Client) {
-    drop(super::link::Link::new(client, Duration::ZERO, 0, Access::Writes));
+fn close(dialed: Dialed) {
+    drop(Link::new(dialed.client, Duration::ZERO, 0, dialed.access, dialed.channel));
 }

@@ -15,16 +15,47 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
             // A session that was let in meets this in what a statement names, such as a view that nobody can write to.
             let is_named = code == NOT_READY && db.parsed_severity() == Some(Severity::Error);
             let kind = if is_named { Kind::Usage } else { kind(code) };
+            let of_pooler = pooler(code, db.message());
+            let kind = of_pooler.map_or(kind, |(kind, _)| kind);
             let error = StoreError::new(doing, kind, said(db)).with_code(code);
-            match limit(code, db.message()) {
+            match of_pooler.map(|(_, remedy)| remedy).or_else(|| limit(code, db.message())) {
                 _ if code == READ_ONLY => error.with_remedy(Access::Writes.remedy()),
                 Some(remedy) => error.with_remedy(remedy),
                 None => error,
             }
         }
+        None if error.source().is_some_and(|source| source.to_string() == "password missing") => {
+            let why = "the server asks for a password, and none is known for it";
+            StoreError::new(doing, Kind::Denied, why).with_remedy(
+                "; give one in the connection string, in a file of passwords (~/.pgpass), or in PGPASSWORD where that is read",
+            )
+        }
         None => StoreError::new(doing, other_kind(error), words(error)),
     }
 }
+
+/// Poolers answer by a code for broken protocols, or by one for internal errors, whatever is wrong; so their words decide.
+fn pooler(code: &str, message: &str) -> Option<(Kind, &'static str)> {
+    if !matches!(code, "08P01" | "XX000") {
+        return None;
+    }
+    if message.contains("statement pooling mode") {
+        return Some((Kind::Unsupported, NO_TRANSACTIONS));
+    }
+    let denies = [
+        "no such user",
+        "no such database",
+        "authentication failed",
+        "login failed",
+        "bouncer config error",
+        "or user not found",
+    ];
+    let remedy = "; the pooler says that: check user, password and database, and whether the pooler knows them";
+    denies.iter().any(|words| message.contains(words)).then_some((Kind::Denied, remedy))
+}
+
+/// What to do about a pooler that gives each statement another session.
+pub(super) const NO_TRANSACTIONS: &str = "; have the pooler use pool_mode = transaction or session, or connect past it";
 
 /// What set the limit that ended a statement or a session.
 fn limit(code: &str, message: &str) -> Option<&'static str> {
@@ -193,6 +224,24 @@ mod tests {
             assert!(limit(code, message).unwrap().contains(setting), "{code}");
         }
         assert_eq!(limit("23505", ""), None);
+    }
+
+    // Poolers answer so whatever is wrong.
+    #[test]
+    fn what_a_pooler_says_is_told_by_its_words() {
+        for (code, message, wanted) in [
+            ("08P01", "no such database: x", Some(Kind::Denied)),
+            ("08P01", "no such user", Some(Kind::Denied)),
+            ("08P01", "SASL authentication failed", Some(Kind::Denied)),
+            ("08P01", "server login has been failing, try again later (server_login_retry)", None),
+            ("08P01", "transaction blocks not allowed in statement pooling mode", Some(Kind::Unsupported)),
+            ("08P01", "query_wait_timeout", None),
+            ("XX000", "Tenant or user not found", Some(Kind::Denied)),
+            ("XX000", "cache lookup failed", None),
+            ("22000", "no such user", None),
+        ] {
+            assert_eq!(pooler(code, message).map(|(kind, _)| kind), wanted, "{message}");
+        }
     }
 
     // Contract: H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.

@@ -1,18 +1,21 @@
 //! Whether a server, and what stands before it, is fit for the engine.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
 use super::access::Access;
+use super::channel::{Cover, Looked};
 use super::server::Postgres;
 use super::{error, notify, rights};
 use crate::clock::spoken;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding};
+use crate::plain::plain;
 use crate::store::Notifications;
+use crate::value::{Value, time_text};
 
 /// An older transaction keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);
@@ -20,9 +23,13 @@ const OLD_TRANSACTION: Duration = Duration::from_mins(5);
 /// The part of the server's connections above which it becomes tight, in percent.
 const TIGHT: i64 = 80;
 
+/// A certificate that ends sooner should have been renewed.
+const ENDS_SOON: Duration = Duration::from_hours(24 * 14);
+
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
-    let checks: [(&'static str, &dyn Fn() -> Examined); 9] = [
+    let checks: [(&'static str, &dyn Fn() -> Examined); 10] = [
         ("server", &|| server(postgres)),
+        ("tls", &|| tls(postgres)),
         ("durability", &|| durability(postgres)),
         ("privileges", &|| privileges(postgres)),
         ("pooler", &|| pooler(postgres)),
@@ -41,17 +48,29 @@ fn failed(check: &'static str, error: &StoreError) -> Finding {
 
 /// The one row of a query.
 fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
-    let rows = postgres.read(doing, |conn| conn.query(sql, &[]))?;
+    one_of(postgres, doing, sql, &[])
+}
+
+/// The one row of a query about the schema of the engine's tables.
+fn one_at_home(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
+    one_of(postgres, doing, sql, &[postgres.home.name().into()])
+}
+
+fn one_of(postgres: &Postgres, doing: &str, sql: &str, params: &[Value]) -> Result<Row, StoreError> {
+    let rows = postgres.read(doing, |conn| conn.query(sql, params))?;
     rows.into_iter().next().ok_or_else(|| StoreError::new(doing, StoreErrorKind::Corrupt, "the server gave no row"))
 }
 
 fn server(postgres: &Postgres) -> Examined {
     let doing = "asking for the server's version";
-    let sql = "SELECT current_setting('server_version'), current_database()::text, current_user::text";
+    let sql = "SELECT version(), current_database()::text, current_user::text";
     let found = one(postgres, doing, sql)?;
     let (version, database, user) = (row::text(&found, 0)?, row::text(&found, 1)?, row::text(&found, 2)?);
-    let text = format!("PostgreSQL {version}, database {database:?}, user {user:?}");
-    let access = access(postgres, doing)?;
+    // What follows is the machine and the compiler.
+    let version = plain(version.split(" on ").next().unwrap_or(version)).into_owned();
+    let (product, access) = (product(postgres)?, access(postgres, doing)?);
+    let side = if access == Access::Standby { "a standby" } else { "primary" };
+    let text = format!("{version}{product}, database {database:?}, user {user:?}, {side}");
     Ok(match access.why() {
         None => Finding::ok("server", text),
         Some(why) => {
@@ -59,6 +78,54 @@ fn server(postgres: &Postgres) -> Examined {
             let reads = "status, events and doctor work here; engines, pushes and commands do not";
             Finding::fail("server", format!("{text}; {why}: {reads}"), remedy)
         }
+    })
+}
+
+/// What is built on PostgreSQL, or hosts it, by what only it has; those that are none tell in their version.
+fn product(postgres: &Postgres) -> Result<String, StoreError> {
+    let sql = "SELECT p.name FROM (VALUES ('Citus', EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus')), \
+           ('Aurora', EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE proname = 'aurora_version'))) AS p(name, is_there) \
+         WHERE p.is_there \
+         UNION ALL SELECT p.name FROM (VALUES ('Neon', 'neon.'), ('AlloyDB', 'alloydb.'), ('Amazon RDS', 'rds.'), \
+           ('Cloud SQL', 'cloudsql.'), ('Azure', 'azure.'), ('TimescaleDB', 'timescaledb.')) AS p(name, prefix) \
+         WHERE EXISTS (SELECT 1 FROM pg_catalog.pg_settings s WHERE starts_with(s.name, p.prefix))";
+    let rows = postgres.read("asking for the server's product", |conn| conn.query(sql, &[]))?;
+    let names = rows.iter().map(|found| row::text(found, 0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) })
+}
+
+/// How well a new link to the server, or to what stands before it, is protected.
+fn tls(postgres: &Postgres) -> Examined {
+    let channel = postgres.pool().connect("looking at TLS")?.channel();
+    let (looked, until) = match channel.cover {
+        Cover::Plain if channel.is_local => {
+            return Ok(Finding::ok("tls", "none; the link does not leave this machine"));
+        }
+        Cover::Plain => {
+            let found = "none: whoever is between can read and change what is said, passwords and events";
+            return Ok(Finding::warn(
+                "tls",
+                found,
+                "set sslmode=verify-full in the connection string, and sslrootcert",
+            ));
+        }
+        Cover::Tls { looked, until } => (looked, until),
+    };
+    let words = match looked {
+        Looked::Nobody => "in use, but nobody has looked whose certificate the server has",
+        Looked::Issuer => "in use, the server's certificate is of a trusted authority",
+        Looked::Host => "in use, the server's certificate is of a trusted authority, and for this host",
+        Looked::Connector => "in use, by a connector of the service's own",
+    };
+    let end = until.map(|until| format!("; the certificate ends at {}", time_text(until))).unwrap_or_default();
+    let found = format!("{words}{end}");
+    let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
+    Ok(if left.is_some_and(|left| left < ENDS_SOON) {
+        Finding::warn("tls", found, "have it renewed on the server; who looks at it gets no connection after that")
+    } else if looked == Looked::Nobody && !channel.is_local {
+        Finding::warn("tls", found, "set sslmode=verify-full in the connection string, and sslrootcert")
+    } else {
+        Finding::ok("tls", found)
     })
 }
 
@@ -91,10 +158,10 @@ fn durability(postgres: &Postgres) -> Examined {
 
 /// What running needs, with the statements that grant what is missing.
 fn privileges(postgres: &Postgres) -> Examined {
-    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace('readside') IS NOT NULL, \
+    let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1::text) IS NOT NULL, \
          coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
     let (check, doing) = ("privileges", "asking for privileges");
-    let found = one(postgres, doing, sql)?;
+    let found = one_at_home(postgres, doing, sql)?;
     let [create, exists, tables] = [row::truth(&found, 0)?, row::truth(&found, 1)?, row::truth(&found, 2)?];
     if !exists {
         let remedy = "have the owner of the database run what `readside setup --sql --grant-to ROLE` prints";
@@ -138,7 +205,7 @@ fn pooler(postgres: &Postgres) -> Examined {
         Finding::warn(
             "pooler",
             "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
-            "let the service's URL go past the pooler if pushes of other processes have to be seen within milliseconds",
+            "name a way past it by PostgresOptions::listen_url if pushes of other processes have to be seen within milliseconds",
         )
     } else {
         Finding::ok("pooler", "none, or one that leaves sessions whole")
@@ -152,13 +219,13 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
     if access(postgres, doing)? == Access::Standby {
         return Ok(Finding::warn("notifications", "none on a standby", "connect to the primary server"));
     }
-    let mut listener = postgres.pool().connect_anew(doing)?;
-    let remedy = "let engines connect past a pooler in transaction mode";
+    let mut listener = postgres.connect_to_listen(doing)?;
+    let remedy = "name a way past the pooler, to the same database, by PostgresOptions::listen_url or --listen-url";
     if notify::is_shared(postgres, &mut listener)? {
         let found = "none arrive where sessions are shared: pushes of other processes are found by ticks only";
         return Ok(Finding::warn("notifications", found, remedy));
     }
-    let pid = notify::subscribe(&mut listener)?;
+    let pid = notify::subscribe(postgres, &mut listener)?;
     let heard = hear(postgres, &mut listener, patience);
     notify::unsubscribe(postgres, &mut listener, pid);
     Ok(match heard? {
@@ -197,7 +264,7 @@ fn transactions(postgres: &Postgres) -> Examined {
          AND a.xact_start IS NOT NULL AND a.backend_type = 'client backend'";
     let found = one(postgres, "looking for old transactions", sql)?;
     let age = match found.first() {
-        Some(crate::value::Value::Float(seconds)) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
+        Some(Value::Float(seconds)) => Duration::try_from_secs_f64(*seconds).unwrap_or_default(),
         _ => Duration::ZERO,
     };
     let prepared = row::int(&found, 3)?;
@@ -235,8 +302,8 @@ fn connections(postgres: &Postgres) -> Examined {
 
 fn space(postgres: &Postgres) -> Examined {
     let sql = "SELECT pg_database_size(current_database()), (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8 \
-         FROM pg_class c WHERE c.relnamespace = to_regnamespace('readside')::oid AND c.relkind = 'r')";
-    let found = one(postgres, "measuring the database", sql)?;
+         FROM pg_class c WHERE c.relnamespace = to_regnamespace($1::text)::oid AND c.relkind = 'r')";
+    let found = one_at_home(postgres, "measuring the database", sql)?;
     let (all, own) = (row::int(&found, 0)?, row::int(&found, 1)?);
     let found =
         format!("database {}, of these events and states {}", crate::inspect::bytes(all), crate::inspect::bytes(own));

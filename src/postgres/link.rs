@@ -13,6 +13,7 @@ use fallible_iterator::FallibleIterator;
 use postgres::Client;
 
 use super::access::Access;
+use super::channel::Channel;
 use crate::error::{StoreError, StoreErrorKind};
 
 /// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.
@@ -27,17 +28,23 @@ pub(super) struct Link {
     /// What had been heard of the server when it was asked for.
     era: u64,
     access: Access,
+    channel: Channel,
 }
 
 impl Link {
-    pub(super) fn new(client: Client, lifetime: Duration, era: u64, access: Access) -> Self {
+    pub(super) fn new(client: Client, lifetime: Duration, era: u64, access: Access, channel: Channel) -> Self {
         let until = Instant::now().checked_add(jittered(lifetime, random()));
-        Self { client: Some(client), until, era, access }
+        Self { client: Some(client), until, era, access, channel }
     }
 
     /// What the server let this role do when it was connected to.
     pub(super) fn access(&self) -> Access {
         self.access
+    }
+
+    /// How well it is protected.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel
     }
 
     pub(super) fn client(&mut self, doing: &str) -> Result<&mut Client, StoreError> {

@@ -7,12 +7,15 @@ mod access;
 mod address;
 mod bulk;
 mod cell;
+mod channel;
 mod conn;
+mod connector;
 mod dial;
 mod error;
 mod event_batches;
 mod examine;
 mod holder;
+mod home;
 mod in_order;
 mod link;
 mod notify;
@@ -23,8 +26,12 @@ mod pool;
 mod push;
 mod reading;
 mod rights;
+mod secured;
+mod security;
 mod server;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 mod value;
 mod wire;
 
@@ -44,6 +51,8 @@ use crate::store::Notifications;
 use crate::subscription::PushedIn;
 use crate::value::Value;
 use address::Address;
+pub use connector::PostgresConnector;
+use home::Home;
 pub use options::PostgresOptions;
 use places::TableSchemas;
 use pool::Pool;
@@ -69,10 +78,14 @@ impl DbStore<Postgres> {
     /// Connects to a database, `postgres://user:password@host:port/name` or `host=… dbname=… user=…`. Tables are made by
     /// [`setup`](Self::setup).
     ///
-    /// The string is read as libpq reads it, with several hosts, each with its port, and `target_session_attrs`; each
-    /// address has the whole time-out to itself. What is not supported, TLS first of all, is refused by name. A string
-    /// that cannot be read is never shown, since it may hold a password; nor is one in which libpq would take a part of
-    /// the password for a host or a database, as with a second `@`.
+    /// The string is read as libpq 17 reads it, with several hosts, each with its port, `target_session_attrs`, services,
+    /// files of passwords and TLS; each address has the whole time-out to itself. The variables `PGHOST` and so on count
+    /// with [`PostgresOptions::from_env`]. What is not supported is refused by name. A string that cannot be read is never
+    /// shown, since it may hold a password; nor is one in which libpq would take a part of the password for a host or a
+    /// database, as with a second `@`.
+    ///
+    /// TLS needs the feature `tls`, or [`PostgresOptions::connector`]. `sslmode` says how much: without it TLS is spoken
+    /// where the server takes it, and a link in plain text to another machine is logged as a warning.
     ///
     /// The driver keeps a private runtime inside each connection: call this store from plain threads, for instance by
     /// `spawn_blocking`. On a thread that drives an asynchronous runtime the driver panics; that is caught, and each call is
@@ -94,11 +107,15 @@ impl DbStore<Postgres> {
         if let Some(timeout) = address.timeout {
             options.connect_timeout = timeout;
         }
+        let listen = options.listen_url.as_deref().map(|url| Address::read(url, &options)).transpose();
+        let listen = listen.map_err(|error| error.doing("reading listen_url, the connection string for listening"))?;
         let pool = Pool::open(address, &options)?;
+        let listen = listen.map(|address| pool.elsewhere(address));
         let (longest_idle, places) =
             (AtomicU64::new(whole_millis(options.idle_in_transaction_timeout)), TableSchemas::default());
         let origin = Uuid::now_v7();
-        Ok(Self::from_backend(Postgres { reserve: pool.reserve(), pool, options, origin, longest_idle, places }))
+        let (reserve, home) = (pool.reserve(), Home::new(&options.schema));
+        Ok(Self::from_backend(Postgres { pool, reserve, listen, places, home, options, origin, longest_idle }))
     }
 
     /// Stores the events inside a transaction of the caller's, on the same database, so that rows of a service and its
@@ -110,7 +127,7 @@ impl DbStore<Postgres> {
     /// # Errors
     /// As [`push`](crate::EventStore::push).
     pub fn push_in(&self, transaction: &mut Transaction<'_>, commands: &[NewEvent]) -> Result<PushedIn, PushError> {
-        let mut session = Session::new(transaction, None);
+        let mut session = Session::new(transaction, &self.backend().home, None);
         session.batch("SAVEPOINT readside_push")?;
         let outcome = self.push_in_savepoint(&mut session, commands);
         session.batch(match outcome {
@@ -156,10 +173,10 @@ fn whole_millis(duration: Duration) -> u64 {
 /// A connection of the caller's own, made as those of a store.
 #[cfg(feature = "cli")]
 pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
-    let (options, doing) = (PostgresOptions::default(), "connecting to the database");
+    let (options, doing) = (PostgresOptions::from_env(), "connecting to the database");
     let address = Address::read(url, &options)?;
     let patience = address.timeout.unwrap_or(options.connect_timeout);
-    dial::connect(&address, crate::clock::deadline(patience), patience, doing).map(|(client, _)| client)
+    dial::connect(&address, crate::clock::deadline(patience), patience, doing).map(|dialed| dialed.client)
 }
 
 impl Postgres {
@@ -277,6 +294,16 @@ impl Backend for Postgres {
 
     fn grants(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
         rights::grants(self, role, projections)
+    }
+
+    fn back_up(&self, _: &std::path::Path, _: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        let why = "PostgreSQL has tools of its own for that";
+        let error = StoreError::new("copying the database", crate::error::StoreErrorKind::Unsupported, why);
+        Err(error.with_remedy("; use pg_dump for one database, or pg_basebackup for a server"))
+    }
+
+    fn at_home(&self, script: String) -> String {
+        self.home.script(&script).into_owned()
     }
 
     fn migrations(&self) -> &'static [&'static str] {

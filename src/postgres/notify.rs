@@ -26,8 +26,6 @@ const LONGEST: usize = 7_900;
 /// What is said while a session is exchanged is heard by the look that follows; so it is not exchanged all the time.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
-const CHANNEL: &str = "readside";
-
 /// Begins a message of everything; what follows is the store that sent it, if it names itself. Earlier versions of this code
 /// read it as news of everything too.
 const EVERYTHING: &str = "*";
@@ -89,18 +87,20 @@ impl Notifier for DbStore<Postgres> {
     }
 
     fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
-        self.backend().read("telling other processes", |conn| tell(conn, &message(news, None)))
+        let postgres = self.backend();
+        postgres.read("telling other processes", |conn| tell(conn, postgres.home.name(), &message(news, None)))
     }
 }
 
 /// Tells other processes of what this store pushed.
 pub(super) fn tell_of_pushes(postgres: &Postgres, news: &Notifications) -> Result<(), StoreError> {
     let message = message(news, Some(postgres.origin));
-    postgres.read("telling other processes of pushes", |conn| tell(conn, &message))
+    postgres.read("telling other processes of pushes", |conn| tell(conn, postgres.home.name(), &message))
 }
 
-fn tell(conn: &mut dyn Conn, message: &str) -> Result<(), StoreError> {
-    conn.query("SELECT pg_notify($1, $2)", &[CHANNEL.into(), message.into()]).map(|_| ())
+/// The channel is called as the schema is, so that each set of tables has its own.
+fn tell(conn: &mut dyn Conn, channel: &str, message: &str) -> Result<(), StoreError> {
+    conn.query("SELECT pg_notify($1, $2)", &[channel.into(), message.into()]).map(|_| ())
 }
 
 /// A word that only the one listens for who says it.
@@ -111,7 +111,7 @@ fn word(token: &str) -> Notifications {
 /// Says a word as pushes are announced, and returns what to listen for.
 pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
     let token = Uuid::now_v7().to_string();
-    postgres.read("telling oneself a word", |conn| tell(conn, &message(&word(&token), None)))?;
+    postgres.read("telling oneself a word", |conn| tell(conn, postgres.home.name(), &message(&word(&token), None)))?;
     Ok(token)
 }
 
@@ -146,8 +146,8 @@ fn pid(client: &mut Client, sql: &str) -> Result<i64, StoreError> {
 }
 
 /// Subscribes, and returns the server's process that is subscribed.
-pub(super) fn subscribe(client: &mut Client) -> Result<i64, StoreError> {
-    pid(client, "LISTEN readside; SELECT pg_backend_pid()")
+pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64, StoreError> {
+    pid(client, &postgres.home.script("LISTEN readside; SELECT pg_backend_pid()"))
 }
 
 /// Takes the subscription back. A pooler gives a session that was used last to whoever comes next, and it may be another one
@@ -160,7 +160,9 @@ pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: 
 
 fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: usize) -> bool {
     // Where the connection is gone, there is nothing to say it through.
-    let Ok(found) = pid(client, "UNLISTEN readside; SELECT pg_backend_pid()") else { return false };
+    let Ok(found) = pid(client, &postgres.home.script("UNLISTEN readside; SELECT pg_backend_pid()")) else {
+        return false;
+    };
     if found == subscribed {
         return true;
     }
@@ -241,7 +243,7 @@ impl Listener {
     fn connect(&mut self) -> Result<Notifications, StoreError> {
         self.again = None;
         let postgres = self.store.backend();
-        let mut client = postgres.pool().connect_anew(DOING)?;
+        let mut client = postgres.connect_to_listen(DOING)?;
         let shared = is_shared(postgres, &mut client).unwrap_or_else(|error| {
             log::debug!("{}; whether it hears shows later", chain(&error));
             false
@@ -249,7 +251,7 @@ impl Listener {
         if shared {
             self.go_deaf("a pooler in transaction mode gives others the session that would listen");
         } else {
-            let pid = subscribe(&mut client)?;
+            let pid = subscribe(postgres, &mut client)?;
             let life = (postgres.pool().generation(), deadline(postgres.options.max_lifetime.max(SHORTEST_LIFE)));
             self.session = Some(Subscription { client, pid, word: Word::Due(Instant::now()), life });
         }
@@ -261,8 +263,8 @@ impl Listener {
             unsubscribe(self.store.backend(), &mut session.client, session.pid);
         }
         self.deaf = Some(format!(
-            "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let the URL of the \
-             service go past the pooler"
+            "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let \
+             PostgresOptions::listen_url go past the pooler, to the same database"
         ));
         self.again = Some(deadline(self.patience().saturating_mul(REST)));
     }

@@ -1,7 +1,10 @@
 //! How to talk to a server.
 
+use std::fmt;
 use std::time::Duration;
 
+use super::connector::PostgresConnector;
+use super::home;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::setters::setters;
 
@@ -18,7 +21,7 @@ use crate::setters::setters;
 /// let store = PostgresStore::connect_with("postgres://app@localhost/service", options)?;
 /// # Ok::<(), readside::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresOptions {
     /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
@@ -43,6 +46,38 @@ pub struct PostgresOptions {
     /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
     /// Default: 10 min.
     pub idle_timeout: Duration,
+    /// Who speaks TLS in place of the feature `tls`, also without it. Where the connection string names no `sslmode`, TLS
+    /// has to be spoken then. Default: none.
+    pub connector: Option<PostgresConnector>,
+    /// Where the connection string says nothing, libpq's variables count: `PGHOST`, `PGUSER`, `PGSERVICE`, `PGPASSFILE`,
+    /// `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.
+    pub environment: bool,
+    /// A connection string by which one listens for pushes of other processes, past a pooler in transaction mode, in which a
+    /// LISTEN hears nothing. It has to name the same database. Default: none, as all else.
+    pub listen_url: Option<String>,
+    /// The schema of the engine's own tables, so that independent sets of them live in one database, each with its own
+    /// events. Up to 63 small letters, digits and `_`; not one of the server's own (`pg_…`). Read tables are where their
+    /// projections say. Default: `readside`.
+    pub schema: String,
+}
+
+/// Without the secrets of `listen_url`.
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("max_connections", &self.max_connections)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("idle_in_transaction_timeout", &self.idle_in_transaction_timeout)
+            .field("max_lifetime", &self.max_lifetime)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("connector", &self.connector)
+            .field("environment", &self.environment)
+            .field("listen_url", &self.listen_url.as_ref().map(|_| "***"))
+            .field("schema", &self.schema)
+            .finish()
+    }
 }
 
 impl Default for PostgresOptions {
@@ -55,6 +90,10 @@ impl Default for PostgresOptions {
             idle_in_transaction_timeout: Duration::from_secs(15),
             max_lifetime: Duration::from_mins(30),
             idle_timeout: Duration::from_mins(10),
+            connector: None,
+            environment: false,
+            listen_url: None,
+            schema: home::USUAL.to_owned(),
         }
     }
 }
@@ -67,10 +106,29 @@ setters! { PostgresOptions:
     idle_in_transaction_timeout: set Duration,
     max_lifetime: set Duration,
     idle_timeout: set Duration,
+    connector: some PostgresConnector,
+    environment: set bool,
+    listen_url: some String,
+    schema: into String,
 }
 
 impl PostgresOptions {
-    /// Names the first value with which nothing could be done.
+    /// The default options, with libpq's variables where the connection string says nothing. They are read once, when the
+    /// store connects.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use readside::{PostgresOptions, PostgresStore};
+    /// // Host, user, password and database come from PGHOST, PGUSER, PGPASSWORD and PGDATABASE.
+    /// let store = PostgresStore::connect_with("postgres://", PostgresOptions::from_env())?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self { environment: true, ..Self::default() }
+    }
+
+    /// Names the first value with which nothing could be done; a schema is not shown, as it may be a slip.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let zero = [
             ("max_connections", self.max_connections == 0),
@@ -78,8 +136,20 @@ impl PostgresOptions {
             ("statement_timeout", self.statement_timeout.is_zero()),
             ("idle_in_transaction_timeout", self.idle_in_transaction_timeout.is_zero()),
         ];
-        let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) else { return Ok(()) };
-        let why = format!("{name} is zero, but has to be more");
-        Err(StoreError::new("reading the options of the database", StoreErrorKind::Usage, why))
+        let doing = "reading the options of the database";
+        if let Some((name, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
+            let why = format!("{name} is zero, but has to be more");
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+        }
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+        let schema = &*self.schema;
+        let is_own = schema.starts_with("pg_") || schema == "information_schema";
+        let begins = schema.starts_with(|letter: char| letter.is_ascii_lowercase() || letter == '_');
+        if !begins || is_own || schema.len() > 63 || !schema.chars().all(is_part) {
+            let why =
+                "schema has to be 1 to 63 small letters, digits and _, no digit first, and none of the server's own";
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+        }
+        Ok(())
     }
 }

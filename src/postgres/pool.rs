@@ -98,11 +98,29 @@ impl Pool {
     pub(super) fn open(address: Address, options: &PostgresOptions) -> Result<Self, StoreError> {
         let mut pool = Self::new(address, options.clone(), options.max_connections, String::new(), Arc::default());
         let mut first = pool.check_out("opening the store")?;
-        let role = check_server(first.client_in_use("connecting to the database")?)?;
+        let role = match check_server(first.client_in_use("connecting to the database")?) {
+            Err(error) if error.kind() == StoreErrorKind::Connection => Err(pool.without_transactions(error)),
+            other => other,
+        }?;
         first.clean();
         drop(first);
         pool.role = role;
         Ok(pool)
+    }
+
+    /// A pooler in statement mode lets one in and ends the connection at BEGIN, in most cases before one hears why. So who is
+    /// let in twice and thrown out each time has met one.
+    fn without_transactions(&self, error: StoreError) -> StoreError {
+        let doing = "beginning a transaction";
+        let Ok(mut link) = self.connect(doing) else { return error };
+        match link.client(doing).and_then(check_server) {
+            Err(again) if again.kind() == StoreErrorKind::Connection => {
+                let why = "the connection ends when a transaction begins, which is what poolers in statement mode do \
+                           (pool_mode = statement)";
+                StoreError::new(doing, StoreErrorKind::Unsupported, why).with_remedy(error::NO_TRANSACTIONS)
+            }
+            _ => error,
+        }
     }
 
     fn new(address: Address, options: PostgresOptions, limit: usize, role: String, endings: Arc<Endings>) -> Self {
@@ -113,6 +131,12 @@ impl Pool {
     pub(super) fn reserve(&self) -> Self {
         let (address, options) = (self.address.clone(), self.options.clone());
         Self::new(address, options, 1, self.role.clone(), Arc::clone(&self.endings))
+    }
+
+    /// One more connection by another way, under the same name.
+    pub(super) fn elsewhere(&self, mut address: Address) -> Self {
+        address.name = Arc::clone(&self.address.name);
+        Self::new(address, self.options.clone(), 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
     /// The name that new connections of this pool and its reserve bear in the server's lists. Idle ones make way for such.
@@ -221,8 +245,8 @@ impl Pool {
     fn connect_within(&self, doing: &str, first: Instant, patience: Duration) -> Result<Link, StoreError> {
         // What is connected to may be gone before that is done.
         let era = self.endings.era();
-        let (client, access) = dial::connect(&self.address, first, patience, doing)?;
-        let mut link = Link::new(client, self.options.max_lifetime, era, access);
+        let dialed = dial::connect(&self.address, first, patience, doing)?;
+        let mut link = Link::new(dialed.client, self.options.max_lifetime, era, dialed.access, dialed.channel);
         link.try_driver(&format!("{doing}: connecting to {}", self.address))?;
         Ok(link)
     }

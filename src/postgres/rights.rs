@@ -4,6 +4,7 @@
 //! Set-up, rebuilds and switches need the owner of the tables; so do redacting, removing and archiving, which change
 //! the log itself.
 
+use super::home::USUAL;
 use super::server::Postgres;
 use crate::db::{Backend, Conn, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind};
@@ -31,8 +32,6 @@ const ENGINE: [(&str, &[&str]); 17] = [
     ("commands", &["SELECT", "INSERT", "UPDATE"]),
     ("standstills", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
-
-const SCHEMA: &str = "readside";
 
 /// A read model's table.
 const TABLE: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
@@ -87,7 +86,7 @@ pub(super) fn grants(postgres: &Postgres, role: &str, projections: &[&Projection
         return Err(StoreError::new(doing, StoreErrorKind::Usage, "this is no name of a role").into());
     }
     let grants = postgres.read(&doing, |conn| {
-        let mut grants = of_engine();
+        let mut grants = of_engine(postgres.home.name());
         grants.extend(if projections.is_empty() { of_registered(conn)? } else { of_defined(conn, projections)? });
         Ok::<_, StoreError>(grants)
     })?;
@@ -98,9 +97,9 @@ pub(super) fn grants(postgres: &Postgres, role: &str, projections: &[&Projection
 }
 
 /// On the engine's own tables.
-fn of_engine() -> Vec<Grant> {
-    let tables = ENGINE.iter().map(|(name, privileges)| Grant::on_relation(SCHEMA, name, privileges));
-    std::iter::once(Grant::on_schema(SCHEMA)).chain(tables).collect()
+fn of_engine(home: &str) -> Vec<Grant> {
+    let tables = ENGINE.iter().map(|(name, privileges)| Grant::on_relation(home, name, privileges));
+    std::iter::once(Grant::on_schema(home)).chain(tables).collect()
 }
 
 /// On the tables of projections by their definitions.
@@ -162,9 +161,10 @@ fn found(
 ) -> Result<Option<(String, &'static [&'static str])>, StoreError> {
     let sql = "SELECT n.nspname::text, c.relkind = 'v' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
         WHERE c.relname = $2::text AND c.relkind IN ('r', 'v') AND (n.nspname = $1::text \
-          OR $1::text IS NULL AND n.nspname NOT IN ('readside', 'information_schema') AND n.nspname NOT LIKE 'pg\\_%') \
+          OR $1::text IS NULL AND n.nspname NOT IN ($3::text, 'information_schema') AND n.nspname NOT LIKE 'pg\\_%') \
         ORDER BY array_position(current_schemas(false), n.nspname), n.nspname LIMIT 1";
-    let rows = conn.query(sql, &[schema.into(), name.into()])?;
+    let home = conn.home().unwrap_or(USUAL).to_owned();
+    let rows = conn.query(sql, &[schema.into(), name.into(), home.into()])?;
     let Some(found) = rows.first() else { return Ok(None) };
     Ok(Some((row::text(found, 0)?.to_owned(), if row::truth(found, 1)? { VIEW } else { TABLE })))
 }
@@ -203,7 +203,7 @@ impl Lacking {
 pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     let role = conn.query("SELECT current_user::text", &[])?;
     let role = role.first().map_or(Ok(""), |found| row::text(found, 0))?.to_owned();
-    let engine = of_engine();
+    let engine = of_engine(conn.home().unwrap_or(USUAL));
     let mut grants = denied(conn, &engine)?;
     let names_tables =
         |grant: &Grant| grant.relation.is_none() || grant.relation.as_deref() == Some("projection_tables");
@@ -217,13 +217,14 @@ pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
 /// The tables of which policies hold for this role: what they hide is neither read nor changed, and no error says so. True for
 /// those of the engine.
 pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<(String, bool)>, StoreError> {
-    let mut all = of_engine();
+    let home = conn.home().unwrap_or(USUAL).to_owned();
+    let mut all = of_engine(&home);
     all.extend(of_registered(conn)?);
-    let sql = "SELECT DISTINCT quote_ident(w.schema) || '.' || quote_ident(w.relation), w.schema = 'readside' \
+    let sql = "SELECT DISTINCT quote_ident(w.schema) || '.' || quote_ident(w.relation), w.schema = $3 \
         FROM unnest($1::text[], $2::text[]) AS w(schema, relation) JOIN pg_namespace n ON n.nspname = w.schema \
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation \
         WHERE c.relkind = 'r' AND row_security_active(c.oid) ORDER BY 1";
-    let found = conn.query(sql, &[schemas(all.iter()), relations(all.iter())])?;
+    let found = conn.query(sql, &[schemas(all.iter()), relations(all.iter()), Value::from(home)])?;
     found.iter().map(|found| Ok((row::text(found, 0)?.to_owned(), row::truth(found, 1)?))).collect()
 }
 

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use postgres::Client;
 use uuid::Uuid;
 
+use super::home::Home;
 use super::options::PostgresOptions;
 use super::places::TableSchemas;
 use super::pool::{Checked, Pool};
@@ -29,7 +31,11 @@ pub struct Postgres {
     pub(super) pool: Pool,
     /// For what keeps leases, however busy the pool is.
     pub(super) reserve: Pool,
+    /// By which one listens, where that is not the way of all else.
+    pub(super) listen: Option<Pool>,
     pub(super) places: TableSchemas,
+    /// Where the engine's tables are.
+    pub(super) home: Home,
     pub(super) options: PostgresOptions,
     /// Whose pushes these are, in what is told to other processes.
     pub(super) origin: Uuid,
@@ -43,6 +49,11 @@ pub(super) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 impl Postgres {
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Connects to where one hears of pushes.
+    pub(super) fn connect_to_listen(&self, doing: &str) -> Result<Client, StoreError> {
+        self.listen.as_ref().unwrap_or(&self.pool).connect_anew(doing)
     }
 
     /// A transaction as usual.
@@ -110,7 +121,7 @@ impl Postgres {
         let access = checked.access();
         // Until it is clean again, dropping it closes the connection, and with it the transaction.
         let client = checked.client_in_use(doing)?;
-        let mut session = Session::knowing(client, Some(pool.role()), access, &self.places);
+        let mut session = Session::knowing(client, &self.home, Some(pool.role()), access, &self.places);
         let outcome = work(&mut session);
         let (aborted, end) = (session.is_aborted(), session.end());
         if session.has_missed() {

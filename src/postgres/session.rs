@@ -6,6 +6,7 @@ use postgres::types::{ToSql, Type};
 use super::access::Access;
 use super::error;
 use super::error::End;
+use super::home::Home;
 use super::places::TableSchemas;
 use super::value::Param;
 use crate::error::{StoreError, StoreErrorKind};
@@ -13,6 +14,8 @@ use crate::error::{StoreError, StoreErrorKind};
 /// A connection of the pool's, or a transaction of the caller's.
 pub(super) struct Session<'c, C: GenericClient> {
     pub(super) client: &'c mut C,
+    /// Where the engine's tables are.
+    pub(super) home: &'c Home,
     /// An error happened, and no roll-back to a savepoint since: the server would answer a commit by rolling back.
     pub(super) aborted: bool,
     /// As whom the server let this connection in, where that is known.
@@ -28,14 +31,20 @@ pub(super) struct Session<'c, C: GenericClient> {
 }
 
 impl<'c, C: GenericClient> Session<'c, C> {
-    pub(super) fn new(client: &'c mut C, role: Option<&'c str>) -> Self {
+    pub(super) fn new(client: &'c mut C, home: &'c Home, role: Option<&'c str>) -> Self {
         let (aborted, missed, access) = (false, false, Access::Writes);
-        Self { client, aborted, role, access, missed, places: None, end: None }
+        Self { client, home, aborted, role, access, missed, places: None, end: None }
     }
 
     /// One that knows, and tells, where read tables are.
-    pub(super) fn knowing(client: &'c mut C, role: Option<&'c str>, access: Access, places: &'c TableSchemas) -> Self {
-        Self { places: Some((places, places.generation())), access, ..Self::new(client, role) }
+    pub(super) fn knowing(
+        client: &'c mut C,
+        home: &'c Home,
+        role: Option<&'c str>,
+        access: Access,
+        places: &'c TableSchemas,
+    ) -> Self {
+        Self { places: Some((places, places.generation())), access, ..Self::new(client, home, role) }
     }
 
     pub(super) fn is_aborted(&self) -> bool {
@@ -73,7 +82,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
         params: &[(&(dyn ToSql + Sync), Type)],
         doing: &str,
     ) -> Result<Vec<postgres::Row>, StoreError> {
-        let outcome = self.client.query_typed(sql, params);
+        let outcome = self.client.query_typed(&self.home.sql(sql), params);
         self.watch(outcome, doing)
     }
 
@@ -83,7 +92,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
         params: &[(&(dyn ToSql + Sync), Type)],
         doing: &str,
     ) -> Result<u64, StoreError> {
-        let outcome = self.client.execute_typed(sql, params);
+        let outcome = self.client.execute_typed(&self.home.sql(sql), params);
         let touched = self.watch(outcome, doing)?;
         if sql.starts_with("ROLLBACK TO") {
             self.rolled_back();

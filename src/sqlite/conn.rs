@@ -22,6 +22,10 @@ impl Conn for Handle<'_> {
         &Objects
     }
 
+    fn home(&self) -> Option<&str> {
+        None
+    }
+
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         let mut statement = self.prepare(sql)?;
         bind(&mut statement, params)?;

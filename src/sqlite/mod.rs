@@ -2,6 +2,7 @@
 //!
 //! Here is only what differs from PostgreSQL: connections, values, and writing row by row.
 
+mod backup;
 mod conn;
 mod contains;
 #[cfg(feature = "cli")]
@@ -581,6 +582,14 @@ impl Backend for Sqlite {
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {
         examine::examine(self, patience)
+    }
+
+    fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        backup::back_up(self, to, goes_on)
+    }
+
+    fn at_home(&self, script: String) -> String {
+        script
     }
 
     fn migrations(&self) -> &'static [&'static str] {

@@ -37,6 +37,8 @@ mod gone;
 #[cfg(feature = "postgres")]
 mod grants;
 mod hanging;
+#[cfg(feature = "postgres")]
+mod homes;
 mod looking;
 mod objects;
 mod own_sql;

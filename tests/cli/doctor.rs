@@ -33,7 +33,7 @@ fn a_healthy_database_passes() {
             }
         }
         if matches!(place, Place::Postgres(_)) {
-            for check in ["server", "privileges", "pooler", "notifications", "transactions"] {
+            for check in ["server", "tls", "privileges", "pooler", "notifications", "transactions"] {
                 assert_eq!(verdict(&ran, check), "ok", "{check}: {}", ran.out);
             }
         }
@@ -113,6 +113,32 @@ fn a_role_without_rights_is_told_which_it_lacks() {
     assert_eq!((ran.code, verdict(&ran, "privileges").as_str()), (3, "fail"));
     let grant = format!("GRANT INSERT ON TABLE \\\"readside\\\".\\\"events\\\" TO \\\"{name}\\\";");
     assert!(ran.out.contains(&grant), "{}", ran.out);
+}
+
+// Contract: L11: who may only read sees how things are; that it may not run engines is a finding.
+#[test]
+fn a_role_that_may_only_read_looks() {
+    let [_, place] = fresh();
+    for schema in ["readside", "other"] {
+        let with = |args: &[&'static str]| [&["--schema", schema], args].concat();
+        place.run(&with(&["setup"])).ok();
+        let role = Role::new(&place, "looker");
+        role.owner(&format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {0}",
+            role.name
+        ));
+        for given in [&["status"][..], &["events"], &["instances"], &["leases"], &["commands"], &["failed", "list"]] {
+            role.run(&with(given)).ok();
+        }
+        let ran = role.run(&with(&["doctor", "--json"]));
+        assert_eq!((ran.code, verdict(&ran, "privileges").as_str()), (3, "fail"), "{}", ran.out);
+        for check in ["server", "tls", "schema", "lag", "failures", "history", "space"] {
+            assert_eq!(verdict(&ran, check), "ok", "{check}: {}", ran.out);
+        }
+        assert!(ran.out.contains(&format!("ON TABLE \\\"{schema}\\\".\\\"events\\\"")), "{}", ran.out);
+    }
+    let error = place.run(&["--schema", "nobodys", "status"]).failed();
+    assert!(error.contains("has no tables of readside"), "{error}");
 }
 
 // Contract: L11: the tables of projections count too, and what is printed mends it.

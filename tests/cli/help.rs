@@ -21,6 +21,7 @@ fn every_help_reads_well() {
         "resume",
         "leases",
         "setup",
+        "backup",
         "rebuild",
         "builds",
         "builds list",

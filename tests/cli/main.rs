@@ -6,6 +6,7 @@
 mod common;
 
 mod apart;
+mod backup;
 mod bench;
 mod doctor;
 mod events;

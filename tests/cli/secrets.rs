@@ -146,7 +146,8 @@ fn the_slip_is_named() {
         ("host=h password='super cret", "the single quote that begins the value of `password` has no end"),
         ("host=h password=super cret", "no = follows keyword 3"),
         ("postgres://a:supersecret@h:port/x", "`port` does not fit: it has to be a number from 1 to 65535"),
-        ("postgres://a:supersecret@h/x?sslmode=require", "`sslmode` cannot be kept: TLS is not spoken here"),
+        ("postgres://a:supersecret@h/x?sslnegotiation=direct", "`sslnegotiation=direct` needs a stronger sslmode"),
+        ("postgres://a:supersecret@h/x?service=nobody", "`service` names one that none of the files of services has"),
         ("postgres://a:supersecret@h/x?target_session_attrs=all", "it has to be any, read-write"),
     ] {
         let error = ran(command().args(["-d", place, "status"]), "").failed();

@@ -21,6 +21,11 @@ pub(crate) struct Pooler {
 impl Pooler {
     /// A pooler in front of the database that a URL names.
     pub(crate) fn before(url: &str) -> Self {
+        Self::in_mode("transaction", url)
+    }
+
+    /// As [`before`](Self::before), in another mode than that for transactions.
+    pub(crate) fn in_mode(mode: &str, url: &str) -> Self {
         let (folder, user) = (tempfile::tempdir().unwrap(), user());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = folder.path().join("pgbouncer.ini");
@@ -30,7 +35,7 @@ impl Pooler {
             &settings,
             format!(
                 "[databases]\n{line}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                 auth_type = any\npool_mode = transaction\nlogfile = pooler.log\n"
+                 auth_type = any\npool_mode = {mode}\nlogfile = pooler.log\n"
             ),
         )
         .unwrap();

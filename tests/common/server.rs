@@ -60,6 +60,26 @@ impl Server {
         self.port
     }
 
+    /// A program that comes with the server; what stands for it elsewhere may have rules of its own.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        Some(self.binaries.join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
+    }
+
+    /// The folder of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Writes a file into its data folder, which only it may read.
+    pub(crate) fn give(&self, name: &str, text: &str) {
+        let path = self.folder.path().join("data").join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        if let Some((uid, gid)) = self.user {
+            chown(&path, Some(uid), Some(gid)).unwrap();
+        }
+    }
+
     pub(crate) fn client(&self) -> Option<Client> {
         Client::connect(&self.url(), NoTls).ok()
     }
@@ -97,6 +117,12 @@ impl Server {
         self.wait();
     }
 
+    /// As [`start_again`](Self::start_again), where the server is asked in another way whether it answers.
+    pub(crate) fn start_again_by(&mut self, answers: impl Fn(&Self) -> bool) {
+        self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
+        self.wait_by(answers);
+    }
+
     /// Stops the server, copies its data folder, and starts it again.
     pub(crate) fn keep(&mut self) {
         self.stop();
@@ -129,8 +155,12 @@ impl Server {
 
     /// Until it answers. A new server refuses to start while backends of the dead one still run.
     fn wait(&mut self) {
+        self.wait_by(|server| server.client().is_some());
+    }
+
+    fn wait_by(&mut self, answers: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_mins(1);
-        while self.client().is_none() {
+        while !answers(self) {
             assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log());
             if self.process.try_wait().unwrap().is_some() {
                 self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);

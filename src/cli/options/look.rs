@@ -103,6 +103,11 @@ pub(in crate::cli) struct EventsArgs {
     /// --after, those above that position come first.
     #[arg(long, short)]
     pub(in crate::cli) follow: bool,
+    /// URL of the same PostgreSQL database by a way past the pooler, for hearing of pushes with --follow.
+    ///
+    /// A pooler in transaction mode swallows notifications.
+    #[arg(long, env = "READSIDE_LISTEN_URL", hide_env_values = true, value_name = "URL")]
+    pub(in crate::cli) listen_url: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -193,4 +198,9 @@ pub(in crate::cli) struct DoctorArgs {
     /// Exit with 3 on warnings too.
     #[arg(long)]
     pub(in crate::cli) strict: bool,
+    /// URL of the same PostgreSQL database by a way past the pooler, for hearing of pushes, as engines have it.
+    ///
+    /// A pooler in transaction mode swallows notifications.
+    #[arg(long, env = "READSIDE_LISTEN_URL", hide_env_values = true, value_name = "URL")]
+    pub(in crate::cli) listen_url: Option<String>,
 }

@@ -21,6 +21,13 @@ pub(in crate::cli) struct SetupArgs {
 }
 
 #[derive(Debug, Args)]
+pub(in crate::cli) struct BackupArgs {
+    /// The file to make; it must not be there yet.
+    #[arg(value_name = "FILE")]
+    pub(in crate::cli) to: std::path::PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArgs {
     /// Events in all.
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = format::parse_events)]

@@ -50,6 +50,15 @@ pub(in crate::cli) struct Options {
         help_heading = "Options of all commands"
     )]
     pub(in crate::cli) events_url: Option<String>,
+    /// The schema of the engine's own tables, where it is not `readside` (PostgreSQL).
+    #[arg(
+        long,
+        env = "READSIDE_SCHEMA",
+        value_name = "SCHEMA",
+        global = true,
+        help_heading = "Options of all commands"
+    )]
+    pub(in crate::cli) schema: Option<String>,
     /// Print JSON: one object, or one object per line for lists.
     #[arg(long, global = true, help_heading = "Options of all commands")]
     pub(in crate::cli) json: bool,
@@ -195,6 +204,13 @@ Example: what process holds the instance acme?
 Example: for an owner of the database who runs it by hand:
   readside -d postgres://localhost/service setup --sql --grant-to ROLE > readside.sql")]
     Setup(SetupArgs),
+    /// Copy an SQLite file as it is now, also while services read and write it.
+    ///
+    /// Nobody waits for it. The copy is checked, and has its name only when it is whole. For PostgreSQL use pg_dump.
+    #[command(after_long_help = "\
+Example: one copy each night, before which nothing has to stop:
+  readside -d service.db backup \"service-$(date +%F).db\"")]
+    Backup(BackupArgs),
     /// Find out whether all is well, and what to do if not.
     ///
     /// Looks at the connection and what stands between, privileges, space, schema, engines, leases, lag and failures. Each

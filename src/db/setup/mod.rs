@@ -35,7 +35,7 @@ fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
         check_version(found, migrations)?;
         let done = usize::try_from(found).unwrap_or(0);
         for (version, sql) in (1_i64..).zip(migrations).skip(done) {
-            conn.batch(sql)?;
+            conn.batch(&backend.at_home((*sql).to_owned()))?;
             let table = conn.dialect().table("schema_migrations");
             conn.execute(&format!("INSERT INTO {table} (version) VALUES ($1)"), &[version.into()])?;
         }
@@ -77,7 +77,8 @@ pub(super) fn lock(conn: &mut dyn Conn) -> Result<(), StoreError> {
 /// The schema version of the database, 0 before the first set-up.
 fn current(conn: &mut dyn Conn) -> Result<i64, StoreError> {
     let dialect = conn.dialect();
-    if catalog::relation(conn, Some("readside"), catalog::engine_table(dialect, "schema_migrations"))?.is_none() {
+    let home = conn.home().map(str::to_owned);
+    if catalog::relation(conn, home.as_deref(), catalog::engine_table(dialect, "schema_migrations"))?.is_none() {
         return Ok(0);
     }
     let rows = conn.query(&format!("SELECT max(version) FROM {}", dialect.table("schema_migrations")), &[])?;

@@ -27,7 +27,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
         projection_lines(dialect, projection, &mut lines);
     }
     lines.push("COMMIT;\n".to_owned());
-    Ok(lines.join("\n"))
+    Ok(backend.at_home(lines.join("\n")))
 }
 
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::channel::{Channel, Cover, Looked, is_local};
+use super::super::security::Mode;
 use super::*;
 use crate::conninfo::{Look, look};
 use crate::error::chain;
@@ -52,13 +54,21 @@ fn what_the_string_says_counts_more_than_what_is_usual() {
 #[test]
 fn what_cannot_be_kept_is_named() {
     for (text, kind, named) in [
-        ("host=h sslmode=verify-full", StoreErrorKind::Unsupported, "`sslmode`"),
         ("host=h sslmode=on", StoreErrorKind::Usage, "disable, allow, prefer"),
-        ("host=h sslrootcert=system", StoreErrorKind::Unsupported, "`sslrootcert`"),
-        ("host=h channel_binding=require", StoreErrorKind::Unsupported, "`channel_binding`"),
         ("host=h require_auth=scram-sha-256", StoreErrorKind::Unsupported, "`require_auth`"),
         ("host=h client_encoding=latin1", StoreErrorKind::Unsupported, "`client_encoding`"),
-        ("service=x", StoreErrorKind::Unsupported, "`service`"),
+        ("host=h sslcrldir=/x", StoreErrorKind::Unsupported, "`sslcrldir`"),
+        ("host=h sslcertmode=require", StoreErrorKind::Usage, "disable or allow"),
+        ("host=h sslmode=require sslrootcert=system", StoreErrorKind::Usage, "stronger sslmode: verify-full"),
+        ("host=h sslnegotiation=direct", StoreErrorKind::Usage, "stronger sslmode: require"),
+        ("host=h sslmode=require ssl_max_protocol_version=TLSv1.1", StoreErrorKind::Usage, "TLSv1.2 or TLSv1.3"),
+        (
+            "host=h ssl_min_protocol_version=TLSv1.3 ssl_max_protocol_version=TLSv1.2",
+            StoreErrorKind::Usage,
+            "no lower than ssl_min_protocol_version",
+        ),
+        ("service=nobody_has_this_one", StoreErrorKind::Usage, "none of the files of services"),
+        ("service=x servicefile=/no/such/file", StoreErrorKind::Usage, "the file that `servicefile` names"),
         ("host=@abstract", StoreErrorKind::Unsupported, "`host`"),
         ("host=a,b port=1,2,3", StoreErrorKind::Usage, "as many `port` as hosts, or one for all, but not 3"),
         ("host=a,b hostaddr=127.0.0.1", StoreErrorKind::Usage, "as many `hostaddr` as hosts"),
@@ -71,6 +81,91 @@ fn what_cannot_be_kept_is_named() {
         assert_eq!(error.kind(), kind, "{text}");
         assert!(chain(&error).contains(named), "{text}: {}", chain(&error));
     }
+}
+
+// Without TLS, what needs it is refused when the string is read; a connector of one's own speaks it.
+#[test]
+fn tls_is_refused_where_nobody_speaks_it() {
+    for text in
+        ["host=h sslmode=require", "host=h sslrootcert=system", "host=h channel_binding=require", "host=h requiressl=1"]
+    {
+        let error = read(text).err().map(|error| (error.kind(), chain(&error).contains("PostgresOptions::connector")));
+        let wanted = cfg!(not(feature = "tls")).then_some((StoreErrorKind::Unsupported, true));
+        assert_eq!(error, wanted, "{text}");
+    }
+    let connector = Some(crate::postgres::PostgresConnector::new(postgres::NoTls));
+    let options = PostgresOptions { connector, ..PostgresOptions::default() };
+    let own = |text: &str| Address::read(text, &options);
+    assert_eq!(own("host=h").unwrap().security.mode, Mode::Require);
+    assert_eq!(own("host=h sslmode=prefer").unwrap().security.mode, Mode::Prefer);
+    let error = own("host=h sslcert=x").unwrap_err();
+    assert!(chain(&error).contains("`sslcert` is not supported here: PostgresOptions::connector decides that"));
+}
+
+// Contract: O4: what goes in plain text to another machine is told, unless it is meant so.
+#[test]
+fn a_link_in_plain_text_to_another_machine_is_told() {
+    let told = |text: &str, ip: Option<&str>, cover, speaks_tls| {
+        let channel = Channel { is_local: is_local(ip.map(|ip| ip.parse().unwrap())), cover };
+        channel.warning(&read(text).unwrap().security, speaks_tls).map(str::to_owned)
+    };
+    let (far, plain) = (Some("10.0.0.1"), Cover::Plain);
+    let unseen = Cover::Tls { looked: Looked::Nobody, until: None };
+    for (text, ip, cover, speaks, words) in [
+        ("host=h", far, plain, true, Some("did not take TLS")),
+        ("host=h sslmode=prefer", far, plain, true, Some("did not take TLS")),
+        ("host=h sslmode=allow", Some("2001:db8::1"), plain, true, Some("did not take TLS")),
+        ("host=h", far, plain, false, Some("does not speak TLS")),
+        ("host=h", far, unseen, true, Some("nobody has looked whose")),
+        ("host=h sslmode=prefer", far, unseen, true, None),
+        ("host=h sslmode=disable", far, plain, true, None),
+        ("host=h", Some("127.0.0.2"), plain, true, None),
+        ("host=h", Some("::1"), plain, true, None),
+        ("host=h", Some("::ffff:127.0.0.1"), plain, true, None),
+        ("host=/run", None, plain, true, None),
+        ("host=h", far, Cover::Tls { looked: Looked::Issuer, until: None }, true, None),
+    ] {
+        let found = told(text, ip, cover, speaks);
+        assert_eq!(found.is_some(), words.is_some(), "{text}: {found:?}");
+        assert!(found.is_none_or(|found| found.contains(words.unwrap())), "{text}");
+    }
+}
+
+// As libpq has it: first the string, then its service, then the variables.
+#[test]
+fn what_the_string_does_not_say_comes_from_its_service_and_then_from_variables() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pg_service.conf"), "[mine]\nhost=s\nport=7\nsslmode=allow\n").unwrap();
+    let variable = |name: &str| -> Option<std::ffi::OsString> {
+        match name {
+            "PGSYSCONFDIR" => Some(folder.path().into()),
+            "PGHOST" => Some("v".into()),
+            "PGPORT" => Some("8".into()),
+            "PGUSER" => Some("ada".into()),
+            "PGREQUIRESSL" => Some("1".into()),
+            _ => None,
+        }
+    };
+    let read = |text: &str| {
+        let mut parts = Parts::parse(text).unwrap();
+        let address = Address::of_parts(parts.complete(&variable).map(|()| parts), &PostgresOptions::default());
+        let address = address.unwrap();
+        let user = address.config.get_user().unwrap_or_default().to_owned();
+        (address.to_string(), user, address.security.mode)
+    };
+    let v = |place: &str, mode| (place.to_owned(), "ada".to_owned(), mode);
+    for (text, wanted) in [
+        ("postgres://", v("v:8/", Mode::Require)),
+        ("postgres:///db", v("v:8/db", Mode::Require)),
+        ("host=a dbname=db", v("a:8/db", Mode::Require)),
+        ("service=mine", v("s:7/", Mode::Allow)),
+        ("postgres://a/db?service=mine", v("a:7/db", Mode::Allow)),
+        ("service=mine sslmode=disable", v("s:7/", Mode::Disable)),
+    ] {
+        assert_eq!(read(text), wanted, "{text}");
+    }
+    // What the string says to be empty is not asked for elsewhere.
+    assert!(!read("host='' dbname=db").0.starts_with("v:"));
 }
 
 const MARK: &str = "zQ7x";

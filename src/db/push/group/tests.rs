@@ -80,6 +80,14 @@ impl Backend for Panics {
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         self.sqlite().scrub()
     }
+    fn back_up(&self, to: &std::path::Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
+        self.sqlite().back_up(to, goes_on)
+    }
+
+    fn at_home(&self, script: String) -> String {
+        script
+    }
+
     fn migrations(&self) -> &'static [&'static str] {
         self.sqlite().migrations()
     }

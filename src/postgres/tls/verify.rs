@@ -1,0 +1,261 @@
+//! Whether the server is the one that is wanted, as libpq decides it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
+use x509_cert::der::oid::db::rfc4519::CN;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use super::fault::Fault;
+use super::sight::Sight;
+use crate::plain::plain;
+use crate::sync::Mutex;
+
+/// How far a server's certificate is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::postgres) enum Level {
+    /// Not at all: the link is private, but nobody knows with whom.
+    Nothing,
+    /// Whether somebody issued it who is trusted.
+    Issuer,
+    /// And whether it is for this host.
+    Host,
+}
+
+#[derive(Debug)]
+pub(super) struct Verifier {
+    pub(super) level: Level,
+    /// None where nothing is looked at.
+    pub(super) chain: Option<Arc<WebPkiServerVerifier>>,
+    /// What is trusted, which may be the server's own certificate.
+    pub(super) trusted: Vec<CertificateDer<'static>>,
+    pub(super) provider: Arc<CryptoProvider>,
+    /// What it has seen.
+    pub(super) sight: Arc<Mutex<Sight>>,
+}
+
+impl Verifier {
+    fn look(
+        &self,
+        chain: &WebPkiServerVerifier,
+        der: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Fault> {
+        let certificate = parsed(der)?;
+        let own = certificate.tbs_certificate.issuer == certificate.tbs_certificate.subject;
+        let is_trusted_itself = own && self.trusted.contains(der);
+        let mut fits = Some(true);
+        if is_trusted_itself {
+            check_dates(&certificate, now)?;
+            fits = None;
+        } else if let Err(error) = chain.verify_server_cert(der, between, host, &[], now) {
+            match error {
+                Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                ) => fits = Some(false),
+                error => return Err(named(&error, &certificate, own)),
+            }
+        }
+        if self.level < Level::Host {
+            return Ok(());
+        }
+        let names = Names::of(&certificate);
+        if fits == Some(true) || names.fit(host) { Ok(()) } else { Err(Fault::Host(shown(host), names.shown())) }
+    }
+}
+
+impl PartialOrd for Level {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        (*self as u8).partial_cmp(&(*other as u8))
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        der: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        host: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let until = parsed(der).ok().map(|found| found.tbs_certificate.validity.not_after.to_system_time());
+        self.sight.lock().until = until;
+        let looked = self.chain.as_ref().map_or(Ok(()), |chain| self.look(chain, der, between, host, now));
+        looked.map(|()| ServerCertVerified::assertion()).map_err(|fault| {
+            self.sight.lock().fault = Some(fault);
+            Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        der: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        // Where nobody looks whose certificate it is, it proves nothing that somebody holds its key.
+        let Some(chain) = &self.chain else { return Ok(HandshakeSignatureValid::assertion()) };
+        chain.verify_tls12_signature(message, der, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        der: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let Some(chain) = &self.chain else { return Ok(HandshakeSignatureValid::assertion()) };
+        chain.verify_tls13_signature(message, der, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn parsed(der: &CertificateDer<'_>) -> Result<Certificate, Fault> {
+    Certificate::from_der(der).map_err(|error| Fault::Unfit(error.to_string()))
+}
+
+/// In words; `own` where it signs itself.
+fn named(error: &Error, certificate: &Certificate, own: bool) -> Fault {
+    use CertificateError as C;
+    let validity = &certificate.tbs_certificate.validity;
+    let Error::InvalidCertificate(error) = error else { return Fault::Unfit(error.to_string()) };
+    match error {
+        C::Expired | C::ExpiredContext { .. } => Fault::Expired(validity.not_after.to_system_time()),
+        C::NotValidYet | C::NotValidYetContext { .. } => Fault::NotYet(validity.not_before.to_system_time()),
+        C::Revoked => Fault::Revoked,
+        C::UnknownRevocationStatus | C::ExpiredRevocationList | C::ExpiredRevocationListContext { .. } => {
+            Fault::Unlisted
+        }
+        _ if certificate.tbs_certificate.version == x509_cert::Version::V1 => Fault::Version1,
+        _ if own => Fault::SelfSigned,
+        C::UnknownIssuer => Fault::Issuer(certificate.tbs_certificate.issuer.to_string()),
+        error => Fault::Unfit(plain(&error.to_string()).into_owned()),
+    }
+}
+
+fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Fault> {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
+    let validity = &certificate.tbs_certificate.validity;
+    let (from, until) = (validity.not_before.to_system_time(), validity.not_after.to_system_time());
+    match now {
+        now if now < from => Err(Fault::NotYet(from)),
+        now if now > until => Err(Fault::Expired(until)),
+        _ => Ok(()),
+    }
+}
+
+/// For whom a certificate is.
+struct Names {
+    hosts: Vec<String>,
+    addresses: Vec<IpAddr>,
+    /// Counts where there are neither hosts nor addresses.
+    common: Vec<String>,
+}
+
+impl Names {
+    fn of(certificate: &Certificate) -> Self {
+        let certificate = &certificate.tbs_certificate;
+        let mut names = Self { hosts: Vec::new(), addresses: Vec::new(), common: Vec::new() };
+        if let Ok(Some((_, alternative))) = certificate.get::<SubjectAltName>() {
+            for name in alternative.0 {
+                match name {
+                    GeneralName::DnsName(name) => names.hosts.push(name.to_string()),
+                    GeneralName::IpAddress(bytes) => names.addresses.extend(address(bytes.as_bytes())),
+                    _ => {}
+                }
+            }
+        }
+        let attributes = certificate.subject.0.iter().flat_map(|part| part.0.iter());
+        for attribute in attributes.filter(|attribute| attribute.oid == CN) {
+            let value = &attribute.value;
+            let text = value.decode_as::<Utf8StringRef<'_>>().map(|text| text.as_str().to_owned());
+            let text = text.or_else(|_| value.decode_as::<PrintableStringRef<'_>>().map(|text| text.to_string()));
+            let text = text.or_else(|_| value.decode_as::<Ia5StringRef<'_>>().map(|text| text.to_string()));
+            names.common.extend(text);
+        }
+        names
+    }
+
+    fn fit(&self, host: &ServerName<'_>) -> bool {
+        if let ServerName::IpAddress(ip) = host {
+            let ip = IpAddr::from(*ip);
+            if self.addresses.contains(&ip) {
+                return true;
+            }
+        }
+        let host = shown(host);
+        let names = if self.hosts.is_empty() && self.addresses.is_empty() { &self.common } else { &self.hosts };
+        names.iter().any(|name| matches(name, &host))
+    }
+
+    /// Their number may be large.
+    fn shown(&self) -> String {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let mut names: Vec<String> = self.hosts.iter().cloned().chain(addresses).collect();
+        if names.is_empty() {
+            names.clone_from(&self.common);
+        }
+        let (count, shown) = (names.len(), names.iter().take(5).map(|name| format!("{:?}", plain(name))));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        match count {
+            0 => "nobody".to_owned(),
+            1..=5 => shown,
+            _ => format!("{shown} and {} more", count - 5),
+        }
+    }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn shown(host: &ServerName<'_>) -> String {
+    host.to_str().into_owned()
+}
+
+/// A `*` stands for the whole first part of a name.
+fn matches(name: &str, host: &str) -> bool {
+    if name.eq_ignore_ascii_case(host) {
+        return true;
+    }
+    let Some(rest) = name.strip_prefix("*.") else { return false };
+    host.parse::<IpAddr>().is_err()
+        && host.split_once('.').is_some_and(|(first, behind)| !first.is_empty() && behind.eq_ignore_ascii_case(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_part() {
+        for (name, host, wanted) in [
+            ("db.example.com", "DB.example.com", true),
+            ("*.example.com", "db.example.com", true),
+            ("*.example.com", "a.db.example.com", false),
+            ("*.example.com", "example.com", false),
+            ("*.0.0.1", "127.0.0.1", false),
+            ("*", "db", false),
+            ("d*.example.com", "db.example.com", false),
+        ] {
+            assert_eq!(matches(name, host), wanted, "{name} {host}");
+        }
+    }
+}

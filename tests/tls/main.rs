@@ -1,0 +1,38 @@
+//! TLS to a real server, with authorities made here. Beside each case of libpq's stands what `psql` does with the same string.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod authority;
+mod certificates;
+#[path = "../common/mod.rs"]
+mod common;
+mod files;
+mod front;
+mod modes;
+mod secure;
+mod strings;
+mod ways;
+
+use readside::error::{StoreError, chain};
+use readside::{PostgresOptions, PostgresStore};
+
+/// Longer than a handshake takes on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn open(url: &str) -> Result<PostgresStore, StoreError> {
+    PostgresStore::connect_with(url, PostgresOptions::default().connect_timeout(PATIENCE))
+}
+
+/// Refused, for this reason; neither the path of a file nor a password is shown.
+#[track_caller]
+fn refused(url: &str, kind: readside::error::StoreErrorKind, words: &[&str]) {
+    let error = open(url).expect_err(url);
+    let text = format!("{} {error:?}", chain(&error));
+    assert_eq!(error.kind(), kind, "{url}: {text}");
+    for words in words {
+        assert!(text.contains(words), "{url}: {words}: {text}");
+    }
+    for secret in ["zecret", "/tmp/"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
