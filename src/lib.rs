@@ -65,7 +65,8 @@
 //!
 //! # Features
 //!
-//! `sqlite` (the default), `postgres`, and `cli` for the command `readside` and the module `cli`. Each only adds.
+//! `sqlite` (the default), `postgres`, `serve` for the status page and its metrics (the module `serve`), and `cli` for the
+//! command `readside` and the module `cli`. Each only adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod error;
@@ -146,6 +147,10 @@ pub use crate::failure::{
 pub use crate::inspect::{
     ActiveLease, Finding, Hanging, Inspect, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus,
     SchemaVersion, Severity, Status,
+};
+pub use crate::inspect::{
+    Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
+    LineageTable,
 };
 pub use crate::lease::{Lag, LagRequest, Lagging, Lease, Member, Pause, Renewal};
 #[cfg(feature = "postgres")]

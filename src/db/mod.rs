@@ -34,6 +34,7 @@ mod state;
 mod status;
 mod store;
 mod transaction;
+mod views;
 mod whole;
 
 #[cfg(feature = "cli")]
