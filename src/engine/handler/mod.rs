@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
+use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::{Reducing, Watch};
 use crate::engine::pass::work::{Origin, Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
@@ -75,8 +76,9 @@ impl ProjectionHandler {
         config.check()?;
         let (key, cancel, single_steps) = (projection.key(), Arc::default(), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
-        let reducing = Reducing::default();
-        let inner = Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps };
+        let (reducing, meter) = (Reducing::default(), Meter::default());
+        let inner =
+            Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps, meter };
         Ok(Self { inner, flights: SingleFlight::default() })
     }
 

@@ -17,6 +17,8 @@ pub(crate) mod members;
 pub(crate) mod operator;
 pub(crate) mod pass_leases;
 pub(crate) mod progress;
+#[cfg(feature = "serve")]
+pub(crate) mod readings;
 pub(crate) mod renewal;
 pub(crate) mod runner;
 pub(crate) mod schedule;
