@@ -123,6 +123,8 @@ pub mod admin;
 )]
 pub mod cli;
 pub mod engine;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod testing;
 
 pub use crate::builds::{
@@ -201,6 +203,7 @@ pages! {
     Rebuilding "../docs/rebuilding.md",
     Retention "../docs/retention.md",
     Operating "../docs/operating.md",
+    Seeing "../docs/seeing.md",
     PostgresPage "../docs/postgres.md",
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",
