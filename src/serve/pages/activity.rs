@@ -3,10 +3,10 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::asked::{Asked, Made, Missing, ROWS};
 use super::html::Html;
 use super::table::{cell, list};
 use super::words::{ago, machine, moment, positions};
-use super::{Asked, Made, Missing, ROWS};
 use crate::inspect::{Activity, ActivityKind};
 use crate::serve::http::query::address;
 

@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing};
 use super::html::Html;
 use super::overview::help;
 use super::table::{cell, list};
 use super::words::{machine, time_of_day};
-use super::{Asked, Made, Missing};
 use crate::inspect::{Finding, Severity};
 
 #[derive(Serialize)]

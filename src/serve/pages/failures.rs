@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing, ROWS, key};
 use super::html::Html;
 use super::overview::coded;
 use super::table::{cell, list};
 use super::words::{ago, count, machine, moment, positions, several};
-use super::{Asked, Made, Missing, ROWS, key};
 use crate::failure::{FailedEvent, FailureClass, FailureQuery, FailureStatus};
 use crate::inspect::{FailureGroup, FailureGroups};
 use crate::serve::http::query::address;

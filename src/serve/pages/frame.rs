@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::asked::{Asked, Made};
 use super::html::Html;
 use super::sha256::source;
 use super::words::{machine, time_of_day};
-use super::{Asked, Made, PAGES};
 use crate::clock::spoken;
 use crate::serve::http::query::Query;
 use crate::serve::http::reply::{Kind, POLICY, Reply};
@@ -19,19 +19,23 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// Where no script runs the whole page is loaded anew, which is more to bear.
 const PLAIN: &str = "15";
 
-pub(crate) struct Frame {
+/// The path and the title of a page that all others lead to.
+pub(super) type Way = (&'static str, &'static str);
+
+pub(super) struct Frame {
     policy: String,
     every: String,
+    ways: Vec<Way>,
 }
 
 impl Frame {
-    pub(crate) fn new(every: Duration) -> Self {
+    pub(super) fn new(every: Duration, ways: Vec<Way>) -> Self {
         let (style, script) = (source(STYLE), source(SCRIPT));
         let policy = format!(
             "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; img-src data:; \
              form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         );
-        Self { policy, every: every.max(SHORTEST).as_secs_f64().to_string() }
+        Self { policy, every: every.max(SHORTEST).as_secs_f64().to_string(), ways }
     }
 
     pub(super) fn reply(&self, status: u16, path: &str, query: &Query, made: &Made, asked: &Asked<'_>) -> Reply {
@@ -47,7 +51,7 @@ impl Frame {
         html.open("body", &[("data-every", &self.every)]);
         html.raw("<a class=\"skip\" href=\"#main\">To the content</a><header class=\"top\"><div>");
         html.raw("<a class=\"brand\" href=\"/\">readside</a><nav aria-label=\"Pages\">");
-        for (of, title, _) in PAGES.iter().filter(|(_, title, _)| !title.is_empty()) {
+        for (of, title) in &self.ways {
             let current = [("href", *of), ("aria-current", "page")];
             html.element("a", if *of == path { &current } else { &current[..1] }, title);
         }

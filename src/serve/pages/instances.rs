@@ -4,11 +4,11 @@ use std::fmt::Display;
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing, ROWS};
 use super::html::Html;
 use super::overview::coded;
 use super::table::{cell, list};
 use super::words::{ago, machine, moment, positions};
-use super::{Asked, Made, Missing, ROWS};
 use crate::error::chain;
 use crate::event::Event;
 use crate::inspect::{InstanceCheckpoint, InstanceHead};

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing};
 use super::html::Html;
 use super::table::{cell, list};
-use super::{Asked, Made, Missing};
 use crate::inspect::Lineage;
 use crate::serve::http::query::address;
 

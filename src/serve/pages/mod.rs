@@ -1,6 +1,7 @@
 //! The pages. Each is made twice of the same facts: as HTML, and, under the same address with `.json` behind the name, as JSON.
 
 mod activity;
+mod asked;
 mod chart;
 mod database;
 mod failures;
@@ -15,111 +16,16 @@ mod table;
 mod words;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-
-use serde::Serialize;
+use std::time::SystemTime;
 
 use super::board::{Board, Picture, Shown};
 use super::http::query::Query;
 use super::http::reply::{Kind, Reply};
 use super::options::ServeOptions;
 use super::place::Place;
-use crate::error::{StoreError, chain};
-use crate::inspect::{Finding, ProjectionStatus};
-use crate::state::{ProjectionKey, SHADOW};
-use crate::sync::Mutex;
-use frame::Frame;
-use html::Html;
-
-/// Rows of a page.
-const ROWS: usize = 50;
-
-/// For how long what the doctor found is shown: it looks at much.
-const FOUND: Duration = Duration::from_secs(30);
-
-/// What all pages are made of.
-pub(crate) struct Pages {
-    place: Arc<Place>,
-    board: Arc<Board>,
-    payloads: bool,
-    frame: Frame,
-    /// What was found last, and when.
-    found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
-}
-
-/// Why there is no such page.
-enum Missing {
-    /// There is nothing of this name.
-    Unknown(String),
-    /// The address does not name what it has to.
-    Unnamed(&'static str),
-    /// The database does not answer.
-    Store(StoreError),
-}
-
-impl From<StoreError> for Missing {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-/// A page, once as JSON and once as HTML.
-struct Made {
-    title: String,
-    json: serde_json::Value,
-    html: Html,
-}
-
-impl Made {
-    fn new<V: Serialize>(title: impl Into<String>, view: &V, write: impl FnOnce(&mut Html, &V)) -> Self {
-        let mut html = Html::default();
-        write(&mut html, view);
-        Self { title: title.into(), json: serde_json::to_value(view).unwrap_or_default(), html }
-    }
-}
-
-/// One request for a page.
-struct Asked<'a> {
-    pages: &'a Pages,
-    query: &'a Query,
-    shown: &'a Shown,
-    /// By the database's clock.
-    now: SystemTime,
-}
-
-impl Asked<'_> {
-    fn picture(&self) -> Option<&Picture> {
-        self.shown.picture.as_deref()
-    }
-
-    fn place(&self) -> &Place {
-        &self.pages.place
-    }
-
-    /// The build that the address names: `projection`, and `version` and `build` where there are several. Without a version the
-    /// one that readers see is meant.
-    fn build(&self) -> Result<&ProjectionStatus, Missing> {
-        let name = self.query.filled("projection").ok_or(Missing::Unnamed("projection"))?;
-        let version = self.query.filled("version").and_then(|version| version.parse::<u32>().ok());
-        let mark = self.query.filled("build");
-        let all = self.picture().map_or(&[][..], |picture| &picture.status.projections);
-        let of_name = || all.iter().filter(|one| one.name == name);
-        let found = match version {
-            Some(version) => of_name().find(|one| one.version == version && one.build.as_deref() == mark),
-            None => of_name().find(|one| one.is_live()).or_else(|| of_name().next()),
-        };
-        found.ok_or_else(|| Missing::Unknown(format!("projection {name:?}")))
-    }
-}
-
-/// The key of the states of a build.
-fn key(projection: &ProjectionStatus) -> ProjectionKey {
-    let name = match &projection.build {
-        Some(mark) => format!("{}{SHADOW}{mark}", projection.name),
-        None => projection.name.clone(),
-    };
-    ProjectionKey { name: name.into(), version: projection.version }
-}
+use crate::error::chain;
+use asked::{Asked, Made, Missing, Sources};
+use frame::{Frame, Way};
 
 type Page = fn(&Asked<'_>) -> Result<Made, Missing>;
 
@@ -136,10 +42,17 @@ const PAGES: [(&str, &str, Page); 9] = [
     ("/instance", "", instances::one),
 ];
 
+/// All pages.
+pub(crate) struct Pages {
+    sources: Sources,
+    frame: Frame,
+}
+
 impl Pages {
     pub(crate) fn new(place: Arc<Place>, board: Arc<Board>, options: &ServeOptions) -> Self {
-        let frame = Frame::new(options.every);
-        Self { place, board, payloads: options.payloads, frame, found: Mutex::new(None) }
+        let ways: Vec<Way> = PAGES.iter().map(|(path, title, _)| (*path, *title)).collect();
+        let ways = ways.into_iter().filter(|(_, title)| !title.is_empty()).collect();
+        Self { sources: Sources::new(place, board, options.payloads), frame: Frame::new(options.every, ways) }
     }
 
     pub(crate) fn answer(&self, path: &str, query: &Query, shown: &Shown) -> Reply {
@@ -154,7 +67,7 @@ impl Pages {
         // Times are the database's, and so is the clock by which they are told to be past.
         let by_database = |picture: &Arc<Picture>| picture.status.at.checked_add(picture.taken.elapsed());
         let now = shown.picture.as_ref().and_then(by_database).unwrap_or_else(SystemTime::now);
-        let asked = Asked { pages: self, query, shown, now };
+        let asked = Asked { pages: &self.sources, query, shown, now };
         let (status, made) = match page(&asked) {
             Ok(made) => (200, made),
             Err(missing) => told(&missing, shown),
@@ -174,17 +87,6 @@ impl Pages {
             "page": made.json,
         });
         Reply::new(status, Kind::Json, format!("{body}\n"))
-    }
-
-    /// What the doctor finds, looked at once for all who ask.
-    fn findings(&self) -> (SystemTime, Vec<Finding>) {
-        let mut found = self.found.lock();
-        if let Some((_, at, findings)) = found.as_ref().filter(|(looked, ..)| looked.elapsed() < FOUND) {
-            return (*at, findings.clone());
-        }
-        let (at, findings) = (SystemTime::now(), (self.place.examine)());
-        *found = Some((Instant::now(), at, findings.clone()));
-        (at, findings)
     }
 }
 

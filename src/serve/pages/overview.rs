@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing};
 use super::chart::spark;
 use super::frame::lost;
 use super::html::Html;
 use super::table::cell;
 use super::words::{ago, count, positions, seconds, several, speed as spoken_speed};
-use super::{Asked, Made, Missing};
 use crate::inspect::{MemberStatus, ProjectionStatus};
 use crate::serve::health::{Whole, remedy, whole};
 use crate::serve::http::query::address;

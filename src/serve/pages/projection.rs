@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::asked::{Asked, Made, Missing, ROWS, key};
 use super::chart::hour;
 use super::html::Html;
 use super::overview::{badge, failed, help, lag, of_build, pace};
 use super::table::cell;
 use super::words::{ago, count, moment, positions, seconds, several};
-use super::{Asked, Made, Missing, ROWS, key};
 use crate::builds::{BuildProgress, Phase};
 use crate::clock::spoken;
 use crate::error::chain;
