@@ -84,7 +84,7 @@ fn projection(name: &'static str, version: u32, gate: Option<Arc<Gate>>) -> Proj
 impl Story {
     fn begin(name: &'static str) -> Self {
         let file = crate::common::file::File::new();
-        let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_mins(29_931_240));
+        let clock = ManualClock::at(SystemTime::UNIX_EPOCH + Duration::from_hours(498_854));
         let sqlite = SqliteOptions { clock: Arc::new(clock.clone()), ..SqliteOptions::default() };
         let store = SqliteStore::open_with(file.path(), sqlite).unwrap();
         let gate = Arc::<Gate>::default();

@@ -43,7 +43,8 @@ fn the_command_serves_any_database_until_a_signal<P: Place>(place: &P) {
     let args = ["serve", "--json", "--listen", "127.0.0.1:0", "--every", "100ms"];
     let (mut process, client) = serving(command(place).args(args));
     eventually("the page", || client.get("/index.json").page()["projections"][0]["handled"] == 1);
-    assert_eq!([client.get("/").status, client.get("/health").status, client.get("/ready").status], [200; 3]);
+    eventually("ready", || client.get("/ready").status == 200);
+    assert_eq!([client.get("/").status, client.get("/health").status], [200; 2]);
     for path in ["/projection?projection=counts", "/failures", "/instances", "/activity", "/lineage", "/database"] {
         assert_eq!(client.get(path).status, 200, "{path}");
     }

@@ -122,6 +122,8 @@ fn write(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
         lost(html, asked);
         if let Some(found) = &view.whole {
             verdict(html, found, asked);
+        } else if asked.shown.trouble.is_none() {
+            html.element("div", &[("class", "notice")], "The first look at the database is not over yet.");
         }
     });
     html.within("section", &[("id", "list"), ("aria-label", "Projections")], |html| {
