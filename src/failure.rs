@@ -214,6 +214,8 @@ pub struct FailureQuery {
     pub(crate) aggregate: Option<(Arc<str>, Arc<str>)>,
     pub(crate) states: Vec<FailureStatus>,
     pub(crate) positions: Option<(i64, i64)>,
+    pub(crate) event_type: Option<Arc<str>>,
+    pub(crate) class: Option<FailureClass>,
     pub(crate) after: Option<(Arc<str>, i64)>,
     pub(crate) limit: usize,
 }
@@ -245,6 +247,24 @@ impl FailureQuery {
     /// Only between these positions, both included.
     pub fn positions(mut self, from: i64, to: i64) -> Self {
         self.positions = Some((from, to));
+        self
+    }
+
+    /// Only events of this type.
+    pub fn event_type(mut self, event_type: &str) -> Self {
+        self.event_type = Some(event_type.into());
+        self
+    }
+
+    /// Only those of which the last error was of this class.
+    pub fn class(mut self, class: FailureClass) -> Self {
+        self.class = Some(class);
+        self
+    }
+
+    /// Only those behind the one at this place, which ended the page before.
+    pub fn after_place(mut self, instance: &str, position: i64) -> Self {
+        self.after = Some((instance.into(), position));
         self
     }
 

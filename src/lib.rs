@@ -73,8 +73,9 @@
 //!
 //! # Features
 //!
-//! `sqlite` (the default), `postgres`, `tls` for TLS to PostgreSQL, and `cli` for the command `readside` and the module
-//! `cli`, which brings `tls`. Each only adds.
+//! `sqlite` (the default), `postgres`, `tls` for TLS to PostgreSQL, `serve` for the status page and its metrics (the
+//! module `serve`), and `cli` for the command `readside` and the module `cli`, which brings `tls` and `serve`. Each only
+//! adds.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod command;
@@ -129,6 +130,8 @@ pub mod failure;
 pub mod inspect;
 pub mod query;
 pub mod retention;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod statement;
 pub mod store;
 pub mod subscription;
@@ -212,6 +215,7 @@ pages! {
     Rebuilding "../docs/rebuilding.md",
     Retention "../docs/retention.md",
     Operating "../docs/operating.md",
+    Seeing "../docs/seeing.md",
     PostgresPage "../docs/postgres.md",
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",

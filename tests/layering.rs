@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module with its layer. The modules of the first three layers may use each other; above that a module uses
 /// only itself and what lies below.
-const LAYERS: [(u8, &[&str]); 6] = [
+const LAYERS: [(u8, &[&str]); 7] = [
     (
         0,
         &[
@@ -38,7 +38,8 @@ const LAYERS: [(u8, &[&str]); 6] = [
     (2, &["sql", "db", "postgres", "sqlite"]),
     (3, &["engine"]),
     (4, &["admin"]),
-    (5, &["cli", "testing", "bin"]),
+    (5, &["serve"]),
+    (6, &["cli", "testing", "bin"]),
 ];
 
 fn layer(module: &str) -> Option<u8> {

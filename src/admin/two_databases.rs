@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::builds::Build;
 use crate::engine::compare;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::inspect::{Inspect, ProjectionStatus, Status};
+use crate::inspect::{ProjectionStatus, Status};
 use crate::query::{EventFilter, HeadsRequest, Query, SubQuery};
 use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
@@ -20,7 +20,7 @@ const AGED: usize = 100;
 /// States in one page.
 const PAGE: usize = 1000;
 
-/// What [`Inspect::status`] says where events and read models are in two databases: heads of the one are compared with
+/// What [`Inspect::status`](crate::inspect::Inspect::status) says where events and read models are in two databases: heads of the one are compared with
 /// checkpoints of the other, a thousand instances at a time. Ages are by the clocks of both, and of the oldest among the first
 /// 100 instances that lag.
 ///
@@ -29,9 +29,9 @@ const PAGE: usize = 1000;
 pub fn status_of_two<E, M>(events: &E, models: &M, system: bool) -> Result<Status, StoreError>
 where
     E: EventStore + ?Sized,
-    M: Inspect + ProjectionStore + ?Sized,
+    M: ProjectionStore + ?Sized,
 {
-    let mut status = models.status(system)?;
+    let mut status = models.inspect().status(system)?;
     let builds = models.builds().builds()?;
     let id = events.store_id()?;
     for projection in &mut status.projections {

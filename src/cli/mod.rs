@@ -25,6 +25,7 @@ mod projections;
 mod push;
 mod rebuild;
 mod retention;
+mod serve;
 mod setup;
 mod status;
 mod stop;
@@ -189,6 +190,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
         Command::Setup(args) => setup::run(session, args),
         Command::Backup(args) => backup::run(session, args),
         Command::Status(args) => status::run(session, args),
+        Command::Serve(args) => serve::run(session, args),
         Command::Instances(args) => instances::run(session, args),
         Command::Events(args) => events::run(session, args),
         Command::Push(args) => push::run(session, args),

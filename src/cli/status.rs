@@ -59,6 +59,10 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
         session.build(name, None)?;
     }
     let (mut status, mut commands) = look(session, args)?;
+    if args.probe {
+        probe(session, &status)?;
+        return judge(args, &status);
+    }
     if !args.watch {
         print(session, args, &status, &commands)?;
         return judge(args, &status);
@@ -84,6 +88,22 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
             session.out.line("")?;
         }
     }
+}
+
+/// The same word as `/health` has.
+fn probe(session: &mut Session<'_>, status: &Status) -> anyhow::Result<()> {
+    let found = crate::serve::judge(status);
+    if session.out.is_json() {
+        return session.out.object(&found);
+    }
+    if found.healthy {
+        let verdict = found.verdict.map_or(String::new(), |verdict| verdict.to_string());
+        return session.out.line(&format!("ok: {verdict}"));
+    }
+    let name =
+        |projection: &Option<String>| projection.as_deref().map_or(String::new(), |name| format!("{}: ", clean(name)));
+    let reasons = found.reasons.iter().map(|one| format!("{}{}", name(&one.projection), clean(&one.reason)));
+    session.out.line(&format!("stuck: {}", reasons.collect::<Vec<_>>().join("; ")))
 }
 
 fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<CommandRecord>)> {

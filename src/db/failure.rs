@@ -298,6 +298,12 @@ fn conditions(conn: &dyn Conn, projection: &ProjectionKey, query: &FailureQuery)
     if let Some((from, to)) = query.positions {
         add(&|n| format!("position BETWEEN ${n} AND ${}", n + 1), vec![from.into(), to.into()]);
     }
+    if let Some(event_type) = &query.event_type {
+        add(&|n| format!("event_type = ${n}"), vec![Arc::clone(event_type).into()]);
+    }
+    if let Some(class) = query.class {
+        add(&|n| format!("class = ${n}"), vec![class.as_str().into()]);
+    }
     if let Some((instance, position)) = &query.after {
         let both = vec![Arc::clone(instance).into(), (*position).into()];
         add(&|n| format!("(instance_id > ${n} OR (instance_id = ${n} AND position > ${}))", n + 1), both);

@@ -38,6 +38,7 @@ mod store;
 mod transaction;
 #[cfg(feature = "cli")]
 mod transfer;
+mod views;
 mod whole;
 
 #[cfg(feature = "cli")]

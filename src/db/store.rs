@@ -13,12 +13,14 @@ use super::bench_cleanup;
 use super::push::{self, Push, Pushes};
 use super::transaction::Transaction;
 use super::{
-    Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, whole,
+    Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, views,
+    whole,
 };
 use crate::error::{PushError, SetupError, StoreError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
@@ -377,6 +379,10 @@ impl<B: Backend> ProjectionStore for DbStore<B> {
     fn standstills(&self) -> &dyn StandstillStore {
         self
     }
+
+    fn inspect(&self) -> &dyn Inspect {
+        self
+    }
 }
 
 impl<B: Backend> StandstillStore for DbStore<B> {
@@ -524,6 +530,32 @@ impl<B: Backend> Inspect for DbStore<B> {
     fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
         let doing = "reading which operations were not finished";
         self.inner.backend.read(doing, |conn| retention::unfinished(conn, limit))
+    }
+
+    fn most_behind(&self, build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError> {
+        let doing = format!("reading where projection {:?} is behind", build.projection());
+        self.inner.backend.read(&doing, |conn| views::most_behind(conn, build, limit))
+    }
+
+    fn instance_heads(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<InstanceHead>, StoreError> {
+        self.inner.backend.read("reading instances", |conn| views::instance_heads(conn, prefix, after, limit))
+    }
+
+    fn checkpoints(&self, instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError> {
+        let doing = format!("reading where projections stand in instance {instance:?}");
+        self.inner.backend.read(&doing, |conn| views::checkpoints(conn, instance))
+    }
+
+    fn failure_groups(&self, build: Option<&ProjectionKey>, most: usize) -> Result<FailureGroups, StoreError> {
+        self.inner.backend.read("grouping failed events", |conn| views::failure_groups(conn, build, most))
+    }
+
+    fn activity(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError> {
+        self.inner.backend.read("reading what people did", |conn| views::activity(conn, before, limit))
+    }
+
+    fn lineage(&self) -> Result<Vec<Lineage>, StoreError> {
+        self.inner.backend.read("reading what feeds which tables", views::lineage)
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {

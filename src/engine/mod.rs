@@ -22,6 +22,8 @@ pub use config::{EngineConfig, HandlerConfig, Policy};
 pub use handler::ProjectionHandler;
 pub(crate) use handler::failures::in_all;
 pub(crate) use pass::history::{Astray, astray};
+#[cfg(feature = "serve")]
+pub(crate) use pass::meter::{BOUNDS, Spread};
 pub(crate) use pass::reducing::Reducing;
 pub use pass::work::Processed;
 pub use read::fetch::Fetched;
@@ -31,5 +33,7 @@ pub(crate) use run::compare::compare;
 pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};
+#[cfg(feature = "serve")]
+pub(crate) use run::readings::{Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;

@@ -3,6 +3,7 @@
 mod finding;
 mod format;
 mod status;
+mod views;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use finding::Examined;
@@ -10,14 +11,21 @@ pub use finding::{Finding, Severity};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use format::bytes;
 pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
+pub use views::{
+    Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
+    LineageTable,
+};
 
 use std::fmt;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::query::Flaw;
 use crate::retention::Operation;
 use crate::sealed::Sealed;
+use crate::state::ProjectionKey;
 
 /// The version of the engine's own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +108,44 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
+
+    /// Instances in which a build is behind, those first that lag by most, at most `limit`. Where the events are in another
+    /// database this one knows none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn most_behind(&self, build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError>;
+
+    /// Instances of this log of which the names begin with `prefix`, by bytes, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn instance_heads(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<InstanceHead>, StoreError>;
+
+    /// Where all builds stand in an instance; without builds of one instance alone.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn checkpoints(&self, instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError>;
+
+    /// Failed events by build, event type, class and state; of one build, if one is named. Those that wait behind others are
+    /// not counted, and those that were given up are no failures. Looks at `most` records at most.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn failure_groups(&self, build: Option<&ProjectionKey>, most: usize) -> Result<FailureGroups, StoreError>;
+
+    /// What people did and asked for, the latest first, before the one with this id, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn activity(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError>;
+
+    /// Which event types feed which tables and columns, as the projections declared it; builds beside others apart.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn lineage(&self) -> Result<Vec<Lineage>, StoreError>;
 
     /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
     /// than `patience`. What cannot be found out is a finding too.

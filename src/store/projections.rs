@@ -11,6 +11,7 @@ use super::standstills::StandstillStore;
 use super::transaction::ProjectionTransaction;
 use crate::error::{SetupError, StoreError};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::inspect::Inspect;
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::state::{ProjectionKey, State};
@@ -100,4 +101,7 @@ pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
 
     /// Where processes write down why they stand still.
     fn standstills(&self) -> &dyn StandstillStore;
+
+    /// What people look at: how everything is doing.
+    fn inspect(&self) -> &dyn Inspect;
 }

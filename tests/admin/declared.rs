@@ -2,15 +2,12 @@
 
 use readside::admin::RebuildOptions;
 use readside::builds::Phase;
-use readside::clock::Clock;
 use readside::error::SetupError;
 use readside::failure::{FailureClass, FailureQuery};
 use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
-use readside::{Engine, EventStore, NewEvent, admin, error};
+use readside::store::ProjectionStore;
+use readside::{Engine, NewEvent, admin, error};
 
 use crate::{LONG, Place, by, eager, eventually, handler};
 

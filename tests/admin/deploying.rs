@@ -4,14 +4,9 @@ use std::time::Duration;
 
 use readside::admin::{Admin, AdminCommand};
 use readside::builds::{Build, Phase};
-use readside::clock::Clock;
 use readside::error::RetentionError;
-use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::retention::Removed;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
+use readside::store::ProjectionStore;
 use readside::{Engine, EngineConfig, EngineStore, EventStore, PostgresStore, SqliteOptions, SqliteStore};
 
 use crate::common::child::{Child, until_told};

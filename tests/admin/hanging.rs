@@ -4,16 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use readside::admin::{RebuildOptions, Switch};
-use readside::clock::Clock;
 use readside::error::*;
 use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, Standstill,
-    StandstillKind, StandstillStore,
-};
+use readside::store::{Standstill, StandstillKind};
 use readside::testing::{Call, Faults, FaultyStore};
-use readside::{Engine, EngineConfig, EventStore, HandlerConfig, Policy};
+use readside::{Engine, EventStore, HandlerConfig, Policy};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, seen, tenant};
 

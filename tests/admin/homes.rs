@@ -1,7 +1,6 @@
 //! The engine's tables in a schema of the service's choice.
 
 use readside::admin::Doctor;
-use readside::clock::Clock;
 use readside::error::{StoreErrorKind, chain};
 use readside::failure::By;
 use readside::inspect::{Inspect, Severity};
@@ -9,10 +8,7 @@ use readside::postgres_driver::{Client, NoTls};
 use readside::prelude::*;
 use readside::query::{Query, SubQuery};
 use readside::retention::{Redaction, TableRows};
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifications, Notifier, ProjectionStore,
-    StandstillStore,
-};
+use readside::store::{Notifications, Notifier, ProjectionStore};
 use readside::{Engine, EventStore, NewEvent, PostgresOptions, PostgresStore};
 
 use crate::LONG;

@@ -63,8 +63,8 @@ use readside::prelude::*;
 use readside::retention::{Redaction, RemovedProjection, TableRows};
 
 use readside::{
-    Engine, EngineConfig, EngineStore, EventStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore,
-    error, postgres_driver, rusqlite, testing,
+    Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, PostgresStore, SqliteOptions, SqliteStore, error,
+    postgres_driver, rusqlite, testing,
 };
 use serde::{Deserialize, Serialize};
 

@@ -2,13 +2,9 @@
 
 use readside::admin::{ExplainRequest, RebuildOptions};
 use readside::builds::Phase;
-use readside::clock::Clock;
-use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
-use readside::{Engine, EventStore, NewEvent, error, testing};
+use readside::store::ProjectionStore;
+use readside::{Engine, NewEvent, error, testing};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

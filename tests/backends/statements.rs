@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use readside::clock::Clock;
 use readside::failure::{FailureClass, FailureQuery};
-use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
-use readside::{EventStore, HandlerConfig, NewEvent, Policy, ProjectionHandler, error};
+
+use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler, error};
 
 use crate::Fixture;
 

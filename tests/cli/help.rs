@@ -7,6 +7,7 @@ fn every_help_reads_well() {
     let commands = [
         "",
         "status",
+        "serve",
         "instances",
         "events",
         "push",

@@ -5,9 +5,7 @@ use readside::error::RetentionError;
 use readside::prelude::*;
 use readside::query::Query;
 use readside::retention::{OperationKind, Redaction};
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
+use readside::store::{CommandStore, ProjectionStore};
 use readside::{EventStore, Expected, NewEvent};
 
 use crate::{

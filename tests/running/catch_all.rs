@@ -1,12 +1,8 @@
 //! Reducers for every type: of an aggregate type, and of all events.
 
 use readside::admin::RebuildOptions;
-use readside::clock::Clock;
-use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, StandstillStore,
-};
+
 use readside::{Engine, EventStore, NewEvent, error};
 
 use crate::{LONG, Place, by, count, counts, eager, lazy};

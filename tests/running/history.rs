@@ -4,12 +4,8 @@ use std::time::Duration;
 
 use readside::error::AwaitError;
 use readside::health::StopCause;
-use readside::inspect::Inspect;
 use readside::prelude::*;
-use readside::store::{
-    BuildStore, CommandStore, EventSource, LeaseStore, NotificationListener, Notifier, ProjectionStore, Standstill,
-    StandstillKind, StandstillStore,
-};
+use readside::store::{EventSource, LeaseStore, ProjectionStore, Standstill, StandstillKind};
 use readside::{Engine, EventStore, NewEvent};
 
 use crate::{LONG, Place, by, count, counts, eager, eventually, lazy, start, sum};

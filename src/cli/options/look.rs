@@ -1,5 +1,7 @@
 //! Arguments of looks.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
@@ -26,9 +28,37 @@ pub(in crate::cli) struct StatusArgs {
     /// Exit with 3 when more events of a projection are on record as failed.
     #[arg(long, value_name = "EVENTS")]
     pub(in crate::cli) max_failed: Option<u64>,
+    /// Print one line only, for probes: `ok`, or `stuck` and why. Exits as without it.
+    #[arg(long, conflicts_with_all = ["watch", "projection"])]
+    pub(in crate::cli) probe: bool,
     /// Count the system instance too.
     #[arg(long)]
     pub(in crate::cli) system: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ServeArgs {
+    /// Address to listen on. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
+    pub(in crate::cli) listen: SocketAddr,
+    /// Answer to this host name, too; may be given several times. Requests that name another one are refused.
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) host: Vec<String>,
+    /// The name that goes with the password.
+    #[arg(long, value_name = "NAME", default_value = "readside")]
+    pub(in crate::cli) user: String,
+    /// File whose first line is the password.
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) password_file: Option<PathBuf>,
+    /// Let other machines look without a password.
+    #[arg(long)]
+    pub(in crate::cli) without_password: bool,
+    /// Look at the database so often; less often where a look takes long.
+    #[arg(long, value_name = "TIME", value_parser = format::parse_duration, default_value = "2s")]
+    pub(in crate::cli) every: Duration,
+    /// Show payloads of events.
+    #[arg(long)]
+    pub(in crate::cli) show_payloads: bool,
 }
 
 #[derive(Debug, Args)]

@@ -134,6 +134,22 @@ pub(in crate::cli) enum Command {
 Example: alert when an event waits for more than a minute, or anything failed:
   readside status --max-lag 1min --max-failed 0 || alert")]
     Status(StatusArgs),
+    /// Serve a status page, metrics for Prometheus and health by HTTP, until a signal ends it.
+    ///
+    /// The page shows what `status`, `failed`, `instances`, `commands` and `doctor` tell, with the last hour of each projection.
+    /// Nothing can be changed there. It looks at the database by itself, so that it costs the same however many look.
+    ///
+    /// Other machines reach it only where --listen names an address of theirs, which takes a password: the first line of
+    /// --password-file, or READSIDE_SERVE_PASSWORD; or --without-password. There is no TLS: put a proxy before it.
+    #[command(after_long_help = "\
+Addresses:
+  /         the page; behind the name of each page `.json` gives the same as JSON
+  /metrics  numbers for Prometheus
+  /health   200, or 503 and the reason when a projection that readers see is stuck
+  /ready    200 once the database answers and each first run is over
+Example:
+  readside serve --listen 127.0.0.1:7878")]
+    Serve(ServeArgs),
     /// List instances (tenants) with their heads.
     #[command(after_long_help = "\
 Example: the instances in which the projection `users` is behind:

@@ -13,6 +13,7 @@ use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::aside::Aside;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
+use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::{Reducing, Watch};
 use crate::engine::pass::work::{Origin, Processed, Work};
 use crate::engine::pass::{Pass, cancelled};
@@ -79,9 +80,21 @@ impl ProjectionHandler {
         let (key, cancel) = (projection.key(), Arc::default());
         let (single_steps, missed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
-        let reducing = Arc::default();
-        let inner =
-            Pass { source, models, projection, key, config, cancel, log, reducing, is_hidden, single_steps, missed };
+        let (reducing, meter) = (Arc::default(), Meter::default());
+        let inner = Pass {
+            source,
+            models,
+            projection,
+            key,
+            config,
+            cancel,
+            log,
+            reducing,
+            is_hidden,
+            single_steps,
+            missed,
+            meter,
+        };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use uuid::Uuid;
 
@@ -108,12 +108,22 @@ impl Pass {
         way: ApplyMode,
         recording: Recording,
     ) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let outcome = self.transact_open(works, way, recording);
+        if !matches!(outcome, Ok(false)) {
+            self.meter.batch(began.elapsed(), outcome.is_ok());
+        }
+        outcome.map(|_| ())
+    }
+
+    /// False when there was nothing to do.
+    fn transact_open(&self, works: &mut [&mut Work], way: ApplyMode, recording: Recording) -> Result<bool, StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
         let round = Round { origin: self.log_of(works)?, way, recording };
         let mut works: Vec<&mut Work> =
             works.iter_mut().map(|work| &mut **work).filter(|work| work.is_open()).collect();
         if works.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         let (mut effects, mut extended, mut missed) = (Vec::new(), None, 0);
@@ -148,10 +158,14 @@ impl Pass {
                 }
             }
         }
+        let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
         for (work, effect) in works.iter_mut().zip(effects) {
+            for step in steps_todo(work, &effect) {
+                self.meter.applied(step.event.created_at, now, is_hidden);
+            }
             self.take_over(work, effect);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
@@ -441,13 +455,17 @@ impl Pass {
     }
 }
 
-/// The statements of an instance that are to be applied: those of the steps that were planned. What was refused has none, also
-/// where it lies above a checkpoint that was set back.
-fn todo<'w>(work: &'w Work, effect: &Effect) -> (Arc<str>, Vec<&'w Statement>) {
-    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at) && !effect.given_up.contains(at);
-    let steps = work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo);
-    let statements = steps.filter_map(|(_, step)| step.statement().and_then(Result::ok));
+/// The statements of an instance that are to be applied. What was refused has none, also where it lies above a checkpoint that
+/// was set back.
+fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>) {
+    let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
+}
+
+/// The steps that were planned.
+fn steps_todo<'w>(work: &'w Work, effect: &'w Effect) -> impl Iterator<Item = &'w Step> {
+    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at) && !effect.given_up.contains(at);
+    work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo).map(|(_, step)| step)
 }
 
 /// Of a log that was restored to another history, another event may stand at the position.

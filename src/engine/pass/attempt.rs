@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::pass::apply::{ApplyMode, Recording};
 use crate::engine::pass::work::{Processed, Status, Work};
@@ -123,9 +123,11 @@ impl Pass {
             if open.is_empty() {
                 return;
             }
+            let began = Instant::now();
             for work in &mut open {
                 work.reduce(&self.projection, &self.reducing);
             }
+            self.meter.reduced(began.elapsed());
             self.together(&mut open, recording);
         }
     }

@@ -9,6 +9,8 @@ pub(crate) mod backoff;
 pub(crate) mod failure;
 pub(crate) mod history;
 pub(crate) mod lease;
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "nobody reads what is measured"))]
+pub(crate) mod meter;
 pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod read_position;
@@ -21,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use crate::engine::config::HandlerConfig;
+use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::stop::Stop;
 use crate::error::StoreError;
@@ -47,6 +50,7 @@ pub(crate) struct Pass {
     pub(crate) single_steps: AtomicU64,
     /// Updates and deletes that met no row.
     pub(crate) missed: AtomicU64,
+    pub(crate) meter: Meter,
 }
 
 impl Pass {

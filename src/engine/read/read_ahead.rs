@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -174,8 +175,12 @@ impl Pass {
     }
 
     fn ready(&self, page: &[ReadPosition], prepare: Prepare<'_>) -> Result<Fetched, StoreError> {
+        let began = Instant::now();
         let mut fetched = self.read(page)?;
+        self.meter.read(began.elapsed());
+        let began = Instant::now();
         prepare(&mut fetched);
+        self.meter.reduced(began.elapsed());
         Ok(fetched)
     }
 

@@ -12,6 +12,8 @@ use crate::engine::handler::ProjectionHandler;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::health::{self, Health};
+#[cfg(feature = "serve")]
+use crate::engine::run::readings::Onlooker;
 use crate::engine::run::runner::{LiveBuild, Runner};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::{self, Pulse, Thread};
@@ -23,6 +25,8 @@ use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::{StopCause, Stopped};
+#[cfg(feature = "serve")]
+use crate::store::EventStore;
 use crate::store::Notifier;
 use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
@@ -119,6 +123,17 @@ impl Engine {
 
     pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
         &self.shared.models
+    }
+
+    /// Where events are pushed, unless they come from a source of the service's own.
+    #[cfg(feature = "serve")]
+    pub(crate) fn event_store(&self) -> Option<&Arc<dyn EventStore>> {
+        self.shared.events.as_ref()
+    }
+
+    #[cfg(feature = "serve")]
+    pub(crate) fn onlooker(&self) -> Onlooker {
+        Onlooker::new(&self.shared, &self.pulses)
     }
 
     /// A projection that it runs, with its configuration.

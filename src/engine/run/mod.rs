@@ -19,6 +19,8 @@ pub(crate) mod operator;
 pub(crate) mod pass_leases;
 pub(crate) mod pauses;
 pub(crate) mod progress;
+#[cfg(feature = "serve")]
+pub(crate) mod readings;
 pub(crate) mod renewal;
 pub(crate) mod runner;
 pub(crate) mod schedule;

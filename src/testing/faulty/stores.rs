@@ -13,6 +13,7 @@ use crate::error::{Error, OperateError, PushError, SetupError, StoreError, Switc
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
@@ -136,6 +137,10 @@ impl<S: ProjectionStore> ProjectionStore for FaultyStore<S> {
     }
 
     fn standstills(&self) -> &dyn StandstillStore {
+        self
+    }
+
+    fn inspect(&self) -> &dyn Inspect {
         self
     }
 }
@@ -319,8 +324,8 @@ impl NotificationListener for FaultyListener {
     }
 }
 
-impl<S: Inspect> Inspect for FaultyStore<S> {
-    hand_on! { "Inspect", self => self.inner;
+impl<S: ProjectionStore> Inspect for FaultyStore<S> {
+    hand_on! { "Inspect", self => self.inner.inspect();
         fn schema() -> Result<SchemaVersion, StoreError>;
         fn status(system: bool) -> Result<Status, StoreError>;
         fn active_leases(query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
@@ -329,9 +334,19 @@ impl<S: Inspect> Inspect for FaultyStore<S> {
         fn hanging() -> Result<Vec<Hanging>, StoreError>;
         fn out_of_place() -> Result<Vec<String>, StoreError>;
         fn unfinished(limit: usize) -> Result<Vec<Operation>, StoreError>;
+        fn most_behind(build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError>, of(build);
+        fn instance_heads(
+            prefix: &str,
+            after: Option<&str>,
+            limit: usize
+        ) -> Result<Vec<InstanceHead>, StoreError>;
+        fn checkpoints(instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError>, in_one(instance);
+        fn failure_groups(build: Option<&ProjectionKey>, most: usize) -> Result<FailureGroups, StoreError>;
+        fn activity(before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError>;
+        fn lineage() -> Result<Vec<Lineage>, StoreError>;
     }
 
     fn examine(&self, patience: Duration) -> Vec<Finding> {
-        self.inner.examine(patience)
+        self.inner.inspect().examine(patience)
     }
 }

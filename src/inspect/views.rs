@@ -1,0 +1,175 @@
+//! What pages show of single instances, failures and people's acts: bounded answers of bounded cost.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::failure::{By, FailureClass, FailureStatus};
+
+/// An instance in which a projection is behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InstanceLag {
+    /// The tenant.
+    pub instance: String,
+    /// Where the projection stands in it.
+    pub position: i64,
+    /// The last position that concerns the projection.
+    pub head: i64,
+    /// Positions between the two.
+    pub lag: i64,
+    /// When its checkpoint moved last, by the database's clock; none when that is not on record.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub moved_at: Option<SystemTime>,
+}
+
+/// An instance of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InstanceHead {
+    /// The tenant.
+    pub instance: String,
+    /// Its last position.
+    pub head: i64,
+    /// When that was stored, by the database's clock; none before the first event.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub head_at: Option<SystemTime>,
+    /// True when it was removed and refuses pushes.
+    pub closed: bool,
+}
+
+/// Where one build stands in one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct InstanceCheckpoint {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The mark of a build beside another one of the same version.
+    pub build: Option<String>,
+    /// Where it stands; 0 before the first event.
+    pub position: i64,
+    /// The last position of this database's log that concerns it; none where it has none.
+    pub head: Option<i64>,
+    /// Events of it are on record as failed, or wait behind such.
+    pub held: bool,
+    /// When it moved last, by the database's clock; none when that is not on record.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub moved_at: Option<SystemTime>,
+    /// The process that holds its lease, if one does.
+    pub owner: Option<Uuid>,
+}
+
+/// Failures of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FailureGroup {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The mark of a build beside another one of the same version.
+    pub build: Option<String>,
+    /// Type of the events.
+    pub event_type: String,
+    /// Class of the errors.
+    pub class: FailureClass,
+    /// What becomes of them.
+    #[serde(serialize_with = "state_word")]
+    pub state: FailureStatus,
+    /// How many there are.
+    pub events: u64,
+    /// In so many instances.
+    pub instances: u64,
+    /// When the first one failed first.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub first_at: SystemTime,
+    /// When the last one failed last.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub last_at: SystemTime,
+    /// The text of one of them.
+    pub example: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn state_word<S: serde::Serializer>(state: &FailureStatus, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}
+
+/// Failures in groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FailureGroups {
+    /// The groups, the largest first.
+    pub groups: Vec<FailureGroup>,
+    /// Records that were looked at.
+    pub counted: u64,
+    /// False when there are more than were looked at.
+    pub complete: bool,
+}
+
+/// What kind of act it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ActivityKind {
+    /// An engine was asked for something, or a pause was put on record.
+    Command,
+    /// A person retried or discarded a failed event.
+    Intervention,
+    /// Data were redacted, removed, reopened or archived.
+    Operation,
+}
+
+/// What somebody did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Activity {
+    /// Its id; later ones are greater.
+    pub id: Uuid,
+    /// What kind of act it was.
+    pub kind: ActivityKind,
+    /// The word for it, for instance `rebuild`, `discard` or `redact`.
+    pub what: String,
+    /// The projection, unless it is about the log.
+    pub projection: Option<String>,
+    /// The tenant, if it is about one.
+    pub instance: Option<String>,
+    /// The position, if it is about one event.
+    pub position: Option<i64>,
+    /// By whom, and why.
+    pub by: By,
+    /// When, by the database's clock.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub at: SystemTime,
+    /// How far it is: `asked`, `taken`, `done` or `failed`.
+    pub state: String,
+}
+
+/// What a projection is made of, as its code declared it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Lineage {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// Readers see this version.
+    pub live: bool,
+    /// The aggregate types that feed it, each with its event types.
+    pub events: Vec<(String, Vec<String>)>,
+    /// The tables that these feed.
+    pub tables: Vec<LineageTable>,
+}
+
+/// A table that events feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LineageTable {
+    /// Its name.
+    pub name: String,
+    /// Names and types of its columns.
+    pub columns: Vec<(String, String)>,
+}

@@ -1,0 +1,106 @@
+//! The last picture of everything, which all pages show, and the thread that takes it.
+//!
+//! A page that is looked at costs the database nothing, however many look: one thread looks for all of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::place::Place;
+use super::series::Series;
+use super::thread::Stop;
+use crate::command::CommandRecord;
+use crate::error::{StoreError, chain};
+use crate::inspect::Status;
+use crate::sync::{Condvar, Mutex};
+
+/// The latest commands, of which those that go on are shown.
+const COMMANDS: usize = 200;
+
+/// A look takes this share of the time at most, so that a large database is not looked at all the time.
+const SHARE: u32 = 5;
+
+/// How everything was doing at one moment.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    pub(crate) status: Status,
+    /// Commands that go on.
+    pub(crate) commands: Vec<CommandRecord>,
+    /// When it was taken, by this process.
+    pub(crate) taken: Instant,
+    /// How long that took.
+    pub(crate) took: Duration,
+}
+
+/// Why there is no newer picture.
+#[derive(Debug, Clone)]
+pub(crate) struct Trouble {
+    pub(crate) since: SystemTime,
+    pub(crate) error: String,
+}
+
+/// What pages show.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown {
+    pub(crate) picture: Option<Arc<Picture>>,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    shown: Mutex<Shown>,
+    changed: Condvar,
+    pub(crate) series: Mutex<Series>,
+}
+
+impl Board {
+    /// Waits for the first look to come to its end, so long at most.
+    pub(crate) fn first(&self, time: Duration) -> Shown {
+        let deadline = Instant::now() + time;
+        let mut shown = self.shown.lock();
+        while shown.picture.is_none() && shown.trouble.is_none() {
+            if self.changed.wait_until(&mut shown, deadline).timed_out() {
+                break;
+            }
+        }
+        shown.clone()
+    }
+
+    fn put(&self, look: Result<Picture, StoreError>) {
+        let mut shown = self.shown.lock();
+        match look {
+            Ok(picture) => {
+                if shown.trouble.is_some() {
+                    log::info!("the status page: the database answers again");
+                }
+                self.series.lock().take(&picture.status);
+                *shown = Shown { picture: Some(Arc::new(picture)), trouble: None };
+            }
+            Err(error) => {
+                let since = shown.trouble.as_ref().map(|trouble| trouble.since);
+                if since.is_none() {
+                    log::warn!("the status page: {}; it shows the last picture and looks again", chain(&error));
+                }
+                let since = since.unwrap_or_else(SystemTime::now);
+                shown.trouble = Some(Trouble { since, error: chain(&error) });
+            }
+        }
+        drop(shown);
+        self.changed.notify_all();
+    }
+
+    /// Takes picture after picture.
+    pub(crate) fn keep(&self, place: &Place, every: Duration, stop: &Stop) {
+        while !stop.is_set() {
+            let began = Instant::now();
+            self.put(look(place, began));
+            stop.wait(every.max(began.elapsed() * SHARE));
+        }
+    }
+}
+
+fn look(place: &Place, began: Instant) -> Result<Picture, StoreError> {
+    let status = place.status()?;
+    let mut commands = place.models.commands().commands(None, COMMANDS)?;
+    commands.retain(|asked| !asked.state.is_over());
+    Ok(Picture { status, commands, taken: Instant::now(), took: began.elapsed() })
+}

@@ -1,0 +1,49 @@
+//! Why nothing can be served.
+
+use std::net::SocketAddr;
+
+use crate::plain::plain;
+
+/// Why a status page is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be listened on.
+    #[error("the status page cannot listen on {address}; name a free address of this machine, or end what holds it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The address is one that other machines reach, and nobody said that they may look.
+    #[error(
+        "the status page would be open to other machines on {address} without a password; set one, or say that it needs none"
+    )]
+    Open {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// What was set cannot be used.
+    #[error("the status page: {} cannot be used: {why}", plain(what))]
+    Setting {
+        /// What was set.
+        what: String,
+        /// Why not, and what to write instead.
+        why: &'static str,
+    },
+    /// No thread can be started.
+    #[error("the thread {name} of the status page cannot be started; see how many the system allows")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Threads did not end in time.
+    #[error("threads of the status page did not end in time: {}", names.join(", "))]
+    StillRunning {
+        /// Their names.
+        names: Vec<String>,
+    },
+}

@@ -1,0 +1,169 @@
+//! One word for machines: whether what readers see is kept up to date.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::board::Shown;
+use crate::clock::spoken;
+use crate::engine::Readings;
+use crate::inspect::{ProjectionStatus, Status};
+use crate::standing::Verdict;
+
+/// A picture that is older says nothing of now.
+const OLDEST: Duration = Duration::from_secs(30);
+
+/// One word for the whole, with its reason.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Whole {
+    pub(crate) verdict: Verdict,
+    /// The projection that it is about.
+    pub(crate) projection: Option<String>,
+    pub(crate) version: Option<u32>,
+    pub(crate) reason: Option<String>,
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub(crate) since: Option<SystemTime>,
+    /// What a person does about it.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+/// What a person does about a projection.
+pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
+    match projection.verdict {
+        Verdict::Idle | Verdict::Moving | Verdict::Building => None,
+        Verdict::Failing => Some("see `readside failed list`; mend the reducer and retry, or discard"),
+        Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer"),
+        Verdict::Paused => Some("let it go on with `readside resume`"),
+        _ => projection.standstills.first().map(|one| one.kind.remedy()),
+    }
+}
+
+/// The verdict on all that readers see, the gravest one. What is built beside it counts where that is well: as built, or, where
+/// it stands still, as failing.
+pub(crate) fn whole(status: &Status) -> Whole {
+    let rank = |projection: &&ProjectionStatus| match (projection.is_live(), projection.verdict) {
+        (true, verdict) => verdict,
+        (false, Verdict::Stuck | Verdict::Failing) => Verdict::Failing,
+        (false, Verdict::Building) => Verdict::Building,
+        (false, _) => Verdict::Idle,
+    };
+    let all = status.projections.iter();
+    // Of several the first one is named.
+    let worst = all.rev().max_by_key(|projection| rank(projection));
+    let Some(worst) = worst else {
+        let reason = Some("no projection is registered here; the service registers them when it starts".to_owned());
+        return Whole { verdict: Verdict::Idle, projection: None, version: None, reason, since: None, remedy: None };
+    };
+    let verdict = rank(&worst);
+    let is_named = verdict > Verdict::Idle;
+    Whole {
+        verdict,
+        projection: is_named.then(|| worst.name.clone()),
+        version: is_named.then_some(worst.version),
+        reason: worst.reason.clone().or_else(|| measured(worst)).filter(|_| is_named),
+        since: worst.since.filter(|_| is_named),
+        remedy: remedy(worst).filter(|_| is_named),
+    }
+}
+
+/// What there is to say of what moves or is built, where nobody gives a reason.
+#[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+fn measured(projection: &ProjectionStatus) -> Option<String> {
+    let (behind, handled) = (projection.lag_events, projection.handled);
+    if projection.events_elsewhere || behind == 0 {
+        return None;
+    }
+    if !projection.is_live() {
+        let share = handled as f64 / handled.saturating_add(behind) as f64 * 100.0;
+        return Some(format!("a build of it is {share:.0} % filled"));
+    }
+    let age = projection.lag_age.map_or(String::new(), |age| format!(", the oldest waits for {}", spoken(age)));
+    Some(format!("it is {behind} positions behind{age}"))
+}
+
+/// Why it is not well.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Cause {
+    pub(crate) projection: Option<String>,
+    pub(crate) version: Option<u32>,
+    pub(crate) reason: String,
+    pub(crate) remedy: Option<&'static str>,
+}
+
+/// Whether all is well, and why not.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Judgement {
+    pub(crate) healthy: bool,
+    /// None while that is not known.
+    pub(crate) verdict: Option<Verdict>,
+    /// When that was seen, by the database's clock.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub(crate) as_of: Option<SystemTime>,
+    pub(crate) reasons: Vec<Cause>,
+}
+
+impl Judgement {
+    /// Without what it is about.
+    pub(crate) fn in_a_word(&self) -> serde_json::Value {
+        serde_json::json!({ "healthy": self.healthy, "verdict": self.verdict })
+    }
+}
+
+fn about(reason: impl Into<String>) -> Cause {
+    Cause { projection: None, version: None, reason: reason.into(), remedy: None }
+}
+
+/// Well is what moves, or need not. Behind, failing, paused and building are told by other means; stuck is not well.
+pub(crate) fn judge(status: &Status) -> Judgement {
+    let is_stuck = |projection: &&ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
+    let stuck = status.projections.iter().filter(is_stuck).map(|projection| Cause {
+        projection: Some(projection.name.clone()),
+        version: Some(projection.version),
+        reason: projection.reason.clone().unwrap_or_else(|| "it does not move".to_owned()),
+        remedy: remedy(projection),
+    });
+    let reasons: Vec<Cause> = stuck.collect();
+    let verdict = Some(whole(status).verdict);
+    Judgement { healthy: reasons.is_empty(), verdict, as_of: Some(status.at), reasons }
+}
+
+/// As [`judge`], of the last picture and the threads beside it.
+pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>) -> Judgement {
+    let mut found = match &shown.picture {
+        Some(picture) => judge(&picture.status),
+        None => Judgement { healthy: false, verdict: None, as_of: None, reasons: Vec::new() },
+    };
+    let mut more = Vec::new();
+    match (&shown.trouble, &shown.picture) {
+        (Some(trouble), _) => more.push(about(format!("the database does not answer: {}", trouble.error))),
+        (None, None) => more.push(about("nothing is known yet: the first look is not over")),
+        (None, Some(picture)) if picture.taken.elapsed() > OLDEST.max(every * 5).max(picture.took * 10) => {
+            let age = spoken(picture.taken.elapsed());
+            more.push(about(format!("the last look was {age} ago: the database does not answer")));
+        }
+        _ => {}
+    }
+    for dead in readings.iter().flat_map(|readings| &readings.loops).filter(|one| !one.alive) {
+        more.push(about(format!("thread {} of the engine has ended", dead.name)));
+    }
+    found.healthy &= more.is_empty();
+    found.reasons.splice(0..0, more);
+    found
+}
+
+/// Well enough to be asked: the database answers, and what readers see was filled once.
+pub(crate) fn ready(shown: &Shown, every: Duration) -> Judgement {
+    let mut found = health(shown, every, None);
+    found.reasons.retain(|reason| reason.projection.is_none());
+    if let Some(picture) = &shown.picture {
+        let is_filled = |projection: &&ProjectionStatus| projection.is_live() && !projection.succeeded;
+        found.reasons.extend(picture.status.projections.iter().filter(is_filled).map(|projection| Cause {
+            projection: Some(projection.name.clone()),
+            version: Some(projection.version),
+            reason: "its first run is not over".to_owned(),
+            remedy: None,
+        }));
+    }
+    found.healthy = found.reasons.is_empty();
+    found
+}

@@ -1,0 +1,185 @@
+//! The threads: one lets clients in and reads what they ask without waiting for any of them, a few answer.
+//!
+//! A client that says nothing, or says it slowly, holds a place in a list and no thread. The list is bounded; where it is
+//! full the one that waits longest has to go.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::head::{self, Head, Request};
+use super::reply::{Kind, Refusal, Reply};
+use crate::error::net;
+use crate::serve::error::ServeError;
+use crate::serve::thread::{Stop, Thread, spawn};
+
+/// Clients whose requests are not whole yet, at most.
+const GUESTS: usize = 256;
+
+/// Requests that wait for a thread, at most.
+const WAITING: usize = 32;
+
+/// Threads that answer.
+const HANDS: usize = 4;
+
+/// For the whole head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// For an answer to be taken.
+const REPLY_TIME: Duration = Duration::from_secs(10);
+
+/// What a client still sends is taken for so long, so that it gets to read why it was refused.
+const FAREWELL: (Duration, usize) = (Duration::from_millis(500), 2 << 20);
+
+/// Reads of one client in one look, at most, so that a loud one does not keep the others waiting.
+const READS: usize = 64;
+
+/// Between two looks: while somebody is there, and else.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(25));
+
+/// Who answers requests.
+pub(crate) trait Answers: Send + Sync + 'static {
+    fn answer(&self, request: &Request) -> Reply;
+}
+
+/// A request that is whole.
+type Asked = (TcpStream, Request);
+
+/// Answers those who come to this door until stopped; the threads that do so are added to these.
+pub(crate) fn open(
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: &Arc<Stop>,
+    answers: &Arc<dyn Answers>,
+    threads: &mut Vec<Thread>,
+) -> Result<(), ServeError> {
+    listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
+    let (send, receive) = bounded::<Asked>(WAITING);
+    for number in 1..=HANDS {
+        let (receive, answers, stop) = (receive.clone(), Arc::clone(answers), Arc::clone(stop));
+        threads.push(spawn(&format!("readside-http-{number}"), move || answer_all(&receive, &*answers, &stop))?);
+    }
+    let stop = Arc::clone(stop);
+    threads.push(spawn("readside-http", move || let_in(&listener, &send, &stop))?);
+    Ok(())
+}
+
+/// A client that no thread has to do with: it has not said all yet, or was refused.
+struct Guest {
+    stream: TcpStream,
+    said: Vec<u8>,
+    since: Instant,
+    /// Bytes that are still taken from one that was refused.
+    left: Option<usize>,
+}
+
+/// What becomes of a guest after a look.
+enum Look {
+    Stays,
+    Asks(Request),
+    Goes,
+}
+
+fn let_in(listener: &TcpListener, send: &Sender<Asked>, stop: &Stop) {
+    let mut guests: VecDeque<Guest> = VecDeque::new();
+    while !stop.is_set() {
+        while let Ok((stream, _)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
+                if guests.len() == GUESTS {
+                    guests.pop_front();
+                }
+                guests.push_back(Guest { stream, said: Vec::new(), since: Instant::now(), left: None });
+            }
+        }
+        for mut guest in std::mem::take(&mut guests) {
+            match guest.look() {
+                Look::Stays => guests.push_back(guest),
+                Look::Asks(request) => guests.extend(hand_over(send, guest, request)),
+                Look::Goes => {}
+            }
+        }
+        stop.wait(if guests.is_empty() { LOOKS.1 } else { LOOKS.0 });
+    }
+}
+
+impl Guest {
+    fn look(&mut self) -> Look {
+        let mut buffer = [0; 4096];
+        for _ in 0..READS {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Look::Goes,
+                Ok(count) => {
+                    if let Some(left) = &mut self.left {
+                        *left = left.saturating_sub(count);
+                        continue;
+                    }
+                    self.said.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                    match head::read(&self.said) {
+                        Head::Begun => {}
+                        Head::Whole(request) => return Look::Asks(request),
+                        Head::Refused(refusal) => self.refuse(refusal),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Look::Goes,
+            }
+        }
+        let time = self.since.elapsed();
+        match self.left {
+            Some(0) => Look::Goes,
+            Some(_) if time >= FAREWELL.0 => Look::Goes,
+            None if time >= HEAD_TIME => {
+                self.refuse(Refusal::Late);
+                Look::Goes
+            }
+            _ => Look::Stays,
+        }
+    }
+
+    /// Says why, and takes what still comes for a moment: closing a connection on which unread bytes lie makes the system
+    /// drop what was said. So few bytes never have to wait for room.
+    fn refuse(&mut self, refusal: Refusal) {
+        let _ = refusal.reply().write_at_once(&mut self.stream);
+        let _ = self.stream.shutdown(Shutdown::Write);
+        (self.said, self.since, self.left) = (Vec::new(), Instant::now(), Some(FAREWELL.1));
+    }
+}
+
+/// Returns a guest for whom there is no room.
+fn hand_over(send: &Sender<Asked>, guest: Guest, request: Request) -> Option<Guest> {
+    let Guest { stream, said, since, left } = guest;
+    match send.try_send((stream, request)) {
+        Ok(()) => None,
+        Err(TrySendError::Full((stream, _)) | TrySendError::Disconnected((stream, _))) => {
+            let mut guest = Guest { stream, said, since, left };
+            guest.refuse(Refusal::Busy);
+            Some(guest)
+        }
+    }
+}
+
+fn answer_all(receive: &Receiver<Asked>, answers: &dyn Answers, stop: &Stop) {
+    while !stop.is_set() {
+        match receive.recv_timeout(LOOKS.1) {
+            Ok((stream, request)) => answer(stream, &request, answers),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn answer(mut stream: TcpStream, request: &Request, answers: &dyn Answers) {
+    let reply = net::caught(|| answers.answer(request)).unwrap_or_else(|panic| {
+        log::error!("the status page: the answer to {} panicked: {panic}", request.path);
+        Reply::new(500, Kind::Text, "the answer failed; the log says why\n".to_owned())
+    });
+    let written = stream.set_nonblocking(false).and_then(|()| reply.write(&mut stream, request.only_head, REPLY_TIME));
+    if let Err(error) = written {
+        log::debug!("the status page: a client did not take the answer to {}: {error}", request.path);
+    }
+}

@@ -1,0 +1,39 @@
+//! Which names this server answers to. A page of a stranger that has its own name point here is not answered.
+
+use std::net::SocketAddr;
+
+/// The names that a request may name as its host, each with or without the port.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts {
+    names: Vec<String>,
+    port: u16,
+}
+
+impl Hosts {
+    /// The address itself, `localhost` where that is this machine, and these names.
+    pub(crate) fn of(address: SocketAddr, names: &[String]) -> Self {
+        let ip = |address: SocketAddr| match address {
+            SocketAddr::V4(v4) => v4.ip().to_string(),
+            SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+        };
+        let mut all = vec![ip(address)];
+        if address.ip().is_loopback() || address.ip().is_unspecified() {
+            all.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
+        }
+        all.extend(names.iter().map(|name| name.to_ascii_lowercase()));
+        Self { names: all, port: address.port() }
+    }
+
+    /// Whether it is one of them. A request without a host is of a client that has no page.
+    pub(crate) fn accepts(&self, host: Option<&str>) -> bool {
+        let Some(host) = host else { return false };
+        let host = host.trim().to_ascii_lowercase();
+        let is_known = |name: &str| self.names.iter().any(|known| known == name);
+        if is_known(&host) {
+            return true;
+        }
+        // The port follows the last colon, outside of the brackets of an address.
+        let split = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+        split.is_some_and(|(name, port)| is_known(name) && port.parse() == Ok(self.port))
+    }
+}

@@ -1,0 +1,13 @@
+//! As much of HTTP as a page needs that only shows: GET and HEAD, one request for each connection, no bodies.
+//!
+//! `head` reads requests, `host` and `password` say who may ask, `reply` writes answers, and `door` has the threads.
+
+pub(crate) mod door;
+pub(crate) mod head;
+pub(crate) mod host;
+pub(crate) mod password;
+pub(crate) mod query;
+pub(crate) mod reply;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! Numbers for machines that watch: the same as the page's, with stable names, and none for single tenants.
+
+mod families;
+mod text;
+
+pub(super) use families::{of_engine, of_server, of_status};
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::error::StoreError;
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// It only grows, until the process ends.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// How often something took how long.
+    Histogram,
+}
+
+/// One value of a metric.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Sample {
+    /// A number.
+    Number {
+        /// Names and values that tell it from the others of its metric.
+        labels: Vec<(&'static str, String)>,
+        /// The number, in the unit that the name of the metric ends in.
+        value: f64,
+    },
+    /// How often something took how long.
+    Histogram {
+        /// Names and values that tell it from the others of its metric.
+        labels: Vec<(&'static str, String)>,
+        /// For each bound, ascending, how many were not above it. What is above all of them counts only in `count`.
+        buckets: Vec<(f64, u64)>,
+        /// All together.
+        sum: f64,
+        /// How many there are.
+        count: u64,
+    },
+}
+
+/// A metric with its values. One that has none is not known at present.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// Its name, which is stable: `readside_…`, with its unit at the end.
+    pub name: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+    /// What it is.
+    pub kind: MetricKind,
+    /// Its values.
+    pub samples: Vec<Sample>,
+}
+
+/// All metrics at one moment, for a service that exports them its own way. Its text is the one that Prometheus reads.
+///
+/// What is not known has no sample: never a zero.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// The metrics, in a stable order.
+    pub metrics: Vec<Metric>,
+}
+
+impl Metrics {
+    /// The number of a metric with these labels, if it is known.
+    #[must_use]
+    pub fn number(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let metric = self.metrics.iter().find(|metric| metric.name == name)?;
+        metric.samples.iter().find_map(|sample| match sample {
+            Sample::Number { labels: found, value } if has(found, labels) => Some(*value),
+            _ => None,
+        })
+    }
+}
+
+fn has(found: &[(&'static str, String)], labels: &[(&str, &str)]) -> bool {
+    labels.iter().all(|(name, value)| found.iter().any(|(of, is)| of == name && is == value))
+}
+
+impl Engine {
+    /// What is known of all processes by the database, and what this one has measured.
+    ///
+    /// It looks at the database, so ask not more often than is needed: 10 s are usual.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{Engine, SqliteStore};
+    /// use readside::serve::Sample;
+    /// # use readside::prelude::*;
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
+    /// let metrics = engine.metrics()?;
+    /// assert_eq!(metrics.number("readside_lag_events", &[("projection", "logins")]), Some(0.0));
+    /// for metric in &metrics.metrics {
+    ///     for sample in &metric.samples {
+    ///         if let Sample::Number { labels, value, .. } = sample {
+    ///             println!("{} {labels:?} {value}", metric.name); // to the exporter of the service
+    ///         }
+    ///     }
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn metrics(&self) -> Result<Metrics, StoreError> {
+        let place = self.place();
+        let status = place.status()?;
+        let commands = place.models.commands().commands(None, 200)?;
+        let mut metrics = of_status(&status, &commands);
+        if let Some(readings) = place.readings() {
+            metrics.extend(of_engine(&readings));
+        }
+        Ok(Metrics { metrics })
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}

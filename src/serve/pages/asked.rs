@@ -1,0 +1,121 @@
+//! What each page is made of: one request, what it is asked of, and what comes out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+
+use super::html::Html;
+use crate::error::StoreError;
+use crate::inspect::{Finding, ProjectionStatus};
+use crate::serve::board::{Board, Picture, Shown};
+use crate::serve::http::query::Query;
+use crate::serve::place::Place;
+use crate::state::{ProjectionKey, SHADOW};
+use crate::sync::Mutex;
+
+/// Rows of a page.
+pub(super) const ROWS: usize = 50;
+
+/// For how long what the doctor found is shown: it looks at much.
+const FOUND: Duration = Duration::from_secs(30);
+
+/// What all pages are made of.
+pub(super) struct Sources {
+    pub(super) place: Arc<Place>,
+    pub(super) board: Arc<Board>,
+    pub(super) payloads: bool,
+    /// What was found last, and when.
+    found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
+}
+
+impl Sources {
+    pub(super) fn new(place: Arc<Place>, board: Arc<Board>, payloads: bool) -> Self {
+        Self { place, board, payloads, found: Mutex::new(None) }
+    }
+
+    /// What the doctor finds, looked at once for all who ask.
+    pub(super) fn findings(&self) -> (SystemTime, Vec<Finding>) {
+        let mut found = self.found.lock();
+        if let Some((_, at, findings)) = found.as_ref().filter(|(looked, ..)| looked.elapsed() < FOUND) {
+            return (*at, findings.clone());
+        }
+        let (at, findings) = (SystemTime::now(), (self.place.examine)());
+        *found = Some((Instant::now(), at, findings.clone()));
+        (at, findings)
+    }
+}
+
+/// Why there is no such page.
+pub(super) enum Missing {
+    /// There is nothing of this name.
+    Unknown(String),
+    /// The address does not name what it has to.
+    Unnamed(&'static str),
+    /// The database does not answer.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Missing {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// A page, once as JSON and once as HTML.
+pub(super) struct Made {
+    pub(super) title: String,
+    pub(super) json: serde_json::Value,
+    pub(super) html: Html,
+}
+
+impl Made {
+    pub(super) fn new<V: Serialize>(title: impl Into<String>, view: &V, write: impl FnOnce(&mut Html, &V)) -> Self {
+        let mut html = Html::default();
+        write(&mut html, view);
+        Self { title: title.into(), json: serde_json::to_value(view).unwrap_or_default(), html }
+    }
+}
+
+/// One request for a page.
+pub(super) struct Asked<'a> {
+    pub(super) pages: &'a Sources,
+    pub(super) query: &'a Query,
+    pub(super) shown: &'a Shown,
+    /// By the database's clock.
+    pub(super) now: SystemTime,
+}
+
+impl Asked<'_> {
+    pub(super) fn picture(&self) -> Option<&Picture> {
+        self.shown.picture.as_deref()
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.pages.place
+    }
+
+    /// The build that the address names: `projection`, and `version` and `build` where there are several. Without a version the
+    /// one that readers see is meant.
+    pub(super) fn build(&self) -> Result<&ProjectionStatus, Missing> {
+        let name = self.query.filled("projection").ok_or(Missing::Unnamed("projection"))?;
+        let version = self.query.filled("version").and_then(|version| version.parse::<u32>().ok());
+        let mark = self.query.filled("build");
+        let all = self.picture().map_or(&[][..], |picture| &picture.status.projections);
+        let of_name = || all.iter().filter(|one| one.name == name);
+        let found = match version {
+            Some(version) => of_name().find(|one| one.version == version && one.build.as_deref() == mark),
+            None => of_name().find(|one| one.is_live()).or_else(|| of_name().next()),
+        };
+        found.ok_or_else(|| Missing::Unknown(format!("projection {name:?}")))
+    }
+}
+
+/// The key of the states of a build.
+pub(super) fn key(projection: &ProjectionStatus) -> ProjectionKey {
+    let name = match &projection.build {
+        Some(mark) => format!("{}{SHADOW}{mark}", projection.name),
+        None => projection.name.clone(),
+    };
+    ProjectionKey { name: name.into(), version: projection.version }
+}

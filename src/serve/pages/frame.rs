@@ -1,0 +1,101 @@
+//! What is around every page: its head, the ways to the others, how old it is, and whether the database answers.
+
+use std::time::{Duration, SystemTime};
+
+use super::asked::{Asked, Made};
+use super::html::Html;
+use super::sha256::source;
+use super::words::{machine, time_of_day};
+use crate::clock::spoken;
+use crate::serve::http::query::Query;
+use crate::serve::http::reply::{Kind, POLICY, Reply};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// A browser looks again so often, at least.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// Where no script runs the whole page is loaded anew, which is more to bear.
+const PLAIN: &str = "15";
+
+/// The path and the title of a page that all others lead to.
+pub(super) type Way = (&'static str, &'static str);
+
+pub(super) struct Frame {
+    policy: String,
+    every: String,
+    ways: Vec<Way>,
+}
+
+impl Frame {
+    pub(super) fn new(every: Duration, ways: Vec<Way>) -> Self {
+        let (style, script) = (source(STYLE), source(SCRIPT));
+        let policy = format!(
+            "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; img-src data:; \
+             form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        );
+        Self { policy, every: every.max(SHORTEST).as_secs_f64().to_string(), ways }
+    }
+
+    pub(super) fn reply(&self, status: u16, path: &str, query: &Query, made: &Made, asked: &Asked<'_>) -> Reply {
+        let mut html = Html::default();
+        html.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
+        html.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+        html.raw("<meta name=\"robots\" content=\"noindex\"><link rel=\"icon\" href=\"data:,\">");
+        html.within("noscript", &[], |html| {
+            html.open("meta", &[("http-equiv", "refresh"), ("content", PLAIN)]);
+        });
+        html.element("title", &[], format!("{} · readside", made.title));
+        html.raw("<style>").raw(STYLE).raw("</style></head>");
+        html.open("body", &[("data-every", &self.every)]);
+        html.raw("<a class=\"skip\" href=\"#main\">To the content</a><header class=\"top\"><div>");
+        html.raw("<a class=\"brand\" href=\"/\">readside</a><nav aria-label=\"Pages\">");
+        for (of, title) in &self.ways {
+            let current = [("href", *of), ("aria-current", "page")];
+            html.element("a", if *of == path { &current } else { &current[..1] }, title);
+        }
+        html.raw("</nav><span class=\"asof\"><span id=\"asof\">");
+        age(&mut html, asked);
+        html.raw("</span><span id=\"light\" role=\"status\"></span></span></div></header>");
+        html.raw("<main id=\"main\" tabindex=\"-1\">");
+        if path != "/" {
+            lost(&mut html, asked);
+        }
+        html.append(&made.html);
+        html.raw("</main><footer>");
+        let twin = if path == "/" { "/index.json".to_owned() } else { format!("{path}.json") };
+        html.link(&query.at(&twin), "The same as JSON").raw(" · ");
+        html.link("/metrics", "Metrics").raw(" · ").link("/health", "Health");
+        html.text(format!(" · readside {} · times are UTC", env!("CARGO_PKG_VERSION")));
+        html.raw("</footer><script>").raw(SCRIPT).raw("</script></body></html>\n");
+        Reply::new(status, Kind::Html, html.into_string()).with(POLICY, &self.policy)
+    }
+}
+
+/// How old the picture is.
+fn age(html: &mut Html, asked: &Asked<'_>) {
+    let Some(picture) = asked.picture() else {
+        html.text("nothing is known yet");
+        return;
+    };
+    let at = picture.status.at;
+    html.text("as of ").element("time", &[("datetime", &machine(at))], time_of_day(at));
+    if asked.shown.trouble.is_some() {
+        html.text(format!(", {} ago", spoken(picture.taken.elapsed())));
+    }
+}
+
+/// That the database does not answer, and what is shown meanwhile.
+pub(super) fn lost(html: &mut Html, asked: &Asked<'_>) {
+    let Some(trouble) = &asked.shown.trouble else { return };
+    let since = SystemTime::now().duration_since(trouble.since).unwrap_or_default();
+    html.within("div", &[("class", "notice bad"), ("role", "alert")], |html| {
+        html.element("strong", &[], format!("The database has not answered for {}.", spoken(since)));
+        match asked.picture() {
+            Some(picture) => html.text(format!(" What is shown is as of {}.", time_of_day(picture.status.at))),
+            None => html.text(" Nothing is known of it yet."),
+        };
+        html.raw("<br>").text(&trouble.error);
+    });
+}

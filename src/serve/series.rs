@@ -1,0 +1,182 @@
+//! The last hour of each build, sampled, in bounded memory.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::inspect::{ProjectionStatus, Status};
+
+/// Time between two samples.
+pub(crate) const STEP: Duration = Duration::from_secs(10);
+
+/// Samples of a build, at most: an hour.
+const MOST: usize = 361;
+
+/// Builds of which samples are kept, at most; those that lag most come first.
+const BUILDS: usize = 500;
+
+/// Marks that are kept, at most.
+const MARKS: usize = 200;
+
+/// A speed is that of so much time.
+const SPEED: Duration = Duration::from_mins(1);
+
+/// Name, version, and mark of a build.
+pub(crate) type Id = (String, u32, Option<String>);
+
+pub(crate) fn id(projection: &ProjectionStatus) -> Id {
+    (projection.name.clone(), projection.version, projection.build.clone())
+}
+
+/// One sample.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Point {
+    /// By the database's clock.
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub(crate) at: SystemTime,
+    /// Positions that are handled, over all instances.
+    pub(crate) handled: i64,
+    /// Positions that are not.
+    pub(crate) lag_events: i64,
+    /// Age of the oldest of these.
+    pub(crate) lag_seconds: f64,
+}
+
+/// Something that explains a bend in a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Mark {
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub(crate) at: SystemTime,
+    /// The projection; none when it is about all.
+    pub(crate) projection: Option<String>,
+    pub(crate) what: String,
+}
+
+/// The samples.
+#[derive(Debug, Default)]
+pub(crate) struct Series {
+    points: BTreeMap<Id, VecDeque<Point>>,
+    marks: VecDeque<Mark>,
+    sampled: Option<SystemTime>,
+    live: BTreeMap<String, (u32, Option<String>)>,
+    engines: Option<BTreeSet<Uuid>>,
+}
+
+impl Series {
+    /// Takes in a look, where it is time for the next sample. The last point is that of the last look in any case.
+    pub(crate) fn take(&mut self, status: &Status) {
+        // A clock that was set back begins anew.
+        let passed = self.sampled.map(|last| status.at.duration_since(last));
+        let is_due = match passed {
+            Some(Ok(passed)) => passed >= STEP,
+            Some(Err(_)) => {
+                self.points.clear();
+                true
+            }
+            None => true,
+        };
+        if is_due {
+            self.sampled = Some(status.at);
+        }
+        let mut projections: Vec<&ProjectionStatus> =
+            status.projections.iter().filter(|projection| !projection.events_elsewhere).collect();
+        projections.sort_by_key(|projection| std::cmp::Reverse(projection.lag_events));
+        projections.truncate(BUILDS);
+        let known: BTreeSet<Id> = projections.iter().map(|projection| id(projection)).collect();
+        self.points.retain(|id, _| known.contains(id));
+        for projection in projections {
+            let points = self.points.entry(id(projection)).or_default();
+            // Between two samples the newest look stands in the last place.
+            if !is_due && points.len() > 1 {
+                points.pop_back();
+            }
+            points.push_back(Point {
+                at: status.at,
+                handled: projection.handled,
+                lag_events: projection.lag_events,
+                lag_seconds: projection.lag_age.unwrap_or_default().as_secs_f64(),
+            });
+            while points.len() > MOST {
+                points.pop_front();
+            }
+        }
+        self.mark(status);
+    }
+
+    /// Switches and engines that come and go show between two looks.
+    fn mark(&mut self, status: &Status) {
+        let mut marks = Vec::new();
+        let mut live = BTreeMap::new();
+        for projection in status.projections.iter().filter(|projection| projection.is_live()) {
+            let build = (projection.version, projection.build.clone());
+            if self.live.get(&projection.name).is_some_and(|before| *before != build) {
+                marks.push((Some(projection.name.clone()), format!("readers see version {}", projection.version)));
+            }
+            live.insert(projection.name.clone(), build);
+        }
+        self.live = live;
+        let alive = status.members.iter().filter(|member| member.alive);
+        let engines: BTreeSet<Uuid> = alive.clone().map(|member| member.process).collect();
+        if let Some(before) = &self.engines {
+            for member in alive.filter(|member| !before.contains(&member.process)) {
+                marks.push((None, format!("engine {:?} came", member.name)));
+            }
+            for gone in before.difference(&engines) {
+                let name = status.members.iter().find(|member| member.process == *gone);
+                let name = name.map_or_else(|| gone.to_string(), |member| format!("{:?}", member.name));
+                marks.push((None, format!("engine {name} went")));
+            }
+        }
+        self.engines = Some(engines);
+        for (projection, what) in marks {
+            self.marks.push_back(Mark { at: status.at, projection, what });
+        }
+        while self.marks.len() > MARKS {
+            self.marks.pop_front();
+        }
+    }
+
+    /// The samples of a build, the oldest first.
+    pub(crate) fn of(&self, id: &Id) -> Vec<Point> {
+        self.points.get(id).into_iter().flatten().copied().collect()
+    }
+
+    /// What explains the line of a projection.
+    pub(crate) fn marks(&self, projection: &str) -> Vec<Mark> {
+        let is_of = |mark: &&Mark| mark.projection.as_deref().is_none_or(|name| name == projection);
+        self.marks.iter().filter(is_of).cloned().collect()
+    }
+}
+
+/// How fast it goes, and how long that takes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub(crate) struct Speed {
+    /// Positions handled in a second, over the last minute; none while that is not known.
+    pub(crate) per_second: Option<f64>,
+    /// Time until it has caught up, if all goes on so; none when it does not come nearer.
+    pub(crate) seconds_left: Option<f64>,
+    /// Change of the lag over the last minute; below zero where it comes nearer.
+    pub(crate) lag_change: Option<i64>,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a speed need not be exact")]
+pub(crate) fn speed(points: &[Point]) -> Speed {
+    let Some(last) = points.last() else { return Speed::default() };
+    let age = |point: &Point| last.at.duration_since(point.at).unwrap_or_default();
+    let is_near = |point: &&Point| age(point) <= SPEED + STEP && age(point) >= Duration::from_secs(1);
+    let Some(first) = points.iter().find(is_near) else { return Speed::default() };
+    let (seconds, handled) = (age(first).as_secs_f64(), last.handled.saturating_sub(first.handled));
+    // A reset sets it back.
+    if handled < 0 {
+        return Speed::default();
+    }
+    let change = last.lag_events.saturating_sub(first.lag_events);
+    let nearer = -(change as f64) / seconds;
+    Speed {
+        per_second: Some(handled as f64 / seconds),
+        seconds_left: (last.lag_events > 0 && nearer > 0.0).then(|| last.lag_events as f64 / nearer),
+        lag_change: Some(change),
+    }
+}

@@ -1,0 +1,125 @@
+//! A status page that is served.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::board::Board;
+use super::error::ServeError;
+use super::http::door::{Answers, open};
+use super::http::host::Hosts;
+use super::options::ServeOptions;
+use super::place::{Place, examine};
+use super::routes::Routes;
+use super::thread::{Stop, Thread, join_all, spawn};
+use crate::engine::Engine;
+use crate::sync::Mutex;
+
+/// How long dropping it waits for its threads.
+const DROP_TIME: Duration = Duration::from_secs(5);
+
+/// A status page that is served. Dropping it ends that.
+#[derive(Debug)]
+pub struct StatusServer {
+    address: SocketAddr,
+    stop: Arc<Stop>,
+    threads: Mutex<Vec<Thread>>,
+}
+
+impl StatusServer {
+    /// The address that it listens on, with the port that was taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: closes the door, lets answers end, and joins its threads. It may be called again.
+    ///
+    /// # Errors
+    /// [`ServeError::StillRunning`] names threads that did not end in this time, for instance because the database does not
+    /// answer. They end by themselves once it does.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), ServeError> {
+        self.stop.set();
+        let mut threads = self.threads.lock();
+        *threads = join_all(std::mem::take(&mut *threads), crate::clock::deadline(timeout));
+        if threads.is_empty() {
+            return Ok(());
+        }
+        Err(ServeError::StillRunning { names: threads.iter().map(|thread| thread.name().to_owned()).collect() })
+    }
+}
+
+impl Drop for StatusServer {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown(DROP_TIME) {
+            log::error!("dropping a status page: {error}");
+        }
+    }
+}
+
+/// Serves what is in this place.
+pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer, ServeError> {
+    options.check()?;
+    let listen = |source| ServeError::Listen { address: options.listen, source };
+    let listener = TcpListener::bind(options.listen).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::default()), Arc::new(place));
+    // Dropped on an error, it ends what runs already.
+    let server = StatusServer { address, stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
+    let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
+    server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);
+    let hosts = Hosts::of(address, &options.hosts);
+    let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, hosts, options));
+    open(listener, address, &stop, &routes, &mut server.threads.lock())?;
+    log::info!(address:display = address; "the status page is served on http://{address}/");
+    Ok(server)
+}
+
+impl Engine {
+    /// Serves a status page of this engine's databases, with metrics of this process and health: on this machine alone
+    /// unless the address says otherwise, which needs [`serve_status_with`](Self::serve_status_with). Dropping the server
+    /// ends it.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{Engine, SqliteStore};
+    /// # use readside::prelude::*;
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(logins).start()?;
+    /// let page = engine.serve_status("127.0.0.1:0".parse()?)?;
+    /// println!("http://{}/", page.address());
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub fn serve_status(&self, address: SocketAddr) -> Result<StatusServer, ServeError> {
+        self.serve_status_with(ServeOptions::at(address))
+    }
+
+    /// As [`serve_status`](Self::serve_status), with all options.
+    ///
+    /// # Errors
+    /// See [`ServeError`].
+    pub fn serve_status_with(&self, options: ServeOptions) -> Result<StatusServer, ServeError> {
+        serve(self.place(), options)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        let models = Arc::clone(self.models());
+        let here = self.source().store_id().and_then(|id| models.holds(id));
+        Place {
+            // While that is not known, what the read models say of it is shown.
+            has_two_databases: here.is_ok_and(|here| !here),
+            events: self.event_store().cloned(),
+            log: None,
+            engine: Some(self.onlooker()),
+            examine: examine(&models),
+            models,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `readside serve` and `readside status --probe`, run as processes.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use readside::EventStore;
+use readside::builds::Phase;
+use readside::store::{ProjectionKey, ProjectionStore};
+
+use crate::common::{LONG, child, eventually};
+use crate::{Client, Place, count, counts, start};
+
+fn command(place: &impl Place) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("readside"));
+    command.env_remove("READSIDE_EVENTS_URL").env_remove("READSIDE_SERVE_PASSWORD").env_remove("RUST_LOG");
+    command.env("READSIDE_DATABASE_URL", place.address());
+    command
+}
+
+/// Killed at the latest with this.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serving(command: &mut Command) -> (Serving, Client) {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let serving = Serving(process);
+    let told: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    (serving, Client::of(told["address"].as_str().unwrap().parse().unwrap()))
+}
+
+// Contract: S1
+both!(the_command_serves_any_database_until_a_signal);
+fn the_command_serves_any_database_until_a_signal<P: Place>(place: &P) {
+    let engine = start(place.open(), [counts("counts", 1)]);
+    let pushed = engine.push(&[count("a", "x")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let args = ["serve", "--json", "--listen", "127.0.0.1:0", "--every", "100ms"];
+    let (mut process, client) = serving(command(place).args(args));
+    eventually("the page", || client.get("/index.json").page()["projections"][0]["handled"] == 1);
+    eventually("ready", || client.get("/ready").status == 200);
+    assert_eq!([client.get("/").status, client.get("/health").status], [200; 2]);
+    for path in ["/projection?projection=counts", "/failures", "/instances", "/activity", "/lineage", "/database"] {
+        assert_eq!(client.get(path).status, 200, "{path}");
+    }
+    let metrics = client.get("/metrics").body;
+    assert!(metrics.contains("readside_lag_events{projection=\"counts\"} 0\n"), "{metrics}");
+    assert!(!metrics.contains("readside_batch"), "what an engine measures is its process's");
+    child::send("-TERM", process.0.id().into());
+    assert_eq!(process.0.wait().unwrap().code(), Some(0));
+}
+
+// Contract: S1, O4
+#[test]
+fn other_machines_need_a_password_or_a_word() {
+    let place = crate::common::file::File::new();
+    place.open().setup().unwrap();
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let open = ["serve", "--listen", "0.0.0.0:0", "--json"];
+    let (code, said) = run(command(&place).args(open));
+    assert!(code == Some(1) && said.contains("without a password"), "{said}");
+    let (code, said) = run(command(&place).args(open).env("READSIDE_SERVE_PASSWORD", ""));
+    assert!(code == Some(1) && said.contains("is empty"), "{said}");
+    let file = place.at("password");
+    std::fs::write(&file, "s3cret\nrest").unwrap();
+    let port = serving(command(&place).args(open).args(["--host", "here", "--password-file"]).arg(&file));
+    let here = Client::of(([127, 0, 0, 1], port.1.address().port()).into());
+    let with = |login: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: here\r\nAuthorization: Basic {login}\r\n\r\n");
+        here.say(head.as_bytes()).status
+    };
+    assert_eq!([with("cmVhZHNpZGU6czNjcmV0"), with("cmVhZHNpZGU6d3Jvbmc=")], [200, 401]);
+}
+
+// Contract: S5
+both!(the_probe_tells_stuck_from_behind);
+fn the_probe_tells_stuck_from_behind<P: Place>(place: &P) {
+    let store = place.open();
+    let engine = start(store.clone(), [counts("counts", 1)]);
+    let pushed = engine.push(&[count("a", "x")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let probe = |more: &[&str]| {
+        let output = command(place).args(["status", "--probe"]).args(more).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    eventually("idle", || probe(&[]) == (0, "ok: idle\n".to_owned()));
+    engine.shutdown(LONG).unwrap();
+    store.push(&[count("a", "x")]).unwrap();
+    assert_eq!(probe(&[]), (0, "ok: behind\n".to_owned()), "its event is new");
+    store
+        .builds()
+        .enter(&ProjectionKey { name: "counts".into(), version: 1 }, &[Phase::Live], Phase::Live, Some("a trouble"))
+        .unwrap();
+    let (code, said) = probe(&[]);
+    let (json_code, json) = probe(&["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, told["healthy"].as_bool()), (json_code, Some(code == 0)), "{said}");
+    assert_eq!(said.starts_with("stuck: counts: "), code == 4, "{said}");
+}
