@@ -99,7 +99,7 @@ impl Pool {
         let mut pool = Self::new(address, options.clone(), options.max_connections, String::new(), Arc::default());
         let mut first = pool.check_out("opening the store")?;
         let role = match check_server(first.client_in_use("connecting to the database")?) {
-            Err(error) if error.kind() == StoreErrorKind::Connection => Err(pool.without_transactions(error)),
+            Err(error) if is_thrown_out(&error) => Err(pool.without_transactions(error)),
             other => other,
         }?;
         first.clean();
@@ -114,7 +114,7 @@ impl Pool {
         let doing = "beginning a transaction";
         let Ok(mut link) = self.connect(doing) else { return error };
         match link.client(doing).and_then(check_server) {
-            Err(again) if again.kind() == StoreErrorKind::Connection => {
+            Err(again) if is_thrown_out(&again) => {
                 let why = "the connection ends when a transaction begins, which is what poolers in statement mode do \
                            (pool_mode = statement)";
                 StoreError::new(doing, StoreErrorKind::Unsupported, why).with_remedy(error::NO_TRANSACTIONS)
@@ -250,6 +250,11 @@ impl Pool {
         link.try_driver(&format!("{doing}: connecting to {}", self.address))?;
         Ok(link)
     }
+}
+
+/// The connection ended, or one has heard that it does.
+fn is_thrown_out(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::Connection | StoreErrorKind::Unsupported)
 }
 
 /// Refuses a server that cannot be used; returns the role.
