@@ -462,9 +462,15 @@ fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>
     (Arc::clone(&work.instance), statements.collect())
 }
 
-/// The steps that were planned.
+/// The steps that were planned, without those that were passed over.
 fn steps_todo<'w>(work: &'w Work, effect: &'w Effect) -> impl Iterator<Item = &'w Step> {
-    let is_todo = |(at, _): &(usize, &Step)| !effect.behind.contains(at) && !effect.given_up.contains(at);
+    let is_passed = |step: &Step| {
+        let position = step.event.position;
+        effect.passed.binary_search_by_key(&position, |attempt| attempt.position).is_ok()
+    };
+    let is_todo = move |(at, step): &(usize, &Step)| {
+        !effect.behind.contains(at) && !effect.given_up.contains(at) && !is_passed(step)
+    };
     work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo).map(|(_, step)| step)
 }
 
