@@ -4,12 +4,13 @@ use readside::error::SetupError;
 use readside::failure::FailureClass;
 use readside::prelude::*;
 use readside::query::Query;
-use readside::{HandlerConfig, NewEvent, ProjectionHandler};
+use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler};
 
 use crate::Fixture;
 
 fn handler(fixture: &Fixture, projection: &Projection) -> ProjectionHandler {
-    let config = HandlerConfig::default().retries(0);
+    // What fails is told, and not passed over.
+    let config = HandlerConfig::default().retries(0).policy(Policy::Stop);
     let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
     handler.setup().unwrap();
     handler

@@ -225,7 +225,8 @@ pub(crate) fn trigger<S: Store>(
     projection: &Projection,
     instances: &[&str],
 ) -> Result<(), readside::error::TriggerError> {
-    let config = readside::HandlerConfig::default().retries(0);
+    // What fails is told, and not passed over.
+    let config = readside::HandlerConfig::default().retries(0).policy(readside::Policy::Stop);
     let store = shared(store);
     let handler = readside::ProjectionHandler::new(store.clone(), store, projection.clone(), config).unwrap();
     handler.setup().unwrap();
