@@ -20,7 +20,7 @@ type Connect = dyn Fn(&Config, &Arc<AtomicBool>) -> Result<Client, postgres::Err
 /// use readside::{PostgresConnector, PostgresOptions, PostgresStore};
 /// # use readside::postgres_driver::NoTls as MyConnector;
 /// // MyConnector: postgres_native_tls::MakeTlsConnector, for instance.
-/// let connector = Some(PostgresConnector::new(MyConnector));
+/// let connector = PostgresConnector::new(MyConnector);
 /// let options = PostgresOptions::default().connector(connector);
 /// let store = PostgresStore::connect_with("postgres://app@db.example.com/service", options)?;
 /// # Ok::<(), readside::Error>(())
