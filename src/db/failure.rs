@@ -1,6 +1,6 @@
 //! Events that failed: their records, and what holds an instance or an aggregate back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -228,6 +228,34 @@ pub(super) fn parked(
     params.push(Value::TextArray(ids.iter().map(|id| beginning(id)).collect()));
     params.push(Value::TextArray(ids.iter().map(ToString::to_string).collect()));
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
+}
+
+/// The first event that is still held of each of these aggregates becomes the parked one. The index finds it, however many wait
+/// behind it.
+pub(super) fn promote(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    aggregates: &Aggregates,
+) -> Result<(), StoreError> {
+    let (dialect, (of_instance, of_aggregate)) = (conn.dialect(), AGGREGATE_INDEX);
+    let held = dialect.table("held_events");
+    let sql = format!(
+        "UPDATE {held} SET state = 'parked' WHERE {OF_INSTANCE} AND state = 'behind' AND position IN \
+         (SELECT (SELECT position FROM {held} WHERE {OF_INSTANCE} AND {of_instance} AND {of_aggregate} = substr(w.id, 1, 100) \
+         AND aggregate_id = w.id AND aggregate_type = $4 AND state IN ('parked', 'behind') ORDER BY position LIMIT 1) FROM {})",
+        dialect.texts(5, "w", "id")
+    );
+    let mut by_type: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
+    for (aggregate_type, id) in aggregates {
+        by_type.entry(aggregate_type).or_default().push(id.to_string());
+    }
+    for (aggregate_type, ids) in by_type {
+        let mut params = params(projection, instance);
+        params.extend([Arc::clone(aggregate_type).into(), Value::TextArray(ids)]);
+        conn.execute(&sql, &params)?;
+    }
+    Ok(())
 }
 
 /// Recorded failures, by instance and position.
