@@ -194,8 +194,8 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
         inside(matches!(trigger, TriggerError::InsideReducer { .. }), trigger.to_string()),
         inside(matches!(wait, AwaitError::InsideReducer { .. }), wait.to_string()),
         inside(matches!(read, AwaitError::InsideReducer { .. }), read.to_string()),
-        inside(matches!(retry, OperateError::Mend(FailureError::InsideReducer { .. })), retry.to_string()),
-        inside(matches!(all, OperateError::Mend(FailureError::InsideReducer { .. })), all.to_string()),
+        inside(matches!(retry, OperateError::Failure(FailureError::InsideReducer { .. })), retry.to_string()),
+        inside(matches!(all, OperateError::Failure(FailureError::InsideReducer { .. })), all.to_string()),
         inside(matches!(rebuild, OperateError::InsideReducer), rebuild.to_string()),
         inside(matches!(reset, OperateError::InsideReducer), reset.to_string()),
     ]
