@@ -89,6 +89,7 @@ impl Shared {
     /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
     /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
     fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<InstanceMove> {
+        works.retain(|work| !self.is_paused(projection, &work.instance));
         for work in &mut works {
             work.right = Right::NoLease(self.id);
         }
@@ -127,12 +128,14 @@ impl Shared {
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
             let works = &mut fetched.works;
+            // Asked after the read: what is stored once a pause is known is not applied.
+            let paused = works.extract_if(.., |work| self.is_paused(projection, &work.instance));
+            let mut ended: Vec<Arc<str>> = paused.map(|work| work.instance).collect();
             if let Err(error) = leased.lease(works.iter_mut()) {
                 failed = Some(error);
                 return leased.end(instances);
             }
-            let mut ended: Vec<Arc<str>> =
-                works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance).collect();
+            ended.extend(works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance));
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
             self.progress.worked(projection, moves_of(works));
