@@ -144,7 +144,7 @@ impl Shared {
         let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
         keys.sort_unstable();
         keys.dedup();
-        let standings = self.models.standstills().standings(&keys, None)?;
+        let standings = self.stores.models.standstills().standings(&keys, None)?;
         let projections = runs
             .into_iter()
             .map(|(at, runner)| {
@@ -155,8 +155,8 @@ impl Shared {
                 self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default(), &standing)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (worker_panics, deaf) = (self.worker_panics.load(Ordering::Relaxed), self.deaf.lock().clone());
-        Ok(Health { loops, projections, members: self.members.lock().len().max(1), worker_panics, deaf })
+        let (worker_panics, deaf) = (self.workers.panics.load(Ordering::Relaxed), self.fleet.deaf.lock().clone());
+        Ok(Health { loops, projections, members: self.fleet.members.lock().len().max(1), worker_panics, deaf })
     }
 
     fn projection_health(
@@ -166,7 +166,7 @@ impl Shared {
         standing: &Standing,
     ) -> Result<ProjectionHealth, StoreError> {
         let key = &runner.handler.inner.key;
-        let held = self.models.failure_counts(key)?;
+        let held = self.stores.models.failure_counts(key)?;
         let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
         let lag_age = self.age(runner, lags)?;
         let figures = Figures {
@@ -197,7 +197,7 @@ impl Shared {
             leases_here: self.lease_registry.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             missed: runner.handler.inner.missed.load(Ordering::Relaxed),
-            succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+            succeeded: self.stores.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
             unfed: self.unfed(runner.name()),
         })
     }
@@ -211,7 +211,7 @@ impl Shared {
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
         // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
-        let Ok(slices) = net::caught(|| self.source.read(&request)) else { return Ok(None) };
+        let Ok(slices) = net::caught(|| self.stores.source.read(&request)) else { return Ok(None) };
         let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
         Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))

@@ -29,7 +29,7 @@ impl Shared {
 
     /// Starts as many jobs as there is work and workers for.
     pub(crate) fn wake(self: &Arc<Self>) {
-        let pool = self.pool.lock();
+        let pool = self.workers.pool.lock();
         let Some(pool) = pool.as_ref() else { return };
         while self.schedule.wants_job() {
             let shared = Arc::clone(self);
@@ -54,7 +54,7 @@ impl Shared {
 
     /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
     fn note_panic(&self, job: &Job, panic: &str) -> Vec<InstanceMove> {
-        self.worker_panics.fetch_add(1, Ordering::Relaxed);
+        self.workers.panics.fetch_add(1, Ordering::Relaxed);
         let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
         let name = runner.map_or("", Runner::name);
         log::error!("a batch of projection {name:?} with {count} instances panicked ({panic}); each goes on alone");

@@ -46,8 +46,8 @@ impl Onlooker {
         Some(Readings {
             builds: shared.runners.iter().map(|runner| reading(&runner.handler.inner)).collect(),
             loops: health::loops(&self.pulses),
-            worker_panics: shared.worker_panics.load(Ordering::Relaxed),
-            deaf: shared.deaf.lock().clone(),
+            worker_panics: shared.workers.panics.load(Ordering::Relaxed),
+            deaf: shared.fleet.deaf.lock().clone(),
         })
     }
 }

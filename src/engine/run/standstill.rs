@@ -40,7 +40,7 @@ impl Shared {
             return Some(Box::new(StopCause::Failing(blocked.clone())));
         }
         let mut found = if *live == *runner.key() { self.standstills.of(at, &state.instance) } else { Vec::new() };
-        let standings = self.models.standstills().standings(std::slice::from_ref(live), Some(&state.instance));
+        let standings = self.stores.models.standstills().standings(std::slice::from_ref(live), Some(&state.instance));
         match standings {
             Ok(standings) => found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state))),
             Err(error) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&chain(&error)))),
@@ -118,7 +118,7 @@ impl Shared {
         let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
         // A source of the service's own may panic.
-        let read = net::caught(|| self.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
+        let read = net::caught(|| self.stores.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
         let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
         event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
     }
@@ -177,7 +177,7 @@ impl Shared {
         let forget: Vec<(ProjectionKey, StandstillSubject)> =
             gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
         let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
-        let outcome = self.models.standstills().note(self.id, &write, &forget);
+        let outcome = self.stores.models.standstills().note(self.id, &write, &forget);
         if let Err(error) = outcome {
             log::debug!("{}; the next tick tries again", chain(&error));
             return;
