@@ -357,7 +357,7 @@ pub struct Refused {
     pub instance: String,
     /// The position of the event.
     pub position: i64,
-    /// Class of the error; none when it could not be tried.
+    /// Class of the error; `None` when it could not be tried.
     pub class: Option<FailureClass>,
     /// Why.
     pub error: String,

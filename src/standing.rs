@@ -21,7 +21,7 @@ pub struct Standing {
     pub projection: ProjectionKey,
     /// When this was read, by the database's clock.
     pub at: SystemTime,
-    /// When one of its checkpoints moved last; none when that is not known.
+    /// When one of its checkpoints moved last; `None` when that is not known.
     pub moved_at: Option<SystemTime>,
     /// How far the build is.
     pub phase: Phase,

@@ -145,10 +145,10 @@ pub struct EventBatches {
     pub(crate) store: Option<uuid::Uuid>,
 }
 
-/// A row to write, of values of its own or of somebody else's.
+/// A row to write. It owns its values, or borrows them.
 pub(crate) type BulkRow<'v> = Vec<Cow<'v, Value>>;
 
-/// Rows of values of their own.
+/// Rows that own their values.
 pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
     rows.into_iter().map(|row| row.into_iter().map(Cow::Owned).collect()).collect()
 }
@@ -248,7 +248,7 @@ pub(crate) enum How {
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
-    /// Runs reads on a connection of its own; each statement sees what is committed by then.
+    /// Runs reads on its own connection; each statement sees what is committed by then.
     #[doc(hidden)]
     fn read<T, E: From<StoreError>>(
         &self,

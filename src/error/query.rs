@@ -1,11 +1,11 @@
-//! Reads of a service's own.
+//! Reads that a service writes.
 
 use std::time::Duration;
 
 use super::StoreError;
 use crate::clock::spoken;
 
-/// A read of a service's own that did not succeed.
+/// A custom read that did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {

@@ -103,7 +103,7 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of a store of one's own: what was being done, of which kind, and its cause.
+    /// An error of a custom store: what was being done, of which kind, and its cause.
     pub fn new(
         doing: impl Into<String>,
         kind: StoreErrorKind,

@@ -1,8 +1,8 @@
-//! A connection of the driver's, which keeps a runtime of its own inside.
+//! A connection of the driver's, which keeps its own runtime inside.
 //!
 //! The driver waits by that runtime, and panics where a thread already drives one. It waits when a connection is dropped too,
 //! so a panic on such a thread would be followed by another one while it unwinds, which ends the process. So the first call
-//! on each connection is guarded, and connections are closed on a thread of their own.
+//! on each connection is guarded, and connections are closed on their own thread.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher, RandomState};

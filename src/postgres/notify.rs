@@ -2,7 +2,7 @@
 //!
 //! LISTEN needs a session of the server that is the listener's own. Behind a pooler in transaction mode it has none:
 //! it hears nothing, and whichever session it was given stays subscribed. So the listener looks whether its session
-//! stays the same, and believes that it hears when it has heard a word of its own.
+//! stays the same, and believes that it hears when it has heard its own word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -212,7 +212,7 @@ pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<St
 }
 
 impl Subscription {
-    /// Waits for news for so long at most.
+    /// Waits for news for this long at most.
     fn hear(&mut self, own: Uuid, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));

@@ -1,4 +1,4 @@
-//! Reads of a service's own, and connections that are lent to it.
+//! Reads that a service writes, and connections that are lent to it.
 
 use std::time::Duration;
 

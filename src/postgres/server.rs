@@ -43,7 +43,7 @@ pub struct Postgres {
     pub(super) longest_idle: AtomicU64,
 }
 
-/// Even for the shortest leases a transaction may be idle for so long: a busy machine needs that now and then.
+/// Even for the shortest leases a transaction may be idle for this long: a busy machine needs that now and then.
 pub(super) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl Postgres {

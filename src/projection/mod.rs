@@ -67,7 +67,7 @@ struct Definition {
     schema: Option<String>,
     /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
     tables: Vec<Table>,
-    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without a reducer of their own.
+    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without their own reducer.
     reducers: BTreeMap<String, BTreeMap<String, Reducer>>,
     duplicates: Vec<(String, String)>,
     /// The kind of a type that a reducer names by an empty text.
@@ -77,7 +77,7 @@ struct Definition {
     /// For events of which the payload was erased.
     redacted: Option<Reducer>,
     duplicate_upcasts: Vec<(String, u32)>,
-    /// SQL of its own, by name.
+    /// Custom SQL, by name.
     own_sql: BTreeMap<String, OwnSql>,
     duplicate_sql: Vec<String>,
 }
@@ -221,7 +221,7 @@ impl Projection {
         self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
     }
 
-    /// Declares SQL of one's own, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
+    /// Declares custom SQL, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
     ///
     /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of the
     /// table that is being written, of whichever version or build. `{users.name}` is a column of it, which is needed only
@@ -312,7 +312,7 @@ impl Projection {
         ProjectionKey { name, version: self.inner.version }
     }
 
-    /// The same projection as a build beside its live one, with states and tables of its own.
+    /// The same projection as a build beside its live one, with its own states and tables.
     pub(crate) fn shadow(&self, mark: &'static str) -> Self {
         self.clone().change(|definition| definition.mark = Some(mark))
     }
@@ -348,7 +348,7 @@ impl Projection {
         self.inner.schema.as_deref().or(self.place.as_deref())
     }
 
-    /// The same projection without a schema of its own.
+    /// The same projection without its own schema.
     pub(crate) fn without_schema(&self) -> Self {
         self.clone().change(|definition| definition.schema = None)
     }
@@ -358,12 +358,12 @@ impl Projection {
         &self.inner.tables
     }
 
-    /// The SQL of its own that is declared under this name.
+    /// The custom SQL that is declared under this name.
     pub(crate) fn own_sql(&self, name: &str) -> Option<&OwnSql> {
         self.inner.own_sql.get(name)
     }
 
-    /// True when it declares SQL of its own.
+    /// True when it declares custom SQL.
     pub(crate) fn has_own_sql(&self) -> bool {
         !self.inner.own_sql.is_empty()
     }

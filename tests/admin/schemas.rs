@@ -1,4 +1,4 @@
-//! Read tables without a schema of their own, in databases where sessions disagree about the search path.
+//! Read tables without their own schema, in databases where sessions disagree about the search path.
 
 use readside::admin::{ExplainRequest, RebuildOptions};
 use readside::error::{SetupError, StoreErrorKind, chain};

@@ -1,4 +1,4 @@
-//! Reads of a service's own, on every backend: Contract: A10.
+//! Reads that a service writes, on every backend: Contract: A10.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};

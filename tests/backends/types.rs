@@ -45,7 +45,7 @@ fn doing(table: Table, statements: impl Statements) -> Projection {
         .on_raw("order", "order.changed", move |event| statements().swap_remove(at(event)))
 }
 
-/// Applies each of the statements by an event of its own; the class and text of each one's failure.
+/// Applies each of the statements by its own event; the class and text of each one's failure.
 fn apply(fixture: &Fixture, table: Table, statements: impl Statements) -> Vec<Option<(FailureClass, String)>> {
     let count = statements().len();
     let projection = doing(table, statements);

@@ -160,7 +160,7 @@ impl<'a> Export<'a> {
         Ok(event)
     }
 
-    /// The next line; none when a signal ended the wait for it.
+    /// The next line; `None` when a signal ended the wait for it.
     fn line(&self, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
         let line = next(&self.source, stop)?;
         if line.is_none() && !stop.is_asked() {

@@ -109,7 +109,7 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
     conn.query(&sql, &of(key)).map(|_| ())
 }
 
-/// Whose transaction holds a lock for so long is not waited for in line, where all who come later would wait behind.
+/// Whose transaction holds a lock for this long is not waited for in line, where all who come later would wait behind.
 const LONG: Duration = Duration::from_secs(1);
 
 /// How long readers may wait for a switch that waits itself.

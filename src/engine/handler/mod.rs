@@ -137,7 +137,7 @@ impl ProjectionHandler {
         if is_reducing() {
             return Err(TriggerError::InsideReducer { projection: self.name() });
         }
-        // A source or a store of the service's own may panic; whoever waits for this pass sees it end.
+        // A custom source or store may panic; whoever waits for this pass sees it end.
         net::caught(|| self.trigger_all(instances))
             .unwrap_or_else(|panic| Err(TriggerError::Panicked { projection: self.name(), panic }))
     }
@@ -275,7 +275,7 @@ impl ProjectionHandler {
         Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
     }
 
-    /// Waits for a flight of somebody else's; none when it was abandoned, or waits for a reducer in another instance.
+    /// Waits for a flight of somebody else's; `None` when it was abandoned, or waits for a reducer in another instance.
     fn outcome(&self, instance: &Arc<str>, flight: &Arc<InFlight>) -> Option<FlightOutcome> {
         let mut watch = Watch::default();
         loop {

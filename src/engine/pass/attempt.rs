@@ -136,7 +136,7 @@ impl Pass {
         let Err(error) = self.transact(open, ApplyMode::Batch, recording) else { return };
         match open {
             [work] => self.alone(work, error, recording),
-            // A transaction of its own may help.
+            // Its own transaction may help.
             _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, recording),
             _ if !error.concerns_all() => {
                 for work in open {

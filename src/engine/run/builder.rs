@@ -98,7 +98,7 @@ impl Engine {
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
-    /// None when events can only be read.
+    /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
     models: Arc<dyn ProjectionStore>,
@@ -127,7 +127,7 @@ impl EngineBuilder {
         }
     }
 
-    /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
+    /// Reads events from a custom source, which nothing is pushed to through the engine. Its ticks find new events;
     /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
     ///
     /// # Examples
@@ -140,7 +140,7 @@ impl EngineBuilder {
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
-    /// let source = MemorySource::default(); // or a source of the service's own
+    /// let source = MemorySource::default(); // or a custom source
     /// let models = SqliteStore::in_memory()?;
     /// let engine = Engine::builder(models).source(source).projection(logins).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
@@ -229,7 +229,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a projection with a configuration of its own.
+    /// Adds a projection with its own configuration.
     ///
     /// # Examples
     /// ```

@@ -44,7 +44,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks at a state that another process may move: from the first to the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// After so long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
+/// After this long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
 const FIRST_DOUBT: Duration = Duration::from_millis(100);
 const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -125,7 +125,7 @@ impl Engine {
         &self.shared.stores.models
     }
 
-    /// Where events are pushed, unless they come from a source of the service's own.
+    /// Where events are pushed, unless they come from a custom source.
     #[cfg(feature = "serve")]
     pub(crate) fn event_store(&self) -> Option<&Arc<dyn EventStore>> {
         self.shared.stores.events.as_ref()
@@ -165,7 +165,7 @@ impl Engine {
         self.shared.tell_all();
     }
 
-    /// Waits for anything to move, so long at most; false once it is shut down.
+    /// Waits for anything to move, this long at most; false once it is shut down.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.shared.stop.wait(time)
     }
@@ -487,7 +487,7 @@ impl Engine {
         self.shared.progress.all_moved();
     }
 
-    /// On a thread of its own: a connection may be frozen.
+    /// On its own thread: a connection may be frozen.
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {

@@ -31,7 +31,7 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
-    /// Batches of this process that ended by a panic outside of reducers, for instance in a source of the service's own;
+    /// Batches of this process that ended by a panic outside of reducers, for instance in a custom source;
     /// its log says where. Their instances go on, each alone.
     pub worker_panics: u64,
     /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
@@ -66,7 +66,7 @@ pub struct ProjectionHealth {
     pub reason: Option<String>,
     /// Since when, by the database's clock, if that is known.
     pub since: Option<SystemTime>,
-    /// When one of its checkpoints moved last; none when that is not on record.
+    /// When one of its checkpoints moved last; `None` when that is not on record.
     pub moved_at: Option<SystemTime>,
     /// All that keeps it, or instances of it, from moving, the gravest first: what this process and all others know.
     pub standstills: Vec<Standstill>,
@@ -99,7 +99,7 @@ pub struct ProjectionHealth {
     pub missed: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
-    /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
+    /// That readers see a version which no living engine runs, and what to do about it; `None` when all is well.
     pub unfed: Option<String>,
 }
 
@@ -210,7 +210,7 @@ impl Shared {
             return Ok(None);
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
+        // A custom source that panics shows in the count of panics, which must not be lost for it.
         let Ok(slices) = net::caught(|| self.stores.source.read(&request)) else { return Ok(None) };
         let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();

@@ -160,7 +160,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// What has trouble goes on in a job of its own, also the next time; those are told that are not done here.
+    /// What has trouble goes on in its own job, also the next time; those are told that are not done here.
     fn process(
         &self,
         projection: usize,

@@ -26,7 +26,7 @@ const PAGE: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) lags: Vec<Lag>,
-    /// All instances in which anything is behind, also what has to wait; none when they are not known.
+    /// All instances in which anything is behind, also what has to wait; `None` when they are not known.
     pub(crate) behind: Option<Vec<Arc<str>>>,
 }
 

@@ -1,4 +1,4 @@
-//! The operator: takes commands that people asked for, has each carried out on a thread of its own, and answers them.
+//! The operator: takes commands that people asked for, has each carried out on its own thread, and answers them.
 //!
 //! What a command means is not known here; see [`CommandHandler`].
 
@@ -106,7 +106,7 @@ impl Task {
         self.cancel.set();
     }
 
-    /// Waits so long; false when it may not go on.
+    /// Waits this long; false when it may not go on.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.cancel.wait(time)
     }

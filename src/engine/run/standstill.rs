@@ -117,7 +117,7 @@ impl Shared {
     fn kind_of(&self, runner: &Runner, hanging: &Hanging) -> String {
         let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        // A source of the service's own may panic.
+        // A custom source may panic.
         let read = net::caught(|| self.stores.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
         let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
         event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))

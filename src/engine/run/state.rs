@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 /// What an engine asks of its databases.
 #[derive(Debug)]
 pub(crate) struct Stores {
-    /// None when events can only be read.
+    /// `None` when events can only be read.
     pub(crate) events: Option<Arc<dyn EventStore>>,
     pub(crate) source: Arc<dyn EventSource>,
     pub(crate) models: Arc<dyn ProjectionStore>,

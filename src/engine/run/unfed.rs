@@ -165,7 +165,7 @@ impl Shared {
 /// Who asks for what engines do by themselves.
 pub(crate) const ITSELF: &str = "readside";
 
-/// Whether a command left what readers see to a person; none when it moves no reader.
+/// Whether a command left what readers see to a person; `None` when it moves no reader.
 fn choice(asked: &CommandRecord) -> Option<bool> {
     match &asked.command {
         AdminCommand::Back { stale, .. } => Some(*stale),
