@@ -274,7 +274,7 @@ impl FailureQuery {
         self
     }
 
-    /// At most so many; 0 for no limit.
+    /// At most this many; 0 for no limit.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self

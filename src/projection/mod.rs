@@ -83,7 +83,18 @@ struct Definition {
 }
 
 impl Projection {
-    /// A projection without tables and reducers. Versions count from 1.
+    /// A projection without tables and reducers. Versions count from 1. Raise the version when the tables or the
+    /// reducers change: the new version gets its own tables, which are filled from the log.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on_raw("user", "user.removed", |e| delete([eq("id", e.aggregate_id())]));
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn new(name: &str, version: u32) -> Self {
         Self {
             inner: Arc::new(Definition {
@@ -127,11 +138,38 @@ impl Projection {
 
     /// Adds the reducer for the events whose payload is a `P`, which names their types. An event whose payload does
     /// not fit `P` fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Renamed { name: String }
+    /// impl Payload for Renamed { const AGGREGATE: &str = "user"; const TYPE: &str = "user.renamed"; }
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on(|e, p: Renamed| update([set("name", p.name)], [eq("id", e.aggregate_id())]));
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn on<P: Payload>(self, reducer: impl Fn(&Event, P) -> Reduced + Send + Sync + 'static) -> Self {
         self.on_raw(P::AGGREGATE, P::TYPE, move |event| reducer(event, event.payload()?))
     }
 
     /// Adds the reducer for events without a Rust type, or of a type that several payloads share.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on_raw("user", "user.renamed", |e| {
+    ///         let payload: serde_json::Value = e.payload()?;
+    ///         update([set("name", payload["name"].as_str())], [eq("id", e.aggregate_id())])
+    ///     });
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn on_raw(
         self,
         aggregate_type: &str,
