@@ -39,7 +39,7 @@ pub enum QueryError {
         values: usize,
     },
     /// A row is not what was asked for.
-    #[error("row {row} of the query is no {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
+    #[error("row {row} of the query does not fit {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
     Decode {
         /// Which row, from 0.
         row: usize,

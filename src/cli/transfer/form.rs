@@ -190,8 +190,9 @@ fn next(source: &Source, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
         match source.next(NOTICE)? {
             Next::Line(line) => {
                 let number = line.number;
-                let text =
-                    String::from_utf8(line.bytes).ok().with_context(|| format!("line {number}: it is no UTF-8"))?;
+                let text = String::from_utf8(line.bytes)
+                    .ok()
+                    .with_context(|| format!("line {number}: it is not valid UTF-8"))?;
                 return Ok(Some((number, text)));
             }
             Next::Nothing => {}
