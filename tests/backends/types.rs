@@ -383,7 +383,7 @@ pub(crate) fn a_type_that_no_column_can_have_is_refused_by_name(fixture: &Fixtur
         (enumeration("x", ["a\0"]), "NUL"),
         (enumeration("x", ["a"]).default("b"), "default"),
         (decimal("x", 4, 2).default(Value::decimal("0.125")), "default"),
-        (decimal("x", 4, 2).default(Value::decimal("NaN")), "no decimal"),
+        (decimal("x", 4, 2).default(Value::decimal("NaN")), "not a decimal"),
         (integer("x").default(u64::MAX), "outside of"),
     ] {
         let table = Table::new("orders").column(text_id()).column(column).primary_key(["id"]);
