@@ -14,7 +14,7 @@
 //! 3. The [`Projection`]'s reducer turns the event into a [`Statement`](statement::Statement), which is data made by
 //!    [`create`](statement::create), [`update`](statement::update) and the other builders.
 //! 4. One transaction ([`ProjectionStore::transaction`](store::ProjectionStore::transaction)) locks the state row, compares the checkpoint, applies the
-//!    statements and moves the checkpoint. Whoever else does the same finds the checkpoint moved, and nothing to do.
+//!    statements and moves the checkpoint. Another process that does the same finds the checkpoint moved, and nothing to do.
 //! 5. Readers see the row in the view with the table's plain name; [`Engine::await_pushed`] tells when.
 //!
 //! An [`Engine`] does steps 2 to 4 by itself, on its own threads, alone or together with other processes; a

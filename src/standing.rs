@@ -1,6 +1,6 @@
 //! How projections get on: one verdict for each, made of what is stored and of what processes say.
 //!
-//! Whoever shows verdicts asks [`judge`], so that `health`, `status` and `doctor` say the same.
+//! All that show verdicts ask [`judge`], so that `health`, `status` and `doctor` say the same.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -127,8 +127,8 @@ pub trait Conn {
     /// The schema of the engine's own tables, where there are schemas.
     fn home(&self) -> Option<&str>;
 
-    /// The sessions that hold locks on these relations, given as quoted names, the longest first: whoever wants one alone waits
-    /// for them, and all who come after wait for him. None where nobody waits so.
+    /// The sessions that hold locks on these relations, given as quoted names, the longest first: a session that
+    /// wants one alone waits for them, and all who come later wait behind it. None where no session waits like that.
     fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
         Ok(Vec::new())
     }
@@ -224,7 +224,7 @@ pub(crate) enum BulkKind {
     /// Rows with these keys go.
     #[default]
     Delete,
-    /// As `Delete`; that any is there is an error, which whoever asks has to make of their number.
+    /// As `Delete`; that any is there is an error, which the caller makes of their number.
     Absent,
     /// Only rows whose key exists.
     Update,

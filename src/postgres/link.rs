@@ -61,7 +61,7 @@ impl Link {
     /// Refuses a thread on which the driver would panic: takes a look at what has arrived, and waits for nothing.
     pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
         let client = self.client(doing)?;
-        // What is wrong with the connection is found out by whoever uses it.
+        // The next use of the connection shows what is wrong with it.
         guarded(doing, || drop(client.notifications().iter().next()))
     }
 

@@ -150,7 +150,7 @@ pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64,
     pid(client, &postgres.home.script("LISTEN readside; SELECT pg_backend_pid()"))
 }
 
-/// Takes the subscription back. A pooler gives a session that was used last to whoever comes next, and it may be another one
+/// Takes the subscription back. A pooler gives the session that was used last to the next client, and it may be another one
 /// than that which is subscribed: those are kept busy by transactions meanwhile. Where too many others come and go, it fails.
 pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
     if !take_back(postgres, client, subscribed, TRIES) {

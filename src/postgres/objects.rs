@@ -180,7 +180,7 @@ const ROW_SECURITY: &str = "SELECT format('row-level security of %s', shown), tr
      format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', n) FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
      WHERE c.relforcerowsecurity AND NOT d.relforcerowsecurity";
 
-/// Whoever made the table may do all of the above before it is another's.
+/// It comes last: the role that made the table may do all of the above until the owner changes.
 const OWNER: &str = "SELECT format('owner of %s', shown), true, format('ALTER TABLE %s OWNER TO %I', n, pg_get_userbyid(c.relowner)) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relowner <> d.relowner";
 

@@ -39,7 +39,7 @@ pub trait NotificationListener: Sealed + fmt::Debug + Send {
     fn deaf(&self) -> Option<String>;
 }
 
-/// A store whose pushes other processes can hear of: it tells them itself, whoever pushes.
+/// A store whose pushes other processes can hear of: it tells them itself, with or without an engine.
 ///
 /// It is sealed: only this library implements it.
 pub trait Notifier: Sealed + fmt::Debug + Send + Sync {

@@ -79,7 +79,7 @@ pub struct Engine {
     pulses: Vec<(&'static str, Arc<Pulse>)>,
     threads: Mutex<Option<Threads>>,
     subscription: Arc<Subscription>,
-    /// Threads that had not ended when a shutdown gave up; held by whoever shuts down.
+    /// Threads that had not ended when a shutdown gave up; held by the call that shuts down.
     left: parking_lot::Mutex<Vec<Thread>>,
 }
 

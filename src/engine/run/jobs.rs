@@ -105,7 +105,7 @@ impl Shared {
                     self.log_memory.seen_ranges().forget(&stopped.instance);
                     self.schedule.add(projection, &stopped.instance);
                 }
-                // A lease may have been left by the dead: whoever takes it sees.
+                // A dead process may have left the lease: catching up takes it and sees.
                 StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
                 _ => self.log_stop(runner, &stopped),
             }
@@ -195,7 +195,7 @@ impl Shared {
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
-            // Whoever waits for the build hears why.
+            // The command that waits for the build hears why.
             cause @ StopCause::LogIncomplete { .. } if runner.state().is_background => {
                 let why = format!("instance {:?}: {cause}", stopped.instance);
                 self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));

@@ -38,7 +38,7 @@ impl Listener {
             }
             Err(error) => {
                 self.failures += 1;
-                // Whoever answers next may not be who answered until now.
+                // The next connection may lead to another server.
                 self.shared.forget_history();
                 let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
                 self.tell(Some(chain(&error)));

@@ -245,7 +245,7 @@ impl Operator {
                 let mut tasks = self.shared.commands.threads.lock();
                 tasks.retain(|(thread, _)| !thread.is_done());
                 if self.shared.stop.is_set() {
-                    // Whoever said so may have been here before it.
+                    // The call that stops the engine may have gone over the list before.
                     cancel.set();
                 }
                 tasks.push((thread, cancel));
@@ -272,7 +272,7 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
         Some((state, answer)) => answer_at_last(task, state, &answer),
         None => {}
     }
-    // Also what did not come to an end: whoever has it then, this process may get it again.
+    // Also what did not come to an end: this process may get it again.
     task.shared.commands.over.lock().push(task.number);
     task.shared.tell_all();
 }

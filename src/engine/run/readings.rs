@@ -1,4 +1,4 @@
-//! What a process measures of its own work, for whoever shows it.
+//! What a process measures of its own work, for the page, the metrics and observers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};

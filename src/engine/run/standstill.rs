@@ -1,4 +1,4 @@
-//! Tells the store, and whoever asks, why projections and instances stand still here (`standstills.rs`).
+//! Tells the store, and callers, why projections and instances stand still here (`standstills.rs`).
 //!
 //! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
 //! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
@@ -155,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// An error of whoever looks, with what was known before it.
+    /// The error of a look, with what was known before it.
     pub(crate) fn with_standstill(&self, error: StoreError) -> StoreError {
         let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
         let Some(first) = all.min_by_key(|one| one.since) else { return error };

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) standstills: Standstills,
     pub(crate) commands: RunningCommands,
     pub(crate) tick_now: Sender<()>,
-    /// Held by whoever looks which builds there are.
+    /// Held while a thread looks which builds there are.
     pub(crate) looking: Mutex<()>,
 }
 

@@ -125,7 +125,7 @@ impl Ticker {
         Ok(last_scan)
     }
 
-    /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
+    /// Checkpoints that are not part of the log are work, too: the worker that opens them says so. Each one is compared with the event
     /// that it names at the first look, and when the log may be another one.
     fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
         let forgotten = self.shared.log_memory.forgotten();

@@ -140,7 +140,7 @@ impl Shared {
         Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
     }
 
-    /// All engines of the version may ask; one of them is heard. Whoever carries it out looks again at who is alive.
+    /// All engines of the version may ask; one of them is heard. The engine that carries it out looks again at who is alive.
     fn ask_for_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let why = format!(
             "readers see version {}, which no living engine runs; version {} is in the code of {}",

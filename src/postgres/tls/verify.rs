@@ -100,8 +100,8 @@ impl ServerCertVerifier for Verifier {
         })
     }
 
-    // Also where nobody asks whose certificate it is: channel binding is worth something only while whoever shows a
-    // certificate holds its key.
+    // Also where nobody asks whose certificate it is: channel binding proves something only while the one
+    // who shows a certificate holds its key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -311,7 +311,7 @@ mod tests {
 
     type Signed = rcgen::CertifiedKey<rcgen::KeyPair>;
 
-    // A certificate is public. Whoever shows the server's without its key could pass on what channel binding proves.
+    // A certificate is public. One who shows the server's without its key could pass on what channel binding proves.
     #[test]
     fn whoever_shows_a_certificate_holds_its_key() {
         let own = rcgen::generate_simple_self_signed(["db.example.com".to_owned()]).unwrap();
