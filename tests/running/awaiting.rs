@@ -107,7 +107,7 @@ impl Faults for LateAnswer {
     }
 }
 
-// Contract: J1: a look that began before a pause, and ends after it, does not undo it.
+// Contract: O5: a look that began before a pause, and ends after it, does not undo it.
 both!(an_older_look_does_not_undo_a_pause);
 pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
     let ((read, reads), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
@@ -153,7 +153,7 @@ impl Faults for LateRead {
     }
 }
 
-// Contract: J1: a job that began before a pause applies nothing that is stored after it.
+// Contract: O5: a job that began before a pause applies nothing that is stored after it.
 both!(a_job_under_way_minds_a_pause);
 pub(crate) fn a_job_under_way_minds_a_pause<P: Place>(place: &P) {
     let ((begins, begun), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
@@ -175,6 +175,7 @@ pub(crate) fn a_job_under_way_minds_a_pause<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
+// Contract: O5
 both!(a_paused_instance_waits);
 pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     let store = place.open();
