@@ -1,4 +1,4 @@
-//! What can only be reached from inside: a disk that is full.
+//! What can only be reached from inside: a disk that is full, and what becomes of statements.
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -155,4 +155,25 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     assert!(found.remedy.is_none() && found.found.contains("it is emptied now"), "{}", found.found);
     assert_eq!(length(), 0);
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
+}
+
+// Each look at an instance runs such statements. One that is prepared anew costs more than all the rest of the look.
+#[test]
+fn a_statement_stays_prepared_whatever_is_bound_to_it() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    use crate::db::Conn;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let conn = store.backend().writer.lock();
+    let mut handle = Handle::new(&conn, &SystemClock);
+    let by_type = crate::sql::Dialect::Sqlite.any("aggregate_type", 2);
+    let sql = format!("SELECT max(head) FROM readside_heads WHERE instance_id = $1 AND {by_type}");
+    for instance in ["a", "b", "c"] {
+        handle.query(&sql, &[instance.into(), crate::Value::TextArray(vec!["user".to_owned()])]).unwrap();
+    }
+    let statement = handle.prepare(&sql).unwrap();
+    let times =
+        [rusqlite::StatementStatus::RePrepare, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 3]);
 }
