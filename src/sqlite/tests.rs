@@ -177,3 +177,20 @@ fn a_statement_stays_prepared_whatever_is_bound_to_it() {
         [rusqlite::StatementStatus::RePrepare, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
     assert_eq!(times, [0, 3]);
 }
+
+// Contract: A5: a long read goes page by page, and each page looks at its own events only.
+#[test]
+fn a_page_is_found_without_sorting_what_is_left() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap();
+    assert_eq!(store.filter(&Query::new().max_bytes(1)).unwrap().len(), 1);
+    let conn = store.backend().writer.lock();
+    let sizes = "SELECT octet_length(payload) + octet_length(metadata), instance_id, position FROM readside_all_events \
+                 WHERE TRUE ORDER BY instance_id ASC, position ASC LIMIT $1";
+    let statement = Handle::new(&conn, &SystemClock).prepare(sizes).unwrap();
+    let times = [rusqlite::StatementStatus::Sort, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 1], "sorted, of so many runs");
+}
