@@ -286,10 +286,10 @@ pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
 
 /// Refuses NUL, which PostgreSQL cannot store and at which SQLite's own functions stop.
 pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
-    match text.find('\0') {
-        Some(at) => Err(TextFault::Nul { at }),
-        None => Ok(()),
+    if !text.as_bytes().contains(&0) {
+        return Ok(());
     }
+    Err(TextFault::Nul { at: text.find('\0').unwrap_or_default() })
 }
 
 /// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases take.
