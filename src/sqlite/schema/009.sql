@@ -1,0 +1,5 @@
+-- An id is looked for in all instances at once. The order of ids is that of time, so that a new one goes to the end.
+DROP INDEX readside_events_by_id;
+DROP INDEX readside_events_archive_by_id;
+CREATE INDEX readside_events_by_id ON readside_events (event_id);
+CREATE INDEX readside_events_archive_by_id ON readside_events_archive (event_id);
