@@ -178,17 +178,14 @@ fn privileges(postgres: &Postgres) -> Examined {
     }
     let guarded = postgres.read(doing, rights::under_policies)?;
     if !guarded.is_empty() {
-        let tables: Vec<&str> = guarded.iter().map(|(table, _)| table.as_str()).collect();
         let found = format!(
-            "row-level security holds for role {:?} on {}: what its policies hide is neither read nor changed nor compared, \
-             and no error says so",
+            "row-level security holds for role {:?} on {}: engines refuse to work where policies may hide rows from them",
             lacking.role,
-            tables.join(", ")
+            guarded.join(", ")
         );
-        let remedy = "give this role BYPASSRLS, or make it the owner of these tables without FORCE ROW LEVEL SECURITY; or see \
-                      that the policies let it see and change every row";
-        let is_own = guarded.iter().any(|(_, is_own)| *is_own);
-        return Ok(if is_own { Finding::fail } else { Finding::warn }(check, found, remedy));
+        let remedy = "give this role BYPASSRLS, or make it the owner of these tables, or a member of the owner, without FORCE \
+                      ROW LEVEL SECURITY";
+        return Ok(Finding::fail(check, found, remedy));
     }
     Ok(if lacking.is_owner && tables {
         Finding::ok(check, "may read and write all tables, set up and rebuild")
