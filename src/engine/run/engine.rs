@@ -258,6 +258,8 @@ impl Engine {
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // What is applied to a build that readers do not see is nothing to them.
         let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
+        // A connection that was lost meanwhile may have led to another log than the next one does.
+        self.shared.mind_generation();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, events)
     }
