@@ -1,0 +1,1 @@
+-- A file is restored as a whole: nothing says which tables a build was made with.
