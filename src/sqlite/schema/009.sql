@@ -3,3 +3,5 @@ DROP INDEX readside_events_by_id;
 DROP INDEX readside_events_archive_by_id;
 CREATE INDEX readside_events_by_id ON readside_events (event_id);
 CREATE INDEX readside_events_archive_by_id ON readside_events_archive (event_id);
+
+-- A file is restored as a whole: nothing says which tables a build was made with.
