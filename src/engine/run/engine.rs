@@ -113,6 +113,10 @@ impl Engine {
         Self { shared, pulses, threads: Mutex::new(Some(threads)), subscription, left: parking_lot::Mutex::default() }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
         &self.shared.source
     }
@@ -476,6 +480,7 @@ impl Engine {
     fn say_stop(&self) {
         self.shared.stop.set();
         self.subscription.close();
+        self.shared.hub.close();
         self.shared.request_tick();
         self.shared.request_operation();
         for runner in &self.shared.runners {

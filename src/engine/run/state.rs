@@ -17,6 +17,7 @@ use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) over: Mutex<Vec<u64>>,
     /// What stands still here, and why.
     pub(crate) standstills: Standstills,
+    /// Who watches read models here.
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl Shared {
