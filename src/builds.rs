@@ -1,6 +1,6 @@
 //! Builds of read models: the one that readers see, and the one that is made beside it.
 //!
-//! Each is a projection of its own: states, leases and failures are kept under its key, rows in tables of its own. The
+//! Each is a separate projection: states, leases and failures are kept under its key, rows in its own tables. The
 //! plain name of a version always means its older build; a switch within a version exchanges the names.
 
 use std::collections::BTreeSet;

@@ -72,7 +72,7 @@ fn find_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str
     }
 }
 
-/// A few instances that are all those which may be behind; none when they are many, or were named.
+/// A few instances that are all those which may be behind; `None` when they are many, or were named.
 ///
 /// Where all projections have a state, and the lowest is not below any head that is asked for, nothing is behind. SQLite
 /// compares the pairs as fast as it would find this.

@@ -111,8 +111,8 @@ enum Lock {
     Take,
 }
 
-/// Under the lock, a state at 0 reads as far as its instance was removed: whoever still holds events from before the removal
-/// finds them done.
+/// Under the lock, a state at 0 reads as far as its instance was removed: a process that still holds events from before the
+/// removal finds them done.
 fn position(dialect: Dialect, lock: Lock) -> String {
     if lock == Lock::None {
         return "position".to_owned();

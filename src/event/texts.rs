@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// How many texts an event has of its own. The type of its aggregate is shared with others.
+/// How many texts an event owns. The type of its aggregate is shared with others.
 pub(crate) const COUNT: usize = 6;
 
 /// Which of the texts, in the order of their columns.

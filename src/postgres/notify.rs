@@ -2,7 +2,7 @@
 //!
 //! LISTEN needs a session of the server that is the listener's own. Behind a pooler in transaction mode it has none:
 //! it hears nothing, and whichever session it was given stays subscribed. So the listener looks whether its session
-//! stays the same, and believes that it hears when it has heard a word of its own.
+//! stays the same, and believes that it hears when it has heard its own word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64,
     pid(client, &postgres.home.script("LISTEN readside; SELECT pg_backend_pid()"))
 }
 
-/// Takes the subscription back. A pooler gives a session that was used last to whoever comes next, and it may be another one
+/// Takes the subscription back. A pooler gives the session that was used last to the next client, and it may be another one
 /// than that which is subscribed: those are kept busy by transactions meanwhile. Where too many others come and go, it fails.
 pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
     if !take_back(postgres, client, subscribed, TRIES) {
@@ -212,7 +212,7 @@ pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<St
 }
 
 impl Subscription {
-    /// Waits for news for so long at most.
+    /// Waits for news for this long at most.
     fn hear(&mut self, own: Uuid, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));

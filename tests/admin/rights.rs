@@ -51,7 +51,7 @@ impl Drop for Role<'_> {
     }
 }
 
-/// A read model in a schema of its own, whose name has to be quoted too.
+/// A read model in its own schema, whose name has to be quoted too.
 fn sums() -> Projection {
     Projection::new("sums", 1)
         .schema("Read models")

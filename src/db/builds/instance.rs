@@ -253,7 +253,7 @@ fn copy_state(
         .into_iter()
         .map(|column| format!("{column} = {}", source.replace("{}", column)))
         .collect();
-    // A new epoch: whoever works on the old rows finds its lease gone.
+    // A new epoch: a worker that is at the old rows finds its lease gone.
     let sql = format!(
         "UPDATE {states} SET {}, epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
         set.join(", ")

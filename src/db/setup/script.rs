@@ -32,7 +32,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
     let name = literal(projection.name());
-    // Whoever runs the script decides by its search path, once and for all.
+    // The search path of the session that runs the script decides, once and for all.
     let unnamed = dialect == Dialect::Postgres && projection.schema_name().is_none();
     let place = if unnamed { "current_schema()" } else { "NULL" };
     let before = if unnamed { "current_schema() || '.' || " } else { "" };

@@ -20,7 +20,7 @@ pub(crate) const NEXT: &str = "next";
 impl Shared {
     /// Takes in which builds there are, and says whether that has changed.
     pub(crate) fn look_at_builds(&self) -> Result<bool, StoreError> {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         // What is read later is taken in later.
         let _looking = self.looking.lock();
         let mut builds = store.builds()?;
@@ -73,7 +73,7 @@ impl Shared {
             return false;
         }
         let projections: Vec<&Projection> = gone.iter().map(|runner| &runner.handler.inner.projection).collect();
-        if let Err(error) = self.models.setup(&projections) {
+        if let Err(error) = self.stores.models.setup(&projections) {
             log::error!(
                 "{names} is not on record any more, as after a restore: {}; the next tick tries again",
                 chain(&error)
@@ -120,7 +120,7 @@ impl Shared {
     }
 
     fn write_trouble(&self, runner: &Runner, trouble: &BuildTrouble) {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         let outcome = if trouble.again.is_some() {
             self.record(runner, Some(&trouble.text))
         } else {
@@ -140,7 +140,7 @@ impl Shared {
 
     /// Puts on record why a build does not move, or that it does; it stays in its phase.
     fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         for phase in [Phase::Building, Phase::Ready] {
             if store.enter(runner.key(), &[phase], phase, trouble)? {
                 break;
@@ -210,7 +210,7 @@ impl Shared {
             command: AdminCommand::Rebuild(RebuildOptions { switch, unless_live: true, ..RebuildOptions::default() }),
             by: By::new(ITSELF, why),
         };
-        match self.models.commands().ask(&command) {
+        match self.stores.models.commands().ask(&command) {
             Ok(_) => {
                 let pause = asked.map_or(lease, |(_, pause)| (pause * 2).min(LONGEST.max(lease)));
                 *asked = Some((now + pause, pause));

@@ -1,4 +1,4 @@
-//! What a process measures of its own work, for whoever shows it.
+//! What a process measures of its own work, for the page, the metrics and observers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -53,8 +53,8 @@ impl Onlooker {
         Some(Readings {
             builds: shared.runners.iter().map(|runner| reading(&runner.handler.inner)).collect(),
             loops: health::loops(&self.pulses),
-            worker_panics: shared.worker_panics.load(Ordering::Relaxed),
-            deaf: shared.deaf.lock().clone(),
+            worker_panics: shared.workers.panics.load(Ordering::Relaxed),
+            deaf: shared.fleet.deaf.lock().clone(),
         })
     }
 }

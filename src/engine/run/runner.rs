@@ -49,7 +49,7 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
-    /// What commands are at that reduce events beside it: on builds of their own, or to look at it.
+    /// What commands are at that reduce events beside it: on their own builds, or to look at it.
     pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,

@@ -204,7 +204,7 @@ impl Standstills {
         });
     }
 
-    /// An event of an instance is inside its reducer for so long. True when that is something new.
+    /// An event of an instance is inside its reducer for this long. True when that is something new.
     pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
         self.note_hanging(&(projection, StandstillSubject::Instance(Arc::clone(&hanging.instance))), hanging, what)
     }
@@ -222,7 +222,7 @@ impl Standstills {
         is_news
     }
 
-    /// A command has an event inside its reducer for so long, or none has any more. True when that is something new.
+    /// A command has an event inside its reducer for this long, or none has any more. True when that is something new.
     pub(crate) fn command_hangs(&self, projection: usize, hanging: Option<(&Hanging, &str)>) -> bool {
         let key = (projection, StandstillSubject::Command);
         let Some((hanging, what)) = hanging else {

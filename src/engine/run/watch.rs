@@ -19,7 +19,7 @@ pub(crate) fn tick(shared: &Shared) {
         return;
     }
     let began = Instant::now();
-    if let Err(error) = shared.hub.look(&*shared.models) {
+    if let Err(error) = shared.hub.look(&*shared.stores.models) {
         log::debug!("looking at what is watched: {}; the next look sees it", chain(&error));
     }
     shared.stop.wait(EVERY.max(began.elapsed() * SHARE));
@@ -95,6 +95,6 @@ impl Engine {
 
 impl Shared {
     pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
-        self.hub.watch(&*self.models, projection, instance, mark)
+        self.hub.watch(&*self.stores.models, projection, instance, mark)
     }
 }

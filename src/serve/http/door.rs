@@ -32,7 +32,7 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For an answer to be taken.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 
-/// What a client still sends is taken for so long, so that it gets to read why it was refused.
+/// What a client still sends is taken for this long, so that it gets to read why it was refused.
 const FAREWELL: (Duration, usize) = (Duration::from_millis(500), 2 << 20);
 
 /// Reads of one client in one look, at most, so that a loud one does not keep the others waiting.
