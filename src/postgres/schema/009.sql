@@ -23,3 +23,6 @@ EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
 END
 $$;
 GRANT EXECUTE ON FUNCTION readside.database_id() TO PUBLIC;
+
+-- How often rows of an instance were changed otherwise than by moving its checkpoint on: those who watch it read all anew.
+ALTER TABLE readside.projection_states ADD COLUMN anew bigint NOT NULL DEFAULT 0;
