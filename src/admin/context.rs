@@ -157,7 +157,7 @@ pub(super) fn lower(error: Error) -> OperateError {
         Error::Projection(error) => error.into(),
         Error::Config(error) => error.into(),
         Error::Statement(error) => error.into(),
-        Error::Mend(error) => error.into(),
+        Error::Failure(error) => error.into(),
         Error::Operate(error) => error,
         other => OperateError::Unsupported { what: chain(&other) },
     }

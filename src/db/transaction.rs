@@ -143,6 +143,15 @@ impl ProjectionTransaction for Transaction<'_> {
         failure::parked(self.conn, projection, instance, ids)
     }
 
+    fn promote(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        aggregates: &Aggregates,
+    ) -> Result<(), StoreError> {
+        failure::promote(self.conn, projection, instance, aggregates)
+    }
+
     fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {
         failure::mark(self.conn, projection, instance, event)
     }

@@ -44,10 +44,10 @@ pub enum Error {
     Watch(#[from] WatchError),
     /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] FailureError),
+    Failure(#[from] FailureError),
     /// See [`RetentionError`].
     #[error(transparent)]
-    Life(#[from] RetentionError),
+    Retention(#[from] RetentionError),
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),

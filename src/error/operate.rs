@@ -280,7 +280,7 @@ pub enum OperateError {
     Switch(#[from] SwitchError),
     /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] FailureError),
+    Failure(#[from] FailureError),
     /// See [`StatementError`].
     #[error(transparent)]
     Statement(#[from] StatementError),

@@ -80,7 +80,7 @@ fn run(role: &Role<'_>, instance: &str) {
     });
     let again = engine.admin().retry("counts", instance, 4, &by());
     assert!(
-        matches!(again, Err(readside::error::OperateError::Mend(readside::error::FailureError::StillFails { .. }))),
+        matches!(again, Err(readside::error::OperateError::Failure(readside::error::FailureError::StillFails { .. }))),
         "{again:?}"
     );
     engine.admin().discard("counts", instance, 4, &by()).unwrap();

@@ -290,7 +290,7 @@ pub(in crate::db) fn empty(
         );
         let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();
         conn.execute(&sql, &params)?;
-        failure::refresh(conn, &key, instance)?;
+        failure::refresh(conn, &key, vec![instance.to_string()])?;
     }
     Ok(rows)
 }

@@ -425,16 +425,17 @@ impl Pass {
         effects: &[Effect],
         log: Log,
     ) -> Result<(), StoreError> {
+        let mut attempts: Vec<Attempt> = Vec::new();
         for (work, effect) in works.iter().zip(effects) {
             let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
-            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind_parked(&step.event)).collect();
+            attempts.extend(steps.map(|step| failure::behind_parked(&step.event)));
             attempts.extend(effect.passed.iter().chain(&effect.attempt).cloned());
-            if !attempts.is_empty() {
-                tx.record(&self.key, &attempts)?;
-            }
-            if effect.unmark {
-                tx.mark(&self.key, &work.instance, None)?;
-            }
+        }
+        if !attempts.is_empty() {
+            tx.record(&self.key, &attempts)?;
+        }
+        for (work, _) in works.iter().zip(effects).filter(|(_, effect)| effect.unmark) {
+            tx.mark(&self.key, &work.instance, None)?;
         }
         let checkpoints: Vec<Checkpoint> = effects.iter().filter_map(|effect| effect.checkpoint.clone()).collect();
         for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {

@@ -37,7 +37,7 @@ impl Pass {
         let mut apart = Vec::new();
         self.isolate(works, &mut apart, Work::is_careful);
         let processed = self.attempts(works, |works, _| {
-            self.attempt(works, Recording::Nothing);
+            self.attempt(works, Recording::Final);
             self.isolate(works, &mut apart, has_own_trouble);
             true
         });

@@ -28,7 +28,7 @@ use crate::engine::run::ticker::Ticker;
 use crate::engine::run::watch;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
-use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
+use crate::error::{ConfigError, Error, SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -73,6 +73,15 @@ impl NotificationListener for NoNotifier {
     }
 }
 
+/// The same error, which says that it is about the database of the events.
+fn of_the_events(error: SetupError) -> SetupError {
+    match error {
+        SetupError::Missing { what } => SetupError::Missing { what: format!("in the database of the events, {what}") },
+        SetupError::Store(error) => SetupError::Store(error.doing("setting up the database of the events")),
+        other => other,
+    }
+}
+
 impl Engine {
     /// Begins an engine on a store that holds events and read models.
     ///
@@ -103,6 +112,8 @@ pub struct EngineBuilder {
     /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
+    /// Who sets up the database of the events, where it is not that of the read models.
+    log: Option<Arc<dyn ProjectionStore>>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
     notifier: Arc<dyn Notifier>,
@@ -119,6 +130,7 @@ impl EngineBuilder {
         Self {
             events: Some(store.clone()),
             source: store.clone(),
+            log: Some(store.clone()),
             models: store.clone(),
             leases: store.clone(),
             notifier: store,
@@ -152,6 +164,7 @@ impl EngineBuilder {
     pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
         self.source = Arc::new(source);
         self.events = None;
+        self.log = None;
         self.notifier = Arc::new(NoNotifier);
         self.together = false;
         self
@@ -184,7 +197,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Keeps read models, states and leases in another database than the events.
+    /// Keeps read models, states and leases in another database than the events. [`start`](Self::start) sets up both, or
+    /// checks both where `setup` is off.
     ///
     /// # Examples
     /// ```
@@ -196,7 +210,6 @@ impl EngineBuilder {
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
     /// let (events, models) = (SqliteStore::in_memory()?, SqliteStore::in_memory()?);
-    /// events.setup()?;
     /// let engine = Engine::builder(events).models(models).projection(logins).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
     /// # }
@@ -282,11 +295,13 @@ impl EngineBuilder {
         self.leases.hold_within(self.config.lease);
         self.leases.call_itself(&self.config.name);
         let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
-        if self.config.setup {
-            self.models.setup(&projections)?;
-        } else {
-            self.models.verify(&projections)?;
+        let prepare = |store: &dyn ProjectionStore, projections: &[&Projection]| {
+            if self.config.setup { store.setup(projections) } else { store.verify(projections) }
+        };
+        if let Some(log) = self.log.as_deref().filter(|_| !self.together) {
+            prepare(log, &[]).map_err(of_the_events)?;
         }
+        prepare(self.models.as_ref(), &projections)?;
         if let Some(signal) = &self.initialized {
             // Sent or dropped, both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
