@@ -1,13 +1,17 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
+mod access;
 mod column;
+mod foreign_key;
 mod index;
 
+pub use self::access::Privilege;
 pub use self::column::{
     Column, boolean, bytes, date, decimal, duration, enumeration, float, integer, integer_array, json, text,
     text_array, time, timestamp, uuid, uuid_array,
 };
 use self::column::{check_default, check_type, is_fixed, size_in_index};
+pub use self::foreign_key::ForeignKey;
 pub use self::index::Index;
 pub(crate) use self::index::{Check, Key, Method};
 use crate::dialect::Dialects;
@@ -30,14 +34,6 @@ const ALWAYS_FITS: usize = INDEX_ROOM / 31;
 
 /// The column that the engine adds to every table, row and condition.
 pub(crate) const INSTANCE_COLUMN: &str = "instance_id";
-
-/// A reference to a row of the projection's primary table, deleted together with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ForeignKey {
-    pub(crate) columns: Vec<String>,
-    /// Plain name of the referenced table; none means the primary one.
-    pub(crate) table: Option<String>,
-}
 
 /// A table of a projection.
 ///
@@ -71,6 +67,11 @@ pub struct Table {
     /// Those with more than plain columns.
     pub(crate) more_indexes: Vec<Index>,
     pub(crate) checks: Vec<Check>,
+    pub(crate) comment: Option<String>,
+    /// Roles with what they are given.
+    pub(crate) grants: Vec<(String, Vec<Privilege>)>,
+    /// Readers see the tenant that they have named.
+    pub(crate) isolated: bool,
 }
 
 impl Table {
@@ -93,6 +94,9 @@ impl Table {
             foreign_keys: Vec::new(),
             more_indexes: Vec::new(),
             checks: Vec::new(),
+            comment: None,
+            grants: Vec::new(),
+            isolated: false,
         }
     }
 
@@ -197,41 +201,6 @@ impl Table {
         self
     }
 
-    /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let phones = Table::suffix("phones")
-    ///     .column(text("id"))
-    ///     .column(text("phone"))
-    ///     .primary_key(["id", "phone"])
-    ///     .references_primary(["id"]);
-    /// # let _ = phones;
-    /// ```
-    pub fn references_primary<const N: usize>(mut self, columns: [&str; N]) -> Self {
-        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: None });
-        self
-    }
-
-    /// Adds a foreign key to the primary key of another table of the projection; rows go when theirs goes.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let calls = Table::suffix("calls")
-    ///     .column(text("id"))
-    ///     .column(text("phone"))
-    ///     .column(text("call"))
-    ///     .primary_key(["id", "phone", "call"])
-    ///     .references(["id", "phone"], "phones");
-    /// # let _ = calls;
-    /// ```
-    pub fn references<const N: usize>(mut self, columns: [&str; N], table: &str) -> Self {
-        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: Some(table.to_owned()) });
-        self
-    }
-
     /// Most bytes that a value of the column may take; none where no index, key or unique constraint has the column. Those of
     /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
     pub(crate) fn room(&self, column: &str) -> Option<usize> {
@@ -239,12 +208,44 @@ impl Table {
         let more: Vec<Vec<String>> = self.sorted_columns().collect();
         let lists =
             std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign).chain(&more);
-        let room = |columns: &Vec<String>| {
+        let room = |columns: Vec<String>| {
             let is_fixed = |name: &&String| self.find(name).is_some_and(|column| is_fixed(column.kind));
             let fixed = columns.iter().filter(is_fixed).count();
             INDEX_ROOM.saturating_sub(fixed * FIXED) / (columns.len() - fixed).max(1)
         };
+        let lists = lists.map(|columns| self.written_for(columns));
         lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
+    }
+
+    /// The columns that statements write for these: those of which a generated one is made in its place.
+    fn written_for(&self, columns: &[String]) -> Vec<String> {
+        let mut written: Vec<String> = Vec::with_capacity(columns.len());
+        for name in columns {
+            let generated = self.find(name).filter(|column| !is_fixed(column.kind)).and_then(|column| column.generated);
+            let sources: Vec<&String> = match generated {
+                None => vec![name],
+                Some(sql) => {
+                    let is_source = |of: &&String| index::each(sql).any(|text| index::mentions(text, of));
+                    self.columns.iter().map(|column| &column.name).filter(is_source).collect()
+                }
+            };
+            for source in sources {
+                if !written.contains(source) {
+                    written.push(source.clone());
+                }
+            }
+        }
+        written
+    }
+
+    /// The columns that statements may write.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.generated.is_none())
+    }
+
+    /// True when a unique constraint has a column that nobody knows before the database has worked it out.
+    pub(crate) fn has_generated_unique(&self) -> bool {
+        self.uniques.iter().flatten().any(|name| self.find(name).is_some_and(|column| column.generated.is_some()))
     }
 
     /// Columns of indexes whose entries are rows, and not items.
@@ -254,12 +255,16 @@ impl Table {
 
     /// Columns that share an index: those of each index.
     pub(crate) fn indexed_columns(&self) -> impl Iterator<Item = Vec<String>> {
-        self.indexes.iter().cloned().chain(self.more_indexes.iter().map(|index| index.columns(self)))
+        let more = self.more_indexes.iter().map(|index| index.columns(self));
+        self.indexes.iter().cloned().chain(more).map(|columns| self.written_for(&columns))
     }
 
     /// True when the database works something out for each row that is written, which may fail.
     pub(crate) fn computes(&self) -> bool {
-        !self.checks.is_empty() || self.more_indexes.iter().any(Index::computes)
+        let is_generated = |column: &Column| column.generated.is_some();
+        !self.checks.is_empty()
+            || self.more_indexes.iter().any(Index::computes)
+            || self.columns.iter().any(is_generated)
     }
 
     /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
@@ -300,8 +305,10 @@ impl Table {
             seen.push(lower);
             check_type(column)?;
             check_default(column)?;
+            column.check_generated(self)?;
         }
         self.check_keys()?;
+        self.check_access()?;
         self.check_names()?;
         self.more_indexes.iter().try_for_each(|index| index.check(self))?;
         self.checks.iter().try_for_each(Check::check)

@@ -1,6 +1,8 @@
 //! Columns of tables, and the sizes of what they hold.
 
-use super::TableFault;
+use super::index::{each, mentions, sql_fault};
+use super::{Table, TableFault};
+use crate::dialect::{Dialect, Dialects};
 use crate::value::{ColumnType, Value, check_text};
 
 /// A column: name, type, whether it may be NULL, default.
@@ -13,6 +15,10 @@ pub struct Column {
     pub(crate) default: Option<Value>,
     /// The texts that an enumeration lists; none where any text is taken.
     pub(crate) values: Option<Vec<String>>,
+    /// The expression by which the database works the value out.
+    pub(crate) generated: Option<Dialects>,
+    /// For whoever looks at the tables.
+    pub(crate) comment: Option<String>,
 }
 
 impl Column {
@@ -25,7 +31,7 @@ impl Column {
     /// # let _ = age;
     /// ```
     pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
-        Self { name: name.into(), kind, nullable: false, default: None, values: None }
+        Self { name: name.into(), kind, nullable: false, default: None, values: None, generated: None, comment: None }
     }
 
     /// Allows NULL.
@@ -52,6 +58,78 @@ impl Column {
     pub fn default(mut self, value: impl Into<Value>) -> Self {
         self.default = Some(value.into());
         self
+    }
+
+    /// Has the database work the value out from other columns of the row, and store it with the row. Statements never write
+    /// the column: an event whose statement does fails, before any SQL. Its value may be asked for in conditions, stand in
+    /// indexes and unique constraints, and is compared like any other by `verify` and `explain`.
+    ///
+    /// The expression gives the same each time: no clock, no setting, no other row, and no other generated column. It is text
+    /// of the program, never of an event; where the databases spell it differently, [`Dialects::each`] has both.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let people = Table::new("people")
+    ///     .column(text("id"))
+    ///     .column(text("first"))
+    ///     .column(text("last"))
+    ///     .column(text("full_name").generated("first || ' ' || last"))
+    ///     .column(integer("letters").generated(Dialects::each("char_length(last)", "length(last)")))
+    ///     .primary_key(["id"])
+    ///     .index(["full_name"]);
+    /// # let _ = people;
+    /// ```
+    pub fn generated(mut self, sql: impl Into<Dialects>) -> Self {
+        self.generated = Some(sql.into());
+        self
+    }
+
+    /// Says what the column holds, for whoever looks at the read model. On PostgreSQL it is the comment on the column, of the
+    /// table and of the view that readers use; SQLite keeps none. It may change under the same version: each set-up brings it.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let total = decimal("total", 12, 2).comment("What was paid, in euros.");
+    /// # let _ = total;
+    /// ```
+    pub fn comment(mut self, text: impl Into<String>) -> Self {
+        self.comment = Some(text.into());
+        self
+    }
+
+    /// What is wrong with the expression, as far as that can be told without a database.
+    pub(super) fn check_generated(&self, table: &Table) -> Result<(), TableFault> {
+        let Some(sql) = self.generated else { return Ok(()) };
+        let fault = |what: String| Err(TableFault::What(format!("has the generated column {:?}, {what}", self.name)));
+        if self.default.is_some() {
+            return fault("which has a default as well; leave one of them out".to_owned());
+        }
+        if let Some(what) = each(sql).find_map(sql_fault) {
+            return fault(format!("whose SQL {what}"));
+        }
+        if table.primary_key.contains(&self.name) {
+            return fault(
+                "which is in the primary key; statements name rows by that, so let them write its columns".to_owned(),
+            );
+        }
+        if table.foreign_keys.iter().any(|key| key.columns.contains(&self.name)) {
+            return fault("which is in a foreign key; let statements write its columns".to_owned());
+        }
+        let other = |column: &&Column| column.generated.is_some() && each(sql).any(|text| mentions(text, &column.name));
+        match table.columns.iter().find(other) {
+            Some(column) => fault(format!(
+                "whose SQL names the generated column {:?}; not every database allows that, write its expression instead",
+                column.name
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What is missing where the read models are kept in this database.
+    pub(crate) fn lacks_text(&self, dialect: Dialect) -> bool {
+        self.generated.is_some_and(|sql| sql.text(dialect).is_none())
     }
 }
 
