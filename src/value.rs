@@ -289,10 +289,10 @@ pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
 
 /// Refuses NUL, which PostgreSQL cannot store and at which SQLite's own functions stop.
 pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
-    match text.find('\0') {
-        Some(at) => Err(TextFault::Nul { at }),
-        None => Ok(()),
+    if !text.as_bytes().contains(&0) {
+        return Ok(());
     }
+    Err(TextFault::Nul { at: text.find('\0').unwrap_or_default() })
 }
 
 /// Minus zero, which SQLite does not keep, as zero.
@@ -314,6 +314,9 @@ pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::moment::{FIRST, LAST, parse_written};
     use super::*;
 
     // Contract: A8
@@ -362,7 +365,11 @@ mod tests {
             assert_eq!((Value::Timestamp(at).check(), within(at), within_above(at)), (Ok(()), at, at));
         }
         assert_eq!(parse_time("2026-01-31T12:00:00+02:00"), parse_time("2026-01-31T10:00:00Z"));
-        assert_eq!(parse_time("soon"), None);
+        for text in ["soon", "2026-02-30T12:00:00.000000Z", "2026-01-31T12:00:00.0000éZ", "+026-01-31T12:00:00.000000Z"]
+        {
+            assert_eq!((parse_time(text), parse_written(text)), (None, None), "{text}");
+        }
+        assert_eq!(parse_written("2026-01-31T12:00:00Z"), None, "the other way reads it");
         let far = Duration::from_hours(24 * 365 * 500_000);
         for (at, end) in [
             (from_micros(FIRST - 1), FIRST),

@@ -29,7 +29,7 @@ impl Projection {
         self.check_sql()
     }
 
-    /// Checks that all SQL of its own has a text for this database.
+    /// Checks that all custom SQL has a text for this database.
     pub(crate) fn check_texts(&self, dialect: Dialect) -> Result<(), ProjectionError> {
         let database = dialect.name();
         for table in self.tables() {

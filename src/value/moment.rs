@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use crate::error::TextFault;
 
 /// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases take.
-const FIRST: i64 = -62_135_596_800_000_000;
+pub(super) const FIRST: i64 = -62_135_596_800_000_000;
 
 /// The last one: 9999-12-31T23:59:59.999999Z. Texts of fixed width sort like the times they name.
-const LAST: i64 = 253_402_300_799_999_999;
+pub(super) const LAST: i64 = 253_402_300_799_999_999;
 
 pub(super) fn check_time(at: SystemTime) -> Result<(), TextFault> {
     match micros(at) {
@@ -51,6 +51,27 @@ pub(crate) fn time_text(at: SystemTime) -> String {
 
 /// What [`time_text`] has written, or any other time in RFC 3339.
 pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
+    parse_written(text).or_else(|| parse_any_time(text))
+}
+
+/// What [`time_text`] has written: each event has such a text, and its parts stand in fixed places.
+pub(super) fn parse_written(text: &str) -> Option<SystemTime> {
+    let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, b'.', _, _, _, _, _, _, b'Z'] = bytes
+    else {
+        return None;
+    };
+    let number = |from: usize, to: usize| {
+        let digit = |byte: &u8| byte.is_ascii_digit().then(|| i32::from(byte - b'0'));
+        bytes.get(from..to)?.iter().try_fold(0, |number, byte| Some(number * 10 + digit(byte)?))
+    };
+    let short = |from: usize| i8::try_from(number(from, from + 2)?).ok();
+    let (year, nanos) = (i16::try_from(number(0, 4)?).ok()?, number(20, 26)? * 1000);
+    let at = jiff::civil::DateTime::new(year, short(5)?, short(8)?, short(11)?, short(14)?, short(17)?, nanos).ok()?;
+    i64::try_from(at.duration_since(civil_epoch()).as_micros()).ok().map(from_micros)
+}
+
+fn parse_any_time(text: &str) -> Option<SystemTime> {
     // The calendar reaches further than the type for moments, which leaves room for offsets.
     let civil = text.strip_suffix('Z').and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
     match civil {

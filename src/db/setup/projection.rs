@@ -5,7 +5,7 @@ use crate::builds::Phase;
 use crate::db::builds::stored::{self, Stored};
 use crate::db::declared::{self, Worn};
 use crate::db::objects::Relation;
-use crate::db::{Backend, Conn, builds, discarded, place, row};
+use crate::db::{Backend, Conn, builds, discarded, made, place, row};
 use crate::error::{ProjectionError, SetupError, StoreError, StoreErrorKind, chain};
 use crate::projection::{Projection, brings_the_same};
 use crate::sql::{self, Dialect, Making};
@@ -94,7 +94,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
             declared::wear(conn, worn, before.get(&table.name), declared)?;
         }
     }
-    Ok(())
+    Ok(if create { made::record(conn, projection) } else { made::record_new(conn, projection) }?)
 }
 
 /// A table of a projection, and its view.
