@@ -177,8 +177,8 @@ pub mod prelude {
         set_if, set_json, set_on_insert, source_column, source_value, update, upsert,
     };
     pub use crate::table::{
-        Column, ColumnType, Index, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer,
-        integer_array, json, text, text_array, time, timestamp, uuid, uuid_array,
+        Column, ColumnType, ForeignKey, Index, Privilege, Table, boolean, bytes, date, decimal, duration, enumeration,
+        float, integer, integer_array, json, text, text_array, time, timestamp, uuid, uuid_array,
     };
     pub use crate::value::{Date, Decimal, Time, Value};
 }

@@ -12,6 +12,7 @@ mod checkpoint;
 mod clause;
 mod command;
 mod decide;
+pub(crate) mod declared;
 mod discarded;
 mod execute;
 mod failure;
@@ -28,6 +29,7 @@ mod pause;
 mod place;
 mod push;
 mod reading;
+mod relation;
 mod replay;
 mod retention;
 pub(crate) mod row;
@@ -302,6 +304,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// How this database spells things.
     #[doc(hidden)]
     fn dialect(&self) -> Dialect;
+
+    /// See [`Conn::catalogue`].
+    #[doc(hidden)]
+    fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
     /// True when only one write transaction can be open at a time.
     #[doc(hidden)]

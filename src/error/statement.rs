@@ -124,6 +124,16 @@ pub enum StatementError {
         /// The limit.
         limit: usize,
     },
+    /// A column that the database alone gives its values.
+    #[error(
+        "column {column:?} of table {table:?} is generated: the database alone gives it its values; leave it out of the statement"
+    )]
+    Generated {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// No such column.
     #[error("table {table:?} has no column {column:?}")]
     UnknownColumn {

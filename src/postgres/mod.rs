@@ -11,6 +11,7 @@ mod channel;
 mod conn;
 mod connector;
 mod dial;
+mod dress;
 mod error;
 mod event_batches;
 mod examine;
@@ -241,6 +242,10 @@ impl Backend for Postgres {
 
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
+    }
+
+    fn catalogue(&self) -> &'static dyn crate::db::objects::Catalogue {
+        &objects::Objects
     }
 
     fn has_one_writer(&self) -> bool {

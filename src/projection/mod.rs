@@ -6,6 +6,7 @@ mod check;
 mod definition;
 mod reduce;
 
+pub(crate) use definition::brings_the_same;
 pub(crate) use reduce::{apart, is_reducing};
 
 use std::collections::BTreeMap;

@@ -550,6 +550,10 @@ impl Backend for Sqlite {
         Dialect::Sqlite
     }
 
+    fn catalogue(&self) -> &'static dyn crate::db::objects::Catalogue {
+        &objects::Objects
+    }
+
     fn has_one_writer(&self) -> bool {
         true
     }

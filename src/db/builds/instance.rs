@@ -96,7 +96,7 @@ fn copy_rows(
 ) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     for table in build.tables() {
-        let own = table.columns.iter().map(|column| sql::quote(&column.name));
+        let own = table.written().map(|column| sql::quote(&column.name));
         let columns: Vec<String> = std::iter::once(sql::quote(INSTANCE_COLUMN)).chain(own).collect();
         let columns = columns.join(", ");
         let sql = format!(
@@ -122,7 +122,17 @@ enum Unmerged {
 /// foreign key refuses. Where rows take over values from each other that have to be unique, those to which nobody refers make
 /// room first.
 fn merge_rows(conn: &mut dyn Conn, build: &Projection, live: &Projection, instance: &Arc<str>) -> Result<(), Unmerged> {
-    delete_gone(conn, build, live, instance).map_err(Unmerged::Goes)?;
+    let mut go = || {
+        conn.batch(losses::BEGIN)?;
+        match delete_gone(conn, build, live, instance) {
+            // A row of the projection's own may hold on to one that goes, and refer to another one afterwards.
+            Err(error) if error.kind() == StoreErrorKind::Constraint => conn.batch(losses::UNDO)?,
+            other => return other.and_then(|()| conn.batch(losses::KEEP)),
+        }
+        delete_free(conn, live, instance)?;
+        delete_gone(conn, build, live, instance)
+    };
+    go().map_err(Unmerged::Goes)?;
     let mut change = || {
         conn.batch(losses::BEGIN)?;
         match upsert_all(conn, build, live, instance) {
@@ -187,7 +197,7 @@ fn upsert_all(
     let (dialect, of) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
     for table in build.tables() {
         let key = key(table);
-        let own: Vec<String> = table.columns.iter().map(|column| sql::quote(&column.name)).collect();
+        let own: Vec<String> = table.written().map(|column| sql::quote(&column.name)).collect();
         let all = std::iter::once(of.clone()).chain(own.iter().cloned()).collect::<Vec<_>>().join(", ");
         let others = own.iter().filter(|name| !key.contains(name));
         let set: Vec<String> = others.map(|name| format!("{name} = excluded.{name}")).collect();

@@ -1,11 +1,12 @@
 //! What is on record of a build: enough to find its tables without its code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::builds::{Build, Phase};
+use crate::db::declared::{self, Declared};
 use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
 use crate::db::{Conn, Row, made, row};
@@ -53,6 +54,8 @@ pub(in crate::db) struct Stored {
     pub(in crate::db) tables: Vec<String>,
     /// The types of the columns, by table and column.
     kinds: HashMap<String, HashMap<String, ColumnType>>,
+    /// What is declared of each of them, by its plain name.
+    pub(super) declared: BTreeMap<String, Declared>,
     /// Indexes and unique constraints of each of them, as defined.
     own: Vec<Own>,
 }
@@ -187,6 +190,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
     let kinds = definition.tables.iter().map(kinds).collect();
     Ok(Stored {
         kinds,
+        declared: declared::read(row::text(found, 2)?)?,
         build: Build {
             key: ProjectionKey { name, version: u32::try_from(row::int(found, 1)?).unwrap_or(0) },
             phase: if live { Phase::Live } else { phase },

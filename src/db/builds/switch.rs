@@ -11,6 +11,7 @@ use super::losses::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
 use crate::builds::{LaggingInstance, Phase, torn_tables};
+use crate::db::declared::{self, Worn};
 use crate::db::objects::TablePair;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, made, row, setup};
@@ -48,6 +49,7 @@ pub(in crate::db) fn go_live(
     }
     let Some(live) = known.iter().find(|stored| stored.live) else {
         views::point(conn, None, new, &mut Losses::default())?;
+        wear(conn, None, new)?;
         return Ok(mark_live(conn, None, key)?);
     };
     look_ahead(conn, live, new)?;
@@ -79,9 +81,21 @@ pub(in crate::db) fn go_live(
         mark_live(conn, Some(&live.build.key), key)?;
     }
     losses::take(conn, following, &mut losses)?;
+    wear(conn, Some(live), if within { live } else { new })?;
     carry::breaks(conn, before, &mut losses)?;
     for lost in losses.accepted(key.projection(), accepts)? {
         log::warn!("projection {:?}: the tables that readers see now are without {lost}", key.projection());
+    }
+    Ok(())
+}
+
+/// Gives what readers see now all that its definition says beside rows, and takes away what only the one before said.
+fn wear(conn: &mut dyn Conn, before: Option<&Stored>, seen: &Stored) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    for (name, declared) in &seen.declared {
+        let (table, view) = (seen.relation(dialect, name), seen.view(dialect, name));
+        let worn = Worn { schema: seen.schema.as_deref(), table: &table, view: Some(&view) };
+        declared::wear(conn, worn, before.and_then(|before| before.declared.get(name)), declared)?;
     }
     Ok(())
 }

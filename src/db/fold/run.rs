@@ -71,8 +71,8 @@ impl<'s> Runs<'s> {
         (instance, statement): (NumberedInstance<'s>, &'s Statement),
         op: &mut Op<'s>,
     ) -> Result<bool, StoreError> {
-        if self.is_above(at, at) {
-            // A row may need another one of its own statement.
+        if self.is_above(at, at) || facts.is_opaque {
+            // A row may need another one of its own statement, or be in the way of one.
             return Ok(false);
         }
         let Some(key) = op.admit(facts, instance, statement) else { return Ok(false) };

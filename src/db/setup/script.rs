@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::catalog;
+use crate::db::declared::{self, Worn};
 use crate::db::{Backend, made};
 use crate::error::SetupError;
 use crate::projection::Projection;
@@ -12,6 +13,9 @@ use crate::sql::{self, Dialect};
 pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
     Projection::check_all(projections)?;
     let dialect = backend.dialect();
+    if dialect == Dialect::Sqlite {
+        super::projection::check_isolation(backend, projections)?;
+    }
     let mut lines = vec!["BEGIN;".to_owned()];
     for (version, migration) in (1..).zip(backend.migrations()) {
         lines.push((*migration).trim_end().to_owned());
@@ -25,6 +29,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
     lines.push(format!("INSERT INTO {} (store_id) VALUES ({id});", dialect.table("store")));
     for projection in projections {
         projection_lines(dialect, projection, &mut lines);
+        lines.extend(beside_rows(backend, projection)?);
     }
     lines.push("COMMIT;\n".to_owned());
     Ok(backend.at_home(lines.join("\n")))
@@ -62,6 +67,20 @@ fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<S
         let noting = made::noting(&format!("{schema}::text"), &tables, &name, &projection.version().to_string());
         lines.push(format!("{noting};"));
     }
+}
+
+/// Comments, grants and policies.
+fn beside_rows<B: Backend>(backend: &B, projection: &Projection) -> Result<Vec<String>, SetupError> {
+    let (dialect, catalogue) = (backend.dialect(), backend.catalogue());
+    let declared = declared::read(&projection.definition())?;
+    let mut lines = Vec::new();
+    for table in projection.tables() {
+        let [of, view] = super::relations(dialect, projection, table);
+        let worn = Worn { schema: projection.schema_name(), table: &of, view: Some(&view) };
+        let pieces = declared.get(&table.name).map(|declared| catalogue.pieces(declared, worn));
+        lines.extend(pieces.into_iter().flatten().map(|piece| format!("{};", piece.make)));
+    }
+    Ok(lines)
 }
 
 /// A text as an SQL literal; names are checked to hold no control characters.

@@ -12,7 +12,7 @@ use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, PushError, SetupError, StoreError, SwitchError};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
@@ -332,6 +332,7 @@ impl<S: ProjectionStore> Inspect for FaultyStore<S> {
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;
         fn hanging() -> Result<Vec<Hanging>, StoreError>;
+        fn lacking() -> Result<Vec<Lacking>, StoreError>;
         fn out_of_place() -> Result<Vec<String>, StoreError>;
         fn unfinished(limit: usize) -> Result<Vec<Operation>, StoreError>;
         fn most_behind(build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError>, of(build);
