@@ -16,6 +16,7 @@ use serde::Serialize;
 
 pub use self::day::{Date, Time};
 pub use self::decimal::Decimal;
+pub(crate) use self::decimal::NAME as DECIMAL;
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
 use crate::error::{StoreError, StoreErrorKind, TextFault};
