@@ -349,6 +349,7 @@ impl EngineBuilder {
             runners,
             stop: Arc::new(Stop::default()),
             members: Mutex::default(),
+            told_missed: Mutex::default(),
             pauses: Pauses::default(),
             progress: Progress::default(),
             log_memory: LogMemory::new(generation),

@@ -18,6 +18,7 @@ use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::lease::Member;
+use crate::state::ProjectionKey;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
 use crate::sync::Mutex;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) stop: Arc<Stop>,
     pub(crate) lease_registry: LeaseRegistry,
     pub(crate) members: Mutex<Vec<Member>>,
+    /// What stands beside this process on the list; none where that is not known.
+    pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
     pub(crate) pauses: Pauses,
     pub(crate) progress: Progress,
     pub(crate) log_memory: LogMemory,

@@ -1,0 +1,2 @@
+-- How many updates and deletes of this process met no row, for each build; NULL where it does not tell.
+ALTER TABLE readside.members ADD COLUMN missed text;
