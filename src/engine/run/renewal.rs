@@ -31,7 +31,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
         return Ok(());
     }
     let asked = Instant::now();
-    let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
+    let renewals = shared.stores.leases.renew(shared.id, shared.config.lease)?;
     shared.lease_registry.renewed(&renewals, asked);
     Ok(())
 }
@@ -39,7 +39,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
 /// A tick may come less often than a lead lasts.
 fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     for runner in shared.runners.iter().filter(|runner| runner.state().leads) {
-        if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
+        if !shared.stores.leases.lead(runner.key(), shared.id, shared.config.lease)? {
             runner.change(|state| state.leads = false);
         }
     }
@@ -50,10 +50,10 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
 fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
-    let mut told = shared.told_missed.lock();
+    let mut told = shared.fleet.told_missed.lock();
     if told.as_ref() != Some(&missed) {
         *told = None;
-        shared.leases.tell_missed(shared.id, &missed)?;
+        shared.stores.leases.tell_missed(shared.id, &missed)?;
         *told = Some(missed);
     }
     Ok(())
@@ -61,10 +61,10 @@ fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
-    let members =
-        shared.leases.heartbeat(&me, shared.config.lease).inspect_err(|_| *shared.told_missed.lock() = None)?;
+    let forget = |_: &StoreError| *shared.fleet.told_missed.lock() = None;
+    let members = shared.stores.leases.heartbeat(&me, shared.config.lease).inspect_err(forget)?;
     tell_missed(shared)?;
-    let mut known = shared.members.lock();
+    let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!("{} processes share the work", members.len());
         *known = members;
