@@ -18,6 +18,7 @@ use serde::Serialize;
 
 pub use self::day::{Date, Time};
 pub use self::decimal::Decimal;
+pub(crate) use self::decimal::NAME as DECIMAL;
 use self::document::check_numbers;
 pub(crate) use self::document::{MAX_JSON_DEPTH, check_json};
 pub(crate) use self::json::Json;

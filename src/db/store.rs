@@ -451,6 +451,11 @@ impl<B: Backend> LeaseStore for DbStore<B> {
             .write_reserved("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
     }
 
+    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError> {
+        let doing = "telling how many updates met no row";
+        self.inner.backend.write_reserved(doing, |conn| lease::tell_missed(conn, process, missed))
+    }
+
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {
         self.inner.backend.write("taking this process off the list", |conn| lease::leave(conn, process))
     }

@@ -72,6 +72,9 @@ pub struct ProjectionStatus {
     pub behind: u64,
     /// Events that were left out.
     pub skipped: u64,
+    /// Updates and deletes that met no row, in all processes alive since they were started, as they told it last
+    /// ([`ProjectionHealth::missed`](crate::health::ProjectionHealth::missed)); none where no process tells.
+    pub missed: Option<u64>,
     /// Instances that are leased.
     pub leases: u64,
     /// Processes that hold these leases.

@@ -77,6 +77,13 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
 
+    /// Writes beside a process on the list how many of its updates and deletes met no row, for each of its builds, since
+    /// it was started.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError>;
+
     /// Takes a process off the list and frees what it holds.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use crate::state::ProjectionKey;
 pub(crate) struct Reading {
     pub(crate) key: ProjectionKey,
     pub(crate) measured: Measured,
+    /// Updates and deletes that met no row.
+    pub(crate) missed: u64,
 }
 
 /// All that was measured since the engine was started.
@@ -48,8 +50,11 @@ impl Onlooker {
     /// None once the engine is dropped.
     pub(crate) fn readings(&self) -> Option<Readings> {
         let shared = self.shared.upgrade()?;
-        let reading =
-            |pass: &crate::engine::pass::Pass| Reading { key: pass.key.clone(), measured: pass.meter.measured() };
+        let reading = |pass: &crate::engine::pass::Pass| Reading {
+            key: pass.key.clone(),
+            measured: pass.meter.measured(),
+            missed: pass.missed.load(Ordering::Relaxed),
+        };
         Some(Readings {
             builds: shared.runners.iter().map(|runner| reading(&runner.handler.inner)).collect(),
             loops: health::loops(&self.pulses),

@@ -2,11 +2,14 @@
 //! leads of first runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
+use crate::state::ProjectionKey;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
@@ -43,9 +46,24 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Only what has changed. After a trouble it is not known what stands there.
+fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
+    let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
+    let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
+    let mut told = shared.fleet.told_missed.lock();
+    if told.as_ref() != Some(&missed) {
+        *told = None;
+        shared.stores.leases.tell_missed(shared.id, &missed)?;
+        *told = Some(missed);
+    }
+    Ok(())
+}
+
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
-    let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
+    let forget = |_: &StoreError| *shared.fleet.told_missed.lock() = None;
+    let members = shared.stores.leases.heartbeat(&me, shared.config.lease).inspect_err(forget)?;
+    tell_missed(shared)?;
     let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!("{} processes share the work", members.len());

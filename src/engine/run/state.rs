@@ -19,6 +19,7 @@ use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
+use crate::state::ProjectionKey;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
 use crate::sync::Mutex;
@@ -74,6 +75,8 @@ pub(crate) struct Fleet {
     pub(crate) members: Mutex<Vec<Member>>,
     /// Why nothing is heard of the others at present.
     pub(crate) deaf: Mutex<Option<String>>,
+    /// What stands beside this process on the list of updates that met no row; none where that is not known.
+    pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
 }
 
 /// The commands that this process carries out.

@@ -26,3 +26,6 @@ GRANT EXECUTE ON FUNCTION readside.database_id() TO PUBLIC;
 
 -- How often rows of an instance were changed otherwise than by moving its checkpoint on: those who watch it read all anew.
 ALTER TABLE readside.projection_states ADD COLUMN anew bigint NOT NULL DEFAULT 0;
+
+-- How many updates and deletes of this process met no row, for each build; NULL where it does not tell.
+ALTER TABLE readside.members ADD COLUMN missed text;

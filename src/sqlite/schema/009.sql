@@ -8,3 +8,6 @@ CREATE INDEX readside_events_archive_by_id ON readside_events_archive (event_id)
 
 -- How often rows of an instance were changed otherwise than by moving its checkpoint on: those who watch it read all anew.
 ALTER TABLE readside_projection_states ADD COLUMN anew integer NOT NULL DEFAULT 0;
+
+-- How many updates and deletes of this process met no row, for each build; NULL where it does not tell.
+ALTER TABLE readside_members ADD COLUMN missed TEXT;
