@@ -62,6 +62,7 @@
 //! | [`query`] | finding events |
 //! | [`Reader`], [`Aggregate`] | reading rows of one tenant; deciding about one aggregate |
 //! | [`subscription`] | hearing of pushed events; pushing within a transaction of the service |
+//! | [`mod@watch`] | hearing of which rows changed |
 //! | [`health`] | how an engine fares, and why it stands still |
 //! | [`failure`] | failed events: finding, retrying and discarding them |
 //! | [`admin`], [`builds`] | rebuild, switch, verify, explain, doctor; from the engine's process or another one |
@@ -145,6 +146,11 @@ pub mod health {
     pub use crate::stop_cause::{StopCause, Stopped};
 }
 
+/// Hearing of changes of read models: what [`Engine::watch`] gives.
+pub mod watch {
+    pub use crate::engine::watch::changes::{Change, Changes, Mark, MarkError, Rows, TableRows};
+}
+
 /// What a file with projections uses: `use readside::prelude::*`.
 ///
 /// # Examples
@@ -221,4 +227,5 @@ pages! {
     CustomSource "../docs/custom-source.md",
     Importing "../docs/importing.md",
     Reading "../docs/reading.md",
+    LiveChanges "../docs/live-changes.md",
 }

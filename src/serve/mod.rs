@@ -5,6 +5,7 @@
 //! GET and HEAD are answered (`http`). `pages` makes the pages, `metrics` the numbers for Prometheus, `health` one word.
 
 mod board;
+mod changes;
 mod error;
 mod health;
 mod http;

@@ -20,6 +20,7 @@ use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
 use crate::engine::read::read_ahead::ReadAhead;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
 use crate::projection::{Projection, is_reducing};
@@ -80,7 +81,7 @@ impl ProjectionHandler {
         let (key, cancel) = (projection.key(), Arc::default());
         let (single_steps, missed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
-        let (reducing, meter) = (Arc::default(), Meter::default());
+        let (reducing, meter, hub) = (Arc::default(), Meter::default(), Arc::default());
         let inner = Pass {
             source,
             models,
@@ -94,6 +95,7 @@ impl ProjectionHandler {
             single_steps,
             missed,
             meter,
+            hub,
         };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }
@@ -101,6 +103,12 @@ impl ProjectionHandler {
     /// The same handler, which tells what its reducers are at, so that a look finds one that hangs.
     pub(crate) fn telling(mut self, reducing: Arc<Reducing>) -> Self {
         self.inner.reducing = reducing;
+        self
+    }
+
+    /// The same handler, which tells those who watch.
+    pub(crate) fn watched_by(mut self, hub: Arc<Hub>) -> Self {
+        self.inner.hub = hub;
         self
     }
 

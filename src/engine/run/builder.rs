@@ -25,7 +25,9 @@ use crate::engine::run::state::{Fleet, RunningCommands, Shared, Stores, Workers}
 use crate::engine::run::subscriber::Subscriber;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
+use crate::engine::run::watch;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
@@ -320,11 +322,12 @@ impl EngineBuilder {
 
     fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
         let (mut runners, mut shadows) = (Vec::new(), Vec::new());
-        let pages = SharedPages::new(Arc::clone(&self.source));
+        let (pages, hub) = (SharedPages::new(Arc::clone(&self.source)), Arc::<Hub>::default());
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let handler = |source, projection, config| {
-                ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
+                let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
+                handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
             };
             // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
             let at_once = config.clone().at_once();
@@ -356,6 +359,7 @@ impl EngineBuilder {
             progress: Progress::default(),
             log_memory: LogMemory::new(generation),
             standstills: Standstills::default(),
+            hub,
             commands: RunningCommands { threads: Mutex::default(), over: Mutex::default(), now: operate_now },
             tick_now,
             looking: Mutex::default(),
@@ -403,11 +407,12 @@ fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, th
     let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
     let mut listener = Listener::new(Arc::clone(shared));
     let mut ticker = Ticker::new(Arc::clone(shared), now);
-    let renewing = Arc::clone(shared);
+    let (renewing, watching) = (Arc::clone(shared), Arc::clone(shared));
     start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
     start(shared, threads, "readside-subscription", move || subscriber.tick())?;
     start(shared, threads, "readside-listener", move || listener.tick())?;
     start(shared, threads, "readside-operator", move || operator.tick())?;
+    start(shared, threads, "readside-watch", move || watch::tick(&watching))?;
     start(shared, threads, "readside-ticker", move || ticker.tick())
 }
 

@@ -114,6 +114,10 @@ impl Engine {
         Self { shared, pulses, threads: Mutex::new(Some(threads)), subscription, left: parking_lot::Mutex::default() }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
         &self.shared.stores.source
     }
@@ -490,6 +494,7 @@ impl Engine {
     fn say_stop(&self) {
         self.shared.stop.set();
         self.subscription.close();
+        self.shared.hub.close();
         self.shared.request_tick();
         self.shared.request_operation();
         for runner in &self.shared.runners {

@@ -7,6 +7,8 @@ use crate::engine::pass::meter::Measured;
 use crate::engine::run::health::{self, LoopHealth};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
+use crate::engine::watch::changes::{Changes, Mark};
+use crate::error::WatchError;
 use crate::state::ProjectionKey;
 
 /// What was measured of one build.
@@ -36,6 +38,11 @@ pub(crate) struct Onlooker {
 impl Onlooker {
     pub(crate) fn new(shared: &Arc<Shared>, pulses: &[(&'static str, Arc<Pulse>)]) -> Self {
         Self { shared: Arc::downgrade(shared), pulses: pulses.to_vec() }
+    }
+
+    /// As [`Engine::watch_from`](crate::Engine::watch_from).
+    pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
+        self.shared.upgrade().ok_or(WatchError::ShutDown)?.watch(projection, instance, mark)
     }
 
     /// None once the engine is dropped.

@@ -17,6 +17,7 @@ use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) log_memory: LogMemory,
     /// What stands still here, and why.
     pub(crate) standstills: Standstills,
+    /// Tells those who watch read models here.
+    pub(crate) hub: Arc<Hub>,
     pub(crate) commands: RunningCommands,
     pub(crate) tick_now: Sender<()>,
     /// Held while a thread looks which builds there are.
