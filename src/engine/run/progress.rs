@@ -80,13 +80,13 @@ impl Progress {
     pub(crate) fn worked(&self, era: u64, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Moved)>) {
         let mut moves = self.moves.lock();
         for (instance, moved) in works {
-            let moved = if moves.era == era { moved } else { Moved::default() };
+            let known = if moves.era == era { moved } else { Moved::default() };
             moves.count += 1;
             let number = moves.count;
             if moves.last.len() == MOST {
                 moves.last.pop_front();
             }
-            moves.last.push_back(Move { number, projection, instance, moved });
+            moves.last.push_back(Move { number, projection, instance, moved: known });
         }
         drop(moves);
         self.moved.notify_all();
