@@ -1,5 +1,6 @@
 //! What each page is made of: one request, what it is asked of, and what comes out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use super::html::Html;
 use crate::error::StoreError;
-use crate::inspect::{Finding, ProjectionStatus};
+use crate::inspect::{Finding, InstanceLag, ProjectionStatus};
 use crate::serve::board::{Board, Picture, Shown};
 use crate::serve::http::query::Query;
 use crate::serve::place::Place;
@@ -27,11 +28,34 @@ pub(super) struct Sources {
     pub(super) payloads: bool,
     /// What was found last, and when.
     found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
+    behind: Mutex<Behind>,
+}
+
+/// The instances that lag most, by build, as they were found since one picture was taken.
+#[derive(Default)]
+struct Behind {
+    taken: Option<Instant>,
+    of: BTreeMap<ProjectionKey, Vec<InstanceLag>>,
 }
 
 impl Sources {
     pub(super) fn new(place: Arc<Place>, board: Arc<Board>, payloads: bool) -> Self {
-        Self { place, board, payloads, found: Mutex::new(None) }
+        Self { place, board, payloads, found: Mutex::default(), behind: Mutex::default() }
+    }
+
+    /// The instances in which a build lags most. Whoever looks, that is asked once for each picture: it goes over all of them.
+    pub(super) fn most_behind(&self, picture: &Picture, build: &ProjectionKey) -> Result<Vec<InstanceLag>, StoreError> {
+        let known = |behind: &Behind| behind.of.get(build).filter(|_| behind.taken == Some(picture.taken)).cloned();
+        if let Some(found) = known(&self.behind.lock()) {
+            return Ok(found);
+        }
+        let found = self.place.inspect().most_behind(build, ROWS)?;
+        let mut behind = self.behind.lock();
+        if behind.taken != Some(picture.taken) {
+            *behind = Behind { taken: Some(picture.taken), of: BTreeMap::new() };
+        }
+        behind.of.insert(build.clone(), found.clone());
+        Ok(found)
     }
 
     /// What the doctor finds, looked at once for all who ask.
