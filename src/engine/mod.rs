@@ -25,6 +25,8 @@ pub(crate) use pass::history::{Astray, astray};
 #[cfg(feature = "serve")]
 pub(crate) use pass::meter::{BOUNDS, Spread};
 pub(crate) use pass::reducing::Reducing;
+#[cfg(feature = "serve")]
+pub(crate) use pass::sightings::{Seen, Sighting};
 pub use pass::work::Processed;
 pub use read::fetch::Fetched;
 pub use run::builder::{EngineBuilder, EngineStore};

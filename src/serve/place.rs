@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::admin::{Doctor, status_of_two};
-use crate::engine::{Onlooker, Readings};
+use crate::engine::{Onlooker, Readings, Seen};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Inspect, Status};
+use crate::state::ProjectionKey;
 use crate::store::{EventStore, ProjectionStore};
 
 /// Finds out whether the database is fit.
@@ -42,6 +43,11 @@ impl Place {
             Some(log) => Some(log.inspect()),
             None => (self.events.is_some() && !self.has_two_databases).then(|| self.inspect()),
         }
+    }
+
+    /// What came in this process, by build; none where no engine is beside, or is any more.
+    pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
+        self.engine.as_ref()?.seen()
     }
 
     /// None where no engine is beside, or is any more.

@@ -93,6 +93,14 @@ fn each_page_has_a_twin_of_the_same_facts<P: Place>(place: &P) {
     let lineage = &client.get("/lineage.json").page()["lineage"][0];
     assert_eq!(lineage["events"], serde_json::json!([["thing", [EVIL, "thing.counted"]]]));
     assert_eq!(lineage["tables"][0]["columns"], serde_json::json!([["n", "integer"], ["thing", "text"]]));
+    let seen = &lineage["seen"];
+    assert_eq!(
+        (&seen["events"][0]["event_type"], &seen["events"][0]["events"], &seen["events"][0]["tables"], &seen["more"]),
+        (&EVIL.into(), &1.into(), &serde_json::json!(["counts"]), &false.into()),
+        "the one that was applied: {seen}"
+    );
+    let of_type = page("/lineage.json", &[("type", EVIL)]);
+    assert_eq!(of_type["lineage"].as_array().unwrap().len(), 1);
     let database = client.get("/database.json").page();
     assert!(database["findings"].as_array().unwrap().iter().any(|one| one["check"] == "schema"), "{database}");
     for (path, status) in

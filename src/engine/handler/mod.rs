@@ -94,6 +94,8 @@ impl ProjectionHandler {
             single_steps,
             missed,
             meter,
+            #[cfg(feature = "serve")]
+            sightings: crate::engine::pass::sightings::Sightings::default(),
         };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }

@@ -163,6 +163,8 @@ impl Pass {
             for step in steps_todo(work, &effect) {
                 self.meter.applied(step.event.created_at, now, is_hidden);
             }
+            #[cfg(feature = "serve")]
+            self.sightings.note(self.projection.tables(), steps_todo(work, &effect).filter_map(sighted));
             self.take_over(work, effect);
         }
         Ok(true)
@@ -460,6 +462,12 @@ impl Pass {
 fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>) {
     let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
+}
+
+/// An event with what its reducer made of it.
+#[cfg(feature = "serve")]
+fn sighted(step: &Step) -> Option<(&Event, &Statement)> {
+    Some((&step.event, step.statement()?.ok()?))
 }
 
 /// The steps that were planned, without those that were passed over.

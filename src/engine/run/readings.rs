@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::engine::pass::meter::Measured;
+use crate::engine::pass::sightings::Seen;
 use crate::engine::run::health::{self, LoopHealth};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
@@ -36,6 +37,12 @@ pub(crate) struct Onlooker {
 impl Onlooker {
     pub(crate) fn new(shared: &Arc<Shared>, pulses: &[(&'static str, Arc<Pulse>)]) -> Self {
         Self { shared: Arc::downgrade(shared), pulses: pulses.to_vec() }
+    }
+
+    /// What came and what it touched, by build; none once the engine is dropped.
+    pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
+        let of = |pass: &crate::engine::pass::Pass| (pass.key.clone(), pass.sightings.seen());
+        Some(self.shared.upgrade()?.runners.iter().map(|runner| of(&runner.handler.inner)).collect())
     }
 
     /// None once the engine is dropped.
