@@ -44,7 +44,10 @@ link!(UnixStream);
 pub(crate) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, SocketFile),
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
 impl Listener {
@@ -61,7 +64,7 @@ impl Listener {
             ServeAddress::Unix(path) => {
                 let (listener, file) = file::bind(path)?;
                 listener.set_nonblocking(true)?;
-                Ok((Self::Unix(listener, file), address.clone()))
+                Ok((Self::Unix { listener, _file: file }, address.clone()))
             }
         }
     }
@@ -71,7 +74,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => Ok(Box::new(listener.accept()?.0)),
             #[cfg(unix)]
-            Self::Unix(listener, _) => Ok(Box::new(listener.accept()?.0)),
+            Self::Unix { listener, .. } => Ok(Box::new(listener.accept()?.0)),
         }
     }
 }
