@@ -36,6 +36,6 @@ pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};
 #[cfg(feature = "serve")]
-pub(crate) use run::readings::{Onlooker, Readings};
+pub(crate) use run::readings::{Desk, Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;
