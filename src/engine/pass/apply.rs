@@ -446,7 +446,8 @@ impl Pass {
             work.add_clean(from, checkpoint.position);
         }
         for attempt in effect.passed.iter().chain(&effect.attempt) {
-            failure::log(&self.projection, &self.config, attempt);
+            let event = work.steps.iter().map(|step| &step.event).find(|event| event.position == attempt.position);
+            failure::log(&self.projection, &self.config, attempt, event);
         }
         match (effect.stop, effect.attempt) {
             (Some(cause), _) => work.stop(cause),

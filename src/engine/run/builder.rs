@@ -28,6 +28,7 @@ use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
 use crate::engine::stop::Stop;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
+use crate::plain::{plain, several};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -379,7 +380,21 @@ fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result
     let started = start_all(shared, now, operator, &mut threads);
     let engine = Engine::new(Arc::clone(shared), threads);
     match started {
-        Ok(()) => Ok(engine),
+        Ok(()) => {
+            let name = &shared.config.name;
+            log::info!(
+                event = "start",
+                process:display = shared.id,
+                name:display = plain(name),
+                projections = shared.projections().len(),
+                version = env!("CARGO_PKG_VERSION");
+                "engine {name:?} has started as process {} with {}, by readside {}",
+                shared.id,
+                several(shared.projections().len() as u64, "projection"),
+                env!("CARGO_PKG_VERSION")
+            );
+            Ok(engine)
+        }
         Err(error) => {
             drop(engine);
             Err(StoreError::new("starting the engine's threads", StoreErrorKind::Other, error).into())

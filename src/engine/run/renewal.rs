@@ -48,7 +48,7 @@ fn announce(shared: &Shared) -> Result<(), StoreError> {
     let members = shared.leases.heartbeat(&me, shared.config.lease)?;
     let mut known = shared.members.lock();
     if *known != members {
-        log::info!("{} processes share the work", members.len());
+        log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
         *known = members;
         shared.request_tick();
     }
