@@ -382,7 +382,7 @@ fn batch() -> impl Strategy<Value = Batch> {
     ]
 }
 
-/// Runs the batches, each in a transaction of its own, in which a failure rolls all of it back; says which succeeded.
+/// Runs the batches, each in its own transaction, in which a failure rolls all of it back; says which succeeded.
 fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch], folded: bool) -> Vec<bool> {
     let run = |batch: &Batch| {
         let statements: Vec<(Arc<str>, Vec<&Statement>)> =

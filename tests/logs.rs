@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, Once};
 
 use log::kv::{Error, Key, Value, VisitSource};
+use readside::admin::RebuildOptions;
 use readside::failure::{By, FailureQuery};
 use readside::prelude::*;
 use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, Policy, SqliteStore};
@@ -92,7 +93,7 @@ fn tells(store: impl EngineStore, name: &str) {
     engine.push(&[traced("traced", TRACE), traced("odd", "hunter2"), made("plain", "bad")]).unwrap();
     eventually("the failures", || engine.admin().failed_events(name, &FailureQuery::all()).unwrap().len() == 3);
     eventually("the first success", || !lines("event", "first-success").is_empty());
-    engine.admin().rebuild(name, Default::default(), &By::new("ada", "a test"), |_| {}).unwrap();
+    engine.admin().rebuild(name, RebuildOptions::default(), &By::new("ada", "a test"), |_| {}).unwrap();
     engine.shutdown(LONG).unwrap();
     engine.shutdown(LONG).unwrap();
 

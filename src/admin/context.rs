@@ -36,7 +36,7 @@ pub(super) trait Control {
     fn report(&self, progress: &serde_json::Value);
     /// False when it is to end.
     fn may_go_on(&self) -> bool;
-    /// Waits so long; false when it is to end.
+    /// Waits this long; false when it is to end.
     fn wait(&self, time: std::time::Duration) -> bool;
     /// Has all engines look at once.
     fn announce(&self);

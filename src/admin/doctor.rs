@@ -167,8 +167,8 @@ impl Doctor {
     }
 }
 
-/// Each standstill with its remedy; one finding says so where there is none. The first run is no fault; pauses, lag and
-/// engines have findings of their own.
+/// Each standstill with its remedy, or one finding that there is none. A first run is no fault. Pauses, lag and engines
+/// have their own findings.
 fn standstills(status: &Status) -> Vec<Finding> {
     use StandstillKind as K;
     let check = "standstills";

@@ -361,7 +361,7 @@ impl Admin<'_> {
         self.put(projection, version, command, by)
     }
 
-    /// Puts a command on record, whoever is alive.
+    /// Puts a command on record, also when no engine is alive.
     pub(crate) fn put(
         &self,
         projection: &str,

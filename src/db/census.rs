@@ -1,7 +1,8 @@
-//! How far all builds are behind in all instances, by one query for each thousand instances, however many builds there are.
+//! How far all builds are behind in all instances, by one query for each thousand instances, however many builds
+//! there are.
 //!
-//! Builds that want the same aggregate types have the same heads, so heads are summed up once for each set of types. Only
-//! pairs of a build and an instance that lag are told one by one, inside the database.
+//! Builds that want the same aggregate types have the same heads, so heads are summed up once for each set of types.
+//! Only pairs of a build and an instance that lag are told one by one, inside the database.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -80,8 +81,8 @@ impl<'b> Sets<'b> {
         self.sets.iter().any(|types| EventFilter::lists_every(types))
     }
 
-    /// Both lists as the beginning of a query: `k` with `number`, `projection`, `version` and `kinds`, `c` with `kinds` and
-    /// `kind`.
+    /// Both lists as the beginning of a query: `k` with `number`, `projection`, `version` and `kinds`, `c` with `kinds`
+    /// and `kind`.
     fn with(&self, dialect: Dialect, sql: &mut Sql) -> Result<String, StoreError> {
         if dialect == Dialect::Sqlite {
             let failed = |error| StoreError::new("summing up lag", StoreErrorKind::Usage, error);

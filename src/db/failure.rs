@@ -156,6 +156,11 @@ pub(super) fn forget(
             only_if: None,
             rows: owned(positions.iter().map(of_position).collect()),
         })?;
+        let sql = format!(
+            "UPDATE {} AS s SET anew = anew + 1 WHERE {OF_INSTANCE}",
+            conn.dialect().table("projection_states")
+        );
+        conn.execute(&sql, &params(projection, instance))?;
     }
     refresh(conn, projection, instance)
 }

@@ -63,7 +63,7 @@ impl ProjectionTransaction for Transaction<'_> {
         lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
     }
 
-    /// SQLite's one lock is had already by whoever is inside a transaction.
+    /// A transaction on SQLite holds its one lock already.
     fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
             Dialect::Postgres => {

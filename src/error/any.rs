@@ -2,7 +2,7 @@
 
 use crate::error::{
     AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, QueryError,
-    RetentionError, SetupError, ShutdownError, StatementError, StoreError, TriggerError,
+    RetentionError, SetupError, ShutdownError, StatementError, StoreError, TriggerError, WatchError,
 };
 
 /// Any error of this library.
@@ -39,6 +39,9 @@ pub enum Error {
     /// See [`AwaitError`].
     #[error(transparent)]
     Await(#[from] AwaitError),
+    /// See [`WatchError`].
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// See [`FailureError`].
     #[error(transparent)]
     Mend(#[from] FailureError),

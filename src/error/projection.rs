@@ -60,7 +60,7 @@ pub enum ProjectionError {
         /// Which and why.
         source: NameError,
     },
-    /// SQL of its own that cannot be used.
+    /// Custom SQL that cannot be used.
     #[error("the SQL {sql:?} of projection {projection:?} {what}")]
     Sql {
         /// The projection.

@@ -229,7 +229,7 @@ pub enum InvalidEvent {
 pub enum PayloadError {
     /// The text does not fit the type.
     #[error(
-        "payload of {} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}",
+        "payload of {} (revision {revision}) at position {position} of instance {instance:?} does not fit {wanted}",
         plain(event_type)
     )]
     Decode {

@@ -131,7 +131,7 @@ const IDENTITY: &str = "SELECT format('replica identity of %s', shown), false, f
          AND m.indisunique = o.indisunique WHERE o.is_old AND o.indisreplident LIMIT 1) END) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relreplident <> d.relreplident";
 
-/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own. What the definition of
+/// Checks, exclusions without their own index, and foreign keys to tables of the service's own. What the definition of
 /// a table brings has a name that begins with the library's, and is not brought over: the next definition has its own.
 const CHECKS: &str = "SELECT format('constraint %I of %s', k.conname, shown), false, \
      format('ALTER TABLE %s ADD CONSTRAINT %I %s', n, k.conname, pg_get_constraintdef(k.oid)) \
@@ -165,7 +165,7 @@ const POLICIES: &str = ", po AS (SELECT l.polrelid = old AS is_old, l.oid, l.pol
        coalesce(' WITH CHECK (' || pg_get_expr(l.polwithcheck, l.polrelid) || ')', '')) AS words \
      FROM p JOIN pg_policy l ON l.polrelid IN (old, new)) ";
 
-/// Within a version the old table's word counts; another version may have been given policies of its own.
+/// Within a version the old table's word counts; another version may have been given its own policies.
 const MAKE_POLICIES: &str = "SELECT format('policy %s of %s', w.polname, shown), true, \
      CASE WHEN m.oid IS NULL THEN '' ELSE format('DROP POLICY %I ON %s; ', m.polname, n) END \
      || format('CREATE POLICY %I ON %s %s', w.polname, n, w.words) \
@@ -180,7 +180,7 @@ const ROW_SECURITY: &str = "SELECT format('row-level security of %s', shown), tr
      format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', n) FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
      WHERE c.relforcerowsecurity AND NOT d.relforcerowsecurity";
 
-/// Whoever made the table may do all of the above before it is another's.
+/// It comes last: the role that made the table may do all of the above until the owner changes.
 const OWNER: &str = "SELECT format('owner of %s', shown), true, format('ALTER TABLE %s OWNER TO %I', n, pg_get_userbyid(c.relowner)) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relowner <> d.relowner";
 

@@ -29,7 +29,7 @@ impl Projection {
         self.check_sql()
     }
 
-    /// Checks that all SQL of its own has a text for this database.
+    /// Checks that all custom SQL has a text for this database.
     pub(crate) fn check_texts(&self, dialect: Dialect) -> Result<(), ProjectionError> {
         match self.inner.own_sql.iter().find(|(_, own)| own.of(dialect).is_none()) {
             Some((sql, _)) => {

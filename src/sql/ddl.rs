@@ -346,7 +346,7 @@ fn hash(text: &str) -> u64 {
 
 /// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one
 /// table alone: behind the engine's back, into whichever build is live. The planner takes it away before it looks for a
-/// plan. It bears a name for whoever reads those words.
+/// plan. The name explains itself in such texts.
 pub(crate) const READ_ONLY: &str = "readside writes the table, nobody writes to the view";
 
 /// The view that readers use, with these columns of a table of a build.

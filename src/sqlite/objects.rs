@@ -1,4 +1,4 @@
-//! What hangs on tables and views of SQLite, which keeps the words of whoever made it.
+//! What hangs on tables and views of SQLite, which keeps the statement that made each.
 //!
 //! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
 //! own words: for that moment the new table bears the name that they mean.

@@ -1,4 +1,4 @@
-//! What can only be reached from inside: a disk that is full, and what looks cost.
+//! What can only be reached from inside: a disk that is full, what becomes of statements, and what looks cost.
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -218,8 +218,9 @@ fn a_look_asks_no_more_where_there_is_more() {
     let status = |store: &SqliteStore| {
         let status = store.status(false).unwrap();
         let first = &status.projections[0];
-        assert_eq!((first.lagging_instances, first.lag_events), (first.instances, 6 * first.instances as i64));
-        assert_eq!(first.handled, 3 * first.instances as i64);
+        let instances = i64::try_from(first.instances).unwrap();
+        assert_eq!((first.lagging_instances, first.lag_events), (first.instances, 6 * instances));
+        assert_eq!(first.handled, 3 * instances);
     };
     let (_few, few) = crowded(3, 10, 5);
     let (_many, many) = crowded(60, 900, 50);
@@ -256,4 +257,42 @@ fn a_page_costs_no_more_where_there_is_more() {
         assert_eq!(small.0, large.0, "{view}");
         assert!(large.1 <= small.1 + 2, "{view}: {small:?}, then {large:?}");
     }
+}
+
+// Each look at an instance runs such statements. One that is prepared anew costs more than all the rest of the look.
+#[test]
+fn a_statement_stays_prepared_whatever_is_bound_to_it() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    use crate::db::Conn;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let conn = store.backend().writer.lock();
+    let mut handle = Handle::new(&conn, &SystemClock);
+    let by_type = crate::sql::Dialect::Sqlite.any("aggregate_type", 2);
+    let sql = format!("SELECT max(head) FROM readside_heads WHERE instance_id = $1 AND {by_type}");
+    for instance in ["a", "b", "c"] {
+        handle.query(&sql, &[instance.into(), crate::Value::TextArray(vec!["user".to_owned()])]).unwrap();
+    }
+    let statement = handle.prepare(&sql).unwrap();
+    let times =
+        [rusqlite::StatementStatus::RePrepare, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 3]);
+}
+
+// Contract: A5: a long read goes page by page, and each page looks at its own events only.
+#[test]
+fn a_page_is_found_without_sorting_what_is_left() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap();
+    assert_eq!(store.filter(&Query::new().max_bytes(1)).unwrap().len(), 1);
+    let conn = store.backend().writer.lock();
+    let sizes = "SELECT octet_length(payload) + octet_length(metadata), instance_id, position FROM readside_all_events \
+                 WHERE TRUE ORDER BY instance_id ASC, position ASC LIMIT $1";
+    let statement = Handle::new(&conn, &SystemClock).prepare(sizes).unwrap();
+    let times = [rusqlite::StatementStatus::Sort, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 1], "sorted, of so many runs");
 }

@@ -1,4 +1,4 @@
-//! Reads of a service's own, on every backend: Contract: A10.
+//! Reads that a service writes, on every backend: Contract: A10.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -216,7 +216,7 @@ fn a_row_that_does_not_fit_is_named_without_its_values(fixture: &Fixture) {
     assert_eq!(column.as_deref(), Some("data"));
     assert!(wanted.ends_with("Wrong"));
     let said = readside::error::chain(&wrong);
-    assert!(said.starts_with("row 0 of the query is no ") && said.contains("(column \"data\")"), "{said}");
+    assert!(said.starts_with("row 0 of the query does not fit ") && said.contains("(column \"data\")"), "{said}");
     for (sql, said) in [
         ("SELECT 'secret' AS x WHERE 'x' <> $instance", "a text was found"),
         ("SELECT 1.5 AS x WHERE 'x' <> $instance", "was found"),

@@ -201,7 +201,7 @@ fn the_number_of_threads_is_fixed() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
-/// Runs alone in a process of its own.
+/// Runs alone in its own process.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
 #[ignore = "run by the_number_of_threads_is_fixed in a process of its own"]

@@ -114,7 +114,7 @@ fn kinds() -> Vec<String> {
     ALL.into_iter().map(|rude| format!("{rude:?}")).chain(others).collect()
 }
 
-/// An event of each kind in an instance of its own, and well-behaved events in others.
+/// An event of each kind in its own instance, and well-behaved events in others.
 fn pushed(store: &impl EventStore) -> Vec<Event> {
     let bad = kinds().into_iter().map(|kind| NewEvent::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
     store.push(&bad).unwrap();

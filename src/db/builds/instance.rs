@@ -253,9 +253,9 @@ fn copy_state(
         .into_iter()
         .map(|column| format!("{column} = {}", source.replace("{}", column)))
         .collect();
-    // A new epoch: whoever works on the old rows finds its lease gone.
+    // A new epoch: a worker that is at the old rows finds its lease gone.
     let sql = format!(
-        "UPDATE {states} SET {}, epoch = epoch + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
+        "UPDATE {states} SET {}, epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
         set.join(", ")
     );
     conn.execute(&sql, &params(to, Some(from.name.as_ref().into())))?;
@@ -285,7 +285,7 @@ pub(in crate::db) fn empty(
         conn.execute(&sql, &params)?;
         let sql = format!(
             "UPDATE {} SET position = 0, event = NULL, store = NULL, held = ($4 = 1), careful = ($4 = 1), marked = NULL, \
-             epoch = epoch + 1, owner = NULL, leased_until = NULL WHERE {one}",
+             epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL WHERE {one}",
             dialect.table("projection_states")
         );
         let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();

@@ -251,7 +251,7 @@ pub(super) struct Op<'s> {
 }
 
 impl<'s> Op<'s> {
-    /// Becomes what the statement does, and tells to which row; none when it cannot be folded.
+    /// Becomes what the statement does, and tells to which row; `None` when it cannot be folded.
     pub(super) fn admit(
         &mut self,
         facts: &Facts<'_>,
@@ -356,7 +356,7 @@ impl Facts<'_> {
         if is_exact && !by.is_null() { self.held(at, column, by) } else { None }
     }
 
-    /// The value as the column holds it; none when a database might refuse it.
+    /// The value as the column holds it; `None` when a database might refuse it.
     fn held<'s>(&self, at: usize, column: &Column, value: &'s Value) -> Option<Cow<'s, Value>> {
         if !value.fits(column.kind) {
             return None;

@@ -17,7 +17,7 @@ pub(super) fn engine_table(dialect: Dialect, name: &'static str) -> &'static str
     }
 }
 
-/// What bears a name: `table`, `view` or the database's word for something else; none when it is free.
+/// What bears a name: `table`, `view` or the database's word for something else; `None` when it is free.
 pub(in crate::db) fn relation(
     conn: &mut dyn Conn,
     schema: Option<&str>,
@@ -174,7 +174,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
     std::iter::once(instance).chain(columns).collect()
 }
 
-/// In what a table differs from its definition; none when it fits.
+/// In what a table differs from its definition; `None` when it fits.
 pub(in crate::db) fn difference(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -195,7 +195,7 @@ pub(in crate::db) fn difference(
     missing_unique(conn, projection, table)
 }
 
-/// What in a table may make statements fail that fit its definition; none when there is nothing. What the table allows beyond
+/// What in a table may make statements fail that fit its definition; `None` when there is nothing. What the table allows beyond
 /// its definition is in no statement's way.
 pub(in crate::db) fn obstacle(
     conn: &mut dyn Conn,

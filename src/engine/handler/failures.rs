@@ -461,7 +461,7 @@ impl Pass {
     }
 
     /// Applies the held events of an instance in order, those of many aggregates in one transaction, but for aggregates of which
-    /// one is not reduced, which it returns. None when something came in between that only the work on single events can tell.
+    /// one is not reduced, which it returns. `None` when something came in between that only the work on single events can tell.
     fn apply_held(
         &self,
         instance: &Arc<str>,
@@ -495,7 +495,7 @@ impl Pass {
         }
     }
 
-    /// Reads and reduces these held events as far as there is room. None when nothing can be read.
+    /// Reads and reduces these held events as far as there is room. `None` when nothing can be read.
     fn read_as_far_as(
         &self,
         known: &[FailedEvent],

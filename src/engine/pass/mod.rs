@@ -30,6 +30,7 @@ use crate::engine::pass::reducing::Reducing;
 #[cfg(feature = "serve")]
 use crate::engine::pass::sightings::Sightings;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::StoreError;
 use crate::projection::Projection;
 use crate::state::{Log, ProjectionKey};
@@ -57,6 +58,8 @@ pub(crate) struct Pass {
     pub(crate) meter: Meter,
     #[cfg(feature = "serve")]
     pub(crate) sightings: Sightings,
+    /// Who watches what it changes.
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl Pass {

@@ -1,7 +1,6 @@
 //! Putting an engine together.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -22,11 +21,13 @@ use crate::engine::run::renewal;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
-use crate::engine::run::state::Shared;
+use crate::engine::run::state::{Fleet, RunningCommands, Shared, Stores, Workers};
 use crate::engine::run::subscriber::Subscriber;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
+use crate::engine::run::watch;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
 use crate::plain::{plain, several};
 use crate::projection::Projection;
@@ -100,7 +101,7 @@ impl Engine {
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
-    /// None when events can only be read.
+    /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
     models: Arc<dyn ProjectionStore>,
@@ -129,7 +130,7 @@ impl EngineBuilder {
         }
     }
 
-    /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
+    /// Reads events from a custom source, which nothing is pushed to through the engine. Its ticks find new events;
     /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
     ///
     /// # Examples
@@ -142,7 +143,7 @@ impl EngineBuilder {
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
-    /// let source = MemorySource::default(); // or a source of the service's own
+    /// let source = MemorySource::default(); // or a custom source
     /// let models = SqliteStore::in_memory()?;
     /// let engine = Engine::builder(models).source(source).projection(logins).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
@@ -231,7 +232,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a projection with a configuration of its own.
+    /// Adds a projection with its own configuration.
     ///
     /// # Examples
     /// ```
@@ -296,7 +297,7 @@ impl EngineBuilder {
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
         // Events at hand may come before the first tick's look.
-        shared.pauses.look(&*shared.leases)?;
+        shared.pauses.look(&*shared.stores.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         shared.tell_diverged()?;
@@ -322,11 +323,12 @@ impl EngineBuilder {
 
     fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
         let (mut runners, mut shadows) = (Vec::new(), Vec::new());
-        let pages = SharedPages::new(Arc::clone(&self.source));
+        let (pages, hub) = (SharedPages::new(Arc::clone(&self.source)), Arc::<Hub>::default());
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let handler = |source, projection, config| {
-                ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
+                let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
+                handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
             };
             // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
             let at_once = config.clone().at_once();
@@ -342,35 +344,33 @@ impl EngineBuilder {
             schedule: Schedule::new(runners.len(), workers, batch),
             lease_registry: LeaseRegistry::new(id, self.config.lease),
             config: self.config,
-            events: self.events,
-            source: self.source,
-            models: self.models,
-            leases: self.leases,
-            notifier: self.notifier,
+            stores: Stores {
+                events: self.events,
+                source: self.source,
+                models: self.models,
+                leases: self.leases,
+                notifier: self.notifier,
+                is_one_store: self.together,
+            },
             runners,
+            workers: Workers::default(),
             stop: Arc::new(Stop::default()),
-            members: Mutex::default(),
+            fleet: Fleet::default(),
             pauses: Pauses::default(),
             progress: Progress::default(),
             log_memory: LogMemory::new(generation),
-            pool: Mutex::new(None),
-            tick_now,
-            operate_now,
-            is_one_store: self.together,
-            hears_commands: self.together,
-            deaf: Mutex::default(),
-            looking: Mutex::default(),
-            tasks: Mutex::default(),
-            over: Mutex::default(),
             standstills: Standstills::default(),
-            worker_panics: AtomicU64::new(0),
+            hub,
+            commands: RunningCommands { threads: Mutex::default(), over: Mutex::default(), now: operate_now },
+            tick_now,
+            looking: Mutex::default(),
         }))
     }
 }
 
 /// Starts the threads; those that run already are stopped again when one cannot be started.
 fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
-    let subscription = match &shared.events {
+    let subscription = match &shared.stores.events {
         Some(events) => events.subscribe(Topics::all()),
         None => Bus::default().subscribe(Topics::all()),
     };
@@ -417,16 +417,17 @@ fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, th
         })
         .build()?;
     threads.workers = std::mem::take(&mut *spawned.lock());
-    *shared.pool.lock() = Some(pool);
+    *shared.workers.pool.lock() = Some(pool);
     let subscription = Arc::clone(&threads.subscription);
     let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
     let mut listener = Listener::new(Arc::clone(shared));
     let mut ticker = Ticker::new(Arc::clone(shared), now);
-    let renewing = Arc::clone(shared);
+    let (renewing, watching) = (Arc::clone(shared), Arc::clone(shared));
     start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
     start(shared, threads, "readside-subscription", move || subscriber.tick())?;
     start(shared, threads, "readside-listener", move || listener.tick())?;
     start(shared, threads, "readside-operator", move || operator.tick())?;
+    start(shared, threads, "readside-watch", move || watch::tick(&watching))?;
     start(shared, threads, "readside-ticker", move || ticker.tick())
 }
 

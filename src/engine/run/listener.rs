@@ -24,7 +24,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wire = shared.notifier.listener();
+        let wire = shared.stores.notifier.listener();
         Self { shared, wire, failures: 0 }
     }
 
@@ -38,7 +38,7 @@ impl Listener {
             }
             Err(error) => {
                 self.failures += 1;
-                // Whoever answers next may not be who answered until now.
+                // The next connection may lead to another server.
                 self.shared.forget_history();
                 let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
                 self.tell(Some(chain(&error)));
@@ -49,7 +49,7 @@ impl Listener {
 
     /// Shows why nothing is heard. The log says when that begins and when it is over, not each attempt in between.
     fn tell(&self, deaf: Option<String>) {
-        let before = std::mem::replace(&mut *self.shared.deaf.lock(), deaf.clone());
+        let before = std::mem::replace(&mut *self.shared.fleet.deaf.lock(), deaf.clone());
         match (before, deaf) {
             (None, Some(why)) => log::warn!("{why}; ticks find the pushes of other processes meanwhile"),
             (Some(_), None) => log::info!("listening for pushes of other processes again"),

@@ -1,4 +1,4 @@
-//! What a process measures of its own work, for whoever shows it.
+//! What a process measures of its own work, for the page, the metrics and observers.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -11,6 +11,8 @@ use crate::engine::run::health::{self, LoopHealth};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
 use crate::engine::stop::Stop;
+use crate::engine::watch::changes::{Changes, Mark};
+use crate::error::WatchError;
 use crate::projection::Projection;
 use crate::state::ProjectionKey;
 use crate::store::{EventSource, ProjectionStore};
@@ -65,8 +67,8 @@ impl Onlooker {
         let (projection, config) = shared.projection(projection)?;
         let reducing = shared.reducing(projection.name());
         Some(Desk {
-            source: Arc::clone(&shared.source),
-            models: Arc::clone(&shared.models),
+            source: Arc::clone(&shared.stores.source),
+            models: Arc::clone(&shared.stores.models),
             projection,
             config,
             system: shared.config.system_instance,
@@ -81,6 +83,11 @@ impl Onlooker {
         Some(self.shared.upgrade()?.runners.iter().map(|runner| of(&runner.handler.inner)).collect())
     }
 
+    /// As [`Engine::watch_from`](crate::Engine::watch_from).
+    pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
+        self.shared.upgrade().ok_or(WatchError::ShutDown)?.watch(projection, instance, mark)
+    }
+
     /// None once the engine is dropped.
     pub(crate) fn readings(&self) -> Option<Readings> {
         let shared = self.shared.upgrade()?;
@@ -89,8 +96,8 @@ impl Onlooker {
         Some(Readings {
             builds: shared.runners.iter().map(|runner| reading(&runner.handler.inner)).collect(),
             loops: health::loops(&self.pulses),
-            worker_panics: shared.worker_panics.load(Ordering::Relaxed),
-            deaf: shared.deaf.lock().clone(),
+            worker_panics: shared.workers.panics.load(Ordering::Relaxed),
+            deaf: shared.fleet.deaf.lock().clone(),
         })
     }
 }

@@ -28,7 +28,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
         return Ok(());
     }
     let asked = Instant::now();
-    let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
+    let renewals = shared.stores.leases.renew(shared.id, shared.config.lease)?;
     shared.lease_registry.renewed(&renewals, asked);
     Ok(())
 }
@@ -36,7 +36,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
 /// A tick may come less often than a lead lasts.
 fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     for runner in shared.runners.iter().filter(|runner| runner.state().leads) {
-        if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
+        if !shared.stores.leases.lead(runner.key(), shared.id, shared.config.lease)? {
             runner.change(|state| state.leads = false);
         }
     }
@@ -45,8 +45,8 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
-    let members = shared.leases.heartbeat(&me, shared.config.lease)?;
-    let mut known = shared.members.lock();
+    let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
+    let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
         *known = members;

@@ -75,13 +75,10 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
 
 impl Row {
     /// It declares such an aggregate type or event type, or has seen one.
-    fn has(&self, wanted: &String) -> bool {
-        self.declared.events.iter().any(|(of, types)| of == wanted || types.contains(wanted))
-            || self
-                .seen
-                .iter()
-                .flat_map(|seen| &seen.events)
-                .any(|one| [&one.aggregate_type, &one.event_type].contains(&wanted))
+    fn has(&self, wanted: &str) -> bool {
+        let declares = |(of, types): &(String, Vec<String>)| of == wanted || types.iter().any(|name| name == wanted);
+        let came = |one: &Came| one.aggregate_type == wanted || one.event_type == wanted;
+        self.declared.events.iter().any(declares) || self.seen.iter().flat_map(|seen| &seen.events).any(came)
     }
 }
 
