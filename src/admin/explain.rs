@@ -93,6 +93,58 @@ struct Told<'r> {
     events: u64,
 }
 
+/// Until when an answer is waited for, and whether that is over.
+#[cfg(feature = "serve")]
+struct Patience<'s> {
+    until: std::time::Instant,
+    stop: &'s crate::engine::Stop,
+}
+
+#[cfg(feature = "serve")]
+impl Control for Patience<'_> {
+    fn report(&self, _progress: &serde_json::Value) {}
+
+    fn may_go_on(&self) -> bool {
+        std::time::Instant::now() < self.until && !self.stop.is_set()
+    }
+
+    fn wait(&self, time: std::time::Duration) -> bool {
+        !self.stop.wait(time) && self.may_go_on()
+    }
+
+    fn announce(&self) {}
+
+    fn pauses(&self) -> Result<std::collections::HashSet<crate::lease::Pause>, StoreError> {
+        Ok(std::collections::HashSet::new())
+    }
+}
+
+/// Answers a question within this time, at this desk.
+#[cfg(feature = "serve")]
+pub(crate) fn explain_within(
+    desk: &crate::engine::Desk,
+    question: &ExplainRequest,
+    time: std::time::Duration,
+) -> Result<Explanation, String> {
+    let site = Context {
+        source: &desk.source,
+        models: &desk.models,
+        projection: desk.projection.clone(),
+        config: desk.config.clone(),
+        system: desk.system,
+        cancel: Arc::default(),
+        reducing: Arc::clone(&desk.reducing),
+    };
+    let patience = Patience { until: crate::clock::deadline(time), stop: &desk.stop };
+    explain(&site, question, &patience).map_err(|error| match error {
+        OperateError::ShutDown if !desk.stop.is_set() => format!(
+            "it has not come to its end in {}; ask `readside explain`, which takes its time",
+            crate::clock::spoken(time)
+        ),
+        other => chain(&other),
+    })
+}
+
 /// Answers a question.
 pub(super) fn explain(
     site: &Context<'_>,

@@ -34,6 +34,8 @@ pub use crate::command::{
     AdminCommand, CommandRecord, CommandState, ExplainRequest, NewCommand, RebuildOptions, Switch,
 };
 pub use doctor::Doctor;
+#[cfg(all(feature = "serve", feature = "sqlite"))]
+pub(crate) use explain::explain_within;
 #[cfg(feature = "sqlite")]
 pub use explain::{Explanation, ExplanationStep};
 pub use handle::Admin;

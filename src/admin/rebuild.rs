@@ -18,6 +18,7 @@ use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, 
 use crate::command::{CommandRecord, RebuildOptions, Switch};
 use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
 use crate::error::{OperateError, StoreError, StoreErrorKind, SwitchError, chain};
+use crate::plain::plain;
 use crate::projection::Projection;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
@@ -506,7 +507,14 @@ fn try_switch(
         }
         tries.again(error, control)?;
     }
-    log::info!("projection {:?}: readers see the new build of version {}", site.name(), key.version);
+    log::info!(
+        event = "switch",
+        projection:display = plain(site.name()),
+        version = key.version;
+        "projection {:?}: readers see the new build of version {}",
+        site.name(),
+        key.version
+    );
     control.announce();
     Ok(())
 }

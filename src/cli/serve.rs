@@ -21,18 +21,19 @@ const END: Duration = Duration::from_secs(5);
 #[derive(Serialize)]
 struct Serving {
     address: String,
-    url: String,
+    /// None of a socket.
+    url: Option<String>,
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: &ServeArgs) -> Outcome {
     let stop = Stop::on_signals()?;
     let server = serve(place(session), options(args)?)?;
     let address = server.address().to_string();
-    let url = format!("http://{address}/");
+    let url = server.address().tcp().map(|address| format!("http://{address}/"));
     if session.out.is_json() {
         session.out.object(&Serving { address, url })?;
     } else {
-        session.out.line(&format!("the status page is on {url}; Ctrl-C ends it"))?;
+        session.out.line(&format!("the status page is on {}; Ctrl-C ends it", url.unwrap_or(address)))?;
     }
     session.out.flush()?;
     while stop.wait(LOOK) {}
@@ -58,7 +59,7 @@ fn place(session: &Session<'_>) -> Place {
 }
 
 fn options(args: &ServeArgs) -> anyhow::Result<ServeOptions> {
-    let mut options = ServeOptions::at(args.listen).every(args.every);
+    let mut options = ServeOptions::on(args.listen.clone()).every(args.every);
     for host in &args.host {
         options = options.host(host);
     }

@@ -8,6 +8,7 @@ mod ask;
 #[cfg(feature = "cli")]
 mod bench_cleanup;
 mod builds;
+mod census;
 mod checkpoint;
 mod clause;
 mod command;

@@ -109,23 +109,37 @@ pub(super) fn read(
     if let Some(instance) = instance {
         pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));
     }
-    standings(conn, &builds, instance, &SharedFacts { at, members: &members, pauses: &pauses })
+    let found = standings(conn, &builds, instance, &SharedFacts { at, members: &members, pauses: &pauses })?;
+    Ok(found.into_iter().map(|(standing, _)| standing).collect())
 }
 
-/// The same, of builds and with members and pauses that are read already.
+/// The event store that a build is fed from, as its states say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Fed {
+    /// No state says.
+    #[default]
+    Unknown,
+    /// This one.
+    Here,
+    /// Another one.
+    Elsewhere,
+}
+
+/// The same, of builds and with members and pauses that are read already, and where each build is fed from.
 pub(super) fn standings(
     conn: &mut dyn Conn,
     builds: &[Build],
     instance: Option<&str>,
     known: &SharedFacts<'_>,
-) -> Result<Vec<Standing>, StoreError> {
+) -> Result<Vec<(Standing, Fed)>, StoreError> {
     let states = states(conn, builds, instance, known)?;
     let notes = notes(conn, instance, known.at)?;
     builds
         .iter()
         .map(|build| {
-            let of = States::default();
-            standing(conn, build, states.get(&build.key).unwrap_or(&of), &notes, known)
+            let none = States::default();
+            let of = states.get(&build.key).unwrap_or(&none);
+            Ok((standing(conn, build, of, &notes, known)?, of.fed))
         })
         .collect()
 }
@@ -205,6 +219,7 @@ struct States {
     ahead: Option<(i64, String)>,
     /// How many are leased for long and do not move, and the first instance of them.
     leased: Option<(i64, String)>,
+    fed: Fed,
 }
 
 /// Goes over all states once. A head that is in another database says nothing about a checkpoint.
@@ -232,7 +247,8 @@ fn states(
     let sql = format!(
         "SELECT s.projection, s.version, max(CASE WHEN s.moved_at <= $5 THEN s.moved_at END), count(CASE WHEN {ahead} THEN 1 END), \
          min(CASE WHEN {ahead} THEN s.instance_id END), count(CASE WHEN {leased} THEN 1 END), \
-         min(CASE WHEN {leased} THEN s.instance_id END) FROM {} s LEFT JOIN {} i ON i.instance_id = s.instance_id \
+         min(CASE WHEN {leased} THEN s.instance_id END), count(CASE WHEN s.store = $1 THEN 1 END), count(s.store) \
+         FROM {} s LEFT JOIN {} i ON i.instance_id = s.instance_id \
          WHERE {}{only} GROUP BY s.projection, s.version",
         dialect.table("projection_states"),
         dialect.table("instances"),
@@ -245,8 +261,13 @@ fn states(
     conn.query(&sql, &params)?
         .iter()
         .map(|found| {
-            let states = States { moved_at: row::time(found, 2)?, ahead: some(found, 3)?, leased: some(found, 5)? };
-            Ok((projection(found)?, states))
+            let fed = match (row::int(found, 7)?, row::int(found, 8)?) {
+                (_, 0) => Fed::Unknown,
+                (0, _) => Fed::Elsewhere,
+                _ => Fed::Here,
+            };
+            let (ahead, leased) = (some(found, 3)?, some(found, 5)?);
+            Ok((projection(found)?, States { moved_at: row::time(found, 2)?, ahead, leased, fed }))
         })
         .collect()
 }

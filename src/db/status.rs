@@ -5,18 +5,16 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
+use super::census::{self, Lag};
 use super::member::{Leases, Of};
-use super::standstill::{self, SharedFacts};
+use super::standstill::{self, Fed, SharedFacts};
 use super::{Conn, Row, builds, member, pause, row, setup};
 use crate::builds::Build;
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::StoreError;
 use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
 use crate::standing::Verdict;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
-
-/// Lagging pairs of an instance and an aggregate type of which the oldest event is looked for.
-const AGED: i64 = 10_000;
 
 /// How all projections are doing.
 pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
@@ -25,12 +23,16 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
     let (members, own) = (member::members(conn, &leases, at)?, setup::store_id(conn)?);
     let missed = member::Missed::read(conn, at)?;
     let known = SharedFacts { at, members: &members, pauses: &pauses };
-    let standings = standstill::standings(conn, &builds, None, &known)?;
+    let (lags, standings) = (census::lags(conn, &builds, system)?, standstill::standings(conn, &builds, None, &known)?);
     let mut projections = Vec::with_capacity(builds.len());
-    for (build, standing) in builds.iter().zip(standings) {
-        let mut found = projection_status(build, &lag(conn, build, system, at)?, &held, &leases, &pauses, &members);
+    for ((build, lag), (standing, fed)) in builds.iter().zip(&lags).zip(standings) {
+        let mut found = projection_status(build, (lag, at), &held, &leases, &pauses, &members);
         found.missed = missed.of((&*build.key.name, build.key.version));
-        found.event_store = fed_from(conn, build)?;
+        found.event_store = match fed {
+            Fed::Unknown => None,
+            Fed::Here => Some(own),
+            Fed::Elsewhere => fed_from(conn, build)?,
+        };
         found.events_elsewhere = found.event_store.is_some_and(|store| store != own);
         found.judge(standing);
         projections.push(found);
@@ -40,7 +42,7 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
 
 fn projection_status(
     build: &Build,
-    lag: &Lag,
+    (lag, at): (&Lag, SystemTime),
     held: &[Held],
     leases: &[Leases],
     pauses: &[(String, Paused)],
@@ -72,7 +74,7 @@ fn projection_status(
         lagging_instances: lag.lagging,
         lag_events: lag.events,
         handled: lag.handled,
-        lag_age: lag.age,
+        lag_age: lag.oldest.map(|oldest| at.duration_since(oldest).unwrap_or(Duration::ZERO)),
         failing: of_state("failing"),
         stopped: of_state("stopped"),
         parked: of_state("parked"),
@@ -93,15 +95,7 @@ fn projection_status(
     }
 }
 
-struct Lag {
-    instances: u64,
-    lagging: u64,
-    events: i64,
-    handled: i64,
-    age: Option<Duration>,
-}
-
-/// By any one of its states: an engine reads one event store.
+/// By any one of its states that name one, where that is not this one: an engine reads one event store.
 fn fed_from(conn: &mut dyn Conn, of: &Build) -> Result<Option<Uuid>, StoreError> {
     let sql = format!(
         "SELECT store FROM {} WHERE projection = $1 AND version = $2 AND store IS NOT NULL LIMIT 1",
@@ -109,59 +103,6 @@ fn fed_from(conn: &mut dyn Conn, of: &Build) -> Result<Option<Uuid>, StoreError>
     );
     let rows = conn.query(&sql, &[of.key.name.as_ref().into(), of.key.version.into()])?;
     rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
-}
-
-/// Heads of the aggregate types of a projection beside its checkpoints, summed up.
-fn lag(conn: &mut dyn Conn, of: &Build, system: bool, now: SystemTime) -> Result<Lag, StoreError> {
-    let dialect = conn.dialect();
-    let params = [
-        of.key.name.as_ref().into(),
-        of.key.version.into(),
-        Value::TextArray(of.aggregate_types.clone()),
-        i64::from(system).into(),
-    ];
-    let heads = format!(
-        "{} h LEFT JOIN {} s ON s.instance_id = h.instance_id AND s.projection = $1 AND s.version = $2 \
-         WHERE {} AND (h.instance_id <> '' OR $4 = 1)",
-        dialect.table("heads"),
-        dialect.table("projection_states"),
-        dialect.any_type("h.aggregate_type", 3, &of.aggregate_types)
-    );
-    let sql = format!(
-        "SELECT count(*), CAST(coalesce(sum(CASE WHEN head > position THEN 1 ELSE 0 END), 0) AS bigint), \
-         CAST(coalesce(sum(CASE WHEN head > position THEN head - position ELSE 0 END), 0) AS bigint), \
-         CAST(coalesce(sum(CASE WHEN head > position THEN position ELSE head END), 0) AS bigint) FROM \
-         (SELECT max(h.head) AS head, max(coalesce(s.position, 0)) AS position FROM {heads} GROUP BY h.instance_id) p"
-    );
-    let rows = conn.query(&sql, &params)?;
-    let total = rows.first().ok_or_else(|| StoreError::new("summing up lag", StoreErrorKind::Corrupt, "no row"))?;
-    let lagging = count(row::int(total, 1)?);
-    let age = if lagging == 0 { None } else { age(conn, &heads, &params, now)? };
-    let (events, handled) = (row::int(total, 2)?, row::int(total, 3)?);
-    Ok(Lag { instances: count(row::int(total, 0)?), lagging, events, handled, age })
-}
-
-/// Times never decrease with the position, so the first event above a checkpoint is the oldest of its kind.
-fn age(conn: &mut dyn Conn, heads: &str, params: &[Value], now: SystemTime) -> Result<Option<Duration>, StoreError> {
-    let dialect = conn.dialect();
-    let first = |table: &str| {
-        format!(
-            "(SELECT e.created_at FROM {} e WHERE e.instance_id = b.instance_id \
-             AND e.aggregate_type = b.aggregate_type AND e.position > b.position ORDER BY e.position LIMIT 1)",
-            dialect.table(table)
-        )
-    };
-    // What is archived lies before all else.
-    let sql = format!(
-        "SELECT min(at) FROM (SELECT coalesce({}, {}) AS at FROM \
-         (SELECT h.instance_id, h.aggregate_type, coalesce(s.position, 0) AS position FROM {heads} \
-         AND h.head > coalesce(s.position, 0) LIMIT {AGED}) b) a",
-        first("events_archive"),
-        first("events")
-    );
-    let rows = conn.query(&sql, params)?;
-    let oldest = rows.first().map(|found| row::time(found, 0)).transpose()?.flatten();
-    Ok(oldest.map(|at| now.duration_since(at).unwrap_or(Duration::ZERO)))
 }
 
 struct Held {

@@ -12,6 +12,7 @@ use crate::inspect::{
     Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
     LineageTable,
 };
+use crate::query::EventFilter;
 use crate::state::{PART, ProjectionKey};
 use crate::value::Value;
 
@@ -39,7 +40,7 @@ pub(super) fn most_behind(
          WHERE head > position ORDER BY head - position DESC, instance_id LIMIT $4",
         dialect.table("heads"),
         dialect.table("projection_states"),
-        dialect.any("h.aggregate_type", 3)
+        dialect.any_type("h.aggregate_type", 3, &known.aggregate_types)
     );
     let params =
         [build.name.as_ref().into(), build.version.into(), Value::TextArray(known.aggregate_types), number(limit)];
@@ -100,13 +101,14 @@ pub(super) fn checkpoints(conn: &mut dyn Conn, instance: &str) -> Result<Vec<Ins
                 && row::int(state, 1).is_ok_and(|version| version == i64::from(build.key.version))
         };
         let state = states.iter().find(is_of);
-        let of_types = heads.iter().filter(|(kind, _)| build.aggregate_types.contains(kind)).map(|(_, head)| *head);
+        let is_every = EventFilter::lists_every(&build.aggregate_types);
+        let of_types = heads.iter().filter(|(kind, _)| is_every || build.aggregate_types.contains(kind));
         found.push(InstanceCheckpoint {
             projection: build.key.projection().to_owned(),
             version: build.key.version,
             build: build.key.mark().map(str::to_owned),
             position: state.map_or(Ok(0), |state| row::int(state, 2))?,
-            head: of_types.max(),
+            head: of_types.map(|(_, head)| *head).max(),
             held: state.map_or(Ok(false), |state| row::truth(state, 3))?,
             moved_at: state.map_or(Ok(None), |state| row::time(state, 4))?,
             owner: state.map_or(Ok(None), |state| row::uuid(state, 5))?,
@@ -123,18 +125,20 @@ pub(super) fn failure_groups(
     let mut params = vec![number(most.saturating_add(1))];
     let of_build = build.map_or("", |build| {
         params.extend([build.name.as_ref().into(), build.version.into()]);
-        "projection = $2 AND version = $3 AND "
+        " WHERE projection = $2 AND version = $3"
     });
+    // Whatever their states are, so many are looked at.
     let sql = format!(
         "SELECT projection, version, event_type, class, state, count(*), count(DISTINCT instance_id), min(first_at), \
          max(last_at), min(error) FROM (SELECT projection, version, event_type, class, state, instance_id, first_at, last_at, \
-         error FROM {} WHERE {of_build}state NOT IN ('behind', 'discarded') LIMIT $1) h \
-         GROUP BY projection, version, event_type, class, state ORDER BY 6 DESC, 1, 2, 3, 4, 5",
+         error FROM {}{of_build} LIMIT $1) h GROUP BY projection, version, event_type, class, state ORDER BY 6 DESC, 1, 2, 3, 4, 5",
         conn.dialect().table("held_events")
     );
-    let groups: Vec<FailureGroup> = conn.query(&sql, &params)?.iter().map(group).collect::<Result<_, _>>()?;
-    let counted: u64 = groups.iter().map(|group| group.events).sum();
-    Ok(FailureGroups { groups, counted, complete: counted <= most as u64 })
+    let mut groups: Vec<FailureGroup> = conn.query(&sql, &params)?.iter().map(group).collect::<Result<_, _>>()?;
+    let count = |groups: &[FailureGroup]| groups.iter().map(|group| group.events).sum::<u64>();
+    let complete = count(&groups) <= most as u64;
+    groups.retain(|group| !matches!(group.state, FailureStatus::Behind | FailureStatus::Discarded));
+    Ok(FailureGroups { counted: count(&groups), groups, complete })
 }
 
 fn group(found: &Row) -> Result<FailureGroup, StoreError> {

@@ -26,6 +26,8 @@ pub(crate) use pass::history::{Astray, astray};
 #[cfg(feature = "serve")]
 pub(crate) use pass::meter::{BOUNDS, Spread};
 pub(crate) use pass::reducing::Reducing;
+#[cfg(feature = "serve")]
+pub(crate) use pass::sightings::{Seen, Sighting};
 pub use pass::work::Processed;
 pub use read::fetch::Fetched;
 pub use run::builder::{EngineBuilder, EngineStore};
@@ -35,7 +37,7 @@ pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};
 #[cfg(feature = "serve")]
-pub(crate) use run::readings::{Onlooker, Readings};
+pub(crate) use run::readings::{Desk, Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;
 #[cfg(feature = "serve")]

@@ -59,7 +59,8 @@ pub struct ProjectionStatus {
     pub lag_events: i64,
     /// Positions that are handled, in all; grows with the work.
     pub handled: i64,
-    /// Age of the oldest event that is not handled, among the first 10,000 that are due; none without lag.
+    /// Age of the oldest event that is not handled, among the instances that stand still for longest: 10,000 of all
+    /// builds, or ten of each build and thousand instances; none without lag.
     #[serde(rename = "lag_seconds", serialize_with = "format::seconds")]
     pub lag_age: Option<Duration>,
     /// Events that fail and are tried again.

@@ -104,9 +104,9 @@ fn state_word<S: serde::Serializer>(state: &FailureStatus, serializer: S) -> Res
 pub struct FailureGroups {
     /// The groups, the largest first.
     pub groups: Vec<FailureGroup>,
-    /// Records that were looked at.
+    /// Failures among the records that were looked at.
     pub counted: u64,
-    /// False when there are more than were looked at.
+    /// False when there are more records than were looked at.
     pub complete: bool,
 }
 

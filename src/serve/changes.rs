@@ -4,14 +4,14 @@
 //! command line a thread looks at the checkpoints, so that it is only told up to which position.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::ServeError;
 use super::http::head::Request;
 use super::http::reply::{Kind, Reply};
+use super::http::socket::Link;
 use super::place::Place;
 use super::thread::{Stop, Thread, spawn};
 use crate::engine::{Change, Changes, Hub, Mark, Rows};
@@ -90,7 +90,7 @@ impl Streams {
     }
 
     /// Takes a client over.
-    pub(crate) fn add(&self, stream: TcpStream, changes: Changes) -> io::Result<()> {
+    pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
         let stream = Stream::begin(stream, changes)?;
         let mut streams = self.streams.lock();
         // Several may have been let in at once.
@@ -132,7 +132,7 @@ fn watch(hub: &Hub, place: &Place, every: Duration, stop: &Stop) {
 
 /// One client.
 struct Stream {
-    stream: TcpStream,
+    stream: Box<dyn Link>,
     changes: Changes,
     waiting: Vec<u8>,
     /// When it last took something, and was last told something.
@@ -141,8 +141,8 @@ struct Stream {
 }
 
 impl Stream {
-    fn begin(stream: TcpStream, changes: Changes) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
+    fn begin(stream: Box<dyn Link>, changes: Changes) -> io::Result<Self> {
+        stream.wait(false)?;
         let mut head = Reply::new(200, Kind::Events, String::new()).stream_head();
         let _ = write!(head, "retry: {RETRY}\n\n");
         let now = Instant::now();

@@ -1,7 +1,6 @@
 //! Why nothing can be served.
 
-use std::net::SocketAddr;
-
+use super::address::ServeAddress;
 use crate::plain::plain;
 
 /// Why a status page is not served.
@@ -9,10 +8,10 @@ use crate::plain::plain;
 #[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("the status page cannot listen on {address}; name a free address of this machine, or end what holds it")]
+    #[error("the status page cannot listen on {}; name a free address of this machine, or end what holds it", plain(&address.to_string()))]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ServeAddress,
         /// What the system says.
         source: std::io::Error,
     },
@@ -22,7 +21,7 @@ pub enum ServeError {
     )]
     Open {
         /// The address.
-        address: SocketAddr,
+        address: ServeAddress,
     },
     /// What was set cannot be used.
     #[error("the status page: {} cannot be used: {why}", plain(what))]

@@ -4,6 +4,7 @@
 //! they cost the same however many look. What a page asks of the database beside it is bounded. Nothing can be changed here: only
 //! GET and HEAD are answered (`http`). `pages` makes the pages, `metrics` the numbers for Prometheus, `health` one word.
 
+mod address;
 mod board;
 mod changes;
 mod error;
@@ -18,6 +19,7 @@ mod series;
 mod server;
 mod thread;
 
+pub use address::ServeAddress;
 pub use error::ServeError;
 pub use metrics::{Metric, MetricKind, Metrics, Sample};
 pub use options::ServeOptions;

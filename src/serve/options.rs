@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::address::ServeAddress;
 use super::error::ServeError;
 use super::http::password::Password;
 
@@ -26,7 +27,7 @@ const LONGEST: Duration = Duration::from_mins(5);
 #[derive(Clone)]
 #[must_use = "it is what a page is served by"]
 pub struct ServeOptions {
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ServeAddress,
     pub(crate) hosts: Vec<String>,
     pub(crate) password: Option<Password>,
     pub(crate) open: bool,
@@ -53,6 +54,22 @@ impl Default for ServeOptions {
 impl ServeOptions {
     /// On this address. Port 0 takes a free one.
     pub fn at(listen: SocketAddr) -> Self {
+        Self::on(listen.into())
+    }
+
+    /// On this address, or on this socket. A socket needs no password: only the user of this process may use it. It goes when
+    /// the page ends, and a former one that nobody listens on is replaced.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use readside::serve::ServeOptions;
+    /// let options = ServeOptions::on("unix:/run/readside.sock".parse()?);
+    /// # let _ = options;
+    /// # }
+    /// # Ok::<(), String>(())
+    /// ```
+    pub fn on(listen: ServeAddress) -> Self {
         let (hosts, every) = (Vec::new(), Duration::from_secs(2));
         Self { listen, hosts, password: None, open: false, every, payloads: false }
     }
@@ -101,8 +118,8 @@ impl ServeOptions {
                 "name it as it stands in the address, for instance status.example",
             );
         }
-        if !self.listen.ip().is_loopback() && self.password.is_none() && !self.open {
-            return Err(ServeError::Open { address: self.listen });
+        if self.listen.is_open() && self.password.is_none() && !self.open {
+            return Err(ServeError::Open { address: self.listen.clone() });
         }
         Ok(())
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::admin::{Doctor, status_of_two};
-use crate::engine::{Onlooker, Readings};
+use crate::engine::{Desk, Onlooker, Readings, Seen};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Inspect, Status};
+use crate::state::ProjectionKey;
 use crate::store::{EventStore, ProjectionStore};
 
 /// Finds out whether the database is fit.
@@ -42,6 +43,24 @@ impl Place {
             Some(log) => Some(log.inspect()),
             None => (self.events.is_some() && !self.has_two_databases).then(|| self.inspect()),
         }
+    }
+
+    /// Where rows of a projection are explained; none where its code is not at hand.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
+        self.engine.as_ref()?.desk(projection)
+    }
+
+    /// Events are applied anew in SQLite, which this build does not have.
+    #[cfg(not(feature = "sqlite"))]
+    #[expect(clippy::unused_self, reason = "as where there is SQLite")]
+    pub(crate) fn desk(&self, _projection: &str) -> Option<Desk> {
+        None
+    }
+
+    /// What came in this process, by build; none where no engine is beside, or is any more.
+    pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
+        self.engine.as_ref()?.seen()
     }
 
     /// None where no engine is beside, or is any more.

@@ -1,14 +1,16 @@
 //! A status page that is served.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::address::ServeAddress;
 use super::board::Board;
 use super::changes::Streams;
 use super::error::ServeError;
 use super::http::door::{Answers, open};
 use super::http::host::Hosts;
+use super::http::socket::Listener;
 use super::options::ServeOptions;
 use super::place::{Place, examine};
 use super::routes::Routes;
@@ -22,16 +24,16 @@ const DROP_TIME: Duration = Duration::from_secs(5);
 /// A status page that is served. Dropping it ends that.
 #[derive(Debug)]
 pub struct StatusServer {
-    address: SocketAddr,
+    address: ServeAddress,
     stop: Arc<Stop>,
     threads: Mutex<Vec<Thread>>,
 }
 
 impl StatusServer {
-    /// The address that it listens on, with the port that was taken.
+    /// Where it listens, with the port that was taken.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &ServeAddress {
+        &self.address
     }
 
     /// Ends it: closes the door, lets answers end, and joins its threads. It may be called again.
@@ -61,19 +63,18 @@ impl Drop for StatusServer {
 /// Serves what is in this place.
 pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer, ServeError> {
     options.check()?;
-    let listen = |source| ServeError::Listen { address: options.listen, source };
-    let listener = TcpListener::bind(options.listen).map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let listen = |source| ServeError::Listen { address: options.listen.clone(), source };
+    let (listener, address) = Listener::bind(&options.listen).map_err(listen)?;
     let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::default()), Arc::new(place));
     // Dropped on an error, it ends what runs already.
-    let server = StatusServer { address, stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
+    let server = StatusServer { address: address.clone(), stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
     let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
     server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);
-    let hosts = Hosts::of(address, &options.hosts);
+    let hosts = Hosts::of(&address, &options.hosts);
     let streams = Streams::start(&place, every, &stop, &mut server.threads.lock())?;
     let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, hosts, options, streams));
-    open(listener, address, &stop, &routes, &mut server.threads.lock())?;
-    log::info!(address:display = address; "the status page is served on http://{address}/");
+    open(listener, &stop, &routes, &mut server.threads.lock())?;
+    log::info!(address:display = address; "the status page is served on {address}");
     Ok(server)
 }
 

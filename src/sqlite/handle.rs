@@ -21,6 +21,8 @@ impl<'c> Handle<'c> {
     }
 
     pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
+        #[cfg(test)]
+        super::tests::asked();
         self.conn.prepare_cached(sql).map_err(|error| error::store("preparing a statement", error))
     }
 }

@@ -1,4 +1,4 @@
-//! What can only be reached from inside: a disk that is full, and what becomes of statements.
+//! What can only be reached from inside: a disk that is full, what becomes of statements, and what looks cost.
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -155,6 +155,108 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     assert!(found.remedy.is_none() && found.found.contains("it is emptied now"), "{}", found.found);
     assert_eq!(length(), 0);
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
+}
+
+thread_local! {
+    static ASKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Counts the statements of this thread.
+pub(super) fn asked() {
+    ASKED.with(|asked| asked.set(asked.get() + 1));
+}
+
+/// A store of so many builds that each lag in so many instances, with so many failures and acts of each build.
+fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("test.db")).unwrap();
+    store.setup().unwrap();
+    let number = |to: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
+    let (of_builds, of_instances, of_failures) = (number(builds), number(instances), number(failures));
+    let sql = format!(
+        "INSERT INTO readside_instances (instance_id, head) {of_instances} SELECT printf('i%06d', i), 9 FROM n;
+         INSERT INTO readside_heads SELECT instance_id, 'user', 9 FROM readside_instances;
+         INSERT INTO readside_projections (name, version, definition, live, phase) {of_builds}
+         SELECT printf('p%06d', i), 1, '{{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}}', 1, 'live' FROM n;
+         INSERT INTO readside_projection_states (instance_id, projection, version, position, store)
+         SELECT instance_id, name, 1, 3, (SELECT store_id FROM readside_store) FROM readside_instances, readside_projections;
+         INSERT INTO readside_held_events {of_failures}
+         SELECT 'i000001', name, 1, i, 'user', 'u', 'a', CASE i % 2 WHEN 0 THEN 'behind' ELSE 'parked' END, 1, 'reducer',
+         'text', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z'
+         FROM readside_projections, n;
+         INSERT INTO readside_interventions {of_failures}
+         SELECT randomblob(16), name, 1, 'i000001', i, 'retry', 'ada', '', '2026-01-01T00:00:00.000000Z'
+         FROM readside_projections, n;
+         ANALYZE;"
+    );
+    store.backend().writer.lock().execute_batch(&sql).unwrap();
+    (folder, store)
+}
+
+/// Statements of this work, and steps of SQLite's machine, in hundreds.
+fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
+    // Connections, and what is kept.
+    work(store);
+    let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    for reader in store.backend().readers.lock().iter_mut() {
+        let steps = std::sync::Arc::clone(&steps);
+        let count = move || {
+            steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            false
+        };
+        reader.progress_handler(100, Some(count)).unwrap();
+    }
+    ASKED.with(|asked| asked.set(0));
+    work(store);
+    (ASKED.with(std::cell::Cell::get), steps.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+// Contract: S3: one look at everything asks as much of many builds, instances and failures as of few.
+#[test]
+fn a_look_asks_no_more_where_there_is_more() {
+    use crate::inspect::Inspect;
+    let status = |store: &SqliteStore| {
+        let status = store.status(false).unwrap();
+        let first = &status.projections[0];
+        let instances = i64::try_from(first.instances).unwrap();
+        assert_eq!((first.lagging_instances, first.lag_events), (first.instances, 6 * instances));
+        assert_eq!(first.handled, 3 * instances);
+    };
+    let (_few, few) = crowded(3, 10, 5);
+    let (_many, many) = crowded(60, 900, 50);
+    let (asked, steps) = cost(&many, status);
+    assert_eq!(asked, cost(&few, status).0);
+    // Each pair of a build and an instance is looked at once or twice, and not once for each other.
+    assert!(steps * 100 < 60 * 900 * 300, "{steps}00 steps");
+}
+
+// Contract: S3: a page costs as much in a large database as in one that fills it.
+#[test]
+fn a_page_costs_no_more_where_there_is_more() {
+    use crate::failure::FailureQuery;
+    use crate::inspect::{Inspect, LeaseQuery};
+    use crate::state::ProjectionKey;
+    use crate::store::ProjectionStore;
+    let key = || ProjectionKey { name: "p000001".into(), version: 1 };
+    let of_all: [(&str, &dyn Fn(&SqliteStore)); 7] = [
+        ("instances", &|store| assert_eq!(store.instance_heads("i0", Some("i000002"), 5).unwrap().len(), 5)),
+        ("groups", &|store| assert!(!store.failure_groups(None, 20).unwrap().complete)),
+        ("groups of one", &|store| assert!(!store.failure_groups(Some(&key()), 20).unwrap().complete)),
+        ("failures", &|store| {
+            let query = FailureQuery::all().after_place("i000001", 3).limit(5);
+            assert_eq!(store.failed_events(&key(), &query).unwrap().len(), 5);
+        }),
+        ("activity", &|store| assert_eq!(store.activity(None, 5).unwrap().len(), 5)),
+        ("checkpoints", &|store| assert_eq!(store.checkpoints("i000003").unwrap()[0].head, Some(9))),
+        ("leases", &|store| assert_eq!(store.active_leases(&LeaseQuery::all().limit(5)).unwrap().len(), 0)),
+    ];
+    let (_some, some) = crowded(4, 20, 40);
+    let (_many, many) = crowded(4, 2_000, 4_000);
+    for (view, look) in of_all {
+        let (small, large) = (cost(&some, look), cost(&many, look));
+        assert_eq!(small.0, large.0, "{view}");
+        assert!(large.1 <= small.1 + 2, "{view}: {small:?}, then {large:?}");
+    }
 }
 
 // Each look at an instance runs such statements. One that is prepared anew costs more than all the rest of the look.

@@ -122,3 +122,22 @@ fn the_probe_tells_stuck_from_behind<P: Place>(place: &P) {
     assert_eq!((code, told["healthy"].as_bool()), (json_code, Some(code == 0)), "{said}");
     assert_eq!(said.starts_with("stuck: counts: "), code == 4, "{said}");
 }
+
+// Contract: S1
+#[test]
+fn the_command_serves_on_a_socket_and_takes_it_away() {
+    let place = crate::common::file::File::new();
+    place.open().setup().unwrap();
+    let socket = place.at("page.sock");
+    let address = format!("unix:{}", socket.display());
+    let mut process =
+        command(&place).args(["serve", "--json", "--listen", &address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut process = Serving(process);
+    let told: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    assert_eq!((&told["address"], &told["url"]), (&address.into(), &serde_json::Value::Null));
+    assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    child::send("-TERM", process.0.id().into());
+    assert_eq!((process.0.wait().unwrap().code(), socket.exists()), (Some(0), false));
+}

@@ -2,10 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
 
 use readside::SqliteStore;
-use readside::serve::{ServeError, ServeOptions};
+use readside::serve::{ServeAddress, ServeError, ServeOptions};
 
 use crate::client::answer;
 use crate::common::LONG;
@@ -37,7 +40,7 @@ fn what_is_no_plain_question_is_refused() {
 fn a_foreign_host_is_refused() {
     let engine = start(SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
     let (server, client) = served(&engine, options().host("status.example"));
-    let port = server.address().port();
+    let port = server.address().tcp().unwrap().port();
     let of = |host: &str| client.say(format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).status;
     for host in ["localhost", "127.0.0.1", "status.example"] {
         assert_eq!([of(host), of(&format!("{host}:{port}"))], [200; 2], "{host}");
@@ -128,7 +131,7 @@ fn other_machines_reach_it_only_where_that_is_said() {
         assert!(matches!(refused, Err(ServeError::Setting { .. })), "{refused:?}");
     }
     let (server, _) = serve(&engine);
-    let taken = engine.serve_status(server.address()).unwrap_err();
+    let taken = engine.serve_status(server.address().tcp().unwrap()).unwrap_err();
     assert!(taken.to_string().contains(&server.address().to_string()), "{taken}");
 }
 
@@ -146,4 +149,42 @@ fn it_ends_when_it_is_told_to_and_goes_on_without_its_engine() {
     server.shutdown(LONG).unwrap();
     server.shutdown(LONG).unwrap();
     assert!(TcpStream::connect(client.address()).is_err());
+}
+
+/// What a page on a socket answers to a client that names this host.
+fn said(socket: &Path, host: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream.write_all(format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap().to_owned()
+}
+
+// Contract: S1
+#[test]
+fn a_socket_is_for_its_user_alone_and_goes_with_the_page() {
+    let engine = start(SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("page.sock");
+    let open = || engine.serve_status_with(ServeOptions::on(ServeAddress::Unix(socket.clone())));
+    // One that nobody listens on any more is left over.
+    drop(UnixListener::bind(&socket).unwrap());
+    let server = open().unwrap();
+    assert_eq!((server.address().tcp(), server.address().to_string()), (None, format!("unix:{}", socket.display())));
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    for (host, first) in
+        [("localhost", "200 OK"), ("localhost:80", "200 OK"), ("evil.example", "421 Misdirected Request")]
+    {
+        assert_eq!(said(&socket, host), format!("HTTP/1.1 {first}"), "{host}");
+    }
+    let taken = open().unwrap_err();
+    assert!(readside::error::chain(&taken).contains("another process listens on it"), "{taken:?}");
+    assert_eq!(said(&socket, "localhost"), "HTTP/1.1 200 OK", "it is left alone");
+    server.shutdown(LONG).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    std::fs::write(&socket, "mine").unwrap();
+    let refused = open().unwrap_err();
+    assert!(matches!(refused, ServeError::Listen { .. }), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "mine");
 }

@@ -114,6 +114,6 @@ pub(crate) fn serve(engine: &Engine) -> (StatusServer, Client) {
 
 pub(crate) fn served(engine: &Engine, options: ServeOptions) -> (StatusServer, Client) {
     let server = engine.serve_status_with(options).unwrap();
-    let client = Client::of(server.address());
+    let client = Client::of(server.address().tcp().unwrap());
     (server, client)
 }

@@ -38,6 +38,7 @@ fn all_pages() -> Vec<String> {
         address("/instances", &[("prefix", "<script>alert('none')</script>")]),
         address("/projection", &[("projection", EVIL)]),
         address("/instance", &[("instance", "<script>alert('none')</script>")]),
+        address("/explain", &[of[0], of[1], ("table", EVIL), ("key", EVIL)]),
     ];
     PATHS.iter().map(|path| (*path).to_owned()).chain(named).collect()
 }
@@ -93,6 +94,14 @@ fn each_page_has_a_twin_of_the_same_facts<P: Place>(place: &P) {
     let lineage = &client.get("/lineage.json").page()["lineage"][0];
     assert_eq!(lineage["events"], serde_json::json!([["thing", [EVIL, "thing.counted"]]]));
     assert_eq!(lineage["tables"][0]["columns"], serde_json::json!([["n", "integer"], ["thing", "text"]]));
+    let seen = &lineage["seen"];
+    assert_eq!(
+        (&seen["events"][0]["event_type"], &seen["events"][0]["events"], &seen["events"][0]["tables"], &seen["more"]),
+        (&EVIL.into(), &1.into(), &serde_json::json!(["counts"]), &false.into()),
+        "the one that was applied: {seen}"
+    );
+    let of_type = page("/lineage.json", &[("type", EVIL)]);
+    assert_eq!(of_type["lineage"].as_array().unwrap().len(), 1);
     let database = client.get("/database.json").page();
     assert!(database["findings"].as_array().unwrap().iter().any(|one| one["check"] == "schema"), "{database}");
     for (path, status) in
@@ -119,6 +128,38 @@ fn payloads_are_shown_only_where_that_was_asked_for<P: Place>(place: &P) {
             assert!(open.get(&path).body.contains("hunter2"), "{path}");
         }
     }
+}
+
+// Contract: S2, S3, O4: events are applied anew where nobody sees it, and rows are shown as payloads are.
+both!(a_row_is_explained_where_its_code_is);
+fn a_row_is_explained_where_its_code_is<P: Place>(place: &P) {
+    let engine = start(place.open(), [counts("counts", 1)]);
+    let pushed = engine.push(&[count("a", "x"), count("a", "y"), count("a", "x")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    let (_server, closed) = serve(&engine);
+    let (_other, open) = served(&engine, options().show_payloads());
+    let of = [("projection", "counts"), ("instance", "a"), ("table", "counts"), ("key", "x")];
+    let asked = address("/explain.json", &of);
+    let told = open.get(&asked).page();
+    let steps = told["explanation"]["steps"].as_array().unwrap();
+    let seen: Vec<_> = steps.iter().map(|step| (step["position"].clone(), step["row"]["n"].clone())).collect();
+    assert_eq!(seen, [(1.into(), 1.into()), (3.into(), 2.into())], "{told}");
+    assert_eq!((&told["explanation"]["differs"], &told["refused"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(told["tables"], serde_json::json!([{ "table": "counts", "columns": ["thing"] }]));
+    let withheld = closed.get(&asked).page();
+    assert!(withheld["explanation"].is_null() && withheld["refused"].as_str().unwrap().contains("--show-payloads"));
+    let form = open.get(&address("/explain", &of[..2])).body;
+    assert!(form.contains("name=\"key\"") && form.contains("value=\"counts\""), "{form}");
+    let page = open.get(&address("/instance", &of[1..2])).body;
+    assert!(page.contains("/explain?projection=counts&amp;instance=a"), "{page}");
+    for (wrong, why) in [(("instance", "none"), "none"), (("projection", "none"), "its code makes the rows")] {
+        let pairs: Vec<_> = of.iter().map(|pair| if pair.0 == wrong.0 { wrong } else { *pair }).collect();
+        let told = open.get(&address("/explain.json", &pairs)).page();
+        assert!(told["refused"].as_str().unwrap().contains(why), "{told}");
+    }
+    engine.shutdown(LONG).unwrap();
+    let over = open.get(&asked).page();
+    assert!(over["refused"].is_string() && over["explanation"].is_null(), "{over}");
 }
 
 /// Follows the pages of a list, and returns what `of` finds on each.

@@ -1,6 +1,5 @@
 //! Arguments of looks.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -8,6 +7,7 @@ use clap::Args;
 
 use super::common::{LookArgs, WaitArgs};
 use crate::cli::format;
+use crate::serve::ServeAddress;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct StatusArgs {
@@ -38,9 +38,9 @@ pub(in crate::cli) struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ServeArgs {
-    /// Address to listen on. Port 0 takes a free one.
+    /// Address to listen on, or `unix:PATH` for a socket that only this user may use. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7878")]
-    pub(in crate::cli) listen: SocketAddr,
+    pub(in crate::cli) listen: ServeAddress,
     /// Answer to this host name, too; may be given several times. Requests that name another one are refused.
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) host: Vec<String>,

@@ -95,6 +95,8 @@ impl ProjectionHandler {
             single_steps,
             missed,
             meter,
+            #[cfg(feature = "serve")]
+            sightings: crate::engine::pass::sightings::Sightings::default(),
             hub,
         };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })

@@ -173,6 +173,8 @@ impl Pass {
         let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
         for (work, effect) in works.iter_mut().zip(effects) {
             self.meter.applied(steps_todo(work, &effect).map(|step| step.event.created_at), now, is_hidden);
+            #[cfg(feature = "serve")]
+            self.sightings.note(self.projection.tables(), steps_todo(work, &effect).filter_map(sighted));
             self.take_over(work, effect);
         }
         Ok(true)
@@ -467,7 +469,8 @@ impl Pass {
             work.add_clean(from, checkpoint.position);
         }
         for attempt in effect.passed.iter().chain(&effect.attempt) {
-            failure::log(&self.projection, &self.config, attempt);
+            let event = work.steps.iter().map(|step| &step.event).find(|event| event.position == attempt.position);
+            failure::log(&self.projection, &self.config, attempt, event);
         }
         match (effect.stop, effect.attempt) {
             (Some(cause), _) => work.stop(cause),
@@ -483,6 +486,12 @@ impl Pass {
 fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>) {
     let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
+}
+
+/// An event with what its reducer made of it.
+#[cfg(feature = "serve")]
+fn sighted(step: &Step) -> Option<(&Event, &Statement)> {
+    Some((&step.event, step.statement()?.ok()?))
 }
 
 /// The steps that were planned, without those that were passed over.

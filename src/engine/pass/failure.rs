@@ -1,5 +1,7 @@
 //! What becomes of an event after a failed attempt: it waits, stops its instance, or is left out.
 
+use log::kv::Value;
+
 use std::time::Duration;
 
 use crate::clock::spoken;
@@ -103,21 +105,51 @@ fn blocked(attempt: &Attempt) -> Blocked {
 }
 
 /// For the operator: what happened, to which projection and instance, what the engine does next.
-pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt) {
-    let what = told(projection.name(), config.limit(attempt.class), attempt);
-    match attempt.state {
-        FailureStatus::Failing => {
-            log::warn!("{what}; the instance waits, next attempt in {}", spoken(attempt.retry_in));
-        }
-        FailureStatus::Skipped => log::error!("{what}; going on without it, it stays on record"),
-        FailureStatus::Parked => log::error!(
-            "{what}; later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
+///
+/// `event` is the one that failed, whose trace is told, so that whoever has the trace finds the failure.
+pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt, event: Option<&Event>) {
+    let next = match attempt.state {
+        FailureStatus::Failing => format!("the instance waits, next attempt in {}", spoken(attempt.retry_in)),
+        FailureStatus::Skipped => "going on without it, it stays on record".to_owned(),
+        FailureStatus::Parked => format!(
+            "later events of {} {:?} wait behind it until a person retries or discards it, all others go on",
             plain(&attempt.aggregate_type),
             attempt.aggregate_id
         ),
-        FailureStatus::Behind | FailureStatus::Discarded => {}
-        FailureStatus::Stopped => log::error!("{what}; the instance is stopped until a person acts, others go on"),
-    }
+        FailureStatus::Behind | FailureStatus::Discarded => return,
+        FailureStatus::Stopped => "the instance is stopped until a person acts, others go on".to_owned(),
+    };
+    let level = if attempt.state == FailureStatus::Failing { log::Level::Warn } else { log::Level::Error };
+    let what = told(projection.name(), config.limit(attempt.class), attempt);
+    let trace = event.and_then(trace);
+    let told_trace = trace.as_ref().map_or(String::new(), |trace| format!(" (traceparent {trace})"));
+    let trace = trace.as_deref().map_or_else(Value::null, Value::from);
+    log::log!(
+        level,
+        event = "failure",
+        projection:display = plain(projection.name()),
+        version = projection.version(),
+        instance:display = plain(&attempt.instance),
+        position = attempt.position,
+        event_type:display = plain(&attempt.event_type),
+        class:display = attempt.class,
+        attempts = attempt.attempts,
+        state = attempt.state.as_str(),
+        traceparent = trace;
+        "{what}{told_trace}; {next}"
+    );
+}
+
+/// The trace in which an event was pushed, where its metadata name one in the form of the W3C: anything else may be anything.
+fn trace(event: &Event) -> Option<String> {
+    let named = event.metadata("traceparent")?;
+    let mut parts = named.split('-');
+    let fits = [2, 32, 16, 2].into_iter().all(|length| {
+        let is_hex =
+            |part: &str| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        parts.next().is_some_and(is_hex)
+    });
+    (fits && parts.next().is_none()).then_some(named)
 }
 
 fn told(projection: &str, max: u32, attempt: &Attempt) -> String {

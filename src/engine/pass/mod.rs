@@ -15,6 +15,8 @@ pub(crate) mod plan;
 pub(crate) mod probe;
 pub(crate) mod read_position;
 pub(crate) mod reducing;
+#[cfg(feature = "serve")]
+pub(crate) mod sightings;
 pub(crate) mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -25,6 +27,8 @@ use uuid::Uuid;
 use crate::engine::config::HandlerConfig;
 use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::Reducing;
+#[cfg(feature = "serve")]
+use crate::engine::pass::sightings::Sightings;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
 use crate::error::StoreError;
@@ -52,6 +56,8 @@ pub(crate) struct Pass {
     /// Updates and deletes that met no row.
     pub(crate) missed: AtomicU64,
     pub(crate) meter: Meter,
+    #[cfg(feature = "serve")]
+    pub(crate) sightings: Sightings,
     /// Who watches what it changes.
     pub(crate) hub: Arc<Hub>,
 }

@@ -29,6 +29,7 @@ use crate::engine::run::watch;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
 use crate::error::{ConfigError, Error, SetupError, StoreError, StoreErrorKind};
+use crate::plain::{plain, several};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -394,7 +395,21 @@ fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result
     let started = start_all(shared, now, operator, &mut threads);
     let engine = Engine::new(Arc::clone(shared), threads);
     match started {
-        Ok(()) => Ok(engine),
+        Ok(()) => {
+            let name = &shared.config.name;
+            log::info!(
+                event = "start",
+                process:display = shared.id,
+                name:display = plain(name),
+                projections = shared.projections().len(),
+                version = env!("CARGO_PKG_VERSION");
+                "engine {name:?} has started as process {} with {}, by readside {}",
+                shared.id,
+                several(shared.projections().len() as u64, "projection"),
+                env!("CARGO_PKG_VERSION")
+            );
+            Ok(engine)
+        }
         Err(error) => {
             drop(engine);
             Err(StoreError::new("starting the engine's threads", StoreErrorKind::Other, error).into())

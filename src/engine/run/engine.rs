@@ -22,6 +22,7 @@ use crate::error::{AwaitError, FailureError, PushError, ShutdownError, StoreErro
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailureQuery, RetryOutcome};
 use crate::lease::Pause;
+use crate::plain::plain;
 use crate::projection::{Projection, is_reducing};
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
@@ -475,6 +476,7 @@ impl Engine {
             return Err(ShutdownError { threads: vec!["another call that shuts down".to_owned()] });
         };
         let threads = self.threads.lock().take();
+        let is_first = threads.is_some();
         if let Some(threads) = threads {
             self.say_stop();
             self.wait_for_jobs(deadline);
@@ -488,7 +490,14 @@ impl Engine {
         // Who has nothing to do any more ends at once, though not at this very moment.
         join_all(&mut left, deadline.max(Instant::now() + LAST_MOMENT));
         let names: Vec<String> = left.iter().map(|thread| thread.name().to_owned()).collect();
-        if names.is_empty() { Ok(()) } else { Err(ShutdownError { threads: names }) }
+        if !names.is_empty() {
+            return Err(ShutdownError { threads: names });
+        }
+        if is_first {
+            let (id, name) = (self.shared.id, &self.shared.config.name);
+            log::info!(event = "stop", process:display = id, name:display = plain(name); "engine {name:?} (process {id}) has stopped");
+        }
+        Ok(())
     }
 
     fn say_stop(&self) {

@@ -11,6 +11,7 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Job;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, StoreErrorKind, chain, net};
+use crate::plain::plain;
 use crate::projection::apart;
 use crate::standstill::StandstillSubject;
 use crate::stop_cause::{StopCause, Stopped};
@@ -217,7 +218,10 @@ impl Shared {
                 log::debug!("projection {:?} stopped in {stopped}", runner.name());
             }
             _ if !is_news => log::debug!("projection {:?} still stands in {stopped}", runner.name()),
-            _ => log::warn!(
+            cause => log::warn!(
+                event = if matches!(cause, StopCause::HistoryDiverged { .. }) { "divergence" } else { "standstill" },
+                projection:display = plain(runner.name()),
+                instance:display = plain(&stopped.instance);
                 "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
                 runner.name()
             ),

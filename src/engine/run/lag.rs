@@ -12,6 +12,7 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
+use crate::plain::plain;
 use crate::query::Head;
 use crate::state::State;
 use crate::stop_cause::StopCause;
@@ -131,6 +132,11 @@ impl Shared {
         for (projection, pairs) in by_projection {
             let (Some(runner), Some(first)) = (self.runners.get(projection), pairs.first()) else { continue };
             log::error!(
+                event = "divergence",
+                projection:display = plain(runner.name()),
+                instances = pairs.len(),
+                instance:display = plain(&first.instance),
+                position = first.checkpoint;
                 "projection {:?}: {} instances stand at checkpoints that are not part of the log, for instance {:?}, which is at \
                  {} while its log ends at {}; connect the right store, or reset the projection so that it is rebuilt from \
                  this one",

@@ -20,6 +20,7 @@ use crate::engine::run::thread;
 use crate::engine::stop::Stop;
 use crate::error::{OperateError, StoreError, chain};
 use crate::lease::Pause;
+use crate::plain::plain;
 use crate::projection::Projection;
 use crate::store::CommandStore;
 use crate::store::Notifications;
@@ -231,7 +232,15 @@ impl Operator {
             return;
         }
         let (id, kind, projection) = (asked.id, asked.command.kind(), asked.projection.clone());
-        log::info!("projection {projection:?}: carrying out {kind} for {:?} (command {id})", asked.who);
+        log::info!(
+            event = kind,
+            state = "taken",
+            projection:display = plain(&projection),
+            command:display = id,
+            who:display = plain(&asked.who);
+            "projection {projection:?}: carrying out {kind} for {:?} (command {id})",
+            asked.who
+        );
         self.begun += 1;
         let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
         let cancel = Arc::new(Stop::default());
@@ -283,7 +292,16 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
     let (kind, projection) = (task.asked.command.kind(), &task.asked.projection);
     loop {
         match commands.answer(task.asked.id, task.shared.id, state, answer) {
-            Ok(_) => break log::info!("projection {projection:?}: {kind} is {state} (command {})", task.asked.id),
+            Ok(_) => {
+                let id = task.asked.id;
+                break log::info!(
+                    event = kind,
+                    state:display = state,
+                    projection:display = plain(projection),
+                    command:display = id;
+                    "projection {projection:?}: {kind} is {state} (command {id})"
+                );
+            }
             Err(error) => log::warn!("{}; trying again", chain(&error)),
         }
         if !task.wait(AGAIN) {

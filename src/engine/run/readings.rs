@@ -3,13 +3,19 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use crate::engine::config::HandlerConfig;
 use crate::engine::pass::meter::Measured;
+use crate::engine::pass::reducing::Reducing;
+use crate::engine::pass::sightings::Seen;
 use crate::engine::run::health::{self, LoopHealth};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
+use crate::engine::stop::Stop;
 use crate::engine::watch::changes::{Changes, Mark};
 use crate::error::WatchError;
+use crate::projection::Projection;
 use crate::state::ProjectionKey;
+use crate::store::{EventSource, ProjectionStore};
 
 /// What was measured of one build.
 #[derive(Debug, Clone)]
@@ -30,6 +36,20 @@ pub(crate) struct Readings {
     pub(crate) deaf: Option<String>,
 }
 
+/// Where questions about the rows of a projection are answered: its code, and the databases it lives in.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) source: Arc<dyn EventSource>,
+    pub(crate) models: Arc<dyn ProjectionStore>,
+    pub(crate) projection: Projection,
+    pub(crate) config: HandlerConfig,
+    /// The system instance counts too.
+    pub(crate) system: bool,
+    pub(crate) reducing: Arc<Reducing>,
+    /// Set once the engine ends.
+    pub(crate) stop: Arc<Stop>,
+}
+
 /// Looks at an engine without keeping it.
 #[derive(Debug, Clone)]
 pub(crate) struct Onlooker {
@@ -40,6 +60,29 @@ pub(crate) struct Onlooker {
 impl Onlooker {
     pub(crate) fn new(shared: &Arc<Shared>, pulses: &[(&'static str, Arc<Pulse>)]) -> Self {
         Self { shared: Arc::downgrade(shared), pulses: pulses.to_vec() }
+    }
+
+    /// Where rows of this projection are explained; none where it is not run here, or once the engine is dropped.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
+        let shared = self.shared.upgrade()?;
+        let (projection, config) = shared.projection(projection)?;
+        let reducing = shared.reducing(projection.name());
+        Some(Desk {
+            source: Arc::clone(&shared.stores.source),
+            models: Arc::clone(&shared.stores.models),
+            projection,
+            config,
+            system: shared.config.system_instance,
+            reducing,
+            stop: Arc::clone(&shared.stop),
+        })
+    }
+
+    /// What came and what it touched, by build; none once the engine is dropped.
+    pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
+        let of = |pass: &crate::engine::pass::Pass| (pass.key.clone(), pass.sightings.seen());
+        Some(self.shared.upgrade()?.runners.iter().map(|runner| of(&runner.handler.inner)).collect())
     }
 
     /// As [`Engine::watch_from`](crate::Engine::watch_from).

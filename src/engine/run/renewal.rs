@@ -66,7 +66,7 @@ fn announce(shared: &Shared) -> Result<(), StoreError> {
     tell_missed(shared)?;
     let mut known = shared.fleet.members.lock();
     if *known != members {
-        log::info!("{} processes share the work", members.len());
+        log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
         *known = members;
         shared.request_tick();
     }

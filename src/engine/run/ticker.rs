@@ -14,6 +14,7 @@ use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain};
 use crate::event::NewEvent;
 use crate::lease::{Lag, Lagging};
+use crate::plain::plain;
 
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -253,7 +254,14 @@ impl Ticker {
             return Ok(());
         }
         runner.change(|state| state.has_succeeded = true);
-        log::info!("projection {:?} (version {}) succeeded for the first time", key.name, key.version);
+        log::info!(
+            event = "first-success",
+            projection:display = plain(&key.name),
+            version = key.version;
+            "projection {:?} (version {}) succeeded for the first time",
+            key.name,
+            key.version
+        );
         Ok(())
     }
 }

@@ -29,3 +29,6 @@ ALTER TABLE readside.projection_states ADD COLUMN anew bigint NOT NULL DEFAULT 0
 
 -- How many updates and deletes of this process met no row, for each build; NULL where it does not tell.
 ALTER TABLE readside.members ADD COLUMN missed text;
+
+-- Failures of one build come in pages, whatever others have.
+CREATE INDEX held_events_by_build ON readside.held_events (projection, version, instance_id, position);

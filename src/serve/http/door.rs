@@ -4,8 +4,7 @@
 //! full the one that waits longest has to go.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use super::head::{self, Head, Request};
 use super::reply::{Kind, Refusal, Reply};
+use super::socket::{Link, Listener};
 use crate::error::net;
 use crate::serve::error::ServeError;
 use crate::serve::thread::{Stop, Thread, spawn};
@@ -50,21 +50,19 @@ pub(crate) trait Answers: Send + Sync + 'static {
 pub(crate) enum Answer {
     Once(Reply),
     /// Somebody else has it from now on, who waits for no client.
-    Kept(Box<dyn FnOnce(TcpStream) -> io::Result<()>>),
+    Kept(Box<dyn FnOnce(Box<dyn Link>) -> io::Result<()>>),
 }
 
 /// A request that is whole.
-type Asked = (TcpStream, Request);
+type Asked = (Box<dyn Link>, Request);
 
 /// Answers those who come to this door until stopped; the threads that do so are added to these.
 pub(crate) fn open(
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
     stop: &Arc<Stop>,
     answers: &Arc<dyn Answers>,
     threads: &mut Vec<Thread>,
 ) -> Result<(), ServeError> {
-    listener.set_nonblocking(true).map_err(|source| ServeError::Listen { address, source })?;
     let (send, receive) = bounded::<Asked>(WAITING);
     for number in 1..=HANDS {
         let (receive, answers, stop) = (receive.clone(), Arc::clone(answers), Arc::clone(stop));
@@ -77,7 +75,7 @@ pub(crate) fn open(
 
 /// A client that no thread has to do with: it has not said all yet, or was refused.
 struct Guest {
-    stream: TcpStream,
+    stream: Box<dyn Link>,
     said: Vec<u8>,
     since: Instant,
     /// Bytes that are still taken from one that was refused.
@@ -91,11 +89,11 @@ enum Look {
     Goes,
 }
 
-fn let_in(listener: &TcpListener, send: &Sender<Asked>, stop: &Stop) {
+fn let_in(listener: &Listener, send: &Sender<Asked>, stop: &Stop) {
     let mut guests: VecDeque<Guest> = VecDeque::new();
     while !stop.is_set() {
-        while let Ok((stream, _)) = listener.accept() {
-            if stream.set_nonblocking(true).is_ok() {
+        while let Ok(stream) = listener.accept() {
+            if stream.wait(false).is_ok() {
                 if guests.len() == GUESTS {
                     guests.pop_front();
                 }
@@ -151,8 +149,8 @@ impl Guest {
     /// Says why, and takes what still comes for a moment: closing a connection on which unread bytes lie makes the system
     /// drop what was said. So few bytes never have to wait for room.
     fn refuse(&mut self, refusal: Refusal) {
-        let _ = refusal.reply().write_at_once(&mut self.stream);
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = refusal.reply().write_at_once(&mut *self.stream);
+        let _ = self.stream.end();
         (self.said, self.since, self.left) = (Vec::new(), Instant::now(), Some(FAREWELL.1));
     }
 }
@@ -180,14 +178,14 @@ fn answer_all(receive: &Receiver<Asked>, answers: &dyn Answers, stop: &Stop) {
     }
 }
 
-fn answer(mut stream: TcpStream, request: &Request, answers: &dyn Answers) {
+fn answer(mut stream: Box<dyn Link>, request: &Request, answers: &dyn Answers) {
     let answer = net::caught(|| answers.answer(request)).unwrap_or_else(|panic| {
         log::error!("the status page: the answer to {} panicked: {panic}", request.path);
         Answer::Once(Reply::new(500, Kind::Text, "the answer failed; the log says why\n".to_owned()))
     });
     let written = match answer {
         Answer::Once(reply) => {
-            stream.set_nonblocking(false).and_then(|()| reply.write(&mut stream, request.only_head, REPLY_TIME))
+            stream.wait(true).and_then(|()| reply.write(&mut *stream, request.only_head, REPLY_TIME))
         }
         Answer::Kept(keep) => keep(stream),
     };

@@ -2,16 +2,27 @@
 
 use std::net::SocketAddr;
 
+use crate::serve::address::ServeAddress;
+
 /// The names that a request may name as its host, each with or without the port.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
     names: Vec<String>,
-    port: u16,
+    /// None where there are no ports.
+    port: Option<u16>,
 }
 
 impl Hosts {
     /// The address itself, `localhost` where that is this machine, and these names.
-    pub(crate) fn of(address: SocketAddr, names: &[String]) -> Self {
+    pub(crate) fn of(address: &ServeAddress, names: &[String]) -> Self {
+        let Some(address) = address.tcp() else {
+            // Whoever reaches the socket is of this machine; what stands before it for others names what it is asked for.
+            let here = std::iter::once("localhost".to_owned());
+            return Self {
+                names: here.chain(names.iter().map(|name| name.to_ascii_lowercase())).collect(),
+                port: None,
+            };
+        };
         let ip = |address: SocketAddr| match address {
             SocketAddr::V4(v4) => v4.ip().to_string(),
             SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
@@ -21,7 +32,7 @@ impl Hosts {
             all.extend(["localhost", "127.0.0.1", "[::1]"].map(str::to_owned));
         }
         all.extend(names.iter().map(|name| name.to_ascii_lowercase()));
-        Self { names: all, port: address.port() }
+        Self { names: all, port: Some(address.port()) }
     }
 
     /// Whether it is one of them. A request without a host is of a client that has no page.
@@ -34,6 +45,8 @@ impl Hosts {
         }
         // The port follows the last colon, outside of the brackets of an address.
         let split = host.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
-        split.is_some_and(|(name, port)| is_known(name) && port.parse() == Ok(self.port))
+        split.is_some_and(|(name, port)| {
+            is_known(name) && port.parse::<u16>().is_ok_and(|port| self.port.is_none_or(|own| own == port))
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! As much of HTTP as a page needs that only shows: GET and HEAD, one request for each connection, no bodies.
 //!
-//! `head` reads requests, `host` and `password` say who may ask, `reply` writes answers, and `door` has the threads.
+//! `head` reads requests, `host` and `password` say who may ask, `reply` writes answers, `socket` is what clients come by, and `door` has
+//! the threads.
 
 pub(crate) mod door;
 pub(crate) mod head;
@@ -8,6 +9,7 @@ pub(crate) mod host;
 pub(crate) mod password;
 pub(crate) mod query;
 pub(crate) mod reply;
+pub(crate) mod socket;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Answers.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::net::TcpStream;
+use std::io;
 use std::time::{Duration, Instant};
+
+use super::socket::Link;
 
 /// Why a request is not answered with what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +134,12 @@ impl Reply {
     }
 
     /// Writes it to a client that is not waited for.
-    pub(crate) fn write_at_once(&self, stream: &mut TcpStream) -> io::Result<()> {
+    pub(crate) fn write_at_once(&self, stream: &mut dyn Link) -> io::Result<()> {
         stream.write_all(&[self.head().as_bytes(), self.body.as_bytes()].concat())
     }
 
     /// Writes it; all of it within this time.
-    pub(crate) fn write(&self, stream: &mut TcpStream, only_head: bool, time: Duration) -> io::Result<()> {
+    pub(crate) fn write(&self, stream: &mut dyn Link, only_head: bool, time: Duration) -> io::Result<()> {
         let deadline = Instant::now() + time;
         let mut bytes = self.head().into_bytes();
         if !only_head {
@@ -150,7 +151,7 @@ impl Reply {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            stream.set_write_timeout(Some(left))?;
+            stream.write_within(left)?;
             match stream.write(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),

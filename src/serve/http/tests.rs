@@ -102,7 +102,7 @@ fn a_head_is_bounded_in_bytes_and_lines() {
 // Contract: J2
 #[test]
 fn only_known_hosts_are_answered() {
-    let here = Hosts::of("127.0.0.1:7878".parse().unwrap(), &["Status.Example".to_owned()]);
+    let here = Hosts::of(&"127.0.0.1:7878".parse().unwrap(), &["Status.Example".to_owned()]);
     for host in ["localhost", "LOCALHOST:7878", "127.0.0.1:7878", "[::1]:7878", "[::1]", "status.example"] {
         assert!(here.accepts(Some(host)), "{host}");
     }
@@ -110,7 +110,7 @@ fn only_known_hosts_are_answered() {
         assert!(!here.accepts(Some(host)), "{host}");
     }
     assert!(!here.accepts(None));
-    let open = Hosts::of("10.1.2.3:80".parse().unwrap(), &[]);
+    let open = Hosts::of(&"10.1.2.3:80".parse().unwrap(), &[]);
     assert!(open.accepts(Some("10.1.2.3:80")) && !open.accepts(Some("localhost")));
 }
 

@@ -1,13 +1,22 @@
 //! What each page is made of: one request, what it is asked of, and what comes out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+#[cfg(feature = "sqlite")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
 use super::html::Html;
+#[cfg(feature = "sqlite")]
+use crate::admin::{ExplainRequest, Explanation, explain_within};
+#[cfg(feature = "sqlite")]
+use crate::engine::Desk;
 use crate::error::StoreError;
-use crate::inspect::{Finding, ProjectionStatus};
+#[cfg(feature = "sqlite")]
+use crate::error::net;
+use crate::inspect::{Finding, InstanceLag, ProjectionStatus};
 use crate::serve::board::{Board, Picture, Shown};
 use crate::serve::http::query::Query;
 use crate::serve::place::Place;
@@ -20,6 +29,10 @@ pub(super) const ROWS: usize = 50;
 /// For how long what the doctor found is shown: it looks at much.
 const FOUND: Duration = Duration::from_secs(30);
 
+/// For an explanation.
+#[cfg(feature = "sqlite")]
+const EXPLAIN: Duration = Duration::from_secs(10);
+
 /// What all pages are made of.
 pub(super) struct Sources {
     pub(super) place: Arc<Place>,
@@ -27,11 +40,55 @@ pub(super) struct Sources {
     pub(super) payloads: bool,
     /// What was found last, and when.
     found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
+    behind: Mutex<Behind>,
+    #[cfg(feature = "sqlite")]
+    explains: AtomicBool,
+}
+
+/// The instances that lag most, by build, as they were found since one picture was taken.
+#[derive(Default)]
+struct Behind {
+    taken: Option<Instant>,
+    of: BTreeMap<ProjectionKey, Vec<InstanceLag>>,
 }
 
 impl Sources {
     pub(super) fn new(place: Arc<Place>, board: Arc<Board>, payloads: bool) -> Self {
-        Self { place, board, payloads, found: Mutex::new(None) }
+        Self {
+            place,
+            board,
+            payloads,
+            found: Mutex::default(),
+            behind: Mutex::default(),
+            #[cfg(feature = "sqlite")]
+            explains: AtomicBool::new(false),
+        }
+    }
+
+    /// The instances in which a build lags most. Whoever looks, that is asked once for each picture: it goes over all of them.
+    pub(super) fn most_behind(&self, picture: &Picture, build: &ProjectionKey) -> Result<Vec<InstanceLag>, StoreError> {
+        let known = |behind: &Behind| behind.of.get(build).filter(|_| behind.taken == Some(picture.taken)).cloned();
+        if let Some(found) = known(&self.behind.lock()) {
+            return Ok(found);
+        }
+        let found = self.place.inspect().most_behind(build, ROWS)?;
+        let mut behind = self.behind.lock();
+        if behind.taken != Some(picture.taken) {
+            *behind = Behind { taken: Some(picture.taken), of: BTreeMap::new() };
+        }
+        behind.of.insert(build.clone(), found.clone());
+        Ok(found)
+    }
+
+    /// One question at a time, and not for long: all events of an instance are read.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn explain(&self, desk: &Desk, question: &ExplainRequest) -> Result<Explanation, String> {
+        if self.explains.swap(true, Ordering::AcqRel) {
+            return Err("another explanation goes on; ask again when it is there".to_owned());
+        }
+        let explained = net::caught(|| explain_within(desk, question, EXPLAIN));
+        self.explains.store(false, Ordering::Release);
+        explained.unwrap_or_else(Err)
     }
 
     /// What the doctor finds, looked at once for all who ask.

@@ -191,6 +191,15 @@ fn write_one(html: &mut Html, view: &OneView, asked: &Asked<'_>) {
         });
         html.within("p", &[("class", "faint")], |html| {
             coded(html, "`readside explain PROJECTION INSTANCE KEY…` tells which events made a row.");
+            if cfg!(feature = "sqlite") && asked.place().engine.is_some() {
+                html.text(" So does this page: ");
+                let live = view.checkpoints.iter().filter(|one| one.build.is_none());
+                for (at, one) in live.enumerate() {
+                    html.text(if at == 0 { "" } else { ", " });
+                    let pairs = [("projection", one.projection.as_str()), ("instance", view.instance.as_str())];
+                    html.link(&address("/explain", &pairs), &one.projection);
+                }
+            }
         });
     });
     html.within("section", &[("id", "events")], |html| {

@@ -4,6 +4,8 @@ mod activity;
 mod asked;
 mod chart;
 mod database;
+#[cfg(feature = "sqlite")]
+mod explain;
 mod failures;
 mod frame;
 mod html;
@@ -30,7 +32,7 @@ use frame::{Frame, Way};
 type Page = fn(&Asked<'_>) -> Result<Made, Missing>;
 
 /// The pages by their paths, and what leads to them.
-const PAGES: [(&str, &str, Page); 9] = [
+const PAGES: &[(&str, &str, Page)] = &[
     ("/", "Overview", overview::page),
     ("/failures", "Failures", failures::groups),
     ("/instances", "Instances", instances::list_of),
@@ -40,6 +42,8 @@ const PAGES: [(&str, &str, Page); 9] = [
     ("/projection", "", projection::page),
     ("/failure", "", failures::one),
     ("/instance", "", instances::one),
+    #[cfg(feature = "sqlite")]
+    ("/explain", "", explain::page),
 ];
 
 /// All pages.

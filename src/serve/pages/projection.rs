@@ -106,7 +106,7 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
         });
     let others = picture.status.projections.iter().filter(|other| other.name == status.name && id(other) != id(status));
     let most_behind = if status.lagging_instances > 0 && !asked.place().has_two_databases {
-        asked.place().inspect().most_behind(&key, ROWS).into()
+        asked.pages.most_behind(picture, &key).into()
     } else {
         Part::Found(Vec::new())
     };

@@ -11,3 +11,6 @@ ALTER TABLE readside_projection_states ADD COLUMN anew integer NOT NULL DEFAULT 
 
 -- How many updates and deletes of this process met no row, for each build; NULL where it does not tell.
 ALTER TABLE readside_members ADD COLUMN missed TEXT;
+
+-- Failures of one build come in pages, whatever others have.
+CREATE INDEX readside_held_events_by_build ON readside_held_events (projection, version, instance_id, position);

@@ -1,0 +1,141 @@
+//! What an engine logs, as a service's logger gets it: the same facts in the text and as key-values.
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, Once};
+
+use log::kv::{Error, Key, Value, VisitSource};
+use readside::admin::RebuildOptions;
+use readside::failure::{By, FailureQuery};
+use readside::prelude::*;
+use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, Policy, SqliteStore};
+
+use crate::common::{LONG, eventually};
+
+/// A line: its level, its text, and its key-values.
+#[derive(Debug, Clone)]
+struct Line {
+    level: log::Level,
+    text: String,
+    facts: BTreeMap<String, String>,
+}
+
+struct Capture(Mutex<Vec<Line>>);
+
+static CAPTURE: Capture = Capture(Mutex::new(Vec::new()));
+static READY: Once = Once::new();
+
+struct Facts(BTreeMap<String, String>);
+
+impl<'kvs> VisitSource<'kvs> for Facts {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        self.0.insert(key.to_string(), value.to_string());
+        Ok(())
+    }
+}
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        let mut facts = Facts(BTreeMap::new());
+        record.key_values().visit(&mut facts).unwrap();
+        let (level, text) = (record.level(), record.args().to_string());
+        if record.target().starts_with("readside") {
+            self.0.lock().unwrap().push(Line { level, text, facts: facts.0 });
+        }
+    }
+    fn flush(&self) {}
+}
+
+/// The lines whose fact of this name is this.
+fn lines(name: &str, value: &str) -> Vec<Line> {
+    let all = CAPTURE.0.lock().unwrap();
+    all.iter().filter(|line| line.facts.get(name).is_some_and(|found| found == value)).cloned().collect()
+}
+
+fn events(lines: &[Line]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.facts.get("event").map(String::as_str)).collect()
+}
+
+/// An engine of this name, with a projection of this name, whose events of things named `bad…` fail for good.
+fn start(store: impl EngineStore, name: &str) -> Engine {
+    READY.call_once(|| {
+        log::set_logger(&CAPTURE).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+    let reduce = |event: &Event| {
+        if event.aggregate_id().starts_with("bad") {
+            return Err(ReduceError::new("it is bad"));
+        }
+        create([set("thing", event.aggregate_id())])
+    };
+    let table = Table::new(name).column(text("thing")).primary_key(["thing"]);
+    let projection = Projection::new(name, 1).table(table).on_raw("thing", "thing.made", reduce);
+    let handler = HandlerConfig::default().max_failure_count(1).policy(Policy::Park);
+    let config = EngineConfig::default().name(name).handler(handler);
+    Engine::builder(store).config(config).projection(projection).start().unwrap()
+}
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn tells(store: impl EngineStore, name: &str) {
+    let engine = start(store, name);
+    let made = |instance: &str, thing: &str| NewEvent::raw(instance, "thing", thing, "thing.made");
+    let traced = |instance: &str, trace: &str| made(instance, "bad").metadata("traceparent", trace);
+    let good: Vec<NewEvent> = (0..50).map(|number| made("good", &number.to_string())).collect();
+    let pushed = engine.push(&good).unwrap();
+    engine.await_pushed(name, &pushed, LONG).unwrap();
+    engine.push(&[traced("traced", TRACE), traced("odd", "hunter2"), made("plain", "bad")]).unwrap();
+    eventually("the failures", || engine.admin().failed_events(name, &FailureQuery::all()).unwrap().len() == 3);
+    eventually("the first success", || !lines("event", "first-success").is_empty());
+    engine.admin().rebuild(name, RebuildOptions::default(), &By::new("ada", "a test"), |_| {}).unwrap();
+    engine.shutdown(LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+
+    let of_engine = lines("name", name);
+    assert_eq!(events(&of_engine), ["start", "stop"], "{of_engine:?}");
+    let process = of_engine[0].facts["process"].clone();
+    assert!(of_engine.iter().all(|line| line.text.contains(name) && line.text.contains(&process)), "{of_engine:?}");
+
+    let of_projection = lines("projection", name);
+    let failures = |trace: &str| -> Vec<Line> {
+        let is_failure = |line: &&Line| line.facts["event"] == "failure" && line.facts["instance"] == trace;
+        of_projection.iter().filter(is_failure).cloned().collect()
+    };
+    for (instance, trace) in [("traced", TRACE), ("odd", ""), ("plain", "")] {
+        let line = failures(instance).into_iter().next().unwrap();
+        assert_eq!(line.level, log::Level::Error);
+        for fact in ["projection", "instance", "position", "event_type", "class"] {
+            assert!(line.text.contains(&line.facts[fact]), "{fact}: {line:?}");
+        }
+        assert_eq!(line.text.contains(TRACE), !trace.is_empty(), "{line:?}");
+        let told = line.facts["traceparent"].contains(TRACE);
+        assert_eq!(told, !trace.is_empty(), "{line:?}");
+        assert!(!format!("{line:?}").contains("hunter2"), "{line:?}");
+    }
+    let told = events(&of_projection);
+    for event in ["rebuild", "switch", "first-success"] {
+        assert!(told.contains(&event), "{event}: {told:?}");
+    }
+    let all = CAPTURE.0.lock().unwrap();
+    let loud = all.iter().filter(|line| line.level <= log::Level::Info && line.text.contains("\"good\"")).count();
+    assert_eq!(loud, 0, "nothing is told of an event that goes well");
+}
+
+// Contract: S4: the same facts stand in the text and beside it.
+#[test]
+fn on_sqlite() {
+    tells(SqliteStore::in_memory().unwrap(), "logged_sqlite");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn on_postgres() {
+    let database = common::postgres::database();
+    tells(readside::PostgresStore::connect(database.url()).unwrap(), "logged_postgres");
+}
