@@ -65,6 +65,9 @@ impl Backend for Panics {
     fn dialect(&self) -> Dialect {
         self.sqlite().dialect()
     }
+    fn catalogue(&self) -> &'static dyn crate::db::objects::Catalogue {
+        self.sqlite().catalogue()
+    }
     fn has_one_writer(&self) -> bool {
         true
     }
