@@ -483,7 +483,10 @@ impl Table {
     /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
     pub(crate) fn check_room(&self, column: &Column, value: &Value) -> Result<(), (usize, usize)> {
         let size = size_in_index(value);
-        match self.room(&column.name).filter(|room| size > ALWAYS_FITS && size > *room) {
+        if size <= ALWAYS_FITS {
+            return Ok(());
+        }
+        match self.room(&column.name).filter(|room| size > *room) {
             Some(room) => Err((size, room)),
             None => Ok(()),
         }
@@ -668,7 +671,9 @@ pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
-    if name.chars().any(char::is_control) {
+    // Bytes below 128 are looked at first: statements have their names checked for each event.
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_plain && name.chars().any(char::is_control) {
         return Err(NameError::Control { what, name: name.to_owned() });
     }
     let length = name.len() + extra;

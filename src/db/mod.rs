@@ -19,6 +19,7 @@ mod filter;
 mod fold;
 mod lag;
 mod lease;
+pub(crate) mod made;
 pub(crate) mod member;
 mod model;
 pub(crate) mod objects;
@@ -116,7 +117,7 @@ pub trait Conn {
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
 
     /// The schema on record for the tables of this build, whose code names none. None where there are no schemas, or
-    /// where none is on record.
+    /// where none is on record. Refused where the tables are not those that were made for it.
     fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         Ok(None)
     }

@@ -30,7 +30,7 @@ pub(crate) struct Texts {
 
 impl Texts {
     pub(crate) fn of(texts: [&str; COUNT]) -> Self {
-        Self::joined(&mut String::new(), texts)
+        Self::joined(&mut String::with_capacity(texts.iter().map(|text| text.len()).sum()), texts)
     }
 
     /// With a buffer that many events in a row may use.

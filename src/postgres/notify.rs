@@ -258,10 +258,16 @@ impl Listener {
         Ok(Notifications { instances: Vec::new(), all: true })
     }
 
-    fn go_deaf(&mut self, why: &str) {
-        if let Some(mut session) = self.session.take() {
+    /// A session that was heard is the listener's own, and ends with its connection. Any other may be a pooler's, which goes on.
+    fn leave(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        if !matches!(session.word, Word::Heard) {
             unsubscribe(self.store.backend(), &mut session.client, session.pid);
         }
+    }
+
+    fn go_deaf(&mut self, why: &str) {
+        self.leave();
         self.deaf = Some(format!(
             "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let \
              PostgresOptions::listen_url go past the pooler, to the same database"
@@ -293,6 +299,12 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl Sealed for Listener {}
 
 impl NotificationListener for Listener {
@@ -302,8 +314,9 @@ impl NotificationListener for Listener {
             return Ok(Notifications::default());
         }
         let (generation, now) = (self.store.backend().pool().generation(), Instant::now());
-        let is_over = |session: &mut Subscription| session.life.0 != generation || session.life.1 <= now;
-        drop(self.session.take_if(is_over));
+        if self.session.as_ref().is_some_and(|session| session.life.0 != generation || session.life.1 <= now) {
+            self.leave();
+        }
         let Some(session) = &mut self.session else { return self.connect() };
         let heard = session.hear(self.store.backend().origin, wait);
         match heard {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
 use crate::clock::{Clock, SystemClock, deadline, spoken};
@@ -363,6 +364,8 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
         conn.set_prepared_statement_cache_capacity(PREPARED);
+        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements anew for each use.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         contains::add(conn)
     };
     set().map_err(|error| error::store(doing, error))

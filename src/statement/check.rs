@@ -100,6 +100,9 @@ pub(super) fn check_conditions(
         return Err(StatementError::NoCondition { statement });
     }
     conditions.iter().try_for_each(|condition| condition.0.check())?;
+    if !conditions.iter().any(|condition| matches!(condition.0, Test::All(_))) {
+        return Ok(conditions);
+    }
     let mut flat = Vec::with_capacity(conditions.len());
     for condition in conditions {
         condition.0.flatten(&mut flat);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::objects::{Dependent, Relation};
 use super::setup;
-use super::{Conn, Row, command, discarded, place};
+use super::{Conn, Row, command, discarded, made, place};
 use crate::builds::{Build, Phase};
 use crate::command::AdminCommand;
 use crate::error::{SetupError, StoreError, SwitchError};
@@ -243,7 +243,7 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
     let definition = build.definition().into();
     let place = build.told_place().map(ToString::to_string).into();
     conn.execute(&sql, &[name, version, definition, false.into(), now, phase, command.into(), place])?;
-    Ok(())
+    Ok(made::record(conn, build)?)
 }
 
 /// Moves a build into another phase.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::builds::{Build, Phase};
 use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
-use crate::db::{Conn, Row, row};
+use crate::db::{Conn, Row, made, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
@@ -142,9 +142,9 @@ pub(super) fn label(key: &ProjectionKey) -> String {
 /// Builds of all projections, or of one. Who changes them has the lock of set-ups.
 pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
     let sql = format!(
-        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place \
-         FROM {} \
-         ORDER BY name, version",
+        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place, {} \
+         FROM {} p ORDER BY name, version",
+        made::torn(conn.dialect()),
         conn.dialect().table("projections")
     );
     let rows = conn.query(&sql, &[])?;
@@ -194,6 +194,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
             resets: row::int(found, 7)?,
             trouble: if row::is_null(found, 6) { None } else { Some(row::text(found, 6)?.to_owned()) },
             command: row::uuid(found, 8)?,
+            torn: if row::is_null(found, 10) { None } else { Some(row::text(found, 10)?.to_owned()) },
             aggregate_types: definition.events.into_iter().map(|(name, _)| name).collect(),
         },
         live,

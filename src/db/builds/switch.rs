@@ -10,10 +10,10 @@ use super::carry;
 use super::losses::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
-use crate::builds::{LaggingInstance, Phase};
+use crate::builds::{LaggingInstance, Phase, torn_tables};
 use crate::db::objects::TablePair;
 use crate::db::transaction::Transaction;
-use crate::db::{Conn, row, setup};
+use crate::db::{Conn, made, row, setup};
 use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
@@ -41,6 +41,10 @@ pub(in crate::db) fn go_live(
     }
     if new.build.phase == Phase::Halted {
         return Err(none());
+    }
+    if let Some(found) = &new.build.torn {
+        let doing = format!("putting {} of projection {:?} before the readers", new.label(), key.projection());
+        return Err(torn_tables(&doing, found).into());
     }
     let Some(live) = known.iter().find(|stored| stored.live) else {
         views::point(conn, None, new, &mut Losses::default())?;
@@ -255,6 +259,7 @@ fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored, losses: &mut Losse
     }
     conn.catalogue()
         .renaming(conn, &mut |conn| renames.iter().try_for_each(|(from, to)| rename_tables(conn, live, from, to)))?;
+    made::exchange(conn, plain, beside)?;
     name_afresh(conn, live, new)?;
     views::point(conn, Some(live), live, losses)?;
     let dialect = conn.dialect();

@@ -4,7 +4,7 @@ use super::{catalog, check_version, current, ints, lock, migrate, texts};
 use crate::builds::Phase;
 use crate::db::builds::stored::{self, Stored};
 use crate::db::objects::Relation;
-use crate::db::{Backend, Conn, builds, discarded, place, row};
+use crate::db::{Backend, Conn, builds, discarded, made, place, row};
 use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect, Making};
@@ -71,7 +71,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
             own(conn, projection, &view)?;
         }
     }
-    Ok(())
+    Ok(if create { made::record(conn, projection) } else { made::record_new(conn, projection) }?)
 }
 
 /// Makes a table or an index of a projection; an error names it.

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::catalog;
-use crate::db::Backend;
+use crate::db::{Backend, made};
 use crate::error::SetupError;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -54,6 +54,14 @@ fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<S
         projection.version(),
         literal(&projection.definition())
     ));
+    if dialect == Dialect::Postgres {
+        let tables = projection.tables().iter();
+        let tables: Vec<String> = tables.map(|table| literal(&sql::physical_raw(dialect, projection, table))).collect();
+        let schema = projection.schema_name().map_or("NULL".to_owned(), literal);
+        let tables = format!("ARRAY[{}]::text[]", tables.join(", "));
+        let noting = made::noting(&format!("{schema}::text"), &tables, &name, &projection.version().to_string());
+        lines.push(format!("{noting};"));
+    }
 }
 
 /// A text as an SQL literal; names are checked to hold no control characters.

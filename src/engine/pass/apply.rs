@@ -172,9 +172,7 @@ impl Pass {
         }
         let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
         for (work, effect) in works.iter_mut().zip(effects) {
-            for step in steps_todo(work, &effect) {
-                self.meter.applied(step.event.created_at, now, is_hidden);
-            }
+            self.meter.applied(steps_todo(work, &effect).map(|step| step.event.created_at), now, is_hidden);
             self.take_over(work, effect);
         }
         Ok(true)

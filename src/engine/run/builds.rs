@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::builds::{Build, Phase};
+use crate::builds::{Build, Phase, torn_tables};
 use crate::clock;
 use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
@@ -13,6 +13,7 @@ use crate::engine::run::unfed::{ITSELF, LONGEST};
 use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
 use crate::failure::By;
 use crate::projection::Projection;
+use crate::standstill::StandstillSubject;
 
 /// The mark of a whole build beside the live one.
 pub(crate) const NEXT: &str = "next";
@@ -31,6 +32,7 @@ impl Shared {
         for (at, runner) in self.runners.iter().enumerate() {
             let build = builds.iter().find(|build| build.key == *runner.key());
             moved |= self.take_in(at, runner, build);
+            self.mind_tables(at, runner, build);
             let live = builds.iter().find(|b| b.phase == Phase::Live && b.key.projection() == runner.name());
             moved |= live.is_some_and(|live| runner.sees(live));
             let others = builds.iter().filter(|b| b.key.projection() == runner.name() && b.key.mark().is_none());
@@ -85,6 +87,24 @@ impl Shared {
             *runner.asked.lock() = None;
         }
         true
+    }
+
+    /// Tells of tables that are not those of their checkpoints, or that they are again.
+    fn mind_tables(&self, at: usize, runner: &Runner, build: Option<&Build>) {
+        let torn = build.and_then(|build| build.torn.as_deref());
+        let before = runner.change(|state| state.is_torn = torn.is_some());
+        *runner.torn.lock() = torn.map(str::to_owned);
+        match torn {
+            Some(found) => {
+                let error = torn_tables("applying events to them", found);
+                if !before.is_torn {
+                    log::error!("projection {:?}: {}", runner.name(), chain(&error));
+                }
+                self.standstills.failed(at, StandstillSubject::Work, &error);
+            }
+            None if before.is_torn => self.standstills.works(at),
+            None => {}
+        }
     }
 
     fn take_in(&self, at: usize, runner: &Runner, build: Option<&Build>) -> bool {

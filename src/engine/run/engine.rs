@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::builds::torn_tables;
 use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
@@ -191,8 +192,12 @@ impl Engine {
     /// See [`TriggerError`]; after a shutdown the instances stop with [`StopCause::Cancelled`].
     pub fn trigger(&self, projection: &str, instances: &[&str]) -> Result<(), TriggerError> {
         let unknown = || TriggerError::UnknownProjection { projection: projection.to_owned() };
-        let outcome = self.find(projection).ok_or_else(unknown)?.1.handler.trigger(instances);
+        let (_, runner) = self.find(projection).ok_or_else(unknown)?;
+        let outcome = runner.handler.trigger(instances);
         self.shared.progress.all_moved();
+        // Where nothing was left to do nothing was refused, and the rows need not show it all the same.
+        let torn = runner.torn.lock().clone();
+        torn.map_or(Ok(()), |found| Err(torn_tables("bringing them up to date", &found)))?;
         outcome
     }
 
@@ -262,6 +267,8 @@ impl Engine {
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // What is applied to a build that readers do not see is nothing to them.
         let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
+        // A connection that was lost meanwhile may have led to another log than the next one does.
+        self.shared.mind_generation();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, events)
     }
@@ -283,10 +290,17 @@ impl Engine {
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
-            if self.is_applied(at, &instance, events, begin) {
+            let torn = runner.torn.lock().clone().filter(|_| live.key == *runner.key());
+            if torn.is_none() && self.is_applied(at, &instance, events, begin) {
                 return Ok(());
             }
             let state = self.state(&live.key, &instance)?;
+            if let Some(found) = torn {
+                // Whatever the checkpoint says, the rows need not show it.
+                let cause = StopCause::Store(torn_tables("waiting for events in them", &found));
+                let stopped = Stopped { instance, position: state.position, cause };
+                return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
+            }
             let is_over = Instant::now() >= deadline;
             let doubts = is_over || Instant::now() >= doubt;
             if doubts {

@@ -40,13 +40,13 @@ impl Shared {
     /// A job: works as long as there is work. Who waits is told when the instances are free for their next events.
     fn work(self: &Arc<Self>) {
         while let Some(mut job) = self.schedule.next() {
-            let direct = job.direct.take();
+            let (direct, era) = (job.direct.take(), self.progress.era());
             // A reducer that waits for threads of this pool may have called here: what is done here is not inside of it.
             let moves = apart(|| net::caught(|| self.run(&job, direct)));
             let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
             self.write_new_standstills();
             self.schedule.done(&job);
-            self.progress.worked(job.projection, moves);
+            self.progress.worked(era, job.projection, moves);
             self.wake();
         }
         self.progress.rested();
@@ -124,7 +124,7 @@ impl Shared {
         opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = ReadAhead::new(opened.places, PASSES);
         let leased = PassLeases::new(self, runner);
-        let (mut failed, mut yields) = (None, false);
+        let (mut failed, mut yields, era) = (None, false, self.progress.era());
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
             let works = &mut fetched.works;
@@ -138,7 +138,7 @@ impl Shared {
             ended.extend(works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance));
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
-            self.progress.worked(projection, moves_of(works));
+            self.progress.worked(era, projection, moves_of(works));
             if runner.state().is_background && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
                 self.relieve(runner);
             }

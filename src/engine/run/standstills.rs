@@ -258,6 +258,11 @@ impl Standstills {
         self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
     }
 
+    /// What kept all of a projection from moving holds no more.
+    pub(crate) fn works(&self, projection: usize) {
+        self.with(|notes| notes.clear(&(projection, StandstillSubject::Work)));
+    }
+
     /// A build was halted.
     pub(crate) fn halted(&self, projection: usize, trouble: &str) {
         self.with(|notes| notes.note((projection, StandstillSubject::Build), StandstillKind::Halted, trouble, 0));

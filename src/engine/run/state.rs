@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id; and has the ticker look at
+    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id, what was applied; and has the ticker look at
     /// everything.
     pub(crate) fn forget_history(&self) {
         self.log_memory.forget(|| {
@@ -124,6 +124,7 @@ impl Shared {
             for runner in &self.runners {
                 runner.handler.inner.source.forget();
             }
+            self.progress.forget();
         });
         self.request_tick();
     }

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use crate::clock;
 use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
-use crate::engine::run::runner::Runner;
+use crate::engine::run::runner::{RunState, Runner};
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain};
 use crate::event::NewEvent;
@@ -140,7 +140,8 @@ impl Ticker {
 
     /// True when nothing is under construction, so that builds are as they were as long as the signs are.
     fn is_settled(&self) -> bool {
-        let is_settled = |runner: &Runner| !runner.state().is_background && runner.trouble.lock().is_none();
+        let is_calm = |state: RunState| !state.is_background && !state.is_torn;
+        let is_settled = |runner: &Runner| is_calm(runner.state()) && runner.trouble.lock().is_none();
         !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
     }
 

@@ -236,6 +236,7 @@ mod tests {
             trouble: (phase == Phase::Halted).then(|| "disk full".to_owned()),
             command: None,
             aggregate_types: Vec::new(),
+            torn: None,
         }
     }
 
