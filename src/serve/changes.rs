@@ -14,7 +14,7 @@ use super::http::reply::{Kind, Reply};
 use super::http::socket::Link;
 use super::place::Place;
 use super::thread::{Stop, Thread, spawn};
-use crate::engine::{Change, Changes, Hub, Mark, Rows};
+use crate::engine::{Changes, Hub, LiveChange, Rows, WatchMark};
 use crate::error::{WatchError, chain};
 use crate::sync::Mutex;
 
@@ -44,7 +44,7 @@ pub(crate) struct Streams {
     place: Arc<Place>,
     /// Where no engine is beside.
     hub: Option<Arc<Hub>>,
-    streams: Mutex<Vec<Stream>>,
+    open: Mutex<Vec<Stream>>,
 }
 
 impl Streams {
@@ -56,7 +56,7 @@ impl Streams {
         threads: &mut Vec<Thread>,
     ) -> Result<Arc<Self>, ServeError> {
         let hub = place.engine.is_none().then(Arc::<Hub>::default);
-        let streams = Arc::new(Self { place: Arc::clone(place), hub: hub.clone(), streams: Mutex::default() });
+        let streams = Arc::new(Self { place: Arc::clone(place), hub: hub.clone(), open: Mutex::default() });
         let (kept, until) = (Arc::clone(&streams), Arc::clone(stop));
         threads.push(spawn("readside-changes", move || kept.keep(&until))?);
         if let Some(hub) = hub {
@@ -73,11 +73,11 @@ impl Streams {
         let (Some(projection), Some(instance)) = (named("projection"), request.query.get("instance")) else {
             return Err(told(400, "the address has to name both, as /changes?projection=…&instance=…"));
         };
-        if self.streams.lock().len() >= MOST {
+        if self.open.lock().len() >= MOST {
             return Err(told(503, "as many watch already as may; try again later"));
         }
         // A mark that is not understood is one of before: all is read anew.
-        let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(Mark::NONE));
+        let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(WatchMark::NONE));
         let watched = match (&self.hub, &self.place.engine) {
             (Some(hub), _) => hub.watch(&*self.place.models, projection, instance, mark.as_ref()),
             (None, Some(engine)) => engine.watch(projection, instance, mark.as_ref()),
@@ -92,7 +92,7 @@ impl Streams {
     /// Takes a client over.
     pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
         let stream = Stream::begin(stream, changes)?;
-        let mut streams = self.streams.lock();
+        let mut streams = self.open.lock();
         // Several may have been let in at once.
         if streams.len() < MOST {
             streams.push(stream);
@@ -103,13 +103,13 @@ impl Streams {
     fn keep(&self, stop: &Stop) {
         while !stop.is_set() {
             // No look waits for a client.
-            let mut streams = self.streams.lock();
+            let mut streams = self.open.lock();
             streams.retain_mut(Stream::look);
             let is_empty = streams.is_empty();
             drop(streams);
             stop.wait(if is_empty { LOOKS.1 } else { LOOKS.0 });
         }
-        self.streams.lock().clear();
+        self.open.lock().clear();
         if let Some(hub) = &self.hub {
             hub.close();
         }
@@ -132,7 +132,7 @@ fn watch(hub: &Hub, place: &Place, every: Duration, stop: &Stop) {
 
 /// One client.
 struct Stream {
-    stream: Box<dyn Link>,
+    client: Box<dyn Link>,
     changes: Changes,
     waiting: Vec<u8>,
     /// When it last took something, and was last told something.
@@ -147,18 +147,18 @@ impl Stream {
         let _ = write!(head, "retry: {RETRY}\n\n");
         let now = Instant::now();
         let mark = changes.mark();
-        let mut begun = Self { stream, changes, waiting: head.into_bytes(), took: now, told: now };
+        let mut begun = Self { client: stream, changes, waiting: head.into_bytes(), took: now, told: now };
         begun.say("begin", mark, &serde_json::json!({ "position": mark.position() }));
         Ok(begun)
     }
 
-    fn say(&mut self, name: &str, mark: Mark, data: &serde_json::Value) {
+    fn say(&mut self, name: &str, mark: WatchMark, data: &serde_json::Value) {
         // JSON has no line breaks of its own.
         self.waiting.extend_from_slice(format!("id: {mark}\nevent: {name}\ndata: {data}\n\n").as_bytes());
         self.told = Instant::now();
     }
 
-    fn tell(&mut self, change: &Change) {
+    fn tell(&mut self, change: &LiveChange) {
         let position = change.position;
         match &change.rows {
             Rows::Known(tables) => {
@@ -190,7 +190,7 @@ impl Stream {
 
     fn write(&mut self) -> bool {
         while !self.waiting.is_empty() {
-            match self.stream.write(&self.waiting) {
+            match self.client.write(&self.waiting) {
                 Ok(0) => return false,
                 Ok(count) => {
                     self.waiting.drain(..count);
@@ -206,7 +206,7 @@ impl Stream {
 
     /// A client has nothing more to say: its end shows by that, and whoever speaks on is let go.
     fn hear(&mut self) -> bool {
-        let found = self.stream.read(&mut [0; 64]);
+        let found = self.client.read(&mut [0; 64]);
         found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
     }
 }

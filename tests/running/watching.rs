@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use readside::admin::RebuildOptions;
 use readside::error::WatchError;
 use readside::prelude::*;
-use readside::watch::{Change, Changes, Mark, Rows};
+use readside::watch::{Changes, LiveChange, Rows, WatchMark};
 use readside::{Engine, HandlerConfig, NewEvent, Policy};
 use serde_json::json;
 
 use crate::{LONG, Place, by, count, counts, eager, lazy, start, sum};
 
-fn next(changes: &Changes) -> Change {
+fn next(changes: &Changes) -> LiveChange {
     changes.recv_timeout(LONG).expect("a change")
 }
 
 /// The position, and the keys of each table; null where all has to be read anew.
-fn told(change: &Change) -> (i64, serde_json::Value) {
+fn told(change: &LiveChange) -> (i64, serde_json::Value) {
     let keys = match &change.rows {
         Rows::Known(tables) => tables.iter().map(|rows| (rows.table.clone(), rows.keys_json())).collect(),
         Rows::Anew => serde_json::Value::Null,
@@ -93,7 +93,7 @@ fn one_goes_on_from_a_mark<P: Place>(place: &P) {
     drop(changes);
     // While nobody watches it is still remembered.
     push(&engine, &[count("a", 1)]);
-    let missed = |mark: &Mark| {
+    let missed = |mark: &WatchMark| {
         let changes = engine.watch_from("counts", "a", mark).unwrap();
         assert_eq!(changes.mark().position(), 4);
         std::iter::from_fn(|| changes.try_recv()).map(|change| told(&change)).collect::<Vec<_>>()

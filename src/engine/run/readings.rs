@@ -11,7 +11,7 @@ use crate::engine::run::health::{self, LoopHealth};
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread::Pulse;
 use crate::engine::stop::Stop;
-use crate::engine::watch::changes::{Changes, Mark};
+use crate::engine::watch::changes::{Changes, WatchMark};
 use crate::error::WatchError;
 use crate::projection::Projection;
 use crate::state::ProjectionKey;
@@ -86,7 +86,12 @@ impl Onlooker {
     }
 
     /// As [`Engine::watch_from`](crate::Engine::watch_from).
-    pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
+    pub(crate) fn watch(
+        &self,
+        projection: &str,
+        instance: &str,
+        mark: Option<&WatchMark>,
+    ) -> Result<Changes, WatchError> {
         self.shared.upgrade().ok_or(WatchError::ShutDown)?.watch(projection, instance, mark)
     }
 

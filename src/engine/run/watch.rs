@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::run::engine::Engine;
 use crate::engine::run::state::Shared;
-use crate::engine::watch::changes::{Changes, Mark};
+use crate::engine::watch::changes::{Changes, WatchMark};
 use crate::error::{WatchError, chain};
 
 /// Between two looks, while somebody watches.
@@ -88,13 +88,18 @@ impl Engine {
     ///
     /// # Errors
     /// See [`WatchError`].
-    pub fn watch_from(&self, projection: &str, instance: &str, mark: &Mark) -> Result<Changes, WatchError> {
+    pub fn watch_from(&self, projection: &str, instance: &str, mark: &WatchMark) -> Result<Changes, WatchError> {
         self.shared().watch(projection, instance, Some(mark))
     }
 }
 
 impl Shared {
-    pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
+    pub(crate) fn watch(
+        &self,
+        projection: &str,
+        instance: &str,
+        mark: Option<&WatchMark>,
+    ) -> Result<Changes, WatchError> {
         self.hub.watch(&*self.stores.models, projection, instance, mark)
     }
 }

@@ -24,13 +24,13 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 ///
 /// # Examples
 /// ```
-/// use readside::watch::Mark;
-/// let mark: Mark = "12-3-a4f0".parse()?;
+/// use readside::watch::WatchMark;
+/// let mark: WatchMark = "12-3-a4f0".parse()?;
 /// assert_eq!((mark.position(), mark.to_string().as_str()), (12, "12-3-a4f0"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct WatchMark {
     pub(crate) position: i64,
     /// Which uninterrupted run of changes it belongs to.
     pub(crate) era: u64,
@@ -38,7 +38,7 @@ pub struct Mark {
     pub(crate) hub: u64,
 }
 
-impl Mark {
+impl WatchMark {
     /// One that nobody gave.
     #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for clients"))]
     pub(crate) const NONE: Self = Self { position: 0, era: 0, hub: 0 };
@@ -50,18 +50,18 @@ impl Mark {
     }
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for WatchMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{:x}", self.position, self.era, self.hub)
     }
 }
 
-/// A text that is no [`Mark`].
+/// A text that is no [`WatchMark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this is no mark of watched changes; use the text of one, or watch from the beginning")]
 pub struct MarkError(#[source] Option<ParseIntError>);
 
-impl FromStr for Mark {
+impl FromStr for WatchMark {
     type Err = MarkError;
 
     fn from_str(text: &str) -> Result<Self, MarkError> {
@@ -79,20 +79,20 @@ impl FromStr for Mark {
 /// What changed, as of a commit.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Change {
+pub struct LiveChange {
     /// Every event up to here is in the rows that one reads from now on.
     pub position: i64,
     /// Which rows changed since the change before.
     pub rows: Rows,
     /// To go on from here.
-    pub mark: Mark,
+    pub mark: WatchMark,
 }
 
 /// Which rows changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rows {
     /// Rows of these tables, and no others. It is empty where events changed none.
-    Known(Arc<[TableRows]>),
+    Known(Arc<[ChangedRows]>),
     /// Any: another process did the work, more happened than was remembered, or the read model was exchanged. Read all anew
     /// that you show.
     Anew,
@@ -101,7 +101,7 @@ pub enum Rows {
 /// Rows of a table that changed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct TableRows {
+pub struct ChangedRows {
     /// Its plain name.
     pub table: String,
     /// The columns of its primary key, without the instance.
@@ -111,7 +111,7 @@ pub struct TableRows {
     pub keys: Option<Vec<Vec<Value>>>,
 }
 
-impl TableRows {
+impl ChangedRows {
     /// The keys as JSON objects, by column; null where any row may have changed.
     ///
     /// # Examples
@@ -145,7 +145,7 @@ impl TableRows {
 
 #[derive(Debug, Default)]
 struct Queued {
-    changes: VecDeque<Change>,
+    changes: VecDeque<LiveChange>,
     closed: bool,
 }
 
@@ -158,13 +158,13 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Never waits. Where the queue is full, what it holds becomes one word: read anew.
-    pub(crate) fn put(&self, change: &Change) {
+    pub(crate) fn put(&self, change: &LiveChange) {
         let mut queued = self.queued.lock();
         if queued.changes.len() < MOST {
             queued.changes.push_back(change.clone());
         } else {
             queued.changes.clear();
-            queued.changes.push_back(Change { rows: Rows::Anew, ..change.clone() });
+            queued.changes.push_back(LiveChange { rows: Rows::Anew, ..change.clone() });
         }
         drop(queued);
         self.news.notify_all();
@@ -190,27 +190,29 @@ impl Queue {
 #[must_use = "dropping it ends the watch"]
 pub struct Changes {
     pub(crate) queue: Arc<Queue>,
-    pub(crate) mark: Mark,
+    pub(crate) mark: WatchMark,
 }
 
 impl Changes {
     /// Where the watch began: what one reads from now on has every event up to there, and all later changes are told.
     #[must_use]
-    pub fn mark(&self) -> Mark {
+    pub fn mark(&self) -> WatchMark {
         self.mark
     }
 
     /// The next change; waits for it for so long at most. None when none came, or when it [is over](Self::is_over).
-    pub fn recv_timeout(&self, timeout: Duration) -> Option<Change> {
+    #[must_use = "what was taken is not told again"]
+    pub fn recv_timeout(&self, timeout: Duration) -> Option<LiveChange> {
         self.take(clock::deadline(timeout.min(LONGEST_WAIT)))
     }
 
     /// The next change, if there is one.
-    pub fn try_recv(&self) -> Option<Change> {
+    #[must_use = "what was taken is not told again"]
+    pub fn try_recv(&self) -> Option<LiveChange> {
         self.queue.queued.lock().changes.pop_front()
     }
 
-    fn take(&self, deadline: Instant) -> Option<Change> {
+    fn take(&self, deadline: Instant) -> Option<LiveChange> {
         let mut queued = self.queue.queued.lock();
         loop {
             if let Some(change) = queued.changes.pop_front() {
@@ -251,8 +253,8 @@ impl fmt::Debug for Changes {
 mod tests {
     use super::*;
 
-    fn change(position: i64) -> Change {
-        Change { position, rows: Rows::Known(Arc::new([])), mark: Mark { position, era: 1, hub: 2 } }
+    fn change(position: i64) -> LiveChange {
+        LiveChange { position, rows: Rows::Known(Arc::new([])), mark: WatchMark { position, era: 1, hub: 2 } }
     }
 
     // Contract: S6: whoever is slow has one word to read, which says up to where.
@@ -267,7 +269,7 @@ mod tests {
         assert_eq!(changes.try_recv(), Some(change(1)));
         queue.put(&change(most + 1));
         queue.put(&change(most + 2));
-        assert_eq!(changes.try_recv(), Some(Change { rows: Rows::Anew, ..change(most + 2) }));
+        assert_eq!(changes.try_recv(), Some(LiveChange { rows: Rows::Anew, ..change(most + 2) }));
         queue.put(&change(most + 3));
         queue.close();
         assert!(!changes.is_over());
@@ -278,10 +280,10 @@ mod tests {
     // Contract: S6
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let mark = Mark { position: i64::MAX, era: u64::MAX, hub: u64::MAX };
+        let mark = WatchMark { position: i64::MAX, era: u64::MAX, hub: u64::MAX };
         assert_eq!(mark.to_string().parse(), Ok(mark));
         for text in ["", "1", "1-2", "1-2-", "1-2-x", "x-2-3", "1-2-3-4", "1--2-3"] {
-            assert!(text.parse::<Mark>().is_err(), "{text:?}");
+            assert!(text.parse::<WatchMark>().is_err(), "{text:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::builds::{Build, Phase};
-use crate::engine::watch::changes::{self, Change, Changes, Mark, Queue, Rows};
+use crate::engine::watch::changes::{self, Changes, LiveChange, Queue, Rows, WatchMark};
 use crate::error::{StoreError, WatchError};
 use crate::state::{ProjectionKey, State};
 use crate::store::ProjectionStore;
@@ -68,7 +68,7 @@ struct Pair {
     known: Option<(LiveBuild, Seen)>,
     era: u64,
     /// The last changes of this era; each goes on where the one before ended.
-    last: VecDeque<(i64, Change)>,
+    last: VecDeque<(i64, LiveChange)>,
     queues: Vec<Arc<Queue>>,
     /// Since when nobody watches.
     left: Option<Instant>,
@@ -83,7 +83,7 @@ impl Pair {
         Self { known: None, era, last, queues, left: None, flights: 0, flown: 0 }
     }
 
-    fn tell(&mut self, from: i64, change: Change) {
+    fn tell(&mut self, from: i64, change: LiveChange) {
         self.queues.retain(|queue| !queue.is_closed());
         self.queues.iter().for_each(|queue| queue.put(&change));
         if self.last.len() == changes::MOST {
@@ -93,12 +93,12 @@ impl Pair {
     }
 
     /// The changes behind a mark; none where they are not known.
-    fn since(&self, mark: &Mark, hub: u64, position: i64) -> Option<Vec<Change>> {
+    fn since(&self, mark: &WatchMark, hub: u64, position: i64) -> Option<Vec<LiveChange>> {
         if mark.hub != hub || mark.era != self.era || mark.position > position {
             return None;
         }
         let missed = self.last.iter().filter(|(_, change)| change.position > mark.position);
-        let missed: Vec<&(i64, Change)> = missed.collect();
+        let missed: Vec<&(i64, LiveChange)> = missed.collect();
         let begins = missed.first().map_or(position, |(from, _)| *from);
         (begins <= mark.position).then(|| missed.into_iter().map(|(_, change)| change.clone()).collect())
     }
@@ -135,7 +135,9 @@ impl Watched {
                     pair.left = None;
                     return true;
                 }
-                pair.flights > 0 || pair.left.get_or_insert_with(Instant::now).elapsed() < linger
+                let is_remembered =
+                    pair.known.is_some() && pair.left.get_or_insert_with(Instant::now).elapsed() < linger;
+                pair.flights > 0 || is_remembered
             });
         }
         self.pairs.retain(|_, pairs| !pairs.is_empty());
@@ -239,8 +241,8 @@ impl Hub {
         }
         *seen = Seen { position: landed.position, event: landed.event, anew: landed.anew };
         if is_same && landed.from.is_some_and(|from| from <= before.position) {
-            let mark = Mark { position: landed.position, era: pair.era, hub: self.id };
-            pair.tell(before.position, Change { position: landed.position, rows: rows(), mark });
+            let mark = WatchMark { position: landed.position, era: pair.era, hub: self.id };
+            pair.tell(before.position, LiveChange { position: landed.position, rows: rows(), mark });
         } else {
             let (build, seen) = (build.clone(), *seen);
             self.renew(&mut watched, projection, instance, build, seen);
@@ -254,8 +256,8 @@ impl Hub {
         pair.era = era;
         pair.last.clear();
         pair.known = Some((build, seen));
-        let mark = Mark { position: seen.position, era, hub: self.id };
-        pair.tell(seen.position, Change { position: seen.position, rows: Rows::Anew, mark });
+        let mark = WatchMark { position: seen.position, era, hub: self.id };
+        pair.tell(seen.position, LiveChange { position: seen.position, rows: Rows::Anew, mark });
     }
 
     /// Begins a watch; from a mark, where what came behind it is known.
@@ -264,13 +266,13 @@ impl Hub {
         models: &dyn ProjectionStore,
         projection: &str,
         instance: &str,
-        mark: Option<&Mark>,
+        mark: Option<&WatchMark>,
     ) -> Result<Changes, WatchError> {
         let (name, of): (Arc<str>, Arc<str>) = (projection.into(), instance.into());
         let queue = Arc::new(Queue::default());
         {
             let mut watched = self.watched.lock();
-            self.make_room(&mut watched)?;
+            Self::make_room(&mut watched)?;
             let era = watched.next_era();
             let pairs = watched.pairs.entry(Arc::clone(&name)).or_default();
             let pair = pairs.entry(Arc::clone(&of)).or_insert_with(|| Pair::new(era));
@@ -286,7 +288,7 @@ impl Hub {
         Ok(Changes { mark: begin?, queue })
     }
 
-    fn make_room(&self, watched: &mut Watched) -> Result<(), WatchError> {
+    fn make_room(watched: &mut Watched) -> Result<(), WatchError> {
         if watched.closed {
             return Err(WatchError::ShutDown);
         }
@@ -306,8 +308,8 @@ impl Hub {
         projection: &str,
         instance: &Arc<str>,
         queue: &Arc<Queue>,
-        mark: Option<&Mark>,
-    ) -> Result<Mark, WatchError> {
+        mark: Option<&WatchMark>,
+    ) -> Result<WatchMark, WatchError> {
         let is_known = self.watched.lock().pair(projection, instance).is_some_and(|pair| pair.known.is_some());
         if !is_known {
             let unknown = || WatchError::UnknownProjection { projection: projection.to_owned() };
@@ -324,13 +326,13 @@ impl Hub {
             return Err(WatchError::ShutDown);
         };
         let position = pair.known.as_ref().map_or(0, |(_, seen)| seen.position);
-        let now = Mark { position, era: pair.era, hub: id };
+        let now = WatchMark { position, era: pair.era, hub: id };
         // What came while it was read is part of what is said now.
         queue.clear();
         let Some(mark) = mark else { return Ok(now) };
         match pair.since(mark, id, position) {
             Some(missed) => missed.iter().for_each(|change| queue.put(change)),
-            None => queue.put(&Change { position, rows: Rows::Anew, mark: now }),
+            None => queue.put(&LiveChange { position, rows: Rows::Anew, mark: now }),
         }
         Ok(now)
     }
@@ -417,7 +419,7 @@ mod tests {
         pair.queues.push(Arc::clone(&queue));
         hub.watched.lock().pairs.entry("p".into()).or_default().insert("a".into(), pair);
         hub.is_on.store(true, Ordering::Release);
-        let changes = Changes { queue, mark: Mark { position, era: 7, hub: hub.id } };
+        let changes = Changes { queue, mark: WatchMark { position, era: 7, hub: hub.id } };
         (hub, changes)
     }
 

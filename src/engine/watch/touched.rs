@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::engine::watch::changes::TableRows;
+use crate::engine::watch::changes::ChangedRows;
 use crate::projection::Projection;
 use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Statement, Test, find_table};
 use crate::table::Table;
@@ -28,7 +28,7 @@ struct Keys(Option<(Vec<Key>, HashSet<String>)>);
 impl Keys {
     fn add(&mut self, key: Key) {
         let Some((keys, known)) = &mut self.0 else { return };
-        let name = serde_json::Value::from_iter(key.iter().map(Value::to_json)).to_string();
+        let name = key.iter().map(Value::to_json).collect::<serde_json::Value>().to_string();
         if !known.insert(name) {
             return;
         }
@@ -44,12 +44,12 @@ impl<'p> Touched<'p> {
         Self { tables: projection.tables(), rows: BTreeMap::new() }
     }
 
-    pub(crate) fn rows(self) -> Arc<[TableRows]> {
+    pub(crate) fn rows(self) -> Arc<[ChangedRows]> {
         let tables = self.tables;
         let of = |(at, keys): (usize, Keys)| {
             let table = tables.get(at)?;
             let (table, columns) = (table.name.clone(), table.primary_key.clone());
-            Some(TableRows { table, columns, keys: keys.0.map(|(keys, _)| keys) })
+            Some(ChangedRows { table, columns, keys: keys.0.map(|(keys, _)| keys) })
         };
         self.rows.into_iter().filter_map(of).collect()
     }
@@ -58,7 +58,7 @@ impl<'p> Touched<'p> {
         match statement {
             Statement::Noop => {}
             Statement::Create { table, values } => {
-                self.note(table.as_ref(), |table| Some(vec![inserted(table, values)?]))
+                self.note(table.as_ref(), |table| Some(vec![inserted(table, values)?]));
             }
             Statement::Upsert { table, conflict, values } => self.note(table.as_ref(), |table| {
                 // What another key finds may have any primary key.
@@ -102,7 +102,9 @@ impl<'p> Touched<'p> {
             None => self.any(at),
             Some(keys) => {
                 let known = self.rows.entry(at).or_insert_with(|| Keys(Some((Vec::new(), HashSet::new()))));
-                keys.into_iter().for_each(|key| known.add(key));
+                for key in keys {
+                    known.add(key);
+                }
             }
         }
     }
