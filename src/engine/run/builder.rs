@@ -1,7 +1,7 @@
 //! Putting an engine together.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -358,6 +358,7 @@ impl EngineBuilder {
             is_one_store: self.together,
             hears_commands: self.together,
             deaf: Mutex::default(),
+            swallowed: AtomicBool::default(),
             looking: Mutex::default(),
             tasks: Mutex::default(),
             over: Mutex::default(),

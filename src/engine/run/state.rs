@@ -1,7 +1,8 @@
 //! What the threads of an engine share: its stores, its projections, and what each thread tells the others.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::lease::Member;
 use crate::store::{EventSource, EventStore, ProjectionStore};
-use crate::store::{LeaseStore, Notifier};
+use crate::store::{LeaseStore, Notifier, UNHEARD};
 use crate::sync::Mutex;
 
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) hears_commands: bool,
     /// Why nothing is heard of other processes at present.
     pub(crate) deaf: Mutex<Option<String>>,
+    /// The database answers, but what is said of pushes does not arrive.
+    pub(crate) swallowed: AtomicBool,
     /// Held by whoever looks which builds there are.
     pub(crate) looking: Mutex<()>,
     /// Threads that carry out commands.
@@ -102,6 +105,13 @@ impl Shared {
             }
         });
         self.request_tick();
+    }
+
+    /// Time between two looks for work. What nobody tells of is looked for more often; a database that does not answer is
+    /// not, since more questions would not help it.
+    pub(crate) fn look_every(&self) -> Duration {
+        let every = self.config.requeue_every;
+        if self.swallowed.load(Ordering::SeqCst) { every.min(UNHEARD) } else { every }
     }
 
     /// Names and versions of the projections that it runs.
