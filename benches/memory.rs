@@ -1,4 +1,4 @@
-//! How much memory catching up takes on PostgreSQL: an engine in a process of its own, over a log and over one twenty
+//! How much memory catching up takes on PostgreSQL: an engine in its own process, over a log and over one twenty
 //! times as long.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]

@@ -1,6 +1,6 @@
 //! Builds of read models: the one that readers see, and the one that is made beside it.
 //!
-//! Each is a projection of its own: states, leases and failures are kept under its key, rows in tables of its own. The
+//! Each is a separate projection: states, leases and failures are kept under its key, rows in its own tables. The
 //! plain name of a version always means its older build; a switch within a version exchanges the names.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::error::{StoreError, StoreErrorKind};
 use crate::state::{ProjectionKey, State};
 use crate::value::Value;
 
@@ -87,6 +88,17 @@ pub struct Build {
     pub command: Option<Uuid>,
     /// The aggregate types that it handles.
     pub aggregate_types: Vec<String>,
+    /// What became of its tables, where they are not those that its checkpoints belong to: a restore of read tables alone, or
+    /// of the engine's tables alone, made them anew. Nothing is applied to it then; a rebuild mends it.
+    pub torn: Option<String>,
+}
+
+/// The error of whoever would use tables that are not those of their checkpoints.
+pub(crate) fn torn_tables(doing: &str, found: &str) -> StoreError {
+    StoreError::new(doing, StoreErrorKind::Schema, found.to_owned()).with_remedy(
+        "; a restore of read tables alone, or of the engine's alone, does that: restore both from one backup, or build the \
+         read model anew from the events with `readside rebuild`",
+    )
 }
 
 impl Build {

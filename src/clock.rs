@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 /// Longer than anything runs, and short enough for every clock and every database to add it to the present.
 pub(crate) const FAR: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// The moment so long from now. A time that no clock can add is no limit: it ends in a hundred years.
+/// The moment this long from now. A time that no clock can add is no limit: it ends in a hundred years.
 pub(crate) fn deadline(time: Duration) -> Instant {
     after(Instant::now(), time)
 }
 
-/// The moment so long after another one.
+/// The moment this long after another one.
 pub(crate) fn after(start: Instant, time: Duration) -> Instant {
     start.checked_add(time.min(FAR)).unwrap_or(start)
 }

@@ -17,7 +17,7 @@ impl Dialect {
     }
 }
 
-/// SQL of one's own, in the words of each database that the service uses; a service on one database needs one text.
+/// Custom SQL, in the words of each database that the service uses; a service on one database needs one text.
 ///
 /// `{items}` stands for the projection's table `items`, by its name or its suffix, and `{items.total}` for a column of it.
 /// `$1` is the instance, `$2` and on are the values. See [`exec`](crate::statement::exec).

@@ -274,7 +274,7 @@ impl FailureQuery {
         self
     }
 
-    /// At most so many; 0 for no limit.
+    /// At most this many; 0 for no limit.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -357,7 +357,7 @@ pub struct Refused {
     pub instance: String,
     /// The position of the event.
     pub position: i64,
-    /// Class of the error; none when it could not be tried.
+    /// Class of the error; `None` when it could not be tried.
     pub class: Option<FailureClass>,
     /// Why.
     pub error: String,

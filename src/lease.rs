@@ -69,12 +69,12 @@ pub struct LagRequest {
     pub longest_wait: Duration,
     /// How long leases last; one that ends much later comes from a wrong clock and is free.
     pub lease: Duration,
-    /// At most so many pairs, or instances, 1 or more. Where there are more pairs, projections take turns: each that is behind
+    /// At most this many pairs, or instances, 1 or more. Where there are more pairs, projections take turns: each that is behind
     /// has its first pair among them before another one has its second.
     pub limit: usize,
 }
 
-/// Keeps at most so many: of each projection the first, then of each the second, and so on.
+/// Keeps at most this many: of each projection the first, then of each the second, and so on.
 pub(crate) fn in_turns(lags: &mut Vec<Lag>, limit: usize) {
     if lags.len() <= limit {
         return;

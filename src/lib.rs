@@ -14,10 +14,10 @@
 //! 3. The [`Projection`]'s reducer turns the event into a [`Statement`](statement::Statement), which is data made by
 //!    [`create`](statement::create), [`update`](statement::update) and the other builders.
 //! 4. One transaction ([`ProjectionStore::transaction`](store::ProjectionStore::transaction)) locks the state row, compares the checkpoint, applies the
-//!    statements and moves the checkpoint. Whoever else does the same finds the checkpoint moved, and nothing to do.
+//!    statements and moves the checkpoint. Another process that does the same finds the checkpoint moved, and nothing to do.
 //! 5. Readers see the row in the view with the table's plain name; [`Engine::await_pushed`] tells when.
 //!
-//! An [`Engine`] does steps 2 to 4 by itself, on threads of its own, alone or together with other processes; a
+//! An [`Engine`] does steps 2 to 4 by itself, on its own threads, alone or together with other processes; a
 //! [`ProjectionHandler`] does them on the caller's thread, as here:
 //!
 //! ```
@@ -62,14 +62,15 @@
 //! | [`query`] | finding events |
 //! | [`Reader`], [`Aggregate`] | reading rows of one tenant; deciding about one aggregate |
 //! | [`subscription`] | hearing of pushed events; pushing within a transaction of the service |
+//! | [`mod@watch`] | hearing of which rows changed |
 //! | [`health`] | how an engine fares, and why it stands still |
 //! | [`failure`] | failed events: finding, retrying and discarding them |
 //! | [`admin`], [`builds`] | rebuild, switch, verify, explain, doctor; from the engine's process or another one |
 //! | [`inspect`] | looking into a store without the code of its projections |
 //! | [`retention`] | redacting, removing and archiving events |
 //! | [`mod@error`] | what can go wrong; [`Error`] is any of it |
-//! | [`testing`] | tests of projections without a service, of stores with planted faults, of sources of one's own |
-//! | [`store`], [`clock`] | what the engine asks of a store; an event source of one's own; the time |
+//! | [`testing`] | tests of projections without a service, of stores with planted faults, of custom sources |
+//! | [`store`], [`clock`] | what the engine asks of a store; a custom event source; the time |
 //!
 //! # Features
 //!
@@ -145,6 +146,11 @@ pub mod health {
     pub use crate::stop_cause::{StopCause, Stopped};
 }
 
+/// Hearing of changes of read models: what [`Engine::watch`] gives.
+pub mod watch {
+    pub use crate::engine::watch::changes::{Change, Changes, Mark, MarkError, Rows, TableRows};
+}
+
 /// What a file with projections uses: `use readside::prelude::*`.
 ///
 /// # Examples
@@ -171,8 +177,8 @@ pub mod prelude {
         set_if, set_json, set_on_insert, source_column, source_value, update, upsert,
     };
     pub use crate::table::{
-        Column, ColumnType, Index, Table, boolean, bytes, date, decimal, duration, enumeration, float, integer,
-        integer_array, json, text, text_array, time, timestamp, uuid, uuid_array,
+        Column, ColumnType, ForeignKey, Index, Privilege, Table, boolean, bytes, date, decimal, duration, enumeration,
+        float, integer, integer_array, json, text, text_array, time, timestamp, uuid, uuid_array,
     };
     pub use crate::value::{Date, Decimal, Time, Value};
 }
@@ -221,4 +227,5 @@ pages! {
     CustomSource "../docs/custom-source.md",
     Importing "../docs/importing.md",
     Reading "../docs/reading.md",
+    LiveChanges "../docs/live-changes.md",
 }

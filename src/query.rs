@@ -48,18 +48,35 @@ impl Query {
     }
 
     /// Goes on behind this event in the query's order, which is how long reads are cut into pages.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::query::Query;
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// let added = |id: &str| NewEvent::raw("tenant-1", "user", id, "user.added");
+    /// store.push(&[added("u1"), added("u2"), added("u3")])?;
+    /// let page = store.filter(&Query::new().limit(2))?;
+    /// let last = &page[1];
+    /// let rest = store.filter(&Query::new().limit(2).resume(last.instance(), last.position()))?;
+    /// assert_eq!((page.len(), rest.len()), (2, 1));
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn resume(mut self, instance: &str, position: i64) -> Self {
         self.resume = Some((instance.to_owned(), position));
         self
     }
 
-    /// At most so many events; 0 means no limit. Default: 0.
+    /// At most this many events; 0 means no limit. Default: 0.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// At most so many bytes of payload and metadata, but one event in any case; 0 means no limit. Default: 0.
+    /// At most this many bytes of payload and metadata, but one event in any case; 0 means no limit. Default: 0.
     ///
     /// There may be more events behind those that are found, however few these are: none are left when a page is empty.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
@@ -69,6 +86,14 @@ impl Query {
 }
 
 /// Conditions joined by AND; the values of one condition are joined by OR. Unset conditions match everything.
+///
+/// # Examples
+/// ```
+/// use readside::query::{Query, SubQuery};
+/// // What u1 or u2 did, without logins; and everything about orders.
+/// let users = SubQuery::new().aggregate_id("u1").aggregate_id("u2").exclude_event_type("user.logged_in");
+/// let query = Query::new().or(users).or(SubQuery::new().aggregate_type("order"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 #[must_use]
 pub struct SubQuery {
@@ -223,9 +248,9 @@ pub struct ReadRequest {
     pub cursors: Vec<Cursor>,
     /// Which events.
     pub wanted: EventFilter,
-    /// At most so many events per instance, 1 or more.
+    /// At most this many events per instance, 1 or more.
     pub limit: usize,
-    /// At most so many bytes of payload per instance, but always at least one event.
+    /// At most this many bytes of payload per instance, but always at least one event.
     pub max_bytes: usize,
 }
 
@@ -273,7 +298,7 @@ pub struct HeadsRequest {
     pub aggregate_types: Vec<String>,
     /// Only instances that sort after this one, by bytes: the last of the page before.
     pub after: Option<Arc<str>>,
-    /// At most so many, 1 or more.
+    /// At most this many, 1 or more.
     pub limit: usize,
 }
 

@@ -1,6 +1,6 @@
 //! How projections get on: one verdict for each, made of what is stored and of what processes say.
 //!
-//! Whoever shows verdicts asks [`judge`], so that `health`, `status` and `doctor` say the same.
+//! All that show verdicts ask [`judge`], so that `health`, `status` and `doctor` say the same.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,7 @@ pub struct Standing {
     pub projection: ProjectionKey,
     /// When this was read, by the database's clock.
     pub at: SystemTime,
-    /// When one of its checkpoints moved last; none when that is not known.
+    /// When one of its checkpoints moved last; `None` when that is not known.
     pub moved_at: Option<SystemTime>,
     /// How far the build is.
     pub phase: Phase,

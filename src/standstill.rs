@@ -230,14 +230,14 @@ impl fmt::Display for StandstillKind {
 pub struct Standstill {
     /// What it is.
     pub kind: StandstillKind,
-    /// The tenant; none when it concerns all of the projection, or several tenants.
+    /// The tenant; `None` when it concerns all of the projection, or several tenants.
     pub instance: Option<String>,
     /// In words: no payloads, at most some hundred characters.
     pub reason: String,
-    /// Since when, by the database's clock; none when that is not known.
+    /// Since when, by the database's clock; `None` when that is not known.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub since: Option<SystemTime>,
-    /// The process that said so; none when it can be read from what is stored anyway.
+    /// The process that said so; `None` when it can be read from what is stored anyway.
     pub process: Option<Uuid>,
 }
 

@@ -58,6 +58,8 @@ pub struct State {
     pub careful: bool,
     /// The event that is being tried in this way.
     pub mark: Option<Mark>,
+    /// How often its rows were changed otherwise than by moving the checkpoint on: exchanged, emptied, or mended behind it.
+    pub anew: i64,
 }
 
 /// Says that an event is being tried, so that it is known if the process does not survive it.

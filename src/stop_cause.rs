@@ -79,7 +79,7 @@ pub enum StopCause {
 }
 
 impl StopCause {
-    /// The standstill that it is; none when it is on record already, passes at once, or is another one's work.
+    /// The standstill that it is; `None` when it is on record already, passes at once, or is another one's work.
     pub(crate) fn standstill(&self) -> Option<StandstillKind> {
         match self {
             // A history that changed is read again; where that changes nothing the note stays.

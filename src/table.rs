@@ -1,13 +1,23 @@
 //! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
 
+mod access;
+mod column;
+mod foreign_key;
 mod index;
 
+pub use self::access::Privilege;
+pub use self::column::{
+    Column, boolean, bytes, date, decimal, duration, enumeration, float, integer, integer_array, json, text,
+    text_array, time, timestamp, uuid, uuid_array,
+};
+use self::column::{check_default, check_type, is_fixed, size_in_index};
+pub use self::foreign_key::ForeignKey;
 pub use self::index::Index;
 pub(crate) use self::index::{Check, Key, Method};
 use crate::dialect::Dialects;
 use crate::error::NameError;
 pub use crate::value::ColumnType;
-use crate::value::{Value, check_text};
+use crate::value::Value;
 
 /// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
 pub(crate) const MAX_NAME: usize = 63;
@@ -24,238 +34,6 @@ const ALWAYS_FITS: usize = INDEX_ROOM / 31;
 
 /// The column that the engine adds to every table, row and condition.
 pub(crate) const INSTANCE_COLUMN: &str = "instance_id";
-
-/// A column: name, type, whether it may be NULL, default.
-#[derive(Debug, Clone, PartialEq)]
-#[must_use]
-pub struct Column {
-    pub(crate) name: String,
-    pub(crate) kind: ColumnType,
-    pub(crate) nullable: bool,
-    pub(crate) default: Option<Value>,
-    /// The texts that an enumeration lists; none where any text is taken.
-    pub(crate) values: Option<Vec<String>>,
-}
-
-impl Column {
-    /// A column that must not be NULL and has no default.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let age = Column::new("age", ColumnType::Integer).nullable();
-    /// # let _ = age;
-    /// ```
-    pub fn new(name: impl Into<String>, kind: ColumnType) -> Self {
-        Self { name: name.into(), kind, nullable: false, default: None, values: None }
-    }
-
-    /// Allows NULL.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let email = text("email").nullable();
-    /// # let _ = email;
-    /// ```
-    pub fn nullable(mut self) -> Self {
-        self.nullable = true;
-        self
-    }
-
-    /// What a row holds that does not name the column.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let visits = integer("visits").default(0);
-    /// # let _ = visits;
-    /// ```
-    pub fn default(mut self, value: impl Into<Value>) -> Self {
-        self.default = Some(value.into());
-        self
-    }
-}
-
-macro_rules! columns {
-    ($($(#[$doc:meta])* $name:ident => $kind:ident),* $(,)?) => {
-        $($(#[$doc])*
-        pub fn $name(name: impl Into<String>) -> Column {
-            Column::new(name, ColumnType::$kind)
-        })*
-    };
-}
-
-columns! {
-    /// A column of [`ColumnType::Text`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    text => Text,
-    /// A column of [`ColumnType::Integer`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(integer("age").default(0)).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    integer => Integer,
-    /// A column of [`ColumnType::Boolean`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(boolean("active").default(true)).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    boolean => Boolean,
-    /// A column of [`ColumnType::Float`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(float("score").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    float => Float,
-    /// A column of [`ColumnType::Json`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(json("address").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    json => Json,
-    /// A column of [`ColumnType::Bytes`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(bytes("picture").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    bytes => Bytes,
-    /// A column of [`ColumnType::Timestamp`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(timestamp("seen_at").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    timestamp => Timestamp,
-    /// A column of [`ColumnType::TextArray`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(text_array("tags").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    text_array => TextArray,
-    /// A column of [`ColumnType::Uuid`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// use readside::table::uuid as uuid;
-    /// let users = Table::new("users").column(text("id")).column(uuid("key").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    uuid => Uuid,
-    /// A column of [`ColumnType::Date`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let users = Table::new("users").column(text("id")).column(date("born").nullable()).primary_key(["id"]);
-    /// # let _ = users;
-    /// ```
-    date => Date,
-    /// A column of [`ColumnType::Time`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let shops = Table::new("shops").column(text("id")).column(time("opens").nullable()).primary_key(["id"]);
-    /// # let _ = shops;
-    /// ```
-    time => Time,
-    /// A column of [`ColumnType::Duration`].
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    /// use readside::prelude::*;
-    /// let calls = Table::new("calls")
-    ///     .column(text("id"))
-    ///     .column(duration("talked").default(Duration::ZERO))
-    ///     .primary_key(["id"]);
-    /// # let _ = calls;
-    /// ```
-    duration => Duration,
-    /// A column of [`ColumnType::IntegerArray`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let games = Table::new("games").column(text("id")).column(integer_array("scores").nullable()).primary_key(["id"]);
-    /// # let _ = games;
-    /// ```
-    integer_array => IntegerArray,
-    /// A column of [`ColumnType::UuidArray`].
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let groups = Table::new("groups").column(text("id")).column(uuid_array("members").nullable()).primary_key(["id"]);
-    /// # let _ = groups;
-    /// ```
-    uuid_array => UuidArray,
-}
-
-/// A column of [`ColumnType::Decimal`]: exact numbers of at most `precision` digits (1 to 18), `scale` of them behind the
-/// point. An event with a number that has more fails: nothing is rounded.
-///
-/// # Examples
-/// ```
-/// use readside::prelude::*;
-/// let orders = Table::new("orders").column(text("id")).column(decimal("total", 12, 2).default(0)).primary_key(["id"]);
-/// # let _ = orders;
-/// ```
-pub fn decimal(name: impl Into<String>, precision: u8, scale: u8) -> Column {
-    Column::new(name, ColumnType::Decimal { precision, scale })
-}
-
-/// A column of texts that takes only these. An event with another one fails, and the database refuses it, too. A list that
-/// changes is another definition: raise the version.
-///
-/// # Examples
-/// ```
-/// use readside::prelude::*;
-/// let orders = Table::new("orders")
-///     .column(text("id"))
-///     .column(enumeration("state", ["open", "paid", "sent"]).default("open"))
-///     .primary_key(["id"]);
-/// # let _ = orders;
-/// ```
-pub fn enumeration<T: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = T>) -> Column {
-    Column { values: Some(values.into_iter().map(Into::into).collect()), ..Column::new(name, ColumnType::Text) }
-}
-
-/// A reference to a row of the projection's primary table, deleted together with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ForeignKey {
-    pub(crate) columns: Vec<String>,
-    /// Plain name of the referenced table; none means the primary one.
-    pub(crate) table: Option<String>,
-}
 
 /// A table of a projection.
 ///
@@ -289,6 +67,11 @@ pub struct Table {
     /// Those with more than plain columns.
     pub(crate) more_indexes: Vec<Index>,
     pub(crate) checks: Vec<Check>,
+    pub(crate) comment: Option<String>,
+    /// Roles with what they are given.
+    pub(crate) grants: Vec<(String, Vec<Privilege>)>,
+    /// Readers see the tenant that they have named.
+    pub(crate) isolated: bool,
 }
 
 impl Table {
@@ -311,6 +94,9 @@ impl Table {
             foreign_keys: Vec::new(),
             more_indexes: Vec::new(),
             checks: Vec::new(),
+            comment: None,
+            grants: Vec::new(),
+            isolated: false,
         }
     }
 
@@ -415,41 +201,6 @@ impl Table {
         self
     }
 
-    /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let phones = Table::suffix("phones")
-    ///     .column(text("id"))
-    ///     .column(text("phone"))
-    ///     .primary_key(["id", "phone"])
-    ///     .references_primary(["id"]);
-    /// # let _ = phones;
-    /// ```
-    pub fn references_primary<const N: usize>(mut self, columns: [&str; N]) -> Self {
-        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: None });
-        self
-    }
-
-    /// Adds a foreign key to the primary key of another table of the projection; rows go when theirs goes.
-    ///
-    /// # Examples
-    /// ```
-    /// use readside::prelude::*;
-    /// let calls = Table::suffix("calls")
-    ///     .column(text("id"))
-    ///     .column(text("phone"))
-    ///     .column(text("call"))
-    ///     .primary_key(["id", "phone", "call"])
-    ///     .references(["id", "phone"], "phones");
-    /// # let _ = calls;
-    /// ```
-    pub fn references<const N: usize>(mut self, columns: [&str; N], table: &str) -> Self {
-        self.foreign_keys.push(ForeignKey { columns: owned(&columns), table: Some(table.to_owned()) });
-        self
-    }
-
     /// Most bytes that a value of the column may take; none where no index, key or unique constraint has the column. Those of
     /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
     pub(crate) fn room(&self, column: &str) -> Option<usize> {
@@ -457,12 +208,44 @@ impl Table {
         let more: Vec<Vec<String>> = self.sorted_columns().collect();
         let lists =
             std::iter::once(&self.primary_key).chain(&self.uniques).chain(&self.indexes).chain(foreign).chain(&more);
-        let room = |columns: &Vec<String>| {
+        let room = |columns: Vec<String>| {
             let is_fixed = |name: &&String| self.find(name).is_some_and(|column| is_fixed(column.kind));
             let fixed = columns.iter().filter(is_fixed).count();
             INDEX_ROOM.saturating_sub(fixed * FIXED) / (columns.len() - fixed).max(1)
         };
+        let lists = lists.map(|columns| self.written_for(columns));
         lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
+    }
+
+    /// The columns that statements write for these: those of which a generated one is made in its place.
+    fn written_for(&self, columns: &[String]) -> Vec<String> {
+        let mut written: Vec<String> = Vec::with_capacity(columns.len());
+        for name in columns {
+            let generated = self.find(name).filter(|column| !is_fixed(column.kind)).and_then(|column| column.generated);
+            let sources: Vec<&String> = match generated {
+                None => vec![name],
+                Some(sql) => {
+                    let is_source = |of: &&String| index::each(sql).any(|text| index::mentions(text, of));
+                    self.columns.iter().map(|column| &column.name).filter(is_source).collect()
+                }
+            };
+            for source in sources {
+                if !written.contains(source) {
+                    written.push(source.clone());
+                }
+            }
+        }
+        written
+    }
+
+    /// The columns that statements may write.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.generated.is_none())
+    }
+
+    /// True when a unique constraint has a column that nobody knows before the database has worked it out.
+    pub(crate) fn has_generated_unique(&self) -> bool {
+        self.uniques.iter().flatten().any(|name| self.find(name).is_some_and(|column| column.generated.is_some()))
     }
 
     /// Columns of indexes whose entries are rows, and not items.
@@ -472,18 +255,25 @@ impl Table {
 
     /// Columns that share an index: those of each index.
     pub(crate) fn indexed_columns(&self) -> impl Iterator<Item = Vec<String>> {
-        self.indexes.iter().cloned().chain(self.more_indexes.iter().map(|index| index.columns(self)))
+        let more = self.more_indexes.iter().map(|index| index.columns(self));
+        self.indexes.iter().cloned().chain(more).map(|columns| self.written_for(&columns))
     }
 
     /// True when the database works something out for each row that is written, which may fail.
     pub(crate) fn computes(&self) -> bool {
-        !self.checks.is_empty() || self.more_indexes.iter().any(Index::computes)
+        let is_generated = |column: &Column| column.generated.is_some();
+        !self.checks.is_empty()
+            || self.more_indexes.iter().any(Index::computes)
+            || self.columns.iter().any(is_generated)
     }
 
     /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
     pub(crate) fn check_room(&self, column: &Column, value: &Value) -> Result<(), (usize, usize)> {
         let size = size_in_index(value);
-        match self.room(&column.name).filter(|room| size > ALWAYS_FITS && size > *room) {
+        if size <= ALWAYS_FITS {
+            return Ok(());
+        }
+        match self.room(&column.name).filter(|room| size > *room) {
             Some(room) => Err((size, room)),
             None => Ok(()),
         }
@@ -518,8 +308,10 @@ impl Table {
             seen.push(lower);
             check_type(column)?;
             check_default(column)?;
+            column.check_generated(self)?;
         }
         self.check_keys()?;
+        self.check_access()?;
         self.check_names()?;
         self.more_indexes.iter().try_for_each(|index| index.check(self))?;
         self.checks.iter().try_for_each(Check::check)
@@ -576,76 +368,6 @@ impl Table {
     }
 }
 
-fn is_fixed(kind: ColumnType) -> bool {
-    match kind {
-        ColumnType::Integer
-        | ColumnType::Boolean
-        | ColumnType::Float
-        | ColumnType::Timestamp
-        | ColumnType::Uuid
-        | ColumnType::Decimal { .. }
-        | ColumnType::Date
-        | ColumnType::Time
-        | ColumnType::Duration => true,
-        ColumnType::Text
-        | ColumnType::Json
-        | ColumnType::Bytes
-        | ColumnType::TextArray
-        | ColumnType::IntegerArray
-        | ColumnType::UuidArray => false,
-    }
-}
-
-/// What a value takes in an index of PostgreSQL at most, uncompressed.
-fn size_in_index(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        // A number of one digit and its comma become 15 bytes.
-        Value::Json(text) => text.len().saturating_mul(8),
-        Value::TextArray(texts) => texts.iter().map(|text| text.len() + 8).sum::<usize>() + 24,
-        Value::IntegerArray(numbers) => numbers.len() * 8 + 24,
-        Value::UuidArray(ids) => ids.len() * 16 + 24,
-        _ => 0,
-    }
-}
-
-fn check_type(column: &Column) -> Result<(), TableFault> {
-    if let Some(fault) = column.kind.fault() {
-        return Err(TableFault::What(format!("has column {:?} for {fault}", column.name)));
-    }
-    let Some(values) = &column.values else { return Ok(()) };
-    if values.is_empty() {
-        return Err(TableFault::What(format!("has the enumeration {:?}, which lists nothing", column.name)));
-    }
-    for (at, value) in values.iter().enumerate() {
-        if values.iter().take(at).any(|other| other == value) {
-            let what = format!("has the enumeration {:?}, which lists {value:?} twice", column.name);
-            return Err(TableFault::What(what));
-        }
-        check_text(value)
-            .map_err(|fault| TableFault::What(format!("has the enumeration {:?} with a text: {fault}", column.name)))?;
-    }
-    Ok(())
-}
-
-fn check_default(column: &Column) -> Result<(), TableFault> {
-    let Some(default) = &column.default else { return Ok(()) };
-    let is_listed = match (&column.values, default) {
-        (Some(values), Value::Text(text)) => values.contains(text),
-        _ => true,
-    };
-    if let Value::Unfit(fault) = default {
-        return Err(TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)));
-    }
-    if !is_listed || !default.fits(column.kind) || (default.is_null() && !column.nullable) {
-        return Err(TableFault::What(format!("has a default for column {:?} that it cannot hold", column.name)));
-    }
-    default
-        .check()
-        .map_err(|fault| TableFault::What(format!("has a default for column {:?}, but {fault}", column.name)))
-}
-
 /// What is wrong with a table.
 #[derive(Debug)]
 pub(crate) enum TableFault {
@@ -668,7 +390,9 @@ pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
-    if name.chars().any(char::is_control) {
+    // Bytes below 128 are looked at first: statements have their names checked for each event.
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_plain && name.chars().any(char::is_control) {
         return Err(NameError::Control { what, name: name.to_owned() });
     }
     let length = name.len() + extra;

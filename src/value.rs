@@ -5,23 +5,27 @@
 
 mod day;
 mod decimal;
+mod document;
 mod from;
 mod json;
 mod kind;
+mod moment;
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 pub use self::day::{Date, Time};
 pub use self::decimal::Decimal;
+pub(crate) use self::decimal::NAME as DECIMAL;
+use self::document::check_numbers;
+pub(crate) use self::document::{MAX_JSON_DEPTH, check_json};
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
+use self::moment::check_time;
+pub(crate) use self::moment::{from_micros, micros, parse_time, time_text, to_micros, within, within_above};
 use crate::error::{StoreError, StoreErrorKind, TextFault};
-
-/// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
-pub(crate) const MAX_JSON_DEPTH: usize = 127;
 
 /// One value of a column.
 ///
@@ -286,199 +290,15 @@ pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
 
 /// Refuses NUL, which PostgreSQL cannot store and at which SQLite's own functions stop.
 pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
-    match text.find('\0') {
-        Some(at) => Err(TextFault::Nul { at }),
-        None => Ok(()),
+    if !text.as_bytes().contains(&0) {
+        return Ok(());
     }
-}
-
-/// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases take.
-const FIRST: i64 = -62_135_596_800_000_000;
-
-/// The last one: 9999-12-31T23:59:59.999999Z. Texts of fixed width sort like the times they name.
-const LAST: i64 = 253_402_300_799_999_999;
-
-fn check_time(at: SystemTime) -> Result<(), TextFault> {
-    match micros(at) {
-        Some(FIRST..=LAST) => Ok(()),
-        _ => Err(TextFault::TimeOutOfRange),
-    }
-}
-
-/// The time itself, or the end of the range beyond which it lies. Nothing is stored there, so that a comparison with what is
-/// stored keeps its meaning.
-pub(crate) fn within(at: SystemTime) -> SystemTime {
-    match micros(at) {
-        Some(micros) => from_micros(micros.clamp(FIRST, LAST)),
-        None if at < SystemTime::UNIX_EPOCH => from_micros(FIRST),
-        None => from_micros(LAST),
-    }
-}
-
-/// As [`within`], but a part of a microsecond counts as a whole one.
-pub(crate) fn within_above(at: SystemTime) -> SystemTime {
-    let below = within(at);
-    if below < at { within(below + Duration::from_micros(1)) } else { below }
-}
-
-/// `2026-01-31T12:00:00.000000Z`; for what columns cannot hold, and a person may have put there, words.
-pub(crate) fn time_text(at: SystemTime) -> String {
-    // A server counts from the year 2000, and has the ends of 64 bits for its infinities.
-    const INFINITELY_EARLY: i64 = i64::MIN + 946_684_800_000_000;
-    match micros(at) {
-        Some(micros @ FIRST..=LAST) => {
-            let civil = civil_epoch().checked_add(jiff::SignedDuration::from_micros(micros));
-            civil.map_or_else(|_| format!("{micros} microseconds after 1970"), |at| format!("{at:.6}Z"))
-        }
-        Some(i64::MIN..=INFINITELY_EARLY) => "-infinity".to_owned(),
-        Some(micros) => format!("{micros} microseconds after 1970"),
-        None if at < SystemTime::UNIX_EPOCH => "-infinity".to_owned(),
-        None => "infinity".to_owned(),
-    }
-}
-
-/// What [`time_text`] has written, or any other time in RFC 3339.
-pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
-    // The calendar reaches further than the type for moments, which leaves room for offsets.
-    let civil = text.strip_suffix('Z').and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
-    match civil {
-        Some(at) => i64::try_from(at.duration_since(civil_epoch()).as_micros()).ok().map(from_micros),
-        None => text.parse::<jiff::Timestamp>().ok().map(Into::into),
-    }
-}
-
-fn civil_epoch() -> jiff::civil::DateTime {
-    jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
-}
-
-/// Microseconds since 1970, rounded down; none outside of 64 bits.
-pub(crate) fn micros(at: SystemTime) -> Option<i64> {
-    match at.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).ok(),
-        Err(before) => {
-            let nanos = before.duration().as_nanos();
-            i64::try_from(nanos.div_ceil(1000)).ok().map(|n| -n)
-        }
-    }
+    Err(TextFault::Nul { at: text.find('\0').unwrap_or_default() })
 }
 
 /// Minus zero, which SQLite does not keep, as zero.
 pub(crate) fn unsigned_zero(number: f64) -> f64 {
     number + 0.0
-}
-
-/// The time that lies so many microseconds after 1970.
-pub(crate) fn from_micros(micros: i64) -> SystemTime {
-    let distance = Duration::from_micros(micros.unsigned_abs());
-    if micros < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
-}
-
-/// Cuts a time to microseconds, which is what both databases keep.
-pub(crate) fn to_micros(at: SystemTime) -> SystemTime {
-    micros(at).map_or(at, from_micros)
-}
-
-/// Checks that a text is JSON that both databases and `serde_json` accept: its syntax, no NUL, no lone
-/// surrogates, no deeper than [`MAX_JSON_DEPTH`].
-pub(crate) fn check_json(text: &str) -> Result<(), TextFault> {
-    scan_json(text.as_bytes())?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|error| TextFault::NotJson { why: error.to_string() })
-}
-
-/// Digits before the point of PostgreSQL's widest number, and behind it.
-const MOST_DIGITS: (i64, i64) = (131_072, 16_383);
-
-/// Refuses numbers that `jsonb` does, in a text that is valid JSON.
-fn check_numbers(json: &str) -> Result<(), TextFault> {
-    // Only a long text, or one with an exponent, can hold such a number.
-    let most = usize::try_from(MOST_DIGITS.1).unwrap_or(usize::MAX);
-    if json.len() <= most && !json.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
-        return Ok(());
-    }
-    let bytes = json.as_bytes();
-    let (mut at, mut in_string) = (0, false);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'\\' if in_string => at += 1,
-            b'"' => in_string = !in_string,
-            b'-' | b'0'..=b'9' if !in_string => {
-                let rest = json.get(at..).unwrap_or_default();
-                let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
-                let end = rest.find(|c| !is_of_number(c)).unwrap_or(rest.len());
-                if !is_numeric(rest.get(..end).unwrap_or_default()) {
-                    return Err(TextFault::NumberOutOfRange { at });
-                }
-                at += end;
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    Ok(())
-}
-
-/// True for a number that PostgreSQL's `numeric` holds exactly.
-fn is_numeric(number: &str) -> bool {
-    let number = number.trim_start_matches('-');
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
-    // An exponent of more digits is out of range whatever it says.
-    let Some(exponent) = exponent.parse::<i32>().ok().map(i64::from) else { return false };
-    let zeros = |text: &str| length(text) - length(text.trim_start_matches('0'));
-    let before = match zeros(whole) {
-        all if all == length(whole) => -zeros(fraction),
-        some => length(whole) - some,
-    };
-    let is_zero = mantissa.bytes().all(|byte| matches!(byte, b'0' | b'.'));
-    let is_narrow = is_zero && exponent.abs() <= MOST_DIGITS.0 || !is_zero && before + exponent <= MOST_DIGITS.0;
-    is_narrow && length(fraction) - exponent <= MOST_DIGITS.1
-}
-
-/// Walks over the bytes of a JSON text once, looking at nesting and at `\u` escapes. Bytes of UTF-8 sequences
-/// are never mistaken for ASCII, so bytes suffice.
-fn scan_json(bytes: &[u8]) -> Result<(), TextFault> {
-    let (mut depth, mut in_string, mut at) = (0usize, false, 0usize);
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            0 => return Err(TextFault::Nul { at }),
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += escape_length(bytes, at)? - 1,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > MAX_JSON_DEPTH {
-                    return Err(TextFault::TooDeep { at, limit: MAX_JSON_DEPTH });
-                }
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-    }
-    Ok(())
-}
-
-/// Bytes of the escape that starts at `at`; a pair of surrogates counts as one.
-fn escape_length(bytes: &[u8], at: usize) -> Result<usize, TextFault> {
-    match unit(bytes, at) {
-        None => Ok(2),
-        Some(0) => Err(TextFault::Nul { at }),
-        Some(0xD800..=0xDBFF) => match unit(bytes, at + 6) {
-            Some(0xDC00..=0xDFFF) => Ok(12),
-            _ => Err(TextFault::LoneSurrogate { at }),
-        },
-        Some(0xDC00..=0xDFFF) => Err(TextFault::LoneSurrogate { at }),
-        Some(_) => Ok(6),
-    }
-}
-
-/// The number of a `\uXXXX` escape at `at`, if there is one.
-fn unit(bytes: &[u8], at: usize) -> Option<u16> {
-    let hex = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    u16::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
 }
 
 /// Refuses a text that only one of the databases could be asked for, and what is no value.
@@ -495,6 +315,9 @@ pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::moment::{FIRST, LAST, parse_written};
     use super::*;
 
     // Contract: A8
@@ -543,7 +366,11 @@ mod tests {
             assert_eq!((Value::Timestamp(at).check(), within(at), within_above(at)), (Ok(()), at, at));
         }
         assert_eq!(parse_time("2026-01-31T12:00:00+02:00"), parse_time("2026-01-31T10:00:00Z"));
-        assert_eq!(parse_time("soon"), None);
+        for text in ["soon", "2026-02-30T12:00:00.000000Z", "2026-01-31T12:00:00.0000éZ", "+026-01-31T12:00:00.000000Z"]
+        {
+            assert_eq!((parse_time(text), parse_written(text)), (None, None), "{text}");
+        }
+        assert_eq!(parse_written("2026-01-31T12:00:00Z"), None, "the other way reads it");
         let far = Duration::from_hours(24 * 365 * 500_000);
         for (at, end) in [
             (from_micros(FIRST - 1), FIRST),

@@ -89,7 +89,10 @@ fn projection(version: u32) -> Projection {
                 .column(text("id"))
                 .column(integer("n").default(0))
                 .column(text("name").nullable())
+                .column(integer("twice").generated("n * 2"))
+                .column(text("said").nullable().generated("name || '!'"))
                 .primary_key(["id"])
+                .index(["said"])
                 .index_by(Index::new("part").expression("100 / (n - 3)"))
                 .index_by(Index::new("some").descending("name").covering(["n"]).only("n > 0"))
                 .demand("small", "n BETWEEN -6 AND 6"),
@@ -101,6 +104,13 @@ fn projection(version: u32) -> Projection {
                 .column(text("owner").nullable())
                 .primary_key(["id"])
                 .references(["owner"], "owner"),
+        )
+        .table(
+            Table::new("holding")
+                .column(text("id"))
+                .column(text("owner").nullable())
+                .primary_key(["id"])
+                .foreign_key(ForeignKey::to(["owner"], "owner").restrict()),
         )
         .table(
             Table::new("tree")
@@ -320,6 +330,8 @@ fn on_owners() -> impl Strategy<Value = Reduced> {
         id().prop_map(|id| in_table("owner", delete([eq("id", id)]))),
         (id(), id()).prop_map(|(id, of)| in_table("owned", upsert(["id"], [set("id", id), set("owner", of)]))),
         id().prop_map(|id| in_table("owned", delete([eq("id", id)]))),
+        (id(), id()).prop_map(|(id, of)| in_table("holding", upsert(["id"], [set("id", id), set("owner", of)]))),
+        id().prop_map(|id| in_table("holding", delete([eq("id", id)]))),
     ]
 }
 
@@ -382,7 +394,7 @@ fn batch() -> impl Strategy<Value = Batch> {
     ]
 }
 
-/// Runs the batches, each in a transaction of its own, in which a failure rolls all of it back; says which succeeded.
+/// Runs the batches, each in its own transaction, in which a failure rolls all of it back; says which succeeded.
 fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch], folded: bool) -> Vec<bool> {
     let run = |batch: &Batch| {
         let statements: Vec<(Arc<str>, Vec<&Statement>)> =

@@ -16,13 +16,11 @@ mod reducers;
 #[path = "git_history/repository.rs"]
 mod repository;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fold::Tables;
-use git_history::{Failure, Options, Summary, projections, run, store};
-use readside::{Projection, Value};
+use git_history::{Failure, Options, Summary, run, store};
 
 const HISTORIES: [&str; 4] = ["r2d2", "disintegrate", "message-db", "river"];
 
@@ -42,47 +40,21 @@ fn run_log(database: &Path, log: &Path) -> Result<Summary, Failure> {
 /// The tables of an instance, as they are in the database.
 pub(crate) fn tables(database: &str, instance: &str) -> Tables {
     let store = store::open(database).unwrap();
-    let rows = |projection: &Projection, table: &str| -> BTreeMap<String, Vec<Value>> {
-        let rows = store.rows(projection, table).unwrap().into_iter();
-        rows.filter(|row| row[0].1 == Value::from(instance))
-            .map(|row| {
-                let Value::Text(key) = &row[1].1 else { panic!("{row:?}") };
-                (key.clone(), row[2..].iter().map(|(_, value)| value.clone()).collect())
-            })
-            .collect()
-    };
-    let contributors = rows(&projections::contributors(), "contributors").into_iter().map(|(author, row)| {
-        let row = fold::Contributor {
-            commits: integer(&row[0]),
-            added: integer(&row[1]),
-            removed: integer(&row[2]),
-            first: seconds(&row[3]),
-            last: seconds(&row[4]),
-        };
-        (author, row)
+    let contributors = store.contributors(instance, i64::MAX).unwrap().into_iter().map(|row| {
+        let (first, last) = (seconds(row.first_commit_at), seconds(row.last_commit_at));
+        let (commits, added, removed) = (row.commits, row.lines_added, row.lines_removed);
+        (row.author, fold::Contributor { commits, added, removed, first, last })
     });
-    let files = rows(&projections::files(), "files").into_iter().map(|(path, row)| {
-        let Value::Text(author) = &row[3] else { panic!("{row:?}") };
-        let row = fold::File {
-            changes: integer(&row[0]),
-            added: integer(&row[1]),
-            removed: integer(&row[2]),
-            author: author.clone(),
-            at: seconds(&row[4]),
-        };
-        (path, row)
+    let files = store.files(instance, i64::MAX).unwrap().into_iter().map(|row| {
+        let (author, at) = (row.last_author, seconds(row.last_changed_at));
+        let (changes, added, removed) = (row.changes, row.lines_added, row.lines_removed);
+        (row.path, fold::File { changes, added, removed, author, at })
     });
-    let months = rows(&projections::activity(), "activity").into_iter().map(|(month, row)| (month, integer(&row[0])));
+    let months = store.months(instance, i64::MAX).unwrap().into_iter().map(|row| (row.month, row.commits));
     Tables { contributors: contributors.collect(), files: files.collect(), months: months.collect() }
 }
 
-fn integer(value: &Value) -> i64 {
-    let Value::Integer(number) = value else { panic!("{value:?}") };
-    *number
-}
-
-fn seconds(value: &Value) -> i64 {
-    let Value::Timestamp(at) = value else { panic!("{value:?}") };
+fn seconds(at: SystemTime) -> i64 {
     at.duration_since(UNIX_EPOCH).unwrap().as_secs().try_into().unwrap()
 }
 

@@ -289,7 +289,7 @@ fn used_files(path: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<Stri
         let base = match parts.first() {
             Some(&"crate") => Vec::new(),
             Some(&"super") if ups <= own.len() => own[..own.len() - ups].to_vec(),
-            // A module of its own.
+            // Its own module.
             Some(first)
                 if file_of(&[&own[..], &[*first]].concat()).is_some_and(|file| file != path_of(&own, files)) =>
             {

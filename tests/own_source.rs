@@ -1,4 +1,4 @@
-//! A service projects from a table of its own, through `EventSource` alone.
+//! A service projects from its own table, through `EventSource` alone.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 

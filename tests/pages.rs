@@ -129,6 +129,56 @@ fn the_code_of_each_page_is_run() {
     assert!(idle.is_empty(), "src/lib.rs does not include {idle:?}");
 }
 
+/// Functions of a walk that are not where its table says, as `function: files`.
+fn lost_steps(page: &str, read: impl Fn(&str) -> String) -> (usize, Vec<String>) {
+    let (mut is_walk, mut steps, mut lost) = (false, 0, Vec::new());
+    for line in page.lines() {
+        is_walk = line.starts_with('|') && (is_walk || line.starts_with("| Step | File |"));
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, _, files, functions, _] = cells[..] else { continue };
+        if !is_walk || !files.contains('`') {
+            continue;
+        }
+        let text: String = quoted(files).into_iter().map(&read).collect();
+        for name in quoted(functions) {
+            steps += 1;
+            let word = name.split("::").last().unwrap_or(name);
+            let is_there = ["fn", "struct", "trait", "enum"].iter().any(|kind| {
+                let declared = format!("{kind} {word}");
+                let mut rests = text.split(&declared).skip(1);
+                rests.any(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+            });
+            if !is_there && !text.contains(&format!("for {word}")) {
+                lost.push(format!("{name}: {files}"));
+            }
+        }
+    }
+    (steps, lost)
+}
+
+fn source(path: &str) -> String {
+    let at = root().join("src").join(path);
+    if at.is_file() {
+        return fs::read_to_string(at).unwrap();
+    }
+    let files = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[test]
+fn each_step_of_an_events_way_is_where_the_page_says() {
+    let (steps, lost) = lost_steps(&fs::read_to_string(root().join("docs/design.md")).unwrap(), source);
+    assert!(steps > 30, "{steps}");
+    assert!(lost.is_empty(), "\n{}", lost.join("\n"));
+}
+
+#[test]
+fn a_step_that_moved_away_is_found() {
+    let page = "| Step | File | Function |\n| --- | --- | --- |\n| a | `x.rs` | `A::go`, `gone`, `g` |\n\n| b | `y.rs` | `h` |";
+    let read = |path: &str| if path == "x.rs" { "fn go(".to_owned() } else { String::new() };
+    assert_eq!(lost_steps(page, read), (3, vec!["gone: `x.rs`".to_owned(), "g: `x.rs`".to_owned()]));
+}
+
 #[test]
 fn long_lines_and_links_are_found() {
     let long = "x".repeat(LONGEST + 1);

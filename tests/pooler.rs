@@ -84,7 +84,7 @@ fn subscribed(database: &Database, pooler: &Pooler) -> usize {
     subscribed
 }
 
-/// Held by tests with engines, so that each sees the warnings of its own.
+/// Held by tests with engines, so that each sees its own warnings.
 static ENGINES: Mutex<()> = Mutex::new(());
 
 // Contract: A7, L7, L11

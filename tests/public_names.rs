@@ -301,7 +301,7 @@ fn the_root_is_small_and_nothing_has_two_paths() {
     let root = paths.iter().filter(|path| path.matches("::").count() == 1).count();
     assert!(root <= 40, "{root} names at the root");
     by_name.retain(|_, paths| paths.len() > 1);
-    // Another thing by the same name: laws have models and faults of their own.
+    // Another thing by the same name: laws have their own models and faults.
     by_name.retain(|name, _| !["Model", "Fault", "Row", "check"].contains(name));
     assert!(by_name.is_empty(), "{by_name:?}");
 }

@@ -1,5 +1,5 @@
-//! Where a bench runs: databases of its own, on the PostgreSQL that `READSIDE_TEST_DATABASE_URL` names or on a server of
-//! its own with durable commits, or in a folder of its own.
+//! Where a bench runs: its own databases, on the PostgreSQL that `READSIDE_TEST_DATABASE_URL` names or on a server of
+//! its own with durable commits, or in its own folder.
 
 #[path = "../../tests/common/server.rs"]
 #[allow(dead_code, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "the tests use more of it")]
@@ -13,7 +13,7 @@ use readside::postgres_driver::{Client, NoTls};
 
 use super::median;
 
-/// A PostgreSQL; a server of its own ends with it.
+/// A PostgreSQL; its own server ends with it.
 pub(crate) struct Postgres {
     url: String,
     made: Cell<u32>,
@@ -38,7 +38,7 @@ impl Postgres {
         postgres
     }
 
-    /// Has a server of its own count statements, where it can.
+    /// Has its own server count statements, where it can.
     pub(crate) fn count_statements(&mut self) {
         let Some(own) = &mut self.own else { return };
         let mut client = connect(&self.url);

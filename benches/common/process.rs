@@ -55,7 +55,7 @@ pub(crate) fn peak_memory() -> u64 {
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// CPU seconds of a process, of the living ones that descend from it, and of those that it has seen end; none when
+/// CPU seconds of a process, of the living ones that descend from it, and of those that it has seen end; `None` when
 /// there is no such process here.
 pub(crate) fn cpu_seconds(root: u32) -> Option<f64> {
     let processes: HashMap<u32, (u32, u64)> = std::fs::read_dir("/proc")

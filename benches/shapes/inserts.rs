@@ -1,4 +1,4 @@
-//! Every event makes a row of its own.
+//! Every event makes its own row.
 
 use readside::NewEvent;
 use readside::prelude::*;

@@ -1,17 +1,16 @@
 //! Prints the read models of a repository, and how fast they were made.
 
-use std::cmp::Reverse;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use indicatif::HumanCount;
 use jiff::Timestamp;
-use readside::{Error, Projection, Value};
+use readside::Error;
 
 use super::Failure;
-use super::projections::{self, Projected};
+use super::projections::Projected;
 use super::push::Pushed;
-use super::store::{self, Row, Store};
+use super::store::{self, Contributor, File, Month, Store};
 
 /// What a run did, and where.
 #[derive(Debug)]
@@ -23,71 +22,99 @@ pub(crate) struct Work<'a> {
 }
 
 /// Rows of each table that are printed.
-const TOP: usize = 10;
-const MONTHS: usize = 12;
+const TOP: i64 = 10;
+const MONTHS: i64 = 12;
 
 /// Prints the top of each table, then the throughput.
 pub(crate) fn print(out: &mut dyn Write, store: &dyn Store, work: &Work<'_>) -> Result<(), Failure> {
     let (total, new) = (HumanCount(work.pushed.total), HumanCount(work.pushed.commits));
     let mut text = format!("{}: {total} commits, {new} of them new\n", clean(work.instance));
-    text += &top(store, work, &projections::contributors(), "contributors", "commits")?;
-    text += &top(store, work, &projections::files(), "files", "changes")?;
-    text += &months(store, work)?;
+    text += &tables(store, work.instance).map_err(Error::from)?;
     text += &throughput(work);
     let database = clean(&store::shown(work.database));
     write!(out, "{text}\ndatabase: {database}\n").and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
-/// The rows with the highest numbers in a column.
-fn top(
-    store: &dyn Store,
-    work: &Work<'_>,
-    projection: &Projection,
-    table: &str,
-    column: &str,
-) -> Result<String, Failure> {
-    let mut rows = rows(store, work, projection, table)?;
-    let count = rows.len();
-    rows.sort_by_key(|row| Reverse(integer(row, column)));
-    rows.truncate(TOP);
-    let title = format!("{table}: {} of {} by {column}", rows.len(), HumanCount(count as u64));
-    Ok(layout(&title, &rows))
+/// The rows with the highest numbers, and the last months.
+fn tables(store: &dyn Store, repository: &str) -> Result<String, readside::error::QueryError> {
+    let counts = store.counts(repository)?.pop();
+    let (contributors, files, months) =
+        counts.map_or((0, 0, 0), |counts| (counts.contributors, counts.files, counts.months));
+
+    let rows = store.contributors(repository, TOP)?;
+    let title = format!("contributors: {} of {} by commits", rows.len(), HumanCount(contributors));
+    let columns = ["author", "commits", "lines_added", "lines_removed", "first_commit_at", "last_commit_at"];
+    let mut text = layout(&title, columns, rows.iter().map(contributor).collect());
+
+    let rows = store.files(repository, TOP)?;
+    let title = format!("files: {} of {} by changes", rows.len(), HumanCount(files));
+    let columns = ["path", "changes", "lines_added", "lines_removed", "last_author", "last_changed_at"];
+    text += &layout(&title, columns, rows.iter().map(file).collect());
+
+    let rows = store.months(repository, MONTHS)?;
+    let title = format!("activity: the last {} of {months} months with commits", rows.len());
+    Ok(text + &layout(&title, ["month", "commits"], rows.iter().map(month).collect()))
 }
 
-/// The last months.
-fn months(store: &dyn Store, work: &Work<'_>) -> Result<String, Failure> {
-    let mut rows = rows(store, work, &projections::activity(), "activity")?;
-    let count = rows.len();
-    rows.drain(..count.saturating_sub(MONTHS));
-    Ok(layout(&format!("activity: the last {} of {count} months with commits", rows.len()), &rows))
+/// What a table shows.
+enum Cell {
+    /// To the left.
+    Text(String),
+    /// To the right.
+    Number(i64),
 }
 
-/// The repository's rows, by primary key.
-fn rows(store: &dyn Store, work: &Work<'_>, projection: &Projection, table: &str) -> Result<Vec<Row>, Failure> {
-    let rows = store.rows(projection, table).map_err(Error::from)?;
-    let ours = |row: &Row| row.first().is_some_and(|(_, value)| *value == Value::from(work.instance));
-    Ok(rows.into_iter().filter(ours).map(|row| row.into_iter().skip(1).collect()).collect())
-}
-
-fn integer(row: &Row, column: &str) -> i64 {
-    match row.iter().find(|(name, _)| name == column) {
-        Some((_, Value::Integer(number))) => *number,
-        _ => 0,
+impl Cell {
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => clean(text),
+            Self::Number(number) => number.to_string(),
+        }
     }
 }
 
-/// A title and aligned columns: numbers to the right, all else to the left.
-fn layout(title: &str, rows: &[Row]) -> String {
+fn contributor(row: &Contributor) -> [Cell; 6] {
+    [
+        Cell::Text(row.author.clone()),
+        Cell::Number(row.commits),
+        Cell::Number(row.lines_added),
+        Cell::Number(row.lines_removed),
+        Cell::Text(day(row.first_commit_at)),
+        Cell::Text(day(row.last_commit_at)),
+    ]
+}
+
+fn file(row: &File) -> [Cell; 6] {
+    [
+        Cell::Text(row.path.clone()),
+        Cell::Number(row.changes),
+        Cell::Number(row.lines_added),
+        Cell::Number(row.lines_removed),
+        Cell::Text(row.last_author.clone()),
+        Cell::Text(day(row.last_changed_at)),
+    ]
+}
+
+fn month(row: &Month) -> [Cell; 2] {
+    [Cell::Text(row.month.clone()), Cell::Number(row.commits)]
+}
+
+/// A title and aligned columns.
+fn layout<const N: usize>(title: &str, columns: [&str; N], rows: Vec<[Cell; N]>) -> String {
     let mut text = format!("\n{title}\n");
-    let Some(first) = rows.first() else { return text + "  (none)\n" };
+    if rows.is_empty() {
+        return text + "  (none)\n";
+    }
     let mut lines = vec![String::new(); rows.len() + 1];
-    for (at, (name, value)) in first.iter().enumerate() {
-        let cells = rows.iter().filter_map(|row| row.get(at)).map(|(_, value)| cell(value));
-        let cells: Vec<String> = std::iter::once(name.clone()).chain(cells).collect();
+    let mut rows: Vec<_> = rows.into_iter().map(IntoIterator::into_iter).collect();
+    for name in columns {
+        let cells: Vec<Cell> = rows.iter_mut().filter_map(Iterator::next).collect();
+        let is_number = cells.iter().any(|cell| matches!(cell, Cell::Number(_)));
+        let cells: Vec<String> = std::iter::once(name.to_owned()).chain(cells.iter().map(Cell::shown)).collect();
         let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
         for (line, cell) in lines.iter_mut().zip(cells) {
             let room = " ".repeat(width - cell.chars().count());
-            let (before, after) = if matches!(value, Value::Integer(_)) { (room.as_str(), "") } else { ("", &*room) };
+            let (before, after) = if is_number { (room.as_str(), "") } else { ("", &*room) };
             line.extend(["  ", before, &cell, after]);
         }
     }
@@ -96,15 +123,6 @@ fn layout(title: &str, rows: &[Row]) -> String {
         text.push('\n');
     }
     text
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Text(text) => clean(text),
-        Value::Integer(number) => number.to_string(),
-        Value::Timestamp(at) => day(*at),
-        other => format!("{other:?}"),
-    }
 }
 
 /// What would move the cursor, or colour the terminal, must not.

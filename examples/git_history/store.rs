@@ -2,35 +2,103 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use readside::error::StoreError;
+use readside::error::QueryError;
 use readside::store::ProjectionStore;
-use readside::{EventStore, Projection, Value};
+use readside::{EventStore, Value};
+use serde::Deserialize;
 
 use super::Failure;
 
-/// A row of a read model: name and value of each column.
-pub(crate) type Row = Vec<(String, Value)>;
+/// A row of `contributors`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Contributor {
+    pub(crate) author: String,
+    pub(crate) commits: i64,
+    pub(crate) lines_added: i64,
+    pub(crate) lines_removed: i64,
+    pub(crate) first_commit_at: SystemTime,
+    pub(crate) last_commit_at: SystemTime,
+}
+
+/// A row of `files`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) changes: i64,
+    pub(crate) lines_added: i64,
+    pub(crate) lines_removed: i64,
+    pub(crate) last_author: String,
+    pub(crate) last_changed_at: SystemTime,
+}
+
+/// A row of `activity`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Month {
+    pub(crate) month: String,
+    pub(crate) commits: i64,
+}
+
+/// How many rows a repository has in each table.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) contributors: u64,
+    pub(crate) files: u64,
+    pub(crate) months: u64,
+}
+
+const COUNTS: &str = "SELECT
+    (SELECT count(*) FROM contributors WHERE instance_id = $instance) AS contributors,
+    (SELECT count(*) FROM files WHERE instance_id = $instance) AS files,
+    (SELECT count(*) FROM activity WHERE instance_id = $instance) AS months";
+const CONTRIBUTORS: &str = "SELECT author, commits, lines_added, lines_removed, first_commit_at, last_commit_at
+    FROM contributors WHERE instance_id = $instance ORDER BY commits DESC, author LIMIT $1";
+const FILES: &str = "SELECT path, changes, lines_added, lines_removed, last_author, last_changed_at
+    FROM files WHERE instance_id = $instance ORDER BY changes DESC, path LIMIT $1";
+const MONTHS: &str = "SELECT month, commits FROM
+    (SELECT month, commits FROM activity WHERE instance_id = $instance ORDER BY month DESC LIMIT $1) AS last
+    ORDER BY month";
 
 /// What the example needs of a database.
 pub(crate) trait Store: EventStore + ProjectionStore {
-    /// All rows of a projection's table.
-    fn rows(&self, projection: &Projection, table: &str) -> Result<Vec<Row>, StoreError>;
+    fn counts(&self, repository: &str) -> Result<Vec<Counts>, QueryError>;
+    /// Those with the most commits, so many at most.
+    fn contributors(&self, repository: &str, limit: i64) -> Result<Vec<Contributor>, QueryError>;
+    /// Those with the most changes.
+    fn files(&self, repository: &str, limit: i64) -> Result<Vec<File>, QueryError>;
+    /// The last ones.
+    fn months(&self, repository: &str, limit: i64) -> Result<Vec<Month>, QueryError>;
+}
+
+/// Both stores read alike.
+macro_rules! reads {
+    ($store:ty) => {
+        impl Store for $store {
+            fn counts(&self, repository: &str) -> Result<Vec<Counts>, QueryError> {
+                self.query_as(repository, COUNTS, &[])
+            }
+
+            fn contributors(&self, repository: &str, limit: i64) -> Result<Vec<Contributor>, QueryError> {
+                self.query_as(repository, CONTRIBUTORS, &[Value::from(limit)])
+            }
+
+            fn files(&self, repository: &str, limit: i64) -> Result<Vec<File>, QueryError> {
+                self.query_as(repository, FILES, &[Value::from(limit)])
+            }
+
+            fn months(&self, repository: &str, limit: i64) -> Result<Vec<Month>, QueryError> {
+                self.query_as(repository, MONTHS, &[Value::from(limit)])
+            }
+        }
+    };
 }
 
 #[cfg(feature = "sqlite")]
-impl Store for readside::SqliteStore {
-    fn rows(&self, projection: &Projection, table: &str) -> Result<Vec<Row>, StoreError> {
-        self.read_rows(projection, table)
-    }
-}
+reads!(readside::SqliteStore);
 
 #[cfg(feature = "postgres")]
-impl Store for readside::PostgresStore {
-    fn rows(&self, projection: &Projection, table: &str) -> Result<Vec<Row>, StoreError> {
-        self.read_rows(projection, table)
-    }
-}
+reads!(readside::PostgresStore);
 
 /// The file that is used where none is named.
 pub(crate) fn default_database() -> String {

@@ -80,7 +80,7 @@ fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
         for (projection, _) in work::projections() {
             if let Err(error) = engine.admin().retry_all(projection.name(), &By::new("soak", "the end")).map(|_| ()) {
                 match error {
-                    OperateError::Mend(error) => mendable(error)?,
+                    OperateError::Failure(error) => mendable(error)?,
                     error => return Err(error.into()),
                 }
             }

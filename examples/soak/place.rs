@@ -20,7 +20,7 @@ pub(crate) trait Place: Clone + Send + Sync + 'static {
     /// For people; without secrets.
     fn shown(&self) -> String;
 
-    /// Pushes in a transaction of its own that stays open for a while, then commits or rolls back.
+    /// Pushes in its own transaction that stays open for a while, then commits or rolls back.
     fn push_slowly(
         &self,
         store: &Self::Store,

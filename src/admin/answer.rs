@@ -1,4 +1,4 @@
-//! Waiting for the answer of a command, which is a row that whoever carries it out writes.
+//! Waiting for the answer of a command, which is a row. The engine that carries the command out writes it.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -36,7 +36,7 @@ pub(super) trait Control {
     fn report(&self, progress: &serde_json::Value);
     /// False when it is to end.
     fn may_go_on(&self) -> bool;
-    /// Waits so long; false when it is to end.
+    /// Waits this long; false when it is to end.
     fn wait(&self, time: std::time::Duration) -> bool;
     /// Has all engines look at once.
     fn announce(&self);
@@ -157,7 +157,7 @@ pub(super) fn lower(error: Error) -> OperateError {
         Error::Projection(error) => error.into(),
         Error::Config(error) => error.into(),
         Error::Statement(error) => error.into(),
-        Error::Mend(error) => error.into(),
+        Error::Failure(error) => error.into(),
         Error::Operate(error) => error,
         other => OperateError::Unsupported { what: chain(&other) },
     }

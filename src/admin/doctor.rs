@@ -6,7 +6,7 @@ use super::two_databases::status_of_two;
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
-use crate::inspect::{Finding, Hanging, Inspect, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::inspect::{Finding, Hanging, Inspect, Lacking, Mismatch, ProjectionStatus, SchemaVersion, Status};
 use crate::plain::several;
 use crate::query::Flaw;
 use crate::retention::Operation;
@@ -73,6 +73,7 @@ impl Doctor {
             findings.push(history(store.mismatches(COMPARED), &builds));
             findings.extend(whole(store.flawed(COUNTED)));
             findings.extend(objects(store.hanging()));
+            findings.extend(declared(store.lacking()));
             findings.extend(tables(store.out_of_place()));
             findings.extend(unfinished(store.unfinished(SHOWN + 1)));
         }
@@ -98,6 +99,7 @@ impl Doctor {
         if known && usable {
             findings.extend(self.projections(status_of_two(events, models, false)));
             findings.extend(objects(models.hanging()));
+            findings.extend(declared(models.lacking()));
             findings.extend(tables(models.out_of_place()));
             findings.extend(unfinished(events.unfinished(SHOWN + 1)));
             findings.extend(unfinished(models.unfinished(SHOWN + 1)));
@@ -167,8 +169,8 @@ impl Doctor {
     }
 }
 
-/// Each standstill with its remedy; one finding says so where there is none. The first run is no fault; pauses, lag and
-/// engines have findings of their own.
+/// Each standstill with its remedy, or one finding that there is none. A first run is no fault. Pauses, lag and engines
+/// have their own findings.
 fn standstills(status: &Status) -> Vec<Finding> {
     use StandstillKind as K;
     let check = "standstills";
@@ -347,6 +349,27 @@ fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> {
         )),
         Err(error) => Some(unreadable(check, &error)),
     }
+}
+
+/// What the code declares of read tables, and the database lacks.
+fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Finding> {
+    let check = "declared";
+    let found = match found {
+        Ok(found) if found.is_empty() => return None,
+        Ok(found) => found,
+        Err(error) => return Some(unreadable(check, &error)),
+    };
+    let describe = |one: &Lacking| format!("{} on table {:?} of {:?}", one.what, one.table, one.projection);
+    let mut words: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
+    if found.len() > SHOWN {
+        words.push(format!("and {} more", found.len() - SHOWN));
+    }
+    Some(Finding::warn(
+        check,
+        format!("the code declares and the database lacks: {}", words.join("; ")),
+        "make the tables anew as the code declares them, by `readside rebuild`; comments, grants and isolation come back with \
+         the next set-up, too, by the owner of the tables",
+    ))
 }
 
 /// What somebody began to do to the data, and nobody has ended.

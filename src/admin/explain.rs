@@ -51,7 +51,7 @@ pub struct Explanation {
     pub left_out: u64,
     /// Events that are on record as failed, and were not applied: the first thousand.
     pub held: Vec<i64>,
-    /// The row as these events make it; none when there is no such row.
+    /// The row as these events make it; `None` when there is no such row.
     pub row: Option<JsonRow>,
     /// The row as it is in the read model, where it was asked for as of the checkpoint.
     pub found: Option<JsonRow>,
@@ -77,7 +77,7 @@ pub struct ExplanationStep {
     pub created_at: SystemTime,
     /// What its reducer made of it, in words.
     pub statement: String,
-    /// The row afterwards; none when there is none any more.
+    /// The row afterwards; `None` when there is none any more.
     pub row: Option<JsonRow>,
 }
 
@@ -237,7 +237,7 @@ impl Told<'_> {
         Ok(())
     }
 
-    /// An event that is refused here changes nothing; why it is refused is a step of its own.
+    /// An event that is refused here changes nothing; why it is refused is a separate step.
     fn one(&mut self, replay: &mut dyn Replay, event: &Event) -> Result<(), StoreError> {
         let projection = &self.site.projection;
         let inside = self.site.reducing.enter(&event.instance);

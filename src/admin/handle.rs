@@ -268,7 +268,7 @@ impl Admin<'_> {
     /// version that readers see, or are to see, and in one that is filled beside it. An engine's does so on this thread.
     ///
     /// # Errors
-    /// [`OperateError::Mend`] with the [`FailureError`]; [`OperateError::Answered`] where another process did it.
+    /// [`OperateError::Failure`] with the [`FailureError`]; [`OperateError::Answered`] where another process did it.
     pub fn retry(
         &self,
         projection: &str,
@@ -361,7 +361,7 @@ impl Admin<'_> {
         self.put(projection, version, command, by)
     }
 
-    /// Puts a command on record, whoever is alive.
+    /// Puts a command on record, also when no engine is alive.
     pub(crate) fn put(
         &self,
         projection: &str,

@@ -22,7 +22,7 @@ const NAMED: usize = 10;
 /// The first wait between two looks, and the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// After so long without a move engines are told once more, and after so long they are waited for no longer.
+/// After the first time without a move, engines are told once more. After the second, nobody waits for them any longer.
 const STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
 /// Why an instance does not go on, if there is a reason.

@@ -1,7 +1,7 @@
 //! A rebuild: a build beside the live one is filled by the engines, compared, and takes the live one's place.
 //!
-//! Everything that has to outlast this process is in the database: the build's phase, its states, the command. Whoever
-//! takes the command over after a death begins here anew, and goes on where the build is.
+//! Everything that has to outlast this process is in the database: the build's phase, its states, the command. An
+//! engine that takes the command over from a dead one begins here again, and continues the build.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -217,7 +217,7 @@ pub(super) fn reset(
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
     site.check_live_is_ours("a reset")?;
-    // Whoever begins it anew does not empty what is being filled.
+    // An engine that begins it again does not empty what is being filled.
     let before: Option<Emptied> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
     let mut change = if let Some(Emptied { instances, rows, progress: _ }) = before {
         Change { instances, rows, ..changed(site, "") }

@@ -57,7 +57,11 @@ where
 fn check(id: Uuid, found: &ProjectionStatus) -> Result<(), StoreError> {
     let Some(other) = found.event_store.filter(|other| *other != id) else { return Ok(()) };
     let doing = format!("comparing projection {:?} with its events", found.name);
-    let fault = format!("it is fed from the event store {other}, and this one is {id}; name the right database");
+    let fault = format!(
+        "it is fed from the event store {other}, and this one is {id}; name the right database, or, if this one is to be the \
+         right one from now on, build the read model from it: `readside rebuild {}`",
+        found.name
+    );
     Err(StoreError::new(doing, StoreErrorKind::Usage, fault))
 }
 

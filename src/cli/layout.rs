@@ -115,7 +115,7 @@ fn one_by_one(columns: &[Column], row: &[String], limit: usize) -> Vec<String> {
     lines
 }
 
-/// The text in lines of at most this width, broken between words only: a longer word has a line of its own.
+/// The text in lines of at most this width, broken between words only: a longer word has its own line.
 pub(super) fn wrapped(text: &str, limit: Option<usize>) -> Vec<String> {
     let limit = limit.unwrap_or(usize::MAX);
     if width(text) <= limit {

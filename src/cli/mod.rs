@@ -1,6 +1,6 @@
 //! The command line: looks into a store and acts on it, for people and for scripts.
 //!
-//! `options` says what can be asked, `database` opens what it is asked of, and each command has a file of its own. What
+//! `options` says what can be asked, `database` opens what it is asked of, and each command has its own file. What
 //! all of them print goes through `output`.
 
 mod backup;

@@ -147,7 +147,7 @@ impl Session<'_> {
     }
 
     /// Waits for the answer of a command, until a signal or the time-out ends that. Where no engine is alive that would give
-    /// one, an engine of this process does the work, if the code is at hand. Whoever asked for it withdraws what nobody has
+    /// one, an engine of this process does the work, if the code is at hand. The asker withdraws what nobody has
     /// begun.
     pub(super) fn follow(
         &mut self,

@@ -168,6 +168,15 @@ fn print(
     for line in pauses(&status.projections) {
         session.out.line(&line)?;
     }
+    for projection in &status.projections {
+        if let Some(missed) = projection.missed.filter(|missed| *missed > 0) {
+            let name = shown(&projection.name, projection.version, projection.build.as_deref());
+            let what = several(missed, "statement");
+            session
+                .out
+                .line(&format!("{name}: {what} met no row, updates and deletes, since the engines were started"))?;
+        }
+    }
     for asked in commands {
         let (kind, name) = (asked.command.kind(), clean(&asked.projection));
         session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;

@@ -20,7 +20,7 @@ pub(crate) enum Fault {
     Percent,
     #[error("it holds the character NUL")]
     Nul,
-    #[error("the value of `{0}` is no UTF-8")]
+    #[error("the value of `{0}` is not valid UTF-8")]
     NotUtf8(&'static str),
     #[error("the [ of an IPv6 address is not followed by an address, a ] and then the port or the path")]
     Bracket,
@@ -52,7 +52,7 @@ pub(crate) enum Fault {
     Service,
     #[error("{0}, in which services are looked for, cannot be read")]
     ServiceFile(&'static str),
-    #[error("line {1} of {0} is no keyword=value of libpq's; a keyword has no spaces around it")]
+    #[error("line {1} of {0} is not keyword=value as libpq reads it; a keyword has no spaces around it")]
     ServiceLine(&'static str, usize),
     #[error("`{0}` is not supported here: {1}")]
     Unsupported(&'static str, &'static str),

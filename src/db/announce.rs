@@ -1,6 +1,6 @@
 //! The thread of a store that tells other processes of what was pushed here, so that no push waits for it.
 //!
-//! It belongs to the store and not to an engine: whoever pushes tells.
+//! It belongs to the store and not to an engine, because services push without an engine, too.
 
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};

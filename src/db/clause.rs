@@ -33,7 +33,7 @@ impl Sql {
         format!("${}", self.params.len())
     }
 
-    /// The moment so long from now.
+    /// The moment this long from now.
     pub(super) fn after(&mut self, time: Duration) -> String {
         let time = time.min(clock::FAR);
         match self.now {

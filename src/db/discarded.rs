@@ -37,7 +37,7 @@ pub(super) fn carry(
     let mut both = source.to_vec();
     both.extend([Arc::clone(&to.name).into(), to.version.into()]);
     conn.execute(&sql, &both)?;
-    instances.iter().try_for_each(|instance| refresh(conn, to, instance))
+    refresh(conn, to, instances.iter().map(|instance| instance.to_string()).collect())
 }
 
 /// What was given up is met again, where the build is not behind it already; of one instance, where one is meant. Gives how many

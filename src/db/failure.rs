@@ -1,13 +1,13 @@
 //! Events that failed: their records, and what holds an instance or an aggregate back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
 use super::row;
-use super::{Bulk, BulkKind, Conn, Row, owned};
+use super::{Bulk, BulkKind, Conn, How, Row, owned};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::failure::{
     Action, Aggregates, Attempt, Blocked, By, FailedEvent, FailureClass, FailureQuery, FailureStatus, Intervention,
@@ -39,28 +39,28 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
     let now = to_micros(conn.now()?);
     let (untried, tried): (Vec<&Attempt>, Vec<&Attempt>) =
         attempts.iter().partition(|attempt| attempt.state == FailureStatus::Behind);
-    for attempt in tried {
-        record_one(conn, projection, attempt, now)?;
+    write(conn, projection, &tried, BulkKind::Upsert, now)?;
+    write(conn, projection, &untried, BulkKind::InsertMissing, now)?;
+    let instances: BTreeSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
+    refresh(conn, projection, instances.into_iter().map(str::to_owned).collect())
+}
+
+/// Writes records as this kind of bulk does. The first time of failure is that of the record that is there.
+fn write(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    attempts: &[&Attempt],
+    kind: BulkKind,
+    now: SystemTime,
+) -> Result<(), StoreError> {
+    if attempts.is_empty() {
+        return Ok(());
     }
-    let mut rows: Vec<Row> = untried.into_iter().map(|attempt| values(projection, attempt, now)).collect();
-    if !rows.is_empty() {
-        for row in &mut rows {
-            row.insert(12, Value::Timestamp(now));
-        }
-        let table = conn.dialect().table("held_events");
-        let (keys, columns) = columns();
-        conn.bulk(&Bulk {
-            table,
-            kind: BulkKind::InsertMissing,
-            keys,
-            columns,
-            how: Vec::new(),
-            only_if: None,
-            rows: owned(rows),
-        })?;
-    }
-    let instances: HashSet<&str> = attempts.iter().map(|attempt| &*attempt.instance).collect();
-    instances.into_iter().try_for_each(|instance| refresh(conn, projection, instance))
+    let (keys, columns) = columns();
+    let how = columns.iter().map(|(name, _)| if *name == "first_at" { How::Keep } else { How::Set }).collect();
+    let rows: Vec<Row> = attempts.iter().map(|attempt| values(projection, attempt, now)).collect();
+    let table = conn.dialect().table("held_events");
+    conn.bulk(&Bulk { table, kind, keys, columns, how, only_if: None, rows: owned(rows) }).map(|_| ())
 }
 
 type TypedColumns = Vec<(&'static str, T)>;
@@ -80,7 +80,7 @@ fn columns() -> (TypedColumns, TypedColumns) {
     (keys, texts.into_iter().chain(rest).collect())
 }
 
-/// The columns of a record, of the two times of failure only one.
+/// The columns of a record.
 fn values(projection: &ProjectionKey, attempt: &Attempt, now: SystemTime) -> Row {
     vec![
         Arc::clone(&attempt.instance).into(),
@@ -95,26 +95,9 @@ fn values(projection: &ProjectionKey, attempt: &Attempt, now: SystemTime) -> Row
         attempt.class.as_str().into(),
         Value::Text(attempt.error.replace('\0', "\u{fffd}")),
         Value::Timestamp(now),
+        Value::Timestamp(now),
         Value::Timestamp(to_micros(now + attempt.retry_in)),
     ]
-}
-
-fn record_one(
-    conn: &mut dyn Conn,
-    projection: &ProjectionKey,
-    attempt: &Attempt,
-    now: SystemTime,
-) -> Result<(), StoreError> {
-    let sql = format!(
-        "INSERT INTO {} (instance_id, projection, version, position, aggregate_type, aggregate_id, event_type, \
-         state, attempts, class, error, first_at, last_at, due_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) \
-         ON CONFLICT (instance_id, projection, version, position) DO UPDATE SET state = excluded.state, \
-         attempts = excluded.attempts, class = excluded.class, error = excluded.error, \
-         last_at = excluded.last_at, due_at = excluded.due_at",
-        conn.dialect().table("held_events")
-    );
-    conn.execute(&sql, &values(projection, attempt, now)).map(|_| ())
 }
 
 /// Removes the records of events at or below a position that held the instance up.
@@ -131,7 +114,7 @@ pub(super) fn clear(
     let mut params = params(projection, instance);
     params.push(up_to.into());
     conn.execute(&sql, &params)?;
-    refresh(conn, projection, instance)
+    refresh(conn, projection, vec![instance.to_owned()])
 }
 
 /// Removes the records of these events.
@@ -156,20 +139,32 @@ pub(super) fn forget(
             only_if: None,
             rows: owned(positions.iter().map(of_position).collect()),
         })?;
+        let sql = format!(
+            "UPDATE {} AS s SET anew = anew + 1 WHERE {OF_INSTANCE}",
+            conn.dialect().table("projection_states")
+        );
+        conn.execute(&sql, &params(projection, instance))?;
     }
-    refresh(conn, projection, instance)
+    refresh(conn, projection, vec![instance.to_owned()])
 }
 
-/// Has the state row say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
-pub(super) fn refresh(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError> {
+/// Has the state rows say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
+pub(super) fn refresh(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instances: Vec<String>,
+) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "UPDATE {} AS s SET held = EXISTS (SELECT 1 FROM {} e WHERE e.instance_id = $1 AND e.projection = $2 AND e.version = $3 \
-         AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position)) WHERE {OF_INSTANCE}",
+        "UPDATE {} AS s SET held = EXISTS (SELECT 1 FROM {} e WHERE e.instance_id = s.instance_id AND e.projection = $1 \
+         AND e.version = $2 AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position)) \
+         WHERE s.projection = $1 AND s.version = $2 AND {}",
         dialect.table("projection_states"),
-        dialect.table("held_events")
+        dialect.table("held_events"),
+        dialect.any("s.instance_id", 3)
     );
-    conn.execute(&sql, &params(projection, instance)).map(|_| ())
+    let params = [Arc::clone(&projection.name).into(), projection.version.into(), Value::TextArray(instances)];
+    conn.execute(&sql, &params).map(|_| ())
 }
 
 /// The events that hold up these instances as a whole.
@@ -238,6 +233,34 @@ pub(super) fn parked(
     params.push(Value::TextArray(ids.iter().map(|id| beginning(id)).collect()));
     params.push(Value::TextArray(ids.iter().map(ToString::to_string).collect()));
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
+}
+
+/// The first event that is still held of each of these aggregates becomes the parked one. The index finds it, however many wait
+/// behind it.
+pub(super) fn promote(
+    conn: &mut dyn Conn,
+    projection: &ProjectionKey,
+    instance: &str,
+    aggregates: &Aggregates,
+) -> Result<(), StoreError> {
+    let (dialect, (of_instance, of_aggregate)) = (conn.dialect(), AGGREGATE_INDEX);
+    let held = dialect.table("held_events");
+    let sql = format!(
+        "UPDATE {held} SET state = 'parked' WHERE {OF_INSTANCE} AND state = 'behind' AND position IN \
+         (SELECT (SELECT position FROM {held} WHERE {OF_INSTANCE} AND {of_instance} AND {of_aggregate} = substr(w.id, 1, 100) \
+         AND aggregate_id = w.id AND aggregate_type = $4 AND state IN ('parked', 'behind') ORDER BY position LIMIT 1) FROM {})",
+        dialect.texts(5, "w", "id")
+    );
+    let mut by_type: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
+    for (aggregate_type, id) in aggregates {
+        by_type.entry(aggregate_type).or_default().push(id.to_string());
+    }
+    for (aggregate_type, ids) in by_type {
+        let mut params = params(projection, instance);
+        params.extend([Arc::clone(aggregate_type).into(), Value::TextArray(ids)]);
+        conn.execute(&sql, &params)?;
+    }
+    Ok(())
 }
 
 /// Recorded failures, by instance and position.

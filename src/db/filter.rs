@@ -95,7 +95,9 @@ fn fitting(conn: &mut dyn Conn, query: &Query) -> Result<usize, StoreError> {
     // Above this a page is cut too, so that its sizes are bounded as well.
     let limit = if query.limit == 0 { MOST_SIZES } else { query.limit.min(MOST_SIZES) };
     let (mut bytes, mut count) = (0_usize, 0);
-    for found in select(conn, "octet_length(payload) + octet_length(metadata)", query, limit)? {
+    // With what they are sorted by: else SQLite would sort all events that are left for each page.
+    let columns = "octet_length(payload) + octet_length(metadata), instance_id, position";
+    for found in select(conn, columns, query, limit)? {
         bytes = bytes.saturating_add(usize::try_from(row::int(&found, 0)?).unwrap_or(0));
         if bytes > query.max_bytes && count > 0 {
             break;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::clause::Sql;
-use super::{Conn, Row, checkpoint, row};
+use super::{Conn, Row, checkpoint, made, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::query::EventFilter;
@@ -20,8 +20,8 @@ const NAMED: usize = 1000;
 /// Without it the planner sorts a million states, or spends longer on compiling than on reading them.
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '32MB'";
 
-/// A text that is another one after each push, after each transaction that moved a checkpoint back, and when builds or pauses
-/// have changed.
+/// A text that is another one after each push, after each transaction that moved a checkpoint back, and when builds, their
+/// tables or pauses have changed.
 ///
 /// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow. A log
 /// that was restored may come to the same sum again, but not to the same newest event.
@@ -38,8 +38,11 @@ pub(crate) fn change_token(conn: &mut dyn Conn) -> Result<String, StoreError> {
          UNION ALL SELECT 'build', name || ' ' || phase || ' ' || resets || CASE WHEN live THEN ' live' ELSE '' END \
          || CASE WHEN succeeded_at IS NULL THEN '' ELSE ' succeeded' END || CASE WHEN trouble IS NULL THEN '' ELSE ' halted' END, \
          version, setbacks FROM {} \
+         UNION ALL SELECT 'tables', p.name, p.version, {} FROM {} p \
          UNION ALL SELECT projection, instance_id, CASE WHEN whole THEN 1 ELSE 0 END, 0 FROM {} ORDER BY 1, 2, 3, 4",
         dialect.table("instances"),
+        dialect.table("projections"),
+        made::numbers(dialect),
         dialect.table("projections"),
         dialect.table("pauses")
     );
@@ -72,7 +75,7 @@ fn find_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str
     }
 }
 
-/// A few instances that are all those which may be behind; none when they are many, or were named.
+/// A few instances that are all those which may be behind; `None` when they are many, or were named.
 ///
 /// Where all projections have a state, and the lowest is not below any head that is asked for, nothing is behind. SQLite
 /// compares the pairs as fast as it would find this.

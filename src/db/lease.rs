@@ -187,6 +187,19 @@ pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uu
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
+/// Writes it beside the process, where that is on the list.
+pub(crate) fn tell_missed(
+    conn: &mut dyn Conn,
+    process: Uuid,
+    missed: &[(ProjectionKey, u64)],
+) -> Result<(), StoreError> {
+    let missed: Vec<(&str, u32, u64)> = missed.iter().map(|(key, count)| (&*key.name, key.version, *count)).collect();
+    let failed = |error| StoreError::new("writing what met no row", StoreErrorKind::Data, error);
+    let missed = serde_json::to_string(&missed).map_err(failed)?;
+    let text = format!("UPDATE {} SET missed = $1 WHERE process = $2", conn.dialect().table("members"));
+    conn.execute(&text, &[missed.into(), process.into()]).map(|_| ())
+}
+
 /// Announces a process, forgets those that are long gone, and lists those alive.
 pub(crate) fn heartbeat(
     conn: &mut dyn Conn,

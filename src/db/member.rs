@@ -15,6 +15,30 @@ pub(super) struct Leases {
     pub(super) count: u64,
 }
 
+/// What processes alive have told of updates and deletes that met no row.
+pub(super) struct Missed(Vec<(String, u32, u64)>);
+
+impl Missed {
+    pub(super) fn read(conn: &mut dyn Conn, now: SystemTime) -> Result<Self, StoreError> {
+        let sql =
+            format!("SELECT missed, alive_until FROM {} WHERE missed IS NOT NULL", conn.dialect().table("members"));
+        let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
+        let mut all = Vec::new();
+        for found in &conn.query(&sql, &[])? {
+            if row::time(found, 1)?.is_some_and(|until| until > now) {
+                all.extend(serde_json::from_str::<Vec<_>>(row::text(found, 0)?).map_err(failed)?);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// Of a build, by all that have told; none where nobody has.
+    pub(super) fn of(&self, (name, version): (&str, u32)) -> Option<u64> {
+        let of_build = self.0.iter().filter(|(of, its, _)| (of.as_str(), *its) == (name, version));
+        of_build.map(|(.., count)| *count).reduce(u64::saturating_add)
+    }
+}
+
 pub(super) fn members(
     conn: &mut dyn Conn,
     leases: &[Leases],

@@ -12,6 +12,7 @@ mod checkpoint;
 mod clause;
 mod command;
 mod decide;
+pub(crate) mod declared;
 mod discarded;
 mod execute;
 mod failure;
@@ -19,6 +20,7 @@ mod filter;
 mod fold;
 mod lag;
 mod lease;
+pub(crate) mod made;
 pub(crate) mod member;
 mod model;
 pub(crate) mod objects;
@@ -27,6 +29,7 @@ mod pause;
 mod place;
 mod push;
 mod reading;
+mod relation;
 mod replay;
 mod retention;
 pub(crate) mod row;
@@ -116,7 +119,7 @@ pub trait Conn {
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
 
     /// The schema on record for the tables of this build, whose code names none. None where there are no schemas, or
-    /// where none is on record.
+    /// where none is on record. Refused where the tables are not those that were made for it.
     fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         Ok(None)
     }
@@ -127,8 +130,8 @@ pub trait Conn {
     /// The schema of the engine's own tables, where there are schemas.
     fn home(&self) -> Option<&str>;
 
-    /// The sessions that hold locks on these relations, given as quoted names, the longest first: whoever wants one alone waits
-    /// for them, and all who come after wait for him. None where nobody waits so.
+    /// The sessions that hold locks on these relations, given as quoted names, the longest first: a session that
+    /// wants one alone waits for them, and all who come later wait behind it. None where no session waits like that.
     fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
         Ok(Vec::new())
     }
@@ -145,10 +148,10 @@ pub struct EventBatches {
     pub(crate) store: Option<uuid::Uuid>,
 }
 
-/// A row to write, of values of its own or of somebody else's.
+/// A row to write. It owns its values, or borrows them.
 pub(crate) type BulkRow<'v> = Vec<Cow<'v, Value>>;
 
-/// Rows of values of their own.
+/// Rows that own their values.
 pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
     rows.into_iter().map(|row| row.into_iter().map(Cow::Owned).collect()).collect()
 }
@@ -224,7 +227,7 @@ pub(crate) enum BulkKind {
     /// Rows with these keys go.
     #[default]
     Delete,
-    /// As `Delete`; that any is there is an error, which whoever asks has to make of their number.
+    /// As `Delete`; that any is there is an error, which the caller makes of their number.
     Absent,
     /// Only rows whose key exists.
     Update,
@@ -248,7 +251,7 @@ pub(crate) enum How {
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
-    /// Runs reads on a connection of its own; each statement sees what is committed by then.
+    /// Runs reads on its own connection; each statement sees what is committed by then.
     #[doc(hidden)]
     fn read<T, E: From<StoreError>>(
         &self,
@@ -301,6 +304,10 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// How this database spells things.
     #[doc(hidden)]
     fn dialect(&self) -> Dialect;
+
+    /// See [`Conn::catalogue`].
+    #[doc(hidden)]
+    fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
     /// True when only one write transaction can be open at a time.
     #[doc(hidden)]

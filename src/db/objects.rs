@@ -4,16 +4,9 @@
 //! tables moves with them. Each database says by its [`Catalogue`] what there is and which statements bring it over.
 
 use super::Conn;
+use super::declared::{Declared, Piece, Structure, Worn};
+pub(crate) use super::relation::Relation;
 use crate::error::StoreError;
-
-/// A table or view by its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relation {
-    /// Without schema and quotes.
-    pub(crate) raw: String,
-    /// Ready for SQL.
-    pub(crate) quoted: String,
-}
 
 /// Indexes that are part of a table's definition, by their columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,6 +117,16 @@ pub trait Catalogue {
     fn renamed(&self, _: &mut dyn Conn, _table: &Relation, _was: &str, _now: &str) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// What a definition says of a table beside its rows: comments, grants, who sees which rows. In an order in which they can
+    /// be given.
+    fn pieces(&self, declared: &Declared, worn: Worn<'_>) -> Vec<Piece>;
+
+    /// Indexes and constraints of a table; of constraints that check rows, those of these names.
+    fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError>;
+
+    /// Why readers cannot be shown the rows of their tenant alone; none where they can.
+    fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError>;
 
     /// Foreign keys of other tables that refer to these.
     fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError>;

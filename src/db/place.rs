@@ -15,12 +15,15 @@ use crate::value::Value;
 
 const NO_PLACE: &str = "; run setup() first; where a person abandoned or dropped the build, ask for the rebuild again";
 
-/// The projection as statements have to name its tables.
+/// The projection as statements have to name its tables; refused where these are not those of its checkpoints.
 pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Projection, StoreError> {
-    if projection.place().is_some() || conn.dialect() == Dialect::Sqlite {
+    if conn.dialect() == Dialect::Sqlite {
         return Ok(projection.clone());
     }
     let place = conn.place(&projection.key())?;
+    if projection.place().is_some() {
+        return Ok(projection.clone());
+    }
     if place.is_none() && !projection.tables().is_empty() {
         let why = "no schema is on record for them: they were never set up, or the build was removed meanwhile";
         let doing = format!("looking for the tables of projection {:?}", projection.name());

@@ -78,6 +78,11 @@ pub(crate) fn time(row: &Row, at: usize) -> Result<Option<SystemTime>, StoreErro
 pub(crate) const EVENT_COLUMNS: &str = "instance_id, position, event_id, aggregate_type, aggregate_id, version, \
      event_type, revision, created_at, creator, owner, payload, metadata";
 
+/// Those of an event whose instance is known, in the order that [`event_in`] reads them.
+pub(crate) fn columns_of_instance() -> &'static str {
+    EVENT_COLUMNS.split_once(", ").map_or(EVENT_COLUMNS, |(_, others)| others)
+}
+
 /// A row of a database, of which fields are read in place.
 pub(crate) trait Fields {
     fn text(&self, at: usize) -> Result<&str, StoreError>;

@@ -143,7 +143,7 @@ fn standing(
     };
     let members = known.members.iter().filter(runs).filter(|member| member.alive).count() as u64;
     let last = known.members.iter().filter(runs).max_by_key(|member| member.alive_until).filter(|_| members == 0);
-    // Halted for good, or tried again later and later; whoever gets on with it takes the trouble off the record.
+    // Halted for good, or tried again later and later; the engine that gets on with it takes the trouble off the record.
     let waits = build.phase == Phase::Halted || (build.trouble.is_some() && !build.is_refused());
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes

@@ -111,8 +111,8 @@ enum Lock {
     Take,
 }
 
-/// Under the lock, a state at 0 reads as far as its instance was removed: whoever still holds events from before the removal
-/// finds them done.
+/// Under the lock, a state at 0 reads as far as its instance was removed: a process that still holds events from before the
+/// removal finds them done.
 fn position(dialect: Dialect, lock: Lock) -> String {
     if lock == Lock::None {
         return "position".to_owned();
@@ -134,7 +134,7 @@ fn read(
 ) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "SELECT instance_id, {}, event, store, owner, epoch, held, careful, marked, marked_epoch FROM {} s \
+        "SELECT instance_id, {}, event, store, owner, epoch, held, careful, marked, marked_epoch, anew FROM {} s \
          WHERE projection = $1 AND version = $2 AND {} ORDER BY instance_id{}",
         position(dialect, lock),
         dialect.table("projection_states"),
@@ -169,6 +169,7 @@ fn state(found: &Row) -> Result<State, StoreError> {
         held: row::truth(found, 6)?,
         careful: row::truth(found, 7)?,
         mark,
+        anew: row::int(found, 10)?,
     })
 }
 

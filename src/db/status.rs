@@ -23,11 +23,13 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
     let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let (members, own) = (member::members(conn, &leases, at)?, setup::store_id(conn)?);
+    let missed = member::Missed::read(conn, at)?;
     let known = SharedFacts { at, members: &members, pauses: &pauses };
     let standings = standstill::standings(conn, &builds, None, &known)?;
     let mut projections = Vec::with_capacity(builds.len());
     for (build, standing) in builds.iter().zip(standings) {
         let mut found = projection_status(build, &lag(conn, build, system, at)?, &held, &leases, &pauses, &members);
+        found.missed = missed.of((&*build.key.name, build.key.version));
         found.event_store = fed_from(conn, build)?;
         found.events_elsewhere = found.event_store.is_some_and(|store| store != own);
         found.judge(standing);
@@ -76,6 +78,7 @@ fn projection_status(
         parked: of_state("parked"),
         behind: of_state("behind"),
         skipped: of_state("skipped"),
+        missed: None,
         leases: held_by().map(|leases| leases.count).sum(),
         owners: held_by().count() as u64,
         members: members.iter().filter(|member| member.alive).filter(runs).count() as u64,

@@ -19,7 +19,7 @@ use super::{
 use crate::error::{PushError, SetupError, StoreError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
@@ -451,6 +451,11 @@ impl<B: Backend> LeaseStore for DbStore<B> {
             .write_reserved("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
     }
 
+    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError> {
+        let doing = "telling how many updates met no row";
+        self.inner.backend.write_reserved(doing, |conn| lease::tell_missed(conn, process, missed))
+    }
+
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {
         self.inner.backend.write("taking this process off the list", |conn| lease::leave(conn, process))
     }
@@ -521,6 +526,10 @@ impl<B: Backend> Inspect for DbStore<B> {
 
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
         self.inner.backend.read("reading what stands on read tables", builds::hanging)
+    }
+
+    fn lacking(&self) -> Result<Vec<Lacking>, StoreError> {
+        self.inner.backend.read("looking for what is declared of read tables", builds::lacking)
     }
 
     fn out_of_place(&self) -> Result<Vec<String>, StoreError> {

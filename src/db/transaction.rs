@@ -63,7 +63,7 @@ impl ProjectionTransaction for Transaction<'_> {
         lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
     }
 
-    /// SQLite's one lock is had already by whoever is inside a transaction.
+    /// A transaction on SQLite holds its one lock already.
     fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
             Dialect::Postgres => {
@@ -141,6 +141,15 @@ impl ProjectionTransaction for Transaction<'_> {
         ids: &[Arc<str>],
     ) -> Result<Aggregates, StoreError> {
         failure::parked(self.conn, projection, instance, ids)
+    }
+
+    fn promote(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        aggregates: &Aggregates,
+    ) -> Result<(), StoreError> {
+        failure::promote(self.conn, projection, instance, aggregates)
     }
 
     fn mark(&mut self, projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@
 
 mod config;
 mod stop;
+pub(crate) mod watch;
 
 mod pass;
 
@@ -37,3 +38,7 @@ pub(crate) use run::operator::{CommandHandler, Task};
 pub(crate) use run::readings::{Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;
+#[cfg(feature = "serve")]
+pub(crate) use watch::changes::{Change, Changes, Mark, Rows};
+#[cfg(feature = "serve")]
+pub(crate) use watch::hub::Hub;

@@ -2,7 +2,7 @@
 
 use crate::error::{
     AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, QueryError,
-    RetentionError, SetupError, ShutdownError, StatementError, StoreError, TriggerError,
+    RetentionError, SetupError, ShutdownError, StatementError, StoreError, TriggerError, WatchError,
 };
 
 /// Any error of this library.
@@ -39,12 +39,15 @@ pub enum Error {
     /// See [`AwaitError`].
     #[error(transparent)]
     Await(#[from] AwaitError),
+    /// See [`WatchError`].
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] FailureError),
+    Failure(#[from] FailureError),
     /// See [`RetentionError`].
     #[error(transparent)]
-    Life(#[from] RetentionError),
+    Retention(#[from] RetentionError),
     /// See [`ShutdownError`].
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),

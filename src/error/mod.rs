@@ -24,7 +24,7 @@ pub use projection::{ConfigError, ProjectionError, SetupError};
 pub use push::{Holder, InvalidEvent, PayloadError, PushError};
 pub use query::{QueryError, RowFault};
 pub use retention::RetentionError;
-pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError};
+pub use running::{AwaitError, ReduceError, ShutdownError, TriggerError, WatchError};
 pub use statement::{NameError, StatementError};
 pub use store::{StoreError, StoreErrorKind, TextFault};
 

@@ -47,7 +47,7 @@ pub enum SwitchError {
     },
     /// The new build was filled from events that the log does not have any more.
     #[error(
-        "readers stay where they are, because {build} of projection {projection:?} belongs to a history that the log is not (first: instance {instance:?}, {found}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`"
+        "readers stay where they are, because {build} of projection {projection:?} was built from another history than that of the log (first: instance {instance:?}, {found}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`"
     )]
     Diverged {
         /// The projection.
@@ -153,7 +153,7 @@ pub enum OperateError {
         instance: String,
     },
     /// A position that does not exist yet, or never will.
-    #[error("instance {instance:?} has positions 1 to {head}, {position} is none of them")]
+    #[error("instance {instance:?} has positions 1 to {head}; {position} is not one of them")]
     UnknownPosition {
         /// The tenant.
         instance: String,
@@ -280,7 +280,7 @@ pub enum OperateError {
     Switch(#[from] SwitchError),
     /// See [`FailureError`].
     #[error(transparent)]
-    Mend(#[from] FailureError),
+    Failure(#[from] FailureError),
     /// See [`StatementError`].
     #[error(transparent)]
     Statement(#[from] StatementError),

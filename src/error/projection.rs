@@ -60,7 +60,7 @@ pub enum ProjectionError {
         /// Which and why.
         source: NameError,
     },
-    /// SQL of its own that cannot be used.
+    /// Custom SQL that cannot be used.
     #[error("the SQL {sql:?} of projection {projection:?} {what}")]
     Sql {
         /// The projection.
@@ -169,6 +169,21 @@ pub enum SetupError {
         projection: String,
         /// Each thing with the reason.
         lost: Vec<String>,
+    },
+    /// SQL of the service's own in a definition that the database does not take. It was tried out before anything was changed.
+    #[error(
+        "{what} of table {table:?} of projection {projection:?} has SQL that the database does not take; correct it in the \
+         code (Dialects::each gives each database its own words). Nothing was changed"
+    )]
+    Expression {
+        /// The projection.
+        projection: String,
+        /// The table, by its plain name.
+        table: String,
+        /// The column, the check or the index, in words.
+        what: String,
+        /// What the database says.
+        source: StoreError,
     },
     /// A table is missing and set-up is off.
     #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]

@@ -229,7 +229,7 @@ pub enum InvalidEvent {
 pub enum PayloadError {
     /// The text does not fit the type.
     #[error(
-        "payload of {} (revision {revision}) at position {position} of instance {instance:?} is no {wanted}",
+        "payload of {} (revision {revision}) at position {position} of instance {instance:?} does not fit {wanted}",
         plain(event_type)
     )]
     Decode {
@@ -256,4 +256,27 @@ pub enum PayloadError {
         /// Why.
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// What an event says does not go together with what those before it said, in words of the service's own.
+    #[error("the event does not fit the state before it")]
+    Unfit(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+impl PayloadError {
+    /// That an [`Aggregate`](crate::Aggregate) cannot take an event in: an error of the service's own, or its words.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::Decimal;
+    /// use readside::error::{PayloadError, chain};
+    /// fn add(balance: Decimal, amount: Decimal) -> Result<Decimal, PayloadError> {
+    ///     balance.checked_add(amount).ok_or_else(|| PayloadError::unfit("the balance has more than 18 digits"))
+    /// }
+    /// let huge = Decimal::new(999_999_999_999_999_999, 0)?;
+    /// let error = add(huge, huge).unwrap_err();
+    /// assert_eq!(chain(&error), "the event does not fit the state before it: the balance has more than 18 digits");
+    /// # Ok::<(), readside::error::TextFault>(())
+    /// ```
+    pub fn unfit(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Unfit(error.into())
+    }
 }

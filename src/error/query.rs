@@ -1,11 +1,11 @@
-//! Reads of a service's own.
+//! Reads that a service writes.
 
 use std::time::Duration;
 
 use super::StoreError;
 use crate::clock::spoken;
 
-/// A read of a service's own that did not succeed.
+/// A custom read that did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
@@ -39,7 +39,7 @@ pub enum QueryError {
         values: usize,
     },
     /// A row is not what was asked for.
-    #[error("row {row} of the query is no {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
+    #[error("row {row} of the query does not fit {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
     Decode {
         /// Which row, from 0.
         row: usize,

@@ -65,6 +65,32 @@ fn describe(stopped: &[crate::stop_cause::Stopped]) -> String {
     }
 }
 
+/// A watch that could not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// Readers see no projection of this name.
+    #[error(
+        "readers of this database see no projection {projection:?}, so there is nothing to watch; name one that is set up"
+    )]
+    UnknownProjection {
+        /// The name.
+        projection: String,
+    },
+    /// Too many watch already.
+    #[error("{most} watch already, which is as many as there may be; drop those that nobody needs")]
+    TooMany {
+        /// As many as there may be.
+        most: usize,
+    },
+    /// The engine was shut down.
+    #[error("the engine is shut down, so nothing can be watched; start another one")]
+    ShutDown,
+    /// The states could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Waiting for a read model that did not come to the end that was waited for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -100,7 +100,7 @@ pub enum StatementError {
         /// What it lists.
         values: Vec<String>,
     },
-    /// A decimal for SQL of one's own, with a scale that no column has.
+    /// A decimal for custom SQL, with a scale that no column has.
     #[error(
         "the SQL {sql:?} was given a decimal with {scale} digits behind the point, and no column of the projection has as many; bring it to the column's scale by Decimal::at_scale"
     )]
@@ -124,6 +124,16 @@ pub enum StatementError {
         /// The limit.
         limit: usize,
     },
+    /// A column that the database alone gives its values.
+    #[error(
+        "column {column:?} of table {table:?} is generated: the database alone gives it its values; leave it out of the statement"
+    )]
+    Generated {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
     /// No such column.
     #[error("table {table:?} has no column {column:?}")]
     UnknownColumn {
@@ -138,13 +148,13 @@ pub enum StatementError {
         /// The table.
         table: String,
     },
-    /// SQL of one's own that the projection does not declare.
+    /// Custom SQL that the projection does not declare.
     #[error("the projection declares no SQL named {sql:?}; declare it by Projection::sql")]
     UnknownSql {
         /// The name.
         sql: String,
     },
-    /// SQL of one's own with too few or too many values.
+    /// Custom SQL with too few or too many values.
     #[error("the SQL {sql:?} takes {wanted} values beside the instance, and {given} were given")]
     UnequalValues {
         /// Its name.
@@ -154,7 +164,7 @@ pub enum StatementError {
         /// How many were given.
         given: usize,
     },
-    /// SQL of one's own that has no text for this database.
+    /// Custom SQL that has no text for this database.
     #[error("the SQL {sql:?} has no text for {database}; give it one by Dialects::each")]
     NoText {
         /// Its name.

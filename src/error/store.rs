@@ -103,7 +103,7 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of a store of one's own: what was being done, of which kind, and its cause.
+    /// An error of a custom store: what was being done, of which kind, and its cause.
     pub fn new(
         doing: impl Into<String>,
         kind: StoreErrorKind,
@@ -226,7 +226,7 @@ pub enum TextFault {
         at: usize,
     },
     /// Half of a surrogate pair is no character.
-    #[error("it holds half of a surrogate pair at byte {at}, which is no character")]
+    #[error("it holds half of a surrogate pair at byte {at}, which is not a character")]
     LoneSurrogate {
         /// Offset in bytes.
         at: usize,
@@ -254,7 +254,7 @@ pub enum TextFault {
     )]
     TimeOutOfRange,
     /// No decimal number, for instance NaN.
-    #[error("it is no decimal number: digits such as -19.99, without an exponent")]
+    #[error("it is not a decimal number; write digits such as -19.99, without an exponent")]
     NotDecimal,
     /// A decimal number with too many digits. Nothing is rounded.
     #[error("it has more than {limit} digits, or more of them behind the point, and nothing is rounded")]
@@ -266,10 +266,10 @@ pub enum TextFault {
     #[error("it lies outside of -9223372036854775808 to 9223372036854775807, which is what both databases hold")]
     IntegerOutOfRange,
     /// No day, or none that columns hold.
-    #[error("it is no day from 0001-01-01 to 9999-12-31, written so")]
+    #[error("it is not a date; write one from 0001-01-01 to 9999-12-31, like these")]
     NotDate,
     /// No time of day.
-    #[error("it is no time of day from 00:00:00 to 23:59:59.999999, written so")]
+    #[error("it is not a time of day; write one from 00:00:00 to 23:59:59.999999, like these")]
     NotTime,
     /// A length of time beyond 64 bits of microseconds.
     #[error("it is longer than 9223372036854775807 microseconds, which is what both databases hold")]

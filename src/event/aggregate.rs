@@ -15,6 +15,6 @@ pub trait Aggregate: Default {
     /// erased one has no payload ([`Event::is_redacted`]).
     ///
     /// # Errors
-    /// That of a payload which is not what it should be.
+    /// That of a payload which is not what it should be, or [`PayloadError::unfit`].
     fn apply(&mut self, event: &Event) -> Result<(), PayloadError>;
 }

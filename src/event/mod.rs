@@ -82,7 +82,7 @@ impl PartialEq for Event {
 }
 
 impl Event {
-    /// An event for a source of one's own, or for a test: first of its instance and aggregate, with the
+    /// An event for a custom source, or for a test: first of its instance and aggregate, with the
     /// payload `{}`. The other setters fill in the rest.
     #[must_use]
     pub fn new(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {

@@ -121,6 +121,17 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event with this payload, and the types that the payload's type names. A payload that cannot be
     /// serialized is reported by push.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::{NewEvent, Payload};
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Added { name: String }
+    /// impl Payload for Added { const AGGREGATE: &str = "user"; const TYPE: &str = "user.added"; }
+    /// let new = NewEvent::new("tenant-1", "u1", &Added { name: "Ada".into() });
+    /// assert_eq!((new.instance(), new.aggregate_type(), new.aggregate_id()), ("tenant-1", "user", "u1"));
+    /// ```
     pub fn new<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Self {
         Self::raw(instance, P::AGGREGATE, aggregate_id, P::TYPE).payload(payload).revision(P::REVISION)
     }
@@ -205,6 +216,22 @@ impl NewEvent {
 
     /// Sets the version that the aggregate must have before this event. Earlier events of the same push
     /// count. Default: [`Expected::Any`].
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::error::PushError;
+    /// use readside::{EventStore, Expected, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// let added = || NewEvent::raw("tenant-1", "user", "u1", "user.added").expect(Expected::New);
+    /// store.push(&[added()])?;
+    /// assert!(matches!(store.push(&[added()]), Err(PushError::Conflict { .. })));
+    /// let renamed = NewEvent::raw("tenant-1", "user", "u1", "user.renamed").expect(Expected::Version(1));
+    /// assert_eq!(store.push(&[renamed])?[0].version(), 2);
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn expect(mut self, expected: Expected) -> Self {
         self.expected = expected;
         self
@@ -216,7 +243,26 @@ impl NewEvent {
         self
     }
 
-    /// Takes a unique value, or fails the push with the message.
+    /// Takes a unique value, or fails the push with the message. The value stays taken until an event gives it back
+    /// ([`remove_unique`](Self::remove_unique)).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::error::PushError;
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// let added = |id: &str| {
+    ///     NewEvent::raw("tenant-1", "user", id, "user.added").add_unique("user.name", "ada", "this name is taken")
+    /// };
+    /// store.push(&[added("u1")])?;
+    /// assert!(matches!(store.push(&[added("u2")]), Err(PushError::UniqueViolation { .. })));
+    /// store.push(&[NewEvent::raw("tenant-1", "user", "u1", "user.removed").remove_unique("user.name", "ada")])?;
+    /// store.push(&[added("u2")])?;
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn add_unique(self, constraint: &str, value: &str, message: &str) -> Self {
         self.unique(Unique::Add {
             constraint: constraint.to_owned(),
@@ -232,6 +278,20 @@ impl NewEvent {
 
     /// Marks the push, so that it can be repeated: the same events under the same key return the events that
     /// were stored the first time. Every event of the push has to bear a key.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use readside::{EventStore, NewEvent, SqliteStore};
+    /// let store = SqliteStore::in_memory()?;
+    /// store.setup()?;
+    /// let paid = || NewEvent::raw("tenant-1", "order", "o1", "order.paid").push_key("request-17");
+    /// let first = store.push(&[paid()])?;
+    /// let again = store.push(&[paid()])?;
+    /// assert_eq!(first[0].id(), again[0].id());
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn push_key(mut self, key: &str) -> Self {
         self.push_key = Some(key.to_owned());
         self

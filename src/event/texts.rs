@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// How many texts an event has of its own. The type of its aggregate is shared with others.
+/// How many texts an event owns. The type of its aggregate is shared with others.
 pub(crate) const COUNT: usize = 6;
 
 /// Which of the texts, in the order of their columns.
@@ -30,7 +30,7 @@ pub(crate) struct Texts {
 
 impl Texts {
     pub(crate) fn of(texts: [&str; COUNT]) -> Self {
-        Self::joined(&mut String::new(), texts)
+        Self::joined(&mut String::with_capacity(texts.iter().map(|text| text.len()).sum()), texts)
     }
 
     /// With a buffer that many events in a row may use.

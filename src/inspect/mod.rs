@@ -57,6 +57,20 @@ pub struct Hanging {
     pub moves: bool,
 }
 
+/// Something that the code declares of a table which readers see, and that the database lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lacking {
+    /// The projection.
+    pub projection: String,
+    /// Its version.
+    pub version: u32,
+    /// The table.
+    pub table: String,
+    /// What it is, with its name.
+    pub what: String,
+}
+
 /// A store that can be looked into without the code of its projections: it knows them by what they registered.
 ///
 /// It is sealed: only this library implements it.
@@ -96,6 +110,13 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError>;
+
+    /// What the code declares of the tables that readers see, and the database lacks: indexes, checks, generated columns,
+    /// comments, grants, policies.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn lacking(&self) -> Result<Vec<Lacking>, StoreError>;
 
     /// What is missing of the tables and views of read models, or reads something else than it should; in words.
     ///

@@ -72,6 +72,9 @@ pub struct ProjectionStatus {
     pub behind: u64,
     /// Events that were left out.
     pub skipped: u64,
+    /// Updates and deletes that met no row, in all processes alive since they were started, as they told it last
+    /// ([`ProjectionHealth::missed`](crate::health::ProjectionHealth::missed)); none where no process tells.
+    pub missed: Option<u64>,
     /// Instances that are leased.
     pub leases: u64,
     /// Processes that hold these leases.
@@ -85,7 +88,7 @@ pub struct ProjectionStatus {
     /// Since when, by the database's clock, if that is known.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub since: Option<SystemTime>,
-    /// When one of its checkpoints moved last; none when that is not on record.
+    /// When one of its checkpoints moved last; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
     /// All that keeps it, or instances of it, from moving, the gravest first.
@@ -95,7 +98,7 @@ pub struct ProjectionStatus {
     pub(crate) standing: Option<Standing>,
     /// Positions handled in a second, between two looks.
     pub per_second: Option<f64>,
-    /// Time until it has caught up if all goes on as between two looks; none when it does not come nearer.
+    /// Time until it has caught up if all goes on as between two looks; `None` when it does not come nearer.
     #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
 }
@@ -120,12 +123,12 @@ pub struct Mismatch {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Paused {
-    /// The tenant; none when the whole projection is paused.
+    /// The tenant; `None` when the whole projection is paused.
     pub instance: Option<String>,
-    /// Since when, by the database's clock; none when that is not on record.
+    /// Since when, by the database's clock; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub since: Option<SystemTime>,
-    /// By whom, and why; none when that is not on record.
+    /// By whom, and why; `None` when that is not on record.
     pub by: Option<By>,
 }
 
@@ -169,7 +172,7 @@ pub struct ActiveLease {
     /// Until when the lease lasts.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub until: SystemTime,
-    /// Time until then; none when it is over.
+    /// Time until then; `None` when it is over.
     #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
     /// Counts the holders.
@@ -198,7 +201,7 @@ impl LeaseQuery {
         self
     }
 
-    /// At most so many; 0 for no limit.
+    /// At most this many; 0 for no limit.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self

@@ -19,7 +19,7 @@ pub struct InstanceLag {
     pub head: i64,
     /// Positions between the two.
     pub lag: i64,
-    /// When its checkpoint moved last, by the database's clock; none when that is not on record.
+    /// When its checkpoint moved last, by the database's clock; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
 }
@@ -55,7 +55,7 @@ pub struct InstanceCheckpoint {
     pub head: Option<i64>,
     /// Events of it are on record as failed, or wait behind such.
     pub held: bool,
-    /// When it moved last, by the database's clock; none when that is not on record.
+    /// When it moved last, by the database's clock; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
     /// The process that holds its lease, if one does.

@@ -33,7 +33,7 @@ pub(super) enum Looked {
     Nobody,
     Issuer,
     Host,
-    /// By a connector of the service's own.
+    /// By a custom connector.
     Connector,
 }
 

@@ -6,9 +6,11 @@ use std::time::SystemTime;
 use postgres::GenericClient;
 
 use super::objects::Objects;
+use super::places::Place;
 use super::session::{Session, typed};
 use super::value::{self, Param};
 use super::{bulk, event_batches, holder, in_order, push};
+use crate::db::made::{torn, whole};
 use crate::db::objects::Catalogue;
 use crate::db::{Append, Bulk, Conn, Counters, EventBatches, Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
@@ -88,15 +90,20 @@ impl<C: GenericClient> Conn for Session<'_, C> {
 
     fn place(&mut self, build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         if let Some(place) = self.places.and_then(|(places, _)| places.get(build)) {
-            return Ok(Some(place));
+            return Ok(place.schema);
         }
-        let sql = "SELECT place FROM readside.projections WHERE name = $1 AND version = $2 AND place IS NOT NULL";
-        let rows = self.query(sql, &[build.name.as_ref().into(), build.version.into()])?;
-        let place = rows.first().map(|found| row::shared(found, 0)).transpose()?;
-        if let (Some((places, generation)), Some(place)) = (self.places, &place) {
-            places.keep(generation, build, place);
+        let sql = format!(
+            "SELECT p.place, {} FROM readside.projections p WHERE p.name = $1 AND p.version = $2",
+            torn(Dialect::Postgres)
+        );
+        let rows = self.query(&sql, &[build.name.as_ref().into(), build.version.into()])?;
+        let Some(found) = rows.first() else { return Ok(None) };
+        whole(found, 1, &format!("looking for the tables of projection {:?}", build.projection()))?;
+        let place = Place { schema: if row::is_null(found, 0) { None } else { Some(row::shared(found, 0)?) } };
+        if let Some((places, generation)) = self.places {
+            places.keep(generation, build, &place);
         }
-        Ok(place)
+        Ok(place.schema)
     }
 
     fn now(&mut self) -> Result<SystemTime, StoreError> {

@@ -9,7 +9,7 @@ use postgres::{Client, Config, Socket};
 
 type Connect = dyn Fn(&Config, &Arc<AtomicBool>) -> Result<Client, postgres::Error> + Send + Sync;
 
-/// A connector of the service's own, which speaks TLS to the server and decides whom it trusts.
+/// A custom connector, which speaks TLS to the server and decides whom it trusts.
 ///
 /// It does what the feature `tls` does by itself: with other certificates, another library, or hardware that keeps a key.
 /// `sslmode` of the connection string says whether TLS is spoken; where it does not, TLS has to be. Whether the server is
@@ -29,7 +29,7 @@ type Connect = dyn Fn(&Config, &Arc<AtomicBool>) -> Result<Client, postgres::Err
 pub struct PostgresConnector(Arc<Connect>);
 
 impl PostgresConnector {
-    /// A connector as the driver has them. Each connection is made with a clone of it, on a thread of its own.
+    /// A connector as the driver has them. Each connection is made with a clone of it, on its own thread.
     pub fn new<T>(connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,

@@ -243,7 +243,7 @@ fn within<T: Send + 'static>(
     Ok(done)
 }
 
-/// Asks in a transaction of its own, whatever the role's defaults: where these say serializable, a standby answers
+/// Asks in its own transaction, whatever the role's defaults: where these say serializable, a standby answers
 /// nothing else. A server that cannot be asked is taken as it is, unless it matters.
 fn access(client: &mut Client, target: Target) -> Result<Access, postgres::Error> {
     let looked = look(client);

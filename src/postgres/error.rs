@@ -84,6 +84,14 @@ const NOT_READY: &str = "55000";
 /// The server's code for what a role may not do.
 const DENIED: &str = "42501";
 
+/// What to do about rights that are missing.
+const GRANTED: &str = "; `readside doctor`, run as this role, prints the GRANT statements that running needs; set-up and \
+     rebuilds need the owner of the tables";
+
+/// What to do about policies that hold for the role of the engine.
+const UNFILTERED: &str = "; row-level security must not hold for the role of the service: give it BYPASSRLS, or make it the \
+     owner of the table, or a member of the owner, without FORCE ROW LEVEL SECURITY";
+
 /// The server's code for a write in a transaction that only reads.
 const READ_ONLY: &str = "25006";
 
@@ -95,10 +103,10 @@ pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &E
         role.map_or_else(|| message.to_owned(), |role| format!("role {role:?}: {message}"))
     };
     if let Some(db) = error.as_db_error().filter(|db| db.code().code() == DENIED) {
-        return StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(
-            "; `readside doctor`, run as this role, prints the GRANT statements that running needs; set-up and \
-                 rebuilds need the owner of the tables",
-        );
+        // Words of the server's are in its own language; the place in its source is not.
+        let is_filtered = db.routine() == Some("check_enable_rls");
+        let remedy = if is_filtered { UNFILTERED } else { GRANTED };
+        return StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(remedy);
     }
     let error = store(doing, error);
     if error.code() == Some(READ_ONLY) { error.with_remedy(access.remedy()) } else { error }

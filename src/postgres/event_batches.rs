@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error;
 use super::session::Session;
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row};
+use crate::db::{Conn, EventBatches, row};
 use crate::error::StoreError;
 use crate::event::{Event, Which};
 use crate::query::{EventBatch, EventFilter, ReadRequest};
@@ -325,7 +325,7 @@ fn sql(table: &str, wanted: &EventFilter) -> String {
         (false, false) => "(e.aggregate_type || '') = ANY($4)",
     };
     let of_event = Dialect::Postgres.any_type("e.event_type", 5, &wanted.event_types);
-    let event = EVENT_COLUMNS.split(", ").skip(1).map(|name| match name {
+    let event = row::columns_of_instance().split(", ").map(|name| match name {
         "payload" | "metadata" => format!(
             "CASE WHEN octet_length(e.{name}) <= $7 THEN e.{name} ELSE '{SIZE_ONLY}' || octet_length(e.{name}) END"
         ),

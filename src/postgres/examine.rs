@@ -10,6 +10,7 @@ use super::channel::{Cover, Looked};
 use super::server::Postgres;
 use super::{error, notify, rights};
 use crate::clock::spoken;
+use crate::db::made::torn_builds;
 use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding};
@@ -27,11 +28,12 @@ const TIGHT: i64 = 80;
 const ENDS_SOON: Duration = Duration::from_hours(24 * 14);
 
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
-    let checks: [(&'static str, &dyn Fn() -> Examined); 10] = [
+    let checks: [(&'static str, &dyn Fn() -> Examined); 11] = [
         ("server", &|| server(postgres)),
         ("tls", &|| tls(postgres)),
         ("durability", &|| durability(postgres)),
         ("privileges", &|| privileges(postgres)),
+        ("read tables", &|| read_tables(postgres)),
         ("pooler", &|| pooler(postgres)),
         ("notifications", &|| notifications(postgres, patience)),
         ("transactions", &|| transactions(postgres)),
@@ -178,23 +180,38 @@ fn privileges(postgres: &Postgres) -> Examined {
     }
     let guarded = postgres.read(doing, rights::under_policies)?;
     if !guarded.is_empty() {
-        let tables: Vec<&str> = guarded.iter().map(|(table, _)| table.as_str()).collect();
         let found = format!(
-            "row-level security holds for role {:?} on {}: what its policies hide is neither read nor changed nor compared, \
-             and no error says so",
+            "row-level security holds for role {:?} on {}: engines refuse to work where policies may hide rows from them",
             lacking.role,
-            tables.join(", ")
+            guarded.join(", ")
         );
-        let remedy = "give this role BYPASSRLS, or make it the owner of these tables without FORCE ROW LEVEL SECURITY; or see \
-                      that the policies let it see and change every row";
-        let is_own = guarded.iter().any(|(_, is_own)| *is_own);
-        return Ok(if is_own { Finding::fail } else { Finding::warn }(check, found, remedy));
+        let remedy = "give this role BYPASSRLS, or make it the owner of these tables, or a member of the owner, without FORCE \
+                      ROW LEVEL SECURITY";
+        return Ok(Finding::fail(check, found, remedy));
     }
     Ok(if lacking.is_owner && tables {
         Finding::ok(check, "may read and write all tables, set up and rebuild")
     } else {
         let found = "may read and write all tables, but not set up and rebuild, which needs their owner";
         Finding::warn(check, found, "start engines without set-up; have the owner set new tables up, and rebuild")
+    })
+}
+
+/// Whether the tables of all builds are still those that were made for them.
+fn read_tables(postgres: &Postgres) -> Examined {
+    let (check, doing) = ("read tables", "looking whether read tables belong to their checkpoints");
+    let is_there = "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass($1::text || '.projections')::oid \
+                    AND attname = 'made_in'";
+    if row::int(&one_at_home(postgres, doing, is_there)?, 0)? == 0 {
+        return Ok(Finding::ok(check, "not on record yet; the next set-up notes which they are"));
+    }
+    let builds = postgres.read(doing, |conn| torn_builds(conn))?;
+    Ok(if builds.is_empty() {
+        Finding::ok(check, "they are those that their checkpoints belong to")
+    } else {
+        let remedy = "a restore of read tables alone, or of the engine's alone, does that: restore both from one backup, or \
+                      build these read models anew with `readside rebuild`";
+        Finding::fail(check, builds.join("; "), remedy)
     })
 }
 

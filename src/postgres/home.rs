@@ -11,9 +11,10 @@ use crate::sql::quote;
 pub(super) const USUAL: &str = "readside";
 
 /// A name that SQL of the engine's has in that schema.
-const RELATIONS: [&str; 18] = [
+const RELATIONS: [&str; 19] = [
     "all_events",
     "commands",
+    "database_id",
     "events",
     "events_archive",
     "heads",

@@ -1,6 +1,6 @@
 //! An update of many rows that has the outcome of the same updates one after the other, unique keys included.
 //!
-//! A server takes the rows in an order of its own. That matters only where a row gets a unique value that another row of the
+//! A server takes the rows in its own order. That matters only where a row gets a unique value that another row of the
 //! statement holds. Such a statement fails here when the rows one after the other would: when the one that gets the value
 //! comes before the one that gives it away. So whatever order the server took, its success means theirs.
 

@@ -1,8 +1,8 @@
-//! A connection of the driver's, which keeps a runtime of its own inside.
+//! A connection of the driver's, which keeps its own runtime inside.
 //!
 //! The driver waits by that runtime, and panics where a thread already drives one. It waits when a connection is dropped too,
 //! so a panic on such a thread would be followed by another one while it unwinds, which ends the process. So the first call
-//! on each connection is guarded, and connections are closed on a thread of their own.
+//! on each connection is guarded, and connections are closed on their own thread.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -61,7 +61,7 @@ impl Link {
     /// Refuses a thread on which the driver would panic: takes a look at what has arrived, and waits for nothing.
     pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
         let client = self.client(doing)?;
-        // What is wrong with the connection is found out by whoever uses it.
+        // The next use of the connection shows what is wrong with it.
         guarded(doing, || drop(client.notifications().iter().next()))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! LISTEN needs a session of the server that is the listener's own. Behind a pooler in transaction mode it has none:
 //! it hears nothing, and whichever session it was given stays subscribed. So the listener looks whether its session
-//! stays the same, and believes that it hears when it has heard a word of its own.
+//! stays the same, and believes that it hears when it has heard its own word.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64,
     pid(client, &postgres.home.script("LISTEN readside; SELECT pg_backend_pid()"))
 }
 
-/// Takes the subscription back. A pooler gives a session that was used last to whoever comes next, and it may be another one
+/// Takes the subscription back. A pooler gives the session that was used last to the next client, and it may be another one
 /// than that which is subscribed: those are kept busy by transactions meanwhile. Where too many others come and go, it fails.
 pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
     if !take_back(postgres, client, subscribed, TRIES) {
@@ -212,7 +212,7 @@ pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<St
 }
 
 impl Subscription {
-    /// Waits for news for so long at most.
+    /// Waits for news for this long at most.
     fn hear(&mut self, own: Uuid, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));
@@ -258,10 +258,16 @@ impl Listener {
         Ok(Notifications { instances: Vec::new(), all: true })
     }
 
-    fn go_deaf(&mut self, why: &str) {
-        if let Some(mut session) = self.session.take() {
+    /// A session that was heard is the listener's own, and ends with its connection. Any other may be a pooler's, which goes on.
+    fn leave(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        if !matches!(session.word, Word::Heard) {
             unsubscribe(self.store.backend(), &mut session.client, session.pid);
         }
+    }
+
+    fn go_deaf(&mut self, why: &str) {
+        self.leave();
         self.deaf = Some(format!(
             "pushes of other processes are not heard of: {why}; LISTEN needs a session of its own: let \
              PostgresOptions::listen_url go past the pooler, to the same database"
@@ -293,6 +299,12 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl Sealed for Listener {}
 
 impl NotificationListener for Listener {
@@ -302,8 +314,9 @@ impl NotificationListener for Listener {
             return Ok(Notifications::default());
         }
         let (generation, now) = (self.store.backend().pool().generation(), Instant::now());
-        let is_over = |session: &mut Subscription| session.life.0 != generation || session.life.1 <= now;
-        drop(self.session.take_if(is_over));
+        if self.session.as_ref().is_some_and(|session| session.life.0 != generation || session.life.1 <= now) {
+            self.leave();
+        }
         let Some(session) = &mut self.session else { return self.connect() };
         let heard = session.hear(self.store.backend().origin, wait);
         match heard {

@@ -3,6 +3,7 @@
 //! Each query gives `what`, `guards` and `sql`. A definition that the server prints names the table that it is on; what
 //! is behind that name is used for the new table.
 
+use crate::db::declared::{Declared, FoundIndex, Piece, Structure, Worn};
 use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
 use crate::error::{StoreError, StoreErrorKind};
@@ -131,7 +132,7 @@ const IDENTITY: &str = "SELECT format('replica identity of %s', shown), false, f
          AND m.indisunique = o.indisunique WHERE o.is_old AND o.indisreplident LIMIT 1) END) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relreplident <> d.relreplident";
 
-/// Checks, exclusions without an index of their own, and foreign keys to tables of the service's own. What the definition of
+/// Checks, exclusions without their own index, and foreign keys to tables of the service's own. What the definition of
 /// a table brings has a name that begins with the library's, and is not brought over: the next definition has its own.
 const CHECKS: &str = "SELECT format('constraint %I of %s', k.conname, shown), false, \
      format('ALTER TABLE %s ADD CONSTRAINT %I %s', n, k.conname, pg_get_constraintdef(k.oid)) \
@@ -165,22 +166,24 @@ const POLICIES: &str = ", po AS (SELECT l.polrelid = old AS is_old, l.oid, l.pol
        coalesce(' WITH CHECK (' || pg_get_expr(l.polwithcheck, l.polrelid) || ')', '')) AS words \
      FROM p JOIN pg_policy l ON l.polrelid IN (old, new)) ";
 
-/// Within a version the old table's word counts; another version may have been given policies of its own.
+/// Those of the definition the next one brings itself. Within a version the old table's word counts; another version may have
+/// been given its own policies.
 const MAKE_POLICIES: &str = "SELECT format('policy %s of %s', w.polname, shown), true, \
      CASE WHEN m.oid IS NULL THEN '' ELSE format('DROP POLICY %I ON %s; ', m.polname, n) END \
      || format('CREATE POLICY %I ON %s %s', w.polname, n, w.words) \
      || CASE WHEN obj_description(w.oid, 'pg_policy') IS NULL THEN '' ELSE format('; COMMENT ON POLICY %I ON %s IS %L', w.polname, n, obj_description(w.oid, 'pg_policy')) END \
      FROM p, po w LEFT JOIN po m ON NOT m.is_old AND m.polname = w.polname \
-     WHERE w.is_old AND (m.oid IS NULL OR within AND m.words <> w.words) ORDER BY w.polname";
+     WHERE w.is_old AND NOT starts_with(w.polname::text, 'readside_') AND (m.oid IS NULL OR within AND m.words <> w.words) ORDER BY w.polname";
 
 const ROW_SECURITY: &str = "SELECT format('row-level security of %s', shown), true, \
      format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', n) FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
-     WHERE c.relrowsecurity AND NOT d.relrowsecurity \
+     WHERE c.relrowsecurity AND NOT d.relrowsecurity AND (NOT EXISTS (SELECT 1 FROM pg_policy l WHERE l.polrelid = old) \
+     OR EXISTS (SELECT 1 FROM pg_policy l WHERE l.polrelid = old AND NOT starts_with(l.polname::text, 'readside_'))) \
      UNION ALL SELECT format('forced row-level security of %s', shown), true, \
      format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', n) FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
      WHERE c.relforcerowsecurity AND NOT d.relforcerowsecurity";
 
-/// Whoever made the table may do all of the above before it is another's.
+/// It comes last: the role that made the table may do all of the above until the owner changes.
 const OWNER: &str = "SELECT format('owner of %s', shown), true, format('ALTER TABLE %s OWNER TO %I', n, pg_get_userbyid(c.relowner)) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relowner <> d.relowner";
 
@@ -399,6 +402,27 @@ fn reference(found: &crate::db::Row) -> Result<Reference, StoreError> {
     })
 }
 
+/// A JSON array of names.
+fn list(names: &str) -> Result<Vec<String>, StoreError> {
+    serde_json::from_str(names).map_err(|error| StoreError::new("reading columns", StoreErrorKind::Data, error))
+}
+
+/// Indexes that are of use, with whether they have plain columns alone, and these.
+const HAS_INDEXES: &str = "SELECT c.relname::text, i.indisunique, i.indpred IS NULL AND i.indexprs IS NULL, \
+     (SELECT jsonb_agg(a.attname ORDER BY x.ord)::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY x(num, ord) \
+     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.num AND x.num <> 0) \
+     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1::text::regclass AND i.indisvalid";
+
+const HAS_CHECKS: &str = "SELECT conname::text FROM pg_constraint WHERE conrelid = $1::text::regclass AND contype = 'c' \
+     AND convalidated AND conname::text = ANY($2::text[])";
+
+const HAS_GENERATED: &str = "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attgenerated <> '' \
+     AND NOT attisdropped";
+
+const HAS_REFERENCES: &str = "SELECT (SELECT jsonb_agg(a.attname ORDER BY x.ord)::text \
+     FROM unnest(k.conkey) WITH ORDINALITY x(num, ord) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.num) \
+     FROM pg_constraint k WHERE k.conrelid = $1::text::regclass AND k.contype = 'f'";
+
 /// The values of [`GIVEN`] and [`VIEWS`].
 fn with_views(pair: &TablePair) -> Vec<Value> {
     let mut params = given(pair);
@@ -413,7 +437,9 @@ const ADDED: &str = "SELECT format('%s %s', CASE WHEN w.con IS NULL THEN 'index'
      UNION ALL SELECT format('trigger %I', t.tgname) FROM p JOIN pg_trigger t ON t.tgrelid = old AND NOT t.tgisinternal \
      UNION ALL SELECT format('rule %I', r.rulename) FROM p JOIN pg_rewrite r ON r.ev_class = old \
      UNION ALL SELECT format('policy %I', l.polname) FROM p JOIN pg_policy l ON l.polrelid = old \
+     WHERE NOT starts_with(l.polname::text, 'readside_') \
      UNION ALL SELECT 'row-level security' FROM p JOIN pg_class c ON c.oid = old WHERE c.relrowsecurity \
+     AND NOT EXISTS (SELECT 1 FROM pg_policy l WHERE l.polrelid = old AND starts_with(l.polname::text, 'readside_')) \
      UNION ALL SELECT format('statistics %I', e.stxname) FROM p JOIN pg_statistic_ext e ON e.stxrelid = old ORDER BY 1";
 
 impl Catalogue for Objects {
@@ -509,6 +535,34 @@ impl Catalogue for Objects {
     /// Errors name constraints, and so does SQL of the service's own.
     fn renamed(&self, conn: &mut dyn Conn, table: &Relation, was: &str, now: &str) -> Result<Vec<Step>, StoreError> {
         steps(conn, RENAMED, &[table.quoted.as_str().into(), was.into(), now.into()], false)
+    }
+
+    fn pieces(&self, declared: &Declared, worn: Worn<'_>) -> Vec<Piece> {
+        super::dress::pieces(declared, worn)
+    }
+
+    fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError> {
+        let of = Value::from(table.quoted.as_str());
+        let index = |found: &crate::db::Row| {
+            let columns = if row::truth(found, 2)? { Some(list(row::text(found, 3)?)?) } else { None };
+            Ok(FoundIndex { name: row::text(found, 0)?.to_owned(), unique: row::truth(found, 1)?, columns })
+        };
+        let indexes = conn.query(HAS_INDEXES, std::slice::from_ref(&of))?;
+        let keys = texts(conn, HAS_REFERENCES, std::slice::from_ref(&of))?;
+        Ok(Structure {
+            indexes: indexes.iter().map(index).collect::<Result<_, StoreError>>()?,
+            constraints: texts(conn, HAS_CHECKS, &[of.clone(), Value::TextArray(checks.to_vec())])?,
+            generated: texts(conn, HAS_GENERATED, &[of])?,
+            references: keys.iter().map(|columns| list(columns)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Earlier servers look at what is beneath a view as the owner of the view.
+    fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError> {
+        let found = version(conn)? / 10_000;
+        Ok((found < 15).then(|| {
+            format!("PostgreSQL {found} reads what is beneath a view as the owner of the view; it takes PostgreSQL 15")
+        }))
     }
 
     fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError> {

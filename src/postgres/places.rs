@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use crate::state::ProjectionKey;
 
-/// The schemas on record, by build; as many as builds in the code. They are believed until a new connection is made,
-/// which may lead to another database, or until a statement does not find its table.
+/// Where the tables of builds are, as many as there are in the code; they were those that were made for them. That is believed
+/// until a new connection is made, which may lead to another database, or until a statement does not find its table.
 #[derive(Debug, Default)]
 pub(super) struct TableSchemas(Mutex<KnownSchemas>);
 
@@ -16,7 +16,14 @@ pub(super) struct TableSchemas(Mutex<KnownSchemas>);
 struct KnownSchemas {
     /// Grows each time that all is forgotten.
     generation: u64,
-    schemas: HashMap<ProjectionKey, Arc<str>>,
+    schemas: HashMap<ProjectionKey, Place>,
+}
+
+/// Where the tables of a build are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The schema on record; none of a build whose code names one.
+    pub(super) schema: Option<Arc<str>>,
 }
 
 impl TableSchemas {
@@ -25,15 +32,15 @@ impl TableSchemas {
         self.0.lock().generation
     }
 
-    pub(super) fn get(&self, build: &ProjectionKey) -> Option<Arc<str>> {
+    pub(super) fn get(&self, build: &ProjectionKey) -> Option<Place> {
         self.0.lock().schemas.get(build).cloned()
     }
 
     /// Keeps what was read in this generation.
-    pub(super) fn keep(&self, generation: u64, build: &ProjectionKey, place: &Arc<str>) {
+    pub(super) fn keep(&self, generation: u64, build: &ProjectionKey, place: &Place) {
         let mut known = self.0.lock();
         if known.generation == generation {
-            known.schemas.insert(build.clone(), Arc::clone(place));
+            known.schemas.insert(build.clone(), place.clone());
         }
     }
 
@@ -51,11 +58,11 @@ mod tests {
     // Contract: L10
     #[test]
     fn what_was_read_before_all_was_forgotten_is_not_kept() {
-        let (places, place) = (TableSchemas::default(), Arc::from("app"));
+        let (places, place) = (TableSchemas::default(), Place { schema: Some("app".into()) });
         let key = ProjectionKey { name: "users".into(), version: 1 };
         let before = places.generation();
         places.keep(before, &key, &place);
-        assert_eq!(places.get(&key), Some(Arc::clone(&place)));
+        assert_eq!(places.get(&key), Some(place.clone()));
         places.forget();
         places.keep(before, &key, &place);
         assert_eq!(places.get(&key), None);

@@ -186,7 +186,7 @@ impl Pool {
                 state = self.state.lock();
                 state.open -= 1;
                 if state.open == 0 || error.code() != Some(CROWDED) {
-                    // Whoever waits for the place may have more luck.
+                    // Another caller that waits for the place may have more luck.
                     self.freed.notify_one();
                     return Err(error);
                 }

@@ -17,8 +17,8 @@ const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, cloc
      CASE WHEN head > removed THEN head_at END, set_config('enable_sort', 'off', true) \
      FROM readside.instances WHERE instance_id = ANY($1)";
 
-/// Where one of several does not exist yet, none is locked: whoever makes it may wait for others who make it too, and these
-/// for the ones that do exist.
+/// Where one of several does not exist yet, none is locked: the push that makes it may wait for others that make it, too, and
+/// these for the ones that do exist.
 const IF_ALL_ARE_THERE: &str =
     " AND (SELECT count(*) FROM readside.instances WHERE instance_id = ANY($1)) = cardinality($1)";
 

@@ -1,4 +1,4 @@
-//! Reads of a service's own, and connections that are lent to it.
+//! Reads that a service writes, and connections that are lent to it.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ fn lend_on<T, E: From<StoreError>>(
     let begun = if lending.read_only {
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()
     } else {
-        // Whoever has set `default_transaction_read_only` is obeyed.
+        // A `default_transaction_read_only` that somebody has set is obeyed.
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;

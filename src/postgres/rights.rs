@@ -214,18 +214,16 @@ pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     Ok(Lacking { role, grants, partly, is_owner })
 }
 
-/// The tables of which policies hold for this role: what they hide is neither read nor changed, and no error says so. True for
-/// those of the engine.
-pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<(String, bool)>, StoreError> {
-    let home = conn.home().unwrap_or(USUAL).to_owned();
-    let mut all = of_engine(&home);
+/// The tables of which policies hold for this role: the server refuses what engines do with them.
+pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
+    let mut all = of_engine(conn.home().unwrap_or(USUAL));
     all.extend(of_registered(conn)?);
-    let sql = "SELECT DISTINCT quote_ident(w.schema) || '.' || quote_ident(w.relation), w.schema = $3 \
+    let sql = "SELECT DISTINCT quote_ident(w.schema) || '.' || quote_ident(w.relation) \
         FROM unnest($1::text[], $2::text[]) AS w(schema, relation) JOIN pg_namespace n ON n.nspname = w.schema \
         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation \
         WHERE c.relkind = 'r' AND row_security_active(c.oid) ORDER BY 1";
-    let found = conn.query(sql, &[schemas(all.iter()), relations(all.iter()), Value::from(home)])?;
-    found.iter().map(|found| Ok((row::text(found, 0)?.to_owned(), row::truth(found, 1)?))).collect()
+    let found = conn.query(sql, &[schemas(all.iter()), relations(all.iter())])?;
+    found.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
 }
 
 /// Of these rights those that this role does not have. What is not there is not denied.

@@ -1,4 +1,4 @@
-//! A link that TLS protects: by the feature `tls`, or by a connector of the service's own.
+//! A link that TLS protects: by the feature `tls`, or by a custom connector.
 
 use std::error::Error as _;
 use std::sync::Arc;

@@ -71,7 +71,7 @@ pub(super) enum Try {
 }
 
 impl Security {
-    /// With a connector of the service's own, what is to be trusted is not said in the string.
+    /// With a custom connector, what is to be trusted is not said in the string.
     pub(super) fn read(parts: &Parts, has_own_connector: bool) -> Result<Self, Fault> {
         let modes = [
             ("disable", Mode::Disable),
@@ -184,7 +184,7 @@ impl Papers {
         })
     }
 
-    /// What a connector of the service's own would pass over.
+    /// What a custom connector would pass over.
     fn ensure_unsaid(&self, parts: &Parts) -> Result<(), Fault> {
         let words = [
             "sslrootcert",

@@ -43,7 +43,7 @@ pub struct Postgres {
     pub(super) longest_idle: AtomicU64,
 }
 
-/// Even for the shortest leases a transaction may be idle for so long: a busy machine needs that now and then.
+/// Even for the shortest leases a transaction may be idle for this long: a busy machine needs that now and then.
 pub(super) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl Postgres {
@@ -61,13 +61,14 @@ impl Postgres {
         Terms { read_only, connect: self.options.connect_timeout, lock: self.options.lock_timeout }
     }
 
-    /// One round trip: begin, and the time-outs of this transaction only. Whoever has set `default_transaction_read_only`
-    /// for the role or the database is obeyed.
+    /// One round trip: begin, and the settings of this transaction only. A `default_transaction_read_only` of the role or the
+    /// database is obeyed. What policies would hide from the engine is an error of the server's then: rows that are not seen
+    /// are not changed, and nothing would say so.
     pub(super) fn begin(&self, terms: Terms) -> String {
         let options = &self.options;
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED{}; SET LOCAL lock_timeout = '{}'; SET LOCAL statement_timeout = '{}'; \
-             SET LOCAL idle_in_transaction_session_timeout = '{}'",
+             SET LOCAL idle_in_transaction_session_timeout = '{}'; SET LOCAL row_security = off",
             if terms.read_only { " READ ONLY" } else { "" },
             millis(terms.lock),
             millis(options.statement_timeout),

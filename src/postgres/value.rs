@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{error, wire};
 use crate::db::Row;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::value::{Value, unsigned_zero, within};
+use crate::value::{Date, Decimal, Time, Value, unsigned_zero, within};
 
 type Cause = Box<dyn Error + Sync + Send>;
 
@@ -85,6 +85,49 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
+/// As values of statements of a service's own, and read from its own rows.
+macro_rules! for_the_driver {
+    ($($of:ident from $kind:ident by $read:path,)*) => {
+        $(
+            impl ToSql for $of {
+                fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Cause> {
+                    Param(&Value::$of(*self)).to_sql(kind, out)
+                }
+
+                fn accepts(kind: &Type) -> bool {
+                    *kind == Type::$kind
+                }
+
+                to_sql_checked!();
+            }
+
+            impl<'a> FromSql<'a> for $of {
+                fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Cause> {
+                    match $read(raw) {
+                        Some(Value::$of(found)) => Ok(found),
+                        Some(_) => Err(concat!("the value is beyond the range of a ", stringify!($of)).into()),
+                        None => Err(cut_off(kind)),
+                    }
+                }
+
+                fn accepts(kind: &Type) -> bool {
+                    *kind == Type::$kind
+                }
+            }
+        )*
+    };
+}
+
+for_the_driver! {
+    Decimal from NUMERIC by wire::number_of,
+    Date from DATE by wire::day_of,
+    Time from TIME by wire::time_of,
+}
+
+fn cut_off(kind: &Type) -> Cause {
+    format!("the bytes of a value of type {kind} are cut off").into()
+}
+
 /// An array as PostgreSQL writes it, every text in quotes.
 fn literal(texts: &[String]) -> String {
     let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
@@ -114,7 +157,7 @@ impl<'a> FromSql<'a> for Wire {
             Type::TIME => wire::time_of(raw),
             _ => wire::duration_of(raw),
         };
-        value.map(Self).ok_or_else(|| format!("the bytes of a value of type {kind} are cut off").into())
+        value.map(Self).ok_or_else(|| cut_off(kind))
     }
 
     fn accepts(kind: &Type) -> bool {

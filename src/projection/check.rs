@@ -29,11 +29,21 @@ impl Projection {
         self.check_sql()
     }
 
-    /// Checks that all SQL of its own has a text for this database.
+    /// Checks that all custom SQL has a text for this database.
     pub(crate) fn check_texts(&self, dialect: Dialect) -> Result<(), ProjectionError> {
+        let database = dialect.name();
+        for table in self.tables() {
+            if let Some(column) = table.columns.iter().find(|column| column.lacks_text(dialect)) {
+                let what = format!(
+                    "has the generated column {:?} without a text for {database}, which keeps the read models; give it one by \
+                     Dialects::each",
+                    column.name
+                );
+                return Err(self.table_fault(table, what));
+            }
+        }
         match self.inner.own_sql.iter().find(|(_, own)| own.of(dialect).is_none()) {
             Some((sql, _)) => {
-                let database = dialect.name();
                 let what =
                     format!("has no text for {database}, which keeps the read models; give it one by Dialects::each");
                 Err(self.sql_fault(sql, what))
@@ -171,6 +181,13 @@ impl Projection {
             let name = key.table.as_deref().unwrap_or_default();
             return Err(format!("refers to table {name:?}, which does not come before it"));
         };
+        if key.restricts && std::ptr::eq(target, table) {
+            return Err(
+                "refers to itself by a foreign key that restricts, so that the rows of a tenant could not be removed \
+                        step by step; leave ForeignKey::restrict out"
+                    .to_owned(),
+            );
+        }
         let kinds = |table: &Table, columns: &[String]| -> Vec<_> {
             columns.iter().filter_map(|column| table.find(column)).map(|column| column.kind).collect()
         };

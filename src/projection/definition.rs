@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Projection;
 use crate::dialect::{Dialect, Dialects};
-use crate::table::{Column, Index, Key, Table};
+use crate::table::{Column, ForeignKey, Index, Key, Table};
 use crate::value::{Value, micros};
 
 /// Fields, and the variants of defaults, are part of what is stored: a change of them means a changed definition.
@@ -24,11 +24,21 @@ struct TableText<'p> {
     uniques: Vec<&'p [String]>,
     indexes: Vec<&'p [String]>,
     foreign_keys: Vec<(&'p [String], Option<&'p str>)>,
+    /// Those of them that hold on to the rows that they refer to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restricting: Vec<(&'p [String], Option<&'p str>)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     more_indexes: Vec<IndexText<'p>>,
     /// Names and texts for each database.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checks: Vec<(&'p str, SqlText)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'p str>,
+    /// Roles with what they are given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    grants: Vec<(String, Vec<&'static str>)>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    isolated: bool,
 }
 
 /// SQL for each database.
@@ -58,6 +68,10 @@ struct ColumnText<'p> {
     default: Option<DefaultText<'p>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     values: Option<&'p [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated: Option<SqlText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<&'p str>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +112,27 @@ impl Projection {
     }
 }
 
+/// True when two definitions bring the same rows: comments, grants and who sees which of them may differ.
+pub(crate) fn brings_the_same(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let bare = |text: &str| {
+        let mut read: serde_json::Value = serde_json::from_str(text).ok()?;
+        for table in read.get_mut("tables")?.as_array_mut()? {
+            let table = table.as_object_mut()?;
+            for name in ["comment", "grants", "isolated"] {
+                table.remove(name);
+            }
+            for column in table.get_mut("columns")?.as_array_mut()? {
+                column.as_object_mut()?.remove("comment");
+            }
+        }
+        Some(read)
+    };
+    bare(one).is_some_and(|one| bare(other) == Some(one))
+}
+
 fn table_text(table: &Table) -> TableText<'_> {
     let mut columns: Vec<ColumnText<'_>> = table.columns.iter().map(column_text).collect();
     columns.sort_unstable_by_key(|column| column.name);
@@ -108,9 +143,18 @@ fn table_text(table: &Table) -> TableText<'_> {
         uniques: sorted(table.uniques.iter().map(Vec::as_slice)),
         indexes: sorted(table.indexes.iter().map(Vec::as_slice)),
         more_indexes: more_indexes(table),
+        comment: table.comment.as_deref(),
+        grants: table.granted(),
+        isolated: table.isolated,
         checks: sorted(table.checks.iter().map(|check| (check.name.as_str(), sql_text(check.sql)))),
-        foreign_keys: sorted(table.foreign_keys.iter().map(|key| (key.columns.as_slice(), key.table.as_deref()))),
+        foreign_keys: foreign_keys(table, |_| true),
+        restricting: foreign_keys(table, |key| key.restricts),
     }
+}
+
+fn foreign_keys(table: &Table, which: impl Fn(&ForeignKey) -> bool) -> Vec<(&[String], Option<&str>)> {
+    let keys = table.foreign_keys.iter().filter(|key| which(key));
+    sorted(keys.map(|key| (key.columns.as_slice(), key.table.as_deref())))
 }
 
 fn more_indexes(table: &Table) -> Vec<IndexText<'_>> {
@@ -154,6 +198,8 @@ fn column_text(column: &Column) -> ColumnText<'_> {
         nullable: column.nullable,
         default: column.default.as_ref().map(default_text),
         values: column.values.as_deref(),
+        generated: column.generated.map(sql_text),
+        comment: column.comment.as_deref(),
     }
 }
 
@@ -183,7 +229,7 @@ fn default_text(value: &Value) -> DefaultText<'_> {
 mod tests {
     use super::*;
     use crate::statement::noop;
-    use crate::table::{decimal, enumeration, integer, text};
+    use crate::table::{Privilege, decimal, enumeration, integer, text};
 
     fn users(version: u32, table: Table) -> Projection {
         Projection::new("users", version).on_raw("user", "user.added", |_| noop()).table(table.primary_key(["id"]))
@@ -208,6 +254,13 @@ mod tests {
             users(1, Table::new("users").column(text("id")).column(integer("n").default(1)).index(["n"])),
             users(1, Table::new("users").column(text("id")).column(decimal("n", 12, 2).default(1))),
             users(1, Table::new("users").column(text("id")).column(decimal("n", 12, 3).default(1))),
+            one.clone().table(Table::suffix("y").column(text("id")).primary_key(["id"]).references_primary(["id"])),
+            one.clone().table(
+                Table::suffix("y")
+                    .column(text("id"))
+                    .primary_key(["id"])
+                    .foreign_key(ForeignKey::primary(["id"]).restrict()),
+            ),
             users(1, with(|table| table.demand("a", "n > 0"))),
             users(1, with(|table| table.demand("a", "n > 1"))),
             users(1, with(|table| table.index_by(Index::new("a").column("n")))),
@@ -217,6 +270,8 @@ mod tests {
             users(1, with(|table| table.index_by(Index::new("a").expression("n + 1")))),
             users(1, with(|table| table.index_by(Index::new("a").expression(Dialects::postgres("n + 1"))))),
             users(1, with(|table| table.index_by(Index::new("a").column("n").gist()))),
+            users(1, Table::new("users").column(text("id")).column(integer("n").generated("length(id)"))),
+            users(1, Table::new("users").column(text("id")).column(integer("n").generated("length(id) + 1"))),
             users(1, Table::new("users").column(enumeration("id", ["a"])).column(integer("n").default(1))),
             users(1, Table::new("users").column(enumeration("id", ["a", "b"])).column(integer("n").default(1))),
         ];
@@ -224,6 +279,24 @@ mod tests {
             let same = changed.iter().filter(|other| other.definition() == projection.definition()).count();
             assert!(same == 1 && one.definition() != projection.definition(), "{projection:?}");
         }
+    }
+
+    // Contract: I2
+    #[test]
+    fn what_changes_no_row_needs_no_version() {
+        let plain = || Table::new("users").column(text("id"));
+        let one = users(1, plain()).definition();
+        for dressed in [
+            plain().comment("all of them"),
+            plain().tenant_isolation(),
+            plain().grant("reports", [Privilege::Select]),
+            Table::new("users").column(text("id").comment("who")),
+        ] {
+            let dressed = users(1, dressed).definition();
+            assert!(one != dressed && brings_the_same(&one, &dressed), "{dressed}");
+        }
+        assert!(!brings_the_same(&one, &users(1, plain().column(text("n"))).definition()));
+        assert!(!brings_the_same("x", "y"));
     }
 
     // Contract: I2: the text is stored, so its form must not change by accident.

@@ -6,6 +6,7 @@ mod check;
 mod definition;
 mod reduce;
 
+pub(crate) use definition::brings_the_same;
 pub(crate) use reduce::{apart, is_reducing};
 
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ struct Definition {
     schema: Option<String>,
     /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
     tables: Vec<Table>,
-    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without a reducer of their own.
+    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without their own reducer.
     reducers: BTreeMap<String, BTreeMap<String, Reducer>>,
     duplicates: Vec<(String, String)>,
     /// The kind of a type that a reducer names by an empty text.
@@ -77,13 +78,24 @@ struct Definition {
     /// For events of which the payload was erased.
     redacted: Option<Reducer>,
     duplicate_upcasts: Vec<(String, u32)>,
-    /// SQL of its own, by name.
+    /// Custom SQL, by name.
     own_sql: BTreeMap<String, OwnSql>,
     duplicate_sql: Vec<String>,
 }
 
 impl Projection {
-    /// A projection without tables and reducers. Versions count from 1.
+    /// A projection without tables and reducers. Versions count from 1. Raise the version when the tables or the
+    /// reducers change: the new version gets its own tables, which are filled from the log.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on_raw("user", "user.removed", |e| delete([eq("id", e.aggregate_id())]));
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn new(name: &str, version: u32) -> Self {
         Self {
             inner: Arc::new(Definition {
@@ -127,11 +139,38 @@ impl Projection {
 
     /// Adds the reducer for the events whose payload is a `P`, which names their types. An event whose payload does
     /// not fit `P` fails.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// use serde::{Deserialize, Serialize};
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Renamed { name: String }
+    /// impl Payload for Renamed { const AGGREGATE: &str = "user"; const TYPE: &str = "user.renamed"; }
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on(|e, p: Renamed| update([set("name", p.name)], [eq("id", e.aggregate_id())]));
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn on<P: Payload>(self, reducer: impl Fn(&Event, P) -> Reduced + Send + Sync + 'static) -> Self {
         self.on_raw(P::AGGREGATE, P::TYPE, move |event| reducer(event, event.payload()?))
     }
 
     /// Adds the reducer for events without a Rust type, or of a type that several payloads share.
+    ///
+    /// # Examples
+    /// ```
+    /// use readside::prelude::*;
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).column(text("name")).primary_key(["id"]))
+    ///     .on_raw("user", "user.renamed", |e| {
+    ///         let payload: serde_json::Value = e.payload()?;
+    ///         update([set("name", payload["name"].as_str())], [eq("id", e.aggregate_id())])
+    ///     });
+    /// users.check()?;
+    /// # Ok::<(), readside::Error>(())
+    /// ```
     pub fn on_raw(
         self,
         aggregate_type: &str,
@@ -221,7 +260,7 @@ impl Projection {
         self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
     }
 
-    /// Declares SQL of one's own, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
+    /// Declares custom SQL, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
     ///
     /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of the
     /// table that is being written, of whichever version or build. `{users.name}` is a column of it, which is needed only
@@ -312,7 +351,7 @@ impl Projection {
         ProjectionKey { name, version: self.inner.version }
     }
 
-    /// The same projection as a build beside its live one, with states and tables of its own.
+    /// The same projection as a build beside its live one, with its own states and tables.
     pub(crate) fn shadow(&self, mark: &'static str) -> Self {
         self.clone().change(|definition| definition.mark = Some(mark))
     }
@@ -348,7 +387,7 @@ impl Projection {
         self.inner.schema.as_deref().or(self.place.as_deref())
     }
 
-    /// The same projection without a schema of its own.
+    /// The same projection without its own schema.
     pub(crate) fn without_schema(&self) -> Self {
         self.clone().change(|definition| definition.schema = None)
     }
@@ -358,12 +397,12 @@ impl Projection {
         &self.inner.tables
     }
 
-    /// The SQL of its own that is declared under this name.
+    /// The custom SQL that is declared under this name.
     pub(crate) fn own_sql(&self, name: &str) -> Option<&OwnSql> {
         self.inner.own_sql.get(name)
     }
 
-    /// True when it declares SQL of its own.
+    /// True when it declares custom SQL.
     pub(crate) fn has_own_sql(&self) -> bool {
         !self.inner.own_sql.is_empty()
     }

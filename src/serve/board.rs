@@ -53,7 +53,7 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Waits for the first look to come to its end, so long at most.
+    /// Waits for the first look to come to its end, this long at most.
     pub(crate) fn first(&self, time: Duration) -> Shown {
         let deadline = Instant::now() + time;
         let mut shown = self.shown.lock();

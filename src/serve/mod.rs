@@ -1,10 +1,11 @@
 //! Seeing a read side: a status page, metrics and health by HTTP, from a service's engine or from `readside serve`.
 //!
 //! One thread looks at the database, again and again, and keeps the last picture; pages, metrics and health show that, so
-//! they cost the same whoever looks. What a page asks of the database beside it is bounded. Nothing can be changed here: only
+//! they cost the same however many look. What a page asks of the database beside it is bounded. Nothing can be changed here: only
 //! GET and HEAD are answered (`http`). `pages` makes the pages, `metrics` the numbers for Prometheus, `health` one word.
 
 mod board;
+mod changes;
 mod error;
 mod health;
 mod http;

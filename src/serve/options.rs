@@ -75,7 +75,7 @@ impl ServeOptions {
         self
     }
 
-    /// Looks at the database so often, whoever looks at the page; less often where a look takes long. From 100 ms to
+    /// The time between two looks at the database, however many look at the page. It grows where a look takes long. From 100 ms to
     /// 5 minutes. Default: 2 s.
     pub fn every(mut self, time: Duration) -> Self {
         self.every = time;

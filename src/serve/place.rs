@@ -14,7 +14,7 @@ pub(crate) type Examine = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
 /// The stores, and the engine beside them where there is one.
 pub(crate) struct Place {
     pub(crate) models: Arc<dyn ProjectionStore>,
-    /// None when events come from a source of the service's own.
+    /// `None` when events come from a custom source.
     pub(crate) events: Option<Arc<dyn EventStore>>,
     /// Their database, where that is another one and can be looked into.
     pub(crate) log: Option<Arc<dyn ProjectionStore>>,

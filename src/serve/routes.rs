@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Board;
+use super::changes::Streams;
 use super::health::{Judgement, health, ready};
-use super::http::door::Answers;
+use super::http::door::{Answer, Answers};
 use super::http::head::Request;
 use super::http::host::Hosts;
 use super::http::reply::{Kind, Refusal, Reply};
@@ -23,12 +24,19 @@ pub(crate) struct Routes {
     hosts: Hosts,
     options: ServeOptions,
     pages: Pages,
+    streams: Arc<Streams>,
 }
 
 impl Routes {
-    pub(crate) fn new(place: Arc<Place>, board: Arc<Board>, hosts: Hosts, options: ServeOptions) -> Self {
+    pub(crate) fn new(
+        place: Arc<Place>,
+        board: Arc<Board>,
+        hosts: Hosts,
+        options: ServeOptions,
+        streams: Arc<Streams>,
+    ) -> Self {
         let pages = Pages::new(Arc::clone(&place), Arc::clone(&board), &options);
-        Self { place, board, hosts, options, pages }
+        Self { place, board, hosts, options, pages, streams }
     }
 
     fn metrics(&self) -> Reply {
@@ -57,12 +65,41 @@ fn told(found: &Judgement, is_known: bool) -> Reply {
 }
 
 impl Answers for Routes {
-    fn answer(&self, request: &Request) -> Reply {
+    fn answer(&self, request: &Request) -> Answer {
+        if request.path != "/changes" {
+            return Answer::Once(self.reply(request));
+        }
+        // Who may not see a page may not see changes.
+        if let Some(refusal) = self.refusal(request) {
+            return Answer::Once(refusal.reply());
+        }
+        match self.streams.open(request) {
+            Err(reply) => Answer::Once(reply),
+            Ok(_) if request.only_head => Answer::Once(Reply::new(200, Kind::Events, String::new())),
+            Ok(changes) => {
+                let streams = Arc::clone(&self.streams);
+                Answer::Kept(Box::new(move |stream| streams.add(stream, changes)))
+            }
+        }
+    }
+}
+
+impl Routes {
+    /// Why nothing but health is told.
+    fn refusal(&self, request: &Request) -> Option<Refusal> {
         if !self.hosts.accepts(request.host.as_deref()) {
-            return Refusal::Host.reply();
+            return Some(Refusal::Host);
         }
         let accepts = |password: &super::http::password::Password| password.accepts(request.authorization.as_deref());
-        let is_known = self.options.password.as_ref().is_none_or(accepts);
+        (!self.options.password.as_ref().is_none_or(accepts)).then_some(Refusal::Password)
+    }
+
+    fn reply(&self, request: &Request) -> Reply {
+        let refusal = self.refusal(request);
+        if refusal == Some(Refusal::Host) {
+            return Refusal::Host.reply();
+        }
+        let is_known = refusal.is_none();
         match request.path.as_str() {
             "/health" => {
                 let readings = self.place.readings();

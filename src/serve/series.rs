@@ -49,7 +49,7 @@ pub(crate) struct Point {
 pub(crate) struct Mark {
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub(crate) at: SystemTime,
-    /// The projection; none when it is about all.
+    /// The projection; `None` when it is about all.
     pub(crate) projection: Option<String>,
     pub(crate) what: String,
 }
@@ -155,7 +155,7 @@ impl Series {
 pub(crate) struct Speed {
     /// Positions handled in a second, over the last minute; none while that is not known.
     pub(crate) per_second: Option<f64>,
-    /// Time until it has caught up, if all goes on so; none when it does not come nearer.
+    /// Time until it has caught up, if all goes on so; `None` when it does not come nearer.
     pub(crate) seconds_left: Option<f64>,
     /// Change of the lag over the last minute; below zero where it comes nearer.
     pub(crate) lag_change: Option<i64>,

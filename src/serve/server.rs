@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Board;
+use super::changes::Streams;
 use super::error::ServeError;
 use super::http::door::{Answers, open};
 use super::http::host::Hosts;
@@ -69,7 +70,8 @@ pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer,
     let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
     server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);
     let hosts = Hosts::of(address, &options.hosts);
-    let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, hosts, options));
+    let streams = Streams::start(&place, every, &stop, &mut server.threads.lock())?;
+    let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, hosts, options, streams));
     open(listener, address, &stop, &routes, &mut server.threads.lock())?;
     log::info!(address:display = address; "the status page is served on http://{address}/");
     Ok(server)

@@ -81,6 +81,67 @@ pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Opti
     made
 }
 
+/// Statements that try out the SQL of the service's own in a definition: what each is about, and whether it stays for the next
+/// ones. They make tables of names that nobody else uses; whoever runs them leaves nothing behind.
+pub(crate) fn trials(dialect: Dialect, projection: &Projection) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for table in projection.tables() {
+        let mut plain = Table { name: TRIAL.to_owned(), checks: Vec::new(), ..table.clone() };
+        (plain.foreign_keys, plain.uniques, plain.indexes) = (Vec::new(), Vec::new(), Vec::new());
+        let bare = |column: &Column| Column { generated: None, ..column.clone() };
+        let trial = |what: String, made: &Table, stays: bool| Trial {
+            table: table.name.clone(),
+            what,
+            sql: create_table(dialect, projection, made),
+            stays,
+        };
+        let plain_columns: Vec<Column> = plain.columns.iter().map(bare).collect();
+        for (at, column) in plain.columns.iter().enumerate().filter(|(_, column)| column.generated.is_some()) {
+            let mut one = Table { columns: plain_columns.clone(), ..plain.clone() };
+            if let Some(of) = one.columns.get_mut(at) {
+                of.generated = column.generated;
+            }
+            trials.push(trial(format!("the generated column {:?}", column.name), &one, false));
+        }
+        for check in &table.checks {
+            let one = Table { columns: plain_columns.clone(), checks: vec![check.clone()], ..plain.clone() };
+            trials.push(trial(format!("the check {:?}", check.name), &one, false));
+        }
+        let mut indexes = table.more_indexes.iter().filter(|index| index.is_for(dialect)).peekable();
+        if indexes.peek().is_none() {
+            continue;
+        }
+        trials.push(trial("its columns".to_owned(), &plain, true));
+        for index in indexes {
+            let sql = create_more(dialect, projection, &plain, index, None);
+            trials.push(Trial {
+                table: table.name.clone(),
+                what: format!("the index {:?}", index.name),
+                sql,
+                stays: false,
+            });
+        }
+        let sql = format!("DROP TABLE {}", physical_name(dialect, projection, &plain));
+        trials.push(Trial { table: table.name.clone(), what: "its columns".to_owned(), sql, stays: true });
+    }
+    trials
+}
+
+/// The plain name of a table that is tried out.
+const TRIAL: &str = "readside_trial";
+
+/// A statement that tries something out.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    /// The plain name of the table.
+    pub(crate) table: String,
+    /// In words.
+    pub(crate) what: String,
+    pub(crate) sql: String,
+    /// The next ones need what it has made.
+    pub(crate) stays: bool,
+}
+
 /// A statement that makes something, and what that is, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Making {
@@ -96,7 +157,7 @@ fn create_table(dialect: Dialect, projection: &Projection, table: &Table) -> Str
     parts.extend(table.uniques.iter().map(|columns| format!("UNIQUE ({})", with_instance(columns))));
     parts.extend(table.foreign_keys.iter().filter_map(|key| foreign_key(dialect, projection, key)));
     parts.extend(table.checks.iter().filter_map(|check| {
-        let name = fitting(&format!("{OWN}check_{}", check.name));
+        let name = check_constraint(&check.name);
         Some(format!("CONSTRAINT {} CHECK ({})", quote(&name), check.sql.text(dialect)?))
     }));
     let strict = if dialect == Dialect::Sqlite { " STRICT" } else { "" };
@@ -112,10 +173,12 @@ fn with_instance(columns: &[String]) -> String {
 fn foreign_key(dialect: Dialect, projection: &Projection, key: &ForeignKey) -> Option<String> {
     let table = crate::statement::find_table(projection.tables(), key.table.as_deref()).ok()?;
     Some(format!(
-        "FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE CASCADE",
+        "FOREIGN KEY ({}) REFERENCES {} ({}){}",
         with_instance(&key.columns),
         physical_name(dialect, projection, table),
-        with_instance(&table.primary_key)
+        with_instance(&table.primary_key),
+        // Looked at behind each statement, so that one may delete both.
+        if key.restricts { "" } else { " ON DELETE CASCADE" }
     ))
 }
 
@@ -162,15 +225,40 @@ fn column_sql(dialect: Dialect, column: &Column) -> String {
     };
     let check = check.map_or(String::new(), |check| format!(" CONSTRAINT {TYPE_CHECK} CHECK ({check})"));
     let values = column.values.as_deref().map(|values| listed(column, values)).unwrap_or_default();
-    format!("{} {}{not_null}{default}{check}{values}", quote(&column.name), type_sql(dialect, column.kind))
+    let generated = column.generated.and_then(|sql| sql.text(dialect));
+    let generated = generated.map(|sql| format!(" GENERATED ALWAYS AS ({sql}) STORED")).unwrap_or_default();
+    format!("{} {}{not_null}{default}{generated}{check}{values}", quote(&column.name), type_sql(dialect, column.kind))
 }
 
 /// The name of what checks a column's type where the database has no such type: what it refuses is a fault of the value.
 pub(crate) const TYPE_CHECK: &str = "readside_type";
 
+/// The name of the constraint of a check.
+pub(crate) fn check_constraint(check: &str) -> String {
+    fitting(&format!("{OWN}check_{check}"))
+}
+
+/// The name of the constraint that lists the values of a column.
+pub(crate) fn values_constraint(column: &str) -> String {
+    fitting(&format!("{OWN}values_{column}"))
+}
+
+/// True for the name of an index that was made for a declared one, on whichever table.
+pub(crate) fn is_index_of(index: &str, declared: &str) -> bool {
+    let made = |index: &str| Some(index.strip_prefix(OWN)?.split_at_checked(16)?.1.strip_prefix('_')?.to_owned());
+    let whole = format!("{OWN}{:016x}_{declared}", 0);
+    let Some(rest) = made(index) else { return false };
+    if whole.len() <= MAX_NAME {
+        return rest == declared;
+    }
+    // It was cut, at the end of a letter, and ends with a hash of the whole.
+    let is_cut = index.len() + 4 > MAX_NAME;
+    is_cut && rest.get(..rest.len().saturating_sub(17)).is_some_and(|begin| declared.starts_with(begin))
+}
+
 /// That a column holds one of these texts. The name tells that it is the library's.
 fn listed(column: &Column, values: &[String]) -> String {
-    let name = fitting(&format!("readside_values_{}", column.name));
+    let name = values_constraint(&column.name);
     let values: Vec<String> = values.iter().map(|value| text(value)).collect();
     format!(" CONSTRAINT {} CHECK ({} IN ({}))", quote(&name), quote(&column.name), values.join(", "))
 }
@@ -346,7 +434,7 @@ fn hash(text: &str) -> u64 {
 
 /// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one
 /// table alone: behind the engine's back, into whichever build is live. The planner takes it away before it looks for a
-/// plan. It bears a name for whoever reads those words.
+/// plan. The name explains itself in such texts.
 pub(crate) const READ_ONLY: &str = "readside writes the table, nobody writes to the view";
 
 /// The view that readers use, with these columns of a table of a build.

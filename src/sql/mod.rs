@@ -6,8 +6,8 @@ mod ddl;
 mod render;
 
 pub(crate) use ddl::{
-    Making, READ_ONLY, create_tables, create_view, in_schema, physical_name, physical_of, physical_raw, view_of,
-    view_raw,
+    Making, READ_ONLY, Trial, check_constraint, create_tables, create_view, in_schema, is_index_of, physical_name,
+    physical_of, physical_raw, trials, values_constraint, view_of, view_raw,
 };
 #[cfg(feature = "sqlite")]
 pub(crate) use ddl::{OWN, TYPE_CHECK};

@@ -7,7 +7,7 @@ use super::handle::{Handle, bind, row};
 use super::objects::Objects;
 use super::{error, event_batches, push, value};
 use crate::db::objects::Catalogue;
-use crate::db::{Append, Bulk, BulkKind, Conn, Counters, EventBatches, Row, on_conflict};
+use crate::db::{Append, Bulk, BulkKind, BulkRow, Conn, Counters, EventBatches, Row, on_conflict};
 use crate::error::StoreError;
 use crate::query::ReadRequest;
 use crate::sql::{Dialect, quote};
@@ -51,12 +51,15 @@ impl Conn for Handle<'_> {
     /// Row by row with one prepared statement, which is what SQLite does fastest.
     fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError> {
         let mut statement = self.prepare(&bulk_sql(write))?;
-        let mut touched = 0;
+        let (mut touched, mut before) = (0, None::<&BulkRow<'_>>);
         for row in &write.rows {
-            for (at, param) in (1..).zip(row) {
-                let bound = statement.raw_bind_parameter(at, value::bound(param));
+            // What is as in the row before stays bound.
+            let is_bound = |at, param| before.is_some_and(|before| before.get(at) == Some(param));
+            for (at, param) in row.iter().enumerate().filter(|(at, param)| !is_bound(*at, param)) {
+                let bound = statement.raw_bind_parameter(at + 1, value::bound(param));
                 bound.map_err(|error| error::store("binding values", error))?;
             }
+            before = Some(row);
             touched += statement.raw_execute().map_err(|error| error::store("writing rows", error))?;
         }
         Ok(touched as u64)

@@ -9,12 +9,12 @@ use uuid::Uuid;
 use super::handle::{Handle, bind};
 use super::{error, value};
 use crate::db::row::Fields;
-use crate::db::{Conn, EVENT_COLUMNS, EventBatches, row, store_id};
+use crate::db::{Conn, EventBatches, row, store_id};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, ReadRequest};
 use crate::sql::Dialect;
-use crate::value::Value;
+use crate::value::{Value, parse_time};
 
 const EVENTS: &str = "readside_events";
 
@@ -107,8 +107,9 @@ fn add_events(
     };
     let of_event = Dialect::Sqlite.any_type("event_type", 4, &request.wanted.event_types);
     let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM {table} WHERE instance_id = $1 AND position > $2 AND {by_type} \
-         AND {of_event} ORDER BY position"
+        "SELECT {} FROM {table} WHERE instance_id = $1 AND position > $2 AND {by_type} \
+         AND {of_event} ORDER BY position",
+        row::columns_of_instance()
     );
     let mut statement = handle.prepare(&sql)?;
     let params = [
@@ -123,7 +124,7 @@ fn add_events(
     let mut buffer = String::new();
     let mut bytes: usize = events.iter().map(size).sum();
     while let Some(next) = rows.next().map_err(|error| error::store("reading events", error))? {
-        let event = row::event_in(&EventRow(next), 1, &cursor.instance, events.last(), &mut buffer)?;
+        let event = row::event_in(&EventRow(next), 0, &cursor.instance, events.last(), &mut buffer)?;
         bytes = bytes.saturating_add(size(&event));
         let full = events.len() >= request.limit || bytes > request.max_bytes;
         if full && !events.is_empty() {
@@ -155,9 +156,19 @@ impl Fields for EventRow<'_> {
         self.get(at)?.as_i64().map_err(Self::wrong)
     }
     fn uuid(&self, at: usize) -> Result<Option<Uuid>, StoreError> {
-        row::uuid(&vec![value::found(self.get(at)?)?], 0)
+        let found = self.get(at)?;
+        match found.as_blob().ok().and_then(|bytes| Uuid::from_slice(bytes).ok()) {
+            Some(id) => Ok(Some(id)),
+            // NULL, or an error.
+            None => row::uuid(&vec![value::found(found)?], 0),
+        }
     }
     fn time(&self, at: usize) -> Result<Option<SystemTime>, StoreError> {
-        row::time(&vec![value::found(self.get(at)?)?], 0)
+        let found = self.get(at)?;
+        match found.as_str().ok().and_then(parse_time) {
+            Some(time) => Ok(Some(time)),
+            // NULL, or an error.
+            None => row::time(&vec![value::found(found)?], 0),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One SQLite connection: statements that are prepared, values that are bound, rows that are read.
 
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection};
 
 use super::{error, value};
@@ -28,14 +29,29 @@ impl<'c> Handle<'c> {
 pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
     refuse_nul("binding values", params)?;
     let mut bind = || {
-        for (number, param) in (1..).zip(params) {
-            if let Some(at) = statement.parameter_index(&format!("${number}"))? {
+        for at in 1..=statement.parameter_count() {
+            let number = statement.parameter_name(at).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+            if let Some(param) = number.and_then(|number| params.get(number.checked_sub(1)?)) {
                 statement.raw_bind_parameter(at, value::bound(param))?;
             }
         }
         Ok(())
     };
     bind().map_err(|error| error::store("binding values", error))
+}
+
+/// Binds one row after another: what is as in the row before stays bound.
+pub(super) fn bind_changes<'v>(
+    statement: &mut CachedStatement<'_>,
+    row: &[ValueRef<'v>],
+    before: &mut Vec<ValueRef<'v>>,
+) -> rusqlite::Result<()> {
+    for (at, value) in row.iter().enumerate().filter(|(at, value)| before.get(*at) != Some(*value)) {
+        statement.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(*value))?;
+    }
+    before.clear();
+    before.extend_from_slice(row);
+    Ok(())
 }
 
 /// All columns of the row at which a query stands.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
 use crate::clock::{Clock, SystemClock, deadline, spoken};
@@ -64,6 +65,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/006.sql"),
     include_str!("schema/007.sql"),
     include_str!("schema/008.sql"),
+    include_str!("schema/009.sql"),
 ];
 
 /// How to open a file.
@@ -362,6 +364,8 @@ fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError>
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
         conn.set_prepared_statement_cache_capacity(PREPARED);
+        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements anew for each use.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         contains::add(conn)
     };
     set().map_err(|error| error::store(doing, error))
@@ -544,6 +548,10 @@ impl Backend for Sqlite {
 
     fn dialect(&self) -> Dialect {
         Dialect::Sqlite
+    }
+
+    fn catalogue(&self) -> &'static dyn crate::db::objects::Catalogue {
+        &objects::Objects
     }
 
     fn has_one_writer(&self) -> bool {

@@ -83,7 +83,7 @@ impl Watched {
         self.version = version;
         let (last, newest) = (self.last, self.newest()?);
         self.last = newest;
-        // Whoever asks for something, or has done it, wants to be heard by all.
+        // A command that was asked for, or answered, concerns all.
         let (before, commands) = (self.commands, self.newest_commands()?);
         self.commands = commands;
         if newest < last || newest - last > MANY || before != commands {

@@ -1,11 +1,12 @@
-//! What hangs on tables and views of SQLite, which keeps the words of whoever made it.
+//! What hangs on tables and views of SQLite, which keeps the statement that made each.
 //!
 //! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
 //! own words: for that moment the new table bears the name that they mean.
 
+use crate::db::declared::{Declared, FoundIndex, Piece, Structure, Worn};
 use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
-use crate::error::{StoreError, chain};
+use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::sql::{OWN, mentions, quote};
 use crate::value::Value;
 
@@ -80,6 +81,11 @@ fn foreign_key(from: &str, to: &Relation) -> String {
 
 fn texts(conn: &mut dyn Conn, sql: &str, params: &[Value]) -> Result<Vec<String>, StoreError> {
     conn.query(sql, params)?.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
+}
+
+/// A JSON array of names.
+fn list(names: &str) -> Result<Vec<String>, StoreError> {
+    serde_json::from_str(names).map_err(|error| StoreError::new("reading columns", StoreErrorKind::Data, error))
 }
 
 /// A text of SQL.
@@ -187,7 +193,7 @@ impl Catalogue for Objects {
 
     fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError> {
         let sql = "SELECT DISTINCT k.\"to\" FROM pragma_foreign_key_list($1) k WHERE k.\"table\" = $2 COLLATE NOCASE \
-                   AND k.\"to\" IS NOT NULL AND k.\"to\" NOT IN (SELECT name FROM pragma_table_info($3))";
+                   AND k.\"to\" IS NOT NULL AND k.\"to\" NOT IN (SELECT name FROM pragma_table_xinfo($3))";
         let mut stays = Vec::new();
         for from in referring(conn, &pair.old, &pair.tables)? {
             let params = [from.as_str().into(), pair.old.raw.as_str().into(), pair.new.raw.as_str().into()];
@@ -237,6 +243,42 @@ impl Catalogue for Objects {
         }
         dependents.extend(naming(conn, relations, views)?.into_iter().map(|what| Dependent { what, moves: true }));
         Ok(dependents)
+    }
+
+    /// It has no roles, and keeps no comments.
+    fn pieces(&self, _: &Declared, _: Worn<'_>) -> Vec<Piece> {
+        Vec::new()
+    }
+
+    fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError> {
+        let of = Value::from(table.raw.as_str());
+        let sql = "SELECT l.name, l.\"unique\", NOT l.partial AND NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(l.name) e \
+                   WHERE e.key AND (e.name IS NULL OR e.\"desc\")), \
+                   (SELECT json_group_array(i.name ORDER BY i.seqno) FROM pragma_index_info(l.name) i) \
+                   FROM pragma_index_list($1) l";
+        let mut found = Structure::default();
+        for index in conn.query(sql, std::slice::from_ref(&of))? {
+            let columns = if row::truth(&index, 2)? { Some(list(row::text(&index, 3)?)?) } else { None };
+            let name = row::text(&index, 0)?.to_owned();
+            found.indexes.push(FoundIndex { name, unique: row::truth(&index, 1)?, columns });
+        }
+        let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = $1 COLLATE NOCASE";
+        let words = texts(conn, sql, std::slice::from_ref(&of))?.concat();
+        found.constraints = checks.iter().filter(|check| mentions(&words, check)).cloned().collect();
+        let sql = "SELECT name FROM pragma_table_xinfo($1) WHERE hidden > 1";
+        found.generated = texts(conn, sql, std::slice::from_ref(&of))?;
+        let sql = "SELECT json_group_array(\"from\" ORDER BY seq) FROM pragma_foreign_key_list($1) GROUP BY id";
+        for columns in texts(conn, sql, &[of])? {
+            found.references.push(list(&columns)?);
+        }
+        Ok(found)
+    }
+
+    /// What is in memory is read by this process alone.
+    fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError> {
+        let files = texts(conn, "SELECT coalesce(file, '') FROM pragma_database_list WHERE name = 'main'", &[])?;
+        let why = "SQLite knows no roles: whoever may read its file reads all tenants";
+        Ok(files.iter().any(|file| !file.is_empty()).then(|| why.to_owned()))
     }
 
     fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError> {

@@ -109,7 +109,7 @@ impl Place {
     }
 }
 
-/// Each name of a file has a log of its own: by two names, one file is two databases that overwrite each other.
+/// Each name of a file has its own log: by two names, one file is two databases that overwrite each other.
 #[cfg(unix)]
 fn refuse_second_name(path: &Path, doing: &str) -> Result<(), StoreError> {
     use std::os::unix::fs::MetadataExt;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::params;
+use rusqlite::types::ValueRef;
 
-use super::handle::Handle;
+use super::handle::{Handle, bind_changes};
 use super::value;
 use crate::db::{Append, Conn as _, Counter, Counters, row};
 use crate::error::StoreError;
@@ -44,27 +45,29 @@ pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Resu
          event_type, revision, created_at, creator, owner, payload, metadata, push_key) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;
-    let mut time = (SystemTime::UNIX_EPOCH, value::timestamp(SystemTime::UNIX_EPOCH));
-    for (event, key) in &append.events {
-        if event.created_at != time.0 {
-            time = (event.created_at, value::timestamp(event.created_at));
+    for moment in append.events.chunk_by(|(one, _), (next, _)| one.created_at == next.created_at) {
+        let Some((first, _)) = moment.first() else { continue };
+        let (created_at, mut before) = (value::timestamp(first.created_at), Vec::new());
+        for (event, key) in moment {
+            let row = [
+                ValueRef::from(&*event.instance),
+                ValueRef::Integer(event.position),
+                ValueRef::Blob(event.id.as_bytes()),
+                ValueRef::from(&*event.aggregate_type),
+                ValueRef::from(event.aggregate_id()),
+                ValueRef::Integer(event.version),
+                ValueRef::from(event.event_type()),
+                ValueRef::Integer(event.revision.into()),
+                ValueRef::from(created_at.as_str()),
+                ValueRef::from(event.creator()),
+                ValueRef::from(event.owner()),
+                ValueRef::from(event.payload_json()),
+                ValueRef::from(event.metadata_json()),
+                key.map_or(ValueRef::Null, ValueRef::from),
+            ];
+            bind_changes(&mut insert, &row, &mut before)?;
+            insert.raw_execute()?;
         }
-        insert.execute(params![
-            &*event.instance,
-            event.position,
-            event.id.as_bytes().as_slice(),
-            &*event.aggregate_type,
-            event.aggregate_id(),
-            event.version,
-            event.event_type(),
-            event.revision,
-            time.1,
-            event.creator(),
-            event.owner(),
-            event.payload_json(),
-            event.metadata_json(),
-            key,
-        ])?;
     }
     let mut update = handle.conn.prepare_cached(
         "UPDATE readside_instances SET head = ?2, head_event = ?3, head_at = ?4 WHERE instance_id = ?1",

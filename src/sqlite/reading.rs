@@ -1,4 +1,4 @@
-//! Reads of a service's own: on a connection that only reads, as of one snapshot, with a deadline.
+//! Reads that a service writes: on a connection that only reads, as of one snapshot, with a deadline.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What can only be reached from inside: a disk that is full.
+//! What can only be reached from inside: a disk that is full, and what becomes of statements.
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -155,4 +155,42 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     assert!(found.remedy.is_none() && found.found.contains("it is emptied now"), "{}", found.found);
     assert_eq!(length(), 0);
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
+}
+
+// Each look at an instance runs such statements. One that is prepared anew costs more than all the rest of the look.
+#[test]
+fn a_statement_stays_prepared_whatever_is_bound_to_it() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    use crate::db::Conn;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let conn = store.backend().writer.lock();
+    let mut handle = Handle::new(&conn, &SystemClock);
+    let by_type = crate::sql::Dialect::Sqlite.any("aggregate_type", 2);
+    let sql = format!("SELECT max(head) FROM readside_heads WHERE instance_id = $1 AND {by_type}");
+    for instance in ["a", "b", "c"] {
+        handle.query(&sql, &[instance.into(), crate::Value::TextArray(vec!["user".to_owned()])]).unwrap();
+    }
+    let statement = handle.prepare(&sql).unwrap();
+    let times =
+        [rusqlite::StatementStatus::RePrepare, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 3]);
+}
+
+// Contract: A5: a long read goes page by page, and each page looks at its own events only.
+#[test]
+fn a_page_is_found_without_sorting_what_is_left() {
+    use super::handle::Handle;
+    use crate::clock::SystemClock;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap();
+    assert_eq!(store.filter(&Query::new().max_bytes(1)).unwrap().len(), 1);
+    let conn = store.backend().writer.lock();
+    let sizes = "SELECT octet_length(payload) + octet_length(metadata), instance_id, position FROM readside_all_events \
+                 WHERE TRUE ORDER BY instance_id ASC, position ASC LIMIT $1";
+    let statement = Handle::new(&conn, &SystemClock).prepare(sizes).unwrap();
+    let times = [rusqlite::StatementStatus::Sort, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
+    assert_eq!(times, [0, 1], "sorted, of so many runs");
 }

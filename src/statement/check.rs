@@ -100,6 +100,9 @@ pub(super) fn check_conditions(
         return Err(StatementError::NoCondition { statement });
     }
     conditions.iter().try_for_each(|condition| condition.0.check())?;
+    if !conditions.iter().any(|condition| matches!(condition.0, Test::All(_))) {
+        return Ok(conditions);
+    }
     let mut flat = Vec::with_capacity(conditions.len());
     for condition in conditions {
         condition.0.flatten(&mut flat);
@@ -204,6 +207,15 @@ fn find_column<'t>(table: &'t Table, name: &str) -> Result<&'t Column, Statement
     table.find(name).ok_or_else(unknown)
 }
 
+/// A column that a statement writes.
+fn find_written<'t>(table: &'t Table, name: &str) -> Result<&'t Column, StatementError> {
+    let column = find_column(table, name)?;
+    if column.generated.is_none() {
+        return Ok(column);
+    }
+    Err(StatementError::Generated { table: table.name.clone(), column: name.to_owned() })
+}
+
 fn wrong(table: &Table, column: &Column, given: impl Into<String>) -> StatementError {
     StatementError::WrongType {
         table: table.name.clone(),
@@ -265,7 +277,7 @@ fn is_of(table: &Table, column: &Column, kinds: &[ColumnType], given: &str) -> R
 }
 
 fn assignment_fits(tables: &[Table], table: &Table, value: &Assignment) -> Result<(), StatementError> {
-    let column = find_column(table, &value.column)?;
+    let column = find_written(table, &value.column)?;
     match &value.change {
         Change::Set(v) | Change::SetOnInsert(v) => is_written(table, column, v),
         Change::SetIf(v, condition) => {
@@ -306,7 +318,7 @@ fn conflict_fits(table: &Table, conflict: &[Name]) -> Result<(), StatementError>
 }
 
 fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), StatementError> {
-    let column = find_column(table, to)?;
+    let column = find_written(table, to)?;
     if source.added {
         is_number(table, column, "a number to add")?;
     }

@@ -100,7 +100,7 @@ pub fn source_column(name: impl Into<String>) -> Source {
     Source { from: Origin::Column(name.into()), added: false }
 }
 
-/// A value of its own.
+/// An owned value.
 ///
 /// # Examples
 /// ```

@@ -67,7 +67,7 @@ pub enum Statement {
     },
     /// Several statements, all or nothing.
     Multi(Vec<Statement>),
-    /// SQL of one's own.
+    /// Custom SQL.
     Exec {
         /// The name under which the projection declares it.
         sql: Name,

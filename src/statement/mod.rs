@@ -216,7 +216,7 @@ pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
     Ok(if statements.is_empty() { Statement::Noop } else { Statement::Multi(statements) })
 }
 
-/// SQL of one's own, for what the builders cannot say: a text that the projection declares under this name
+/// Custom SQL, for what the builders cannot say: a text that the projection declares under this name
 /// ([`Projection::sql`](crate::Projection::sql)), with the values of its `$2` and on. `$1` is the instance.
 ///
 /// It is a part of the read model like any other statement: it is written into whichever build is filled, it has to do the

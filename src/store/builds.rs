@@ -195,7 +195,7 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError>;
 
-    /// Runs the work on tables of the projection, where its SQL of its own needs this database to mean what it means in the
+    /// Runs the work on tables of the projection, where its custom SQL needs this database to mean what it means in the
     /// read model. False when SQLite in memory does as well; nothing was done then.
     ///
     /// # Errors

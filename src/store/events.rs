@@ -20,7 +20,7 @@ use crate::subscription::{Subscription, Topics};
 /// # Errors
 /// Every method returns [`StoreError`] with a kind that tells whether trying again can help.
 ///
-/// # A source of a service's own
+/// # A custom source
 /// A service may implement this trait for a log that it has already, as [`MemorySource`](crate::testing::MemorySource)
 /// does for events in memory. No method has a default, so none is forgotten.
 /// [`testing::conformance`](crate::testing::conformance) checks such a source against all that the engine relies on.

@@ -71,11 +71,18 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn succeed(&self, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>;
 
-    /// Announces a process for so long, and returns all that are alive, with this one, in the same order everywhere.
+    /// Announces a process for this long, and returns all that are alive, with this one, in the same order everywhere.
     ///
     /// # Errors
     /// When the store fails.
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
+
+    /// Writes beside a process on the list how many of its updates and deletes met no row, for each of its builds, since
+    /// it was started.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError>;
 
     /// Takes a process off the list and frees what it holds.
     ///
@@ -90,7 +97,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn is_at(&self, location: &str) -> Result<bool, StoreError>;
 
-    /// The pairs that lag, in one query for all projections; none when the events are in another database, so that
+    /// The pairs that lag, in one query for all projections; `None` when the events are in another database, so that
     /// heads and states have to be compared by the caller.
     ///
     /// # Errors
@@ -98,7 +105,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>;
 
     /// The instances in which any of the projections is behind, whatever keeps it from being worked on; a pair that lags
-    /// is always in one of them. None when the store cannot tell more cheaply than [`lagging`](Self::lagging), or the
+    /// is always in one of them. `None` when the store cannot tell more cheaply than [`lagging`](Self::lagging), or the
     /// events are in another database.
     ///
     /// # Errors
@@ -107,14 +114,14 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
 
     /// The pairs of these projections, in all instances or those named, whose checkpoints are not part of the log: above its end, and where
     /// `thorough`, also those at which another event stands than the one they name. `relevant` is the end of the instance.
-    /// None when the events are in another database.
+    /// `None` when the events are in another database.
     ///
     /// # Errors
     /// When the store fails.
     fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError>;
 
     /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
-    /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. None when the store cannot tell;
+    /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. `None` when the store cannot tell;
     /// then every look goes over everything.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ impl Notifications {
 ///
 /// It is sealed: only this library implements it.
 pub trait NotificationListener: Sealed + fmt::Debug + Send {
-    /// Waits for news for so long at most; connects, and connects again, by itself. After each new connection the
+    /// Waits for news for this long at most; connects, and connects again, by itself. After each new connection the
     /// news are `all`.
     ///
     /// # Errors
@@ -42,11 +42,11 @@ pub trait NotificationListener: Sealed + fmt::Debug + Send {
     fn deaf(&self) -> Option<String>;
 }
 
-/// A store whose pushes other processes can hear of: it tells them itself, whoever pushes.
+/// A store whose pushes other processes can hear of: it tells them itself, with or without an engine.
 ///
 /// It is sealed: only this library implements it.
 pub trait Notifier: Sealed + fmt::Debug + Send + Sync {
-    /// A listener of its own.
+    /// A new listener.
     fn listener(&self) -> Box<dyn NotificationListener>;
 
     /// Tells other processes, and this one, of what else they have to look at, such as a command.

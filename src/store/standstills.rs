@@ -13,7 +13,7 @@ use crate::state::ProjectionKey;
 /// Where processes write down why they stand still: beside the states of the projections.
 ///
 /// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
-/// moves, whoever moves it. Notes of the dead are shown only while
+/// moves, by any process. Notes of the dead are shown only while
 /// no living process runs the projection.
 ///
 /// It is sealed: only this library implements it.

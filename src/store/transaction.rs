@@ -123,6 +123,18 @@ pub trait ProjectionTransaction: Sealed {
         ids: &[Arc<str>],
     ) -> Result<Aggregates, StoreError>;
 
+    /// The first event that is still held of each of these aggregates of an instance becomes the parked one: those before it are
+    /// done or given up.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn promote(
+        &mut self,
+        projection: &ProjectionKey,
+        instance: &str,
+        aggregates: &Aggregates,
+    ) -> Result<(), StoreError>;
+
     /// Writes down which event is being tried, with the holder's epoch; without one, that none is.
     ///
     /// # Errors

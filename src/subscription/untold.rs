@@ -73,7 +73,7 @@ impl Untold {
         Some(Notifications { instances, all: std::mem::take(&mut queued.all) })
     }
 
-    /// Lets more come together for so long, unless it is closed.
+    /// Lets more come together for this long, unless it is closed.
     pub(crate) fn rest(&self, time: Duration) {
         let deadline = clock::deadline(time);
         let mut queued = self.queued.lock();

@@ -196,12 +196,12 @@ impl Check {
     }
 }
 
-fn each(sql: Dialects) -> impl Iterator<Item = &'static str> {
+pub(super) fn each(sql: Dialects) -> impl Iterator<Item = &'static str> {
     [Dialect::Postgres, Dialect::Sqlite].into_iter().filter_map(move |dialect| sql.text(dialect))
 }
 
 /// True when SQL has a name as a word, quoted or not. Names that differ only in case count as the same.
-fn mentions(sql: &str, name: &str) -> bool {
+pub(super) fn mentions(sql: &str, name: &str) -> bool {
     let (text, name) = (sql.to_lowercase(), name.to_lowercase());
     let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
     text.contains(&format!("\"{name}\"")) || words.any(|word| word == name)
@@ -209,7 +209,7 @@ fn mentions(sql: &str, name: &str) -> bool {
 
 /// What is wrong with SQL that is to stand in brackets: it must not end them, nor begin what nobody sees the end of. The
 /// database says whether it is an expression.
-fn sql_fault(sql: &str) -> Option<&'static str> {
+pub(super) fn sql_fault(sql: &str) -> Option<&'static str> {
     let (mut depth, mut quote, mut before) = (0_usize, None, ' ');
     for letter in sql.chars() {
         if letter.is_control() && !letter.is_whitespace() {

@@ -148,6 +148,13 @@ fn power(exponent: u8) -> u128 {
     10_u128.saturating_pow(u32::from(exponent))
 }
 
+/// Zero.
+impl Default for Decimal {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
 impl std::ops::Neg for Decimal {
     type Output = Self;
 
@@ -263,14 +270,21 @@ impl Serialize for Decimal {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Texts)
+        deserializer.deserialize_newtype_struct(NAME, Texts)
     }
 }
 
+/// By this name a decimal asks for itself, so that a row of a single column is known to be one.
+pub(crate) const NAME: &str = "readside::Decimal";
+
 struct Texts;
 
-impl Visitor<'_> for Texts {
+impl<'de> Visitor<'de> for Texts {
     type Value = Decimal;
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Decimal, D::Error> {
+        deserializer.deserialize_any(self)
+    }
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a decimal number as a text such as \"19.99\", or a whole number")

@@ -95,7 +95,7 @@ fn the_script_sets_up_that_schema() {
     assert_eq!(number(&mut client, "SELECT count(*) FROM other.events"), 1);
 }
 
-// Contract: A7: each set has a channel of its own.
+// Contract: A7: each set has its own channel.
 #[test]
 fn pushes_to_another_set_are_no_news() {
     let database = database();

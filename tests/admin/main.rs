@@ -32,6 +32,9 @@ mod crashes;
 mod declared;
 #[cfg(unix)]
 mod deploying;
+#[cfg(feature = "postgres")]
+mod dressed;
+mod generated;
 mod given_up;
 mod gone;
 #[cfg(feature = "postgres")]

@@ -15,7 +15,7 @@ const COVERED: Dialects = Dialects::each(
     "UPDATE {items} SET word = hex($3) WHERE instance_id = $1 AND id = $2",
 );
 
-/// Sums up by SQL of its own, `times` each event, in two tables of which one refers to the other.
+/// Sums up by custom SQL, `times` each event, in two tables of which one refers to the other.
 fn items(version: u32, times: i64) -> Projection {
     let tags = Table::suffix("tags").column(text("id")).column(integer("position")).column(integer("n"));
     let items = Table::new("items").column(text("id")).column(integer("n")).column(text("word").nullable());

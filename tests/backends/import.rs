@@ -65,7 +65,7 @@ fn times_never_go_back(fixture: &Fixture) {
     import(&[("a", 5)]).unwrap();
     let now = fixture.store.push(&[command("a", "u", "t")]).unwrap()[0].created_at();
     assert_eq!(back(import(&[("a", 5)])), (0, "a".to_owned(), at(5), now));
-    // One without a time of its own takes that of the clock, which those behind it cannot go below either.
+    // One without its own time takes that of the clock, which those behind it cannot go below either.
     let given = fixture.store.import(&[command("b", "u", "t"), command("b", "u", "t").created_at(at(2))]);
     assert_eq!(back(given).0, 1);
     let count = |instance| fixture.store.filter(&Query::new().or(SubQuery::new().instance(instance))).unwrap().len();

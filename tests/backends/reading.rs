@@ -1,11 +1,11 @@
-//! Reads of a service's own, on every backend: Contract: A10.
+//! Reads that a service writes, on every backend: Contract: A10.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use readside::error::{QueryError, StoreError, StoreErrorKind};
 use readside::prelude::*;
-use readside::{HandlerConfig, NewEvent, ProjectionHandler};
+use readside::{Date, HandlerConfig, NewEvent, ProjectionHandler, Time};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -146,6 +146,99 @@ const EACH: Dialects = Dialects::each(
     "SELECT data ->> 'b' FROM facts WHERE instance_id = $instance AND data ->> 'b' = 1.5 LIMIT $1",
 );
 
+#[derive(Debug, PartialEq, Deserialize)]
+struct Exact {
+    amount: Decimal,
+    day: Date,
+    hour: Time,
+    took: i64,
+    counts: Vec<i64>,
+    keys: Vec<Uuid>,
+    color: Color,
+}
+
+// Contract: A10: money, days and lists decode into the types that they were made from.
+both!(exact_types_decode_alike);
+fn exact_types_decode_alike(fixture: &Fixture) {
+    let table = Table::new("exact")
+        .column(text("id"))
+        .column(decimal("amount", 12, 2))
+        .column(date("day"))
+        .column(time("hour"))
+        .column(duration("took"))
+        .column(integer_array("counts"))
+        .column(uuid_array("keys"))
+        .column(enumeration("color", ["red", "dark_blue"]))
+        .primary_key(["id"]);
+    let (day, hour) = (Date::new(2026, 1, 31).unwrap(), Time::new(12, 30, 0, 5).unwrap());
+    let exact = Projection::new("exact", 1).table(table).on_raw("fact", "fact.added", move |e| {
+        create([
+            set("id", e.aggregate_id()),
+            set("amount", Value::decimal("19.90")),
+            set("day", day),
+            set("hour", hour),
+            set("took", Duration::from_millis(1500)),
+            set("counts", vec![1_i64, -2]),
+            set("keys", vec![key(1)]),
+            set("color", "dark_blue"),
+        ])
+    });
+    let config = HandlerConfig::default();
+    let handler = ProjectionHandler::new(fixture.source(), fixture.models(), exact, config).unwrap();
+    handler.setup().unwrap();
+    fixture.store.push(&[NewEvent::raw("acme", "fact", "1", "fact.added")]).unwrap();
+    handler.trigger(&["acme"]).unwrap();
+    let sql = "SELECT amount, day, hour, took, counts, keys, color FROM exact WHERE instance_id = $instance";
+    let found: Vec<Exact> = with_store!(fixture, store => store.query_as("acme", sql, &[])).unwrap();
+    let amount = "19.9".parse().unwrap();
+    let (counts, keys, color) = (vec![1, -2], vec![key(1)], Color::DarkBlue);
+    assert_eq!(found, [Exact { amount, day, hour, took: 1_500_000, counts, keys, color }]);
+    let one = "SELECT amount FROM exact WHERE instance_id = $instance";
+    let amounts: Vec<Decimal> = with_store!(fixture, store => store.query_as("acme", one, &[])).unwrap();
+    assert_eq!(amounts, [amount]);
+}
+
+// Contract: A10, A4: rows of a service's own hold money and days, too.
+#[cfg(feature = "postgres")]
+#[test]
+fn the_driver_takes_money_and_days() {
+    let fixture = crate::postgres();
+    let Which::Postgres(store) = &fixture.which else { unreachable!() };
+    let amounts: Vec<Decimal> =
+        ["0", "19.90", "-0.01", "999999999999999999", "0.000000000000000001"].map(|n| n.parse().unwrap()).to_vec();
+    let (day, hour) = (Date::new(1, 1, 1).unwrap(), Time::new(23, 59, 59, 999_999).unwrap());
+    store
+        .with_transaction(|transaction| {
+            let sql = "CREATE TABLE receipts (n bigint, amount numeric, day date, hour time)";
+            transaction.batch_execute(sql).map_err(other)?;
+            for (n, amount) in (0_i64..).zip(&amounts) {
+                let sql = "INSERT INTO receipts VALUES ($1, $2, $3, $4)";
+                transaction.execute(sql, &[&n, amount, &Some(day), &hour]).map_err(other)?;
+            }
+            Ok::<(), StoreError>(())
+        })
+        .unwrap();
+    store
+        .with_client(|client| {
+            let rows = client.query("SELECT amount, day, hour FROM receipts ORDER BY n", &[]).map_err(other)?;
+            assert_eq!(rows.iter().map(|row| row.get::<_, Decimal>(0)).collect::<Vec<_>>(), amounts);
+            assert!(rows.iter().all(|row| (row.get::<_, Option<Date>>(1), row.get::<_, Time>(2)) == (Some(day), hour)));
+            for (sql, wanted) in [
+                ("SELECT 'NaN'::numeric", "beyond the range of a Decimal"),
+                ("SELECT 1e18::numeric", "beyond the range of a Decimal"),
+                ("SELECT 1", "cannot convert"),
+            ] {
+                let row = client.query_one(sql, &[]).map_err(other)?;
+                let refused = readside::error::chain(&row.try_get::<_, Decimal>(0).unwrap_err());
+                assert!(refused.contains(wanted), "{sql}: {refused}");
+            }
+            let row = client.query_one("SELECT 'infinity'::date, '24:00'::time", &[]).map_err(other)?;
+            assert!(row.try_get::<_, Date>(0).is_err() && row.try_get::<_, Time>(1).is_err());
+            Ok::<(), StoreError>(())
+        })
+        .unwrap();
+}
+
 // Contract: A10
 both!(expressions_are_what_is_asked_for);
 fn expressions_are_what_is_asked_for(fixture: &Fixture) {
@@ -216,7 +309,7 @@ fn a_row_that_does_not_fit_is_named_without_its_values(fixture: &Fixture) {
     assert_eq!(column.as_deref(), Some("data"));
     assert!(wanted.ends_with("Wrong"));
     let said = readside::error::chain(&wrong);
-    assert!(said.starts_with("row 0 of the query is no ") && said.contains("(column \"data\")"), "{said}");
+    assert!(said.starts_with("row 0 of the query does not fit ") && said.contains("(column \"data\")"), "{said}");
     for (sql, said) in [
         ("SELECT 'secret' AS x WHERE 'x' <> $instance", "a text was found"),
         ("SELECT 1.5 AS x WHERE 'x' <> $instance", "was found"),

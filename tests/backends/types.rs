@@ -45,7 +45,7 @@ fn doing(table: Table, statements: impl Statements) -> Projection {
         .on_raw("order", "order.changed", move |event| statements().swap_remove(at(event)))
 }
 
-/// Applies each of the statements by an event of its own; the class and text of each one's failure.
+/// Applies each of the statements by its own event; the class and text of each one's failure.
 fn apply(fixture: &Fixture, table: Table, statements: impl Statements) -> Vec<Option<(FailureClass, String)>> {
     let count = statements().len();
     let projection = doing(table, statements);
@@ -280,11 +280,11 @@ fn cases() -> Vec<(Reduced, FailureClass, &'static str)> {
         (new("1", [set("price", Value::decimal("0.125"))]), Class::Statement, "not a number of 3 digits, 3 of"),
         (new("1", [set("price", 1.5)]), Class::Statement, "Decimal(5, 2), not Float"),
         (new("1", [set("price", "1.5")]), Class::Statement, "Decimal(5, 2), not Text"),
-        (new("1", [set("price", Value::decimal("NaN"))]), Class::Statement, "it is no decimal number"),
+        (new("1", [set("price", Value::decimal("NaN"))]), Class::Statement, "it is not a decimal number"),
         (new("1", [set("price", Value::decimal("1234567890123456789"))]), Class::Statement, "more than 18 digits"),
-        (new("1", [set("day", Value::date("2026-02-30"))]), Class::Statement, "it is no day"),
-        (new("1", [set("day", Value::date("0000-12-31"))]), Class::Statement, "it is no day"),
-        (new("1", [set("at", Value::time("24:00:00"))]), Class::Statement, "it is no time of day"),
+        (new("1", [set("day", Value::date("2026-02-30"))]), Class::Statement, "it is not a date"),
+        (new("1", [set("day", Value::date("0000-12-31"))]), Class::Statement, "it is not a date"),
+        (new("1", [set("at", Value::time("24:00:00"))]), Class::Statement, "it is not a time of day"),
         (new("1", [set("took", Duration::MAX)]), Class::Statement, "longer than"),
         (new("1", [set("n", far)]), Class::Statement, "outside of"),
         (new("1", [set("numbers", vec![1, far])]), Class::Statement, "outside of"),
@@ -383,7 +383,7 @@ pub(crate) fn a_type_that_no_column_can_have_is_refused_by_name(fixture: &Fixtur
         (enumeration("x", ["a\0"]), "NUL"),
         (enumeration("x", ["a"]).default("b"), "default"),
         (decimal("x", 4, 2).default(Value::decimal("0.125")), "default"),
-        (decimal("x", 4, 2).default(Value::decimal("NaN")), "no decimal"),
+        (decimal("x", 4, 2).default(Value::decimal("NaN")), "not a decimal"),
         (integer("x").default(u64::MAX), "outside of"),
     ] {
         let table = Table::new("orders").column(text_id()).column(column).primary_key(["id"]);

@@ -52,7 +52,7 @@ use readside::query::Query;
 use readside::store::ProjectionStore;
 use readside::{Event, EventStore, NewEvent, Projection, Value};
 
-/// What a caller does inside a transaction of its own, with the push as a closure.
+/// What a caller does inside its own transaction, with the push as a closure.
 pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
 
 /// A transaction of the caller's, on either database.
@@ -65,11 +65,11 @@ pub(crate) trait Transaction {
 pub(crate) trait Store: Deref<Target = <Self as Store>::Database> {
     type Database: EventStore + ProjectionStore + Clone + 'static;
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
-    /// Runs SQL on a connection of its own.
+    /// Runs SQL on its own connection.
     fn sql(&self, sql: &str);
     /// The one number that a query finds.
     fn number(&self, sql: &str) -> i64;
-    /// Opens a transaction on a connection of its own; commits it, or rolls it back.
+    /// Opens a transaction on its own connection; commits it, or rolls it back.
     fn transaction_of_ones_own(&self, commits: bool, inside: Inside<'_>);
     /// The engine's own table.
     fn table(&self, name: &str) -> String;

@@ -31,11 +31,9 @@ fn a_server_that_is_not_there_is_named() {
 #[test]
 fn a_server_that_never_answers_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let start = Instant::now();
     let error = refused(&format!("postgres://me@127.0.0.1:{}/x", listener.local_addr().unwrap().port()));
     assert_eq!(error.kind(), Kind::Connection, "{error:?}");
     assert!(chain(&error).contains("the server did not answer within "), "{}", chain(&error));
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 /// Answers the first message as a server does that got a wrong password.

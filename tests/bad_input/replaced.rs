@@ -232,7 +232,7 @@ fn what_others_may_do_to_the_log_goes_on() {
     }
 }
 
-// Contract: L10: each name of a file has a log of its own, so two names are two databases that overwrite each other.
+// Contract: L10: each name of a file has its own log, so two names are two databases that overwrite each other.
 #[test]
 fn a_file_with_two_names_is_not_opened() {
     let (_folder, path) = in_folder();

@@ -128,6 +128,7 @@ fn what_is_not_known_is_not_called_zero() {
         other.run(&["setup"]).ok();
         let error = apart.models.run(&["--events-url", &other.name(), "status"]).failed();
         assert!(error.contains("is fed from the event store") && error.contains("name the right database"), "{error}");
+        assert!(error.contains("`readside rebuild "), "what else to do: {error}");
     });
 }
 

@@ -99,7 +99,7 @@ fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), input).unwrap();
         let error = place.run(&["push", file.path().to_str().unwrap()]).failed();
-        assert!(error.starts_with("readside: line 2: it is no UTF-8"), "{error}");
+        assert!(error.starts_with("readside: line 2: it is not valid UTF-8"), "{error}");
     });
 }
 

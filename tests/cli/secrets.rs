@@ -51,7 +51,7 @@ fn silent(ran: &Ran, how: &str) {
     assert!(!ran.err.contains("panicked"), "{how}: {}", ran.err);
 }
 
-/// The command in a folder of its own, in which it has to leave nothing.
+/// The command in its own folder, in which it has to leave nothing.
 fn within(work: impl Fn(&mut dyn FnMut() -> Command)) {
     let folder = tempfile::tempdir().unwrap();
     work(&mut || {

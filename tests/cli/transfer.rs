@@ -208,7 +208,7 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
         let error = place.run(&["import", &path, "--instance", ""]).failed();
         assert!(error.contains("system instance"), "{error}");
         let error = place.run(&["export", "--instance", "acme", "--file", &path]).failed();
-        assert!(error.contains("making "), "a file that exists is kept: {error}");
+        assert!(error.contains("name another one or remove this one first"), "a file that exists is kept: {error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
         let other = file(&folder, "none");
         let error = place.run(&["export", "--instance", "nobody", "--file", &other]).failed();

@@ -6,7 +6,7 @@ use readside::postgres_driver::{Client, NoTls};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A database of its own, dropped with this value.
+/// Its own database, dropped with this value.
 #[derive(Debug)]
 pub(crate) struct Database {
     url: String,

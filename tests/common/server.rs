@@ -60,7 +60,7 @@ impl Server {
         self.port
     }
 
-    /// A program that comes with the server; what stands for it elsewhere may have rules of its own.
+    /// A program that comes with the server; what stands for it elsewhere may have its own rules.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         binary(&self.binaries, name)
     }

@@ -22,7 +22,7 @@ const WAYS: [Fault; 8] = [
     Fault::CommitDone,
 ];
 
-/// A store that is used again by each run, with instances of its own.
+/// A store that is used again by each run, with its own instances.
 trait Tried: EngineStore + Models + Clone + 'static {}
 impl<S: EngineStore + Models + Clone + 'static> Tried for S {}
 

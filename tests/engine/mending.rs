@@ -123,6 +123,32 @@ fn a_parked_aggregate_is_applied_in_few_calls() {
     assert_eq!((rows(&store), held(&store)), (vec!["a/x=2601".to_owned()], vec![]));
 }
 
+// Contract: H3: the first event that is left of each of many aggregates is found at once, not aggregate by aggregate.
+#[test]
+fn many_parked_aggregates_are_applied_in_few_calls() {
+    const THINGS: usize = 300;
+    let (store, _) = store();
+    let mended = Arc::new(AtomicBool::new(false));
+    let projection = late(&mended);
+    let things: Vec<String> = (0..THINGS).map(|n| format!("x{n:03}")).collect();
+    push(&store, &things.iter().map(|thing| count("a", thing, 1)).collect::<Vec<_>>());
+    push(&store, &things.iter().map(|thing| NewEvent::raw("a", "thing", thing, "thing.late")).collect::<Vec<_>>());
+    for _ in 0..5 {
+        push(&store, &things.iter().map(|thing| count("a", thing, 1)).collect::<Vec<_>>());
+    }
+    let faults = OneFault::nth(usize::MAX, Fault::Panics);
+    let handler = handler(&store, &projection, &faults);
+    handler.trigger(&["a"]).unwrap();
+    assert_eq!(held(&store).len(), 6 * THINGS);
+    mended.store(true, Ordering::SeqCst);
+    let before = faults.calls();
+    assert_eq!(handler.retry_all(&by()).unwrap().applied, 1800);
+    let calls = faults.calls() - before;
+    assert!(calls < 60, "{calls} calls");
+    let all: Vec<String> = things.iter().map(|thing| format!("a/{thing}=106")).collect();
+    assert_eq!((rows(&store), held(&store)), (all, vec![]));
+}
+
 // Contract: L4: what one instance meets keeps no other one from being mended, and is told in the end.
 #[test]
 fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use readside::error::StoreError;
 use readside::health::StopCause;
@@ -82,7 +82,7 @@ fn many_callers_apply_each_event_once() {
     assert_eq!(rows(&store), ["a/x=20", "a/y=60", "b/x=20", "c/x=20"]);
 }
 
-// Contract: C5, J3: a back-off of an hour ends with the cancellation.
+// Contract: C5, J3: a long back-off ends with the cancellation; at its own end it would have another cause.
 #[test]
 fn cancel_interrupts_the_wait_between_attempts() {
     let (store, _) = store();
@@ -93,10 +93,9 @@ fn cancel_interrupts_the_wait_between_attempts() {
         Err(readside::error::ReduceError::new("no"))
     });
     push(&store, &[readside::NewEvent::raw("b", "thing", "s", "thing.signal")]);
-    let waits = patient().retries(1).retry_failed_after(Duration::from_hours(1));
+    let waits = patient().retries(1).retry_failed_after(Duration::from_mins(2));
     let shared = Arc::new(store.clone());
     let handler = ProjectionHandler::new(shared.clone(), shared, projection, waits).unwrap();
-    let start = Instant::now();
     std::thread::scope(|scope| {
         let running = scope.spawn(|| handler.trigger(&["a", "b"]));
         second.recv_timeout(Duration::from_secs(30)).unwrap();
@@ -104,6 +103,5 @@ fn cancel_interrupts_the_wait_between_attempts() {
         let stopped = stopped(running.join().unwrap());
         assert!(stopped.iter().all(|stopped| matches!(stopped.cause, StopCause::Cancelled)), "{stopped:?}");
     });
-    assert!(start.elapsed() < Duration::from_secs(30));
     assert!(matches!(stopped(handler.trigger(&["a"]))[0].cause, StopCause::Cancelled), "it stays cancelled");
 }

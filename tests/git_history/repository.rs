@@ -8,7 +8,7 @@ use crate::fold::{Contributor, Tables};
 use crate::git_history::{Failure, Options, Summary, run};
 use crate::{options, tables};
 
-/// A repository in a folder of its own, and a database beside it.
+/// A repository in its own folder, and a database beside it.
 struct Repository {
     folder: tempfile::TempDir,
 }

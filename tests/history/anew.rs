@@ -1,4 +1,4 @@
-//! A database that is dropped and made anew beneath a running engine: another store, with an id of its own.
+//! A database that is dropped and made anew beneath a running engine: another store, with its own id.
 
 use readside::Engine;
 use readside::store::{EventSource, ProjectionStore, State};

@@ -98,7 +98,7 @@ fn deletion(instance: &str, to: i64) -> String {
     )
 }
 
-/// A database on a server of its own, beside one for what nothing happens to.
+/// A database on its own server, beside one for what nothing happens to.
 #[cfg(feature = "postgres")]
 pub(crate) struct Cluster {
     server: Server,

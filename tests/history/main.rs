@@ -34,6 +34,8 @@ mod failover;
 mod ground;
 mod hand;
 mod pages;
+#[cfg(feature = "postgres")]
+mod parts;
 mod restored;
 
 use std::collections::BTreeSet;

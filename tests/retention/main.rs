@@ -181,7 +181,7 @@ pub(crate) trait Place {
     /// Another database, gone with this one.
     fn elsewhere(&self) -> Self::Store;
     fn address(&self) -> String;
-    /// Runs SQL, as the service does on tables of its own.
+    /// Runs SQL, as the service does on its own tables.
     fn sql(&self, sql: &str);
     /// Every row of every table, as a text, after its table's name.
     fn dump(&self) -> Vec<(String, String)>;

@@ -74,7 +74,7 @@ pub(crate) fn every_type_of_event_is_caught<P: Place>(place: &P) {
     assert!(matches!(refused, Err(error::AwaitError::EventFailed { .. })), "{refused:?}");
     let retried = engine.admin().retry("trail", "a", 8, &by());
     assert!(
-        matches!(retried, Err(error::OperateError::Mend(error::FailureError::StillFails { position: 7, .. }))),
+        matches!(retried, Err(error::OperateError::Failure(error::FailureError::StillFails { position: 7, .. }))),
         "{retried:?}"
     );
     engine.admin().discard("trail", "a", 7, &by()).unwrap();

@@ -56,13 +56,11 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     let engine = Engine::builder(store).projection_with(counts("counts"), slow).config(lazy()).start().unwrap();
     let pushed = engine.push(&[count("a", 13)]).unwrap();
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| engine.await_pushed("counts", &pushed, Duration::from_hours(1)));
+        let waiting = scope.spawn(|| engine.await_pushed("counts", &pushed, 2 * LONG));
         let triggering = scope.spawn(|| engine.trigger("counts", &["a"]));
-        let begin = Instant::now();
         engine.shutdown(LONG).unwrap();
         assert!(matches!(waiting.join().unwrap(), Err(error::AwaitError::ShutDown)));
         assert!(triggering.join().unwrap().is_err());
-        assert!(begin.elapsed() < LONG);
     });
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
@@ -201,7 +199,7 @@ fn the_number_of_threads_is_fixed() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
-/// Runs alone in a process of its own.
+/// Runs alone in its own process.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
 #[ignore = "run by the_number_of_threads_is_fixed in a process of its own"]

@@ -39,6 +39,7 @@ mod user_code;
 mod values;
 #[cfg(feature = "postgres")]
 mod waiting;
+mod watching;
 
 use std::time::Duration;
 

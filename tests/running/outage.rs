@@ -39,8 +39,7 @@ fn all_counted(store: &PostgresStore, engine: &Engine, pushed: i64) {
 fn connections_that_are_cut_lose_and_repeat_nothing() {
     let (_database, store, proxy, engine) = behind_proxy();
     let mut pushed = 0;
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(4) {
+    for _ in 0..50 {
         for n in 0..20 {
             store.push(&[count(&instance(n), 1)]).unwrap();
             pushed += 1;
@@ -81,7 +80,6 @@ fn a_frozen_connection_does_not_hold_up_the_stop() {
     eventually("a hanging loop", || begin.elapsed() > Duration::from_secs(1));
     let late = engine.shutdown(Duration::from_secs(1)).unwrap_err();
     assert!(late.threads.iter().any(|name| name.starts_with("readside-")), "{late}");
-    assert!(begin.elapsed() < Duration::from_secs(10));
     proxy.cut();
 }
 

@@ -88,7 +88,7 @@ fn what_a_transaction_of_the_callers_pushed_is_heard_of_at_once() {
     working.await_pushed("counts", &events, LONG).unwrap();
 }
 
-// Contract: A7, L7: a store hears of its own pushes inside the process, and need not look for them because of its own words.
+// Contract: A7, L7: a store hears of its own pushes inside the process, and its own notifications make it look for nothing.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_store_passes_over_its_own_news() {

@@ -92,6 +92,20 @@ pub(crate) fn read_models_may_live_elsewhere<P: Place>(place: &P) {
     assert!(models.filter(&Query::new()).unwrap().is_empty());
 }
 
+// Contract: I1
+both!(a_start_on_two_databases_sets_up_both);
+pub(crate) fn a_start_on_two_databases_sets_up_both<P: Place>(place: &P) {
+    let (events, models) = (place.open(), place.elsewhere());
+    let builder = || Engine::builder(events.clone()).models(models.clone()).projection(counts("counts"));
+    let refused = builder().config(eager().setup(false)).start().unwrap_err().to_string();
+    assert!(refused.starts_with("in the database of the events, the engine's schema is missing"), "{refused}");
+    let engine = builder().config(eager()).start().unwrap();
+    let pushed = engine.push(&[count("a", 1)]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    builder().config(eager().setup(false)).start().unwrap().shutdown(LONG).unwrap();
+}
+
 fn set_back<S: ProjectionStore + EventSource>(store: &S, name: &str, instance: &str, position: i64) {
     let (key, instances) = (counts(name).key(), [instance.into()]);
     let checkpoint = Checkpoint { instance: instance.into(), position, event: None, store: store.store_id().unwrap() };

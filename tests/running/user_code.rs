@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use readside::admin::RebuildOptions;
@@ -11,9 +12,10 @@ use readside::health::Verdict;
 use readside::inspect::Inspect;
 use readside::prelude::*;
 use readside::store::{ProjectionStore, Standstill, StandstillKind};
+use readside::testing::{Call, FaultyStore};
 use readside::{Engine, EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 
-use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, lazy, sum};
+use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, instance, lazy, start, sum};
 
 /// An error of which everything that can be called misbehaves in one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,7 +116,7 @@ fn kinds() -> Vec<String> {
     ALL.into_iter().map(|rude| format!("{rude:?}")).chain(others).collect()
 }
 
-/// An event of each kind in an instance of its own, and well-behaved events in others.
+/// An event of each kind in its own instance, and well-behaved events in others.
 fn pushed(store: &impl EventStore) -> Vec<Event> {
     let bad = kinds().into_iter().map(|kind| NewEvent::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
     store.push(&bad).unwrap();
@@ -192,8 +194,8 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
         inside(matches!(trigger, TriggerError::InsideReducer { .. }), trigger.to_string()),
         inside(matches!(wait, AwaitError::InsideReducer { .. }), wait.to_string()),
         inside(matches!(read, AwaitError::InsideReducer { .. }), read.to_string()),
-        inside(matches!(retry, OperateError::Mend(FailureError::InsideReducer { .. })), retry.to_string()),
-        inside(matches!(all, OperateError::Mend(FailureError::InsideReducer { .. })), all.to_string()),
+        inside(matches!(retry, OperateError::Failure(FailureError::InsideReducer { .. })), retry.to_string()),
+        inside(matches!(all, OperateError::Failure(FailureError::InsideReducer { .. })), all.to_string()),
         inside(matches!(rebuild, OperateError::InsideReducer), rebuild.to_string()),
         inside(matches!(reset, OperateError::InsideReducer), reset.to_string()),
     ]
@@ -329,4 +331,31 @@ pub(crate) fn a_trigger_does_not_wait_for_a_reducer_elsewhere<P: Place>(place: &
         hangs.join().unwrap().unwrap();
     });
     assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "counts", Some("b")), 8);
+}
+
+// Contract: H2, G2: what fails for good is recorded together with the work of the other tenants.
+both!(failures_of_many_tenants_take_few_transactions);
+pub(crate) fn failures_of_many_tenants_take_few_transactions<P: Place>(place: &P) {
+    const TENANTS: usize = 60;
+    let (store, commits) = (place.open(), Arc::new(AtomicUsize::new(0)));
+    store.setup(&[]).unwrap();
+    for n in 0..TENANTS {
+        let tenant = instance(n);
+        let (bad, good) = (count(&tenant, 13), NewEvent::new(&tenant, "y", &Counted { by: 2 }));
+        store.push(&[count(&tenant, 1), bad, count(&tenant, 4), good]).unwrap();
+    }
+    let counted = Arc::clone(&commits);
+    let counting = FaultyStore::failing(store.clone(), move |call: &Call| {
+        counted.fetch_add(usize::from(call.name == "ProjectionStore::commit"), Ordering::Relaxed);
+        Ok(())
+    });
+    let engine = start(counting, &["counts"], lazy());
+    let key = counts("counts").key();
+    let held = || store.failed_events(&key, &FailureQuery::all()).unwrap();
+    eventually("failures", || held().len() == 2 * TENANTS && sum::<P>(&store, "counts", None) == 3 * 60);
+    engine.shutdown(LONG).unwrap();
+    let states = held().into_iter().map(|one| one.attempt.state).collect::<Vec<_>>();
+    assert_eq!(states, [FailureStatus::Parked, FailureStatus::Behind].repeat(TENANTS));
+    let commits = commits.load(Ordering::Relaxed);
+    assert!(commits < TENANTS / 4, "{commits} transactions for {TENANTS} tenants of which an event fails");
 }

@@ -2,10 +2,11 @@
 
 use readside::admin::RebuildOptions;
 use readside::failure::{FailureClass, FailureQuery};
+use readside::inspect::Inspect;
 use readside::prelude::*;
 use readside::{Engine, NewEvent};
 
-use crate::{LONG, Place, by, eventually, lazy};
+use crate::{LONG, Place, by, eager, eventually, lazy};
 
 fn tagged() -> Projection {
     let table = Table::new("tagged").column(integer("n")).column(text_array("tags").nullable()).primary_key(["n"]);
@@ -49,11 +50,20 @@ pub(crate) fn missed_rows_show_in_health<P: Place>(place: &P) {
         "made" => create([set("n", e.position())]),
         _ => update([set("n", 0)], [eq("n", 999)]),
     });
-    let engine = Engine::builder(place.open()).projection(projection).config(lazy()).start().unwrap();
+    let engine = Engine::builder(place.open()).projection(projection).config(eager()).start().unwrap();
     let missed = || engine.health().unwrap().projections[0].missed;
     let raw = |event_type: &str| NewEvent::raw("a", "thing", "x", event_type);
     engine.await_pushed("tagged", &engine.push(&[raw("made")]).unwrap(), LONG).unwrap();
     assert_eq!(missed(), 0);
     engine.await_pushed("tagged", &engine.push(&[raw("moved"), raw("made"), raw("moved")]).unwrap(), LONG).unwrap();
     assert_eq!(missed(), 2);
+    let told = || place.open().status(false).unwrap().projections[0].missed;
+    eventually("a word to the others", || told() == Some(2));
+    #[cfg(feature = "serve")]
+    {
+        let labels = [("projection", "tagged"), ("version", "1")];
+        assert_eq!(engine.metrics().unwrap().number("readside_missed_rows_total", &labels), Some(2.0));
+    }
+    engine.shutdown(LONG).unwrap();
+    assert_eq!(told(), None, "nobody is there who tells");
 }

@@ -7,6 +7,7 @@ use readside::EventStore;
 use readside::builds::Phase;
 use readside::store::{ProjectionKey, ProjectionStore};
 
+use crate::changes::Listening;
 use crate::common::{LONG, child, eventually};
 use crate::{Client, Place, count, counts, start};
 
@@ -55,6 +56,20 @@ fn the_command_serves_any_database_until_a_signal<P: Place>(place: &P) {
     assert!(!metrics.contains("readside_batch"), "what an engine measures is its process's");
     child::send("-TERM", process.0.id().into());
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
+}
+
+// Contract: S6: without an engine the checkpoints tell, up to which position.
+both!(the_command_tells_of_changes_by_position);
+fn the_command_tells_of_changes_by_position<P: Place>(place: &P) {
+    let engine = start(place.open(), [counts("counts", 1)]);
+    let (_process, client) =
+        serving(command(place).args(["serve", "--json", "--listen", "127.0.0.1:0", "--every", "100ms"]));
+    let mut listening = Listening::to(client, "/changes?projection=counts&instance=a", "");
+    for position in 0..3 {
+        let name = if position == 0 { "begin" } else { "anew" };
+        assert_eq!(listening.told(), (name.to_owned(), serde_json::json!({ "position": position })));
+        engine.push(&[count("a", "x")]).unwrap();
+    }
 }
 
 // Contract: S1, O4

@@ -23,6 +23,7 @@ macro_rules! both {
 mod common;
 
 mod browser;
+mod changes;
 mod chrome;
 mod client;
 #[cfg(feature = "cli")]

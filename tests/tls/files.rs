@@ -15,7 +15,7 @@ fn a_renewed_certificate_needs_no_restart() {
     let mut secure = Secure::new(&before.issue("db", &["localhost"], Valid::Now));
     let root = secure.file("root.crt", &before.pem);
     let url = secure.url("localhost", &format!("sslmode=verify-full&sslrootcert={}", root.display()));
-    // Each call has a connection of its own.
+    // Each call has its own connection.
     let options = PostgresOptions::default().max_lifetime(Duration::ZERO).connect_timeout(crate::PATIENCE);
     let store = PostgresStore::connect_with(&url, options).unwrap();
     readside::store::ProjectionStore::setup(&store, &[]).unwrap();

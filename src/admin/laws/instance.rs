@@ -129,7 +129,7 @@ impl Check<'_> {
         Ok(log)
     }
 
-    /// One statement at a time, each under a savepoint of its own.
+    /// One statement at a time, each under its own savepoint.
     fn apply(&self, replay: &mut dyn Replay, events: &[Event], model: &Model, report: &mut LawReport) {
         let counts = |event: &&Event| event.position <= model.state.position && !model.held.contains(&event.position);
         for event in events.iter().filter(counts) {

@@ -1,6 +1,6 @@
 //! How fast this database is: pushes and catching up, beside the same work written by hand.
 //!
-//! All of it happens in instances, tables and a projection of its own (`work`), which are removed at the end, whatever
+//! All of it happens in its own instances, tables and projection (`work`), which are removed at the end, whatever
 //! happens. The floors (`postgres`, `sqlite`) are the hand-written side.
 
 #[cfg(feature = "postgres")]
@@ -128,7 +128,7 @@ fn floor(session: &Session<'_>, tag: &str) -> anyhow::Result<Box<dyn Floor>> {
     anyhow::bail!("there is nothing to compare this database with in this build")
 }
 
-/// None when a signal ended it.
+/// `None` when a signal ended it.
 fn measure(
     session: &Session<'_>,
     work: &Work,

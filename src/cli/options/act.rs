@@ -61,7 +61,7 @@ pub(in crate::cli) struct FailedListArgs {
     /// Only in this state; may be given several times.
     #[arg(long)]
     pub(in crate::cli) state: Vec<StateArg>,
-    /// At most so many of each projection; 0 for all.
+    /// At most this many of each projection; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
@@ -125,7 +125,7 @@ pub(in crate::cli) struct RebuildArgs {
     /// Apply again what was discarded, which is passed over otherwise.
     #[arg(long)]
     pub(in crate::cli) retry_discarded: bool,
-    /// Give the switch up when others hold the tables for so long. Default: 10min.
+    /// Give the switch up when others hold the tables for this long. Default: 10min.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) switch_within: Option<Duration>,
     #[command(flatten)]
@@ -188,7 +188,7 @@ pub(in crate::cli) struct BuildChangeArgs {
 pub(in crate::cli) struct BuildSwitchArgs {
     #[command(flatten)]
     pub(in crate::cli) change: BuildChangeArgs,
-    /// Give the switch up when others hold the tables for so long. Default: 10min.
+    /// Give the switch up when others hold the tables for this long. Default: 10min.
     #[arg(long = "switch-within", value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) within: Option<Duration>,
 }

@@ -77,7 +77,7 @@ pub(in crate::cli) struct InstancesArgs {
     /// Only those that sort after this one: the last of the page before.
     #[arg(long, value_name = "INSTANCE")]
     pub(in crate::cli) after: Option<String>,
-    /// At most so many; 0 for all.
+    /// At most this many; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
@@ -126,7 +126,7 @@ pub(in crate::cli) struct EventsArgs {
     /// Last instance and position first.
     #[arg(long, conflicts_with = "follow")]
     pub(in crate::cli) desc: bool,
-    /// At most so many events; 0 for all. Default: 100, with --follow all.
+    /// At most this many events; 0 for all. Default: 100, with --follow all.
     #[arg(long, value_name = "COUNT")]
     pub(in crate::cli) limit: Option<usize>,
     /// Print no events that are there already, but those that are pushed from now on, until a signal ends it. With
@@ -186,7 +186,7 @@ pub(in crate::cli) struct CommandsArgs {
     pub(in crate::cli) id: Option<uuid::Uuid>,
     #[command(flatten)]
     pub(in crate::cli) wait: WaitForArgs,
-    /// At most so many; 0 for all.
+    /// At most this many; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
@@ -203,7 +203,7 @@ pub(in crate::cli) struct WaitForArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct OperationsArgs {
-    /// At most so many; 0 for all.
+    /// At most this many; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
@@ -212,7 +212,7 @@ pub(in crate::cli) struct OperationsArgs {
 pub(in crate::cli) struct LeasesArgs {
     /// Only of this projection.
     pub(in crate::cli) projection: Option<String>,
-    /// At most so many; 0 for all.
+    /// At most this many; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }

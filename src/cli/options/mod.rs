@@ -320,7 +320,7 @@ Example:
     Operations(OperationsArgs),
     /// Measure how fast this database is: pushes and catching up, beside the same work written by hand.
     ///
-    /// It uses instances and tables of its own, named `readside-bench-…`, and removes them at the end. The service goes on
+    /// It uses its own instances and tables, named `readside-bench-…`, and removes them at the end. The service goes on
     /// meanwhile, and both slow each other down.
     #[command(after_long_help = "\
 Example:

@@ -41,7 +41,7 @@ pub(super) struct Read {
 impl Read {
     /// With a prefix its push key is that and the number of the line.
     pub(super) fn line(line: &Line, defaults: &Defaults<'_>, key_prefix: Option<&str>) -> anyhow::Result<Self> {
-        let text = std::str::from_utf8(&line.bytes).context("it is no UTF-8")?.trim_ascii_end();
+        let text = std::str::from_utf8(&line.bytes).context("it is not valid UTF-8")?.trim_ascii_end();
         let mut command = command(text, defaults)?;
         if let Some(prefix) = key_prefix {
             command = command.push_key(&format!("{prefix}:{}", line.number));

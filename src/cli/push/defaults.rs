@@ -11,7 +11,7 @@ pub(in crate::cli) struct Defaults<'a> {
     pub(in crate::cli) keep: bool,
 }
 
-/// The decoder's words with the place in the line; each line is a text of its own to it.
+/// The decoder's words with the place in the line; to it, each line is a text by itself.
 pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);

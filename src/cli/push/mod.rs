@@ -27,7 +27,7 @@ const BYTES: usize = 32 << 20;
 /// How soon a signal is noticed.
 const NOTICE: Duration = Duration::from_millis(100);
 
-/// What came is stored when nothing follows for so long.
+/// What came is stored when nothing follows for this long.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What was stored.

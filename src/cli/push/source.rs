@@ -36,7 +36,7 @@ pub(in crate::cli) enum Next {
     End,
 }
 
-/// Lines are read by a thread of their own, since nothing ends the wait for standard input. It ends with its input, or with
+/// Lines are read by their own thread, since nothing ends the wait for standard input. It ends with its input, or with
 /// the process.
 #[derive(Debug)]
 pub(in crate::cli) struct Source {

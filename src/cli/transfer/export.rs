@@ -1,7 +1,7 @@
 //! All of an instance into a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -24,8 +24,13 @@ struct ExportReport<'a> {
 }
 
 pub(in crate::cli) fn export(session: &mut Session<'_>, args: &ExportArgs) -> Outcome {
-    let doing = || format!("making \"{}\"", args.file.display());
-    let file = create(&args.file).with_context(doing)?;
+    let file = create(&args.file).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => "; an export writes over no file, so name another one or remove this one first",
+            _ => "",
+        };
+        anyhow::Error::new(error).context(format!("making \"{}\"{hint}", args.file.display()))
+    })?;
     let outcome = write(session, args, file);
     if outcome.is_err() {
         // A part of an export is of no use.

@@ -160,7 +160,7 @@ impl<'a> Export<'a> {
         Ok(event)
     }
 
-    /// The next line; none when a signal ended the wait for it.
+    /// The next line; `None` when a signal ended the wait for it.
     fn line(&self, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
         let line = next(&self.source, stop)?;
         if line.is_none() && !stop.is_asked() {
@@ -190,8 +190,9 @@ fn next(source: &Source, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
         match source.next(NOTICE)? {
             Next::Line(line) => {
                 let number = line.number;
-                let text =
-                    String::from_utf8(line.bytes).ok().with_context(|| format!("line {number}: it is no UTF-8"))?;
+                let text = String::from_utf8(line.bytes)
+                    .ok()
+                    .with_context(|| format!("line {number}: it is not valid UTF-8"))?;
                 return Ok(Some((number, text)));
             }
             Next::Nothing => {}

@@ -96,7 +96,7 @@ fn copy_rows(
 ) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     for table in build.tables() {
-        let own = table.columns.iter().map(|column| sql::quote(&column.name));
+        let own = table.written().map(|column| sql::quote(&column.name));
         let columns: Vec<String> = std::iter::once(sql::quote(INSTANCE_COLUMN)).chain(own).collect();
         let columns = columns.join(", ");
         let sql = format!(
@@ -122,7 +122,17 @@ enum Unmerged {
 /// foreign key refuses. Where rows take over values from each other that have to be unique, those to which nobody refers make
 /// room first.
 fn merge_rows(conn: &mut dyn Conn, build: &Projection, live: &Projection, instance: &Arc<str>) -> Result<(), Unmerged> {
-    delete_gone(conn, build, live, instance).map_err(Unmerged::Goes)?;
+    let mut go = || {
+        conn.batch(losses::BEGIN)?;
+        match delete_gone(conn, build, live, instance) {
+            // A row of the projection's own may hold on to one that goes, and refer to another one afterwards.
+            Err(error) if error.kind() == StoreErrorKind::Constraint => conn.batch(losses::UNDO)?,
+            other => return other.and_then(|()| conn.batch(losses::KEEP)),
+        }
+        delete_free(conn, live, instance)?;
+        delete_gone(conn, build, live, instance)
+    };
+    go().map_err(Unmerged::Goes)?;
     let mut change = || {
         conn.batch(losses::BEGIN)?;
         match upsert_all(conn, build, live, instance) {
@@ -187,7 +197,7 @@ fn upsert_all(
     let (dialect, of) = (conn.dialect(), sql::quote(INSTANCE_COLUMN));
     for table in build.tables() {
         let key = key(table);
-        let own: Vec<String> = table.columns.iter().map(|column| sql::quote(&column.name)).collect();
+        let own: Vec<String> = table.written().map(|column| sql::quote(&column.name)).collect();
         let all = std::iter::once(of.clone()).chain(own.iter().cloned()).collect::<Vec<_>>().join(", ");
         let others = own.iter().filter(|name| !key.contains(name));
         let set: Vec<String> = others.map(|name| format!("{name} = excluded.{name}")).collect();
@@ -253,9 +263,9 @@ fn copy_state(
         .into_iter()
         .map(|column| format!("{column} = {}", source.replace("{}", column)))
         .collect();
-    // A new epoch: whoever works on the old rows finds its lease gone.
+    // A new epoch: a worker that is at the old rows finds its lease gone.
     let sql = format!(
-        "UPDATE {states} SET {}, epoch = epoch + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
+        "UPDATE {states} SET {}, epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
         set.join(", ")
     );
     conn.execute(&sql, &params(to, Some(from.name.as_ref().into())))?;
@@ -285,12 +295,12 @@ pub(in crate::db) fn empty(
         conn.execute(&sql, &params)?;
         let sql = format!(
             "UPDATE {} SET position = 0, event = NULL, store = NULL, held = ($4 = 1), careful = ($4 = 1), marked = NULL, \
-             epoch = epoch + 1, owner = NULL, leased_until = NULL WHERE {one}",
+             epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL WHERE {one}",
             dialect.table("projection_states")
         );
         let params: Vec<Value> = params.into_iter().chain([Value::from(0_i64)]).collect();
         conn.execute(&sql, &params)?;
-        failure::refresh(conn, &key, instance)?;
+        failure::refresh(conn, &key, vec![instance.to_string()])?;
     }
     Ok(rows)
 }

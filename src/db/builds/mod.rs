@@ -21,13 +21,14 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::declared::{self, Worn};
 use super::objects::{Dependent, Relation};
 use super::setup;
-use super::{Conn, Row, command, discarded, place};
+use super::{Conn, Row, command, discarded, made, place};
 use crate::builds::{Build, Phase};
 use crate::command::AdminCommand;
 use crate::error::{SetupError, StoreError, SwitchError};
-use crate::inspect::Hanging;
+use crate::inspect::{Hanging, Lacking};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::state::{PART, ProjectionKey};
@@ -109,6 +110,27 @@ pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
         }
     }
     Ok(hanging)
+}
+
+/// What of the definitions the tables lack that readers see.
+pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Vec<Lacking>, StoreError> {
+    let (known, mut lacking) = (stored::list(conn, None)?, Vec::new());
+    for stored in known.iter().filter(|stored| stored.live) {
+        for (name, table) in stored.named_relations(conn)? {
+            let Some(declared) = stored.declared.get(&name) else { continue };
+            let view = stored.view(conn.dialect(), &name);
+            let schema = stored.schema.as_deref();
+            let is_there = setup::catalog::relation(conn, schema, &view.raw)?.as_deref() == Some("view");
+            let worn = Worn { schema, table: &table, view: Some(&view).filter(|_| is_there) };
+            lacking.extend(declared::lacking(conn, worn, declared)?.into_iter().map(|what| Lacking {
+                projection: stored.build.key.projection().to_owned(),
+                version: stored.build.key.version,
+                table: table.raw.clone(),
+                what,
+            }));
+        }
+    }
+    Ok(lacking)
 }
 
 /// Registers a build as under construction, and makes its tables unless it was so before. Gives what they will be without
@@ -228,8 +250,13 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
     for made in sql::create_tables(dialect, build, Some(tag)) {
         setup::make(conn, build, &made)?;
     }
+    let declared = declared::read(&build.definition())?;
     for table in build.tables() {
         setup::own(conn, build, &sql::physical_raw(dialect, build, table))?;
+        if let Some(declared) = declared.get(&table.name) {
+            let [of, _] = setup::relations(dialect, build, table);
+            declared::wear(conn, Worn { schema: build.place(), table: &of, view: None }, None, declared)?;
+        }
     }
     // All engines take part in filling it: that it has succeeded says that nobody has to lead.
     let sql = format!(
@@ -243,7 +270,7 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
     let definition = build.definition().into();
     let place = build.told_place().map(ToString::to_string).into();
     conn.execute(&sql, &[name, version, definition, false.into(), now, phase, command.into(), place])?;
-    Ok(())
+    Ok(made::record(conn, build)?)
 }
 
 /// Moves a build into another phase.
@@ -302,13 +329,29 @@ fn drop_tables(conn: &mut dyn Conn, key: &ProjectionKey, tables: &[Relation]) ->
         let (projection, build) = (key.projection().to_owned(), stored::label(key));
         return Err(SetupError::Dependents { projection, build, dependents: dependents.join(", ") });
     }
-    let names: Vec<&str> = tables.iter().map(|table| table.quoted.as_str()).collect();
+    let names = tables.iter().map(|table| table.quoted.clone());
     let drops = match conn.dialect() {
-        Dialect::Postgres if names.is_empty() => Vec::new(),
-        Dialect::Postgres => vec![names.join(", ")],
-        Dialect::Sqlite => names.into_iter().map(str::to_owned).collect(),
+        Dialect::Postgres if tables.is_empty() => Vec::new(),
+        Dialect::Postgres => vec![names.collect::<Vec<_>>().join(", ")],
+        Dialect::Sqlite => referring_first(conn, tables)?,
     };
     Ok(drops.iter().try_for_each(|names| conn.batch(&format!("DROP TABLE {names}")))?)
+}
+
+/// The names of tables, each before those that it refers to: where one table is dropped after the other, its rows go first.
+fn referring_first(conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
+    let mut left: Vec<(String, Vec<String>)> = Vec::with_capacity(tables.len());
+    for table in tables {
+        let keys = conn.catalogue().referring(conn, std::slice::from_ref(table))?;
+        left.push((table.quoted.clone(), keys.into_iter().map(|key| key.from).collect()));
+    }
+    let mut sorted = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let is_free = |(_, from): &(String, Vec<String>)| !left.iter().any(|(other, _)| from.contains(other));
+        let next = left.iter().position(is_free).unwrap_or(0);
+        sorted.push(left.remove(next).0);
+    }
+    Ok(sorted)
 }
 
 /// Removes states and failures of a build.

@@ -1,14 +1,15 @@
 //! What is on record of a build: enough to find its tables without its code.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::builds::{Build, Phase};
+use crate::db::declared::{self, Declared};
 use crate::db::objects::{Own, Relation};
 use crate::db::setup::catalog;
-use crate::db::{Conn, Row, row};
+use crate::db::{Conn, Row, made, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
@@ -53,6 +54,8 @@ pub(in crate::db) struct Stored {
     pub(in crate::db) tables: Vec<String>,
     /// The types of the columns, by table and column.
     kinds: HashMap<String, HashMap<String, ColumnType>>,
+    /// What is declared of each of them, by its plain name.
+    pub(super) declared: BTreeMap<String, Declared>,
     /// Indexes and unique constraints of each of them, as defined.
     own: Vec<Own>,
 }
@@ -142,9 +145,9 @@ pub(super) fn label(key: &ProjectionKey) -> String {
 /// Builds of all projections, or of one. Who changes them has the lock of set-ups.
 pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
     let sql = format!(
-        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place \
-         FROM {} \
-         ORDER BY name, version",
+        "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place, {} \
+         FROM {} p ORDER BY name, version",
+        made::torn(conn.dialect()),
         conn.dialect().table("projections")
     );
     let rows = conn.query(&sql, &[])?;
@@ -187,6 +190,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
     let kinds = definition.tables.iter().map(kinds).collect();
     Ok(Stored {
         kinds,
+        declared: declared::read(row::text(found, 2)?)?,
         build: Build {
             key: ProjectionKey { name, version: u32::try_from(row::int(found, 1)?).unwrap_or(0) },
             phase: if live { Phase::Live } else { phase },
@@ -194,6 +198,7 @@ fn read(found: &Row) -> Result<Stored, StoreError> {
             resets: row::int(found, 7)?,
             trouble: if row::is_null(found, 6) { None } else { Some(row::text(found, 6)?.to_owned()) },
             command: row::uuid(found, 8)?,
+            torn: if row::is_null(found, 10) { None } else { Some(row::text(found, 10)?.to_owned()) },
             aggregate_types: definition.events.into_iter().map(|(name, _)| name).collect(),
         },
         live,

@@ -1,7 +1,7 @@
 //! The switch: readers see another build, in one transaction in which the live one stands still.
 //!
 //! Within a version the two builds exchange their names: states, failures and tables of the new one are those of the
-//! plain name afterwards, so that whoever works by that name goes on with it. State rows are locked before tables, in
+//! plain name afterwards, so that a pass that works by that name goes on with it. State rows are locked before tables, in
 //! the order in which every pass does it.
 
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use super::carry;
 use super::losses::{self, Losses};
 use super::stored::{self, Stored};
 use super::{accepts_loss, of, take_time, views};
-use crate::builds::{LaggingInstance, Phase};
+use crate::builds::{LaggingInstance, Phase, torn_tables};
+use crate::db::declared::{self, Worn};
 use crate::db::objects::TablePair;
 use crate::db::transaction::Transaction;
-use crate::db::{Conn, row, setup};
+use crate::db::{Conn, made, row, setup};
 use crate::error::{Holder, StoreError, StoreErrorKind, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
@@ -42,8 +43,13 @@ pub(in crate::db) fn go_live(
     if new.build.phase == Phase::Halted {
         return Err(none());
     }
+    if let Some(found) = &new.build.torn {
+        let doing = format!("putting {} of projection {:?} before the readers", new.label(), key.projection());
+        return Err(torn_tables(&doing, found).into());
+    }
     let Some(live) = known.iter().find(|stored| stored.live) else {
         views::point(conn, None, new, &mut Losses::default())?;
+        wear(conn, None, new)?;
         return Ok(mark_live(conn, None, key)?);
     };
     look_ahead(conn, live, new)?;
@@ -75,9 +81,21 @@ pub(in crate::db) fn go_live(
         mark_live(conn, Some(&live.build.key), key)?;
     }
     losses::take(conn, following, &mut losses)?;
+    wear(conn, Some(live), if within { live } else { new })?;
     carry::breaks(conn, before, &mut losses)?;
     for lost in losses.accepted(key.projection(), accepts)? {
         log::warn!("projection {:?}: the tables that readers see now are without {lost}", key.projection());
+    }
+    Ok(())
+}
+
+/// Gives what readers see now all that its definition says beside rows, and takes away what only the one before said.
+fn wear(conn: &mut dyn Conn, before: Option<&Stored>, seen: &Stored) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    for (name, declared) in &seen.declared {
+        let (table, view) = (seen.relation(dialect, name), seen.view(dialect, name));
+        let worn = Worn { schema: seen.schema.as_deref(), table: &table, view: Some(&view) };
+        declared::wear(conn, worn, before.and_then(|before| before.declared.get(name)), declared)?;
     }
     Ok(())
 }
@@ -109,7 +127,7 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
     conn.query(&sql, &of(key)).map(|_| ())
 }
 
-/// Whose transaction holds a lock for so long is not waited for in line, where all who come later would wait behind.
+/// Whose transaction holds a lock for this long is not waited for in line, where all who come later would wait behind.
 const LONG: Duration = Duration::from_secs(1);
 
 /// How long readers may wait for a switch that waits itself.
@@ -136,7 +154,7 @@ fn wanted(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(Vec<Strin
     Ok((tables, live.tables.iter().map(view).collect()))
 }
 
-/// Who holds these for long, or else whoever holds them.
+/// The sessions that hold these for long, or else all that hold them.
 fn holders(conn: &mut dyn Conn, of: &[String], long: bool) -> Result<Vec<Holder>, StoreError> {
     let mut found = conn.in_the_way(of)?;
     found.retain(|holder| !long || holder.since.is_some_and(|since| since >= LONG));
@@ -173,8 +191,8 @@ fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), Sw
 }
 
 /// Nobody writes to these tables or reads from them any more. Readers lock a view before its tables, and so does this.
-/// All locks together are waited for less long than it takes a server to look for deadlocks: whoever is in its way by order of
-/// tables is not the one to lose.
+/// All locks together are waited for less long than it takes a server to look for deadlocks: a session that takes
+/// tables in another order is not the one to lose.
 fn lock_tables(
     conn: &mut dyn Conn,
     live: &Stored,
@@ -255,6 +273,7 @@ fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored, losses: &mut Losse
     }
     conn.catalogue()
         .renaming(conn, &mut |conn| renames.iter().try_for_each(|(from, to)| rename_tables(conn, live, from, to)))?;
+    made::exchange(conn, plain, beside)?;
     name_afresh(conn, live, new)?;
     views::point(conn, Some(live), live, losses)?;
     let dialect = conn.dialect();

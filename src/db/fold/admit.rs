@@ -157,6 +157,8 @@ pub(super) struct Facts<'t> {
     pub(super) table: &'t Table,
     /// Effects on different rows of the table never touch each other, nor other tables.
     pub(super) is_foldable: bool,
+    /// Whether rows touch each other is not known before the database has worked something out.
+    pub(super) is_opaque: bool,
     /// By place of the column.
     is_key: Vec<bool>,
     is_indexed: Vec<bool>,
@@ -181,6 +183,7 @@ impl<'t> Facts<'t> {
             table,
             longest: (MOST_INDEXED / widths.max().unwrap_or(1).max(1)).min(LONGEST_INDEXED),
             is_foldable: is_foldable(table, all),
+            is_opaque: table.has_generated_unique(),
             is_key: table.columns.iter().map(|column| table.primary_key.contains(&column.name)).collect(),
             is_indexed: table.columns.iter().map(is_indexed).collect(),
             required: table.columns.iter().filter(|column| is_required(column)).count(),
@@ -236,7 +239,7 @@ fn is_foldable(table: &Table, all: &[Table]) -> bool {
 }
 
 fn is_required(column: &Column) -> bool {
-    !column.nullable && column.default.is_none()
+    !column.nullable && column.default.is_none() && column.generated.is_none()
 }
 
 /// What a statement does to its row. One is filled again and again for a whole batch.
@@ -251,7 +254,7 @@ pub(super) struct Op<'s> {
 }
 
 impl<'s> Op<'s> {
-    /// Becomes what the statement does, and tells to which row; none when it cannot be folded.
+    /// Becomes what the statement does, and tells to which row; `None` when it cannot be folded.
     pub(super) fn admit(
         &mut self,
         facts: &Facts<'_>,
@@ -356,7 +359,7 @@ impl Facts<'_> {
         if is_exact && !by.is_null() { self.held(at, column, by) } else { None }
     }
 
-    /// The value as the column holds it; none when a database might refuse it.
+    /// The value as the column holds it; `None` when a database might refuse it.
     fn held<'s>(&self, at: usize, column: &Column, value: &'s Value) -> Option<Cow<'s, Value>> {
         if !value.fits(column.kind) {
             return None;

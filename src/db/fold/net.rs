@@ -127,7 +127,7 @@ fn adds(changes: &Changes<'_>) -> bool {
     changes.iter().any(|(_, cell)| matches!(cell, Cell::Add(_)))
 }
 
-/// The sum, as a column of this type holds it; none when it overflows. What is added to NULL gives NULL.
+/// The sum, as a column of this type holds it; `None` when it overflows. What is added to NULL gives NULL.
 fn sum(kind: ColumnType, value: &Value, by: &Value) -> Option<Value> {
     match (value, by, kind) {
         (Value::Integer(n), Value::Integer(by), _) => n.checked_add(*by).map(Value::Integer),
@@ -180,7 +180,7 @@ fn change<'s>(table: &Table, new: &mut NewRow<'s>, changes: &Changes<'s>) {
     }
 }
 
-/// Both changes of a column as one; none when an addition would be overlooked, or may overflow in between.
+/// Both changes of a column as one; `None` when an addition would be overlooked, or may overflow in between.
 fn both<'s>(kind: ColumnType, first: &Cell<'s>, next: &Cell<'s>) -> Option<Cell<'s>> {
     match (first, next) {
         (Cell::Set(_), Cell::Set(value)) => Some(Cell::Set(value.clone())),

@@ -1,7 +1,7 @@
 //! Statements on tables whose rows can touch each other, by unique keys or foreign keys: those on one table that follow each
 //! other and are of one shape become one statement, with the same outcome as in their order.
 //!
-//! Each table has a run of its own. What is written for a table is written after what is at hand for the tables that it
+//! Each table has its own run. What is written for a table is written after what is at hand for the tables that it
 //! refers to; so a row that may come or go is not added to a table while others that refer to it have statements at hand.
 //! An update may be: it leaves the primary key, which is all that others refer to.
 
@@ -71,8 +71,8 @@ impl<'s> Runs<'s> {
         (instance, statement): (NumberedInstance<'s>, &'s Statement),
         op: &mut Op<'s>,
     ) -> Result<bool, StoreError> {
-        if self.is_above(at, at) {
-            // A row may need another one of its own statement.
+        if self.is_above(at, at) || facts.is_opaque {
+            // A row may need another one of its own statement, or be in the way of one.
             return Ok(false);
         }
         let Some(key) = op.admit(facts, instance, statement) else { return Ok(false) };

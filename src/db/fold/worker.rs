@@ -10,7 +10,7 @@ use crate::db::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 
-/// Writes everything that `fold` hands over, in order; when that is much, it folds on a thread of its own. Gives how many
+/// Writes everything that `fold` hands over, in order; when that is much, it folds on its own thread. Gives how many
 /// statements are seen to have met no row.
 pub(super) fn run<'s>(
     conn: &mut dyn Conn,

@@ -77,7 +77,7 @@ struct Store<'s, B> {
 }
 
 impl Pushes {
-    /// Stores events of this process in a transaction of their own, or in one with others.
+    /// Stores events of this process in their own transaction, or in one with others.
     pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, push: Push) -> Result<Accepted, PushError> {
         let push = Arc::new(push);
         if push.is_empty() {

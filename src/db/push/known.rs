@@ -1,7 +1,7 @@
 //! Versions of aggregates that this process has stored itself, so that they need not be read again.
 //!
 //! They hold for as long as the event at the head of the instance is the last one that this process has stored: the
-//! counter row, which names it, is read under the lock that every push takes. Whoever changes versions otherwise has to
+//! counter row, which names it, is read under the lock that every push takes. Code that changes versions in another way has to
 //! change the counter row's `head_event`.
 
 use std::collections::HashMap;

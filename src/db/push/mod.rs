@@ -2,7 +2,7 @@
 //!
 //! The order is the law (L1), and `transaction.rs` keeps it. First it locks the counters of all instances. Then, in a later
 //! statement, it reads versions, unique values and push keys (`read.rs`). Then it decides (`ledger.rs`), and writes events and
-//! counters. Whoever holds a counter decides positions alone until its commit, so the order of commits is
+//! counters. The holder of a counter decides positions alone until its commit, so the order of commits is
 //! the order of positions. Pushes of one process that wait for each other share a transaction (`line.rs`, `group.rs`).
 
 mod draft;

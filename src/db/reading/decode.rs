@@ -13,7 +13,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use crate::error::RowFault;
-use crate::value::{Json, Value, micros, parse_time, time_text};
+use crate::value::{DECIMAL, Json, Value, micros, parse_time, time_text};
 
 /// Why it does not fit, and in which column.
 #[derive(Debug)]
@@ -198,7 +198,10 @@ impl<'de> Deserializer<'de> for RowOf<'_> {
         self.deserialize_tuple(length, visitor)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        if name == DECIMAL {
+            return self.single(&visitor)?.deserialize_newtype_struct(name, visitor);
+        }
         visitor.visit_newtype_struct(self)
     }
 

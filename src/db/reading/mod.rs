@@ -1,4 +1,4 @@
-//! Reads of a service's own: SQL of its own, rows as values of its own types, one tenant by default.
+//! Reads that a service writes: custom SQL, rows as values of the service's types, one tenant by default.
 
 mod decode;
 mod text;
@@ -34,7 +34,7 @@ pub struct OwnQuery<'q> {
 /// Takes the names of the columns and a row; false ends the read.
 pub(crate) type EachRow<'e> = &'e mut dyn FnMut(&[String], Row) -> bool;
 
-/// Reads with terms of their own; see [`DbStore::reader`].
+/// Reads on other terms; see [`DbStore::reader`].
 #[derive(Debug)]
 #[must_use = "it reads nothing until it is asked"]
 pub struct Reader<'s, B: Backend> {
@@ -155,7 +155,7 @@ impl<B: Backend> DbStore<B> {
         self.reader().stream_all_as(sql, values, each)
     }
 
-    /// Reads with a time of their own.
+    /// Reads with another time limit.
     ///
     /// # Examples
     /// ```

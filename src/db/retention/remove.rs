@@ -1,7 +1,7 @@
 //! All of an instance goes but its counter.
 //!
 //! The first step closes the instance to pushes and sets every projection's state to its head, under the locks of both:
-//! whoever still holds events of it finds them done. What is removed afterwards is removed for good. Events go from the last
+//! a process that still holds events of it finds them done. What is removed afterwards is removed for good. Events go from the last
 //! to the first, so that at any moment those left are a beginning of the log.
 
 use std::time::Duration;
@@ -187,7 +187,7 @@ fn close(
     Ok((found, operation::begin(conn, asked, by)?))
 }
 
-/// Whoever has a state of the instance locked is waited for; whoever locks it later finds all events done. States that are
+/// It waits for transactions that have a state of the instance locked. One that locks it later finds all events done. States that are
 /// made after these are removed read as the counter says (`db/state.rs`).
 fn fence(conn: &mut dyn Conn, instance: &str, head: i64) -> Result<(), StoreError> {
     let dialect = conn.dialect();
@@ -327,7 +327,7 @@ mod tests {
         }
     }
 
-    // Contract: K3: whoever adds a table decides what a removal does about it.
+    // Contract: K3: a new table has to say what a removal does about it.
     #[test]
     fn every_table_with_rows_of_instances_is_known() {
         let store = SqliteStore::in_memory().unwrap();

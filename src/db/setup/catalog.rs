@@ -17,7 +17,7 @@ pub(super) fn engine_table(dialect: Dialect, name: &'static str) -> &'static str
     }
 }
 
-/// What bears a name: `table`, `view` or the database's word for something else; none when it is free.
+/// What bears a name: `table`, `view` or the database's word for something else; `None` when it is free.
 pub(in crate::db) fn relation(
     conn: &mut dyn Conn,
     schema: Option<&str>,
@@ -168,13 +168,13 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
         kind: type_name(dialect, column.kind),
         not_null: !column.nullable,
         has_default: false,
-        is_generated: false,
+        is_generated: column.generated.is_some(),
         key: key(&column.name).and_then(|at| i64::try_from(at + 2).ok()).unwrap_or(0),
     });
     std::iter::once(instance).chain(columns).collect()
 }
 
-/// In what a table differs from its definition; none when it fits.
+/// In what a table differs from its definition; `None` when it fits.
 pub(in crate::db) fn difference(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -195,7 +195,7 @@ pub(in crate::db) fn difference(
     missing_unique(conn, projection, table)
 }
 
-/// What in a table may make statements fail that fit its definition; none when there is nothing. What the table allows beyond
+/// What in a table may make statements fail that fit its definition; `None` when there is nothing. What the table allows beyond
 /// its definition is in no statement's way.
 pub(in crate::db) fn obstacle(
     conn: &mut dyn Conn,
@@ -203,15 +203,14 @@ pub(in crate::db) fn obstacle(
     table: &Table,
 ) -> Result<Option<String>, StoreError> {
     let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
-    let own = |column: &&CatalogColumn| wanted.iter().any(|want| want.name == column.name);
+    let pairs = found.iter().filter_map(|column| Some((column, wanted.iter().find(|want| want.name == column.name)?)));
     // Such a column allows no NULL either, which is not what a statement meets first.
-    if let Some(text) = found.iter().filter(own).find_map(generated) {
+    if let Some(text) = pairs.clone().find_map(|(found, want)| generated(found, want)) {
         return Ok(Some(text));
     }
     if let Some(text) = demanded(conn, projection, table)? {
         return Ok(Some(text));
     }
-    let pairs = found.iter().filter_map(|column| Some((column, wanted.iter().find(|want| want.name == column.name)?)));
     let mut other =
         pairs.filter_map(|(found, want)| kind_difference(found, want).or_else(|| key_difference(found, want)));
     let text = missing(&found, &wanted).or_else(|| other.next());
@@ -229,6 +228,9 @@ pub(in crate::db) fn demanded(
         let name = &column.name;
         match wanted.iter().find(|want| want.name == *name) {
             Some(want) if !want.not_null => return Ok(Some(format!("column {name:?} does not allow NULL"))),
+            Some(want) if want.is_generated && !column.is_generated && !column.has_default => {
+                return Ok(generated(column, want));
+            }
             None if !column.has_default => {
                 return Ok(Some(format!("column {name:?} is not part of it, allows no NULL and has no default")));
             }
@@ -293,13 +295,18 @@ fn column_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<Stri
     key_difference(found, want)
 }
 
-fn generated(found: &CatalogColumn) -> Option<String> {
-    let text = || format!("the database alone gives column {:?} its values (GENERATED ALWAYS)", found.name);
-    found.is_generated.then(text)
+fn generated(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
+    match (found.is_generated, want.is_generated) {
+        (true, false) => {
+            Some(format!("the database alone gives column {:?} its values (GENERATED ALWAYS)", found.name))
+        }
+        (false, true) => Some(format!("column {:?} is to be generated, and nothing gives it its values", found.name)),
+        _ => None,
+    }
 }
 
 fn kind_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
-    if let Some(text) = generated(found) {
+    if let Some(text) = generated(found, want) {
         return Some(text);
     }
     let is_same = found.kind.eq_ignore_ascii_case(&want.kind);

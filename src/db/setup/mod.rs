@@ -6,8 +6,9 @@ pub(super) mod catalog;
 mod projection;
 mod script;
 mod tables;
+mod trial;
 
-pub(super) use projection::{is_ours, make, own};
+pub(super) use projection::{is_ours, make, own, relations};
 pub(crate) use projection::{read_rows, setup, verify};
 pub(crate) use script::script;
 pub(crate) use tables::read_tables;

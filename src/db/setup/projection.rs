@@ -1,12 +1,13 @@
 //! Tables and views of projections: making, checking, switching, reading.
 
-use super::{catalog, check_version, current, ints, lock, migrate, texts};
+use super::{catalog, check_version, current, ints, lock, migrate, texts, trial};
 use crate::builds::Phase;
 use crate::db::builds::stored::{self, Stored};
+use crate::db::declared::{self, Worn};
 use crate::db::objects::Relation;
-use crate::db::{Backend, Conn, builds, discarded, place, row};
-use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
-use crate::projection::Projection;
+use crate::db::{Backend, Conn, builds, discarded, made, place, row};
+use crate::error::{ProjectionError, SetupError, StoreError, StoreErrorKind, chain};
+use crate::projection::{Projection, brings_the_same};
 use crate::sql::{self, Dialect, Making};
 use crate::statement::find_table;
 use crate::table::Table;
@@ -15,6 +16,7 @@ use crate::value::Value;
 /// Creates or migrates everything.
 pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     check(backend, projections)?;
+    trial::all(backend, projections)?;
     migrate(backend)?;
     if backend.read("looking for tables without a schema on record", place::is_missing)? {
         backend.write("recording the schemas of tables", |conn| {
@@ -32,7 +34,21 @@ pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Res
 /// That the definitions hold together, and say all that this database needs.
 fn check<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     Projection::check_all(projections)?;
-    Ok(projections.iter().try_for_each(|projection| projection.check_texts(backend.dialect()))?)
+    projections.iter().try_for_each(|projection| projection.check_texts(backend.dialect()))?;
+    check_isolation(backend, projections)
+}
+
+/// That who is promised to see one tenant alone does.
+pub(super) fn check_isolation<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
+    let isolated = |projection: &&Projection| {
+        let table = projection.tables().iter().find(|table| table.isolated)?;
+        Some((projection.name().to_owned(), table.name.clone()))
+    };
+    let Some((projection, table)) = projections.iter().find_map(isolated) else { return Ok(()) };
+    let doing = "looking whether this database can isolate tenants";
+    let Some(why) = backend.read(doing, |conn| conn.catalogue().not_isolating(conn))? else { return Ok(()) };
+    let what = format!("asks for tenant_isolation, which is not to be had here: {why}; leave it out for this database");
+    Err(ProjectionError::Table { projection, table, what }.into())
 }
 
 fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupError> {
@@ -56,22 +72,35 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
             make(conn, projection, &made)?;
         }
     }
+    let declared = declared::read(&projection.definition())?;
+    let before = registered.before.as_deref().map(declared::read).transpose()?.unwrap_or_default();
     for table in projection.tables() {
         own(conn, projection, &sql::physical_raw(dialect, projection, table))?;
         check_fits(conn, projection, table)?;
         let view = sql::view_raw(dialect, projection, table);
         if !registered.live {
-            continue;
-        }
-        if is_ours(conn, projection, &view, "view")? {
+            // Readers do not see it.
+        } else if is_ours(conn, projection, &view, "view")? {
             check_view(conn, projection, table)?;
             close_view(conn, projection, table)?;
         } else {
             conn.batch(&create_view(dialect, projection, table))?;
             own(conn, projection, &view)?;
         }
+        if let Some(declared) = declared.get(&table.name) {
+            let [of, seen] = relations(dialect, projection, table);
+            let view = Some(&seen).filter(|_| registered.live);
+            let worn = Worn { schema: projection.place(), table: &of, view };
+            declared::wear(conn, worn, before.get(&table.name), declared)?;
+        }
     }
-    Ok(())
+    Ok(if create { made::record(conn, projection) } else { made::record_new(conn, projection) }?)
+}
+
+/// A table of a projection, and its view.
+pub(in crate::db) fn relations(dialect: Dialect, projection: &Projection, table: &Table) -> [Relation; 2] {
+    [sql::physical_raw(dialect, projection, table), sql::view_raw(dialect, projection, table)]
+        .map(|raw| Relation { quoted: sql::in_schema(dialect, projection.place(), &raw), raw })
 }
 
 /// Makes a table or an index of a projection; an error names it.
@@ -90,8 +119,7 @@ fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
     if dialect == Dialect::Sqlite {
         return Ok(());
     }
-    let raw = sql::view_raw(dialect, projection, table);
-    let view = Relation { quoted: sql::in_schema(dialect, projection.place(), &raw), raw };
+    let [_, view] = relations(dialect, projection, table);
     let sql = "SELECT 1 FROM pg_class c WHERE c.oid = $1::text::regclass AND pg_has_role(c.relowner, 'USAGE') \
                AND strpos(pg_get_viewdef(c.oid), $2::text) = 0";
     if conn.query(sql, &[view.quoted.as_str().into(), sql::READ_ONLY.into()])?.is_empty() {
@@ -136,6 +164,10 @@ fn check_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
 struct Registered {
     live: bool,
     is_new: bool,
+    /// The definition on record, where it is another text of the same.
+    before: Option<String>,
+    /// The definition as it belongs on record.
+    own: String,
 }
 
 /// The view on a table of this version.
@@ -151,6 +183,16 @@ fn register(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> R
         let own = known.iter().find(|stored| stored.build.key == projection.key() && stored.place.is_none());
         if let (Some(stored), Some(place)) = (own, projection.told_place()) {
             place::record(conn, stored, place)?;
+        }
+        if registered.before.is_some() {
+            let sql = format!(
+                "UPDATE {} SET definition = $3 WHERE name = $1 AND version = $2",
+                conn.dialect().table("projections")
+            );
+            conn.execute(
+                &sql,
+                &[projection.name().into(), ints(projection.version()), registered.own.as_str().into()],
+            )?;
         }
         return Ok(registered);
     }
@@ -177,7 +219,7 @@ fn register(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> R
     if let (false, Some(seen)) = (live, known.iter().find(|stored| stored.live)) {
         discarded::carry(conn, &seen.build.key, &projection.key(), None)?;
     }
-    Ok(Registered { live, is_new: true })
+    Ok(Registered { live, is_new: true, before: None, own: projection.definition() })
 }
 
 fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Registered>, SetupError> {
@@ -187,18 +229,20 @@ fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Reg
     );
     let rows = conn.query(&sql, &[projection.name().into(), ints(projection.version())])?;
     let Some(found) = rows.first() else { return Ok(None) };
-    let is_same = match projection.schema_name() {
+    let recorded = row::text(found, 0)?;
+    let own = match projection.schema_name() {
         // The schema on record may be named by now.
         Some(named) if !row::is_null(found, 2) && row::text(found, 2)? == named => {
-            row::text(found, 0)? == projection.without_schema().definition()
+            projection.without_schema().definition()
         }
-        _ => row::text(found, 0)? == projection.definition(),
+        _ => projection.definition(),
     };
-    if !is_same {
+    if !brings_the_same(recorded, &own) {
         let version = projection.version();
         return Err(SetupError::DefinitionChanged { projection: projection.name().to_owned(), version });
     }
-    Ok(Some(Registered { live: row::truth(found, 1)?, is_new: false }))
+    let before = (recorded != own).then(|| recorded.to_owned());
+    Ok(Some(Registered { live: row::truth(found, 1)?, is_new: false, before, own }))
 }
 
 /// True when the name is taken by this projection, which is placed, false when it is free; anything else is

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::catalog;
-use crate::db::Backend;
+use crate::db::declared::{self, Worn};
+use crate::db::{Backend, made};
 use crate::error::SetupError;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
@@ -12,6 +13,9 @@ use crate::sql::{self, Dialect};
 pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
     Projection::check_all(projections)?;
     let dialect = backend.dialect();
+    if dialect == Dialect::Sqlite {
+        super::projection::check_isolation(backend, projections)?;
+    }
     let mut lines = vec!["BEGIN;".to_owned()];
     for (version, migration) in (1..).zip(backend.migrations()) {
         lines.push((*migration).trim_end().to_owned());
@@ -25,6 +29,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
     lines.push(format!("INSERT INTO {} (store_id) VALUES ({id});", dialect.table("store")));
     for projection in projections {
         projection_lines(dialect, projection, &mut lines);
+        lines.extend(beside_rows(backend, projection)?);
     }
     lines.push("COMMIT;\n".to_owned());
     Ok(backend.at_home(lines.join("\n")))
@@ -32,7 +37,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
     let name = literal(projection.name());
-    // Whoever runs the script decides by its search path, once and for all.
+    // The search path of the session that runs the script decides, once and for all.
     let unnamed = dialect == Dialect::Postgres && projection.schema_name().is_none();
     let place = if unnamed { "current_schema()" } else { "NULL" };
     let before = if unnamed { "current_schema() || '.' || " } else { "" };
@@ -54,6 +59,28 @@ fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<S
         projection.version(),
         literal(&projection.definition())
     ));
+    if dialect == Dialect::Postgres {
+        let tables = projection.tables().iter();
+        let tables: Vec<String> = tables.map(|table| literal(&sql::physical_raw(dialect, projection, table))).collect();
+        let schema = projection.schema_name().map_or("NULL".to_owned(), literal);
+        let tables = format!("ARRAY[{}]::text[]", tables.join(", "));
+        let noting = made::noting(&format!("{schema}::text"), &tables, &name, &projection.version().to_string());
+        lines.push(format!("{noting};"));
+    }
+}
+
+/// Comments, grants and policies.
+fn beside_rows<B: Backend>(backend: &B, projection: &Projection) -> Result<Vec<String>, SetupError> {
+    let (dialect, catalogue) = (backend.dialect(), backend.catalogue());
+    let declared = declared::read(&projection.definition())?;
+    let mut lines = Vec::new();
+    for table in projection.tables() {
+        let [of, view] = super::relations(dialect, projection, table);
+        let worn = Worn { schema: projection.schema_name(), table: &of, view: Some(&view) };
+        let pieces = declared.get(&table.name).map(|declared| catalogue.pieces(declared, worn));
+        lines.extend(pieces.into_iter().flatten().map(|piece| format!("{};", piece.make)));
+    }
+    Ok(lines)
 }
 
 /// A text as an SQL literal; names are checked to hold no control characters.

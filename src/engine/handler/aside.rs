@@ -28,7 +28,7 @@ enum Told {
 pub(crate) struct Aside(Mutex<Option<JoinHandle<()>>>);
 
 impl Aside {
-    /// Waits for the reducer on which a transaction gave up. For whoever holds nothing open.
+    /// Waits for the reducer on which a transaction gave up. Call it while no transaction is open.
     pub(crate) fn end(&self) {
         let thread = self.0.lock().take();
         // It catches what its reducers do.
@@ -51,7 +51,7 @@ impl Aside {
                 // Word of one event is as good as of several.
                 work.reduce_telling(&projection, &reducing, || drop(tell.try_send(Told::Event)));
             }
-            // Whoever waits no more has no use for it.
+            // A caller that waits no more does not need it.
             let _ = tell.send(Told::All(works));
         });
         *known = Some(thread.map_err(|error| StoreError::new(DOING, StoreErrorKind::Other, error))?);

@@ -9,7 +9,8 @@ use crate::engine::pass::{Pass, cancelled, failure};
 use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, chain};
 use crate::event::Event;
 use crate::failure::{
-    Action, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, ReduceFailure, Refused, RetryOutcome,
+    Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, ReduceFailure, Refused,
+    RetryOutcome,
 };
 use crate::projection::is_reducing;
 use crate::query::{Cursor, EventFilter, ReadRequest};
@@ -461,7 +462,7 @@ impl Pass {
     }
 
     /// Applies the held events of an instance in order, those of many aggregates in one transaction, but for aggregates of which
-    /// one is not reduced, which it returns. None when something came in between that only the work on single events can tell.
+    /// one is not reduced, which it returns. `None` when something came in between that only the work on single events can tell.
     fn apply_held(
         &self,
         instance: &Arc<str>,
@@ -495,7 +496,7 @@ impl Pass {
         }
     }
 
-    /// Reads and reduces these held events as far as there is room. None when nothing can be read.
+    /// Reads and reduces these held events as far as there is room. `None` when nothing can be read.
     fn read_as_far_as(
         &self,
         known: &[FailedEvent],
@@ -554,15 +555,7 @@ impl Pass {
             tx.note_all(&self.key, instance, &parked, Action::Retry, by)?;
             tx.forget(&self.key, instance, &positions)?;
             // What is done lies in front.
-            let ids: Vec<Arc<str>> = these().map(|held| Arc::clone(&held.attempt.aggregate_id)).collect();
-            let left = tx.parked(&self.key, instance, &ids)?;
-            let mut last: HashMap<Aggregate, &FailedEvent> = HashMap::new();
-            last.extend(these().map(|held| (aggregate_of(held), held)));
-            let open = last.into_iter().filter(|(aggregate, _)| left.contains(aggregate));
-            for (_, held) in open {
-                self.promote(tx, held, held.attempt.position)?;
-            }
-            Ok(())
+            tx.promote(&self.key, instance, &these().map(aggregate_of).collect())
         })?;
         if as_known {
             for held in these().filter(|held| held.attempt.state == FailureStatus::Parked) {
@@ -609,7 +602,7 @@ impl Pass {
                 tx.save(&self.key, &[checkpoint], origin.log)?;
             }
             tx.record(&self.key, &[Attempt { state: FailureStatus::Discarded, ..held.attempt.clone() }])?;
-            self.promote(tx, held, *position)
+            tx.promote(&self.key, instance, &Aggregates::from([aggregate_of(held)]))
         })?;
         Ok(())
     }
@@ -620,18 +613,6 @@ impl Pass {
         let behind = Self::of_aggregate(held).positions(held.attempt.position.saturating_add(1), i64::MAX);
         let first = self.models.failed_events(&self.key, &behind.limit(1))?.into_iter().next();
         Ok(first.filter(|first| first.attempt.attempts == 0))
-    }
-
-    /// The first held event of an aggregate, behind this position, is the parked one.
-    fn promote(&self, tx: &mut dyn ProjectionTransaction, held: &FailedEvent, after: i64) -> Result<(), StoreError> {
-        let rest = Self::of_aggregate(held).positions(after.saturating_add(1), i64::MAX);
-        let first = tx.failed_events(&self.key, &rest.limit(1))?;
-        match first.first() {
-            Some(first) if first.attempt.state == FailureStatus::Behind => {
-                tx.record(&self.key, &[Attempt { state: FailureStatus::Parked, ..first.attempt.clone() }])
-            }
-            _ => Ok(()),
-        }
     }
 
     fn apply_skipped(&self, held: &FailedEvent, by: &By) -> Result<RetryOutcome, FailureError> {
@@ -668,7 +649,7 @@ impl Pass {
                     let now = tx.failed_events(&self.key, &query)?;
                     self.apply_chunk(tx, &now, &steps, whole, done)?;
                     // What is done lies in front.
-                    self.promote(tx, held, done.applied.last().map_or(from - 1, |last| *last))
+                    tx.promote(&self.key, &held.attempt.instance, &Aggregates::from([aggregate_of(held)]))
                 })
             };
             match apply(true, &mut done) {

@@ -20,6 +20,7 @@ use crate::engine::pass::{Pass, cancelled};
 use crate::engine::read::fetch::Fetched;
 use crate::engine::read::read_ahead::ReadAhead;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::{Error, SetupError, StoreError, TriggerError, net};
 use crate::event::Event;
 use crate::projection::{Projection, is_reducing};
@@ -34,7 +35,7 @@ const OPENED: usize = 10_000;
 /// For how long a caller waits for another one's run that a reducer holds up in another instance.
 const HELD_UP: Duration = Duration::from_secs(5);
 
-/// Brings one projection up to date, exactly once, whoever else does the same at the same time.
+/// Brings one projection up to date, exactly once, also while others do the same.
 ///
 /// # Examples
 /// ```
@@ -80,7 +81,7 @@ impl ProjectionHandler {
         let (key, cancel) = (projection.key(), Arc::default());
         let (single_steps, missed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (log, is_hidden) = (OnceLock::new(), AtomicBool::new(false));
-        let (reducing, meter) = (Arc::default(), Meter::default());
+        let (reducing, meter, hub) = (Arc::default(), Meter::default(), Arc::default());
         let inner = Pass {
             source,
             models,
@@ -94,13 +95,20 @@ impl ProjectionHandler {
             single_steps,
             missed,
             meter,
+            hub,
         };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }
 
-    /// The same handler, which tells what its reducers are at to whoever looks whether one hangs.
+    /// The same handler, which tells what its reducers are at, so that a look finds one that hangs.
     pub(crate) fn telling(mut self, reducing: Arc<Reducing>) -> Self {
         self.inner.reducing = reducing;
+        self
+    }
+
+    /// The same handler, which tells those who watch.
+    pub(crate) fn watched_by(mut self, hub: Arc<Hub>) -> Self {
+        self.inner.hub = hub;
         self
     }
 
@@ -137,7 +145,7 @@ impl ProjectionHandler {
         if is_reducing() {
             return Err(TriggerError::InsideReducer { projection: self.name() });
         }
-        // A source or a store of the service's own may panic; whoever waits for this pass sees it end.
+        // A custom source or store may panic; the callers that wait for this pass see it end.
         net::caught(|| self.trigger_all(instances))
             .unwrap_or_else(|panic| Err(TriggerError::Panicked { projection: self.name(), panic }))
     }
@@ -275,7 +283,7 @@ impl ProjectionHandler {
         Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
     }
 
-    /// Waits for a flight of somebody else's; none when it was abandoned, or waits for a reducer in another instance.
+    /// Waits for a flight of somebody else's; `None` when it was abandoned, or waits for a reducer in another instance.
     fn outcome(&self, instance: &Arc<str>, flight: &Arc<InFlight>) -> Option<FlightOutcome> {
         let mut watch = Watch::default();
         loop {

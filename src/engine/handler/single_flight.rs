@@ -43,7 +43,7 @@ impl InFlight {
         course.outcome.is_none()
     }
 
-    /// How it landed; none when that took longer than a while.
+    /// How it landed; `None` when that took longer than a while.
     pub(crate) fn wait(&self) -> Option<FlightOutcome> {
         let deadline = clock::deadline(LONGEST_WAIT);
         let mut course = self.course.lock();

@@ -14,6 +14,9 @@ use crate::engine::pass::plan::{self, Plan};
 use crate::engine::pass::read_position::{self, ReadPosition};
 use crate::engine::pass::work::{Status, Step, Work};
 use crate::engine::pass::{LogIdentity, Pass, failure};
+use crate::engine::watch::changes::Rows;
+use crate::engine::watch::hub::{Flight, Landed};
+use crate::engine::watch::touched::Touched;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::failure::{Aggregates, Attempt, FailureClass, FailureQuery, FailureStatus};
@@ -79,6 +82,8 @@ struct Effect {
     unmark: bool,
     /// The checkpoint before, when all events from there on are applied, as far as is known for certain.
     clean: Option<i64>,
+    /// [`State::anew`] under the lock.
+    anew: i64,
 }
 
 impl Effect {
@@ -96,6 +101,7 @@ impl Effect {
             clear: false,
             unmark: false,
             clean: None,
+            anew: 0,
         }
     }
 }
@@ -127,6 +133,7 @@ impl Pass {
         }
         let instances: Vec<Arc<str>> = works.iter().map(|work| Arc::clone(&work.instance)).collect();
         let (mut effects, mut extended, mut missed) = (Vec::new(), None, 0);
+        let flight = self.hub.begin(self.projection.name(), &instances);
         let outcome = self.models.transaction(&mut |tx| {
             if let ApplyMode::BatchNoWait { share } = way {
                 tx.limit_waits(share)?;
@@ -158,14 +165,29 @@ impl Pass {
                 }
             }
         }
+        if let Some(flight) = flight {
+            for (work, effect) in works.iter().zip(&effects) {
+                self.tell(&flight, work, effect);
+            }
+        }
         let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
         for (work, effect) in works.iter_mut().zip(effects) {
-            for step in steps_todo(work, &effect) {
-                self.meter.applied(step.event.created_at, now, is_hidden);
-            }
+            self.meter.applied(steps_todo(work, &effect).map(|step| step.event.created_at), now, is_hidden);
             self.take_over(work, effect);
         }
         Ok(true)
+    }
+
+    /// Tells those who watch an instance which of its rows were changed.
+    fn tell(&self, flight: &Flight<'_>, work: &Work, effect: &Effect) {
+        let Some(Checkpoint { position, event, .. }) = effect.checkpoint else { return };
+        let landed = Landed { from: effect.clean, position, event, anew: effect.anew };
+        flight.landed(&self.key, &work.instance, &landed, || {
+            let mut touched = Touched::new(&self.projection);
+            let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
+            statements.for_each(|statement| touched.add(statement));
+            Rows::Known(touched.rows())
+        });
     }
 
     /// Where the events of some works come from. A log in another database is asked whether it still holds the last event of
@@ -276,7 +298,7 @@ impl Pass {
         effect.unmark = state.mark.is_some();
         effect.checkpoint = checkpoint(work, state, &effect, end, store);
         effect.clear = state.blocked.is_some() && effect.checkpoint.is_some();
-        effect.clean = Some(state.position);
+        (effect.clean, effect.anew) = (Some(state.position), state.anew);
         if let Some(checkpoint) = gap.filter(|_| !effect.failed) {
             effect.stop = Some(StopCause::Gap { checkpoint });
         }
@@ -403,16 +425,17 @@ impl Pass {
         effects: &[Effect],
         log: Log,
     ) -> Result<(), StoreError> {
+        let mut attempts: Vec<Attempt> = Vec::new();
         for (work, effect) in works.iter().zip(effects) {
             let steps = effect.behind.iter().filter_map(|at| work.steps.get(*at));
-            let mut attempts: Vec<Attempt> = steps.map(|step| failure::behind_parked(&step.event)).collect();
+            attempts.extend(steps.map(|step| failure::behind_parked(&step.event)));
             attempts.extend(effect.passed.iter().chain(&effect.attempt).cloned());
-            if !attempts.is_empty() {
-                tx.record(&self.key, &attempts)?;
-            }
-            if effect.unmark {
-                tx.mark(&self.key, &work.instance, None)?;
-            }
+        }
+        if !attempts.is_empty() {
+            tx.record(&self.key, &attempts)?;
+        }
+        for (work, _) in works.iter().zip(effects).filter(|(_, effect)| effect.unmark) {
+            tx.mark(&self.key, &work.instance, None)?;
         }
         let checkpoints: Vec<Checkpoint> = effects.iter().filter_map(|effect| effect.checkpoint.clone()).collect();
         for checkpoint in effects.iter().filter(|effect| effect.clear).filter_map(|effect| effect.checkpoint.as_ref()) {

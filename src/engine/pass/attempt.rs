@@ -37,7 +37,7 @@ impl Pass {
         let mut apart = Vec::new();
         self.isolate(works, &mut apart, Work::is_careful);
         let processed = self.attempts(works, |works, _| {
-            self.attempt(works, Recording::Nothing);
+            self.attempt(works, Recording::Final);
             self.isolate(works, &mut apart, has_own_trouble);
             true
         });
@@ -136,7 +136,7 @@ impl Pass {
         let Err(error) = self.transact(open, ApplyMode::Batch, recording) else { return };
         match open {
             [work] => self.alone(work, error, recording),
-            // A transaction of its own may help.
+            // Its own transaction may help.
             _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, recording),
             _ if !error.concerns_all() => {
                 for work in open {
@@ -151,8 +151,8 @@ impl Pass {
         }
     }
 
-    /// Whoever was waited for delays the others by that one time-out only, and by no more than another one for all of them
-    /// together. What takes longer comes last.
+    /// The instance that the batch waited for delays the others by that one time-out, and all of them together by one more
+    /// at most. What takes longer comes last.
     fn briefly(&self, open: &mut [&mut Work], recording: Recording) {
         let share = u32::try_from(open.len()).unwrap_or(u32::MAX);
         for work in open.iter_mut() {

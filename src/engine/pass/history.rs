@@ -1,7 +1,7 @@
 //! Whether what is remembered belongs to the log as it is now.
 //!
 //! Ids prove it, positions do not: a log that was restored gives its positions a second time. The id of one event proves all
-//! in front of it, because whoever has that event at that position has the same events below.
+//! in front of it, because a log that has that event at that position has the same events below.
 
 use std::sync::Arc;
 

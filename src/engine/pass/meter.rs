@@ -1,4 +1,4 @@
-//! What a process measures of its work on a projection. Counting costs a few atomic additions for each batch and event.
+//! What a process measures of its work on a projection. Counting costs a few atomic additions for each batch.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -16,13 +16,19 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    pub(crate) fn add(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let at = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        if let Some(bucket) = self.buckets.get(at) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add(&self, times: impl Iterator<Item = Duration>) {
+        let (mut counts, mut sum) = ([0; BOUNDS.len() + 1], Duration::ZERO);
+        for time in times {
+            let seconds = time.as_secs_f64();
+            if let Some(count) = counts.get_mut(BOUNDS.partition_point(|bound| *bound < seconds)) {
+                *count += 1;
+            }
+            sum = sum.saturating_add(time);
         }
-        add(&self.nanos, time);
+        for (bucket, count) in self.buckets.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            bucket.fetch_add(count, Ordering::Relaxed);
+        }
+        add(&self.nanos, sum);
     }
 
     fn read(&self) -> Spread {
@@ -76,19 +82,23 @@ impl Meter {
         add(&self.writing, time);
         if is_done {
             self.done.fetch_add(1, Ordering::Relaxed);
-            self.batches.add(time);
+            self.batches.add(std::iter::once(time));
         } else {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// An event was applied that was stored then; readers see it unless it is hidden. Clocks may differ, so that it seems to be
-    /// seen before it was stored: that counts as at once.
-    pub(crate) fn applied(&self, stored: SystemTime, now: SystemTime, is_hidden: bool) {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        if !is_hidden {
-            self.visible.add(now.duration_since(stored).unwrap_or_default());
+    /// Events were applied that were stored then; readers see them unless they are hidden. Clocks may differ, so that one seems
+    /// to be seen before it was stored: that counts as at once.
+    pub(crate) fn applied(&self, stored: impl Iterator<Item = SystemTime>, now: SystemTime, is_hidden: bool) {
+        let mut events = 0;
+        let stored = stored.inspect(|_| events += 1);
+        if is_hidden {
+            stored.for_each(drop);
+        } else {
+            self.visible.add(stored.map(|stored| now.duration_since(stored).unwrap_or_default()));
         }
+        self.events.fetch_add(events, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self, time: Duration) {
@@ -134,11 +144,11 @@ mod tests {
     fn each_time_falls_into_one_bucket_and_none_is_negative() {
         let meter = Meter::default();
         let at = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
-        meter.applied(at, at + Duration::from_millis(1), false);
-        meter.applied(at, at + Duration::from_millis(2), false);
-        meter.applied(at + Duration::from_hours(1), at, false);
-        meter.applied(at, at + Duration::from_hours(9), false);
-        meter.applied(at, at, true);
+        let late = Duration::from_hours(9);
+        let ages = [Duration::from_millis(1), Duration::from_millis(2), late];
+        meter.applied(ages.iter().map(|age| at + late - *age), at + late, false);
+        meter.applied([at + Duration::from_hours(1)].into_iter(), at, false);
+        meter.applied([at].into_iter(), at, true);
         meter.batch(Duration::from_secs(1), true);
         meter.batch(Duration::from_secs(2), false);
         let found = meter.measured();

@@ -26,6 +26,7 @@ use crate::engine::config::HandlerConfig;
 use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::error::StoreError;
 use crate::projection::Projection;
 use crate::state::{Log, ProjectionKey};
@@ -51,6 +52,8 @@ pub(crate) struct Pass {
     /// Updates and deletes that met no row.
     pub(crate) missed: AtomicU64,
     pub(crate) meter: Meter,
+    /// Who watches what it changes.
+    pub(crate) hub: Arc<Hub>,
 }
 
 impl Pass {

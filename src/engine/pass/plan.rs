@@ -273,7 +273,7 @@ mod tests {
         assert!(matches!(refused(&leased, &at(0)), StopCause::LeaseLost));
     }
 
-    // Contract: D2, F7: also where it has expired: whoever had it may have died of the next event.
+    // Contract: D2, F7: also where it has expired: its holder may have died of the next event.
     #[test]
     fn work_without_a_lease_is_left_to_whoever_has_one() {
         let me = Uuid::from_u128(1);

@@ -46,7 +46,7 @@ impl Pass {
         }
     }
 
-    /// One event in a work of its own.
+    /// A work for one event.
     fn step_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
         // A death that is counted may move the checkpoint: the log has to hold the event still.
         self.log_of(&mut [&mut *work])?;

@@ -41,7 +41,7 @@ impl ReadPosition {
 }
 
 impl StartPositions {
-    /// What has to be worked on with care is not for whoever has no lease.
+    /// A caller without a lease leaves alone what has to be probed.
     pub(crate) fn without_lease(mut self) -> Self {
         for place in self.places.extract_if(.., |place| place.careful) {
             let (instance, position) = (place.instance, place.position);

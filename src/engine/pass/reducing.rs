@@ -36,7 +36,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// True when events of other instances were inside their reducers at all looks for so long, and none of this one was: then
+    /// True when events of other instances were inside their reducers at all looks for this long, and none of this one was: then
     /// what works on this one may wait for those.
     pub(crate) fn is_held_up(&mut self, reducing: &Reducing, instance: &str, patience: Duration) -> bool {
         let (now, before) = (Instant::now(), std::mem::take(&mut self.seen));
@@ -69,7 +69,7 @@ impl Reducing {
         Inside { reducing: self, slot }
     }
 
-    /// Those that were inside the same reducer at all looks for so long. Looking is left to one thread.
+    /// Those that were inside the same reducer at all looks for this long. Looking is left to one thread.
     pub(crate) fn hanging(&self, patience: Duration) -> Vec<Hanging> {
         let now = Instant::now();
         let look = |slot: &Arc<Slot>| {

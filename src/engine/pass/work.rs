@@ -103,7 +103,7 @@ pub(crate) enum Right {
     Caller,
     /// A lease of this process.
     Lease(Arc<LeaseHandle>),
-    /// None: this process leaves it to whoever has a lease.
+    /// None. This process leaves an instance to the process that has a lease of it.
     NoLease(Uuid),
 }
 

@@ -104,7 +104,7 @@ impl Pass {
         Ok(opened)
     }
 
-    /// Whoever builds anew sees first whether the log is whole: later a position without an event cannot be told from one that
+    /// A build from the beginning looks first whether the log is whole: later a position without an event cannot be told from one that
     /// nobody wants. It takes a count of all events, which is much where few of them are wanted and somebody waits.
     fn check_whole(&self, opened: &mut StartPositions) -> Result<(), StoreError> {
         let new = opened.places.iter().filter(|place| place.position == 0);

@@ -60,7 +60,7 @@ type Prepare<'p> = &'p (dyn Fn(&mut Fetched) + Sync);
 /// Stack of a thread on which reducers run, like that of most main threads.
 const STACK: usize = 8 << 20;
 
-/// Makes pages ready on threads of its own, which begin with the first pages that are read ahead. What was asked for
+/// Makes pages ready on its own threads, which begin with the first pages that are read ahead. What was asked for
 /// first comes first.
 struct PageLoader<'s, 'e> {
     scope: &'s thread::Scope<'s, 'e>,
@@ -110,7 +110,7 @@ impl<'s> PageLoader<'s, '_> {
         Ok(Ahead { asked, read, thread: thread.map_err(failed)?, stopped: Vec::new() })
     }
 
-    /// What was asked for first; none when nothing was. A panic of that thread goes on here.
+    /// What was asked for first; `None` when nothing was. A panic of that thread goes on here.
     fn wait(&mut self) -> Option<Result<Fetched, StoreError>> {
         let mut ahead = self.asked.pop_front()?;
         let Ok(mut read) = ahead.read.recv() else {

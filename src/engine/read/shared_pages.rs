@@ -1,7 +1,7 @@
 //! One pass over the log for all projections that are at the same place: a page that one of them has read is kept for the
 //! others, and is read for those too that come right behind.
 //!
-//! A page says nothing about what comes behind it, also when it held the end of the log as it was then: whoever uses one
+//! A page says nothing about what comes behind it, also when it held the end of the log as it was then: its user
 //! reads on from its last event. So a page cannot hide what was pushed after it was read.
 
 use std::collections::{HashMap, VecDeque};
@@ -394,7 +394,7 @@ fn wants(wanted: &EventFilter, event: &Event) -> bool {
         && EventFilter::lists(&wanted.aggregate_types, &event.aggregate_type)
 }
 
-/// True when whoever reads the first reads the second too.
+/// True when a read of the first finds all of the second, too.
 fn covers(wanted: &EventFilter, theirs: &EventFilter) -> bool {
     theirs.aggregate_types.iter().all(|name| EventFilter::lists(&wanted.aggregate_types, name))
         && theirs.event_types.iter().all(|name| EventFilter::lists(&wanted.event_types, name))

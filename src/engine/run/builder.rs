@@ -1,7 +1,6 @@
 //! Putting an engine together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -22,12 +21,14 @@ use crate::engine::run::renewal;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
-use crate::engine::run::state::Shared;
+use crate::engine::run::state::{Fleet, RunningCommands, Shared, Stores, Workers};
 use crate::engine::run::subscriber::Subscriber;
 use crate::engine::run::thread::{self, Pulse, Thread};
 use crate::engine::run::ticker::Ticker;
+use crate::engine::run::watch;
 use crate::engine::stop::Stop;
-use crate::error::{ConfigError, Error, StoreError, StoreErrorKind};
+use crate::engine::watch::hub::Hub;
+use crate::error::{ConfigError, Error, SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
@@ -72,6 +73,15 @@ impl NotificationListener for NoNotifier {
     }
 }
 
+/// The same error, which says that it is about the database of the events.
+fn of_the_events(error: SetupError) -> SetupError {
+    match error {
+        SetupError::Missing { what } => SetupError::Missing { what: format!("in the database of the events, {what}") },
+        SetupError::Store(error) => SetupError::Store(error.doing("setting up the database of the events")),
+        other => other,
+    }
+}
+
 impl Engine {
     /// Begins an engine on a store that holds events and read models.
     ///
@@ -99,9 +109,11 @@ impl Engine {
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
-    /// None when events can only be read.
+    /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
+    /// Who sets up the database of the events, where it is not that of the read models.
+    log: Option<Arc<dyn ProjectionStore>>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
     notifier: Arc<dyn Notifier>,
@@ -118,6 +130,7 @@ impl EngineBuilder {
         Self {
             events: Some(store.clone()),
             source: store.clone(),
+            log: Some(store.clone()),
             models: store.clone(),
             leases: store.clone(),
             notifier: store,
@@ -128,7 +141,7 @@ impl EngineBuilder {
         }
     }
 
-    /// Reads events from a source of one's own, which nothing is pushed to through the engine. Its ticks find new events;
+    /// Reads events from a custom source, which nothing is pushed to through the engine. Its ticks find new events;
     /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
     ///
     /// # Examples
@@ -141,7 +154,7 @@ impl EngineBuilder {
     /// # let logins = Projection::new("logins", 1)
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
-    /// let source = MemorySource::default(); // or a source of the service's own
+    /// let source = MemorySource::default(); // or a custom source
     /// let models = SqliteStore::in_memory()?;
     /// let engine = Engine::builder(models).source(source).projection(logins).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
@@ -151,6 +164,7 @@ impl EngineBuilder {
     pub fn source<S: EventSource + 'static>(mut self, source: S) -> Self {
         self.source = Arc::new(source);
         self.events = None;
+        self.log = None;
         self.notifier = Arc::new(NoNotifier);
         self.together = false;
         self
@@ -183,7 +197,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Keeps read models, states and leases in another database than the events.
+    /// Keeps read models, states and leases in another database than the events. [`start`](Self::start) sets up both, or
+    /// checks both where `setup` is off.
     ///
     /// # Examples
     /// ```
@@ -195,7 +210,6 @@ impl EngineBuilder {
     /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
     /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
     /// let (events, models) = (SqliteStore::in_memory()?, SqliteStore::in_memory()?);
-    /// events.setup()?;
     /// let engine = Engine::builder(events).models(models).projection(logins).start()?;
     /// engine.shutdown(Duration::from_secs(10))?;
     /// # }
@@ -230,7 +244,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Adds a projection with a configuration of its own.
+    /// Adds a projection with its own configuration.
     ///
     /// # Examples
     /// ```
@@ -281,11 +295,13 @@ impl EngineBuilder {
         self.leases.hold_within(self.config.lease);
         self.leases.call_itself(&self.config.name);
         let projections: Vec<&Projection> = self.projections.iter().map(|(projection, _)| projection).collect();
-        if self.config.setup {
-            self.models.setup(&projections)?;
-        } else {
-            self.models.verify(&projections)?;
+        let prepare = |store: &dyn ProjectionStore, projections: &[&Projection]| {
+            if self.config.setup { store.setup(projections) } else { store.verify(projections) }
+        };
+        if let Some(log) = self.log.as_deref().filter(|_| !self.together) {
+            prepare(log, &[]).map_err(of_the_events)?;
         }
+        prepare(self.models.as_ref(), &projections)?;
         if let Some(signal) = &self.initialized {
             // Sent or dropped, both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
@@ -295,7 +311,7 @@ impl EngineBuilder {
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
         // Events at hand may come before the first tick's look.
-        shared.pauses.look(&*shared.leases)?;
+        shared.pauses.look(&*shared.stores.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         shared.tell_diverged()?;
@@ -321,11 +337,12 @@ impl EngineBuilder {
 
     fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
         let (mut runners, mut shadows) = (Vec::new(), Vec::new());
-        let pages = SharedPages::new(Arc::clone(&self.source));
+        let (pages, hub) = (SharedPages::new(Arc::clone(&self.source)), Arc::<Hub>::default());
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let handler = |source, projection, config| {
-                ProjectionHandler::new(source, Arc::clone(&self.models), projection, config)
+                let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
+                handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
             };
             // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
             let at_once = config.clone().at_once();
@@ -341,36 +358,33 @@ impl EngineBuilder {
             schedule: Schedule::new(runners.len(), workers, batch),
             lease_registry: LeaseRegistry::new(id, self.config.lease),
             config: self.config,
-            events: self.events,
-            source: self.source,
-            models: self.models,
-            leases: self.leases,
-            notifier: self.notifier,
+            stores: Stores {
+                events: self.events,
+                source: self.source,
+                models: self.models,
+                leases: self.leases,
+                notifier: self.notifier,
+                is_one_store: self.together,
+            },
             runners,
+            workers: Workers::default(),
             stop: Arc::new(Stop::default()),
-            members: Mutex::default(),
+            fleet: Fleet::default(),
             pauses: Pauses::default(),
             progress: Progress::default(),
             log_memory: LogMemory::new(generation),
-            pool: Mutex::new(None),
-            tick_now,
-            operate_now,
-            is_one_store: self.together,
-            hears_commands: self.together,
-            deaf: Mutex::default(),
-            swallowed: AtomicBool::default(),
-            looking: Mutex::default(),
-            tasks: Mutex::default(),
-            over: Mutex::default(),
             standstills: Standstills::default(),
-            worker_panics: AtomicU64::new(0),
+            hub,
+            commands: RunningCommands { threads: Mutex::default(), over: Mutex::default(), now: operate_now },
+            tick_now,
+            looking: Mutex::default(),
         }))
     }
 }
 
 /// Starts the threads; those that run already are stopped again when one cannot be started.
 fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
-    let subscription = match &shared.events {
+    let subscription = match &shared.stores.events {
         Some(events) => events.subscribe(Topics::all()),
         None => Bus::default().subscribe(Topics::all()),
     };
@@ -403,16 +417,17 @@ fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, th
         })
         .build()?;
     threads.workers = std::mem::take(&mut *spawned.lock());
-    *shared.pool.lock() = Some(pool);
+    *shared.workers.pool.lock() = Some(pool);
     let subscription = Arc::clone(&threads.subscription);
     let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
     let mut listener = Listener::new(Arc::clone(shared));
     let mut ticker = Ticker::new(Arc::clone(shared), now);
-    let renewing = Arc::clone(shared);
+    let (renewing, watching) = (Arc::clone(shared), Arc::clone(shared));
     start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
     start(shared, threads, "readside-subscription", move || subscriber.tick())?;
     start(shared, threads, "readside-listener", move || listener.tick())?;
     start(shared, threads, "readside-operator", move || operator.tick())?;
+    start(shared, threads, "readside-watch", move || watch::tick(&watching))?;
     start(shared, threads, "readside-ticker", move || ticker.tick())
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::builds::{Build, Phase};
+use crate::builds::{Build, Phase, torn_tables};
 use crate::clock;
 use crate::command::{AdminCommand, NewCommand, RebuildOptions, Switch};
 use crate::engine::pass::backoff;
@@ -13,6 +13,7 @@ use crate::engine::run::unfed::{ITSELF, LONGEST};
 use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
 use crate::failure::By;
 use crate::projection::Projection;
+use crate::standstill::StandstillSubject;
 
 /// The mark of a whole build beside the live one.
 pub(crate) const NEXT: &str = "next";
@@ -20,7 +21,7 @@ pub(crate) const NEXT: &str = "next";
 impl Shared {
     /// Takes in which builds there are, and says whether that has changed.
     pub(crate) fn look_at_builds(&self) -> Result<bool, StoreError> {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         // What is read later is taken in later.
         let _looking = self.looking.lock();
         let mut builds = store.builds()?;
@@ -31,6 +32,7 @@ impl Shared {
         for (at, runner) in self.runners.iter().enumerate() {
             let build = builds.iter().find(|build| build.key == *runner.key());
             moved |= self.take_in(at, runner, build);
+            self.mind_tables(at, runner, build);
             let live = builds.iter().find(|b| b.phase == Phase::Live && b.key.projection() == runner.name());
             moved |= live.is_some_and(|live| runner.sees(live));
             let others = builds.iter().filter(|b| b.key.projection() == runner.name() && b.key.mark().is_none());
@@ -73,7 +75,7 @@ impl Shared {
             return false;
         }
         let projections: Vec<&Projection> = gone.iter().map(|runner| &runner.handler.inner.projection).collect();
-        if let Err(error) = self.models.setup(&projections) {
+        if let Err(error) = self.stores.models.setup(&projections) {
             log::error!(
                 "{names} is not on record any more, as after a restore: {}; the next tick tries again",
                 chain(&error)
@@ -85,6 +87,24 @@ impl Shared {
             *runner.asked.lock() = None;
         }
         true
+    }
+
+    /// Tells of tables that are not those of their checkpoints, or that they are again.
+    fn mind_tables(&self, at: usize, runner: &Runner, build: Option<&Build>) {
+        let torn = build.and_then(|build| build.torn.as_deref());
+        let before = runner.change(|state| state.is_torn = torn.is_some());
+        *runner.torn.lock() = torn.map(str::to_owned);
+        match torn {
+            Some(found) => {
+                let error = torn_tables("applying events to them", found);
+                if !before.is_torn {
+                    log::error!("projection {:?}: {}", runner.name(), chain(&error));
+                }
+                self.standstills.failed(at, StandstillSubject::Work, &error);
+            }
+            None if before.is_torn => self.standstills.works(at),
+            None => {}
+        }
     }
 
     fn take_in(&self, at: usize, runner: &Runner, build: Option<&Build>) -> bool {
@@ -120,7 +140,7 @@ impl Shared {
     }
 
     fn write_trouble(&self, runner: &Runner, trouble: &BuildTrouble) {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         let outcome = if trouble.again.is_some() {
             self.record(runner, Some(&trouble.text))
         } else {
@@ -140,7 +160,7 @@ impl Shared {
 
     /// Puts on record why a build does not move, or that it does; it stays in its phase.
     fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
-        let store = self.models.builds();
+        let store = self.stores.models.builds();
         for phase in [Phase::Building, Phase::Ready] {
             if store.enter(runner.key(), &[phase], phase, trouble)? {
                 break;
@@ -210,7 +230,7 @@ impl Shared {
             command: AdminCommand::Rebuild(RebuildOptions { switch, unless_live: true, ..RebuildOptions::default() }),
             by: By::new(ITSELF, why),
         };
-        match self.models.commands().ask(&command) {
+        match self.stores.models.commands().ask(&command) {
             Ok(_) => {
                 let pause = asked.map_or(lease, |(_, pause)| (pause * 2).min(LONGEST.max(lease)));
                 *asked = Some((now + pause, pause));

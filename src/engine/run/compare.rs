@@ -1,4 +1,4 @@
-//! Heads of one database beside states of another, for whoever wants to know where a projection is behind.
+//! Compares heads of one database with states of another, to find where a projection lags.
 
 use std::sync::Arc;
 

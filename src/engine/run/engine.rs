@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::builds::torn_tables;
 use crate::clock;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
@@ -44,7 +45,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// Between two looks at a state that another process may move: from the first to the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// After so long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
+/// After this long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
 const FIRST_DOUBT: Duration = Duration::from_millis(100);
 const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -79,7 +80,7 @@ pub struct Engine {
     pulses: Vec<(&'static str, Arc<Pulse>)>,
     threads: Mutex<Option<Threads>>,
     subscription: Arc<Subscription>,
-    /// Threads that had not ended when a shutdown gave up; held by whoever shuts down.
+    /// Threads that had not ended when a shutdown gave up; held by the call that shuts down.
     left: parking_lot::Mutex<Vec<Thread>>,
 }
 
@@ -113,22 +114,26 @@ impl Engine {
         Self { shared, pulses, threads: Mutex::new(Some(threads)), subscription, left: parking_lot::Mutex::default() }
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
-        &self.shared.source
+        &self.shared.stores.source
     }
 
     pub(crate) fn notifier(&self) -> &Arc<dyn Notifier> {
-        &self.shared.notifier
+        &self.shared.stores.notifier
     }
 
     pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
-        &self.shared.models
+        &self.shared.stores.models
     }
 
-    /// Where events are pushed, unless they come from a source of the service's own.
+    /// Where events are pushed, unless they come from a custom source.
     #[cfg(feature = "serve")]
     pub(crate) fn event_store(&self) -> Option<&Arc<dyn EventStore>> {
-        self.shared.events.as_ref()
+        self.shared.stores.events.as_ref()
     }
 
     #[cfg(feature = "serve")]
@@ -165,7 +170,7 @@ impl Engine {
         self.shared.tell_all();
     }
 
-    /// Waits for anything to move, so long at most; false once it is shut down.
+    /// Waits for anything to move, this long at most; false once it is shut down.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.shared.stop.wait(time)
     }
@@ -176,7 +181,7 @@ impl Engine {
     /// See [`PushError`].
     pub fn push(&self, commands: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         let reason = "this engine reads from a source of its service's own; push where that source stores its events";
-        let events = self.shared.events.as_ref().ok_or(PushError::Transaction { reason })?;
+        let events = self.shared.stores.events.as_ref().ok_or(PushError::Transaction { reason })?;
         events.push(commands)
     }
 
@@ -187,8 +192,12 @@ impl Engine {
     /// See [`TriggerError`]; after a shutdown the instances stop with [`StopCause::Cancelled`].
     pub fn trigger(&self, projection: &str, instances: &[&str]) -> Result<(), TriggerError> {
         let unknown = || TriggerError::UnknownProjection { projection: projection.to_owned() };
-        let outcome = self.find(projection).ok_or_else(unknown)?.1.handler.trigger(instances);
+        let (_, runner) = self.find(projection).ok_or_else(unknown)?;
+        let outcome = runner.handler.trigger(instances);
         self.shared.progress.all_moved();
+        // Where nothing was left to do nothing was refused, and the rows need not show it all the same.
+        let torn = runner.torn.lock().clone();
+        torn.map_or(Ok(()), |found| Err(torn_tables("bringing them up to date", &found)))?;
         outcome
     }
 
@@ -236,7 +245,7 @@ impl Engine {
 
     /// Where this process is at work, its end tells more cheaply than the database.
     fn await_work(&self, projection: &str, instance: &str, events: &[Spot], since: u64, deadline: Instant) {
-        let Some((at, runner)) = self.find(projection).filter(|_| self.shared.events.is_some()) else { return };
+        let Some((at, runner)) = self.find(projection).filter(|_| self.shared.stores.events.is_some()) else { return };
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or(0);
         let progress = &self.shared.progress;
         if runner.state().is_contested
@@ -258,6 +267,8 @@ impl Engine {
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // What is applied to a build that readers do not see is nothing to them.
         let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
+        // A connection that was lost meanwhile may have led to another log than the next one does.
+        self.shared.mind_generation();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, events)
     }
@@ -279,10 +290,17 @@ impl Engine {
         loop {
             let since = self.shared.progress.now();
             let live = runner.seen();
-            if self.is_applied(at, &instance, events, begin) {
+            let torn = runner.torn.lock().clone().filter(|_| live.key == *runner.key());
+            if torn.is_none() && self.is_applied(at, &instance, events, begin) {
                 return Ok(());
             }
             let state = self.state(&live.key, &instance)?;
+            if let Some(found) = torn {
+                // Whatever the checkpoint says, the rows need not show it.
+                let cause = StopCause::Store(torn_tables("waiting for events in them", &found));
+                let stopped = Stopped { instance, position: state.position, cause };
+                return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
+            }
             let is_over = Instant::now() >= deadline;
             let doubts = is_over || Instant::now() >= doubt;
             if doubts {
@@ -337,7 +355,7 @@ impl Engine {
     }
 
     fn state(&self, key: &ProjectionKey, instance: &Arc<str>) -> Result<State, StoreError> {
-        let states = self.shared.models.states(key, std::slice::from_ref(instance))?;
+        let states = self.shared.stores.models.states(key, std::slice::from_ref(instance))?;
         Ok(states.into_iter().next().unwrap_or_default())
     }
 
@@ -351,7 +369,7 @@ impl Engine {
     /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
     /// the wait would end, and in between where it `doubts`.
     fn look(&self, live: &LiveBuild, state: &State, events: &[Spot], doubts: bool) -> Result<LogView, StoreError> {
-        let (instance, source) = (&state.instance, self.shared.source.as_ref());
+        let (instance, source) = (&state.instance, self.shared.stores.source.as_ref());
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or_default();
         let head = if state.position >= last { None } else { Some(self.head(live, instance)?) };
         let is_reached = head.as_ref().is_none_or(|head| head.head >= last && state.position >= head.relevant);
@@ -379,14 +397,14 @@ impl Engine {
             limit: 1,
         };
         let none = || Head { instance: Arc::clone(instance), head: 0, relevant: 0 };
-        Ok(self.shared.source.heads(&request)?.into_iter().next().unwrap_or_else(none))
+        Ok(self.shared.stores.source.heads(&request)?.into_iter().next().unwrap_or_else(none))
     }
 
     fn check_failures(&self, key: &ProjectionKey, instance: &Arc<str>, events: &[Spot]) -> Result<(), AwaitError> {
         let positions: Vec<i64> = events.iter().map(|(position, _)| *position).collect();
         let (Some(first), Some(last)) = (positions.iter().min(), positions.iter().max()) else { return Ok(()) };
         let query = FailureQuery::all().instance(instance).positions(*first, *last);
-        let held = self.shared.models.failed_events(key, &query)?;
+        let held = self.shared.stores.models.failed_events(key, &query)?;
         match held.iter().map(|held| &held.attempt).find(|attempt| positions.contains(&attempt.position)) {
             None => Ok(()),
             Some(attempt) => Err(AwaitError::EventFailed {
@@ -400,7 +418,7 @@ impl Engine {
     /// What is paused.
     #[allow(dead_code, reason = "for commands, which need a database that a build may leave out")]
     pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
-        Ok(self.shared.leases.pauses()?.into_iter().collect())
+        Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
     }
 
     /// Takes in what was paused, or goes on, before the next tick reads it.
@@ -416,7 +434,7 @@ impl Engine {
     /// The build of the version under its own name, and one that is filled beside it.
     pub(crate) fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
         let own = self.handler(projection)?;
-        let known = self.shared.models.builds().builds()?;
+        let known = self.shared.stores.models.builds().builds()?;
         let is_made = |runner: &&Runner| known.iter().any(|build| build.key == *runner.key() && build.is_made());
         let beside = self.shared.runners.iter().filter(|runner| runner.is_shadow() && runner.name() == projection);
         Ok(std::iter::once(own).chain(beside.filter(is_made).map(|runner| &runner.handler)).collect())
@@ -461,10 +479,10 @@ impl Engine {
             self.say_stop();
             self.wait_for_jobs(deadline);
             left.extend(threads.loops);
-            left.extend(self.shared.tasks.lock().drain(..).map(|(thread, _)| thread));
+            left.extend(self.shared.commands.threads.lock().drain(..).map(|(thread, _)| thread));
             join_all(&mut left, deadline);
             left.extend(self.leave(deadline).err().flatten());
-            drop(self.shared.pool.lock().take());
+            drop(self.shared.workers.pool.lock().take());
             left.extend(threads.workers);
         }
         // Who has nothing to do any more ends at once, though not at this very moment.
@@ -476,25 +494,26 @@ impl Engine {
     fn say_stop(&self) {
         self.shared.stop.set();
         self.subscription.close();
+        self.shared.hub.close();
         self.shared.request_tick();
         self.shared.request_operation();
         for runner in &self.shared.runners {
             runner.handler.cancel();
         }
-        for (_, cancel) in self.shared.tasks.lock().iter() {
+        for (_, cancel) in self.shared.commands.threads.lock().iter() {
             cancel.set();
         }
         self.shared.progress.all_moved();
     }
 
-    /// On a thread of its own: a connection may be frozen.
+    /// On its own thread: a connection may be frozen.
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
-            if let Err(error) = shared.models.commands().give_back(shared.id) {
+            if let Err(error) = shared.stores.models.commands().give_back(shared.id) {
                 log::warn!("{}; other processes take the commands over in time", chain(&error));
             }
-            if let Err(error) = shared.leases.leave(shared.id) {
+            if let Err(error) = shared.stores.leases.leave(shared.id) {
                 log::warn!("{}; the leases of this process end by themselves", chain(&error));
             }
         };

@@ -100,7 +100,13 @@ impl Shared {
     }
 
     fn heads_and_states(&self, runner: &Runner, request: &HeadsRequest) -> Result<ComparedPage, StoreError> {
-        page(self.source.as_ref(), self.models.as_ref(), runner.key(), request, self.config.system_instance)
+        page(
+            self.stores.source.as_ref(),
+            self.stores.models.as_ref(),
+            runner.key(),
+            request,
+            self.config.system_instance,
+        )
     }
 }
 

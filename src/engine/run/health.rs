@@ -31,7 +31,7 @@ pub struct Health {
     pub projections: Vec<ProjectionHealth>,
     /// Processes that share the work, with this one.
     pub members: usize,
-    /// Batches of this process that ended by a panic outside of reducers, for instance in a source of the service's own;
+    /// Batches of this process that ended by a panic outside of reducers, for instance in a custom source;
     /// its log says where. Their instances go on, each alone.
     pub worker_panics: u64,
     /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
@@ -69,7 +69,7 @@ pub struct ProjectionHealth {
     pub reason: Option<String>,
     /// Since when, by the database's clock, if that is known.
     pub since: Option<SystemTime>,
-    /// When one of its checkpoints moved last; none when that is not on record.
+    /// When one of its checkpoints moved last; `None` when that is not on record.
     pub moved_at: Option<SystemTime>,
     /// All that keeps it, or instances of it, from moving, the gravest first: what this process and all others know.
     pub standstills: Vec<Standstill>,
@@ -102,7 +102,7 @@ pub struct ProjectionHealth {
     pub missed: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
-    /// That readers see a version which no living engine runs, and what to do about it; none when all is well.
+    /// That readers see a version which no living engine runs, and what to do about it; `None` when all is well.
     pub unfed: Option<String>,
 }
 
@@ -147,7 +147,7 @@ impl Shared {
         let mut keys: Vec<ProjectionKey> = runs.iter().map(|(_, runner)| runner.key().clone()).chain(seen).collect();
         keys.sort_unstable();
         keys.dedup();
-        let standings = self.models.standstills().standings(&keys, None)?;
+        let standings = self.stores.models.standstills().standings(&keys, None)?;
         let projections = runs
             .into_iter()
             .map(|(at, runner)| {
@@ -158,8 +158,8 @@ impl Shared {
                 self.projection_health(runner, &by_projection.remove(&at).unwrap_or_default(), &standing)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (worker_panics, deaf) = (self.worker_panics.load(Ordering::Relaxed), self.deaf.lock().clone());
-        let members = self.members.lock().len().max(1);
+        let (worker_panics, deaf) = (self.workers.panics.load(Ordering::Relaxed), self.fleet.deaf.lock().clone());
+        let members = self.fleet.members.lock().len().max(1);
         Ok(Health { loops, projections, members, worker_panics, deaf, looks_every: self.look_every() })
     }
 
@@ -170,7 +170,7 @@ impl Shared {
         standing: &Standing,
     ) -> Result<ProjectionHealth, StoreError> {
         let key = &runner.handler.inner.key;
-        let held = self.models.failure_counts(key)?;
+        let held = self.stores.models.failure_counts(key)?;
         let count = |state| held.iter().find(|(other, _)| *other == state).map_or(0, |(_, count)| *count);
         let lag_age = self.age(runner, lags)?;
         let figures = Figures {
@@ -201,7 +201,7 @@ impl Shared {
             leases_here: self.lease_registry.count(key),
             single_steps: runner.handler.inner.single_steps.load(Ordering::Relaxed),
             missed: runner.handler.inner.missed.load(Ordering::Relaxed),
-            succeeded: self.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
+            succeeded: self.stores.leases.succeeded(std::slice::from_ref(key))?.first().copied().unwrap_or(false),
             unfed: self.unfed(runner.name()),
         })
     }
@@ -214,8 +214,8 @@ impl Shared {
             return Ok(None);
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        // A source of the service's own that panics shows in the count of panics, which must not be lost for it.
-        let Ok(slices) = net::caught(|| self.source.read(&request)) else { return Ok(None) };
+        // A custom source that panics shows in the count of panics, which must not be lost for it.
+        let Ok(slices) = net::caught(|| self.stores.source.read(&request)) else { return Ok(None) };
         let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();
         Ok(oldest.map(|at| SystemTime::now().duration_since(at).unwrap_or(Duration::ZERO)))

@@ -29,7 +29,7 @@ impl Shared {
 
     /// Starts as many jobs as there is work and workers for.
     pub(crate) fn wake(self: &Arc<Self>) {
-        let pool = self.pool.lock();
+        let pool = self.workers.pool.lock();
         let Some(pool) = pool.as_ref() else { return };
         while self.schedule.wants_job() {
             let shared = Arc::clone(self);
@@ -40,13 +40,13 @@ impl Shared {
     /// A job: works as long as there is work. Who waits is told when the instances are free for their next events.
     fn work(self: &Arc<Self>) {
         while let Some(mut job) = self.schedule.next() {
-            let direct = job.direct.take();
+            let (direct, era) = (job.direct.take(), self.progress.era());
             // A reducer that waits for threads of this pool may have called here: what is done here is not inside of it.
             let moves = apart(|| net::caught(|| self.run(&job, direct)));
             let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
             self.write_new_standstills();
             self.schedule.done(&job);
-            self.progress.worked(job.projection, moves);
+            self.progress.worked(era, job.projection, moves);
             self.wake();
         }
         self.progress.rested();
@@ -54,7 +54,7 @@ impl Shared {
 
     /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
     fn note_panic(&self, job: &Job, panic: &str) -> Vec<InstanceMove> {
-        self.worker_panics.fetch_add(1, Ordering::Relaxed);
+        self.workers.panics.fetch_add(1, Ordering::Relaxed);
         let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
         let name = runner.map_or("", Runner::name);
         log::error!("a batch of projection {name:?} with {count} instances panicked ({panic}); each goes on alone");
@@ -89,6 +89,7 @@ impl Shared {
     /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
     /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
     fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<InstanceMove> {
+        works.retain(|work| !self.is_paused(projection, &work.instance));
         for work in &mut works {
             work.right = Right::NoLease(self.id);
         }
@@ -104,7 +105,7 @@ impl Shared {
                     self.log_memory.seen_ranges().forget(&stopped.instance);
                     self.schedule.add(projection, &stopped.instance);
                 }
-                // A lease may have been left by the dead: whoever takes it sees.
+                // A dead process may have left the lease: catching up takes it and sees.
                 StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
                 _ => self.log_stop(runner, &stopped),
             }
@@ -123,19 +124,21 @@ impl Shared {
         opened.stopped.iter().for_each(|stopped| self.mind_stop(projection, runner, stopped));
         let mut feed = ReadAhead::new(opened.places, PASSES);
         let leased = PassLeases::new(self, runner);
-        let (mut failed, mut yields) = (None, false);
+        let (mut failed, mut yields, era) = (None, false, self.progress.era());
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
             let works = &mut fetched.works;
+            // Asked after the read: what is stored once a pause is known is not applied.
+            let paused = works.extract_if(.., |work| self.is_paused(projection, &work.instance));
+            let mut ended: Vec<Arc<str>> = paused.map(|work| work.instance).collect();
             if let Err(error) = leased.lease(works.iter_mut()) {
                 failed = Some(error);
                 return leased.end(instances);
             }
-            let mut ended: Vec<Arc<str>> =
-                works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance).collect();
+            ended.extend(works.extract_if(.., |work| work.lease().is_none()).map(|work| work.instance));
             let (processed, apart) = self.process(projection, inner, works, instances);
             self.standstills.keep(projection, ended.iter().chain(&apart));
-            self.progress.worked(projection, moves_of(works));
+            self.progress.worked(era, projection, moves_of(works));
             if runner.state().is_background && works.iter().any(|work| work.clean.is_some() || work.applied > 0) {
                 self.relieve(runner);
             }
@@ -157,7 +160,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// What has trouble goes on in a job of its own, also the next time; those are told that are not done here.
+    /// What has trouble goes on in its own job, also the next time; those are told that are not done here.
     fn process(
         &self,
         projection: usize,
@@ -192,7 +195,7 @@ impl Shared {
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
-            // Whoever waits for the build hears why.
+            // The command that waits for the build hears why.
             cause @ StopCause::LogIncomplete { .. } if runner.state().is_background => {
                 let why = format!("instance {:?}: {cause}", stopped.instance);
                 self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));

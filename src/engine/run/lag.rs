@@ -26,7 +26,7 @@ const PAGE: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) lags: Vec<Lag>,
-    /// All instances in which anything is behind, also what has to wait; none when they are not known.
+    /// All instances in which anything is behind, also what has to wait; `None` when they are not known.
     pub(crate) behind: Option<Vec<Arc<str>>>,
 }
 
@@ -34,12 +34,12 @@ impl Shared {
     /// The id of the event store whose log lies beside the states, where one query sees both. The id alone proves nothing: a
     /// copy of the database has it too, and its heads say nothing about the log that is read.
     pub(crate) fn log_beside_states(&self) -> Result<Option<Uuid>, StoreError> {
-        let is_beside = self.is_one_store
-            || match &self.events {
-                Some(events) => self.leases.is_at(&events.location()?)?,
+        let is_beside = self.stores.is_one_store
+            || match &self.stores.events {
+                Some(events) => self.stores.leases.is_at(&events.location()?)?,
                 None => false,
             };
-        is_beside.then(|| self.source.store_id()).transpose()
+        is_beside.then(|| self.stores.source.store_id()).transpose()
     }
 
     /// The pairs of these projections that lag, in all instances. Each projection that lags has one among them.
@@ -62,13 +62,13 @@ impl Shared {
             return Ok(Look { lags: self.compared(lagging, &runners)?, behind: None });
         };
         let mut request = self.lag_request(lagging, instances, &runners);
-        let behind = self.leases.lagging_instances(source, &request)?.filter(|behind| behind.len() < MOST);
+        let behind = self.stores.leases.lagging_instances(source, &request)?.filter(|behind| behind.len() < MOST);
         match &behind {
             Some(none) if none.is_empty() => return Ok(Look { lags: Vec::new(), behind }),
             Some(some) => request.instances.clone_from(some),
             None => {}
         }
-        let lags = match self.leases.lagging(source, &request)? {
+        let lags = match self.stores.leases.lagging(source, &request)? {
             Some(mut lags) => {
                 for lag in &mut lags {
                     lag.projection = runners.get(lag.projection).map_or(usize::MAX, |(at, _)| *at);
@@ -90,7 +90,7 @@ impl Shared {
         }
         let request = self.lag_request(Lagging::All, &[], &runners);
         let source = self.log_beside_states()?;
-        let found = source.map(|source| self.leases.diverged(source, &request, thorough)).transpose()?.flatten();
+        let found = source.map(|source| self.stores.leases.diverged(source, &request, thorough)).transpose()?.flatten();
         if let Some(mut pairs) = found {
             for pair in &mut pairs {
                 pair.projection = runners.get(pair.projection).map_or(usize::MAX, |(at, _)| *at);
@@ -106,10 +106,10 @@ impl Shared {
 
     /// Checkpoints of one database that are not part of the log of another one.
     fn diverged_elsewhere(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
-        let source = self.source.as_ref();
+        let source = self.stores.source.as_ref();
         let mut after: Option<Arc<str>> = None;
         loop {
-            let mut states = self.models.states_after(runner.key(), after.as_deref(), PAGE)?;
+            let mut states = self.stores.models.states_after(runner.key(), after.as_deref(), PAGE)?;
             let Some(last) = states.last() else { return Ok(()) };
             after = Some(Arc::clone(&last.instance));
             states.retain(|state| self.config.system_instance || !state.instance.is_empty());
@@ -180,7 +180,13 @@ impl Shared {
                 }
                 lags.len() < most
             };
-            compare(self.source.as_ref(), self.models.as_ref(), of, self.config.system_instance, &mut visit)?;
+            compare(
+                self.stores.source.as_ref(),
+                self.stores.models.as_ref(),
+                of,
+                self.config.system_instance,
+                &mut visit,
+            )?;
             in_turns(&mut lags, limit);
         }
         Ok(lags)

@@ -26,7 +26,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let wire = shared.notifier.listener();
+        let wire = shared.stores.notifier.listener();
         Self { shared, wire, failures: 0 }
     }
 
@@ -42,7 +42,7 @@ impl Listener {
             }
             Err(error) => {
                 self.failures += 1;
-                // Whoever answers next may not be who answered until now.
+                // The next connection may lead to another server.
                 self.shared.forget_history();
                 let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
                 self.look_as_heard(false);
@@ -54,14 +54,14 @@ impl Listener {
 
     /// Where news are swallowed on the way, the ticker looks more often, from now on.
     fn look_as_heard(&self, swallowed: bool) {
-        if self.shared.swallowed.swap(swallowed, Ordering::SeqCst) != swallowed {
+        if self.shared.fleet.swallowed.swap(swallowed, Ordering::SeqCst) != swallowed {
             self.shared.request_tick();
         }
     }
 
     /// Shows why nothing is heard. The log says when that begins and when it is over, not each attempt in between.
     fn tell(&self, deaf: Option<String>) {
-        let before = std::mem::replace(&mut *self.shared.deaf.lock(), deaf.clone());
+        let before = std::mem::replace(&mut *self.shared.fleet.deaf.lock(), deaf.clone());
         match (before, deaf) {
             (None, Some(why)) => log::warn!(
                 "{why}; ticks find the pushes of other processes meanwhile, every {}",

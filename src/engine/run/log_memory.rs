@@ -29,7 +29,7 @@ impl LogMemory {
         self.generation.swap(generation, Ordering::SeqCst) != generation
     }
 
-    /// Drops it, and what `rest` drops. Whoever finds it counted finds all of it gone.
+    /// Drops it, and what `rest` drops. It counts last: a thread that sees the new number finds all of it gone.
     pub(crate) fn forget(&self, rest: impl FnOnce()) {
         self.seen_ranges.lock().forget_all();
         rest();

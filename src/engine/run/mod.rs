@@ -32,6 +32,7 @@ pub(crate) mod subscriber;
 pub(crate) mod thread;
 pub(crate) mod ticker;
 pub(crate) mod unfed;
+pub(crate) mod watch;
 
 #[cfg(all(test, shuttle))]
 mod shuttled;

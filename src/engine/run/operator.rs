@@ -1,4 +1,4 @@
-//! The operator: takes commands that people asked for, has each carried out on a thread of its own, and answers them.
+//! The operator: takes commands that people asked for, has each carried out on its own thread, and answers them.
 //!
 //! What a command means is not known here; see [`CommandHandler`].
 
@@ -63,11 +63,11 @@ impl Task {
     }
 
     pub(crate) fn source(&self) -> &Arc<dyn EventSource> {
-        &self.shared.source
+        &self.shared.stores.source
     }
 
     pub(crate) fn models(&self) -> &Arc<dyn ProjectionStore> {
-        &self.shared.models
+        &self.shared.stores.models
     }
 
     /// The projection of the command with its configuration.
@@ -103,14 +103,14 @@ impl Task {
         self.cancel.set();
     }
 
-    /// Waits so long; false when it may not go on.
+    /// Waits this long; false when it may not go on.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.cancel.wait(time)
     }
 
     /// Writes down how far it is.
     pub(crate) fn report(&self, progress: &serde_json::Value) {
-        match self.shared.models.commands().report(self.asked.id, self.shared.id, progress) {
+        match self.shared.stores.models.commands().report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
             Ok(false) => self.lose(),
             Err(error) => log::warn!("{}", chain(&error)),
@@ -119,7 +119,7 @@ impl Task {
 
     /// What is paused.
     pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
-        Ok(self.shared.leases.pauses()?.into_iter().collect())
+        Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
     }
 
     /// Has all engines look at once.
@@ -143,12 +143,12 @@ impl Shared {
 
     /// Has the operator look at once.
     pub(crate) fn request_operation(&self) {
-        let _ = self.operate_now.try_send(());
+        let _ = self.commands.now.try_send(());
     }
 
     /// Has this engine and all others look at once.
     pub(crate) fn tell_all(&self) {
-        if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
+        if let Err(error) = self.stores.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
             log::debug!("{}; other processes see it at their next tick", chain(&error));
         }
         self.request_tick();
@@ -176,7 +176,7 @@ impl Operator {
     /// One look, then the wait for the next one.
     pub(crate) fn tick(&mut self) {
         let shared = Arc::clone(&self.shared);
-        if let Err(error) = self.look(shared.models.commands()) {
+        if let Err(error) = self.look(shared.stores.models.commands()) {
             log::warn!("{}; commands wait", chain(&error));
         }
         let _ = self.now.recv_timeout(self.pause());
@@ -184,14 +184,14 @@ impl Operator {
 
     fn pause(&self) -> Duration {
         let lease = self.shared.config.lease;
-        let hears = self.shared.hears_commands && self.shared.deaf.lock().is_none();
+        let hears = self.shared.stores.is_one_store && self.shared.fleet.deaf.lock().is_none();
         let unheard = if hears { LONGEST } else { UNHEARD };
         let pause = self.shared.config.requeue_every.clamp(UNHEARD, LONGEST).min(unheard);
         if self.running.is_empty() { pause } else { pause.min(lease / 3) }
     }
 
     fn look(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
-        let over: Vec<u64> = self.shared.over.lock().drain(..).collect();
+        let over: Vec<u64> = self.shared.commands.over.lock().drain(..).collect();
         self.running.retain(|_, (_, task)| !over.contains(&task.number));
         let lease = self.shared.config.lease;
         if self.kept.elapsed() >= lease / 4 {
@@ -239,10 +239,10 @@ impl Operator {
         let name = format!("readside-command-{slot}");
         match thread::spawn(&name, move || run(operate.as_ref(), &running)) {
             Ok(thread) => {
-                let mut tasks = self.shared.tasks.lock();
+                let mut tasks = self.shared.commands.threads.lock();
                 tasks.retain(|(thread, _)| !thread.is_done());
                 if self.shared.stop.is_set() {
-                    // Whoever said so may have been here before it.
+                    // The call that stops the engine may have gone over the list before.
                     cancel.set();
                 }
                 tasks.push((thread, cancel));
@@ -269,14 +269,14 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
         Some((state, answer)) => answer_at_last(task, state, &answer),
         None => {}
     }
-    // Also what did not come to an end: whoever has it then, this process may get it again.
-    task.shared.over.lock().push(task.number);
+    // Also what did not come to an end: this process may get it again.
+    task.shared.commands.over.lock().push(task.number);
     task.shared.tell_all();
 }
 
 /// The database may be away for a while.
 fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) {
-    let commands = task.shared.models.commands();
+    let commands = task.shared.stores.models.commands();
     let (kind, projection) = (task.asked.command.kind(), &task.asked.projection);
     loop {
         match commands.answer(task.asked.id, task.shared.id, state, answer) {

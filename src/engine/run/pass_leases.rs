@@ -74,7 +74,7 @@ impl<'a> PassLeases<'a> {
             return Ok(());
         }
         let (key, shared, now) = (&self.runner.handler.inner.key, self.shared, Instant::now());
-        let leases = shared.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
+        let leases = shared.stores.leases.acquire(key, &instances, shared.id, shared.config.lease)?;
         let mut asked = self.asked.lock();
         let lost = instances.into_iter().filter_map(|instance| {
             let before = asked.insert(Arc::clone(&instance), None).flatten();
@@ -104,7 +104,7 @@ impl Drop for PassLeases<'_> {
         if held.is_empty() {
             return;
         }
-        if let Err(error) = self.shared.leases.release(key, &held, self.shared.id) {
+        if let Err(error) = self.shared.stores.leases.release(key, &held, self.shared.id) {
             log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), chain(&error));
         }
     }

@@ -33,6 +33,8 @@ struct Moves {
     all: u64,
     /// The last ones, by their numbers.
     last: VecDeque<Move>,
+    /// How often it was forgotten what was applied.
+    era: u64,
 }
 
 impl Moves {
@@ -61,11 +63,24 @@ impl Progress {
         self.moves.lock().count
     }
 
+    /// How often it was forgotten what was applied, for work that begins.
+    pub(crate) fn era(&self) -> u64 {
+        self.moves.lock().era
+    }
+
+    /// The log may be another one: what was applied of it is not known any more, nor what is being applied.
+    pub(crate) fn forget(&self) {
+        let mut moves = self.moves.lock();
+        moves.era += 1;
+        moves.last.iter_mut().for_each(|each| each.moved = Moved::default());
+    }
+
     /// These instances of a projection were worked on, with the positions between which every event was applied, where that
-    /// is known.
-    pub(crate) fn worked(&self, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Moved)>) {
+    /// is known. The work began in that era.
+    pub(crate) fn worked(&self, era: u64, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Moved)>) {
         let mut moves = self.moves.lock();
         for (instance, moved) in works {
+            let moved = if moves.era == era { moved } else { Moved::default() };
             moves.count += 1;
             let number = moves.count;
             if moves.last.len() == MOST {
@@ -142,7 +157,7 @@ mod tests {
         let spot = |position: i64| (position, Some(Uuid::from_u64_pair(1, position.unsigned_abs())));
         let worked = |from, to| {
             let moved = Moved { clean: Some((from, to)), events: (from + 1..=to).map(spot).collect() };
-            progress.worked(1, std::iter::once(("a".into(), moved)));
+            progress.worked(progress.era(), 1, std::iter::once(("a".into(), moved)));
         };
         worked(0, 2);
         let since = progress.now();
@@ -152,7 +167,7 @@ mod tests {
         assert!(progress.has_passed(1, "a", 2) && !progress.has_passed(1, "a", 3));
         worked(2, 3);
         worked(5, 7);
-        progress.worked(1, std::iter::once(("a".into(), Moved::default())));
+        progress.worked(progress.era(), 1, std::iter::once(("a".into(), Moved::default())));
         assert!(applied(3, 3) && applied(6, 7));
         assert!(!applied(2, 3), "2 was applied before");
         assert!(!applied(3, 6), "4 and 5 were not");
@@ -164,12 +179,31 @@ mod tests {
         assert!(!applied(3, 10));
     }
 
+    // Contract: L10, C6: what was applied to the rows of another history says nothing of those that are there.
+    #[test]
+    fn what_was_applied_is_forgotten_with_its_log() {
+        let progress = Progress::default();
+        let (era, spot) = (progress.era(), (1, Some(Uuid::nil())));
+        let works = || std::iter::once((Arc::from("a"), Moved { clean: Some((0, 1)), events: vec![spot] }));
+        progress.worked(era, 1, works());
+        assert!(progress.is_applied(0, 1, "a", &[spot]) && progress.has_passed(1, "a", 1));
+        progress.forget();
+        assert!(!progress.is_applied(0, 1, "a", &[spot]) && !progress.has_passed(1, "a", 1));
+        // It was committed before that, and is told after it.
+        let since = progress.now();
+        progress.worked(era, 1, works());
+        assert!(!progress.is_applied(0, 1, "a", &[spot]));
+        assert!(progress.moves.lock().concerns(since, 1, "a"), "who waits looks for itself");
+        progress.worked(progress.era(), 1, works());
+        assert!(progress.is_applied(0, 1, "a", &[spot]));
+    }
+
     // Contract: C6
     #[test]
     fn only_moves_of_ones_own_instance_end_a_wait() {
         let progress = Progress::default();
         let moved = |projection, names: &[&str]| {
-            progress.worked(projection, names.iter().map(|&name| (Arc::from(name), Moved::default())));
+            progress.worked(0, projection, names.iter().map(|&name| (Arc::from(name), Moved::default())));
         };
         let concerns = |since, name: &str| progress.moves.lock().concerns(since, 1, name);
         let since = progress.now();

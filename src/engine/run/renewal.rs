@@ -2,11 +2,14 @@
 //! leads of first runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
+use crate::state::ProjectionKey;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
@@ -28,7 +31,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
         return Ok(());
     }
     let asked = Instant::now();
-    let renewals = shared.leases.renew(shared.id, shared.config.lease)?;
+    let renewals = shared.stores.leases.renew(shared.id, shared.config.lease)?;
     shared.lease_registry.renewed(&renewals, asked);
     Ok(())
 }
@@ -36,17 +39,32 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
 /// A tick may come less often than a lead lasts.
 fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     for runner in shared.runners.iter().filter(|runner| runner.state().leads) {
-        if !shared.leases.lead(runner.key(), shared.id, shared.config.lease)? {
+        if !shared.stores.leases.lead(runner.key(), shared.id, shared.config.lease)? {
             runner.change(|state| state.leads = false);
         }
     }
     Ok(())
 }
 
+/// Only what has changed. After a trouble it is not known what stands there.
+fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
+    let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
+    let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
+    let mut told = shared.fleet.told_missed.lock();
+    if told.as_ref() != Some(&missed) {
+        *told = None;
+        shared.stores.leases.tell_missed(shared.id, &missed)?;
+        *told = Some(missed);
+    }
+    Ok(())
+}
+
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
-    let members = shared.leases.heartbeat(&me, shared.config.lease)?;
-    let mut known = shared.members.lock();
+    let forget = |_: &StoreError| *shared.fleet.told_missed.lock() = None;
+    let members = shared.stores.leases.heartbeat(&me, shared.config.lease).inspect_err(forget)?;
+    tell_missed(shared)?;
+    let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!("{} processes share the work", members.len());
         *known = members;

@@ -29,6 +29,8 @@ pub(crate) struct RunState {
     pub(crate) is_contested: bool,
     /// That it does not move is on record, by whichever process.
     pub(crate) is_told: bool,
+    /// Its tables are not those that its checkpoints belong to.
+    pub(crate) is_torn: bool,
     /// How often it was reset.
     pub(crate) resets: i64,
 }
@@ -36,7 +38,7 @@ pub(crate) struct RunState {
 impl RunState {
     /// False while another process leads its first run, or while it is left alone.
     pub(crate) fn may_work(self) -> bool {
-        self.is_active && (self.has_succeeded || self.leads)
+        self.is_active && !self.is_torn && (self.has_succeeded || self.leads)
     }
 
     /// Its first run goes on, here or in another process.
@@ -49,7 +51,7 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
-    /// What commands are at that reduce events beside it: on builds of their own, or to look at it.
+    /// What commands are at that reduce events beside it: on their own builds, or to look at it.
     pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,
@@ -57,6 +59,8 @@ pub(crate) struct Runner {
     pub(crate) asked: Mutex<Option<(Instant, Duration)>>,
     /// Why it is left alone: until that is on record, or until it moves again.
     pub(crate) trouble: Mutex<Option<BuildTrouble>>,
+    /// What became of its tables, where these are not those that its checkpoints belong to.
+    pub(crate) torn: Mutex<Option<String>>,
     /// What readers see of its projection, once that is known.
     pub(crate) live: Mutex<Option<Arc<LiveBuild>>>,
     /// No living engine runs what readers see.
@@ -73,6 +77,7 @@ impl Runner {
             state: Mutex::new(RunState { is_active: active, is_background: !active, ..RunState::default() }),
             asked: Mutex::new(None),
             trouble: Mutex::new(None),
+            torn: Mutex::new(None),
             live: Mutex::new(None),
             unfed: Mutex::new(None),
         }

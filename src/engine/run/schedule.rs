@@ -3,7 +3,7 @@
 //! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or
 //! more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance gets the
 //! last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first trouble takes
-//! one time-out at most, and is remembered. An instance that has trouble of its own has jobs of its own.
+//! one time-out at most, and is remembered. An instance that has trouble of its own has its own jobs.
 //!
 //! What readers do not see yet comes last, but has its turn when enough live jobs went before it.
 //!
@@ -129,7 +129,7 @@ struct Queues {
     claimed: HashMap<Pair, Option<u64>>,
     running: BTreeMap<u64, Running>,
     last_id: u64,
-    /// To be worked on in jobs of their own, so that what they wait for keeps no others waiting.
+    /// To be worked on in their own jobs, so that what they wait for keeps no others waiting.
     troubled: HashMap<(usize, Arc<str>), Setbacks>,
     /// Asked for while they were being worked on.
     again: HashSet<(usize, Arc<str>)>,
@@ -257,7 +257,7 @@ impl Schedule {
         self.queues.lock().add(projection, instance);
     }
 
-    /// An instance of a job that runs could not be worked on. Until a job goes well with it, it has jobs of its own: the next
+    /// An instance of a job that runs could not be worked on. Until a job goes well with it, it has its own jobs: the next
     /// one at once, at the end of the line, as often as there are retries; then when it is added.
     pub(crate) fn trouble(&self, projection: usize, instance: &Arc<str>, retries: u32) {
         let mut queues = self.queues.lock();

@@ -35,7 +35,7 @@ pub(crate) struct SeenRanges {
 
 impl SeenRanges {
     /// Takes in events of one instance that follow each other, and says what is known of those in front of them that are of
-    /// these aggregate types. None when the events themselves do not follow each other.
+    /// these aggregate types. `None` when the events themselves do not follow each other.
     pub(crate) fn take_in(&mut self, events: &[Event]) -> Option<SeenRange> {
         let (first, last) = (events.first()?, events.last()?);
         let chained = events

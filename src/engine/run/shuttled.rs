@@ -196,9 +196,9 @@ fn who_waits_for_a_move_wakes() {
                 })
             })
             .collect();
-        progress.worked(0, [(name(2), Moved::default())]);
+        progress.worked(0, 0, [(name(2), Moved::default())]);
         checkpoint.store(1, SeqCst);
-        progress.worked(0, [(name(1), Moved::default())]);
+        progress.worked(0, 0, [(name(1), Moved::default())]);
         waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
     });
 }

@@ -1,4 +1,4 @@
-//! Tells the store, and whoever asks, why projections and instances stand still here (`standstills.rs`).
+//! Tells the store, and callers, why projections and instances stand still here (`standstills.rs`).
 //!
 //! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
 //! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
@@ -40,7 +40,7 @@ impl Shared {
             return Some(Box::new(StopCause::Failing(blocked.clone())));
         }
         let mut found = if *live == *runner.key() { self.standstills.of(at, &state.instance) } else { Vec::new() };
-        let standings = self.models.standstills().standings(std::slice::from_ref(live), Some(&state.instance));
+        let standings = self.stores.models.standstills().standings(std::slice::from_ref(live), Some(&state.instance));
         match standings {
             Ok(standings) => found.extend(standings.iter().flat_map(|standing| self.reasons(standing, runner, state))),
             Err(error) => found.push(Standstill::new(StandstillKind::of(&error), bounded(&chain(&error)))),
@@ -117,8 +117,8 @@ impl Shared {
     fn kind_of(&self, runner: &Runner, hanging: &Hanging) -> String {
         let cursors = vec![Cursor { instance: Arc::clone(&hanging.instance), after: hanging.position - 1 }];
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        // A source of the service's own may panic.
-        let read = net::caught(|| self.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
+        // A custom source may panic.
+        let read = net::caught(|| self.stores.source.read(&request)).ok().and_then(Result::ok).unwrap_or_default();
         let event = read.iter().flat_map(|slice| &slice.events).find(|event| event.position == hanging.position);
         event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
     }
@@ -155,7 +155,7 @@ impl Shared {
         }
     }
 
-    /// An error of whoever looks, with what was known before it.
+    /// The error of a look, with what was known before it.
     pub(crate) fn with_standstill(&self, error: StoreError) -> StoreError {
         let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
         let Some(first) = all.min_by_key(|one| one.since) else { return error };
@@ -177,7 +177,7 @@ impl Shared {
         let forget: Vec<(ProjectionKey, StandstillSubject)> =
             gone.iter().filter_map(|key| Some((name(key)?, key.1.clone()))).collect();
         let write: Vec<Note> = notes.iter().map(|(_, note)| note.clone()).collect();
-        let outcome = self.models.standstills().note(self.id, &write, &forget);
+        let outcome = self.stores.models.standstills().note(self.id, &write, &forget);
         if let Err(error) = outcome {
             log::debug!("{}; the next tick tries again", chain(&error));
             return;

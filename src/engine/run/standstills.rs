@@ -204,7 +204,7 @@ impl Standstills {
         });
     }
 
-    /// An event of an instance is inside its reducer for so long. True when that is something new.
+    /// An event of an instance is inside its reducer for this long. True when that is something new.
     pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
         self.note_hanging(&(projection, StandstillSubject::Instance(Arc::clone(&hanging.instance))), hanging, what)
     }
@@ -222,7 +222,7 @@ impl Standstills {
         is_news
     }
 
-    /// A command has an event inside its reducer for so long, or none has any more. True when that is something new.
+    /// A command has an event inside its reducer for this long, or none has any more. True when that is something new.
     pub(crate) fn command_hangs(&self, projection: usize, hanging: Option<(&Hanging, &str)>) -> bool {
         let key = (projection, StandstillSubject::Command);
         let Some((hanging, what)) = hanging else {
@@ -256,6 +256,11 @@ impl Standstills {
     /// All of a projection stands still.
     pub(crate) fn failed(&self, projection: usize, subject: StandstillSubject, error: &StoreError) {
         self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
+    }
+
+    /// What kept all of a projection from moving holds no more.
+    pub(crate) fn works(&self, projection: usize) {
+        self.with(|notes| notes.clear(&(projection, StandstillSubject::Work)));
     }
 
     /// A build was halted.

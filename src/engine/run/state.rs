@@ -18,7 +18,9 @@ use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
+use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
+use crate::state::ProjectionKey;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier, UNHEARD};
 use crate::sync::Mutex;
@@ -27,46 +29,71 @@ use crate::sync::Mutex;
 pub(crate) struct Shared {
     pub(crate) id: Uuid,
     pub(crate) config: EngineConfig,
-    /// None when events can only be read.
+    pub(crate) stores: Stores,
+    pub(crate) runners: Vec<Runner>,
+    pub(crate) schedule: Schedule,
+    pub(crate) workers: Workers,
+    pub(crate) stop: Arc<Stop>,
+    pub(crate) lease_registry: LeaseRegistry,
+    pub(crate) fleet: Fleet,
+    pub(crate) pauses: Pauses,
+    pub(crate) progress: Progress,
+    pub(crate) log_memory: LogMemory,
+    /// What stands still here, and why.
+    pub(crate) standstills: Standstills,
+    /// Tells those who watch read models here.
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) commands: RunningCommands,
+    pub(crate) tick_now: Sender<()>,
+    /// Held while a thread looks which builds there are.
+    pub(crate) looking: Mutex<()>,
+}
+
+/// What an engine asks of its databases.
+#[derive(Debug)]
+pub(crate) struct Stores {
+    /// `None` when events can only be read.
     pub(crate) events: Option<Arc<dyn EventStore>>,
     pub(crate) source: Arc<dyn EventSource>,
     pub(crate) models: Arc<dyn ProjectionStore>,
     pub(crate) leases: Arc<dyn LeaseStore>,
     pub(crate) notifier: Arc<dyn Notifier>,
-    pub(crate) runners: Vec<Runner>,
-    pub(crate) schedule: Schedule,
-    pub(crate) stop: Arc<Stop>,
-    pub(crate) lease_registry: LeaseRegistry,
-    pub(crate) members: Mutex<Vec<Member>>,
-    pub(crate) pauses: Pauses,
-    pub(crate) progress: Progress,
-    pub(crate) log_memory: LogMemory,
-    pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
-    pub(crate) tick_now: Sender<()>,
-    pub(crate) operate_now: Sender<()>,
-    /// Events and read models are in the same store.
+    /// Events and read models are in the same store. Then the notifier announces commands, too.
     pub(crate) is_one_store: bool,
-    /// Commands are announced by the notifier.
-    pub(crate) hears_commands: bool,
-    /// Why nothing is heard of other processes at present.
+}
+
+/// The threads that do the jobs of the schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Workers {
+    pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
+    /// Batches that ended by a panic.
+    pub(crate) panics: AtomicU64,
+}
+
+/// The processes that run the same projections, as far as this one hears of them.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    pub(crate) members: Mutex<Vec<Member>>,
+    /// Why nothing is heard of the others at present.
     pub(crate) deaf: Mutex<Option<String>>,
     /// The database answers, but what is said of pushes does not arrive.
     pub(crate) swallowed: AtomicBool,
-    /// Held by whoever looks which builds there are.
-    pub(crate) looking: Mutex<()>,
-    /// Threads that carry out commands.
-    pub(crate) tasks: Mutex<Vec<(Thread, Arc<Stop>)>>,
-    /// Batches that ended by a panic.
-    pub(crate) worker_panics: AtomicU64,
-    /// Tasks that are over and not taken off the operator's list yet, by their numbers.
+    /// What stands beside this process on the list of updates that met no row; none where that is not known.
+    pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
+}
+
+/// The commands that this process carries out.
+#[derive(Debug)]
+pub(crate) struct RunningCommands {
+    pub(crate) threads: Mutex<Vec<(Thread, Arc<Stop>)>>,
+    /// Those that ended and that the operator has not taken off its list yet, by their numbers.
     pub(crate) over: Mutex<Vec<u64>>,
-    /// What stands still here, and why.
-    pub(crate) standstills: Standstills,
+    pub(crate) now: Sender<()>,
 }
 
 impl Shared {
     pub(crate) fn prefers(&self, projection: usize, instance: &str) -> bool {
-        let members = self.members.lock();
+        let members = self.fleet.members.lock();
         let Some(runner) = self.runners.get(projection) else { return false };
         let key = runner.key();
         let runs = |member: &&Member| {
@@ -89,20 +116,21 @@ impl Shared {
 
     /// Forgets the log when the source may be another one than before.
     pub(crate) fn mind_generation(&self) {
-        if self.log_memory.is_another(self.source.generation()) {
+        if self.log_memory.is_another(self.stores.source.generation()) {
             log::debug!("a connection to the event store was lost; what is remembered of the log is dropped");
             self.forget_history();
         }
     }
 
-    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id; and has the ticker look at
+    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id, what was applied; and has the ticker look at
     /// everything.
     pub(crate) fn forget_history(&self) {
         self.log_memory.forget(|| {
-            self.source.forget();
+            self.stores.source.forget();
             for runner in &self.runners {
                 runner.handler.inner.source.forget();
             }
+            self.progress.forget();
         });
         self.request_tick();
     }
@@ -111,7 +139,7 @@ impl Shared {
     /// not, since more questions would not help it.
     pub(crate) fn look_every(&self) -> Duration {
         let every = self.config.requeue_every;
-        if self.swallowed.load(Ordering::SeqCst) { every.min(UNHEARD) } else { every }
+        if self.fleet.swallowed.load(Ordering::SeqCst) { every.min(UNHEARD) } else { every }
     }
 
     /// Names and versions of the projections that it runs.

@@ -9,7 +9,7 @@ use crossbeam_channel::Receiver;
 use crate::clock;
 use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
-use crate::engine::run::runner::Runner;
+use crate::engine::run::runner::{RunState, Runner};
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain};
 use crate::event::NewEvent;
@@ -94,7 +94,7 @@ impl Ticker {
         if last_scan.is_none() || !self.is_settled() {
             let moved = self.shared.look_at_builds()?;
             last_scan = last_scan.filter(|_| !moved && !self.has_first_runs());
-            self.shared.pauses.look(&*self.shared.leases)?;
+            self.shared.pauses.look(&*self.shared.stores.leases)?;
         }
         self.take_leads()?;
         let is_whole = last_scan.is_none();
@@ -116,7 +116,7 @@ impl Ticker {
         self.shared.mind_generation();
         let (before, forgotten) = (self.last_scan.take(), self.shared.log_memory.forgotten());
         let source = self.shared.log_beside_states()?;
-        let change_token = source.map(|source| self.shared.leases.change_token(source)).transpose()?.flatten();
+        let change_token = source.map(|source| self.shared.stores.leases.change_token(source)).transpose()?.flatten();
         let anyway = self.shared.config.requeue_every.saturating_mul(ANYWAY);
         let is_calm = |last_scan: &LastScan| {
             Some(&last_scan.change_token) == change_token.as_ref()
@@ -128,7 +128,7 @@ impl Ticker {
         Ok(last_scan)
     }
 
-    /// Checkpoints that are not part of the log are work too: whoever opens them says so. Each one is compared with the event
+    /// Checkpoints that are not part of the log are work, too: the worker that opens them says so. Each one is compared with the event
     /// that it names at the first look, and when the log may be another one.
     fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
         let forgotten = self.shared.log_memory.forgotten();
@@ -143,7 +143,8 @@ impl Ticker {
 
     /// True when nothing is under construction, so that builds are as they were as long as the signs are.
     fn is_settled(&self) -> bool {
-        let is_settled = |runner: &Runner| !runner.state().is_background && runner.trouble.lock().is_none();
+        let is_calm = |state: RunState| !state.is_background && !state.is_torn;
+        let is_settled = |runner: &Runner| is_calm(runner.state()) && runner.trouble.lock().is_none();
         !self.has_first_runs() && self.shared.runners.iter().all(is_settled)
     }
 
@@ -213,7 +214,7 @@ impl Ticker {
     fn take_leads(&self) -> Result<(), StoreError> {
         for runner in self.shared.runners.iter().filter(|runner| runner.state().is_active) {
             let leads = runner.state().is_in_first_run()
-                && self.shared.leases.lead(runner.key(), self.shared.id, self.shared.config.lease)?;
+                && self.shared.stores.leases.lead(runner.key(), self.shared.id, self.shared.config.lease)?;
             runner.change(|state| state.leads = leads);
         }
         Ok(())
@@ -246,10 +247,10 @@ impl Ticker {
         let event = NewEvent::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
             .payload(&serde_json::json!({ "name": &*key.name }))
             .push_key(&push_key(runner));
-        if let Some(events) = &self.shared.events {
+        if let Some(events) = &self.shared.stores.events {
             events.push(&[event])?;
         }
-        let is_recorded = self.shared.leases.succeed(key, self.shared.id)?;
+        let is_recorded = self.shared.stores.leases.succeed(key, self.shared.id)?;
         runner.change(|state| state.leads = false);
         if !is_recorded {
             // Another process leads, or has succeeded; the next tick sees.

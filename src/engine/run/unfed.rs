@@ -110,9 +110,9 @@ impl Shared {
         if live.key == *runner.key() {
             return Ok(Feeding::Somebody);
         }
-        let known = self.feeding_among(&self.members.lock(), runner, live);
+        let known = self.feeding_among(&self.fleet.members.lock(), runner, live);
         match known {
-            Feeding::Nobody { .. } => Ok(self.feeding_among(&self.models.commands().members()?, runner, live)),
+            Feeding::Nobody { .. } => Ok(self.feeding_among(&self.stores.models.commands().members()?, runner, live)),
             known => Ok(known),
         }
     }
@@ -136,11 +136,11 @@ impl Shared {
     /// True when the last command that moved readers said that they may see a version as of where it stands, or that
     /// they are to wait for a person.
     fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
-        let last = self.models.commands().commands(Some(projection), LAST)?;
+        let last = self.stores.models.commands().commands(Some(projection), LAST)?;
         Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
     }
 
-    /// All engines of the version may ask; one of them is heard. Whoever carries it out looks again at who is alive.
+    /// All engines of the version may ask; one of them is heard. The engine that carries it out looks again at who is alive.
     fn ask_for_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let why = format!(
             "readers see version {}, which no living engine runs; version {} is in the code of {}",
@@ -154,7 +154,7 @@ impl Shared {
             command: AdminCommand::Rebuild(options),
             by: By::new(ITSELF, why),
         };
-        match self.models.commands().ask(&command) {
+        match self.stores.models.commands().ask(&command) {
             Ok(_) => self.request_operation(),
             Err(OperateError::Busy { .. }) => {}
             Err(error) => log::warn!("{}; it is asked again later", chain(&error)),
@@ -165,7 +165,7 @@ impl Shared {
 /// Who asks for what engines do by themselves.
 pub(crate) const ITSELF: &str = "readside";
 
-/// Whether a command left what readers see to a person; none when it moves no reader.
+/// Whether a command left what readers see to a person; `None` when it moves no reader.
 fn choice(asked: &CommandRecord) -> Option<bool> {
     match &asked.command {
         AdminCommand::Back { stale, .. } => Some(*stale),
@@ -236,6 +236,7 @@ mod tests {
             trouble: (phase == Phase::Halted).then(|| "disk full".to_owned()),
             command: None,
             aggregate_types: Vec::new(),
+            torn: None,
         }
     }
 

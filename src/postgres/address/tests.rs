@@ -83,7 +83,7 @@ fn what_cannot_be_kept_is_named() {
     }
 }
 
-// Without TLS, what needs it is refused when the string is read; a connector of one's own speaks it.
+// Without TLS, what needs it is refused when the string is read; a custom connector speaks it.
 #[test]
 fn tls_is_refused_where_nobody_speaks_it() {
     for text in

@@ -11,7 +11,7 @@ use crate::value::time_text;
 /// Paths stay out, since those of a connection string may be a part of a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::postgres) enum Fault {
-    #[error("the server's certificate is valid no longer: it ended at {}", time_text(*.0))]
+    #[error("the server's certificate has expired: it ended at {}", time_text(*.0))]
     Expired(SystemTime),
     #[error("the server's certificate is not valid yet: it begins at {}", time_text(*.0))]
     NotYet(SystemTime),

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
 use x509_cert::der::asn1::{Ia5StringRef, PrintableStringRef, Utf8StringRef};
 use x509_cert::der::oid::db::rfc4519::CN;
+use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
@@ -100,25 +100,29 @@ impl ServerCertVerifier for Verifier {
         })
     }
 
+    // Also where nobody asks whose certificate it is: channel binding proves something only while the one
+    // who shows a certificate holds its key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
         der: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Where nobody looks whose certificate it is, it proves nothing that somebody holds its key.
-        let Some(chain) = &self.chain else { return Ok(HandshakeSignatureValid::assertion()) };
-        chain.verify_tls12_signature(message, der, signature)
+        verify_tls12_signature(message, der, signature, &self.provider.signature_verification_algorithms)
     }
 
+    /// By the key alone, which a certificate of version 1 has, too.
     fn verify_tls13_signature(
         &self,
         message: &[u8],
         der: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let Some(chain) = &self.chain else { return Ok(HandshakeSignatureValid::assertion()) };
-        chain.verify_tls13_signature(message, der, signature)
+        let unfit = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
+        let key = Certificate::from_der(der).map_err(unfit)?.tbs_certificate.subject_public_key_info;
+        let key = SubjectPublicKeyInfoDer::from(key.to_der().map_err(unfit)?);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -242,7 +246,83 @@ fn matches(name: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustls::client::Resumption;
+    use rustls::crypto::ring;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::{ClientHello, ResolvesServerCert};
+    use rustls::sign::CertifiedKey;
+    use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection, SupportedProtocolVersion, version};
+
     use super::*;
+
+    /// Shows a certificate, and signs with this key.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    /// A handshake in memory with a server that shows one certificate and signs with another one's key.
+    fn handshake(version: &'static SupportedProtocolVersion, shown: &Signed, signs: &Signed) -> Result<(), Error> {
+        let provider = Arc::new(ring::default_provider());
+        let key = PrivateKeyDer::try_from(signs.signing_key.serialize_der()).unwrap();
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let certified = CertifiedKey::new(vec![shown.cert.der().clone()], key);
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[version]);
+        let server = server.unwrap().with_no_client_auth().with_cert_resolver(Arc::new(Shows(Arc::new(certified))));
+        let verifier = Verifier {
+            level: Level::Nothing,
+            chain: None,
+            trusted: Vec::new(),
+            provider: Arc::clone(&provider),
+            sight: Arc::default(),
+        };
+        let client = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+        let client = client.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut client = client.with_no_client_auth();
+        client.resumption = Resumption::disabled();
+        let mut server = ServerConnection::new(Arc::new(server)).unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), "db.example.com".try_into().unwrap()).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = &wire[..];
+            while !rest.is_empty() {
+                server.read_tls(&mut rest).unwrap();
+                server.process_new_packets().map(drop)?;
+            }
+            let mut wire = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            let mut rest = &wire[..];
+            while !rest.is_empty() {
+                client.read_tls(&mut rest).unwrap();
+                client.process_new_packets().map(drop)?;
+            }
+        }
+        Ok(())
+    }
+
+    type Signed = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+    // A certificate is public. One who shows the server's without its key could pass on what channel binding proves.
+    #[test]
+    fn whoever_shows_a_certificate_holds_its_key() {
+        let own = rcgen::generate_simple_self_signed(["db.example.com".to_owned()]).unwrap();
+        let other = rcgen::generate_simple_self_signed(["db.example.com".to_owned()]).unwrap();
+        for version in [&version::TLS12, &version::TLS13] {
+            assert_eq!(handshake(version, &own, &own), Ok(()));
+            let found = handshake(version, &own, &other).unwrap_err();
+            let wanted = Error::InvalidCertificate(CertificateError::BadSignature);
+            assert_eq!(found, wanted, "{version:?}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_one_part() {

@@ -32,7 +32,7 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For an answer to be taken.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 
-/// What a client still sends is taken for so long, so that it gets to read why it was refused.
+/// What a client still sends is taken for this long, so that it gets to read why it was refused.
 const FAREWELL: (Duration, usize) = (Duration::from_millis(500), 2 << 20);
 
 /// Reads of one client in one look, at most, so that a loud one does not keep the others waiting.
@@ -43,7 +43,14 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(3), Duration::from_mi
 
 /// Who answers requests.
 pub(crate) trait Answers: Send + Sync + 'static {
-    fn answer(&self, request: &Request) -> Reply;
+    fn answer(&self, request: &Request) -> Answer;
+}
+
+/// What a client gets.
+pub(crate) enum Answer {
+    Once(Reply),
+    /// Somebody else has it from now on, who waits for no client.
+    Kept(Box<dyn FnOnce(TcpStream) -> io::Result<()>>),
 }
 
 /// A request that is whole.
@@ -174,11 +181,16 @@ fn answer_all(receive: &Receiver<Asked>, answers: &dyn Answers, stop: &Stop) {
 }
 
 fn answer(mut stream: TcpStream, request: &Request, answers: &dyn Answers) {
-    let reply = net::caught(|| answers.answer(request)).unwrap_or_else(|panic| {
+    let answer = net::caught(|| answers.answer(request)).unwrap_or_else(|panic| {
         log::error!("the status page: the answer to {} panicked: {panic}", request.path);
-        Reply::new(500, Kind::Text, "the answer failed; the log says why\n".to_owned())
+        Answer::Once(Reply::new(500, Kind::Text, "the answer failed; the log says why\n".to_owned()))
     });
-    let written = stream.set_nonblocking(false).and_then(|()| reply.write(&mut stream, request.only_head, REPLY_TIME));
+    let written = match answer {
+        Answer::Once(reply) => {
+            stream.set_nonblocking(false).and_then(|()| reply.write(&mut stream, request.only_head, REPLY_TIME))
+        }
+        Answer::Kept(keep) => keep(stream),
+    };
     if let Err(error) = written {
         log::debug!("the status page: a client did not take the answer to {}: {error}", request.path);
     }

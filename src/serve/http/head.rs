@@ -22,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) host: Option<String>,
     /// Who asks.
     pub(crate) authorization: Option<String>,
+    /// The id of the last event that it was told, where it comes again.
+    pub(crate) last_event_id: Option<String>,
 }
 
 /// What the bytes so far are.
@@ -58,7 +60,7 @@ fn request(parsed: &httparse::Request<'_, '_>, has_more: bool) -> Result<Request
         Some("HEAD") => true,
         _ => return Err(Refusal::Method),
     };
-    let (mut host, mut authorization) = (None, None);
+    let (mut host, mut authorization, mut last_event_id) = (None, None, None);
     for line in parsed.headers.iter() {
         let value = || std::str::from_utf8(line.value).map(str::to_owned).map_err(|_| Refusal::Malformed);
         let into = match line.name.to_ascii_lowercase().as_str() {
@@ -66,6 +68,7 @@ fn request(parsed: &httparse::Request<'_, '_>, has_more: bool) -> Result<Request
             "content-length" if line.value != b"0" => return Err(Refusal::Body),
             "host" => &mut host,
             "authorization" => &mut authorization,
+            "last-event-id" => &mut last_event_id,
             _ => continue,
         };
         if into.replace(value()?).is_some() {
@@ -81,7 +84,7 @@ fn request(parsed: &httparse::Request<'_, '_>, has_more: bool) -> Result<Request
         return Err(Refusal::Malformed);
     }
     let query = Query::read(query).ok_or(Refusal::Malformed)?;
-    Ok(Request { path: path.to_owned(), query, only_head, host, authorization })
+    Ok(Request { path: path.to_owned(), query, only_head, host, authorization, last_event_id })
 }
 
 /// A path from the root, of which no part is empty or climbs.

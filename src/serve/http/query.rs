@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// None when an escape is broken, or the text is no UTF-8.
+    /// `None` when an escape is broken, or the text is not valid UTF-8.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let read = |pair: &str| {

@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     Json,
     /// The text format of Prometheus.
     Metrics,
+    /// Server-sent events.
+    Events,
 }
 
 /// An answer.
@@ -81,7 +83,16 @@ impl Reply {
         self
     }
 
+    /// The head of an answer that goes on until the connection is closed.
+    pub(crate) fn stream_head(&self) -> String {
+        self.lines(None)
+    }
+
     fn head(&self) -> String {
+        self.lines(Some(self.body.len()))
+    }
+
+    fn lines(&self, length: Option<usize>) -> String {
         let words = match self.status {
             200 => "OK",
             400 => "Bad Request",
@@ -98,16 +109,19 @@ impl Reply {
             Kind::Text => "text/plain; charset=utf-8",
             Kind::Html => "text/html; charset=utf-8",
             Kind::Json => "application/json",
+            Kind::Events => "text/event-stream; charset=utf-8",
             Kind::Metrics => "text/plain; version=0.0.4; charset=utf-8",
         };
         let mut head = format!(
-            "HTTP/1.1 {} {words}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\
+            "HTTP/1.1 {} {words}\r\nContent-Type: {kind}\r\nConnection: close\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
              X-Frame-Options: DENY\r\nCross-Origin-Resource-Policy: same-origin\r\n\
              Cross-Origin-Opener-Policy: same-origin\r\n",
-            self.status,
-            self.body.len()
+            self.status
         );
+        if let Some(length) = length {
+            let _ = write!(head, "Content-Length: {length}\r\n");
+        }
         if !self.more.iter().any(|(name, _)| *name == POLICY) {
             let _ = write!(head, "{POLICY}: default-src 'none'; frame-ancestors 'none'\r\n");
         }

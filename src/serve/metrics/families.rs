@@ -221,6 +221,11 @@ pub(crate) fn of_engine(readings: &Readings) -> Vec<Metric> {
                 })
                 .collect(),
         ),
+        counter(
+            "readside_missed_rows_total",
+            "Updates and deletes of this process that met no row, as far as the database tells.",
+            builds().map(|build| count(of_build(&build.key), build.missed)).collect(),
+        ),
         metric(
             MetricKind::Histogram,
             "readside_batch_seconds",

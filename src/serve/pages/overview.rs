@@ -28,7 +28,7 @@ struct Row<'p> {
     hour: Vec<Point>,
 }
 
-/// The speed under names of its own: what a look compares with an earlier one stands beside it.
+/// The speed under its own names: what a look compares with an earlier one stands beside it.
 #[derive(Serialize)]
 struct Measured {
     speed: Speed,

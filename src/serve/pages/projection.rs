@@ -238,6 +238,9 @@ fn facts(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
                     html.link(&address("/failures", &[("projection", &projection.name)]), failed);
                 }
             });
+            fact(html, "Updates that met no row", "", |html| {
+                _ = html.text(projection.missed.map_or("not known".to_owned(), count));
+            });
             fact(html, "Last moved", "", |html| {
                 _ = html.text(projection.moved_at.map_or("not on record".to_owned(), |at| ago(at, asked.now)));
             });

@@ -1,4 +1,4 @@
-//! Checks a source of a service's own: what the engine relies on, tried from outside.
+//! Checks a custom source: what the engine relies on, tried from outside.
 //!
 //! # Examples
 //! ```

@@ -19,12 +19,12 @@ use crate::store::Notifications;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Call {
-    /// Trait and method, for instance `"EventSource::read"`. The commit of a transaction is a call of its own,
+    /// Trait and method, for instance `"EventSource::read"`. The commit of a transaction is a separate call,
     /// `"ProjectionStore::commit"`.
     pub name: &'static str,
     /// The projection that the call is about, if it is about one.
     pub projection: Option<ProjectionKey>,
-    /// The instances that the call names; none when it is about all of them.
+    /// The instances that the call names; `None` when it is about all of them.
     pub instances: Vec<Arc<str>>,
     /// Which part of a batch is applied, from 0. See [`FaultyStore::in_parts`].
     pub part: usize,

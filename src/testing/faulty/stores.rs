@@ -12,7 +12,7 @@ use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, PushError, SetupError, StoreError, SwitchError};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
@@ -273,6 +273,7 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
         fn succeeded(projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError>;
         fn succeed(projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>, of(projection);
         fn heartbeat(member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
+        fn tell_missed(process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError>;
         fn leave(process: Uuid) -> Result<(), StoreError>;
         fn is_at(location: &str) -> Result<bool, StoreError>;
         fn lagging(source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>, at(&request.instances);
@@ -332,6 +333,7 @@ impl<S: ProjectionStore> Inspect for FaultyStore<S> {
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;
         fn hanging() -> Result<Vec<Hanging>, StoreError>;
+        fn lacking() -> Result<Vec<Lacking>, StoreError>;
         fn out_of_place() -> Result<Vec<String>, StoreError>;
         fn unfinished(limit: usize) -> Result<Vec<Operation>, StoreError>;
         fn most_behind(build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError>, of(build);

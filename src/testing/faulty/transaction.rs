@@ -98,6 +98,8 @@ impl ProjectionTransaction for FaultyTransaction<'_> {
             of(projection);
         fn parked(projection: &ProjectionKey, instance: &str, ids: &[Arc<str>]) -> Result<Aggregates, StoreError>,
             of(projection).in_one(instance);
+        fn promote(projection: &ProjectionKey, instance: &str, aggregates: &Aggregates) -> Result<(), StoreError>,
+            of(projection).in_one(instance);
         fn mark(projection: &ProjectionKey, instance: &str, event: Option<i64>) -> Result<(), StoreError>,
             of(projection).in_one(instance);
         fn relax(projection: &ProjectionKey, instance: &str) -> Result<(), StoreError>,

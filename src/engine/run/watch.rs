@@ -1,0 +1,100 @@
+//! Watching read models: what a service asks for, and the thread that sees what this process did not do itself.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::run::engine::Engine;
+use crate::engine::run::state::Shared;
+use crate::engine::watch::changes::{Changes, Mark};
+use crate::error::{WatchError, chain};
+
+/// Between two looks, while somebody watches.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// A look takes this share of the time at most.
+const SHARE: u32 = 5;
+
+/// One look, then the wait for the next one.
+pub(crate) fn tick(shared: &Shared) {
+    if !shared.hub.is_watched() {
+        return;
+    }
+    let began = Instant::now();
+    if let Err(error) = shared.hub.look(&*shared.stores.models) {
+        log::debug!("looking at what is watched: {}; the next look sees it", chain(&error));
+    }
+    shared.stop.wait(EVERY.max(began.elapsed() * SHARE));
+}
+
+impl Engine {
+    /// Tells which rows of a read model change in an instance, so that whoever shows them reads them again. Changes are told
+    /// after their commit. Those of this process name keys; of those of other processes it is told within about 100 ms up to
+    /// which position they go ([`Rows::Anew`](crate::watch::Rows::Anew)). Nothing is told of a build that readers do not see;
+    /// the switch to it is one `Anew`.
+    ///
+    /// What is read after this call has every event up to [`Changes::mark`]. At most 10,000 watch at once.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use std::time::Duration;
+    /// use readside::prelude::*;
+    /// use readside::watch::Rows;
+    /// use readside::{Engine, NewEvent, SqliteStore};
+    ///
+    /// let users = Projection::new("users", 1)
+    ///     .table(Table::new("users").column(text("id")).primary_key(["id"]))
+    ///     .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
+    /// let engine = Engine::builder(SqliteStore::in_memory()?).projection(users).start()?;
+    ///
+    /// let changes = engine.watch("users", "acme")?;
+    /// engine.push(&[NewEvent::raw("acme", "user", "u1", "user.added")])?;
+    /// let change = changes.recv_timeout(Duration::from_secs(60)).expect("it is there within a moment");
+    /// match &change.rows {
+    ///     Rows::Known(tables) => println!("read these up to {}: {:?}", change.position, tables[0].keys),
+    ///     Rows::Anew => println!("read all anew up to {}", change.position),
+    /// }
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`WatchError`].
+    pub fn watch(&self, projection: &str, instance: &str) -> Result<Changes, WatchError> {
+        self.shared().watch(projection, instance, None)
+    }
+
+    /// As [`watch`](Self::watch), and goes on at a mark: what changed since then comes first. Where that is not known any
+    /// more, the first change is [`Rows::Anew`](crate::watch::Rows::Anew). It is known for a minute after the last one who
+    /// watched the same has gone, and no further back than 64 changes.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// # use std::time::Duration;
+    /// # use readside::prelude::*;
+    /// # use readside::{Engine, NewEvent, SqliteStore};
+    /// # let users = Projection::new("users", 1)
+    /// #     .table(Table::new("users").column(text("id")).primary_key(["id"]))
+    /// #     .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
+    /// # let engine = Engine::builder(SqliteStore::in_memory()?).projection(users).start()?;
+    /// let mark = engine.watch("users", "acme")?.mark();
+    /// let pushed = engine.push(&[NewEvent::raw("acme", "user", "u1", "user.added")])?;
+    /// engine.await_pushed("users", &pushed, Duration::from_secs(60))?;
+    /// let missed = engine.watch_from("users", "acme", &mark)?.recv_timeout(Duration::from_secs(60));
+    /// assert_eq!(missed.map(|change| change.position), Some(1));
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`WatchError`].
+    pub fn watch_from(&self, projection: &str, instance: &str, mark: &Mark) -> Result<Changes, WatchError> {
+        self.shared().watch(projection, instance, Some(mark))
+    }
+}
+
+impl Shared {
+    pub(crate) fn watch(&self, projection: &str, instance: &str, mark: Option<&Mark>) -> Result<Changes, WatchError> {
+        self.hub.watch(&*self.stores.models, projection, instance, mark)
+    }
+}

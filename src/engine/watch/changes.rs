@@ -1,0 +1,287 @@
+//! What those hold who watch: a bounded queue of changes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::sync::{Condvar, Mutex};
+use crate::value::Value;
+
+/// Changes that wait to be taken, at most.
+pub(crate) const MOST: usize = 64;
+
+/// The longest that one call waits, also when it was asked to wait for ever.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Where one has watched to: from there [`Engine::watch_from`](crate::Engine::watch_from) goes on.
+///
+/// Its text is what clients of `GET /changes` get as the id of an event. A mark is good in the process that gave it, and as
+/// long as the rows were only changed by events since then. Any other has one read all anew.
+///
+/// # Examples
+/// ```
+/// use readside::watch::Mark;
+/// let mark: Mark = "12-3-a4f0".parse()?;
+/// assert_eq!((mark.position(), mark.to_string().as_str()), (12, "12-3-a4f0"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub(crate) position: i64,
+    /// Which uninterrupted run of changes it belongs to.
+    pub(crate) era: u64,
+    /// Who counts the eras.
+    pub(crate) hub: u64,
+}
+
+impl Mark {
+    /// One that nobody gave.
+    #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for clients"))]
+    pub(crate) const NONE: Self = Self { position: 0, era: 0, hub: 0 };
+
+    /// Every event up to here is in the rows.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{:x}", self.position, self.era, self.hub)
+    }
+}
+
+/// A text that is no [`Mark`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is no mark of watched changes; use the text of one, or watch from the beginning")]
+pub struct MarkError(#[source] Option<ParseIntError>);
+
+impl FromStr for Mark {
+    type Err = MarkError;
+
+    fn from_str(text: &str) -> Result<Self, MarkError> {
+        let number = |error| MarkError(Some(error));
+        let mut parts = text.splitn(3, '-');
+        let mut part = || parts.next().ok_or(MarkError(None));
+        Ok(Self {
+            position: part()?.parse().map_err(number)?,
+            era: part()?.parse().map_err(number)?,
+            hub: u64::from_str_radix(part()?, 16).map_err(number)?,
+        })
+    }
+}
+
+/// What changed, as of a commit.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Change {
+    /// Every event up to here is in the rows that one reads from now on.
+    pub position: i64,
+    /// Which rows changed since the change before.
+    pub rows: Rows,
+    /// To go on from here.
+    pub mark: Mark,
+}
+
+/// Which rows changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rows {
+    /// Rows of these tables, and no others. It is empty where events changed none.
+    Known(Arc<[TableRows]>),
+    /// Any: another process did the work, more happened than was remembered, or the read model was exchanged. Read all anew
+    /// that you show.
+    Anew,
+}
+
+/// Rows of a table that changed.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TableRows {
+    /// Its plain name.
+    pub table: String,
+    /// The columns of its primary key, without the instance.
+    pub columns: Vec<String>,
+    /// The keys of rows that came, changed or went, each by these columns: at most 256. None where any row may have changed,
+    /// as by conditions that do not name keys. A row that is named may be as it was.
+    pub keys: Option<Vec<Vec<Value>>>,
+}
+
+impl TableRows {
+    /// The keys as JSON objects, by column; null where any row may have changed.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// # use std::time::Duration;
+    /// # use readside::prelude::*;
+    /// # use readside::{Engine, NewEvent, SqliteStore};
+    /// # use readside::watch::Rows;
+    /// # let users = Projection::new("users", 1)
+    /// #     .table(Table::new("users").column(text("id")).primary_key(["id"]))
+    /// #     .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
+    /// # let engine = Engine::builder(SqliteStore::in_memory()?).projection(users).start()?;
+    /// let changes = engine.watch("users", "acme")?;
+    /// engine.push(&[NewEvent::raw("acme", "user", "u1", "user.added")])?;
+    /// let change = changes.recv_timeout(Duration::from_secs(60)).expect("a change");
+    /// let Rows::Known(tables) = &change.rows else { panic!("this process did it") };
+    /// assert_eq!(tables[0].keys_json(), serde_json::json!([{ "id": "u1" }]));
+    /// # }
+    /// # Ok::<(), readside::Error>(())
+    /// ```
+    #[must_use]
+    pub fn keys_json(&self) -> serde_json::Value {
+        let object = |key: &Vec<Value>| {
+            let pairs = self.columns.iter().zip(key).map(|(column, value)| (column.clone(), value.to_json()));
+            serde_json::Value::Object(pairs.collect())
+        };
+        self.keys.as_ref().map_or(serde_json::Value::Null, |keys| keys.iter().map(object).collect())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    changes: VecDeque<Change>,
+    closed: bool,
+}
+
+/// What lies between the hub and one who watches.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    queued: Mutex<Queued>,
+    news: Condvar,
+}
+
+impl Queue {
+    /// Never waits. Where the queue is full, what it holds becomes one word: read anew.
+    pub(crate) fn put(&self, change: &Change) {
+        let mut queued = self.queued.lock();
+        if queued.changes.len() < MOST {
+            queued.changes.push_back(change.clone());
+        } else {
+            queued.changes.clear();
+            queued.changes.push_back(Change { rows: Rows::Anew, ..change.clone() });
+        }
+        drop(queued);
+        self.news.notify_all();
+    }
+
+    pub(crate) fn clear(&self) {
+        self.queued.lock().changes.clear();
+    }
+
+    pub(crate) fn close(&self) {
+        self.queued.lock().closed = true;
+        self.news.notify_all();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queued.lock().closed
+    }
+}
+
+/// Changes of a read model in one instance, see [`Engine::watch`](crate::Engine::watch). Dropping it ends that.
+///
+/// It holds up to 64 changes. Whoever takes them too slowly gets one [`Rows::Anew`] in place of them; the engine never waits.
+#[must_use = "dropping it ends the watch"]
+pub struct Changes {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) mark: Mark,
+}
+
+impl Changes {
+    /// Where the watch began: what one reads from now on has every event up to there, and all later changes are told.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.mark
+    }
+
+    /// The next change; waits for it for so long at most. None when none came, or when it [is over](Self::is_over).
+    pub fn recv_timeout(&self, timeout: Duration) -> Option<Change> {
+        self.take(clock::deadline(timeout.min(LONGEST_WAIT)))
+    }
+
+    /// The next change, if there is one.
+    pub fn try_recv(&self) -> Option<Change> {
+        self.queue.queued.lock().changes.pop_front()
+    }
+
+    fn take(&self, deadline: Instant) -> Option<Change> {
+        let mut queued = self.queue.queued.lock();
+        loop {
+            if let Some(change) = queued.changes.pop_front() {
+                return Some(change);
+            }
+            if queued.closed || self.queue.news.wait_until(&mut queued, deadline).timed_out() {
+                return queued.changes.pop_front();
+            }
+        }
+    }
+
+    /// True once the engine is shut down and all was taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let queued = self.queue.queued.lock();
+        queued.closed && queued.changes.is_empty()
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queued = self.queue.queued.lock();
+        f.debug_struct("Changes")
+            .field("mark", &self.mark)
+            .field("queued", &queued.changes.len())
+            .field("closed", &queued.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(position: i64) -> Change {
+        Change { position, rows: Rows::Known(Arc::new([])), mark: Mark { position, era: 1, hub: 2 } }
+    }
+
+    // Contract: S6: whoever is slow has one word to read, which says up to where.
+    #[test]
+    fn a_full_queue_becomes_one_word() {
+        let queue = Arc::new(Queue::default());
+        let changes = Changes { queue: Arc::clone(&queue), mark: change(0).mark };
+        let most = i64::try_from(MOST).unwrap();
+        for position in 1..=most {
+            queue.put(&change(position));
+        }
+        assert_eq!(changes.try_recv(), Some(change(1)));
+        queue.put(&change(most + 1));
+        queue.put(&change(most + 2));
+        assert_eq!(changes.try_recv(), Some(Change { rows: Rows::Anew, ..change(most + 2) }));
+        queue.put(&change(most + 3));
+        queue.close();
+        assert!(!changes.is_over());
+        assert_eq!(changes.recv_timeout(Duration::ZERO), Some(change(most + 3)));
+        assert!(changes.recv_timeout(LONGEST_WAIT).is_none() && changes.is_over());
+    }
+
+    // Contract: S6
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        let mark = Mark { position: i64::MAX, era: u64::MAX, hub: u64::MAX };
+        assert_eq!(mark.to_string().parse(), Ok(mark));
+        for text in ["", "1", "1-2", "1-2-", "1-2-x", "x-2-3", "1-2-3-4", "1--2-3"] {
+            assert!(text.parse::<Mark>().is_err(), "{text:?}");
+        }
+    }
+}
