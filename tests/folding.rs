@@ -499,7 +499,7 @@ fn nothing_that_a_check_refuses_is_folded_away_on_sqlite() {
 #[test]
 fn nothing_that_a_check_refuses_is_folded_away_on_postgres() {
     let database = common::postgres::database();
-    refusals(&PostgresStore::connect(database.url()).unwrap());
+    refusals(&PostgresStore::connect(&database.store_url()).unwrap());
 }
 
 /// Rows that come and go in one batch, of which a row that was there before must not get away with it.
@@ -544,7 +544,7 @@ fn rows_that_come_and_go_are_the_same_on_sqlite() {
 #[test]
 fn rows_that_come_and_go_are_the_same_on_postgres() {
     let database = common::postgres::database();
-    let store = PostgresStore::connect(database.url()).unwrap();
+    let store = PostgresStore::connect(&database.store_url()).unwrap();
     for table in ["plain", "slim"] {
         comings_and_goings(&store, table);
     }
@@ -579,7 +579,7 @@ fn a_row_too_wide_for_an_index_is_the_same_on_sqlite() {
 #[test]
 fn a_row_too_wide_for_an_index_is_the_same_on_postgres() {
     let database = common::postgres::database();
-    assert_eq!(too_wide(&PostgresStore::connect(database.url()).unwrap()), [false, true]);
+    assert_eq!(too_wide(&PostgresStore::connect(&database.store_url()).unwrap()), [false, true]);
 }
 
 /// So many rows that they are folded beside the writing: new ones, sums over those written before, a failure behind them.
@@ -609,7 +609,7 @@ fn what_is_folded_beside_the_writing_is_the_same_on_sqlite() {
 #[test]
 fn what_is_folded_beside_the_writing_is_the_same_on_postgres() {
     let database = common::postgres::database();
-    many(&PostgresStore::connect(database.url()).unwrap());
+    many(&PostgresStore::connect(&database.store_url()).unwrap());
 }
 
 // Contract: G3
@@ -624,7 +624,7 @@ fn no_overflow_is_folded_away_on_sqlite() {
 #[test]
 fn no_overflow_is_folded_away_on_postgres() {
     let database = common::postgres::database();
-    overflows(&PostgresStore::connect(database.url()).unwrap());
+    overflows(&PostgresStore::connect(&database.store_url()).unwrap());
 }
 
 // Contract: G3
@@ -639,5 +639,5 @@ fn folded_and_one_by_one_are_the_same_on_sqlite() {
 #[test]
 fn folded_and_one_by_one_are_the_same_on_postgres() {
     let database = common::postgres::database();
-    all(&PostgresStore::connect(database.url()).unwrap(), 60);
+    all(&PostgresStore::connect(&database.store_url()).unwrap(), 60);
 }

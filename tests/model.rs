@@ -422,5 +422,5 @@ fn sqlite_equals_the_model() {
 #[test]
 fn postgres_equals_the_model() {
     let database = common::postgres::database();
-    check(&Arc::new(PostgresStore::connect(database.url()).unwrap()), 100);
+    check(&Arc::new(PostgresStore::connect(&database.store_url()).unwrap()), 100);
 }

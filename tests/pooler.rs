@@ -89,21 +89,25 @@ static ENGINES: Mutex<()> = Mutex::new(());
 
 // Contract: A7, L7, L11
 #[test]
-fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
+fn an_engine_that_hears_nothing_finds_it_out_and_looks_more_often() {
     let _alone = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     WARNINGS.0.lock().unwrap().clear();
     log::set_logger(&WARNINGS).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
     let database = database();
     let pooler = Pooler::before(database.url());
-    let engine = start(open(pooler.url()), Duration::from_millis(200));
+    let seldom = Duration::from_hours(1);
+    let engine = start(open(pooler.url()), seldom);
     eventually("the word that does not come", || engine.health().unwrap().deaf.is_some());
     let why = engine.health().unwrap().deaf.unwrap();
     assert!(why.contains("a session of its own") && why.contains("past the pooler"), "{why}");
+    assert_eq!(engine.health().unwrap().looks_every, Duration::from_secs(1));
     let other = PostgresStore::connect(database.url()).unwrap();
-    other.push(&[made("a")]).unwrap();
-    // Nobody tells: a tick finds it.
-    engine.await_position("things", "a", 1, LONG).unwrap();
+    for instance in ["a", "b", "c"] {
+        other.push(&[made(instance)]).unwrap();
+        // Nobody tells: a tick finds it, long before one would that comes as seldom as is configured.
+        engine.await_position("things", instance, 1, LONG).unwrap();
+    }
     drop(other);
     engine.shutdown(LONG).unwrap();
     drop(engine);
@@ -111,6 +115,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_ticks() {
     let warnings = WARNINGS.0.lock().unwrap();
     let told: Vec<_> = warnings.iter().filter(|text| text.contains("ticks find the pushes")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("meanwhile, every 1 s"), "{told:?}");
 }
 
 // Contract: A7, L7, L11: where the session is its own, only a word that does not arrive tells. The wire looks again.
@@ -176,6 +181,8 @@ fn the_look_at_notifications_takes_its_subscription_back() {
         let finding = findings.iter().find(|finding| finding.check == check).unwrap();
         assert_eq!(finding.verdict, Severity::Warn, "{finding:?}");
     }
+    let told = &findings.iter().find(|finding| finding.check == "notifications").unwrap().found;
+    assert!(told.contains("engines look for the pushes of other processes, every 1 s at the latest"), "{told}");
     drop(store);
     assert_eq!(subscribed(&database, &pooler), 0);
 }
@@ -200,7 +207,8 @@ fn a_way_past_the_pooler_hears() {
     eventually("a subscription", || client.query_typed_one(listening, &[]).unwrap().get::<_, i64>(0) == 1);
     PostgresStore::connect(database.url()).unwrap().push(&[made("a")]).unwrap();
     engine.await_position("things", "a", 1, LONG).unwrap();
-    assert_eq!(engine.health().unwrap().deaf, None);
+    let health = engine.health().unwrap();
+    assert_eq!((health.deaf, health.looks_every), (None, LONG * 10), "who hears looks as seldom as is configured");
     engine.shutdown(LONG).unwrap();
 }
 

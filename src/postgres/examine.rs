@@ -15,7 +15,7 @@ use crate::db::{Backend, Row, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding};
 use crate::plain::plain;
-use crate::store::Notifications;
+use crate::store::{Notifications, UNHEARD};
 use crate::value::{Value, time_text};
 
 /// An older transaction keeps the server from cleaning up.
@@ -239,7 +239,7 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
     let mut listener = postgres.connect_to_listen(doing)?;
     let remedy = "name a way past the pooler, to the same database, by PostgresOptions::listen_url or --listen-url";
     if notify::is_shared(postgres, &mut listener)? {
-        let found = "none arrive where sessions are shared: pushes of other processes are found by ticks only";
+        let found = format!("none arrive where sessions are shared: {}", looked_for());
         return Ok(Finding::warn("notifications", found, remedy));
     }
     let pid = notify::subscribe(postgres, &mut listener)?;
@@ -249,10 +249,14 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
         Some(took) => Finding::ok("notifications", format!("arrive, after {}", spoken(took))),
         None => Finding::warn(
             "notifications",
-            format!("none arrived within {}: pushes of other processes are found by ticks only", spoken(patience)),
+            format!("none arrived within {}: {}", spoken(patience), looked_for()),
             remedy,
         ),
     })
+}
+
+fn looked_for() -> String {
+    format!("engines look for the pushes of other processes, every {} at the latest", spoken(UNHEARD))
 }
 
 /// How long a word took to arrive.

@@ -18,6 +18,7 @@ pub use commands::CommandStore;
 pub use events::EventSource;
 pub(crate) use events::EventStore;
 pub use leases::LeaseStore;
+pub(crate) use notify::UNHEARD;
 pub use notify::{NotificationListener, Notifications, Notifier};
 pub use projections::ProjectionStore;
 pub use standstills::StandstillStore;

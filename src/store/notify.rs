@@ -7,6 +7,9 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::sealed::Sealed;
 
+/// The longest time between two looks for what nobody can tell of.
+pub(crate) const UNHEARD: Duration = Duration::from_secs(1);
+
 /// News of other processes' pushes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Notifications {

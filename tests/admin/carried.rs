@@ -10,7 +10,8 @@ use crate::objects::{rebuild, refused};
 use crate::versions::{live, start_doubled};
 use crate::{LONG, Place, common, count, eager, eventually, fill, lawful, start, tenant};
 
-/// All that is on a table beside its definition, as one text. Names of indexes that the engine makes do not count.
+/// All that is on a table beside its definition, as one text. Names of indexes that the engine makes do not count, nor NOT NULL,
+/// which is of the definition, and which PostgreSQL 18 and newer lists as a constraint with a name.
 const ALL: &str = "SELECT concat_ws(E'\\n', c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.reloptions, \
      obj_description(c.oid, 'pg_class'), (SELECT t.reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid), c.relpersistence, \
      (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM aclexplode(c.relacl) x), \
@@ -19,7 +20,7 @@ const ALL: &str = "SELECT concat_ws(E'\\n', c.relrowsecurity, c.relforcerowsecur
      (SELECT string_agg(concat_ws(' ', attname, attstattarget, attstorage, attoptions, col_description(c.oid, attnum), \
        attacl), ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0), \
      (SELECT string_agg(concat_ws(' ', conname, pg_get_constraintdef(oid), obj_description(k.oid, 'pg_constraint')), ',' ORDER BY conname) \
-       FROM pg_constraint k WHERE conrelid = c.oid AND conname NOT LIKE '%\\_key' AND contype <> 'p' AND conname NOT LIKE '%\\_fkey'), \
+       FROM pg_constraint k WHERE conrelid = c.oid AND conname NOT LIKE '%\\_key' AND contype NOT IN ('p', 'n') AND conname NOT LIKE '%\\_fkey'), \
      (SELECT string_agg(concat_ws(' ', pg_get_statisticsobjdef(oid)), ',' ORDER BY stxname) FROM pg_statistic_ext WHERE stxrelid = c.oid), \
      (SELECT string_agg(concat_ws(' ', i.indexrelid::regclass, i.indisreplident, i.indisunique, pg_get_expr(i.indpred, c.oid), \
        obj_description(i.indexrelid, 'pg_class')), ',' ORDER BY i.indexrelid::regclass::text) FROM pg_index i \

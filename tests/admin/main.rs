@@ -234,7 +234,7 @@ impl Place for common::postgres::Database {
         if dry_run { store.remove_projection_dry_run(projection) } else { store.remove_projection(projection, &by()) }
     }
     fn open(&self) -> PostgresStore {
-        PostgresStore::connect(self.url()).unwrap()
+        PostgresStore::connect(&self.store_url()).unwrap()
     }
     fn impatient(&self) -> PostgresStore {
         self.open()

@@ -153,7 +153,7 @@ fn sqlite_in_memory() -> Fixture {
 #[cfg(feature = "postgres")]
 fn postgres() -> Fixture {
     let database = common::postgres::database();
-    let store = readside::PostgresStore::connect(database.url()).unwrap();
+    let store = readside::PostgresStore::connect(&database.store_url()).unwrap();
     store.setup().unwrap();
     Fixture { which: Which::Postgres(store.clone()), store: Arc::new(store), _keep: Box::new(database) }
 }

@@ -21,7 +21,10 @@ struct Full {
 
 impl Full {
     fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.9:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.9:0").unwrap())
+    }
+
+    fn at(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let mut waiting = Vec::new();
         while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
@@ -76,6 +79,65 @@ fn each_host_is_told_with_its_own_port_and_cause() {
         assert!(text.contains(cause), "{cause}: {text}");
     }
     assert!(text.contains("refused") && !text.contains("secret"), "{text}");
+}
+
+/// A process in which the name has the addresses that its own file of hosts says.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run as a process of its own by the test that follows"]
+fn connects_by_a_name() {
+    use std::net::ToSocketAddrs;
+    let url = std::env::var("READSIDE_TEST_STRING").unwrap();
+    let addresses: Vec<String> =
+        ("two.test", 1).to_socket_addrs().unwrap().map(|address| address.ip().to_string()).collect();
+    println!("has {}", addresses.join(" then "));
+    match connect(&url) {
+        Ok(_) => println!("is in"),
+        Err(error) => println!("is not in: {}", chain(&error)),
+    }
+}
+
+// Contract: L11: of two addresses of one name, the dead one takes nothing from the other, and each is told with its cause.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dead_address_of_a_name_takes_nothing_from_the_next() {
+    let store = OnPostgres::new();
+    let (address, name) = place(&store.database);
+    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "::1 two.test\n127.0.0.1 two.test\n").unwrap();
+    let within = |script: &str, url: &str| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+        unshare.arg(format!("mount --bind \"$HOSTS\" /etc/hosts && {script}")).arg(std::env::current_exe().unwrap());
+        unshare.args(["--exact", "hosts::connects_by_a_name", "--ignored", "--nocapture"]);
+        unshare.env("HOSTS", hosts.path()).env("READSIDE_TEST_STRING", url).output()
+    };
+    if !within("true", "").is_ok_and(|output| output.status.success()) {
+        println!(
+            "skipped: this machine lets nobody give a process a file of hosts of its own (unshare --user --mount)"
+        );
+        return;
+    }
+    let Ok(dead) = TcpListener::bind(("::1", port)) else {
+        println!(
+            "skipped: port {port} of ::1 cannot be had, so that no name has a dead and a living address with one port"
+        );
+        return;
+    };
+    let _dead = Full::at(dead);
+    let told = |url: &str| {
+        let output = within("exec \"$0\" \"$@\"", url).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("has ::1 then 127.0.0.1"), "the dead one comes first: {text}");
+        text
+    };
+    let text = told(&format!("postgres://tester@two.test:{port}/{name}"));
+    assert!(text.contains("is in\n"), "{text}");
+    let text =
+        told(&format!("postgres://tester@two.test:{port}/{name}?target_session_attrs=standby&connect_timeout=1"));
+    assert!(text.contains(&format!("two.test:{port} (::1): the server did not answer within ")), "{text}");
+    assert!(text.contains(&format!("two.test:{port} (127.0.0.1): target_session_attrs wants a standby")), "{text}");
 }
 
 // A server that answers with an error ends the search.

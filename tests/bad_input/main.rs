@@ -38,6 +38,8 @@ mod push_in;
 mod ranges;
 #[cfg(all(feature = "sqlite", unix))]
 mod replaced;
+#[cfg(feature = "postgres")]
+mod secrets;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 

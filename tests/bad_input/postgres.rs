@@ -1,7 +1,7 @@
 //! Servers that are not there, do not answer, or do not let one in.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
@@ -40,20 +40,23 @@ fn a_server_that_never_answers_is_given_up() {
 pub(crate) fn wrong_password() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut message = [0; 512];
-        let mut read = stream.read(&mut message).unwrap();
-        if read == 8 {
-            stream.write_all(b"N").unwrap();
-            read = stream.read(&mut message).unwrap();
-        }
-        assert!(read > 8);
-        let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"me\"\0\0";
-        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
-        stream.write_all(&[b"E".as_slice(), &length, fields].concat()).unwrap();
-    });
+    std::thread::spawn(move || refuse(listener.accept().unwrap().0));
     port
+}
+
+/// As such a server treats one that connects, also where it goes away first.
+pub(crate) fn refuse(mut stream: TcpStream) {
+    let mut message = [0; 2048];
+    let mut read = stream.read(&mut message).unwrap_or_default();
+    if read == 8 && stream.write_all(b"N").is_ok() {
+        read = stream.read(&mut message).unwrap_or_default();
+    }
+    if read <= 8 {
+        return;
+    }
+    let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"me\"\0\0";
+    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+    let _ = stream.write_all(&[b"E".as_slice(), &length, fields].concat());
 }
 
 #[test]

@@ -19,6 +19,12 @@ impl Database {
         &self.url
     }
 
+    /// The way of the stores: through the pooler that `tests/run` has started, if it has. A test's own clients go to the server
+    /// itself, since they prepare statements.
+    pub(crate) fn store_url(&self) -> String {
+        std::env::var("READSIDE_TEST_POOLER_URL").map_or(self.url.clone(), |pooler| format!("{pooler}/{}", self.name))
+    }
+
     /// The URL of a second one, dropped with this one.
     pub(crate) fn beside(&self) -> &str {
         self.beside.get_or_init(|| Box::new(database())).url()

@@ -43,7 +43,7 @@ impl Server {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut maker = run_as(user, &binaries.join(program));
+        let mut maker = run_as(user, &binary(&binaries, program));
         let made = maker.current_dir(&folder).args(arguments).output().unwrap();
         assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
         let process = launch(user, &binaries, &folder, port, durable);
@@ -62,7 +62,7 @@ impl Server {
 
     /// A program that comes with the server; what stands for it elsewhere may have its own rules.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
-        Some(self.binaries.join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
+        binary(&self.binaries, name)
     }
 
     /// The folder of its socket.
@@ -222,6 +222,11 @@ pub(super) fn user() -> Option<(u32, u32)> {
     }
     let of = |name: &str| Some((number(&["-u", name])?, number(&["-g", name])?));
     of("postgres").or_else(|| of("nobody"))
+}
+
+/// A program among the server's, or else in the search path: a server that was fetched brings few others.
+fn binary(binaries: &std::path::Path, name: &str) -> PathBuf {
+    Some(binaries.join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
 /// The folder of the server binaries, looked for as `tests/run` does.

@@ -109,6 +109,29 @@ fn events_that_the_new_primary_never_had_are_not_applied() {
     engine.shutdown(LONG).unwrap();
 }
 
+// Contract: L10: one connection string names both; nothing stands between.
+#[test]
+fn an_engine_follows_a_list_of_hosts_to_the_new_primary() {
+    let mut primary = Server::start();
+    let standby = primary.standby();
+    let ports = [primary.port(), standby.port()];
+    let list = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let url = format!("postgres://tester@{list}/postgres?target_session_attrs=read-write");
+    let store = PostgresStore::connect_with(&url, patient()).unwrap();
+    let engine = start(store.clone(), eager());
+    engine.await_pushed(NAME, &push(&store, &moved("a", 10)), LONG).unwrap();
+    standby.catch_up(&primary);
+    primary.kill();
+    let _new = standby.promote();
+    // The same engine, on the same store, goes on where it was.
+    let pushed = push(&store, &moved("a", 5));
+    assert_eq!(pushed[0].position(), 11);
+    engine.await_pushed(NAME, &pushed, LONG).unwrap();
+    let projection = ledger();
+    Site { engine: &engine, events: &store, models: &store, projection: &projection }.lawful();
+    engine.shutdown(LONG).unwrap();
+}
+
 // Contract: L10: as above, for a pass on the caller's thread with pages read ahead.
 #[test]
 fn a_trigger_does_not_apply_what_the_new_primary_never_had() {

@@ -134,7 +134,7 @@ impl Place for File {
 impl Place for common::postgres::Database {
     type Store = PostgresStore;
     fn open(&self) -> PostgresStore {
-        PostgresStore::connect(self.url()).unwrap()
+        PostgresStore::connect(&self.store_url()).unwrap()
     }
     fn elsewhere(&self) -> PostgresStore {
         PostgresStore::connect(self.beside()).unwrap()

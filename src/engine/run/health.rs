@@ -36,6 +36,9 @@ pub struct Health {
     pub worker_panics: u64,
     /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
     pub deaf: Option<String>,
+    /// Time between two looks for work at present: [`requeue_every`](crate::EngineConfig::requeue_every), or a second at the
+    /// most while what other processes say of their pushes does not arrive, as behind a pooler in transaction mode.
+    pub looks_every: Duration,
 }
 
 /// How a loop is doing.
@@ -156,7 +159,8 @@ impl Shared {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (worker_panics, deaf) = (self.workers.panics.load(Ordering::Relaxed), self.fleet.deaf.lock().clone());
-        Ok(Health { loops, projections, members: self.fleet.members.lock().len().max(1), worker_panics, deaf })
+        let members = self.fleet.members.lock().len().max(1);
+        Ok(Health { loops, projections, members, worker_panics, deaf, looks_every: self.look_every() })
     }
 
     fn projection_health(

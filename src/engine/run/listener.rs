@@ -1,8 +1,10 @@
 //! The listener: hears of other processes' pushes, and has the pool look at the instances concerned.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::clock::spoken;
 use crate::engine::pass::backoff;
 use crate::engine::run::state::Shared;
 use crate::error::chain;
@@ -33,7 +35,9 @@ impl Listener {
         match self.wire.listen(WAIT) {
             Ok(news) => {
                 self.failures = 0;
-                self.tell(self.wire.deaf());
+                let deaf = self.wire.deaf();
+                self.look_as_heard(deaf.is_some());
+                self.tell(deaf);
                 self.hear(&news);
             }
             Err(error) => {
@@ -41,9 +45,17 @@ impl Listener {
                 // The next connection may lead to another server.
                 self.shared.forget_history();
                 let wait = backoff::after(Duration::from_millis(50), LONGEST, self.failures);
+                self.look_as_heard(false);
                 self.tell(Some(chain(&error)));
                 self.shared.stop.wait(wait);
             }
+        }
+    }
+
+    /// Where news are swallowed on the way, the ticker looks more often, from now on.
+    fn look_as_heard(&self, swallowed: bool) {
+        if self.shared.fleet.swallowed.swap(swallowed, Ordering::SeqCst) != swallowed {
+            self.shared.request_tick();
         }
     }
 
@@ -51,7 +63,10 @@ impl Listener {
     fn tell(&self, deaf: Option<String>) {
         let before = std::mem::replace(&mut *self.shared.fleet.deaf.lock(), deaf.clone());
         match (before, deaf) {
-            (None, Some(why)) => log::warn!("{why}; ticks find the pushes of other processes meanwhile"),
+            (None, Some(why)) => log::warn!(
+                "{why}; ticks find the pushes of other processes meanwhile, every {}",
+                spoken(self.shared.look_every())
+            ),
             (Some(_), None) => log::info!("listening for pushes of other processes again"),
             _ => {}
         }

@@ -23,17 +23,14 @@ use crate::lease::Pause;
 use crate::plain::plain;
 use crate::projection::Projection;
 use crate::store::CommandStore;
-use crate::store::Notifications;
 use crate::store::{EventSource, ProjectionStore};
+use crate::store::{Notifications, UNHEARD};
 
 /// Commands that an engine carries out at the same time, at most.
 const MOST: usize = 8;
 
 /// The longest time between two looks for commands that nobody announced.
 const LONGEST: Duration = Duration::from_secs(10);
-
-/// The same where nobody can announce them.
-const UNHEARD: Duration = Duration::from_secs(1);
 
 /// For how long answers keep the rows that they show.
 const KEEP_ROWS: Duration = Duration::from_hours(1);

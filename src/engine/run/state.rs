@@ -1,7 +1,8 @@
 //! What the threads of an engine share: its stores, its projections, and what each thread tells the others.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
 use crate::state::ProjectionKey;
 use crate::store::{EventSource, EventStore, ProjectionStore};
-use crate::store::{LeaseStore, Notifier};
+use crate::store::{LeaseStore, Notifier, UNHEARD};
 use crate::sync::Mutex;
 
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub(crate) struct Fleet {
     pub(crate) members: Mutex<Vec<Member>>,
     /// Why nothing is heard of the others at present.
     pub(crate) deaf: Mutex<Option<String>>,
+    /// The database answers, but what is said of pushes does not arrive.
+    pub(crate) swallowed: AtomicBool,
     /// What stands beside this process on the list of updates that met no row; none where that is not known.
     pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
 }
@@ -130,6 +133,13 @@ impl Shared {
             self.progress.forget();
         });
         self.request_tick();
+    }
+
+    /// Time between two looks for work. What nobody tells of is looked for more often; a database that does not answer is
+    /// not, since more questions would not help it.
+    pub(crate) fn look_every(&self) -> Duration {
+        let every = self.config.requeue_every;
+        if self.fleet.swallowed.load(Ordering::SeqCst) { every.min(UNHEARD) } else { every }
     }
 
     /// Names and versions of the projections that it runs.

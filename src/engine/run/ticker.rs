@@ -22,7 +22,8 @@ const SHORTEST: Duration = Duration::from_millis(20);
 /// The most instances that are behind, for some to be remembered instead of all being looked at.
 const FEW: usize = 100;
 
-/// After so many ticks everything is looked at, whatever the signs say.
+/// After so many ticks everything is looked at, whatever the signs say. Where ticks come more often than is configured, because
+/// nothing is heard, more of them pass: it costs as much as ever.
 const ANYWAY: u32 = 30;
 
 /// How long a wait for progress lasts before what waits is counted again.
@@ -33,7 +34,8 @@ const LONGEST_LOOK: Duration = Duration::from_millis(200);
 struct LastScan {
     change_token: String,
     behind: Vec<Arc<str>>,
-    ticks: u32,
+    /// The waits after the ticks since then.
+    waits: Duration,
     /// How often the log had been forgotten.
     forgotten: u64,
 }
@@ -68,7 +70,7 @@ impl Ticker {
             log::warn!("looking for work: {}; the next tick looks again", chain(&error));
             false
         });
-        let wait = self.shared.config.requeue_every;
+        let wait = self.shared.look_every();
         if !self.shared.stop.wait(SHORTEST.min(wait)) {
             return;
         }
@@ -116,9 +118,10 @@ impl Ticker {
         let (before, forgotten) = (self.last_scan.take(), self.shared.log_memory.forgotten());
         let source = self.shared.log_beside_states()?;
         let change_token = source.map(|source| self.shared.stores.leases.change_token(source)).transpose()?.flatten();
+        let anyway = self.shared.config.requeue_every.saturating_mul(ANYWAY);
         let is_calm = |last_scan: &LastScan| {
             Some(&last_scan.change_token) == change_token.as_ref()
-                && last_scan.ticks < ANYWAY
+                && last_scan.waits < anyway
                 && last_scan.forgotten == forgotten
         };
         let last_scan = before.filter(is_calm);
@@ -157,7 +160,8 @@ impl Ticker {
             self.last_scan = Some(LastScan {
                 change_token,
                 behind,
-                ticks: last_scan.map_or(0, |last_scan| last_scan.ticks + 1),
+                waits: last_scan
+                    .map_or(Duration::ZERO, |last_scan| last_scan.waits.saturating_add(self.shared.look_every())),
                 forgotten,
             });
         }
