@@ -183,7 +183,7 @@ pub enum SetupError {
         /// The column, the check or the index, in words.
         what: String,
         /// What the database says.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// A table is missing and set-up is off.
     #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]

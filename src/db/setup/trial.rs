@@ -89,7 +89,7 @@ fn one(conn: &mut dyn Conn, projection: &Projection, trial: &Trial) -> Result<()
                 projection: projection.name().to_owned(),
                 table: trial.table.clone(),
                 what: trial.what.clone(),
-                source: error.doing(doing).with_remedy(""),
+                source: Box::new(error.doing(doing).with_remedy("")),
             })
         }
         Err(error) => Err(error.into()),
