@@ -5,6 +5,7 @@
 //! Only pairs of a build and an instance that lag are told one by one, inside the database.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use super::clause::Sql;
@@ -44,7 +45,7 @@ pub(super) struct Lag {
 /// The builds by the sets of types that they want.
 struct Sets<'b> {
     builds: &'b [Build],
-    sets: Vec<&'b [String]>,
+    types: Vec<&'b [String]>,
     /// The set of each build.
     of: Vec<usize>,
 }
@@ -59,7 +60,7 @@ impl<'b> Sets<'b> {
                 sets.len() - 1
             }));
         }
-        Self { builds, sets, of }
+        Self { builds, types: sets, of }
     }
 
     /// Numbers, names, versions and sets of the builds.
@@ -70,7 +71,7 @@ impl<'b> Sets<'b> {
 
     /// Each type of each set. One that lists every type does so once, so that no head counts twice.
     fn kinds(&self) -> impl Iterator<Item = (usize, &'b str)> {
-        self.sets.iter().enumerate().flat_map(|(set, types)| {
+        self.types.iter().enumerate().flat_map(|(set, types)| {
             let is_every = EventFilter::lists_every(types);
             let every = is_every.then_some((set, EventFilter::EVERY)).into_iter();
             every.chain(types.iter().filter(move |_| !is_every).map(move |kind| (set, kind.as_str())))
@@ -78,7 +79,7 @@ impl<'b> Sets<'b> {
     }
 
     fn has_every(&self) -> bool {
-        self.sets.iter().any(|types| EventFilter::lists_every(types))
+        self.types.iter().any(|types| EventFilter::lists_every(types))
     }
 
     /// Both lists as the beginning of a query: `k` with `number`, `projection`, `version` and `kinds`, `c` with `kinds`
@@ -160,8 +161,8 @@ fn slice(
     for (bound, is) in [(low, ">"), (high, "<=")] {
         if let Some(bound) = bound {
             let bound = sql.bind(bound);
-            within += &format!(" AND h.instance_id {is} {bound}");
-            state_within += &format!(" AND s.instance_id {is} {bound}");
+            let _ = write!(within, " AND h.instance_id {is} {bound}");
+            let _ = write!(state_within, " AND s.instance_id {is} {bound}");
         }
     }
     // What is archived lies before all else, and times never decrease with the position.

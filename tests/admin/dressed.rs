@@ -264,7 +264,7 @@ fn a_file_cannot_keep_tenants_apart_and_says_so() {
 // Contract: O4
 both!(the_doctor_names_what_is_declared_and_not_there);
 pub(crate) fn the_doctor_names_what_is_declared_and_not_there<P: Place>(place: &P) {
-    let long = "a_name_that_is_so_long_that_the_database_cuts_it_off";
+    let cut = "a_name_that_is_so_long_that_the_database_cuts_it_off";
     let table = Table::new("notes")
         .column(text("id"))
         .column(integer("n").default(0))
@@ -274,7 +274,7 @@ pub(crate) fn the_doctor_names_what_is_declared_and_not_there<P: Place>(place: &
         .unique(["twice", "id"])
         .index(["n"])
         .index_by(Index::new("best").descending("n").only("n > 0"))
-        .index_by(Index::new(long).expression("n + 1"))
+        .index_by(Index::new(cut).expression("n + 1"))
         .index_by(Index::new("nowhere").expression(Dialects::postgres("n + 2")))
         .demand("few", "n < 1000");
     let log = Table::new("notes_log").column(text("id")).primary_key(["id"]).references_primary(["id"]);
@@ -297,7 +297,7 @@ pub(crate) fn the_doctor_names_what_is_declared_and_not_there<P: Place>(place: &
     ) {
         place.sql(&format!("DROP INDEX \"{name}\""));
     }
-    let mut wanted = vec!["index over [\"n\"]".to_owned(), "index \"best\"".to_owned(), format!("index {long:?}")];
+    let mut wanted = vec!["index over [\"n\"]".to_owned(), "index \"best\"".to_owned(), format!("index {cut:?}")];
     if is_postgres {
         place.sql(
             "ALTER TABLE notes_1 DROP CONSTRAINT readside_check_few, DROP CONSTRAINT readside_values_state, \
