@@ -230,7 +230,7 @@ fn a_look_asks_no_more_where_there_is_more() {
     assert!(steps * 100 < 60 * 900 * 300, "{steps}00 steps");
 }
 
-type Look = &'static dyn Fn(&SqliteStore);
+type Look<'l> = &'l dyn Fn(&SqliteStore);
 
 // Contract: S3: a page costs as much in a large database as in one that fills it.
 #[test]
@@ -240,7 +240,7 @@ fn a_page_costs_no_more_where_there_is_more() {
     use crate::state::ProjectionKey;
     use crate::store::ProjectionStore;
     let key = || ProjectionKey { name: "p000001".into(), version: 1 };
-    let of_all: [(&str, Look); 7] = [
+    let of_all: [(&str, Look<'_>); 7] = [
         ("instances", &|store| assert_eq!(store.instance_heads("i0", Some("i000002"), 5).unwrap().len(), 5)),
         ("groups", &|store| assert!(!store.failure_groups(None, 20).unwrap().complete)),
         ("groups of one", &|store| assert!(!store.failure_groups(Some(&key()), 20).unwrap().complete)),
