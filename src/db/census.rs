@@ -188,7 +188,7 @@ fn slice(
          UNION ALL SELECT 2, a.number, 0, 0, min(coalesce({archived}, {hot})) FROM \
          (SELECT l.*, row_number() OVER (PARTITION BY number ORDER BY moved_at IS NOT NULL, moved_at, instance_id) AS turn \
          FROM l) a {join} c ON c.kinds = a.kinds {join} {heads} h ON h.instance_id = a.instance_id \
-         AND (h.aggregate_type = c.kind{or_every}) AND h.head > a.position WHERE a.turn <= {aged} GROUP BY a.number",
+         AND (h.aggregate_type = c.kind{or_every}) AND h.head > a.position{within} WHERE a.turn <= {aged} GROUP BY a.number",
         heads = dialect.table("heads"),
         states = dialect.table("projection_states"),
         archived = first("events_archive"),

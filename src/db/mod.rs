@@ -288,6 +288,17 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
+    /// Runs `work`, which has to end by an error, where nothing of it stays and nobody waits for it, if there is such a place.
+    /// Else as [`write`](Self::write).
+    #[doc(hidden)]
+    fn write_nowhere<T, E: From<StoreError>>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.write(doing, work)
+    }
+
     /// As [`write`](Self::write), and waits for no connection that anything else uses, where there are several.
     #[doc(hidden)]
     fn write_reserved<T, E: From<StoreError>>(

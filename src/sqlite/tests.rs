@@ -157,15 +157,6 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
 }
 
-thread_local! {
-    static ASKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-}
-
-/// Counts the statements of this thread.
-pub(super) fn asked() {
-    ASKED.with(|asked| asked.set(asked.get() + 1));
-}
-
 /// A store of so many builds that each lag in so many instances, with so many failures and acts of each build.
 fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
@@ -206,9 +197,9 @@ fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
         };
         reader.progress_handler(100, Some(count)).unwrap();
     }
-    ASKED.with(|asked| asked.set(0));
+    super::handle::ASKED.with(|asked| asked.set(0));
     work(store);
-    (ASKED.with(std::cell::Cell::get), steps.load(std::sync::atomic::Ordering::Relaxed))
+    (super::handle::ASKED.with(std::cell::Cell::get), steps.load(std::sync::atomic::Ordering::Relaxed))
 }
 
 // Contract: S3: one look at everything asks as much of many builds, instances and failures as of few.

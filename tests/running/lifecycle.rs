@@ -215,7 +215,7 @@ fn counting_threads() {
         let engine = start(SqliteStore::in_memory().unwrap(), &names, lazy());
         let pushed = engine.push(&(0..50).map(|n| count(&instance(n), 1)).collect::<Vec<_>>()).unwrap();
         engine.await_pushed("p0", &pushed, LONG).unwrap();
-        assert_eq!(ours(), 5 + 2 * 2, "five loops, and two workers with a spare each");
+        assert_eq!(ours(), 6 + 2 * 2, "six loops, and two workers with a spare each");
         for _ in 0..2 {
             engine.shutdown(Duration::MAX).unwrap();
             assert_eq!(ours(), 0);

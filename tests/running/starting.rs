@@ -43,7 +43,7 @@ pub(crate) fn a_backlog_is_caught_up_without_a_new_event<P: Place>(place: &P) {
     }
     assert_eq!((sum::<P>(&store, "counts", None), sum::<P>(&store, "others", None)), (180, 180));
     let health = engine.health().unwrap();
-    assert!(health.loops.len() == 5 && health.loops.iter().all(|l| l.alive && l.restarts == 0), "{health:?}");
+    assert!(health.loops.len() == 6 && health.loops.iter().all(|l| l.alive && l.restarts == 0), "{health:?}");
     assert!(health.projections.iter().all(|p| p.lagging_instances == 0 && p.lag_age.is_none()));
 }
 

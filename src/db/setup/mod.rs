@@ -16,7 +16,7 @@ pub(crate) use tables::read_tables;
 use uuid::Uuid;
 
 use super::{Backend, Conn, row};
-use crate::error::{SetupError, StoreError, StoreErrorKind};
+use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
 use crate::inspect::SchemaVersion;
 use crate::sql::Dialect;
 use crate::value::Value;
@@ -24,14 +24,35 @@ use crate::value::Value;
 /// The number of the lock that set-ups take; any number that nobody else uses.
 const SETUP_LOCK: i64 = 0x0072_6561_6473_6964;
 
+/// How often a migration is tried again that met others.
+const TRIES: u32 = 5;
+
 /// Brings the engine's own tables to the newest schema.
 fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
     let migrations = backend.migrations();
     if backend.read("reading the schema version", |conn| current(conn))? == known(migrations) {
         return Ok(());
     }
+    let mut tries = 0;
+    loop {
+        match run_migrations(backend, migrations) {
+            // It takes many locks, and others who work meanwhile may take theirs in another order.
+            Err(SetupError::Store(error)) if error.is_transient() && tries < TRIES => {
+                tries += 1;
+                log::debug!("{}; trying again", chain(&error));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn run_migrations<B: Backend>(backend: &B, migrations: &[&str]) -> Result<(), SetupError> {
     backend.write("setting up the engine's tables", |conn| {
         lock(conn)?;
+        if conn.dialect() == Dialect::Postgres {
+            // An index over many events takes longer than statements may otherwise.
+            conn.batch("SET LOCAL statement_timeout = '1h'")?;
+        }
         let found = current(conn)?;
         check_version(found, migrations)?;
         let done = usize::try_from(found).unwrap_or(0);

@@ -51,7 +51,7 @@ pub(super) fn all<B: Backend>(backend: &B, projections: &[&Projection]) -> Resul
     if tried.is_empty() {
         return Ok(());
     }
-    let outcome = backend.write("trying out the SQL of tables", |conn| {
+    let outcome = backend.write_nowhere("trying out the SQL of tables", |conn| {
         for (projection, trials) in &tried {
             for trial in trials {
                 match one(conn, projection, trial) {

@@ -14,6 +14,9 @@ use crate::value::Value;
 /// Changes that wait to be taken, at most.
 pub(crate) const MOST: usize = 64;
 
+/// Keys in these, at most; those of one change may be more.
+pub(crate) const MOST_KEYS: usize = 1_000;
+
 /// The longest that one call waits, also when it was asked to wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
@@ -143,6 +146,22 @@ impl ChangedRows {
     }
 }
 
+impl LiveChange {
+    /// How many keys it holds: the part of it that may be large.
+    pub(crate) fn keys(&self) -> usize {
+        let of = |rows: &ChangedRows| rows.keys.as_ref().map_or(0, Vec::len);
+        match &self.rows {
+            Rows::Known(tables) => tables.iter().map(of).sum(),
+            Rows::Anew => 0,
+        }
+    }
+}
+
+/// Keys of all of these.
+pub(crate) fn keys_of<'c>(changes: impl IntoIterator<Item = &'c LiveChange>) -> usize {
+    changes.into_iter().map(LiveChange::keys).sum()
+}
+
 #[derive(Debug, Default)]
 struct Queued {
     changes: VecDeque<LiveChange>,
@@ -160,7 +179,8 @@ impl Queue {
     /// Never waits. Where the queue is full, what it holds becomes one word: read anew.
     pub(crate) fn put(&self, change: &LiveChange) {
         let mut queued = self.queued.lock();
-        if queued.changes.len() < MOST {
+        let has_room = queued.changes.len() < MOST && keys_of(&queued.changes) + change.keys() <= MOST_KEYS;
+        if has_room || queued.changes.is_empty() {
             queued.changes.push_back(change.clone());
         } else {
             queued.changes.clear();
@@ -186,7 +206,7 @@ impl Queue {
 
 /// Changes of a read model in one instance, see [`Engine::watch`](crate::Engine::watch). Dropping it ends that.
 ///
-/// It holds up to 64 changes. Whoever takes them too slowly gets one [`Rows::Anew`] in place of them; the engine never waits.
+/// It holds up to 64 changes with 1,000 keys. A client that takes them too slowly gets one [`Rows::Anew`] in place of them; the engine never waits.
 #[must_use = "dropping it ends the watch"]
 pub struct Changes {
     pub(crate) queue: Arc<Queue>,
@@ -275,6 +295,23 @@ mod tests {
         assert!(!changes.is_over());
         assert_eq!(changes.recv_timeout(Duration::ZERO), Some(change(most + 3)));
         assert!(changes.recv_timeout(LONGEST_WAIT).is_none() && changes.is_over());
+    }
+
+    // Contract: S6, L9: few changes with many keys are as much as many with few.
+    #[test]
+    fn a_queue_holds_so_many_keys() {
+        let queue = Arc::new(Queue::default());
+        let changes = Changes { queue: Arc::clone(&queue), mark: change(0).mark };
+        let large = |position| {
+            let keys = Some(vec![vec![Value::from("key")]; MOST_KEYS / 2]);
+            let rows = ChangedRows { table: "t".into(), columns: vec!["id".into()], keys };
+            LiveChange { rows: Rows::Known(Arc::new([rows])), ..change(position) }
+        };
+        (1..=2).for_each(|position| queue.put(&large(position)));
+        assert_eq!(keys_of(&queue.queued.lock().changes), MOST_KEYS);
+        queue.put(&large(3));
+        assert_eq!(changes.try_recv(), Some(LiveChange { rows: Rows::Anew, ..change(3) }));
+        assert_eq!(changes.try_recv(), None);
     }
 
     // Contract: S6

@@ -86,10 +86,11 @@ impl Pair {
     fn tell(&mut self, from: i64, change: LiveChange) {
         self.queues.retain(|queue| !queue.is_closed());
         self.queues.iter().for_each(|queue| queue.put(&change));
-        if self.last.len() == changes::MOST {
+        self.last.push_back((from, change));
+        let keys = |last: &VecDeque<(i64, LiveChange)>| changes::keys_of(last.iter().map(|(_, change)| change));
+        while self.last.len() > changes::MOST || (self.last.len() > 1 && keys(&self.last) > changes::MOST_KEYS) {
             self.last.pop_front();
         }
-        self.last.push_back((from, change));
     }
 
     /// The changes behind a mark; none where they are not known.

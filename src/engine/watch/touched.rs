@@ -113,7 +113,8 @@ impl<'p> Touched<'p> {
     fn cascade(&mut self, name: Option<&Name>, does: impl Fn(&Table) -> bool) {
         let Some((at, table)) = self.find(name).filter(|(_, table)| does(table)) else { return };
         let mut todo = vec![(at, table)];
-        let mut seen = HashSet::from([at]);
+        // A table that refers to itself loses rows, too.
+        let mut seen = HashSet::new();
         while let Some((_, gone)) = todo.pop() {
             for (other, table) in self.tables.iter().enumerate() {
                 let refers = table.foreign_keys.iter().any(|key| {
@@ -215,6 +216,17 @@ mod tests {
         let mut touched = Touched::new(&projection);
         statements.into_iter().for_each(|statement| touched.add(&statement.unwrap()));
         touched.rows().iter().map(|rows| (rows.table.clone(), rows.keys_json())).collect()
+    }
+
+    // Contract: S6: rows of the table itself go with one that they refer to.
+    #[test]
+    fn a_row_takes_rows_of_its_own_table_along() {
+        let nodes = Table::new("nodes").column(text("id")).column(text("parent").nullable()).primary_key(["id"]);
+        let nodes = Projection::new("nodes", 1).table(nodes.references_primary(["parent"]));
+        let mut touched = Touched::new(&nodes);
+        touched.add(&delete([eq("id", "a")]).unwrap());
+        let rows = touched.rows();
+        assert_eq!(rows.iter().map(|rows| (&*rows.table, rows.keys.clone())).collect::<Vec<_>>(), [("nodes", None)]);
     }
 
     // Contract: S6
