@@ -47,8 +47,12 @@ impl Child {
         i64::from(self.process.id())
     }
 
+    /// A stop is over when no thread runs any more: one that is sent is taken by one thread first.
     pub(crate) fn signal(&self, signal: &str) {
         send(signal, self.pid());
+        if cfg!(target_os = "linux") && signal == "-STOP" {
+            super::eventually("the stop of all threads", || is_stopped(self.pid()));
+        }
     }
 
     pub(crate) fn kill(mut self) {
@@ -83,4 +87,11 @@ pub(crate) fn send(signal: &str, pid: i64) {
 /// Blocks until standard input ends.
 pub(crate) fn until_told() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+}
+
+/// True when each thread of the process stands still, as Linux tells.
+fn is_stopped(pid: i64) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut states = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());
+    states.all(|told| told.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't'])))
 }
