@@ -159,7 +159,7 @@ impl Pairs {
     }
 }
 
-/// A projection of what all others want too, and of its own type.
+/// A projection of two types: one that all others want, too, and one that only it wants.
 fn projection(n: usize) -> Projection {
     let name = format!("p{n:03}");
     let added = |e: &readside::Event| create([set("id", e.aggregate_id())]);

@@ -216,7 +216,7 @@ fn threads(settings: &Settings, server: &Postgres) {
     database.check("readside.events", rows, &format!("position <= {rows}"));
 }
 
-/// Each thread has its own aggregate, and pushes so many events one by one.
+/// Each thread has its own aggregate, and pushes this many events one by one.
 fn push_singly(store: &PostgresStore, threads: usize, each: usize) -> Duration {
     let round = |thread: usize| {
         (0..each).for_each(|n| {
