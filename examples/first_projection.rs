@@ -34,7 +34,7 @@ fn users() -> Projection {
 }
 
 fn run() -> Result<(), readside::Error> {
-    let store = SqliteStore::open("service.db")?;
+    let store = SqliteStore::open("first.db")?;
     let engine = Engine::builder(store.clone()).projection(users()).start()?;
 
     let ada = NewEvent::new("acme", "u1", &Added { name: "Ada".into() }).expect(Expected::New);

@@ -26,6 +26,15 @@ fn the_first_program_runs_twice() {
     }
 }
 
+// The README runs both in one folder: each keeps its own file.
+#[test]
+fn the_first_program_leaves_the_other_examples_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Command::new(example()).current_dir(&folder).output().unwrap().status.success());
+    assert!(folder.path().join("first.db").exists());
+    assert!(!folder.path().join("service.db").exists(), "that is the file of blocking_service");
+}
+
 /// Code without what a formatter decides.
 fn bare(code: &str) -> String {
     let code: String = code.split_whitespace().collect();
