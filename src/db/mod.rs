@@ -19,6 +19,7 @@ mod execute;
 mod failure;
 mod filter;
 mod fold;
+mod inspect;
 mod lag;
 mod lease;
 pub(crate) mod made;
@@ -39,6 +40,7 @@ mod standstill;
 mod state;
 mod status;
 mod store;
+mod stream;
 mod transaction;
 #[cfg(feature = "cli")]
 mod transfer;
@@ -57,7 +59,8 @@ pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
-pub use store::{DbStore, EventStream};
+pub use store::DbStore;
+pub use stream::EventStream;
 #[cfg(feature = "cli")]
 pub(crate) use transfer::{ImportError, Manifest, Part, Transfer};
 
