@@ -7,7 +7,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{Sqlite, SqliteStore, error, refuse_server};
+use super::connection::refuse_server;
+use super::{Sqlite, SqliteStore, error};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// Pages that are copied between two looks at whether it is to go on: about 4 MiB.

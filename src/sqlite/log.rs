@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::connection::wait_for;
 use super::place::log_length;
-use super::{Sqlite, error, wait_for};
+use super::{Sqlite, error};
 use crate::error::StoreError;
 use crate::inspect::{Finding, bytes};
-
-/// What a log may keep when it begins anew. Less costs time, as the file has to grow again.
-const KEPT: u64 = 16 << 20;
 
 /// A log as long as this is tried to be emptied at once.
 const LONG: u64 = 64 << 20;
@@ -23,12 +21,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A log as long as this is worth a person's look.
 pub(super) const WORTH_A_LOOK: u64 = 256 << 20;
-
-/// Has a log that begins anew give back what is beyond its limit.
-pub(super) fn limit(conn: &Connection) -> rusqlite::Result<()> {
-    let kept = i64::try_from(KEPT).unwrap_or(i64::MAX);
-    conn.pragma_update_and_check(None, "journal_size_limit", kept, |_| Ok(()))
-}
 
 /// What hinders a log from being emptied.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 
 mod backup;
 mod conn;
+mod connection;
 mod contains;
 #[cfg(feature = "cli")]
 mod disk;
@@ -16,45 +17,39 @@ mod log;
 mod mount;
 mod notify;
 mod objects;
+mod options;
 mod place;
 mod push;
 mod reading;
 mod value;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
-use crate::clock::{Clock, SystemClock, deadline, spoken};
-use crate::conninfo::{Look, look, shown};
+use crate::clock::{deadline, spoken};
+use crate::conninfo::shown;
 use crate::db::{Backend, Conn, DbStore, OwnQuery};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
-use crate::setters::setters;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
+use connection::{connect, open_place, prepare, refuse_server, resolve, use_log, wait_for};
 #[cfg(feature = "cli")]
 pub(crate) use error::masked;
 use handle::Handle;
-use place::{Identity, Place};
+pub use options::SqliteOptions;
+use place::Place;
 
 /// Event store and projection store in one SQLite file.
 pub type SqliteStore = DbStore<Sqlite>;
 
-/// The first SQLite without the bug that could lose a WAL reset.
-const OLDEST: i32 = 3_051_003;
-
 /// Idle readers that are kept open.
 const IDLE_READERS: usize = 8;
-
-/// Statements that each connection keeps prepared.
-const PREPARED: usize = 128;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
@@ -67,40 +62,6 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/008.sql"),
     include_str!("schema/009.sql"),
 ];
-
-/// How to open a file.
-///
-/// # Examples
-/// ```
-/// use std::sync::Arc;
-/// use std::time::{Duration, SystemTime};
-/// use readside::{SqliteOptions, SqliteStore};
-/// use readside::clock::ManualClock;
-/// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
-/// let options = SqliteOptions::default().busy_timeout(Duration::from_secs(10)).clock(clock);
-/// let store = SqliteStore::in_memory_with(options)?;
-/// # Ok::<(), readside::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct SqliteOptions {
-    /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
-    /// 24 days for another process. Default: 5 s.
-    pub busy_timeout: Duration,
-    /// The clock that stamps events and times retries. Default: the system's.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for SqliteOptions {
-    fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), clock: Arc::new(SystemClock) }
-    }
-}
-
-setters! { SqliteOptions:
-    busy_timeout: set Duration,
-    clock: set Arc<dyn Clock>,
-}
 
 /// A path, or an URI of a file, of which nothing shows what may be a secret.
 struct Location(PathBuf);
@@ -252,123 +213,6 @@ fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushErr
                      begin it with TransactionBehavior::Immediate",
         }),
     }
-}
-
-/// The connection string of a server, or one with a slip, is no path, and nothing shows it.
-fn refuse_server(path: &Path) -> Result<(), StoreError> {
-    if look(&path.to_string_lossy()) == Look::File {
-        return Ok(());
-    }
-    let why = "the path looks like the connection string of a PostgreSQL server, and is not shown, since it may hold a password";
-    let remedy = "; open that by PostgresStore, or begin the path of a file with ./ or ../";
-    Err(StoreError::new("opening the database", StoreErrorKind::Usage, why).with_remedy(remedy))
-}
-
-/// A later change of the working directory must not change the file.
-fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    if is_uri(path) { Ok(path.to_owned()) } else { std::path::absolute(path) }
-}
-
-fn is_uri(path: &Path) -> bool {
-    path.to_str().is_some_and(|text| text.starts_with("file:"))
-}
-
-/// The first connection to a file, which is made if there is none.
-fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
-    let doing = "opening the database";
-    let path_of_file = (!is_uri(path)).then_some(path);
-    if let Some(path) = path_of_file {
-        place::refuse_log_without_file(path, doing)?;
-    }
-    let before = path_of_file.and_then(|path| Identity::at(path).ok());
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let mut place = Place::of(&conn, path_of_file, before.as_ref())?;
-    if let Some(place) = &place {
-        place::refuse_log_without_file(place.path(), doing)?;
-    }
-    // Until this connection has the log open.
-    let _turn = match &place {
-        Some(place) => {
-            let again = || connect(path, OpenFlags::empty());
-            Some(left::refuse_foreign_log(place.file(), options.busy_timeout, again)?)
-        }
-        None => None,
-    };
-    use_log(&conn, options)?;
-    if let Some(place) = &mut place {
-        place.keep_log(&conn, doing)?;
-    }
-    Ok((conn, place))
-}
-
-fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    Connection::open_with_flags(path, flags)
-        .map_err(|error| error::store("opening the database", error::masked(error, path)))
-}
-
-fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
-    let doing = "opening the database";
-    prepare(conn, options)?;
-    // Whatever its journal is, it can be read: the first read tells.
-    if conn.is_readonly("main").map_err(|error| error::store(doing, error))? {
-        return refuse_unread_log(conn, doing);
-    }
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(|error| error::store(doing, error))?;
-    if mode == "wal" {
-        return log::limit(conn).map_err(|error| error::store(doing, error));
-    }
-    let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
-    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
-}
-
-/// SQLite reads a file that is said to be immutable without its log, in which lies what was stored last.
-fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
-    let Some(log) = conn.path().filter(|path| !path.is_empty()).map(|path| place::log_of(Path::new(path))) else {
-        return Ok(());
-    };
-    if !std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
-        return Ok(());
-    }
-    let mode: String =
-        conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|error| error::store(doing, error))?;
-    if mode == "wal" {
-        return Ok(());
-    }
-    let why = format!("the write-ahead log {:?} would not be read, and may hold what was stored last", log.display());
-    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why).with_remedy(
-        "; open it without immutable=1 where its folder may be written, or copy the file together with that log into such a folder",
-    ))
-}
-
-/// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
-fn wait_for(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
-    let millis = patience.as_nanos().div_ceil(1_000_000);
-    conn.busy_timeout(Duration::from_millis(
-        u64::from(i32::MAX.unsigned_abs()).min(u64::try_from(millis).unwrap_or(u64::MAX)),
-    ))
-}
-
-fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
-    let doing = "preparing the connection";
-    if rusqlite::version_number() < OLDEST {
-        let found = format!("SQLite {} can lose data, 3.51.3 or newer is needed", rusqlite::version());
-        return Err(StoreError::new(doing, StoreErrorKind::Version, found));
-    }
-    let set = || {
-        wait_for(conn, options.busy_timeout)?;
-        conn.pragma_update(None, "synchronous", "full")?;
-        conn.pragma_update(None, "foreign_keys", true)?;
-        conn.pragma_update(None, "secure_delete", true)?;
-        conn.set_prepared_statement_cache_capacity(PREPARED);
-        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements anew for each use.
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        contains::add(conn)
-    };
-    set().map_err(|error| error::store(doing, error))
 }
 
 impl Sqlite {

@@ -7,8 +7,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, Transaction};
 
+use super::connection::wait_for;
 use super::handle::{self, Handle};
-use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value, wait_for};
+use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value};
 use crate::clock::deadline;
 use crate::db::{DbStore, EachRow, OwnQuery, Reader, column_types};
 use crate::error::{StoreError, StoreErrorKind};
