@@ -1,29 +1,30 @@
 //! What people do about read models in operation: one handle, from a running engine or from the database alone.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::answer::{check_outside, follow, has_changed, how_it_stands};
-use super::context::{Context, Control};
+use super::answer::has_changed;
 #[cfg(feature = "sqlite")]
 use super::explain::{Explanation, explain};
+#[cfg(feature = "sqlite")]
+use super::own_engine::site;
+use super::own_engine::unknown;
 use super::rebuild::RebuildReport;
 use super::switch::Change;
 #[cfg(feature = "sqlite")]
 use super::verify::{Verification, verify};
-use crate::builds::{Build, BuildProgress, Phase};
+use crate::builds::{BuildProgress, Phase};
 #[cfg(feature = "sqlite")]
 use crate::command::ExplainRequest;
-use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
+use crate::command::{AdminCommand, CommandRecord, RebuildOptions};
 use crate::engine::{Engine, in_all};
-use crate::error::{FailureError, OperateError, StoreError, StoreErrorKind, Unanswered, chain};
+use crate::error::{FailureError, OperateError, StoreError, StoreErrorKind};
 use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
-use crate::lease::{Member, Pause};
 use crate::state::ProjectionKey;
-use crate::store::{Notifications, Notifier, ProjectionStore};
+use crate::store::{Notifier, ProjectionStore};
 
 /// What people do about read models in operation: rebuild, switch, verify, pause, retry, …
 ///
@@ -62,9 +63,9 @@ use crate::store::{Notifications, Notifier, ProjectionStore};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Admin<'e> {
-    models: Arc<dyn ProjectionStore>,
-    notifier: Arc<dyn Notifier>,
-    engine: Option<&'e Engine>,
+    pub(super) models: Arc<dyn ProjectionStore>,
+    pub(super) notifier: Arc<dyn Notifier>,
+    pub(super) engine: Option<&'e Engine>,
     timeout: Duration,
 }
 
@@ -314,189 +315,6 @@ impl Admin<'_> {
         Ok(engine.mended(outcome)?)
     }
 
-    /// Puts a command on record and returns its id at once; see [`answer`](Self::answer). Engines hear of it at once, or
-    /// within their next look.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownProjection`]; [`OperateError::Busy`] while another command is in its way;
-    /// [`OperateError::InsideReducer`]; of an engine, for a pause, [`OperateError::UnknownInstance`]; of the database alone
-    /// [`OperateError::NoEngine`] when nobody is alive who could do it and somebody has to
-    /// ([`AdminCommand::is_immediate`]).
-    pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
-        let Some(engine) = self.engine else { return self.ask_version(projection, None, command, by) };
-        check_outside()?;
-        let Some((own, _)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
-        // A pause can be lifted though the instance that it is for is gone.
-        if let Some((Some(instance), true)) = command.pausing() {
-            site(engine, projection)?.check_instance(instance)?;
-        }
-        // What is paused, is so for all versions.
-        let version = (!command.is_immediate()).then(|| own.version());
-        let pausing = command.pausing().map(|(instance, on)| (instance.map(str::to_owned), on));
-        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = self.models.commands().ask(&command)?;
-        if let Some((instance, on)) = pausing {
-            engine.note_pause(projection, instance.as_deref(), on);
-        }
-        engine.announce();
-        Ok(id)
-    }
-
-    /// As [`ask`](Self::ask), for engines that run this version.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn ask_version(
-        &self,
-        projection: &str,
-        version: Option<u32>,
-        command: AdminCommand,
-        by: &By,
-    ) -> Result<Uuid, OperateError> {
-        check_outside()?;
-        self.check_known(projection)?;
-        if !command.is_immediate() {
-            self.check_engine(projection, version)?;
-        }
-        self.put(projection, version, command, by)
-    }
-
-    /// Puts a command on record, also when no engine is alive.
-    pub(crate) fn put(
-        &self,
-        projection: &str,
-        version: Option<u32>,
-        command: AdminCommand,
-        by: &By,
-    ) -> Result<Uuid, OperateError> {
-        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = self.models.commands().ask(&command)?;
-        if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
-            log::debug!("{}; engines find the command by their next look", chain(&error));
-        }
-        Ok(id)
-    }
-
-    /// Waits for the answer of a command: the report as JSON.
-    ///
-    /// # Errors
-    /// [`OperateError::Answered`] with the engine's words when it could not be carried out;
-    /// [`OperateError::NoAnswer`] when there is none in time, the command stays on record then, see
-    /// [`withdraw`](Self::withdraw); [`OperateError::NobodyLeft`] when no engine is alive any more that would give one;
-    /// [`OperateError::ShutDown`].
-    pub fn answer(&self, id: Uuid, timeout: Duration) -> Result<serde_json::Value, OperateError> {
-        self.follow(id, timeout, |_| {})
-    }
-
-    /// As [`answer`](Self::answer), and tells each time when the record of the command has changed.
-    ///
-    /// # Errors
-    /// As [`answer`](Self::answer).
-    pub fn follow(
-        &self,
-        id: Uuid,
-        timeout: Duration,
-        mut changed: impl FnMut(&CommandRecord),
-    ) -> Result<serde_json::Value, OperateError> {
-        let (start, mut is_shut_down) = (Instant::now(), false);
-        let pause = |time: Duration, _: &CommandRecord| {
-            match self.engine {
-                Some(engine) => is_shut_down = !engine.wait(time),
-                None => std::thread::park_timeout(time),
-            }
-            !is_shut_down && start.elapsed() < timeout
-        };
-        match follow(self.models.commands(), id, &mut changed, pause) {
-            Err(OperateError::NoAnswer { .. }) if is_shut_down => Err(OperateError::ShutDown),
-            other => other,
-        }
-    }
-
-    /// As [`follow`](Self::follow), as long as `pause` says so.
-    #[cfg(feature = "cli")]
-    pub(crate) fn follow_while(
-        &self,
-        id: Uuid,
-        changed: &mut dyn FnMut(&CommandRecord),
-        pause: impl FnMut(Duration, &CommandRecord) -> bool,
-    ) -> Result<serde_json::Value, OperateError> {
-        follow(self.models.commands(), id, changed, pause)
-    }
-
-    /// Ends a command that no engine has begun, so that none ever does and nothing waits for it. False when one has.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn withdraw(&self, id: Uuid, by: &By) -> Result<bool, OperateError> {
-        let words = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
-        let answer = serde_json::json!({ "error": format!("withdrawn by {:?}{words}", by.who) });
-        Ok(self.models.commands().withdraw(id, &answer)?)
-    }
-
-    /// How it stands with a command that has no answer yet.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownCommand`], or when the store cannot be read.
-    pub fn unanswered(&self, id: Uuid) -> Result<Unanswered, OperateError> {
-        let store = self.models.commands();
-        how_it_stands(store, &store.command(id)?.ok_or(OperateError::UnknownCommand { id })?)
-    }
-
-    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
-        Ok(self.models.commands().commands(projection, limit)?)
-    }
-
-    /// The builds of a projection: which one is live, what is being built, what is kept.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownProjection`], or when the store cannot be read.
-    pub fn builds(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        match self.engine {
-            Some(engine) => {
-                let known = site(engine, projection)?.known()?;
-                engine.look_at_builds()?;
-                Ok(known)
-            }
-            None => self.check_known(projection),
-        }
-    }
-
-    /// The processes that are alive, with the projections that they run.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn members(&self) -> Result<Vec<Member>, OperateError> {
-        Ok(self.models.commands().members()?)
-    }
-
-    /// The builds of a projection that the database knows.
-    fn check_known(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        let mut builds = self.models.builds().builds()?;
-        let mut known: Vec<String> = builds.iter().map(|build| build.key.projection().to_owned()).collect();
-        builds.retain(|build| build.key.projection() == projection);
-        if builds.is_empty() {
-            known.dedup();
-            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
-        }
-        Ok(builds)
-    }
-
-    fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
-        let members = self.members()?;
-        if members.iter().any(|member| member.can_do(projection, version)) {
-            return Ok(());
-        }
-        let versions = members.iter().flat_map(|member| &member.projections);
-        let mut running: Vec<u32> = versions.filter(|(name, _)| name == projection).map(|(_, v)| *v).collect();
-        running.sort_unstable();
-        running.dedup();
-        Err(OperateError::NoEngine { projection: projection.to_owned(), version, running })
-    }
-
     /// The engine's own version, or the one that readers see.
     fn key(&self, projection: &str) -> Result<ProjectionKey, OperateError> {
         if let Some(engine) = self.engine {
@@ -534,36 +352,5 @@ impl Admin<'_> {
             return Ok(*mended);
         }
         Err(FailureError::SomeStillFail { projection: projection.to_owned(), mended }.into())
-    }
-}
-
-fn unknown(engine: &Engine, projection: &str) -> OperateError {
-    OperateError::UnknownProjection { projection: projection.to_owned(), known: engine.projection_names() }
-}
-
-pub(super) fn site<'e>(engine: &'e Engine, projection: &str) -> Result<Context<'e>, OperateError> {
-    let Some((own, config)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
-    let (source, models) = (engine.source(), engine.models());
-    let (system, cancel, reducing) = (engine.with_system(), Arc::default(), engine.reducing(projection));
-    Ok(Context { source, models, projection: own, config, system, cancel, reducing })
-}
-
-impl Control for Engine {
-    fn report(&self, _progress: &serde_json::Value) {}
-
-    fn may_go_on(&self) -> bool {
-        Engine::wait(self, Duration::ZERO)
-    }
-
-    fn wait(&self, time: Duration) -> bool {
-        Engine::wait(self, time)
-    }
-
-    fn announce(&self) {
-        Engine::announce(self);
-    }
-
-    fn pauses(&self) -> Result<std::collections::HashSet<Pause>, StoreError> {
-        Engine::pauses(self)
     }
 }
