@@ -6,7 +6,9 @@
 //! `explain.rs` apply the log anew to tables that nobody sees. `doctor.rs` and `two_databases.rs` look at whole databases.
 
 mod answer;
+mod ask;
 mod carry_out;
+mod compare;
 mod context;
 mod doctor;
 #[cfg(feature = "sqlite")]
@@ -18,11 +20,13 @@ mod handle;
 pub(crate) mod laws;
 mod left_out;
 mod lost;
+mod own_engine;
 mod pace;
 mod rebuild;
 mod rebuild_instance;
 mod running;
 mod switch;
+mod target;
 mod tries;
 mod two_databases;
 #[cfg(feature = "sqlite")]

@@ -9,18 +9,17 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::compare::compare;
 use super::context::{Context, Control, PAGE, answer};
 use super::pace::{Pace, Standing};
-use super::running;
+use super::target::{Target, check};
 use super::tries::{LOOK_AGAIN, Tries, insist, may_succeed_later};
 use super::{left_out, lost};
 use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, SWITCH_REFUSED, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
-use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
+use crate::engine::{ITSELF, astray};
 use crate::error::{OperateError, StoreError, StoreErrorKind, SwitchError, chain};
 use crate::plain::plain;
-use crate::projection::Projection;
-use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
 use crate::store::ProjectionTransaction;
 
@@ -29,9 +28,6 @@ const CLOSE: i64 = 1000;
 
 /// Instances that the switch itself brings up to date.
 const FEW: usize = 500;
-
-/// How often a comparison looks again at instances that are not at one position.
-const ROUNDS: u32 = 25;
 
 /// The outcome of a rebuild.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -55,57 +51,6 @@ pub struct RebuildReport {
     /// What it lacks of the log, and why.
     #[serde(default)]
     pub left_out: Box<LeftOut>,
-}
-
-/// A build that is to take the live one's place.
-pub(super) struct Target {
-    pub(super) projection: Projection,
-    pub(super) live: Build,
-    handler: ProjectionHandler,
-    /// What becomes of it when it cannot be brought up to date.
-    otherwise: Phase,
-    /// An engine asked, and no person.
-    by_itself: bool,
-}
-
-impl Target {
-    pub(super) fn or_else(self, otherwise: Phase) -> Self {
-        Self { otherwise, ..self }
-    }
-}
-
-impl Context<'_> {
-    pub(super) fn next(&self) -> Projection {
-        self.projection.shadow(NEXT)
-    }
-
-    /// The build that a rebuild of this code makes: beside the live one within a version, the version itself when it was
-    /// raised.
-    pub(super) fn target(&self) -> Result<Target, OperateError> {
-        let live = self.live()?;
-        let own = self.projection.version();
-        self.check_older(&live)?;
-        let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
-        let handler = self.handler(projection.clone())?;
-        Ok(Target { projection, live, handler, otherwise: Phase::Halted, by_itself: false })
-    }
-
-    /// A version older than what readers see takes its place only where no engine runs that any more.
-    fn check_older(&self, live: &Build) -> Result<(), OperateError> {
-        let (own, seen) = (self.projection.version(), live.key.version);
-        if seen <= own || !running::is_run(self, seen)? {
-            return Ok(());
-        }
-        Err(self.refused(format!(
-            "readers see version {seen}, which is newer than version {own} of this code and run by an engine; go back \
-             to it, or raise the version"
-        )))
-    }
-
-    /// The build that this command has put before the readers, if it came so far.
-    pub(super) fn is_done(&self, command: Uuid) -> Result<bool, OperateError> {
-        Ok(self.live()?.command == Some(command))
-    }
 }
 
 /// Carries out a rebuild of the whole projection.
@@ -224,18 +169,6 @@ fn keep_reason<T>(
 fn enter(site: &Context<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
     let (builds, key) = (site.builds(), target.projection.key());
     if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
-}
-
-/// That the build is still wanted.
-pub(super) fn check(site: &Context<'_>, target: &Target) -> Result<(), OperateError> {
-    let key = target.projection.key();
-    match site.known()?.into_iter().find(|build| build.key == key) {
-        Some(build) if build.phase.is_filled() => Ok(()),
-        Some(Build { trouble: Some(trouble), .. }) => {
-            Err(OperateError::Halted { projection: site.name().to_owned(), trouble })
-        }
-        _ => Err(site.refused("the build was given up meanwhile")),
-    }
 }
 
 /// A person wants this build from this log: instances of it that belong to another history are filled again. Nobody sees
@@ -378,70 +311,6 @@ fn settle(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<
         Ok(())
     };
     left_out::settle(site, (&key, &target.live.key), None, control, &tell)
-}
-
-/// Compares old and new in all instances, each as of one position.
-fn compare(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
-    let (old, new) = (&target.live.key, target.projection.key());
-    let mut found = Comparison::default();
-    let mut after: Option<Arc<str>> = None;
-    let standing = insist(control, || Ok(site.standing(&new, old)?))?;
-    let mut progress = Pace::new().progress(Step::Comparing, &standing);
-    (progress.done, progress.total) = (0, 0);
-    loop {
-        insist(control, || check(site, target))?;
-        progress.done = i64::try_from(found.instances).unwrap_or(i64::MAX);
-        control.report(&answer(&progress)?);
-        let both = [old.clone(), new.clone()];
-        let page = insist(control, || Ok(site.builds().instances_of(&both, after.as_deref(), PAGE)?))?;
-        let Some(last) = page.last() else { break };
-        after = Some(Arc::clone(last));
-        compare_page(site, old, &new, page, control, &mut found)?;
-    }
-    progress.comparison = Some(found.clone());
-    control.report(&answer(&progress)?);
-    Ok(found)
-}
-
-fn compare_page(
-    site: &Context<'_>,
-    old: &ProjectionKey,
-    new: &ProjectionKey,
-    page: Vec<Arc<str>>,
-    control: &dyn Control,
-    found: &mut Comparison,
-) -> Result<(), OperateError> {
-    let (mut todo, mut equal) = (page, Vec::new());
-    for _ in 0..ROUNDS {
-        let others = insist(control, || Ok(site.builds().compare(old, new, &todo, &equal, found)?))?;
-        if others.is_empty() {
-            return Ok(());
-        }
-        equal = insist(control, || same_place(site, &others))?;
-        todo = others.into_iter().map(|other| other.instance).collect();
-        if equal.len() < todo.len() && !control.wait(LOOK_AGAIN.0) {
-            return Err(OperateError::ShutDown);
-        }
-    }
-    found.left_out += todo.len() as u64;
-    Ok(())
-}
-
-/// Of these, those between whose two positions nothing lies that concerns the projection.
-fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<LaggingInstance>, OperateError> {
-    let cursor =
-        |pair: &LaggingInstance| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
-    let request = ReadRequest {
-        cursors: others.iter().map(cursor).collect(),
-        wanted: site.projection.wanted(),
-        limit: 1,
-        max_bytes: 1,
-    };
-    let slices = site.source.read(&request)?;
-    let is_empty = |(pair, slice): &(&LaggingInstance, crate::query::EventBatch)| {
-        slice.events.first().is_none_or(|event| event.position > pair.from.max(pair.to))
-    };
-    Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
 }
 
 /// Puts the build before the readers. Why it is not there stays with it.
