@@ -75,7 +75,7 @@ const PUT_BACK: &str = "; rename it back or restore it, together with the checkp
 const SET_UP_OR_PUT_BACK: &str = "; run setup() if it was never set up; else rename back or restore what is missing, together \
      with the checkpoints of its time, or raise the version, so that it is rebuilt";
 
-/// An error of a statement on a read table that somebody altered.
+/// The error of a statement on a read table that a person altered.
 pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreError) -> StoreError {
     let doing = format!("writing a read table of projection {:?}", projection.name());
     let said = error.source().map(ToString::to_string).unwrap_or_default();

@@ -235,8 +235,8 @@ pub(super) fn parked(
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
 }
 
-/// The first event that is still held of each of these aggregates becomes the parked one. The index finds it, however many wait
-/// behind it.
+/// Of each of these aggregates, the first event that is still held becomes the parked one. An index finds it, so the
+/// cost does not grow with the number of events that wait after it.
 pub(super) fn promote(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,

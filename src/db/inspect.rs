@@ -1,4 +1,4 @@
-//! What is to be seen of a database, by one call each; see [`Inspect`].
+//! Inspection of a database, one call for each question; see [`Inspect`].
 
 use std::time::Duration;
 

@@ -168,8 +168,8 @@ fn pair(found: &Row) -> Result<Lag, StoreError> {
     })
 }
 
-/// The pairs whose checkpoints are not part of the log. Those above its end show by the counters alone; that another event
-/// stands at a checkpoint takes a look at each.
+/// The pairs whose checkpoints are not part of the log. The counters alone show a checkpoint above the end of the log.
+/// To see that the log holds another event at a checkpoint, each one has to be read.
 pub(crate) fn diverged(conn: &mut dyn Conn, request: &LagRequest, thorough: bool) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
     let dialect = conn.dialect();

@@ -187,7 +187,7 @@ pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uu
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Writes it beside the process, where that is on the list.
+/// Writes it into the row of the process, if the process is on the list.
 pub(crate) fn tell_missed(
     conn: &mut dyn Conn,
     process: Uuid,

@@ -134,8 +134,9 @@ pub trait Conn {
     /// The schema of the engine's own tables, where there are schemas.
     fn home(&self) -> Option<&str>;
 
-    /// The sessions that hold locks on these relations, given as quoted names, the longest first: a session that
-    /// wants one alone waits for them, and all who come later wait behind it. None where no session waits like that.
+    /// The sessions that hold locks on these relations (quoted names), the longest first. A session that wants an
+    /// exclusive lock waits for them, and all later sessions wait for that one. Empty where sessions do not wait like
+    /// that.
     fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
         Ok(Vec::new())
     }
@@ -182,7 +183,7 @@ pub struct Bulk<'n> {
     pub(crate) columns: Vec<(&'n str, ColumnType)>,
     /// What happens to each of those where the row exists; set, where it says nothing.
     pub(crate) how: Vec<How>,
-    /// What an update demands beside the keys, as SQL; see [`Bulk::new_value`].
+    /// What an update demands in addition to the keys, as SQL; see [`Bulk::new_value`].
     pub(crate) only_if: Option<String>,
     pub(crate) rows: Vec<BulkRow<'n>>,
 }
@@ -312,7 +313,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
-    /// Who holds the counters of these instances, as far as it can be found out, and how long one waits for them.
+    /// Who holds the counters of these instances, if the database can tell, and for how long.
     #[doc(hidden)]
     fn holder(&self, instances: &[String]) -> Option<Holder>;
 
@@ -366,8 +367,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Has the files of the database hold nothing any more of what was erased or removed, as far as that can be done while it
-    /// is in use. What may be left, and what to do about it.
+    /// Removes the traces of erased or removed data from the files of the database, as far as that is possible while it
+    /// is in use. Returns what may remain, and what to do about it.
     #[doc(hidden)]
     fn scrub(&self) -> Result<Option<String>, StoreError>;
 

@@ -63,7 +63,8 @@ pub struct Reference {
     pub(crate) from: String,
     /// Its columns, each with the column that it refers to, ready for SQL.
     pub(crate) columns: Vec<(String, String)>,
-    /// A row that is referred to cannot go. Otherwise it takes along what refers to it, or cuts it off.
+    /// True if a row cannot be deleted while another one refers to it. If false, the delete cascades or sets the
+    /// reference to NULL.
     pub(crate) refuses: bool,
     /// This role may read the rows that refer.
     pub(crate) readable: bool,
@@ -79,8 +80,8 @@ impl Reference {
 
 /// What a database knows of the things on its tables.
 pub trait Catalogue {
-    /// What the old table has and the new one lacks, and can have before it takes the old one's place. Statements that
-    /// only touch the new table, in order.
+    /// What the old table has and the new one lacks, and can get before it takes the old one's place. These statements
+    /// touch only the new table, and run in this order.
     fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What goes from the old table to the new one as that takes its place, by the names from before.
@@ -101,10 +102,10 @@ pub trait Catalogue {
         tables: &[Relation],
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Statements that lock what `moved` and `following` change beside the tables themselves.
+    /// Statements that lock what `moved` and `following` change in addition to the tables themselves.
     fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError>;
 
-    /// What stands on these relations and belongs to none of them, nor to one of the views.
+    /// Objects that depend on these relations, and belong neither to them nor to one of the views.
     fn dependents(
         &self,
         conn: &mut dyn Conn,
@@ -112,29 +113,29 @@ pub trait Catalogue {
         views: &[Relation],
     ) -> Result<Vec<Dependent>, StoreError>;
 
-    /// Statements that have the constraints and indexes of a table begin with another name where they begin with this one. Only
-    /// where somebody sees these names.
+    /// Statements that rename constraints and indexes of a table: those that begin with `was` then begin with `now`.
+    /// None where the database shows these names to nobody.
     fn renamed(&self, _: &mut dyn Conn, _table: &Relation, _was: &str, _now: &str) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// What a definition says of a table beside its rows: comments, grants, who sees which rows. In an order in which they can
-    /// be given.
+    /// What a definition declares for a table besides its rows: comments, grants, who sees which rows. The statements
+    /// can run in this order.
     fn pieces(&self, declared: &Declared, worn: Worn<'_>) -> Vec<Piece>;
 
     /// Indexes and constraints of a table; of constraints that check rows, those of these names.
     fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError>;
 
-    /// Why readers cannot be shown the rows of their tenant alone; none where they can.
+    /// Why this database cannot restrict readers to the rows of their tenant; `None` if it can.
     fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError>;
 
     /// Foreign keys of other tables that refer to these.
     fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError>;
 
-    /// The statements that give a view again what people put on it, once it was made anew with these columns.
+    /// The statements that restore what people put on a view, after the view was made again with these columns.
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError>;
 
-    /// What of `restored` cannot be had with these columns.
+    /// What `restored` cannot restore with these columns.
     fn unfit(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<String>, StoreError>;
 
     /// What the service made and cannot be used as the tables are now, with the reason. Only where that can be tried

@@ -45,9 +45,9 @@ struct Inner<B: Backend> {
     announcer: Option<Announcer<B>>,
     bus: Arc<Bus>,
     pushes: Pushes,
-    /// As it was read last: with the latest events, where any were read.
+    /// As it was read last, together with the latest events.
     store_id: Mutex<Option<Uuid>>,
-    /// The last command that was told to be none of this code's.
+    /// The last command for which a log line said that this code cannot read it.
     strange: Mutex<Uuid>,
 }
 
@@ -70,7 +70,8 @@ impl<B: Backend> DbStore<B> {
         &self.inner.backend
     }
 
-    /// Says once that a command is left alone because this code cannot read it; later ones have greater ids.
+    /// Logs once that this process leaves a command alone because its code cannot read it. Later commands have greater
+    /// ids.
     pub(super) fn tell_strange(&self, command: Uuid, error: &StoreError) {
         let mut told = self.inner.strange.lock();
         if command > *told {
@@ -125,7 +126,7 @@ impl<B: Backend> DbStore<B> {
         bench_cleanup::erase(self.backend(), tag, projection)
     }
 
-    /// Pushes; true when the events were stored before, under their push keys.
+    /// Pushes. Returns true if the events were already stored under their push keys.
     #[cfg(feature = "cli")]
     pub(crate) fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
         self.push_told(Push::of(events)?).map(|accepted| accepted.repeated)
@@ -179,21 +180,21 @@ impl<B: Backend> DbStore<B> {
         self.inner.pushes.push(self.backend(), &self.inner.bus, push)
     }
 
-    /// Has somebody tell other processes of what is pushed.
+    /// Starts the thread that tells other processes of pushes.
     fn tell_of_pushes(&self) {
         if let Some(announcer) = &self.inner.announcer {
             announcer.start();
         }
     }
 
-    /// Stores the commands inside a transaction of the caller's.
+    /// Stores the events inside the caller's transaction.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn push_on(&self, conn: &mut dyn Conn, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         self.tell_of_pushes();
         self.inner.pushes.push_in(conn, events)
     }
 
-    /// What the caller of `push_in` hears that has waited for a lock since then.
+    /// The error for a caller of `push_in` that has waited for a lock since then.
     #[cfg(feature = "sqlite")]
     pub(crate) fn busy(&self, events: &[NewEvent], since: std::time::Instant) -> PushError {
         let instances = push::instances(events);
@@ -201,13 +202,13 @@ impl<B: Backend> DbStore<B> {
         push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
-    /// The error of a `push_in` that was rolled back, with its reason where the counter is at fault.
+    /// The error of a `push_in` that was rolled back, with the reason if the counter is the cause.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn explained(&self, events: &[NewEvent], error: PushError) -> PushError {
         push::explained(self.backend(), &push::instances(events), error)
     }
 
-    /// What the caller of `push_in` fires after the commit.
+    /// The token that the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn dirty_token(&self, events: &[NewEvent]) -> DirtyToken {
         let concerned = events.iter().map(|new| (Arc::clone(&new.instance), Arc::clone(&new.aggregate_type))).collect();

@@ -11,8 +11,8 @@ use crate::store::EventStore;
 const PAGE_BYTES: usize = 16 << 20;
 
 impl<B: Backend> DbStore<B> {
-    /// All events that a query finds, read in pages of `page` events and of 16 MiB at most, though of one event in any case: so
-    /// memory stays bounded.
+    /// All events that a query finds. It reads pages of at most `page` events and at most 16 MiB, but of at least one
+    /// event, so memory stays bounded.
     ///
     /// # Examples
     /// ```

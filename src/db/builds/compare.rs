@@ -21,7 +21,8 @@ struct ComparedBuilds<'p> {
     instances: Value,
 }
 
-/// Compares where both stand at one position, as of one snapshot; returns the other instances with both positions.
+/// Compares the instances that have the same position in both builds, in one snapshot. Returns the other instances with
+/// both positions.
 pub(in crate::db) fn compare(
     conn: &mut dyn Conn,
     old: &ProjectionKey,

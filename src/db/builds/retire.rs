@@ -10,7 +10,7 @@ use crate::retention::TableRows;
 use crate::state::SHADOW;
 use crate::value::{Value, to_micros};
 
-/// What there is of a projection beside its builds, which go with theirs.
+/// What the database holds of a projection besides its builds.
 const OWN: [&str; 2] = ["interventions", "pauses"];
 
 /// What goes with the builds.

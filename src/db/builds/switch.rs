@@ -89,7 +89,8 @@ pub(in crate::db) fn go_live(
     Ok(())
 }
 
-/// Gives what readers see now all that its definition says beside rows, and takes away what only the one before said.
+/// Gives the tables that readers see now everything that their definition declares besides rows (comments, grants …),
+/// and removes what only the earlier definition declared.
 fn wear(conn: &mut dyn Conn, before: Option<&Stored>, seen: &Stored) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     for (name, declared) in &seen.declared {
@@ -166,8 +167,8 @@ fn held(live: &Stored, holders: Vec<Holder>, asked: Duration) -> SwitchError {
     SwitchError::Held { projection, holders, asked, gave_up: None }
 }
 
-/// Looks who is in the way before anybody has to wait. The lock that is taken first is in the way of no reader and no writer, but
-/// of the server's own clean-up of tables, which gives way to it.
+/// Looks who holds these tables before anybody has to wait. The first lock blocks no reader and no writer. It conflicts
+/// only with the server's own clean-up of tables (autovacuum), which gives way to it.
 fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
@@ -190,9 +191,9 @@ fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), Sw
     if long.is_empty() { Ok(()) } else { Err(held(live, long, Duration::ZERO)) }
 }
 
-/// Nobody writes to these tables or reads from them any more. Readers lock a view before its tables, and so does this.
-/// All locks together are waited for less long than it takes a server to look for deadlocks: a session that takes
-/// tables in another order is not the one to lose.
+/// Locks these tables, so that nobody reads or writes them. Readers lock a view before its tables, and so does this.
+/// The wait for all locks together is shorter than the server's deadlock time-out: in a deadlock the switch gives up,
+/// never a session that locks the tables in another order.
 fn lock_tables(
     conn: &mut dyn Conn,
     live: &Stored,

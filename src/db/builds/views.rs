@@ -28,7 +28,7 @@ pub(super) fn point(
     Ok(())
 }
 
-/// That nothing stands in the way of `point`, as far as that can be told without it.
+/// Checks that nothing hinders `point`, as far as one can know before it runs.
 pub(super) fn check(conn: &mut dyn Conn, old: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
     for view in vanishing(conn, Some(old), new)? {
         view.check_dependents(conn)?;
@@ -155,7 +155,8 @@ impl<'v> View<'v> {
     }
 }
 
-/// Replaced in place where its columns stay or only more come; anew, with all that people have set on it, where they change.
+/// Replaces a view in place if its columns stay or only grow in number. If they change, it makes the view again, with
+/// everything that people have set on it.
 fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses) -> Result<(), SwitchError> {
     let dialect = conn.dialect();
     let view = View::of(conn, new, table);

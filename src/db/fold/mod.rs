@@ -26,12 +26,12 @@ use net::Net;
 use run::Runs;
 use write::{Out, Target, Write};
 
-/// With so many rows at hand they are written, at the end of an instance, beyond which nothing folds: while a database works
-/// on these, the next ones are folded.
+/// After this many pending rows they are written, at the end of an instance, because statements of two instances never
+/// fold. While the database works on these rows, the worker folds the next ones.
 const ROWS: usize = 5_000;
 
-/// Applies the statements of all these events, those of an instance in order. Gives how many of them met no row, as far as
-/// the database tells that anyway.
+/// Applies the statements of all these events, those of an instance in order. Returns how many of them met no row,
+/// where the database reports that at no extra cost.
 pub(super) fn apply(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -76,9 +76,9 @@ struct Fold<'o, 's> {
     pending: Vec<Pending<'s>>,
     /// How many effects are pending.
     rows: usize,
-    /// What the statement at hand does.
+    /// What the present statement does.
     op: Op<'s>,
-    /// The statements at hand on tables that cannot be folded.
+    /// The pending statements on tables that cannot be folded.
     runs: Runs<'s>,
 }
 
