@@ -47,9 +47,9 @@ pub(super) struct Address {
     pub(super) security: Security,
     /// Of the service's own, for TLS.
     pub(super) connector: Option<PostgresConnector>,
-    /// It was said how well the links are protected.
+    /// True after a log line said how well the links are protected.
     pub(super) is_warned: Arc<AtomicBool>,
-    /// Where a password is looked for anew for each connection; none where the string holds one.
+    /// The file in which each connection looks for a password; `None` if the string holds one.
     passwords: Option<PathBuf>,
 }
 
@@ -192,7 +192,7 @@ impl Address {
 }
 
 impl Address {
-    /// True where somebody speaks TLS.
+    /// True if a connection may use TLS.
     pub(super) fn speaks_tls(&self) -> bool {
         self.connector.is_some() || cfg!(feature = "tls")
     }

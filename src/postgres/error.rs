@@ -112,8 +112,8 @@ pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &E
     if error.code() == Some(READ_ONLY) { error.with_remedy(access.remedy()) } else { error }
 }
 
-/// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: what stands between may
-/// have lost the server's answer and give one of its own, and a distributed server may not know itself.
+/// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: a pooler or proxy may
+/// have lost the server's answer and sent its own, and a distributed server may not know the outcome itself.
 pub(super) fn commit(doing: &str, error: &Error) -> StoreError {
     let rolled_back = error.as_db_error().is_some_and(|db| {
         let goes_on = matches!(db.parsed_severity(), None | Some(Severity::Error));

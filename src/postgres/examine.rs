@@ -215,7 +215,7 @@ fn read_tables(postgres: &Postgres) -> Examined {
     })
 }
 
-/// A pooler in transaction mode gives the server's session to somebody else between two statements.
+/// A pooler in transaction mode gives the server's session to another client between two statements.
 fn pooler(postgres: &Postgres) -> Examined {
     let mut client = postgres.pool().connect_anew("looking for a pooler")?;
     Ok(if notify::is_shared(postgres, &mut client)? {

@@ -16,7 +16,7 @@ use super::access::Access;
 use super::channel::Channel;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.
+/// The part of its life that a connection may lose by chance is one in this many, so that many do not end together.
 const JITTER: f64 = 5.0;
 
 /// A connection, and until when it is used.
@@ -52,7 +52,7 @@ impl Link {
         self.client.as_mut().ok_or_else(gone)
     }
 
-    /// For somebody who keeps it on one thread.
+    /// For a caller that keeps it on one thread.
     pub(super) fn into_client(mut self, doing: &str) -> Result<Client, StoreError> {
         let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
         self.client.take().ok_or_else(gone)
@@ -112,7 +112,7 @@ fn jittered(lifetime: Duration, random: f64) -> Duration {
     if lifetime.checked_mul(2).is_none() { lifetime } else { lifetime.mul_f64(1.0 - random / JITTER) }
 }
 
-/// Between 0 and 1. The standard library seeds each of these hashers anew.
+/// Between 0 and 1. The standard library gives each of these hashers a new seed.
 pub(super) fn random() -> f64 {
     let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)

@@ -42,7 +42,7 @@ const LOOKS: usize = 3;
 /// Sessions that are kept busy until a subscription is taken back in the one that has it; each takes a connection of the pool.
 const TRIES: usize = 5;
 
-/// Who does not hear looks again after so many times its patience.
+/// A process that receives no notifications tries again after this many times its patience.
 const REST: u32 = 30;
 
 const DOING: &str = "listening for pushes of other processes";

@@ -1,4 +1,4 @@
-//! What hangs on tables and views of PostgreSQL, read from its catalogue as the statements that bring it over.
+//! What belongs to tables and views of PostgreSQL, read from its catalogue as the statements that move it to new ones.
 //!
 //! The queries are in `objects/queries.rs`.
 

@@ -108,8 +108,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// A pooler in statement mode lets one in and ends the connection at BEGIN, in most cases before one hears why. So who is
-    /// let in twice and thrown out each time has met one.
+    /// A pooler in statement mode accepts a connection and ends it at BEGIN, in most cases before the client hears why.
+    /// So if two connections are accepted and both end at BEGIN, there is such a pooler.
     fn without_transactions(&self, error: StoreError) -> StoreError {
         let doing = "beginning a transaction";
         let Ok(mut link) = self.connect(doing) else { return error };

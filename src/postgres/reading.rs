@@ -162,7 +162,7 @@ fn lend_on<T, E: From<StoreError>>(
     let begun = if lending.read_only {
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()
     } else {
-        // A `default_transaction_read_only` that somebody has set is obeyed.
+        // A `default_transaction_read_only` that a person has set holds.
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;

@@ -1,7 +1,7 @@
 //! What a role needs to run engines on what an owner has set up, as statements that grant it.
 //!
-//! Running is to push, project, record failures, mend them, pause, and carry out commands that change no tables.
-//! Set-up, rebuilds and switches need the owner of the tables; so do redacting, removing and archiving, which change
+//! To run means: to push, project, record and retry failures, pause, and carry out commands that change no tables.
+//! Set-up, rebuilds and switches need the owner of the tables. So do redacting, removing and archiving, which change
 //! the log itself.
 
 use super::home::USUAL;

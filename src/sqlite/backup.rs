@@ -73,7 +73,7 @@ pub(super) fn back_up(
     }
     let length = || {
         let length = fs::metadata(&part.0)?.len();
-        // A name that somebody has taken meanwhile is left to them.
+        // If another process has taken the name meanwhile, its file stays.
         fs::hard_link(&part.0, &to).or_else(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::rename(&part.0, &to),
@@ -87,7 +87,7 @@ pub(super) fn back_up(
     })
 }
 
-/// What is written meanwhile is not seen, so that the copy never has to begin anew.
+/// The copy does not see later writes, so it never has to begin again.
 fn keep_snapshot(source: &Connection) -> rusqlite::Result<()> {
     source.pragma_update(None, "query_only", true)?;
     source.execute_batch("BEGIN")?;
@@ -136,7 +136,7 @@ fn named(to: &Path) -> PathBuf {
     to.with_file_name(name)
 }
 
-/// Removed in the end, with what SQLite keeps beside it.
+/// Removed in the end, with the files that SQLite keeps next to it.
 struct Part(PathBuf);
 
 impl Drop for Part {

@@ -27,7 +27,7 @@ fn limit_log(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update_and_check(None, "journal_size_limit", kept, |_| Ok(()))
 }
 
-/// The connection string of a server, or one with a slip, is no path, and nothing shows it.
+/// Refuses a path that looks like the connection string of a server, even a mistyped one, and shows it nowhere.
 pub(super) fn refuse_server(path: &Path) -> Result<(), StoreError> {
     if look(&path.to_string_lossy()) == Look::File {
         return Ok(());
@@ -46,7 +46,7 @@ fn is_uri(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with("file:"))
 }
 
-/// The first connection to a file, which is made if there is none.
+/// The first connection to a file. It makes the file if there is none.
 pub(super) fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
     let doing = "opening the database";
     let path_of_file = (!is_uri(path)).then_some(path);
@@ -59,7 +59,7 @@ pub(super) fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connec
     if let Some(place) = &place {
         place::refuse_log_without_file(place.path(), doing)?;
     }
-    // Until this connection has the log open.
+    // Held until this connection has the log open.
     let _turn = match &place {
         Some(place) => {
             let again = || connect(path, OpenFlags::empty());
@@ -84,7 +84,7 @@ pub(super) fn connect(path: &Path, create: OpenFlags) -> Result<Connection, Stor
 pub(super) fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
     let doing = "opening the database";
     prepare(conn, options)?;
-    // Whatever its journal is, it can be read: the first read tells.
+    // Whether a read-only file can be read depends on its journal: the first read shows it.
     if conn.is_readonly("main").map_err(|error| error::store(doing, error))? {
         return refuse_unread_log(conn, doing);
     }
@@ -98,7 +98,7 @@ pub(super) fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), 
     Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
 }
 
-/// SQLite reads a file that is said to be immutable without its log, in which lies what was stored last.
+/// If a file is opened as immutable, SQLite does not read its log, which holds the latest commits.
 fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
     let Some(log) = conn.path().filter(|path| !path.is_empty()).map(|path| place::log_of(Path::new(path))) else {
         return Ok(());
@@ -137,7 +137,7 @@ pub(super) fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), 
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
         conn.set_prepared_statement_cache_capacity(PREPARED);
-        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements anew for each use.
+        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements again for each use.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         contains::add(conn)
     };

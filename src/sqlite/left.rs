@@ -1,6 +1,6 @@
 //! A log that was left behind by processes that ended without closing the file, and whether it belongs to the file.
 //!
-//! SQLite takes any log beside a file for the file's own. The log of a later state beside an older copy mixes the two.
+//! SQLite takes any log next to a file for the file's own. A later log next to an older copy mixes the two states.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The embedded store: one file in WAL mode, one writer at a time, any number of readers.
 //!
-//! Here is only what differs from PostgreSQL: connections, values, and writing row by row.
+//! This folder holds only what differs from PostgreSQL: connections, values, and writing row by row.
 
 mod backup;
 mod conn;
@@ -63,7 +63,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/009.sql"),
 ];
 
-/// A path, or an URI of a file, of which nothing shows what may be a secret.
+/// A path, or the URI of a file. Its `Debug` output hides possible secrets.
 struct Location(PathBuf);
 
 impl std::ops::Deref for Location {
@@ -88,28 +88,28 @@ pub struct Sqlite {
     place: Option<Place>,
     options: SqliteOptions,
     writer: Mutex<Connection>,
-    /// Since when this process writes.
+    /// When the present write of this process began.
     writing: Mutex<Option<Instant>>,
-    /// When a long log was looked at last.
+    /// When this process last tried to empty a long log.
     shortened: Mutex<Option<Instant>>,
     readers: Mutex<Vec<Connection>>,
-    /// Of read tables, for reads of the service's own.
+    /// The columns of read tables, for the service's own reads.
     columns: reading::KnownColumns,
 }
 
 impl DbStore<Sqlite> {
     /// Opens a database file, and makes one if there is none. Tables are made by [`setup`](Self::setup).
     ///
-    /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half
-    /// a second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
+    /// If killed processes left a write-ahead log behind, the store checks the file once, which takes about half a
+    /// second for 100 MB. Other processes that open it meanwhile wait for up to `busy_timeout`.
     ///
-    /// What looks like a connection string of PostgreSQL is refused (`Usage`) and not shown, since it may hold a password; a
-    /// path that looks so is taken with `./` before it.
+    /// The store refuses a path that looks like a connection string of PostgreSQL (`Usage`), and does not show it,
+    /// because it may hold a password. To open a file with such a name, put `./` before it.
     ///
-    /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`. What may not be written
-    /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
-    /// nobody writes the file, `file:service.db?immutable=1` can; it is refused beside a write-ahead log that is not empty, since
-    /// SQLite would leave that unread.
+    /// A path that begins with `file:` is an SQLite URI, for instance `file:service.db?mode=ro`. A file that you may
+    /// not write can be read if its `-wal` and `-shm` files exist or SQLite can make them. If it cannot, and no process
+    /// writes the file, `file:service.db?immutable=1` works. The store refuses that next to a write-ahead log that is
+    /// not empty, because SQLite would not read the log.
     ///
     /// # Examples
     /// ```
@@ -122,8 +122,8 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
-    /// lies beside it that does not belong to it (`Corrupt`), or when another process keeps it locked.
+    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when
+    /// the log next to it belongs to another file (`Corrupt`), or when another process keeps it locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, SqliteOptions::default())
     }
@@ -169,8 +169,8 @@ impl DbStore<Sqlite> {
         Ok(Self::from_backend(Sqlite::new(None, None, conn, options)))
     }
 
-    /// Stores the events inside a transaction of the caller's, on the same database file, so that rows of a service
-    /// and its events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
+    /// Stores the events inside the caller's transaction on the same database file, so that a service's rows and its
+    /// events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
     ///
     /// After an error nothing of the push remains and the transaction can go on. It is never retried. Fire the token
     /// after the commit.
@@ -228,12 +228,13 @@ impl Sqlite {
         self.place.as_ref().map(Place::path)
     }
 
-    /// That the file is still at its path, where there is one.
+    /// Checks that the file is still at its path, if there is a file.
     fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
     }
 
-    /// This error, or, where the file is not at its path any more, that. What may not be written is named.
+    /// This error; or, if the file is no longer at its path, an error that says so. Names the file that may not be
+    /// written.
     fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
         self.check(doing).err().unwrap_or_else(|| {
             let error = error::store(doing, error);
@@ -241,7 +242,7 @@ impl Sqlite {
         })
     }
 
-    /// SQLite refuses the first change only, where nobody knows any more what would have to be writable.
+    /// SQLite itself refuses only the first change, in words that do not name what has to be writable.
     fn check_writable(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if !conn.is_readonly("main").map_err(|error| self.failed(doing, error))? {
             return Ok(());
@@ -264,7 +265,7 @@ impl Sqlite {
         })
     }
 
-    /// Waits for other processes, for what is left of the time.
+    /// Waits for other processes, until the deadline.
     fn begin<'c>(&self, conn: &'c mut Connection, doing: &str, until: Instant) -> Result<Transaction<'c>, StoreError> {
         let failed = |error| self.failed(doing, error);
         if !conn.is_autocommit() {
@@ -275,7 +276,7 @@ impl Sqlite {
         // Dropped without commit, by an error or a panic, it rolls back.
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
-        // Under the lock of the file, which may have been waited for.
+        // Under the lock of the file, for which it may have waited.
         self.check(doing)?;
         self.check_writable(&transaction, doing)?;
         Ok(transaction)
@@ -306,7 +307,8 @@ impl Sqlite {
     }
 }
 
-/// Nobody can tell whether the commit went into the file before somebody moved it, nor whether it is ever put back.
+/// It is not known whether the commit went into the file before a person moved it, nor whether the file ever comes
+/// back.
 fn unknown(doing: &str, error: StoreError) -> StoreError {
     StoreError::new(doing, StoreErrorKind::CommitUnknown, error)
 }
@@ -354,7 +356,8 @@ impl Backend for Sqlite {
         reading::read_own(self, query, each)
     }
 
-    /// In memory: a change of the file's schema would have all of it read again, and take its one lock.
+    /// Works in memory: in the file, a schema change would make every connection read the schema again, and take its
+    /// one lock.
     fn write_nowhere<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -388,7 +391,7 @@ impl Backend for Sqlite {
         Ok(done)
     }
 
-    /// Only a writer of this process is known: SQLite does not tell about others.
+    /// Knows only a writer of this process: SQLite tells nothing about other processes.
     fn holder(&self, _instances: &[String]) -> Option<Holder> {
         let since = (*self.writing.lock())?;
         Some(Holder {
@@ -419,7 +422,7 @@ impl Backend for Sqlite {
         None
     }
 
-    /// The file, as long as it is at its path. What is in memory is no other store's.
+    /// The file, if it is still at its path. A database in memory belongs to one store alone.
     fn location(&self) -> Result<String, StoreError> {
         self.check("asking which database this is")?;
         Ok(self.place.as_ref().map_or_else(|| format!("{:p}", &raw const *self), Place::identity))

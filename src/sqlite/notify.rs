@@ -1,4 +1,4 @@
-//! `PRAGMA data_version` tells that somebody wrote; the rows since then tell who is concerned.
+//! `PRAGMA data_version` shows that another connection wrote. The new rows show which instances are concerned.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -15,12 +15,13 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 /// Where a file lay when it was opened, and which one it was.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// As it was named, so that links are followed anew each time.
+    /// As the caller named it, so that each use follows links again.
     path: PathBuf,
     /// As SQLite has it.
     real: Option<String>,
     identity: Identity,
-    /// What SQLite keeps beside the file while anybody has it open. While this is open, SQLite removes none of it.
+    /// The files that SQLite keeps next to the database while any connection is open. While this one is open, SQLite
+    /// removes none of them.
     sibling: Vec<(PathBuf, Identity)>,
 }
 
@@ -47,7 +48,7 @@ impl Place {
         format!("{:?}", self.identity)
     }
 
-    /// The file itself, where the path is a link: the log lies beside that.
+    /// The file itself, if the path is a link. The log lies next to the file, not to the link.
     pub(super) fn file(&self) -> &Path {
         self.real.as_deref().map_or(&*self.path, Path::new)
     }
@@ -139,8 +140,8 @@ fn unreadable(doing: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::new(doing, Kind::CannotOpen, error)
 }
 
-/// SQLite makes a file before its log. So a log beside no file, or an empty one, was left by one that was removed: perhaps
-/// processes still use it, and its pages would go into the new file.
+/// SQLite makes a file before its log. So a log without a file, or with an empty one, belongs to a file that was
+/// removed. Processes may still use that log, and its pages would go into the new file.
 pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), StoreError> {
     // In this order: the file may be made by another process meanwhile.
     let log = log_of(path);

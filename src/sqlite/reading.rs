@@ -28,9 +28,9 @@ pub(super) type KnownColumns = Mutex<Option<(i64, Arc<Columns>)>>;
 type Columns = HashMap<String, HashMap<String, ColumnType>>;
 
 impl DbStore<Sqlite> {
-    /// Lends a connection of the store's, so that a service needs none of its own for reads: with a read transaction that is
-    /// open, and for 30 seconds at most ([`reader`](Self::reader) sets another time). It is rolled back at the end. In memory it
-    /// is the only connection: do not call the store meanwhile.
+    /// Lends one of the store's connections, so that a service needs no second pool for reads. A read transaction is
+    /// open on it, for 30 seconds at most ([`reader`](Self::reader) sets another time), and is rolled back at the end.
+    /// In memory it is the only connection: do not call the store meanwhile.
     ///
     /// # Examples
     /// ```

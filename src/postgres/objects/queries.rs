@@ -310,7 +310,7 @@ pub(super) const LOCK_TABLES: &str = "SELECT DISTINCT format('LOCK TABLE ONLY %s
      JOIN pg_constraint k ON k.contype = 'f' AND k.confrelid = old AND k.conparentid = 0 AND k.conrelid <> ALL(tables) \
      JOIN pg_class c ON c.oid = k.conrelid AND pg_has_role(c.relowner, 'USAGE') ORDER BY 1";
 
-/// What is on a view `$1` that has the columns `$2`, beside owner, options, grants and comments.
+/// What is on a view `$1` that has the columns `$2`, except owner, options, grants and comments.
 pub(super) const RESTORED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::regclass AS old, $2::text[] AS columns) \
      SELECT * FROM (SELECT format('trigger %I on view %s', t.tgname, old) AS what, true, pg_get_triggerdef(t.oid) \
      || CASE WHEN obj_description(t.oid, 'pg_trigger') IS NULL THEN '' ELSE format('; COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, o, obj_description(t.oid, 'pg_trigger')) END \

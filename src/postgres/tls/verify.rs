@@ -26,7 +26,7 @@ use crate::sync::Mutex;
 pub(in crate::postgres) enum Level {
     /// Not at all: the link is private, but nobody knows with whom.
     Nothing,
-    /// Whether somebody issued it who is trusted.
+    /// Whether a trusted authority issued it.
     Issuer,
     /// And whether it is for this host.
     Host,
