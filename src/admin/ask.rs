@@ -21,17 +21,17 @@ impl Admin<'_> {
     /// # Errors
     /// [`OperateError::UnknownProjection`]; [`OperateError::Busy`] while another command is in its way;
     /// [`OperateError::InsideReducer`]; of an engine, for a pause, [`OperateError::UnknownInstance`]; of the database alone
-    /// [`OperateError::NoEngine`] when nobody is alive who could do it and somebody has to
+    /// [`OperateError::NoEngine`] when the command needs an engine and none is alive
     /// ([`AdminCommand::is_immediate`]).
     pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
         let Some(engine) = self.engine else { return self.ask_version(projection, None, command, by) };
         check_outside()?;
         let Some((own, _)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
-        // A pause can be lifted though the instance that it is for is gone.
+        // A pause of an instance that no longer exists can still be lifted.
         if let Some((Some(instance), true)) = command.pausing() {
             site(engine, projection)?.check_instance(instance)?;
         }
-        // What is paused, is so for all versions.
+        // A pause holds for all versions.
         let version = (!command.is_immediate()).then(|| own.version());
         let pausing = command.pausing().map(|(instance, on)| (instance.map(str::to_owned), on));
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
@@ -89,7 +89,7 @@ impl Admin<'_> {
         self.follow(id, timeout, |_| {})
     }
 
-    /// As [`answer`](Self::answer), and tells each time when the record of the command has changed.
+    /// As [`answer`](Self::answer), and calls `changed` each time the record of the command has changed.
     ///
     /// # Errors
     /// As [`answer`](Self::answer).
@@ -124,7 +124,7 @@ impl Admin<'_> {
         follow(self.models.commands(), id, changed, pause)
     }
 
-    /// Ends a command that no engine has begun, so that none ever does and nothing waits for it. False when one has.
+    /// Ends a command that no engine has begun, so that no engine ever does. Returns false if one has begun it.
     ///
     /// # Errors
     /// When the store fails.
@@ -134,7 +134,7 @@ impl Admin<'_> {
         Ok(self.models.commands().withdraw(id, &answer)?)
     }
 
-    /// How it stands with a command that has no answer yet.
+    /// The state of a command that has no answer yet.
     ///
     /// # Errors
     /// [`OperateError::UnknownCommand`], or when the store cannot be read.

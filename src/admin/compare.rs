@@ -61,7 +61,7 @@ fn compare_page(
     Ok(())
 }
 
-/// Of these, those between whose two positions nothing lies that concerns the projection.
+/// Those instances that have no event for the projection between their two positions.
 fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<LaggingInstance>, OperateError> {
     let cursor =
         |pair: &LaggingInstance| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };

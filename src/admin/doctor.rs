@@ -25,7 +25,7 @@ const BEHIND: &str = "restore all of the engine's tables from one moment; or, wh
      set `head` of each such type in the table `heads` to the position of its last event, and `head`, `head_event` and \
      `head_at` of the instance in the table `instances` to position, `event_id` and `created_at` of its last event";
 
-/// The remedy of a history that diverged, as it reads beside what else is found.
+/// The remedy for a history that diverged, worded to fit with the other findings.
 const DIVERGED: &str = "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
      store; or, if this one is right, build the read model from it: `readside reset`";
 
@@ -206,7 +206,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// What concerns a build that readers do not see is mended there: what they see is left as it is.
+/// Trouble of a build that readers do not see is solved there: what they see stays as it is.
 fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
     use StandstillKind as K;
     match (kind, phase) {
@@ -372,7 +372,7 @@ fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Finding> {
     ))
 }
 
-/// What somebody began to do to the data, and nobody has ended.
+/// Operations on the data that a person began and that did not end.
 fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
     let check = "operations";
     let found = match found {
@@ -433,7 +433,7 @@ fn paused_by(projection: &ProjectionStatus) -> String {
     by.map_or(String::new(), |by| format!(", paused by {:?}: {:?}", by.who, by.why))
 }
 
-/// Whether each projection is run by somebody.
+/// Whether each projection has an engine that runs it.
 fn engines(status: &Status) -> Finding {
     let check = "engines";
     let alive = status.members.iter().filter(|member| member.alive).count();
@@ -478,7 +478,7 @@ fn engines(status: &Status) -> Finding {
     Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
 
-/// Leases of the dead end by themselves, but somebody has to take them over.
+/// Leases of dead processes end by themselves, but a living process has to take them over.
 fn leases(status: &Status) -> Finding {
     let held: u64 = status.projections.iter().map(|projection| projection.leases).sum();
     let of_living: u64 = status.members.iter().filter(|member| member.alive).map(|member| member.leases).sum();

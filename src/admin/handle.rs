@@ -28,9 +28,9 @@ use crate::store::{Notifier, ProjectionStore};
 
 /// What people do about read models in operation: rebuild, switch, verify, pause, retry, …
 ///
-/// [`Engine::admin`] gives one that works with that engine. [`Admin::new`] gives one that needs the database only: it
-/// puts commands on record, and an engine that runs the projection carries them out, in whatever process. Either way what
-/// was asked for outlives the process that asked.
+/// [`Engine::admin`] gives one that works with that engine. [`Admin::new`] gives one that needs only the database: it
+/// puts commands on record, and an engine that runs the projection carries them out, in whichever process that engine
+/// is. Either way a command outlives the process that asked for it.
 ///
 /// # Examples
 /// ```
@@ -87,24 +87,25 @@ impl Admin<'static> {
 }
 
 impl Admin<'_> {
-    /// How long a call waits for what it asked for. Without it a call ends when the work is done, when the engine is shut
-    /// down, or when no engine is alive that would do it.
+    /// How long a call waits for its command. Without a time-out, a call ends when the work is done, when the engine
+    /// shuts down, or when no engine is alive that could do the work.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Builds a read model anew beside the one that readers see, compares the two, and has readers see the new one in one
-    /// transaction; or does so for one instance alone. Blocks until that is done, and tells how far it is.
+    /// Builds a new read model beside the one that readers see, compares the two, and switches readers to the new one
+    /// in one transaction. It can do this for one instance alone. Blocks until it is done, and reports its progress.
     ///
-    /// All engines that run the projection take part, after their live work. It outlasts this process: another one goes on
-    /// with it. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild, [`back`](Self::back) returns
-    /// to it. An event that fails is parked at once. One that was discarded is passed over, unless
-    /// [`RebuildOptions::retry_discarded`] says otherwise.
+    /// All engines that run the projection take part, after their live work. If this process ends, another one
+    /// continues the rebuild. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild;
+    /// [`back`](Self::back) returns to it. An event that fails is parked at once. A discarded event is passed over,
+    /// unless [`RebuildOptions::retry_discarded`] says otherwise.
     ///
     /// # Errors
-    /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection goes on; what went wrong otherwise.
+    /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection runs; any error of the work
+    /// itself.
     ///
     /// # Examples
     /// ```
@@ -144,7 +145,7 @@ impl Admin<'_> {
         })
     }
 
-    /// Has readers see a build that waits for its switch.
+    /// Switches readers to a build that is ready and waits for this.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
@@ -153,9 +154,9 @@ impl Admin<'_> {
         self.carry_out(projection, AdminCommand::Switch { within: None }, by)
     }
 
-    /// Has readers see the build that was live before the last switch. Within a version it is brought up to date first;
-    /// an older version has to be kept current by a process that runs its code, unless `stale` says that readers may see
-    /// it as of where it stands.
+    /// Switches readers back to the build that was live before the last switch. A build of the same version is brought
+    /// up to date first. A build of an older version has to be kept current by a process that runs its code, unless
+    /// `stale` says that readers may see it out of date.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
@@ -172,7 +173,7 @@ impl Admin<'_> {
         self.carry_out(projection, AdminCommand::DropOld, by)
     }
 
-    /// Gives the build under construction up: its rebuild ends, its tables go.
+    /// Gives up the build under construction: ends its rebuild and removes its tables.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when there is none.
@@ -181,8 +182,8 @@ impl Admin<'_> {
     }
 
     /// Empties a read model, or one instance of it, and fills it again in place: readers see it grow. Prefer
-    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when it is filled again, but for what
-    /// [`left_out`](Change::left_out) tells.
+    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when the read model is filled again, except for
+    /// what [`left_out`](Change::left_out) reports.
     ///
     /// # Errors
     /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
@@ -265,8 +266,9 @@ impl Admin<'_> {
         Ok(self.models.interventions(&self.key(projection)?, limit)?)
     }
 
-    /// Tries a failed event again, see [`ProjectionHandler::retry`](crate::ProjectionHandler::retry): in the build of this
-    /// version that readers see, or are to see, and in one that is filled beside it. An engine's does so on this thread.
+    /// Tries a failed event again, see [`ProjectionHandler::retry`](crate::ProjectionHandler::retry): in the build of
+    /// this version that readers see, or are to see, and in one that is being filled beside it. With an engine, it runs
+    /// on this thread.
     ///
     /// # Errors
     /// [`OperateError::Failure`] with the [`FailureError`]; [`OperateError::Answered`] where another process did it.
@@ -344,7 +346,8 @@ impl Admin<'_> {
         self.answer_of(id, |_| {})
     }
 
-    /// What came of a command about failures. What is refused again is an error, as an engine's own call has it.
+    /// The outcome of a command about failures. If an event fails again, that is an error, as with an engine's own
+    /// call.
     fn mended(&self, projection: &str, command: AdminCommand, by: &By) -> Result<RetryOutcome, OperateError> {
         let change: Change = self.carry_out(projection, command, by)?;
         let mended = change.mended.unwrap_or_default();

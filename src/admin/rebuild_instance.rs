@@ -1,4 +1,4 @@
-//! One instance built anew: beside the live build, then exchanged in one transaction.
+//! Rebuilds one instance beside the live build, then exchanges its rows in one transaction.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::stop_cause::StopCause;
 /// How often the exchange is tried while others are in its way.
 const TRIES: u32 = 100;
 
-/// Builds one instance anew, on this thread, and exchanges it.
+/// Rebuilds one instance on this thread, and exchanges it.
 pub(super) fn rebuild(
     site: &Context<'_>,
     command: Uuid,
@@ -102,7 +102,7 @@ fn fill(
         match processed.stopped.into_iter().next().map(|stopped| stopped.cause) {
             None if !more => return Ok(()),
             Some(StopCause::Stopped(blocked)) => {
-                // Where the live one stands before the same event, it is as far as this one.
+                // If the live build waits before the same event, it has come as far as this one.
                 if site.state(&site.projection.key(), instance)?.position < blocked.position {
                     return Ok(());
                 }

@@ -62,11 +62,11 @@ pub(super) fn switch(
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
         Some(Phase::Ready) => {
-            // Whatever refused it before is looked at anew.
+            // The reason of an earlier refusal may be gone, so it is cleared.
             insist(control, || Ok(site.builds().enter(&key, &[Phase::Ready], Phase::Ready, None)?))?;
         }
-        // A raised version from which readers went back to the one before, or of which the rebuild was refused or halted: none
-        // goes on beside this.
+        // A raised version from which readers went back to the earlier one, or whose rebuild was refused or halted. No
+        // other rebuild runs at the same time.
         Some(Phase::Kept | Phase::Building | Phase::Halted) if !target.projection.is_shadow() => {
             rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
@@ -364,7 +364,7 @@ impl Earlier {
         })
     }
 
-    /// How many were applied, where so many are left. What came after it was told last shows only by that.
+    /// How many were applied, if this many remain. Events after the last report show only in that number.
     fn applied(&self, left: u64) -> u64 {
         self.applied.max(self.all.saturating_sub(left))
     }
@@ -388,7 +388,7 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
     Ok(Change { mended: Some(Box::new(mended)), ..changed(site, done) })
 }
 
-/// What came of mending.
+/// The outcome of a retry or a discard.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
     let were = if mended.applied == 1 { "was" } else { "were" };
     let applied = format!("{} {were} applied", several(mended.applied, "event"));

@@ -14,9 +14,9 @@ pub(super) struct Target {
     pub(super) projection: Projection,
     pub(super) live: Build,
     pub(super) handler: ProjectionHandler,
-    /// What becomes of it when it cannot be brought up to date.
+    /// The phase that it gets if it cannot be brought up to date.
     pub(super) otherwise: Phase,
-    /// An engine asked, and no person.
+    /// True if an engine asked, and no person.
     pub(super) by_itself: bool,
 }
 
@@ -31,8 +31,8 @@ impl Context<'_> {
         self.projection.shadow(NEXT)
     }
 
-    /// The build that a rebuild of this code makes: beside the live one within a version, the version itself when it was
-    /// raised.
+    /// The build that a rebuild by this code makes. If the version was raised, it is the version itself; else a build
+    /// of the same version beside the live one.
     pub(super) fn target(&self) -> Result<Target, OperateError> {
         let live = self.live()?;
         let own = self.projection.version();
@@ -42,7 +42,7 @@ impl Context<'_> {
         Ok(Target { projection, live, handler, otherwise: Phase::Halted, by_itself: false })
     }
 
-    /// A version older than what readers see takes its place only where no engine runs that any more.
+    /// A version older than the one that readers see may take its place only if no engine runs the newer one.
     pub(super) fn check_older(&self, live: &Build) -> Result<(), OperateError> {
         let (own, seen) = (self.projection.version(), live.key.version);
         if seen <= own || !running::is_run(self, seen)? {
@@ -54,13 +54,13 @@ impl Context<'_> {
         )))
     }
 
-    /// The build that this command has put before the readers, if it came so far.
+    /// True if this command has already switched readers to its build.
     pub(super) fn is_done(&self, command: Uuid) -> Result<bool, OperateError> {
         Ok(self.live()?.command == Some(command))
     }
 }
 
-/// That the build is still wanted.
+/// Fails if the build was halted or given up.
 pub(super) fn check(site: &Context<'_>, target: &Target) -> Result<(), OperateError> {
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key) {

@@ -11,7 +11,7 @@ pub(super) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), 
 /// How long readers may have to wait in one try of a switch: less than the second after which a server looks for deadlocks.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// When a switch is given up, unless somebody says otherwise.
+/// After this time a switch is given up, unless the command says otherwise.
 const GIVE_UP: Duration = Duration::from_mins(10);
 
 /// Does it again while the database says that this may help.

@@ -1,4 +1,4 @@
-//! Without SQLite there is nothing that events could be applied to anew. The compiler says so where that is called.
+//! Without SQLite there is no place to apply events again. The compiler says so where a caller needs one.
 
 use crate::command::ExplainRequest;
 use crate::engine::Engine;

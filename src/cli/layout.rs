@@ -134,7 +134,7 @@ pub(super) fn wrapped(text: &str, limit: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// The columns of a terminal that it takes; of letters that take two sometimes, two.
+/// How many columns of a terminal it takes. Letters that some terminals show two columns wide count as two.
 fn width(text: &str) -> usize {
     text.chars().map(|letter| if letter < '\u{1100}' { 1 } else { 2 }).sum()
 }

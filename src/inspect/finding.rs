@@ -50,7 +50,7 @@ impl Finding {
         Self { check, verdict: Severity::Warn, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Something that has to be mended.
+    /// Something that a person has to repair.
     pub fn fail(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, verdict: Severity::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }

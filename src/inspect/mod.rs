@@ -99,7 +99,7 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// In what logs are not whole, of the first instances that have so many events together.
+    /// What is missing in logs, among the first instances that together have this many events.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -32,7 +32,7 @@ pub struct ProjectionStatus {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// The mark of a build beside another one of the same version; none for the one under the plain name.
+    /// The mark of a build beside another one of the same version; `None` for the one with the plain name.
     pub build: Option<String>,
     /// Whether readers see it, or how far it is.
     pub phase: Phase,

@@ -81,7 +81,7 @@ pub struct FailureGroup {
     pub state: FailureStatus,
     /// How many there are.
     pub events: u64,
-    /// In so many instances.
+    /// The number of instances.
     pub instances: u64,
     /// When the first one failed first.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
@@ -123,7 +123,7 @@ pub enum ActivityKind {
     Operation,
 }
 
-/// What somebody did.
+/// What a person did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Activity {

@@ -21,10 +21,10 @@ use crate::sync::Mutex;
 /// Streams at once, at most.
 const MOST: usize = 64;
 
-/// Where nothing is said for so long, a comment is: so both ends know that the other one is there.
+/// After this long without a change the stream sends a comment, so that both ends know that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// A client that takes nothing for so long is let go.
+/// A client that reads nothing for this long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes that wait for one client before its changes are left in their queue.
@@ -42,7 +42,7 @@ const RETRY: u32 = 2000;
 /// All streams.
 pub(crate) struct Streams {
     place: Arc<Place>,
-    /// Where no engine is beside.
+    /// Used if this process has no engine.
     hub: Option<Arc<Hub>>,
     open: Mutex<Vec<Stream>>,
 }
@@ -76,7 +76,7 @@ impl Streams {
         if self.open.lock().len() >= MOST {
             return Err(told(503, "as many watch already as may; try again later"));
         }
-        // A mark that is not understood is one of before: all is read anew.
+        // A mark that cannot be read comes from an earlier version: the client has to read everything again.
         let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(WatchMark::NONE));
         let watched = match (&self.hub, &self.place.engine) {
             (Some(hub), _) => hub.watch(&*self.place.models, projection, instance, mark.as_ref()),
@@ -153,7 +153,7 @@ impl Stream {
     }
 
     fn say(&mut self, name: &str, mark: WatchMark, data: &serde_json::Value) {
-        // JSON has no line breaks of its own.
+        // JSON on one line holds no line breaks.
         self.waiting.extend_from_slice(format!("id: {mark}\nevent: {name}\ndata: {data}\n\n").as_bytes());
         self.told = Instant::now();
     }
@@ -204,7 +204,7 @@ impl Stream {
         true
     }
 
-    /// A client has nothing more to say: its end shows by that, and whoever speaks on is let go.
+    /// False when the client is gone. A client sends nothing after its request, so one that does is disconnected, too.
     fn hear(&mut self) -> bool {
         let found = self.client.read(&mut [0; 64]);
         found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))

@@ -38,8 +38,8 @@ pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
     }
 }
 
-/// The verdict on all that readers see, the gravest one. What is built beside it counts where that is well: as built, or, where
-/// it stands still, as failing.
+/// The gravest verdict on everything that readers see. If that is well, a build beside it counts too: as building, or,
+/// if it is stuck, as failing.
 pub(crate) fn whole(status: &Status) -> Whole {
     let rank = |projection: &&ProjectionStatus| match (projection.is_live(), projection.verdict) {
         (true, verdict) => verdict,
@@ -127,7 +127,7 @@ pub(crate) fn judge(status: &Status) -> Judgement {
     Judgement { healthy: reasons.is_empty(), verdict, as_of: Some(status.at), reasons }
 }
 
-/// As [`judge`], of the last picture and the threads beside it.
+/// As [`judge`], of the last picture and of the threads of this process.
 pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>) -> Judgement {
     let mut found = match &shown.picture {
         Some(picture) => judge(&picture.status),

@@ -67,7 +67,7 @@ pub(crate) struct Series {
 impl Series {
     /// Takes in a look, where it is time for the next sample. The last point is that of the last look in any case.
     pub(crate) fn take(&mut self, status: &Status) {
-        // A clock that was set back begins anew.
+        // After the clock was set back, the series begins again.
         let passed = self.sampled.map(|last| status.at.duration_since(last));
         let is_due = match passed {
             Some(Ok(passed)) => passed >= STEP,

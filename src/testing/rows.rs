@@ -59,7 +59,7 @@ impl Given<'_> {
     }
 }
 
-/// Pairs expected rows with found ones, the most exactly described first, and prints what is left over.
+/// Pairs expected rows with found ones, the most exactly described first, and prints those without a partner.
 fn difference(expected: &[Row], mut found: Vec<Found>) -> Option<String> {
     let mut by_detail: Vec<&Row> = expected.iter().collect();
     by_detail.sort_by_key(|row| std::cmp::Reverse(row.0.len()));

@@ -38,7 +38,7 @@ const FAREWELL: (Duration, usize) = (Duration::from_millis(500), 2 << 20);
 /// Reads of one client in one look, at most, so that a loud one does not keep the others waiting.
 const READS: usize = 64;
 
-/// Between two looks: while somebody is there, and else.
+/// The time between two looks: while a client is connected, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(25));
 
 /// Who answers requests.
@@ -49,7 +49,7 @@ pub(crate) trait Answers: Send + Sync + 'static {
 /// What a client gets.
 pub(crate) enum Answer {
     Once(Reply),
-    /// Somebody else has it from now on, who waits for no client.
+    /// Another thread serves the client from now on, one that never waits for a client.
     Kept(Box<dyn FnOnce(Box<dyn Link>) -> io::Result<()>>),
 }
 

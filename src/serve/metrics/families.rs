@@ -186,7 +186,7 @@ fn histogram(labels: Labels, spread: &Spread) -> Sample {
     Sample::Histogram { labels, buckets, sum: seconds(spread.sum), count: spread.buckets.iter().sum() }
 }
 
-/// What this process has measured of its own work.
+/// What this process has measured about its own work.
 pub(crate) fn of_engine(readings: &Readings) -> Vec<Metric> {
     // A build that does nothing here has nothing to tell.
     let builds = || readings.builds.iter().filter(|build| build.key.mark().is_none() || build.measured.done > 0);

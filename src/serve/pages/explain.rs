@@ -1,4 +1,4 @@
-//! Which events made a row: the events of its instance are applied anew, where nobody sees it.
+//! Which events made a row: it applies the events of the instance again, in tables that nobody sees.
 //!
 //! That takes the code of the projection, so only a service's own page can do it. One question is answered at a time, within
 //! a deadline: an explanation reads all events of an instance.

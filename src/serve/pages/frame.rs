@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// A browser looks again so often, at least.
 const SHORTEST: Duration = Duration::from_secs(2);
 
-/// Where no script runs the whole page is loaded anew, which is more to bear.
+/// In seconds. Without scripts the whole page loads again, which disturbs more, so it does so less often.
 const PLAIN: &str = "15";
 
 /// The path and the title of a page that all others lead to.

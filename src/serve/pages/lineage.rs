@@ -41,7 +41,7 @@ struct Sighted {
 struct Row {
     #[serde(flatten)]
     declared: Lineage,
-    /// Absent where no engine is beside that runs it.
+    /// Absent if no engine of this process runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<Sighted>,
 }

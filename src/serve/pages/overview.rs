@@ -28,7 +28,7 @@ struct Row<'p> {
     hour: Vec<Point>,
 }
 
-/// The speed under its own names: what a look compares with an earlier one stands beside it.
+/// The speed under its own names, apart from the numbers that a look compares with an earlier one.
 #[derive(Serialize)]
 struct Measured {
     speed: Speed,

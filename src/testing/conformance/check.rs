@@ -6,9 +6,9 @@ use super::run::{Append, Change, ChangeOne, Subject, faults};
 use crate::store::EventSource;
 use crate::testing::fail;
 
-/// Begins the check of a source. `append` stores an event as the next one of its instance: its instance, both types, its
-/// aggregate's id and its payload, which is JSON. The check makes up instances, which no other test has, and writes some
-/// 100 events.
+/// Begins the check of a source. `append` stores an event as the next one of its instance, with its instance, both
+/// types, its aggregate's id and its payload, which is JSON. The check invents instances that no other test uses, and
+/// writes about 100 events.
 pub fn event_source<'s>(source: &'s dyn EventSource, append: Append<'s>) -> SourceCheck<'s> {
     let kinds = [("thing", "made"), ("thing", "changed"), ("other", "made")];
     let kinds = kinds.map(|(aggregate, event)| (aggregate.to_owned(), event.to_owned())).to_vec();
@@ -32,7 +32,7 @@ impl fmt::Debug for SourceCheck<'_> {
 }
 
 impl<'s> SourceCheck<'s> {
-    /// The types of aggregates and of events that the source can hold; two at least. Default: three, of two types of
+    /// The types of aggregates and of events that the source can hold, at least two. Default: three, of two types of
     /// aggregates.
     pub fn kinds<'k>(mut self, kinds: impl IntoIterator<Item = (&'k str, &'k str)>) -> Self {
         self.subject.kinds =
@@ -40,14 +40,14 @@ impl<'s> SourceCheck<'s> {
         self
     }
 
-    /// How all events of an instance are removed for good, so that new ones may follow. Default: they cannot be removed.
+    /// How to remove all events of an instance for good, so that new ones may follow. Default: they cannot be removed.
     pub fn removing(mut self, remove: Change<'s>) -> Self {
         self.subject.remove = Some(remove);
         self
     }
 
-    /// How an event gets lost that was not to be removed, as by a hand that deletes it. [`EventSource::flaws`] has to
-    /// find that. Default: none can be lost.
+    /// How to lose an event by accident, as when a person deletes it. [`EventSource::flaws`] has to find that. Default:
+    /// none can be lost.
     pub fn losing(mut self, lose: ChangeOne<'s>) -> Self {
         self.subject.lose = Some(lose);
         self
@@ -65,7 +65,7 @@ impl<'s> SourceCheck<'s> {
         }
     }
 
-    /// Runs the check and returns what is wrong with the source; nothing when all is well.
+    /// Runs the check and returns what is wrong with the source; empty if nothing is.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         faults(&self.subject)

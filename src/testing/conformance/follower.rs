@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::query::{Cursor, EventFilter, ReadRequest};
 use crate::store::EventSource;
 
-/// Counts down when it is dropped, so that nobody waits for a writer that panicked.
+/// Counts down when it is dropped, so that the reader does not wait for a writer that panicked.
 pub(super) struct Running<'w>(pub(super) &'w AtomicUsize);
 
 impl Drop for Running<'_> {
@@ -19,7 +19,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Reads behind others who write.
+/// Reads while other threads write.
 #[derive(Default)]
 pub(super) struct Follower {
     pub(super) at: BTreeMap<Arc<str>, i64>,

@@ -17,7 +17,7 @@ use crate::store::EventSource;
 const EVENTS: i64 = 9;
 /// Events that each of the writers stores while others read.
 const WRITTEN: i64 = 20;
-/// Pages that a log of this check can have at most; more are a source that never ends.
+/// The most pages that a log of this check can have. A source that gives more never ends.
 const PAGES: usize = 10_000;
 
 /// Stores an event as the next one of its instance, visible when it returns.
@@ -73,7 +73,7 @@ impl Stored {
 
 struct Run<'c, 's> {
     check: &'c Subject<'s>,
-    /// Before the names of all instances of this run.
+    /// The beginning of the names of all instances of this run.
     tag: String,
     /// What was stored, by instance: position `p` is at index `p - 1`.
     stored: BTreeMap<Arc<str>, Vec<Stored>>,
@@ -267,7 +267,7 @@ impl<'c, 's> Run<'c, 's> {
         self.read(&[("b", 0)], &all, 100, usize::MAX).map(|_| ())
     }
 
-    /// One read, with all that is owed for it.
+    /// One read, with everything that is checked for it.
     fn read(
         &mut self,
         cursors: &[(&str, i64)],
@@ -315,7 +315,7 @@ impl<'c, 's> Run<'c, 's> {
         self.scan(batch, request, &positions);
     }
 
-    /// An event has one id, whenever and by whichever way it is met; no two have the same.
+    /// An event has one id, whenever and however it is read. No two events have the same id.
     fn meet(&mut self, instance: &Arc<str>, position: i64, id: Option<Uuid>) {
         let Some(id) = id else { return };
         let known = *self.ids.entry((Arc::clone(instance), position)).or_insert(id);
@@ -340,7 +340,8 @@ impl<'c, 's> Run<'c, 's> {
         });
     }
 
-    /// Up to where a batch says that it was scanned, nothing that was wanted is missing; limits end it, and never at once.
+    /// A batch says how far it was scanned, and up to there no wanted event is missing. Limits end a batch, but never
+    /// before its first event.
     fn scan(&mut self, batch: &EventBatch, request: &ReadRequest, positions: &[i64]) {
         let events = self.stored.get(&batch.instance).map_or(&[][..], Vec::as_slice);
         let expected: Vec<i64> = (1..)
@@ -460,7 +461,7 @@ impl<'c, 's> Run<'c, 's> {
             }
             let (mut follower, mut after_all) = (Follower::default(), 0);
             while after_all < PAGES && !(after_all > 0 && follower.is_empty) {
-                // Looked at before the read: what was written by then has to be seen.
+                // Checked before the read: the read has to see what was written by then.
                 after_all += usize::from(writing.load(Ordering::SeqCst) == 0);
                 follower.follow(self.source(), &names, &self.all())?;
             }
@@ -489,7 +490,7 @@ fn wanting(kinds: &[(String, String)]) -> EventFilter {
     EventFilter { aggregate_types, event_types }
 }
 
-/// Stores an event of a kind that its number says.
+/// Stores an event. Its number decides its kind.
 fn append(store: Append<'_>, kinds: &[(String, String)], instance: &Arc<str>, number: usize) -> Option<Stored> {
     let (aggregate_type, event_type) = kinds.get(number % kinds.len().max(1))?.clone();
     let (aggregate_id, payload) = (format!("id-{}", number % 2), format!("{{\"number\":{number}}}"));

@@ -111,11 +111,11 @@ impl<F: Fn(&Call) -> Result<(), StoreError> + Send + Sync + 'static> Faults for 
     }
 }
 
-/// A store that does what the store below does, and has [`Faults`] step in before and after each call: so a test makes
-/// any call fail, before or after it took effect, wait, or answer something else.
+/// A store that does what the store below does, and calls [`Faults`] before and after each call. So a test can make any
+/// call fail (before or after it took effect), wait, or answer something else.
 ///
-/// It has each store trait that the store below has. Calls that cannot fail are handed on without a word, but for
-/// `EventStore::subscribe`: where that is made to fail, the subscription hears nothing.
+/// It has each store trait that the store below has. Calls that cannot fail go straight to the store below, except
+/// `EventStore::subscribe`: if a test makes it fail, the subscription receives nothing.
 ///
 /// # Examples
 /// ```
@@ -175,8 +175,8 @@ impl<S> FaultyStore<S> {
         Self::new(inner, Arc::new(Before(before)))
     }
 
-    /// Applies each batch of statements in so many parts at most, in order: so a fault meets one of which a part is done.
-    /// With `usize::MAX` each statement is a part. Default: 1.
+    /// Applies each batch of statements in at most this many parts, in order, so that a fault can strike between two
+    /// parts. With `usize::MAX` each statement is a part. Default: 1.
     #[must_use]
     pub fn in_parts(mut self, parts: usize) -> Self {
         self.told.parts = parts.max(1);
