@@ -1,4 +1,4 @@
-//! Decisions: read an aggregate, decide, store what was decided, as long as nobody else was faster.
+//! Decisions: read an aggregate, decide, and store the result, unless another push was faster.
 
 use std::error::Error as StdError;
 
@@ -125,7 +125,7 @@ impl<A: Aggregate> Read<'_, A> {
         Ok(())
     }
 
-    /// That all of them are of this aggregate.
+    /// Checks that all events are of this aggregate.
     fn check<E: StdError + 'static>(&self, events: &[NewEvent]) -> Result<(), DecideError<E>> {
         let is_foreign = |event: &NewEvent| {
             event.instance() != self.instance

@@ -90,9 +90,9 @@ pub struct Piece {
     pub(crate) is_there: (&'static str, Vec<Value>),
     /// The statement that brings it.
     pub(crate) make: String,
-    /// The statement that takes it away; empty where it stays.
+    /// The statement that removes it; empty if it stays.
     pub(crate) undo: String,
-    /// What helps where the statement is refused.
+    /// The remedy if the database refuses the statement.
     pub(crate) remedy: &'static str,
 }
 

@@ -148,7 +148,8 @@ pub(super) fn forget(
     refresh(conn, projection, vec![instance.to_owned()])
 }
 
-/// Has the state rows say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
+/// Updates the flag in the state rows that says whether an event is held or still to be passed over. So a pass without
+/// failures need not read the records.
 pub(super) fn refresh(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -272,7 +273,7 @@ pub(super) fn list(
     let (conditions, params) = conditions(conn, projection, query);
     let limit = match i64::try_from(query.limit) {
         Ok(limit @ 1..) => format!(" LIMIT {limit}"),
-        // More than any table holds is no limit either.
+        // A limit above the size of any table is no limit.
         _ => String::new(),
     };
     let sql = format!(

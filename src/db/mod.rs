@@ -1,7 +1,7 @@
 //! What both databases share, written once: push, filter, heads, states, failures, set-up.
 //!
-//! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
-//! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
+//! Each database implements [`Backend`] (how to get a connection and run a transaction) and [`Conn`] (how to run SQL
+//! with `$1`-style placeholders). Everything else here is SQL that both understand, or that [`Dialect`] renders.
 
 mod announce;
 mod ask;
@@ -292,8 +292,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
-    /// Runs `work`, which has to end by an error, where nothing of it stays and nobody waits for it, if there is such a place.
-    /// Else as [`write`](Self::write).
+    /// Runs `work`, which has to end with an error, in a place where it leaves nothing and blocks nobody, if there is
+    /// one. Otherwise as [`write`](Self::write).
     #[doc(hidden)]
     fn write_nowhere<T, E: From<StoreError>>(
         &self,
@@ -348,8 +348,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn location(&self) -> Result<String, StoreError>;
 
-    /// Rises whenever a connection turns out to be lost, or is given up because of what the server said. What was read before
-    /// may be of another server, or of another time of it.
+    /// Rises whenever a connection is lost, or is dropped because of an answer of the server. What was read before may
+    /// come from another server, or from another history of the same one.
     #[doc(hidden)]
     fn generation(&self) -> u64 {
         0
@@ -361,7 +361,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Tells other processes of pushes. Who listens through the same store passes it over: it hears of them inside the process.
+    /// Tells other processes of pushes. A listener of the same store ignores it, because it gets pushes inside the
+    /// process.
     #[doc(hidden)]
     fn tell(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())

@@ -1,7 +1,7 @@
-//! What people hang on the tables of a read model: indexes, policies, triggers, views, foreign keys, and so on.
+//! What people add to the tables of a read model: indexes, policies, triggers, views, foreign keys, and so on.
 //!
-//! A build that takes the live one's place gets what the live tables have beyond their definition; what stands on these
-//! tables moves with them. Each database says by its [`Catalogue`] what there is and which statements bring it over.
+//! A build that takes the live one's place gets what the live tables have beyond their definition. Objects that depend
+//! on these tables move with them. The [`Catalogue`] of each database says what exists and which statements move it.
 
 use super::Conn;
 use super::declared::{Declared, Piece, Structure, Worn};
@@ -34,16 +34,16 @@ pub struct TablePair {
 pub struct Step {
     /// In words.
     pub(crate) what: String,
-    /// Nothing may go on without it unless a person says so.
+    /// True if the work must not go on without it, unless a person accepts that.
     pub(crate) guards: bool,
     pub(crate) sql: String,
-    /// What follows in the same breath, and takes it from the old table.
+    /// The statement that runs right after it, and removes it from the old table.
     pub(crate) then: String,
     /// The first statements touch the new table alone, so that they can be tried while the old one is in use.
     pub(crate) alone: bool,
 }
 
-/// Something that stands on a table, and would go, or be left, with it.
+/// An object that depends on a table, and would be dropped, or left behind, with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependent {
     /// In words, with its name.
@@ -90,7 +90,7 @@ pub trait Catalogue {
     /// What follows by name once the new tables have those of the old ones; asked for before that.
     fn following(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
-    /// What would be left on the old table; true where nothing may go on without it unless a person says so.
+    /// What would stay on the old table. True if the work must not go on without it, unless a person accepts that.
     fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError>;
 
     /// What a table has, in words, that neither its definition brings nor belongs to one of these tables.

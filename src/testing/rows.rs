@@ -10,7 +10,7 @@ use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
 use crate::value::{Value, canonical};
 
-/// An expected row: the columns that matter to the test; others are not looked at.
+/// An expected row: the columns that matter to the test. Others are not compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row(Vec<(String, Value)>);
 
