@@ -217,7 +217,7 @@ fn meaning(state: FailureStatus) -> &'static str {
 }
 
 impl Session<'_> {
-    /// That there is something to try again: the event, or others of its aggregate where it is done already.
+    /// Checks that there is something to try again: the event, or others of its aggregate if it is done already.
     pub(super) fn check_retry(
         &self,
         projection: (&str, Option<u32>),

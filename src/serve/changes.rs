@@ -1,7 +1,7 @@
 //! Live changes as server-sent events: `/changes?projection=…&instance=…`.
 //!
-//! One thread has all streams and waits for none of them. Beside an engine that engine tells which rows changed; from the
-//! command line a thread looks at the checkpoints, so that it is only told up to which position.
+//! One thread serves all streams and waits for none of them. In a service, the engine tells which rows changed. On the
+//! command line, a thread reads the checkpoints, so a stream tells only the position.
 
 use std::fmt::Write as _;
 use std::io;
@@ -30,13 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that wait for one client before its changes are left in their queue.
 const WAITING: usize = 64 * 1024;
 
-/// Between two looks: while there are streams, and else.
+/// The time between two looks: while there are streams, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 
-/// A look at the database takes this share of the time at most.
+/// The largest share of the time that looks at the database may take.
 const SHARE: u32 = 5;
 
-/// When a browser comes again, in milliseconds.
+/// When a browser reconnects, in milliseconds.
 const RETRY: u32 = 2000;
 
 /// All streams.
@@ -66,7 +66,7 @@ impl Streams {
         Ok(streams)
     }
 
-    /// The stream that is asked for, or why there is none.
+    /// The stream that the request asks for, or the reason why there is none.
     pub(crate) fn open(&self, request: &Request) -> Result<Changes, Reply> {
         let told = |status, text: &str| Reply::new(status, Kind::Text, format!("{text}\n"));
         let named = |name| request.query.get(name).filter(|value| !value.is_empty());
@@ -93,7 +93,7 @@ impl Streams {
     pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
         let stream = Stream::begin(stream, changes)?;
         let mut streams = self.open.lock();
-        // Several may have been let in at once.
+        // Several requests may have been accepted at the same time.
         if streams.len() < MOST {
             streams.push(stream);
         }
@@ -170,7 +170,7 @@ impl Stream {
         }
     }
 
-    /// Says what there is to say, without waiting; false when it is over.
+    /// Sends what is due, without waiting. False when the stream is over.
     fn look(&mut self) -> bool {
         while self.waiting.len() < WAITING
             && let Some(change) = self.changes.try_recv()

@@ -1,4 +1,4 @@
-//! Failed events: in groups by cause and type, one by one, and one with all that is known of it.
+//! Failed events: in groups by cause and type, as a list, and a single one with everything known about it.
 
 use serde::Serialize;
 

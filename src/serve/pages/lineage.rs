@@ -33,7 +33,7 @@ struct Came {
 #[derive(Serialize)]
 struct Sighted {
     events: Vec<Came>,
-    /// There were more types than are told here.
+    /// True if there were more types than are listed here.
     more: bool,
 }
 
