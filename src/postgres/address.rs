@@ -210,7 +210,7 @@ impl Address {
 
 const SECONDS: &str = "a whole number of seconds";
 
-/// What the string says of silent peers counts more than what is usual here. Zero leaves it to the system.
+/// Settings of the string for silent peers take precedence over the defaults here. Zero leaves it to the system.
 fn keep_alive(parts: &Parts, options: &PostgresOptions, config: &mut Config) -> Result<(), Fault> {
     config.keepalives(number::<i32>(parts, "keepalives", "0 or 1")? != Some(0));
     let seconds =

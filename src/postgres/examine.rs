@@ -1,4 +1,4 @@
-//! Whether a server, and what stands before it, is fit for the engine.
+//! Checks whether a server, and a pooler in front of it, is fit for the engine.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -158,7 +158,7 @@ fn durability(postgres: &Postgres) -> Examined {
     })
 }
 
-/// What running needs, with the statements that grant what is missing.
+/// The rights that running needs, with the statements that grant the missing ones.
 fn privileges(postgres: &Postgres) -> Examined {
     let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1::text) IS NOT NULL, \
          coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";

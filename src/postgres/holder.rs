@@ -76,7 +76,7 @@ fn ask(postgres: &Postgres, sessions: &Receiver<i64>, but: i64) -> Result<Option
         match sessions.recv_timeout(if session.is_none() { 2 * CONNECT } else { PAUSE }) {
             Ok(next) => session = Some(next),
             Err(RecvTimeoutError::Timeout) if session.is_some() => {}
-            // It could not stand in line, or has stood for long enough.
+            // It could not wait for the lock, or has waited long enough.
             Err(_) => return Ok(None),
         }
         let params = [session.into(), but.into()];

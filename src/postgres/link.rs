@@ -58,7 +58,7 @@ impl Link {
         self.client.take().ok_or_else(gone)
     }
 
-    /// Refuses a thread on which the driver would panic: takes a look at what has arrived, and waits for nothing.
+    /// Refuses a thread on which the driver would panic. It polls once for what has arrived, without waiting.
     pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
         let client = self.client(doing)?;
         // The next use of the connection shows what is wrong with it.
@@ -108,7 +108,7 @@ fn is_runtimes(panic: &(dyn Any + Send)) -> bool {
 }
 
 fn jittered(lifetime: Duration, random: f64) -> Duration {
-    // So long that nobody lives to see it, and longer than can be counted with.
+    // A time so long that it does not matter, and that fits into the types.
     if lifetime.checked_mul(2).is_none() { lifetime } else { lifetime.mul_f64(1.0 - random / JITTER) }
 }
 

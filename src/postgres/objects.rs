@@ -131,7 +131,7 @@ impl Catalogue for Objects {
         let relations = std::slice::from_ref(&pair.old);
         let own: Vec<Relation> = pair.tables.iter().chain(&pair.views).cloned().collect();
         let others = self.dependents(conn, relations, &own)?;
-        // Another version leaves the old one with its name, and what was told to read that.
+        // A switch to another version leaves the old table its name, and leaves the objects that read that table.
         let stands = |one: Dependent| (format!("{} on {}", one.what, pair.old.quoted), pair.within);
         let is_left = |one: &Dependent| !one.moves || (!pair.within && one.what.starts_with("view "));
         stays.extend(others.into_iter().filter(is_left).map(stands));

@@ -46,8 +46,8 @@ pub struct PostgresOptions {
     /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
     /// Default: 10 min.
     pub idle_timeout: Duration,
-    /// Who speaks TLS in place of the feature `tls`, also without it. Where the connection string names no `sslmode`, TLS
-    /// has to be spoken then. Default: none.
+    /// The connector for TLS in place of the feature `tls`, also without it. Where the connection string names no
+    /// `sslmode`, TLS has to be spoken then. Default: none.
     pub connector: Option<PostgresConnector>,
     /// Where the connection string says nothing, libpq's variables count: `PGHOST`, `PGUSER`, `PGSERVICE`, `PGPASSFILE`,
     /// `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.

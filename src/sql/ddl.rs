@@ -256,7 +256,7 @@ pub(crate) fn is_index_of(index: &str, declared: &str) -> bool {
     is_cut && rest.get(..rest.len().saturating_sub(17)).is_some_and(|begin| declared.starts_with(begin))
 }
 
-/// That a column holds one of these texts. The name tells that it is the library's.
+/// A check that a column holds one of these texts. Its name shows that it belongs to the library.
 fn listed(column: &Column, values: &[String]) -> String {
     let name = values_constraint(&column.name);
     let values: Vec<String> = values.iter().map(|value| text(value)).collect();

@@ -61,7 +61,7 @@ pub(super) fn back_up(
         keep_snapshot(&source).map_err(|error| error::store(&doing, error))?;
         sqlite.check(&doing)?;
         copy(&source, &part.0, &doing, goes_on)?;
-        // Who may read the one may read the other, and nobody else.
+        // The same users may read both files, and no others.
         if let Some(rights) = sqlite.file().and_then(|file| fs::metadata(file).ok()) {
             let given = fs::set_permissions(&part.0, rights.permissions());
             given.map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;

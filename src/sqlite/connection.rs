@@ -21,7 +21,7 @@ const PREPARED: usize = 128;
 /// What a log may keep when it begins again. Less costs time, as the file has to grow again.
 const KEPT: u64 = 16 << 20;
 
-/// Has a log that begins again give back what is beyond its limit.
+/// Lets SQLite shorten the log to this limit when it begins again.
 fn limit_log(conn: &Connection) -> rusqlite::Result<()> {
     let kept = i64::try_from(KEPT).unwrap_or(i64::MAX);
     conn.pragma_update_and_check(None, "journal_size_limit", kept, |_| Ok(()))

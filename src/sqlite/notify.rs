@@ -42,7 +42,7 @@ impl Notifier for DbStore<Sqlite> {
         Box::new(Watcher { store: self.clone(), watched: None })
     }
 
-    /// Nothing to do: the file itself tells.
+    /// Nothing to do: the file itself shows that it changed.
     fn announce(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }

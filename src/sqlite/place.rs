@@ -75,7 +75,7 @@ impl Place {
         Ok(())
     }
 
-    /// That the file at the path is still the one that was opened, with its log; costs a look at each inode.
+    /// Checks that the file at the path, and its log, are still those that were opened. It looks at each inode.
     pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.check_file(doing)?;
         let other = self.sibling.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// That a connection opened later has the same file too.
+    /// Checks that a connection opened later has the same file, too.
     pub(super) fn check_opened(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if conn.path() != self.real.as_deref() {
             return Err(replaced(doing, &self.path));
@@ -163,7 +163,7 @@ fn sibling(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// What tells a file from another one at the same path. While it is open, nothing else can have it.
+/// What distinguishes a file from another one at the same path. While the file is open, no other file can have it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] Option<std::time::SystemTime>);
 

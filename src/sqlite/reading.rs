@@ -46,7 +46,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         self.reader().with_client(work)
     }
@@ -74,7 +74,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database; `CommitUnknown` when the file was moved away meanwhile.
+    /// The error of `work`, or of the database; `CommitUnknown` when the file was moved away meanwhile.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -96,7 +96,7 @@ impl Reader<'_, Sqlite> {
     /// See [`DbStore::with_client`].
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let until = Arc::new(Mutex::new(deadline(self.within)));
         lend(self.store.backend(), "a read of the service's own", &until, work)

@@ -1,4 +1,4 @@
-//! In what two builds differ, by set difference on their primary keys, both as of one position of each instance.
+//! How two builds differ: the set difference on their primary keys, both at the same position of each instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// That a column which both have holds something else.
+    /// A condition: a column that both have holds different values.
     fn differs(&self) -> String {
         let operator = match self.dialect {
             Dialect::Postgres => "IS DISTINCT FROM",

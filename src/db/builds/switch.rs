@@ -1,4 +1,4 @@
-//! The switch: readers see another build, in one transaction in which the live one stands still.
+//! The switch: it shows readers another build, in one transaction in which nobody changes the live one.
 //!
 //! Within a version the two builds exchange their names: states, failures and tables of the new one are those of the
 //! plain name afterwards, so that a pass that works by that name goes on with it. State rows are locked before tables, in
@@ -66,7 +66,7 @@ pub(in crate::db) fn go_live(
     if let Some(catch_up) = catch_up {
         follow(conn, live, key, catch_up)?;
         lock_tables(conn, live, within.then_some(new), &pairs, patience)?;
-        // Instances that were new in between stand still only now.
+        // Only now the locks also cover instances that appeared in between.
         follow(conn, live, key, catch_up)?;
         check(&behind(conn, &live.build.key, key)?, new, live)?;
     } else {
@@ -128,13 +128,14 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
     conn.query(&sql, &of(key)).map(|_| ())
 }
 
-/// Whose transaction holds a lock for this long is not waited for in line, where all who come later would wait behind.
+/// If a transaction has held a lock for this long, the switch does not queue for the lock: all later sessions would
+/// have to wait, too.
 const LONG: Duration = Duration::from_secs(1);
 
 /// How long readers may wait for a switch that waits itself.
 const MOST: Duration = Duration::from_millis(500);
 
-/// How long the clean-up of a table is waited for; nobody waits behind that.
+/// How long the switch waits for the clean-up of a table. No other session has to wait because of that.
 const CLEAN_UP: &str = "SET LOCAL lock_timeout = '2s'";
 
 const BEFORE: &str = "SELECT current_setting('lock_timeout')";

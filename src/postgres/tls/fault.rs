@@ -1,4 +1,4 @@
-//! What is wrong with a certificate, a key, or a link that should be protected, and what to do about it.
+//! Faults of certificates, keys and protected links, with what to do about them.
 
 use std::error::Error;
 use std::io;
