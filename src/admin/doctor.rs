@@ -396,7 +396,7 @@ fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, chain(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
 fn schema_finding(version: SchemaVersion) -> Finding {

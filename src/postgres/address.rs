@@ -325,8 +325,8 @@ fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
         ("oauth_client_id", "OAuth"),
         ("oauth_client_secret", "OAuth"),
         ("replication", "a link for replication"),
-        ("authtype", "nobody knows it any more"),
-        ("tty", "nobody knows it any more"),
+        ("authtype", "libpq does not know it any more"),
+        ("tty", "libpq does not know it any more"),
     ] {
         if parts.bytes(keyword).is_some() {
             return Err(Fault::Unsupported(keyword, why));

@@ -45,7 +45,7 @@ pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, chain(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
 /// The one row of a query.
@@ -104,7 +104,8 @@ fn tls(postgres: &Postgres) -> Examined {
             return Ok(Finding::ok("tls", "none; the link does not leave this machine"));
         }
         Cover::Plain => {
-            let found = "none: whoever is between can read and change what is said, passwords and events";
+            let found =
+                "none: an attacker on the network can read and change everything, passwords and events included";
             return Ok(Finding::warn(
                 "tls",
                 found,
@@ -221,8 +222,8 @@ fn pooler(postgres: &Postgres) -> Examined {
     Ok(if notify::is_shared(postgres, &mut client)? {
         Finding::warn(
             "pooler",
-            "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
-            "name a way past it by PostgresOptions::listen_url if pushes of other processes have to be seen within milliseconds",
+            "there is a pooler in transaction mode: everything works, except LISTEN, which needs its own session",
+            "if engines have to see pushes of other processes within milliseconds, name a way past it by PostgresOptions::listen_url",
         )
     } else {
         Finding::ok("pooler", "none, or one that leaves sessions whole")

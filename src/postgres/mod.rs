@@ -307,7 +307,7 @@ impl Backend for Postgres {
     }
 
     fn back_up(&self, _: &std::path::Path, _: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
-        let why = "PostgreSQL has tools of its own for that";
+        let why = "PostgreSQL has its own tools for that";
         let error = StoreError::new("copying the database", crate::error::StoreErrorKind::Unsupported, why);
         Err(error.with_remedy("; use pg_dump for one database, or pg_basebackup for a server"))
     }

@@ -155,7 +155,7 @@ impl Memory {
             ProjectionStore::setup(&store, &[projection])?;
             self.store.get_or_init(|| store)
         };
-        let doing = "applying events anew";
+        let doing = "applying events again";
         leaving_nothing(store.backend(), doing, |conn| work(&mut Scratch { conn, projection }))
     }
 }
