@@ -89,8 +89,9 @@ const GRANTED: &str = "; `readside doctor`, run as this role, prints the GRANT s
      rebuilds need the owner of the tables";
 
 /// What to do about policies that hold for the role of the engine.
-const UNFILTERED: &str = "; row-level security must not hold for the role of the service: give it BYPASSRLS, or make it the \
-     owner of the table, or a member of the owner, without FORCE ROW LEVEL SECURITY";
+const UNFILTERED: &str = "; row-level security must not hold for the role of the service, and a policy that lets it see all rows \
+     does not help: give it BYPASSRLS, or make it the owner of the table, or a member of the owner, without FORCE ROW LEVEL \
+     SECURITY; `readside doctor`, run as this role, prints the statements";
 
 /// The server's code for a write in a transaction that only reads.
 const READ_ONLY: &str = "25006";
