@@ -170,6 +170,11 @@ pub(super) fn words(error: &Error) -> String {
 /// What the server said, without the values that errors of data quote.
 fn said(error: &DbError) -> String {
     let message = error.message();
+    // A server that refuses what a session is to begin with quotes it.
+    let is_of_session = error.parsed_severity() == Some(Severity::Fatal);
+    if is_of_session && matches!(error.code().code(), "42601" | "42704") {
+        return "the server refuses what `options` of the connection, or PGOPTIONS, sets".to_owned();
+    }
     if error.code().code().starts_with("22") {
         return message.split_once('"').map_or(message, |(before, _)| before.trim_end_matches([':', ' '])).to_owned();
     }
