@@ -92,7 +92,7 @@ impl<B: Backend> DbStore<B> {
     /// run where the service's role must not create tables.
     ///
     /// # Errors
-    /// When a definition does not hold together.
+    /// When a definition does not hold together, or asks for what this database does not have.
     pub fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         setup::script(self.backend(), projections)
     }

@@ -91,23 +91,24 @@ impl ProjectionTransaction for Transaction<'_> {
             return Ok(());
         }
         let projection = placed(self.conn, projection)?;
-        self.conn.execute("SAVEPOINT step", &[])?;
-        let outcome = execute(self.conn, &projection, instance, statement);
-        if outcome.is_err() {
-            self.conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
-        }
-        self.conn.execute("RELEASE SAVEPOINT step", &[])?;
-        let error = match outcome {
-            Ok(missed) => {
-                self.missed += missed;
-                return Ok(());
+        let run = |conn: &mut dyn Conn| execute(conn, &projection, instance, statement);
+        let mut outcome = step(self.conn, run)?;
+        if let Err(error) = &outcome
+            && may_be_of_tables(error)
+        {
+            // What is looked at, and why the statement was refused, have to be of one moment: else somebody may have put a
+            // table back in between, and the event would be blamed.
+            let held = step(self.conn, |conn| hold(conn, &projection))?;
+            held.map_err(|error| of_table(self.conn, error, &projection))?;
+            if let Some(found) = altered(self.conn, &projection, statement, error)? {
+                return Err(altered_table(&projection, &found, error));
             }
-            Err(error) => error,
-        };
-        Err(match altered(self.conn, &projection, statement, &error)? {
-            Some(found) => altered_table(&projection, &found, &error),
-            None => error,
-        })
+            if self.conn.dialect() == Dialect::Postgres {
+                outcome = step(self.conn, run)?;
+            }
+        }
+        self.missed += outcome?;
+        Ok(())
     }
 
     fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError> {
@@ -181,6 +182,38 @@ impl ProjectionTransaction for Transaction<'_> {
     ) -> Result<(), StoreError> {
         failure::note(self.conn, projection, instance, positions, (action, by))
     }
+}
+
+/// Does this, or nothing of it. The outer error is that of the transaction.
+fn step<T>(
+    conn: &mut dyn Conn,
+    work: impl FnOnce(&mut dyn Conn) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    conn.execute("SAVEPOINT step", &[])?;
+    let outcome = work(conn);
+    if outcome.is_err() {
+        conn.execute("ROLLBACK TO SAVEPOINT step", &[])?;
+    }
+    conn.execute("RELEASE SAVEPOINT step", &[])?;
+    Ok(outcome)
+}
+
+/// Keeps the tables as they are until the transaction ends, as writing to them does. A statement that was refused holds
+/// nothing any more; on SQLite the transaction does.
+fn hold(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
+    let dialect = conn.dialect();
+    if dialect == Dialect::Sqlite {
+        return Ok(());
+    }
+    let tables: Vec<String> =
+        projection.tables().iter().map(|table| sql::physical_name(dialect, projection, table)).collect();
+    conn.batch(&format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", tables.join(", ")))
+}
+
+/// Whether a table that somebody altered may be why.
+fn may_be_of_tables(error: &StoreError) -> bool {
+    use StoreErrorKind::{Constraint, Data, Usage};
+    matches!(error.kind(), Usage | Data | Constraint)
 }
 
 /// In what the tables of the projection, which is placed, are not what they should be, where that may be why a statement was

@@ -11,7 +11,7 @@ use crate::db::Row;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::Value;
 
-/// A number in digits, as a text.
+/// A number in digits, as a text without zeros at its end: SQLite has no other one.
 struct Digits(String);
 
 impl<'a> FromSql<'a> for Digits {
@@ -42,6 +42,7 @@ impl<'a> FromSql<'a> for Digits {
             at += 1;
         }
         fraction.truncate(scale.into());
+        let fraction = fraction.trim_end_matches('0');
         if !fraction.is_empty() {
             write!(text, ".{fraction}")?;
         }
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(text(&[2, 1, 0, 0, 12, 34]), "120034");
         assert_eq!(text(&[1, 1, 0x4000, 0, 12]), "-120000");
         assert_eq!(text(&[2, 0, 0, 2, 7, 500]), "7.05");
+        assert_eq!(text(&[2, 0, 0, 3, 7, 500]), "7.05");
+        assert_eq!(text(&[1, 0, 0, 2, 7]), "7");
         assert_eq!(text(&[1, below(-2), 0, 8, 1]), "0.00000001");
         assert_eq!(text(&[0, 0, 0xC000, 0]), "NaN");
     }

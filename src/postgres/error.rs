@@ -90,8 +90,9 @@ const GRANTED: &str = "; `readside doctor`, run as this role, prints the GRANT s
      rebuilds need the owner of the tables";
 
 /// What to do about policies that hold for the role of the engine.
-const UNFILTERED: &str = "; row-level security must not hold for the role of the service: give it BYPASSRLS, or make it the \
-     owner of the table, or a member of the owner, without FORCE ROW LEVEL SECURITY";
+const UNFILTERED: &str = "; row-level security must not hold for the role of the service, and a policy that lets it see all rows \
+     does not help: give it BYPASSRLS, or make it the owner of the table, or a member of the owner, without FORCE ROW LEVEL \
+     SECURITY; `readside doctor`, run as this role, prints the statements";
 
 /// The server's code for a write in a transaction that only reads.
 const READ_ONLY: &str = "25006";
@@ -170,6 +171,11 @@ pub(super) fn words(error: &Error) -> String {
 /// What the server said, without the values that errors of data quote.
 fn said(error: &DbError) -> String {
     let message = error.message();
+    // A server that refuses what a session is to begin with quotes it.
+    let is_of_session = error.parsed_severity() == Some(Severity::Fatal);
+    if is_of_session && matches!(error.code().code(), "42601" | "42704") {
+        return "the server refuses what `options` of the connection, or PGOPTIONS, sets".to_owned();
+    }
     if error.code().code().starts_with("22") {
         return message.split_once('"').map_or(message, |(before, _)| before.trim_end_matches([':', ' '])).to_owned();
     }

@@ -179,15 +179,20 @@ fn privileges(postgres: &Postgres) -> Examined {
         let (found, remedy) = lacking.words();
         return Ok(Finding::fail(check, found, remedy));
     }
-    let guarded = postgres.read(doing, rights::under_policies)?;
+    let (guarded, statements) = postgres.read(doing, rights::under_policies)?;
     if !guarded.is_empty() {
         let found = format!(
             "row-level security holds for role {:?} on {}: engines refuse to work where policies may hide rows from them",
             lacking.role,
             guarded.join(", ")
         );
-        let remedy = "give this role BYPASSRLS, or make it the owner of these tables, or a member of the owner, without FORCE \
-                      ROW LEVEL SECURITY";
+        let (bypass, others) =
+            statements.split_first().map_or(("", &[][..]), |(first, others)| (first.as_str(), others));
+        let remedy = format!(
+            "a policy that lets this role see all rows does not help. Have a superuser run\n{bypass}\nor have the owner of these \
+             tables run\n{}",
+            others.join("\n")
+        );
         return Ok(Finding::fail(check, found, remedy));
     }
     Ok(if lacking.is_owner && tables {

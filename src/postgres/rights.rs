@@ -214,16 +214,30 @@ pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     Ok(Lacking { role, grants, partly, is_owner })
 }
 
-/// The tables whose policies apply to this role: the server refuses an engine's work on them.
-pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
+/// The tables whose policies apply to this role: the server refuses an engine's work on them. And statements: the first alone,
+/// or the others together, exempt the role.
+pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let mut all = of_engine(conn.home().unwrap_or(USUAL));
     all.extend(of_registered(conn)?);
-    let sql = "SELECT DISTINCT quote_ident(w.schema) || '.' || quote_ident(w.relation) \
+    let sql = "SELECT DISTINCT x.name, CASE WHEN pg_has_role(c.relowner, 'USAGE') THEN '' \
+          ELSE format('GRANT %I TO %I;', pg_get_userbyid(c.relowner), current_user) END, \
+          CASE WHEN c.relforcerowsecurity THEN format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY;', x.name) ELSE '' END, \
+          format('ALTER ROLE %I BYPASSRLS;', current_user) \
         FROM unnest($1::text[], $2::text[]) AS w(schema, relation) JOIN pg_namespace n ON n.nspname = w.schema \
-        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation \
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relation, \
+        LATERAL (SELECT quote_ident(w.schema) || '.' || quote_ident(w.relation) AS name) x \
         WHERE c.relkind = 'r' AND row_security_active(c.oid) ORDER BY 1";
-    let found = conn.query(sql, &[schemas(all.iter()), relations(all.iter())])?;
-    found.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
+    let (mut tables, mut statements) = (Vec::new(), Vec::new());
+    for found in conn.query(sql, &[schemas(all.iter()), relations(all.iter())])? {
+        tables.push(row::text(&found, 0)?.to_owned());
+        for at in [3, 1, 2] {
+            let statement = row::text(&found, at)?;
+            if !statement.is_empty() && !statements.iter().any(|known| known == statement) {
+                statements.push(statement.to_owned());
+            }
+        }
+    }
+    Ok((tables, statements))
 }
 
 /// Those of these rights that this role lacks. A missing object does not count as denied.

@@ -315,6 +315,27 @@ pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
+// Contract: L11, H2: whoever alters a table may put it back while the engine looks why a statement was refused. What is refused
+// no more, once the table is held, was no event's fault.
+#[cfg(feature = "postgres")]
+#[test]
+fn what_a_table_refuses_no_more_is_no_events_fault() {
+    let place = crate::common::postgres::database();
+    let config = HandlerConfig::default().max_failure_count(1);
+    let engine = Engine::builder(place.open()).projection_with(emails(), config).config(eager()).start().unwrap();
+    engine.await_pushed("emails", &engine.push(&[count("a", "x", 1)]).unwrap(), LONG).unwrap();
+    // Refuses what comes together, and the event alone, and is as it should be then. A sequence counts what is rolled back.
+    place.sql(
+        "CREATE SEQUENCE refusals; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN IF nextval(''refusals'') <= 2 THEN RAISE ''altered'' USING ERRCODE = ''23514''; END IF; RETURN NEW; END'; \
+         CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON emails_1 FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    engine.await_pushed("emails", &engine.push(&[count("a", "y", 1)]).unwrap(), LONG).unwrap();
+    assert_eq!(place.query("SELECT last_value >= 3 FROM refusals"), ["t"], "it was refused alone, too");
+    assert_eq!(engine.admin().failed_events("emails", &FailureQuery::all()).unwrap(), []);
+    engine.shutdown(LONG).unwrap();
+}
+
 // Contract: I2
 both!(a_unique_constraint_that_is_gone_is_reported);
 pub(crate) fn a_unique_constraint_that_is_gone_is_reported<P: Place>(place: &P) {

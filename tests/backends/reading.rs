@@ -198,6 +198,139 @@ fn exact_types_decode_alike(fixture: &Fixture) {
     assert_eq!(amounts, [amount]);
 }
 
+#[derive(Debug, PartialEq, Deserialize)]
+struct Wrapped<T>(T);
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Named<T> {
+    it: T,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Number(i64),
+    Text(String),
+}
+
+/// A column is this, alone and in a row, behind `Option` and in a type of the service's own.
+fn is<T: std::fmt::Debug + PartialEq + serde::de::DeserializeOwned>(fixture: &Fixture, column: &str, wanted: &T) {
+    let of =
+        |column: &str| format!("SELECT {column} AS it FROM kinds WHERE instance_id = $instance").leak() as &'static str;
+    let what = format!("{} of {column}", std::any::type_name::<T>());
+    macro_rules! read {
+        ($kind:ty, $column:expr) => {{
+            let found = with_store!(fixture, store => store.query_as::<$kind>("acme", of($column), &[]));
+            let mut found = found.unwrap_or_else(|error| panic!("{what}: {}", readside::error::chain(&error)));
+            assert_eq!(found.len(), 1, "{what}");
+            found.remove(0)
+        }};
+    }
+    assert_eq!(&read!(T, column), wanted, "{what}");
+    assert_eq!(read!(Option<T>, column).as_ref(), Some(wanted), "{what}");
+    assert_eq!(&read!(Wrapped<T>, column).0, wanted, "{what}, in a type");
+    assert_eq!(read!(Option<Wrapped<T>>, column).map(|own| own.0).as_ref(), Some(wanted), "{what}, in a type");
+    assert_eq!(&read!((T,), column).0, wanted, "{what}, in a row");
+    assert_eq!(&read!(Named<T>, column).it, wanted, "{what}, by name");
+    assert_eq!(read!(Named<Option<Wrapped<T>>>, column).it.map(|own| own.0).as_ref(), Some(wanted), "{what}, by name");
+    assert_eq!(read!(Option<T>, "none"), None, "{what}, which is NULL");
+    assert_eq!(read!(Option<Wrapped<T>>, "none"), None, "{what}, which is NULL");
+}
+
+// Contract: A10: what a service reads a column into needs no row around it.
+both!(a_single_column_is_the_value_itself);
+fn a_single_column_is_the_value_itself(fixture: &Fixture) {
+    let table = Table::new("kinds")
+        .column(text("id"))
+        .column(integer("n"))
+        .column(boolean("yes"))
+        .column(float("share"))
+        .column(json("data"))
+        .column(json("list"))
+        .column(bytes("raw"))
+        .column(timestamp("at"))
+        .column(text_array("tags"))
+        .column(uuid("key"))
+        .column(decimal("amount", 12, 2))
+        .column(date("day"))
+        .column(time("hour"))
+        .column(integer_array("counts"))
+        .column(uuid_array("keys"))
+        .column(text("none").nullable())
+        .primary_key(["id"]);
+    let (day, hour) = (Date::new(2026, 1, 31).unwrap(), Time::new(12, 30, 0, 5).unwrap());
+    let kinds = Projection::new("kinds", 1).table(table).on_raw("fact", "fact.added", move |e| {
+        create([
+            set("id", e.aggregate_id()),
+            set("n", 7),
+            set("yes", true),
+            set("share", 0.5),
+            set("data", Value::json(&json!({"b": 1.5})).unwrap()),
+            set("list", Value::json(&json!([1, 2])).unwrap()),
+            set("raw", Value::Bytes(vec![0, 255, 7])),
+            set("at", at(1)),
+            set("tags", vec!["ü".to_owned(), String::new()]),
+            set("key", key(1)),
+            set("amount", Value::decimal("19.90")),
+            set("day", day),
+            set("hour", hour),
+            set("counts", vec![1_i64, -2]),
+            set("keys", vec![key(1)]),
+        ])
+    });
+    let config = HandlerConfig::default();
+    let handler = ProjectionHandler::new(fixture.source(), fixture.models(), kinds, config).unwrap();
+    handler.setup().unwrap();
+    fixture.store.push(&[NewEvent::raw("acme", "fact", "one", "fact.added")]).unwrap();
+    handler.trigger(&["acme"]).unwrap();
+    is(fixture, "amount", &"19.9".parse::<Decimal>().unwrap());
+    is(fixture, "amount", &"19.9".parse::<rust_decimal::Decimal>().unwrap());
+    is(fixture, "amount", &"19.9".to_owned());
+    is(fixture, "n", &rust_decimal::Decimal::from(7));
+    is(fixture, "key", &key(1));
+    is(fixture, "at", &at(1));
+    is(fixture, "at", &chrono::DateTime::<chrono::Utc>::from(at(1)));
+    is(fixture, "day", &chrono::NaiveDate::from_ymd_opt(2026, 1, 31).unwrap());
+    is(fixture, "hour", &chrono::NaiveTime::from_hms_micro_opt(12, 30, 0, 5).unwrap());
+    is(fixture, "at", &jiff::Timestamp::try_from(at(1)).unwrap());
+    is(fixture, "day", &jiff::civil::date(2026, 1, 31));
+    is(fixture, "hour", &jiff::civil::time(12, 30, 0, 5000));
+    is(fixture, "n", &Either::Number(7));
+    is(fixture, "id", &Either::Text("one".to_owned()));
+    is(fixture, "raw", &vec![0_u8, 255, 7]);
+    is(fixture, "tags", &vec!["ü".to_owned(), String::new()]);
+    is(fixture, "counts", &vec![1_i64, -2]);
+    is(fixture, "list", &vec![1_u8, 2]);
+    is(fixture, "keys", &vec![key(1)]);
+    for (column, wanted) in [
+        ("id", json!("one")),
+        ("n", json!(7)),
+        ("yes", json!(true)),
+        ("share", json!(0.5)),
+        ("data", json!({"b": 1.5})),
+        ("list", json!([1, 2])),
+        ("at", json!("2023-11-14T22:13:20.000001Z")),
+        ("tags", json!(["ü", ""])),
+        ("key", json!(key(1))),
+        ("amount", json!("19.9")),
+        ("day", json!("2026-01-31")),
+        ("counts", json!([1, -2])),
+    ] {
+        is(fixture, column, &wanted);
+    }
+    let sql = "SELECT none FROM kinds WHERE instance_id = $instance";
+    let nothing: Vec<serde_json::Value> = with_store!(fixture, store => store.query_as("acme", sql, &[])).unwrap();
+    assert_eq!(nothing, [json!(null)]);
+    // Several columns are a document, and so is one where a document was asked for.
+    let sql = "SELECT n, yes FROM kinds WHERE instance_id = $instance";
+    let rows: Vec<serde_json::Value> = with_store!(fixture, store => store.query_as("acme", sql, &[])).unwrap();
+    assert_eq!(rows, [json!({"n": 7, "yes": true})]);
+    let sql = "SELECT n FROM kinds WHERE instance_id = $instance";
+    let rows: Vec<serde_json::Map<String, serde_json::Value>> =
+        with_store!(fixture, store => store.query_as("acme", sql, &[])).unwrap();
+    assert_eq!(serde_json::Value::from(rows), json!([{"n": 7}]));
+}
+
 // Contract: A10, A4: rows of a service's own hold money and days, too.
 #[cfg(feature = "postgres")]
 #[test]

@@ -2,7 +2,12 @@
 //!
 //! Contract: O4
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
+
+use proptest::prelude::*;
 
 use crate::{Ran, command, common, fresh, ran};
 
@@ -200,4 +205,137 @@ fn what_an_uri_of_a_file_holds_is_not_shown() {
     let error = readside::SqliteStore::open(&missing).unwrap_err();
     let text = format!("{error:?} {}", readside::error::chain(&error));
     assert!(!text.contains(SECRET), "{text}");
+}
+
+/// Where the environment says a part of a connection, and what stands there: a secret, or a slip that holds one. `$` is a
+/// folder with files that hold it.
+const SAID: [(&str, &str); 22] = [
+    ("PGPASSWORD", "supersecret"),
+    ("PGPASSFILE", "$/supersecret"),
+    ("PGPASSFILE", "$/open"),
+    ("PGPASSFILE", "$/pass"),
+    ("PGSERVICEFILE", "$/supersecret"),
+    ("PGSERVICEFILE", "$/services"),
+    ("PGSERVICEFILE", "$/slips"),
+    ("PGSYSCONFDIR", "$/supersecret"),
+    ("PGOPTIONS", "-c search_path=supersecret"),
+    ("PGOPTIONS", "-c supersecret"),
+    ("PGSSLCERT", "$/supersecret"),
+    ("PGSSLKEY", "$/supersecret"),
+    ("PGSSLROOTCERT", "$/supersecret"),
+    ("PGSSLCRL", "$/supersecret"),
+    ("PGHOST", "postgres://u:supersecret@h/x"),
+    ("PGHOSTADDR", "postgres://u:supersecret@h/x"),
+    ("PGPORT", "supersecret"),
+    ("PGSSLMODE", "supersecret"),
+    ("PGTARGETSESSIONATTRS", "supersecret"),
+    ("PGCONNECT_TIMEOUT", "supersecret"),
+    ("PGLOADBALANCEHOSTS", "supersecret"),
+    ("PGREQUIREAUTH", "supersecret"),
+];
+
+/// Files of passwords and of services that hold this.
+fn files(folder: &Path, secret: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let line = format!("*:*:*:*:{}\n", secret.replace('\\', "\\\\").replace(':', "\\:"));
+    for (name, text, mode) in [
+        ("open", line.clone(), 0o644),
+        ("pass", line, 0o600),
+        ("services", format!("[own]\nuser=tester\npassword={secret}\n"), 0o600),
+        ("slips", format!("[own]\npasword={secret}\n"), 0o600),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+        std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+/// A server that asks for a password in the clear, and refuses whatever is given to it.
+fn refusing() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| drop(refuse(stream.unwrap()))));
+    port
+}
+
+fn refuse(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut message = [0; 4096];
+    if stream.read(&mut message)? == 8 {
+        stream.write_all(b"N")?;
+        let _ = stream.read(&mut message)?;
+    }
+    stream.write_all(b"R\0\0\0\x08\0\0\0\x03")?;
+    if stream.read(&mut message)? == 0 {
+        return Ok(());
+    }
+    let fields = b"SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user \"me\"\0\0";
+    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+    stream.write_all(&[b"E".as_slice(), &length, fields].concat())
+}
+
+/// What the environment says of it, however it ends, the command says nothing of.
+fn says_nothing(folder: &Path, place: &str, said: &[(&str, &str)], args: &[&str], secret: &str) {
+    let mut command = command();
+    command.env("HOME", folder).env("RUST_LOG", "trace").args(["-d", place]).args(args);
+    for (name, value) in said {
+        command.env(name, value.replace('$', folder.to_str().unwrap()));
+        if *name == "PGSERVICEFILE" {
+            command.env("PGSERVICE", "own");
+        }
+    }
+    let ran = ran(&mut command, "");
+    let told = format!("{}{}", ran.out, ran.err);
+    assert!(!told.contains(secret) && !told.contains("panicked"), "{said:?} {place} {args:?}: {told}");
+}
+
+// Contract: O4: a password in the environment, in a file that it names, or in a variable that was meant for something else.
+#[test]
+fn what_the_environment_says_of_a_connection_is_not_shown() {
+    let (database, folder, refusing) = (common::postgres::database(), tempfile::tempdir().unwrap(), refusing());
+    ran(command().args(["-d", database.url(), "setup"]), "").ok();
+    files(folder.path(), "supersecret");
+    let (host, name) = database.url().rsplit_once('@').unwrap().1.split_once('/').unwrap();
+    let port = host.rsplit_once(':').unwrap().1;
+    for said in SAID {
+        for (place, args) in [
+            ("postgres:///db".to_owned(), &["status"][..]),
+            ("postgres://127.0.0.1:1/db".to_owned(), &["doctor"]),
+            (format!("postgres://127.0.0.1:{refusing}/db"), &["status"]),
+            (format!("host=127.0.0.1 port={refusing} sslmode=require"), &["events"]),
+            (format!("host=127.0.0.1 port={port} dbname={name}"), &["doctor"]),
+            (format!("host=127.0.0.1 port={port} dbname={name} user=tester"), &["status"]),
+        ] {
+            says_nothing(folder.path(), &place, &[said], args, SECRET);
+        }
+    }
+    let all: Vec<(&str, &str)> = SAID.into_iter().filter(|(name, _)| name.starts_with("PGPASS")).collect();
+    let slip = "postgres://u:supersecret@127.0.0.1:1/x?password=supersecret";
+    for args in [&["doctor", "--listen-url", slip][..], &["setup"], &["failed", "list"], &["bench", "--events", "1"]] {
+        says_nothing(folder.path(), database.url(), &all, args, SECRET);
+    }
+    let serve = ["serve", "--listen", "nowhere"];
+    let secret = [("READSIDE_SERVE_PASSWORD", "supersecret")];
+    says_nothing(folder.path(), database.url(), &secret, &serve, SECRET);
+}
+
+// Contract: O4: whatever a password is.
+#[test]
+fn no_password_of_the_environment_is_shown() {
+    const MARK: &str = "zQ7x";
+    let (folder, refusing) = (tempfile::tempdir().unwrap(), refusing());
+    let place = format!("postgres://ada@127.0.0.1:{refusing}/db");
+    let silent = |secret: &str| {
+        files(folder.path(), secret);
+        for said in [("PGPASSWORD", secret), ("PGPASSFILE", "$/pass"), ("PGSERVICEFILE", "$/services")] {
+            says_nothing(folder.path(), &place, &[said], &["status"], MARK);
+        }
+        says_nothing(folder.path(), &place, &[("PGSERVICEFILE", "$/slips")], &["doctor"], MARK);
+    };
+    let all: String = (' '..='~').filter(|one| *one != '$').collect();
+    for secret in [format!("{MARK}{all}"), format!("{all}{MARK}"), format!("ä日{MARK}\u{85}")] {
+        silent(&secret);
+    }
+    let config = ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(before in "[^$\\pC]{0,8}", behind in "[^$\\pC]{0,8}")| {
+        silent(&format!("{before}{MARK}{behind}"));
+    });
 }

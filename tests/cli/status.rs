@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use readside::prelude::*;
 use readside::store::{Member, ProjectionKey};
-use readside::{HandlerConfig, NewEvent};
+use readside::{EngineConfig, HandlerConfig, NewEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::common::child::send;
+use crate::common::{LONG, eventually};
 use crate::service::users;
 use crate::wrong::execute;
 use crate::{Place, command, on_both};
@@ -82,6 +84,32 @@ fn the_table_says_it_in_words() {
         let table = place.run(&["status"]).ok();
         insta::assert_snapshot!("status", table);
         assert!(!table.contains('\u{1b}'), "no colours where no terminal is");
+    });
+}
+
+// Contract: L11: a reducer that takes a row for granted which is not there, shows, and how often.
+#[test]
+fn statements_that_met_no_row_are_told() {
+    on_both(|place| {
+        let table = Table::new("users").column(text("id")).primary_key(["id"]);
+        let blind = Projection::new("users", 1)
+            .table(table)
+            .on_raw("user", "user.added", |e| update([set("id", e.aggregate_id())], [eq("id", "nobody")]));
+        let line =
+            |met: &str| format!("users@1: {met} met no row, updates and deletes, since the engines were started");
+        place.with(|store| {
+            let engine = store.engine(blind.clone(), EngineConfig::default());
+            for (id, met) in [("u1", "1 statement"), ("u2", "2 statements")] {
+                assert!(!place.run(&["status"]).ok().contains(&line(met)));
+                let pushed = engine.push(&[NewEvent::raw("a", "user", id, "user.added")]).unwrap();
+                engine.await_pushed("users", &pushed, LONG).unwrap();
+                eventually("the line", || place.run(&["status"]).ok().lines().any(|told| told == line(met)));
+            }
+            let status = place.run(&["status", "--json"]).json();
+            assert_eq!(projection(&status)["missed"], json!(2));
+            engine.shutdown(LONG).unwrap();
+        });
+        assert!(!place.run(&["status"]).ok().contains("met no row"), "nobody is there who tells");
     });
 }
 

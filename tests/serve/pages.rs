@@ -1,7 +1,7 @@
 //! What pages tell, and what they never do.
 
 use readside::failure::{By, FailureQuery};
-
+use readside::prelude::*;
 use readside::{Engine, EventStore, NewEvent};
 
 use crate::client::address;
@@ -110,6 +110,26 @@ fn each_page_has_a_twin_of_the_same_facts<P: Place>(place: &P) {
         let answer = client.get(path);
         assert_eq!((answer.status, answer.json()["page"]["error"].is_string()), (status, true), "{path}");
     }
+}
+
+// Contract: S2, L11: the page of a projection says how often a statement met no row.
+both!(statements_that_met_no_row_are_shown);
+fn statements_that_met_no_row_are_shown<P: Place>(place: &P) {
+    let table = Table::new("counts").column(text("thing")).primary_key(["thing"]);
+    let projection = Projection::new("counts", 1)
+        .table(table)
+        .on_raw("thing", "thing.counted", |_| update([set("thing", "x")], [eq("thing", "nobody")]));
+    let engine = start(place.open(), [projection]);
+    let (_server, client) = serve(&engine);
+    let of = |path: &str| client.get(&address(path, &[("projection", "counts")]));
+    let shown = |met: &str| {
+        of("/projection").body.contains(&format!("<dt>Updates that met no row</dt><dd class=\"\">{met}</dd>"))
+    };
+    eventually("the page", || shown("0"));
+    let pushed = engine.push(&[count("a", "x"), count("a", "y")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    eventually("what was met", || shown("2"));
+    eventually("its twin", || of("/projection.json").page()["status"]["missed"] == 2);
 }
 
 // Contract: S2, O4

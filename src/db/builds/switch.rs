@@ -320,7 +320,7 @@ fn rename_tables(
 }
 
 /// What the definition brings has the names of a fresh set-up on the tables that readers see. A name that is too long, or
-/// taken, stays as it is; so does that of a NOT NULL which a parent of the table has too: PostgreSQL 18 and newer name these.
+/// taken, stays as it is.
 fn name_afresh(conn: &mut dyn Conn, plain: &Stored, beside: &Stored) -> Result<(), StoreError> {
     let (dialect, catalogue) = (conn.dialect(), conn.catalogue());
     for table in &plain.tables {

@@ -94,6 +94,18 @@ impl RowOf<'_> {
             _ => Err(Fault::new(format!("a row of {count} columns was found, {expected} was expected"))),
         }
     }
+
+    /// Decodes the first column, which is the only one.
+    fn alone<T>(self, decode: impl FnOnce(Field) -> Result<T, Fault>) -> Result<T, Fault> {
+        let name = self.names.first().cloned().unwrap_or_default();
+        decode(Field(self.row.into_iter().next().unwrap_or(Value::Null))).map_err(|fault| fault.at(&name))
+    }
+}
+
+/// What both databases tell to be many values.
+fn is_list(value: &Value) -> bool {
+    use Value::{Bytes, IntegerArray, Json, TextArray, UuidArray};
+    matches!(value, Bytes(_) | Json(_) | TextArray(_) | IntegerArray(_) | UuidArray(_))
 }
 
 struct Columns<'n> {
@@ -158,7 +170,11 @@ impl<'de> Deserializer<'de> for RowOf<'_> {
         deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_option
     }
 
+    /// A type that takes whatever comes, such as a decimal of another crate, gets the value of a single column.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if self.row.len() == 1 {
+            return self.alone(|field| field.deserialize_any(visitor));
+        }
         visitor.visit_map(Columns::of(self))
     }
 
@@ -179,6 +195,9 @@ impl<'de> Deserializer<'de> for RowOf<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if matches!(self.row.as_slice(), [value] if is_list(value)) {
+            return self.alone(|field| field.deserialize_seq(visitor));
+        }
         visitor.visit_seq(Columns::of(self))
     }
 

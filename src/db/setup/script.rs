@@ -13,9 +13,7 @@ use crate::sql::{self, Dialect};
 pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
     Projection::check_all(projections)?;
     let dialect = backend.dialect();
-    if dialect == Dialect::Sqlite {
-        super::projection::check_isolation(backend, projections)?;
-    }
+    super::projection::check_isolation(backend, projections)?;
     let mut lines = vec!["BEGIN;".to_owned()];
     for (version, migration) in (1..).zip(backend.migrations()) {
         lines.push((*migration).trim_end().to_owned());

@@ -216,9 +216,20 @@ pub(super) const SEQUENCES: &str = "SELECT format('sequence %s of column %I of %
      AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' \
      JOIN pg_attribute a ON a.attrelid = old AND a.attnum = d.refobjsubid";
 
+/// PostgreSQL 18 and newer name each NOT NULL, and keep its name while a parent has it, too. So the tables exchange such names
+/// before the first parent is the new one's, and when the last one is no longer the old one's.
 pub(super) const PARENTS: &str = "SELECT format('%s inherits %s', shown, i.inhparent::regclass), false, \
-     format('ALTER TABLE %s INHERIT %s; ALTER TABLE %s NO INHERIT %s', n, i.inhparent::regclass, o, i.inhparent::regclass), '' \
-     FROM p JOIN pg_inherits i ON i.inhrelid = old";
+     CASE WHEN i.first THEN x.taken ELSE '' END || format('ALTER TABLE %s INHERIT %s; ALTER TABLE %s NO INHERIT %s', \
+       n, i.inhparent::regclass, o, i.inhparent::regclass) || CASE WHEN i.last THEN x.given ELSE '' END, '' \
+     FROM p JOIN (SELECT *, inhseqno = min(inhseqno) OVER w AS first, inhseqno = max(inhseqno) OVER w AS last \
+       FROM pg_inherits WINDOW w AS (PARTITION BY inhrelid)) i ON i.inhrelid = old, LATERAL \
+     (SELECT coalesce(string_agg(format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I; ', n, m.conname, k.conname), ''), '') AS taken, \
+       coalesce(string_agg(format('; ALTER TABLE %s RENAME CONSTRAINT %I TO %I', o, k.conname, m.conname), ''), '') AS given \
+      FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = old AND a.attnum = k.conkey[1] \
+      JOIN pg_attribute b ON b.attrelid = new AND b.attname = a.attname \
+      JOIN pg_constraint m ON m.conrelid = new AND m.contype = 'n' AND m.conkey[1] = b.attnum \
+      WHERE within AND k.conrelid = old AND k.contype = 'n' AND k.coninhcount > 0 AND k.conname <> m.conname) x \
+     ORDER BY i.inhseqno";
 
 /// Subscribers know a table by its name, which only stays within a version.
 pub(super) const PUBLICATIONS: &str = "SELECT format('publication %I of %s', b.pubname, shown), false, \
