@@ -1,5 +1,5 @@
-//! Reducing for a transaction that is open, on a thread beside it: a reducer that hangs must not keep what the transaction has
-//! locked.
+//! Reduces events for an open transaction on another thread: a reducer that hangs must not keep the transaction's
+//! locks.
 
 use std::thread::JoinHandle;
 use std::time::Duration;

@@ -304,8 +304,8 @@ impl ProjectionHandler {
         }
     }
 
-    /// Passes until each instance is where its target is.
-    /// A source that promised more than it shows is not asked for ever.
+    /// Runs passes until each instance has reached its target. It gives up on a source that shows less than it
+    /// promised.
     fn fly(&self, leaders: Vec<Leader<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
         let mut leaders: BTreeMap<Arc<str>, Leader<'_>> =
             leaders.into_iter().map(|leader| (Arc::clone(&leader.instance), leader)).collect();
@@ -327,7 +327,8 @@ impl ProjectionHandler {
             self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
                 let processed = self.process_fetched(fetched).stopped;
-                // What was read of another history is read anew, by the next round of those that are not at their ends.
+                // Events of another history were read. The next round reads again for the instances that have not
+                // ended.
                 let is_changed = |stopped: &Stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. });
                 let (changed, ends): (Vec<Stopped>, Vec<Stopped>) =
                     processed.into_iter().partition(|stopped| rereads > 0 && is_changed(stopped));

@@ -106,7 +106,7 @@ fn blocked(attempt: &Attempt) -> Blocked {
 
 /// For the operator: what happened, to which projection and instance, what the engine does next.
 ///
-/// `event` is the one that failed, whose trace is told, so that whoever has the trace finds the failure.
+/// `event` is the event that failed. The line names its trace, so that a person who has the trace finds the failure.
 pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt, event: Option<&Event>) {
     let next = match attempt.state {
         FailureStatus::Failing => format!("the instance waits, next attempt in {}", spoken(attempt.retry_in)),

@@ -157,12 +157,12 @@ impl Pass {
         Ok(fetched)
     }
 
-    /// What stands at a position of an instance, without events.
+    /// Asks the log which event is at a position of an instance, and reads no other event.
     pub(crate) fn standing(&self, instance: &Arc<str>, position: i64) -> Result<EventBatch, StoreError> {
         history::standing(self.source.as_ref(), instance, position)
     }
 
-    /// In what the store's history is not the one that a state belongs to.
+    /// How the store's history differs from the one that the state belongs to, if it does.
     pub(crate) fn contradiction(&self, state: &State) -> Result<Option<String>, StoreError> {
         history::contradiction(self.source.as_ref(), state)
     }

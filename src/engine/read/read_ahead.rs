@@ -68,7 +68,7 @@ struct PageLoader<'s, 'e> {
     prepare: Prepare<'s>,
     idle: Vec<Ahead<'s>>,
     asked: VecDeque<Ahead<'s>>,
-    /// What was worked on last, to be freed beside the work on the next.
+    /// The last work, to be freed while the next work runs.
     spent: Option<Fetched>,
 }
 

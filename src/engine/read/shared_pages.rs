@@ -1,8 +1,8 @@
 //! One pass over the log for all projections that are at the same place: a page that one of them has read is kept for the
 //! others, and is read for those too that come right behind.
 //!
-//! A page says nothing about what comes behind it, also when it held the end of the log as it was then: its user
-//! reads on from its last event. So a page cannot hide what was pushed after it was read.
+//! A page says nothing about the events after it, even if it held the end of the log at that time: its user reads on
+//! from its last event. So a page cannot hide what was pushed after it was read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Re
 use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
-/// Bytes that kept pages hold, at most, beside the last one.
+/// The most bytes that kept pages hold, not counting the last page.
 const MOST_BYTES: usize = 48 << 20;
 
-/// What an event takes beside its payload and metadata, about.
+/// About how many bytes an event takes in addition to its payload and metadata.
 const OF_AN_EVENT: usize = 300;
 
 /// How long a projection waits for another one that reads the same page.
@@ -218,7 +218,7 @@ impl SharedReader {
             if missing.iter().any(being_read) && !self.pages.read.wait_until(&mut kept, deadline).timed_out() {
                 continue;
             }
-            // What another one still reads after so long is read once more.
+            // A page that another projection still reads after this time is read a second time.
             for cursor in &missing {
                 let place = (Arc::clone(&cursor.instance), cursor.after);
                 kept.reading.insert(place, Arc::clone(&self.wanted));
