@@ -1,6 +1,6 @@
 //! The last picture of everything, which all pages show, and the thread that takes it.
 //!
-//! A page that is looked at costs the database nothing, however many look: one thread looks for all of them.
+//! Showing a page costs the database nothing, whatever the number of readers: one thread reads it for all of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,10 +13,10 @@ use crate::error::{StoreError, chain};
 use crate::inspect::Status;
 use crate::sync::{Condvar, Mutex};
 
-/// The latest commands, of which those that go on are shown.
+/// How many of the latest commands are read; a page shows those that are not finished.
 const COMMANDS: usize = 200;
 
-/// A look takes this share of the time at most, so that a large database is not looked at all the time.
+/// The largest share of the time that looks may take, so that a large database is not read all the time.
 const SHARE: u32 = 5;
 
 /// How everything was doing at one moment.
@@ -53,7 +53,7 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// Waits for the first look to come to its end, this long at most.
+    /// Waits until the first look has ended, this long at most.
     pub(crate) fn first(&self, time: Duration) -> Shown {
         let deadline = Instant::now() + time;
         let mut shown = self.shown.lock();

@@ -1,7 +1,7 @@
 //! Live changes as server-sent events: `/changes?projection=…&instance=…`.
 //!
-//! One thread has all streams and waits for none of them. Beside an engine that engine tells which rows changed; from the
-//! command line a thread looks at the checkpoints, so that it is only told up to which position.
+//! One thread serves all streams and waits for none of them. In a service, the engine tells which rows changed. On the
+//! command line, a thread reads the checkpoints, so a stream tells only the position.
 
 use std::fmt::Write as _;
 use std::io;
@@ -21,28 +21,28 @@ use crate::sync::Mutex;
 /// Streams at once, at most.
 const MOST: usize = 64;
 
-/// Where nothing is said for so long, a comment is: so both ends know that the other one is there.
+/// After this long without a change the stream sends a comment, so that both ends know that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// A client that takes nothing for so long is let go.
+/// A client that reads nothing for this long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes that wait for one client before its changes are left in their queue.
 const WAITING: usize = 64 * 1024;
 
-/// Between two looks: while there are streams, and else.
+/// The time between two looks: while there are streams, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 
-/// A look at the database takes this share of the time at most.
+/// The largest share of the time that looks at the database may take.
 const SHARE: u32 = 5;
 
-/// When a browser comes again, in milliseconds.
+/// When a browser reconnects, in milliseconds.
 const RETRY: u32 = 2000;
 
 /// All streams.
 pub(crate) struct Streams {
     place: Arc<Place>,
-    /// Where no engine is beside.
+    /// Used if this process has no engine.
     hub: Option<Arc<Hub>>,
     open: Mutex<Vec<Stream>>,
 }
@@ -66,7 +66,7 @@ impl Streams {
         Ok(streams)
     }
 
-    /// The stream that is asked for, or why there is none.
+    /// The stream that the request asks for, or the reason why there is none.
     pub(crate) fn open(&self, request: &Request) -> Result<Changes, Reply> {
         let told = |status, text: &str| Reply::new(status, Kind::Text, format!("{text}\n"));
         let named = |name| request.query.get(name).filter(|value| !value.is_empty());
@@ -76,7 +76,7 @@ impl Streams {
         if self.open.lock().len() >= MOST {
             return Err(told(503, "as many watch already as may; try again later"));
         }
-        // A mark that is not understood is one of before: all is read anew.
+        // A mark that cannot be read comes from an earlier version: the client has to read everything again.
         let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(WatchMark::NONE));
         let watched = match (&self.hub, &self.place.engine) {
             (Some(hub), _) => hub.watch(&*self.place.models, projection, instance, mark.as_ref()),
@@ -93,7 +93,7 @@ impl Streams {
     pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
         let stream = Stream::begin(stream, changes)?;
         let mut streams = self.open.lock();
-        // Several may have been let in at once.
+        // Several requests may have been accepted at the same time.
         if streams.len() < MOST {
             streams.push(stream);
         }
@@ -153,7 +153,7 @@ impl Stream {
     }
 
     fn say(&mut self, name: &str, mark: WatchMark, data: &serde_json::Value) {
-        // JSON has no line breaks of its own.
+        // JSON on one line holds no line breaks.
         self.waiting.extend_from_slice(format!("id: {mark}\nevent: {name}\ndata: {data}\n\n").as_bytes());
         self.told = Instant::now();
     }
@@ -170,7 +170,7 @@ impl Stream {
         }
     }
 
-    /// Says what there is to say, without waiting; false when it is over.
+    /// Sends what is due, without waiting. False when the stream is over.
     fn look(&mut self) -> bool {
         while self.waiting.len() < WAITING
             && let Some(change) = self.changes.try_recv()
@@ -204,7 +204,7 @@ impl Stream {
         true
     }
 
-    /// A client has nothing more to say: its end shows by that, and whoever speaks on is let go.
+    /// False when the client is gone. A client sends nothing after its request, so one that does is disconnected, too.
     fn hear(&mut self) -> bool {
         let found = self.client.read(&mut [0; 64]);
         found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))

@@ -36,7 +36,7 @@ impl StatusServer {
         &self.address
     }
 
-    /// Ends it: closes the door, lets answers end, and joins its threads. It may be called again.
+    /// Ends it: accepts no more clients, lets answers end, and joins its threads. You may call it again.
     ///
     /// # Errors
     /// [`ServeError::StillRunning`] names threads that did not end in this time, for instance because the database does not
@@ -66,7 +66,7 @@ pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer,
     let listen = |source| ServeError::Listen { address: options.listen.clone(), source };
     let (listener, address) = Listener::bind(&options.listen).map_err(listen)?;
     let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::default()), Arc::new(place));
-    // Dropped on an error, it ends what runs already.
+    // If an error drops it, it ends the threads that run already.
     let server = StatusServer { address: address.clone(), stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
     let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
     server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);
@@ -116,7 +116,7 @@ impl Engine {
         let models = Arc::clone(self.models());
         let here = self.source().store_id().and_then(|id| models.holds(id));
         Place {
-            // While that is not known, what the read models say of it is shown.
+            // Until that is known, the page shows what the read models' database says about it.
             has_two_databases: here.is_ok_and(|here| !here),
             events: self.event_store().cloned(),
             log: None,

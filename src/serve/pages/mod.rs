@@ -1,4 +1,5 @@
-//! The pages. Each is made twice of the same facts: as HTML, and, under the same address with `.json` behind the name, as JSON.
+//! The pages. Each is made twice from the same facts: as HTML, and as JSON under the same address with `.json` after
+//! the name.
 
 mod activity;
 mod asked;
@@ -97,7 +98,7 @@ impl Pages {
 /// A page that says why there is none.
 fn told(missing: &Missing, shown: &Shown) -> (u16, Made) {
     let (status, title, why) = match missing {
-        // Before the first look nobody knows what there is.
+        // Before the first look it is not known what exists.
         Missing::Unknown(_) if shown.picture.is_none() => {
             (503, "Not known yet", "nothing is known yet: the database has not answered".to_owned())
         }
