@@ -1,4 +1,4 @@
-//! Builds of read models: the one that readers see, and the one that is made beside it.
+//! Builds of read models: the live one, which readers see, and its shadow.
 //!
 //! Each is a separate projection: states, leases and failures are kept under its key, rows in its own tables. The
 //! plain name of a version always means its older build; a switch within a version exchanges the names.
@@ -89,11 +89,11 @@ pub struct Build {
     /// The aggregate types that it handles.
     pub aggregate_types: Vec<String>,
     /// What became of its tables, where they are not those that its checkpoints belong to: a restore of read tables alone, or
-    /// of the engine's tables alone, made them anew. Nothing is applied to it then; a rebuild mends it.
+    /// of the engine's tables alone, created them again. Nothing is applied to it then; a rebuild mends it.
     pub torn: Option<String>,
 }
 
-/// The error of whoever would use tables that are not those of their checkpoints.
+/// The error of an operation on tables that do not belong to their checkpoints.
 pub(crate) fn torn_tables(doing: &str, found: &str) -> StoreError {
     StoreError::new(doing, StoreErrorKind::Schema, found.to_owned()).with_remedy(
         "; a restore of read tables alone, or of the engine's alone, does that: restore both from one backup, or build the \

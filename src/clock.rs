@@ -61,7 +61,7 @@ impl Clock for SystemClock {
 pub struct ManualClock(Arc<parking_lot::Mutex<SystemTime>>);
 
 impl ManualClock {
-    /// A clock that stands at this time.
+    /// A clock that shows this time until it is set.
     #[must_use]
     pub fn at(now: SystemTime) -> Self {
         Self(Arc::new(parking_lot::Mutex::new(now)))

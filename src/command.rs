@@ -1,4 +1,4 @@
-//! What people and other processes ask running engines to do, kept as rows beside the read models.
+//! What people and other processes ask running engines to do. The commands are rows in the database of the read models.
 //!
 //! A row is asked for by any process that can reach the database, taken by one engine that runs the projection, kept by
 //! its heartbeats, answered, and stays as history.
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::failure::By;
 use crate::setters::setters;
 
-/// When a rebuilt read model takes the place of the one that readers see.
+/// When a rebuilt read model takes the place of the live one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -26,7 +26,7 @@ pub enum Switch {
     Asked,
 }
 
-/// How a read model is built anew. By default all of it, with a comparison and a switch.
+/// How a read model is rebuilt. By default all of it, with a comparison and a switch.
 ///
 /// # Examples
 /// ```
@@ -49,8 +49,8 @@ pub struct RebuildOptions {
     /// themselves wait until it is made.
     #[serde(default)]
     pub switch_within: Option<Duration>,
-    /// True to do nothing where readers see this version already, as engines have it that ask by themselves: several
-    /// may, and one is enough. Default: false.
+    /// True to do nothing when readers see this version already. Engines that ask by themselves set it: several may
+    /// ask, and one rebuild is enough. Default: false.
     #[serde(default)]
     pub unless_live: bool,
     /// True to have readers see it although the new tables lack something that guards the old ones or stands on them and
@@ -91,7 +91,7 @@ setters! { RebuildOptions:
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum AdminCommand {
-    /// Build the read model anew beside the old one, or go on with a build that was halted.
+    /// Rebuild the read model next to the old one, or go on with a build that was halted.
     Rebuild(RebuildOptions),
     /// Have readers see the build that is ready.
     Switch {

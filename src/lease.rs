@@ -91,7 +91,7 @@ pub(crate) fn in_turns(lags: &mut Vec<Lag>, limit: usize) {
 /// A process that takes part in the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its id, made anew at each start.
+    /// Its id. Each start makes a new one.
     pub process: Uuid,
     /// Its name, for people.
     pub name: String,

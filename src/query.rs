@@ -194,7 +194,7 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    /// Stands in a list of types for every type.
+    /// Means every type, in a list of types.
     pub const EVERY: &str = "";
 
     /// True when the list names the type, or every type.

@@ -143,7 +143,7 @@ pub struct Removed {
     pub dry_run: bool,
     /// The tenant.
     pub instance: String,
-    /// Its last position; if it is opened again its next event comes behind it.
+    /// Its last position. If the tenant is opened again, its next event gets the position after it.
     pub head: i64,
     /// Rows by table.
     pub tables: Vec<TableRows>,

@@ -14,7 +14,7 @@ use crate::state::ProjectionKey;
 /// A projection that is behind and has moved no checkpoint for this long is stuck, also where nobody says why.
 pub(crate) const STILL: Duration = Duration::from_mins(1);
 
-/// What a store knows of how a build gets on, beside lag and failures.
+/// What a store knows about the progress of a build, in addition to lag and failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The build.

@@ -15,7 +15,7 @@ pub struct ProjectionKey {
     pub version: u32,
 }
 
-/// Stands between the name of a projection and what marks a build beside its live one.
+/// Separates the name of a projection from the mark of a shadow build.
 pub(crate) const SHADOW: char = '#';
 
 /// The mark of a build of one instance, of which rows are taken and never the tables.
@@ -28,7 +28,7 @@ impl ProjectionKey {
         self.name.split(SHADOW).next().unwrap_or_default()
     }
 
-    /// The mark of a build beside the live one of its version; none for the one under the plain name.
+    /// The mark of a shadow build; `None` for the build under the plain name.
     #[must_use]
     pub fn mark(&self) -> Option<&str> {
         self.name.split_once(SHADOW).map(|(_, mark)| mark)
@@ -58,7 +58,7 @@ pub struct State {
     pub careful: bool,
     /// The event that is being tried in this way.
     pub mark: Option<Mark>,
-    /// How often its rows were changed otherwise than by moving the checkpoint on: exchanged, emptied, or mended behind it.
+    /// How often its rows were changed without moving the checkpoint on: exchanged, emptied, or mended below it.
     pub anew: i64,
 }
 

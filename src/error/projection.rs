@@ -118,8 +118,8 @@ pub enum SetupError {
         /// What differs.
         difference: String,
     },
-    /// A table is gone to which events were applied. It is not made anew: it would be empty, and what was applied stays
-    /// applied.
+    /// A table is gone to which events were applied. It is not created again: it would be empty, and what was applied
+    /// stays applied.
     #[error(
         "table {table:?} of projection {projection:?} is gone, and events were applied to it; rename it back or restore \
          it, together with the checkpoints of its time, or raise the version, so that it is rebuilt. Nothing was made: \

@@ -63,7 +63,7 @@ pub enum StoreErrorKind {
     Replaced,
     /// The file is no database, or is damaged.
     Corrupt,
-    /// The event that a checkpoint was to name does not stand in the log: the log is another one than the one that was read.
+    /// The event that a checkpoint should name is not in the log: this is not the log that was read.
     Diverged,
     /// The schema is not what this version expects: a table is missing, or setup has not run.
     Schema,

@@ -260,7 +260,8 @@ impl Projection {
     }
 }
 
-/// Types of aggregates and events are values: all that push accepts, and what stands for every type.
+/// Checks a type of aggregates or events. Types are values: a projection accepts every one that push accepts, and the
+/// text that means every type.
 fn check_type(what: &'static str, name: &str) -> Result<(), NameError> {
     check_text(name).map_err(|_| NameError::Control { what, name: name.to_owned() })
 }

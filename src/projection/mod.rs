@@ -29,7 +29,8 @@ type Upcaster = Arc<dyn Fn(&Event) -> Result<Event, PayloadError> + Send + Sync>
 /// A read model: which events it handles and which tables it keeps. Cloning is cheap.
 ///
 /// A reducer is a pure function of its event: no clock, no database, no state. Raise the version when what the
-/// reducers write, the events they handle or the tables change; the read model is then rebuilt beside the old one.
+/// reducers write, the events they handle or the tables change; the engine then rebuilds the read model next to the
+/// old one.
 ///
 /// # Examples
 /// ```
@@ -63,7 +64,7 @@ pub struct Projection {
 struct Definition {
     name: Arc<str>,
     version: u32,
-    /// Set for a build beside the live one.
+    /// Set for a shadow build.
     mark: Option<&'static str>,
     schema: Option<String>,
     /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
@@ -351,7 +352,7 @@ impl Projection {
         ProjectionKey { name, version: self.inner.version }
     }
 
-    /// The same projection as a build beside its live one, with its own states and tables.
+    /// The same projection as a shadow build, with its own states and tables.
     pub(crate) fn shadow(&self, mark: &'static str) -> Self {
         self.clone().change(|definition| definition.mark = Some(mark))
     }
@@ -361,7 +362,7 @@ impl Projection {
         self.clone().change(|definition| definition.mark = None)
     }
 
-    /// True for a build beside the live one.
+    /// True for a shadow build.
     pub(crate) fn is_shadow(&self) -> bool {
         self.inner.mark.is_some()
     }

@@ -124,7 +124,8 @@ impl Test {
         }
     }
 
-    /// Conditions of a list all hold, so what an `All` holds stands beside the others: then one row is seen to be named.
+    /// All conditions of a list must hold, so the conditions inside an `All` can join the list. Then a check sees that
+    /// they name one row.
     fn flatten(self, into: &mut Vec<Condition>) {
         match self {
             Self::All(tests) => {

@@ -45,7 +45,7 @@ impl OwnSql {
         Ok(())
     }
 
-    /// How many values it takes beside the instance.
+    /// How many values it takes, not counting the instance.
     pub(crate) fn values(&self) -> usize {
         self.texts.iter().filter_map(|(_, text)| text.as_ref().ok()).map(OwnText::values).max().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! Builds of read models: one live, others filled beside it.
+//! Builds of read models: a live one, and shadows that are filled meanwhile.
 
 use std::fmt;
 use std::sync::Arc;
@@ -109,9 +109,9 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         into: &mut Comparison,
     ) -> Result<Vec<LaggingInstance>, StoreError>;
 
-    /// Has readers see this build, in one transaction, in which the live one stands still. `catch_up` is called for the
-    /// instances in which it is behind the live one; none to switch although it is. Readers that are at it are waited for
-    /// so long; new ones wait meanwhile.
+    /// Has readers see this build, in one transaction, during which the live one does not move. `catch_up` is called
+    /// for the instances in which it lags behind the live one; without it the switch happens although the build lags.
+    /// The call waits this long for readers that use the tables; new readers wait meanwhile.
     ///
     /// # Errors
     /// See [`SwitchError`]; nothing has changed then.

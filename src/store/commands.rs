@@ -1,4 +1,4 @@
-//! Where engines and people meet: commands are kept beside the read models.
+//! The commands of people to engines, in the database of the read models.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::error::{OperateError, StoreError};
 use crate::lease::Member;
 use crate::sealed::Sealed;
 
-/// Where commands are kept: beside the states of the projections.
+/// Keeps commands, in the database of the projections' states.
 ///
 /// All times are on this database's clock.
 ///

@@ -43,15 +43,15 @@ pub trait EventSource: fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError>;
 
-    /// The position up to which the events of an instance were removed for good: its log begins behind it. 0 when none
+    /// The position up to which the events of an instance were removed for good. Its log begins after it. 0 when none
     /// were, as for a source that never removes events.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn removed(&self, instance: &str) -> Result<i64, StoreError>;
 
-    /// In what these parts of logs are not whole, one flaw for each at most: positions without an event, or an event of a
-    /// type above the head of that. What was removed for good is not missed. Asked when a read model is built anew, and by
+    /// Says what is missing in these parts of logs, one flaw for each at most: positions without an event, or an event
+    /// of a type above the head of that. What was removed for good is not missed. A rebuild asks this, and so does
     /// `verify`. A source that cannot lose events returns none.
     ///
     /// # Errors

@@ -11,14 +11,14 @@ use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::sealed::Sealed;
 use crate::state::ProjectionKey;
 
-/// Where leases, members and pauses are kept: beside the states of the projections.
+/// Keeps leases, members and pauses, in the database of the projections' states.
 ///
 /// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
 ///
 /// It is sealed: only this library implements it.
 pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
-    /// Has the database end transactions of this store that stand idle for about half of a lease that lasts so long, or
-    /// sooner: a process that stands still then lets go of its rows before others may take its leases over. An engine says so
+    /// Has the database end transactions of this store that are idle for about half of this lease time, or sooner.
+    /// A process that hangs then releases its rows before others may take its leases over. An engine says so
     /// before it begins.
     fn hold_within(&self, lease: Duration);
 
@@ -77,7 +77,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
 
-    /// Writes beside a process on the list how many of its updates and deletes met no row, for each of its builds, since
+    /// Notes for a process on the list how many of its updates and deletes met no row, for each of its builds, since
     /// it was started.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     fn leave(&self, process: Uuid) -> Result<(), StoreError>;
 
     /// True when this is the database at that [`EventStore::location`](crate::EventStore::location), so that one query sees
-    /// the heads of its log beside the states. A copy of it is another one.
+    /// the heads of its log together with the states. A copy of the database is another database.
     ///
     /// # Errors
     /// When the store cannot be read.

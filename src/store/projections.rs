@@ -96,7 +96,7 @@ pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
     /// Where commands to engines are kept.
     fn commands(&self) -> &dyn CommandStore;
 
-    /// Where builds beside the live ones are kept.
+    /// The store of builds, live ones and shadows.
     fn builds(&self) -> &dyn BuildStore;
 
     /// Where processes write down why they stand still.

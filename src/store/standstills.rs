@@ -10,7 +10,7 @@ use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
 use crate::state::ProjectionKey;
 
-/// Where processes write down why they stand still: beside the states of the projections.
+/// Keeps the reasons why processes stand still, in the database of the projections' states.
 ///
 /// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
 /// moves, by any process. Notes of the dead are shown only while

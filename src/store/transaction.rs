@@ -90,7 +90,7 @@ pub trait ProjectionTransaction: Sealed {
     /// When the store fails.
     fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError>;
 
-    /// Removes the records of events that held the instance up and are behind it now. [`State::held`] follows.
+    /// Removes the records of events that held the instance up and that it has passed. [`State::held`] follows.
     ///
     /// # Errors
     /// When the store fails.

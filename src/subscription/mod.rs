@@ -17,7 +17,7 @@ use crate::query::EventFilter;
 mod untold;
 pub(crate) use untold::{Concerned, Untold};
 
-/// The longest that one call waits, also when it was asked to wait for ever.
+/// The longest that one call waits, even if it was asked to wait without end.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// Which events a subscription is for: those of the aggregate types, and those of the event types; all when neither

@@ -26,8 +26,9 @@ impl Privilege {
 }
 
 impl Table {
-    /// Says what the table is, for whoever looks at the read model. On PostgreSQL it is the comment on the table, and on the
-    /// view that readers use; SQLite keeps none. It may change under the same version: each set-up brings it.
+    /// Says what the table is, for people who look at the read model. On PostgreSQL it is the comment on the table,
+    /// and on the view that readers use; SQLite keeps none. It may change under the same version: each set-up brings
+    /// it.
     ///
     /// # Examples
     /// ```
@@ -48,7 +49,8 @@ impl Table {
     /// everybody. The role has to exist. A set-up gives what is missing, and takes away what an earlier definition gave and
     /// this one does not; what people granted by hand stays.
     ///
-    /// SQLite has no roles, and passes over it: whoever may read the file reads all of it, with a grant or without.
+    /// SQLite has no roles, and passes over it: a person who may read the file reads all of it, with a grant or
+    /// without.
     ///
     /// # Examples
     /// ```
@@ -71,8 +73,9 @@ impl Table {
     /// the tables, its members, and roles with `BYPASSRLS`: the role of the engine has to be one of these. A role that reads
     /// needs the right to read the table, too, which [`grant`](Self::grant) gives.
     ///
-    /// It guards against a condition that was forgotten, not against SQL of an attacker, who could set the setting as well.
-    /// A file of SQLite is refused at set-up, since it could not keep the promise: whoever may read the file reads all tenants.
+    /// It guards against a condition that was forgotten, not against SQL of an attacker, who could set the setting as
+    /// well. A file of SQLite is refused at set-up, since it could not keep the promise: a person who may read the
+    /// file reads all tenants.
     ///
     /// # Examples
     /// ```

@@ -17,7 +17,7 @@ pub struct Column {
     pub(crate) values: Option<Vec<String>>,
     /// The expression by which the database works the value out.
     pub(crate) generated: Option<Dialects>,
-    /// For whoever looks at the tables.
+    /// For people who look at the tables.
     pub(crate) comment: Option<String>,
 }
 
@@ -85,8 +85,9 @@ impl Column {
         self
     }
 
-    /// Says what the column holds, for whoever looks at the read model. On PostgreSQL it is the comment on the column, of the
-    /// table and of the view that readers use; SQLite keeps none. It may change under the same version: each set-up brings it.
+    /// Says what the column holds, for people who look at the read model. On PostgreSQL it is the comment on the
+    /// column, of the table and of the view that readers use; SQLite keeps none. It may change under the same version:
+    /// each set-up brings it.
     ///
     /// # Examples
     /// ```

@@ -1,5 +1,5 @@
-//! Reducing for a transaction that is open, on a thread beside it: a reducer that hangs must not keep what the transaction has
-//! locked.
+//! Reduces events for an open transaction on another thread: a reducer that hangs must not keep the transaction's
+//! locks.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::engine::pass::work::Work;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sync::Mutex;
 
-/// For how long an event may be inside its reducer while a transaction waits.
+/// How long an event may be inside its reducer while a transaction waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const DOING: &str = "reducing events for a transaction";
@@ -23,7 +23,7 @@ enum Told {
     All(Vec<Work>),
 }
 
-/// The thread, which is joined before there is another one.
+/// The thread. It is joined before another one starts.
 #[derive(Debug, Default)]
 pub(crate) struct Aside(Mutex<Option<JoinHandle<()>>>);
 
@@ -31,11 +31,12 @@ impl Aside {
     /// Waits for the reducer on which a transaction gave up. Call it while no transaction is open.
     pub(crate) fn end(&self) {
         let thread = self.0.lock().take();
-        // It catches what its reducers do.
+        // The thread catches the panics of its reducers.
         let _ = thread.map(JoinHandle::join);
     }
 
-    /// Reduces these, unless an event is inside its reducer for too long: then the transaction has to end.
+    /// Reduces these works. If an event stays inside its reducer for too long, it gives up and the transaction has to
+    /// end.
     pub(crate) fn reduce(&self, pass: &Pass, mut works: Vec<Work>) -> Result<Vec<Work>, StoreError> {
         if works.iter().all(|work| work.steps.is_empty()) {
             return Ok(works);
@@ -51,7 +52,7 @@ impl Aside {
                 // Word of one event is as good as of several.
                 work.reduce_telling(&projection, &reducing, || drop(tell.try_send(Told::Event)));
             }
-            // A caller that waits no more does not need it.
+            // A caller that has given up does not need the answer.
             let _ = tell.send(Told::All(works));
         });
         *known = Some(thread.map_err(|error| StoreError::new(DOING, StoreErrorKind::Other, error))?);

@@ -19,16 +19,16 @@ use crate::state::{Checkpoint, State};
 use crate::stop_cause::{StopCause, Stopped};
 use crate::store::ProjectionTransaction;
 
-/// Held events that are applied in one transaction, at most.
+/// The most held events that one transaction applies.
 const CHUNK: usize = 1000;
 
-/// Held events that are listed together.
+/// Held events in one page of a listing.
 const PAGE: usize = 100;
 
-/// Refused events that a report names, at most.
+/// The most refused events that a report names.
 const NAMED: usize = 100;
 
-/// How often a transaction that met others is tried again.
+/// How often a transaction is tried again when others were in its way.
 const TRIES: u32 = 5;
 
 /// An aggregate's type and id.
@@ -39,7 +39,7 @@ fn aggregate_of(held: &FailedEvent) -> Aggregate {
 }
 
 impl ProjectionHandler {
-    /// Recorded failures of this projection, by instance and position.
+    /// The recorded failures of this projection, in order of instance and position.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -68,7 +68,7 @@ impl ProjectionHandler {
         self.retry_telling(instance, position, by, &mut |_, _| {})
     }
 
-    /// As [`retry`](Self::retry), and tells how many events are applied, of how many.
+    /// Does what [`retry`](Self::retry) does. `told` learns how many events are applied, of how many.
     pub(crate) fn retry_telling(
         &self,
         instance: &str,
@@ -107,7 +107,7 @@ impl ProjectionHandler {
         self.retry_all_telling(by, &mut |_, _| {})
     }
 
-    /// As [`retry_all`](Self::retry_all), and tells how many events are applied, of how many.
+    /// Does what [`retry_all`](Self::retry_all) does. `told` learns how many events are applied, of how many.
     pub(crate) fn retry_all_telling(
         &self,
         by: &By,
@@ -133,7 +133,7 @@ impl ProjectionHandler {
                 let so_far = &mut |more, _| told(applied + more, before);
                 match self.retry_telling(instance, position, by, so_far) {
                     Ok(done) => mended.applied += done.applied,
-                    // Mended or given up by somebody else meanwhile.
+                    // Somebody else has mended it or given it up meanwhile.
                     Err(FailureError::NotOnRecord { .. }) => {}
                     Err(error) if concerns_all(&error) => return Err(error),
                     Err(error) => {
@@ -179,7 +179,7 @@ impl ProjectionHandler {
         Ok(RetryOutcome { applied, ..RetryOutcome::default() })
     }
 
-    /// An event that holds up its instance is due now; the pass that follows applies it, and what comes behind it.
+    /// Makes an event due that holds up its instance. The pass that follows applies it and the events after it.
     fn retry_instance(&self, held: &FailedEvent, by: &By) -> Result<RetryOutcome, FailureError> {
         let (instance, position) = (&held.attempt.instance, held.attempt.position);
         self.inner.make_due(held, by)?;
@@ -194,11 +194,11 @@ impl ProjectionHandler {
     }
 }
 
-/// Does the same in all builds of a version: in that which readers see, or are to see, and in one that is filled beside it.
-/// An event is on record in some of them.
+/// Does the same in all builds of a version: in the build under its plain name, and in a shadow of it. An event is on
+/// record in some of them.
 ///
 /// # Errors
-/// The first, once all were tried; that the event is not on record only where it is so in all.
+/// The first error, after all builds were tried. `NotOnRecord` is returned only when no build has the event on record.
 pub(crate) fn in_all<H: Borrow<ProjectionHandler>>(
     builds: &[H],
     mut act: impl FnMut(&ProjectionHandler) -> Result<RetryOutcome, FailureError>,
@@ -245,7 +245,7 @@ impl RetryOutcome {
     }
 }
 
-/// Adds to a report what kept an event from being mended.
+/// Adds to a report why an event was not mended.
 fn note_refusal(mended: &mut RetryOutcome, held: &FailedEvent, error: &FailureError) {
     let refused = match error {
         FailureError::StillFails { instance, position, applied, class, error, .. } => {
@@ -265,12 +265,12 @@ fn note_refusal(mended: &mut RetryOutcome, held: &FailedEvent, error: &FailureEr
     }
 }
 
-/// The projection went on without it for good.
+/// True when the projection has gone on without the event for good.
 fn is_settled(state: FailureStatus) -> bool {
     matches!(state, FailureStatus::Skipped | FailureStatus::Discarded)
 }
 
-/// Whether the next event would meet the same.
+/// True when the next event would meet the same error.
 fn concerns_all(error: &FailureError) -> bool {
     match error {
         FailureError::Store(error) | FailureError::Trigger(TriggerError::Store(error)) => error.concerns_all(),
@@ -339,13 +339,14 @@ impl Pass {
         FailureQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id).states(states)
     }
 
-    /// All that is on record and was not skipped.
+    /// Counts the events on record that were neither skipped nor given up.
     fn all_failed(&self) -> Result<u64, StoreError> {
         let counts = self.models.failure_counts(&self.key)?;
         Ok(counts.iter().filter(|(state, _)| !is_settled(*state)).map(|(_, count)| count).sum())
     }
 
-    /// The event; or the first that is held of its aggregate, where it waits behind that, or is done already.
+    /// Finds a failed event. For an event that waits in its aggregate, or is done already, it finds the first event
+    /// that the aggregate holds.
     fn find_or_go_on(&self, instance: &str, position: i64) -> Result<FailedEvent, FailureError> {
         let (query, not_on_record) = match self.find_failed(instance, position) {
             Ok(held) if held.attempt.state == FailureStatus::Behind => {
@@ -379,8 +380,8 @@ impl Pass {
         }
     }
 
-    /// Runs a transaction under the lock of an instance's state; again when others were in its way, and when a commit was
-    /// cut off, since all that is done here is guarded by the records it removes.
+    /// Runs a transaction under the lock of an instance's state. It runs again when others were in its way, and when a
+    /// commit was cut off. That is safe: the work removes the records that it needs, so it happens once.
     fn under_lock(
         &self,
         instance: &Arc<str>,
@@ -422,7 +423,8 @@ impl Pass {
         })
     }
 
-    /// Records that it is given up. An instance that it held up goes on behind it; the next one of a parked aggregate takes its place.
+    /// Records that a person gave the event up. An instance that it held up goes on with the next event. In a parked
+    /// aggregate the next event takes its place.
     fn give_up(&self, held: &FailedEvent, by: &By) -> Result<(), FailureError> {
         let Attempt { instance, position, .. } = &held.attempt;
         let (event, origin) = (self.standing(instance, *position)?.at, self.origin()?);
@@ -446,16 +448,16 @@ impl Pass {
         Ok(())
     }
 
-    /// The first event that is held behind one that was given up, where nobody has tried it: then a discard was cut off before
-    /// it had applied what waited.
+    /// Finds the first event that waits after a discarded one, if nobody has tried it. Then a discard was cut off
+    /// before it applied the events that waited.
     fn untried_behind(&self, held: &FailedEvent) -> Result<Option<FailedEvent>, StoreError> {
         let behind = Self::of_aggregate(held).positions(held.attempt.position.saturating_add(1), i64::MAX);
         let first = self.models.failed_events(&self.key, &behind.limit(1))?.into_iter().next();
         Ok(first.filter(|first| first.attempt.attempts == 0))
     }
 
-    /// Records of failures name positions. They mean the events that failed only as long as the checkpoint, which lies at
-    /// them or behind, is part of the log.
+    /// Checks that the log is still the one whose events failed. Records of failures name positions, so they are true
+    /// only while the checkpoint is part of the log.
     fn check_history(&self, instance: &Arc<str>) -> Result<(), FailureError> {
         let state = self.state(instance)?;
         let Some(found) = self.contradiction(&state)? else { return Ok(()) };

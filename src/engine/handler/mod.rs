@@ -1,4 +1,4 @@
-//! One projection and the passes that bring it up to date, on the caller's thread; what comes next is made ready beside it.
+//! One projection and the passes that bring it up to date, on the caller's thread. Other threads read and reduce ahead.
 
 pub(crate) mod aside;
 pub(crate) mod failures;
@@ -35,7 +35,7 @@ const OPENED: usize = 10_000;
 /// For how long a caller waits for another one's run that a reducer holds up in another instance.
 const HELD_UP: Duration = Duration::from_secs(5);
 
-/// Brings one projection up to date, exactly once, also while others do the same.
+/// Brings one projection up to date. Each event has its effect exactly once, even while other processes do the same.
 ///
 /// # Examples
 /// ```
@@ -242,7 +242,7 @@ impl ProjectionHandler {
         self.inner.projection.name().to_owned()
     }
 
-    /// Flies what nobody else flies, then waits for the others.
+    /// Runs the flights that nobody else runs, then waits for the others.
     fn trigger_batch(&self, batch: &[Arc<str>], stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
         let mut todo = batch.to_vec();
         while !todo.is_empty() {
@@ -271,7 +271,7 @@ impl ProjectionHandler {
         Ok(())
     }
 
-    /// The relevant heads of instances that others fly, as they are on arrival.
+    /// The relevant heads, at the start of the call, of instances that other callers bring up to date.
     fn heads(&self, others: &[(Arc<str>, Arc<InFlight>)]) -> Result<BTreeMap<Arc<str>, i64>, StoreError> {
         if others.is_empty() {
             return Ok(BTreeMap::new());
@@ -285,7 +285,8 @@ impl ProjectionHandler {
         Ok(self.inner.source.heads(&request)?.into_iter().map(|head| (head.instance, head.relevant)).collect())
     }
 
-    /// Waits for a flight of somebody else's; `None` when it was abandoned, or waits for a reducer in another instance.
+    /// Waits for the flight of another caller. Returns `None` when it was abandoned, or waits for a reducer in another
+    /// instance.
     fn outcome(&self, instance: &Arc<str>, flight: &Arc<InFlight>) -> Option<FlightOutcome> {
         let mut watch = Watch::default();
         loop {
@@ -304,8 +305,8 @@ impl ProjectionHandler {
         }
     }
 
-    /// Passes until each instance is where its target is.
-    /// A source that promised more than it shows is not asked for ever.
+    /// Runs passes until each instance has reached its target. It gives up on a source that shows less than it
+    /// promised.
     fn fly(&self, leaders: Vec<Leader<'_>>, stopped: &mut BTreeMap<Arc<str>, Stopped>) -> Result<(), TriggerError> {
         let mut leaders: BTreeMap<Arc<str>, Leader<'_>> =
             leaders.into_iter().map(|leader| (Arc::clone(&leader.instance), leader)).collect();
@@ -327,7 +328,8 @@ impl ProjectionHandler {
             self.inner.feed(&mut feed, &prepare, |fetched| {
                 let (seen, more) = (fetched.seen.clone(), fetched.more.clone());
                 let processed = self.process_fetched(fetched).stopped;
-                // What was read of another history is read anew, by the next round of those that are not at their ends.
+                // Events of another history were read. The next round reads again for the instances that have not
+                // ended.
                 let is_changed = |stopped: &Stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. });
                 let (changed, ends): (Vec<Stopped>, Vec<Stopped>) =
                     processed.into_iter().partition(|stopped| rereads > 0 && is_changed(stopped));

@@ -9,7 +9,7 @@ use crate::sync::{Condvar, Mutex};
 
 use crate::stop_cause::Stopped;
 
-/// The longest single wait; waiting goes on, this only bounds what a lost wake-up costs.
+/// The longest single wait. A wait that ends here begins again, so this only limits what a lost wake-up costs.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// How a flight ended.
@@ -18,7 +18,7 @@ pub(crate) enum FlightOutcome {
     /// Every event up to the target was looked at.
     Reached,
     Stopped(Stopped),
-    /// The caller gave up, for instance by a panic: somebody else has to take the instance.
+    /// The caller gave up, for instance by a panic. Another caller has to take the instance.
     Abandoned,
 }
 
@@ -43,7 +43,7 @@ impl InFlight {
         course.outcome.is_none()
     }
 
-    /// How it landed; `None` when that took longer than a while.
+    /// How the flight landed, or `None` when a single wait was not enough.
     pub(crate) fn wait(&self) -> Option<FlightOutcome> {
         let deadline = clock::deadline(LONGEST_WAIT);
         let mut course = self.course.lock();
@@ -76,7 +76,7 @@ pub(crate) struct Leader<'a> {
 }
 
 impl SingleFlight {
-    /// Starts a flight, or gives the one that is on its way.
+    /// Starts a flight, or returns the one that is under way.
     pub(crate) fn start(&self, instance: &Arc<str>) -> Result<Leader<'_>, Arc<InFlight>> {
         let mut flights = self.by_instance.lock();
         if let Some(flight) = flights.get(instance) {
@@ -87,7 +87,7 @@ impl SingleFlight {
         Ok(Leader { flights: self, instance: Arc::clone(instance), flight })
     }
 
-    /// Has nobody wait for this flight any more: the next caller starts another one.
+    /// Makes all callers stop waiting for this flight. The next caller starts another one.
     pub(crate) fn abandon(&self, instance: &Arc<str>, flight: &Arc<InFlight>) {
         self.forget(instance, flight);
         flight.end(flight.course.lock(), FlightOutcome::Abandoned);

@@ -38,20 +38,20 @@ pub(crate) enum ApplyMode {
         /// One of so many.
         share: u32,
     },
-    /// One by one, up to the first that fails.
+    /// One by one, up to the first statement that fails.
     StepByStep,
 }
 
-/// Which failures a transaction records, and so counts. Whatever else fails is tried again first.
+/// Which failures a transaction records, and so counts. Other failures are tried again first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Recording {
     Nothing,
-    /// What no further attempt of the same call changes.
+    /// Failures that another attempt in the same call would not change.
     Final,
     Everything,
 }
 
-/// What holds for a whole transaction.
+/// Settings of a whole transaction.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     origin: LogIdentity,
@@ -106,7 +106,7 @@ impl Pass {
         match outcome {
             Err(error) if error.kind() == StoreErrorKind::CommitUnknown => {
                 self.resolve(&instances, &effects, error)?;
-                // Somebody else may have moved the checkpoint.
+                // Another process may have moved the checkpoint.
                 for effect in &mut effects {
                     effect.clean = None;
                 }
@@ -172,12 +172,12 @@ impl Pass {
                 work.stop(StopCause::HistoryChanged { found });
             }
         }
-        // The events that were read last say which store they are of.
+        // The latest read says which store the events come from.
         self.origin()
     }
 
-    /// Brings instances up to date inside a transaction that somebody else began and commits, with what reduces their events.
-    /// One of which an event fails, or that is worked on with care, stays behind.
+    /// Brings instances up to date inside a transaction that the caller began and commits. `reduce` reduces their
+    /// events. An instance stays as it is when one of its events fails, or when it is being probed.
     pub(crate) fn follow(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -207,8 +207,8 @@ impl Pass {
         self.finish(tx, &works, &effects, round.origin.log)
     }
 
-    /// Plans each instance. The first events of one are applied only where its tables are empty: without a checkpoint nobody
-    /// knows which events rows are of.
+    /// Plans each instance. The first events of an instance are applied only while its tables are empty: without a
+    /// checkpoint nobody knows which events made the rows.
     fn apply_all<'w>(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -232,7 +232,7 @@ impl Pass {
         Ok(effects)
     }
 
-    /// Plans an instance; in single steps applies its statements too.
+    /// Plans an instance. In single steps it applies the statements too.
     fn apply(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -280,7 +280,7 @@ impl Pass {
         tx.parked(&self.key, &work.instance, &ids)
     }
 
-    /// The records of those of these steps that a person gave up.
+    /// The records of steps that a person gave up.
     pub(crate) fn given_up(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -293,8 +293,8 @@ impl Pass {
         Ok(found.into_iter().map(|one| one.attempt).collect())
     }
 
-    /// Goes up to the first step that fails, but for those that fail for good: what is passed over keeps nobody waiting, also
-    /// where there are many. True where one ends the work.
+    /// Goes through the steps up to the first that ends the work, and returns true if there is one. A step that fails
+    /// for good does not end it: however many such steps there are, later events do not wait.
     fn run(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -344,7 +344,7 @@ impl Pass {
         Ok(false)
     }
 
-    /// Whether this transaction records a failure of this class.
+    /// True when this transaction records a failure of this class.
     fn is_recorded(&self, recording: Recording, class: FailureClass) -> bool {
         match recording {
             Recording::Nothing => false,
@@ -363,7 +363,8 @@ impl Pass {
         tx.apply(&self.projection, &batches.collect::<Vec<_>>())
     }
 
-    /// Extends the leases that renewal has passed over, because this transaction has their rows locked: those, and when.
+    /// Extends overdue leases: their renewal skips the rows that this transaction has locked. Returns the leases and
+    /// the time of the request.
     fn extend(
         &self,
         tx: &mut dyn ProjectionTransaction,
@@ -405,7 +406,7 @@ impl Pass {
         if checkpoints.is_empty() { Ok(()) } else { tx.save(&self.key, &checkpoints, log) }
     }
 
-    /// A commit of which nobody knows the outcome: what it should have moved tells.
+    /// Finds out what became of a commit whose answer was lost: the states tell whether it moved them.
     fn resolve(&self, instances: &[Arc<str>], effects: &[Effect], error: StoreError) -> Result<(), StoreError> {
         let states = self.models.states(&self.key, instances)?;
         let name = self.projection.name();
@@ -440,7 +441,7 @@ impl Pass {
     }
 }
 
-/// Of a log that was restored to another history, another event may stand at the position.
+/// True when a person gave this very event up. A position is not enough: after a restore another event may have it.
 pub(crate) fn given_up(left: &[Attempt], event: &Event) -> bool {
     left.iter().any(|one| {
         one.position == event.position
@@ -458,7 +459,7 @@ fn aggregate_of(event: &Event) -> (Arc<str>, Arc<str>) {
     (Arc::clone(&event.aggregate_type), Arc::from(event.aggregate_id()))
 }
 
-/// Its aggregate was parked when it was left unreduced, and is not any more.
+/// The error for an event that was left unreduced because its aggregate was parked, and whose aggregate no longer is.
 fn not_reduced(work: &Work) -> StoreError {
     let found = format!("an event of instance {:?} was not reduced", work.instance);
     StoreError::new("applying events", StoreErrorKind::Conflict, found)

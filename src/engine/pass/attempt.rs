@@ -1,5 +1,5 @@
-//! Attempts at some work: a shared transaction first, one for each instance when that fails, single steps where a
-//! statement is at fault.
+//! Attempts at some work. The first is one transaction for all instances. When it fails, each instance has its own.
+//! When a statement is at fault, single steps find it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ impl Pass {
         })
     }
 
-    /// Works on one instance, with retries; but for more than one time-out it keeps nobody waiting.
+    /// Works on one instance, with retries. It keeps others waiting for one time-out at most.
     pub(crate) fn process_alone(&self, works: &mut [Work]) -> Processed {
         self.attempts(works, |works, last| {
             self.attempt(works, recording(last));
@@ -31,8 +31,8 @@ impl Pass {
         })
     }
 
-    /// Works on several instances. Those that have trouble of their own, or are slow for their care, are given back as they
-    /// are, to be worked on alone.
+    /// Works on several instances. Returns those that are to be worked on alone: an instance that had trouble, and one
+    /// that is probed, which is slow.
     pub(crate) fn process_together(&self, works: &mut [Work]) -> (Processed, Vec<Arc<str>>) {
         let mut apart = Vec::new();
         self.isolate(works, &mut apart, Work::is_careful);
@@ -44,7 +44,7 @@ impl Pass {
         (processed, apart)
     }
 
-    /// As many attempts as there may be, while they allow another one.
+    /// Makes attempts until none is left, or one says that another would not help.
     fn attempts(&self, works: &mut [Work], mut attempt: impl FnMut(&mut [Work], bool) -> bool) -> Processed {
         for number in 0..=self.config.retries {
             let last = number == self.config.retries;
@@ -70,13 +70,13 @@ impl Pass {
         }
     }
 
-    /// Waits before the next attempt; false when cancelled.
+    /// Waits before the next attempt. Returns false when cancelled.
     pub(crate) fn pause(&self, failures: u32) -> bool {
         let cap = LONGEST_WAIT.max(self.config.retry_failed_after);
         self.cancel.wait(backoff::after(self.config.retry_failed_after, cap, failures))
     }
 
-    /// Opens again what another attempt may bring on; false when there is nothing.
+    /// Opens the works again that another attempt may help. Returns false when there is none.
     fn reopen(&self, works: &mut [Work]) -> bool {
         let mut any = false;
         for work in works {
@@ -108,7 +108,7 @@ impl Pass {
         }
     }
 
-    /// One attempt. A skipped event leaves its instance open, so that it goes on at once.
+    /// Makes one attempt. A skipped event leaves its instance open, so that it goes on at once.
     fn attempt(&self, works: &mut [Work], recording: Recording) {
         loop {
             for work in works.iter_mut().filter(|work| work.is_open()) {
@@ -136,7 +136,7 @@ impl Pass {
         let Err(error) = self.transact(open, ApplyMode::Batch, recording) else { return };
         match open {
             [work] => self.alone(work, error, recording),
-            // Its own transaction may help.
+            // A transaction for each instance alone may help.
             _ if error.kind() == StoreErrorKind::Timeout => self.briefly(open, recording),
             _ if !error.concerns_all() => {
                 for work in open {
@@ -170,7 +170,7 @@ impl Pass {
         }
     }
 
-    /// A single instance failed with this error.
+    /// Handles an error of a single instance.
     fn alone(&self, work: &mut Work, error: StoreError, recording: Recording) {
         let outcome = if error.is_statements_fault() {
             self.single_steps.fetch_add(1, Ordering::Relaxed);
@@ -190,10 +190,10 @@ impl Pass {
         }
     }
 
-    /// A single instance cannot go on for this error.
+    /// Ends the work on a single instance that cannot go on because of this error.
     pub(crate) fn note_trouble(&self, work: &mut Work, error: StoreError) {
         if error.kind() == StoreErrorKind::Diverged {
-            // What is kept of the log is older than the log. The pass reads it again.
+            // The kept pages are older than the log. The pass reads the log again.
             self.source.forget();
             let found = self.of_copy(work).unwrap_or_else(|| crate::error::chain(&error));
             work.stop(StopCause::HistoryChanged { found });
@@ -202,8 +202,8 @@ impl Pass {
         }
     }
 
-    /// The database of the read models said that its log lacks the end of this work. Where the source has it still, the two are
-    /// not one, though their ids are: one was copied from the other.
+    /// The database of the read models said that its log lacks the last event of this work. If the source still has
+    /// the event, there are two logs with one id: one is a copy of the other.
     fn of_copy(&self, work: &Work) -> Option<String> {
         let (position, Some(id)) = work.end()? else { return None };
         let stands = history::standing(self.source.as_ref(), &work.instance, position).ok()?;
@@ -226,7 +226,7 @@ fn is_timed_out(work: &Work) -> bool {
     matches!(&work.status, Status::Trouble(error) if error.kind() == StoreErrorKind::Timeout)
 }
 
-/// Whether it is to be tried again, for a reason that others need not share.
+/// True when it is to be tried again for a reason that other instances need not share.
 fn has_own_trouble(work: &Work) -> bool {
     match &work.status {
         Status::Failed => true,

@@ -17,7 +17,7 @@ fn jittered(full: Duration, random: f64) -> Duration {
     full.mul_f64(1.0 - random / 10.0)
 }
 
-/// Between 0 and 1. The standard library seeds each of these hashers anew.
+/// A random number between 0 and 1. The standard library gives each of these hashers a new seed.
 fn random() -> f64 {
     let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)

@@ -25,7 +25,7 @@ pub(crate) fn of_statement(error: &StoreError) -> ReduceFailure {
     ReduceFailure { class, error: chain(error) }
 }
 
-/// What is to be recorded of a failed attempt.
+/// The record of a failed attempt.
 pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failure: &ReduceFailure) -> Attempt {
     let before = state.blocked.as_ref().filter(|blocked| blocked.position == event.position);
     let attempts = before.map_or(0, |blocked| blocked.attempts).saturating_add(1);
@@ -53,7 +53,7 @@ pub(crate) fn decide(config: &HandlerConfig, state: &State, event: &Event, failu
     }
 }
 
-/// What is to be recorded of an event whose aggregate is parked.
+/// The record of an event whose aggregate is parked.
 pub(crate) fn behind_parked(event: &Event) -> Attempt {
     Attempt {
         instance: event.instance.clone(),
@@ -69,7 +69,7 @@ pub(crate) fn behind_parked(event: &Event) -> Attempt {
     }
 }
 
-/// What a process left behind that did not survive an event.
+/// The failure of an event that a process did not survive.
 pub(crate) fn crash() -> ReduceFailure {
     ReduceFailure { class: FailureClass::Crash, error: "the process died while it tried this event".to_owned() }
 }
@@ -77,7 +77,7 @@ pub(crate) fn crash() -> ReduceFailure {
 /// What a failed attempt means for its instance.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The instance goes on behind the event.
+    /// The instance goes on after the event.
     PassedOver,
     /// The instance waits for the next attempt, or for a person.
     Held(StopCause),
@@ -106,7 +106,7 @@ fn blocked(attempt: &Attempt) -> Blocked {
 
 /// For the operator: what happened, to which projection and instance, what the engine does next.
 ///
-/// `event` is the one that failed, whose trace is told, so that whoever has the trace finds the failure.
+/// `event` is the event that failed. The line names its trace, so that a person who has the trace finds the failure.
 pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt, event: Option<&Event>) {
     let next = match attempt.state {
         FailureStatus::Failing => format!("the instance waits, next attempt in {}", spoken(attempt.retry_in)),

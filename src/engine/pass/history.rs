@@ -15,7 +15,7 @@ use crate::store::EventSource;
 /// A position of an instance, and the event there.
 pub(crate) type Spot = (i64, Option<Uuid>);
 
-/// What stands at a position of an instance, without events.
+/// Asks the log which event is at a position of an instance, and reads no other event.
 pub(crate) fn standing<S: EventSource + ?Sized>(
     source: &S,
     instance: &Arc<str>,
@@ -26,7 +26,7 @@ pub(crate) fn standing<S: EventSource + ?Sized>(
     slices.into_iter().next().ok_or_else(nothing)
 }
 
-/// What stands at these places, in their order, without events: nothing is wanted.
+/// Asks the log which events are at these positions, in their order. The filter wants no event, so none is read.
 pub(crate) fn standings<S: EventSource + ?Sized>(
     source: &S,
     cursors: Vec<Cursor>,
@@ -34,7 +34,7 @@ pub(crate) fn standings<S: EventSource + ?Sized>(
     source.read(&ReadRequest { cursors, wanted: EventFilter::default(), limit: 1, max_bytes: 1 })
 }
 
-/// In what the source's history is not the one that a state belongs to.
+/// How the source's history differs from the one that the state belongs to, if it does.
 pub(crate) fn contradiction<S: EventSource + ?Sized>(source: &S, state: &State) -> Result<Option<String>, StoreError> {
     if state.position == 0 {
         return Ok(None);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::lease::{Lease, Renewal};
 use crate::state::{ProjectionKey, State};
 
-/// For how much of its time a lease is trusted.
+/// The part of its time during which a lease is trusted.
 const TRUST: f64 = 0.8;
 
 /// A lease and until when its holder trusts it, which is before the database gives it to others.
@@ -25,7 +25,7 @@ pub(crate) struct LeaseHandle {
 }
 
 impl LeaseHandle {
-    /// True when the state row says that the lease is still this one.
+    /// True when the state row still names this lease.
     pub(crate) fn is_of(&self, state: &State) -> bool {
         state.owner == Some(self.owner) && state.epoch == self.epoch
     }
@@ -43,7 +43,7 @@ impl LeaseHandle {
         self.lease
     }
 
-    /// True when renewal must have passed over it, which does so where a row is locked.
+    /// True when the renewal is late: it skips rows that are locked.
     pub(crate) fn is_overdue(&self) -> bool {
         !self.is_trusted_at(Instant::now() + self.lease.mul_f64(TRUST - 0.4))
     }
@@ -53,7 +53,7 @@ impl LeaseHandle {
         *self.trusted.lock() = asked + self.lease.mul_f64(TRUST);
     }
 
-    /// True when the work goes event by event.
+    /// True when the instance is probed event by event.
     pub(crate) fn is_careful(&self) -> bool {
         self.careful.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl LeaseRegistry {
         handle
     }
 
-    /// Gives up these, but for those of which another job of this process has a newer handle; returns the instances.
+    /// Gives these leases up and returns their instances, except where another job of this process has a newer handle.
     pub(crate) fn remove(
         &self,
         projection: &ProjectionKey,
@@ -112,8 +112,8 @@ impl LeaseRegistry {
         removed
     }
 
-    /// Extends the trust in those that were renewed. The others are not lost yet: a transaction of ours may have
-    /// locked their rows, which then is as good as the lease; their trust ends by itself.
+    /// Extends the trust in the leases that were renewed. The others are not lost yet. A transaction of this process
+    /// may have locked their rows, and that lock protects as well as the lease. Their trust ends by itself.
     pub(crate) fn renewed(&self, renewals: &[Renewal], asked: Instant) {
         let held = self.held.lock();
         for renewal in renewals {

@@ -47,18 +47,18 @@ pub(crate) struct Pass {
     pub(crate) config: HandlerConfig,
     pub(crate) cancel: Arc<Stop>,
     pub(crate) log: OnceLock<Log>,
-    /// What its reducers are at; several passes may tell the same one.
+    /// Which events its reducers work on. Several passes may share it.
     pub(crate) reducing: Arc<Reducing>,
-    /// True while readers do not see what it fills.
+    /// True while readers do not see its tables.
     pub(crate) is_hidden: AtomicBool,
-    /// How often a statement was refused together with others, and the events went one by one.
+    /// How often a batch was refused and its events were applied one by one.
     pub(crate) single_steps: AtomicU64,
     /// Updates and deletes that met no row.
     pub(crate) missed: AtomicU64,
     pub(crate) meter: Meter,
     #[cfg(feature = "serve")]
     pub(crate) sightings: Sightings,
-    /// Who watches what it changes.
+    /// The watches of the rows that it changes.
     pub(crate) hub: Arc<Hub>,
 }
 

@@ -1,4 +1,4 @@
-//! What is to be done in an instance, decided under the lock of its state. Pure.
+//! Decides, under the lock of its state, what to do in an instance. Pure.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -18,11 +18,11 @@ pub(crate) enum Plan {
     Apply(Run),
 }
 
-/// Steps to apply, and what comes behind them.
+/// Steps to apply, and whether a gap follows them.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) steps: Range<usize>,
-    /// Events are missing behind them, from this checkpoint on.
+    /// Events are missing after the steps, from this checkpoint on.
     pub(crate) gap: Option<i64>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn plan(work: &Work, state: &State, origin: LogIdentity, backoff_cap:
     Plan::Apply(Run { steps: first..first + length, gap })
 }
 
-/// Whether the work would make the first checkpoint of its instance.
+/// True when the work would make the first checkpoint of its instance.
 pub(crate) fn begins(work: &Work, state: &State, origin: LogIdentity, backoff_cap: Duration) -> bool {
     let is_fresh = state.position == 0 || (state.event.is_none() && state.store.is_none());
     is_fresh
@@ -48,8 +48,8 @@ pub(crate) fn begins(work: &Work, state: &State, origin: LogIdentity, backoff_ca
         && matches!(plan(work, state, origin, backoff_cap), Plan::Apply(_))
 }
 
-/// Up to where an instance was removed beside the read models, a new state reads as handled. A log in another database may not
-/// have lost these events, or hold them again: then nothing was handled.
+/// After a removal, a new state counts the removed positions as handled. A log in another database may still hold these
+/// events, or hold them again: then they were not handled.
 fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
     if log == Log::Here || state.position == 0 || state.event.is_some() || state.store.is_some() {
         return None;
@@ -101,8 +101,8 @@ fn refusal(work: &Work, state: &State, origin: LogIdentity, backoff_cap: Duratio
 /// A position and the event there, as far as it is known.
 type Spot = (i64, Option<Uuid>);
 
-/// What the first step has to follow. Where all positions between the checkpoint and the first step are known not to concern
-/// the projection, that is the position in front of it.
+/// The event that the first step has to follow. When no position between the checkpoint and the first step concerns the
+/// projection, that is the position before the step.
 fn start(work: &Work, state: &State, rest: &[Step]) -> Spot {
     let checkpoint = state.position;
     match (work.known(), rest.first()) {
@@ -113,8 +113,8 @@ fn start(work: &Work, state: &State, rest: &[Step]) -> Spot {
     }
 }
 
-/// An event that waits for its next attempt, or for a person. A wait that no back-off can have set comes from a clock
-/// that was wrong, and is over.
+/// Stops at an event that waits for its next attempt, or for a person. A wait longer than any back-off comes from a
+/// clock that was wrong, so it counts as over.
 pub(crate) fn blocking_failure(state: &State, backoff_cap: Duration) -> Option<StopCause> {
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.position > state.position)?;
     let waits = |blocked: &Blocked| !blocked.retry_in.is_zero() && blocked.retry_in <= backoff_cap.saturating_mul(2);
@@ -124,8 +124,8 @@ pub(crate) fn blocking_failure(state: &State, backoff_cap: Duration) -> Option<S
     waits(blocked).then(|| StopCause::Failing(blocked.clone()))
 }
 
-/// How many steps follow the start without a hole, and where the hole begins. Steps that know the event in front of them
-/// follow no other one: what stands between two of them in the log is missing, or was restored to something else.
+/// How many steps follow the start without a hole, and where the hole begins. A step that knows the event before it
+/// follows no other event. If another one is there, events are missing or the log was restored to another history.
 fn dense(steps: &[Step], start: Spot) -> (usize, Option<i64>) {
     let mut last = start;
     for (at, Step { event, .. }) in steps.iter().enumerate() {

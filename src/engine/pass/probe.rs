@@ -1,5 +1,5 @@
-//! Work event by event, for an instance that a process died on: what is tried is written down before it is tried, so that
-//! an event that kills processes is found, counted, and left to the policy.
+//! Works event by event in an instance on which a process died. It records each event before it tries the event. So an
+//! event that kills processes is found and counted, and the policy decides about it.
 
 use std::sync::Arc;
 
@@ -18,17 +18,17 @@ use crate::store::ProjectionTransaction;
 /// What was decided about an event before it is tried.
 #[derive(Debug)]
 enum Before {
-    /// It is written down as being tried.
+    /// The mark says that the event is being tried.
     Try,
     /// Its aggregate is parked, or it was given up; it will not be reduced.
     Leave,
-    /// It killed a process, and this was recorded.
+    /// It killed a process, and the record says so.
     Counted(Attempt),
     Stop(StopCause),
 }
 
 impl Pass {
-    /// Tries the events one by one. Ends the carefulness when all are done.
+    /// Tries the events one by one. When all are done, the instance is no longer probed.
     pub(crate) fn work_carefully(&self, work: &mut Work) {
         let count = work.steps.len();
         while work.next < count && work.is_open() {
@@ -49,7 +49,7 @@ impl Pass {
 
     /// A work for one event.
     fn step_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
-        // A death that is counted may move the checkpoint: the log has to hold the event still.
+        // Counting a death may move the checkpoint, so the log must still hold the event.
         self.log_of(&mut [&mut *work])?;
         if !work.is_open() {
             return Ok(());
@@ -93,7 +93,8 @@ impl Pass {
         Ok(())
     }
 
-    /// Looks at the mark of a former holder, then sets one's own, in a transaction that is over before the event is tried.
+    /// Looks at the mark of a former holder, then sets the mark of this process. The transaction commits before the
+    /// event is tried.
     fn before(&self, work: &Work, step: &Step) -> Result<Before, StoreError> {
         let (LogIdentity { store, log }, instances) = (self.origin()?, [Arc::clone(&work.instance)]);
         let mut before = Before::Leave;
@@ -142,7 +143,7 @@ impl Pass {
         Ok(if left { Before::Leave } else { Before::Try })
     }
 
-    /// Moves the checkpoint to the end of what was read, and lets the next work go by batches again.
+    /// Moves the checkpoint to the end of what was read. The next work goes in batches again.
     fn end_carefully(&self, work: &mut Work) -> Result<(), StoreError> {
         self.transact(&mut [&mut *work], ApplyMode::StepByStep, Recording::Everything)?;
         let Some(handle) = work.lease().cloned() else { return Ok(()) };

@@ -51,7 +51,7 @@ impl StartPositions {
     }
 }
 
-/// In what the store's history is not the one that the place belongs to.
+/// How the store's history differs from the one that the read position belongs to, if it does.
 pub(crate) fn diverged(place: &ReadPosition, slice: &EventBatch) -> Option<String> {
     history::diverged((place.position, place.event), slice)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-/// What the threads of a projection are at.
+/// Which events the threads of a projection are reducing.
 #[derive(Debug, Default)]
 pub(crate) struct Reducing {
     slots: Mutex<Vec<Arc<Slot>>>,
@@ -21,7 +21,7 @@ struct Slot {
     seen: Mutex<(i64, Instant)>,
 }
 
-/// An event that is inside its reducer for long.
+/// An event that has been inside its reducer for long.
 #[derive(Debug)]
 pub(crate) struct Hanging {
     pub(crate) instance: Arc<str>,
@@ -29,15 +29,15 @@ pub(crate) struct Hanging {
     pub(crate) age: Duration,
 }
 
-/// What somebody who waits has seen inside reducers, and since when.
+/// What a waiting thread has seen inside reducers, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     seen: Vec<(Arc<Slot>, i64, Instant)>,
 }
 
 impl Watch {
-    /// True when events of other instances were inside their reducers at all looks for this long, and none of this one was: then
-    /// what works on this one may wait for those.
+    /// True when, at every look for this long, only events of other instances were inside their reducers. Then the
+    /// work on this instance may be waiting for them.
     pub(crate) fn is_held_up(&mut self, reducing: &Reducing, instance: &str, patience: Duration) -> bool {
         let (now, before) = (Instant::now(), std::mem::take(&mut self.seen));
         for slot in reducing.slots.lock().iter() {
@@ -69,7 +69,7 @@ impl Reducing {
         Inside { reducing: self, slot }
     }
 
-    /// Those that were inside the same reducer at all looks for this long. Looking is left to one thread.
+    /// The events that were inside the same reducer at every look for this long. One thread alone may call it.
     pub(crate) fn hanging(&self, patience: Duration) -> Vec<Hanging> {
         let now = Instant::now();
         let look = |slot: &Arc<Slot>| {
@@ -86,7 +86,7 @@ impl Reducing {
 }
 
 impl Inside<'_> {
-    /// The next event goes into the reducer.
+    /// Notes that this event goes into the reducer.
     pub(crate) fn at(&self, position: i64) {
         self.slot.position.store(position, Ordering::Relaxed);
     }

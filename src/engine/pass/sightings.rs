@@ -1,5 +1,5 @@
-//! Which event types a process has applied, and which tables their statements touched: lineage from what was seen, beside
-//! what projections declare.
+//! Which event types a process has applied, and which tables their statements touched: lineage from what was seen, in
+//! addition to what projections declare.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -17,17 +17,17 @@ use crate::state::State;
 use crate::statement::Statement;
 use crate::stop_cause::{StopCause, Stopped};
 
-/// Events that are reduced ahead before one looks again whether that is over.
+/// How many events are reduced ahead between two checks whether to stop.
 const UNASKED: usize = 64;
 
-/// Events of a work that are remembered for those who wait for them; of more the database tells.
+/// The most events of a work that are remembered for waiting calls. For others they ask the database.
 const MOST_AWAITED: usize = 256;
 
 /// What became of some events.
 #[derive(Debug, Default)]
 #[must_use = "it says where the work stopped"]
 pub struct Processed {
-    /// Events, of those given, that are in the read model now; also those that were before.
+    /// How many of the given events are in the read model now. Events that were there before count too.
     pub applied: usize,
     /// Instances that stopped before their last event, in order of instances.
     pub stopped: Vec<Stopped>,
@@ -67,7 +67,7 @@ pub(crate) struct Work {
     pub(crate) origin: Origin,
     pub(crate) right: Right,
     pub(crate) steps: Vec<Step>,
-    /// How many of the steps are behind us.
+    /// How many of the steps are done.
     pub(crate) next: usize,
     pub(crate) applied: usize,
     pub(crate) status: Status,
@@ -83,7 +83,7 @@ pub(crate) struct Work {
 pub(crate) enum Origin {
     /// A caller gave them. They follow the checkpoint without a hole.
     Given,
-    /// The queue. What it has shown before tells what lies in front of them.
+    /// The queue. The events that it showed before tell what comes before these.
     Queue(Known),
     /// The log: every wanted event above a checkpoint.
     Read {
@@ -91,12 +91,12 @@ pub(crate) enum Origin {
         after: i64,
         /// Where the checkpoint goes once all steps are applied, with the event there.
         to: Option<(i64, Option<Uuid>)>,
-        /// The first that a pass has read of its instance: nothing that is not committed yet lies in front of it.
+        /// True for the first read of its instance in a pass: every event before it is committed.
         is_first: bool,
     },
 }
 
-/// By what right a work may be done.
+/// The right by which a process does a work.
 #[derive(Debug, Clone)]
 pub(crate) enum Right {
     /// A caller's, whose passes need no lease.
@@ -174,14 +174,14 @@ impl Work {
         }
     }
 
-    /// Takes note of the checkpoint, which has moved.
+    /// Notes that the checkpoint has moved.
     pub(crate) fn moved_to(&mut self, position: i64) {
         if let Origin::Read { after, .. } = &mut self.origin {
             *after = position;
         }
     }
 
-    /// Where the checkpoint goes behind the last step, where that is known.
+    /// The checkpoint after the last step, if it is known.
     pub(crate) fn scanned_to(&self) -> Option<(i64, Option<Uuid>)> {
         match self.origin {
             Origin::Read { to, .. } => to,
@@ -208,13 +208,13 @@ impl Work {
         }
     }
 
-    /// Takes note that all events between these positions were applied.
+    /// Notes that all events between these positions were applied.
     pub(crate) fn add_clean(&mut self, from: i64, to: i64) {
         let begin = self.clean.filter(|(_, end)| *end == from).map_or(from, |(begin, _)| begin);
         self.clean = Some((begin, to));
     }
 
-    /// What is known of it, for those who wait for its events.
+    /// What waiting calls may know about the work.
     pub(crate) fn moved(&self) -> Moved {
         let few = self.steps.get(..self.next).filter(|steps| self.clean.is_some() && steps.len() <= MOST_AWAITED);
         let spot = |step: &Step| (step.event.position, Some(step.event.id));
@@ -254,7 +254,7 @@ impl Work {
         }
     }
 
-    /// Reduces before the first attempt, until that is over.
+    /// Reduces ahead of the first attempt, until it has nothing left or is told to stop.
     pub(crate) fn reduce_ahead(&mut self, projection: &Projection, reducing: &Reducing, is_over: impl Fn() -> bool) {
         let inside = reducing.enter(&self.instance);
         for steps in self.steps.chunks_mut(UNASKED).take_while(|_| !is_over()) {
@@ -275,13 +275,13 @@ impl Work {
         self.scanned_to().or_else(|| self.steps.last().map(|step| (step.event.position, Some(step.event.id))))
     }
 
-    /// The position at which it stands: that of the next event, or the checkpoint.
+    /// The position of the next event, or the checkpoint when there is none.
     pub(crate) fn position(&self) -> i64 {
         let event = self.steps.get(self.next).or(self.steps.last());
         event.map_or(self.after().unwrap_or(0), |step| step.event.position)
     }
 
-    /// Goes on behind the event that failed, or leaves the instance.
+    /// Goes on after the event that failed, or leaves the instance.
     pub(crate) fn end_attempt(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::PassedOver => self.next += 1,

@@ -1,4 +1,4 @@
-//! Reading what lies above the checkpoints, and checking that checkpoints belong to the store's history.
+//! Reads the events above the checkpoints, and checks that the checkpoints belong to the store's history.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::query::{Cursor, EventBatch, Flaw, HeadsRequest, ReadRequest, Span};
 use crate::state::State;
 use crate::stop_cause::{StopCause, Stopped};
 
-/// What lies above the checkpoints of some instances.
+/// The events above the checkpoints of some instances.
 #[derive(Debug, Default)]
 #[must_use = "process it"]
 pub struct Fetched {
@@ -54,7 +54,7 @@ impl Pass {
         Ok(fetched)
     }
 
-    /// Reads where instances stand, again where trying again may help.
+    /// Reads the states of instances. It tries again when that may help.
     pub(crate) fn open(&self, instances: &[Arc<str>]) -> Result<StartPositions, StoreError> {
         self.with_retries(|| {
             let mut opened = self.open_once(instances)?;
@@ -63,7 +63,7 @@ impl Pass {
         })
     }
 
-    /// Reads a page, again where trying again may help.
+    /// Reads a page. It tries again when that may help.
     pub(crate) fn read(&self, places: &[ReadPosition]) -> Result<Fetched, StoreError> {
         self.with_retries(|| self.read_once(places))
     }
@@ -120,7 +120,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Finds out how far the instances are behind, where that decides how many share a page.
+    /// Finds out how far the instances lag, if that decides how many share a page.
     fn measure(&self, places: &mut [ReadPosition]) -> Result<(), StoreError> {
         if places.len() < 2 {
             return Ok(());
@@ -157,12 +157,12 @@ impl Pass {
         Ok(fetched)
     }
 
-    /// What stands at a position of an instance, without events.
+    /// Asks the log which event is at a position of an instance, and reads no other event.
     pub(crate) fn standing(&self, instance: &Arc<str>, position: i64) -> Result<EventBatch, StoreError> {
         history::standing(self.source.as_ref(), instance, position)
     }
 
-    /// In what the store's history is not the one that a state belongs to.
+    /// How the store's history differs from the one that the state belongs to, if it does.
     pub(crate) fn contradiction(&self, state: &State) -> Result<Option<String>, StoreError> {
         history::contradiction(self.source.as_ref(), state)
     }

@@ -1,4 +1,5 @@
-//! Page after page of events for some instances: the next ones are made ready while the last one is worked on.
+//! Reads page after page of events for some instances. The next pages are made ready while the pass works on the last
+//! one.
 
 use std::collections::VecDeque;
 use std::panic::resume_unwind;
@@ -14,16 +15,16 @@ use crate::engine::pass::read_position::ReadPosition;
 use crate::engine::read::fetch::Fetched;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// Events that one page holds, at most, unless a single instance is allowed more. Larger pages gain nothing.
+/// The most events of a page, unless a single instance is allowed more. Larger pages gain nothing.
 const MOST_EVENTS: usize = 10_000;
 
-/// The places that are still to be read from.
+/// The places from which reading goes on.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     places: VecDeque<ReadPosition>,
-    /// Pages for one instance, at most.
+    /// The most pages for one instance.
     pages: usize,
-    /// Places that have had so many.
+    /// Places that have had the most pages.
     pub(crate) left: Vec<ReadPosition>,
 }
 
@@ -68,7 +69,7 @@ struct PageLoader<'s, 'e> {
     prepare: Prepare<'s>,
     idle: Vec<Ahead<'s>>,
     asked: VecDeque<Ahead<'s>>,
-    /// What was worked on last, to be freed beside the work on the next.
+    /// The last work, to be freed while the next work runs.
     spent: Option<Fetched>,
 }
 
@@ -110,7 +111,7 @@ impl<'s> PageLoader<'s, '_> {
         Ok(Ahead { asked, read, thread: thread.map_err(failed)?, stopped: Vec::new() })
     }
 
-    /// What was asked for first; `None` when nothing was. A panic of that thread goes on here.
+    /// Waits for the page that was asked for first. `None` when none was. A panic of the reading thread goes on here.
     fn wait(&mut self) -> Option<Result<Fetched, StoreError>> {
         let mut ahead = self.asked.pop_front()?;
         let Ok(mut read) = ahead.read.recv() else {
@@ -162,7 +163,7 @@ impl Pass {
                     feed.add(place);
                 }
                 self.ask(feed, &mut reader, AHEAD)?;
-                // Where nobody was asked it is freed here.
+                // No thread took it, so it is freed here.
                 reader.spent = None;
                 let stopped = work(&mut fetched);
                 reader.spent = Some(fetched);
@@ -184,7 +185,7 @@ impl Pass {
         Ok(fetched)
     }
 
-    /// Has pages read, until there are so many.
+    /// Asks for pages, until this many are under way.
     fn ask(&self, feed: &mut ReadAhead, reader: &mut PageLoader<'_, '_>, pages: usize) -> Result<(), StoreError> {
         while reader.asked.len() < pages {
             let page = feed.page(&self.config);

@@ -1,8 +1,8 @@
-//! One pass over the log for all projections that are at the same place: a page that one of them has read is kept for the
-//! others, and is read for those too that come right behind.
+//! One pass over the log for all projections that are at the same place: a page that one of them reads is kept
+//! for the others. The read covers the types of the projections that follow closely, too.
 //!
-//! A page says nothing about what comes behind it, also when it held the end of the log as it was then: its user
-//! reads on from its last event. So a page cannot hide what was pushed after it was read.
+//! A page says nothing about the events after it, even if it held the end of the log at that time: its user reads on
+//! from its last event. So a page cannot hide what was pushed after it was read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Re
 use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
-/// Bytes that kept pages hold, at most, beside the last one.
+/// The most bytes that kept pages hold, not counting the last page.
 const MOST_BYTES: usize = 48 << 20;
 
-/// What an event takes beside its payload and metadata, about.
+/// About how many bytes an event takes in addition to its payload and metadata.
 const OF_AN_EVENT: usize = 300;
 
 /// How long a projection waits for another one that reads the same page.
@@ -31,7 +31,7 @@ const LONGEST_KEPT: Duration = Duration::from_secs(5);
 /// Events of a page at the end of a log that are too few to be kept.
 const SHORT: usize = 50;
 
-/// Instances of which it is known who reads where, at most; what is forgotten costs a read.
+/// The most instances for which the readers' places are remembered. Each one that is forgotten costs a read.
 const MOST_INSTANCES: usize = 10_000;
 
 /// All events of some types above a position and up to the last one.
@@ -218,7 +218,7 @@ impl SharedReader {
             if missing.iter().any(being_read) && !self.pages.read.wait_until(&mut kept, deadline).timed_out() {
                 continue;
             }
-            // What another one still reads after so long is read once more.
+            // A page that another projection still reads after this time is read a second time.
             for cursor in &missing {
                 let place = (Arc::clone(&cursor.instance), cursor.after);
                 kept.reading.insert(place, Arc::clone(&self.wanted));
@@ -240,7 +240,7 @@ impl SharedReader {
         };
         let mut slices = read(missing.to_vec(), &wanted)?;
         let mut kept = self.pages.kept.lock();
-        // What was read before all was dropped may be of a log that is no more.
+        // Pages read before the drop may come from a log that no longer exists.
         let is_current = kept.forgotten == forgotten;
         for slice in slices.iter().filter(|_| is_current) {
             kept.keep(self.id, slice, &wanted, request.limit);
@@ -252,7 +252,7 @@ impl SharedReader {
         for slice in &mut slices {
             slice.events.retain(|event| wants(&self.wanted, event));
         }
-        // A full page without an event of one's own tells nothing.
+        // A full page without an event for this projection tells it nothing.
         let nothing = |slice: &EventBatch| slice.more && slice.events.is_empty();
         let again: Vec<Cursor> =
             missing.iter().zip(&slices).filter(|(_, slice)| nothing(slice)).map(|(c, _)| c.clone()).collect();
@@ -282,7 +282,7 @@ impl KeptPages {
         Some(place <= after && place >= after.saturating_sub(far))
     }
 
-    /// What this reader wants, and what those want that come right behind it.
+    /// The filter of this reader, joined with those of the readers that follow closely.
     fn wanted(&self, reader: u64, own: &Arc<EventFilter>, cursors: &[Cursor], limit: usize) -> EventFilter {
         let mut wanted = EventFilter::clone(own);
         for (other, theirs) in self.readers.iter().filter(|(other, _)| **other != reader) {
@@ -295,7 +295,7 @@ impl KeptPages {
         wanted
     }
 
-    /// Keeps a page that another reader may use, unless it is so short that reading it anew costs no more.
+    /// Keeps a page that another reader may use, unless it is so short that reading it again costs no more.
     fn keep(&mut self, reader: u64, slice: &EventBatch, wanted: &Arc<EventFilter>, limit: usize) {
         let useful = |(other, theirs): (&u64, &Arc<EventFilter>)| {
             *other != reader

@@ -37,7 +37,7 @@ use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
 use crate::subscription::{Bus, Topics};
 use crate::sync::Mutex;
 
-/// Connections that the loops need beside those of the workers.
+/// Connections that the loops need in addition to those of the workers.
 const FOR_LOOPS: usize = 3;
 
 /// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
@@ -345,7 +345,7 @@ impl EngineBuilder {
                 let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
                 handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
             };
-            // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
+            // An event that fails in a build has failed before, or always fails. A person decides; nobody waits.
             let at_once = config.clone().at_once();
             shadows.push(Runner::new(handler(Arc::clone(&self.source), projection.shadow(NEXT), at_once)?));
             let source = pages.reader(projection.wanted());

@@ -60,7 +60,7 @@ pub struct Engine {
     pulses: Vec<(&'static str, Arc<Pulse>)>,
     threads: Mutex<Option<Threads>>,
     subscription: Arc<Subscription>,
-    /// Threads that had not ended when a shutdown gave up; held by the call that shuts down.
+    /// Threads that had not ended when a shutdown gave up. The call that shuts down holds the lock.
     left: parking_lot::Mutex<Vec<Thread>>,
 }
 
@@ -125,7 +125,7 @@ impl Engine {
         self.shared.config.system_instance
     }
 
-    /// Takes in which builds there are: what was told of them is known here from now on.
+    /// Reads which builds there are, so that this process knows them from now on.
     pub(crate) fn look_at_builds(&self) -> Result<(), StoreError> {
         self.shared.look_at_builds().map(|_| ())
     }
@@ -135,7 +135,7 @@ impl Engine {
         self.shared.tell_all();
     }
 
-    /// Waits for anything to move, this long at most; false once it is shut down.
+    /// Waits this long at most. Returns false once the engine is shut down.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.shared.stop.wait(time)
     }
@@ -161,7 +161,7 @@ impl Engine {
         let (_, runner) = self.find(projection).ok_or_else(unknown)?;
         let outcome = runner.handler.trigger(instances);
         self.shared.progress.all_moved();
-        // Where nothing was left to do nothing was refused, and the rows need not show it all the same.
+        // A pass without work refuses nothing, but the rows may still be wrong.
         let torn = runner.torn.lock().clone();
         torn.map_or(Ok(()), |found| Err(torn_tables("bringing them up to date", &found)))?;
         outcome
@@ -177,7 +177,7 @@ impl Engine {
         Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
     }
 
-    /// Takes in what was paused, or goes on, before the next tick reads it.
+    /// Notes a pause, or its end, before the next tick reads it.
     pub(crate) fn note_pause(&self, projection: &str, instance: Option<&str>, on: bool) {
         self.shared.pauses.note(projection, instance, on);
     }
@@ -187,7 +187,7 @@ impl Engine {
         Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
     }
 
-    /// The build of the version under its own name, and one that is filled beside it.
+    /// The build of the version under its plain name, and its shadow if there is one.
     pub(crate) fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
         let own = self.handler(projection)?;
         let known = self.shared.stores.models.builds().builds()?;
@@ -196,7 +196,7 @@ impl Engine {
         Ok(std::iter::once(own).chain(beside.filter(is_made).map(|runner| &runner.handler)).collect())
     }
 
-    /// What waited for the event may go on.
+    /// Wakes the work that waited for the event.
     pub(crate) fn mended(&self, outcome: Result<RetryOutcome, FailureError>) -> Result<RetryOutcome, FailureError> {
         self.shared.progress.all_moved();
         self.shared.request_tick();

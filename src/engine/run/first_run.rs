@@ -25,7 +25,7 @@ const PAGE: usize = 1000;
 /// The first run of a projection that this process leads.
 #[derive(Debug)]
 pub(crate) struct FirstRun {
-    /// It begins anew after a reset.
+    /// It begins again after a reset.
     resets: i64,
     /// The last instance that was looked at.
     after: Option<Arc<str>>,

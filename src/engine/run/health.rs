@@ -92,13 +92,13 @@ pub struct ProjectionHealth {
     pub skipped: u64,
     /// Instances that this process works on now.
     pub leases_here: usize,
-    /// How often this process had a batch refused and went through its events one by one, to find the one at fault; builds
-    /// beside the live one apart. That is many times slower: where it grows and failures do not, report it.
+    /// How often this process had a batch refused and went through its events one by one, to find the one at fault.
+    /// Shadow builds do not count. Single steps are many times slower: report it when this grows and failures do not.
     pub single_steps: u64,
-    /// Updates and deletes of this process that met no row, builds beside the live one apart: where it grows, a reducer may
-    /// take for granted what is not there ([`ExpectRows`](crate::statement::ExpectRows) makes that a failure). It is counted only where
-    /// the database tells it with the answer that it gives in any case, so there may be more: deletes that are written
-    /// together, and several updates of one row that are written as one, tell nothing.
+    /// Updates and deletes of this process that met no row; shadow builds do not count. When it grows, a reducer may
+    /// rely on rows that do not exist ([`ExpectRows`](crate::statement::ExpectRows) makes that a failure). It is
+    /// counted only where the database tells it with the answer that it gives in any case, so there may be more:
+    /// deletes that are written together, and several updates of one row that are written as one, tell nothing.
     pub missed: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,

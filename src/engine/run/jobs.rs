@@ -191,8 +191,8 @@ impl Shared {
         processed
     }
 
-    /// A build that cannot go on is left alone, for a while or for good; what was read of another history is read anew; other
-    /// stops are only told.
+    /// Acts on a stop. A build that cannot go on is left alone, for a while or for good. Events of another history are
+    /// read again. Other stops are only reported.
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}

@@ -32,8 +32,8 @@ pub(crate) struct Look {
 }
 
 impl Shared {
-    /// The id of the event store whose log lies beside the states, where one query sees both. The id alone proves nothing: a
-    /// copy of the database has it too, and its heads say nothing about the log that is read.
+    /// The id of the event store whose log is in the database of the states, if one query sees both. The id alone
+    /// proves nothing: a copy of the database has it too, and its heads say nothing about the log that is read.
     pub(crate) fn log_beside_states(&self) -> Result<Option<Uuid>, StoreError> {
         let is_beside = self.stores.is_one_store
             || match &self.stores.events {

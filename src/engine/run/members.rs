@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-/// True when `me` is the one that takes this pair first; also when nobody is known to be alive.
+/// True when `me` is the process that takes this pair first, and when no process is known to be alive.
 pub(crate) fn prefers(members: impl Iterator<Item = Uuid>, me: Uuid, projection: &str, instance: &str) -> bool {
     let pair = mix(projection.bytes().chain([0]).chain(instance.bytes()).fold(0xcbf2_9ce4_8422_2325, step));
     let weight = |member: &Uuid| (mix(member.as_bytes().iter().copied().fold(pair, step)), *member);

@@ -40,8 +40,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Knows what commands mean.
 pub(crate) trait CommandHandler: fmt::Debug + Send + Sync {
-    /// Carries out a command and returns its answer. It is begun anew, possibly by another process, when this one does
-    /// not come to an end.
+    /// Carries out a command and returns its answer. If this process does not finish it, this or another process
+    /// begins it again.
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError>;
 }
 
@@ -267,7 +267,7 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
     let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
     let outcome = match outcome {
         Ok(Ok(answer)) => Some((CommandState::Done, answer)),
-        // An error of what was cut short is none of the command's; somebody begins it anew.
+        // The work was cut short, so its error is not the command's. A process begins the command again.
         Ok(Err(_)) if !task.may_go_on() => None,
         Ok(Err(OperateError::ShutDown)) => None,
         Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": chain(&error) }))),

@@ -51,7 +51,7 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
-    /// What commands are at that reduce events beside it: on their own builds, or to look at it.
+    /// What commands reduce at this moment, on their own builds or to check this one.
     pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,

@@ -1,11 +1,11 @@
-//! Which work is waiting, which is running, and what a free worker takes next. Pure but for its lock.
+//! Which work is waiting, which is running, and what a free worker takes next. It has no effects but its lock.
 //!
-//! Projections take turns, and within one events at hand and what is to be caught up do. While there are two workers or
-//! more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance gets the
-//! last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first trouble takes
-//! one time-out at most, and is remembered. An instance that has trouble of its own has its own jobs.
+//! Projections take turns. Within a projection, events at hand and catching up take turns. While there are two workers
+//! or more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance
+//! gets the last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first
+//! trouble takes one time-out at most, and is remembered. An instance that has trouble of its own has its own jobs.
 //!
-//! What readers do not see yet comes last, but has its turn when enough live jobs went before it.
+//! A build that readers do not see yet comes last, but has its turn after enough live jobs.
 //!
 //! A job whose reducer hangs keeps only the instance of that reducer, and counts no more: a spare thread takes its place, as
 //! long as there is one. Each worker has one spare. Beyond that such jobs count as others do, so that a projection whose
@@ -20,10 +20,10 @@ use crate::engine::pass::work::Work;
 use crate::engine::run::schedule::queues::{Lane, MOST_WAITING, Pair, Queues, Running, Setbacks};
 use crate::sync::Mutex;
 
-/// Live jobs, after which work in the background has a turn, for one job.
+/// After this many live jobs, work in the background has a turn of one job.
 const BEFORE_A_TURN: usize = 8;
 
-/// Batches straight from the queue that wait, at most; the instances of the others are caught up instead.
+/// The most batches of events at hand that wait. The instances of other batches are caught up instead.
 const MOST_DIRECT: usize = 256;
 
 /// Work for one job of the pool. Its instances are claimed.
@@ -49,7 +49,7 @@ impl Schedule {
         Self { queues: Mutex::new(Queues { lanes, ..Queues::default() }), workers, batch: batch.max(1) }
     }
 
-    /// How many threads it takes: each worker has a spare one.
+    /// How many threads the pool needs: each worker has a spare one.
     pub(crate) fn threads(&self) -> usize {
         self.workers.saturating_mul(2)
     }
@@ -118,7 +118,7 @@ impl Schedule {
         true
     }
 
-    /// True when so many jobs leave a worker free, or when there is but one.
+    /// True when so many jobs leave a worker free, or when there is only one worker.
     fn leaves_one(&self, jobs: usize) -> bool {
         jobs < self.workers || self.workers == 1
     }
@@ -145,8 +145,8 @@ impl Schedule {
         job
     }
 
-    /// Live work first. What is done in the background would wait for ever where that never ends: it has a turn now and then,
-    /// also on the last worker, but on one worker only.
+    /// Picks live work first. If live work never ended, background work would never start. So background work has a
+    /// turn from time to time, even on the last worker, but on one worker only.
     fn pick(&self, queues: &mut Queues) -> Option<Job> {
         if queues.live >= BEFORE_A_TURN
             && !queues.lanes.iter().any(|lane| lane.background && lane.running > 0)
@@ -164,7 +164,7 @@ impl Schedule {
         Some(job)
     }
 
-    /// An instance that has its share of workers comes after all others.
+    /// Picks an instance that has its share of workers only after all others.
     fn pick_of(&self, queues: &mut Queues, background: bool) -> Option<Job> {
         self.pick_within(queues, background, false).or_else(|| self.pick_within(queues, background, true))
     }
@@ -206,7 +206,8 @@ impl Schedule {
         Some(job)
     }
 
-    /// The first events at hand of which no instance has its share of workers; the others keep their places.
+    /// Takes the first batch of events at hand in which no instance has its share of workers. The others keep their
+    /// places.
     fn pick_direct(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
         let Queues { lanes, busy, troubled, .. } = queues;
         let (lane, may) = (lanes.get_mut(projection)?, self.may_have(busy, troubled, projection, beyond));
@@ -229,7 +230,7 @@ impl Schedule {
         (!instances.is_empty()).then_some(Job { id: 0, projection, instances, direct: None })
     }
 
-    /// Whether a projection may have one more job of an instance.
+    /// True for instances of which the projection may have one more job.
     fn may_have<'q>(
         &self,
         busy: &'q HashMap<Arc<str>, usize>,
@@ -270,8 +271,8 @@ impl Schedule {
         }
     }
 
-    /// Takes in which pairs are inside reducers that hang, all of them. Returns the projections that have work for which no
-    /// worker is left, since reducers that hang have them all.
+    /// Notes which pairs are inside reducers that hang; `hanging` lists all of them. Returns the projections whose
+    /// work has no worker because hanging reducers have them all.
     pub(crate) fn mind_hanging(&self, hanging: &[Pair]) -> Vec<usize> {
         let mut queues = self.queues.lock();
         let mut found: BTreeMap<u64, Vec<Arc<str>>> = BTreeMap::new();
@@ -293,7 +294,7 @@ impl Schedule {
         }
         let spares = self.threads().saturating_sub(self.workers);
         let hang: Vec<u64> = queues.running.iter().filter(|(_, job)| job.hangs).map(|(id, _)| *id).collect();
-        // Those that have one already keep it.
+        // A job that has a spare thread keeps it.
         let has_one = |id: &u64| queues.running.get(id).is_some_and(|job| job.replaced);
         let (have, want): (Vec<u64>, Vec<u64>) = hang.into_iter().partition(has_one);
         for id in want.into_iter().take(spares.saturating_sub(have.len())) {

@@ -109,7 +109,7 @@ mod tests {
         Uuid::from_u64_pair(history, position.unsigned_abs())
     }
 
-    /// An event behind one of its own history.
+    /// An event that follows one of its own history.
     fn event(kind: &str, position: i64) -> Event {
         behind((HISTORY, position - 1), kind, position)
     }

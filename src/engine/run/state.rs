@@ -78,7 +78,7 @@ pub(crate) struct Fleet {
     pub(crate) deaf: Mutex<Option<String>>,
     /// The database answers, but what is said of pushes does not arrive.
     pub(crate) swallowed: AtomicBool,
-    /// What stands beside this process on the list of updates that met no row; none where that is not known.
+    /// The counts of updates without a row that this process last wrote to the list of members. `None` when unknown.
     pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
 }
 

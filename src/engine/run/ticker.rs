@@ -186,8 +186,8 @@ impl Ticker {
         Ok(look)
     }
 
-    /// Those for this process: where it leads the first run, where it is the one to take it first, and where the one that
-    /// should has not moved it since the last tick.
+    /// The pairs for this process: it leads their first run, it is to take them first, or the process that should take
+    /// them has not moved them since the last tick.
     fn ours(&mut self, lags: Vec<Lag>) -> BTreeMap<usize, Vec<Arc<str>>> {
         let mut ours: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
         let before = std::mem::take(&mut self.left_to_others);

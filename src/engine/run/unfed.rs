@@ -2,8 +2,8 @@
 //!
 //! What the engines alive keep current then is not what readers see. With
 //! [`auto_switch`](crate::EngineConfig::auto_switch) the version of the newest engine takes the place of the live one,
-//! once nobody has run that for as long as a lease: a process that is started anew, or a database that was away, moves
-//! no reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
+//! once nobody has run the live version for as long as a lease: a restart of a process or of the database moves no
+//! reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
 //! to a version as of where it stood has decided.
 
 use std::time::{Duration, Instant};

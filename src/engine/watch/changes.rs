@@ -17,10 +17,10 @@ pub(crate) const MOST: usize = 64;
 /// Keys in these, at most; those of one change may be more.
 pub(crate) const MOST_KEYS: usize = 1_000;
 
-/// The longest that one call waits, also when it was asked to wait for ever.
+/// The longest that one call waits, even if it was asked to wait without end.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-/// Where one has watched to: from there [`Engine::watch_from`](crate::Engine::watch_from) goes on.
+/// How far a client has watched. [`Engine::watch_from`](crate::Engine::watch_from) goes on from there.
 ///
 /// Its text is what clients of `GET /changes` get as the id of an event. A mark is good in the process that gave it, and as
 /// long as the rows were only changed by events since then. Any other has one read all anew.
@@ -176,7 +176,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Never waits. Where the queue is full, what it holds becomes one word: read anew.
+    /// Never waits. When the queue is full, one notice takes the place of all it holds: read everything again.
     pub(crate) fn put(&self, change: &LiveChange) {
         let mut queued = self.queued.lock();
         let has_room = queued.changes.len() < MOST && keys_of(&queued.changes) + change.keys() <= MOST_KEYS;
@@ -220,7 +220,7 @@ impl Changes {
         self.mark
     }
 
-    /// The next change; waits for it for so long at most. None when none came, or when it [is over](Self::is_over).
+    /// Waits this long at most for the next change. `None` when none came, or when the watch [is over](Self::is_over).
     #[must_use = "what was taken is not told again"]
     pub fn recv_timeout(&self, timeout: Duration) -> Option<LiveChange> {
         self.take(clock::deadline(timeout.min(LONGEST_WAIT)))

@@ -1,9 +1,9 @@
 //! Who watches what, and how far each was told.
 //!
-//! Commits of this process tell which rows they changed. Everything else shows in the states of the live build, which one
-//! thread looks at while somebody watches: a checkpoint that moved although nobody told of it, one that was set back, rows
-//! that were changed behind it, another build. Then there is one word: read anew. That is always right, so whatever is in
-//! doubt ends in it.
+//! Commits of this process tell which rows they changed. Everything else shows in the states of the live build, which
+//! one thread looks at while somebody watches: a checkpoint that moved although nobody told of it, one that was set
+//! back, rows that were changed below it, another build. Then the hub sends one notice: read everything again. That is
+//! always right, so the hub sends it in every case of doubt.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::state::{ProjectionKey, State};
 use crate::store::ProjectionStore;
 use crate::sync::{Condvar, Mutex};
 
-/// Those who watch at once, at most, and what is watched.
+/// The most watches at a time, and the most instances that are watched.
 const MOST: usize = 10_000;
 
-/// For so long after the last one left it is remembered what changed, so that one who comes back goes on.
+/// How long the hub remembers changes after the last watch has ended, so that a client that comes back can go on.
 const LINGER: Duration = Duration::from_mins(1);
 
-/// For so long at most the thread that looks sleeps while nobody watches.
+/// The longest sleep of the thread that looks, while nobody watches.
 const NAP: Duration = Duration::from_secs(1);
 
 /// Instances of which the states are read at once.

@@ -44,10 +44,10 @@ const RESERVED: [&str; 37] = [
     "where",
 ];
 
-/// Words behind which a relation is named.
+/// Words that are followed by the name of a relation.
 const BEFORE_TABLES: [&str; 7] = ["from", "join", "into", "update", "table", "only", "using"];
 
-/// Words that begin or end a transaction, which is the engine's.
+/// Words that begin or end a transaction. Only the engine may do that.
 const TRANSACTIONS: [&str; 9] =
     ["begin", "start", "commit", "end", "abort", "rollback", "savepoint", "release", "prepare"];
 
@@ -62,9 +62,9 @@ fn is_of_word(c: char) -> bool {
 /// A text that is being read, from left to right.
 struct Reader {
     dialect: Dialect,
-    /// What is not read yet.
+    /// The rest of the text, not read yet.
     rest: &'static str,
-    /// From the last placeholder of a table on.
+    /// The text after the last placeholder of a table.
     since: &'static str,
     text: OwnText,
     /// The word in front, if what is in front is a word.
@@ -78,7 +78,7 @@ struct Reader {
 }
 
 impl OwnText {
-    /// Takes a text apart, in the way of its database: what is in quotes or in a comment is left as it is.
+    /// Takes a text apart by the rules of its database. Quoted texts and comments stay as they are.
     pub(super) fn read(dialect: Dialect, text: &'static str) -> Result<Self, String> {
         let mut reader = Reader {
             dialect,
@@ -167,7 +167,7 @@ impl Reader {
         rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len()
     }
 
-    /// What is at hand, for a person.
+    /// The text at the reader's place, for an error.
     fn peek(&self) -> &'static str {
         let end = self.rest.char_indices().skip(1).find(|(_, c)| !is_of_word(*c)).map_or(self.rest.len(), |(at, _)| at);
         self.rest.get(..end).unwrap_or_default()
@@ -183,7 +183,7 @@ impl Reader {
         self.since = self.rest;
     }
 
-    /// Those of PostgreSQL nest.
+    /// Skips a comment. On PostgreSQL comments nest.
     fn comment(&mut self) -> Result<(), String> {
         let mut depth = 0;
         loop {
@@ -221,7 +221,7 @@ impl Reader {
         Err(format!("has a quote without an end: {:.20}", self.rest))
     }
 
-    /// SQLite takes a text for a name where a name has to be.
+    /// Skips a text in quotes. Where a name has to be, SQLite takes it for a name, so it counts as one.
     fn string(&mut self, word: Option<&'static str>) -> Result<(), String> {
         let escapes = self.dialect == Dialect::Postgres && word.is_some_and(|word| word.eq_ignore_ascii_case("e"));
         let text = self.until('\'', escapes)?;
@@ -248,7 +248,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A value by its number; on PostgreSQL a text between tags, too.
+    /// Reads a value by its number, or on PostgreSQL a text between tags.
     fn dollar(&mut self) -> Result<(), String> {
         let digits = self.digits(1);
         if digits > 0 {

@@ -12,7 +12,7 @@ use crate::failure::{
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
-/// An event that is still refused.
+/// An event that fails again.
 struct Refusal {
     position: i64,
     failure: ReduceFailure,
@@ -43,8 +43,8 @@ impl Pass {
         Ok(RetryOutcome { applied, ..RetryOutcome::default() })
     }
 
-    /// Applies the held events of an aggregate, in order, until none is left or one is refused; gives how many were applied. `held`
-    /// is the first of them.
+    /// Applies the held events of an aggregate in order, until all are applied or one is refused. `held` is the first
+    /// of them. Returns how many were applied.
     pub(super) fn apply_aggregate(&self, held: &FailedEvent, told: &mut dyn FnMut(u64)) -> Result<u64, FailureError> {
         let (mut applied, mut from) = (0, held.attempt.position);
         loop {
@@ -59,12 +59,12 @@ impl Pass {
                     *done = Chunk::default();
                     let now = tx.failed_events(&self.key, &query)?;
                     self.apply_chunk(tx, &now, &steps, whole, done)?;
-                    // What is done lies in front.
+                    // The applied events were the first of the aggregate.
                     tx.promote(&self.key, &held.attempt.instance, &Aggregates::from([aggregate_of(held)]))
                 })
             };
             match apply(true, &mut done) {
-                // Step by step it shows which one is refused, and what goes before that.
+                // Single steps find the event that is refused, and apply those before it.
                 Err(error) if error.is_statements_fault() || error.is_transient() => apply(false, &mut done)?,
                 other => other?,
             }
@@ -81,8 +81,8 @@ impl Pass {
         }
     }
 
-    /// Applies those of the held events that were read and reduced, up to the first that is not, or is refused: all that can
-    /// be reduced at once, which is the same as one by one where it succeeds.
+    /// Applies the held events that were read and reduced, up to the first that was not or that is refused. With
+    /// `whole` it applies all reduced ones at once; when that succeeds, the rows are the same as after single steps.
     fn apply_chunk(
         &self,
         tx: &mut dyn ProjectionTransaction,

@@ -10,17 +10,18 @@ use crate::failure::{Attempt, FailedEvent, ReduceFailure};
 use crate::query::{Cursor, EventFilter, ReadRequest};
 use crate::statement::Statement;
 
-/// How many events one may read for each that is wanted, before those are looked up one by one.
+/// Held events are read in one range while it has at most this many events for each held one. Otherwise each is looked
+/// up.
 const SPARSE: usize = 8;
 
-/// Events that are looked up together: each may be as large as any.
+/// The most events that one request looks up. The share of memory of each must still fit a large event.
 const TOGETHER: usize = 16;
 
-/// What held events are reduced to, by position.
+/// The statements of held events, or why a reducer refused, by position.
 pub(super) type Steps = BTreeMap<i64, Result<Statement, ReduceFailure>>;
 
 impl Pass {
-    /// These held events of one instance, as many of the first as there is room for.
+    /// Reads the first of these held events of one instance, as many as fit in memory.
     pub(super) fn events_of(&self, held: &[FailedEvent]) -> Result<Vec<Event>, StoreError> {
         let Some(first) = held.first() else { return Ok(Vec::new()) };
         let mut wanted = self.projection.wanted();
@@ -47,7 +48,8 @@ impl Pass {
         Ok(slices.into_iter().flat_map(|slice| slice.events).collect())
     }
 
-    /// The first of these events, as many as there is room for, reduced; and whether others are left.
+    /// Reads and reduces the first of these events, as many as fit in memory, up to one that is refused. The flag is
+    /// true when it left some out.
     pub(super) fn steps(&self, held: &[FailedEvent]) -> Result<(Steps, bool), FailureError> {
         let Some(first) = held.first() else { return Ok((Steps::new(), false)) };
         let events = self.events_of(held)?;

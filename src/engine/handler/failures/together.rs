@@ -13,19 +13,20 @@ use crate::statement::Statement;
 /// Held events of an instance, read and reduced.
 #[derive(Default)]
 struct Together {
-    /// The last one that was read.
+    /// The position of the last event that was read.
     position: i64,
-    /// Those that can be applied.
+    /// The statements that can be applied, by position.
     ready: BTreeMap<i64, Statement>,
 }
 
-/// Where it stands, and in which state.
+/// The position of a held event, and its state.
 fn place(held: &FailedEvent) -> (i64, FailureStatus) {
     (held.attempt.position, held.attempt.state)
 }
 
 impl Pass {
-    /// Applies what is held in the instances of this page, where that can be done at once. Returns what is left of it.
+    /// Applies the held events of this page's instances, many in one transaction where that is possible. Returns the
+    /// events of the page that need work one by one.
     pub(super) fn retry_page(
         &self,
         mut page: Vec<FailedEvent>,
@@ -38,7 +39,7 @@ impl Pass {
             *parked.entry(Arc::clone(&held.attempt.instance)).or_default() += 1;
         }
         for (instance, _) in parked.into_iter().filter(|(_, count)| *count > 1) {
-            // Where it ended before, each of them is gone through again.
+            // The work ended early here, so every event of the instance stays on the page.
             let Some(refused) = self.apply_held(&instance, by, told)? else { continue };
             let is_done = |held: &FailedEvent| is_parked(held) && !refused.contains(&aggregate_of(held));
             page.retain(|held| held.attempt.instance != instance || !is_done(held));
@@ -46,8 +47,9 @@ impl Pass {
         Ok(page)
     }
 
-    /// Applies the held events of an instance in order, those of many aggregates in one transaction, but for aggregates of which
-    /// one is not reduced, which it returns. `None` when something came in between that only the work on single events can tell.
+    /// Applies the held events of an instance in order, those of many aggregates in one transaction. Returns the
+    /// aggregates that it left out because a reducer refused one of their events. Returns `None` when it has to leave
+    /// the instance to the work on single events, which can tell what was wrong.
     fn apply_held(
         &self,
         instance: &Arc<str>,
@@ -81,7 +83,8 @@ impl Pass {
         }
     }
 
-    /// Reads and reduces these held events as far as there is room. `None` when nothing can be read.
+    /// Reads and reduces the first of these held events, as many as fit in memory. Returns `None` when it can read
+    /// none.
     fn read_as_far_as(
         &self,
         known: &[FailedEvent],
@@ -113,7 +116,8 @@ impl Pass {
         Ok(found)
     }
 
-    /// Applies them in one transaction; false where others are held by now than were known.
+    /// Applies the statements in one transaction. Returns false, and changes nothing, when other events are held now
+    /// than were read.
     fn apply_these(
         &self,
         instance: &Arc<str>,
@@ -139,7 +143,7 @@ impl Pass {
             tx.apply(&self.projection, &[(Arc::clone(instance), ready.values().collect())])?;
             tx.note_all(&self.key, instance, &parked, Action::Retry, by)?;
             tx.forget(&self.key, instance, &positions)?;
-            // What is done lies in front.
+            // The applied events were the first of their aggregates.
             tx.promote(&self.key, instance, &these().map(aggregate_of).collect())
         })?;
         if as_known {

@@ -12,16 +12,16 @@ use crate::state::{Checkpoint, State};
 use crate::statement::Statement;
 use crate::stop_cause::StopCause;
 
-/// What a transaction did to one instance, true once it is committed.
+/// What a transaction does to one instance. It holds once the transaction is committed.
 #[derive(Debug)]
 pub(super) struct Effect {
-    /// The first step that this transaction has to do with; none where it does nothing.
+    /// The first step that this transaction handles.
     pub(super) first: usize,
     pub(super) next: usize,
     pub(super) checkpoint: Option<Checkpoint>,
-    /// That of the step that ends the work, where it is recorded.
+    /// The recorded failure of the step that ends the work, if there is one.
     pub(super) attempt: Option<Attempt>,
-    /// Those of steps that failed for good, and which the work passed over.
+    /// The failures of steps that failed for good. The work went on after them.
     pub(super) passed: Vec<Attempt>,
     /// Steps that wait behind a parked event of their aggregate.
     pub(super) behind: Vec<usize>,
@@ -32,7 +32,8 @@ pub(super) struct Effect {
     pub(super) stop: Option<StopCause>,
     pub(super) clear: bool,
     pub(super) unmark: bool,
-    /// The checkpoint before, when all events from there on are applied, as far as is known for certain.
+    /// The checkpoint before the transaction. `None` when it is not certain that this work applied every event after
+    /// it.
     pub(super) clean: Option<i64>,
     /// [`State::anew`] under the lock.
     pub(super) anew: i64,
@@ -58,8 +59,8 @@ impl Effect {
     }
 }
 
-/// The statements of an instance that are to be applied. What was refused has none, also where it lies above a checkpoint that
-/// was set back.
+/// The statements of an instance that the transaction applies. A refused event has none, even if the checkpoint was set
+/// back below it.
 pub(super) fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>) {
     let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
     (Arc::clone(&work.instance), statements.collect())
@@ -83,7 +84,7 @@ pub(super) fn steps_todo<'w>(work: &'w Work, effect: &'w Effect) -> impl Iterato
     work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo).map(|(_, step)| step)
 }
 
-/// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
+/// The new checkpoint: the end of what was scanned when all steps are done, else the last event applied.
 pub(super) fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uuid) -> Option<Checkpoint> {
     let complete = effect.next == end && end == work.steps.len();
     let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
@@ -97,7 +98,7 @@ pub(crate) fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -
     Checkpoint { instance: Arc::clone(&work.instance), position, event, store }
 }
 
-/// True when the state is as the effect would have left it, or further.
+/// True when the state shows the effect, or later work.
 pub(super) fn shows(effect: &Effect, state: &State) -> bool {
     let moved = effect
         .checkpoint

@@ -13,7 +13,7 @@ use crate::projection::is_reducing;
 /// How long dropping an engine waits for its threads.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For a thread that has nothing to do any more to end.
+/// The time that a thread gets to end once it has nothing more to do.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 impl Engine {
@@ -46,7 +46,7 @@ impl Engine {
             drop(self.shared.workers.pool.lock().take());
             left.extend(threads.workers);
         }
-        // Who has nothing to do any more ends at once, though not at this very moment.
+        // A thread without work ends at once, but may need a moment.
         join_all(&mut left, deadline.max(Instant::now() + LAST_MOMENT));
         let names: Vec<String> = left.iter().map(|thread| thread.name().to_owned()).collect();
         if !names.is_empty() {
@@ -74,7 +74,7 @@ impl Engine {
         self.shared.progress.all_moved();
     }
 
-    /// On its own thread: a connection may be frozen.
+    /// Gives commands and leases back, on its own thread: a connection may be frozen.
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
@@ -104,7 +104,7 @@ impl Engine {
     }
 }
 
-/// Joins those that end by then; the others stay.
+/// Joins the threads that end before the deadline. The others stay in the list.
 fn join_all(threads: &mut Vec<Thread>, deadline: Instant) {
     let late = threads.drain(..).filter_map(|thread| thread.join(deadline).err()).collect();
     *threads = late;

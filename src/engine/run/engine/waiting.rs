@@ -19,17 +19,18 @@ use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::{StopCause, Stopped};
 
-/// How long one waits for the work of this process before one looks whether it is done.
+/// How long a wait relies on the work of this process before it asks the database.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
-/// Between two looks at a state that another process may move: from the first to the longest.
+/// The first and the longest pause between two looks at a state that another process may move.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
-/// After this long a wait asks the log whether the checkpoint is still part of it, and again after each of the other.
+/// After `FIRST_DOUBT` a wait asks the log whether the checkpoint is still part of it. It asks again every
+/// `DOUBT_AGAIN`.
 const FIRST_DOUBT: Duration = Duration::from_millis(100);
 const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 
-/// What the log and the read model say of some events.
+/// What the log and the read model say about some events.
 #[derive(Debug)]
 enum LogView {
     Reached,
@@ -83,7 +84,7 @@ impl Engine {
         })
     }
 
-    /// Where this process is at work, its end tells more cheaply than the database.
+    /// Waits for work of this process that is under way. That costs less than asking the database.
     fn await_work(&self, projection: &str, instance: &str, events: &[Spot], since: u64, deadline: Instant) {
         let Some((at, runner)) = self.find(projection).filter(|_| self.shared.stores.events.is_some()) else { return };
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or(0);
@@ -105,7 +106,7 @@ impl Engine {
 
     /// True when this process has applied each of these events since then.
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
-        // What is applied to a build that readers do not see is nothing to them.
+        // Work on a build that readers do not see does not count.
         let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
         // A connection that was lost meanwhile may have led to another log than the next one does.
         self.shared.mind_generation();
@@ -136,7 +137,7 @@ impl Engine {
             }
             let state = self.state(&live.key, &instance)?;
             if let Some(found) = torn {
-                // Whatever the checkpoint says, the rows need not show it.
+                // The rows need not show what the checkpoint says.
                 let cause = StopCause::Store(torn_tables("waiting for events in them", &found));
                 let stopped = Stopped { instance, position: state.position, cause };
                 return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
@@ -161,7 +162,7 @@ impl Engine {
                 }
                 // Another version is live now.
                 LogView::Reached => continue,
-                // What was found of a checkpoint that moved meanwhile tells nothing.
+                // The checkpoint has moved, so what was found is out of date.
                 LogView::NotYet | LogView::Diverged { .. } => {}
             }
             if let Some(error) = stopped(projection, &state, last.0) {
@@ -185,7 +186,7 @@ impl Engine {
         }
     }
 
-    /// While another version may take the place of the live one, the database says whether it has.
+    /// True when readers still see this build. While another version may take its place, the database is asked.
     fn is_still_seen(&self, runner: &Runner, live: &LiveBuild) -> Result<bool, StoreError> {
         if !runner.state().is_contested || runner.is_shadow() {
             return Ok(true);
@@ -199,7 +200,7 @@ impl Engine {
         Ok(states.into_iter().next().unwrap_or_default())
     }
 
-    /// True when the state was not moved since it was read: what was found of it then holds.
+    /// True when the state has not moved since it was read, so that what was found about it holds.
     fn is_still(&self, live: &LiveBuild, state: &State) -> Result<bool, StoreError> {
         let now = self.state(&live.key, &state.instance)?;
         Ok((now.position, now.event) == (state.position, state.event))
@@ -261,7 +262,7 @@ fn check_outside(projection: &str) -> Result<(), AwaitError> {
     if is_reducing() { Err(AwaitError::InsideReducer { projection: projection.to_owned() }) } else { Ok(()) }
 }
 
-/// The events that prove the others: of those that one transaction stored, whose ids count on, the last.
+/// The events that prove the others. One transaction gives its events consecutive ids, so the last of them is enough.
 fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
     let mut known: Vec<(i64, Uuid)> = events.iter().filter_map(|(position, id)| Some((*position, (*id)?))).collect();
     known.sort_unstable();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::pass::work::Work;
 
-/// Pairs that wait, at most; what comes after that is found by a later tick.
+/// The most pairs that wait. A later tick finds the pairs that had no room.
 pub(super) const MOST_WAITING: usize = 100_000;
 
 /// Instances that wait, in the order in which they came, each once.
@@ -16,7 +16,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// False when it waits already.
+    /// Returns false when the instance waits already.
     pub(super) fn add(&mut self, instance: &Arc<str>) -> bool {
         let is_new = self.known.insert(Arc::clone(instance));
         if is_new {
@@ -25,7 +25,7 @@ impl Line {
         is_new
     }
 
-    /// The first so many that are free; the others keep their places.
+    /// Takes the first free instances, `most` at most. The others keep their places.
     pub(super) fn take(&mut self, most: usize, is_free: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
         let (mut taken, mut passed) = (Vec::new(), Vec::new());
         while taken.len() < most
@@ -58,7 +58,7 @@ impl Line {
 pub(super) struct Lane {
     pub(super) waiting: Line,
     pub(super) direct: VecDeque<Vec<Work>>,
-    /// The last job was of events at hand: the next one is not, if it can be helped.
+    /// The last job was of events at hand. The next one catches up, if anything waits for that.
     pub(super) was_direct: bool,
     pub(super) running: usize,
     /// Worked on when there is nothing else to do and another worker is free, or when it is its turn.
@@ -75,7 +75,7 @@ impl Lane {
 #[derive(Debug, Default)]
 pub(super) struct Setbacks {
     pub(super) times: u32,
-    /// Also in the job that runs.
+    /// True when the job that runs had trouble with it too.
     pub(super) again: bool,
 }
 
@@ -83,10 +83,10 @@ pub(super) struct Setbacks {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) projection: usize,
-    /// Those that it still has.
+    /// The instances that it still has.
     pub(super) instances: Vec<Arc<str>>,
     pub(super) hangs: bool,
-    /// A spare thread works in its place: it counts in no share.
+    /// A spare thread works in its place, so it counts in no share.
     pub(super) replaced: bool,
 }
 
@@ -96,11 +96,11 @@ pub(super) type Pair = (usize, Arc<str>);
 pub(super) struct Queues {
     pub(super) lanes: Vec<Lane>,
     pub(super) waiting: usize,
-    /// Pairs that are worked on, with the job; none for events at hand that wait.
+    /// Pairs that are worked on, each with its job. `None` for events at hand that wait for a job.
     pub(super) claimed: HashMap<Pair, Option<u64>>,
     pub(super) running: BTreeMap<u64, Running>,
     pub(super) last_id: u64,
-    /// To be worked on in their own jobs, so that what they wait for keeps no others waiting.
+    /// Pairs that have their own jobs, so that no other instance waits for what they wait for.
     pub(super) troubled: HashMap<(usize, Arc<str>), Setbacks>,
     /// Asked for while they were being worked on.
     pub(super) again: HashSet<(usize, Arc<str>)>,
@@ -144,7 +144,7 @@ impl Queues {
         }
     }
 
-    /// The same for one that is over, or does not count any more.
+    /// Undoes [`count`](Self::count) for a job that is over, or does not count any more.
     pub(super) fn discount(&mut self, job: &Running) {
         if let Some(lane) = self.lanes.get_mut(job.projection) {
             lane.running = lane.running.saturating_sub(1);
@@ -163,7 +163,7 @@ impl Queues {
         }
     }
 
-    /// Takes all other instances from a job that hangs in these. They wait again.
+    /// Takes all instances from a job but those in whose reducers it hangs. They wait again.
     pub(super) fn free(&mut self, id: u64, hanging: &[Arc<str>]) {
         let Some(job) = self.running.get_mut(&id) else { return };
         let (projection, counts) = (job.projection, !job.replaced);
