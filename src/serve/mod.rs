@@ -7,6 +7,7 @@
 mod address;
 mod board;
 mod changes;
+mod doctor;
 mod error;
 mod health;
 mod http;
