@@ -170,11 +170,14 @@ impl Pass {
                 self.tell(&flight, work, effect);
             }
         }
+        #[cfg(feature = "serve")]
+        {
+            let applied = works.iter().zip(&effects).flat_map(|(work, effect)| steps_todo(work, effect));
+            self.sightings.note(self.projection.tables(), applied.filter_map(sighted));
+        }
         let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
         for (work, effect) in works.iter_mut().zip(effects) {
             self.meter.applied(steps_todo(work, &effect).map(|step| step.event.created_at), now, is_hidden);
-            #[cfg(feature = "serve")]
-            self.sightings.note(self.projection.tables(), steps_todo(work, &effect).filter_map(sighted));
             self.take_over(work, effect);
         }
         Ok(true)

@@ -12,6 +12,9 @@ use crate::table::Table;
 /// Event types that are remembered of a build; what else comes is told as more.
 const MOST: usize = 500;
 
+/// Event types that are counted by themselves before they are added to what is remembered: a search among few is cheap.
+const BATCH_TYPES: usize = 16;
+
 /// What became of the events of one type.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Sighting {
@@ -35,13 +38,35 @@ pub(crate) struct Seen {
 pub(crate) struct Sightings(Mutex<Seen>);
 
 impl Sightings {
-    /// Takes note of events that were applied with their statements, of one batch.
+    /// Takes note of the events of a batch with the statements that were applied for them. It counts per event type first,
+    /// since a batch has many events of few types and this runs for each event.
     pub(crate) fn note<'s>(&self, tables: &[Table], applied: impl Iterator<Item = (&'s Event, &'s Statement)>) {
-        let mut seen = self.0.lock();
+        let mut batch: Vec<(&Event, Sighting)> = Vec::new();
         for (event, statement) in applied {
+            let is_same = |(one, _): &&mut (&Event, Sighting)| {
+                one.event_type() == event.event_type() && one.aggregate_type() == event.aggregate_type()
+            };
+            if let Some((_, sighting)) = batch.iter_mut().find(is_same) {
+                sighting.count(tables, statement);
+                continue;
+            }
+            if batch.len() == BATCH_TYPES {
+                self.add(batch.drain(..));
+            }
+            let mut sighting = Sighting::default();
+            sighting.count(tables, statement);
+            batch.push((event, sighting));
+        }
+        self.add(batch.into_iter());
+    }
+
+    fn add<'s>(&self, batch: impl Iterator<Item = (&'s Event, Sighting)>) {
+        let mut seen = self.0.lock();
+        for (event, counted) in batch {
             if let Some(sighting) = seen.sighting(event) {
-                sighting.events += 1;
-                sighting.touch(tables, statement);
+                sighting.events += counted.events;
+                sighting.tables.extend(counted.tables);
+                sighting.sql.extend(counted.sql);
             }
         }
     }
@@ -72,6 +97,11 @@ impl Seen {
 }
 
 impl Sighting {
+    fn count(&mut self, tables: &[Table], statement: &Statement) {
+        self.events += 1;
+        self.touch(tables, statement);
+    }
+
     fn touch(&mut self, tables: &[Table], statement: &Statement) {
         let table = match statement {
             Statement::Noop => return,
