@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::board::{FIRST_LOOK, SHARE};
 use super::thread::Stop;
+use crate::error::net;
 use crate::inspect::Finding;
 use crate::sync::{Condvar, Mutex};
 
@@ -69,7 +70,9 @@ impl Clinic {
             if !self.is_wanted() {
                 continue;
             }
-            let (began, findings) = (Instant::now(), examine());
+            let began = Instant::now();
+            // The thread outlives it, so that the next examination is made.
+            let findings = net::caught(&examine).unwrap_or_else(|panic| vec![broken(&panic)]);
             let mut state = self.state.lock();
             state.found = Some((Instant::now(), Found { at: SystemTime::now(), findings: findings.into() }));
             state.wanted = None;
@@ -80,11 +83,17 @@ impl Clinic {
     }
 }
 
+fn broken(panic: &str) -> Finding {
+    let found = format!("the examination panicked: {panic}");
+    Finding::fail("doctor", found, "this is a fault of readside: report it, with the log")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::inspect::Severity;
 
     // Contract: S3: nobody waits for an examination that takes long, and all who look share the one.
     #[test]
@@ -113,5 +122,20 @@ mod tests {
             assert!(clinic.now().unwrap().findings.is_empty());
         }
         assert_eq!(count.load(Ordering::Acquire), 1);
+    }
+
+    // Contract: L8: an examination that panics is told, and the next one is made.
+    #[test]
+    fn an_examination_that_panics_is_told() {
+        let (clinic, stop) = (Clinic::default(), Stop::default());
+        clinic.state.lock().wanted = Some(Instant::now());
+        let examine = || {
+            stop.set();
+            panic!("out of ink");
+        };
+        clinic.keep(examine, &stop);
+        let found = clinic.now().unwrap().findings;
+        assert_eq!((found.len(), found[0].verdict), (1, Severity::Fail));
+        assert!(found[0].found.contains("out of ink"), "{found:?}");
     }
 }
