@@ -1,4 +1,4 @@
-//! How fast a filled log becomes read tables, beside the same work in hand-written SQL, on both databases.
+//! How fast a filled log becomes read tables, compared with the same work in hand-written SQL, on both databases.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -15,7 +15,7 @@ use common::{Settings, report, timed};
 use readside::postgres_driver::{Row, Transaction};
 use readside::{HandlerConfig, SqliteStore};
 
-/// Events that share a transaction, as far as they are of several instances; see [`HandlerConfig`].
+/// Events of several instances that share a transaction; see [`HandlerConfig`].
 const PAGE: usize = 10_000;
 
 fn main() {

@@ -1,5 +1,5 @@
-//! How long it takes on PostgreSQL until a read model shows what was pushed: in one process, beside durable commits
-//! measured between the events, and when the engine runs in another process.
+//! How long it takes on PostgreSQL until a read model shows what was pushed: in one process, compared with durable
+//! commits measured between the events, and when the engine runs in another process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]

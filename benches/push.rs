@@ -1,4 +1,5 @@
-//! How fast events are stored: 100 in a call beside a hand-written insert of 100 rows, and by 16 threads at once.
+//! How fast events are stored: 100 in a call compared with a hand-written insert of 100 rows, and by 16 threads at
+//! once.
 //!
 //! Criterion runs the rounds of 100, which are short; each of its iterations measures both sides in turn, and its own
 //! statistics are of readside.
@@ -195,7 +196,7 @@ fn push_sqlite_floor(db: &mut Connection, round: i64) {
     tx.commit().unwrap();
 }
 
-/// Many threads push single events to one instance, beside one thread.
+/// Many threads push single events to one instance, compared with one thread.
 fn threads(settings: &Settings, server: &Postgres) {
     let question = "push-16-threads-one-instance-postgres";
     if !settings.wants(question) {

@@ -220,12 +220,21 @@ pages! {
     Failures "../docs/failures.md",
     Rebuilding "../docs/rebuilding.md",
     Retention "../docs/retention.md",
-    Operating "../docs/operating.md",
-    Seeing "../docs/seeing.md",
-    PostgresPage "../docs/postgres.md",
     SqlitePage "../docs/sqlite.md",
     CustomSource "../docs/custom-source.md",
     Importing "../docs/importing.md",
     Reading "../docs/reading.md",
     LiveChanges "../docs/live-changes.md",
+}
+#[cfg(all(doctest, feature = "sqlite", feature = "serve"))]
+pages! {
+    Seeing "../docs/seeing.md",
+}
+#[cfg(all(doctest, feature = "sqlite", feature = "cli"))]
+pages! {
+    Operating "../docs/operating.md",
+}
+#[cfg(all(doctest, feature = "sqlite", feature = "postgres"))]
+pages! {
+    PostgresPage "../docs/postgres.md",
 }

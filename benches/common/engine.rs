@@ -9,7 +9,7 @@ use readside::{Engine, Projection};
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Waits until the projection stands at this position, or behind it, in all instances.
+/// Waits until the projection has reached this position in all instances.
 pub(crate) fn until_at(store: &dyn ProjectionStore, projection: &Projection, instances: &[Arc<str>], position: i64) {
     let key = projection.key();
     while store.states(&key, instances).unwrap().iter().any(|state| state.position < position) {

@@ -15,8 +15,8 @@ pub(crate) trait Work {
 
     fn projection(version: u32) -> Projection;
 
-    /// Checks that the tables hold what is left when all events are handled; `name` turns a plain name into the one of the
-    /// side in question.
+    /// Checks that the tables hold what remains after all events are handled. `name` turns a plain name into the one of
+    /// the side in question.
     fn check(&self, database: &Database, name: &dyn Fn(&str) -> String);
 }
 

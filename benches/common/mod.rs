@@ -1,6 +1,6 @@
 //! What the benches share.
 //!
-//! A bench answers questions of one kind: how fast is this beside a floor, that is the same work written by hand, in the
+//! A bench answers questions of one kind: how fast is this compared with a floor, the same work written by hand, in the
 //! same run. For each question it prints what both sides took, and a line `ratio QUESTION VALUE reach VALUE`; more is
 //! better, and a limit is divided by what was measured. Both sides take turns, and their medians are compared, because a
 //! machine changes its speed from second to second. That is why criterion, which measures one side after the other, runs
@@ -79,7 +79,7 @@ pub(crate) fn median(times: Vec<Duration>) -> Duration {
     share(times, 50)
 }
 
-/// The time that so many of a hundred do not exceed.
+/// The time that this many of a hundred do not exceed.
 pub(crate) fn share(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() * percent / 100).min(times.len() - 1)]

@@ -105,7 +105,7 @@ impl Database {
         name.starts_with("postgres").then_some(pid)
     }
 
-    /// Checks that the table holds so many rows, and that the condition holds for each.
+    /// Checks that the table holds this many rows, and that the condition holds for each.
     pub(crate) fn check(&self, table: &str, rows: usize, condition: &str) {
         let sql = format!("SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table}");
         let found = self.client().query_one(&sql, &[]).unwrap();

@@ -7,7 +7,7 @@ pub(crate) fn ratio(question: &str, value: f64, reach: f64) {
     println!("ratio {question} {value:.2} reach {reach:.2}");
 }
 
-/// Says how fast both sides handled so many things, and the ratio of their speeds.
+/// Says how fast both sides handled this many things, and the ratio of their speeds.
 pub(crate) fn speeds(question: &str, what: &str, count: usize, ours: Duration, floor: Duration, reach: f64) {
     println!("{question}: readside {}; floor {}", speed(what, count, ours), speed(what, count, floor));
     ratio(question, floor.as_secs_f64() / ours.as_secs_f64(), reach);

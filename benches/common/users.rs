@@ -36,7 +36,7 @@ impl Payload for Changed {
     const TYPE: &'static str = "user.changed";
 }
 
-/// A log: so many instances, in each so many users with so many events.
+/// The sizes of a log: instances, users in each instance, events of each user.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Log {
     pub(crate) instances: usize,

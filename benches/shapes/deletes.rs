@@ -15,7 +15,7 @@ use crate::common::place::Database;
 use crate::common::random::Random;
 use crate::common::users::{Added, Any, Changed, turns};
 
-/// What happens to a user who stays, and to one who does not: added, changed, removed.
+/// The events of a user who stays, and of one who leaves: added, changed, removed.
 const STAYS: &str = "acracraccc";
 const GOES: &str = "acccracccr";
 

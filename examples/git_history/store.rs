@@ -63,7 +63,7 @@ const MONTHS: &str = "SELECT month, commits FROM
 /// What the example needs of a database.
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn counts(&self, repository: &str) -> Result<Vec<Counts>, QueryError>;
-    /// Those with the most commits, so many at most.
+    /// Those with the most commits, at most this many.
     fn contributors(&self, repository: &str, limit: i64) -> Result<Vec<Contributor>, QueryError>;
     /// Those with the most changes.
     fn files(&self, repository: &str, limit: i64) -> Result<Vec<File>, QueryError>;

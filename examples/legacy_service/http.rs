@@ -53,7 +53,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, and answers on so many threads.
+    /// Listens, and answers on this many threads.
     pub(crate) fn start(
         listen: &str,
         threads: usize,

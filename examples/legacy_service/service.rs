@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LEASE: Duration = Duration::from_secs(6);
 const TICK: Duration = Duration::from_secs(1);
 
-/// Threads that keep the read models, beside those that answer requests.
+/// Threads that keep the read models, in addition to those that answer requests.
 const WORKERS: usize = 4;
 
 /// Events in one transaction while old customers are brought in.
@@ -245,7 +245,7 @@ impl Service {
         Ok(())
     }
 
-    /// Receipts of the service's own table beside what the read model says, as of one moment.
+    /// Receipts of the service's own table next to what the read model says, as of one moment.
     pub(crate) fn receipts(&self, tenant: &str) -> Result<(Decimal, Decimal), ServiceError> {
         let own = "SELECT coalesce(sum(amount), 0) FROM receipts WHERE tenant = $1";
         let projected = "SELECT coalesce(sum(deposited), 0) FROM days WHERE instance_id = $1";

@@ -1,4 +1,4 @@
-//! The end: everything catches up, what still fails is mended, and each row is computed anew from the log.
+//! The end: everything catches up, failing events are repaired, and each row is computed again from the log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,7 +71,7 @@ fn number(row: Option<&Columns>) -> i64 {
         .sum()
 }
 
-/// Has everything caught up, by an engine of this process; gives what is left.
+/// Lets an engine of this process catch up with everything. Returns what remains.
 fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
     println!("soak: catching up");
     let engine = work::start::<P>(store.clone(), "soak-check")?;
@@ -133,7 +133,7 @@ fn mendable(error: FailureError) -> Result<()> {
     }
 }
 
-/// A person, whose reducers are mended, retries what failed, while everything goes on.
+/// A person, whose reducers are repaired, retries what failed, while everything goes on.
 pub(crate) fn mend_until_stopped<P: Place>(store: &P::Store, tally: &Tally) -> Result<()> {
     let store = Arc::new(store.clone());
     let mut handlers = Vec::new();

@@ -281,7 +281,7 @@ fn disturb_one<P: Place>(
     }
 }
 
-/// Wakes a process whose time is over, and starts one anew that died.
+/// Wakes a process whose pause is over, and restarts one that died.
 fn tend(worker: &mut Worker, start: &Start<'_>, tally: &Tally) -> Result<()> {
     if worker.frozen_until.is_some_and(|until| until <= Instant::now()) {
         worker.thaw();

@@ -1,5 +1,6 @@
 //! A long soak: several processes keep three read models of many tenants current, while pushers roll back, hold
-//! transactions open and push poison, and processes and connections die. At the end every row is computed anew from the log.
+//! transactions open and push poison, and processes and connections die. At the end every row is computed again from
+//! the log.
 //!
 //! With `--restores` the database itself becomes another one meanwhile, on SQLite or on a PostgreSQL server that the
 //! soak starts: an older copy is restored, a standby that lags is promoted, the file is replaced. Then the processes

@@ -21,7 +21,7 @@ pub(crate) fn mend() {
     MENDED.store(true, Ordering::SeqCst);
 }
 
-/// How an event fails until the reducers are mended.
+/// How an event fails until the reducers are repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Poison {
     None,

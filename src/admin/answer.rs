@@ -15,7 +15,7 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::f
 /// The time between two looks whether anybody is alive who could carry a command out.
 const WHO_IS_ALIVE: Duration = Duration::from_millis(500);
 
-/// For how long nobody may be: an engine may be started anew.
+/// How long a command waits without any living engine: one may just be restarting.
 const NOBODY: Duration = Duration::from_secs(2);
 
 /// A reducer that waits for what a command brings about may wait for itself.

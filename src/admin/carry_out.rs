@@ -1,4 +1,4 @@
-//! What each command means to an engine that has taken it.
+//! How an engine carries out a command that it has taken.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl CommandHandler for AdminHandler {
             }
             AdminCommand::Verify { instance, repair } => verify(&site, task, instance.as_deref(), *repair),
             AdminCommand::Explain(question) => explain(&site, task, question),
-            // A store that leaves it to engines does not keep its contract.
+            // A store must carry this out itself. One that leaves it to engines breaks its contract.
             at_once @ (AdminCommand::Pause { .. } | AdminCommand::Resume { .. }) => Err(OperateError::Unsupported {
                 what: format!("the store of the read models does not carry out {:?} itself", at_once.kind()),
             }),
@@ -74,7 +74,7 @@ impl CommandHandler for AdminHandler {
     }
 }
 
-/// Verifies, and rebuilds the instances that differ if that is wanted.
+/// Verifies. If asked to, it also rebuilds the instances that differ.
 #[cfg(feature = "sqlite")]
 fn verify(
     site: &Context<'_>,

@@ -88,7 +88,7 @@ impl Context<'_> {
         Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)).telling(Arc::clone(&self.reducing)))
     }
 
-    /// The build of this version under its own name, and one that is filled beside it.
+    /// The build of this version under its own name, and one that is being filled beside it.
     pub(super) fn all_builds(&self) -> Result<Vec<ProjectionHandler>, OperateError> {
         let (mut all, beside) = (vec![self.handler(self.projection.clone())?], self.projection.shadow(NEXT));
         if self.known()?.iter().any(|build| build.key == beside.key() && build.is_made()) {

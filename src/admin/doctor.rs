@@ -1,4 +1,4 @@
-//! Whether all is well: the database, and the engines that work on it.
+//! Checks whether all is well with the database and the engines that work on it.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ const COMPARED: usize = 10_000;
 /// Events that are counted, at most, to see whether logs are whole.
 const COUNTED: usize = 100_000;
 
-/// Where a counter or a head was set back by hand, or restored without the events. A reset would not help.
+/// The remedy where a counter or a head was set back by hand, or restored without the events. A reset would not help.
 const BEHIND: &str = "restore all of the engine's tables from one moment; or, where these events are right, stop all that pushes and \
      set `head` of each such type in the table `heads` to the position of its last event, and `head`, `head_event` and \
      `head_at` of the instance in the table `instances` to position, `event_id` and `created_at` of its last event";
 
-/// The remedy of a history that diverged, as it reads beside what else is found.
+/// The remedy for a history that diverged, worded to fit with the other findings.
 const DIVERGED: &str = "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
      store; or, if this one is right, build the read model from it: `readside reset`";
 
-/// Standstills, and checkpoints of another history, that are told one by one.
+/// How many standstills, and checkpoints of another history, are listed one by one.
 const SHOWN: usize = 20;
 
 /// Finds out whether a store is fit, and whether engines keep up.
@@ -49,9 +49,9 @@ const SHOWN: usize = 20;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doctor {
-    /// How long an answer of the database is waited for. Default: 2 s.
+    /// How long the doctor waits for an answer of the database. Default: 2 s.
     pub patience: Duration,
-    /// An event that waits for longer is worth a warning. Default: 1 minute.
+    /// An event that waits longer than this gives a warning. Default: 1 minute.
     pub longest_lag: Duration,
 }
 
@@ -192,7 +192,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
         let remedy = remedy(one.kind, projection.phase);
         match one.kind {
             K::FirstRun => Finding::ok(check, format!("{found}; {remedy}")),
-            // It passes by itself once nobody stands in the way.
+            // It passes by itself once no transaction blocks it.
             K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, remedy),
             _ if !projection.is_live() => Finding::warn(check, found, remedy),
             _ => Finding::fail(check, found, remedy),
@@ -206,7 +206,7 @@ fn standstills(status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// What concerns a build that readers do not see is mended there: what they see is left as it is.
+/// Trouble of a build that readers do not see is solved there: what they see stays as it is.
 fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
     use StandstillKind as K;
     match (kind, phase) {
@@ -222,7 +222,7 @@ fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
     }
 }
 
-/// Whether checkpoints are those of the log.
+/// Checks whether checkpoints belong to the log.
 fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]) -> Finding {
     let check = "history";
     let found = match found {
@@ -257,7 +257,7 @@ fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]
     Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
 }
 
-/// Whether logs are whole, and counters and heads say what they hold.
+/// Checks whether logs are whole, and whether counters and heads agree with them.
 fn whole(found: Result<Vec<Flaw>, StoreError>) -> Vec<Finding> {
     let check = "events";
     let found = match found {
@@ -289,7 +289,7 @@ fn whole(found: Result<Vec<Flaw>, StoreError>) -> Vec<Finding> {
     findings
 }
 
-/// What stands on read tables: a rebuild would refuse, or a removal, and says so before anybody asks.
+/// Objects that depend on read tables and would make a rebuild or a removal refuse, listed beforehand.
 fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
     let check = "objects";
     let found = match found {
@@ -336,7 +336,7 @@ fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
     findings
 }
 
-/// Whether readers find what engines write.
+/// Checks whether readers see what engines write.
 fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> {
     let check = "tables";
     match found {
@@ -372,7 +372,7 @@ fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Finding> {
     ))
 }
 
-/// What somebody began to do to the data, and nobody has ended.
+/// Operations on the data that a person began and that did not end.
 fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
     let check = "operations";
     let found = match found {
@@ -396,7 +396,7 @@ fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
 }
 
 fn unreadable(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, chain(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
 fn schema_finding(version: SchemaVersion) -> Finding {
@@ -433,7 +433,7 @@ fn paused_by(projection: &ProjectionStatus) -> String {
     by.map_or(String::new(), |by| format!(", paused by {:?}: {:?}", by.who, by.why))
 }
 
-/// Whether each projection is run by somebody.
+/// Checks whether each projection has an engine that runs it.
 fn engines(status: &Status) -> Finding {
     let check = "engines";
     let alive = status.members.iter().filter(|member| member.alive).count();
@@ -455,7 +455,7 @@ fn engines(status: &Status) -> Finding {
         status.projections.iter().find(is_other)
     };
     let remedy = match alone.iter().find_map(other) {
-        // It says nothing where it cannot write either.
+        // An engine that cannot write cannot report itself either.
         None if !silent.is_empty() => format!(
             "{}; where a silent one runs, it cannot write to this database: make room on the disk, or see its log",
             StandstillKind::NoEngine.remedy()
@@ -478,7 +478,7 @@ fn engines(status: &Status) -> Finding {
     Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
 
-/// Leases of the dead end by themselves, but somebody has to take them over.
+/// Leases of dead processes end by themselves, but a living process has to take them over.
 fn leases(status: &Status) -> Finding {
     let held: u64 = status.projections.iter().map(|projection| projection.leases).sum();
     let of_living: u64 = status.members.iter().filter(|member| member.alive).map(|member| member.leases).sum();

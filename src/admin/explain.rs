@@ -1,5 +1,5 @@
-//! Where a row comes from: the events of its instance are applied anew, and those after which the row is another one are
-//! told.
+//! Where a row comes from: it applies the events of the instance again, and reports those after which the row has
+//! changed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Explanation {
     pub key: JsonRow,
     /// As of this position.
     pub position: i64,
-    /// Events that were applied anew.
+    /// Events that were applied again.
     pub events: u64,
     /// What changed the row, in order: the last thousand times.
     pub steps: Vec<ExplanationStep>,

@@ -1,35 +1,36 @@
 //! What people do about read models in operation: one handle, from a running engine or from the database alone.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::answer::{check_outside, follow, has_changed, how_it_stands};
-use super::context::{Context, Control};
+use super::answer::has_changed;
 #[cfg(feature = "sqlite")]
 use super::explain::{Explanation, explain};
+#[cfg(feature = "sqlite")]
+use super::own_engine::site;
+use super::own_engine::unknown;
 use super::rebuild::RebuildReport;
 use super::switch::Change;
 #[cfg(feature = "sqlite")]
 use super::verify::{Verification, verify};
-use crate::builds::{Build, BuildProgress, Phase};
+use crate::builds::{BuildProgress, Phase};
 #[cfg(feature = "sqlite")]
 use crate::command::ExplainRequest;
-use crate::command::{AdminCommand, CommandRecord, NewCommand, RebuildOptions};
+use crate::command::{AdminCommand, CommandRecord, RebuildOptions};
 use crate::engine::{Engine, in_all};
-use crate::error::{FailureError, OperateError, StoreError, StoreErrorKind, Unanswered, chain};
+use crate::error::{FailureError, OperateError, StoreError, StoreErrorKind};
 use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
-use crate::lease::{Member, Pause};
 use crate::state::ProjectionKey;
-use crate::store::{Notifications, Notifier, ProjectionStore};
+use crate::store::{Notifier, ProjectionStore};
 
 /// What people do about read models in operation: rebuild, switch, verify, pause, retry, …
 ///
-/// [`Engine::admin`] gives one that works with that engine. [`Admin::new`] gives one that needs the database only: it
-/// puts commands on record, and an engine that runs the projection carries them out, in whatever process. Either way what
-/// was asked for outlives the process that asked.
+/// [`Engine::admin`] gives one that works with that engine. [`Admin::new`] gives one that needs only the database: it
+/// puts commands on record, and an engine that runs the projection carries them out, in whichever process that engine
+/// is. Either way a command outlives the process that asked for it.
 ///
 /// # Examples
 /// ```
@@ -62,9 +63,9 @@ use crate::store::{Notifications, Notifier, ProjectionStore};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Admin<'e> {
-    models: Arc<dyn ProjectionStore>,
-    notifier: Arc<dyn Notifier>,
-    engine: Option<&'e Engine>,
+    pub(super) models: Arc<dyn ProjectionStore>,
+    pub(super) notifier: Arc<dyn Notifier>,
+    pub(super) engine: Option<&'e Engine>,
     timeout: Duration,
 }
 
@@ -86,24 +87,25 @@ impl Admin<'static> {
 }
 
 impl Admin<'_> {
-    /// How long a call waits for what it asked for. Without it a call ends when the work is done, when the engine is shut
-    /// down, or when no engine is alive that would do it.
+    /// How long a call waits for its command. Without a time-out, a call ends when the work is done, when the engine
+    /// shuts down, or when no engine is alive that could do the work.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Builds a read model anew beside the one that readers see, compares the two, and has readers see the new one in one
-    /// transaction; or does so for one instance alone. Blocks until that is done, and tells how far it is.
+    /// Builds a new read model beside the one that readers see, compares the two, and switches readers to the new one
+    /// in one transaction. It can do this for one instance alone. Blocks until it is done, and reports its progress.
     ///
-    /// All engines that run the projection take part, after their live work. It outlasts this process: another one goes on
-    /// with it. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild, [`back`](Self::back) returns
-    /// to it. An event that fails is parked at once. One that was discarded is passed over, unless
-    /// [`RebuildOptions::retry_discarded`] says otherwise.
+    /// All engines that run the projection take part, after their live work. If this process ends, another one
+    /// continues the rebuild. The old build is kept until [`drop_old`](Self::drop_old) or the next rebuild;
+    /// [`back`](Self::back) returns to it. An event that fails is parked at once. A discarded event is passed over,
+    /// unless [`RebuildOptions::retry_discarded`] says otherwise.
     ///
     /// # Errors
-    /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection goes on; what went wrong otherwise.
+    /// [`OperateError::Busy`] while another rebuild, switch or reset of the projection runs; any error of the work
+    /// itself.
     ///
     /// # Examples
     /// ```
@@ -143,7 +145,7 @@ impl Admin<'_> {
         })
     }
 
-    /// Has readers see a build that waits for its switch.
+    /// Switches readers to a build that is ready and waits for this.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
@@ -152,9 +154,9 @@ impl Admin<'_> {
         self.carry_out(projection, AdminCommand::Switch { within: None }, by)
     }
 
-    /// Has readers see the build that was live before the last switch. Within a version it is brought up to date first;
-    /// an older version has to be kept current by a process that runs its code, unless `stale` says that readers may see
-    /// it as of where it stands.
+    /// Switches readers back to the build that was live before the last switch. A build of the same version is brought
+    /// up to date first. A build of an older version has to be kept current by a process that runs its code, unless
+    /// `stale` says that readers may see it out of date.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
@@ -171,7 +173,7 @@ impl Admin<'_> {
         self.carry_out(projection, AdminCommand::DropOld, by)
     }
 
-    /// Gives the build under construction up: its rebuild ends, its tables go.
+    /// Gives up the build under construction: ends its rebuild and removes its tables.
     ///
     /// # Errors
     /// [`OperateError::Refused`] when there is none.
@@ -180,8 +182,8 @@ impl Admin<'_> {
     }
 
     /// Empties a read model, or one instance of it, and fills it again in place: readers see it grow. Prefer
-    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when it is filled again, but for what
-    /// [`left_out`](Change::left_out) tells.
+    /// [`rebuild`](Self::rebuild), which they do not notice. Returns when the read model is filled again, except for
+    /// what [`left_out`](Change::left_out) reports.
     ///
     /// # Errors
     /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
@@ -264,8 +266,9 @@ impl Admin<'_> {
         Ok(self.models.interventions(&self.key(projection)?, limit)?)
     }
 
-    /// Tries a failed event again, see [`ProjectionHandler::retry`](crate::ProjectionHandler::retry): in the build of this
-    /// version that readers see, or are to see, and in one that is filled beside it. An engine's does so on this thread.
+    /// Tries a failed event again, see [`ProjectionHandler::retry`](crate::ProjectionHandler::retry): in the build of
+    /// this version that readers see, or are to see, and in one that is being filled beside it. With an engine, it runs
+    /// on this thread.
     ///
     /// # Errors
     /// [`OperateError::Failure`] with the [`FailureError`]; [`OperateError::Answered`] where another process did it.
@@ -314,189 +317,6 @@ impl Admin<'_> {
         Ok(engine.mended(outcome)?)
     }
 
-    /// Puts a command on record and returns its id at once; see [`answer`](Self::answer). Engines hear of it at once, or
-    /// within their next look.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownProjection`]; [`OperateError::Busy`] while another command is in its way;
-    /// [`OperateError::InsideReducer`]; of an engine, for a pause, [`OperateError::UnknownInstance`]; of the database alone
-    /// [`OperateError::NoEngine`] when nobody is alive who could do it and somebody has to
-    /// ([`AdminCommand::is_immediate`]).
-    pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
-        let Some(engine) = self.engine else { return self.ask_version(projection, None, command, by) };
-        check_outside()?;
-        let Some((own, _)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
-        // A pause can be lifted though the instance that it is for is gone.
-        if let Some((Some(instance), true)) = command.pausing() {
-            site(engine, projection)?.check_instance(instance)?;
-        }
-        // What is paused, is so for all versions.
-        let version = (!command.is_immediate()).then(|| own.version());
-        let pausing = command.pausing().map(|(instance, on)| (instance.map(str::to_owned), on));
-        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = self.models.commands().ask(&command)?;
-        if let Some((instance, on)) = pausing {
-            engine.note_pause(projection, instance.as_deref(), on);
-        }
-        engine.announce();
-        Ok(id)
-    }
-
-    /// As [`ask`](Self::ask), for engines that run this version.
-    ///
-    /// # Errors
-    /// As [`ask`](Self::ask).
-    pub fn ask_version(
-        &self,
-        projection: &str,
-        version: Option<u32>,
-        command: AdminCommand,
-        by: &By,
-    ) -> Result<Uuid, OperateError> {
-        check_outside()?;
-        self.check_known(projection)?;
-        if !command.is_immediate() {
-            self.check_engine(projection, version)?;
-        }
-        self.put(projection, version, command, by)
-    }
-
-    /// Puts a command on record, also when no engine is alive.
-    pub(crate) fn put(
-        &self,
-        projection: &str,
-        version: Option<u32>,
-        command: AdminCommand,
-        by: &By,
-    ) -> Result<Uuid, OperateError> {
-        let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
-        let id = self.models.commands().ask(&command)?;
-        if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
-            log::debug!("{}; engines find the command by their next look", chain(&error));
-        }
-        Ok(id)
-    }
-
-    /// Waits for the answer of a command: the report as JSON.
-    ///
-    /// # Errors
-    /// [`OperateError::Answered`] with the engine's words when it could not be carried out;
-    /// [`OperateError::NoAnswer`] when there is none in time, the command stays on record then, see
-    /// [`withdraw`](Self::withdraw); [`OperateError::NobodyLeft`] when no engine is alive any more that would give one;
-    /// [`OperateError::ShutDown`].
-    pub fn answer(&self, id: Uuid, timeout: Duration) -> Result<serde_json::Value, OperateError> {
-        self.follow(id, timeout, |_| {})
-    }
-
-    /// As [`answer`](Self::answer), and tells each time when the record of the command has changed.
-    ///
-    /// # Errors
-    /// As [`answer`](Self::answer).
-    pub fn follow(
-        &self,
-        id: Uuid,
-        timeout: Duration,
-        mut changed: impl FnMut(&CommandRecord),
-    ) -> Result<serde_json::Value, OperateError> {
-        let (start, mut is_shut_down) = (Instant::now(), false);
-        let pause = |time: Duration, _: &CommandRecord| {
-            match self.engine {
-                Some(engine) => is_shut_down = !engine.wait(time),
-                None => std::thread::park_timeout(time),
-            }
-            !is_shut_down && start.elapsed() < timeout
-        };
-        match follow(self.models.commands(), id, &mut changed, pause) {
-            Err(OperateError::NoAnswer { .. }) if is_shut_down => Err(OperateError::ShutDown),
-            other => other,
-        }
-    }
-
-    /// As [`follow`](Self::follow), as long as `pause` says so.
-    #[cfg(feature = "cli")]
-    pub(crate) fn follow_while(
-        &self,
-        id: Uuid,
-        changed: &mut dyn FnMut(&CommandRecord),
-        pause: impl FnMut(Duration, &CommandRecord) -> bool,
-    ) -> Result<serde_json::Value, OperateError> {
-        follow(self.models.commands(), id, changed, pause)
-    }
-
-    /// Ends a command that no engine has begun, so that none ever does and nothing waits for it. False when one has.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn withdraw(&self, id: Uuid, by: &By) -> Result<bool, OperateError> {
-        let words = if by.why.is_empty() { String::new() } else { format!(": {}", by.why) };
-        let answer = serde_json::json!({ "error": format!("withdrawn by {:?}{words}", by.who) });
-        Ok(self.models.commands().withdraw(id, &answer)?)
-    }
-
-    /// How it stands with a command that has no answer yet.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownCommand`], or when the store cannot be read.
-    pub fn unanswered(&self, id: Uuid) -> Result<Unanswered, OperateError> {
-        let store = self.models.commands();
-        how_it_stands(store, &store.command(id)?.ok_or(OperateError::UnknownCommand { id })?)
-    }
-
-    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, OperateError> {
-        Ok(self.models.commands().commands(projection, limit)?)
-    }
-
-    /// The builds of a projection: which one is live, what is being built, what is kept.
-    ///
-    /// # Errors
-    /// [`OperateError::UnknownProjection`], or when the store cannot be read.
-    pub fn builds(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        match self.engine {
-            Some(engine) => {
-                let known = site(engine, projection)?.known()?;
-                engine.look_at_builds()?;
-                Ok(known)
-            }
-            None => self.check_known(projection),
-        }
-    }
-
-    /// The processes that are alive, with the projections that they run.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn members(&self) -> Result<Vec<Member>, OperateError> {
-        Ok(self.models.commands().members()?)
-    }
-
-    /// The builds of a projection that the database knows.
-    fn check_known(&self, projection: &str) -> Result<Vec<Build>, OperateError> {
-        let mut builds = self.models.builds().builds()?;
-        let mut known: Vec<String> = builds.iter().map(|build| build.key.projection().to_owned()).collect();
-        builds.retain(|build| build.key.projection() == projection);
-        if builds.is_empty() {
-            known.dedup();
-            return Err(OperateError::UnknownProjection { projection: projection.to_owned(), known });
-        }
-        Ok(builds)
-    }
-
-    fn check_engine(&self, projection: &str, version: Option<u32>) -> Result<(), OperateError> {
-        let members = self.members()?;
-        if members.iter().any(|member| member.can_do(projection, version)) {
-            return Ok(());
-        }
-        let versions = members.iter().flat_map(|member| &member.projections);
-        let mut running: Vec<u32> = versions.filter(|(name, _)| name == projection).map(|(_, v)| *v).collect();
-        running.sort_unstable();
-        running.dedup();
-        Err(OperateError::NoEngine { projection: projection.to_owned(), version, running })
-    }
-
     /// The engine's own version, or the one that readers see.
     fn key(&self, projection: &str) -> Result<ProjectionKey, OperateError> {
         if let Some(engine) = self.engine {
@@ -526,7 +346,8 @@ impl Admin<'_> {
         self.answer_of(id, |_| {})
     }
 
-    /// What came of a command about failures. What is refused again is an error, as an engine's own call has it.
+    /// The outcome of a command about failures. If an event fails again, that is an error, as with an engine's own
+    /// call.
     fn mended(&self, projection: &str, command: AdminCommand, by: &By) -> Result<RetryOutcome, OperateError> {
         let change: Change = self.carry_out(projection, command, by)?;
         let mended = change.mended.unwrap_or_default();
@@ -534,36 +355,5 @@ impl Admin<'_> {
             return Ok(*mended);
         }
         Err(FailureError::SomeStillFail { projection: projection.to_owned(), mended }.into())
-    }
-}
-
-fn unknown(engine: &Engine, projection: &str) -> OperateError {
-    OperateError::UnknownProjection { projection: projection.to_owned(), known: engine.projection_names() }
-}
-
-pub(super) fn site<'e>(engine: &'e Engine, projection: &str) -> Result<Context<'e>, OperateError> {
-    let Some((own, config)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
-    let (source, models) = (engine.source(), engine.models());
-    let (system, cancel, reducing) = (engine.with_system(), Arc::default(), engine.reducing(projection));
-    Ok(Context { source, models, projection: own, config, system, cancel, reducing })
-}
-
-impl Control for Engine {
-    fn report(&self, _progress: &serde_json::Value) {}
-
-    fn may_go_on(&self) -> bool {
-        Engine::wait(self, Duration::ZERO)
-    }
-
-    fn wait(&self, time: Duration) -> bool {
-        Engine::wait(self, time)
-    }
-
-    fn announce(&self) {
-        Engine::announce(self);
-    }
-
-    fn pauses(&self) -> Result<std::collections::HashSet<Pause>, StoreError> {
-        Engine::pauses(self)
     }
 }

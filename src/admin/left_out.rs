@@ -1,4 +1,4 @@
-//! What a read model lacks of the log, and why; and the wait until it lacks nothing else.
+//! Which events of the log a read model lacks, and why; and the wait until it lacks no others.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const NAMED: usize = 10;
 /// The first wait between two looks, and the longest.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// After the first time without a move, engines are told once more. After the second, nobody waits for them any longer.
+/// After the first time without progress, engines are notified once more. After the second, the wait ends.
 const STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
 /// Why an instance does not go on, if there is a reason.
@@ -46,7 +46,7 @@ fn add(found: &mut LeftOut, head: &Head, state: &State, why: &str) {
 }
 
 impl Context<'_> {
-    /// Heads behind `after` that count, in pages; of one instance, where one is meant.
+    /// Pages of the heads after `after` that count; only that of one instance, if one is given.
     fn heads_page(
         &self,
         instance: Option<&str>,
@@ -92,7 +92,7 @@ impl Context<'_> {
     }
 }
 
-/// What a build lacks for a reason, in all instances or in one. What engines are about to apply is not left out.
+/// What a build lacks for a reason, in all instances or in one. Events that engines are about to apply do not count.
 pub(super) fn look(
     site: &Context<'_>,
     key: &ProjectionKey,
@@ -125,8 +125,8 @@ pub(super) fn look(
     Ok(found)
 }
 
-/// Waits until a build holds what was in the log when each instance was looked at first, or has a reason not to; `tell` hears
-/// once a second how far it is. Gives the instances that did not move for a minute without a reason.
+/// Waits until each instance of a build has reached the head that it had at the first look, or has a reason not to.
+/// Once a second, `tell` gets the progress. Returns the instances that did not move for a minute without a reason.
 pub(super) fn settle(
     site: &Context<'_>,
     (key, live): (&ProjectionKey, &ProjectionKey),
@@ -180,7 +180,7 @@ pub(super) fn settle(
     Ok(unmoved)
 }
 
-/// What a build lacks, with what did not move while it settled.
+/// What a build lacks, including the instances that did not move while it settled.
 pub(super) fn look_after(
     site: &Context<'_>,
     key: &ProjectionKey,
@@ -196,7 +196,7 @@ pub(super) fn look_after(
     Ok(found)
 }
 
-/// Waits until a read model that was emptied holds again what was in the log, and tells what it lacks then.
+/// Waits until a read model that was emptied is filled again from the log. Returns what it then lacks.
 pub(super) fn refill(
     site: &Context<'_>,
     instance: Option<&str>,

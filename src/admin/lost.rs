@@ -1,7 +1,8 @@
-//! What readers see of a history that the log lost, where a build of the log as it is takes its place.
+//! A live build whose history the log has lost, and a build of the present log that takes its place.
 //!
-//! The live checkpoint stands above where the log ends, so no build ever gets as far. It comes down to that of the build, and
-//! names the lost event as before: so it has diverged as before, wherever it is looked at, and is in nobody's way.
+//! The live checkpoint is above the end of the log, so no build ever reaches it. It is lowered to the checkpoint of the
+//! new build, but still names the lost event. So everybody still sees that it has diverged, and it no longer blocks the
+//! switch.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::context::Context;
 use crate::error::OperateError;
 use crate::state::{Checkpoint, Log, ProjectionKey};
 
-/// The first instance in which the live build stands above another one, by events that the log does not have; in words.
+/// The first instance in which the live build is above the other one by events that the log lacks; in words.
 pub(super) fn first(
     site: &Context<'_>,
     live: &ProjectionKey,
@@ -23,7 +24,7 @@ pub(super) fn first(
     Ok(first)
 }
 
-/// Has these checkpoints give way, of one instance or all; how many did.
+/// Lowers these checkpoints, of one instance or all. Returns how many.
 pub(super) fn give_way(
     site: &Context<'_>,
     live: &ProjectionKey,
@@ -58,7 +59,7 @@ pub(super) fn give_way(
 struct Lost {
     instance: Arc<str>,
     position: i64,
-    /// Where the build stands.
+    /// The checkpoint of the build.
     build: i64,
     found: String,
 }

@@ -1,12 +1,15 @@
-//! Operations: what people ask of read models beyond keeping them current.
+//! Operations: what people ask for besides keeping read models current.
 //!
-//! [`Admin`] has them as methods, for a service with an [`Engine`] and for a process that reaches the database only. Each
-//! is a command on record, and the engine that takes it does the work (`carry_out.rs`): `rebuild.rs` makes a build beside
-//! the live one, `rebuild_instance.rs` one instance alone, `switch.rs` does what is left to do with builds, `verify.rs` and
-//! `explain.rs` apply the log anew to tables that nobody sees. `doctor.rs` and `two_databases.rs` look at whole databases.
+//! [`Admin`] (`handle.rs`) has them as methods, for a service with an [`Engine`] and for a process that reaches only
+//! the database. Each is a command on record (`ask.rs`), and the engine that takes it does the work (`carry_out.rs`).
+//! `rebuild.rs` makes a build beside the live one, `rebuild_instance.rs` rebuilds one instance, and `switch.rs` holds
+//! the other commands about builds and failures. `verify.rs` and `explain.rs` apply the log again to tables that nobody
+//! sees. `doctor.rs` and `two_databases.rs` look at whole databases.
 
 mod answer;
+mod ask;
 mod carry_out;
+mod compare;
 mod context;
 mod doctor;
 #[cfg(feature = "sqlite")]
@@ -18,11 +21,13 @@ mod handle;
 pub(crate) mod laws;
 mod left_out;
 mod lost;
+mod own_engine;
 mod pace;
 mod rebuild;
 mod rebuild_instance;
 mod running;
 mod switch;
+mod target;
 mod tries;
 mod two_databases;
 #[cfg(feature = "sqlite")]

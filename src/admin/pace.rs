@@ -13,18 +13,18 @@ use crate::stop_cause::StopCause;
 /// How much the last rate counts against the ones before.
 const WEIGHT: f64 = 0.3;
 
-/// Where a build stands.
+/// How far a build is.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// Positions that are behind it.
+    /// Positions that it has handled.
     pub(super) done: i64,
-    /// Positions that there are.
+    /// All positions.
     pub(super) total: i64,
-    /// Positions that it has to make up to be as far as the live build.
+    /// Positions that it has to handle to reach the live build.
     pub(super) behind: i64,
     /// The first instance that cannot go on, in words.
     pub(super) stuck: Option<String>,
-    /// The first one that does not go on before somebody does something about it.
+    /// The first one that does not go on until a person acts.
     pub(super) stopped: Option<String>,
 }
 

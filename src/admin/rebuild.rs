@@ -1,7 +1,7 @@
 //! A rebuild: a build beside the live one is filled by the engines, compared, and takes the live one's place.
 //!
-//! Everything that has to outlast this process is in the database: the build's phase, its states, the command. An
-//! engine that takes the command over from a dead one begins here again, and continues the build.
+//! Everything that has to outlast this process is in the database: the build's phase, its states, the command. If the
+//! process dies, another engine takes the command over, begins here again, and continues the build.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,29 +9,25 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::compare::compare;
 use super::context::{Context, Control, PAGE, answer};
 use super::pace::{Pace, Standing};
-use super::running;
+use super::target::{Target, check};
 use super::tries::{LOOK_AGAIN, Tries, insist, may_succeed_later};
 use super::{left_out, lost};
 use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, SWITCH_REFUSED, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
-use crate::engine::{ITSELF, NEXT, ProjectionHandler, astray};
+use crate::engine::{ITSELF, astray};
 use crate::error::{OperateError, StoreError, StoreErrorKind, SwitchError, chain};
 use crate::plain::plain;
-use crate::projection::Projection;
-use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
 use crate::store::ProjectionTransaction;
 
-/// Positions that the switch itself makes up.
+/// How many positions behind a build may be when the switch begins; the switch handles these itself.
 const CLOSE: i64 = 1000;
 
-/// Instances that the switch itself brings up to date.
+/// How many instances the switch itself brings up to date at most.
 const FEW: usize = 500;
-
-/// How often a comparison looks again at instances that are not at one position.
-const ROUNDS: u32 = 25;
 
 /// The outcome of a rebuild.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -55,57 +51,6 @@ pub struct RebuildReport {
     /// What it lacks of the log, and why.
     #[serde(default)]
     pub left_out: Box<LeftOut>,
-}
-
-/// A build that is to take the live one's place.
-pub(super) struct Target {
-    pub(super) projection: Projection,
-    pub(super) live: Build,
-    handler: ProjectionHandler,
-    /// What becomes of it when it cannot be brought up to date.
-    otherwise: Phase,
-    /// An engine asked, and no person.
-    by_itself: bool,
-}
-
-impl Target {
-    pub(super) fn or_else(self, otherwise: Phase) -> Self {
-        Self { otherwise, ..self }
-    }
-}
-
-impl Context<'_> {
-    pub(super) fn next(&self) -> Projection {
-        self.projection.shadow(NEXT)
-    }
-
-    /// The build that a rebuild of this code makes: beside the live one within a version, the version itself when it was
-    /// raised.
-    pub(super) fn target(&self) -> Result<Target, OperateError> {
-        let live = self.live()?;
-        let own = self.projection.version();
-        self.check_older(&live)?;
-        let projection = if live.key.version == own { self.next() } else { self.projection.clone() };
-        let handler = self.handler(projection.clone())?;
-        Ok(Target { projection, live, handler, otherwise: Phase::Halted, by_itself: false })
-    }
-
-    /// A version older than what readers see takes its place only where no engine runs that any more.
-    fn check_older(&self, live: &Build) -> Result<(), OperateError> {
-        let (own, seen) = (self.projection.version(), live.key.version);
-        if seen <= own || !running::is_run(self, seen)? {
-            return Ok(());
-        }
-        Err(self.refused(format!(
-            "readers see version {seen}, which is newer than version {own} of this code and run by an engine; go back \
-             to it, or raise the version"
-        )))
-    }
-
-    /// The build that this command has put before the readers, if it came so far.
-    pub(super) fn is_done(&self, command: Uuid) -> Result<bool, OperateError> {
-        Ok(self.live()?.command == Some(command))
-    }
 }
 
 /// Carries out a rebuild of the whole projection.
@@ -145,7 +90,7 @@ pub(super) fn rebuild(
     let unmoved = settle(site, &target, control)?;
     if options.compare && report.comparison.is_none() {
         let compared = compare(site, &target, control);
-        // A build that is given up fails this and that; why, is what counts.
+        // If the build was given up meanwhile, that is the error to report, not the failed comparison.
         report.comparison = Some(compared.or_else(|error| check(site, &target).and(Err(error)))?);
     }
     enter(site, &target, Phase::Ready)?;
@@ -160,7 +105,7 @@ pub(super) fn rebuild(
     };
     if report.waits_for.is_none() {
         if let Err(error) = site.check_older(&target.live) {
-            // It is as it was: kept current by who runs it.
+            // The build stays as it was: kept current by the engines that run it.
             let key = target.projection.key();
             insist(control, || Ok(site.builds().enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
             return Err(error);
@@ -182,7 +127,7 @@ pub(super) fn rebuild(
     Ok(report)
 }
 
-/// Registers the build and makes its tables; gives what these will be without.
+/// Registers the build and makes its tables. Returns what people put on the old tables and the new ones will lack.
 pub(super) fn begin(
     site: &Context<'_>,
     target: &Target,
@@ -193,8 +138,8 @@ pub(super) fn begin(
         .or_else(|error| keep_reason(site, target, error, control))
 }
 
-/// Why readers were not switched to a build stays with it, so that all who look see it. One that readers saw before is kept
-/// as it was.
+/// Records with the build why readers were not switched to it, so that everybody sees the reason. A build that readers
+/// saw before stays as it was.
 fn keep_reason<T>(
     site: &Context<'_>,
     target: &Target,
@@ -220,26 +165,15 @@ fn keep_reason<T>(
     Err(error)
 }
 
-/// Moves the build on, unless it was halted or given up meanwhile.
+/// Sets the phase of the build, unless it was halted or given up meanwhile.
 fn enter(site: &Context<'_>, target: &Target, phase: Phase) -> Result<(), OperateError> {
     let (builds, key) = (site.builds(), target.projection.key());
     if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
 }
 
-/// That the build is still wanted.
-pub(super) fn check(site: &Context<'_>, target: &Target) -> Result<(), OperateError> {
-    let key = target.projection.key();
-    match site.known()?.into_iter().find(|build| build.key == key) {
-        Some(build) if build.phase.is_filled() => Ok(()),
-        Some(Build { trouble: Some(trouble), .. }) => {
-            Err(OperateError::Halted { projection: site.name().to_owned(), trouble })
-        }
-        _ => Err(site.refused("the build was given up meanwhile")),
-    }
-}
-
-/// A person wants this build from this log: instances of it that belong to another history are filled again. Nobody sees
-/// them meanwhile. No engine does that by itself, which may have been connected to the wrong store.
+/// A person asked for this build from this log, so its instances that belong to another history are emptied and filled
+/// again. Readers do not see them meanwhile. An engine never does this by itself: it may be connected to the wrong
+/// store.
 fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let key = target.projection.key();
     let is_hidden = |build: &Build| build.key == key && matches!(build.phase, Phase::Building | Phase::Ready);
@@ -261,8 +195,8 @@ fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> R
     }
 }
 
-/// No reader may see what another history led to: positions do not tell, so that every checkpoint is compared with the log.
-/// Gives the instances.
+/// Readers must not see rows of another history. Positions do not show that, so this compares every checkpoint with the
+/// log. Returns the instances.
 fn check_history(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Vec<Arc<str>>, OperateError> {
     match insist(control, || site.of_log(&target.projection.key()))? {
         Ok(instances) => Ok(instances),
@@ -277,7 +211,7 @@ fn check_history(site: &Context<'_>, target: &Target, control: &dyn Control) -> 
     }
 }
 
-/// The same inside the transaction of the switch. What it finds, the next try names.
+/// The same check inside the transaction of the switch. If it finds something, the next try reports it.
 fn confirm(
     site: &Context<'_>,
     key: &ProjectionKey,
@@ -294,7 +228,7 @@ fn confirm(
     Ok(())
 }
 
-/// Engines leave the build alone; why, is on record.
+/// Sets the build aside: engines leave it alone, and the reason is on record.
 fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn Control) -> Result<(), OperateError> {
     let (key, from) = (target.projection.key(), [Phase::Building, Phase::Ready]);
     insist(control, || Ok(site.builds().enter(&key, &from, target.otherwise, Some(trouble))?))?;
@@ -302,7 +236,7 @@ fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn C
     Ok(())
 }
 
-/// Whether a build that does not move ever will: one beside the live build does not wait for a person.
+/// Fails if a build that does not move never will. A build beside the live one does not wait for a person.
 fn check_movable(
     site: &Context<'_>,
     target: &Target,
@@ -319,7 +253,7 @@ fn check_movable(
     )))
 }
 
-/// Why the engines cannot go on with it for now.
+/// Why the engines cannot continue the build for now.
 fn trouble(site: &Context<'_>, key: &ProjectionKey) -> Result<Option<String>, OperateError> {
     let build = site.known()?.into_iter().find(|build| build.key == *key && !build.is_refused());
     Ok(build.and_then(|build| build.trouble).map(|trouble| format!("{trouble}; it is tried again")))
@@ -353,14 +287,14 @@ pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -
         let is_close = standing.behind <= CLOSE && standing.stuck.is_none() && trouble.is_none();
         let left = standing.total - standing.done;
         let arrived = standing.behind == 0 || (is_close && left <= CLOSE);
-        // While it moves there is time for that.
+        // While the build moves, this check can wait.
         if done.replace(standing.done) == Some(standing.done) || arrived {
             check_movable(site, target, &standing, control)?;
         }
         if arrived {
             return Ok(());
         }
-        // A look at many instances takes its time, and should not be most of the work.
+        // With many instances a look takes long. It should not be most of the work.
         if !control.wait(pause.max(looked.elapsed() * 5)) {
             return Err(OperateError::ShutDown);
         }
@@ -368,8 +302,9 @@ pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -
     }
 }
 
-/// Waits until it holds what is in the log too, as far as it can. A live build that stands still, or is far behind, is no
-/// measure: who is as far would take its place with next to nothing in it, and before it has met what the live one fails at.
+/// Waits until the build holds everything in the log, except what it cannot apply. The live build is no measure if it
+/// is stopped or far behind: a new build that is level with it would be nearly empty when it takes its place, and would
+/// not yet have met the event at which the live one fails.
 fn settle(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<LeftOut, OperateError> {
     let key = target.projection.key();
     let tell = |progress: &BuildProgress| {
@@ -380,71 +315,7 @@ fn settle(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<
     left_out::settle(site, (&key, &target.live.key), None, control, &tell)
 }
 
-/// Compares old and new in all instances, each as of one position.
-fn compare(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
-    let (old, new) = (&target.live.key, target.projection.key());
-    let mut found = Comparison::default();
-    let mut after: Option<Arc<str>> = None;
-    let standing = insist(control, || Ok(site.standing(&new, old)?))?;
-    let mut progress = Pace::new().progress(Step::Comparing, &standing);
-    (progress.done, progress.total) = (0, 0);
-    loop {
-        insist(control, || check(site, target))?;
-        progress.done = i64::try_from(found.instances).unwrap_or(i64::MAX);
-        control.report(&answer(&progress)?);
-        let both = [old.clone(), new.clone()];
-        let page = insist(control, || Ok(site.builds().instances_of(&both, after.as_deref(), PAGE)?))?;
-        let Some(last) = page.last() else { break };
-        after = Some(Arc::clone(last));
-        compare_page(site, old, &new, page, control, &mut found)?;
-    }
-    progress.comparison = Some(found.clone());
-    control.report(&answer(&progress)?);
-    Ok(found)
-}
-
-fn compare_page(
-    site: &Context<'_>,
-    old: &ProjectionKey,
-    new: &ProjectionKey,
-    page: Vec<Arc<str>>,
-    control: &dyn Control,
-    found: &mut Comparison,
-) -> Result<(), OperateError> {
-    let (mut todo, mut equal) = (page, Vec::new());
-    for _ in 0..ROUNDS {
-        let others = insist(control, || Ok(site.builds().compare(old, new, &todo, &equal, found)?))?;
-        if others.is_empty() {
-            return Ok(());
-        }
-        equal = insist(control, || same_place(site, &others))?;
-        todo = others.into_iter().map(|other| other.instance).collect();
-        if equal.len() < todo.len() && !control.wait(LOOK_AGAIN.0) {
-            return Err(OperateError::ShutDown);
-        }
-    }
-    found.left_out += todo.len() as u64;
-    Ok(())
-}
-
-/// Of these, those between whose two positions nothing lies that concerns the projection.
-fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<LaggingInstance>, OperateError> {
-    let cursor =
-        |pair: &LaggingInstance| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };
-    let request = ReadRequest {
-        cursors: others.iter().map(cursor).collect(),
-        wanted: site.projection.wanted(),
-        limit: 1,
-        max_bytes: 1,
-    };
-    let slices = site.source.read(&request)?;
-    let is_empty = |(pair, slice): &(&LaggingInstance, crate::query::EventBatch)| {
-        slice.events.first().is_none_or(|event| event.position > pair.from.max(pair.to))
-    };
-    Ok(others.iter().zip(slices).filter(is_empty).map(|(pair, _)| pair.clone()).collect())
-}
-
-/// Puts the build before the readers. Why it is not there stays with it.
+/// Switches readers to the build. If that fails, the reason is recorded with the build.
 pub(super) fn switch(
     site: &Context<'_>,
     target: &Target,
@@ -455,7 +326,7 @@ pub(super) fn switch(
     try_switch(site, target, comparison, within, control).or_else(|error| keep_reason(site, target, error, control))
 }
 
-/// Again and again, until the live build can be made to stand still beside it.
+/// Tries until the live build and this one can be locked at the same position.
 fn try_switch(
     site: &Context<'_>,
     target: &Target,
@@ -474,7 +345,7 @@ fn try_switch(
                 return Ok(());
             }
             target.handler.follow(tx, behind)?;
-            // A log in another database may have been set back while reducers were at it.
+            // While reducers ran, a log in another database may have been set back.
             if has_two_databases { confirm(site, &key, &instances, tx) } else { Ok(()) }
         };
         let error = match site.builds().go_live(&key, tries.patience(), Some(&mut follow)) {
@@ -491,7 +362,7 @@ fn try_switch(
         insist(control, || check(site, target))?;
         let mut why = waits_for(&error);
         if matches!(error, SwitchError::NotCaughtUp { .. }) {
-            // What it waits for may never come.
+            // It may wait for something that never happens.
             let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
             check_movable(site, target, &standing, control)?;
             why = standing.stuck.unwrap_or(why);
@@ -519,8 +390,9 @@ fn try_switch(
     Ok(())
 }
 
-/// Where readers see a lost history, which no build ever reaches, it gives way to what a person asked for; true then. An engine
-/// by itself may be connected to the wrong store.
+/// If readers see a lost history, no build ever catches up with it. If a person asked for the new build, the lost
+/// history gives way, and this returns true. An engine does not do that by itself: it may be connected to the wrong
+/// store.
 fn displace(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<bool, OperateError> {
     let (live, key) = (&target.live.key, target.projection.key());
     if !target.by_itself {
@@ -532,7 +404,7 @@ fn displace(site: &Context<'_>, target: &Target, control: &dyn Control) -> Resul
     Err(site.refused(format!("{found}, so that its build never gets as far; readers stay where they are; {remedy}")))
 }
 
-/// What a switch waits for, without how long it has done so: of one that waits long, one word is enough.
+/// What a switch waits for, without the time, so that a long wait is logged once.
 fn waits_for(error: &SwitchError) -> String {
     match error {
         SwitchError::Held { holders, .. } => {
@@ -542,10 +414,10 @@ fn waits_for(error: &SwitchError) -> String {
     }
 }
 
-/// After a commit of unknown outcome: what the database says.
+/// Whether the build is live. Asked after a commit of unknown outcome.
 fn is_live(site: &Context<'_>, target: &Target) -> Result<bool, OperateError> {
     let key = target.projection.key();
-    // Within a version the names were exchanged: what bears this one now was live before.
+    // Within a version a switch exchanges the names: the build that has this name now was live before.
     let wanted = if target.projection.is_shadow() { Phase::Kept } else { Phase::Live };
     Ok(site.known()?.iter().any(|build| build.key == key && build.phase == wanted))
 }

@@ -1,4 +1,4 @@
-//! One instance built anew: beside the live build, then exchanged in one transaction.
+//! Rebuilds one instance beside the live build, then exchanges its rows in one transaction.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::projection::Projection;
 use crate::state::PART;
 use crate::stop_cause::StopCause;
 
-/// How often the exchange is tried while others are in its way.
+/// How often the exchange is tried while other transactions block it.
 const TRIES: u32 = 100;
 
-/// Builds one instance anew, on this thread, and exchanges it.
+/// Rebuilds one instance on this thread, and exchanges it.
 pub(super) fn rebuild(
     site: &Context<'_>,
     command: Uuid,
@@ -32,7 +32,7 @@ pub(super) fn rebuild(
     let handler = site.handler(part.clone())?;
     let phase = phase(site, &part, command, control)?;
     if phase.is_none() {
-        // Left by a command that ended before it could tidy up.
+        // A command that ended before its clean-up may have left one.
         insist(control, || Ok(site.builds().remove(&part.key())?))?;
     }
     let outcome = if phase == Some(Phase::Kept) {
@@ -58,7 +58,7 @@ pub(super) fn rebuild(
     })
 }
 
-/// How far this command is with its build: it is kept once it was exchanged.
+/// The phase of this command's build. It is `Kept` once the rows were exchanged.
 fn phase(
     site: &Context<'_>,
     part: &Projection,
@@ -70,7 +70,7 @@ fn phase(
     Ok(own.map(|build| build.phase))
 }
 
-/// Pass by pass, so that a stop is heard.
+/// Fills pass by pass, so that a stop takes effect in between.
 fn fill(
     site: &Context<'_>,
     handler: &ProjectionHandler,
@@ -102,7 +102,7 @@ fn fill(
         match processed.stopped.into_iter().next().map(|stopped| stopped.cause) {
             None if !more => return Ok(()),
             Some(StopCause::Stopped(blocked)) => {
-                // Where the live one stands before the same event, it is as far as this one.
+                // If the live build waits before the same event, it has come as far as this one.
                 if site.state(&site.projection.key(), instance)?.position < blocked.position {
                     return Ok(());
                 }
@@ -148,7 +148,7 @@ fn exchange(
         };
         tries += 1;
         match phase(site, part, command, control)? {
-            // The commit arrived, and word of it did not.
+            // The commit succeeded, but its answer got lost.
             Some(Phase::Kept) => return Ok(()),
             Some(Phase::Building) if may_succeed_later(&error) && tries < TRIES => {}
             _ => return Err(error.into()),
@@ -160,7 +160,7 @@ fn exchange(
         if matches!(error, SwitchError::NotCaughtUp { .. }) {
             insist(control, || lost::give_way(site, &site.projection.key(), &part.key(), Some(instance)))?;
         }
-        // What the exchange itself could not make up is made up before the next try.
+        // Before the next try, this catches up with what the exchange could not.
         fill(site, handler, instance, control)?;
     }
 }

@@ -1,4 +1,4 @@
-//! What is done with builds that there are: switch, go back, remove, start over.
+//! Commands about existing builds: switch, go back, remove, start over. And retries and discards of failed events.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const FEW: usize = 20;
 /// How often a switch to a build that others keep current is tried.
 const TRIES: u32 = 200;
 
-/// The time between two words about how far it is.
+/// The time between two reports of progress.
 const TELL: Duration = Duration::from_secs(1);
 
 /// What was done.
@@ -38,12 +38,12 @@ pub struct Change {
     pub done: String,
     /// Instances that were touched.
     pub instances: u64,
-    /// Rows that went.
+    /// Rows that were removed.
     pub rows: u64,
-    /// What came of trying failed events again.
+    /// The outcome of trying failed events again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mended: Option<Box<RetryOutcome>>,
-    /// What the read model that readers see lacks of the log, and why.
+    /// Which events of the log the read model that readers see lacks, and why.
     #[serde(default)]
     pub left_out: Box<LeftOut>,
 }
@@ -52,7 +52,7 @@ fn changed(site: &Context<'_>, done: impl Into<String>) -> Change {
     Change { projection: site.name().to_owned(), done: done.into(), ..Change::default() }
 }
 
-/// Puts the build that is ready before the readers.
+/// Switches readers to the build that is ready.
 pub(super) fn switch(
     site: &Context<'_>,
     within: Option<Duration>,
@@ -62,11 +62,11 @@ pub(super) fn switch(
     let key = target.projection.key();
     match site.known()?.into_iter().find(|build| build.key == key).map(|build| build.phase) {
         Some(Phase::Ready) => {
-            // Whatever refused it before is looked at anew.
+            // The reason of an earlier refusal may be gone, so it is cleared.
             insist(control, || Ok(site.builds().enter(&key, &[Phase::Ready], Phase::Ready, None)?))?;
         }
-        // A raised version from which readers went back to the one before, or of which the rebuild was refused or halted: none
-        // goes on beside this.
+        // A raised version from which readers went back to the earlier one, or whose rebuild was refused or halted. No
+        // other rebuild runs at the same time.
         Some(Phase::Kept | Phase::Building | Phase::Halted) if !target.projection.is_shadow() => {
             rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
@@ -80,7 +80,7 @@ pub(super) fn switch(
     Ok(Change { left_out, ..changed(site, format!("readers see the new build of version {}", key.version)) })
 }
 
-/// Puts the build that was live before in front of the readers again.
+/// Switches readers back to the build that was live before.
 pub(super) fn back(
     site: &Context<'_>,
     command: Uuid,
@@ -124,7 +124,7 @@ fn older_version(
     let runs = running::is_run(site, version)?;
     let (mut tries, mut waits) = (0, Tries::new(within));
     loop {
-        // Also where it stands still on purpose: what another history led to was never right.
+        // Also with `stale`: rows of another history were never right.
         insist(control, || site.of_log(&build.key))??;
         let mut error = match site.builds().go_live(&build.key, waits.patience(), Some(&mut |_, _| Ok(()))) {
             Ok(()) => break,
@@ -183,7 +183,7 @@ pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Chan
     Ok(changed(site, format!("removed {}{left}", removed.join(", "))))
 }
 
-/// Gives the build under construction up.
+/// Gives up the build under construction.
 pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Control) -> Result<Change, OperateError> {
     let under_way = |build: &&Build| matches!(build.phase, Phase::Building | Phase::Ready | Phase::Halted);
     let known = site.known()?;
@@ -197,19 +197,19 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
         return Err(site.refused("its build was switched to before it could be given up; go back instead"));
     }
     let done = if build.key.mark().is_some() {
-        // Engines let go of it before its tables go.
+        // Engines stop working on it before its tables are dropped.
         control.announce();
         insist(control, || Ok(site.builds().remove(&build.key)?))?;
         "the build under construction is removed".to_owned()
     } else {
-        // Its code runs: the tables stay, and are left alone.
+        // A process runs its code, so the tables stay, and nobody touches them.
         format!("version {} is left alone until its rebuild is asked for", build.key.version)
     };
     control.announce();
     Ok(changed(site, done))
 }
 
-/// Empties all instances, or one, and has them filled again in place; ends when they are.
+/// Empties all instances, or one, lets engines fill them again in place, and returns when they are full.
 pub(super) fn reset(
     site: &Context<'_>,
     asked: &CommandRecord,
@@ -217,7 +217,7 @@ pub(super) fn reset(
     control: &dyn Control,
 ) -> Result<Change, OperateError> {
     site.check_live_is_ours("a reset")?;
-    // An engine that begins it again does not empty what is being filled.
+    // If another engine takes the command over, it does not empty what is already being filled again.
     let before: Option<Emptied> = asked.progress.clone().and_then(|told| serde_json::from_value(told).ok());
     let mut change = if let Some(Emptied { instances, rows, progress: _ }) = before {
         Change { instances, rows, ..changed(site, "") }
@@ -236,7 +236,7 @@ pub(super) fn reset(
     Ok(change)
 }
 
-/// Rows that others refer to cannot be gone for a while, or would take along what refers to them.
+/// Rows to which others refer cannot be removed for a while: the delete would fail, or cascade to the others.
 fn check_referring(site: &Context<'_>, control: &dyn Control) -> Result<(), OperateError> {
     let referring = insist(control, || Ok(site.builds().referring(&site.projection)?))?;
     if referring.is_empty() {
@@ -249,7 +249,7 @@ fn check_referring(site: &Context<'_>, control: &dyn Control) -> Result<(), Oper
     )))
 }
 
-/// What was reported of a reset that has emptied all it had to.
+/// The report of a reset that has emptied everything that it had to.
 #[derive(Deserialize)]
 struct Emptied {
     instances: u64,
@@ -281,13 +281,13 @@ fn empty(site: &Context<'_>, instance: Option<&str>, control: &dyn Control) -> R
             return Err(OperateError::ShutDown);
         }
     }
-    // Not before: an engine may be through with some instances while others are still to be emptied.
+    // Not earlier: an engine may have filled some instances while others are still to be emptied.
     insist(control, || Ok(site.builds().revoke(&key)?))?;
     control.announce();
     Ok(change)
 }
 
-/// Tries one failed event again, or all. Who takes it over after a death counts on.
+/// Tries one failed event again, or all. A process that takes it over from a dead one continues the count.
 pub(super) fn retry(
     site: &Context<'_>,
     asked: &CommandRecord,
@@ -297,7 +297,7 @@ pub(super) fn retry(
     let (builds, by) = (site.all_builds()?, &By::new(asked.who.as_str(), asked.why.as_str()));
     let earlier = Earlier::of(asked);
     let (mut pace, mut last) = (Pace::new(), None::<Instant>);
-    // Of the builds that are through, and with the one that is worked on.
+    // The count of the finished builds, and the one that includes the present build.
     let (through, seen) = (Cell::new((0, 0)), Cell::new(0));
     let mut told = |applied: u64, of: u64| {
         let (done, before) = through.get();
@@ -329,7 +329,7 @@ pub(super) fn retry(
     let before = seen.get();
     let mut mended = match outcome {
         Err(FailureError::SomeStillFail { mended, .. }) => *mended,
-        // The one that died was through.
+        // The process that died had finished.
         Err(FailureError::NotOnRecord { .. }) if earlier.all > 0 => RetryOutcome::default(),
         Err(FailureError::StillFails { projection, instance, position, applied, class, error }) => {
             let applied = applied + earlier.applied(before);
@@ -338,7 +338,7 @@ pub(super) fn retry(
         other => other?,
     };
     if earlier.applied(before) > 0 {
-        // Where it went on, it was cut off.
+        // It continues a retry that was interrupted.
         mended.went_on = None;
     }
     mended.applied += earlier.applied(before);
@@ -346,7 +346,7 @@ pub(super) fn retry(
     Ok(self::mended(site, mended, event.map(|(_, position)| position)))
 }
 
-/// What was told of a retry before this process took it over.
+/// The progress of a retry that was reported before this process took it over.
 struct Earlier {
     applied: u64,
     /// How many events were held when it began.
@@ -364,7 +364,7 @@ impl Earlier {
         })
     }
 
-    /// How many were applied, where so many are left. What came after it was told last shows only by that.
+    /// How many were applied, if this many remain. Events after the last report show only in that number.
     fn applied(&self, left: u64) -> u64 {
         self.applied.max(self.all.saturating_sub(left))
     }
@@ -375,7 +375,7 @@ impl Earlier {
     }
 }
 
-/// Gives one failed event up.
+/// Gives up one failed event.
 pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By) -> Result<Change, OperateError> {
     let builds = site.all_builds()?;
     let mended = in_all(&builds, |build| build.discard(instance, position, by))?;
@@ -388,7 +388,7 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
     Ok(Change { mended: Some(Box::new(mended)), ..changed(site, done) })
 }
 
-/// What came of mending.
+/// The outcome of a retry or a discard.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
     let were = if mended.applied == 1 { "was" } else { "were" };
     let applied = format!("{} {were} applied", several(mended.applied, "event"));

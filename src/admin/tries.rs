@@ -11,10 +11,10 @@ pub(super) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), 
 /// How long readers may have to wait in one try of a switch: less than the second after which a server looks for deadlocks.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// When a switch is given up, unless somebody says otherwise.
+/// After this time a switch is given up, unless the command says otherwise.
 const GIVE_UP: Duration = Duration::from_mins(10);
 
-/// Does it again while the database says that this may help.
+/// Repeats the work while the error of the database says that this may help.
 pub(super) fn insist<T>(
     control: &dyn Control,
     mut act: impl FnMut() -> Result<T, OperateError>,
@@ -58,7 +58,7 @@ impl Tries {
         (Duration::from_millis(50) * (self.made + 1)).min(PATIENCE)
     }
 
-    /// Waits until the next try. Gives the error back when others have held the tables for too long.
+    /// Waits until the next try. Returns the error if other transactions have held the tables for too long.
     pub(super) fn again(&mut self, error: SwitchError, control: &dyn Control) -> Result<(), OperateError> {
         let pause = self.pause_after(error, self.start.elapsed())?;
         if control.wait(pause) { Ok(()) } else { Err(OperateError::ShutDown) }
@@ -83,13 +83,14 @@ impl Tries {
         self.made = self.made.saturating_add(1).min(100);
         let rest = self.pause;
         self.pause = (self.pause * 2).min(LOOK_AGAIN.1);
-        // The last try is at the end of the time, unless readers need their rest.
+        // The last try comes at the end of the time, unless readers need a longer pause.
         let left = if asked.is_some() { self.within.saturating_sub(spent) } else { Duration::MAX };
         Ok(rest.min(left).max(asked.unwrap_or_default() * 20))
     }
 }
 
-/// Others were in the way, there was no room, or an event is refused, which the engines find out and record.
+/// True if a later try may succeed: others held locks, the disk was full, or an event was refused, which engines find
+/// and record.
 pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
     use StoreErrorKind as K;
     error.is_transient()

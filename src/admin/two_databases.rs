@@ -1,4 +1,4 @@
-//! How projections are doing whose events are in another database than their read models.
+//! The status of projections whose events are in another database than their read models.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     Ok(late)
 }
 
-/// The checkpoints that lie above the heads of their instances, also of such that have no event any more.
+/// The checkpoints above the heads of their instances, also of instances that have no events any more.
 fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     id: Uuid,
     events: &E,

@@ -36,7 +36,7 @@ pub struct Verification {
     pub version: u32,
     /// Instances that were looked at, each at the checkpoint where it stood.
     pub instances: u64,
-    /// Events that were applied anew.
+    /// Events that were applied again.
     pub events: u64,
     /// Rows that were found.
     pub rows: u64,

@@ -1,4 +1,4 @@
-//! Without SQLite there is nothing that events could be applied to anew. The compiler says so where that is called.
+//! Without SQLite there is no place to apply events again. The compiler says so where a caller needs one.
 
 use crate::command::ExplainRequest;
 use crate::engine::Engine;
@@ -7,7 +7,7 @@ use crate::sealed::Sealed;
 
 /// Nothing is this: it carries the words of the compiler.
 #[diagnostic::on_unimplemented(
-    message = "`verify`, `repair` and `explain` apply events anew in SQLite, which this build of readside does not have",
+    message = "`verify`, `repair` and `explain` apply events again in SQLite, which this build of readside lacks",
     label = "needs the feature `sqlite` of readside",
     note = "add it in Cargo.toml: readside = {{ …, features = [\"sqlite\", …] }}"
 )]

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use super::options::{ByArgs, DryRunArgs, LookArgs};
 use crate::failure::By;
 
-/// Of an action that can be tried dry; only the real one needs a reason.
+/// For an action with a dry run; only the real run needs a reason.
 pub(super) fn of(args: &DryRunArgs) -> anyhow::Result<By> {
     checked(&args.who, args.why.as_deref().unwrap_or_default())
 }
@@ -15,7 +15,7 @@ pub(super) fn of_acts(args: &ByArgs) -> anyhow::Result<By> {
     checked(&args.who, &args.why)
 }
 
-/// Of a look, which needs no reason.
+/// For a command that only looks, which needs no reason.
 pub(super) fn of_looks(args: &LookArgs) -> By {
     By::new(args.who.as_str(), args.why.as_str())
 }

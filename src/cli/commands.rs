@@ -1,4 +1,4 @@
-//! What engines were asked to do: the history of commands, and how far one is.
+//! What engines were asked to do: the history of commands, and the progress of one.
 
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// What came of it, or how far it is.
+/// Its outcome, or its progress.
 pub(super) fn outcome(asked: &CommandRecord) -> String {
     if let Some(words) = asked.answer.as_ref().and_then(said) {
         return short(&words, ANSWER);

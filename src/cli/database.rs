@@ -1,4 +1,4 @@
-//! Opens the database that the arguments name, and refuses what is none of readside's.
+//! Opens the database that the arguments name, and refuses one that is not a readside database.
 
 use std::path::Path;
 
@@ -59,9 +59,9 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
     /// Asks running engines.
     fn admin(&self) -> Admin<'static>;
-    /// Begins an engine of this process.
+    /// Begins to build an engine of this process.
     fn engine(&self) -> EngineBuilder;
-    /// Has that engine keep its read models here instead of where its events are.
+    /// Lets that engine keep its read models here instead of in the database of its events.
     fn keep_models(&self, engine: EngineBuilder) -> EngineBuilder;
     /// Removes the instances, tables and records of a measurement.
     fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError>;
@@ -152,11 +152,11 @@ where
     }
 }
 
-/// What else one has to know of a PostgreSQL database.
+/// Further options for a PostgreSQL database.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "an SQLite file has neither"))]
 pub(super) struct Ways<'w> {
-    /// By which one hears of pushes, if it is another one.
+    /// The URL that receives notifications of pushes, if it is another one.
     pub(super) listen: Option<&'w str>,
     /// Of the engine's own tables, if it is another one.
     pub(super) schema: Option<&'w str>,

@@ -217,7 +217,7 @@ fn meaning(state: FailureStatus) -> &'static str {
 }
 
 impl Session<'_> {
-    /// That there is something to try again: the event, or others of its aggregate where it is done already.
+    /// Checks that there is something to try again: the event, or others of its aggregate if it is done already.
     pub(super) fn check_retry(
         &self,
         projection: (&str, Option<u32>),
@@ -236,8 +236,8 @@ impl Session<'_> {
         if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
     }
 
-    /// That an event is on record as failed, in the build that readers see or in one beside it of the same version. Where it is so
-    /// in another version alone, the error names that one.
+    /// Checks that an event is recorded as failed, in the build that readers see or in one beside it of the same
+    /// version. Where it is so in another version alone, the error names that one.
     pub(super) fn held_in_some(
         &self,
         (projection, version): (&str, Option<u32>),

@@ -37,7 +37,7 @@ pub(super) fn exact_moment(at: SystemTime) -> String {
     Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| at.to_string())
 }
 
-/// A text of the database's without what would move the cursor or hide parts of it; an empty one in quotes.
+/// A text from the database, without characters that move the cursor or hide parts of it; an empty one in quotes.
 pub(super) fn clean(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".to_owned();
@@ -148,7 +148,7 @@ fn behind_value(text: &str) -> &str {
 /// `500ms`, `30s`, `5min`, `2h`, `1d`.
 pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let wanted = "for instance 500ms, 30s, 5min, 2h or 7d";
-    // To the parser a day may have 23 hours.
+    // For the parser, a day may have 23 hours.
     if let Some(Ok(days)) = text.strip_suffix('d').map(str::parse::<u32>) {
         return Ok(Duration::from_hours(24 * u64::from(days)));
     }

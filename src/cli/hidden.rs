@@ -52,7 +52,7 @@ impl Hidden {
         format::masked(&shown)
     }
 
-    /// What is said of wrong arguments when their own text would show one of these, or a part of it.
+    /// The message about wrong arguments, if their own text would show one of these, or a part of it.
     pub(super) fn instead_of(&self, error: &clap::Error) -> Option<String> {
         let text = error.to_string();
         let mut said: Vec<&str> =

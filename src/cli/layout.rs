@@ -4,7 +4,7 @@
 /// Between two columns.
 const GAP: usize = 2;
 
-/// Before what continues a row that is no line.
+/// The indent of the continuation of a row that does not fit on one line.
 const INDENT: &str = "  ";
 
 /// A column of a table.
@@ -90,7 +90,7 @@ fn side_by_side(columns: &[Column], widths: &[usize], row: &[String]) -> Vec<Str
     (0..height).map(line).collect()
 }
 
-/// Each cell behind the name of its column, as many on a line as fit.
+/// Each cell after the name of its column, as many on a line as fit.
 fn one_by_one(columns: &[Column], row: &[String], limit: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
@@ -134,7 +134,7 @@ pub(super) fn wrapped(text: &str, limit: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// The columns of a terminal that it takes; of letters that take two sometimes, two.
+/// How many columns of a terminal it takes. Letters that some terminals show two columns wide count as two.
 fn width(text: &str) -> usize {
     text.chars().map(|letter| if letter < '\u{1100}' { 1 } else { 2 }).sum()
 }

@@ -90,13 +90,13 @@ struct Session<'s> {
     has_two_databases: bool,
     /// As it was given, with its secrets.
     database: &'s str,
-    /// The code of these projections is at hand.
+    /// The projections whose code this process has.
     projections: &'s [Projection],
     out: Output,
 }
 
 /// Carries out what the arguments of this process say, and returns its exit code. A service that hands over its
-/// projections has a command `readside` of its own, which can do what needs their code.
+/// projections gets its own `readside` command, which can also do what needs their code.
 ///
 /// # Examples
 /// ```no_run

@@ -1,5 +1,5 @@
-//! What needs the code of a projection: an engine that runs it is asked, by a command that is on record. Where none is
-//! alive and the code is at hand, an engine is started for as long as that takes.
+//! Operations that need the code of a projection: a command on record asks an engine that runs it. If none is alive and
+//! this process has the code, it starts an engine until the work is done.
 
 use std::time::{Duration, Instant};
 
@@ -117,12 +117,12 @@ impl Session<'_> {
         words(self, &serde_json::from_value(answer)?)
     }
 
-    /// The code of a projection, when it is at hand.
+    /// The code of a projection, if this process has it.
     fn code(&self, projection: &str) -> Option<&Projection> {
         self.projections.iter().find(|code| code.name() == projection)
     }
 
-    /// An engine of this process, when the code of the projection is at hand.
+    /// An engine of this process, if it has the code of the projection.
     fn engine(&self, projection: &str) -> anyhow::Result<Option<Engine>> {
         let Some(code) = self.code(projection) else { return Ok(None) };
         // What becomes of events that fail is for the engines of the service to say, by their policy.
@@ -146,9 +146,9 @@ impl Session<'_> {
         Ok(Told::GoesOn(Ended::Fine))
     }
 
-    /// Waits for the answer of a command, until a signal or the time-out ends that. Where no engine is alive that would give
-    /// one, an engine of this process does the work, if the code is at hand. The asker withdraws what nobody has
-    /// begun.
+    /// Waits for the answer of a command, until a signal or the time-out. If no engine is alive that could do the work
+    /// and this process has the code, its own engine does it. If the wait ends early, this withdraws a command that no
+    /// engine has begun.
     pub(super) fn follow(
         &mut self,
         remote: &Admin<'_>,

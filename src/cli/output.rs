@@ -62,7 +62,7 @@ impl Output {
         self.terminal
     }
 
-    /// True when somebody looks at standard error and wants to see progress.
+    /// True if standard error is a terminal and progress is wanted.
     pub(super) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }

@@ -1,4 +1,4 @@
-//! Finds a projection by its name, among those that are registered and those whose code is at hand.
+//! Finds a projection by its name, among those in the database and those whose code this process has.
 
 use anyhow::bail;
 

@@ -1,4 +1,4 @@
-//! Building read models anew, and which build readers see.
+//! Rebuilding read models, and which build readers see.
 
 use super::by;
 use super::format::{clean, count, positions, several};

@@ -1,4 +1,4 @@
-//! The engine's tables, and those of the projections whose code is at hand.
+//! The engine's tables, and those of the projections whose code this process has.
 
 use anyhow::ensure;
 use serde::Serialize;

@@ -14,7 +14,7 @@ use crate::sync::Mutex;
 /// The shortest time between two announcements. What is pushed in between goes together.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// Tells, until it is dropped, which tells what is left and joins the thread.
+/// Tells other processes of pushes. Dropping it tells the remaining ones and joins the thread.
 #[derive(Debug)]
 pub(crate) struct Announcer<B: Backend> {
     backend: Arc<B>,

@@ -7,7 +7,7 @@ use super::{Conn, pause, row};
 use crate::command::{CommandRecord, NewCommand};
 use crate::error::{OperateError, StoreError, StoreErrorKind};
 
-/// Puts a command on record, unless another one is in its way; carries it out when that is done at once.
+/// Puts a command on record, unless another one conflicts with it. Carries out commands that take effect at once.
 pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, OperateError> {
     if let Some((instance, on)) = command.command.pausing() {
         return Ok(pause::carry_out(conn, command, instance, on)?);
@@ -19,7 +19,7 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
     let table = conn.dialect().table("commands");
     let sql = format!("SELECT {COLUMNS} FROM {table} WHERE exclusive = $1");
     let rows = conn.query(&sql, &[command.projection.as_str().into()])?;
-    // One that this code cannot read has an id all the same.
+    // A command that this code cannot read still has an id.
     if let Some(found) = rows.first()
         && let Some(left) = row::uuid(found, 0)?
         && !is_tended(conn, left)?
@@ -42,7 +42,7 @@ pub(super) fn ask(conn: &mut dyn Conn, command: &NewCommand) -> Result<Uuid, Ope
     Err(running.map_or_else(|| gone().into(), busy))
 }
 
-/// The answer of a command that nobody was at when another one was asked for.
+/// The answer of a command that no engine was working on when another one replaced it.
 fn superseded(by: &NewCommand) -> serde_json::Value {
     let (kind, who) = (by.command.kind(), &by.by.who);
     serde_json::json!({ "error": format!("no engine was at it when {who:?} asked for {kind}, which takes its place") })

@@ -6,13 +6,13 @@ use crate::projection::Projection;
 use crate::sql;
 use crate::value::Value;
 
-/// The beginning of the names of instances that may be erased without a trace; no service names one so.
+/// The prefix of the names of instances that may be erased without a trace. No service uses it.
 pub(crate) const PREFIX: &str = "readside-bench-";
 
 /// Tables with rows of instances.
 const TABLES: [&str; 6] = ["events", "heads", "unique_constraints", "held_events", "projection_states", "instances"];
 
-/// Erases the instances whose names begin so, one per transaction, then the projection.
+/// Erases the instances with this prefix, one per transaction, then the projection.
 pub(super) fn erase<B: Backend>(backend: &B, tag: &str, projection: &Projection) -> Result<(), StoreError> {
     let doing = "removing what a measurement made";
     let instances = backend.read(doing, |conn| instances(conn, &format!("{PREFIX}{tag}")))?;

@@ -16,7 +16,7 @@ use crate::query::EventFilter;
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// Instances of one query: so many that its memory and its time are bounded.
+/// Instances of one query. Bounds its memory and its time.
 const SLICE: i64 = 1_000;
 
 /// Lagging pairs of which the oldest event is looked for, in all.

@@ -1,8 +1,8 @@
 //! Moving checkpoints, and the proof that they belong to the log of this database.
 //!
-//! An event that stands at a position proves all below it: two histories that share an event share everything in front of
-//! it, because a position is given once and never changes hands. So one look at the event that a checkpoint names, in the
-//! statement that moves the checkpoint, proves the whole batch that led to it.
+//! The event at a position proves all events below it: two histories that share an event share everything before it,
+//! because a store gives each position once and never to another event. So the statement that moves a checkpoint looks
+//! at one event, the one that the checkpoint names, and this proves the whole batch that led to it.
 
 use std::sync::Arc;
 

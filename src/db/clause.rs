@@ -9,7 +9,7 @@ use crate::error::StoreError;
 use crate::sql::Dialect;
 use crate::value::{Value, to_micros};
 
-/// A lease that ends later than so many of one's own from now is not believed.
+/// A lease that ends more than this many lease lengths ahead is ignored: only a wrong clock writes one.
 const FAR: u32 = 4;
 
 /// A statement under way with its parameters.
@@ -50,7 +50,8 @@ impl Sql {
         self.after(Duration::ZERO)
     }
 
-    /// That the time in this column is over, or lies so far ahead that only a clock that was wrong can have meant it.
+    /// A condition: the time in this column has passed, or lies so far ahead that only a wrong clock can have written
+    /// it.
     pub(super) fn over(&mut self, column: &str, lease: Duration) -> String {
         let (now, far) = (self.now(), self.after(lease.saturating_mul(FAR)));
         format!("({column} <= {now} OR {column} > {far})")

@@ -165,7 +165,7 @@ pub(super) fn free(
     Ok(free)
 }
 
-/// Takes one of them, unless somebody else was faster.
+/// Takes one of them, unless another process was faster.
 pub(super) fn take(
     conn: &mut dyn Conn,
     id: Uuid,

@@ -1,4 +1,4 @@
-//! Decisions: read an aggregate, decide, store what was decided, as long as nobody else was faster.
+//! Decisions: read an aggregate, decide, and store the result, unless another push was faster.
 
 use std::error::Error as StdError;
 
@@ -16,9 +16,9 @@ const TRIES: u32 = 10;
 const PAGE: usize = 500;
 
 impl<B: Backend> DbStore<B> {
-    /// Decides about one aggregate: reads its events, folds them into an `A`, has `decide` say which events follow, and pushes
-    /// these at the version that was read. Where somebody else was faster, it reads what is new and decides again, ten times
-    /// at most. Returns the events that were stored, none where `decide` brings none.
+    /// Decides about one aggregate: reads its events, folds them into an `A`, has `decide` say which events follow, and
+    /// pushes these at the version that was read. If another push was faster, it reads the new events and decides
+    /// again, ten times at most. Returns the events that were stored, none where `decide` brings none.
     ///
     /// `decide` may run several times and must not have any effect. The events have to be of that aggregate. What the first one
     /// expects is set here; unique values, push keys and all else are as in any push. A decision that is repeated after it was
@@ -100,7 +100,7 @@ impl<B: Backend> DbStore<B> {
     }
 }
 
-/// An aggregate as far as it was read.
+/// An aggregate up to the event that was read last.
 struct Read<'a, A> {
     instance: &'a str,
     aggregate_id: &'a str,
@@ -125,7 +125,7 @@ impl<A: Aggregate> Read<'_, A> {
         Ok(())
     }
 
-    /// That all of them are of this aggregate.
+    /// Checks that all events are of this aggregate.
     fn check<E: StdError + 'static>(&self, events: &[NewEvent]) -> Result<(), DecideError<E>> {
         let is_foreign = |event: &NewEvent| {
             event.instance() != self.instance

@@ -1,4 +1,4 @@
-//! What the code declares of a table beside its columns, as it is on record, against what the database has of that.
+//! What the code declares for a table besides its columns, as recorded, compared with what the database has.
 
 use std::collections::BTreeMap;
 
@@ -90,9 +90,9 @@ pub struct Piece {
     pub(crate) is_there: (&'static str, Vec<Value>),
     /// The statement that brings it.
     pub(crate) make: String,
-    /// The statement that takes it away; empty where it stays.
+    /// The statement that removes it; empty if it stays.
     pub(crate) undo: String,
-    /// What helps where the statement is refused.
+    /// The remedy if the database refuses the statement.
     pub(crate) remedy: &'static str,
 }
 
@@ -200,7 +200,7 @@ pub struct Worn<'r> {
     pub(crate) view: Option<&'r Relation>,
 }
 
-/// Gives a table what its definition says beside rows, and takes away what only an earlier one said.
+/// Gives a table what its definition declares besides rows, and removes what only an earlier definition declared.
 pub(super) fn wear(
     conn: &mut dyn Conn,
     worn: Worn<'_>,

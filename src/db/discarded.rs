@@ -7,8 +7,8 @@ use super::{Conn, row, state};
 use crate::error::StoreError;
 use crate::state::ProjectionKey;
 
-/// What was given up in one build is passed over in another one, where that is not behind it already; of one instance, where one
-/// is meant.
+/// Events that were discarded in one build are passed over in another build that has not passed them yet; only those of
+/// one instance, if one is given.
 pub(super) fn carry(
     conn: &mut dyn Conn,
     from: &ProjectionKey,
@@ -40,8 +40,8 @@ pub(super) fn carry(
     refresh(conn, to, instances.iter().map(ToString::to_string).collect())
 }
 
-/// What was given up is met again, where the build is not behind it already; of one instance, where one is meant. Gives how many
-/// events that are.
+/// A build that has not passed the discarded events yet tries them again; only those of one instance, if one is given.
+/// Returns how many.
 pub(super) fn forget(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,

@@ -10,8 +10,8 @@ use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::statement::Statement;
 
-/// Gives how many statements met no row. What SQL of the service's own does not find is its fault, until the tables of the
-/// projection are seen to be missing. The projection is placed.
+/// Returns how many statements met no row. If the service's own SQL names something that does not exist, that is an
+/// error of the SQL, unless the tables of the projection turn out to be missing. The projection is placed.
 pub(super) fn execute(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -52,7 +52,7 @@ pub(super) fn of_table(conn: &mut dyn Conn, error: StoreError, projection: &Proj
         return error;
     }
     let remedy = match conn.dialect() {
-        // Where a schema is on record, a set-up made the tables; one that the code names tells nothing.
+        // A recorded schema proves that a set-up made the tables. A schema that the code names proves nothing.
         Dialect::Postgres if projection.schema_name().is_some() => SET_UP_OR_PUT_BACK,
         Dialect::Postgres => PUT_BACK,
         Dialect::Sqlite if is_on_record(conn, &projection.key()) => PUT_BACK,
@@ -67,7 +67,7 @@ fn is_on_record(conn: &mut dyn Conn, key: &ProjectionKey) -> bool {
     conn.query(&sql, &[Arc::clone(&key.name).into(), key.version.into()]).is_ok_and(|rows| !rows.is_empty())
 }
 
-/// What helps where a read table is gone, or a column of one. A set-up does not: it would have to make it empty.
+/// The remedy for a missing read table or column. A set-up is none: it could only make the table empty.
 const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
      by itself; or raise the version, so that it is rebuilt";
 
@@ -75,7 +75,7 @@ const PUT_BACK: &str = "; rename it back or restore it, together with the checkp
 const SET_UP_OR_PUT_BACK: &str = "; run setup() if it was never set up; else rename back or restore what is missing, together \
      with the checkpoints of its time, or raise the version, so that it is rebuilt";
 
-/// An error of a statement on a read table that somebody altered.
+/// The error of a statement on a read table that a person altered.
 pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreError) -> StoreError {
     let doing = format!("writing a read table of projection {:?}", projection.name());
     let said = error.source().map(ToString::to_string).unwrap_or_default();
@@ -87,6 +87,6 @@ pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreE
     }
 }
 
-/// What helps where a read table was altered.
+/// The remedy for an altered read table.
 const UNDO: &str = "; undo that change, and the engine goes on by itself; or have the tables made anew by \
      `readside rebuild`";

@@ -148,7 +148,8 @@ pub(super) fn forget(
     refresh(conn, projection, vec![instance.to_owned()])
 }
 
-/// Has the state rows say whether anything is held, or is still to be passed over, so that a pass without failures need not ask.
+/// Updates the flag in the state rows that says whether an event is held or still to be passed over. So a pass without
+/// failures need not read the records.
 pub(super) fn refresh(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -235,8 +236,8 @@ pub(super) fn parked(
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
 }
 
-/// The first event that is still held of each of these aggregates becomes the parked one. The index finds it, however many wait
-/// behind it.
+/// Of each of these aggregates, the first event that is still held becomes the parked one. An index finds it, so the
+/// cost does not grow with the number of events that wait after it.
 pub(super) fn promote(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -272,7 +273,7 @@ pub(super) fn list(
     let (conditions, params) = conditions(conn, projection, query);
     let limit = match i64::try_from(query.limit) {
         Ok(limit @ 1..) => format!(" LIMIT {limit}"),
-        // More than any table holds is no limit either.
+        // A limit above the size of any table is no limit.
         _ => String::new(),
     };
     let sql = format!(

@@ -168,8 +168,8 @@ fn pair(found: &Row) -> Result<Lag, StoreError> {
     })
 }
 
-/// The pairs whose checkpoints are not part of the log. Those above its end show by the counters alone; that another event
-/// stands at a checkpoint takes a look at each.
+/// The pairs whose checkpoints are not part of the log. The counters alone show a checkpoint above the end of the log.
+/// To see that the log holds another event at a checkpoint, each one has to be read.
 pub(crate) fn diverged(conn: &mut dyn Conn, request: &LagRequest, thorough: bool) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
     let dialect = conn.dialect();
@@ -202,7 +202,7 @@ pub(crate) fn diverged(conn: &mut dyn Conn, request: &LagRequest, thorough: bool
     conn.query(&text, &sql.params)?.iter().map(pair).collect()
 }
 
-/// That nobody else has the lease, and nothing has to wait or is paused.
+/// A condition: no other process has the lease, and the pair is neither waiting nor paused.
 fn free(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> String {
     let (me, now, far) = (sql.bind(request.owner), sql.now(), sql.after(request.longest_wait));
     let over = sql.over("s.leased_until", request.lease);
@@ -219,7 +219,7 @@ fn free(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> String {
     )
 }
 
-/// That no event behind the checkpoint holds the instance back in this way.
+/// A condition: no event after the checkpoint holds the instance back in this way.
 fn not_held(dialect: Dialect, how: &str) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM {held} e WHERE e.instance_id = h.instance_id AND e.projection = k.projection \

@@ -23,7 +23,7 @@ fn skip_locked(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Takes what is free, own or expired, and waits for nobody.
+/// Takes leases that are free, expired, or the owner's already, and waits for no lock.
 pub(crate) fn acquire(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -76,8 +76,8 @@ fn lease_of(found: &Row, at: usize) -> Result<Lease, StoreError> {
     Ok(Lease { instance, epoch, careful: row::truth(found, at + 2)? })
 }
 
-/// Extends all leases of a process that have not expired. One that began in the future, by a clock that was wrong, begins now:
-/// else it never would be said to last for long. Rows that a transaction has locked are left out.
+/// Extends all leases of a process that have not expired. If a wrong clock let one begin in the future, it begins
+/// now: otherwise it would never count as old. Rows that a transaction has locked are left out.
 pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result<Vec<Renewal>, StoreError> {
     let dialect = conn.dialect();
     let table = dialect.table("projection_states");

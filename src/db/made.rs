@@ -1,10 +1,10 @@
 //! Whether the tables of a build are still those that were made for it.
 //!
-//! Rows and checkpoints are one. A restore of read tables alone, or of the engine's tables alone, tears them apart and leaves
-//! no trace in either; but it drops tables and makes them anew, under other numbers (`pg_restore --clean`). So set-up puts on
-//! record which numbers the tables of a build have, the engine's own beside them, and in which database of which cluster.
-//! Where all are other ones, all was restored together, or moved to another server. Where only some are, what the rows show
-//! is not what the checkpoints say.
+//! Rows and checkpoints belong together. A restore of read tables alone, or of the engine's tables alone, separates
+//! them and leaves no trace in the data. But such a restore drops tables and makes them again, under other numbers
+//! (`pg_restore --clean`). So set-up records the numbers of a build's tables and of the engine's own tables, with the
+//! database and the cluster. If all numbers differ, everything was restored together, or moved to another server. If
+//! only some differ, the rows are not those that the checkpoints stand for.
 //!
 //! Renaming and moving between schemas keep the numbers; so do truncating, rewriting and restoring rows alone, which nothing
 //! here tells. SQLite keeps a database in one file, of which no part is restored alone.
@@ -39,7 +39,7 @@ pub(crate) fn torn(dialect: Dialect) -> String {
     )
 }
 
-/// The numbers that make two looks differ when tables were made anew between them; of row `p`.
+/// The numbers by which two looks differ if tables were dropped and made again between them; of row `p`.
 pub(super) fn numbers(dialect: Dialect) -> String {
     if dialect == Dialect::Sqlite {
         return "0".to_owned();

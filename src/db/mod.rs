@@ -1,7 +1,7 @@
 //! What both databases share, written once: push, filter, heads, states, failures, set-up.
 //!
-//! A backend brings a [`Backend`] (how to get a connection and run a transaction) and a [`Conn`] (how to run SQL with
-//! `$1`-style placeholders); everything above is SQL that both understand, or that [`Dialect`] renders.
+//! Each database implements [`Backend`] (how to get a connection and run a transaction) and [`Conn`] (how to run SQL
+//! with `$1`-style placeholders). Everything else here is SQL that both understand, or that [`Dialect`] renders.
 
 mod announce;
 mod ask;
@@ -19,6 +19,7 @@ mod execute;
 mod failure;
 mod filter;
 mod fold;
+mod inspect;
 mod lag;
 mod lease;
 pub(crate) mod made;
@@ -39,6 +40,7 @@ mod standstill;
 mod state;
 mod status;
 mod store;
+mod stream;
 mod transaction;
 #[cfg(feature = "cli")]
 mod transfer;
@@ -57,7 +59,8 @@ pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;
 #[cfg(feature = "sqlite")]
 pub(crate) use setup::store_id;
-pub use store::{DbStore, EventStream};
+pub use store::DbStore;
+pub use stream::EventStream;
 #[cfg(feature = "cli")]
 pub(crate) use transfer::{ImportError, Manifest, Part, Transfer};
 
@@ -131,8 +134,9 @@ pub trait Conn {
     /// The schema of the engine's own tables, where there are schemas.
     fn home(&self) -> Option<&str>;
 
-    /// The sessions that hold locks on these relations, given as quoted names, the longest first: a session that
-    /// wants one alone waits for them, and all who come later wait behind it. None where no session waits like that.
+    /// The sessions that hold locks on these relations (quoted names), the longest first. A session that wants an
+    /// exclusive lock waits for them, and all later sessions wait for that one. Empty where sessions do not wait like
+    /// that.
     fn in_the_way(&mut self, _relations: &[String]) -> Result<Vec<Holder>, StoreError> {
         Ok(Vec::new())
     }
@@ -179,7 +183,7 @@ pub struct Bulk<'n> {
     pub(crate) columns: Vec<(&'n str, ColumnType)>,
     /// What happens to each of those where the row exists; set, where it says nothing.
     pub(crate) how: Vec<How>,
-    /// What an update demands beside the keys, as SQL; see [`Bulk::new_value`].
+    /// What an update demands in addition to the keys, as SQL; see [`Bulk::new_value`].
     pub(crate) only_if: Option<String>,
     pub(crate) rows: Vec<BulkRow<'n>>,
 }
@@ -288,8 +292,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
-    /// Runs `work`, which has to end by an error, where nothing of it stays and nobody waits for it, if there is such a place.
-    /// Else as [`write`](Self::write).
+    /// Runs `work`, which has to end with an error, in a place where it leaves nothing and blocks nobody, if there is
+    /// one. Otherwise as [`write`](Self::write).
     #[doc(hidden)]
     fn write_nowhere<T, E: From<StoreError>>(
         &self,
@@ -309,7 +313,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
-    /// Who holds the counters of these instances, as far as it can be found out, and how long one waits for them.
+    /// Who holds the counters of these instances, if the database can tell, and for how long.
     #[doc(hidden)]
     fn holder(&self, instances: &[String]) -> Option<Holder>;
 
@@ -344,8 +348,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn location(&self) -> Result<String, StoreError>;
 
-    /// Rises whenever a connection turns out to be lost, or is given up because of what the server said. What was read before
-    /// may be of another server, or of another time of it.
+    /// Rises whenever a connection is lost, or is dropped because of an answer of the server. What was read before may
+    /// come from another server, or from another history of the same one.
     #[doc(hidden)]
     fn generation(&self) -> u64 {
         0
@@ -357,14 +361,15 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// Tells other processes of pushes. Who listens through the same store passes it over: it hears of them inside the process.
+    /// Tells other processes of pushes. A listener of the same store ignores it, because it gets pushes inside the
+    /// process.
     #[doc(hidden)]
     fn tell(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Has the files of the database hold nothing any more of what was erased or removed, as far as that can be done while it
-    /// is in use. What may be left, and what to do about it.
+    /// Removes the traces of erased or removed data from the files of the database, as far as that is possible while it
+    /// is in use. Returns what may remain, and what to do about it.
     #[doc(hidden)]
     fn scrub(&self) -> Result<Option<String>, StoreError>;
 

@@ -1,7 +1,7 @@
-//! What people hang on the tables of a read model: indexes, policies, triggers, views, foreign keys, and so on.
+//! What people add to the tables of a read model: indexes, policies, triggers, views, foreign keys, and so on.
 //!
-//! A build that takes the live one's place gets what the live tables have beyond their definition; what stands on these
-//! tables moves with them. Each database says by its [`Catalogue`] what there is and which statements bring it over.
+//! A build that takes the live one's place gets what the live tables have beyond their definition. Objects that depend
+//! on these tables move with them. The [`Catalogue`] of each database says what exists and which statements move it.
 
 use super::Conn;
 use super::declared::{Declared, Piece, Structure, Worn};
@@ -34,16 +34,16 @@ pub struct TablePair {
 pub struct Step {
     /// In words.
     pub(crate) what: String,
-    /// Nothing may go on without it unless a person says so.
+    /// True if the work must not go on without it, unless a person accepts that.
     pub(crate) guards: bool,
     pub(crate) sql: String,
-    /// What follows in the same breath, and takes it from the old table.
+    /// The statement that runs right after it, and removes it from the old table.
     pub(crate) then: String,
     /// The first statements touch the new table alone, so that they can be tried while the old one is in use.
     pub(crate) alone: bool,
 }
 
-/// Something that stands on a table, and would go, or be left, with it.
+/// An object that depends on a table, and would be dropped, or left behind, with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependent {
     /// In words, with its name.
@@ -63,7 +63,8 @@ pub struct Reference {
     pub(crate) from: String,
     /// Its columns, each with the column that it refers to, ready for SQL.
     pub(crate) columns: Vec<(String, String)>,
-    /// A row that is referred to cannot go. Otherwise it takes along what refers to it, or cuts it off.
+    /// True if a row cannot be deleted while another one refers to it. If false, the delete cascades or sets the
+    /// reference to NULL.
     pub(crate) refuses: bool,
     /// This role may read the rows that refer.
     pub(crate) readable: bool,
@@ -79,8 +80,8 @@ impl Reference {
 
 /// What a database knows of the things on its tables.
 pub trait Catalogue {
-    /// What the old table has and the new one lacks, and can have before it takes the old one's place. Statements that
-    /// only touch the new table, in order.
+    /// What the old table has and the new one lacks, and can get before it takes the old one's place. These statements
+    /// touch only the new table, and run in this order.
     fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What goes from the old table to the new one as that takes its place, by the names from before.
@@ -89,7 +90,7 @@ pub trait Catalogue {
     /// What follows by name once the new tables have those of the old ones; asked for before that.
     fn following(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
-    /// What would be left on the old table; true where nothing may go on without it unless a person says so.
+    /// What would stay on the old table. True if the work must not go on without it, unless a person accepts that.
     fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError>;
 
     /// What a table has, in words, that neither its definition brings nor belongs to one of these tables.
@@ -101,10 +102,10 @@ pub trait Catalogue {
         tables: &[Relation],
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Statements that lock what `moved` and `following` change beside the tables themselves.
+    /// Statements that lock what `moved` and `following` change in addition to the tables themselves.
     fn locks(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<String>, StoreError>;
 
-    /// What stands on these relations and belongs to none of them, nor to one of the views.
+    /// Objects that depend on these relations, and belong neither to them nor to one of the views.
     fn dependents(
         &self,
         conn: &mut dyn Conn,
@@ -112,29 +113,29 @@ pub trait Catalogue {
         views: &[Relation],
     ) -> Result<Vec<Dependent>, StoreError>;
 
-    /// Statements that have the constraints and indexes of a table begin with another name where they begin with this one. Only
-    /// where somebody sees these names.
+    /// Statements that rename constraints and indexes of a table: those that begin with `was` then begin with `now`.
+    /// None where the database shows these names to nobody.
     fn renamed(&self, _: &mut dyn Conn, _table: &Relation, _was: &str, _now: &str) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// What a definition says of a table beside its rows: comments, grants, who sees which rows. In an order in which they can
-    /// be given.
+    /// What a definition declares for a table besides its rows: comments, grants, who sees which rows. The statements
+    /// can run in this order.
     fn pieces(&self, declared: &Declared, worn: Worn<'_>) -> Vec<Piece>;
 
     /// Indexes and constraints of a table; of constraints that check rows, those of these names.
     fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError>;
 
-    /// Why readers cannot be shown the rows of their tenant alone; none where they can.
+    /// Why this database cannot restrict readers to the rows of their tenant; `None` if it can.
     fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError>;
 
     /// Foreign keys of other tables that refer to these.
     fn referring(&self, conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<Reference>, StoreError>;
 
-    /// The statements that give a view again what people put on it, once it was made anew with these columns.
+    /// The statements that restore what people put on a view, after the view was made again with these columns.
     fn restored(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<Step>, StoreError>;
 
-    /// What of `restored` cannot be had with these columns.
+    /// What `restored` cannot restore with these columns.
     fn unfit(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<String>, StoreError>;
 
     /// What the service made and cannot be used as the tables are now, with the reason. Only where that can be tried

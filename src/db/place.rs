@@ -1,8 +1,8 @@
-//! In which schema the read tables of a projection are whose code names none.
+//! The schema of the read tables of a projection whose code names no schema.
 //!
-//! Otherwise the search path of each session would decide that anew, and split one read model over several schemas
-//! under one checkpoint. The first set-up puts its schema on record; every statement names it from then on. Where there
-//! are no schemas, nothing of this does anything.
+//! Without a record, the search path of each session would decide, and could split one read model over several schemas
+//! under one checkpoint. The first set-up records its schema, and every later statement names it. Without effect on a
+//! database that has no schemas.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Events applied anew to tables that nobody sees: for what verifies and explains.
+//! Applies events again, to tables that nobody sees, to verify and to explain.
 
 use super::{Backend, Conn, execute, model};
 use crate::error::{Error, StoreError, StoreErrorKind};

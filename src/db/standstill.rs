@@ -157,7 +157,7 @@ fn standing(
     };
     let members = known.members.iter().filter(runs).filter(|member| member.alive).count() as u64;
     let last = known.members.iter().filter(runs).max_by_key(|member| member.alive_until).filter(|_| members == 0);
-    // Halted for good, or tried again later and later; the engine that gets on with it takes the trouble off the record.
+    // Halted for good, or tried again at growing intervals. The engine that succeeds clears the record of the trouble.
     let waits = build.phase == Phase::Halted || (build.trouble.is_some() && !build.is_refused());
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes
@@ -346,8 +346,8 @@ fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<
         .collect()
 }
 
-/// Checkpoints whose event is not the one in the log, among so many of those that belong to this store. What lies above the
-/// head, or was removed, is left out.
+/// Checkpoints whose event is not the one in the log, among the first `limit` that belong to this store. Checkpoints
+/// above the head, and of removed events, do not count.
 pub(super) fn mismatches(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
     let dialect = conn.dialect();
     let own = setup::store_id(conn)?;

@@ -22,7 +22,8 @@ fn state_keys() -> Vec<(&'static str, T)> {
     vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)]
 }
 
-/// Makes state rows, unless somebody else has; how many. What a transaction has made is locked by it.
+/// Makes the state rows that do not exist yet, and returns how many. The transaction holds the lock on the rows that it
+/// made.
 pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
     let row =
         |instance: &Arc<str>| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()];
@@ -111,8 +112,8 @@ enum Lock {
     Take,
 }
 
-/// Under the lock, a state at 0 reads as far as its instance was removed: a process that still holds events from before the
-/// removal finds them done.
+/// Under the lock, a state at position 0 reads as the position up to which its instance was removed. So a process that
+/// still holds events from before the removal finds them handled.
 fn position(dialect: Dialect, lock: Lock) -> String {
     if lock == Lock::None {
         return "position".to_owned();

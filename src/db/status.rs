@@ -143,7 +143,7 @@ pub(super) fn active_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<V
     );
     if let Some(projection) = &query.projection {
         params.push(projection.as_str().into());
-        // Builds beside others have a mark behind the name.
+        // A build beside another one has a mark after its name.
         sql += " AND (projection = $1 OR substr(projection, 1, length($1) + 1) = $1 || '#')";
     }
     sql += " ORDER BY projection, version, instance_id";

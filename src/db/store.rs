@@ -12,19 +12,14 @@ use super::announce::Announcer;
 use super::bench_cleanup;
 use super::push::{self, Push, Pushes};
 use super::transaction::Transaction;
-use super::{
-    Backend, Conn, builds, failure, filter, lag, lease, pause, retention, setup, standstill, state, status, views,
-    whole,
-};
+use super::{Backend, Conn, failure, filter, lag, lease, pause, retention, setup, standstill, state, whole};
 use crate::error::{PushError, SetupError, StoreError, chain};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
-use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
+use crate::inspect::Inspect;
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
 use crate::query::{EventBatch, Flaw, Head, HeadsRequest, Query, ReadRequest, Span};
-use crate::retention::Operation;
 use crate::standing::Standing;
 use crate::standstill::{Note, StandstillSubject};
 use crate::state::{ProjectionKey, State};
@@ -35,9 +30,6 @@ use crate::store::StandstillStore;
 use crate::store::{EventSource, EventStore, ProjectionStore, ProjectionTransaction};
 use crate::subscription::{Bus, DirtyToken, Subscription, Topics};
 use crate::value::Value;
-
-/// Bytes in a page of a long read.
-const PAGE_BYTES: usize = 16 << 20;
 
 /// Event store and projection store in one database. Cloning is cheap; clones share connections and subscribers.
 ///
@@ -53,9 +45,9 @@ struct Inner<B: Backend> {
     announcer: Option<Announcer<B>>,
     bus: Arc<Bus>,
     pushes: Pushes,
-    /// As it was read last: with the latest events, where any were read.
+    /// As it was read last, together with the latest events.
     store_id: Mutex<Option<Uuid>>,
-    /// The last command that was told to be none of this code's.
+    /// The last command for which a log line said that this code cannot read it.
     strange: Mutex<Uuid>,
 }
 
@@ -78,7 +70,8 @@ impl<B: Backend> DbStore<B> {
         &self.inner.backend
     }
 
-    /// Says once that a command is left alone because this code cannot read it; later ones have greater ids.
+    /// Logs once that this process leaves a command alone because its code cannot read it. Later commands have greater
+    /// ids.
     pub(super) fn tell_strange(&self, command: Uuid, error: &StoreError) {
         let mut told = self.inner.strange.lock();
         if command > *told {
@@ -127,34 +120,13 @@ impl<B: Backend> DbStore<B> {
         self.inner.backend.read(&doing, |conn| setup::read_rows(conn, projection, table))
     }
 
-    /// All events that a query finds, read in pages of `page` events and of 16 MiB at most, though of one event in any case: so
-    /// memory stays bounded.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[cfg(feature = "sqlite")] {
-    /// use readside::SqliteStore;
-    /// use readside::query::Query;
-    /// let store = SqliteStore::in_memory()?;
-    /// store.setup()?;
-    /// for event in store.stream(Query::new(), 1000) {
-    ///     println!("{}", event?.event_type());
-    /// }
-    /// # }
-    /// # Ok::<(), readside::Error>(())
-    /// ```
-    pub fn stream(&self, query: Query, page: usize) -> EventStream<B> {
-        let left = if query.limit == 0 { usize::MAX } else { query.limit };
-        EventStream { store: self.clone(), query, page: page.max(1), left, events: Vec::new().into_iter(), done: false }
-    }
-
     /// Removes the instances, tables and records of a measurement.
     #[cfg(feature = "cli")]
     pub(crate) fn erase_scratch(&self, tag: &str, projection: &Projection) -> Result<(), StoreError> {
         bench_cleanup::erase(self.backend(), tag, projection)
     }
 
-    /// Pushes; true when the events were stored before, under their push keys.
+    /// Pushes. Returns true if the events were already stored under their push keys.
     #[cfg(feature = "cli")]
     pub(crate) fn push_or_repeat(&self, events: &[NewEvent]) -> Result<bool, PushError> {
         self.push_told(Push::of(events)?).map(|accepted| accepted.repeated)
@@ -208,21 +180,21 @@ impl<B: Backend> DbStore<B> {
         self.inner.pushes.push(self.backend(), &self.inner.bus, push)
     }
 
-    /// Has somebody tell other processes of what is pushed.
+    /// Starts the thread that tells other processes of pushes.
     fn tell_of_pushes(&self) {
         if let Some(announcer) = &self.inner.announcer {
             announcer.start();
         }
     }
 
-    /// Stores the commands inside a transaction of the caller's.
+    /// Stores the events inside the caller's transaction.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn push_on(&self, conn: &mut dyn Conn, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
         self.tell_of_pushes();
         self.inner.pushes.push_in(conn, events)
     }
 
-    /// What the caller of `push_in` hears that has waited for a lock since then.
+    /// The error for a caller of `push_in` that has waited for a lock since then.
     #[cfg(feature = "sqlite")]
     pub(crate) fn busy(&self, events: &[NewEvent], since: std::time::Instant) -> PushError {
         let instances = push::instances(events);
@@ -230,13 +202,13 @@ impl<B: Backend> DbStore<B> {
         push::busy(&instances, since, self.inner.backend.holder(&names))
     }
 
-    /// The error of a `push_in` that was rolled back, with its reason where the counter is at fault.
+    /// The error of a `push_in` that was rolled back, with the reason if the counter is the cause.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn explained(&self, events: &[NewEvent], error: PushError) -> PushError {
         push::explained(self.backend(), &push::instances(events), error)
     }
 
-    /// What the caller of `push_in` fires after the commit.
+    /// The token that the caller of `push_in` fires after the commit.
     #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn dirty_token(&self, events: &[NewEvent]) -> DirtyToken {
         let concerned = events.iter().map(|new| (Arc::clone(&new.instance), Arc::clone(&new.aggregate_type))).collect();
@@ -498,118 +470,5 @@ impl<B: Backend> LeaseStore for DbStore<B> {
 
     fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.inner.backend.read("reading what is paused", pause::pauses)
-    }
-}
-
-impl<B: Backend> Inspect for DbStore<B> {
-    fn schema(&self) -> Result<SchemaVersion, StoreError> {
-        let backend = &self.inner.backend;
-        backend.read("reading the schema version", |conn| setup::schema(conn, backend.migrations()))
-    }
-
-    fn status(&self, system: bool) -> Result<Status, StoreError> {
-        self.inner.backend.read("reading how projections are doing", |conn| status::status(conn, system))
-    }
-
-    fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError> {
-        self.inner.backend.read("reading leases", |conn| status::active_leases(conn, query))
-    }
-
-    fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
-        let doing = "comparing checkpoints with the log";
-        self.inner.backend.read(doing, |conn| standstill::mismatches(conn, limit))
-    }
-
-    fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError> {
-        self.inner.backend.read("looking whether logs are whole", |conn| whole::first_flaws(conn, events))
-    }
-
-    fn hanging(&self) -> Result<Vec<Hanging>, StoreError> {
-        self.inner.backend.read("reading what stands on read tables", builds::hanging)
-    }
-
-    fn lacking(&self) -> Result<Vec<Lacking>, StoreError> {
-        self.inner.backend.read("looking for what is declared of read tables", builds::lacking)
-    }
-
-    fn out_of_place(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.backend.read("looking for read tables and views", builds::out_of_place)
-    }
-
-    fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError> {
-        let doing = "reading which operations were not finished";
-        self.inner.backend.read(doing, |conn| retention::unfinished(conn, limit))
-    }
-
-    fn most_behind(&self, build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError> {
-        let doing = format!("reading where projection {:?} is behind", build.projection());
-        self.inner.backend.read(&doing, |conn| views::most_behind(conn, build, limit))
-    }
-
-    fn instance_heads(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<InstanceHead>, StoreError> {
-        self.inner.backend.read("reading instances", |conn| views::instance_heads(conn, prefix, after, limit))
-    }
-
-    fn checkpoints(&self, instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError> {
-        let doing = format!("reading where projections stand in instance {instance:?}");
-        self.inner.backend.read(&doing, |conn| views::checkpoints(conn, instance))
-    }
-
-    fn failure_groups(&self, build: Option<&ProjectionKey>, most: usize) -> Result<FailureGroups, StoreError> {
-        self.inner.backend.read("grouping failed events", |conn| views::failure_groups(conn, build, most))
-    }
-
-    fn activity(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError> {
-        self.inner.backend.read("reading what people did", |conn| views::activity(conn, before, limit))
-    }
-
-    fn lineage(&self) -> Result<Vec<Lineage>, StoreError> {
-        self.inner.backend.read("reading what feeds which tables", views::lineage)
-    }
-
-    fn examine(&self, patience: Duration) -> Vec<Finding> {
-        self.inner.backend.examine(patience)
-    }
-}
-
-/// Events of a long read, page by page; see [`DbStore::stream`]. Ends after an error.
-#[derive(Debug)]
-#[must_use = "it reads nothing until it is iterated"]
-pub struct EventStream<B: Backend> {
-    store: DbStore<B>,
-    query: Query,
-    page: usize,
-    left: usize,
-    events: std::vec::IntoIter<Event>,
-    done: bool,
-}
-
-impl<B: Backend> EventStream<B> {
-    fn fetch(&mut self) -> Result<(), StoreError> {
-        let size = self.page.min(self.left);
-        let bytes = if self.query.max_bytes == 0 { PAGE_BYTES } else { self.query.max_bytes.min(PAGE_BYTES) };
-        let events = self.store.filter(&self.query.clone().limit(size).max_bytes(bytes))?;
-        self.left -= events.len();
-        self.done = events.is_empty() || self.left == 0;
-        if let Some(last) = events.last() {
-            self.query = self.query.clone().resume(last.instance(), last.position());
-        }
-        self.events = events.into_iter();
-        Ok(())
-    }
-}
-
-impl<B: Backend> Iterator for EventStream<B> {
-    type Item = Result<Event, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.events.as_slice().is_empty()
-            && !self.done
-            && let Err(error) = self.fetch()
-        {
-            self.done = true;
-            return Some(Err(error));
-        }
-        self.events.next().map(Ok)
     }
 }

@@ -23,7 +23,7 @@ fn number(limit: usize) -> Value {
     i64::try_from(limit).unwrap_or(i64::MAX).into()
 }
 
-/// Heads of the aggregate types of a build beside its checkpoints.
+/// Heads of the aggregate types of a build, next to its checkpoints.
 pub(super) fn most_behind(
     conn: &mut dyn Conn,
     build: &ProjectionKey,
@@ -127,7 +127,7 @@ pub(super) fn failure_groups(
         params.extend([build.name.as_ref().into(), build.version.into()]);
         " WHERE projection = $2 AND version = $3"
     });
-    // Whatever their states are, so many are looked at.
+    // The limit counts instances, whatever their states are.
     let sql = format!(
         "SELECT projection, version, event_type, class, state, count(*), count(DISTINCT instance_id), min(first_at), \
          max(last_at), min(error) FROM (SELECT projection, version, event_type, class, state, instance_id, first_at, last_at, \

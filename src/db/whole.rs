@@ -124,7 +124,7 @@ fn beyond(conn: &mut dyn Conn, span: &Span, low: i64) -> Result<Option<String>, 
     Ok(Some(format!("aggregate type {kind:?} has event {last}, and its head says {head}")))
 }
 
-/// The same of whole logs: of the first instances that have so many events together.
+/// The same for whole logs: those of the first instances that together have this many events.
 pub(super) fn first_flaws(conn: &mut dyn Conn, events: usize) -> Result<Vec<Flaw>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -167,7 +167,7 @@ fn hidden(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> 
     Ok(flaws)
 }
 
-/// Instances that have heads, and no counter that would give them positions, so many at most.
+/// Instances with heads but without the counter that gives positions; a bounded number.
 fn uncounted(conn: &mut dyn Conn) -> Result<Vec<Flaw>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

@@ -8,9 +8,9 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
+    /// All is well.
     Ok,
-    /// It works, but slower, or not for ever.
+    /// It works, but slowly, or not for long.
     Warn,
     /// It does not work.
     Fail,
@@ -45,17 +45,17 @@ impl Finding {
         Self { check, verdict: Severity::Ok, found: found.into(), remedy: None }
     }
 
-    /// Something to keep an eye on.
+    /// Something that a person should watch.
     pub fn warn(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, verdict: Severity::Warn, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    /// Something that has to be mended.
+    /// Something that a person has to repair.
     pub fn fail(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, verdict: Severity::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
-/// What a check of the doctor gives, unless the store fails.
+/// The result of a check of the doctor, unless the store fails.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) type Examined = Result<Finding, crate::error::StoreError>;

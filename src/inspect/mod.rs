@@ -30,9 +30,9 @@ use crate::state::ProjectionKey;
 /// The version of the engine's own tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SchemaVersion {
-    /// That of the database; 0 when it was never set up.
+    /// The version in the database; 0 if it was never set up.
     pub found: i64,
-    /// The newest one that this library knows.
+    /// The newest version that this library knows.
     pub known: i64,
 }
 
@@ -71,7 +71,7 @@ pub struct Lacking {
     pub what: String,
 }
 
-/// A store that can be looked into without the code of its projections: it knows them by what they registered.
+/// A store that can be inspected without the code of its projections, because the database holds what they registered.
 ///
 /// It is sealed: only this library implements it.
 pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
@@ -99,7 +99,7 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// In what logs are not whole, of the first instances that have so many events together.
+    /// What is missing in logs, among the first instances that together have this many events.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -118,39 +118,39 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn lacking(&self) -> Result<Vec<Lacking>, StoreError>;
 
-    /// What is missing of the tables and views of read models, or reads something else than it should; in words.
+    /// Tables and views of read models that are missing, or that read something else than they should; in words.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn out_of_place(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Erasures, removals and archivals that were begun and have not come to their end, the latest first, at most `limit`.
+    /// Erasures, removals and archivals that began and have not ended, the latest first, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
 
-    /// Instances in which a build is behind, those first that lag by most, at most `limit`. Where the events are in another
-    /// database this one knows none.
+    /// Instances in which a build is behind, those that lag most first, at most `limit`. Empty if the events are in
+    /// another database.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn most_behind(&self, build: &ProjectionKey, limit: usize) -> Result<Vec<InstanceLag>, StoreError>;
 
-    /// Instances of this log of which the names begin with `prefix`, by bytes, behind `after`, at most `limit`.
+    /// Instances of this log whose names begin with `prefix`, in byte order, after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn instance_heads(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<InstanceHead>, StoreError>;
 
-    /// Where all builds stand in an instance; without builds of one instance alone.
+    /// The checkpoints of all builds in an instance, without builds of one instance alone.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn checkpoints(&self, instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError>;
 
-    /// Failed events by build, event type, class and state; of one build, if one is named. Those that wait behind others are
-    /// not counted, and those that were given up are no failures. Looks at `most` records at most.
+    /// Failed events by build, event type, class and state; of one build, if one is named. Events that wait for
+    /// others do not count, and discarded events are no failures. Looks at `most` records at most.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -162,13 +162,13 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn activity(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError>;
 
-    /// Which event types feed which tables and columns, as the projections declared it; builds beside others apart.
+    /// Which event types feed which tables and columns, as the projections declared it; without builds beside others.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn lineage(&self) -> Result<Vec<Lineage>, StoreError>;
 
-    /// Looks at the database itself: version, privileges, space, and what may stand between. Waits for no answer longer
-    /// than `patience`. What cannot be found out is a finding too.
+    /// Examines the database itself: version, privileges, space, and poolers on the way. It waits no longer than
+    /// `patience` for an answer. What it cannot find out is a finding, too.
     fn examine(&self, patience: Duration) -> Vec<Finding>;
 }

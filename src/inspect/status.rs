@@ -32,17 +32,17 @@ pub struct ProjectionStatus {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// The mark of a build beside another one of the same version; none for the one under the plain name.
+    /// The mark of a build beside another one of the same version; `None` for the one with the plain name.
     pub build: Option<String>,
     /// Whether readers see it, or how far it is.
     pub phase: Phase,
-    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later.
+    /// Why it was halted. In another phase: why it does not move now, while engines try again at growing intervals.
     pub trouble: Option<String>,
     /// True once all instances have been up to date; false while the first run lasts.
     pub succeeded: bool,
     /// True when the whole projection is paused.
     pub paused: bool,
-    /// Instances that are paused by themselves.
+    /// Instances that are paused on their own, without the whole projection.
     pub paused_instances: u64,
     /// All these pauses: that of the whole projection first, then by instance.
     pub pauses: Vec<Paused>,
@@ -55,15 +55,15 @@ pub struct ProjectionStatus {
     pub instances: u64,
     /// Those of them that are behind.
     pub lagging_instances: u64,
-    /// Positions that these are behind, in all.
+    /// How many positions these are behind, in total.
     pub lag_events: i64,
-    /// Positions that are handled, in all; grows with the work.
+    /// How many positions are handled, in total. It grows with the work.
     pub handled: i64,
     /// Age of the oldest event that is not handled, among the instances that stand still for longest: 10,000 of all
     /// builds, or ten of each build and thousand instances; none without lag.
     #[serde(rename = "lag_seconds", serialize_with = "format::seconds")]
     pub lag_age: Option<Duration>,
-    /// Events that fail and are tried again.
+    /// Events that fail and that engines try again.
     pub failing: u64,
     /// Events that stopped their instances.
     pub stopped: u64,
@@ -71,7 +71,7 @@ pub struct ProjectionStatus {
     pub parked: u64,
     /// Events that wait behind these.
     pub behind: u64,
-    /// Events that were left out.
+    /// Events that the projection skipped.
     pub skipped: u64,
     /// Updates and deletes that met no row, in all processes alive since they were started, as they told it last
     /// ([`ProjectionHealth::missed`](crate::health::ProjectionHealth::missed)); none where no process tells.
@@ -82,7 +82,7 @@ pub struct ProjectionStatus {
     pub owners: u64,
     /// Living processes that run it.
     pub members: u64,
-    /// How it gets on.
+    /// How it is doing, in one word.
     pub verdict: Verdict,
     /// Why, in a few words; none where there is nothing to say.
     pub reason: Option<String>,
@@ -92,14 +92,14 @@ pub struct ProjectionStatus {
     /// When one of its checkpoints moved last; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
-    /// All that keeps it, or instances of it, from moving, the gravest first.
+    /// Everything that keeps it, or instances of it, from moving; the gravest first.
     pub standstills: Vec<Standstill>,
-    /// What the store knows, for when its lag is found out later.
+    /// What the store knows, for a caller that finds out the lag later.
     #[serde(skip)]
     pub(crate) standing: Option<Standing>,
     /// Positions handled in a second, between two looks.
     pub per_second: Option<f64>,
-    /// Time until it has caught up if all goes on as between two looks; `None` when it does not come nearer.
+    /// Time until it has caught up, at the speed between two looks; `None` if it does not come nearer.
     #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
 }
@@ -143,7 +143,7 @@ pub struct MemberStatus {
     pub name: String,
     /// Name and version of each projection that it runs.
     pub projections: Vec<(String, u32)>,
-    /// Until when it is believed to live.
+    /// Until when others take it for alive.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub alive_until: SystemTime,
     /// True until then.
@@ -168,9 +168,9 @@ pub struct ActiveLease {
     pub process: Uuid,
     /// Its name, if it is on the list.
     pub name: Option<String>,
-    /// True while that process is believed to live.
+    /// True while others take that process for alive.
     pub alive: bool,
-    /// Until when the lease lasts.
+    /// When the lease ends.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub until: SystemTime,
     /// Time until then; `None` when it is over.

@@ -1,4 +1,4 @@
-//! What pages show of single instances, failures and people's acts: bounded answers of bounded cost.
+//! What pages show about single instances, failures and people's acts. Answers and their cost are bounded.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ use crate::failure::{By, FailureClass, FailureStatus};
 pub struct InstanceLag {
     /// The tenant.
     pub instance: String,
-    /// Where the projection stands in it.
+    /// The checkpoint of the projection in it.
     pub position: i64,
     /// The last position that concerns the projection.
     pub head: i64,
@@ -39,7 +39,7 @@ pub struct InstanceHead {
     pub closed: bool,
 }
 
-/// Where one build stands in one instance.
+/// The checkpoint of one build in one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct InstanceCheckpoint {
@@ -49,11 +49,11 @@ pub struct InstanceCheckpoint {
     pub version: u32,
     /// The mark of a build beside another one of the same version.
     pub build: Option<String>,
-    /// Where it stands; 0 before the first event.
+    /// The checkpoint; 0 before the first event.
     pub position: i64,
     /// The last position of this database's log that concerns it; none where it has none.
     pub head: Option<i64>,
-    /// Events of it are on record as failed, or wait behind such.
+    /// Some of its events are on record as failed, or wait for such events.
     pub held: bool,
     /// When it moved last, by the database's clock; `None` when that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
@@ -76,12 +76,12 @@ pub struct FailureGroup {
     pub event_type: String,
     /// Class of the errors.
     pub class: FailureClass,
-    /// What becomes of them.
+    /// Their state.
     #[serde(serialize_with = "state_word")]
     pub state: FailureStatus,
     /// How many there are.
     pub events: u64,
-    /// In so many instances.
+    /// The number of instances.
     pub instances: u64,
     /// When the first one failed first.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
@@ -115,15 +115,15 @@ pub struct FailureGroups {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ActivityKind {
-    /// An engine was asked for something, or a pause was put on record.
+    /// A person asked an engine for something, or paused or resumed.
     Command,
     /// A person retried or discarded a failed event.
     Intervention,
-    /// Data were redacted, removed, reopened or archived.
+    /// A person redacted, removed, reopened or archived data.
     Operation,
 }
 
-/// What somebody did.
+/// What a person did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Activity {
@@ -131,7 +131,7 @@ pub struct Activity {
     pub id: Uuid,
     /// What kind of act it was.
     pub kind: ActivityKind,
-    /// The word for it, for instance `rebuild`, `discard` or `redact`.
+    /// Its name, for instance `rebuild`, `discard` or `redact`.
     pub what: String,
     /// The projection, unless it is about the log.
     pub projection: Option<String>,

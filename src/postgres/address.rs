@@ -47,9 +47,9 @@ pub(super) struct Address {
     pub(super) security: Security,
     /// Of the service's own, for TLS.
     pub(super) connector: Option<PostgresConnector>,
-    /// It was said how well the links are protected.
+    /// True after a log line said how well the links are protected.
     pub(super) is_warned: Arc<AtomicBool>,
-    /// Where a password is looked for anew for each connection; none where the string holds one.
+    /// The file in which each connection looks for a password; `None` if the string holds one.
     passwords: Option<PathBuf>,
 }
 
@@ -192,7 +192,7 @@ impl Address {
 }
 
 impl Address {
-    /// True where somebody speaks TLS.
+    /// True if a connection may use TLS.
     pub(super) fn speaks_tls(&self) -> bool {
         self.connector.is_some() || cfg!(feature = "tls")
     }
@@ -210,7 +210,7 @@ impl Address {
 
 const SECONDS: &str = "a whole number of seconds";
 
-/// What the string says of silent peers counts more than what is usual here. Zero leaves it to the system.
+/// Settings of the string for silent peers take precedence over the defaults here. Zero leaves it to the system.
 fn keep_alive(parts: &Parts, options: &PostgresOptions, config: &mut Config) -> Result<(), Fault> {
     config.keepalives(number::<i32>(parts, "keepalives", "0 or 1")? != Some(0));
     let seconds =
@@ -325,8 +325,8 @@ fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
         ("oauth_client_id", "OAuth"),
         ("oauth_client_secret", "OAuth"),
         ("replication", "a link for replication"),
-        ("authtype", "nobody knows it any more"),
-        ("tty", "nobody knows it any more"),
+        ("authtype", "libpq does not know it any more"),
+        ("tty", "libpq does not know it any more"),
     ] {
         if parts.bytes(keyword).is_some() {
             return Err(Fault::Unsupported(keyword, why));

@@ -1,4 +1,4 @@
-//! How well a link to a server is protected, and what is to be said of that.
+//! How well a link to a server is protected, and what to report about that.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -43,7 +43,7 @@ pub(super) fn is_local(ip: Option<IpAddr>) -> bool {
 }
 
 impl Channel {
-    /// What is to be said once to who did not ask for more.
+    /// The warning, given once, for a client that did not ask for a better protection.
     pub(super) fn warning(self, security: &Security, speaks_tls: bool) -> Option<&'static str> {
         if self.is_local {
             return None;

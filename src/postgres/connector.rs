@@ -1,4 +1,4 @@
-//! Who speaks TLS: a connector of the driver's, of whatever kind.
+//! A connector of the driver's that does TLS.
 
 use std::fmt;
 use std::sync::Arc;

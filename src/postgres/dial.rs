@@ -89,7 +89,7 @@ pub(super) fn connect(
     Err(all_failed(address, &tried, doing))
 }
 
-/// One that was tried alone is told as it was, of several each with its own cause.
+/// The error of a single address stays as it is. Of several, each is listed with its cause.
 fn all_failed(address: &Address, tried: &[Tried], doing: &str) -> StoreError {
     let error = if let [tried] = tried {
         tried.error.clone()
@@ -174,7 +174,7 @@ fn connect_to(
         if tries.peek().is_none() || !failed.may_be_tls {
             return Err(insecure.unwrap_or(failed.error));
         }
-        // It says more than what a server says that refuses plain text.
+        // It says more than the answer of a server that refuses plain text.
         insecure = Some(failed.error).filter(|error| error.kind() == StoreErrorKind::Insecure);
     }
     Err(StoreError::new(doing, StoreErrorKind::Usage, "there is no way to connect"))
@@ -212,7 +212,7 @@ fn connect_by(
     })
 }
 
-/// Says once what the link is to who did not ask for more.
+/// Logs once how the link is protected, if the client did not ask for more.
 fn warn(address: &Address, host: &Host, channel: Channel) {
     let Some(warning) = channel.warning(&address.security, address.speaks_tls()) else { return };
     if !address.is_warned.swap(true, Ordering::SeqCst) {

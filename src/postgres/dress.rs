@@ -1,4 +1,4 @@
-//! What the code says of a table beside its rows, as PostgreSQL has it: comments, grants, policies by tenant.
+//! What the code declares for a table besides its rows, in PostgreSQL's terms: comments, grants, policies by tenant.
 
 use crate::db::declared::{Declared, Piece, Worn};
 use crate::db::objects::Relation;
@@ -110,7 +110,7 @@ fn comments(pieces: &mut Vec<Piece>, declared: &Declared, worn: Worn<'_>) {
     }
 }
 
-/// A view that reads as whoever asks demands the right to read the table, too.
+/// A view that reads with the rights of its reader (`security_invoker`) needs a grant on the table, too.
 fn grants(pieces: &mut Vec<Piece>, isolated: bool, worn: Worn<'_>, (name, privileges): (&str, &[String])) {
     let to = role(name);
     let usage = match worn.schema {

@@ -12,7 +12,8 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     match error.as_db_error() {
         Some(db) => {
             let code = db.code().code();
-            // A session that was let in meets this in what a statement names, such as a view that nobody can write to.
+            // After the log-in, this code means an object that a statement names, such as a view that cannot be written
+            // to.
             let is_named = code == NOT_READY && db.parsed_severity() == Some(Severity::Error);
             let kind = if is_named { Kind::Usage } else { kind(code) };
             let of_pooler = pooler(code, db.message());
@@ -34,7 +35,7 @@ pub(super) fn store(doing: &str, error: &Error) -> StoreError {
     }
 }
 
-/// Poolers answer by a code for broken protocols, or by one for internal errors, whatever is wrong; so their words decide.
+/// Poolers use a code for protocol violations, or one for internal errors, whatever is wrong. So their text decides.
 fn pooler(code: &str, message: &str) -> Option<(Kind, &'static str)> {
     if !matches!(code, "08P01" | "XX000") {
         return None;
@@ -81,7 +82,7 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
 /// The server's code for a thing that is not in the state for what is asked of it, a database included.
 const NOT_READY: &str = "55000";
 
-/// The server's code for what a role may not do.
+/// The server's code for a missing right.
 const DENIED: &str = "42501";
 
 /// What to do about rights that are missing.
@@ -95,7 +96,7 @@ const UNFILTERED: &str = "; row-level security must not hold for the role of the
 /// The server's code for a write in a transaction that only reads.
 const READ_ONLY: &str = "25006";
 
-/// As [`store`], where a role runs statements: the server names what it may not touch, this who it is and what helps.
+/// As [`store`], for statements of a role: the server names the object, and this adds the role and the remedy.
 /// Where it may write nothing, this names the reason.
 pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &Error) -> StoreError {
     let said = |db: &DbError| {
@@ -112,8 +113,8 @@ pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &E
     if error.code() == Some(READ_ONLY) { error.with_remedy(access.remedy()) } else { error }
 }
 
-/// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: what stands between may
-/// have lost the server's answer and give one of its own, and a distributed server may not know itself.
+/// An error at COMMIT. Unless the server proves that it rolled back, the outcome is not known: a pooler or proxy may
+/// have lost the server's answer and sent its own, and a distributed server may not know the outcome itself.
 pub(super) fn commit(doing: &str, error: &Error) -> StoreError {
     let rolled_back = error.as_db_error().is_some_and(|db| {
         let goes_on = matches!(db.parsed_severity(), None | Some(Severity::Error));

@@ -132,14 +132,16 @@ fn expected(request: &ReadRequest, slice: &EventBatch) -> usize {
     usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
 }
 
-/// Of larger texts only the sizes come first: so many bytes that the payloads of all fit twice, and their metadata too.
+/// Of a text longer than this, only the size is read first. The shorter texts together take at most twice the byte
+/// limit, metadata included.
 fn large(request: &ReadRequest, slices: &[EventBatch]) -> i64 {
     let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
     let bytes = request.max_bytes.saturating_mul(slices.len());
     i64::try_from(bytes.saturating_mul(2) / events.max(1)).unwrap_or(i64::MAX)
 }
 
-/// Slices whose events are read at once: so many that the driver's rows, which take more than the events, are few.
+/// Slices whose events are read at once. The driver's rows need more memory than the events, so their number is
+/// bounded.
 fn parts(request: &ReadRequest, slices: &[EventBatch], wanting: &[usize]) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut rows = MOST_ROWS;

@@ -1,4 +1,4 @@
-//! Whether a server, and what stands before it, is fit for the engine.
+//! Checks whether a server, and a pooler in front of it, is fit for the engine.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -45,7 +45,7 @@ pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, chain(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
 /// The one row of a query.
@@ -104,7 +104,8 @@ fn tls(postgres: &Postgres) -> Examined {
             return Ok(Finding::ok("tls", "none; the link does not leave this machine"));
         }
         Cover::Plain => {
-            let found = "none: whoever is between can read and change what is said, passwords and events";
+            let found =
+                "none: an attacker on the network can read and change everything, passwords and events included";
             return Ok(Finding::warn(
                 "tls",
                 found,
@@ -158,7 +159,7 @@ fn durability(postgres: &Postgres) -> Examined {
     })
 }
 
-/// What running needs, with the statements that grant what is missing.
+/// The rights that running needs, with the statements that grant the missing ones.
 fn privileges(postgres: &Postgres) -> Examined {
     let sql = "SELECT has_database_privilege(current_database(), 'CREATE'), to_regnamespace($1::text) IS NOT NULL, \
          coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
@@ -215,14 +216,14 @@ fn read_tables(postgres: &Postgres) -> Examined {
     })
 }
 
-/// A pooler in transaction mode gives the server's session to somebody else between two statements.
+/// A pooler in transaction mode gives the server's session to another client between two statements.
 fn pooler(postgres: &Postgres) -> Examined {
     let mut client = postgres.pool().connect_anew("looking for a pooler")?;
     Ok(if notify::is_shared(postgres, &mut client)? {
         Finding::warn(
             "pooler",
-            "a pooler in transaction mode stands between: all works, but LISTEN needs a session of its own",
-            "name a way past it by PostgresOptions::listen_url if pushes of other processes have to be seen within milliseconds",
+            "there is a pooler in transaction mode: everything works, except LISTEN, which needs its own session",
+            "if engines have to see pushes of other processes within milliseconds, name a way past it by PostgresOptions::listen_url",
         )
     } else {
         Finding::ok("pooler", "none, or one that leaves sessions whole")

@@ -1,7 +1,8 @@
-//! Who holds a counter that somebody has waited for in vain.
+//! Finds who holds a counter on which a push timed out.
 //!
-//! A locked row names the transaction that locked it, but not the session, when that was a transaction within another one. Only
-//! who waits for it is told by the server. So one session stands in line for a moment, and another one asks for whom it waits.
+//! A locked row names the transaction that locked it. If that was a subtransaction, the row does not lead to the
+//! session. The server knows the session only from those who wait for it. So one session waits for the lock for a
+//! moment, and another session asks the server for whom the first one waits.
 
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use crate::db::{Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
 use crate::value::Value;
 
-/// How long one may wait for a connection to look by.
+/// How long to wait for a connection for this.
 const CONNECT: Duration = Duration::from_millis(500);
 
-/// How long one stands in line for one counter.
+/// How long the first session waits for one counter.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// Between two questions.
@@ -26,11 +27,11 @@ const MOST: usize = 5;
 
 const DOING: &str = "looking for who holds a counter";
 
-/// Waits for a row that somebody makes as well as for one that somebody has locked.
+/// Waits for a row that another session inserts, and for one that it has locked.
 const STAND_IN_LINE: &str = "INSERT INTO readside.instances AS t (instance_id, head) VALUES ($1, 0) \
      ON CONFLICT (instance_id) DO UPDATE SET head = t.head WHERE FALSE";
 
-/// Those at the head of the line: whom the session waits for, and who waits for nobody.
+/// The sessions that this one waits for, directly or not, and that wait for nobody themselves.
 const WHO: &str = "WITH RECURSIVE ahead (pid) AS (SELECT unnest(pg_blocking_pids($1::int8::int4)) \
        UNION SELECT unnest(pg_blocking_pids(ahead.pid)) FROM ahead) \
      SELECT a.pid::int8, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 \
@@ -52,7 +53,7 @@ pub(super) fn find(postgres: &Postgres, instances: &[String], but: i64) -> Resul
     })
 }
 
-/// Says by which session it waits. Nothing comes of it: if the lock is had, all is rolled back.
+/// Sends the number of its session, then waits. It changes nothing: if it gets the lock, it rolls back.
 fn stand_in_line(postgres: &Postgres, instance: &str, send: &Sender<i64>) {
     let terms = Terms { read_only: false, connect: CONNECT, lock: WAIT };
     let outcome: Result<(), StoreError> = postgres.run(&postgres.pool, DOING, terms, |conn| {
@@ -75,7 +76,7 @@ fn ask(postgres: &Postgres, sessions: &Receiver<i64>, but: i64) -> Result<Option
         match sessions.recv_timeout(if session.is_none() { 2 * CONNECT } else { PAUSE }) {
             Ok(next) => session = Some(next),
             Err(RecvTimeoutError::Timeout) if session.is_some() => {}
-            // It could not stand in line, or has stood for long enough.
+            // It could not wait for the lock, or has waited long enough.
             Err(_) => return Ok(None),
         }
         let params = [session.into(), but.into()];
@@ -93,7 +94,7 @@ fn holder(found: &Row) -> Option<Holder> {
     Some(Holder { pid: *pid, application, since, state: String::new() })
 }
 
-/// Who holds a lock on a relation. What is prepared has no session, and lasts until somebody ends it.
+/// Who holds a lock on a relation. A prepared transaction has no session, and lasts until a person ends it.
 pub(super) fn of_lock(found: &Row) -> Holder {
     let known = holder(&found.iter().take(3).cloned().collect());
     let prepared = || Holder {

@@ -16,7 +16,7 @@ use super::access::Access;
 use super::channel::Channel;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// How much of its life a connection may lose by chance, so that many do not end together: one part in so many.
+/// The part of its life that a connection may lose by chance is one in this many, so that many do not end together.
 const JITTER: f64 = 5.0;
 
 /// A connection, and until when it is used.
@@ -52,13 +52,13 @@ impl Link {
         self.client.as_mut().ok_or_else(gone)
     }
 
-    /// For somebody who keeps it on one thread.
+    /// For a caller that keeps it on one thread.
     pub(super) fn into_client(mut self, doing: &str) -> Result<Client, StoreError> {
         let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
         self.client.take().ok_or_else(gone)
     }
 
-    /// Refuses a thread on which the driver would panic: takes a look at what has arrived, and waits for nothing.
+    /// Refuses a thread on which the driver would panic. It polls once for what has arrived, without waiting.
     pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
         let client = self.client(doing)?;
         // The next use of the connection shows what is wrong with it.
@@ -108,11 +108,11 @@ fn is_runtimes(panic: &(dyn Any + Send)) -> bool {
 }
 
 fn jittered(lifetime: Duration, random: f64) -> Duration {
-    // So long that nobody lives to see it, and longer than can be counted with.
+    // A time so long that it does not matter, and that fits into the types.
     if lifetime.checked_mul(2).is_none() { lifetime } else { lifetime.mul_f64(1.0 - random / JITTER) }
 }
 
-/// Between 0 and 1. The standard library seeds each of these hashers anew.
+/// Between 0 and 1. The standard library gives each of these hashers a new seed.
 pub(super) fn random() -> f64 {
     let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)

@@ -1,7 +1,7 @@
 //! The server store: many processes and machines on one PostgreSQL (13 or newer).
 //!
-//! Here is only what differs from SQLite: connections, values, and writing sets of rows. Every call is an unnamed typed
-//! statement and every setting is local to its transaction, so that a pooler in transaction mode may stand between.
+//! This folder holds only what differs from SQLite: connections, values, and writing sets of rows. Every call is an
+//! unnamed typed statement and every setting is local to its transaction, so that a pooler in transaction mode works.
 
 mod access;
 mod address;
@@ -120,7 +120,7 @@ impl DbStore<Postgres> {
         Ok(Self::from_backend(Postgres { pool, reserve, listen, places, home, options, origin, longest_idle }))
     }
 
-    /// Stores the events inside a transaction of the caller's, on the same database, so that rows of a service and its
+    /// Stores the events inside the caller's transaction on the same database, so that rows of a service and its
     /// events are stored together or not at all. Call it last, and commit soon: other pushes to these instances wait.
     ///
     /// After an error nothing of the push remains and the transaction can go on. It is never retried, and leaves the
@@ -141,7 +141,7 @@ impl DbStore<Postgres> {
         Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 
-    /// Says who held what was waited for in vain, after the roll-back to the savepoint.
+    /// Says who held the lock on which the push timed out, after the roll-back to the savepoint.
     fn name_holder(&self, session: &mut dyn Conn, commands: &[NewEvent], error: PushError) -> PushError {
         let PushError::Busy { instance, waited, holder: None } = error else { return error };
         let own = session.query("SELECT pg_backend_pid()::int8", &[]);
@@ -186,7 +186,7 @@ pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
 }
 
 impl Postgres {
-    /// Who holds counters that were waited for, which is not this session.
+    /// Who holds counters on which this push waited; never this session.
     fn holder_but(&self, instances: &[String], session: i64) -> Option<Holder> {
         let found = holder::find(self, instances, session);
         found.map_err(|error| log::debug!("{}", crate::error::chain(&error))).ok()?
@@ -307,7 +307,7 @@ impl Backend for Postgres {
     }
 
     fn back_up(&self, _: &std::path::Path, _: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError> {
-        let why = "PostgreSQL has tools of its own for that";
+        let why = "PostgreSQL has its own tools for that";
         let error = StoreError::new("copying the database", crate::error::StoreErrorKind::Unsupported, why);
         Err(error.with_remedy("; use pg_dump for one database, or pg_basebackup for a server"))
     }

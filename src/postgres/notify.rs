@@ -23,7 +23,8 @@ use crate::store::{NotificationListener, Notifications, Notifier};
 /// A notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
 
-/// What is said while a session is exchanged is heard by the look that follows; so it is not exchanged all the time.
+/// While the session is replaced, notifications get lost. The look that follows finds their events, so the session is
+/// replaced rarely.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 /// Begins a message of everything; what follows is the store that sent it, if it names itself. Earlier versions of this code
@@ -33,7 +34,7 @@ const EVERYTHING: &str = "*";
 /// In place of an aggregate type: the store that sent a message. To earlier versions that is a type that nobody wants.
 const FROM: &str = "readside.from";
 
-/// In place of an aggregate type: a word of a listener to itself, which is news to nobody.
+/// In place of an aggregate type: a message of a listener to itself, which tells others nothing.
 const WORD: &str = "readside.word";
 
 /// Times that one looks whether a session stays the same: by chance it may, where others use the pooler meanwhile.
@@ -42,7 +43,7 @@ const LOOKS: usize = 3;
 /// Sessions that are kept busy until a subscription is taken back in the one that has it; each takes a connection of the pool.
 const TRIES: usize = 5;
 
-/// Who does not hear looks again after so many times its patience.
+/// A process that receives no notifications tries again after this many times its patience.
 const REST: u32 = 30;
 
 const DOING: &str = "listening for pushes of other processes";
@@ -103,12 +104,12 @@ fn tell(conn: &mut dyn Conn, channel: &str, message: &str) -> Result<(), StoreEr
     conn.query("SELECT pg_notify($1, $2)", &[channel.into(), message.into()]).map(|_| ())
 }
 
-/// A word that only the one listens for who says it.
+/// A message for which only its sender listens.
 fn word(token: &str) -> Notifications {
     Notifications { instances: vec![(token.into(), WORD.into())], all: false }
 }
 
-/// Says a word as pushes are announced, and returns what to listen for.
+/// Sends a message the way pushes are announced, and returns what to listen for.
 pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
     let token = Uuid::now_v7().to_string();
     postgres.read("telling oneself a word", |conn| tell(conn, postgres.home.name(), &message(&word(&token), None)))?;
@@ -235,7 +236,7 @@ impl Subscription {
 }
 
 impl Listener {
-    /// How long a word may take, as long as connecting.
+    /// How long such a message may take: as long as connecting.
     fn patience(&self) -> Duration {
         self.store.backend().options.connect_timeout
     }
@@ -275,7 +276,7 @@ impl Listener {
         self.again = Some(deadline(self.patience().saturating_mul(REST)));
     }
 
-    /// Says the word, or sees what has become of it.
+    /// Sends the message, or checks whether it has arrived.
     fn prove(&mut self) {
         let (patience, now) = (self.patience(), Instant::now());
         let Some(session) = &mut self.session else { return };

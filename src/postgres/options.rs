@@ -40,14 +40,14 @@ pub struct PostgresOptions {
     /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
     /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
     pub idle_in_transaction_timeout: Duration,
-    /// How long a connection is used at most, up to a fifth less by chance, so that an address that moved is looked up anew.
+    /// How long a connection is used at most, up to a fifth less by chance, so that a changed address is noticed.
     /// Zero: for one call only. Default: 30 min.
     pub max_lifetime: Duration,
     /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
     /// Default: 10 min.
     pub idle_timeout: Duration,
-    /// Who speaks TLS in place of the feature `tls`, also without it. Where the connection string names no `sslmode`, TLS
-    /// has to be spoken then. Default: none.
+    /// The connector for TLS in place of the feature `tls`, also without it. Where the connection string names no
+    /// `sslmode`, TLS has to be spoken then. Default: none.
     pub connector: Option<PostgresConnector>,
     /// Where the connection string says nothing, libpq's variables count: `PGHOST`, `PGUSER`, `PGSERVICE`, `PGPASSFILE`,
     /// `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.

@@ -1,4 +1,4 @@
-//! What is known of where read tables are, so that it is not asked for in each transaction.
+//! Remembers where read tables are, so that not each transaction has to ask.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// The one that came back last is used first, so that those that are not needed grow old.
+    /// The connection that came back last is used first, so that surplus ones become old and are closed.
     idle: Vec<Idle>,
     /// Connections that exist, idle or not.
     open: usize,
@@ -61,7 +61,7 @@ impl Idle {
 /// How connections of all pools of a store ended.
 #[derive(Debug, Default)]
 struct Endings {
-    /// Rises whenever one is lost, or given up because of what the server said.
+    /// Rises whenever a connection is lost, or dropped because of an answer of the server.
     generation: AtomicU64,
     /// Rises whenever the server says that it goes, or is none that can be written to: what was connected before goes too.
     era: AtomicU64,
@@ -108,8 +108,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// A pooler in statement mode lets one in and ends the connection at BEGIN, in most cases before one hears why. So who is
-    /// let in twice and thrown out each time has met one.
+    /// A pooler in statement mode accepts a connection and ends it at BEGIN, in most cases before the client hears why.
+    /// So if two connections are accepted and both end at BEGIN, there is such a pooler.
     fn without_transactions(&self, error: StoreError) -> StoreError {
         let doing = "beginning a transaction";
         let Ok(mut link) = self.connect(doing) else { return error };
@@ -201,7 +201,7 @@ impl Pool {
         }
     }
 
-    /// An idle connection, unless nobody is to use it any more.
+    /// An idle connection, unless it is too old to use.
     fn reuse(&self, idle: Idle, doing: &str) -> Result<Option<Checked<'_>>, StoreError> {
         let may_live = idle.may_live(Instant::now(), self.endings.era(), self.options.idle_timeout);
         let is_doubtful = idle.since.elapsed() >= DOUBTFUL;
@@ -218,7 +218,7 @@ impl Pool {
         Ok(Some(checked))
     }
 
-    /// Closes idle connections that nobody is to use any more, where the state is not locked.
+    /// Closes idle connections that are too old to use, unless the state is locked.
     fn close_ended(&self) {
         let (now, era, idle_timeout) = (Instant::now(), self.endings.era(), self.options.idle_timeout);
         let ends = |idle: &mut Idle| !idle.may_live(now, era, idle_timeout);
@@ -252,7 +252,7 @@ impl Pool {
     }
 }
 
-/// The connection ended, or one has heard that it does.
+/// True if the connection has ended, or the server has said that it will.
 fn is_thrown_out(error: &StoreError) -> bool {
     matches!(error.kind(), StoreErrorKind::Connection | StoreErrorKind::Unsupported)
 }

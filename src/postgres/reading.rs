@@ -20,14 +20,14 @@ const PART: usize = 200;
 /// The server's code for a write in a transaction that only reads.
 const READ_ONLY: &str = "25006";
 
-/// Undoes what a service may have set for its session. Statements that are prepared are their owner's.
+/// Undoes what a service may have set for its session. Prepared statements stay, for their owner.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); \
      DISCARD TEMP";
 
 impl DbStore<Postgres> {
-    /// Lends a connection of the pool's, so that a service needs no second pool: in a transaction that only reads, as of one
-    /// snapshot (`REPEATABLE READ`), in which a statement takes 30 seconds at most ([`reader`](Self::reader) sets another
-    /// time). It is rolled back at the end, and what was set for the session is set back.
+    /// Lends one of the pool's connections, so that a service needs no second pool: in a read-only transaction, as of
+    /// one snapshot (`REPEATABLE READ`), in which a statement takes 30 seconds at most ([`reader`](Self::reader) sets
+    /// another time). It is rolled back at the end, and what was set for the session is set back.
     ///
     /// # Examples
     /// ```no_run
@@ -42,7 +42,7 @@ impl DbStore<Postgres> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -70,8 +70,8 @@ impl DbStore<Postgres> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database; `CommitUnknown` when the connection was lost during the commit. An error that `work`
-    /// passes over, without a savepoint, is `Usage`: nothing could be committed.
+    /// The error of `work`, or of the database; `CommitUnknown` when the connection was lost during the commit. An
+    /// error that `work` passes over, without a savepoint, is `Usage`: nothing could be committed.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -90,7 +90,7 @@ impl Reader<'_, Postgres> {
     /// See [`DbStore::with_client`].
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -162,7 +162,7 @@ fn lend_on<T, E: From<StoreError>>(
     let begun = if lending.read_only {
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()
     } else {
-        // A `default_transaction_read_only` that somebody has set is obeyed.
+        // A `default_transaction_read_only` that a person has set holds.
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;
@@ -249,7 +249,7 @@ fn hand_out(found: &[postgres::Row], query: &OwnQuery<'_>, each: EachRow<'_>) ->
     Ok(true)
 }
 
-/// That a read writes is its own fault, and says nothing about the server.
+/// If a read tries to write, that is its own error, and says nothing about the server.
 fn of_read(doing: &str, error: &postgres::Error) -> StoreError {
     match error.as_db_error().filter(|db| db.code().code() == READ_ONLY) {
         Some(db) => StoreError::new(doing, StoreErrorKind::Usage, db.message().to_owned())

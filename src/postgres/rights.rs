@@ -1,7 +1,7 @@
 //! What a role needs to run engines on what an owner has set up, as statements that grant it.
 //!
-//! Running is to push, project, record failures, mend them, pause, and carry out commands that change no tables.
-//! Set-up, rebuilds and switches need the owner of the tables; so do redacting, removing and archiving, which change
+//! To run means: to push, project, record and retry failures, pause, and carry out commands that change no tables.
+//! Set-up, rebuilds and switches need the owner of the tables. So do redacting, removing and archiving, which change
 //! the log itself.
 
 use super::home::USUAL;
@@ -199,7 +199,7 @@ impl Lacking {
     }
 }
 
-/// Looks what the role of this connection lacks for running on what is set up.
+/// Finds the rights that the role of this connection lacks to run on what is set up.
 pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     let role = conn.query("SELECT current_user::text", &[])?;
     let role = role.first().map_or(Ok(""), |found| row::text(found, 0))?.to_owned();
@@ -214,7 +214,7 @@ pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     Ok(Lacking { role, grants, partly, is_owner })
 }
 
-/// The tables of which policies hold for this role: the server refuses what engines do with them.
+/// The tables whose policies apply to this role: the server refuses an engine's work on them.
 pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let mut all = of_engine(conn.home().unwrap_or(USUAL));
     all.extend(of_registered(conn)?);
@@ -226,7 +226,7 @@ pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<Vec<String>, StoreEr
     found.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
 }
 
-/// Of these rights those that this role does not have. What is not there is not denied.
+/// Those of these rights that this role lacks. A missing object does not count as denied.
 fn denied(conn: &mut dyn Conn, wanted: &[Grant]) -> Result<Vec<Grant>, StoreError> {
     let single = |grant: &Grant| -> Vec<Grant> {
         grant.privileges.iter().map(|one| Grant { privileges: vec![*one], ..grant.clone() }).collect()

@@ -61,9 +61,9 @@ pub(super) fn connect(
     Err(failed(error, begun))
 }
 
-/// What a server says of who wants to get in may be due to TLS, as its rules are by that too; so may what a pooler says.
-/// `is_sure` where it is known whether TLS was spoken. A wrong password is not told twice, as libpq would, which may be in
-/// plain text.
+/// When a server refuses a client, the cause may be TLS, because its rules (`pg_hba.conf`) depend on TLS too. The same
+/// holds for a pooler. `is_sure` says that it is known whether the connection used TLS. Unlike libpq, a wrong password
+/// is not sent a second time, which might be in plain text.
 fn failed(error: StoreError, is_sure: bool) -> Failed {
     let of_rules = matches!(error.code(), Some("28000" | "08P01"));
     let may_be_tls = is_sure && (of_rules || error.kind() == StoreErrorKind::Insecure);

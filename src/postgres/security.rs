@@ -1,4 +1,4 @@
-//! What a connection string says of TLS, as libpq 17 has it.
+//! What a connection string says about TLS, read as libpq 17 does.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub(super) struct Security {
     pub(super) papers: Papers,
 }
 
-/// Where certificates are, and what is offered to the server. Paths are never shown: they may be a part of a password.
+/// Where certificates are, and what the client offers to the server. Never shows paths: they may be part of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Papers {
     pub(super) roots: Roots,
@@ -71,7 +71,7 @@ pub(super) enum Try {
 }
 
 impl Security {
-    /// With a custom connector, what is to be trusted is not said in the string.
+    /// With a custom connector, the string does not say what to trust.
     pub(super) fn read(parts: &Parts, has_own_connector: bool) -> Result<Self, Fault> {
         let modes = [
             ("disable", Mode::Disable),
@@ -119,7 +119,7 @@ impl Security {
         Ok(security)
     }
 
-    /// Nothing that needs TLS, where nobody speaks it.
+    /// Refuses what needs TLS, if the build has no TLS.
     fn ensure_plain(&self, parts: &Parts) -> Result<(), Fault> {
         if self.binding == ChannelBinding::Require {
             return Err(Fault::Tls("channel_binding"));

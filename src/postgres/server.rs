@@ -29,7 +29,7 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub struct Postgres {
     pub(super) pool: Pool,
-    /// For what keeps leases, however busy the pool is.
+    /// For renewing leases, however busy the pool is.
     pub(super) reserve: Pool,
     /// By which one listens, where that is not the way of all else.
     pub(super) listen: Option<Pool>,

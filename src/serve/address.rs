@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What stands in front of the path of a socket.
+/// The prefix of the path of a socket.
 const UNIX: &str = "unix:";
 
 /// Where a status page listens: an address of this machine, or a Unix socket. As text it is `127.0.0.1:7878` or
@@ -33,7 +33,7 @@ pub enum ServeAddress {
 }
 
 impl ServeAddress {
-    /// The address with its port; none of a socket.
+    /// The address with its port; `None` for a socket.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {

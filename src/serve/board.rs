@@ -1,6 +1,6 @@
 //! The last picture of everything, which all pages show, and the thread that takes it.
 //!
-//! A page that is looked at costs the database nothing, however many look: one thread looks for all of them.
+//! Showing a page costs the database nothing, whatever the number of readers: one thread reads it for all of them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +13,7 @@ use crate::error::{StoreError, chain};
 use crate::inspect::Status;
 use crate::sync::{Condvar, Mutex};
 
-/// The latest commands, of which those that go on are shown.
+/// How many of the latest commands are read; a page shows those that are not finished.
 const COMMANDS: usize = 200;
 
 /// For so long after the start a view waits for the first look.

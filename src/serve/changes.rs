@@ -1,7 +1,7 @@
 //! Live changes as server-sent events: `/changes?projection=…&instance=…`.
 //!
-//! One thread has all streams and waits for none of them. Beside an engine that engine tells which rows changed; from the
-//! command line a thread looks at the checkpoints, so that it is only told up to which position.
+//! One thread serves all streams and waits for none of them. In a service, the engine tells which rows changed. On the
+//! command line, a thread reads the checkpoints, so a stream tells only the position.
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,28 +22,28 @@ use crate::sync::Mutex;
 /// Streams at once, at most.
 const MOST: usize = 64;
 
-/// Where nothing is said for so long, a comment is: so both ends know that the other one is there.
+/// After this long without a change the stream sends a comment, so that both ends know that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// A client that takes nothing for so long is let go.
+/// A client that reads nothing for this long is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes that wait for one client before its changes are left in their queue.
 const WAITING: usize = 64 * 1024;
 
-/// Between two looks: while there are streams, and else.
+/// The time between two looks: while there are streams, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(50));
 
-/// A look at the database takes this share of the time at most.
+/// The largest share of the time that looks at the database may take.
 const SHARE: u32 = 5;
 
-/// When a browser comes again, in milliseconds.
+/// When a browser reconnects, in milliseconds.
 const RETRY: u32 = 2000;
 
 /// All streams.
 pub(crate) struct Streams {
     place: Arc<Place>,
-    /// Where no engine is beside.
+    /// Used if this process has no engine.
     hub: Option<Arc<Hub>>,
     open: Mutex<Vec<Stream>>,
     /// Places that are taken, also by those who were let in and have no stream yet.
@@ -180,7 +180,7 @@ impl Stream {
     }
 
     fn say(&mut self, name: &str, mark: WatchMark, data: &serde_json::Value) {
-        // JSON has no line breaks of its own.
+        // JSON on one line holds no line breaks.
         self.waiting.extend_from_slice(format!("id: {mark}\nevent: {name}\ndata: {data}\n\n").as_bytes());
         self.told = Instant::now();
     }
@@ -244,7 +244,7 @@ impl Stream {
         true
     }
 
-    /// A client has nothing more to say: its end shows by that, and whoever speaks on is let go.
+    /// False when the client is gone. A client sends nothing after its request, so one that does is disconnected, too.
     fn hear(&mut self) -> bool {
         let found = self.client.read(&mut [0; 64]);
         found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))

@@ -7,7 +7,7 @@ use crate::plain::plain;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The address cannot be listened on.
+    /// It is not possible to listen on the address.
     #[error("the status page cannot listen on {}; name a free address of this machine, or end what holds it", plain(&address.to_string()))]
     Listen {
         /// The address.
@@ -15,7 +15,7 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The address is one that other machines reach, and nobody said that they may look.
+    /// Other machines reach the address, and no option says that they may see the page.
     #[error(
         "the status page would be open to other machines on {address} without a password; set one, or say that it needs none"
     )]

@@ -10,7 +10,7 @@ use crate::engine::Readings;
 use crate::inspect::{ProjectionStatus, Status};
 use crate::standing::Verdict;
 
-/// A picture that is older says nothing of now.
+/// An older picture says nothing about the present.
 const OLDEST: Duration = Duration::from_secs(30);
 
 /// One word for the whole, with its reason.
@@ -38,8 +38,8 @@ pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
     }
 }
 
-/// The verdict on all that readers see, the gravest one. What is built beside it counts where that is well: as built, or, where
-/// it stands still, as failing.
+/// The gravest verdict on everything that readers see. If that is well, a build beside it counts too: as building, or,
+/// if it is stuck, as failing.
 pub(crate) fn whole(status: &Status) -> Whole {
     let rank = |projection: &&ProjectionStatus| match (projection.is_live(), projection.verdict) {
         (true, verdict) => verdict,
@@ -48,7 +48,7 @@ pub(crate) fn whole(status: &Status) -> Whole {
         (false, _) => Verdict::Idle,
     };
     let all = status.projections.iter();
-    // Of several the first one is named.
+    // If there are several, this names the first one.
     let worst = all.rev().max_by_key(|projection| rank(projection));
     let Some(worst) = worst else {
         let reason = Some("no projection is registered here; the service registers them when it starts".to_owned());
@@ -66,7 +66,7 @@ pub(crate) fn whole(status: &Status) -> Whole {
     }
 }
 
-/// What there is to say of what moves or is built, where nobody gives a reason.
+/// What to say of a projection that moves or is built, if there is no reason.
 #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
 fn measured(projection: &ProjectionStatus) -> Option<String> {
     let (behind, handled) = (projection.lag_events, projection.handled);
@@ -94,7 +94,7 @@ pub(crate) struct Cause {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Judgement {
     pub(crate) healthy: bool,
-    /// None while that is not known.
+    /// `None` while that is not known.
     pub(crate) verdict: Option<Verdict>,
     /// When that was seen, by the database's clock.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
@@ -113,7 +113,8 @@ fn about(reason: impl Into<String>) -> Cause {
     Cause { projection: None, version: None, reason: reason.into(), remedy: None }
 }
 
-/// Well is what moves, or need not. Behind, failing, paused and building are told by other means; stuck is not well.
+/// A projection is well if it moves, or need not. Other means report behind, failing, paused and building. Stuck is not
+/// well.
 pub(crate) fn judge(status: &Status) -> Judgement {
     let is_stuck = |projection: &&ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
     let stuck = status.projections.iter().filter(is_stuck).map(|projection| Cause {
@@ -127,7 +128,7 @@ pub(crate) fn judge(status: &Status) -> Judgement {
     Judgement { healthy: reasons.is_empty(), verdict, as_of: Some(status.at), reasons }
 }
 
-/// As [`judge`], of the last picture and the threads beside it.
+/// As [`judge`], of the last picture and of the threads of this process.
 pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>) -> Judgement {
     let mut found = match &shown.picture {
         Some(picture) => judge(&picture.status),
@@ -156,7 +157,7 @@ pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>
     found
 }
 
-/// Well enough to be asked: the database answers, and what readers see was filled once.
+/// Ready for requests: the database answers, and everything that readers see was filled once.
 pub(crate) fn ready(shown: &Shown, every: Duration) -> Judgement {
     let mut found = health(shown, every, None);
     found.reasons.retain(|reason| reason.projection.is_none());

@@ -1,8 +1,9 @@
 //! Seeing a read side: a status page, metrics and health by HTTP, from a service's engine or from `readside serve`.
 //!
-//! One thread looks at the database, again and again, and keeps the last picture; pages, metrics and health show that, so
-//! they cost the same however many look. What a page asks of the database beside it is bounded. Nothing can be changed here: only
-//! GET and HEAD are answered (`http`). `pages` makes the pages, `metrics` the numbers for Prometheus, `health` one word.
+//! One thread reads the database at intervals and keeps the last picture. Pages, metrics and health show that picture,
+//! so the cost does not grow with the number of readers. What else a page asks of the database is bounded. This module
+//! changes nothing: it answers only GET and HEAD (`http`). `pages` makes the pages, `metrics` the numbers for
+//! Prometheus, and `health` one word.
 
 mod address;
 mod board;

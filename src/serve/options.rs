@@ -52,13 +52,13 @@ impl Default for ServeOptions {
 }
 
 impl ServeOptions {
-    /// On this address. Port 0 takes a free one.
+    /// Listens on this address. Port 0 takes a free one.
     pub fn at(listen: SocketAddr) -> Self {
         Self::on(listen.into())
     }
 
-    /// On this address, or on this socket. A socket needs no password: only the user of this process may use it. It goes when
-    /// the page ends, and a former one that nobody listens on is replaced.
+    /// Listens on this address, or on this socket. A socket needs no password: only the user of this process may use
+    /// it. The page removes it at its end, and replaces a former one on which no process listens.
     ///
     /// # Examples
     /// ```
@@ -74,7 +74,8 @@ impl ServeOptions {
         Self { listen, hosts, password: None, open: false, every, payloads: false }
     }
 
-    /// Answers to this name, too. Requests that name a host which is neither this nor the address are refused.
+    /// Also accepts this name as the host of a request. The page refuses a request whose host is neither this nor the
+    /// address.
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.hosts.push(name.into());
         self
@@ -86,14 +87,14 @@ impl ServeOptions {
         self
     }
 
-    /// Lets other machines look without a password.
+    /// Lets other machines see the page without a password.
     pub fn without_password(mut self) -> Self {
         self.open = true;
         self
     }
 
-    /// The time between two looks at the database, however many look at the page. It grows where a look takes long. From 100 ms to
-    /// 5 minutes. Default: 2 s.
+    /// The time between two looks at the database, whatever the number of readers. It grows where a look takes long.
+    /// From 100 ms to 5 minutes. Default: 2 s.
     pub fn every(mut self, time: Duration) -> Self {
         self.every = time;
         self

@@ -12,12 +12,12 @@ use crate::store::{EventStore, ProjectionStore};
 /// Finds out whether the database is fit.
 pub(crate) type Examine = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
 
-/// The stores, and the engine beside them where there is one.
+/// The stores, and the engine of this process if there is one.
 pub(crate) struct Place {
     pub(crate) models: Arc<dyn ProjectionStore>,
     /// `None` when events come from a custom source.
     pub(crate) events: Option<Arc<dyn EventStore>>,
-    /// Their database, where that is another one and can be looked into.
+    /// The database of the events, if that is another one and can be inspected.
     pub(crate) log: Option<Arc<dyn ProjectionStore>>,
     /// True when they are in another database.
     pub(crate) has_two_databases: bool,
@@ -37,7 +37,7 @@ impl Place {
         self.models.inspect()
     }
 
-    /// The database of the log, where it can be looked into; none where events come from elsewhere.
+    /// The database of the log, if it can be inspected; `None` if events come from a custom source.
     pub(crate) fn log(&self) -> Option<&dyn Inspect> {
         match &self.log {
             Some(log) => Some(log.inspect()),
@@ -45,25 +45,25 @@ impl Place {
         }
     }
 
-    /// Where rows of a projection are explained; none where its code is not at hand.
+    /// Explains rows of a projection; `None` if this process does not have its code.
     #[cfg(feature = "sqlite")]
     pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
         self.engine.as_ref()?.desk(projection)
     }
 
-    /// Events are applied anew in SQLite, which this build does not have.
+    /// To explain a row, events are applied again in SQLite, which this build of the library lacks.
     #[cfg(not(feature = "sqlite"))]
     #[expect(clippy::unused_self, reason = "as where there is SQLite")]
     pub(crate) fn desk(&self, _projection: &str) -> Option<Desk> {
         None
     }
 
-    /// What came in this process, by build; none where no engine is beside, or is any more.
+    /// What this process has seen, by build; `None` without a running engine.
     pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
         self.engine.as_ref()?.seen()
     }
 
-    /// None where no engine is beside, or is any more.
+    /// `None` without a running engine.
     pub(crate) fn readings(&self) -> Option<Readings> {
         self.engine.as_ref()?.readings()
     }

@@ -1,4 +1,4 @@
-//! Which address is answered by what.
+//! Which code answers which address.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Routes {
             picture.map(|picture| picture.taken.elapsed()),
             picture.map(|picture| picture.took),
         );
-        // While the database does not answer nobody knows whether that still holds.
+        // While the database does not answer, it is not known whether that still holds.
         if let Some(picture) = picture.filter(|_| shown.trouble.is_none()) {
             metrics.extend(of_status(&picture.status, &picture.commands));
         }
@@ -56,7 +56,7 @@ impl Routes {
     }
 }
 
-/// Who is not known hears one word only.
+/// A client without the password gets one word only.
 fn told(found: &Judgement, is_known: bool) -> Reply {
     let body = if is_known { serde_json::to_value(found).unwrap_or_default() } else { found.in_a_word() };
     Reply::new(if found.healthy { 200 } else { 503 }, Kind::Json, format!("{body}\n"))
@@ -67,7 +67,7 @@ impl Answers for Routes {
         if request.path != "/changes" {
             return Answer::Once(self.reply(request));
         }
-        // Who may not see a page may not see changes.
+        // A client that may not see a page may not see changes.
         if let Some(refusal) = self.refusal(request) {
             return Answer::Once(refusal.reply());
         }
@@ -83,7 +83,7 @@ impl Answers for Routes {
 }
 
 impl Routes {
-    /// Why nothing but health is told.
+    /// Why the page answers nothing but health.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
         if !self.hosts.accepts(request.host.as_deref()) {
             return Some(Refusal::Host);

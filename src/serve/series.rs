@@ -14,13 +14,13 @@ pub(crate) const STEP: Duration = Duration::from_secs(10);
 /// Samples of a build, at most: an hour.
 const MOST: usize = 361;
 
-/// Builds of which samples are kept, at most; those that lag most come first.
+/// The most builds of which samples are kept; those that lag most come first.
 const BUILDS: usize = 500;
 
 /// Marks that are kept, at most.
 const MARKS: usize = 200;
 
-/// A speed is that of so much time.
+/// The time over which a speed is measured.
 const SPEED: Duration = Duration::from_mins(1);
 
 /// Name, version, and mark of a build.
@@ -65,9 +65,9 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Takes in a look, where it is time for the next sample. The last point is that of the last look in any case.
+    /// Adds a look, if the next sample is due. The last point is always that of the last look.
     pub(crate) fn take(&mut self, status: &Status) {
-        // A clock that was set back begins anew.
+        // After the clock was set back, the series begins again.
         let passed = self.sampled.map(|last| status.at.duration_since(last));
         let is_due = match passed {
             Some(Ok(passed)) => passed >= STEP,
@@ -105,7 +105,7 @@ impl Series {
         self.mark(status);
     }
 
-    /// Switches and engines that come and go show between two looks.
+    /// Finds switches, and engines that came or went, between two looks.
     fn mark(&mut self, status: &Status) {
         let mut marks = Vec::new();
         let mut live = BTreeMap::new();
@@ -155,9 +155,9 @@ impl Series {
 pub(crate) struct Speed {
     /// Positions handled in a second, over the last minute; none while that is not known.
     pub(crate) per_second: Option<f64>,
-    /// Time until it has caught up, if all goes on so; `None` when it does not come nearer.
+    /// Time until it has caught up at this speed; `None` if it does not come nearer.
     pub(crate) seconds_left: Option<f64>,
-    /// Change of the lag over the last minute; below zero where it comes nearer.
+    /// Change of the lag over the last minute; negative if it comes nearer.
     pub(crate) lag_change: Option<i64>,
 }
 

@@ -37,7 +37,7 @@ impl StatusServer {
         &self.address
     }
 
-    /// Ends it: closes the door, lets answers end, and joins its threads. It may be called again.
+    /// Ends it: accepts no more clients, lets answers end, and joins its threads. You may call it again.
     ///
     /// # Errors
     /// [`ServeError::StillRunning`] names threads that did not end in this time, for instance because the database does not
@@ -121,7 +121,7 @@ impl Engine {
         let models = Arc::clone(self.models());
         let here = self.source().store_id().and_then(|id| models.holds(id));
         Place {
-            // While that is not known, what the read models say of it is shown.
+            // Until that is known, the page shows what the read models' database says about it.
             has_two_databases: here.is_ok_and(|here| !here),
             events: self.event_store().cloned(),
             log: None,

@@ -26,7 +26,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     Ok(Thread { name: name.to_owned(), handle, done })
 }
 
-/// Joins those that end by then; returns the others.
+/// Joins the threads that end by then, and returns the others.
 pub(crate) fn join_all(threads: Vec<Thread>, deadline: Instant) -> Vec<Thread> {
     let mut late = Vec::new();
     for thread in threads {

@@ -81,8 +81,8 @@ pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Opti
     made
 }
 
-/// Statements that try out the SQL of the service's own in a definition: what each is about, and whether it stays for the next
-/// ones. They make tables of names that nobody else uses; whoever runs them leaves nothing behind.
+/// Statements that try out the service's own SQL in a definition: what each is about, and whether its effect stays for
+/// the next ones. They make tables of names that nothing else uses. The caller has to leave nothing behind.
 pub(crate) fn trials(dialect: Dialect, projection: &Projection) -> Vec<Trial> {
     let mut trials = Vec::new();
     for table in projection.tables() {
@@ -256,7 +256,7 @@ pub(crate) fn is_index_of(index: &str, declared: &str) -> bool {
     is_cut && rest.get(..rest.len().saturating_sub(17)).is_some_and(|begin| declared.starts_with(begin))
 }
 
-/// That a column holds one of these texts. The name tells that it is the library's.
+/// A check that a column holds one of these texts. Its name shows that it belongs to the library.
 fn listed(column: &Column, values: &[String]) -> String {
     let name = values_constraint(&column.name);
     let values: Vec<String> = values.iter().map(|value| text(value)).collect();
@@ -338,7 +338,7 @@ fn literal(dialect: Dialect, value: &Value) -> String {
 }
 
 fn integer(n: i64) -> String {
-    // The least integer has no word of its own.
+    // The smallest integer has no literal.
     if n == i64::MIN { "(-9223372036854775807 - 1)".to_owned() } else { n.to_string() }
 }
 
@@ -432,9 +432,9 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// What stands beside the table in a view's words on PostgreSQL, which would let everybody write through a view of one
-/// table alone: behind the engine's back, into whichever build is live. The planner takes it away before it looks for a
-/// plan. The name explains itself in such texts.
+/// The name of a second entry in the FROM of each view on PostgreSQL. Without it, everybody could write through a view
+/// of one table alone, past the engine and into the live build. The planner removes it before it makes a plan. Its name
+/// explains it to a person who reads the view.
 pub(crate) const READ_ONLY: &str = "readside writes the table, nobody writes to the view";
 
 /// The view that readers use, with these columns of a table of a build.

@@ -7,7 +7,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::{Sqlite, SqliteStore, error, refuse_server};
+use super::connection::refuse_server;
+use super::{Sqlite, SqliteStore, error};
 use crate::error::{StoreError, StoreErrorKind};
 
 /// Pages that are copied between two looks at whether it is to go on: about 4 MiB.
@@ -60,7 +61,7 @@ pub(super) fn back_up(
         keep_snapshot(&source).map_err(|error| error::store(&doing, error))?;
         sqlite.check(&doing)?;
         copy(&source, &part.0, &doing, goes_on)?;
-        // Who may read the one may read the other, and nobody else.
+        // The same users may read both files, and no others.
         if let Some(rights) = sqlite.file().and_then(|file| fs::metadata(file).ok()) {
             let given = fs::set_permissions(&part.0, rights.permissions());
             given.map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
@@ -72,7 +73,7 @@ pub(super) fn back_up(
     }
     let length = || {
         let length = fs::metadata(&part.0)?.len();
-        // A name that somebody has taken meanwhile is left to them.
+        // If another process has taken the name meanwhile, its file stays.
         fs::hard_link(&part.0, &to).or_else(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => Err(error),
             _ => fs::rename(&part.0, &to),
@@ -86,7 +87,7 @@ pub(super) fn back_up(
     })
 }
 
-/// What is written meanwhile is not seen, so that the copy never has to begin anew.
+/// The copy does not see later writes, so it never has to begin again.
 fn keep_snapshot(source: &Connection) -> rusqlite::Result<()> {
     source.pragma_update(None, "query_only", true)?;
     source.execute_batch("BEGIN")?;
@@ -135,7 +136,7 @@ fn named(to: &Path) -> PathBuf {
     to.with_file_name(name)
 }
 
-/// Removed in the end, with what SQLite keeps beside it.
+/// Removed in the end, with the files that SQLite keeps next to it.
 struct Part(PathBuf);
 
 impl Drop for Part {

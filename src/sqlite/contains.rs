@@ -1,4 +1,4 @@
-//! What SQLite lacks, as functions of SQL: JSON by its meaning, as `jsonb` has it, and a way to refuse.
+//! SQL functions that SQLite lacks: JSON compared by meaning, as with `jsonb`, and a way to raise an error.
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};

@@ -20,8 +20,8 @@ pub(super) fn look(sqlite: &Sqlite) -> Examined {
     Ok(judge(file, system.available_space(), system.total_space()))
 }
 
-/// A read model that is built anew, and `VACUUM`, take as much again as is there. Other files fill the disk too: a tenth of it
-/// should be left, but neither a small disk nor a large one makes that a good measure.
+/// A rebuild of a read model, and `VACUUM`, need as much space again as the file has. Other files fill the disk too, so
+/// a tenth of the disk should be free. On small and on large disks that is no good measure, so it has bounds.
 fn judge(file: u64, left: u64, total: u64) -> Finding {
     let needed = (total / 10).clamp(LEAST, ENOUGH).max(file);
     let shown = |count: u64| bytes(i64::try_from(count).unwrap_or(i64::MAX));

@@ -23,8 +23,7 @@ pub(super) const BUSY: &str = "SQLite code 5";
 pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
     file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
 
-/// An error in SQLite's words alone. The error behind it has only the code, which stands beside them, and what that means in
-/// general.
+/// An error in SQLite's words alone. Its source would only repeat the code and what the code means in general.
 #[derive(Debug)]
 struct Said(Error);
 

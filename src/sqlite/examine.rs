@@ -24,7 +24,7 @@ pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
 }
 
 fn failed(check: &'static str, error: &StoreError) -> Finding {
-    Finding::fail(check, chain(error), "mend what the error says and look again")
+    Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
 /// Begins a write and ends it without a change.

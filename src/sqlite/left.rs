@@ -1,6 +1,6 @@
 //! A log that was left behind by processes that ended without closing the file, and whether it belongs to the file.
 //!
-//! SQLite takes any log beside a file for the file's own. The log of a later state beside an older copy mixes the two.
+//! SQLite takes any log next to a file for the file's own. A later log next to an older copy mixes the two states.
 
 use std::fs::File;
 use std::path::Path;
@@ -22,7 +22,7 @@ const REMEDY: &str = "; if the file is a copy that was put there, stop every pro
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "the lock ends with the file")] Option<File>);
 
-/// Refuses a log that nobody has open where file and log together are damaged. `connect` opens the file.
+/// If no process has the log open, refuses it when file and log together are damaged. `connect` opens the file.
 pub(super) fn refuse_foreign_log(
     file: &Path,
     patience: Duration,
@@ -56,7 +56,7 @@ fn damage(conn: &Connection) -> Option<String> {
         {
             Some(text.unwrap_or_else(|| failure.to_string()))
         }
-        // Others have it open, or what hinders this connection hinders the opening too.
+        // Other processes have it open; or, whatever stops this connection stops the opening, too.
         Err(_) => None,
     };
     found.map(|found| found.replace('\n', " ").chars().take(300).collect())

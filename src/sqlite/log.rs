@@ -1,21 +1,19 @@
 //! The length of the write-ahead log.
 //!
-//! SQLite begins the log anew when all of it is in the file and nobody reads it. While somebody reads for long, it grows; and
-//! it keeps its length when the reader has left.
+//! SQLite starts the log from its beginning when all of it is in the file and no connection reads it. During a long
+//! read the log grows, and it keeps this length after the read.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use super::connection::wait_for;
 use super::place::log_length;
-use super::{Sqlite, error, wait_for};
+use super::{Sqlite, error};
 use crate::error::StoreError;
 use crate::inspect::{Finding, bytes};
 
-/// What a log may keep when it begins anew. Less costs time, as the file has to grow again.
-const KEPT: u64 = 16 << 20;
-
-/// A log as long as this is tried to be emptied at once.
+/// A log as long as this is emptied right after a write, if possible.
 const LONG: u64 = 64 << 20;
 
 /// Between two tries.
@@ -24,23 +22,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A log as long as this is worth a person's look.
 pub(super) const WORTH_A_LOOK: u64 = 256 << 20;
 
-/// Has a log that begins anew give back what is beyond its limit.
-pub(super) fn limit(conn: &Connection) -> rusqlite::Result<()> {
-    let kept = i64::try_from(KEPT).unwrap_or(i64::MAX);
-    conn.pragma_update_and_check(None, "journal_size_limit", kept, |_| Ok(()))
-}
-
 /// What hinders a log from being emptied.
 #[derive(Debug, PartialEq, Eq)]
 enum Emptied {
     Yes,
-    /// A part of it is not in the file, because somebody reads what was before.
+    /// A part of it is not in the file, because a connection reads an earlier state.
     Read,
-    /// Somebody uses it at this moment.
+    /// A connection uses it at this moment.
     InUse,
 }
 
-/// Without waiting for anybody.
+/// Empties the log without waiting for other connections.
 fn empty(conn: &Connection) -> rusqlite::Result<Emptied> {
     wait_for(conn, Duration::ZERO)?;
     let checkpoint = |mode: &str| {
@@ -57,7 +49,7 @@ fn empty(conn: &Connection) -> rusqlite::Result<Emptied> {
 }
 
 impl Sqlite {
-    /// Empties a long log where nobody hinders that. What is left is tried again behind a later write.
+    /// Empties a long log, unless another connection prevents it. A later write tries again.
     pub(super) fn shorten_log(&self, conn: &Connection) {
         let Some(path) = self.file().filter(|path| log_length(path) > LONG) else { return };
         {

@@ -1,9 +1,10 @@
 //! The embedded store: one file in WAL mode, one writer at a time, any number of readers.
 //!
-//! Here is only what differs from PostgreSQL: connections, values, and writing row by row.
+//! This folder holds only what differs from PostgreSQL: connections, values, and writing row by row.
 
 mod backup;
 mod conn;
+mod connection;
 mod contains;
 #[cfg(feature = "cli")]
 mod disk;
@@ -16,45 +17,39 @@ mod log;
 mod mount;
 mod notify;
 mod objects;
+mod options;
 mod place;
 mod push;
 mod reading;
 mod value;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, TransactionState};
 
-use crate::clock::{Clock, SystemClock, deadline, spoken};
-use crate::conninfo::{Look, look, shown};
+use crate::clock::{deadline, spoken};
+use crate::conninfo::shown;
 use crate::db::{Backend, Conn, DbStore, OwnQuery};
 use crate::error::{Holder, PushError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::inspect::Finding;
-use crate::setters::setters;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
+use connection::{connect, open_place, prepare, refuse_server, resolve, use_log, wait_for};
 #[cfg(feature = "cli")]
 pub(crate) use error::masked;
 use handle::Handle;
-use place::{Identity, Place};
+pub use options::SqliteOptions;
+use place::Place;
 
 /// Event store and projection store in one SQLite file.
 pub type SqliteStore = DbStore<Sqlite>;
 
-/// The first SQLite without the bug that could lose a WAL reset.
-const OLDEST: i32 = 3_051_003;
-
 /// Idle readers that are kept open.
 const IDLE_READERS: usize = 8;
-
-/// Statements that each connection keeps prepared.
-const PREPARED: usize = 128;
 
 const MIGRATIONS: &[&str] = &[
     include_str!("schema/001.sql"),
@@ -68,41 +63,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema/009.sql"),
 ];
 
-/// How to open a file.
-///
-/// # Examples
-/// ```
-/// use std::sync::Arc;
-/// use std::time::{Duration, SystemTime};
-/// use readside::{SqliteOptions, SqliteStore};
-/// use readside::clock::ManualClock;
-/// let clock = Arc::new(ManualClock::at(SystemTime::UNIX_EPOCH)); // a test moves it by hand
-/// let options = SqliteOptions::default().busy_timeout(Duration::from_secs(10)).clock(clock);
-/// let store = SqliteStore::in_memory_with(options)?;
-/// # Ok::<(), readside::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct SqliteOptions {
-    /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
-    /// 24 days for another process. Default: 5 s.
-    pub busy_timeout: Duration,
-    /// The clock that stamps events and times retries. Default: the system's.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for SqliteOptions {
-    fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(5), clock: Arc::new(SystemClock) }
-    }
-}
-
-setters! { SqliteOptions:
-    busy_timeout: set Duration,
-    clock: set Arc<dyn Clock>,
-}
-
-/// A path, or an URI of a file, of which nothing shows what may be a secret.
+/// A path, or the URI of a file. Its `Debug` output hides possible secrets.
 struct Location(PathBuf);
 
 impl std::ops::Deref for Location {
@@ -127,28 +88,28 @@ pub struct Sqlite {
     place: Option<Place>,
     options: SqliteOptions,
     writer: Mutex<Connection>,
-    /// Since when this process writes.
+    /// When the present write of this process began.
     writing: Mutex<Option<Instant>>,
-    /// When a long log was looked at last.
+    /// When this process last tried to empty a long log.
     shortened: Mutex<Option<Instant>>,
     readers: Mutex<Vec<Connection>>,
-    /// Of read tables, for reads of the service's own.
+    /// The columns of read tables, for the service's own reads.
     columns: reading::KnownColumns,
 }
 
 impl DbStore<Sqlite> {
     /// Opens a database file, and makes one if there is none. Tables are made by [`setup`](Self::setup).
     ///
-    /// Where processes that were killed left a write-ahead log behind, the file is checked once, which takes about half
-    /// a second for 100 MB. Others that open it meanwhile wait for up to `busy_timeout`.
+    /// If killed processes left a write-ahead log behind, the store checks the file once, which takes about half a
+    /// second for 100 MB. Other processes that open it meanwhile wait for up to `busy_timeout`.
     ///
-    /// What looks like a connection string of PostgreSQL is refused (`Usage`) and not shown, since it may hold a password; a
-    /// path that looks so is taken with `./` before it.
+    /// The store refuses a path that looks like a connection string of PostgreSQL (`Usage`), and does not show it,
+    /// because it may hold a password. To open a file with such a name, put `./` before it.
     ///
-    /// A path that begins with `file:` is taken as an SQLite URI, for instance `file:service.db?mode=ro`. What may not be written
-    /// can be read, as long as SQLite can make the `-wal` and `-shm` files beside it or finds them there; where it cannot, and
-    /// nobody writes the file, `file:service.db?immutable=1` can; it is refused beside a write-ahead log that is not empty, since
-    /// SQLite would leave that unread.
+    /// A path that begins with `file:` is an SQLite URI, for instance `file:service.db?mode=ro`. A file that you may
+    /// not write can be read if its `-wal` and `-shm` files exist or SQLite can make them. If it cannot, and no process
+    /// writes the file, `file:service.db?immutable=1` works. The store refuses that next to a write-ahead log that is
+    /// not empty, because SQLite would not read the log.
     ///
     /// # Examples
     /// ```
@@ -161,8 +122,8 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when a log
-    /// lies beside it that does not belong to it (`Corrupt`), or when another process keeps it locked.
+    /// When the file cannot be opened or is no SQLite database, when it has a second name (a hard link), when
+    /// the log next to it belongs to another file (`Corrupt`), or when another process keeps it locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::open_with(path, SqliteOptions::default())
     }
@@ -208,8 +169,8 @@ impl DbStore<Sqlite> {
         Ok(Self::from_backend(Sqlite::new(None, None, conn, options)))
     }
 
-    /// Stores the events inside a transaction of the caller's, on the same database file, so that rows of a service
-    /// and its events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
+    /// Stores the events inside the caller's transaction on the same database file, so that a service's rows and its
+    /// events are stored together or not at all. Call it last, and commit soon: other writers of the file wait.
     ///
     /// After an error nothing of the push remains and the transaction can go on. It is never retried. Fire the token
     /// after the commit.
@@ -254,123 +215,6 @@ fn begin_write(transaction: &Transaction<'_>, doing: &str) -> Result<(), PushErr
     }
 }
 
-/// The connection string of a server, or one with a slip, is no path, and nothing shows it.
-fn refuse_server(path: &Path) -> Result<(), StoreError> {
-    if look(&path.to_string_lossy()) == Look::File {
-        return Ok(());
-    }
-    let why = "the path looks like the connection string of a PostgreSQL server, and is not shown, since it may hold a password";
-    let remedy = "; open that by PostgresStore, or begin the path of a file with ./ or ../";
-    Err(StoreError::new("opening the database", StoreErrorKind::Usage, why).with_remedy(remedy))
-}
-
-/// A later change of the working directory must not change the file.
-fn resolve(path: &Path) -> std::io::Result<PathBuf> {
-    if is_uri(path) { Ok(path.to_owned()) } else { std::path::absolute(path) }
-}
-
-fn is_uri(path: &Path) -> bool {
-    path.to_str().is_some_and(|text| text.starts_with("file:"))
-}
-
-/// The first connection to a file, which is made if there is none.
-fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
-    let doing = "opening the database";
-    let path_of_file = (!is_uri(path)).then_some(path);
-    if let Some(path) = path_of_file {
-        place::refuse_log_without_file(path, doing)?;
-    }
-    let before = path_of_file.and_then(|path| Identity::at(path).ok());
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let mut place = Place::of(&conn, path_of_file, before.as_ref())?;
-    if let Some(place) = &place {
-        place::refuse_log_without_file(place.path(), doing)?;
-    }
-    // Until this connection has the log open.
-    let _turn = match &place {
-        Some(place) => {
-            let again = || connect(path, OpenFlags::empty());
-            Some(left::refuse_foreign_log(place.file(), options.busy_timeout, again)?)
-        }
-        None => None,
-    };
-    use_log(&conn, options)?;
-    if let Some(place) = &mut place {
-        place.keep_log(&conn, doing)?;
-    }
-    Ok((conn, place))
-}
-
-fn connect(path: &Path, create: OpenFlags) -> Result<Connection, StoreError> {
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX | create;
-    Connection::open_with_flags(path, flags)
-        .map_err(|error| error::store("opening the database", error::masked(error, path)))
-}
-
-fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
-    let doing = "opening the database";
-    prepare(conn, options)?;
-    // Whatever its journal is, it can be read: the first read tells.
-    if conn.is_readonly("main").map_err(|error| error::store(doing, error))? {
-        return refuse_unread_log(conn, doing);
-    }
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(|error| error::store(doing, error))?;
-    if mode == "wal" {
-        return log::limit(conn).map_err(|error| error::store(doing, error));
-    }
-    let why = format!("it cannot use a write-ahead log here (journal mode {mode})");
-    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
-}
-
-/// SQLite reads a file that is said to be immutable without its log, in which lies what was stored last.
-fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
-    let Some(log) = conn.path().filter(|path| !path.is_empty()).map(|path| place::log_of(Path::new(path))) else {
-        return Ok(());
-    };
-    if !std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
-        return Ok(());
-    }
-    let mode: String =
-        conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|error| error::store(doing, error))?;
-    if mode == "wal" {
-        return Ok(());
-    }
-    let why = format!("the write-ahead log {:?} would not be read, and may hold what was stored last", log.display());
-    Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why).with_remedy(
-        "; open it without immutable=1 where its folder may be written, or copy the file together with that log into such a folder",
-    ))
-}
-
-/// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
-fn wait_for(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
-    let millis = patience.as_nanos().div_ceil(1_000_000);
-    conn.busy_timeout(Duration::from_millis(
-        u64::from(i32::MAX.unsigned_abs()).min(u64::try_from(millis).unwrap_or(u64::MAX)),
-    ))
-}
-
-fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), StoreError> {
-    let doing = "preparing the connection";
-    if rusqlite::version_number() < OLDEST {
-        let found = format!("SQLite {} can lose data, 3.51.3 or newer is needed", rusqlite::version());
-        return Err(StoreError::new(doing, StoreErrorKind::Version, found));
-    }
-    let set = || {
-        wait_for(conn, options.busy_timeout)?;
-        conn.pragma_update(None, "synchronous", "full")?;
-        conn.pragma_update(None, "foreign_keys", true)?;
-        conn.pragma_update(None, "secure_delete", true)?;
-        conn.set_prepared_statement_cache_capacity(PREPARED);
-        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements anew for each use.
-        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        contains::add(conn)
-    };
-    set().map_err(|error| error::store(doing, error))
-}
-
 impl Sqlite {
     fn new(path: Option<PathBuf>, place: Option<Place>, writer: Connection, options: SqliteOptions) -> Self {
         let path = path.map(Location);
@@ -384,12 +228,13 @@ impl Sqlite {
         self.place.as_ref().map(Place::path)
     }
 
-    /// That the file is still at its path, where there is one.
+    /// Checks that the file is still at its path, if there is a file.
     fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
     }
 
-    /// This error, or, where the file is not at its path any more, that. What may not be written is named.
+    /// This error; or, if the file is no longer at its path, an error that says so. Names the file that may not be
+    /// written.
     fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
         self.check(doing).err().unwrap_or_else(|| {
             let error = error::store(doing, error);
@@ -397,7 +242,7 @@ impl Sqlite {
         })
     }
 
-    /// SQLite refuses the first change only, where nobody knows any more what would have to be writable.
+    /// SQLite itself refuses only the first change, in words that do not name what has to be writable.
     fn check_writable(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if !conn.is_readonly("main").map_err(|error| self.failed(doing, error))? {
             return Ok(());
@@ -420,7 +265,7 @@ impl Sqlite {
         })
     }
 
-    /// Waits for other processes, for what is left of the time.
+    /// Waits for other processes, until the deadline.
     fn begin<'c>(&self, conn: &'c mut Connection, doing: &str, until: Instant) -> Result<Transaction<'c>, StoreError> {
         let failed = |error| self.failed(doing, error);
         if !conn.is_autocommit() {
@@ -431,7 +276,7 @@ impl Sqlite {
         // Dropped without commit, by an error or a panic, it rolls back.
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
-        // Under the lock of the file, which may have been waited for.
+        // Under the lock of the file, for which it may have waited.
         self.check(doing)?;
         self.check_writable(&transaction, doing)?;
         Ok(transaction)
@@ -462,7 +307,8 @@ impl Sqlite {
     }
 }
 
-/// Nobody can tell whether the commit went into the file before somebody moved it, nor whether it is ever put back.
+/// It is not known whether the commit went into the file before a person moved it, nor whether the file ever comes
+/// back.
 fn unknown(doing: &str, error: StoreError) -> StoreError {
     StoreError::new(doing, StoreErrorKind::CommitUnknown, error)
 }
@@ -510,7 +356,8 @@ impl Backend for Sqlite {
         reading::read_own(self, query, each)
     }
 
-    /// In memory: a change of the file's schema would have all of it read again, and take its one lock.
+    /// Works in memory: in the file, a schema change would make every connection read the schema again, and take its
+    /// one lock.
     fn write_nowhere<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -544,7 +391,7 @@ impl Backend for Sqlite {
         Ok(done)
     }
 
-    /// Only a writer of this process is known: SQLite does not tell about others.
+    /// Knows only a writer of this process: SQLite tells nothing about other processes.
     fn holder(&self, _instances: &[String]) -> Option<Holder> {
         let since = (*self.writing.lock())?;
         Some(Holder {
@@ -575,7 +422,7 @@ impl Backend for Sqlite {
         None
     }
 
-    /// The file, as long as it is at its path. What is in memory is no other store's.
+    /// The file, if it is still at its path. A database in memory belongs to one store alone.
     fn location(&self) -> Result<String, StoreError> {
         self.check("asking which database this is")?;
         Ok(self.place.as_ref().map_or_else(|| format!("{:p}", &raw const *self), Place::identity))

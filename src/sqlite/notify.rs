@@ -1,4 +1,4 @@
-//! `PRAGMA data_version` tells that somebody wrote; the rows since then tell who is concerned.
+//! `PRAGMA data_version` shows that another connection wrote. The new rows show which instances are concerned.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ impl Notifier for DbStore<Sqlite> {
         Box::new(Watcher { store: self.clone(), watched: None })
     }
 
-    /// Nothing to do: the file itself tells.
+    /// Nothing to do: the file itself shows that it changed.
     fn announce(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }

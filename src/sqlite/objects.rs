@@ -1,7 +1,7 @@
-//! What hangs on tables and views of SQLite, which keeps the statement that made each.
+//! What belongs to tables and views of SQLite, which keeps the statement that made each object.
 //!
-//! Views and the bodies of triggers name tables, and are looked up anew each time. An index or a trigger is made by its
-//! own words: for that moment the new table bears the name that they mean.
+//! Views and the bodies of triggers name tables, and SQLite resolves these names at each use. An index or a trigger is
+//! made by its own statement: for that moment the new table has the name in that statement.
 
 use crate::db::declared::{Declared, FoundIndex, Piece, Structure, Worn};
 use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
@@ -163,7 +163,7 @@ impl Catalogue for Objects {
         Ok(Vec::new())
     }
 
-    /// Indexes have no second name that they could bear beside the old ones, so that they are made in the switch.
+    /// SQLite cannot rename an index, and the old one still has the name. So the switch makes the new indexes.
     fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let (old, new, aside) = (&pair.old.quoted, &pair.new.quoted, quote(ASIDE));
         let mut moved = Vec::new();
@@ -309,7 +309,7 @@ impl Catalogue for Objects {
     fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError> {
         let mut broken = Vec::new();
         for (what, sql) in compilable(conn)? {
-            // As a batch, it is compiled anew: one that is kept would be explained as it was before the tables changed.
+            // A batch is compiled again. A cached statement would be explained as it was before the tables changed.
             match conn.batch(&sql) {
                 Ok(()) => {}
                 Err(error) if error.passes() => return Err(error),

@@ -15,12 +15,13 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 /// Where a file lay when it was opened, and which one it was.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// As it was named, so that links are followed anew each time.
+    /// As the caller named it, so that each use follows links again.
     path: PathBuf,
     /// As SQLite has it.
     real: Option<String>,
     identity: Identity,
-    /// What SQLite keeps beside the file while anybody has it open. While this is open, SQLite removes none of it.
+    /// The files that SQLite keeps next to the database while any connection is open. While this one is open, SQLite
+    /// removes none of them.
     sibling: Vec<(PathBuf, Identity)>,
 }
 
@@ -47,7 +48,7 @@ impl Place {
         format!("{:?}", self.identity)
     }
 
-    /// The file itself, where the path is a link: the log lies beside that.
+    /// The file itself, if the path is a link. The log lies next to the file, not to the link.
     pub(super) fn file(&self) -> &Path {
         self.real.as_deref().map_or(&*self.path, Path::new)
     }
@@ -74,7 +75,7 @@ impl Place {
         Ok(())
     }
 
-    /// That the file at the path is still the one that was opened, with its log; costs a look at each inode.
+    /// Checks that the file at the path, and its log, are still those that were opened. It looks at each inode.
     pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.check_file(doing)?;
         let other = self.sibling.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
@@ -99,7 +100,7 @@ impl Place {
         }
     }
 
-    /// That a connection opened later has the same file too.
+    /// Checks that a connection opened later has the same file, too.
     pub(super) fn check_opened(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if conn.path() != self.real.as_deref() {
             return Err(replaced(doing, &self.path));
@@ -139,8 +140,8 @@ fn unreadable(doing: &str, path: &Path, error: io::Error) -> StoreError {
     StoreError::new(doing, Kind::CannotOpen, error)
 }
 
-/// SQLite makes a file before its log. So a log beside no file, or an empty one, was left by one that was removed: perhaps
-/// processes still use it, and its pages would go into the new file.
+/// SQLite makes a file before its log. So a log without a file, or with an empty one, belongs to a file that was
+/// removed. Processes may still use that log, and its pages would go into the new file.
 pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), StoreError> {
     // In this order: the file may be made by another process meanwhile.
     let log = log_of(path);
@@ -162,7 +163,7 @@ fn sibling(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// What tells a file from another one at the same path. While it is open, nothing else can have it.
+/// What distinguishes a file from another one at the same path. While the file is open, no other file can have it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity(#[cfg(unix)] (u64, u64), #[cfg(not(unix))] Option<std::time::SystemTime>);
 

@@ -7,8 +7,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rusqlite::{CachedStatement, Connection, Transaction};
 
+use super::connection::wait_for;
 use super::handle::{self, Handle};
-use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value, wait_for};
+use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value};
 use crate::clock::deadline;
 use crate::db::{DbStore, EachRow, OwnQuery, Reader, column_types};
 use crate::error::{StoreError, StoreErrorKind};
@@ -27,9 +28,9 @@ pub(super) type KnownColumns = Mutex<Option<(i64, Arc<Columns>)>>;
 type Columns = HashMap<String, HashMap<String, ColumnType>>;
 
 impl DbStore<Sqlite> {
-    /// Lends a connection of the store's, so that a service needs none of its own for reads: with a read transaction that is
-    /// open, and for 30 seconds at most ([`reader`](Self::reader) sets another time). It is rolled back at the end. In memory it
-    /// is the only connection: do not call the store meanwhile.
+    /// Lends one of the store's connections, so that a service needs no second pool for reads. A read transaction is
+    /// open on it, for 30 seconds at most ([`reader`](Self::reader) sets another time), and is rolled back at the end.
+    /// In memory it is the only connection: do not call the store meanwhile.
     ///
     /// # Examples
     /// ```
@@ -45,7 +46,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         self.reader().with_client(work)
     }
@@ -73,7 +74,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// That of `work`, or of the database; `CommitUnknown` when the file was moved away meanwhile.
+    /// The error of `work`, or of the database; `CommitUnknown` when the file was moved away meanwhile.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -95,7 +96,7 @@ impl Reader<'_, Sqlite> {
     /// See [`DbStore::with_client`].
     ///
     /// # Errors
-    /// That of `work`, or of the database.
+    /// The error of `work`, or of the database.
     pub fn with_client<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let until = Arc::new(Mutex::new(deadline(self.within)));
         lend(self.store.backend(), "a read of the service's own", &until, work)

@@ -10,7 +10,7 @@ use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
 use crate::value::{Value, canonical};
 
-/// An expected row: the columns that matter to the test; others are not looked at.
+/// An expected row: the columns that matter to the test. Others are not compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row(Vec<(String, Value)>);
 
@@ -59,7 +59,7 @@ impl Given<'_> {
     }
 }
 
-/// Pairs expected rows with found ones, the most exactly described first, and prints what is left over.
+/// Pairs expected rows with found ones, the most exactly described first, and prints those without a partner.
 fn difference(expected: &[Row], mut found: Vec<Found>) -> Option<String> {
     let mut by_detail: Vec<&Row> = expected.iter().collect();
     by_detail.sort_by_key(|row| std::cmp::Reverse(row.0.len()));

@@ -11,8 +11,8 @@ use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use crate::store::EventSource;
 
-/// Events in memory. It also shows what a custom source has to do: each method answers from one state of the
-/// events (here by a lock), so that a head never lies before an event that is returned or left out with it.
+/// Events in memory. It also shows what a custom source has to do: each method answers from one state of the events
+/// (here under a lock), so a head is never below an event of the same answer.
 ///
 /// Cloning is cheap; clones share the events.
 ///

@@ -19,7 +19,7 @@ impl File {
         self.at("test.db").to_str().unwrap().to_owned()
     }
 
-    /// A file of this name beside it.
+    /// A file of this name in the same folder.
     pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -44,7 +44,7 @@ pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
     assert!(holds_within(LONG, holds), "{what} did not come about");
 }
 
-/// Pauses a projection or one instance of it, or lets it go on, with no engine at hand.
+/// Pauses or resumes a projection or one instance of it, without an engine.
 pub(crate) fn pause(
     store: &dyn readside::store::ProjectionStore,
     projection: &str,

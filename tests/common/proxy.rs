@@ -117,7 +117,7 @@ impl Proxy {
         *self.shared.server.lock() = address(url);
     }
 
-    /// Keeps notifications back, as if a pooler had given them to somebody else.
+    /// Holds notifications back, as if a pooler had given them to another client.
     pub(crate) fn mute(&self, on: bool) {
         self.shared.mute.store(on, Ordering::SeqCst);
     }

@@ -30,7 +30,7 @@ impl Standby {
         self.0.port()
     }
 
-    /// Waits until it has replayed all that the primary has written so far.
+    /// Waits until it has replayed everything that the primary has written by now.
     pub(crate) fn catch_up(&self, primary: &Server) {
         let written: String = client(primary).query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
         self.until("replayed", &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn"));

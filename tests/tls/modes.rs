@@ -60,7 +60,7 @@ fn each_mode_does_what_it_does_in_psql() {
     let system = "sslrootcert=system&sslmode=verify-ca";
     refused(&secure.url(ip, system), Kind::Usage, &["`sslrootcert=system` needs a stronger sslmode: verify-full"]);
     // No authority of this machine's knows ours, and nothing less than verify-full will do.
-    refused(&secure.url(ip, "sslrootcert=system"), kind, &["nobody who is trusted here", "\"CN=ours\""]);
+    refused(&secure.url(ip, "sslrootcert=system"), kind, &["no authority that is trusted here", "\"CN=ours\""]);
     secure.rules("hostnossl all all 127.0.0.1/32 trust");
     compare(&secure, &[(ip, "", In::Plain), (ip, "sslmode=prefer", In::Plain), (ip, "sslmode=require", In::Not)]);
     secure.rules("hostssl all all 127.0.0.1/32 trust");

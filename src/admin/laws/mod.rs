@@ -1,8 +1,9 @@
 //! The law checker: given the events and the tables of a projection, is every effect there once, in order?
 //!
-//! It computes the rows anew, by applying the events of each instance one statement at a time to empty tables, and
-//! compares them with those that are found. The tables are those of an SQLite database in memory; where the projection has SQL
-//! of its own for PostgreSQL, temporary ones beside the read model. It looks at checkpoints and at the log too.
+//! It computes the rows again: it applies the events of each instance, one statement at a time, to empty tables, and
+//! compares the result with the rows that it finds. The tables are in an SQLite database in memory. If the projection
+//! has its own SQL for PostgreSQL, they are temporary tables in the read model's database. It checks checkpoints and
+//! the log too.
 //!
 //! # Examples
 //! ```
@@ -154,7 +155,7 @@ impl Memory {
             ProjectionStore::setup(&store, &[projection])?;
             self.store.get_or_init(|| store)
         };
-        let doing = "applying events anew";
+        let doing = "applying events again";
         leaving_nothing(store.backend(), doing, |conn| work(&mut Scratch { conn, projection }))
     }
 }
@@ -166,7 +167,7 @@ pub(crate) struct Check<'c> {
     store: uuid::Uuid,
     models: &'c dyn Models,
     projection: &'c Projection,
-    /// Where events are applied anew.
+    /// Where events are applied again.
     memory: Memory,
     /// Asked before each page of events; false ends the work, however long an instance is.
     may_go_on: Option<&'c dyn Fn() -> bool>,

@@ -1,4 +1,4 @@
-//! How fast this database is: pushes and catching up, beside the same work written by hand.
+//! Measures how fast this database is: pushes and catching up, compared with the same work in hand-written SQL.
 //!
 //! All of it happens in its own instances, tables and projection (`work`), which are removed at the end, whatever
 //! happens. The floors (`postgres`, `sqlite`) are the hand-written side.

@@ -18,7 +18,7 @@ const PAGE: usize = 500;
 /// Bytes of events in memory, at most, unless one event has more.
 const BYTES: usize = 8 << 20;
 
-/// Without a limit of one's own.
+/// If the user gives no limit.
 const LIMIT: usize = 100;
 
 pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {

@@ -90,7 +90,7 @@ fn key(source: &str, id: &str) -> anyhow::Result<String> {
     Ok(format!("ce:{}", serde_json::to_string(&[source, id])?))
 }
 
-/// The text of an attribute, none when it is null. Attributes hold no arrays and objects.
+/// The text of an attribute, `None` if it is null. Attributes hold no arrays and objects.
 fn plain(name: &str, raw: &RawValue) -> anyhow::Result<Option<String>> {
     match serde_json::from_str(raw.get())? {
         Value::Null => Ok(None),

@@ -14,7 +14,7 @@ const LONGEST: usize = 256 << 20;
 /// Lines that are read ahead.
 const AHEAD: usize = 16;
 
-/// Room for what is read ahead: parts of so many bytes, as many as lines. A longer line waits until the others are taken.
+/// The size of one part of the room for lines read ahead, in bytes. A longer line waits until the others are taken.
 const PART: usize = 1 << 20;
 
 /// A line that is not blank.
@@ -83,7 +83,7 @@ impl Source {
 }
 
 impl Line {
-    /// What it takes of the room for lines ahead.
+    /// The part of the room for lines ahead that it uses.
     fn parts(&self) -> usize {
         self.bytes.len().div_ceil(PART).clamp(1, AHEAD)
     }

@@ -1,4 +1,4 @@
-//! In what two builds differ, by set difference on their primary keys, both as of one position of each instance.
+//! How two builds differ: the set difference on their primary keys, both at the same position of each instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ struct ComparedBuilds<'p> {
     instances: Value,
 }
 
-/// Compares where both stand at one position, as of one snapshot; returns the other instances with both positions.
+/// Compares the instances that have the same position in both builds, in one snapshot. Returns the other instances with
+/// both positions.
 pub(in crate::db) fn compare(
     conn: &mut dyn Conn,
     old: &ProjectionKey,
@@ -187,7 +188,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// That a column which both have holds something else.
+    /// A condition: a column that both have holds different values.
     fn differs(&self) -> String {
         let operator = match self.dialect {
             Dialect::Postgres => "IS DISTINCT FROM",

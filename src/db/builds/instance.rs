@@ -23,7 +23,7 @@ fn lock(conn: &mut dyn Conn, key: &ProjectionKey, instance: &Arc<str>) -> Result
     Ok(states.into_iter().next().unwrap_or_default())
 }
 
-/// Gives the live build the rows, state and failures that a build beside it has of one instance.
+/// Moves the rows, state and failures of one instance from a build beside the live one to the live build.
 pub(in crate::db) fn exchange(
     conn: &mut dyn Conn,
     build: &Projection,
@@ -270,7 +270,7 @@ fn copy_state(
     );
     conn.execute(&sql, &params(to, Some(from.name.as_ref().into())))?;
     conn.execute(&format!("DELETE FROM {states} WHERE {one}"), &params(from, None))?;
-    // Its rows stay without a state until it is removed: nobody may go on with them.
+    // Its rows stay without a state until the build is removed, so no engine can continue it.
     enter(conn, from, &[Phase::Building], Phase::Kept, None).map(|_| ())
 }
 

@@ -154,7 +154,7 @@ pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> R
     prepare(conn, &key, command)
 }
 
-/// What was given up in the build that readers see is not met again, unless who asked for this one wants that.
+/// Events that were discarded in the live build are passed over, unless the person who asked for this build wants them.
 fn pass_over(conn: &mut dyn Conn, known: &[Stored], key: &ProjectionKey, command: Uuid) -> Result<(), StoreError> {
     let asked = command::one(conn, command)?.map(|asked| asked.command);
     let (instance, retry) = match &asked {
@@ -179,7 +179,7 @@ fn prepare(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<Ve
     Ok(losses.accepted(key.projection(), accepts_loss(conn, Some(command))?)?)
 }
 
-/// Whether who asked for a build said that it may take the place of what has more.
+/// Whether the person who asked for a build accepted that it may lack something that the live one has.
 fn accepts_loss(conn: &mut dyn Conn, command: Option<Uuid>) -> Result<bool, StoreError> {
     let Some(command) = command else { return Ok(false) };
     let asked = command::one(conn, command)?.map(|asked| asked.command);
@@ -199,7 +199,7 @@ fn go_on(conn: &mut dyn Conn, stored: &Stored, command: Uuid) -> Result<(), Setu
     Ok(())
 }
 
-/// Has a build that was kept be filled again.
+/// Lets engines fill a kept build again.
 pub(super) fn revive(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<(), SwitchError> {
     setup::lock(conn)?;
     let known = stored::list(conn, Some(key.projection()))?;

@@ -10,13 +10,13 @@ use crate::retention::TableRows;
 use crate::state::SHADOW;
 use crate::value::{Value, to_micros};
 
-/// What there is of a projection beside its builds, which go with theirs.
+/// What the database holds of a projection besides its builds.
 const OWN: [&str; 2] = ["interventions", "pauses"];
 
 /// What goes with the builds.
 const OF_BUILDS: [&str; 3] = ["projection_states", "held_events", "standstills"];
 
-/// Counts what would go, and refuses what must not. Who removes it has the lock of set-ups.
+/// Counts what would be removed, and refuses if it must stay. To remove it, hold the lock of set-ups.
 pub(in crate::db) fn look(conn: &mut dyn Conn, projection: &str) -> Result<Vec<TableRows>, RetentionError> {
     let builds = builds(conn, projection)?;
     let now = to_micros(conn.now()?);
@@ -52,7 +52,7 @@ pub(in crate::db) fn look(conn: &mut dyn Conn, projection: &str) -> Result<Vec<T
     Ok(counted)
 }
 
-/// Removes it, and gives what went.
+/// Removes it, and returns what was removed.
 pub(in crate::db) fn retire(conn: &mut dyn Conn, projection: &str) -> Result<Vec<TableRows>, RetentionError> {
     setup::lock(conn)?;
     take_time(conn)?;

@@ -142,7 +142,7 @@ pub(super) fn label(key: &ProjectionKey) -> String {
     }
 }
 
-/// Builds of all projections, or of one. Who changes them has the lock of set-ups.
+/// Builds of all projections, or of one. To change them, hold the lock of set-ups.
 pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
     let sql = format!(
         "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place, {} \

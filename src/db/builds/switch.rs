@@ -1,4 +1,4 @@
-//! The switch: readers see another build, in one transaction in which the live one stands still.
+//! The switch: it shows readers another build, in one transaction in which nobody changes the live one.
 //!
 //! Within a version the two builds exchange their names: states, failures and tables of the new one are those of the
 //! plain name afterwards, so that a pass that works by that name goes on with it. State rows are locked before tables, in
@@ -66,7 +66,7 @@ pub(in crate::db) fn go_live(
     if let Some(catch_up) = catch_up {
         follow(conn, live, key, catch_up)?;
         lock_tables(conn, live, within.then_some(new), &pairs, patience)?;
-        // Instances that were new in between stand still only now.
+        // Only now the locks also cover instances that appeared in between.
         follow(conn, live, key, catch_up)?;
         check(&behind(conn, &live.build.key, key)?, new, live)?;
     } else {
@@ -89,7 +89,8 @@ pub(in crate::db) fn go_live(
     Ok(())
 }
 
-/// Gives what readers see now all that its definition says beside rows, and takes away what only the one before said.
+/// Gives the tables that readers see now everything that their definition declares besides rows (comments, grants …),
+/// and removes what only the earlier definition declared.
 fn wear(conn: &mut dyn Conn, before: Option<&Stored>, seen: &Stored) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     for (name, declared) in &seen.declared {
@@ -127,13 +128,14 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
     conn.query(&sql, &of(key)).map(|_| ())
 }
 
-/// Whose transaction holds a lock for this long is not waited for in line, where all who come later would wait behind.
+/// If a transaction has held a lock for this long, the switch does not queue for the lock: all later sessions would
+/// have to wait, too.
 const LONG: Duration = Duration::from_secs(1);
 
 /// How long readers may wait for a switch that waits itself.
 const MOST: Duration = Duration::from_millis(500);
 
-/// How long the clean-up of a table is waited for; nobody waits behind that.
+/// How long the switch waits for the clean-up of a table. No other session has to wait because of that.
 const CLEAN_UP: &str = "SET LOCAL lock_timeout = '2s'";
 
 const BEFORE: &str = "SELECT current_setting('lock_timeout')";
@@ -166,8 +168,8 @@ fn held(live: &Stored, holders: Vec<Holder>, asked: Duration) -> SwitchError {
     SwitchError::Held { projection, holders, asked, gave_up: None }
 }
 
-/// Looks who is in the way before anybody has to wait. The lock that is taken first is in the way of no reader and no writer, but
-/// of the server's own clean-up of tables, which gives way to it.
+/// Looks who holds these tables before anybody has to wait. The first lock blocks no reader and no writer. It conflicts
+/// only with the server's own clean-up of tables (autovacuum), which gives way to it.
 fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
@@ -190,9 +192,9 @@ fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), Sw
     if long.is_empty() { Ok(()) } else { Err(held(live, long, Duration::ZERO)) }
 }
 
-/// Nobody writes to these tables or reads from them any more. Readers lock a view before its tables, and so does this.
-/// All locks together are waited for less long than it takes a server to look for deadlocks: a session that takes
-/// tables in another order is not the one to lose.
+/// Locks these tables, so that nobody reads or writes them. Readers lock a view before its tables, and so does this.
+/// The wait for all locks together is shorter than the server's deadlock time-out: in a deadlock the switch gives up,
+/// never a session that locks the tables in another order.
 fn lock_tables(
     conn: &mut dyn Conn,
     live: &Stored,

@@ -10,7 +10,7 @@ use crate::error::{SetupError, StoreError, SwitchError};
 use crate::sql::{self, Dialect};
 use crate::value::Value;
 
-/// Has the views show this build. Those of tables that it does not have go.
+/// Points the views to this build. Removes the views of tables that it does not have.
 pub(super) fn point(
     conn: &mut dyn Conn,
     old: Option<&Stored>,
@@ -28,7 +28,7 @@ pub(super) fn point(
     Ok(())
 }
 
-/// That nothing stands in the way of `point`, as far as that can be told without it.
+/// Checks that nothing hinders `point`, as far as one can know before it runs.
 pub(super) fn check(conn: &mut dyn Conn, old: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
     for view in vanishing(conn, Some(old), new)? {
         view.check_dependents(conn)?;
@@ -67,13 +67,14 @@ fn names<'f>(columns: impl IntoIterator<Item = &'f CatalogColumn>) -> Vec<String
 
 /// The columns that a view is to have, in order.
 enum Columns {
-    /// Those it has come first, so that whatever stands on it may stay.
+    /// The columns that it already has come first, so that objects that depend on it can stay.
     Kept(Vec<String>),
     /// It loses some, or some are of another type.
     Others(Vec<String>),
 }
 
-/// The statement that locks a view and nothing beneath it, by giving it to whom it belongs; none where there is none.
+/// The statement that locks a view and nothing beneath it: it sets the owner that the view already has. `None` without
+/// such a view.
 pub(super) fn lock(conn: &mut dyn Conn, schema: Option<&str>, table: &str) -> Result<Option<String>, StoreError> {
     let quoted = sql::in_schema(conn.dialect(), schema, &sql::view_of(conn.dialect(), schema, table));
     let rows = conn.query(
@@ -155,7 +156,8 @@ impl<'v> View<'v> {
     }
 }
 
-/// Replaced in place where its columns stay or only more come; anew, with all that people have set on it, where they change.
+/// Replaces a view in place if its columns stay or only grow in number. If they change, it makes the view again, with
+/// everything that people have set on it.
 fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses) -> Result<(), SwitchError> {
     let dialect = conn.dialect();
     let view = View::of(conn, new, table);
@@ -197,7 +199,7 @@ fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses)
     Ok(())
 }
 
-/// Gives a view of PostgreSQL other words, with the same columns. Owner, grants and comments stay, options do not.
+/// Replaces the query of a view on PostgreSQL, with the same columns. Owner, grants and comments stay, options do not.
 pub(in crate::db) fn replace(conn: &mut dyn Conn, view: &Relation, create: &str) -> Result<(), StoreError> {
     let options = conn.query(OPTIONS, &[view.quoted.as_str().into()])?;
     conn.batch(&create.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))?;
@@ -219,7 +221,7 @@ fn settings(conn: &mut dyn Conn, view: &View<'_>, columns: &[String]) -> Result<
          FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND attname = ANY($2::text[]) \
          AND col_description(attrelid, attnum) IS NOT NULL",
     ];
-    // Who makes the view may grant on it before it is another's.
+    // The maker of the view can grant on it only before another role owns it.
     let mut statements = texts(&conn.query(OPTIONS, &[view.regclass()])?)?;
     let [owner, comment, comments] = others;
     for sql in [comment, comments] {

@@ -44,7 +44,7 @@ pub(super) struct RowKey<'s> {
     parts: KeyParts<'s>,
 }
 
-/// Most keys are short: those take no memory of their own.
+/// Most keys are short. These need no allocation.
 #[derive(Debug, Clone, PartialEq, Hash)]
 enum KeyParts<'s> {
     One([KeyPart<'s>; 1]),

@@ -1,10 +1,10 @@
 //! A batch of statements as few writes: per table and primary key their net effect, many keys in one statement.
 //!
-//! Folded is only what is provably the same as one by one (G3): statements that name one row by its primary key, in
-//! tables without further unique keys and without foreign keys, whose every intermediate row the table would hold.
-//! In other tables only runs of statements on different rows become one (`run.rs`). The rest runs as it is, after
-//! everything before it was written. A batch fails folded whenever it fails one by one;
-//! who failed is then found in single steps.
+//! It folds only where the result is provably the same as one by one (G3): statements that name one row by its primary
+//! key, in tables without further unique keys and without foreign keys, whose every intermediate row the table would
+//! hold. In other tables only runs of statements on different rows become one (`run.rs`). The rest runs as it is, after
+//! everything before it was written. A batch fails folded whenever it fails one by one; single steps then find the
+//! event that failed.
 
 mod admit;
 mod net;
@@ -26,12 +26,12 @@ use net::Net;
 use run::Runs;
 use write::{Out, Target, Write};
 
-/// With so many rows at hand they are written, at the end of an instance, beyond which nothing folds: while a database works
-/// on these, the next ones are folded.
+/// After this many pending rows they are written, at the end of an instance, because statements of two instances never
+/// fold. While the database works on these rows, the worker folds the next ones.
 const ROWS: usize = 5_000;
 
-/// Applies the statements of all these events, those of an instance in order. Gives how many of them met no row, as far as
-/// the database tells that anyway.
+/// Applies the statements of all these events, those of an instance in order. Returns how many of them met no row,
+/// where the database reports that at no extra cost.
 pub(super) fn apply(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -76,9 +76,9 @@ struct Fold<'o, 's> {
     pending: Vec<Pending<'s>>,
     /// How many effects are pending.
     rows: usize,
-    /// What the statement at hand does.
+    /// What the present statement does.
     op: Op<'s>,
-    /// The statements at hand on tables that cannot be folded.
+    /// The pending statements on tables that cannot be folded.
     runs: Runs<'s>,
 }
 
@@ -141,7 +141,7 @@ impl<'o, 's> Fold<'o, 's> {
         Ok(tables.iter().position(|other| std::ptr::eq(other, table)))
     }
 
-    /// Adds it to what is to be written; false when it has to run by itself.
+    /// Adds it to the pending writes; false if the statement has to run by itself.
     fn fold(&mut self, at: usize, instance: NumberedInstance<'s>, statement: &'s Statement) -> bool {
         let (Some(facts), Some(pending)) = (self.facts.get(at), self.pending.get_mut(at)) else { return false };
         let Some(key) = self.op.admit(facts, instance, statement) else { return false };

@@ -1,4 +1,4 @@
-//! The net effect of several statements on one row, of which nobody knows yet whether it exists.
+//! The net effect of several statements on one row, when it is not known yet whether the row exists.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ impl<'s> Net<'s> {
         }
     }
 
-    /// Adds what happens next; false, and nothing done, when it cannot be told what both are together.
+    /// Adds the next effect. If the two cannot be combined, it does nothing and returns false.
     pub(super) fn merge(&mut self, table: &Table, op: &mut Op<'s>) -> bool {
         let changes = matches!(op.kind, Kind::Update | Kind::Upsert);
         match self {

@@ -1,9 +1,9 @@
 //! Statements on tables whose rows can touch each other, by unique keys or foreign keys: those on one table that follow each
 //! other and are of one shape become one statement, with the same outcome as in their order.
 //!
-//! Each table has its own run. What is written for a table is written after what is at hand for the tables that it
-//! refers to; so a row that may come or go is not added to a table while others that refer to it have statements at hand.
-//! An update may be: it leaves the primary key, which is all that others refer to.
+//! Each table has its own run. The statements of a table are written after the pending ones of the tables that it
+//! refers to. So an insert or a delete is not added to a table while tables that refer to it have pending statements.
+//! An update is: it leaves the primary key, and others refer only to that.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ impl<'s> Run<'s> {
     }
 }
 
-/// The runs at hand, by place of the table.
+/// The pending runs, by place of the table.
 pub(super) struct Runs<'s> {
     target: Target<'s>,
     tables: Vec<Run<'s>>,
@@ -72,7 +72,7 @@ impl<'s> Runs<'s> {
         op: &mut Op<'s>,
     ) -> Result<bool, StoreError> {
         if self.is_above(at, at) || facts.is_opaque {
-            // A row may need another one of its own statement, or be in the way of one.
+            // A row may need another row of the same statement, or conflict with one.
             return Ok(false);
         }
         let Some(key) = op.admit(facts, instance, statement) else { return Ok(false) };
@@ -102,7 +102,7 @@ impl<'s> Runs<'s> {
         self.above.get(below).is_some_and(|above| above.contains(&at))
     }
 
-    /// Writes what is at hand for a table, and before that for those that it refers to.
+    /// Writes the pending statements of a table, and before that those of the tables that it refers to.
     fn write(&mut self, out: Out<'_, 's>, at: usize) -> Result<(), StoreError> {
         if self.tables.get(at).is_none_or(|run| run.rows.is_empty()) {
             return Ok(());

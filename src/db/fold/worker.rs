@@ -1,4 +1,4 @@
-//! Folding beside the writing: a database works on some rows while the next ones are folded.
+//! Folding during the writing: while the database works on some rows, a thread folds the next ones.
 
 use std::panic::resume_unwind;
 use std::thread;

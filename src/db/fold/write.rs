@@ -32,7 +32,7 @@ pub(super) enum Write<'s> {
 }
 
 impl Write<'_> {
-    /// Gives how many statements are seen to have met no row.
+    /// Returns how many statements met no row, as far as the database shows it.
     pub(super) fn perform(&self, conn: &mut dyn Conn, projection: &Projection) -> Result<u64, StoreError> {
         let written = match self {
             Self::Bulk(bulk, may_miss) => conn

@@ -19,10 +19,10 @@ pub(crate) struct Push {
     pub(super) continues: Option<Continued>,
 }
 
-/// What a part of a copy follows. Its push keys are stored as they come, and asked of nobody.
+/// What a part of a copy follows. Its push keys are stored without a look for earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Continued {
-    /// The event at the head of the instance, which nobody else may have moved.
+    /// The event at the head of the instance. No other push may have moved the head.
     pub(crate) head: Option<Uuid>,
 }
 
@@ -51,13 +51,13 @@ impl Push {
         Self::imported(events)
     }
 
-    /// Of one instance, behind what was copied of it before. Keeps what events were elsewhere.
+    /// For one instance, after the part that was copied before. Keeps ids, times and versions of the events.
     #[cfg(feature = "cli")]
     pub(crate) fn copied(events: &[NewEvent], continued: Continued) -> Result<Self, PushError> {
         Ok(Self { continues: Some(continued), ..Self::checked(events)? })
     }
 
-    /// As [`of`](Self::of), and keeps what events were elsewhere.
+    /// As [`of`](Self::of), and keeps the ids and times that the events bring.
     pub(crate) fn imported(events: &[NewEvent]) -> Result<Self, PushError> {
         let push = Self::checked(events)?;
         let drafts = &push.drafts;

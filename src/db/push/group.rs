@@ -2,7 +2,7 @@
 //! came while it waited for the lock, decides all of them in order, and answers for them.
 //!
 //! A push that is refused writes nothing and leaves the others alone. When the database fails, all is rolled back and
-//! each push runs by itself, so that nobody suffers from what another one brought.
+//! each push runs by itself, so that no push fails because of another one's events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,7 +154,7 @@ impl Pushes {
 }
 
 impl<B: Backend> Store<'_, B> {
-    /// Publishes what is stored, lets the next push begin, and says to all what became of theirs.
+    /// Publishes what is stored, lets the next push begin, and gives each push its outcome.
     fn settle(
         self,
         lead: Lead<'_, Arc<Push>, Answer>,
@@ -165,7 +165,8 @@ impl<B: Backend> Store<'_, B> {
         let pushes = std::iter::once(push).chain(members.iter().map(|member| &**member.work()));
         for (push, decision) in pushes.zip(&decisions) {
             match decision {
-                // Subscribers may not have heard of them, for instance when the first commit's outcome was not known.
+                // Subscribers may not have received them, for instance when the outcome of the first commit was not
+                // known.
                 Ok(accepted) if accepted.repeated => {
                     self.bus.mark_dirty(push.instances());
                     self.bus.tell(accepted.events.iter().map(|event| (&event.instance, &event.aggregate_type)));
@@ -194,7 +195,7 @@ impl<B: Backend> Store<'_, B> {
     }
 }
 
-/// A row that was there already tells that a counter gave positions for a second time. The caller has rolled back.
+/// A row that existed already shows that a counter gave positions for a second time. The caller has rolled back.
 pub(crate) fn explained<B: Backend>(backend: &B, instances: &[Arc<str>], error: PushError) -> PushError {
     let refused = match &error {
         PushError::Store(refused) if refused.kind() == StoreErrorKind::Constraint => refused,

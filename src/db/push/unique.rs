@@ -12,7 +12,7 @@ use crate::value::ColumnType as T;
 /// Instance, constraint and value.
 pub(super) type UniqueValue = (Arc<str>, String, String);
 
-/// The unique values that pushes ask about, and what the pushes decided so far change.
+/// The unique values that pushes ask about, and what the pushes that are decided already change.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Uniques {
     /// Those that the database has.

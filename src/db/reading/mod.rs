@@ -273,7 +273,7 @@ impl<B: Backend> Reader<'_, B> {
         });
         ended?;
         outcome.map_err(|error| match error.kind() {
-            // Waiting for a connection may have a shorter limit of its own.
+            // The wait for a connection may have its own, shorter limit.
             StoreErrorKind::Timeout if since.elapsed() >= self.within => {
                 QueryError::TooLong { within: self.within, source: error }
             }

@@ -128,7 +128,7 @@ impl Scan {
         rest.get(..end).unwrap_or_default()
     }
 
-    /// What is at hand, for a person.
+    /// The present token, in words for a person.
     fn token(&self) -> &'static str {
         let rest = self.rest();
         let end = rest.char_indices().skip(1).find(|(_, c)| !is_of_word(*c)).map_or(rest.len(), |(at, _)| at);

@@ -1,7 +1,7 @@
 //! What becomes of the data: payloads erased, instances and projections removed, old events archived.
 //!
-//! All of it goes in bounded steps, one transaction each, that first lock the counter of their instance: so they stand in
-//! line with its pushes and with each other. A repetition finds what is left to do in the data itself.
+//! Each operation runs in bounded steps. A step is one transaction, which first locks the counter of its instance, so
+//! it takes turns with pushes and with other steps. An operation that is repeated finds in the data what remains to do.
 
 mod archive;
 #[cfg(feature = "cli")]
@@ -117,7 +117,8 @@ impl<B: Backend> DbStore<B> {
     }
 
     /// Removes a projection that no service keeps any more: the views that readers use, the tables, states and failures of
-    /// all its builds, and its pauses, in one transaction. A service that declares it again makes it anew from the log.
+    /// all its builds, and its pauses, in one transaction. If a service declares it again, the engine
+    /// fills it again from the log.
     ///
     /// # Examples
     /// ```
@@ -170,8 +171,8 @@ impl<B: Backend> DbStore<B> {
         remove::reopen(self.backend(), instance, by)
     }
 
-    /// Moves events out of the table that pushes work on into a second one of the same form, oldest first. All reads find
-    /// them there, in order; only reads that go back so far pay for it.
+    /// Moves the oldest events from the table that pushes write to into a second table of the same form. All reads
+    /// still find them, in order. Only reads that reach these old events become slower.
     ///
     /// `progress` hears of each step once it is committed.
     ///

@@ -210,8 +210,8 @@ struct Handles {
     events: Vec<(String, Vec<String>)>,
 }
 
-/// The projections that handle one of these events. One that has not come so far counts too: its process may hold the
-/// event in a queue.
+/// The projections that handle one of these events. One that has not reached the event yet counts too:
+/// its process may hold the event in a queue.
 fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<AffectedProjection>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

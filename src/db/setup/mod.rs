@@ -71,7 +71,7 @@ fn run_migrations<B: Backend>(backend: &B, migrations: &[&str]) -> Result<(), Se
     })
 }
 
-/// The schema version of the database beside the newest known one.
+/// The schema version of the database, and the newest one that this code knows.
 pub(crate) fn schema(conn: &mut dyn Conn, migrations: &[&str]) -> Result<SchemaVersion, StoreError> {
     Ok(SchemaVersion { found: current(conn)?, known: known(migrations) })
 }

@@ -38,7 +38,7 @@ fn check<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), Set
     check_isolation(backend, projections)
 }
 
-/// That who is promised to see one tenant alone does.
+/// Checks that the database can keep the promise to show readers only their own tenant.
 pub(super) fn check_isolation<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     let isolated = |projection: &&Projection| {
         let table = projection.tables().iter().find(|table| table.isolated)?;
@@ -109,11 +109,11 @@ pub(in crate::db) fn make(conn: &mut dyn Conn, projection: &Projection, made: &M
     conn.batch(&made.sql).map_err(|error| error.doing(doing()))
 }
 
-/// How long a set-up waits for readers of a view that it only words anew.
+/// How long a set-up waits for readers of a view of which it changes only the text.
 const A_MOMENT: &str = "SET LOCAL lock_timeout = '200ms'";
 
-/// A view that an earlier version of this library made lets everybody write through it. It is worded anew where this role
-/// may do that and readers leave a moment for it; otherwise the next set-up, or switch, does it.
+/// A view that an earlier version of this library made lets everybody write through it. Set-up replaces such a view if
+/// this role may do that and no reader holds it; otherwise the next set-up, or switch, does it.
 fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), SetupError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite {
@@ -260,7 +260,7 @@ pub(in crate::db) fn is_ours(
         (None, _) => return Ok(false),
         (Some(kind), Some(owner)) if owner == projection.name() && kind == wanted => return Ok(true),
         (Some(kind), Some(owner)) => format!("a {kind} of projection {owner:?}"),
-        // Only builds beside the live one have such names, and a restore may take the record of one.
+        // Only builds beside the live one have such names, and a restore may remove the record of one.
         (Some(kind), None) if name.contains('#') => {
             format!("a {kind} on no record; if a build left it before a restore, drop it, otherwise")
         }

@@ -1,21 +1,21 @@
 //! What a person does about failures: look at them, have them tried again, give them up.
 
+mod in_order;
+mod reduced;
+mod together;
+
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::engine::handler::ProjectionHandler;
-use crate::engine::pass::{Pass, cancelled, failure};
+use crate::engine::pass::{Pass, cancelled};
 use crate::error::{FailureError, StoreError, StoreErrorKind, TriggerError, chain};
-use crate::event::Event;
 use crate::failure::{
-    Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, ReduceFailure, Refused,
-    RetryOutcome,
+    Action, Aggregates, Attempt, By, FailedEvent, FailureQuery, FailureStatus, Intervention, Refused, RetryOutcome,
 };
 use crate::projection::is_reducing;
-use crate::query::{Cursor, EventFilter, ReadRequest};
+use crate::query::{Cursor, ReadRequest};
 use crate::state::{Checkpoint, State};
-use crate::statement::Statement;
 use crate::stop_cause::{StopCause, Stopped};
 use crate::store::ProjectionTransaction;
 
@@ -28,50 +28,14 @@ const PAGE: usize = 100;
 /// Refused events that a report names, at most.
 const NAMED: usize = 100;
 
-/// How many events one may read for each that is wanted, before those are looked up one by one.
-const SPARSE: usize = 8;
-
-/// Events that are looked up together: each may be as large as any.
-const TOGETHER: usize = 16;
-
 /// How often a transaction that met others is tried again.
 const TRIES: u32 = 5;
-
-/// An event that is still refused.
-struct Refusal {
-    position: i64,
-    failure: ReduceFailure,
-}
-
-/// What held events are reduced to, by position.
-type Steps = BTreeMap<i64, Result<Statement, ReduceFailure>>;
 
 /// An aggregate's type and id.
 type Aggregate = (Arc<str>, Arc<str>);
 
-/// Where it stands, and in which state.
-fn place(held: &FailedEvent) -> (i64, FailureStatus) {
-    (held.attempt.position, held.attempt.state)
-}
-
 fn aggregate_of(held: &FailedEvent) -> Aggregate {
     (Arc::clone(&held.attempt.aggregate_type), Arc::clone(&held.attempt.aggregate_id))
-}
-
-/// Held events of an instance, read and reduced.
-#[derive(Default)]
-struct Together {
-    /// The last one that was read.
-    position: i64,
-    /// Those that can be applied.
-    ready: BTreeMap<i64, Statement>,
-}
-
-/// What one transaction did to the held events of an aggregate.
-#[derive(Default)]
-struct Chunk {
-    applied: Vec<i64>,
-    refusal: Option<Refusal>,
 }
 
 impl ProjectionHandler {
@@ -440,131 +404,6 @@ impl Pass {
         }
     }
 
-    /// Applies what is held in the instances of this page, where that can be done at once. Returns what is left of it.
-    fn retry_page(
-        &self,
-        mut page: Vec<FailedEvent>,
-        by: &By,
-        told: &mut dyn FnMut(u64),
-    ) -> Result<Vec<FailedEvent>, FailureError> {
-        let is_parked = |held: &FailedEvent| held.attempt.state == FailureStatus::Parked;
-        let mut parked: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-        for held in page.iter().filter(|held| is_parked(held)) {
-            *parked.entry(Arc::clone(&held.attempt.instance)).or_default() += 1;
-        }
-        for (instance, _) in parked.into_iter().filter(|(_, count)| *count > 1) {
-            // Where it ended before, each of them is gone through again.
-            let Some(refused) = self.apply_held(&instance, by, told)? else { continue };
-            let is_done = |held: &FailedEvent| is_parked(held) && !refused.contains(&aggregate_of(held));
-            page.retain(|held| held.attempt.instance != instance || !is_done(held));
-        }
-        Ok(page)
-    }
-
-    /// Applies the held events of an instance in order, those of many aggregates in one transaction, but for aggregates of which
-    /// one is not reduced, which it returns. `None` when something came in between that only the work on single events can tell.
-    fn apply_held(
-        &self,
-        instance: &Arc<str>,
-        by: &By,
-        told: &mut dyn FnMut(u64),
-    ) -> Result<Option<HashSet<Aggregate>>, FailureError> {
-        let (mut refused, mut from) = (HashSet::new(), 0);
-        if self.check_history(instance).is_err() {
-            return Ok(None);
-        }
-        loop {
-            self.check_cancel(instance)?;
-            let states = [FailureStatus::Parked, FailureStatus::Behind];
-            let query = FailureQuery::all().instance(instance).states(states).positions(from, i64::MAX);
-            let known = self.models.failed_events(&self.key, &query.limit(CHUNK))?;
-            if known.is_empty() {
-                return Ok(Some(refused));
-            }
-            let Some(last) = self.read_as_far_as(&known, &mut refused)? else { return Ok(None) };
-            let Together { position, ready } = last;
-            if !ready.is_empty() {
-                match self.apply_these(instance, (from, position), &known, &ready, by) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(None),
-                    Err(error) if error.is_statements_fault() || error.is_transient() => return Ok(None),
-                    Err(error) => return Err(error.into()),
-                }
-                told(ready.len() as u64);
-            }
-            from = position.saturating_add(1);
-        }
-    }
-
-    /// Reads and reduces these held events as far as there is room. `None` when nothing can be read.
-    fn read_as_far_as(
-        &self,
-        known: &[FailedEvent],
-        refused: &mut HashSet<Aggregate>,
-    ) -> Result<Option<Together>, FailureError> {
-        let events = self.events_of(known)?;
-        let events: HashMap<i64, &Event> = events.iter().map(|event| (event.position, event)).collect();
-        let mut found: Option<Together> = None;
-        let inside = known.first().map(|held| self.reducing.enter(&held.attempt.instance));
-        for Attempt { position, aggregate_type, aggregate_id, .. } in known.iter().map(|held| &held.attempt) {
-            let is_it = |event: &&&Event| {
-                event.aggregate_id() == &**aggregate_id && event.aggregate_type() == &**aggregate_type
-            };
-            let Some(event) = events.get(position).filter(is_it) else { break };
-            let aggregate = (Arc::clone(aggregate_type), Arc::clone(aggregate_id));
-            let found = found.get_or_insert_with(Together::default);
-            found.position = *position;
-            if refused.contains(&aggregate) {
-                continue;
-            }
-            if let Some(inside) = &inside {
-                inside.at(*position);
-            }
-            match self.projection.reduce(event) {
-                Ok(statement) => drop(found.ready.insert(*position, statement)),
-                Err(_) => drop(refused.insert(aggregate)),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Applies them in one transaction; false where others are held by now than were known.
-    fn apply_these(
-        &self,
-        instance: &Arc<str>,
-        (from, to): (i64, i64),
-        known: &[FailedEvent],
-        ready: &BTreeMap<i64, Statement>,
-        by: &By,
-    ) -> Result<bool, StoreError> {
-        let states = [FailureStatus::Parked, FailureStatus::Behind];
-        let query = FailureQuery::all().instance(instance).states(states).positions(from, to);
-        let known = || known.iter().take_while(|held| held.attempt.position <= to);
-        let these = || known().filter(|held| ready.contains_key(&held.attempt.position));
-        let parked = these().filter(|held| held.attempt.state == FailureStatus::Parked);
-        let (parked, positions): (Vec<i64>, Vec<i64>) =
-            (parked.map(|held| held.attempt.position).collect(), ready.keys().copied().collect());
-        let mut as_known = false;
-        self.under_lock(instance, &mut |tx, _| {
-            let now = tx.failed_events(&self.key, &query)?;
-            as_known = now.iter().map(place).eq(known().map(place));
-            if !as_known {
-                return Ok(());
-            }
-            tx.apply(&self.projection, &[(Arc::clone(instance), ready.values().collect())])?;
-            tx.note_all(&self.key, instance, &parked, Action::Retry, by)?;
-            tx.forget(&self.key, instance, &positions)?;
-            // What is done lies in front.
-            tx.promote(&self.key, instance, &these().map(aggregate_of).collect())
-        })?;
-        if as_known {
-            for held in these().filter(|held| held.attempt.state == FailureStatus::Parked) {
-                log_intervention(self.projection.name(), held, Action::Retry, by);
-            }
-        }
-        Ok(as_known)
-    }
-
     fn noted(&self, held: &FailedEvent, action: Action, by: &By) -> Result<(), StoreError> {
         let (instance, position) = (&held.attempt.instance, held.attempt.position);
         self.models.transaction(&mut |tx| tx.note(&self.key, instance, position, action, by))
@@ -615,121 +454,6 @@ impl Pass {
         Ok(first.filter(|first| first.attempt.attempts == 0))
     }
 
-    fn apply_skipped(&self, held: &FailedEvent, by: &By) -> Result<RetryOutcome, FailureError> {
-        let position = held.attempt.position;
-        let (steps, _) = self.steps(std::slice::from_ref(held))?;
-        let query = FailureQuery::all().instance(&held.attempt.instance).positions(position, position);
-        let mut done = Chunk::default();
-        self.under_lock(&held.attempt.instance, &mut |tx, _| {
-            done = Chunk::default();
-            if tx.failed_events(&self.key, &query)?.is_empty() {
-                return Ok(());
-            }
-            tx.note(&self.key, &held.attempt.instance, position, Action::Retry, by)?;
-            self.apply_chunk(tx, std::slice::from_ref(held), &steps, false, &mut done)
-        })?;
-        let applied = self.outcome(held, done, 0)?;
-        Ok(RetryOutcome { applied, ..RetryOutcome::default() })
-    }
-
-    /// Applies the held events of an aggregate, in order, until none is left or one is refused; gives how many were applied. `held`
-    /// is the first of them.
-    fn apply_aggregate(&self, held: &FailedEvent, told: &mut dyn FnMut(u64)) -> Result<u64, FailureError> {
-        let (mut applied, mut from) = (0, held.attempt.position);
-        loop {
-            let query = Self::of_aggregate(held).positions(from, i64::MAX).limit(CHUNK);
-            let known = self.models.failed_events(&self.key, &query)?;
-            let (steps, more) = self.steps(&known)?;
-            let Some((last, _)) = steps.last_key_value() else { return Ok(applied) };
-            let query = query.limit(steps.len());
-            let mut done = Chunk::default();
-            let apply = |whole: bool, done: &mut Chunk| {
-                self.under_lock(&held.attempt.instance, &mut |tx, _| {
-                    *done = Chunk::default();
-                    let now = tx.failed_events(&self.key, &query)?;
-                    self.apply_chunk(tx, &now, &steps, whole, done)?;
-                    // What is done lies in front.
-                    tx.promote(&self.key, &held.attempt.instance, &Aggregates::from([aggregate_of(held)]))
-                })
-            };
-            match apply(true, &mut done) {
-                // Step by step it shows which one is refused, and what goes before that.
-                Err(error) if error.is_statements_fault() || error.is_transient() => apply(false, &mut done)?,
-                other => other?,
-            }
-            applied += done.applied.len() as u64;
-            told(applied);
-            if done.refusal.is_some() {
-                return self.outcome(held, done, applied);
-            }
-            if !more && known.len() < CHUNK {
-                return Ok(applied);
-            }
-            from = if done.applied.is_empty() { from } else { last.saturating_add(1) };
-            self.check_cancel(&held.attempt.instance)?;
-        }
-    }
-
-    /// Applies those of the held events that were read and reduced, up to the first that is not, or is refused: all that can
-    /// be reduced at once, which is the same as one by one where it succeeds.
-    fn apply_chunk(
-        &self,
-        tx: &mut dyn ProjectionTransaction,
-        held: &[FailedEvent],
-        steps: &Steps,
-        whole: bool,
-        done: &mut Chunk,
-    ) -> Result<(), StoreError> {
-        let Some(Attempt { instance, .. }) = held.first().map(|first| &first.attempt) else { return Ok(()) };
-        let mut left = held;
-        if whole {
-            let ready = held.iter().map_while(|event| steps.get(&event.attempt.position)?.as_ref().ok());
-            let ready: Vec<&Statement> = ready.collect();
-            let (these, others) = held.split_at(ready.len());
-            if !ready.is_empty() {
-                tx.apply(&self.projection, &[(Arc::clone(instance), ready)])?;
-            }
-            done.applied.extend(these.iter().map(|event| event.attempt.position));
-            left = others;
-        }
-        for event in left {
-            let position = event.attempt.position;
-            let Some(statement) = steps.get(&position) else { break };
-            let failure = match statement {
-                Err(failure) => failure.clone(),
-                Ok(statement) => match tx.apply_one(&self.projection, instance, statement) {
-                    Ok(()) => {
-                        done.applied.push(position);
-                        continue;
-                    }
-                    Err(error) if error.is_statements_fault() => failure::of_statement(&error),
-                    Err(error) => return Err(error),
-                },
-            };
-            let ReduceFailure { class, error } = failure.clone();
-            let state =
-                if event.attempt.state == FailureStatus::Behind { FailureStatus::Parked } else { event.attempt.state };
-            let attempts = event.attempt.attempts.saturating_add(1);
-            tx.record(&self.key, &[Attempt { attempts, state, class, error, ..event.attempt.clone() }])?;
-            done.refusal = Some(Refusal { position, failure });
-            break;
-        }
-        tx.forget(&self.key, instance, &done.applied)
-    }
-
-    fn outcome(&self, held: &FailedEvent, done: Chunk, applied: u64) -> Result<u64, FailureError> {
-        let applied = applied.max(done.applied.len() as u64);
-        let Some(Refusal { position, failure }) = done.refusal else { return Ok(applied) };
-        Err(FailureError::StillFails {
-            projection: self.name(),
-            instance: held.attempt.instance.to_string(),
-            position,
-            applied,
-            class: failure.class,
-            error: failure.error,
-        })
-    }
-
     /// Records of failures name positions. They mean the events that failed only as long as the checkpoint, which lies at
     /// them or behind, is part of the log.
     fn check_history(&self, instance: &Arc<str>) -> Result<(), FailureError> {
@@ -738,58 +462,5 @@ impl Pass {
         let (instance, position) = (Arc::clone(instance), state.position);
         let stopped = vec![Stopped { instance, position, cause: StopCause::HistoryDiverged { found } }];
         Err(TriggerError::Stopped { projection: self.name(), stopped }.into())
-    }
-
-    /// These held events of one instance, as many of the first as there is room for.
-    fn events_of(&self, held: &[FailedEvent]) -> Result<Vec<Event>, StoreError> {
-        let Some(first) = held.first() else { return Ok(Vec::new()) };
-        let mut wanted = self.projection.wanted();
-        let of_held = |listed: &[String], types: HashSet<&str>| -> Vec<String> {
-            types.into_iter().filter(|name| EventFilter::lists(listed, name)).map(str::to_owned).collect()
-        };
-        let aggregate_types = held.iter().map(|held| &*held.attempt.aggregate_type).collect();
-        wanted.aggregate_types = of_held(&wanted.aggregate_types, aggregate_types);
-        let event_types = held.iter().map(|held| &*held.attempt.event_type).collect();
-        wanted.event_types = of_held(&wanted.event_types, event_types);
-        let span = held.last().map_or(0, |last| last.attempt.position - first.attempt.position).saturating_add(1);
-        let span = usize::try_from(span).unwrap_or(usize::MAX);
-        let cursor = |held: &FailedEvent| Cursor {
-            instance: Arc::clone(&held.attempt.instance),
-            after: held.attempt.position - 1,
-        };
-        let bytes = self.config.fetch_bytes;
-        let (cursors, limit, max_bytes) = if span <= held.len().saturating_mul(SPARSE) {
-            (vec![cursor(first)], span, bytes)
-        } else {
-            (held.iter().take(TOGETHER).map(cursor).collect(), 1, (bytes / TOGETHER).max(1))
-        };
-        let slices = self.source.read(&ReadRequest { cursors, wanted, limit, max_bytes })?;
-        Ok(slices.into_iter().flat_map(|slice| slice.events).collect())
-    }
-
-    /// The first of these events, as many as there is room for, reduced; and whether others are left.
-    fn steps(&self, held: &[FailedEvent]) -> Result<(Steps, bool), FailureError> {
-        let Some(first) = held.first() else { return Ok((Steps::new(), false)) };
-        let events = self.events_of(held)?;
-        let events: HashMap<i64, &Event> = events.iter().map(|event| (event.position, event)).collect();
-        let (mut steps, inside) = (Steps::new(), self.reducing.enter(&first.attempt.instance));
-        for Attempt { position, aggregate_id, .. } in held.iter().map(|held| &held.attempt) {
-            match events.get(position).filter(|event| event.aggregate_id() == &**aggregate_id) {
-                Some(event) => {
-                    inside.at(*position);
-                    steps.insert(*position, self.projection.reduce(event));
-                }
-                None => break,
-            }
-            if steps.last_key_value().is_some_and(|(_, last)| last.is_err()) {
-                break;
-            }
-        }
-        if steps.is_empty() {
-            let (instance, position) = (first.attempt.instance.to_string(), first.attempt.position);
-            return Err(FailureError::EventGone { projection: self.name(), instance, position });
-        }
-        let more = steps.len() < held.len();
-        Ok((steps, more))
     }
 }

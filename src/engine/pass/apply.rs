@@ -1,12 +1,15 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
+pub(crate) mod effect;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
 
-use uuid::Uuid;
-
 use crate::builds::LaggingInstance;
+#[cfg(feature = "serve")]
+use crate::engine::pass::apply::effect::sighted;
+use crate::engine::pass::apply::effect::{Effect, checkpoint, shows, steps_todo, todo};
 use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::history::{self, Spot};
 use crate::engine::pass::lease::LeaseHandle;
@@ -22,7 +25,6 @@ use crate::event::Event;
 use crate::failure::{Aggregates, Attempt, FailureClass, FailureQuery, FailureStatus};
 use crate::query::Cursor;
 use crate::state::{Checkpoint, Log, State};
-use crate::statement::Statement;
 use crate::stop_cause::StopCause;
 use crate::store::ProjectionTransaction;
 
@@ -59,52 +61,6 @@ struct Round {
 
 /// Leases that a transaction has extended, and when it asked for that.
 type Extended = (Instant, Vec<Arc<LeaseHandle>>);
-
-/// What a transaction did to one instance, true once it is committed.
-#[derive(Debug)]
-struct Effect {
-    /// The first step that this transaction has to do with; none where it does nothing.
-    first: usize,
-    next: usize,
-    checkpoint: Option<Checkpoint>,
-    /// That of the step that ends the work, where it is recorded.
-    attempt: Option<Attempt>,
-    /// Those of steps that failed for good, and which the work passed over.
-    passed: Vec<Attempt>,
-    /// Steps that wait behind a parked event of their aggregate.
-    behind: Vec<usize>,
-    /// Steps that a person gave up.
-    given_up: Vec<usize>,
-    /// True when an event failed, recorded or not.
-    failed: bool,
-    stop: Option<StopCause>,
-    clear: bool,
-    unmark: bool,
-    /// The checkpoint before, when all events from there on are applied, as far as is known for certain.
-    clean: Option<i64>,
-    /// [`State::anew`] under the lock.
-    anew: i64,
-}
-
-impl Effect {
-    fn nothing(work: &Work) -> Self {
-        Self {
-            first: work.next,
-            next: work.next,
-            checkpoint: None,
-            attempt: None,
-            passed: Vec::new(),
-            behind: Vec::new(),
-            given_up: Vec::new(),
-            failed: false,
-            stop: None,
-            clear: false,
-            unmark: false,
-            clean: None,
-            anew: 0,
-        }
-    }
-}
 
 impl Pass {
     /// Does what can be done in these instances in one transaction.
@@ -484,31 +440,6 @@ impl Pass {
     }
 }
 
-/// The statements of an instance that are to be applied. What was refused has none, also where it lies above a checkpoint that
-/// was set back.
-fn todo<'w>(work: &'w Work, effect: &'w Effect) -> (Arc<str>, Vec<&'w Statement>) {
-    let statements = steps_todo(work, effect).filter_map(|step| step.statement().and_then(Result::ok));
-    (Arc::clone(&work.instance), statements.collect())
-}
-
-/// An event with what its reducer made of it.
-#[cfg(feature = "serve")]
-fn sighted(step: &Step) -> Option<(&Event, &Statement)> {
-    Some((&step.event, step.statement()?.ok()?))
-}
-
-/// The steps that were planned, without those that were passed over.
-fn steps_todo<'w>(work: &'w Work, effect: &'w Effect) -> impl Iterator<Item = &'w Step> {
-    let is_passed = |step: &Step| {
-        let position = step.event.position;
-        effect.passed.binary_search_by_key(&position, |attempt| attempt.position).is_ok()
-    };
-    let is_todo = move |(at, step): &(usize, &Step)| {
-        !effect.behind.contains(at) && !effect.given_up.contains(at) && !is_passed(step)
-    };
-    work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo).map(|(_, step)| step)
-}
-
 /// Of a log that was restored to another history, another event may stand at the position.
 pub(crate) fn given_up(left: &[Attempt], event: &Event) -> bool {
     left.iter().any(|one| {
@@ -531,34 +462,4 @@ fn aggregate_of(event: &Event) -> (Arc<str>, Arc<str>) {
 fn not_reduced(work: &Work) -> StoreError {
     let found = format!("an event of instance {:?} was not reduced", work.instance);
     StoreError::new("applying events", StoreErrorKind::Conflict, found)
-}
-
-/// Where the checkpoint goes: behind all that was scanned, or to the last event applied.
-fn checkpoint(work: &Work, state: &State, effect: &Effect, end: usize, store: Uuid) -> Option<Checkpoint> {
-    let complete = effect.next == end && end == work.steps.len();
-    let event = effect.next.checked_sub(1).and_then(|at| work.steps.get(at)).map(|step| &step.event);
-    let applied = event.map(|event| (event.position, Some(event.id)));
-    let to = if complete { work.scanned_to().or(applied) } else { applied };
-    let (position, event) = to.filter(|(position, _)| *position > state.position)?;
-    Some(at(work, position, event, store))
-}
-
-pub(crate) fn at(work: &Work, position: i64, event: Option<Uuid>, store: Uuid) -> Checkpoint {
-    Checkpoint { instance: Arc::clone(&work.instance), position, event, store }
-}
-
-/// True when the state is as the effect would have left it, or further.
-fn shows(effect: &Effect, state: &State) -> bool {
-    let moved = effect
-        .checkpoint
-        .as_ref()
-        .is_none_or(|to| state.position > to.position || (state.position == to.position && state.event == to.event));
-    let recorded = effect.attempt.as_ref().is_none_or(|attempt| {
-        state.position >= attempt.position
-            || state
-                .blocked
-                .as_ref()
-                .is_some_and(|blocked| blocked.position == attempt.position && blocked.attempts >= attempt.attempts)
-    });
-    moved && recorded
 }

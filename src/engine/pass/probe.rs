@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::engine::pass::apply::{ApplyMode, Recording, at, given_up};
+use crate::engine::pass::apply::effect::at;
+use crate::engine::pass::apply::{ApplyMode, Recording, given_up};
 use crate::engine::pass::failure::Outcome;
 use crate::engine::pass::plan::blocking_failure;
 use crate::engine::pass::work::{Status, Step, Work};

@@ -1,4 +1,4 @@
-//! What is wrong with a certificate, a key, or a link that should be protected, and what to do about it.
+//! Faults of certificates, keys and protected links, with what to do about them.
 
 use std::error::Error;
 use std::io;
@@ -17,9 +17,9 @@ pub(in crate::postgres) enum Fault {
     NotYet(SystemTime),
     #[error("the server's certificate is not for the host {0:?}; it names {1}")]
     Host(String, String),
-    #[error("the server's certificate signs itself, and is none of those that are trusted here")]
+    #[error("the server's certificate signs itself, and is not one of those that are trusted here")]
     SelfSigned,
-    #[error("nobody who is trusted here has issued the server's certificate; its issuer is {0:?}")]
+    #[error("no authority that is trusted here issued the server's certificate; its issuer is {0:?}")]
     Issuer(String),
     #[error("the server's certificate was revoked")]
     Revoked,
@@ -70,9 +70,9 @@ impl Fault {
                  that this machine trusts"
             }
             Self::Revoked => "; have a new one issued to the server",
-            Self::Unlisted => "; fetch the list of revoked certificates anew from the authority",
+            Self::Unlisted => "; fetch the current list of revoked certificates from the authority",
             Self::Unfit(_) | Self::Version1 => {
-                "; have it issued anew, as one of version 3 for servers, with the host among its subjectAltName"
+                "; have a new one issued, of version 3 and for servers, with the host among its subjectAltName"
             }
             Self::NoRoots(_) => {
                 "; put the certificate of the server's authority there, name another file by sslrootcert, or \

@@ -1,4 +1,4 @@
-//! TLS to the server, by rustls. Certificates and keys are read anew for each connection, so that a renewed one counts
+//! TLS to the server, by rustls. Each connection reads certificates and keys again, so that a renewed one takes effect
 //! without a restart.
 
 mod fault;
@@ -35,7 +35,7 @@ pub(super) struct Tls {
 pub(super) fn prepare(security: &Security) -> Result<Tls, Fault> {
     let papers = &security.papers;
     let provider = Arc::new(ring::default_provider());
-    // As libpq has it, who has the certificate of an authority wants to see one of its own, whatever the mode.
+    // As in libpq: if there is a root certificate, the server's certificate is verified against it, whatever the mode.
     let (level, trusted) = match (papers::roots(papers, security.mode >= Mode::VerifyCa)?, security.mode) {
         (Some(roots), Mode::VerifyFull) => (Level::Host, roots),
         (Some(roots), _) => (Level::Issuer, roots),

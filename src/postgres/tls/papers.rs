@@ -20,7 +20,7 @@ fn usual(name: &str) -> Option<PathBuf> {
     Some(std::env::home_dir()?.join(".postgresql").join(name))
 }
 
-/// What is trusted; `None` where nobody says, and the user has no file for it.
+/// The trusted authorities; `None` if no setting names them and the user has no file for them.
 pub(super) fn roots(papers: &Papers, is_needed: bool) -> Result<Option<Vec<CertificateDer<'static>>>, Fault> {
     match &papers.roots {
         Roots::System => {

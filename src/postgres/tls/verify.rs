@@ -1,4 +1,4 @@
-//! Whether the server is the one that is wanted, as libpq decides it.
+//! Checks whether the server is the wanted one, by libpq's rules.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::sync::Mutex;
 /// How far a server's certificate is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Level {
-    /// Not at all: the link is private, but nobody knows with whom.
+    /// Not at all: the link is encrypted, but the other end may be anybody.
     Nothing,
-    /// Whether somebody issued it who is trusted.
+    /// Whether a trusted authority issued it.
     Issuer,
     /// And whether it is for this host.
     Host,
@@ -311,7 +311,8 @@ mod tests {
 
     type Signed = rcgen::CertifiedKey<rcgen::KeyPair>;
 
-    // A certificate is public. One who shows the server's without its key could pass on what channel binding proves.
+    // A certificate is public. Without this check, an attacker could show the server's certificate without its key, and
+    // pass on the proof of channel binding.
     #[test]
     fn whoever_shows_a_certificate_holds_its_key() {
         let own = rcgen::generate_simple_self_signed(["db.example.com".to_owned()]).unwrap();

@@ -1,7 +1,7 @@
-//! The threads: one lets clients in and reads what they ask without waiting for any of them, a few answer.
+//! The threads: one accepts clients and reads their requests without waiting for any of them; a few others answer.
 //!
-//! A client that says nothing, or says it slowly, holds a place in a list and no thread. The list is bounded; where it is
-//! full the one that waits longest has to go.
+//! A silent or slow client takes a place in a list, but no thread. The list is bounded: when it is full, the client
+//! that has waited longest is disconnected.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,13 +32,13 @@ const HEAD_TIME: Duration = Duration::from_secs(5);
 /// For an answer to be taken.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 
-/// What a client still sends is taken for this long, so that it gets to read why it was refused.
+/// After a refusal, the server reads what the client still sends for this long, so that the client can read the reason.
 const FAREWELL: (Duration, usize) = (Duration::from_millis(500), 2 << 20);
 
-/// Reads of one client in one look, at most, so that a loud one does not keep the others waiting.
+/// The most reads of one client in one look, so that one that sends much does not delay the others.
 const READS: usize = 64;
 
-/// Between two looks: while somebody is there, and else.
+/// The time between two looks: while a client is connected, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(25));
 
 /// Who answers requests.
@@ -49,14 +49,14 @@ pub(crate) trait Answers: Send + Sync + 'static {
 /// What a client gets.
 pub(crate) enum Answer {
     Once(Reply),
-    /// Somebody else has it from now on, who waits for no client.
+    /// Another thread serves the client from now on, one that never waits for a client.
     Kept(Box<dyn FnOnce(Box<dyn Link>) -> io::Result<()>>),
 }
 
 /// A request that is whole.
 type Asked = (Box<dyn Link>, Request);
 
-/// Answers those who come to this door until stopped; the threads that do so are added to these.
+/// Answers clients until stopped. Adds its threads to these.
 pub(crate) fn open(
     listener: Listener,
     stop: &Arc<Stop>,
@@ -73,16 +73,16 @@ pub(crate) fn open(
     Ok(())
 }
 
-/// A client that no thread has to do with: it has not said all yet, or was refused.
+/// A client that occupies no thread: its request is not complete yet, or was refused.
 struct Guest {
     stream: Box<dyn Link>,
     said: Vec<u8>,
     since: Instant,
-    /// Bytes that are still taken from one that was refused.
+    /// How many bytes are still read from a client that was refused.
     left: Option<usize>,
 }
 
-/// What becomes of a guest after a look.
+/// What happens to a client after a look.
 enum Look {
     Stays,
     Asks(Request),
@@ -155,7 +155,7 @@ impl Guest {
     }
 }
 
-/// Returns a guest for whom there is no room.
+/// Returns a client for which there is no room.
 fn hand_over(send: &Sender<Asked>, guest: Guest, request: Request) -> Option<Guest> {
     let Guest { stream, said, since, left } = guest;
     match send.try_send((stream, request)) {

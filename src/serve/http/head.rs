@@ -1,4 +1,4 @@
-//! The head of a request, read strictly: what may be understood in two ways is refused.
+//! The head of a request, read strictly: an ambiguous head is refused.
 
 use super::query::Query;
 use super::reply::Refusal;
@@ -18,11 +18,11 @@ pub(crate) struct Request {
     pub(crate) query: Query,
     /// True when only the head of the answer is asked for.
     pub(crate) only_head: bool,
-    /// The host that the client believes to talk to.
+    /// The host to which the client believes it talks.
     pub(crate) host: Option<String>,
     /// Who asks.
     pub(crate) authorization: Option<String>,
-    /// The id of the last event that it was told, where it comes again.
+    /// The id of the last event that it received, if it reconnects.
     pub(crate) last_event_id: Option<String>,
 }
 
@@ -87,7 +87,7 @@ fn request(parsed: &httparse::Request<'_, '_>, has_more: bool) -> Result<Request
     Ok(Request { path: path.to_owned(), query, only_head, host, authorization, last_event_id })
 }
 
-/// A path from the root, of which no part is empty or climbs.
+/// A path from the root, without an empty part and without `..`.
 fn is_plain(path: &str) -> bool {
     let Some(rest) = path.strip_prefix('/') else { return false };
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_');

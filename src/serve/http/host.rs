@@ -1,4 +1,4 @@
-//! Which names this server answers to. A page of a stranger that has its own name point here is not answered.
+//! Which names this server answers to. It does not answer a foreign page whose own name points here (DNS rebinding).
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,8 @@ impl Hosts {
     /// The address itself, `localhost` where that is this machine, and these names.
     pub(crate) fn of(address: &ServeAddress, names: &[String]) -> Self {
         let Some(address) = address.tcp() else {
-            // Whoever reaches the socket is of this machine; what stands before it for others names what it is asked for.
+            // A client that reaches the socket is on this machine. A proxy in front of it passes on the name that it
+            // was asked for.
             let here = std::iter::once("localhost".to_owned());
             return Self {
                 names: here.chain(names.iter().map(|name| name.to_ascii_lowercase())).collect(),
@@ -35,7 +36,7 @@ impl Hosts {
         Self { names: all, port: Some(address.port()) }
     }
 
-    /// Whether it is one of them. A request without a host is of a client that has no page.
+    /// Whether it is one of them. A request without a host does not come from a web page.
     pub(crate) fn accepts(&self, host: Option<&str>) -> bool {
         let Some(host) = host else { return false };
         let host = host.trim().to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! As much of HTTP as a page needs that only shows: GET and HEAD, one request for each connection, no bodies.
+//! The part of HTTP that a read-only page needs: GET and HEAD, one request for each connection, no bodies.
 //!
-//! `head` reads requests, `host` and `password` say who may ask, `reply` writes answers, `socket` is what clients come by, and `door` has
-//! the threads.
+//! `head` reads requests, `host` and `password` say who may ask, `reply` writes answers, `socket` accepts clients, and
+//! `door` has the threads.
 
 pub(crate) mod door;
 pub(crate) mod head;

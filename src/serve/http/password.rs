@@ -17,7 +17,7 @@ impl Password {
         Self(base64(format!("{name}:{password}").as_bytes()))
     }
 
-    /// Whether the header says it. How long that takes tells nothing of what is right.
+    /// Whether the header contains it. The time that this takes reveals nothing about the password.
     pub(crate) fn accepts(&self, header: Option<&str>) -> bool {
         let sent =
             header.and_then(|header| header.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("basic"));

@@ -1,4 +1,4 @@
-//! What follows the question mark of an address.
+//! The query of an address, after its question mark.
 
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ impl Query {
         self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
-    /// As [`get`](Self::get), where an empty field of a form means that nothing is asked for.
+    /// As [`get`](Self::get), but an empty field of a form counts as absent.
     pub(crate) fn filled(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
     }

@@ -9,7 +9,7 @@ use super::socket::Link;
 /// Why a request is not answered with what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is no HTTP, or means two things.
+    /// It is not HTTP, or is ambiguous.
     Malformed,
     /// It has a body.
     Body,
@@ -84,7 +84,7 @@ impl Reply {
         self
     }
 
-    /// The head of an answer that goes on until the connection is closed.
+    /// The head of an answer that lasts until the connection is closed.
     pub(crate) fn stream_head(&self) -> String {
         self.lines(None)
     }
@@ -133,7 +133,7 @@ impl Reply {
         head
     }
 
-    /// Writes it to a client that is not waited for.
+    /// Writes it without waiting for the client.
     pub(crate) fn write_at_once(&self, stream: &mut dyn Link) -> io::Result<()> {
         stream.write_all(&[self.head().as_bytes(), self.body.as_bytes()].concat())
     }

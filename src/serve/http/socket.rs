@@ -1,4 +1,4 @@
-//! What clients come by: an address, or a Unix socket, which is there for the user of this process alone.
+//! How clients connect: by an address, or by a Unix socket that only the user of this process may use.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -39,7 +39,7 @@ link!(TcpStream);
 #[cfg(unix)]
 link!(UnixStream);
 
-/// What is listened on. The file of a socket goes with it.
+/// What the server listens on. Dropping it removes the file of a socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
@@ -51,7 +51,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens without waiting, and says where.
+    /// Begins to listen, without blocking, and returns the address.
     pub(crate) fn bind(address: &ServeAddress) -> io::Result<(Self, ServeAddress)> {
         match address {
             ServeAddress::Tcp(address) => {
@@ -87,7 +87,7 @@ mod file {
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::{Path, PathBuf};
 
-    /// The file of a socket, which goes with this, unless another one has taken its place.
+    /// The file of a socket. Dropping this removes it, unless another file has taken its place.
     #[derive(Debug)]
     pub(crate) struct SocketFile {
         path: PathBuf,
@@ -106,7 +106,7 @@ mod file {
         fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
     }
 
-    /// Only what nobody listens on any more is taken away.
+    /// Removes the file only if no process listens on it any more.
     fn make_room(path: &Path) -> io::Result<()> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -122,7 +122,8 @@ mod file {
         }
     }
 
-    /// Listens in a folder that is closed to others until the socket is, too; only then it gets its name.
+    /// Makes the socket in a folder that is closed to other users, closes the socket to them, and only then gives it
+    /// its name.
     pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         make_room(path)?;
         let folder = path.with_file_name(format!(".r{}", std::process::id()));

@@ -57,7 +57,7 @@ fn unix(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, seconds)
 }
 
-/// What the database knows of what readers see, and of what is built.
+/// What the database knows about the builds that readers see, and those being built.
 pub(crate) fn of_status(status: &Status, commands: &[CommandRecord]) -> Vec<Metric> {
     let live: Vec<&ProjectionStatus> = status.projections.iter().filter(|projection| projection.is_live()).collect();
     let known: Vec<&ProjectionStatus> =
@@ -186,9 +186,9 @@ fn histogram(labels: Labels, spread: &Spread) -> Sample {
     Sample::Histogram { labels, buckets, sum: seconds(spread.sum), count: spread.buckets.iter().sum() }
 }
 
-/// What this process has measured of its own work.
+/// What this process has measured about its own work.
 pub(crate) fn of_engine(readings: &Readings) -> Vec<Metric> {
-    // A build that does nothing here has nothing to tell.
+    // A build that does nothing in this process has no numbers.
     let builds = || readings.builds.iter().filter(|build| build.key.mark().is_none() || build.measured.done > 0);
     let spent = |step: &str, labels: Labels, time: Duration| number(with(labels, "step", step), seconds(time));
     vec![
@@ -261,7 +261,7 @@ pub(crate) fn of_engine(readings: &Readings) -> Vec<Metric> {
     ]
 }
 
-/// What the page knows of itself: whether the database answers, and how old its numbers are.
+/// What the page knows about itself: whether the database answers, and how old the numbers are.
 pub(crate) fn of_server(is_up: bool, age: Option<Duration>, took: Option<Duration>) -> Vec<Metric> {
     let info = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     vec![

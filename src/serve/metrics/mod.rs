@@ -1,4 +1,4 @@
-//! Numbers for machines that watch: the same as the page's, with stable names, and none for single tenants.
+//! Numbers for monitoring: the same as on the page, with stable names, and none for single tenants.
 
 mod families;
 mod text;
@@ -18,7 +18,7 @@ pub enum MetricKind {
     Counter,
     /// It goes up and down.
     Gauge,
-    /// How often something took how long.
+    /// How often something took how long (a histogram).
     Histogram,
 }
 
@@ -28,16 +28,16 @@ pub enum MetricKind {
 pub enum Sample {
     /// A number.
     Number {
-        /// Names and values that tell it from the others of its metric.
+        /// The labels that distinguish it from the others of its metric.
         labels: Vec<(&'static str, String)>,
         /// The number, in the unit that the name of the metric ends in.
         value: f64,
     },
-    /// How often something took how long.
+    /// How often something took how long (a histogram).
     Histogram {
-        /// Names and values that tell it from the others of its metric.
+        /// The labels that distinguish it from the others of its metric.
         labels: Vec<(&'static str, String)>,
-        /// For each bound, ascending, how many were not above it. What is above all of them counts only in `count`.
+        /// For each bound, ascending, how many were not above it. Values above all bounds count only in `count`.
         buckets: Vec<(f64, u64)>,
         /// All together.
         sum: f64,
@@ -46,7 +46,7 @@ pub enum Sample {
     },
 }
 
-/// A metric with its values. One that has none is not known at present.
+/// A metric with its values. It has none while they are not known.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Metric {
@@ -62,7 +62,7 @@ pub struct Metric {
 
 /// All metrics at one moment, for a service that exports them its own way. Its text is the one that Prometheus reads.
 ///
-/// What is not known has no sample: never a zero.
+/// A number that is not known has no sample, never a zero.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -87,9 +87,9 @@ fn has(found: &[(&'static str, String)], labels: &[(&str, &str)]) -> bool {
 }
 
 impl Engine {
-    /// What is known of all processes by the database, and what this one has measured.
+    /// What the database knows about all processes, and what this process has measured.
     ///
-    /// It looks at the database, so ask not more often than is needed: 10 s are usual.
+    /// It reads the database, so do not call it more often than you need: every 10 s is usual.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! What each page is made of: one request, what it is asked of, and what comes out.
+//! What each page is made of: the request, the stores that answer it, and the result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,8 @@ impl Sources {
         }
     }
 
-    /// The instances in which a build lags most. Whoever looks, that is asked once for each picture: it goes over all of them.
+    /// The instances in which a build lags most. The query goes over all instances, so it runs once for each picture,
+    /// whatever the number of readers.
     pub(super) fn most_behind(&self, picture: &Picture, build: &ProjectionKey) -> Result<Vec<InstanceLag>, StoreError> {
         let known = |behind: &Behind| behind.of.get(build).filter(|_| behind.taken == Some(picture.taken)).cloned();
         if let Some(found) = known(&self.behind.lock()) {
@@ -77,7 +78,7 @@ impl Sources {
         Ok(found)
     }
 
-    /// One question at a time, and not for long: all events of an instance are read.
+    /// Answers one question at a time, within a deadline, because it reads all events of an instance.
     #[cfg(feature = "sqlite")]
     pub(super) fn explain(&self, desk: &Desk, question: &ExplainRequest) -> Result<Explanation, String> {
         if self.explains.swap(true, Ordering::AcqRel) {

@@ -52,7 +52,7 @@ impl Frame {
     }
 }
 
-/// Every so manieth point, and the last one.
+/// Every nth point, and the last one.
 fn thinned(points: &[Point]) -> Vec<Point> {
     let step = points.len().div_ceil(MOST).max(1);
     let mut few: Vec<Point> = points.iter().step_by(step).copied().collect();

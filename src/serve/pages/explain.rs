@@ -1,7 +1,7 @@
-//! Which events made a row: the events of its instance are applied anew, where nobody sees it.
+//! Which events made a row: it applies the events of the instance again, in tables that nobody sees.
 //!
-//! That takes the code of the projection, so only a service's own page can do it. One question is answered at a time, within
-//! a deadline: an explanation reads all events of an instance.
+//! That needs the code of the projection, so only a service's own page can do it. It answers one question at a time,
+//! within a deadline, because an explanation reads all events of an instance.
 
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ struct View {
     tables: Vec<KeyOf>,
     /// None while no row is named.
     explanation: Option<Explanation>,
-    /// Why there is none, though one was asked for.
+    /// Why there is none, although the request asked for one.
     refused: Option<String>,
 }
 

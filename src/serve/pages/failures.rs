@@ -1,4 +1,4 @@
-//! Failed events: in groups by cause and type, one by one, and one with all that is known of it.
+//! Failed events: in groups by cause and type, as a list, and a single one with everything known about it.
 
 use serde::Serialize;
 
@@ -225,7 +225,7 @@ struct OneView {
     projection: String,
     version: u32,
     failure: Failed,
-    /// Events of the same aggregate that wait behind it, and whether there are more.
+    /// Events of the same aggregate that wait for it, and whether there are more.
     behind: Vec<i64>,
     more_behind: bool,
     /// Only where that was asked for.

@@ -1,4 +1,4 @@
-//! What is around every page: its head, the ways to the others, how old it is, and whether the database answers.
+//! The frame of every page: its head, the links to the others, how old it is, and whether the database answers.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,10 @@ use crate::serve::http::reply::{Kind, POLICY, Reply};
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// A browser looks again so often, at least.
+/// The shortest time after which a browser loads the page again.
 const SHORTEST: Duration = Duration::from_secs(2);
 
-/// Where no script runs the whole page is loaded anew, which is more to bear.
+/// In seconds. Without scripts the whole page loads again, which disturbs more, so it does so less often.
 const PLAIN: &str = "15";
 
 /// The path and the title of a page that all others lead to.

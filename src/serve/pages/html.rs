@@ -1,4 +1,4 @@
-//! HTML that cannot be made wrong: texts and values of attributes are escaped, names are literals.
+//! HTML that is always well formed: texts and values of attributes are escaped, names are literals.
 
 use std::fmt::{self, Display, Write};
 
@@ -11,7 +11,7 @@ pub(crate) type Attributes<'a> = &'a [(&'static str, &'a str)];
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Html(String);
 
-/// Writes escaped, without characters that turn or hide the text of others.
+/// Writes escaped text, without characters that reverse or hide other text.
 struct Escaped<'s>(&'s mut String);
 
 impl Write for Escaped<'_> {

@@ -33,7 +33,7 @@ struct Came {
 #[derive(Serialize)]
 struct Sighted {
     events: Vec<Came>,
-    /// There were more types than are told here.
+    /// True if there were more types than are listed here.
     more: bool,
 }
 
@@ -41,7 +41,7 @@ struct Sighted {
 struct Row {
     #[serde(flatten)]
     declared: Lineage,
-    /// Absent where no engine is beside that runs it.
+    /// Absent if no engine of this process runs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<Sighted>,
 }

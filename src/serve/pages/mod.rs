@@ -1,4 +1,5 @@
-//! The pages. Each is made twice of the same facts: as HTML, and, under the same address with `.json` behind the name, as JSON.
+//! The pages. Each is made twice from the same facts: as HTML, and as JSON under the same address with `.json` after
+//! the name.
 
 mod activity;
 mod asked;

@@ -28,7 +28,7 @@ struct Row<'p> {
     hour: Vec<Point>,
 }
 
-/// The speed under its own names: what a look compares with an earlier one stands beside it.
+/// The speed under its own names, apart from the numbers that a look compares with an earlier one.
 #[derive(Serialize)]
 struct Measured {
     speed: Speed,
@@ -80,7 +80,7 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
     Ok(Made::new(title, &view, |html, view| write(html, view, asked)))
 }
 
-/// The colour of a verdict, which is never all that tells it.
+/// The colour of a verdict. A word always says the same.
 pub(super) fn colour(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Idle | Verdict::Moving => "good",
@@ -164,7 +164,7 @@ fn verdict(html: &mut Html, found: &Whole, asked: &Asked<'_>) {
     });
 }
 
-/// What to say where there is nothing to do.
+/// What to say if there is nothing to do.
 fn calm(verdict: Verdict) -> &'static str {
     if verdict == Verdict::Idle {
         "All that was pushed is in the read models."
@@ -173,13 +173,13 @@ fn calm(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A remedy, with what is to be typed set apart.
+/// A remedy, with the commands marked as code.
 pub(super) fn help(html: &mut Html, remedy: &str) {
     html.text("What to do: ");
     coded(html, remedy);
 }
 
-/// A text of which the parts in backticks are to be typed.
+/// A text whose parts in backticks become code.
 pub(super) fn coded(html: &mut Html, remedy: &str) {
     for (at, part) in remedy.split('`').enumerate() {
         if at % 2 == 1 {

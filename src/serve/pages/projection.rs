@@ -1,4 +1,5 @@
-//! One build of a projection: what keeps it, its last hour, where it is behind, who works on it, what is built beside it.
+//! One build of a projection: what stops it, its last hour, where it is behind, who works on it, which build is beside
+//! it.
 
 use std::time::Duration;
 

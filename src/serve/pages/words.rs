@@ -50,12 +50,12 @@ pub(crate) fn machine(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| at.to_string())
 }
 
-/// How long ago; clocks may differ, so nothing lies in the future.
+/// How long ago. Clocks may differ, so a time in the future counts as now.
 pub(crate) fn ago(at: SystemTime, now: SystemTime) -> String {
     format!("{} ago", spoken(now.duration_since(at).unwrap_or_default()))
 }
 
-/// Per second, with as many digits as tell something.
+/// Per second, with the significant digits only.
 pub(crate) fn speed(per_second: f64) -> String {
     if per_second >= 10.0 || per_second == 0.0 { format!("{per_second:.0}/s") } else { format!("{per_second:.1}/s") }
 }

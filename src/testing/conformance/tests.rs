@@ -1,11 +1,17 @@
 //! Sources that are wrong on purpose: each mistake is found, and named.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::super::{Answer, Call, Faults, FaultyStore, MemorySource};
-use super::*;
+use super::event_source;
+use crate::error::StoreError;
+use crate::event::Event;
+use crate::query::{Cursor, EventBatch, EventFilter, Head, HeadsRequest, ReadRequest, Span};
+use crate::store::EventSource;
 
 /// Faults that a mistake in a source's own code would make.
 struct Mistake<F>(F);

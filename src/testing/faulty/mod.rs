@@ -61,13 +61,13 @@ impl Call {
     }
 }
 
-/// What the store below answered. What is behind a reference may be changed: the caller gets what is there afterwards.
+/// What the store below answered. A test may change what a reference points to, and the caller then gets that.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer<'a> {
     /// It failed.
     Failed,
-    /// It succeeded, with an answer that is handed on as it is.
+    /// It succeeded. The answer goes to the caller unchanged.
     Done,
     /// `EventSource::store_id`.
     StoreId(&'a mut Uuid),
@@ -83,20 +83,20 @@ pub enum Answer<'a> {
 
 /// What a test does at the calls of a [`FaultyStore`]. Both methods may count, wait at a gate, end the process or panic.
 pub trait Faults: Send + Sync + 'static {
-    /// Runs before each call; an error is the answer of the call, which never reaches the store.
+    /// Runs before each call. If it returns an error, the call fails with it and never reaches the store.
     ///
     /// # Errors
-    /// That with which the call is to fail.
+    /// The error with which the call is to fail.
     fn before(&self, call: &mut Call) -> Result<(), StoreError> {
         let _ = call;
         Ok(())
     }
 
-    /// Runs after each call that reached the store. An error takes the place of an answer: the call took effect then,
-    /// and its caller does not know. After [`Answer::Failed`] the store's own error stays.
+    /// Runs after each call that reached the store. An error replaces the answer: the call took effect, but its caller
+    /// does not know. After [`Answer::Failed`] the store's own error stays.
     ///
     /// # Errors
-    /// That with which the call is to fail.
+    /// The error with which the call is to fail.
     fn after(&self, call: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
         let _ = (call, answer);
         Ok(())
@@ -111,11 +111,11 @@ impl<F: Fn(&Call) -> Result<(), StoreError> + Send + Sync + 'static> Faults for 
     }
 }
 
-/// A store that does what the store below does, and has [`Faults`] step in before and after each call: so a test makes
-/// any call fail, before or after it took effect, wait, or answer something else.
+/// A store that does what the store below does, and calls [`Faults`] before and after each call. So a test can make any
+/// call fail (before or after it took effect), wait, or answer something else.
 ///
-/// It has each store trait that the store below has. Calls that cannot fail are handed on without a word, but for
-/// `EventStore::subscribe`: where that is made to fail, the subscription hears nothing.
+/// It has each store trait that the store below has. Calls that cannot fail go straight to the store below, except
+/// `EventStore::subscribe`: if a test makes it fail, the subscription receives nothing.
 ///
 /// # Examples
 /// ```
@@ -141,7 +141,7 @@ impl<F: Fn(&Call) -> Result<(), StoreError> + Send + Sync + 'static> Faults for 
 /// assert!(store.heads(&request).is_ok());
 /// assert!(store.heads(&request).is_err());
 ///
-/// // Commits arrive, and word of them does not.
+/// // Commits reach the store, but the answer gets lost.
 /// struct CutOff;
 /// impl Faults for CutOff {
 ///     fn after(&self, call: &Call, _: Answer<'_>) -> Result<(), StoreError> {
@@ -165,18 +165,18 @@ pub struct FaultyStore<S> {
 }
 
 impl<S> FaultyStore<S> {
-    /// A store on top of this one, whose calls these faults meet.
+    /// Wraps this store, so that these faults run around its calls.
     pub fn new(inner: S, faults: Arc<dyn Faults>) -> Self {
         Self { inner, told: Told { faults, parts: 1 } }
     }
 
-    /// A store of which the calls fail for which this gives an error. They do not reach the store below.
+    /// A store whose calls fail if this function returns an error for them. They then do not reach the store below.
     pub fn failing<F: Fn(&Call) -> Result<(), StoreError> + Send + Sync + 'static>(inner: S, before: F) -> Self {
         Self::new(inner, Arc::new(Before(before)))
     }
 
-    /// Applies each batch of statements in so many parts at most, in order: so a fault meets one of which a part is done.
-    /// With `usize::MAX` each statement is a part. Default: 1.
+    /// Applies each batch of statements in at most this many parts, in order, so that a fault can strike between two
+    /// parts. With `usize::MAX` each statement is a part. Default: 1.
     #[must_use]
     pub fn in_parts(mut self, parts: usize) -> Self {
         self.told.parts = parts.max(1);

@@ -249,7 +249,7 @@ impl<S: ProjectionStore> BuildStore for FaultyStore<S> {
 }
 
 impl Told {
-    /// What is caught up in a transaction of the store's own, with the faults around it.
+    /// What catches up in one of the store's own transactions, with the faults around it.
     fn during<'c>(
         &'c self,
         catch_up: CatchUp<'c>,

@@ -24,7 +24,7 @@ pub(super) struct FaultyTransaction<'t> {
 /// Statements with their instances, in order.
 type Batches<'s> = Vec<(Arc<str>, Vec<&'s Statement>)>;
 
-/// The statements in so many parts at most, in order, each about as long as the others; one that is empty for none.
+/// The statements in at most this many parts of about equal length, in order; one empty part if there are none.
 fn parts<'s>(batches: &[(Arc<str>, Vec<&'s Statement>)], parts: usize) -> Vec<Batches<'s>> {
     let all: usize = batches.iter().map(|(_, statements)| statements.len()).sum();
     let (parts, mut done) = (parts.clamp(1, all.max(1)), 0);

@@ -1,0 +1,73 @@
+//! The check of a source, as its author sets it up.
+
+use std::fmt;
+
+use super::run::{Append, Change, ChangeOne, Subject, faults};
+use crate::store::EventSource;
+use crate::testing::fail;
+
+/// Begins the check of a source. `append` stores an event as the next one of its instance, with its instance, both
+/// types, its aggregate's id and its payload, which is JSON. The check invents instances that no other test uses, and
+/// writes about 100 events.
+pub fn event_source<'s>(source: &'s dyn EventSource, append: Append<'s>) -> SourceCheck<'s> {
+    let kinds = [("thing", "made"), ("thing", "changed"), ("other", "made")];
+    let kinds = kinds.map(|(aggregate, event)| (aggregate.to_owned(), event.to_owned())).to_vec();
+    SourceCheck { subject: Subject { source, append, kinds, remove: None, lose: None } }
+}
+
+/// The check of a source.
+#[derive(Clone)]
+#[must_use = "a check runs when it is asked for its outcome"]
+pub struct SourceCheck<'s> {
+    subject: Subject<'s>,
+}
+
+impl fmt::Debug for SourceCheck<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceCheck")
+            .field("source", &self.subject.source)
+            .field("kinds", &self.subject.kinds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'s> SourceCheck<'s> {
+    /// The types of aggregates and of events that the source can hold, at least two. Default: three, of two types of
+    /// aggregates.
+    pub fn kinds<'k>(mut self, kinds: impl IntoIterator<Item = (&'k str, &'k str)>) -> Self {
+        self.subject.kinds =
+            kinds.into_iter().map(|(aggregate, event)| (aggregate.to_owned(), event.to_owned())).collect();
+        self
+    }
+
+    /// How to remove all events of an instance for good, so that new ones may follow. Default: they cannot be removed.
+    pub fn removing(mut self, remove: Change<'s>) -> Self {
+        self.subject.remove = Some(remove);
+        self
+    }
+
+    /// How to lose an event by accident, as when a person deletes it. [`EventSource::flaws`] has to find that. Default:
+    /// none can be lost.
+    pub fn losing(mut self, lose: ChangeOne<'s>) -> Self {
+        self.subject.lose = Some(lose);
+        self
+    }
+
+    /// Runs the check.
+    ///
+    /// # Panics
+    /// When the source does not keep what the engine relies on; it says what.
+    #[track_caller]
+    pub fn assert(&self) {
+        let faults = self.faults();
+        if !faults.is_empty() {
+            fail(&format!("the source does not keep what the engine relies on:\n- {}", faults.join("\n- ")));
+        }
+    }
+
+    /// Runs the check and returns what is wrong with the source; empty if nothing is.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        faults(&self.subject)
+    }
+}

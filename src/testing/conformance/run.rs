@@ -1,0 +1,510 @@
+//! One run of the check: it stores events and asks the source for them in every way that the engine does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use uuid::Uuid;
+
+use super::follower::{Follower, Running};
+use crate::error::{StoreError, chain};
+use crate::event::Event;
+use crate::query::{Cursor, EventBatch, EventFilter, Head, HeadsRequest, ReadRequest, Span};
+use crate::store::EventSource;
+
+/// Events that one check stores in its longest instance.
+const EVENTS: i64 = 9;
+/// Events that each of the writers stores while others read.
+const WRITTEN: i64 = 20;
+/// The most pages that a log of this check can have. A source that gives more never ends.
+const PAGES: usize = 10_000;
+
+/// Stores an event as the next one of its instance, visible when it returns.
+pub(super) type Append<'s> = &'s (dyn Fn(&Event) + Sync);
+/// Does something to an instance.
+pub(super) type Change<'s> = &'s dyn Fn(&str);
+/// Does something to one event.
+pub(super) type ChangeOne<'s> = &'s dyn Fn(&str, i64);
+
+/// The source that is checked, and what the check may do to its events.
+#[derive(Clone)]
+pub(super) struct Subject<'s> {
+    pub(super) source: &'s dyn EventSource,
+    pub(super) append: Append<'s>,
+    pub(super) kinds: Vec<(String, String)>,
+    pub(super) remove: Option<Change<'s>>,
+    pub(super) lose: Option<ChangeOne<'s>>,
+}
+
+/// What is wrong with the source.
+pub(super) fn faults(subject: &Subject<'_>) -> Vec<String> {
+    let mut run = Run::new(subject);
+    if subject.kinds.len() < 2 {
+        run.fault("the check needs two kinds of events at least");
+        return run.faults;
+    }
+    run.fill();
+    run.attempt(Run::identity);
+    run.attempt(Run::heads);
+    run.attempt(Run::reads);
+    run.attempt(Run::pages);
+    run.attempt(Run::removal);
+    run.attempt(Run::loss);
+    run.attempt(Run::side_by_side);
+    run.faults
+}
+
+/// An event as it was stored.
+#[derive(Debug, Clone)]
+struct Stored {
+    aggregate_type: String,
+    aggregate_id: String,
+    event_type: String,
+    payload: String,
+}
+
+impl Stored {
+    fn is_wanted(&self, wanted: &EventFilter) -> bool {
+        EventFilter::lists(&wanted.aggregate_types, &self.aggregate_type)
+            && EventFilter::lists(&wanted.event_types, &self.event_type)
+    }
+}
+
+struct Run<'c, 's> {
+    check: &'c Subject<'s>,
+    /// The beginning of the names of all instances of this run.
+    tag: String,
+    /// What was stored, by instance: position `p` is at index `p - 1`.
+    stored: BTreeMap<Arc<str>, Vec<Stored>>,
+    /// The ids that events were seen with.
+    ids: BTreeMap<(Arc<str>, i64), Uuid>,
+    faults: Vec<String>,
+}
+
+fn index(position: i64) -> Option<usize> {
+    usize::try_from(position).ok()?.checked_sub(1)
+}
+
+fn whole(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+/// JSON that means the same is the same payload.
+fn same_json(one: &str, other: &str) -> bool {
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    one == other || read(one).is_some_and(|one| Some(one) == read(other))
+}
+
+impl<'c, 's> Run<'c, 's> {
+    fn new(check: &'c Subject<'s>) -> Self {
+        let tag = format!("conformance-{}", Uuid::now_v7().simple());
+        Self { check, tag, stored: BTreeMap::new(), ids: BTreeMap::new(), faults: Vec::new() }
+    }
+
+    fn source(&self) -> &'s dyn EventSource {
+        self.check.source
+    }
+
+    fn name(&self, instance: &str) -> Arc<str> {
+        format!("{}-{instance}", self.tag).into()
+    }
+
+    fn attempt(&mut self, check: fn(&mut Self) -> Result<(), StoreError>) {
+        if let Err(error) = check(self) {
+            self.fault(format!("a call failed: {}", chain(&error)));
+        }
+    }
+
+    /// Each fault once.
+    fn fault(&mut self, fault: impl Into<String>) {
+        let fault = fault.into();
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn insist(&mut self, holds: bool, fault: impl FnOnce() -> String) {
+        if !holds {
+            self.fault(fault());
+        }
+    }
+
+    fn append(&mut self, instance: &Arc<str>, number: usize) {
+        let stored = append(self.check.append, &self.check.kinds, instance, number);
+        self.stored.entry(Arc::clone(instance)).or_default().extend(stored);
+    }
+
+    /// All kinds.
+    fn all(&self) -> EventFilter {
+        wanting(&self.check.kinds)
+    }
+
+    fn head(&self, instance: &str) -> i64 {
+        self.stored.get(instance).map_or(0, |events| whole(events.len()))
+    }
+
+    fn relevant(&self, instance: &str, aggregate_types: &[String]) -> i64 {
+        let events = self.stored.get(instance).map_or(&[][..], Vec::as_slice);
+        let last = events.iter().rposition(|event| EventFilter::lists(aggregate_types, &event.aggregate_type));
+        last.map_or(0, |at| whole(at) + 1)
+    }
+
+    /// Instances of three lengths, and one without events.
+    fn fill(&mut self) {
+        for (instance, events) in [("b", 4), ("a", EVENTS), ("c", 1)] {
+            let instance = self.name(instance);
+            for number in 0..events {
+                self.append(&instance, usize::try_from(number).unwrap_or_default());
+            }
+        }
+    }
+
+    fn identity(&mut self) -> Result<(), StoreError> {
+        let (id, generation) = (self.source().store_id()?, self.source().generation());
+        self.source().forget();
+        let again = self.source().store_id()?;
+        self.insist(id == again, || format!("store_id: it was {id}, then {again}; it names one history"));
+        let later = self.source().generation();
+        self.insist(generation == later, || {
+            format!("generation: it went from {generation} to {later} although no other server answers")
+        });
+        for instance in ["a", "nobody"] {
+            let removed = self.source().removed(&self.name(instance))?;
+            self.insist(removed == 0, || format!("removed: it is {removed} where nothing was removed, not 0"));
+        }
+        let spans: Vec<Span> = ["a", "b", "c", "nobody"]
+            .map(|instance| Span { instance: self.name(instance), after: 0, to: i64::MAX })
+            .to_vec();
+        for flaw in self.source().flaws(&spans)? {
+            self.fault(format!("flaws: a log that is whole has one: {}", flaw.found));
+        }
+        Ok(())
+    }
+
+    fn heads(&mut self) -> Result<(), StoreError> {
+        let names = ["b", "nobody", "a"].map(|instance| self.name(instance)).to_vec();
+        let request = HeadsRequest { instances: names.clone(), limit: 10, ..HeadsRequest::default() };
+        let found = self.source().heads(&request)?;
+        let expected: Vec<Head> = ["a", "b"]
+            .map(|instance| {
+                let (instance, head) = (self.name(instance), self.head(&self.name(instance)));
+                Head { instance, head, relevant: head }
+            })
+            .to_vec();
+        self.insist(found == expected, || {
+            format!(
+                "heads: of two instances and one without events it gives {} instead of {}",
+                show(&found),
+                show(&expected)
+            )
+        });
+        let after = HeadsRequest { after: Some(self.name("a")), ..request.clone() };
+        let found = self.source().heads(&after)?;
+        self.insist(found.iter().eq(expected.iter().skip(1)), || {
+            format!("heads: after the first it gives {}", show(&found))
+        });
+        let found = self.source().heads(&HeadsRequest { limit: 1, ..request.clone() })?;
+        self.insist(found.iter().eq(expected.iter().take(1)), || {
+            format!("heads: limited to one it gives {}", show(&found))
+        });
+        let mut types: Vec<Vec<String>> = self.check.kinds.iter().map(|(of, _)| vec![of.clone()]).collect();
+        types.push(vec!["of no event".to_owned()]);
+        for aggregate_types in types {
+            let expected: Vec<i64> =
+                ["a", "b"].map(|instance| self.relevant(&self.name(instance), &aggregate_types)).to_vec();
+            let found =
+                self.source().heads(&HeadsRequest { aggregate_types: aggregate_types.clone(), ..request.clone() })?;
+            let found: Vec<i64> = found.iter().map(|head| head.relevant).collect();
+            self.insist(found == expected, || {
+                format!("heads: the relevant heads of {aggregate_types:?} are {expected:?}, not {found:?}")
+            });
+        }
+        self.pages_of_heads()
+    }
+
+    fn pages_of_heads(&mut self) -> Result<(), StoreError> {
+        let (mut after, mut own) = (None, BTreeSet::new());
+        for _ in 0..PAGES {
+            let request = HeadsRequest { after: after.clone(), limit: 2, ..HeadsRequest::default() };
+            let page = self.source().heads(&request)?;
+            self.insist(page.len() <= 2, || "heads: a page is longer than its limit".to_owned());
+            let mut last = after.clone();
+            for head in &page {
+                self.insist(last.as_ref().is_none_or(|last| *last < head.instance), || {
+                    "heads: instances do not ascend by their bytes, so that pages miss some".to_owned()
+                });
+                last = Some(Arc::clone(&head.instance));
+            }
+            own.extend(
+                page.iter().map(|head| Arc::clone(&head.instance)).filter(|name| self.stored.contains_key(name)),
+            );
+            let (Some(last), true) = (page.last(), after != last) else { break };
+            after = Some(Arc::clone(&last.instance));
+        }
+        let missed = self.stored.len() - own.len();
+        self.insist(missed == 0, || format!("heads: {missed} instances are on no page"));
+        Ok(())
+    }
+
+    fn reads(&mut self) -> Result<(), StoreError> {
+        let all = self.all();
+        let of_one = |kind: &(String, String)| wanting(std::slice::from_ref(kind));
+        let mut filters: Vec<EventFilter> = self.check.kinds.iter().map(of_one).collect();
+        filters.extend([all.clone(), wanting(&[("of no event".to_owned(), "of no event".to_owned())])]);
+        let every = EventFilter::EVERY.to_owned();
+        filters.push(wanting(&[(every.clone(), every.clone())]));
+        filters.extend(self.check.kinds.first().map(|(aggregate, _)| wanting(&[(aggregate.clone(), every)])));
+        for wanted in &filters {
+            for after in [0, 1, EVENTS - 1, EVENTS, EVENTS + 5] {
+                for (limit, max_bytes) in [(100, usize::MAX), (1, usize::MAX), (2, usize::MAX), (100, 0), (100, 40)] {
+                    self.read(&[("a", after), ("nobody", 0), ("b", 0), ("c", 1)], wanted, limit, max_bytes)?;
+                }
+                self.read(&[("a", after)], wanted, 9, usize::MAX)?;
+            }
+        }
+        self.source().forget();
+        self.read(&[("b", 0)], &all, 100, usize::MAX).map(|_| ())
+    }
+
+    /// One read, with everything that is checked for it.
+    fn read(
+        &mut self,
+        cursors: &[(&str, i64)],
+        wanted: &EventFilter,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<EventBatch>, StoreError> {
+        let cursors: Vec<Cursor> =
+            cursors.iter().map(|(instance, after)| Cursor { instance: self.name(instance), after: *after }).collect();
+        let request = ReadRequest { cursors, wanted: wanted.clone(), limit, max_bytes };
+        let batches = self.source().read(&request)?;
+        let places: Vec<_> = batches.iter().map(|batch| (&batch.instance, batch.after)).collect();
+        let asked: Vec<_> = request.cursors.iter().map(|cursor| (&cursor.instance, cursor.after)).collect();
+        self.insist(places == asked, || "read: there is not one batch for each cursor, in their order".to_owned());
+        for batch in &batches {
+            self.batch(batch, &request);
+        }
+        Ok(batches)
+    }
+
+    fn batch(&mut self, batch: &EventBatch, request: &ReadRequest) {
+        let (instance, after, wanted) = (&batch.instance, batch.after, &request.wanted);
+        let (head, relevant) = (self.head(instance), self.relevant(instance, &wanted.aggregate_types));
+        self.insist(batch.head == head, || format!("read: head is {} instead of {head}", batch.head));
+        self.insist(batch.relevant == relevant, || {
+            format!("read: relevant is {}, the last wanted aggregate type is at {relevant}", batch.relevant)
+        });
+        self.insist(batch.head_id.is_some() == (head > 0), || {
+            "read: head_id names the event at the head, and none without events".to_owned()
+        });
+        self.insist(batch.at.is_some() == (1..=head).contains(&after), || {
+            format!("read: `at` names the event at the cursor, if there is one; with {after} of {head} it does not")
+        });
+        for (position, id) in [(after, batch.at), (head, batch.head_id)] {
+            self.meet(instance, position, id);
+        }
+        let positions: Vec<i64> = batch.events.iter().map(|event| event.position).collect();
+        self.insist(positions.is_sorted_by(|one, other| one < other), || "read: events do not ascend".to_owned());
+        self.insist(positions.iter().all(|position| *position > after && *position <= batch.head), || {
+            "read: an event does not lie above its cursor and up to the head".to_owned()
+        });
+        for event in &batch.events {
+            self.event(instance, event, wanted);
+        }
+        self.scan(batch, request, &positions);
+    }
+
+    /// An event has one id, whenever and however it is read. No two events have the same id.
+    fn meet(&mut self, instance: &Arc<str>, position: i64, id: Option<Uuid>) {
+        let Some(id) = id else { return };
+        let known = *self.ids.entry((Arc::clone(instance), position)).or_insert(id);
+        self.insist(known == id, || "read: an event changes its id".to_owned());
+        let others = self.ids.iter().filter(|(_, other)| **other == id).count();
+        self.insist(others <= 1, || "read: two events have one id".to_owned());
+    }
+
+    fn event(&mut self, instance: &Arc<str>, event: &Event, wanted: &EventFilter) {
+        self.meet(instance, event.position, Some(event.id));
+        self.insist(event.instance() == &**instance, || "read: an event is of another instance".to_owned());
+        let is_listed = EventFilter::lists(&wanted.aggregate_types, event.aggregate_type());
+        self.insist(is_listed, || "read: an event is of an aggregate type that is not wanted".to_owned());
+        let stored = index(event.position).and_then(|at| self.stored.get(instance)?.get(at));
+        let is_stored = stored.is_some_and(|stored| {
+            (stored.aggregate_type.as_str(), stored.event_type.as_str()) == (event.aggregate_type(), event.event_type())
+                && stored.aggregate_id == event.aggregate_id()
+                && same_json(&stored.payload, event.payload_json())
+        });
+        self.insist(is_stored, || {
+            "read: an event is not the one that was stored at its position: types, aggregate id, payload".to_owned()
+        });
+    }
+
+    /// A batch says how far it was scanned, and up to there no wanted event is missing. Limits end a batch, but never
+    /// before its first event.
+    fn scan(&mut self, batch: &EventBatch, request: &ReadRequest, positions: &[i64]) {
+        let events = self.stored.get(&batch.instance).map_or(&[][..], Vec::as_slice);
+        let expected: Vec<i64> = (1..)
+            .zip(events)
+            .filter(|(position, event)| *position > batch.after && event.is_wanted(&request.wanted))
+            .map(|(position, _)| position)
+            .collect();
+        let (scanned, _) = batch.scanned();
+        let missing = expected.iter().filter(|position| **position <= scanned && !positions.contains(position)).count();
+        self.insist(missing == 0, || {
+            format!("read: a wanted event below the end of the scan is missing (`more` is {})", batch.more)
+        });
+        self.insist(batch.events.len() <= request.limit, || "read: more events than the limit".to_owned());
+        let bytes: usize = batch.events.iter().map(|event| event.payload_json().len()).sum();
+        self.insist(bytes <= request.max_bytes || batch.events.len() == 1, || {
+            "read: more bytes of payload than the limit, and more than one event".to_owned()
+        });
+        self.insist(!batch.events.is_empty() || !batch.more, || {
+            "read: nothing is given and there is more, so that nobody ever gets on".to_owned()
+        });
+    }
+
+    /// A log that is read page by page gives each wanted event once.
+    fn pages(&mut self) -> Result<(), StoreError> {
+        for (limit, max_bytes) in [(2, usize::MAX), (100, 30)] {
+            let (mut after, mut seen) = (0, Vec::new());
+            let all = self.all();
+            for _ in 0..PAGES {
+                let batches = self.read(&[("a", after)], &all, limit, max_bytes)?;
+                let Some(batch) = batches.first() else { break };
+                seen.extend(batch.events.iter().map(Event::position));
+                let (scanned, _) = batch.scanned();
+                if scanned >= batch.head || scanned <= after {
+                    break;
+                }
+                after = scanned;
+            }
+            self.insist(seen == (1..=EVENTS).collect::<Vec<_>>(), || {
+                format!("read: page by page a log of {EVENTS} events gives {seen:?}")
+            });
+        }
+        Ok(())
+    }
+
+    fn removal(&mut self) -> Result<(), StoreError> {
+        let Some(remove) = self.check.remove else { return Ok(()) };
+        let instance = self.name("removed");
+        for number in 0..3 {
+            self.append(&instance, number);
+        }
+        remove(&instance);
+        let removed = self.source().removed(&instance)?;
+        self.insist(removed == 3, || format!("removed: it is {removed} after three events were removed"));
+        let request = |after| {
+            let cursors = vec![Cursor { instance: Arc::clone(&instance), after }];
+            ReadRequest { cursors, wanted: self.all(), limit: 10, max_bytes: usize::MAX }
+        };
+        let (from_start, from_end) = (request(0), request(3));
+        let events = self.source().read(&from_start)?;
+        self.insist(events.iter().all(|batch| batch.events.is_empty()), || "read: removed events are there".to_owned());
+        append(self.check.append, &self.check.kinds, &instance, 3);
+        for request in [from_start, from_end] {
+            let batches = self.source().read(&request)?;
+            let positions: Vec<i64> = batches.iter().flat_map(|batch| &batch.events).map(Event::position).collect();
+            self.insist(positions == [4], || {
+                format!("read: after a removal the log goes on with {positions:?}, not 4")
+            });
+        }
+        let removed = self.source().removed(&instance)?;
+        self.insist(removed == 3, || format!("removed: it is {removed} once the log goes on, not 3"));
+        for flaw in self.source().flaws(&[Span { instance, after: 0, to: i64::MAX }])? {
+            self.fault(format!("flaws: what was removed for good is missed: {}", flaw.found));
+        }
+        Ok(())
+    }
+
+    fn loss(&mut self) -> Result<(), StoreError> {
+        let Some(lose) = self.check.lose else { return Ok(()) };
+        let instance = self.name("lost");
+        for number in 0..3 {
+            self.append(&instance, number);
+        }
+        lose(&instance, 2);
+        for (after, to, is_found) in [(0, i64::MAX, true), (1, 2, true), (2, 3, false)] {
+            let flaws = self.source().flaws(&[Span { instance: Arc::clone(&instance), after, to }])?;
+            let found = flaws.iter().any(|flaw| flaw.instance == instance);
+            self.insist(found == is_found, || {
+                format!("flaws: event 2 is lost; between {after} and {to} that is found: {found}")
+            });
+        }
+        Ok(())
+    }
+
+    /// Two writers and a reader, who never sees a position without all below it.
+    fn side_by_side(&mut self) -> Result<(), StoreError> {
+        let (store, kinds) = (self.check.append, self.check.kinds.as_slice());
+        let names = ["x", "y"].map(|instance| self.name(instance));
+        let writing = AtomicUsize::new(2);
+        let seen = std::thread::scope(|scope| {
+            for writer in 0..2 {
+                let (names, writing) = (&names, &writing);
+                let write = move || {
+                    let _running = Running(writing);
+                    for number in 0..WRITTEN {
+                        let number = usize::try_from(number).unwrap_or_default();
+                        if let Some(instance) = names.get((number + writer) % 2) {
+                            append(store, kinds, instance, number);
+                        }
+                    }
+                };
+                if let Err(error) =
+                    std::thread::Builder::new().name(format!("conformance-{writer}")).spawn_scoped(scope, write)
+                {
+                    writing.fetch_sub(1, Ordering::SeqCst);
+                    return Err(StoreError::new("starting a thread", crate::error::StoreErrorKind::Other, error));
+                }
+            }
+            let (mut follower, mut after_all) = (Follower::default(), 0);
+            while after_all < PAGES && !(after_all > 0 && follower.is_empty) {
+                // Checked before the read: the read has to see what was written by then.
+                after_all += usize::from(writing.load(Ordering::SeqCst) == 0);
+                follower.follow(self.source(), &names, &self.all())?;
+            }
+            Ok(follower)
+        })?;
+        for fault in &seen.faults {
+            self.fault(fault.clone());
+        }
+        let count: i64 = seen.at.values().sum();
+        self.insist(count == 2 * WRITTEN, || {
+            format!("read: of {} events that two threads stored, the reader saw positions for {count}", 2 * WRITTEN)
+        });
+        Ok(())
+    }
+}
+
+fn wanting(kinds: &[(String, String)]) -> EventFilter {
+    let (mut aggregate_types, mut event_types) = (Vec::new(), Vec::new());
+    for (aggregate, event) in kinds {
+        for (names, name) in [(&mut aggregate_types, aggregate), (&mut event_types, event)] {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    EventFilter { aggregate_types, event_types }
+}
+
+/// Stores an event. Its number decides its kind.
+fn append(store: Append<'_>, kinds: &[(String, String)], instance: &Arc<str>, number: usize) -> Option<Stored> {
+    let (aggregate_type, event_type) = kinds.get(number % kinds.len().max(1))?.clone();
+    let (aggregate_id, payload) = (format!("id-{}", number % 2), format!("{{\"number\":{number}}}"));
+    let event = Event::new(instance, &aggregate_type, &aggregate_id, &event_type).with_payload(payload.as_str());
+    store(&event);
+    Some(Stored { aggregate_type, aggregate_id, event_type, payload })
+}
+
+fn show(heads: &[Head]) -> String {
+    let mut text = String::from("[");
+    for head in heads {
+        let name = head.instance.rsplit('-').next().unwrap_or_default();
+        // Writing into a String does not fail.
+        let _ = write!(text, " {name}: {} ({})", head.head, head.relevant);
+    }
+    text + " ]"
+}
