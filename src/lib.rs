@@ -148,7 +148,7 @@ pub mod health {
 
 /// Hearing of changes of read models: what [`Engine::watch`] gives.
 pub mod watch {
-    pub use crate::engine::watch::changes::{ChangedRows, Changes, LiveChange, MarkError, Rows, WatchMark};
+    pub use crate::engine::watch::changes::{ChangedRows, Changes, LiveChange, MarkError, Rows, WatchEnd, WatchMark};
 }
 
 /// What a file with projections uses: `use readside::prelude::*`.

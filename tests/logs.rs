@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, Once};
+use std::time::Duration;
 
 use log::kv::{Error, Key, Value, VisitSource};
 use readside::admin::RebuildOptions;
@@ -64,6 +65,10 @@ fn events(lines: &[Line]) -> Vec<&str> {
 
 /// An engine of this name, with a projection of this name, whose events of things named `bad…` fail for good.
 fn start(store: impl EngineStore, name: &str) -> Engine {
+    started(store, name, HandlerConfig::default().max_failure_count(1).policy(Policy::Park))
+}
+
+fn started(store: impl EngineStore, name: &str, handler: HandlerConfig) -> Engine {
     READY.call_once(|| {
         log::set_logger(&CAPTURE).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
@@ -76,8 +81,7 @@ fn start(store: impl EngineStore, name: &str) -> Engine {
     };
     let table = Table::new(name).column(text("thing")).primary_key(["thing"]);
     let projection = Projection::new(name, 1).table(table).on_raw("thing", "thing.made", reduce);
-    let handler = HandlerConfig::default().max_failure_count(1).policy(Policy::Park);
-    let config = EngineConfig::default().name(name).handler(handler);
+    let config = EngineConfig::default().name(name).handler(handler).lease(Duration::from_secs(5));
     Engine::builder(store).config(config).projection(projection).start().unwrap()
 }
 
@@ -125,6 +129,60 @@ fn tells(store: impl EngineStore, name: &str) {
     let all = CAPTURE.0.lock().unwrap();
     let loud = all.iter().filter(|line| line.level <= log::Level::Info && line.text.contains("\"good\"")).count();
     assert_eq!(loud, 0, "nothing is told of an event that goes well");
+}
+
+/// Others come to this store, somebody sets checkpoints beyond the log, and somebody else forgets them.
+fn tells_of_trouble<S: EngineStore + Clone>(store: &S, name: &str, others: usize, sql: impl Fn(&str)) {
+    let start = || start(store.clone(), name);
+    let engine = start();
+    let made = |instance: &str| NewEvent::raw(instance, "thing", "x", "thing.made");
+    let pushed = engine.push(&[made("a"), made("b")]).unwrap();
+    engine.await_pushed(name, &pushed, LONG).unwrap();
+    let more: Vec<Engine> = (0..others).map(|_| start()).collect();
+    let processes = (others + 1).to_string();
+    let told = || lines("event", "hand-over").into_iter().find(|line| line.facts["processes"] == processes);
+    eventually("the hand-over", || told().is_some());
+    let line = told().unwrap();
+    assert_eq!((line.level, line.text), (log::Level::Info, format!("{processes} processes share the work")));
+    more.iter().chain([&engine]).for_each(|engine| engine.shutdown(LONG).unwrap());
+    drop((more, engine));
+
+    sql("UPDATE readside.projection_states SET position = 99 WHERE instance_id = 'a'");
+    sql("DELETE FROM readside.projection_states WHERE instance_id = 'b'");
+    let engine = start();
+    engine.push(&[made("a"), made("b")]).unwrap();
+    for (event, instance) in [("divergence", "a"), ("standstill", "b")] {
+        let of = |line: &Line| line.facts["event"] == event && line.facts["instance"] == instance;
+        let told = || lines("projection", name).into_iter().find(of);
+        eventually(event, || told().is_some());
+        let line = told().unwrap();
+        assert!(line.level <= log::Level::Warn, "{line:?}");
+        assert!(line.text.contains(name) && line.text.contains(&format!("{instance:?}")), "{line:?}");
+    }
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: S4, L11: who shares the work, and what stands still, is told with the same facts beside the text.
+#[test]
+fn trouble_on_sqlite() {
+    let file = common::file::File::new();
+    tells_of_trouble(&SqliteStore::open(file.path()).unwrap(), "trouble_sqlite", 1, |sql| {
+        let client = readside::rusqlite::Connection::open(file.path()).unwrap();
+        client.busy_timeout(LONG).unwrap();
+        client.execute_batch(&sql.replace("readside.", "readside_")).unwrap();
+    });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn trouble_on_postgres() {
+    let database = common::postgres::database();
+    let store = readside::PostgresStore::connect(database.url()).unwrap();
+    tells_of_trouble(&store, "trouble_postgres", 2, |sql| {
+        let mut client =
+            readside::postgres_driver::Client::connect(database.url(), readside::postgres_driver::NoTls).unwrap();
+        client.batch_execute(sql).unwrap();
+    });
 }
 
 // Contract: S4: the same facts stand in the text and beside it.

@@ -187,7 +187,8 @@ pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uu
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Writes it into the row of the process, if the process is on the list.
+/// Writes it beside the process, where that is on the list and something else stands there: nothing does where others forgot
+/// the process, and it announced itself anew.
 pub(crate) fn tell_missed(
     conn: &mut dyn Conn,
     process: Uuid,
@@ -196,7 +197,10 @@ pub(crate) fn tell_missed(
     let missed: Vec<(&str, u32, u64)> = missed.iter().map(|(key, count)| (&*key.name, key.version, *count)).collect();
     let failed = |error| StoreError::new("writing what met no row", StoreErrorKind::Data, error);
     let missed = serde_json::to_string(&missed).map_err(failed)?;
-    let text = format!("UPDATE {} SET missed = $1 WHERE process = $2", conn.dialect().table("members"));
+    let text = format!(
+        "UPDATE {} SET missed = $1 WHERE process = $2 AND (missed IS NULL OR missed <> $1)",
+        conn.dialect().table("members")
+    );
     conn.execute(&text, &[missed.into(), process.into()]).map(|_| ())
 }
 

@@ -41,6 +41,6 @@ pub(crate) use run::readings::{Desk, Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;
 #[cfg(feature = "serve")]
-pub(crate) use watch::changes::{Changes, LiveChange, Rows, WatchMark};
+pub(crate) use watch::changes::{Changes, LiveChange, Rows, WatchEnd, WatchMark};
 #[cfg(feature = "serve")]
 pub(crate) use watch::hub::Hub;

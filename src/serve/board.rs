@@ -16,8 +16,11 @@ use crate::sync::{Condvar, Mutex};
 /// How many of the latest commands are read; a page shows those that are not finished.
 const COMMANDS: usize = 200;
 
-/// The largest share of the time that looks may take, so that a large database is not read all the time.
-const SHARE: u32 = 5;
+/// For so long after the start a view waits for the first look.
+pub(super) const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// A look takes this share of the time at most, so that a large database is not looked at all the time.
+pub(super) const SHARE: u32 = 5;
 
 /// How everything was doing at one moment.
 #[derive(Debug)]
@@ -38,26 +41,36 @@ pub(crate) struct Trouble {
     pub(crate) error: String,
 }
 
-/// What pages show.
+/// What pages show. With neither of both the first look goes on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shown {
     pub(crate) picture: Option<Arc<Picture>>,
     pub(crate) trouble: Option<Trouble>,
+    /// For how long the first look goes on already.
+    pub(crate) looking: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Board {
     shown: Mutex<Shown>,
     changed: Condvar,
     pub(crate) series: Mutex<Series>,
+    began: Instant,
 }
 
 impl Board {
-    /// Waits until the first look has ended, this long at most.
-    pub(crate) fn first(&self, time: Duration) -> Shown {
-        let deadline = Instant::now() + time;
+    /// One whose first look begins now.
+    pub(crate) fn new() -> Self {
+        Self { shown: Mutex::default(), changed: Condvar::new(), series: Mutex::default(), began: Instant::now() }
+    }
+
+    /// The last picture. Nobody waits for a look that takes long: only in the first moments is the first one waited for, so that
+    /// a small database is shown at once.
+    pub(crate) fn now(&self) -> Shown {
+        let deadline = self.began + FIRST_LOOK;
         let mut shown = self.shown.lock();
         while shown.picture.is_none() && shown.trouble.is_none() {
+            shown.looking = self.began.elapsed();
             if self.changed.wait_until(&mut shown, deadline).timed_out() {
                 break;
             }
@@ -73,7 +86,7 @@ impl Board {
                     log::info!("the status page: the database answers again");
                 }
                 self.series.lock().take(&picture.status);
-                *shown = Shown { picture: Some(Arc::new(picture)), trouble: None };
+                (shown.picture, shown.trouble) = (Some(Arc::new(picture)), None);
             }
             Err(error) => {
                 let since = shown.trouble.as_ref().map(|trouble| trouble.since);
@@ -103,4 +116,20 @@ fn look(place: &Place, began: Instant) -> Result<Picture, StoreError> {
     let mut commands = place.models.commands().commands(None, COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
     Ok(Picture { status, commands, taken: Instant::now(), took: began.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Contract: S3: nobody waits for a look that takes long, and how long it goes on already is told.
+    #[test]
+    fn only_in_the_first_moments_a_view_waits_for_the_first_look() {
+        let began = Instant::now().checked_sub(Duration::from_secs(7)).unwrap();
+        let board = Board { began, ..Board::new() };
+        // Nobody ends this look, and a wait that were not over long ago would not end either.
+        let shown = board.now();
+        assert!(shown.picture.is_none() && shown.trouble.is_none());
+        assert!(shown.looking >= Duration::from_secs(7), "{shown:?}");
+    }
 }

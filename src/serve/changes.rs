@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::ServeError;
@@ -14,7 +15,7 @@ use super::http::reply::{Kind, Reply};
 use super::http::socket::Link;
 use super::place::Place;
 use super::thread::{Stop, Thread, spawn};
-use crate::engine::{Changes, Hub, LiveChange, Rows, WatchMark};
+use crate::engine::{Changes, Hub, LiveChange, Rows, WatchEnd, WatchMark};
 use crate::error::{WatchError, chain};
 use crate::sync::Mutex;
 
@@ -45,6 +46,31 @@ pub(crate) struct Streams {
     /// Used if this process has no engine.
     hub: Option<Arc<Hub>>,
     open: Mutex<Vec<Stream>>,
+    /// Places that are taken, also by those who were let in and have no stream yet.
+    taken: Arc<AtomicUsize>,
+}
+
+/// One of the [`MOST`] places. It is free again when this is dropped.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let next = |count: usize| (count < MOST).then_some(count + 1);
+        let got = taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        got.is_ok().then(|| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A watch whose client has a place.
+pub(crate) struct Admitted {
+    changes: Changes,
+    seat: Seat,
 }
 
 impl Streams {
@@ -56,7 +82,8 @@ impl Streams {
         threads: &mut Vec<Thread>,
     ) -> Result<Arc<Self>, ServeError> {
         let hub = place.engine.is_none().then(Arc::<Hub>::default);
-        let streams = Arc::new(Self { place: Arc::clone(place), hub: hub.clone(), open: Mutex::default() });
+        let (open, taken) = (Mutex::default(), Arc::default());
+        let streams = Arc::new(Self { place: Arc::clone(place), hub: hub.clone(), open, taken });
         let (kept, until) = (Arc::clone(&streams), Arc::clone(stop));
         threads.push(spawn("readside-changes", move || kept.keep(&until))?);
         if let Some(hub) = hub {
@@ -66,37 +93,34 @@ impl Streams {
         Ok(streams)
     }
 
-    /// The stream that the request asks for, or the reason why there is none.
-    pub(crate) fn open(&self, request: &Request) -> Result<Changes, Reply> {
+    /// The watch that is asked for, or why there is none. Whoever gets one has a place, so several at once are no more than may.
+    pub(crate) fn open(&self, request: &Request) -> Result<Admitted, Reply> {
         let told = |status, text: &str| Reply::new(status, Kind::Text, format!("{text}\n"));
         let named = |name| request.query.get(name).filter(|value| !value.is_empty());
         let (Some(projection), Some(instance)) = (named("projection"), request.query.get("instance")) else {
             return Err(told(400, "the address has to name both, as /changes?projection=…&instance=…"));
         };
-        if self.open.lock().len() >= MOST {
+        let Some(seat) = Seat::take(&self.taken) else {
             return Err(told(503, "as many watch already as may; try again later"));
-        }
-        // A mark that cannot be read comes from an earlier version: the client has to read everything again.
+        };
+        // A mark that is not understood is one of before: all is read anew.
         let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(WatchMark::NONE));
         let watched = match (&self.hub, &self.place.engine) {
             (Some(hub), _) => hub.watch(&*self.place.models, projection, instance, mark.as_ref()),
             (None, Some(engine)) => engine.watch(projection, instance, mark.as_ref()),
             (None, None) => Err(WatchError::ShutDown),
         };
-        watched.map_err(|error| match &error {
+        let changes = watched.map_err(|error| match &error {
             WatchError::UnknownProjection { .. } => told(404, &chain(&error)),
             _ => told(503, &chain(&error)),
-        })
+        })?;
+        Ok(Admitted { changes, seat })
     }
 
     /// Takes a client over.
-    pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
-        let stream = Stream::begin(stream, changes)?;
-        let mut streams = self.open.lock();
-        // Several requests may have been accepted at the same time.
-        if streams.len() < MOST {
-            streams.push(stream);
-        }
+    pub(crate) fn add(&self, stream: Box<dyn Link>, admitted: Admitted) -> io::Result<()> {
+        let stream = Stream::begin(stream, admitted)?;
+        self.open.lock().push(stream);
         Ok(())
     }
 
@@ -134,6 +158,8 @@ fn watch(hub: &Hub, place: &Place, every: Duration, stop: &Stop) {
 struct Stream {
     client: Box<dyn Link>,
     changes: Changes,
+    _seat: Seat,
+    has_ended: bool,
     waiting: Vec<u8>,
     /// When it last took something, and was last told something.
     took: Instant,
@@ -141,13 +167,14 @@ struct Stream {
 }
 
 impl Stream {
-    fn begin(stream: Box<dyn Link>, changes: Changes) -> io::Result<Self> {
+    fn begin(stream: Box<dyn Link>, Admitted { changes, seat }: Admitted) -> io::Result<Self> {
         stream.wait(false)?;
         let mut head = Reply::new(200, Kind::Events, String::new()).stream_head();
         let _ = write!(head, "retry: {RETRY}\n\n");
         let now = Instant::now();
         let mark = changes.mark();
-        let mut begun = Self { client: stream, changes, waiting: head.into_bytes(), took: now, told: now };
+        let (waiting, has_ended) = (head.into_bytes(), false);
+        let mut begun = Self { client: stream, changes, _seat: seat, has_ended, waiting, took: now, told: now };
         begun.say("begin", mark, &serde_json::json!({ "position": mark.position() }));
         Ok(begun)
     }
@@ -170,13 +197,26 @@ impl Stream {
         }
     }
 
-    /// Sends what is due, without waiting. False when the stream is over.
+    /// Says why it ends, where it goes on nowhere else. A client that comes again is told the same by the answer.
+    fn say_end(&mut self) {
+        if self.has_ended || !self.changes.is_over() {
+            return;
+        }
+        self.has_ended = true;
+        if self.changes.ended() == Some(WatchEnd::Removed) {
+            let reason = "the projection was removed; nobody keeps it any more";
+            self.say("end", self.changes.mark(), &serde_json::json!({ "reason": reason }));
+        }
+    }
+
+    /// Says what there is to say, without waiting; false when it is over.
     fn look(&mut self) -> bool {
         while self.waiting.len() < WAITING
             && let Some(change) = self.changes.try_recv()
         {
             self.tell(&change);
         }
+        self.say_end();
         if self.told.elapsed() >= HEARTBEAT && self.waiting.is_empty() {
             self.waiting.extend_from_slice(b": here\n\n");
             self.told = Instant::now();
@@ -208,5 +248,32 @@ impl Stream {
     fn hear(&mut self) -> bool {
         let found = self.client.read(&mut [0; 64]);
         found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::projection::Projection;
+    use crate::serve::http::head::{Head, read};
+    use crate::sqlite::SqliteStore;
+
+    // Contract: S1, S6: several who come at once are let in one by one, and whoever finds no room is told so.
+    #[test]
+    fn no_more_are_let_in_than_there_is_room_for() {
+        let projection = Projection::new("p", 1).on_any(|_| crate::statement::noop());
+        let engine = crate::Engine::builder(SqliteStore::in_memory().unwrap()).projection(projection).start().unwrap();
+        let streams =
+            Streams { place: Arc::new(engine.place()), hub: None, open: Mutex::default(), taken: Arc::default() };
+        let Head::Whole(request) = read(b"GET /changes?projection=p&instance=a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        else {
+            panic!("it is a whole head");
+        };
+        // None of them has a stream yet.
+        let mut admitted: Vec<Admitted> = (0..MOST).map(|_| streams.open(&request).ok().unwrap()).collect();
+        let refused = streams.open(&request).err().unwrap();
+        assert!(refused.stream_head().starts_with("HTTP/1.1 503 "));
+        admitted.pop();
+        assert!(streams.open(&request).is_ok(), "who goes makes room");
     }
 }

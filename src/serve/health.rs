@@ -137,7 +137,12 @@ pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>
     let mut more = Vec::new();
     match (&shown.trouble, &shown.picture) {
         (Some(trouble), _) => more.push(about(format!("the database does not answer: {}", trouble.error))),
-        (None, None) => more.push(about("nothing is known yet: the first look is not over")),
+        (None, None) => {
+            let time = spoken(shown.looking);
+            more.push(about(format!(
+                "nothing is known yet: the first look at the database goes on, for {time} so far"
+            )));
+        }
         (None, Some(picture)) if picture.taken.elapsed() > OLDEST.max(every * 5).max(picture.took * 10) => {
             let age = spoken(picture.taken.elapsed());
             more.push(about(format!("the last look was {age} ago: the database does not answer")));

@@ -8,6 +8,7 @@
 mod address;
 mod board;
 mod changes;
+mod doctor;
 mod error;
 mod health;
 mod http;

@@ -1,10 +1,10 @@
 //! Which code answers which address.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::board::Board;
 use super::changes::Streams;
+use super::doctor::Clinic;
 use super::health::{Judgement, health, ready};
 use super::http::door::{Answer, Answers};
 use super::http::head::Request;
@@ -14,9 +14,6 @@ use super::metrics::{Metrics, of_engine, of_server, of_status};
 use super::options::ServeOptions;
 use super::pages::Pages;
 use super::place::Place;
-
-/// How long the first request waits for the first look.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 pub(crate) struct Routes {
     place: Arc<Place>,
@@ -31,16 +28,17 @@ impl Routes {
     pub(crate) fn new(
         place: Arc<Place>,
         board: Arc<Board>,
+        clinic: Arc<Clinic>,
         hosts: Hosts,
         options: ServeOptions,
         streams: Arc<Streams>,
     ) -> Self {
-        let pages = Pages::new(Arc::clone(&place), Arc::clone(&board), &options);
+        let pages = Pages::new(Arc::clone(&place), Arc::clone(&board), clinic, &options);
         Self { place, board, hosts, options, pages, streams }
     }
 
     fn metrics(&self) -> Reply {
-        let shown = self.board.first(FIRST_LOOK);
+        let shown = self.board.now();
         let picture = shown.picture.as_ref();
         let mut metrics = of_server(
             shown.trouble.is_none() && picture.is_some(),
@@ -103,12 +101,12 @@ impl Routes {
         match request.path.as_str() {
             "/health" => {
                 let readings = self.place.readings();
-                told(&health(&self.board.first(FIRST_LOOK), self.options.every, readings.as_ref()), is_known)
+                told(&health(&self.board.now(), self.options.every, readings.as_ref()), is_known)
             }
-            "/ready" => told(&ready(&self.board.first(FIRST_LOOK), self.options.every), is_known),
+            "/ready" => told(&ready(&self.board.now(), self.options.every), is_known),
             _ if !is_known => Refusal::Password.reply(),
             "/metrics" => self.metrics(),
-            path => self.pages.answer(path, &request.query, &self.board.first(FIRST_LOOK)),
+            path => self.pages.answer(path, &request.query, &self.board.now()),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::ServeAddress;
 use super::board::Board;
 use super::changes::Streams;
+use super::doctor::Clinic;
 use super::error::ServeError;
 use super::http::door::{Answers, open};
 use super::http::host::Hosts;
@@ -65,14 +66,18 @@ pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer,
     options.check()?;
     let listen = |source| ServeError::Listen { address: options.listen.clone(), source };
     let (listener, address) = Listener::bind(&options.listen).map_err(listen)?;
-    let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::default()), Arc::new(place));
-    // If an error drops it, it ends the threads that run already.
+    let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::new()), Arc::new(place));
+    // Dropped on an error, it ends what runs already.
     let server = StatusServer { address: address.clone(), stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
     let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
     server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);
+    let clinic = Arc::new(Clinic::default());
+    let (examiner, looked_into, until) = (Arc::clone(&clinic), Arc::clone(&place), Arc::clone(&stop));
+    let keep = move || examiner.keep(&looked_into.examine, &until);
+    server.threads.lock().push(spawn("readside-doctor", keep)?);
     let hosts = Hosts::of(&address, &options.hosts);
     let streams = Streams::start(&place, every, &stop, &mut server.threads.lock())?;
-    let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, hosts, options, streams));
+    let routes: Arc<dyn Answers> = Arc::new(Routes::new(place, board, clinic, hosts, options, streams));
     open(listener, &stop, &routes, &mut server.threads.lock())?;
     log::info!(address:display = address; "the status page is served on {address}");
     Ok(server)

@@ -78,7 +78,7 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
 
     /// Notes for a process on the list how many of its updates and deletes met no row, for each of its builds, since
-    /// it was started.
+    /// it was started. It writes only what differs from the note.
     ///
     /// # Errors
     /// When the store fails.

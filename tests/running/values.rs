@@ -4,6 +4,7 @@ use readside::admin::RebuildOptions;
 use readside::failure::{FailureClass, FailureQuery};
 use readside::inspect::Inspect;
 use readside::prelude::*;
+use readside::store::LeaseStore;
 use readside::{Engine, NewEvent};
 
 use crate::{LONG, Place, by, eager, eventually, lazy};
@@ -59,6 +60,10 @@ pub(crate) fn missed_rows_show_in_health<P: Place>(place: &P) {
     assert_eq!(missed(), 2);
     let told = || place.open().status(false).unwrap().projections[0].missed;
     eventually("a word to the others", || told() == Some(2));
+    // Whom others take for dead and forget comes back with what it told.
+    let process = place.open().status(false).unwrap().members[0].process;
+    place.open().leave(process).unwrap();
+    eventually("the same word again", || told() == Some(2));
     #[cfg(feature = "serve")]
     {
         let labels = [("projection", "tagged"), ("version", "1")];

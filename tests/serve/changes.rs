@@ -50,6 +50,14 @@ impl Listening {
         (part("id"), part("event"), serde_json::from_str(&part("data")).unwrap())
     }
 
+    /// All that comes until the server ends it.
+    #[cfg(feature = "cli")]
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        self.0.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
     /// What comes, without its id.
     pub(crate) fn told(&mut self) -> (String, Value) {
         let (_, name, data) = self.next();

@@ -49,13 +49,35 @@ fn the_command_serves_any_database_until_a_signal<P: Place>(place: &P) {
     eventually("ready", || client.get("/ready").status == 200);
     assert_eq!([client.get("/").status, client.get("/health").status], [200; 2]);
     for path in ["/projection?projection=counts", "/failures", "/instances", "/activity", "/lineage", "/database"] {
-        assert_eq!(client.get(path).status, 200, "{path}");
+        eventually(path, || client.get(path).status == 200);
     }
     let metrics = client.get("/metrics").body;
     assert!(metrics.contains("readside_lag_events{projection=\"counts\"} 0\n"), "{metrics}");
     assert!(!metrics.contains("readside_batch"), "what an engine measures is its process's");
     child::send("-TERM", process.0.id().into());
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
+}
+
+// Contract: S6: whoever watches what somebody removes is told so.
+both!(a_stream_of_a_removed_projection_ends_with_the_reason);
+fn a_stream_of_a_removed_projection_ends_with_the_reason<P: Place>(place: &P) {
+    let engine = start(place.open(), [counts("counts", 1)]);
+    let pushed = engine.push(&[count("a", "x")]).unwrap();
+    engine.await_pushed("counts", &pushed, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
+    let (_process, client) =
+        serving(command(place).args(["serve", "--json", "--listen", "127.0.0.1:0", "--every", "100ms"]));
+    let target = "/changes?projection=counts&instance=a";
+    let mut listening = Listening::to(client, target, "");
+    assert_eq!(listening.told(), ("begin".to_owned(), serde_json::json!({ "position": 1 })));
+    let by = ["--who", "ada", "--why", "a test"];
+    let out = command(place).args(["projections", "remove", "counts"]).args(by).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let (name, data) = listening.told();
+    assert_eq!(name, "end");
+    assert!(data["reason"].as_str().unwrap().contains("was removed"), "{data}");
+    assert_eq!(listening.rest(), "", "nothing comes behind it");
+    assert_eq!(client.get(target).status, 404);
 }
 
 // Contract: S6: without an engine the checkpoints tell, up to which position.

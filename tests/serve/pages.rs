@@ -102,6 +102,7 @@ fn each_page_has_a_twin_of_the_same_facts<P: Place>(place: &P) {
     );
     let of_type = page("/lineage.json", &[("type", EVIL)]);
     assert_eq!(of_type["lineage"].as_array().unwrap().len(), 1);
+    eventually("the examination", || client.get("/database.json").status == 200);
     let database = client.get("/database.json").page();
     assert!(database["findings"].as_array().unwrap().iter().any(|one| one["check"] == "schema"), "{database}");
     for (path, status) in

@@ -46,23 +46,16 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Only what has changed. After a trouble it is not known what stands there.
+/// The store writes only what does not stand there.
 fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
-    let mut told = shared.fleet.told_missed.lock();
-    if told.as_ref() != Some(&missed) {
-        *told = None;
-        shared.stores.leases.tell_missed(shared.id, &missed)?;
-        *told = Some(missed);
-    }
-    Ok(())
+    shared.stores.leases.tell_missed(shared.id, &missed)
 }
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
-    let forget = |_: &StoreError| *shared.fleet.told_missed.lock() = None;
-    let members = shared.stores.leases.heartbeat(&me, shared.config.lease).inspect_err(forget)?;
+    let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
     tell_missed(shared)?;
     let mut known = shared.fleet.members.lock();
     if *known != members {

@@ -20,7 +20,6 @@ use crate::engine::run::thread::Thread;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
 use crate::lease::Member;
-use crate::state::ProjectionKey;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier, UNHEARD};
 use crate::sync::Mutex;
@@ -78,8 +77,6 @@ pub(crate) struct Fleet {
     pub(crate) deaf: Mutex<Option<String>>,
     /// The database answers, but what is said of pushes does not arrive.
     pub(crate) swallowed: AtomicBool,
-    /// The counts of updates without a row that this process last wrote to the list of members. `None` when unknown.
-    pub(crate) told_missed: Mutex<Option<Vec<(ProjectionKey, u64)>>>,
 }
 
 /// The commands that this process carries out.

@@ -162,10 +162,41 @@ pub(crate) fn keys_of<'c>(changes: impl IntoIterator<Item = &'c LiveChange>) -> 
     changes.into_iter().map(LiveChange::keys).sum()
 }
 
+/// Why a watch ended.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// # use std::time::Duration;
+/// # use readside::prelude::*;
+/// # use readside::{Engine, SqliteStore};
+/// # let users = Projection::new("users", 1)
+/// #     .table(Table::new("users").column(text("id")).primary_key(["id"]))
+/// #     .on_raw("user", "user.added", |e| create([set("id", e.aggregate_id())]));
+/// # let engine = Engine::builder(SqliteStore::in_memory()?).projection(users).start()?;
+/// use readside::watch::WatchEnd;
+/// let changes = engine.watch("users", "acme")?;
+/// assert_eq!(changes.ended(), None);
+/// engine.shutdown(Duration::from_secs(60))?;
+/// assert_eq!(changes.ended(), Some(WatchEnd::ShutDown));
+/// # }
+/// # Ok::<(), readside::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchEnd {
+    /// The engine was shut down. Another one goes on.
+    ShutDown,
+    /// The projection was removed, and its tables with it.
+    Removed,
+}
+
 #[derive(Debug, Default)]
 struct Queued {
     changes: VecDeque<LiveChange>,
+    /// Nothing comes any more; without a reason because the one who watched has gone.
     closed: bool,
+    ended: Option<WatchEnd>,
 }
 
 /// What lies between the hub and one who watches.
@@ -196,6 +227,14 @@ impl Queue {
 
     pub(crate) fn close(&self) {
         self.queued.lock().closed = true;
+        self.news.notify_all();
+    }
+
+    /// Nothing comes any more, for this reason.
+    pub(crate) fn end(&self, why: WatchEnd) {
+        let mut queued = self.queued.lock();
+        (queued.closed, queued.ended) = (true, Some(why));
+        drop(queued);
         self.news.notify_all();
     }
 
@@ -244,11 +283,17 @@ impl Changes {
         }
     }
 
-    /// True once the engine is shut down and all was taken.
+    /// True once it has [ended](Self::ended) and all was taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let queued = self.queue.queued.lock();
         queued.closed && queued.changes.is_empty()
+    }
+
+    /// Why nothing comes any more behind what can still be taken; none while it goes on.
+    #[must_use]
+    pub fn ended(&self) -> Option<WatchEnd> {
+        self.queue.queued.lock().ended
     }
 }
 

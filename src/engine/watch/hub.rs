@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::builds::{Build, Phase};
-use crate::engine::watch::changes::{self, Changes, LiveChange, Queue, Rows, WatchMark};
+use crate::engine::watch::changes::{self, Changes, LiveChange, Queue, Rows, WatchEnd, WatchMark};
 use crate::error::{StoreError, WatchError};
 use crate::state::{ProjectionKey, State};
 use crate::store::ProjectionStore;
@@ -183,9 +183,11 @@ pub(crate) struct Flight<'h> {
 
 impl Flight<'_> {
     /// Tells of a commit, once it is known to have happened.
+    ///
+    /// The rows are worked out outside of the lock: many they may be, and all who watch anything wait for it.
     pub(crate) fn landed(&self, key: &ProjectionKey, instance: &str, landed: &Landed, rows: impl FnOnce() -> Rows) {
         if self.instances.iter().any(|watched| **watched == *instance) {
-            self.hub.landed(self.projection, key, instance, landed, rows);
+            self.hub.landed(self.projection, key, instance, landed, rows());
         }
     }
 }
@@ -225,14 +227,7 @@ impl Hub {
         Some(Flight { hub: self, projection, instances: found })
     }
 
-    fn landed(
-        &self,
-        projection: &str,
-        key: &ProjectionKey,
-        instance: &str,
-        landed: &Landed,
-        rows: impl FnOnce() -> Rows,
-    ) {
+    fn landed(&self, projection: &str, key: &ProjectionKey, instance: &str, landed: &Landed, rows: Rows) {
         let mut watched = self.watched.lock();
         let Some(pair) = watched.pair(projection, instance) else { return };
         let Some((build, seen)) = pair.known.as_mut().filter(|(build, _)| build.key == *key) else { return };
@@ -243,7 +238,7 @@ impl Hub {
         *seen = Seen { position: landed.position, event: landed.event, anew: landed.anew };
         if is_same && landed.from.is_some_and(|from| from <= before.position) {
             let mark = WatchMark { position: landed.position, era: pair.era, hub: self.id };
-            pair.tell(before.position, LiveChange { position: landed.position, rows: rows(), mark });
+            pair.tell(before.position, LiveChange { position: landed.position, rows, mark });
         } else {
             let (build, seen) = (build.clone(), *seen);
             self.renew(&mut watched, projection, instance, build, seen);
@@ -355,6 +350,9 @@ impl Hub {
         }
         let builds = models.builds().builds()?;
         for (projection, pairs) in asked {
+            if builds.iter().all(|build| build.key.projection() != &*projection) {
+                self.remove(&projection, &pairs);
+            }
             let Some(live) = LiveBuild::of(&builds, &projection) else { continue };
             for page in pairs.chunks(PAGE) {
                 let instances: Vec<Arc<str>> = page.iter().map(|(instance, _)| Arc::clone(instance)).collect();
@@ -365,6 +363,15 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// Ends the watches of a projection that is gone, as a look found that they were there before.
+    fn remove(&self, projection: &str, before: &[(Arc<str>, u64)]) {
+        let mut watched = self.watched.lock();
+        let Some(pairs) = watched.pairs.get_mut(projection) else { return };
+        for pair in before.iter().filter_map(|(instance, _)| pairs.remove(instance)) {
+            pair.queues.iter().for_each(|queue| queue.end(WatchEnd::Removed));
+        }
     }
 
     /// What is watched, with how many transactions there were of each before the look; forgets the rest.
@@ -395,7 +402,7 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut watched = self.watched.lock();
         watched.closed = true;
-        watched.all().flat_map(|pair| &pair.queues).for_each(|queue| queue.close());
+        watched.all().flat_map(|pair| &pair.queues).for_each(|queue| queue.end(WatchEnd::ShutDown));
         watched.pairs.clear();
         self.is_on.store(false, Ordering::Release);
         drop(watched);
@@ -469,6 +476,36 @@ mod tests {
         let landed = Landed { from: Some(2), position: 3, event: None, anew: 2 };
         flight.landed(&other, "a", &landed, || Rows::Anew);
         assert_eq!(told(&changes), [], "readers do not see that build");
+    }
+
+    // Contract: S6: the reason why a watch ends is told, once what came before was taken.
+    #[test]
+    fn a_watch_of_what_is_removed_ends_with_the_reason() {
+        let (hub, changes) = watched(3);
+        land(&hub, Some(3), 4, 0);
+        hub.remove("p", &[("a".into(), 0), ("b".into(), 0)]);
+        assert_eq!((changes.ended(), changes.is_over()), (Some(WatchEnd::Removed), false));
+        assert_eq!(told(&changes), [(4, true)]);
+        assert!(changes.is_over() && hub.asked().iter().all(|(_, pairs)| pairs.is_empty()));
+        let (hub, changes) = watched(3);
+        hub.close();
+        assert_eq!((changes.ended(), changes.is_over()), (Some(WatchEnd::ShutDown), true));
+    }
+
+    // Contract: S6: however many rows there are to work out, nobody else who watches waits for that.
+    #[cfg(not(shuttle))]
+    #[test]
+    fn rows_are_worked_out_outside_of_the_lock() {
+        let (hub, changes) = watched(3);
+        let flight = hub.begin("p", &["a".into()]).unwrap();
+        let landed = Landed { from: Some(3), position: 4, event: None, anew: 0 };
+        let mut was_free = false;
+        flight.landed(&key(), "a", &landed, || {
+            was_free = hub.watched.try_lock().is_some();
+            Rows::Anew
+        });
+        assert!(was_free);
+        assert_eq!(told(&changes), [(4, false)]);
     }
 
     // Contract: S6: a commit of this process that is under way is not taken for another one's.

@@ -16,8 +16,9 @@ use crate::engine::Desk;
 use crate::error::StoreError;
 #[cfg(feature = "sqlite")]
 use crate::error::net;
-use crate::inspect::{Finding, InstanceLag, ProjectionStatus};
+use crate::inspect::{InstanceLag, ProjectionStatus};
 use crate::serve::board::{Board, Picture, Shown};
+use crate::serve::doctor::Clinic;
 use crate::serve::http::query::Query;
 use crate::serve::place::Place;
 use crate::state::{ProjectionKey, SHADOW};
@@ -25,9 +26,6 @@ use crate::sync::Mutex;
 
 /// Rows of a page.
 pub(super) const ROWS: usize = 50;
-
-/// How long the doctor's findings stay valid, because its examination is expensive.
-const FOUND: Duration = Duration::from_secs(30);
 
 /// For an explanation.
 #[cfg(feature = "sqlite")]
@@ -38,8 +36,7 @@ pub(super) struct Sources {
     pub(super) place: Arc<Place>,
     pub(super) board: Arc<Board>,
     pub(super) payloads: bool,
-    /// What was found last, and when.
-    found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
+    pub(super) clinic: Arc<Clinic>,
     behind: Mutex<Behind>,
     #[cfg(feature = "sqlite")]
     explains: AtomicBool,
@@ -53,12 +50,12 @@ struct Behind {
 }
 
 impl Sources {
-    pub(super) fn new(place: Arc<Place>, board: Arc<Board>, payloads: bool) -> Self {
+    pub(super) fn new(place: Arc<Place>, board: Arc<Board>, clinic: Arc<Clinic>, payloads: bool) -> Self {
         Self {
             place,
             board,
+            clinic,
             payloads,
-            found: Mutex::default(),
             behind: Mutex::default(),
             #[cfg(feature = "sqlite")]
             explains: AtomicBool::new(false),
@@ -91,17 +88,6 @@ impl Sources {
         self.explains.store(false, Ordering::Release);
         explained.unwrap_or_else(Err)
     }
-
-    /// What the doctor finds, in one examination for all readers.
-    pub(super) fn findings(&self) -> (SystemTime, Vec<Finding>) {
-        let mut found = self.found.lock();
-        if let Some((_, at, findings)) = found.as_ref().filter(|(looked, ..)| looked.elapsed() < FOUND) {
-            return (*at, findings.clone());
-        }
-        let (at, findings) = (SystemTime::now(), (self.place.examine)());
-        *found = Some((Instant::now(), at, findings.clone()));
-        (at, findings)
-    }
 }
 
 /// Why there is no such page.
@@ -112,6 +98,8 @@ pub(super) enum Missing {
     Unnamed(&'static str),
     /// The database does not answer.
     Store(StoreError),
+    /// The first examination of the database goes on, for so long so far.
+    Examined(Duration),
 }
 
 impl From<StoreError> for Missing {
@@ -176,4 +164,41 @@ pub(super) fn key(projection: &ProjectionStatus) -> ProjectionKey {
         None => projection.name.clone(),
     };
     ProjectionKey { name: name.into(), version: projection.version }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::prelude::{Projection, Table, create, set, text};
+    use crate::{Engine, EventStore, NewEvent, SqliteStore};
+
+    // Contract: S1: an explanation reads all events of an instance, so it is one at a time, and not for long.
+    #[test]
+    fn explanations_come_one_at_a_time_and_have_a_deadline() {
+        let table = Table::new("p").column(text("thing")).primary_key(["thing"]);
+        let projection =
+            Projection::new("p", 1).table(table).on_raw("thing", "made", |e| create([set("thing", e.aggregate_id())]));
+        let store = SqliteStore::in_memory().unwrap();
+        let engine = Engine::builder(store.clone()).projection(projection).start().unwrap();
+        let pushed = store.push(&[NewEvent::raw("a", "thing", "x", "made")]).unwrap();
+        engine.await_pushed("p", &pushed, Duration::from_mins(1)).unwrap();
+        let place = Arc::new(engine.place());
+        let desk = place.desk("p").unwrap();
+        let sources = Sources::new(place, Arc::new(Board::new()), Arc::default(), true);
+        let asked = |table: &str| {
+            let (instance, table, key) = ("a".to_owned(), Some(table.to_owned()), vec!["x".to_owned()]);
+            ExplainRequest { instance, table, key, at: None }
+        };
+        let question = asked("p");
+
+        sources.explains.store(true, Ordering::Release);
+        let refused = sources.explain(&desk, &question).unwrap_err();
+        assert!(refused.contains("another explanation goes on"), "{refused}");
+        sources.explains.store(false, Ordering::Release);
+        // One that fails makes room as well.
+        let late = explain_within(&desk, &question, Duration::ZERO).unwrap_err();
+        assert!(late.contains("it has not come to its end in"), "{late}");
+        assert!(sources.explain(&desk, &asked("none")).is_err());
+        assert_eq!(sources.explain(&desk, &question).unwrap().events, 1);
+    }
 }

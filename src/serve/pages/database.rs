@@ -20,12 +20,12 @@ struct View {
     findings: Vec<Finding>,
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as all pages")]
 pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
-    let (examined_at, mut findings) = asked.pages.findings();
+    let found = asked.pages.clinic.now().map_err(Missing::Examined)?;
+    let mut findings = found.findings.to_vec();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
     let verdict = findings.first().map_or(Severity::Ok, |finding| finding.verdict);
-    Ok(Made::new("Database", &View { examined_at, verdict, findings }, write))
+    Ok(Made::new("Database", &View { examined_at: found.at, verdict, findings }, write))
 }
 
 fn badge(html: &mut Html, severity: Severity) {
@@ -46,7 +46,7 @@ fn write(html: &mut Html, view: &View) {
         html.within("p", &[("class", "faint")], |html| {
             html.text("What ").element("code", &[], "readside doctor").text(" finds, looked at ");
             html.element("time", &[("datetime", &machine(view.examined_at))], time_of_day(view.examined_at));
-            html.text("; it looks again when that is 30 s old.");
+            html.text("; it looks again when somebody sees what is older than 30 s.");
         });
         list(html, &["Check", "Verdict", "Found"], |html| {
             for finding in &view.findings {

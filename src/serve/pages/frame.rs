@@ -76,7 +76,7 @@ impl Frame {
 /// How old the picture is.
 fn age(html: &mut Html, asked: &Asked<'_>) {
     let Some(picture) = asked.picture() else {
-        html.text("nothing is known yet");
+        html.text(if asked.shown.trouble.is_some() { "nothing is known yet" } else { "the first look goes on" });
         return;
     };
     let at = picture.status.at;

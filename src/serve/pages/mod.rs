@@ -22,10 +22,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::board::{Board, Picture, Shown};
+use super::doctor::Clinic;
 use super::http::query::Query;
 use super::http::reply::{Kind, Reply};
 use super::options::ServeOptions;
 use super::place::Place;
+use crate::clock::spoken;
 use crate::error::chain;
 use asked::{Asked, Made, Missing, Sources};
 use frame::{Frame, Way};
@@ -54,10 +56,11 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(place: Arc<Place>, board: Arc<Board>, options: &ServeOptions) -> Self {
+    pub(crate) fn new(place: Arc<Place>, board: Arc<Board>, clinic: Arc<Clinic>, options: &ServeOptions) -> Self {
         let ways: Vec<Way> = PAGES.iter().map(|(path, title, _)| (*path, *title)).collect();
         let ways = ways.into_iter().filter(|(_, title)| !title.is_empty()).collect();
-        Self { sources: Sources::new(place, board, options.payloads), frame: Frame::new(options.every, ways) }
+        let sources = Sources::new(place, board, clinic, options.payloads);
+        Self { sources, frame: Frame::new(options.every, ways) }
     }
 
     pub(crate) fn answer(&self, path: &str, query: &Query, shown: &Shown) -> Reply {
@@ -95,15 +98,30 @@ impl Pages {
     }
 }
 
+/// What a page says before the first look is over.
+fn not_yet(shown: &Shown) -> String {
+    if shown.trouble.is_some() {
+        return "nothing is known yet: the database has not answered".to_owned();
+    }
+    let time = spoken(shown.looking);
+    format!("the first look at the database goes on, for {time} so far; this page shows what it finds once it is over")
+}
+
 /// A page that says why there is none.
 fn told(missing: &Missing, shown: &Shown) -> (u16, Made) {
     let (status, title, why) = match missing {
-        // Before the first look it is not known what exists.
-        Missing::Unknown(_) if shown.picture.is_none() => {
-            (503, "Not known yet", "nothing is known yet: the database has not answered".to_owned())
-        }
+        // Before the first look nobody knows what there is.
+        Missing::Unknown(_) if shown.picture.is_none() => (503, "Not known yet", not_yet(shown)),
         Missing::Unknown(what) => (404, "Not there", format!("there is no {what}; it may be gone since")),
         Missing::Unnamed(what) => (400, "Not named", format!("the address has to name a {what}, as ?{what}=…")),
+        Missing::Examined(time) => (
+            503,
+            "Being examined",
+            format!(
+                "the database is examined, for {} so far; this page shows what is found once that is over",
+                spoken(*time)
+            ),
+        ),
         Missing::Store(error) => (503, "The database does not answer", chain(error)),
     };
     let made = Made::new(title, &serde_json::json!({ "error": why }), |html, _| {
