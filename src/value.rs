@@ -19,12 +19,16 @@ use serde::Serialize;
 pub use self::day::{Date, Time};
 pub use self::decimal::Decimal;
 pub(crate) use self::decimal::NAME as DECIMAL;
+#[cfg(feature = "cli")]
+pub(crate) use self::document::MAX_JSON_DEPTH;
+pub(crate) use self::document::check_json;
 use self::document::check_numbers;
-pub(crate) use self::document::{MAX_JSON_DEPTH, check_json};
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
 use self::moment::check_time;
-pub(crate) use self::moment::{from_micros, micros, parse_time, time_text, to_micros, within, within_above};
+#[cfg(any(test, feature = "chrono"))]
+pub(crate) use self::moment::from_micros;
+pub(crate) use self::moment::{micros, parse_time, time_text, to_micros, within, within_above};
 use crate::error::{StoreError, StoreErrorKind, TextFault};
 
 /// One value of a column.

@@ -120,6 +120,7 @@ pub(crate) struct FoundIndex {
 
 impl Declared {
     /// Each column that has a comment, with it.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has none of that"))]
     pub(crate) fn comments(&self) -> impl Iterator<Item = (&str, &str)> {
         self.columns.iter().filter_map(|column| Some((column.name.as_str(), column.comment.as_deref()?)))
     }
@@ -194,6 +195,7 @@ fn text([postgres, sqlite]: &SqlText, dialect: Dialect) -> bool {
 
 /// A table of a build, and the view on it where readers see it.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has none of that"))]
 pub struct Worn<'r> {
     pub(crate) schema: Option<&'r str>,
     pub(crate) table: &'r Relation,

@@ -99,11 +99,13 @@ pub(super) fn exchange(conn: &mut dyn Conn, one: &ProjectionKey, other: &Project
 }
 
 /// That the tables of a build are those that were made for it.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "a part of an SQLite file cannot be restored alone"))]
 pub(crate) fn whole(found: &Row, at: usize, doing: &str) -> Result<(), StoreError> {
     if row::is_null(found, at) { Ok(()) } else { Err(torn_tables(doing, row::text(found, at)?)) }
 }
 
 /// The builds whose tables are not those that were made for them, in words.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "a part of an SQLite file cannot be restored alone"))]
 pub(crate) fn torn_builds(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let torn = torn(conn.dialect());
     let sql = format!(

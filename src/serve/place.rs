@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::admin::{Doctor, status_of_two};
-use crate::engine::{Desk, Onlooker, Readings, Seen};
+#[cfg(feature = "sqlite")]
+use crate::engine::Desk;
+use crate::engine::{Onlooker, Readings, Seen};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Inspect, Status};
 use crate::state::ProjectionKey;
@@ -45,17 +47,11 @@ impl Place {
         }
     }
 
-    /// Explains rows of a projection; `None` if this process does not have its code.
+    /// Explains rows of a projection; `None` if this process does not have its code. To explain a row, SQLite applies its
+    /// events again.
     #[cfg(feature = "sqlite")]
     pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
         self.engine.as_ref()?.desk(projection)
-    }
-
-    /// To explain a row, events are applied again in SQLite, which this build of the library lacks.
-    #[cfg(not(feature = "sqlite"))]
-    #[expect(clippy::unused_self, reason = "as where there is SQLite")]
-    pub(crate) fn desk(&self, _projection: &str) -> Option<Desk> {
-        None
     }
 
     /// What this process has seen, by build; `None` without a running engine.

@@ -38,6 +38,7 @@ pub(crate) struct Readings {
 
 /// Where questions about the rows of a projection are answered: its code, and the databases it lives in.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "rows are explained in SQLite, which this build lacks"))]
 pub(crate) struct Desk {
     pub(crate) source: Arc<dyn EventSource>,
     pub(crate) models: Arc<dyn ProjectionStore>,
@@ -63,7 +64,10 @@ impl Onlooker {
     }
 
     /// Where rows of this projection are explained; none where it is not run here, or once the engine is dropped.
-    #[allow(dead_code, reason = "for questions that need a database which a build may leave out")]
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        allow(dead_code, reason = "rows are explained in SQLite, which this build lacks")
+    )]
     pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
         let shared = self.shared.upgrade()?;
         let (projection, config) = shared.projection(projection)?;
