@@ -1,4 +1,4 @@
-//! What each page is made of: the request, the stores that answer it, and the result.
+//! What each page is made from: the request, the stores that answer it, and the result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,29 +23,29 @@ use crate::serve::place::Place;
 use crate::state::{ProjectionKey, SHADOW};
 use crate::sync::Mutex;
 
-/// Rows of a page.
+/// The most rows of a page.
 pub(super) const ROWS: usize = 50;
 
 /// How long the doctor's findings stay valid, because its examination is expensive.
 const FOUND: Duration = Duration::from_secs(30);
 
-/// For an explanation.
+/// The time limit of an explanation.
 #[cfg(feature = "sqlite")]
 const EXPLAIN: Duration = Duration::from_secs(10);
 
-/// What all pages are made of.
+/// What all pages are made from.
 pub(super) struct Sources {
     pub(super) place: Arc<Place>,
     pub(super) board: Arc<Board>,
     pub(super) payloads: bool,
-    /// What was found last, and when.
+    /// The doctor's last findings, and when they were found.
     found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
     behind: Mutex<Behind>,
     #[cfg(feature = "sqlite")]
     explains: AtomicBool,
 }
 
-/// The instances that lag most, by build, as they were found since one picture was taken.
+/// The instances that lag most, by build, as found since the last picture was taken.
 #[derive(Default)]
 struct Behind {
     taken: Option<Instant>,
@@ -106,9 +106,9 @@ impl Sources {
 
 /// Why there is no such page.
 pub(super) enum Missing {
-    /// There is nothing of this name.
+    /// There is nothing with this name.
     Unknown(String),
-    /// The address does not name what it has to.
+    /// The address lacks a name that it needs.
     Unnamed(&'static str),
     /// The database does not answer.
     Store(StoreError),
@@ -140,7 +140,7 @@ pub(super) struct Asked<'a> {
     pub(super) pages: &'a Sources,
     pub(super) query: &'a Query,
     pub(super) shown: &'a Shown,
-    /// By the database's clock.
+    /// The time by the database's clock.
     pub(super) now: SystemTime,
 }
 
@@ -153,8 +153,8 @@ impl Asked<'_> {
         &self.pages.place
     }
 
-    /// The build that the address names: `projection`, and `version` and `build` where there are several. Without a version the
-    /// one that readers see is meant.
+    /// The build that the address names: `projection`, and `version` and `build` if there are several. Without a
+    /// version, the build that readers see.
     pub(super) fn build(&self) -> Result<&ProjectionStatus, Missing> {
         let name = self.query.filled("projection").ok_or(Missing::Unnamed("projection"))?;
         let version = self.query.filled("version").and_then(|version| version.parse::<u32>().ok());
