@@ -89,7 +89,7 @@ impl Streams {
         })
     }
 
-    /// Takes over a client.
+    /// Takes a client over.
     pub(crate) fn add(&self, stream: Box<dyn Link>, changes: Changes) -> io::Result<()> {
         let stream = Stream::begin(stream, changes)?;
         let mut streams = self.open.lock();

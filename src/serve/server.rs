@@ -67,7 +67,7 @@ pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer,
     let listen = |source| ServeError::Listen { address: options.listen.clone(), source };
     let (listener, address) = Listener::bind(&options.listen).map_err(listen)?;
     let (stop, board, place) = (Arc::new(Stop::default()), Arc::new(Board::default()), Arc::new(place));
-    // If an error drops the server, the drop ends the threads that run already.
+    // If an error drops it, it ends the threads that run already.
     let server = StatusServer { address: address.clone(), stop: Arc::clone(&stop), threads: Mutex::new(Vec::new()) };
     let (looks, looked_at, until, every) = (Arc::clone(&board), Arc::clone(&place), Arc::clone(&stop), options.every);
     server.threads.lock().push(spawn("readside-look", move || looks.keep(&looked_at, every, &until))?);

@@ -77,8 +77,8 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
 
-    /// Notes, for a process on the list, how many updates and deletes met no row in each of its builds since the
-    /// process started.
+    /// Notes for a process on the list how many of its updates and deletes met no row, for each of its builds, since
+    /// it was started.
     ///
     /// # Errors
     /// When the store fails.

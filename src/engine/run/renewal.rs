@@ -46,7 +46,7 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes the counts only when they have changed. After an error nobody knows what was stored.
+/// Only what has changed. After a trouble it is not known what stands there.
 fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();

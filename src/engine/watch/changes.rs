@@ -247,7 +247,7 @@ impl Changes {
         }
     }
 
-    /// True once the engine is shut down and all changes were taken.
+    /// True once the engine is shut down and all was taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let queued = self.queue.queued.lock();

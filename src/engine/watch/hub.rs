@@ -367,7 +367,7 @@ impl Hub {
         Ok(())
     }
 
-    /// The watched instances, each with the number of its transactions before the look. Forgets the rest.
+    /// What is watched, with how many transactions there were of each before the look; forgets the rest.
     #[expect(clippy::type_complexity, reason = "each projection with its instances")]
     fn asked(&self) -> Vec<(Arc<str>, Vec<(Arc<str>, u64)>)> {
         let mut watched = self.watched.lock();
@@ -472,7 +472,7 @@ mod tests {
         assert_eq!(told(&changes), [], "readers do not see that build");
     }
 
-    // Contract: S6: the hub does not take a commit of this process that is under way for one of another process.
+    // Contract: S6: a commit of this process that is under way is not taken for another one's.
     #[test]
     fn a_look_concludes_nothing_while_a_transaction_is_under_way() {
         let (hub, changes) = watched(3);

@@ -23,13 +23,13 @@ use crate::serve::place::Place;
 use crate::state::{ProjectionKey, SHADOW};
 use crate::sync::Mutex;
 
-/// The most rows of a page.
+/// Rows of a page.
 pub(super) const ROWS: usize = 50;
 
 /// How long the doctor's findings stay valid, because its examination is expensive.
 const FOUND: Duration = Duration::from_secs(30);
 
-/// The time limit of an explanation.
+/// For an explanation.
 #[cfg(feature = "sqlite")]
 const EXPLAIN: Duration = Duration::from_secs(10);
 
@@ -38,7 +38,7 @@ pub(super) struct Sources {
     pub(super) place: Arc<Place>,
     pub(super) board: Arc<Board>,
     pub(super) payloads: bool,
-    /// The doctor's last findings, and when they were found.
+    /// What was found last, and when.
     found: Mutex<Option<(Instant, SystemTime, Vec<Finding>)>>,
     behind: Mutex<Behind>,
     #[cfg(feature = "sqlite")]

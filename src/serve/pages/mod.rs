@@ -95,7 +95,7 @@ impl Pages {
     }
 }
 
-/// A page that says why the requested page cannot be shown.
+/// A page that says why there is none.
 fn told(missing: &Missing, shown: &Shown) -> (u16, Made) {
     let (status, title, why) = match missing {
         // Before the first look it is not known what exists.
