@@ -11,7 +11,7 @@ use crate::inspect::{Finding, Inspect, Status};
 use crate::state::ProjectionKey;
 use crate::store::{EventStore, ProjectionStore};
 
-/// Finds out whether the database is fit.
+/// Examines the condition of the database.
 pub(crate) type Examine = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
 
 /// The stores, and the engine of this process if there is one.
@@ -21,7 +21,7 @@ pub(crate) struct Place {
     pub(crate) events: Option<Arc<dyn EventStore>>,
     /// The database of the events, if that is another one and can be inspected.
     pub(crate) log: Option<Arc<dyn ProjectionStore>>,
-    /// True when they are in another database.
+    /// True when events and read models are in different databases.
     pub(crate) has_two_databases: bool,
     pub(crate) engine: Option<Onlooker>,
     pub(crate) examine: Examine,
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-/// What `doctor` finds of the database of the read models.
+/// What `doctor` finds in the database of the read models.
 pub(crate) fn examine(models: &Arc<dyn ProjectionStore>) -> Examine {
     let models = Arc::clone(models);
     Box::new(move || Doctor::default().examine(models.inspect()))
