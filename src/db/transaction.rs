@@ -1,4 +1,4 @@
-//! The transaction that moves states together with the read tables.
+//! The transaction that changes states together with the read tables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
-/// A transaction of a backend, seen as one on read models.
+/// A transaction of a backend that works on read models.
 pub(crate) struct Transaction<'c> {
     conn: &'c mut dyn Conn,
-    /// Statements that met no row.
+    /// How many statements met no row.
     missed: u64,
 }
 
@@ -47,8 +47,8 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
-        // more; another connection finds everything committed. SQLite in memory has no other connection.
+        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks can no
+        // longer begin. Another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
         if reads_here { self.conn.event_batches(request).map(|read| Some(read.slices)) } else { Ok(None) }
     }
@@ -63,7 +63,7 @@ impl ProjectionTransaction for Transaction<'_> {
         lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
     }
 
-    /// A transaction on SQLite holds its one lock already.
+    /// A transaction on SQLite already holds the only lock.
     fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
             Dialect::Postgres => {
@@ -183,8 +183,9 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
-/// In what the tables of the projection, which is placed, are not what they should be, where that may be why a statement was
-/// refused: then it is not the fault of the statement. One that names columns itself may mind any difference.
+/// How the tables of the projection, whose schema is known, differ from what they should be, if that may be why a
+/// statement was refused. Then the statement is not at fault. Any difference may matter to a statement that names
+/// columns itself.
 fn altered(
     conn: &mut dyn Conn,
     projection: &Projection,
