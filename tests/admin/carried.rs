@@ -1,4 +1,5 @@
-//! What only PostgreSQL lets people put on tables and views: a rebuild takes it along, or says before that it cannot.
+//! Objects that only PostgreSQL allows on tables and views. A rebuild moves them, or says before it begins that it
+//! cannot.
 //!
 //! Contract: O1
 
@@ -10,8 +11,9 @@ use crate::objects::{rebuild, refused};
 use crate::versions::{live, start_doubled};
 use crate::{LONG, Place, common, count, eager, eventually, fill, lawful, start, tenant};
 
-/// All that is on a table beside its definition, as one text. Names of indexes that the engine makes do not count, nor NOT NULL,
-/// which is of the definition, and which PostgreSQL 18 and newer lists as a constraint with a name.
+/// Everything on a table besides its definition, as one text. It leaves out the names of the engine's indexes. It
+/// also leaves out NOT NULL, which belongs to the definition, and which PostgreSQL 18 and newer lists as a named
+/// constraint.
 const ALL: &str = "SELECT concat_ws(E'\\n', c.relrowsecurity, c.relforcerowsecurity, c.relreplident, c.reloptions, \
      obj_description(c.oid, 'pg_class'), (SELECT t.reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid), c.relpersistence, \
      (SELECT string_agg(x::text, ',' ORDER BY x::text) FROM aclexplode(c.relacl) x), \
@@ -37,7 +39,7 @@ fn all(place: &impl Place, table: &str) -> String {
     place.query(&ALL.replace("{}", table)).remove(0)
 }
 
-/// A role of a test's own, gone with it.
+/// A role of one test. It is dropped with this value.
 struct Role<'p, P: Place>(&'p P, String);
 
 impl<'p, P: Place> Role<'p, P> {
@@ -97,7 +99,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     let report = rebuild(&engine).unwrap();
     assert_eq!(report.left_behind, Vec::<String>::new());
     assert_eq!(all(&place, "counts_1"), before);
-    // Whoever may look at the former one sees no more there.
+    // A role that may read the old build sees no more in the new one.
     assert_eq!(
         place.query("SELECT polname FROM pg_policy WHERE polrelid = '\"counts_1#next\"'::regclass ORDER BY 1"),
         policies
@@ -111,7 +113,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     lawful(&place);
 }
 
-// Contract: B1: a role that sees some rows sees no others behind a switch.
+// Contract: B1: after a switch, a role that may see some rows sees no others.
 #[test]
 fn rows_that_are_kept_from_a_role_stay_so() {
     let place = common::postgres::database();
@@ -134,7 +136,7 @@ fn rows_that_are_kept_from_a_role_stay_so() {
     drop(new);
 }
 
-// Contract: O1: also where the tables belong to another role, for whom the policies hold, too.
+// Contract: O1: this holds too if the tables belong to another role, to which the policies apply.
 #[test]
 fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
     for options in ["security_invoker = true", "security_barrier = true"] {
@@ -174,7 +176,8 @@ fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
     }
 }
 
-/// What names the tables of a version stays with them when another one takes over, and is told.
+/// An object that names the tables of a version stays with them when another version takes over, and the report says
+/// so.
 #[test]
 fn what_names_a_version_is_told_when_another_takes_over() {
     let place = common::postgres::database();
@@ -199,7 +202,7 @@ fn what_names_a_version_is_told_when_another_takes_over() {
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["3"]);
 }
 
-/// What another role made can be moved by nobody else, which is said before anything is built.
+/// Only its owner can move an object of another role. The refusal says so before anything is built.
 #[test]
 fn what_belongs_to_others_is_named_before() {
     let place = common::postgres::database();
@@ -220,7 +223,7 @@ fn what_belongs_to_others_is_named_before() {
     drop(engine);
 }
 
-/// A grant that was taken away does not come back by what is granted on all new tables.
+/// A revoked grant does not come back through default privileges for new tables.
 #[test]
 fn what_was_revoked_stays_revoked() {
     let place = common::postgres::database();
@@ -233,7 +236,7 @@ fn what_was_revoked_stays_revoked() {
     assert_eq!(place.query(&format!("SELECT has_table_privilege('{}', 'counts_1', 'SELECT')", reader.1)), ["f"]);
 }
 
-/// A label of a provider that is not loaded is what no statement can give to a new table.
+/// No statement can give a new table a label whose provider is not loaded.
 #[test]
 fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     let place = common::postgres::database();
@@ -254,7 +257,7 @@ fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     assert!(report.switched && report.left_behind[0].contains("security label"), "{report:?}");
 }
 
-/// Foreign keys follow; what cannot is named before, and goes with nothing.
+/// Foreign keys move to the new table. What cannot move is named before, and is never dropped.
 #[test]
 fn what_stands_on_a_table_follows_it_or_is_named() {
     let place = common::postgres::database();
@@ -303,7 +306,7 @@ fn what_stands_on_a_table_follows_it_or_is_named() {
         place.sql(drop);
     }
     rebuild(&engine).unwrap();
-    // Rows that others refer to have to be in the new build too.
+    // Rows that other rows refer to have to be in the new build too.
     place.sql(
         "INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1); INSERT INTO orders VALUES ('tenant-000', 'by hand')",
     );
@@ -317,7 +320,7 @@ fn lawful_but_by_hand(place: &impl Place) {
     lawful(place);
 }
 
-/// All that is on a view, but for its columns.
+/// Everything on a view except its columns.
 const ON_VIEW: &str = "SELECT concat_ws(E'\\n', (SELECT string_agg(concat_ws(' ', pg_get_triggerdef(oid), tgenabled, \
      obj_description(oid, 'pg_trigger')), ',' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = c.oid), \
      (SELECT string_agg(concat_ws(' ', pg_get_ruledef(oid), ev_enabled), ',' ORDER BY rulename) FROM pg_rewrite \
@@ -369,7 +372,7 @@ fn what_on_a_view_needs_a_column_that_goes_is_named_before() {
     drop(old);
 }
 
-/// Readers pay nothing for a view that cannot be written to: conditions and joins reach the table's index.
+/// A view that cannot be written to costs readers nothing: conditions and joins reach the table's index.
 #[test]
 fn a_view_that_nobody_writes_to_costs_readers_nothing() {
     let place = common::postgres::database();
@@ -384,7 +387,7 @@ fn a_view_that_nobody_writes_to_costs_readers_nothing() {
     assert!(through.iter().any(|line| line.contains("Index Cond")), "{through:?}");
     let straight: Vec<String> = plan("counts_1").iter().map(|line| line.replace("counts_1 c", "counts_1")).collect();
     assert_eq!(through, straight);
-    // One that an earlier version made is closed by the next set-up, with what was set on it.
+    // The next set-up makes a view of an earlier version read-only, and keeps the view's settings.
     place.sql(
         "CREATE OR REPLACE VIEW counts AS SELECT instance_id, thing, n, last FROM counts_1; ALTER VIEW counts SET (security_barrier = true); \
          UPDATE counts SET n = n",

@@ -18,7 +18,7 @@ fn command(place: &impl Place) -> Command {
     command
 }
 
-/// Killed at the latest with this.
+/// A running `serve`. It is killed with this value, if it still runs.
 struct Serving(Child);
 
 impl Drop for Serving {
@@ -58,7 +58,7 @@ fn the_command_serves_any_database_until_a_signal<P: Place>(place: &P) {
     assert_eq!(process.0.wait().unwrap().code(), Some(0));
 }
 
-// Contract: S6: without an engine the checkpoints tell, up to which position.
+// Contract: S6: without an engine, the checkpoints say up to which position rows changed.
 both!(the_command_tells_of_changes_by_position);
 fn the_command_tells_of_changes_by_position<P: Place>(place: &P) {
     let engine = start(place.open(), [counts("counts", 1)]);
