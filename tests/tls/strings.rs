@@ -29,6 +29,10 @@ fn connects() {
 
 /// How this library gets in, or why it does not.
 fn ours(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Result<String, String> {
+    let mut admin = secure.admin();
+    let others = format!("{WHO} pid <> pg_backend_pid()");
+    // The server takes a while to see that a client has left.
+    eventually("the end of all others", || admin.query(&others, &[]).unwrap().is_empty());
     let (sender, receiver) = mpsc::channel();
     let mut all = env.to_vec();
     all.push(("READSIDE_TEST_STRING", text));
@@ -42,11 +46,8 @@ fn ours(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Result<String, Str
         assert!(!told.contains("zecret"), "{told}");
         return Err(told);
     }
-    let mut admin = secure.admin();
-    let others = format!("{WHO} pid <> pg_backend_pid()");
     let found: Vec<String> = admin.query(&others, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     child.kill();
-    eventually("its end", || admin.query(&others, &[]).unwrap().is_empty());
     assert_eq!(found.len(), 1, "{found:?}");
     Ok(found[0].clone())
 }
