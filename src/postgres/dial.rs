@@ -23,6 +23,9 @@ use crate::error::{StoreError, StoreErrorKind};
 /// The server is starting up, or shutting down.
 const NOT_NOW: &str = "57P03";
 
+/// How much later than the caller's wait the driver's own ends.
+const LONGER: Duration = Duration::from_secs(2);
+
 /// An address where connecting failed.
 struct Tried {
     place: String,
@@ -196,7 +199,8 @@ fn connect_by(
     if let Some(name) = address.name.lock().as_deref().filter(|_| !address.is_named) {
         config.application_name(name);
     }
-    config.connect_timeout(until.saturating_duration_since(Instant::now()));
+    // It only ends the thread that is left behind. If both ended at once, it would be chance which error is told.
+    config.connect_timeout(until.saturating_duration_since(Instant::now()).saturating_add(LONGER));
     let (asked, address, host) = (doing.to_owned(), address.clone(), host.clone());
     within("readside-connect", "the server did not answer", until, doing, move || {
         let found = address.password(&host);

@@ -81,7 +81,21 @@ fn each_host_is_told_with_its_own_port_and_cause() {
     assert!(text.contains("refused") && !text.contains("secret"), "{text}");
 }
 
-/// A process whose own hosts file gives the addresses of the name.
+// The driver and the store each have a time-out; whichever ends first, it is one message.
+#[test]
+fn an_address_that_never_answers_is_always_told_in_the_same_words() {
+    let full = Full::new();
+    let url = format!("postgres://me:secret@{}/db?connect_timeout=1", full.address());
+    std::thread::scope(|scope| {
+        let told: Vec<_> = (0..100).map(|_| scope.spawn(|| chain(&connect(&url).unwrap_err()))).collect();
+        for told in told {
+            let text = told.join().unwrap();
+            assert!(text.contains("the server did not answer within "), "{text}");
+        }
+    });
+}
+
+/// A process in which the name has the addresses that its own file of hosts says.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "run as a process of its own by the test that follows"]

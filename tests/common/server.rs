@@ -1,5 +1,6 @@
 //! A test's own PostgreSQL server, which the test may kill, stop, and restore to an earlier state.
 
+use std::io::Write;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -33,11 +34,11 @@ impl Server {
 
     fn start_with(durable: bool) -> Self {
         let init = ["-D", "data", "-A", "trust", "-U", "tester", "-E", "UTF8", "--no-locale", "--no-sync"];
-        Self::start_on("initdb", &init, durable)
+        Self::start_on("initdb", &init, "", durable)
     }
 
-    /// A server on the data folder that this program creates.
-    pub(super) fn start_on(program: &str, arguments: &[&str], durable: bool) -> Self {
+    /// A server on the data folder that this program makes, with these lines after the settings that it came with.
+    pub(super) fn start_on(program: &str, arguments: &[&str], settings: &str, durable: bool) -> Self {
         let (folder, binaries, user) = (tempfile::tempdir().unwrap(), binaries(), user());
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).unwrap();
@@ -46,6 +47,8 @@ impl Server {
         let mut maker = run_as(user, &binary(&binaries, program));
         let made = maker.current_dir(&folder).args(arguments).output().unwrap();
         assert!(made.status.success(), "{program}: {}", String::from_utf8_lossy(&made.stderr));
+        let file = std::fs::File::options().append(true).open(folder.path().join("data/postgresql.auto.conf"));
+        file.unwrap().write_all(settings.as_bytes()).unwrap();
         let process = launch(user, &binaries, &folder, port, durable);
         let mut server = Self { folder, binaries, user, port, durable, process };
         server.wait();
@@ -224,25 +227,31 @@ pub(super) fn user() -> Option<(u32, u32)> {
     of("postgres").or_else(|| of("nobody"))
 }
 
-/// A program from the server's binaries, or else from the search path. A downloaded server brings few other programs.
+/// A program among the server's, or else of another version: a server that was fetched brings few others. The search
+/// path comes last, as what a distribution has there may be a script that wants a version's name, or a home.
 fn binary(binaries: &std::path::Path, name: &str) -> PathBuf {
-    Some(binaries.join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
+    let mut folders = std::iter::once(binaries.to_owned()).chain(installed());
+    folders.find_map(|folder| Some(folder.join(name)).filter(|path| path.exists())).unwrap_or_else(|| name.into())
 }
 
 /// The folder of the server's binaries, found as in `tests/run`.
 fn binaries() -> PathBuf {
-    let mut candidates: Vec<PathBuf> = std::env::var_os("PG_BIN").map(PathBuf::from).into_iter().collect();
+    let mut candidates = std::env::var_os("PG_BIN").map(PathBuf::from).into_iter().chain(installed());
+    let usable = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
+    candidates.find(usable).unwrap_or_else(|| {
+        panic!("there are no server binaries of PostgreSQL here: install them, or set PG_BIN to their folder")
+    })
+}
+
+/// The folders of what is installed on this machine, the newest version first.
+fn installed() -> Vec<PathBuf> {
     let folders = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];
     let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> =
         entries.filter_map(|entry| Some((version(&entry.file_name())?, entry.path().join("bin")))).collect();
     found.sort();
-    candidates.extend(found.into_iter().rev().map(|(_, folder)| folder));
-    candidates.extend(said("pg_config", &["--bindir"]).map(PathBuf::from));
-    let usable = |folder: &PathBuf| folder.join("initdb").exists() && folder.join("postgres").exists();
-    candidates.into_iter().find(usable).unwrap_or_else(|| {
-        panic!("there are no server binaries of PostgreSQL here: install them, or set PG_BIN to their folder")
-    })
+    let newest_first = found.into_iter().rev().map(|(_, folder)| folder);
+    newest_first.chain(said("pg_config", &["--bindir"]).map(PathBuf::from)).collect()
 }
 
 /// The number in `17`, `pgsql-17` or `postgresql@17`.

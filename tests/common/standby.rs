@@ -15,7 +15,9 @@ impl Server {
         let port = self.port().to_string();
         let arguments = ["-D", "data", "-h", "127.0.0.1", "-p", &port, "-U", "tester", "-R", "-X", "stream"];
         let arguments = [&arguments[..], &["-c", "fast", "--no-sync"]].concat();
-        let standby = Standby(Self::start_on("pg_basebackup", &arguments, false));
+        // What a newer pg_basebackup writes here has options that the standby of an older server does not know.
+        let follows = format!("primary_conninfo = 'host=127.0.0.1 port={port} user=tester'\n");
+        let standby = Standby(Self::start_on("pg_basebackup", &arguments, &follows, false));
         standby.catch_up(self);
         standby
     }

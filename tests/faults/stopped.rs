@@ -1,5 +1,6 @@
 //! Processes that are stopped for longer than their lease, also with rows locked: Contract: F3, F4, F8, L4.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use readside::postgres_driver::{Client, NoTls};
@@ -30,6 +31,7 @@ fn open(place: &str) -> PostgresStore {
 fn process() {
     let store = open(&std::env::var("READSIDE_TEST_PLACE").unwrap());
     let engine = start(store);
+    println!("is up");
     until_told();
     engine.shutdown(LONG).unwrap();
 }
@@ -76,8 +78,20 @@ fn processes_stopped_past_their_lease_do_no_harm() {
     let database = database();
     let store = open(database.url());
     ProjectionStore::setup(&store, &[&ledger()]).unwrap();
-    let begin = || Child::start("stopped::process", &[("READSIDE_TEST_PLACE", database.url())], |_| {});
+    let (is_up, up) = mpsc::channel();
+    let begin = || {
+        let is_up = is_up.clone();
+        Child::start("stopped::process", &[("READSIDE_TEST_PLACE", database.url())], move |line| {
+            if line.contains("is up") {
+                is_up.send(()).unwrap();
+            }
+        })
+    };
     let children = [begin(), begin()];
+    // One that stops while it starts may give up when it wakes; a service would start it again.
+    for _ in &children {
+        up.recv_timeout(LONG).unwrap();
+    }
     let (acknowledged, mut random) = (Acknowledged::default(), Random::new(seed()));
     under_load(&store, 2, &acknowledged, || {
         for n in 0..4 {

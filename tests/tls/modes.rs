@@ -86,7 +86,7 @@ fn each_mode_does_what_it_does_in_psql() {
 fn channel_binding_needs_tls_and_holds_with_it() {
     let ours = Authority::new("ours");
     let mut secure = Secure::new(&ours.issue("db", &["localhost"], Valid::Now));
-    secure.admin().batch_execute("ALTER ROLE tester PASSWORD 'zecret'").unwrap();
+    secure.set_password("tester", "zecret");
     secure.rules("host all all 127.0.0.1/32 scram-sha-256");
     compare(
         &secure,

@@ -44,7 +44,14 @@ impl Secure {
         config.connect(NoTls).unwrap()
     }
 
-    /// Makes the server show this certificate from its next start on.
+    /// Gives a role a password that is proved by SCRAM, which a server before 14 does not do by itself.
+    pub(crate) fn set_password(&self, role: &str, word: &str) {
+        let (quoted, mut admin) = (word.replace('\'', "''"), self.admin());
+        admin.batch_execute("SET password_encryption = 'scram-sha-256'").unwrap();
+        admin.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{quoted}'")).unwrap();
+    }
+
+    /// Has the server show this certificate from its next start on.
     pub(crate) fn show(&self, issued: &Issued) {
         self.server.give("own.crt", &issued.certificate);
         self.server.give("own.key", &issued.key);
