@@ -386,6 +386,7 @@ fn try_switch(
         site.name(),
         key.version
     );
+    control.switched(site.name(), key.version);
     control.announce();
     Ok(())
 }
