@@ -42,14 +42,14 @@ use crate::sync::Mutex;
 /// Connections that the loops need in addition to those of the workers.
 const FOR_LOOPS: usize = 3;
 
-/// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
+/// A store that holds all that an engine needs: events, read models, leases, and notifications of other processes.
 ///
 /// It is sealed: only this library implements it.
 pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Notifier + 'static {}
 
 impl<S: EventStore + ProjectionStore + LeaseStore + Notifier + 'static> EngineStore for S {}
 
-/// No news ever.
+/// A notifier that never has news.
 #[derive(Debug)]
 struct NoNotifier;
 
@@ -76,7 +76,7 @@ impl NotificationListener for NoNotifier {
     }
 }
 
-/// The same error, which says that it is about the database of the events.
+/// The same error, but with a note that it concerns the database of the events.
 fn of_the_events(error: SetupError) -> SetupError {
     match error {
         SetupError::Missing { what } => SetupError::Missing { what: format!("in the database of the events, {what}") },
@@ -108,14 +108,14 @@ impl Engine {
     }
 }
 
-/// What an engine is made of.
+/// The parts of an engine.
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
     /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
-    /// Who sets up the database of the events, where it is not that of the read models.
+    /// The store that sets up the database of the events, when that is not the database of the read models.
     log: Option<Arc<dyn ProjectionStore>>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
@@ -124,7 +124,7 @@ pub struct EngineBuilder {
     config: EngineConfig,
     initialized: Option<Receiver<()>>,
     observer: Option<Observer>,
-    /// Events and read models are in one database, whose wire announces commands too.
+    /// Events and read models are in one database, so its notifications announce commands too.
     together: bool,
 }
 
@@ -146,8 +146,8 @@ impl EngineBuilder {
         }
     }
 
-    /// Reads events from a custom source, which nothing is pushed to through the engine. Its ticks find new events;
-    /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
+    /// Reads events from a custom source. The engine then pushes nothing; its ticks find new events.
+    /// [`Engine::trigger`] and a shorter `requeue_every` make it find them sooner.
     ///
     /// # Examples
     /// ```
@@ -175,8 +175,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Has [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is dropped: for
-    /// a service that has to finish something before any thread runs.
+    /// Makes [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is
+    /// dropped. Use it when a service has to finish something before any thread runs.
     ///
     /// # Examples
     /// ```
@@ -295,27 +295,17 @@ impl EngineBuilder {
 
     /// Has this function hear what the engine does and finds: batches, failed events, what stands still and goes on,
     /// commands, switches. It gets the facts of the log lines and metrics, no payloads.
-    ///
+    /// As `start`, with the handler that carries out commands.
     /// The thread `readside-observer` calls it, one call after the other, in the order in which things happened. It may
     /// wait, push, and ask the engine anything, but not shut it down. 1,024 observations wait for it at most; more are
     /// dropped and counted ([`Health::observer_dropped`](crate::health::Health::observer_dropped)), so a slow observer
     /// holds up no work. A panic costs that one call. [`Engine::shutdown`] lets it hear what waits, within its
     /// time-out.
-    ///
     /// A second call replaces the first observer.
-    ///
-    /// # Examples
-    /// ```
-    /// # #[cfg(feature = "sqlite")] {
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
-    /// use std::time::Duration;
     /// use readside::observe::Observation;
     /// use readside::{Engine, NewEvent, SqliteStore};
-    /// # use readside::prelude::*;
-    /// # let logins = Projection::new("logins", 1)
-    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
-    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
     /// let applied = Arc::new(AtomicUsize::new(0));
     /// let count = Arc::clone(&applied);
     /// let engine = Engine::builder(SqliteStore::in_memory()?)
@@ -328,17 +318,12 @@ impl EngineBuilder {
     ///     .start()?;
     /// let pushed = engine.push(&[NewEvent::raw("main", "user", "ada", "user.logged_in")])?;
     /// engine.await_pushed("logins", &pushed, Duration::from_secs(5))?;
-    /// engine.shutdown(Duration::from_secs(10))?;
     /// assert_eq!(applied.load(Ordering::Relaxed), 1);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn observer(mut self, observer: impl FnMut(&Observation) + Send + 'static) -> Self {
         self.observer = Some(Observer(Box::new(observer)));
         self
     }
 
-    /// As `start`, with what carries out commands.
     pub(crate) fn start_with(mut self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
@@ -353,7 +338,7 @@ impl EngineBuilder {
         }
         prepare(self.models.as_ref(), &projections)?;
         if let Some(signal) = &self.initialized {
-            // Sent or dropped, both end the wait.
+            // A sent signal and a dropped sender both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
                 log::info!("the engine waits to be told that its service is initialized");
             }
@@ -366,7 +351,7 @@ impl EngineBuilder {
             None => (Hook::default(), None),
         };
         let shared = self.share(workers, (tick_now, operate_now), hook)?;
-        // Events at hand may come before the first tick's look.
+        // Pushed events may arrive before the first look of the ticker.
         shared.pauses.look(&*shared.stores.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
@@ -405,7 +390,8 @@ impl EngineBuilder {
                 let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
                 handler.map(|handler| handler.watched_by(Arc::clone(&hub)).observed_by(hook.clone()))
             };
-            // An event that fails in a build has failed before, or always fails. A person decides; nobody waits.
+            // An event that fails in a build has failed before, or always fails. A person decides; no caller waits for
+            // it.
             let at_once = config.clone().at_once();
             shadows.push(Runner::new(handler(Arc::clone(&self.source), projection.shadow(NEXT), at_once)?));
             let source = pages.reader(projection.wanted());
@@ -445,7 +431,7 @@ impl EngineBuilder {
     }
 }
 
-/// Starts the threads; those that run already are stopped again when one cannot be started.
+/// Starts the threads. If one cannot be started, stops those that run already.
 fn launch(
     shared: &Arc<Shared>,
     now: Receiver<()>,

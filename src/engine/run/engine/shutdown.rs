@@ -1,4 +1,4 @@
-//! Stops an engine: its work ends, its leases go back, its threads are joined.
+//! Stops an engine: ends its work, gives its leases back, joins its threads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. With [`Duration::MAX`] it
-    /// takes as long as they do. Repeating it waits for those threads that had not ended; a second caller waits for the
-    /// first.
+    /// Stops taking work, lets running transactions end, gives leases back and joins every thread. With
+    /// [`Duration::MAX`] it waits without a limit. A repeated call waits for the threads that had not ended; a second
+    /// caller waits for the first.
     ///
     /// # Errors
     /// [`ShutdownError`] names the threads that did not end in time. Inside a reducer, or the observer, that is the
@@ -88,7 +88,7 @@ impl Engine {
         late
     }
 
-    /// Gives commands and leases back, on its own thread: a connection may be frozen.
+    /// Gives commands and leases back. It runs on a separate thread, because a connection may be frozen.
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
