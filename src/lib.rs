@@ -64,6 +64,7 @@
 //! | [`Reader`], [`Aggregate`] | reading rows of one tenant; deciding about one aggregate |
 //! | [`subscription`] | hearing of pushed events; pushing within a transaction of the service |
 //! | [`mod@watch`] | hearing of which rows changed |
+//! | [`observe`] | hearing of what an engine does: batches, failures, standstills, commands |
 //! | [`health`] | how an engine fares, and why it stands still |
 //! | [`failure`] | failed events: finding, retrying and discarding them |
 //! | [`admin`], [`builds`] | rebuild, switch, verify, explain, doctor; from the engine's process or another one |
@@ -150,6 +151,13 @@ pub mod health {
 /// Hearing of changes of read models: what [`Engine::watch`] returns.
 pub mod watch {
     pub use crate::engine::watch::changes::{ChangedRows, Changes, LiveChange, MarkError, Rows, WatchEnd, WatchMark};
+}
+
+/// What an engine did and found, as the observer of its service hears it ([`EngineBuilder::observer`]).
+pub mod observe {
+    pub use crate::engine::observe::observation::{
+        AppliedBatch, CommandStep, FailedAttempt, GoesOn, Observation, StandsStill,
+    };
 }
 
 /// What a file with projections uses: `use readside::prelude::*`.

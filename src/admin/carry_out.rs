@@ -33,6 +33,10 @@ impl Control for Task {
         Task::announce(self);
     }
 
+    fn switched(&self, projection: &str, version: u32) {
+        Task::switched(self, projection, version);
+    }
+
     fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
         Task::pauses(self)
     }
@@ -45,7 +49,7 @@ impl CommandHandler for AdminHandler {
         let (projection, config) = task.projection().ok_or_else(unknown)?;
         let (source, models) = (task.source(), task.models());
         let (system, cancel, reducing) = (task.with_system(), Arc::clone(task.cancel()), task.reducing());
-        let site = Context { source, models, projection, config, system, cancel, reducing };
+        let site = Context { source, models, projection, config, system, cancel, reducing, hook: task.hook() };
         let by = By::new(asked.who.as_str(), asked.why.as_str());
         match &asked.command {
             AdminCommand::Rebuild(options) => match &options.instance {

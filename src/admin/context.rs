@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::builds::{Build, Phase};
-use crate::engine::{Astray, HandlerConfig, NEXT, ProjectionHandler, Reducing, Stop, astray};
+use crate::engine::{Astray, HandlerConfig, Hook, NEXT, ProjectionHandler, Reducing, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
 use crate::lease::Pause;
 use crate::projection::Projection;
@@ -28,6 +28,8 @@ pub(super) struct Context<'s> {
     pub(super) cancel: Arc<Stop>,
     /// Where the operation notes which events are being reduced.
     pub(super) reducing: Arc<Reducing>,
+    /// Who hears what becomes of events that are retried.
+    pub(super) hook: Hook,
 }
 
 /// How an operation reports its progress, and how it learns that it has to end.
@@ -40,6 +42,8 @@ pub(super) trait Control {
     fn wait(&self, time: std::time::Duration) -> bool;
     /// Makes all engines look at once.
     fn announce(&self);
+    /// Says that readers see another build, of this version.
+    fn switched(&self, projection: &str, version: u32);
     /// What is paused.
     fn pauses(&self) -> Result<HashSet<Pause>, StoreError>;
 }
@@ -91,9 +95,10 @@ impl Context<'_> {
 
     /// The build of this version under its own name, and the one that is being filled beside it, if there is one.
     pub(super) fn all_builds(&self) -> Result<Vec<ProjectionHandler>, OperateError> {
-        let (mut all, beside) = (vec![self.handler(self.projection.clone())?], self.projection.shadow(NEXT));
+        let handler = |projection| self.handler(projection).map(|handler| handler.observed_by(self.hook.clone()));
+        let (mut all, beside) = (vec![handler(self.projection.clone())?], self.projection.shadow(NEXT));
         if self.known()?.iter().any(|build| build.key == beside.key() && build.is_made()) {
-            all.push(self.handler(beside)?);
+            all.push(handler(beside)?);
         }
         Ok(all)
     }

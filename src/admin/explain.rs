@@ -114,6 +114,8 @@ impl Control for Patience<'_> {
 
     fn announce(&self) {}
 
+    fn switched(&self, _projection: &str, _version: u32) {}
+
     fn pauses(&self) -> Result<std::collections::HashSet<crate::lease::Pause>, StoreError> {
         Ok(std::collections::HashSet::new())
     }
@@ -134,6 +136,7 @@ pub(crate) fn explain_within(
         system: desk.system,
         cancel: Arc::default(),
         reducing: Arc::clone(&desk.reducing),
+        hook: crate::engine::Hook::default(),
     };
     let patience = Patience { until: crate::clock::deadline(time), stop: &desk.stop };
     explain(&site, question, &patience).map_err(|error| match error {

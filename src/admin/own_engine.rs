@@ -17,7 +17,7 @@ pub(super) fn site<'e>(engine: &'e Engine, projection: &str) -> Result<Context<'
     let Some((own, config)) = engine.projection(projection) else { return Err(unknown(engine, projection)) };
     let (source, models) = (engine.source(), engine.models());
     let (system, cancel, reducing) = (engine.with_system(), Arc::default(), engine.reducing(projection));
-    Ok(Context { source, models, projection: own, config, system, cancel, reducing })
+    Ok(Context { source, models, projection: own, config, system, cancel, reducing, hook: engine.hook() })
 }
 
 impl Control for Engine {
@@ -33,6 +33,10 @@ impl Control for Engine {
 
     fn announce(&self) {
         Engine::announce(self);
+    }
+
+    fn switched(&self, projection: &str, version: u32) {
+        Engine::switched(self, projection, version);
     }
 
     fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {

@@ -387,6 +387,7 @@ fn try_switch(
         site.name(),
         key.version
     );
+    control.switched(site.name(), key.version);
     control.announce();
     Ok(())
 }

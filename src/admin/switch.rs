@@ -150,6 +150,7 @@ fn older_version(
         }
         waits.again(error, control)?;
     }
+    control.switched(site.name(), version);
     control.announce();
     Ok(changed(site, format!("readers see version {version} again")))
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::engine::observe::MOST_TRACES;
 use crate::error::ConfigError;
 use crate::failure::FailureClass;
 use crate::setters::setters;
@@ -177,6 +178,10 @@ pub struct EngineConfig {
     /// deployed again (or rolled back to) once no living engine has run what they see for as long as a lease; false to
     /// wait until somebody asks for the switch. Default: true.
     pub auto_switch: bool,
+    /// How many different `traceparent`s of each batch's events an observer hears
+    /// ([`EngineBuilder::observer`](crate::EngineBuilder::observer)), 64 at most. Looking for them reads the metadata
+    /// of the events. Default: 0.
+    pub observed_traces: usize,
     /// What holds for projections that bring no configuration of their own.
     pub handler: HandlerConfig,
 }
@@ -202,6 +207,7 @@ impl Default for EngineConfig {
             setup: true,
             system_instance: false,
             auto_switch: true,
+            observed_traces: 0,
             handler: HandlerConfig::default(),
         }
     }
@@ -216,6 +222,7 @@ setters! { EngineConfig:
     setup: set bool,
     system_instance: set bool,
     auto_switch: set bool,
+    observed_traces: set usize,
     handler: set HandlerConfig,
 }
 
@@ -243,6 +250,7 @@ impl EngineConfig {
         expect(self.longest_reducer > Duration::ZERO, "longest_reducer has to be longer than zero");
         expect(!self.name.contains('\0'), "name has to be without the character NUL");
         expect(self.workers <= 1000, "workers has to be 1000 or less");
+        expect(self.observed_traces <= MOST_TRACES, "observed_traces has to be 64 or less");
         if let Err(error) = self.handler.check() {
             faults.extend(error.faults);
         }

@@ -8,6 +8,7 @@
 //! 4. `run`: threads, schedule and leases ([`Engine`]).
 
 mod config;
+pub(crate) mod observe;
 mod stop;
 pub(crate) mod watch;
 
@@ -22,6 +23,7 @@ mod run;
 pub use config::{EngineConfig, HandlerConfig, Policy};
 pub use handler::ProjectionHandler;
 pub(crate) use handler::failures::in_all;
+pub(crate) use observe::Hook;
 pub(crate) use pass::history::{Astray, astray};
 #[cfg(feature = "serve")]
 pub(crate) use pass::meter::{BOUNDS, Spread};

@@ -28,6 +28,7 @@ mod crashes;
 mod history;
 mod leases;
 mod lifecycle;
+mod observing;
 #[cfg(feature = "postgres")]
 mod outage;
 mod processes;

@@ -13,6 +13,7 @@ use crate::builds::LaggingInstance;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::aside::Aside;
 use crate::engine::handler::single_flight::{FlightOutcome, InFlight, Leader, SingleFlight};
+use crate::engine::observe::Hook;
 use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::{Reducing, Watch};
 use crate::engine::pass::work::{Origin, Processed, Work};
@@ -98,6 +99,7 @@ impl ProjectionHandler {
             #[cfg(feature = "serve")]
             sightings: crate::engine::pass::sightings::Sightings::default(),
             hub,
+            hook: Hook::default(),
         };
         Ok(Self { inner, flights: SingleFlight::default(), aside: Aside::default() })
     }
@@ -111,6 +113,12 @@ impl ProjectionHandler {
     /// The same handler, which tells those who watch.
     pub(crate) fn watched_by(mut self, hub: Arc<Hub>) -> Self {
         self.inner.hub = hub;
+        self
+    }
+
+    /// The same handler, which tells an observer what it does.
+    pub(crate) fn observed_by(mut self, hook: Hook) -> Self {
+        self.inner.hook = hook;
         self
     }
 

@@ -1,6 +1,7 @@
 //! One transaction: lock and compare, apply, record failures, move checkpoints, commit.
 
 pub(crate) mod effect;
+mod observed;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,7 +72,7 @@ impl Pass {
         recording: Recording,
     ) -> Result<(), StoreError> {
         let began = Instant::now();
-        let outcome = self.transact_open(works, way, recording);
+        let outcome = self.transact_open(works, (way, recording), began);
         if !matches!(outcome, Ok(false)) {
             self.meter.batch(began.elapsed(), outcome.is_ok());
         }
@@ -79,7 +80,12 @@ impl Pass {
     }
 
     /// False when there was nothing to do.
-    fn transact_open(&self, works: &mut [&mut Work], way: ApplyMode, recording: Recording) -> Result<bool, StoreError> {
+    fn transact_open(
+        &self,
+        works: &mut [&mut Work],
+        (way, recording): (ApplyMode, Recording),
+        began: Instant,
+    ) -> Result<bool, StoreError> {
         // Read before the transaction: event store and read model may be one database with one connection.
         let round = Round { origin: self.log_of(works)?, way, recording };
         let mut works: Vec<&mut Work> =
@@ -132,6 +138,7 @@ impl Pass {
             self.sightings.note(self.projection.tables(), applied.filter_map(sighted));
         }
         let (now, is_hidden) = (SystemTime::now(), self.is_hidden.load(Ordering::Relaxed));
+        self.tell_applied(&works, &effects, began, now);
         for (work, effect) in works.iter_mut().zip(effects) {
             self.meter.applied(steps_todo(work, &effect).map(|step| step.event.created_at), now, is_hidden);
             self.take_over(work, effect);
@@ -430,7 +437,7 @@ impl Pass {
         }
         for attempt in effect.passed.iter().chain(&effect.attempt) {
             let event = work.steps.iter().map(|step| &step.event).find(|event| event.position == attempt.position);
-            failure::log(&self.projection, &self.config, attempt, event);
+            self.tell_failed(attempt, event);
         }
         match (effect.stop, effect.attempt) {
             (Some(cause), _) => work.stop(cause),

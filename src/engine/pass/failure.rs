@@ -1,17 +1,20 @@
 //! What becomes of an event after a failed attempt: it waits, stops its instance, or is left out.
 
-use log::kv::Value;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use std::time::Duration;
+use log::kv::Value;
 
 use crate::clock::spoken;
 use crate::engine::config::{HandlerConfig, Policy};
-use crate::engine::pass::backoff;
+use crate::engine::observe::observation::{FailedAttempt, Observation};
+use crate::engine::pass::{Pass, backoff};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::event::Event;
 use crate::failure::{Attempt, Blocked, FailureClass, FailureStatus, ReduceFailure};
 use crate::plain::plain;
 use crate::projection::Projection;
+use crate::standstill::bounded;
 use crate::state::State;
 use crate::stop_cause::StopCause;
 
@@ -107,7 +110,7 @@ fn blocked(attempt: &Attempt) -> Blocked {
 /// For the operator: what happened, to which projection and instance, what the engine does next.
 ///
 /// `event` is the event that failed. The line names its trace, so that a person who has the trace finds the failure.
-pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt, event: Option<&Event>) {
+fn log(projection: &Projection, config: &HandlerConfig, attempt: &Attempt, event: Option<&Event>) {
     let next = match attempt.state {
         FailureStatus::Failing => format!("the instance waits, next attempt in {}", spoken(attempt.retry_in)),
         FailureStatus::Skipped => "going on without it, it stays on record".to_owned(),
@@ -140,8 +143,41 @@ pub(crate) fn log(projection: &Projection, config: &HandlerConfig, attempt: &Att
     );
 }
 
+impl Pass {
+    /// Tells of a failed attempt, in the log and to an observer.
+    pub(crate) fn tell_failed(&self, attempt: &Attempt, event: Option<&Event>) {
+        log(&self.projection, &self.config, attempt, event);
+        if matches!(attempt.state, FailureStatus::Behind | FailureStatus::Discarded) {
+            return;
+        }
+        self.hook.tell(|| {
+            Observation::Failed(FailedAttempt {
+                projection: self.projection.name().into(),
+                version: self.projection.version(),
+                is_hidden: self.is_unseen(),
+                instance: Arc::clone(&attempt.instance),
+                position: attempt.position,
+                event_id: event.map(|event| event.id),
+                aggregate_type: Arc::clone(&attempt.aggregate_type),
+                aggregate_id: Arc::clone(&attempt.aggregate_id),
+                event_type: Arc::clone(&attempt.event_type),
+                attempts: attempt.attempts,
+                state: attempt.state,
+                retry_in: attempt.retry_in,
+                class: attempt.class,
+                error: bounded(&attempt.error),
+                trace: event.and_then(trace),
+                at: SystemTime::now(),
+            })
+        });
+    }
+}
+
 /// The trace in which an event was pushed, where its metadata name one in the form of the W3C: anything else may be anything.
-fn trace(event: &Event) -> Option<String> {
+pub(crate) fn trace(event: &Event) -> Option<String> {
+    if !event.metadata_json().contains("traceparent") {
+        return None;
+    }
     let named = event.metadata("traceparent")?;
     let mut parts = named.split('-');
     let fits = [2, 32, 16, 2].into_iter().all(|length| {

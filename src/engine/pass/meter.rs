@@ -54,6 +54,8 @@ pub(crate) struct Meter {
     reading: AtomicU64,
     reducing: AtomicU64,
     writing: AtomicU64,
+    /// Of `reading` and `reducing`, what an observer has heard of.
+    told: [AtomicU64; 2],
 }
 
 /// As it was read.
@@ -109,6 +111,16 @@ impl Meter {
         add(&self.reducing, time);
     }
 
+    /// Time spent on reading and in reducers since it was asked for before. Whoever asks at the same time, nothing is
+    /// told twice.
+    pub(crate) fn untold(&self) -> [Duration; 2] {
+        let [reading, reducing] = &self.told;
+        [(&self.reading, reading), (&self.reducing, reducing)].map(|(spent, told)| {
+            let now = read(spent);
+            Duration::from_nanos(now.saturating_sub(told.fetch_max(now, Ordering::Relaxed)))
+        })
+    }
+
     pub(crate) fn measured(&self) -> Measured {
         Measured {
             events: read(&self.events),
@@ -138,6 +150,19 @@ fn add(nanos: &AtomicU64, time: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Contract: S7: what observers hear adds up to what the metrics say.
+    #[test]
+    fn time_is_told_once() {
+        let meter = Meter::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(meter.untold(), [Duration::ZERO; 2]);
+        meter.read(seconds(1));
+        meter.reduced(seconds(2));
+        assert_eq!(meter.untold(), [seconds(1), seconds(2)]);
+        meter.reduced(seconds(3));
+        assert_eq!(meter.untold(), [Duration::ZERO, seconds(3)]);
+    }
 
     // Contract: S4
     #[test]

@@ -19,12 +19,13 @@ pub(crate) mod reducing;
 pub(crate) mod sightings;
 pub(crate) mod work;
 
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use uuid::Uuid;
 
 use crate::engine::config::HandlerConfig;
+use crate::engine::observe::Hook;
 use crate::engine::pass::meter::Meter;
 use crate::engine::pass::reducing::Reducing;
 #[cfg(feature = "serve")]
@@ -60,9 +61,16 @@ pub(crate) struct Pass {
     pub(crate) sightings: Sightings,
     /// The watches of the rows that it changes.
     pub(crate) hub: Arc<Hub>,
+    /// Who hears what it does.
+    pub(crate) hook: Hook,
 }
 
 impl Pass {
+    /// True while readers do not see what it writes.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.is_hidden.load(Ordering::Relaxed) || self.projection.is_shadow()
+    }
+
     /// The id of the event store, and where its log is. Where that is does not change: a database that holds another event
     /// store than before was exchanged.
     pub(crate) fn origin(&self) -> Result<LogIdentity, StoreError> {

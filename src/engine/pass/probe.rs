@@ -61,7 +61,7 @@ impl Pass {
                 Ok(())
             }
             Before::Counted(attempt) => {
-                failure::log(&self.projection, &self.config, &attempt, Some(&step.event));
+                self.tell_failed(&attempt, Some(&step.event));
                 let outcome = Outcome::of(&attempt);
                 if matches!(outcome, Outcome::PassedOver) {
                     work.moved_to(attempt.position);

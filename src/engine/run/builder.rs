@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::engine::config::{EngineConfig, HandlerConfig};
 use crate::engine::handler::ProjectionHandler;
+use crate::engine::observe::observation::Observation;
+use crate::engine::observe::{self, Hook, Observer};
 use crate::engine::pass::lease::LeaseRegistry;
 use crate::engine::read::shared_pages::SharedPages;
 use crate::engine::run::builds::NEXT;
@@ -121,6 +123,7 @@ pub struct EngineBuilder {
     projections: Vec<(Projection, Option<HandlerConfig>)>,
     config: EngineConfig,
     initialized: Option<Receiver<()>>,
+    observer: Option<Observer>,
     /// Events and read models are in one database, so its notifications announce commands too.
     together: bool,
 }
@@ -138,6 +141,7 @@ impl EngineBuilder {
             projections: Vec::new(),
             config: EngineConfig::default(),
             initialized: None,
+            observer: None,
             together: true,
         }
     }
@@ -289,8 +293,38 @@ impl EngineBuilder {
         self
     }
 
+    /// Has this function hear what the engine does and finds: batches, failed events, what stands still and goes on,
+    /// commands, switches. It gets the facts of the log lines and metrics, no payloads.
     /// As `start`, with the handler that carries out commands.
-    pub(crate) fn start_with(self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
+    /// The thread `readside-observer` calls it, one call after the other, in the order in which things happened. It may
+    /// wait, push, and ask the engine anything, but not shut it down. 1,024 observations wait for it at most; more are
+    /// dropped and counted ([`Health::observer_dropped`](crate::health::Health::observer_dropped)), so a slow observer
+    /// holds up no work. A panic costs that one call. [`Engine::shutdown`] lets it hear what waits, within its
+    /// time-out.
+    /// A second call replaces the first observer.
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use readside::observe::Observation;
+    /// use readside::{Engine, NewEvent, SqliteStore};
+    /// let applied = Arc::new(AtomicUsize::new(0));
+    /// let count = Arc::clone(&applied);
+    /// let engine = Engine::builder(SqliteStore::in_memory()?)
+    ///     .projection(logins)
+    ///     .observer(move |seen| {
+    ///         if let Observation::Applied(batch) = seen {
+    ///             count.fetch_add(batch.events, Ordering::Relaxed);
+    ///         }
+    ///     })
+    ///     .start()?;
+    /// let pushed = engine.push(&[NewEvent::raw("main", "user", "ada", "user.logged_in")])?;
+    /// engine.await_pushed("logins", &pushed, Duration::from_secs(5))?;
+    /// assert_eq!(applied.load(Ordering::Relaxed), 1);
+    pub fn observer(mut self, observer: impl FnMut(&Observation) + Send + 'static) -> Self {
+        self.observer = Some(Observer(Box::new(observer)));
+        self
+    }
+
+    pub(crate) fn start_with(mut self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
         self.leases.hold_within(self.config.lease);
@@ -310,14 +344,20 @@ impl EngineBuilder {
             }
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
-        let shared = self.share(workers, tick_now, operate_now)?;
+        let observing =
+            self.observer.take().map(|observer| (observer, Hook::new(observe::WAITING, self.config.observed_traces)));
+        let (hook, observing) = match observing {
+            Some((observer, (hook, told))) => (hook, Some((observer, told))),
+            None => (Hook::default(), None),
+        };
+        let shared = self.share(workers, (tick_now, operate_now), hook)?;
         // Pushed events may arrive before the first look of the ticker.
         shared.pauses.look(&*shared.stores.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
         shared.tell_diverged()?;
         let operator = Operator::new(Arc::clone(&shared), now, operate);
-        launch(&shared, tick, operator)
+        launch(&shared, tick, operator, observing)
     }
 
     fn workers(&self) -> Result<usize, ConfigError> {
@@ -336,14 +376,19 @@ impl EngineBuilder {
         Ok((2 * processors).clamp(2, 16).min(room))
     }
 
-    fn share(self, workers: usize, tick_now: Sender<()>, operate_now: Sender<()>) -> Result<Arc<Shared>, Error> {
+    fn share(
+        self,
+        workers: usize,
+        (tick_now, operate_now): (Sender<()>, Sender<()>),
+        hook: Hook,
+    ) -> Result<Arc<Shared>, Error> {
         let (mut runners, mut shadows) = (Vec::new(), Vec::new());
         let (pages, hub) = (SharedPages::new(Arc::clone(&self.source)), Arc::<Hub>::default());
         for (projection, config) in self.projections {
             let config = config.unwrap_or_else(|| self.config.handler.clone());
             let handler = |source, projection, config| {
                 let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
-                handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
+                handler.map(|handler| handler.watched_by(Arc::clone(&hub)).observed_by(hook.clone()))
             };
             // An event that fails in a build has failed before, or always fails. A person decides; no caller waits for
             // it.
@@ -353,6 +398,7 @@ impl EngineBuilder {
             runners.push(Runner::new(handler(source, projection, config)?));
         }
         runners.extend(shadows);
+        let builds = runners.iter().map(|runner| runner.key().clone()).collect();
         let (id, generation) = (Uuid::now_v7(), self.source.generation());
         let batch = self.config.handler.concurrent_instances;
         Ok(Arc::new(Shared {
@@ -375,8 +421,9 @@ impl EngineBuilder {
             pauses: Pauses::default(),
             progress: Progress::default(),
             log_memory: LogMemory::new(generation),
-            standstills: Standstills::default(),
+            standstills: Standstills::new(hook.clone(), builds),
             hub,
+            hook,
             commands: RunningCommands { threads: Mutex::default(), over: Mutex::default(), now: operate_now },
             tick_now,
             looking: Mutex::default(),
@@ -385,15 +432,26 @@ impl EngineBuilder {
 }
 
 /// Starts the threads. If one cannot be started, stops those that run already.
-fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
+fn launch(
+    shared: &Arc<Shared>,
+    now: Receiver<()>,
+    operator: Operator,
+    observing: Option<Observing>,
+) -> Result<Engine, Error> {
     let subscription = match &shared.stores.events {
         Some(events) => events.subscribe(Topics::all()),
         None => Bus::default().subscribe(Topics::all()),
     };
     let subscription = Arc::new(subscription);
-    let mut threads =
-        Threads { loops: Vec::new(), workers: Vec::new(), pulses: Vec::new(), subscription: subscription.clone() };
-    let started = start_all(shared, now, operator, &mut threads);
+    let mut threads = Threads {
+        loops: Vec::new(),
+        workers: Vec::new(),
+        observer: None,
+        pulses: Vec::new(),
+        subscription: subscription.clone(),
+    };
+    let started =
+        observe(shared, observing, &mut threads).and_then(|()| start_all(shared, now, operator, &mut threads));
     let engine = Engine::new(Arc::clone(shared), threads);
     match started {
         Ok(()) => {
@@ -418,7 +476,17 @@ fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result
     }
 }
 
+/// The observer of the service, and what it is told.
+type Observing = (Observer, Receiver<Observation>);
+
 type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+fn observe(shared: &Shared, observing: Option<Observing>, threads: &mut Threads) -> Started {
+    let Some((observer, told)) = observing else { return Ok(()) };
+    let hook = shared.hook.clone();
+    threads.observer = Some(thread::spawn(observe::THREAD, move || hook.hand_on(&told, observer))?);
+    Ok(())
+}
 
 fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, threads: &mut Threads) -> Started {
     let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();

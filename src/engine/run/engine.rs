@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::builds::torn_tables;
 use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
+use crate::engine::observe::Hook;
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::health::{self, Health};
 #[cfg(feature = "serve")]
@@ -69,6 +70,8 @@ pub struct Engine {
 pub(crate) struct Threads {
     pub(crate) loops: Vec<Thread>,
     pub(crate) workers: Vec<Thread>,
+    /// It calls the observer of the service, where there is one.
+    pub(crate) observer: Option<Thread>,
     pub(crate) pulses: Vec<(&'static str, Arc<Pulse>)>,
     pub(crate) subscription: Arc<Subscription>,
 }
@@ -133,6 +136,16 @@ impl Engine {
     /// Makes this engine and all others look for work and commands at once.
     pub(crate) fn announce(&self) {
         self.shared.tell_all();
+    }
+
+    /// Who hears what it does.
+    pub(crate) fn hook(&self) -> Hook {
+        self.shared.hook.clone()
+    }
+
+    /// Readers see another build of a projection.
+    pub(crate) fn switched(&self, projection: &str, version: u32) {
+        self.shared.switched(projection, version);
     }
 
     /// Waits for at most this long. Returns false once the engine is shut down.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use crate::builds::Phase;
+use crate::engine::observe::Losses;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::standstill::unseen;
 use crate::engine::run::state::Shared;
@@ -34,6 +35,11 @@ pub struct Health {
     /// Batches of this process that ended in a panic outside of reducers, for instance in a custom source. The log of
     /// this process says where. Their instances go on, each alone.
     pub worker_panics: u64,
+    /// What the observer of this process did not hear, because too much waited for it
+    /// ([`EngineBuilder::observer`](crate::EngineBuilder::observer)); 0 without one.
+    pub observer_dropped: u64,
+    /// Calls of the observer that ended by a panic.
+    pub observer_panics: u64,
     /// Why this process does not hear of pushes of other processes at once; its ticks find them instead. `None` while
     /// it hears.
     pub deaf: Option<String>,
@@ -161,7 +167,9 @@ impl Shared {
             .collect::<Result<Vec<_>, _>>()?;
         let (worker_panics, deaf) = (self.workers.panics.load(Ordering::Relaxed), self.fleet.deaf.lock().clone());
         let members = self.fleet.members.lock().len().max(1);
-        Ok(Health { loops, projections, members, worker_panics, deaf, looks_every: self.look_every() })
+        let Losses { dropped: observer_dropped, panics: observer_panics } = self.hook.losses().unwrap_or_default();
+        let looks_every = self.look_every();
+        Ok(Health { loops, projections, members, worker_panics, observer_dropped, observer_panics, deaf, looks_every })
     }
 
     fn projection_health(

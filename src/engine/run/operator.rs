@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use crate::command::{CommandRecord, CommandState};
 use crate::engine::config::HandlerConfig;
+use crate::engine::observe::Hook;
+use crate::engine::observe::observation::{CommandStep, Observation};
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
@@ -128,6 +130,16 @@ impl Task {
     pub(crate) fn announce(&self) {
         self.shared.tell_all();
     }
+
+    /// Who hears what its engine does.
+    pub(crate) fn hook(&self) -> Hook {
+        self.shared.hook.clone()
+    }
+
+    /// Readers see another build of a projection.
+    pub(crate) fn switched(&self, projection: &str, version: u32) {
+        self.shared.switched(projection, version);
+    }
 }
 
 impl Shared {
@@ -240,6 +252,7 @@ impl Operator {
             "projection {projection:?}: carrying out {kind} for {:?} (command {id})",
             asked.who
         );
+        tell(&self.shared, &asked, CommandState::Taken);
         self.begun += 1;
         let (shared, lost) = (Arc::clone(&self.shared), AtomicBool::new(false));
         let cancel = Arc::new(Stop::default());
@@ -263,6 +276,19 @@ impl Operator {
             Err(error) => log::error!("starting a thread for command {id}: {error}; it is taken again later"),
         }
     }
+}
+
+/// Tells an observer how far a command is.
+fn tell(shared: &Shared, asked: &CommandRecord, state: CommandState) {
+    shared.hook.tell(|| {
+        Observation::Command(CommandStep {
+            id: asked.id,
+            projection: asked.projection.as_str().into(),
+            kind: asked.command.kind(),
+            who: asked.who.as_str().into(),
+            state,
+        })
+    });
 }
 
 fn run(operate: &dyn CommandHandler, task: &Task) {
@@ -293,6 +319,7 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
         match commands.answer(task.asked.id, task.shared.id, state, answer) {
             Ok(_) => {
                 let id = task.asked.id;
+                tell(&task.shared, &task.asked, state);
                 break log::info!(
                     event = kind,
                     state:display = state,

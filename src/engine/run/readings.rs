@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::engine::config::HandlerConfig;
+use crate::engine::observe::Losses;
 use crate::engine::pass::meter::Measured;
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::pass::sightings::Seen;
@@ -32,6 +33,8 @@ pub(crate) struct Readings {
     pub(crate) builds: Vec<Reading>,
     pub(crate) loops: Vec<LoopHealth>,
     pub(crate) worker_panics: u64,
+    /// None without an observer.
+    pub(crate) observer: Option<Losses>,
     /// Why this process does not hear of other processes' pushes at once.
     pub(crate) deaf: Option<String>,
 }
@@ -112,6 +115,7 @@ impl Onlooker {
             builds: shared.runners.iter().map(|runner| reading(&runner.handler.inner)).collect(),
             loops: health::loops(&self.pulses),
             worker_panics: shared.workers.panics.load(Ordering::Relaxed),
+            observer: shared.hook.losses(),
             deaf: shared.fleet.deaf.lock().clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::engine::observe::observation::Observation;
 use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
@@ -60,6 +61,7 @@ fn announce(shared: &Shared) -> Result<(), StoreError> {
     let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
+        shared.hook.tell(|| Observation::HandOver { processes: members.len() });
         *known = members;
         shared.request_tick();
     }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::engine::observe::Hook;
+use crate::engine::observe::observation::{GoesOn, Observation, StandsStill};
 use crate::engine::pass::reducing::Hanging;
 use crate::error::{Error, PushError, StoreError, chain};
 use crate::standstill::{Standstill, StandstillKind, StandstillSubject, bounded};
-use crate::state::State;
+use crate::state::{ProjectionKey, State};
 use crate::stop_cause::{StopCause, Stopped};
 use crate::sync::Mutex;
 
@@ -50,6 +52,15 @@ pub(crate) struct Notes {
     pub(crate) gone: BTreeSet<StandstillKey>,
     /// The number of passes so far.
     pub(crate) pass: u64,
+    /// What an observer has not heard yet.
+    news: Vec<News>,
+}
+
+/// A change of what is known.
+#[derive(Debug)]
+enum News {
+    Stands(StandstillKey, StandstillKind, String),
+    GoesOn(StandstillKey, StandstillKind, Duration),
 }
 
 impl Notes {
@@ -85,6 +96,7 @@ impl Notes {
             }
         }
         self.gone.remove(&key);
+        self.news.push(News::Stands(key.clone(), kind, reason.clone()));
         let now = Instant::now();
         self.kept.insert(key, KnownStandstill { kind, reason, position, since: now, told: now, pass, written: false });
         true
@@ -127,6 +139,7 @@ impl Notes {
     /// Returns true when that changes what is written.
     fn clear(&mut self, key: &StandstillKey) -> bool {
         let Some(kept) = self.kept.remove(key) else { return false };
+        self.news.push(News::GoesOn(key.clone(), kept.kind, kept.since.elapsed()));
         // A standstill that is being written now is not marked as written yet.
         self.gone.insert(key.clone());
         kept.written
@@ -159,12 +172,44 @@ pub(crate) struct Standstills {
     /// True when there is something new that should not wait for the next tick.
     pub(crate) urgent: AtomicBool,
     pub(crate) notes: Mutex<Notes>,
+    hook: Hook,
+    /// Each runner's, by its place.
+    builds: Vec<ProjectionKey>,
 }
 
 impl Standstills {
+    /// Tells an observer of what stands still of these builds.
+    pub(crate) fn new(hook: Hook, builds: Vec<ProjectionKey>) -> Self {
+        Self { hook, builds, ..Self::default() }
+    }
+
+    /// Tells what has changed, in the order in which it did.
+    fn tell(&self, news: impl Iterator<Item = News>) {
+        for news in news {
+            let key = match &news {
+                News::Stands(key, ..) | News::GoesOn(key, ..) => key,
+            };
+            let Some(build) = self.builds.get(key.0) else { continue };
+            let (projection, version, is_rebuild) = (build.projection().into(), build.version, build.mark().is_some());
+            let instance = match &key.1 {
+                StandstillSubject::Instance(instance) => Some(Arc::clone(instance)),
+                _ => None,
+            };
+            self.hook.tell(|| match news {
+                News::Stands(_, kind, reason) => {
+                    Observation::StandsStill(StandsStill { projection, version, is_rebuild, instance, kind, reason })
+                }
+                News::GoesOn(_, kind, after) => {
+                    Observation::GoesOn(GoesOn { projection, version, is_rebuild, instance, kind, after })
+                }
+            });
+        }
+    }
+
     pub(crate) fn with(&self, work: impl FnOnce(&mut Notes) -> bool) {
         let mut notes = self.notes.lock();
         let is_new = work(&mut notes);
+        self.tell(notes.news.drain(..));
         self.any.store(!notes.is_empty(), Ordering::Relaxed);
         if is_new {
             self.urgent.store(true, Ordering::Relaxed);

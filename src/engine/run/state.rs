@@ -8,6 +8,8 @@ use crossbeam_channel::Sender;
 use uuid::Uuid;
 
 use crate::engine::config::EngineConfig;
+use crate::engine::observe::Hook;
+use crate::engine::observe::observation::Observation;
 use crate::engine::pass::lease::LeaseRegistry;
 use crate::engine::run::log_memory::LogMemory;
 use crate::engine::run::members;
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) standstills: Standstills,
     /// Tells the watchers of read models in this process.
     pub(crate) hub: Arc<Hub>,
+    /// Who hears what this engine does.
+    pub(crate) hook: Hook,
     pub(crate) commands: RunningCommands,
     pub(crate) tick_now: Sender<()>,
     /// Held while a thread looks which builds there are.
@@ -143,6 +147,11 @@ impl Shared {
     pub(crate) fn projections(&self) -> Vec<(String, u32)> {
         let runners = self.runners.iter().filter(|runner| !runner.is_shadow());
         runners.map(|runner| (runner.name().to_owned(), runner.key().version)).collect()
+    }
+
+    /// Tells an observer that readers see another build.
+    pub(crate) fn switched(&self, projection: &str, version: u32) {
+        self.hook.tell(|| Observation::Switched { projection: projection.into(), version });
     }
 
     /// Makes the ticker look at once.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 
 use crate::clock;
+use crate::engine::observe::observation::Observation;
 use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
 use crate::engine::run::runner::{RunState, Runner};
@@ -268,6 +269,9 @@ impl Ticker {
             key.name,
             key.version
         );
+        self.shared
+            .hook
+            .tell(|| Observation::FirstSuccess { projection: key.projection().into(), version: key.version });
         Ok(())
     }
 }

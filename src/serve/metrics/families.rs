@@ -243,6 +243,16 @@ pub(crate) fn of_engine(readings: &Readings) -> Vec<Metric> {
             "Batches of this process that ended by a panic outside of reducers.",
             vec![count(Vec::new(), readings.worker_panics)],
         ),
+        counter(
+            "readside_observer_dropped_total",
+            "What the observer of this process did not hear, because too much waited for it.",
+            readings.observer.iter().map(|losses| count(Vec::new(), losses.dropped)).collect(),
+        ),
+        counter(
+            "readside_observer_panics_total",
+            "Calls of the observer of this process that ended by a panic.",
+            readings.observer.iter().map(|losses| count(Vec::new(), losses.panics)).collect(),
+        ),
         gauge(
             "readside_listen_up",
             "1 while this process hears of the pushes of others at once, 0 while its ticks find them.",

@@ -22,11 +22,11 @@ impl Engine {
     /// caller waits for the first.
     ///
     /// # Errors
-    /// [`ShutdownError`] names the threads that did not end in time. A call from inside a reducer names the thread that
-    /// it runs on: the engine stops, and another call has to wait for that thread.
+    /// [`ShutdownError`] names the threads that did not end in time. Inside a reducer, or the observer, that is the
+    /// thread of the call: the engine stops, and another call has to wait for it.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let deadline = clock::deadline(timeout);
-        if is_reducing() {
+        if is_reducing() || self.shared.hook.is_inside() {
             self.say_stop();
             let own = std::thread::current().name().unwrap_or("the thread of this call").to_owned();
             return Err(ShutdownError { threads: vec![own] });
@@ -36,7 +36,9 @@ impl Engine {
         };
         let threads = self.threads.lock().take();
         let is_first = threads.is_some();
+        let mut observer = None;
         if let Some(threads) = threads {
+            observer = threads.observer;
             self.say_stop();
             self.wait_for_jobs(deadline);
             left.extend(threads.loops);
@@ -48,6 +50,9 @@ impl Engine {
         }
         // A thread without work ends at once, but may need a moment.
         join_all(&mut left, deadline.max(Instant::now() + LAST_MOMENT));
+        if let Some(observer) = observer {
+            left.extend(self.end_observer(observer, deadline));
+        }
         let names: Vec<String> = left.iter().map(|thread| thread.name().to_owned()).collect();
         if !names.is_empty() {
             return Err(ShutdownError { threads: names });
@@ -72,6 +77,15 @@ impl Engine {
             cancel.set();
         }
         self.shared.progress.all_moved();
+    }
+
+    /// Lets the observer hear what waits for it, as long as there is time. Nothing more is told: whoever could is at
+    /// its end.
+    fn end_observer(&self, thread: Thread, deadline: Instant) -> Option<Thread> {
+        self.shared.hook.close();
+        let late = thread.join(deadline.max(Instant::now() + LAST_MOMENT)).err();
+        self.shared.hook.give_up();
+        late
     }
 
     /// Gives commands and leases back. It runs on a separate thread, because a connection may be frozen.
