@@ -24,7 +24,7 @@ pub(crate) use self::document::{MAX_JSON_DEPTH, check_json};
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
 use self::moment::check_time;
-pub(crate) use self::moment::{from_micros, micros, parse_time, time_text, to_micros, within, within_above};
+pub(crate) use self::moment::{micros, parse_time, time_text, to_micros, within, within_above};
 use crate::error::{StoreError, StoreErrorKind, TextFault};
 
 /// One value of a column.
@@ -317,7 +317,7 @@ pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError
 mod tests {
     use std::time::Duration;
 
-    use super::moment::{FIRST, LAST, parse_written};
+    use super::moment::{FIRST, LAST, from_micros, parse_written};
     use super::*;
 
     // Contract: A8
