@@ -9,7 +9,7 @@ use readside::{Engine, EngineConfig, HandlerConfig, NewEvent, Policy};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::common::{LONG, eventually};
+use crate::common::eventually;
 use crate::service::{service, users};
 use crate::wrong::execute;
 use crate::{Place, TestStore, on_both};
@@ -83,7 +83,7 @@ fn one_failed_event_is_told_of_as_one() {
         with_engine(place, |engine| {
             let bad = NewEvent::raw("acme", "user", "u9", "user.added").payload_json(r#"{"bad":1}"#);
             engine.push(&[bad]).unwrap();
-            eventually(LONG, "the event is parked", || place.run(&["failed", "list"]).ok().contains("parked"));
+            eventually("the event is parked", || place.run(&["failed", "list"]).ok().contains("parked"));
             let told = place.run(&["explain", "users", "acme", "u1", "3"]).ok();
             assert!(told.contains("\n1 event of the instance failed and was not applied; see "), "{told}");
             assert!(told.contains("`--state discarded`"), "{told}");
