@@ -323,7 +323,7 @@ pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError
 mod tests {
     use std::time::Duration;
 
-    use super::moment::{FIRST, LAST, parse_written};
+    use super::moment::{FIRST, LAST, from_micros, parse_written};
     use super::*;
 
     // Contract: A8

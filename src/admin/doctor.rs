@@ -475,7 +475,10 @@ fn engines(status: &Status) -> Finding {
     let last = status.members.iter().filter(|_| alive == 0).max_by_key(|member| member.alive_until);
     let last = last.map_or(String::new(), |member| {
         let age = spoken(status.at.duration_since(member.alive_until).unwrap_or_default());
-        format!("; {:?} did until {age} ago: it died, or works on another database by now", member.name)
+        format!(
+            "; {:?} did until {age} ago: it died, cannot write here, or works on another database by now",
+            member.name
+        )
     });
     Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
@@ -490,7 +493,7 @@ fn leases(status: &Status) -> Finding {
     }
     Finding::warn(
         "leases",
-        format!("{left} of {held} were left by processes that are dead"),
+        format!("{left} of {held} {} left by processes that are dead", if left == 1 { "was" } else { "were" }),
         "an engine that runs the projection takes them over within a lease and a tick; start one if none runs",
     )
 }

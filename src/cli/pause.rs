@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::by;
+use super::format::several;
 use super::options::PauseArgs;
 use super::{Ended, Outcome, Session};
 
@@ -41,8 +42,17 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     session.out.remark(&words)?;
     let pauses = session.store.pauses()?;
     let whole = pauses.iter().any(|(name, of)| name == projection && of.is_none());
+    let apart = pauses.iter().filter(|(name, of)| name == projection && of.is_some()).count();
     if !on && whole && instance.is_some() {
         session.out.remark(&format!("the whole projection is paused; `readside resume {projection}` lets it go on"))?;
+    }
+    if !on && instance.is_none() && apart > 0 {
+        let are = if apart == 1 { "is" } else { "are" };
+        let which = several(apart as u64, "instance");
+        session.out.remark(&format!(
+            "{which} of it {are} still paused; `readside status` names them, and \
+             `readside resume {projection} --instance INSTANCE` lets one go on"
+        ))?;
     }
     Ok(Ended::Fine)
 }

@@ -194,7 +194,7 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
             subject(&operation.subject),
             operation.ended_at.map_or("not finished".to_owned(), |_| several(rows, "row")),
             clean(&operation.by.who),
-            clean(&operation.by.why),
+            if operation.by.why.is_empty() { "-".to_owned() } else { clean(&operation.by.why) },
         ]
     };
     let columns =

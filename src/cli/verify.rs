@@ -57,7 +57,8 @@ fn verified(session: &mut Session<'_>, found: &Verified) -> Outcome {
         }
         let what = shown(&found.projection, found.version, None);
         let held = if found.held > 0 {
-            format!(", {} count as not applied", several(found.held, "failed event"))
+            let counts = if found.held == 1 { "counts" } else { "count" };
+            format!(", {} {counts} as not applied", several(found.held, "failed event"))
         } else {
             String::new()
         };
@@ -166,7 +167,9 @@ fn conclusion(session: &mut Session<'_>, found: &Explained, differs: bool) -> an
     }
     if !found.held.is_empty() {
         let held = several(found.held.len() as u64, "event");
-        session.out.line(&format!("{held} of the instance failed and were not applied; see `readside failed list`"))?;
+        let were = if found.held.len() == 1 { "was" } else { "were" };
+        let see = "see `readside failed list`, and with `--state discarded` those that were given up";
+        session.out.line(&format!("{held} of the instance failed and {were} not applied; {see}"))?;
     }
     if differs {
         session.out.line(&format!("but the table holds {}: rebuild this instance", json(found.found.as_ref())))?;

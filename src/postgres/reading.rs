@@ -70,6 +70,7 @@ impl DbStore<Postgres> {
     /// # Ok::<(), readside::Error>(())
     /// ```
     ///
+    /// # Errors
     /// The error of `work`, or of the database. `CommitUnknown` if the connection was lost during the commit. `Usage`
     /// if `work` ignored an error of a statement without a savepoint: then nothing could be committed.
     pub fn with_transaction<T, E: From<StoreError>>(

@@ -12,6 +12,9 @@ const LEAST: u64 = 1 << 30;
 /// With more than this left, it is not, however large the file system is.
 const ENOUGH: u64 = 10 << 30;
 
+/// With less than this left a commit of ordinary size does not fit: all writes fail, or are about to.
+const FULL: u64 = 1 << 20;
+
 pub(super) fn look(sqlite: &Sqlite) -> Examined {
     let Some(path) = sqlite.file() else { return Ok(Finding::ok("disk", "none, in memory")) };
     let failed = |error| StoreError::new("asking for the room on the disk", StoreErrorKind::Other, error);
@@ -31,15 +34,16 @@ fn judge(file: u64, left: u64, total: u64) -> Finding {
     if left >= needed {
         return Finding::ok("disk", text);
     }
-    Finding::warn(
-        "disk",
-        text,
-        format!(
-            "have {} free: remove other files, enlarge the disk, or move the database to a larger one; when it is full, \
-             pushes fail and projections stand still",
-            shown(needed)
-        ),
-    )
+    let remedy = format!(
+        "have {} free: remove other files, enlarge the disk, or move the database to a larger one; when it is full, \
+         pushes fail and projections stand still",
+        shown(needed)
+    );
+    // A file system that does not know its size says 0 of 0.
+    if left < FULL && total > 0 {
+        return Finding::fail("disk", format!("full: {text}"), remedy);
+    }
+    Finding::warn("disk", text, remedy)
 }
 
 #[cfg(test)]
@@ -63,6 +67,10 @@ mod tests {
             // A large database needs as much space again.
             (30 * GIB, 30 * GIB, 100 * GIB, Severity::Ok),
             (30 * GIB, 30 * GIB - 1, 100 * GIB, Severity::Warn),
+            // Nothing can be written any more.
+            (MIB, MIB - 1, GIB, Severity::Fail),
+            (MIB, MIB, GIB, Severity::Warn),
+            (0, 0, 5 * GIB, Severity::Fail),
             // What file systems may say.
             (0, 0, 0, Severity::Warn),
             (MIB, u64::MAX, u64::MAX, Severity::Ok),
@@ -70,7 +78,7 @@ mod tests {
         for (file, left, total, wanted) in cases {
             let found = judge(file, left, total);
             assert_eq!(found.verdict, wanted, "{file} {left} {total}: {}", found.found);
-            assert_eq!(found.remedy.is_some(), wanted == Severity::Warn);
+            assert_eq!(found.remedy.is_some(), wanted != Severity::Ok);
         }
         let found = judge(3 * GIB, 2 * GIB, 40 * GIB);
         assert_eq!(found.found, "2.0 GiB of 40.0 GiB left (5 %), the database takes 3.0 GiB");

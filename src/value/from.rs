@@ -106,7 +106,7 @@ into_value! {
 #[cfg(feature = "chrono")]
 impl<Z: chrono::TimeZone> From<chrono::DateTime<Z>> for Value {
     fn from(at: chrono::DateTime<Z>) -> Self {
-        Value::Timestamp(super::from_micros(at.timestamp_micros()))
+        Value::Timestamp(super::moment::from_micros(at.timestamp_micros()))
     }
 }
 

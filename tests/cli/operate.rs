@@ -10,6 +10,7 @@ use readside::{Engine, EngineConfig, HandlerConfig, NewEvent, Policy};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::common::eventually;
 use crate::service::{service, users};
 use crate::wrong::execute;
 use crate::{Place, TestStore, on_both};
@@ -72,6 +73,23 @@ fn a_row_is_explained() {
             assert!(error.contains("primary key"), "{error}");
             let error = place.run(&["explain", "users", "acme", "u1", "3", "--at", "99"]).failed();
             assert!(error.contains("99"), "{error}");
+        });
+    });
+}
+
+// Contract: L11
+#[test]
+fn one_failed_event_is_told_of_as_one() {
+    on_both(|place| {
+        with_engine(place, |engine| {
+            let bad = NewEvent::raw("acme", "user", "u9", "user.added").payload_json(r#"{"bad":1}"#);
+            engine.push(&[bad]).unwrap();
+            eventually("the event is parked", || place.run(&["failed", "list"]).ok().contains("parked"));
+            let told = place.run(&["explain", "users", "acme", "u1", "3"]).ok();
+            assert!(told.contains("\n1 event of the instance failed and was not applied; see "), "{told}");
+            assert!(told.contains("`--state discarded`"), "{told}");
+            let told = place.run(&["verify", "users"]).ok();
+            assert!(told.ends_with(", 1 failed event counts as not applied\n"), "{told}");
         });
     });
 }

@@ -276,7 +276,17 @@ fn a_cloud_event_that_comes_again_is_stored_once() {
     });
 }
 
-// Contract: K1: a report does not count events that were stored before.
+// Contract: K1
+#[test]
+fn large_numbers_of_repeated_events_are_grouped() {
+    on_both(|place| {
+        let push = |count: usize| place.run_with(&["push", "--key-prefix", "k"], &lines(count, None)).ok();
+        assert_eq!(push(1100), "stored 1,100 events of lines 1 to 1100\n");
+        assert_eq!(push(1101), "stored 1 event of lines 1 to 1101; 1,100 more were there already\n");
+    });
+}
+
+// Contract: K1: a report of what was stored does not count what was there.
 #[test]
 fn a_repeated_import_says_what_is_new() {
     on_both(|place| {

@@ -226,6 +226,9 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
             records.iter().any(|record| record["kind"] == "import" && record["by"]["why"] == "moving"),
             "{records:?}"
         );
+        place.run(&["import", &path, "--instance", "silent"]).ok();
+        let table = place.run(&["operations"]).ok();
+        assert!(!table.contains("\"\""), "a reason that nobody gave is a dash: {table}");
     });
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::format::{masked, several};
+use super::format::{count, masked, several};
 use super::options::PushArgs;
 use super::stop::Stop;
 use super::{Ended, Outcome, Session};
@@ -171,7 +171,7 @@ fn stored(report: &PushReport) -> String {
             format!("nothing new; {} of {lines} {} there already", several(repeated, "event"), were(repeated))
         }
         (new, repeated) => {
-            format!("{} of {lines}; {repeated} more {} there already", several(new, "event"), were(repeated))
+            format!("{} of {lines}; {} more {} there already", several(new, "event"), count(repeated), were(repeated))
         }
     }
 }

@@ -295,17 +295,27 @@ impl EngineBuilder {
 
     /// Has this function hear what the engine does and finds: batches, failed events, what stands still and goes on,
     /// commands, switches. It gets the facts of the log lines and metrics, no payloads.
-    /// As `start`, with the handler that carries out commands.
+    ///
     /// The thread `readside-observer` calls it, one call after the other, in the order in which things happened. It may
     /// wait, push, and ask the engine anything, but not shut it down. 1,024 observations wait for it at most; more are
     /// dropped and counted ([`Health::observer_dropped`](crate::health::Health::observer_dropped)), so a slow observer
     /// holds up no work. A panic costs that one call. [`Engine::shutdown`] lets it hear what waits, within its
     /// time-out.
+    ///
     /// A second call replaces the first observer.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
     /// use std::sync::Arc;
     /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use std::time::Duration;
     /// use readside::observe::Observation;
     /// use readside::{Engine, NewEvent, SqliteStore};
+    /// # use readside::prelude::*;
+    /// # let logins = Projection::new("logins", 1)
+    /// #     .table(Table::new("logins").column(text("user")).primary_key(["user"]))
+    /// #     .on_raw("user", "user.logged_in", |e| create([set("user", e.aggregate_id())]));
     /// let applied = Arc::new(AtomicUsize::new(0));
     /// let count = Arc::clone(&applied);
     /// let engine = Engine::builder(SqliteStore::in_memory()?)
@@ -318,12 +328,17 @@ impl EngineBuilder {
     ///     .start()?;
     /// let pushed = engine.push(&[NewEvent::raw("main", "user", "ada", "user.logged_in")])?;
     /// engine.await_pushed("logins", &pushed, Duration::from_secs(5))?;
+    /// engine.shutdown(Duration::from_secs(10))?;
     /// assert_eq!(applied.load(Ordering::Relaxed), 1);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn observer(mut self, observer: impl FnMut(&Observation) + Send + 'static) -> Self {
         self.observer = Some(Observer(Box::new(observer)));
         self
     }
 
+    /// As `start`, with the handler that carries out commands.
     pub(crate) fn start_with(mut self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;

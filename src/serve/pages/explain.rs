@@ -126,7 +126,8 @@ fn explained(html: &mut Html, found: &Explanation) {
     html.element("pre", &[("tabindex", "0"), ("aria-label", "the row")], row_text(found.row.as_ref()));
     if !found.held.is_empty() {
         let held = several(found.held.len() as u64, "failed event");
-        html.element("p", &[], format!("{held} of the instance were not applied."));
+        let were = if found.held.len() == 1 { "was" } else { "were" };
+        html.element("p", &[], format!("{held} of the instance {were} not applied."));
     }
     if found.left_out > 0 {
         html.element("p", &[], format!("{} are not told.", several(found.left_out, "earlier change")));
