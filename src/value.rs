@@ -26,8 +26,6 @@ use self::document::check_numbers;
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
 use self::moment::check_time;
-#[cfg(any(test, feature = "chrono"))]
-pub(crate) use self::moment::from_micros;
 pub(crate) use self::moment::{micros, parse_time, time_text, to_micros, within, within_above};
 use crate::error::{StoreError, StoreErrorKind, TextFault};
 
