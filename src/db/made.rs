@@ -6,6 +6,10 @@
 //! database and the cluster. If all numbers differ, everything was restored together, or moved to another server. If
 //! only some differ, the rows are not those that the checkpoints stand for.
 //!
+//! The record also bears the command of its build. A process of an earlier release that switches within a version
+//! exchanges the commands and the names of the tables, but not the records. A record under another command is of the
+//! other build. Nothing is found by it, and the next set-up replaces it.
+//!
 //! Renaming and moving between schemas keep the numbers. So do truncating, rewriting, and restoring rows alone, which
 //! nothing here detects. SQLite keeps a database in one file, and nobody restores a part of a file alone.
 
@@ -31,7 +35,7 @@ pub(crate) fn torn(dialect: Dialect) -> String {
         return "NULL".to_owned();
     }
     format!(
-        "CASE WHEN (p.made_in = {HERE}) IS NOT TRUE THEN NULL \
+        "CASE WHEN (p.made_in = {HERE}) IS NOT TRUE OR p.made_for IS DISTINCT FROM p.command THEN NULL \
          WHEN p.made_beside = p.tableoid::int8 THEN (SELECT 'table ' || min(quote_ident(n.nspname) || '.' || \
            quote_ident(c.relname)) || ' was dropped and made anew beneath its checkpoints' FROM {NOW} \
            WHERE c.oid::int8 <> m.oid HAVING count(*) > 0) \
@@ -53,8 +57,9 @@ pub(super) fn numbers(dialect: Dialect) -> String {
 pub(super) fn noting(schema: &str, tables: &str, name: &str, version: &str) -> String {
     let schema = format!("coalesce({schema}, current_schema()::text)");
     format!(
-        "UPDATE readside.projections p SET made_in = {HERE}, made_beside = p.tableoid::int8, made_schema = {schema}, \
-         made_tables = {tables}, made_oids = (SELECT coalesce(array_agg(c.oid::int8 ORDER BY m.at), '{{}}') \
+        "UPDATE readside.projections p SET made_in = {HERE}, made_for = p.command, made_beside = p.tableoid::int8, \
+         made_schema = {schema}, made_tables = {tables}, \
+         made_oids = (SELECT coalesce(array_agg(c.oid::int8 ORDER BY m.at), '{{}}') \
          FROM unnest({tables}) WITH ORDINALITY AS m(name, at) JOIN pg_namespace n ON n.nspname = {schema} \
          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = m.name) WHERE p.name = {name} AND p.version = {version}"
     )
@@ -72,7 +77,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &Projection) -> Result<(),
     conn.execute(&noting("$3::text", "$4::text[]", "$1", "$2"), &params).map(|_| ())
 }
 
-/// As [`record`], if nothing is on record, or all of it is of another place.
+/// As [`record`], if nothing is on record, or all of it is of another place or build.
 pub(super) fn record_new(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite {
@@ -80,8 +85,8 @@ pub(super) fn record_new(conn: &mut dyn Conn, projection: &Projection) -> Result
     }
     let sql = format!(
         "SELECT 1 FROM readside.projections p WHERE p.name = $1 AND p.version = $2 AND ({}) IS NULL \
-         AND ((p.made_in = {HERE}) IS NOT TRUE OR p.made_beside <> p.tableoid::int8 \
-           OR p.made_schema <> coalesce($3::text, current_schema()::text))",
+         AND ((p.made_in = {HERE}) IS NOT TRUE OR p.made_for IS DISTINCT FROM p.command \
+           OR p.made_beside <> p.tableoid::int8 OR p.made_schema <> coalesce($3::text, current_schema()::text))",
         torn(dialect)
     );
     let (place, key) = (projection.place().map(str::to_owned), projection.key());
@@ -89,12 +94,17 @@ pub(super) fn record_new(conn: &mut dyn Conn, projection: &Projection) -> Result
     if rows.is_empty() { Ok(()) } else { record(conn, projection) }
 }
 
+/// What a statement that gives a build the command `$3` sets besides: a record that was the build's stays so.
+pub(super) const UNDER_NEW_COMMAND: &str = "made_for = CASE WHEN made_for = command \
+     OR (made_for IS NULL AND command IS NULL) THEN $3 ELSE made_for END";
+
 /// Exchanges the records of two builds of one version that have exchanged the names of their tables.
 pub(super) fn exchange(conn: &mut dyn Conn, one: &ProjectionKey, other: &ProjectionKey) -> Result<(), StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
     }
-    let sql = "UPDATE readside.projections p SET made_in = o.made_in, made_beside = o.made_beside, made_oids = o.made_oids \
+    let sql = "UPDATE readside.projections p SET made_in = o.made_in, made_for = o.made_for, made_beside = o.made_beside, \
+         made_oids = o.made_oids \
          FROM readside.projections o WHERE p.version = $3 AND o.version = $3 \
          AND (p.name = $1 AND o.name = $2 OR p.name = $2 AND o.name = $1)";
     conn.execute(sql, &[one.name.as_ref().into(), other.name.as_ref().into(), one.version.into()]).map(|_| ())

@@ -209,7 +209,7 @@ fn privileges(postgres: &Postgres) -> Examined {
 fn read_tables(postgres: &Postgres) -> Examined {
     let (check, doing) = ("read tables", "looking whether read tables belong to their checkpoints");
     let is_there = "SELECT count(*) FROM pg_attribute WHERE attrelid = to_regclass($1::text || '.projections')::oid \
-                    AND attname = 'made_in'";
+                    AND attname = 'made_for'";
     if row::int(&one_at_home(postgres, doing, is_there)?, 0)? == 0 {
         return Ok(Finding::ok(check, "not on record yet; the next set-up notes which they are"));
     }

@@ -180,3 +180,51 @@ fn parts_that_are_restored_together_or_elsewhere_are_whole() {
         assert_eq!(doctor(&store).verdict, Severity::Fail);
     }
 }
+
+/// How builds that know no record of tables switch within a version: names and commands are exchanged, records are not.
+fn switched_by_an_earlier_build(site: &Parts) {
+    let mut client = postgres::Client::connect(&site.url(), postgres::NoTls).unwrap();
+    let named = "SELECT name, made_tables[1] FROM readside.projections ORDER BY live DESC";
+    let rows = client.query(named, &[]).unwrap();
+    let names: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let [(live, table), (kept, beside)] = names.as_slice() else { panic!("{names:?}") };
+    let seen: String = client.query_one("SELECT pg_get_viewdef('sums'::regclass)", &[]).unwrap().get(0);
+    let mut switch = String::from("BEGIN;");
+    for (from, to) in [(live, "aside"), (kept, live.as_str()), (&"aside".to_owned(), kept.as_str())] {
+        for rows in ["projection_states", "held_events"] {
+            switch += &format!("UPDATE readside.{rows} SET projection = '{to}' WHERE projection = '{from}';");
+        }
+    }
+    for (from, to) in [(table.as_str(), "aside"), (beside, table), ("aside", beside)] {
+        switch += &format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\";");
+    }
+    switch += &format!("CREATE OR REPLACE VIEW sums AS {seen}");
+    switch +=
+        "UPDATE readside.projections p SET command = o.command FROM readside.projections o WHERE o.name <> p.name;";
+    client.batch_execute(&(switch + "COMMIT")).unwrap();
+}
+
+// Contract: L2, L10: the record of the other build says nothing about this one.
+#[test]
+fn a_switch_by_an_earlier_build_leaves_the_tables_whole() {
+    let site = Parts::new();
+    let (store, engine) = filled(&site);
+    let asked = engine.admin().rebuild(NAME, RebuildOptions::default(), &By::new("a test", ""), |_| {});
+    assert!(asked.unwrap().switched);
+    engine.shutdown(LONG).unwrap();
+    switched_by_an_earlier_build(&site);
+    for setup in [false, true] {
+        let store = site.open();
+        let engine = Engine::builder(store.clone()).projection(ledger()).config(eager().setup(setup)).start().unwrap();
+        let pushed = push(&store, &moved("a", 1));
+        engine.await_pushed(NAME, &pushed, LONG).unwrap();
+        Site { engine: &engine, events: &store, models: &store, projection: &ledger() }.lawful();
+        assert_eq!(doctor(&store).verdict, Severity::Ok);
+        engine.shutdown(LONG).unwrap();
+    }
+    // The set-up took note of what there is, so that a restore of a part shows.
+    let dump = site.dump(Some("public"));
+    site.restore(&dump);
+    let found = doctor(&store);
+    assert!(found.verdict == Severity::Fail && found.found.contains("public.sums_1 was dropped"), "{found:?}");
+}

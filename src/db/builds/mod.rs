@@ -193,8 +193,9 @@ fn go_on(conn: &mut dyn Conn, stored: &Stored, command: Uuid) -> Result<(), Setu
     let again = matches!(stored.build.phase, Phase::Halted | Phase::Kept);
     let phase = if again { Phase::Building } else { stored.build.phase };
     let sql = format!(
-        "UPDATE {} SET command = $3, phase = $4, trouble = NULL WHERE name = $1 AND version = $2",
-        conn.dialect().table("projections")
+        "UPDATE {} SET command = $3, phase = $4, trouble = NULL, {} WHERE name = $1 AND version = $2",
+        conn.dialect().table("projections"),
+        made::UNDER_NEW_COMMAND
     );
     let [name, version] = of(&stored.build.key);
     conn.execute(&sql, &[name, version, command.into(), phase.as_str().into()])?;
