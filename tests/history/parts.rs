@@ -184,24 +184,24 @@ fn parts_that_are_restored_together_or_elsewhere_are_whole() {
 /// How builds that know no record of tables switch within a version: names and commands are exchanged, records are not.
 fn switched_by_an_earlier_build(site: &Parts) {
     let mut client = postgres::Client::connect(&site.url(), postgres::NoTls).unwrap();
-    let named = "SELECT name, made_tables[1] FROM readside.projections ORDER BY live DESC";
-    let rows = client.query(named, &[]).unwrap();
-    let names: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let [(live, table), (kept, beside)] = names.as_slice() else { panic!("{names:?}") };
+    let builds = client.query("SELECT name, made_tables[1] FROM readside.projections ORDER BY live DESC", &[]).unwrap();
+    let builds: Vec<(String, String)> = builds.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let [(live, table), (kept, beside)] = builds.as_slice() else { panic!("{builds:?}") };
     let seen: String = client.query_one("SELECT pg_get_viewdef('sums'::regclass)", &[]).unwrap().get(0);
-    let mut switch = String::from("BEGIN;");
+    let mut switch = vec!["BEGIN".to_owned()];
     for (from, to) in [(live, "aside"), (kept, live.as_str()), (&"aside".to_owned(), kept.as_str())] {
         for rows in ["projection_states", "held_events"] {
-            switch += &format!("UPDATE readside.{rows} SET projection = '{to}' WHERE projection = '{from}';");
+            switch.push(format!("UPDATE readside.{rows} SET projection = '{to}' WHERE projection = '{from}'"));
         }
     }
     for (from, to) in [(table.as_str(), "aside"), (beside, table), ("aside", beside)] {
-        switch += &format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\";");
+        switch.push(format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\""));
     }
-    switch += &format!("CREATE OR REPLACE VIEW sums AS {seen}");
-    switch +=
-        "UPDATE readside.projections p SET command = o.command FROM readside.projections o WHERE o.name <> p.name;";
-    client.batch_execute(&(switch + "COMMIT")).unwrap();
+    switch.push(format!("CREATE OR REPLACE VIEW sums AS {}", seen.trim_end_matches(';')));
+    let commands =
+        "UPDATE readside.projections p SET command = o.command FROM readside.projections o WHERE o.name <> p.name";
+    switch.extend([commands.to_owned(), "COMMIT".to_owned()]);
+    client.batch_execute(&switch.join(";")).unwrap();
 }
 
 // Contract: L2, L10: the record of the other build says nothing about this one.
