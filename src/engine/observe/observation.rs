@@ -17,10 +17,12 @@ use crate::standstill::StandstillKind;
 ///
 /// fn line(seen: &Observation) -> Option<String> {
 ///     Some(match seen {
-///         Observation::Applied(batch) => format!("{}: {} events in {:?}", batch.projection, batch.events,
-/// batch.writing),         Observation::Failed(failed) => format!("{}: event {} failed", failed.projection,
-/// failed.position),         Observation::StandsStill(one) => format!("{}: {}", one.projection, one.reason),         _
-/// => return None, // more kinds may come     }) }
+///         Observation::Applied(batch) => format!("{}: {} events", batch.projection, batch.events),
+///         Observation::Failed(failed) => format!("{}: event {} failed", failed.projection, failed.position),
+///         Observation::StandsStill(one) => format!("{}: {}", one.projection, one.reason),
+///         _ => return None, // more kinds may come
+///     })
+/// }
 /// # let _ = line;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
